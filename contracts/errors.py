@@ -1,0 +1,136 @@
+"""What a user sees when something is refused: one table of problems, each with its way out.
+
+A refusal says what, why, and the way out. It is raised anywhere and turned into an HTTP status or an exit code
+at the two doors only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A kind of refusal: its HTTP status, its title, and the way out unless the refusal knows a better one."""
+
+    status: int
+    title: str
+    way_out: str
+
+
+PROBLEMS: dict[str, Problem] = {
+    # What people type
+    "bad_component": Problem(422, "Not a component", "Write a head as L14H2 and an MLP as MLP19, both from 0."),
+    "no_arithmetic": Problem(
+        422, "No arithmetic to read", "Give the answer yourself, or write a sum such as '3 + 5 ='."
+    ),
+    "empty_prompt": Problem(422, "Empty prompt", "Type a sum such as '3 + 5 ='."),
+    "prompt_too_long": Problem(413, "Prompt too long", "Shorten the prompt or use fewer shots."),
+    "answer_several_tokens": Problem(
+        422,
+        "The answer is several tokens",
+        "Ask a question whose answer is a single token for this model, such as a one-digit sum.",
+    ),
+    "answer_not_a_token": Problem(
+        422, "The answer does not begin at a token", "Put a space or '=' between the prompt and its answer."
+    ),
+    "no_counterfactual": Problem(
+        422, "No counterfactual", "Give the counterfactual prompt yourself, or choose another corruption."
+    ),
+    "no_prompts": Problem(
+        422, "No prompts left", "Widen the operand range, choose more operations, or keep wrong answers."
+    ),
+    "none_kept": Problem(
+        422,
+        "The model answers none of the prompts rightly",
+        "Add shots, choose easier operands, or keep the wrongly answered prompts (keep_wrong).",
+    ),
+    "bad_request": Problem(422, "The request cannot be read", "See /api/docs for what this call takes."),
+    "not_json": Problem(415, "Not JSON", "Send the body as application/json."),
+    "body_too_large": Problem(413, "The request is too large", "Send fewer or shorter prompts."),
+    # Models
+    "unknown_model": Problem(404, "Unknown model", "See the models that can run here: arithmoscope models list."),
+    "unsupported_architecture": Problem(
+        422, "Unsupported architecture", "Choose a model of a supported family: arithmoscope models list."
+    ),
+    "bad_model_files": Problem(422, "The model's files cannot be read", "Fetch or copy the model again."),
+    "bad_tokenizer": Problem(
+        422, "The tokenizer does not fit", "Use the tokenizer that was published with the model."
+    ),
+    "hub_not_allowed": Problem(
+        403,
+        "The model hub is switched off",
+        "Copy the model's folder into MODELS_DIR, or set ARITHMOSCOPE_ALLOW_HUB=1.",
+    ),
+    "hub_unreachable": Problem(
+        502, "The model hub cannot be reached", "Check the network, or copy the model's folder into MODELS_DIR."
+    ),
+    "model_too_large": Problem(422, "The model does not fit", "Choose a smaller model or dtype, or another device."),
+    "not_finite": Problem(
+        422, "The model computes no finite numbers", "Check the weights, or use float32 instead of float16."
+    ),
+    "out_of_memory": Problem(422, "Out of memory", "Use fewer pairs or shorter prompts, or a larger device."),
+    # Experiments
+    "unknown_experiment": Problem(404, "Unknown experiment", "Check the address, or start from the list of analyses."),
+    "not_finished": Problem(409, "Not finished yet", "Wait for the experiment to finish; its events tell when."),
+    "no_result": Problem(409, "No result", "Run the experiment again: it ended without a result."),
+    "metric_not_computed": Problem(409, "Metric not computed", "Run the analysis again with this metric."),
+    "still_running": Problem(409, "Still running", "Cancel the experiment first."),
+    "not_retryable": Problem(409, "Nothing to retry", "Only a failed or cancelled experiment can be run again."),
+    "out_of_range": Problem(404, "No such layer or prompt", "Stay within the layers and prompts of the result."),
+    "worker_lost": Problem(500, "The worker was lost", "Look at the worker's log, then retry with fewer pairs."),
+    "no_worker": Problem(503, "No worker", "Start one: arithmoscope worker."),
+    "store_unavailable": Problem(503, "The store cannot be written", "Free disk space, then try again."),
+    "too_many_requests": Problem(429, "Too many requests", "Wait a moment, then try again."),
+    "forbidden": Problem(403, "Not allowed", "Open the page from the address that arithmoscope serve printed."),
+    "not_found": Problem(404, "Nothing here", "See /api/docs for the addresses that exist."),
+    "internal": Problem(500, "Something broke inside", "Look at the server's log and report it."),
+    # The front door
+    "data_dir_in_use": Problem(
+        409, "The data folder is in use", "Stop the other arithmoscope serve, or choose another --data-dir."
+    ),
+    "port_in_use": Problem(409, "The port is in use", "Choose another with --port or ARITHMOSCOPE_PORT."),
+    "bad_setting": Problem(422, "A setting cannot be used", "See arithmoscope --help."),
+}
+
+
+class Refusal(Exception):
+    """A request that cannot be granted: ``code`` is a row of `PROBLEMS`, ``detail`` one sentence about this case."""
+
+    def __init__(self, code: str, detail: str, way_out: str | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.problem = PROBLEMS[code]
+        self.way_out = way_out or self.problem.way_out
+
+    def __str__(self) -> str:
+        return f"{self.problem.title}: {self.detail} {self.way_out}"
+
+    # Exceptions are pickled by multiprocessing with `args` alone; ours carries three.
+    def __reduce__(self) -> tuple[type[Refusal], tuple[str, str, str]]:
+        return type(self), (self.code, self.detail, self.way_out)
+
+    def details(self) -> ProblemDetails:
+        """The refusal as it goes over the wire."""
+        return ProblemDetails(
+            type=f"urn:arithmoscope:problem:{self.code}",
+            title=self.problem.title,
+            status=self.problem.status,
+            detail=self.detail,
+            way_out=self.way_out,
+        )
+
+
+class ProblemDetails(BaseModel):
+    """RFC 9457 problem JSON, with the way out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    way_out: str

@@ -1,0 +1,86 @@
+"""What people ask for (specs), and the life of what they asked for (experiments)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from contracts.errors import ProblemDetails
+from contracts.prompts import PromptsSpec
+from contracts.wire import Wire
+
+Effect = Literal["direct", "through_mlps"]
+Metric = Literal["logit", "relative_logit", "logit_difference", "probability"]
+State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Stage = Literal["queued", "loading_model", "pairs", "saving", "done"]
+Kind = Literal["path_patching"]
+
+DEFAULT_METRICS: tuple[Metric, ...] = ("logit", "relative_logit", "logit_difference")
+FINAL_STATES: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
+
+# Part of an experiment's key: raise it when the same spec gives other numbers than before.
+METHOD_VERSION = 1
+
+
+class PathPatchingSpec(Wire):
+    """Which heads and MLPs carry the answer: every component's effect, exactly."""
+
+    kind: Literal["path_patching"]
+    model: str = Field(min_length=1, max_length=200)
+    effect: Effect = "through_mlps"
+    prompts: PromptsSpec
+    metrics: tuple[Metric, ...] = Field(default=DEFAULT_METRICS, min_length=1, max_length=4)
+
+    @field_validator("metrics")
+    @classmethod
+    def _distinct(cls, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+        if len(set(metrics)) < len(metrics):
+            raise ValueError("metrics must not repeat")
+        return metrics
+
+
+# A union on `kind` as soon as there is a second kind.
+ExperimentSpec = PathPatchingSpec
+
+
+class Progress(Wire):
+    """How far an experiment is: ``done`` of ``total`` pairs, inside them layer ``layer`` of ``layers``."""
+
+    stage: Stage = "queued"
+    done: int = 0
+    total: int | None = None
+    layer: int | None = None
+    layers: int | None = None
+    eta_s: float | None = None
+    queue_position: int | None = None
+
+
+class Experiment(Wire):
+    """``GET /api/experiments/{id}``."""
+
+    id: str
+    kind: Kind
+    spec: ExperimentSpec
+    state: State
+    progress: Progress
+    cancel_requested: bool
+    parent: str | None
+    error: ProblemDetails | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class ExperimentList(Wire):
+    items: tuple[Experiment, ...]
+    next_cursor: str | None
+
+
+def experiment_key(spec: ExperimentSpec, *, revision: str, dtype: str, device_kind: str) -> str:
+    """The same question has the same key: SHA-256 of the canonical spec and of what else moves the numbers."""
+    asked = [spec.model_dump(mode="json"), revision, METHOD_VERSION, dtype, device_kind]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

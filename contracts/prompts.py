@@ -1,0 +1,109 @@
+"""What is asked of a model: prompt pairs, prompt sets, and tokens with their roles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from contracts.wire import Wire
+
+Operation = Literal["add", "subtract", "multiply", "divide"]
+Style = Literal["equation", "statement", "question"]
+Corruption = Literal["null_operator", "operand_swap", "operand_swap_same_answer", "operator_swap"]
+Role = Literal["first", "shot", "operand_a", "operator", "operand_b", "equals", "other"]
+
+MAX_PAIRS = 10_000
+MAX_PROMPT_CHARACTERS = 4_000
+MAX_PROMPT_TOKENS = 1_024
+MAX_SHOTS = 8
+MAX_OPERAND = 9_999
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPair:
+    """A reference prompt that carries a calculation, the counterfactual without it, and the right answer.
+
+    The prompts need not have the same number of tokens: they are compared at the last position only.
+    """
+
+    reference: str
+    counterfactual: str
+    answer: str
+
+
+class CustomPair(Wire):
+    """A pair as people type it; what they leave out is computed."""
+
+    reference: str = Field(max_length=MAX_PROMPT_CHARACTERS)
+    counterfactual: str | None = Field(default=None, max_length=MAX_PROMPT_CHARACTERS)
+    answer: str | None = Field(default=None, max_length=64)
+
+
+class CustomPrompts(Wire):
+    """Prompts that people typed. Wrongly answered ones are kept unless told otherwise."""
+
+    source: Literal["custom"]
+    pairs: tuple[CustomPair, ...] = Field(min_length=1, max_length=MAX_PAIRS)
+    shots: int = Field(default=0, ge=0, le=MAX_SHOTS)
+    corruption: Corruption = "null_operator"
+    keep_wrong: bool = True
+
+
+class TemplatePrompts(Wire):
+    """Prompts drawn from templates without replacement. Wrongly answered ones are dropped and counted."""
+
+    source: Literal["template"]
+    operations: tuple[Operation, ...] = Field(default=("add",), min_length=1, max_length=4)
+    styles: tuple[Style, ...] = Field(default=("equation",), min_length=1, max_length=3)
+    operands: tuple[Annotated[int, Field(ge=0, le=MAX_OPERAND)], Annotated[int, Field(ge=0, le=MAX_OPERAND)]] = (1, 9)
+    pairs: int = Field(default=64, ge=1, le=MAX_PAIRS)
+    shots: int = Field(default=2, ge=0, le=MAX_SHOTS)
+    corruption: Corruption = "null_operator"
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    keep_wrong: bool = False
+
+    @model_validator(mode="after")
+    def _ordered_and_distinct(self) -> TemplatePrompts:
+        if self.operands[0] > self.operands[1]:
+            raise ValueError("operands must be [smallest, largest]")
+        if len(set(self.operations)) < len(self.operations) or len(set(self.styles)) < len(self.styles):
+            raise ValueError("operations and styles must not repeat")
+        return self
+
+
+PromptsSpec = Annotated[CustomPrompts | TemplatePrompts, Field(discriminator="source")]
+
+
+class Token(Wire):
+    """One token of a prompt: its text as a person reads it, its id, and the part it plays."""
+
+    text: str
+    id: int
+    role: Role
+
+
+class PreviewRequest(Wire):
+    """``POST /api/prompts/preview``."""
+
+    model: str = Field(min_length=1, max_length=200)
+    prompts: PromptsSpec
+
+
+class PreviewItem(Wire):
+    """How one pair will be read. With a ``problem`` the pair cannot run, and what could be read is still shown."""
+
+    reference: tuple[Token, ...]
+    counterfactual: tuple[Token, ...]
+    answer: str | None
+    answer_id: int | None
+    problem: str | None
+
+
+class Preview(Wire):
+    """``items`` holds at most the first 64 pairs; ``n_distinct`` counts all questions of the set."""
+
+    items: tuple[PreviewItem, ...]
+    n_distinct: int
+    notes: tuple[str, ...] = ()
