@@ -79,12 +79,21 @@ PROBLEMS: dict[str, Problem] = {
     "metric_not_computed": Problem(409, "Metric not computed", "Run the analysis again with this metric."),
     "still_running": Problem(409, "Still running", "Cancel the experiment first."),
     "not_retryable": Problem(409, "Nothing to retry", "Only a failed or cancelled experiment can be run again."),
+    "attention_not_stored": Problem(
+        409, "The attention was too large to keep", "Run the analysis again with fewer or shorter prompts."
+    ),
     "out_of_range": Problem(404, "No such layer or prompt", "Stay within the layers and prompts of the result."),
     "worker_lost": Problem(500, "The worker was lost", "Look at the worker's log, then retry with fewer pairs."),
     "no_worker": Problem(503, "No worker", "Start one: arithmoscope worker."),
     "store_unavailable": Problem(503, "The store cannot be written", "Free disk space, then try again."),
     "too_many_requests": Problem(429, "Too many requests", "Wait a moment, then try again."),
     "forbidden": Problem(403, "Not allowed", "Open the page from the address that arithmoscope serve printed."),
+    "token_required": Problem(
+        401,
+        "The token is missing or wrong",
+        "Open the link with the token that arithmoscope serve printed, or send 'Authorization: Bearer TOKEN'.",
+    ),
+    "method_not_allowed": Problem(405, "Not possible at this address", "See /api/docs for what each address takes."),
     "not_found": Problem(404, "Nothing here", "See /api/docs for the addresses that exist."),
     "internal": Problem(500, "Something broke inside", "Look at the server's log and report it."),
     # The front door

@@ -59,6 +59,12 @@ class Progress(Wire):
     queue_position: int | None = None
 
 
+class StateChange(Wire):
+    """The data of the SSE event ``state``, always the last of its stream."""
+
+    state: State
+
+
 class Experiment(Wire):
     """``GET /api/experiments/{id}``."""
 
