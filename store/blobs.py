@@ -1,0 +1,96 @@
+"""Artifact files, named by the SHA-256 of their content, in a folder per experiment, through fsspec.
+
+A file appears whole or not at all, and is never changed: a reader needs no lock. Experiments share no files,
+so one can be deleted without asking the others.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import fsspec.core
+from fsspec.implementations.local import LocalFileSystem
+
+from contracts.errors import Refusal
+
+
+class Blobs:
+    """Files under one fsspec url (``file:///...``, ``memory://``, ``s3://...``)."""
+
+    def __init__(self, url: str) -> None:
+        self._files, self._root = fsspec.core.url_to_fs(url)
+        self._local = isinstance(self._files, LocalFileSystem)
+
+    def put(self, folder: str, data: bytes) -> str:
+        """Writes the bytes, if they are not there yet; their SHA-256. Refuses when there is no room."""
+        digest = hashlib.sha256(data).hexdigest()
+        path = self._path(folder, digest)
+        with _refusing():
+            if not self._local:
+                self._files.pipe_file(path, data)
+            elif not (os.path.exists(path) and os.path.getsize(path) == len(data)):
+                _write_whole(Path(path), data)
+        return digest
+
+    def read(self, folder: str, digest: str) -> bytes:
+        """The bytes as they were put. Refuses (``no_result``) when they are gone or damaged."""
+        try:
+            data = cast(bytes, self._files.cat_file(self._path(folder, digest)))
+        except FileNotFoundError as error:
+            raise _gone() from error
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise _gone()
+        return data
+
+    def open(self, folder: str, digest: str) -> BinaryIO:
+        """The file, seekable, for a part of it."""
+        try:
+            return cast(BinaryIO, self._files.open(self._path(folder, digest), "rb"))
+        except FileNotFoundError as error:
+            raise _gone() from error
+
+    def remove(self, folder: str) -> None:
+        """The folder and all in it; nothing when it is not there."""
+        with suppress(FileNotFoundError):
+            self._files.rm(f"{self._root}/{folder}", recursive=True)
+
+    def _path(self, folder: str, digest: str) -> str:
+        return f"{self._root}/{folder}/{digest}"
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with partial.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = (
+            "The disk is full."
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else f"{error.strerror or error}."
+        )
+        raise Refusal("store_unavailable", f"The artifact could not be written: {reason}") from error
+
+
+def _gone() -> Refusal:
+    return Refusal("no_result", "The stored file is missing or damaged.")

@@ -1,0 +1,134 @@
+"""The database: connections, transactions, and a schema that is made and upgraded on opening.
+
+On SQLite every writing transaction begins with BEGIN IMMEDIATE: it waits for its turn at the start, where the
+default begins as a reader and fails when two writers meet. Readers never wait (WAL).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from contracts.errors import Refusal
+from store.tables import REVISION
+
+BUSY_TIMEOUT_S = 10.0
+_READING = "arithmoscope_reading"
+# Any number will do, as long as every process uses the same.
+_UPGRADE_LOCK = 0x0A417
+
+
+class Database:
+    """Connections to one database. Threads may share it; processes open their own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @classmethod
+    def open(cls, url: str) -> Database:
+        """Connects, and makes or upgrades the schema. Refuses when the database cannot be used."""
+        database = cls(_connected(url))
+        try:
+            if not database._is_current():
+                database._upgrade()
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent view; waits for no writer."""
+        with _refusing(), self.engine.connect() as connection:
+            yield connection.execution_options(**{_READING: True})
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """All or nothing. Refuses (``store_unavailable``) when it cannot be written, as on a full disk."""
+        with _refusing(), self.engine.begin() as connection:
+            yield connection
+
+    def _is_current(self) -> bool:
+        try:
+            with self.engine.connect() as connection:
+                found = connection.execution_options(**{_READING: True}).execute(
+                    text("SELECT version_num FROM alembic_version")
+                )
+                return found.scalar() == REVISION
+        except (OperationalError, ProgrammingError):  # no such table
+            return False
+
+    def _upgrade(self) -> None:
+        from alembic import command
+        from alembic.config import Config
+        from alembic.util import CommandError
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self.write() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _UPGRADE_LOCK})
+            config.attributes["connection"] = connection
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:
+                raise Refusal(
+                    "bad_setting",
+                    f"The database was made by another version of arithmoscope ({error}).",
+                    "Update arithmoscope, or choose another data folder.",
+                ) from error
+
+
+def _connected(url: str) -> Engine:
+    if make_url(url).get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True, max_overflow=45)
+    if folder := make_url(url).database:
+        Path(folder).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, max_overflow=45)
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        # The driver would begin transactions by itself, and too late: `_begin` does.
+        connection.isolation_level = None
+        _execute_patiently(connection, "PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        reading = connection.get_execution_options().get(_READING, False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _execute_patiently(connection: Any, statement: str) -> None:
+    # Switching a new file to WAL does not honour the busy timeout when two processes create it at once.
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute(statement)
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise Refusal("store_unavailable", f"The database does not answer ({error.orig}).") from error

@@ -1,0 +1,72 @@
+"""How an experiment's turn gets to a worker: a Celery message with its id and attempt, nothing else.
+
+The API and the worker share these names and settings, and never import each other. There is no result
+backend: the database is the truth.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from celery import Celery
+from kombu.exceptions import KombuError
+from kombu.exceptions import OperationalError as BrokerError
+from redis import RedisError
+
+from store.outbox import BrokerDown
+
+TASK_NAME: Final = "arithmoscope.run"
+QUEUE: Final = "arithmoscope"
+
+# Sender and worker must agree on these: they are part of the names of the lists in Redis. A message that is
+# not acknowledged within the visibility timeout is given out again: hence longer than any job, and the lease.
+TRANSPORT_OPTIONS: Final[dict[str, Any]] = {
+    "visibility_timeout": 86_400,
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+    "priority_steps": list(range(10)),
+    "sep": ":",
+    "queue_order_strategy": "priority",
+}
+_PRIORITY = 5  # 0 is the highest
+# A submit must not hang because the broker does: the outbox sends again.
+_PATIENCE = {
+    "socket_connect_timeout": 0.4,
+    "socket_timeout": 0.8,
+    "max_retries": 0,
+    "retry_on_timeout": False,
+}
+
+
+def broker_url(redis_url: str) -> str:
+    """The url as kombu writes it: ``redis+socket:///path`` where redis-py (and our settings) say ``unix:///path``."""
+    scheme, _, rest = redis_url.partition("://")
+    return f"redis+socket://{rest}" if scheme == "unix" else redis_url
+
+
+class Dispatcher:
+    """Sends turns to the workers. Threads may share one."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._celery = Celery("arithmoscope", broker=broker_url(redis_url), set_as_current=False)
+        self._celery.conf.update(
+            task_serializer="json",
+            accept_content=["json"],
+            task_ignore_result=True,
+            task_default_queue=QUEUE,
+            broker_transport_options={**TRANSPORT_OPTIONS, **_PATIENCE},
+            broker_connection_timeout=0.5,
+            task_publish_retry=False,
+        )
+
+    def send(self, experiment_id: str, attempt: int) -> None:
+        """Raises `BrokerDown`, within a second, when the broker does not take it."""
+        try:
+            self._celery.send_task(
+                TASK_NAME, args=[experiment_id, attempt], priority=_PRIORITY, retry=False, ignore_result=True
+            )
+        except (BrokerError, KombuError, RedisError, OSError) as error:
+            raise BrokerDown(str(error)) from error
+
+    def close(self) -> None:
+        self._celery.close()

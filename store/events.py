@@ -1,0 +1,157 @@
+"""The passing stream of an experiment's events: ``progress``, ``partial`` and, always last, ``state``.
+
+One Redis stream per experiment, capped and expiring. A stream id is an event's id, so a reader that lost the
+connection goes on where it was. Nothing depends on it: a broken Redis costs the live view, never a job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+logger = logging.getLogger(__name__)
+
+EventName = Literal["progress", "partial", "state"]
+
+MAX_EVENTS = 1_000
+KEPT_S = 3_600
+# After a failure, so long nothing is sent: a job must not wait for a dead Redis again and again.
+_PAUSE_S = 2.0
+_STREAM_ID = re.compile(r"\d{1,20}(-\d{1,20})?", re.ASCII)
+_BEGINNING = "0"
+
+
+class EventsDown(Exception):
+    """The event stream cannot be read now. The experiment's row still tells how far it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event; ``id`` is what ``read`` takes as ``after``."""
+
+    id: str
+    event: EventName
+    data: dict[str, Any]
+
+
+class EventLog:
+    """Publishes from threads: what a worker says. Never raises for a broken Redis."""
+
+    def __init__(self, redis_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._redis = redis.Redis.from_url(
+            redis_url, socket_timeout=1.0, socket_connect_timeout=0.5, retry=Retry(NoBackoff(), 1)
+        )
+        self._clock = clock
+        self._silent_until = 0.0
+
+    def publish(self, experiment_id: str, event: EventName, data: dict[str, Any]) -> None:
+        if self._clock() < self._silent_until:
+            return
+        try:
+            with self._redis.pipeline(transaction=False) as pipe:
+                pipe.xadd(_key(experiment_id), _fields(event, data), maxlen=MAX_EVENTS, approximate=True)
+                pipe.expire(_key(experiment_id), KEPT_S)
+                pipe.execute()
+        except redis.RedisError as error:
+            logger.warning("event %s of %s is not published: %s", event, experiment_id, error)
+            self._silent_until = self._clock() + _PAUSE_S
+
+    def clear(self, experiment_id: str) -> None:
+        """Forgets what was said of an earlier attempt (before a retry)."""
+        try:
+            self._redis.delete(_key(experiment_id))
+        except redis.RedisError as error:
+            logger.warning("events of %s are not cleared: %s", experiment_id, error)
+
+    def is_up(self) -> bool:
+        try:
+            return bool(self._redis.ping())
+        except redis.RedisError:
+            return False
+
+    def close(self) -> None:
+        self._redis.close()
+
+
+class AsyncEventLog:
+    """Reads, and publishes, from an event loop: what the API streams."""
+
+    def __init__(self, redis_url: str) -> None:
+        # A blocking read must not be cut off by the client's own timeout: the server ends it.
+        self._redis = redis.asyncio.Redis.from_url(redis_url, socket_timeout=None, socket_connect_timeout=0.5)
+
+    async def read(self, experiment_id: str, after: str | None, block_ms: int) -> list[Event]:
+        """The events after an id (None: from the beginning); waits up to ``block_ms`` for the first, if any.
+
+        Raises `EventsDown` when Redis does not answer.
+        """
+        start = after if after is not None and _STREAM_ID.fullmatch(after) else _BEGINNING
+        try:
+            found = await self._redis.xread(
+                {_key(experiment_id): start}, block=block_ms if block_ms > 0 else None
+            )
+        except (redis.RedisError, OSError) as error:
+            raise EventsDown(str(error)) from error
+        return _events(found)
+
+    async def publish(self, experiment_id: str, event: EventName, data: dict[str, Any]) -> None:
+        """As `EventLog.publish`, e.g. for a queued experiment that is cancelled without a worker."""
+        try:
+            async with asyncio.timeout(1.0), self._redis.pipeline(transaction=False) as pipe:
+                pipe.xadd(_key(experiment_id), _fields(event, data), maxlen=MAX_EVENTS, approximate=True)
+                pipe.expire(_key(experiment_id), KEPT_S)
+                await pipe.execute()
+        except (redis.RedisError, OSError) as error:
+            logger.warning("event %s of %s is not published: %s", event, experiment_id, error)
+
+    async def clear(self, experiment_id: str) -> None:
+        """Forgets what was said of an earlier attempt (before a retry)."""
+        try:
+            async with asyncio.timeout(1.0):
+                await self._redis.delete(_key(experiment_id))
+        except (redis.RedisError, OSError) as error:
+            logger.warning("events of %s are not cleared: %s", experiment_id, error)
+
+    async def is_up(self) -> bool:
+        try:
+            async with asyncio.timeout(1.0):
+                return bool(await cast(Any, self._redis.ping()))
+        except (redis.RedisError, OSError):
+            return False
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+
+def _key(experiment_id: str) -> str:
+    return f"arithmoscope:events:{experiment_id}"
+
+
+def _fields(event: EventName, data: dict[str, Any]) -> dict[Any, Any]:
+    return {"event": event, "data": json.dumps(data, separators=(",", ":"), allow_nan=False)}
+
+
+def _events(found: Any) -> list[Event]:
+    # One key was asked for: RESP2 answers [[key, entries]], RESP3 {key: [entries]}.
+    if not found:
+        return []
+    entries: Iterable[Any] = next(iter(found.values()))[0] if isinstance(found, dict) else found[0][1]
+    return [
+        Event(_text(name), cast(EventName, _text(fields[b"event"])), json.loads(fields[b"data"]))
+        for name, fields in entries
+    ]
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

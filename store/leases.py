@@ -1,0 +1,246 @@
+"""What workers do with experiments: take one, say how far it is, leave results; and what if they die.
+
+A worker holds an experiment by a lease. Every write names the attempt it belongs to, so that a worker
+which was frozen past its lease, and whose experiment has gone to another, changes nothing when it wakes up.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, case, func, select, update
+
+from contracts.errors import ProblemDetails, Refusal
+from contracts.experiments import ExperimentSpec, Progress, State
+from store.base import put_rows
+from store.rows import spec_of
+from store.submissions import Submissions, requeued
+from store.tables import artifacts, chunks, experiments, workers
+
+logger = logging.getLogger(__name__)
+
+# A job that kills every worker that takes it must not go round for ever.
+MAX_FRUITLESS = 3
+RESEND_AFTER_S = 30.0
+WORKER_SEEN_S = 20.0
+
+
+class LeaseLost(Exception):
+    """The experiment is no longer this worker's: stop, and write nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to work on one attempt of an experiment."""
+
+    id: str
+    attempt: int
+    owner: str
+    spec: ExperimentSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A queued attempt that the broker should be given."""
+
+    id: str
+    attempt: int
+
+
+class Leases(Submissions):
+    """The worker's side of the store, the reaper and the outbox."""
+
+    def claim(self, experiment_id: str, attempt: int, *, owner: str, lease_s: float) -> Claim | None:
+        """Takes a queued attempt; None when it is another's already, cancelled, outdated or gone."""
+        now = self._clock()
+        take = update(experiments).where(
+            experiments.c.id == experiment_id,
+            experiments.c.attempt == attempt,
+            experiments.c.state == "queued",
+        )
+        with self._database.write() as connection:
+            taken = connection.execute(
+                take.values(
+                    state="running",
+                    fruitless=experiments.c.fruitless + 1,
+                    lease_owner=owner,
+                    lease_until=now + lease_s,
+                    started_at=func.coalesce(experiments.c.started_at, now),
+                )
+            )
+            if not taken.rowcount:
+                return None
+            spec = connection.execute(
+                select(experiments.c.spec).where(experiments.c.id == experiment_id)
+            ).scalar()
+        return Claim(experiment_id, attempt, owner, spec_of(spec))
+
+    def renew(self, claim: Claim, lease_s: float) -> None:
+        with self._database.write() as connection:
+            _fenced(connection, claim, lease_until=self._clock() + lease_s)
+
+    def save_progress(self, claim: Claim, progress: Progress) -> None:
+        with self._database.write() as connection:
+            _fenced(connection, claim, progress=progress.model_dump(mode="json"))
+
+    def save_chunk(self, claim: Claim, number: int, data: bytes) -> None:
+        """Keeps a finished part, from which the next attempt continues."""
+        digest = self._blobs.put(_chunks_of(claim.id), data)
+        kept = {"experiment_id": claim.id, "number": number, "sha256": digest, "size": len(data)}
+        with self._database.write() as connection:
+            _fenced(connection, claim, fruitless=0)
+            put_rows(connection, chunks, [kept])
+
+    def chunks(self, experiment_id: str) -> dict[int, bytes]:
+        """The finished parts by number. A damaged one is left out: it will be computed again."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(chunks).where(chunks.c.experiment_id == experiment_id)).all()
+        found = {}
+        for row in rows:
+            try:
+                found[row.number] = self._blobs.read(_chunks_of(experiment_id), row.sha256)
+            except Refusal:
+                logger.warning("chunk %d of %s is damaged; it is computed again", row.number, experiment_id)
+        return found
+
+    def succeed(self, claim: Claim, results: Mapping[str, bytes]) -> None:
+        """The experiment is done: all artifacts are there, or none."""
+        self._finish(claim, "succeeded", results, error=None)
+        # Only a success: a cancelled or failed one continues from its chunks when it is retried.
+        with self._database.write() as connection:
+            connection.execute(chunks.delete().where(chunks.c.experiment_id == claim.id))
+        self._blobs.remove(_chunks_of(claim.id))
+
+    def fail(self, claim: Claim, problem: ProblemDetails) -> None:
+        self._finish(claim, "failed", {}, error=problem.model_dump(mode="json"))
+
+    def mark_cancelled(self, claim: Claim, results: Mapping[str, bytes] | None = None) -> None:
+        """Stopped by its asker, with the result over what was finished, if any."""
+        self._finish(claim, "cancelled", results or {}, error=None)
+
+    def release(self, claim: Claim) -> None:
+        """Gives an unfinished experiment back to the queue: its worker must stop, no fault of the job."""
+        blameless = case((experiments.c.fruitless > 0, experiments.c.fruitless - 1), else_=0)
+        with self._database.write() as connection:
+            _fenced(connection, claim, **requeued(self._clock()), fruitless=blameless)
+
+    def expire_leases(self, *, owner: str | None = None) -> int:
+        """How many experiments `reap` has taken from lost workers."""
+        return len(self.reap(owner=owner))
+
+    def reap(self, *, owner: str | None = None) -> list[tuple[str, State]]:
+        """Takes experiments from workers whose lease ran out, or from ``owner``, who is known to be dead.
+
+        They go back to the queue; to ``cancelled`` when that was asked for; to ``failed`` after the third
+        attempt in a row that saved nothing new. Each with the state it is in now.
+        """
+        running = experiments.c.state == "running"
+        lost = (
+            experiments.c.lease_owner == owner
+            if owner is not None
+            else experiments.c.lease_until < self._clock()
+        )
+        with self._database.read() as connection:  # usually there are none: then nobody waits for a lock
+            ids = connection.execute(select(experiments.c.id).where(running, lost)).scalars().all()
+        reaped = []
+        for experiment_id in ids:
+            with self._database.write() as connection:
+                row = connection.execute(
+                    select(
+                        experiments.c.attempt, experiments.c.cancel_requested, experiments.c.fruitless
+                    ).where(experiments.c.id == experiment_id, running, lost)
+                ).first()
+                if row is None:
+                    continue
+                state, values = self._after_loss(row.cancel_requested, row.fruitless)
+                done = connection.execute(
+                    update(experiments)
+                    .where(
+                        experiments.c.id == experiment_id, experiments.c.attempt == row.attempt, running, lost
+                    )
+                    .values(**values)
+                )
+                if done.rowcount:
+                    reaped.append((experiment_id, state))
+        return reaped
+
+    def unsent(self, limit: int = 100) -> list[Waiting]:
+        """The queued attempts that the broker should be given, the oldest first.
+
+        Those that were never sent; and, when a worker stands idle, those that were sent long ago: a broker
+        that still had them would have given them to it. As many as there are idle workers, so that a long
+        queue is not sent over and over.
+        """
+        now = self._clock()
+        waiting = experiments.c.state == "queued"
+        query = select(experiments.c.id, experiments.c.attempt).order_by(
+            experiments.c.queued_at, experiments.c.id
+        )
+        with self._database.read() as connection:
+            rows = list(
+                connection.execute(query.where(waiting, experiments.c.sent_at.is_(None)).limit(limit))
+            )
+            seen = select(workers.c.status).where(workers.c.seen_at > now - WORKER_SEEN_S)
+            idle = sum(not status["busy"] for status in connection.execute(seen).scalars())
+            if idle and len(rows) < limit:
+                stale = query.where(waiting, experiments.c.sent_at < now - RESEND_AFTER_S)
+                rows += connection.execute(stale.limit(min(idle, limit - len(rows))))
+        return [Waiting(row.id, row.attempt) for row in rows]
+
+    def mark_sent(self, experiment_id: str, attempt: int) -> None:
+        with self._database.write() as connection:
+            connection.execute(
+                update(experiments)
+                .where(experiments.c.id == experiment_id, experiments.c.attempt == attempt)
+                .values(sent_at=self._clock())
+            )
+
+    def _after_loss(self, cancel_requested: bool, fruitless: int) -> tuple[State, dict[str, Any]]:
+        ended = {"lease_owner": None, "lease_until": None, "finished_at": self._clock()}
+        if cancel_requested:
+            return "cancelled", {"state": "cancelled", **ended}
+        if fruitless >= MAX_FRUITLESS:
+            problem = Refusal("worker_lost", f"The worker was lost {MAX_FRUITLESS} times at the same place.")
+            return "failed", {"state": "failed", "error": problem.details().model_dump(mode="json"), **ended}
+        return "queued", requeued(self._clock())
+
+    def _finish(self, claim: Claim, state: State, results: Mapping[str, bytes], *, error: Any) -> None:
+        kept = [self._kept(claim.id, name, data) for name, data in results.items()]
+        with self._database.write() as connection:
+            said = connection.execute(
+                select(experiments.c.progress).where(experiments.c.id == claim.id)
+            ).scalar_one_or_none()
+            progress = Progress.model_validate(said or {}).model_copy(update={"eta_s": None})
+            if state == "succeeded":
+                progress = progress.model_copy(
+                    update={"stage": "done", "done": progress.total or progress.done}
+                )
+            _fenced(
+                connection,
+                claim,
+                state=state,
+                error=error,
+                progress=progress.model_dump(mode="json"),
+                lease_owner=None,
+                lease_until=None,
+                finished_at=self._clock(),
+            )
+            put_rows(connection, artifacts, kept)
+
+
+def _fenced(connection: Connection, claim: Claim, **values: Any) -> None:
+    mine = (
+        experiments.c.id == claim.id,
+        experiments.c.attempt == claim.attempt,
+        experiments.c.state == "running",
+        experiments.c.lease_owner == claim.owner,
+    )
+    if not connection.execute(update(experiments).where(*mine).values(**values)).rowcount:
+        raise LeaseLost(f"{claim.id}, attempt {claim.attempt}")
+
+
+def _chunks_of(experiment_id: str) -> str:
+    return f"{experiment_id}/chunks"

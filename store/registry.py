@@ -1,0 +1,80 @@
+"""Which models there are, and which workers are alive."""
+
+from __future__ import annotations
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+
+from contracts.errors import Refusal
+from contracts.models import ModelCard
+from contracts.system import WorkerStatus
+from store.base import Base
+from store.tables import models, workers
+
+_FORGET_WORKERS_AFTER_S = 86_400.0
+
+
+class Registry(Base):
+    """Models as whoever has their files registered them; workers by their last heartbeat."""
+
+    def register_model(self, card: ModelCard, tokenizer_json: str | None) -> None:
+        values = {"card": card.model_dump(mode="json"), "tokenizer_json": tokenizer_json}
+        with self._database.write() as connection:
+            known = update(models).where(models.c.id == card.id)
+            if connection.execute(known.values(**values)).rowcount:
+                return
+            try:
+                with connection.begin_nested():
+                    connection.execute(models.insert().values(id=card.id, **values))
+            except IntegrityError:  # another worker registered it in this moment
+                connection.execute(known.values(**values))
+
+    def models(self) -> list[ModelCard]:
+        with self._database.read() as connection:
+            cards = connection.execute(select(models.c.card).order_by(models.c.id)).scalars()
+            return [ModelCard.model_validate(card) for card in cards]
+
+    def model(self, model_id: str) -> ModelCard:
+        with self._database.read() as connection:
+            card = connection.execute(select(models.c.card).where(models.c.id == model_id)).scalar()
+        if card is None:
+            raise _unknown_model(model_id)
+        return ModelCard.model_validate(card)
+
+    def tokenizer_json(self, model_id: str) -> str:
+        """The text of the model's tokenizer.json."""
+        with self._database.read() as connection:
+            row = connection.execute(select(models.c.tokenizer_json).where(models.c.id == model_id)).first()
+        if row is None:
+            raise _unknown_model(model_id)
+        if row.tokenizer_json is None:
+            raise Refusal("bad_tokenizer", f"The model {model_id!r} has no tokenizer.json.")
+        return row.tokenizer_json
+
+    def beat(self, status: WorkerStatus) -> None:
+        """A worker says that it is alive."""
+        now = self._clock()
+        values = {"status": status.model_dump(mode="json"), "seen_at": now}
+        with self._database.write() as connection:
+            if connection.execute(update(workers).where(workers.c.id == status.id).values(**values)).rowcount:
+                return
+            connection.execute(workers.delete().where(workers.c.seen_at < now - _FORGET_WORKERS_AFTER_S))
+            connection.execute(workers.insert().values(id=status.id, **values))
+
+    def forget_worker(self, worker_id: str) -> None:
+        """A worker leaves."""
+        with self._database.write() as connection:
+            connection.execute(workers.delete().where(workers.c.id == worker_id))
+
+    def workers(self, within_s: float = 20.0) -> list[WorkerStatus]:
+        """The workers that were heard of within so many seconds."""
+        with self._database.read() as connection:
+            recent = workers.c.seen_at > self._clock() - within_s
+            found = connection.execute(
+                select(workers.c.status).where(recent).order_by(workers.c.id)
+            ).scalars()
+            return [WorkerStatus.model_validate(status) for status in found]
+
+
+def _unknown_model(model_id: str) -> Refusal:
+    return Refusal("unknown_model", f"No model is registered as {model_id[:80]!r}.")

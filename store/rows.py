@@ -1,0 +1,85 @@
+"""Rows as the values that everyone else knows."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import ColumnElement, RowMapping, and_, case, func, or_, select
+
+from contracts.errors import ProblemDetails, Refusal
+from contracts.experiments import Experiment, ExperimentSpec, Progress
+from store.tables import experiments
+
+_SPECS: TypeAdapter[ExperimentSpec] = TypeAdapter(ExperimentSpec)
+
+
+def _ahead() -> ColumnElement[int | None]:
+    earlier = experiments.alias("earlier")
+    count = (
+        select(func.count())
+        .select_from(earlier)
+        .where(
+            earlier.c.state == "queued",
+            or_(
+                earlier.c.queued_at < experiments.c.queued_at,
+                and_(earlier.c.queued_at == experiments.c.queued_at, earlier.c.id < experiments.c.id),
+            ),
+        )
+        .correlate(experiments)
+        .scalar_subquery()
+    )
+    return case((experiments.c.state == "queued", count))
+
+
+# What a reader of an experiment sees; `ahead` is how many wait before it.
+VIEW = (*experiments.c, _ahead().label("ahead"))
+
+
+def experiment_of(row: RowMapping) -> Experiment:
+    progress = Progress.model_validate(row["progress"])
+    return Experiment(
+        id=row["id"],
+        kind=row["kind"],
+        spec=spec_of(row["spec"]),
+        state=row["state"],
+        progress=progress.model_copy(update={"queue_position": row["ahead"]}),
+        cancel_requested=row["cancel_requested"],
+        parent=row["parent"],
+        error=None if row["error"] is None else ProblemDetails.model_validate(row["error"]),
+        created_at=_moment(row["created_at"]),
+        started_at=None if row["started_at"] is None else _moment(row["started_at"]),
+        finished_at=None if row["finished_at"] is None else _moment(row["finished_at"]),
+    )
+
+
+def spec_of(stored: Any) -> ExperimentSpec:
+    return _SPECS.validate_python(stored)
+
+
+def cursor_after(row: RowMapping) -> str:
+    """Where the next page begins, opaque to the reader."""
+    return base64.urlsafe_b64encode(json.dumps([row["created_at"], row["id"]]).encode()).decode()
+
+
+def older_than(cursor: str) -> ColumnElement[bool]:
+    """The rows of the next page. Refuses a cursor that was never handed out."""
+    try:
+        created_at, row_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+    except ValueError as error:
+        raise _bad_cursor() from error
+    if not isinstance(created_at, int | float) or not isinstance(row_id, str):
+        raise _bad_cursor()
+    created, name = experiments.c.created_at, experiments.c.id
+    return or_(created < created_at, and_(created == created_at, name < row_id))
+
+
+def _bad_cursor() -> Refusal:
+    return Refusal("bad_request", "The cursor is not one that a list gave.", "Begin again without a cursor.")
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, tz=UTC)

@@ -1,0 +1,97 @@
+"""The tables, in portable SQL: what SQLite keeps today PostgreSQL can keep tomorrow.
+
+Times are seconds since 1970 (UTC) as double precision, so that leases are plain arithmetic everywhere.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+# The newest migration. A database that already has it is opened without loading Alembic.
+REVISION = "0001"
+
+metadata = MetaData()
+_json = JSON(none_as_null=True)
+
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("model", String(200), nullable=False),
+    Column("spec", _json, nullable=False),
+    # NULL: never found by asking the same question again.
+    Column("key", String(64)),
+    Column("parent", String(64)),
+    Column("bundled", Boolean, nullable=False),
+    Column("state", String(16), nullable=False),
+    # Every write of a worker is fenced by it: it rises whenever the experiment goes back to the queue.
+    Column("attempt", Integer, nullable=False),
+    # Attempts in a row that saved no new chunk.
+    Column("fruitless", Integer, nullable=False),
+    Column("lease_owner", String(200)),
+    Column("lease_until", Double),
+    Column("progress", _json, nullable=False),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("error", _json),
+    # When the broker was last given this attempt; NULL: not yet.
+    Column("sent_at", Double),
+    Column("created_at", Double, nullable=False),
+    Column("queued_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+)
+
+ALIVE = experiments.c.state.not_in(("failed", "cancelled"))
+
+Index("one_alive_per_key", experiments.c.key, unique=True, sqlite_where=ALIVE, postgresql_where=ALIVE)
+Index("experiments_newest", experiments.c.created_at, experiments.c.id)
+Index("experiments_queue", experiments.c.state, experiments.c.queued_at, experiments.c.id)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("experiment_id", String(64), ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", String(200), primary_key=True),
+    Column("sha256", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+)
+
+# What a worker has finished of an experiment that is not finished: the next attempt continues from here.
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("experiment_id", String(64), ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("id", String(200), primary_key=True),
+    Column("card", _json, nullable=False),
+    Column("tokenizer_json", Text),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", String(200), primary_key=True),
+    Column("status", _json, nullable=False),
+    Column("seen_at", Double, nullable=False),
+)
