@@ -1,0 +1,115 @@
+"""Every setting, read once at the front door from ``ARITHMOSCOPE_*`` and ``.env``, and passed in from there."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from contracts.errors import Refusal
+
+PREFIX = "ARITHMOSCOPE_"
+_APP = "arithmoscope"
+
+
+def default_data_dir() -> Path:
+    """Where this system keeps a user's application data."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / _APP
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / _APP
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / _APP
+
+
+def default_models_dir() -> Path:
+    """A folder in the user's cache, shared by all data folders: models are large and can be fetched again."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / _APP / "models"
+    if sys.platform == "win32":
+        return default_data_dir() / "models"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / _APP / "models"
+
+
+class Settings(BaseSettings):
+    """The settings by their names without the prefix. An empty variable counts as not set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+    )
+
+    data_dir: Path = Field(default_factory=default_data_dir)
+    models_dir: Path = Field(default_factory=default_models_dir)
+    host: str = Field(default="127.0.0.1", min_length=1, max_length=255)
+    port: int = Field(default=8000, ge=0, le=65_535)
+    root_path: str = Field(default="", pattern=r"^(/[A-Za-z0-9._~/-]*)?$")
+    token: str | None = Field(default=None, min_length=8, max_length=512)
+    allowed_hosts: str = ""
+    redis_url: str | None = Field(default=None, pattern=r"^(redis|rediss|unix)://")
+    database_url: str | None = None
+    artifacts_url: str | None = None
+    allow_hub: bool = False
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d{1,2})?)$")
+    dtype: Literal["float32", "float64", "float16", "bfloat16"] = "float32"
+
+    @field_validator("data_dir", "models_dir")
+    @classmethod
+    def _absolute(cls, folder: Path) -> Path:
+        return folder.expanduser().absolute()
+
+    @field_validator("root_path")
+    @classmethod
+    def _no_slash_at_the_end(cls, path: str) -> str:
+        return path.rstrip("/")
+
+    @model_validator(mode="after")
+    def _closed_unless_told(self) -> Settings:
+        if self.token is None and not is_loopback(self.host):
+            raise ValueError(
+                f"{PREFIX}HOST {self.host} is open to other machines and {PREFIX}TOKEN is not set: "
+                f"set {PREFIX}TOKEN to a long random text, or stay on 127.0.0.1"
+            )
+        return self
+
+    @property
+    def database(self) -> str:
+        """The database's address: told, or a SQLite file in the data folder."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'arithmoscope.db'}"
+
+    @property
+    def artifacts(self) -> str:
+        """Where results are kept: told, or a folder in the data folder."""
+        return self.artifacts_url or (self.data_dir / "artifacts").as_uri()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """More names by which the page may be reached, such as a proxy's."""
+        return tuple(name.strip() for name in self.allowed_hosts.split(",") if name.strip())
+
+
+def read_settings(**told: Any) -> Settings:
+    """The settings, those of the command line first. Refuses (``bad_setting``) what cannot be used, in one line."""
+    try:
+        return Settings(**{name: value for name, value in told.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        message = str(first["msg"]).removeprefix("Value error, ")
+        name = f"{PREFIX}{str(first['loc'][0]).upper()}: " if first["loc"] else ""
+        raise Refusal("bad_setting", f"{name}{message}.") from error
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what is bound to ``host``."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,96 @@
+"""The API and the page as one ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from backend import problems
+from backend.accepted import AcceptedKeys
+from backend.config import ApiConfig
+from backend.context import Context
+from backend.docs_page import docs_page
+from backend.health import code_version
+from backend.limits import BodyLimits
+from backend.mount import UnderPath
+from backend.openapi import TITLE, openapi_document
+from backend.results import ResultIndexes
+from backend.routes import artifacts, events, experiments, prompts, system
+from backend.routes.page import Page
+from backend.security import Gate
+from backend.vocabularies import Vocabularies
+from store import AsyncEventLog, EventLog, Store
+from store.dispatch import Dispatcher
+from store.outbox import Outbox
+
+
+def create_app(config: ApiConfig, store: Store) -> FastAPI:
+    """The application over an open store. It closes what it opens itself; the store is its caller's."""
+    app = routes_only()
+    broker = _Broker(config.redis_url, store) if config.redis_url else None
+    context = Context(
+        config=config,
+        store=store,
+        outbox=broker and broker.outbox,
+        spoken=broker and broker.spoken,
+        events=broker and broker.events,
+        vocabularies=Vocabularies(store),
+        results=ResultIndexes(store),
+        accepted=AcceptedKeys(),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if broker is None:
+            yield
+            return
+        broker.outbox.start()
+        yield
+        await broker.close()
+
+    app.state.context = context
+    app.router.lifespan_context = lifespan
+    app.router.default = Page(config.page_dir)
+    # The last one added stands first: the gate refuses strangers before anything of theirs is read.
+    app.add_middleware(BodyLimits)
+    app.add_middleware(Gate, host=config.host, allowed_hosts=config.allowed_hosts, token=config.token)
+    app.add_middleware(UnderPath, root_path=config.root_path)
+    return app
+
+
+class _Broker:
+    """What speaks to the broker: the outbox, which also takes back what lost workers held, and the events."""
+
+    def __init__(self, redis_url: str, store: Store) -> None:
+        self.dispatcher = Dispatcher(redis_url)
+        self.spoken = EventLog(redis_url)
+        self.events = AsyncEventLog(redis_url)
+        self.outbox = Outbox(store, self.dispatcher.send, self.spoken.publish)
+
+    async def close(self) -> None:
+        await run_in_threadpool(self.outbox.stop)
+        self.dispatcher.close()
+        self.spoken.close()
+        await self.events.close()
+
+
+def routes_only() -> FastAPI:
+    """The routes and their documentation, with nothing behind them."""
+    app = FastAPI(title=TITLE, version=code_version(), docs_url=None, redoc_url=None, openapi_url=None)
+    problems.install(app)
+    for routes in (system, prompts, experiments, events, artifacts):
+        app.include_router(routes.router)
+
+    @app.get("/api/openapi.json", include_in_schema=False)
+    def openapi() -> JSONResponse:
+        return JSONResponse(openapi_document(app))
+
+    @app.get("/api/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return HTMLResponse(docs_page(openapi_document(app)))
+
+    return app

@@ -1,0 +1,49 @@
+"""One layer of one prompt's attention, read out of the middle of a stored file: never the whole of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from backend.results import ResultIndexes
+from contracts.errors import Refusal
+from store import Store
+from store.tensors import read_slice
+
+ATTENTION = "attention.safetensors"
+
+
+def attention_json(
+    store: Store, results: ResultIndexes, experiment_id: str, layer: int, prompt: int
+) -> bytes:
+    """An ``AttentionPattern`` as JSON bytes. Refuses (``out_of_range``) a layer or prompt that the result lacks."""
+    index = results.of(experiment_id)
+    if not 0 <= layer < index.layers:
+        raise Refusal(
+            "out_of_range", f"Layer {layer} is not among the model's {index.layers} layers (from 0)."
+        )
+    if prompt not in index.tokens:
+        raise Refusal("out_of_range", _why_not(index.dropped, prompt))
+    weights = _weights(store, experiment_id, f"prompt.{prompt}", layer)
+    found = {"layer": layer, "tokens": index.tokens[prompt], "weights": weights}
+    return json.dumps(found, separators=(",", ":")).encode()
+
+
+def _weights(store: Store, experiment_id: str, tensor: str, layer: int) -> list[Any]:
+    try:
+        file = store.open_artifact(experiment_id, ATTENTION)
+    except Refusal as error:
+        if error.code != "no_result":
+            raise
+        # The result is there (its index was read), so that the attention alone is missing: it was too large.
+        raise Refusal(
+            "attention_not_stored", "The attention of this analysis was too large to be stored."
+        ) from error
+    with file:
+        return read_slice(file, tensor, layer)
+
+
+def _why_not(dropped: dict[int, str], prompt: int) -> str:
+    if prompt in dropped:
+        return f"Prompt {prompt} is not in the result: {dropped[prompt]}"
+    return f"There is no prompt {prompt} in the result."

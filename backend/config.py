@@ -1,0 +1,28 @@
+"""What the API is told when it starts. The front door makes it once, from the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ApiConfig:
+    """Everything from outside. Crosses a process: plain values only.
+
+    ``redis_url`` is redis-py's spelling (``redis://`` or ``unix://``), None for a door without live events.
+    ``host`` is the address that is bound, ``allowed_hosts`` more names by which the page may be reached.
+    ``device`` and ``dtype`` are part of an experiment's key: the same question on another device is another one.
+    """
+
+    database_url: str
+    artifacts_url: str
+    redis_url: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    root_path: str = ""
+    token: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    device: str = "auto"
+    dtype: str = "float32"
+    page_dir: Path | None = None

@@ -1,0 +1,36 @@
+"""What the routes work with: made once when the app is made, handed to every route."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from backend.config import ApiConfig
+from backend.accepted import AcceptedKeys
+from backend.results import ResultIndexes
+from backend.vocabularies import Vocabularies
+from store import AsyncEventLog, EventLog, Store
+from store.outbox import Outbox
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What needs the broker is None for a server without one: rows are kept, and wait."""
+
+    config: ApiConfig
+    store: Store
+    outbox: Outbox | None
+    spoken: EventLog | None
+    events: AsyncEventLog | None
+    vocabularies: Vocabularies
+    results: ResultIndexes
+    accepted: AcceptedKeys
+
+
+def _context(request: Request) -> Context:
+    return request.app.state.context
+
+
+Ctx = Annotated[Context, Depends(_context)]

@@ -1,0 +1,111 @@
+"""What an experiment found, as the worker wrote it: the API streams the bytes and computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import Response, StreamingResponse
+
+from backend.attention import attention_json
+from backend.context import Context, Ctx
+from backend.problems import documented
+from backend.results import RESULT
+from backend.routes.experiments import ExperimentId
+from contracts.errors import Refusal
+from contracts.experiments import FINAL_STATES, Experiment, Metric
+from contracts.results import AttentionPattern, PathPatchingResult
+
+router = APIRouter(prefix="/api/experiments/{experiment_id}", tags=["results"])
+
+_CHUNK = 256 * 1024
+_REFUSED = documented(401, 403, 404, 409, 422, 503)
+
+
+def _file(media_type: str, schema: dict[str, Any], description: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"description": description, "content": {media_type: {"schema": schema}}}}
+
+
+_BYTES = {"type": "string", "format": "binary"}
+
+
+@router.get(
+    "/result",
+    response_class=Response,
+    responses={200: {"model": PathPatchingResult, "description": "The whole result"}, **_REFUSED},
+)
+def result(experiment_id: ExperimentId, ctx: Ctx) -> Response:
+    """The whole result, also of an analysis that was cancelled with some pairs finished."""
+    return _stored(ctx, experiment_id, RESULT, "application/json")
+
+
+@router.get(
+    "/components.csv",
+    response_class=Response,
+    responses={**_file("text/csv", {"type": "string"}, "The ranking of the components"), **_REFUSED},
+)
+def components_csv(experiment_id: ExperimentId, ctx: Ctx, metric: Metric = "relative_logit") -> Response:
+    """One row a component, the most harmful to remove first. Refuses a metric that was not computed."""
+    experiment = _finished(ctx, experiment_id)
+    if metric not in experiment.spec.metrics:
+        computed = ", ".join(experiment.spec.metrics)
+        raise Refusal("metric_not_computed", f"{metric} was not computed; these were: {computed}.")
+    name = f"components.{metric}.csv"
+    return _stored(ctx, experiment_id, name, "text/csv; charset=utf-8", f"{experiment_id}.{name}")
+
+
+@router.get(
+    "/arrays.npz",
+    response_class=Response,
+    responses={**_file("application/octet-stream", _BYTES, "The raw arrays, for numpy.load"), **_REFUSED},
+)
+def arrays_npz(experiment_id: ExperimentId, ctx: Ctx) -> Response:
+    """The effects of every pair, the kept pairs' numbers in the submitted list, and the logits."""
+    return _stored(ctx, experiment_id, "arrays.npz", "application/octet-stream", f"{experiment_id}.npz")
+
+
+@router.get(
+    "/attention",
+    response_class=Response,
+    responses={200: {"model": AttentionPattern, "description": "One layer of one prompt"}, **_REFUSED},
+)
+def attention(
+    experiment_id: ExperimentId,
+    ctx: Ctx,
+    layer: Annotated[int, Query(description="From 0")],
+    prompt: Annotated[int, Query(description="Counts in the list that was asked for, from 0")],
+) -> Response:
+    """The reference run's attention: ``weights`` is [head][query][key], every row of it sums to 1."""
+    _finished(ctx, experiment_id)
+    body = attention_json(ctx.store, ctx.results, experiment_id, layer, prompt)
+    return Response(body, media_type="application/json", headers=_UNCHANGING)
+
+
+# A result never changes, but its experiment may be deleted or, when it was cut short, run again.
+_UNCHANGING = {"Cache-Control": "private, no-cache"}
+
+
+def _stored(
+    ctx: Context, experiment_id: str, name: str, media_type: str, save_as: str | None = None
+) -> Response:
+    _finished(ctx, experiment_id)
+    file = ctx.store.open_artifact(experiment_id, name)
+
+    def chunks() -> Iterator[bytes]:
+        with file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+
+    headers = dict(_UNCHANGING)
+    if save_as is not None:
+        headers["Content-Disposition"] = f'attachment; filename="{save_as}"'
+    return StreamingResponse(chunks(), media_type=media_type, headers=headers)
+
+
+def _finished(ctx: Context, experiment_id: str) -> Experiment:
+    """The experiment if it has ended. Refuses ``not_finished``; ``no_result`` comes from the missing artifact."""
+    experiment = ctx.store.experiment(experiment_id)
+    if experiment.state not in FINAL_STATES:
+        raise Refusal("not_finished", f"The experiment is {experiment.state}.")
+    return experiment

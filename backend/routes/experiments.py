@@ -1,0 +1,69 @@
+"""Experiments: ask for one, look at it, cancel it, run it again, delete it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from backend import submission
+from backend.context import Ctx
+from backend.problems import documented
+from contracts.experiments import Experiment, ExperimentList, ExperimentSpec, Kind, State
+
+router = APIRouter(prefix="/api/experiments", tags=["experiments"])
+
+ExperimentId = Annotated[str, Path(description="As the experiment's `id` says")]
+_NEW = {202: {"model": Experiment, "description": "A new experiment; `Location` says where it is"}}
+_KNOWN = {200: {"model": Experiment, "description": "The same was asked before: this is that experiment"}}
+
+
+@router.post(
+    "", status_code=202, responses={**_NEW, **_KNOWN, **documented(401, 403, 404, 413, 415, 422, 503)}
+)
+def submit(spec: ExperimentSpec, ctx: Ctx, request: Request, response: Response) -> Experiment:
+    """Ask for an experiment. The prompts are parsed and tokenised before it is accepted."""
+    experiment, is_new = submission.submit(ctx, spec)
+    response.status_code = 202 if is_new else 200
+    response.headers["Location"] = f"{request.scope.get('root_path', '')}/api/experiments/{experiment.id}"
+    return experiment
+
+
+@router.get("", responses=documented(401, 403, 422, 503))
+def experiments(
+    ctx: Ctx,
+    kind: Kind | None = None,
+    state: State | None = None,
+    model: Annotated[str | None, Query(max_length=200)] = None,
+    cursor: Annotated[
+        str | None, Query(max_length=200, description="`next_cursor` of the page before")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> ExperimentList:
+    """The experiments, newest first, without their results."""
+    return ctx.store.experiments(kind=kind, state=state, model=model, cursor=cursor, limit=limit)
+
+
+@router.get("/{experiment_id}", responses=documented(401, 403, 404, 503))
+def experiment(experiment_id: ExperimentId, ctx: Ctx) -> Experiment:
+    """An experiment and how far it is."""
+    return ctx.store.experiment(experiment_id)
+
+
+@router.post("/{experiment_id}/cancel", responses=documented(401, 403, 404, 503))
+def cancel(experiment_id: ExperimentId, ctx: Ctx) -> Experiment:
+    """Stop after the current batch; what was computed is kept. A finished experiment stays as it is."""
+    return submission.cancel(ctx, experiment_id)
+
+
+@router.post("/{experiment_id}/retry", status_code=202, responses=documented(401, 403, 404, 409, 503))
+def retry(experiment_id: ExperimentId, ctx: Ctx) -> Experiment:
+    """Run a failed or cancelled experiment again; finished batches are not computed twice."""
+    return submission.retry(ctx, experiment_id)
+
+
+@router.delete("/{experiment_id}", status_code=204, responses=documented(401, 403, 404, 409, 503))
+def delete(experiment_id: ExperimentId, ctx: Ctx) -> None:
+    """Delete an experiment that does not run, with everything it stored."""
+    ctx.store.delete(experiment_id)
+    ctx.results.forget(experiment_id)
