@@ -1,4 +1,4 @@
-"""Every setting, read once at the front door from ``ARITHMOSCOPE_*`` and ``.env``, and passed in from there."""
+"""Every setting, read once at the front door from ``ARITHMOSCOPE_*`` and ``.env``, and passed in."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Settings(BaseSettings):
 
 
 def read_settings(**told: Any) -> Settings:
-    """The settings, those of the command line first. Refuses (``bad_setting``) what cannot be used, in one line."""
+    """The settings, those told first. Refuses (``bad_setting``) what cannot be used, in one line."""
     try:
         return Settings(**{name: value for name, value in told.items() if value is not None})
     except ValidationError as error:

@@ -9,7 +9,7 @@ _KEPT = 4_096
 
 
 class AcceptedKeys:
-    """The last few thousand keys. The key holds the spec and the model's revision, so that it cannot be outdated."""
+    """The last few thousand keys. A key holds the spec and the model's revision: it cannot be outdated."""
 
     def __init__(self) -> None:
         self._lock = Lock()

@@ -13,15 +13,11 @@ from store.tensors import read_slice
 ATTENTION = "attention.safetensors"
 
 
-def attention_json(
-    store: Store, results: ResultIndexes, experiment_id: str, layer: int, prompt: int
-) -> bytes:
-    """An ``AttentionPattern`` as JSON bytes. Refuses (``out_of_range``) a layer or prompt that the result lacks."""
+def attention_json(store: Store, results: ResultIndexes, experiment_id: str, layer: int, prompt: int) -> bytes:
+    """An ``AttentionPattern`` as JSON bytes. Refuses (``out_of_range``) what the result lacks."""
     index = results.of(experiment_id)
     if not 0 <= layer < index.layers:
-        raise Refusal(
-            "out_of_range", f"Layer {layer} is not among the model's {index.layers} layers (from 0)."
-        )
+        raise Refusal("out_of_range", f"Layer {layer} is not among the model's {index.layers} layers (from 0).")
     if prompt not in index.tokens:
         raise Refusal("out_of_range", _why_not(index.dropped, prompt))
     weights = _weights(store, experiment_id, f"prompt.{prompt}", layer)
@@ -36,9 +32,7 @@ def _weights(store: Store, experiment_id: str, tensor: str, layer: int) -> list[
         if error.code != "no_result":
             raise
         # The result is there (its index was read), so that the attention alone is missing: it was too large.
-        raise Refusal(
-            "attention_not_stored", "The attention of this analysis was too large to be stored."
-        ) from error
+        raise Refusal("attention_not_stored", "The attention of this analysis was too large to be stored.") from error
     with file:
         return read_slice(file, tensor, layer)
 

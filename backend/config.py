@@ -12,7 +12,7 @@ class ApiConfig:
 
     ``redis_url`` is redis-py's spelling (``redis://`` or ``unix://``), None for a door without live events.
     ``host`` is the address that is bound, ``allowed_hosts`` more names by which the page may be reached.
-    ``device`` and ``dtype`` are part of an experiment's key: the same question on another device is another one.
+    ``device`` and ``dtype`` are part of an experiment's key: on another device the question is another one.
     """
 
     database_url: str

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from backend.config import ApiConfig
 from backend.accepted import AcceptedKeys
+from backend.config import ApiConfig
 from backend.results import ResultIndexes
 from backend.vocabularies import Vocabularies
 from store import AsyncEventLog, EventLog, Store

@@ -1,4 +1,4 @@
-"""``/api/docs``: the OpenAPI document as one plain page, made on the server. Nothing is loaded from elsewhere."""
+"""``/api/docs``: the OpenAPI document as one plain page, made on the server, loading nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ _STYLE = """
 body{font:1rem/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}
 code,pre{font:.875rem/1.5 ui-monospace,monospace}
 pre{overflow:auto;padding:.75rem;border:1px solid #8884;border-radius:.4rem}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.25rem .75rem .25rem 0;vertical-align:top}
+table{border-collapse:collapse;width:100%}
+td,th{text-align:left;padding:.25rem .75rem .25rem 0;vertical-align:top}
 details{margin:.5rem 0}summary{cursor:pointer}section{border-top:1px solid #8884;padding-top:.5rem}
 """
 
@@ -23,15 +24,17 @@ def docs_page(document: dict[str, Any]) -> str:
         for method, operation in operations.items()
     )
     schemas = "".join(
-        f'<details id="{escape(name)}"><summary><code>{escape(name)}</code></summary>{_code(schema)}</details>'
+        f'<details id="{name}"><summary><code>{name}</code></summary>{_code(schema)}</details>'
         for name, schema in sorted(document["components"]["schemas"].items())
     )
     info = document["info"]
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
         f"<title>{escape(info['title'])}</title><style>{_STYLE}</style></head><body>"
         f"<h1>{escape(info['title'])} <small>{escape(info['version'])}</small></h1>"
-        f'<p>{escape(info["description"])} The same for programs: <a href="openapi.json">openapi.json</a>.</p>'
+        f"<p>{escape(info['description'])} "
+        'The same for programs: <a href="openapi.json">openapi.json</a>.</p>'
         f"{calls}<h2>Data</h2>{schemas}</body></html>"
     )
 
@@ -61,16 +64,13 @@ def _parameter(parameter: dict[str, Any]) -> tuple[str, str]:
 
 def _answer(status: str, answer: dict[str, Any]) -> tuple[str, str]:
     kinds = "; ".join(
-        f"{escape(media)} {_inline(content.get('schema', {}))}"
-        for media, content in answer.get("content", {}).items()
+        f"{escape(media)} {_inline(content.get('schema', {}))}" for media, content in answer.get("content", {}).items()
     )
     return f"<code>{status}</code>", f"{escape(answer['description'])}. {kinds}"
 
 
 def _table(rows: Any) -> str:
-    return (
-        "<table>" + "".join(f"<tr><td>{left}</td><td>{right}</td></tr>" for left, right in rows) + "</table>"
-    )
+    return "<table>" + "".join(f"<tr><td>{left}</td><td>{right}</td></tr>" for left, right in rows) + "</table>"
 
 
 def _inline(schema: dict[str, Any]) -> str:

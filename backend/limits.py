@@ -45,11 +45,7 @@ class BodyLimits:
         has_body = length.lstrip("0") != "" or "transfer-encoding" in headers
         media_type = headers.get("content-type", "").split(";")[0].strip().lower()
         if has_body and media_type != "application/json":
-            said = (
-                f"The body came as {media_type[:80]!r}."
-                if media_type
-                else "The body came without a content type."
-            )
+            said = f"The body came as {media_type[:80]!r}." if media_type else "The body came without a content type."
             return Refusal("not_json", said)
         return None
 

@@ -1,4 +1,4 @@
-"""Serving under a path, such as ``/arithmoscope``, behind a proxy: whether the proxy strips the path or not."""
+"""Serving under a path, such as ``/arithmoscope``, behind a proxy, whether it strips the path or not."""
 
 from __future__ import annotations
 

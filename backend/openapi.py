@@ -1,7 +1,7 @@
 """The OpenAPI document. ``python -m backend.openapi > openapi.json`` writes the committed copy.
 
-Types of the page are generated from it, so that it also holds the data of server-sent events, and says for every
-call which refusals it may answer.
+Types of the page are generated from it, so that it also holds the data of server-sent events, and says for
+every call which refusals it may answer.
 """
 
 from __future__ import annotations

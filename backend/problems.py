@@ -1,4 +1,4 @@
-"""Every error leaves this server as problem JSON (RFC 9457) with a way out, and no traceback leaves it at all."""
+"""Every error leaves this server as problem JSON (RFC 9457) with a way out; no traceback ever leaves it."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ def problem_bytes(details: ProblemDetails) -> bytes:
 def documented(*codes: int) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route that may refuse with these statuses."""
     schema = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
-    return {
-        code: {"description": _DESCRIPTIONS[code], "content": {MEDIA_TYPE: schema}} for code in sorted(codes)
-    }
+    return {code: {"description": _DESCRIPTIONS[code], "content": {MEDIA_TYPE: schema}} for code in sorted(codes)}
 
 
 _DESCRIPTIONS = {

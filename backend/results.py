@@ -16,7 +16,7 @@ _KEPT = 8
 
 @dataclass(frozen=True, slots=True)
 class ResultIndex:
-    """The kept prompts of a result with their tokens, the dropped ones with their reason, by submitted index."""
+    """The kept prompts of a result with their tokens, the dropped with their reason, by submitted index."""
 
     layers: int
     tokens: dict[int, list[dict[str, Any]]]

@@ -27,8 +27,9 @@ from contracts.errors import Refusal
 COOKIE = "arithmoscope"
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-        "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+        "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'; "
+        "frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -44,16 +45,14 @@ _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Gate:
-    """Lets requests of known hosts, of this origin and with the token through; puts the headers on every answer."""
+    """Lets known hosts, this origin and the token through, and puts the headers on every answer."""
 
-    def __init__(
-        self, app: ASGIApp, *, host: str, allowed_hosts: Iterable[str] = (), token: str | None = None
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, host: str, allowed_hosts: Iterable[str] = (), token: str | None = None) -> None:
         self.app = app
         self.token = token
         self.hosts = _LOOPBACK_NAMES | {name.lower() for name in allowed_hosts} | {host.lower()}
-        # Bound to every address, a server cannot know its names. It has a token then, and a rebound name brings
-        # no cookie.
+        # Bound to every address, a server cannot know its names. It has a token then, and a rebound name
+        # brings no cookie.
         self.any_host = token is not None and is_wildcard(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,9 +99,7 @@ class Gate:
             return _let_in(token, scope, [(name, value) for name, value in query if name != "token"])
         details = Refusal("token_required", "This server is open to the holder of its token only.").details()
         if is_page and not path.startswith("/assets/"):
-            return HTMLResponse(
-                _TOKEN_PAGE.format(title=escape(details.title), way_out=escape(details.way_out)), 401
-            )
+            return HTMLResponse(_TOKEN_PAGE.format(title=escape(details.title), way_out=escape(details.way_out)), 401)
         return problem_response(details, {"WWW-Authenticate": "Bearer"})
 
 
@@ -159,7 +156,9 @@ def _same_origin(headers: Headers, host: str) -> bool:
     return origin is None or origin.lower().partition("://")[2] == host.lower() != ""
 
 
-_KNOWN_NAMES = "Open the page from the address that arithmoscope serve printed, or add the name to ARITHMOSCOPE_ALLOWED_HOSTS."
+_KNOWN_NAMES = (
+    "Open the page from the address that arithmoscope serve printed, or add the name to ARITHMOSCOPE_ALLOWED_HOSTS."
+)
 _TOKEN_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Arithmoscope</title>
 <meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
 <body style="font: 1rem/1.5 system-ui; max-width: 34rem; margin: 4rem auto; padding: 0 1rem">

@@ -49,6 +49,6 @@ def retry(ctx: Context, experiment_id: str) -> Experiment:
 
 
 def nudge(ctx: Context) -> None:
-    """Something waits: tell the workers at once. Does not wait for the broker, which may be down: rows are kept."""
+    """Something waits: tell the workers at once, without waiting for the broker, which may be down."""
     if ctx.outbox is not None:
         ctx.outbox.nudge()

@@ -1,4 +1,4 @@
-"""The tokenizers of the models, parsed once per revision: a vocabulary takes 0.1 s to parse and 20 MB to keep."""
+"""The tokenizers of the models, parsed once per revision: one takes 0.1 s to parse and 20 MB to keep."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Vocabularies:
         self._parsed: OrderedDict[tuple[str, str], Tokenizer] = OrderedDict()
 
     def of(self, card: ModelCard) -> Tokenizer:
-        """The tokenizer of a model. Refuses (``bad_tokenizer``) when none was registered or it cannot be read."""
+        """The tokenizer of a model. Refuses (``bad_tokenizer``) when there is none or it cannot be read."""
         key = (card.id, card.revision)
         with self._lock:
             tokenizer = self._parsed.get(key)
@@ -39,5 +39,5 @@ class Vocabularies:
         try:
             return Tokenizer.from_str(text)
         # The library raises plain Exception for whatever it cannot parse.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             raise Refusal("bad_tokenizer", f"The tokenizer of {card.id} cannot be read: {error}") from error

@@ -86,9 +86,7 @@ def attention(
 _UNCHANGING = {"Cache-Control": "private, no-cache"}
 
 
-def _stored(
-    ctx: Context, experiment_id: str, name: str, media_type: str, save_as: str | None = None
-) -> Response:
+def _stored(ctx: Context, experiment_id: str, name: str, media_type: str, save_as: str | None = None) -> Response:
     _finished(ctx, experiment_id)
     file = ctx.store.open_artifact(experiment_id, name)
 
@@ -104,7 +102,7 @@ def _stored(
 
 
 def _finished(ctx: Context, experiment_id: str) -> Experiment:
-    """The experiment if it has ended. Refuses ``not_finished``; ``no_result`` comes from the missing artifact."""
+    """The experiment if it has ended. Refuses ``not_finished``; a missing artifact says ``no_result``."""
     experiment = ctx.store.experiment(experiment_id)
     if experiment.state not in FINAL_STATES:
         raise Refusal("not_finished", f"The experiment is {experiment.state}.")

@@ -1,7 +1,7 @@
 """What happens to an experiment while it happens: server-sent events that resume where a reader left off.
 
-The row is the truth. The event stream of the broker is quicker and richer, but it may expire, be emptied or be
-unreachable; then the row is looked at, and a reader always gets the final state.
+The row is the truth. The event stream of the broker is quicker and richer, but it may expire, be emptied or
+be unreachable; then the row is looked at, and a reader always gets the final state.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from store import Event, EventsDown
 router = APIRouter(prefix="/api/experiments/{experiment_id}", tags=["results"])
 
 PING_S = 10
-# How long a read of the broker's stream waits before the row is looked at again, and how often the row alone is.
+# How long a read of the broker's stream waits before the row is looked at again; how often the row alone is.
 BLOCK_MS = 1_000
 POLL_S = 0.5
 # A stopped broker accepts connections and answers nothing; a read that takes this long counts as broken.
@@ -38,18 +38,14 @@ _STREAM = {
         "content": {
             "text/event-stream": {
                 "schema": {"type": "string"},
-                "x-events": {
-                    name: {"$ref": f"#/components/schemas/{model}"} for name, model in _EVENTS.items()
-                },
+                "x-events": {name: {"$ref": f"#/components/schemas/{model}"} for name, model in _EVENTS.items()},
             }
         },
     }
 }
 
 
-@router.get(
-    "/events", response_class=EventSourceResponse, responses={**_STREAM, **documented(401, 403, 404, 503)}
-)
+@router.get("/events", response_class=EventSourceResponse, responses={**_STREAM, **documented(401, 403, 404, 503)})
 async def events(
     experiment_id: ExperimentId,
     ctx: Ctx,
@@ -57,9 +53,7 @@ async def events(
 ) -> EventSourceResponse:
     """What happens from now on, and what happened in the last hour; ends with the final state."""
     await run_in_threadpool(ctx.store.experiment, experiment_id)
-    return EventSourceResponse(
-        _events(ctx, experiment_id, last_event_id), ping=PING_S, sep="\n", send_timeout=30
-    )
+    return EventSourceResponse(_events(ctx, experiment_id, last_event_id), ping=PING_S, sep="\n", send_timeout=30)
 
 
 async def _events(ctx: Context, experiment_id: str, after: str | None) -> AsyncIterator[ServerSentEvent]:

@@ -18,9 +18,7 @@ _NEW = {202: {"model": Experiment, "description": "A new experiment; `Location` 
 _KNOWN = {200: {"model": Experiment, "description": "The same was asked before: this is that experiment"}}
 
 
-@router.post(
-    "", status_code=202, responses={**_NEW, **_KNOWN, **documented(401, 403, 404, 413, 415, 422, 503)}
-)
+@router.post("", status_code=202, responses={**_NEW, **_KNOWN, **documented(401, 403, 404, 413, 415, 422, 503)})
 def submit(spec: ExperimentSpec, ctx: Ctx, request: Request, response: Response) -> Experiment:
     """Ask for an experiment. The prompts are parsed and tokenised before it is accepted."""
     experiment, is_new = submission.submit(ctx, spec)
@@ -35,9 +33,7 @@ def experiments(
     kind: Kind | None = None,
     state: State | None = None,
     model: Annotated[str | None, Query(max_length=200)] = None,
-    cursor: Annotated[
-        str | None, Query(max_length=200, description="`next_cursor` of the page before")
-    ] = None,
+    cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> ExperimentList:
     """The experiments, newest first, without their results."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from html import escape
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
@@ -13,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 # The addresses that the page itself knows; anything else still gets the page, which says so, but as a 404.
 _KNOWN = re.compile(r"/|/analyses/?|/analyses/[^/]+/?|/compare/?|/system/?")
+_BASE = re.compile(r"<base\b[^>]*>")
 _FOREVER = "public, max-age=31536000, immutable"
 
 
@@ -59,16 +59,18 @@ class Page:
 
 
 def _with_base(html: str, path: str) -> str:
-    # The page's addresses are relative to where it is mounted. A relative base finds that place under any path
-    # a proxy may put it, from however deep an address the page was opened at.
+    # The page's addresses are relative to where it is mounted. A relative base finds that place under any
+    # path a proxy may put it, from however deep an address the page was opened at.
     up = "../" * (path.count("/") - 1)
-    return html.replace("<head>", f'<head><base href="{escape(up or "./")}">', 1)
+    base = f'<base href="{up or "./"}" />'
+    return html.replace("<head>", f"<head>{base}", 1) if _BASE.search(html) is None else _BASE.sub(base, html, 1)
 
 
 _NOT_BUILT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Arithmoscope</title>
 <meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
 <body style="font: 1rem/1.5 system-ui; max-width: 34rem; margin: 4rem auto; padding: 0 1rem">
 <h1>The page is not built yet</h1>
-<p>The server runs and its API answers, but the page's files are missing. Build them with <code>make run</code>,
-or <code>npm ci &amp;&amp; npm run build</code> in <code>frontend/</code>, and load this address again.</p>
+<p>The server runs and its API answers, but the page's files are missing. Build them with
+<code>make run</code>, or <code>npm ci &amp;&amp; npm run build</code> in <code>frontend/</code>, and load this
+address again.</p>
 <p>The API is described <a href="api/docs">here</a>.</p></body></html>"""

@@ -15,6 +15,6 @@ router = APIRouter(prefix="/api/prompts", tags=["prompts"])
 
 @router.post("/preview", responses=documented(401, 403, 404, 413, 415, 422, 503))
 def preview_prompts(asked: PreviewRequest, ctx: Ctx) -> Preview:
-    """The tokens of every prompt as the model reads them. A pair that cannot run has its ``problem`` filled."""
+    """The tokens of every prompt as the model reads them. A pair that cannot run says its ``problem``."""
     card = usable_model(ctx, asked.model)
     return preview(asked.prompts, ctx.vocabularies.of(card))

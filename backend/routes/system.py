@@ -17,7 +17,7 @@ router = APIRouter(prefix="/api", tags=["system"])
 
 @router.get("/health", responses=documented(401, 403))
 async def health(ctx: Ctx) -> Health:
-    """What works: the store, the broker, the workers seen in the last 20 seconds, and what they have to do."""
+    """What works: store, broker, the workers seen in the last 20 seconds, and what they have to do."""
     return await run_in_threadpool(health_of, ctx, broker=await broker_is_up(ctx))
 
 
