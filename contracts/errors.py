@@ -56,9 +56,7 @@ PROBLEMS: dict[str, Problem] = {
         422, "Unsupported architecture", "Choose a model of a supported family: arithmoscope models list."
     ),
     "bad_model_files": Problem(422, "The model's files cannot be read", "Fetch or copy the model again."),
-    "bad_tokenizer": Problem(
-        422, "The tokenizer does not fit", "Use the tokenizer that was published with the model."
-    ),
+    "bad_tokenizer": Problem(422, "The tokenizer does not fit", "Use the tokenizer that was published with the model."),
     "hub_not_allowed": Problem(
         403,
         "The model hub is switched off",

@@ -1,0 +1,153 @@
+"""Forward passes that keep what every head and MLP wrote at the last position (END).
+
+Equal prompts are run once, prompts are grouped by exact length (no padding anywhere, so no mask to get wrong), and
+what the prompts of a group begin with in common is run once and its keys and values shared.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import DynamicCache
+
+from engine.hooks import on_input, on_output
+from engine.model import LoadedModel
+
+TokenIds = tuple[int, ...]
+
+# One more forward pass is worth it when it saves this many tokens.
+_PASS_OVERHEAD_TOKENS = 48
+# Bounds the activations of one pass: a few hundred MB for a 7B model.
+_PASS_TOKENS = 8_192
+
+
+@dataclass(frozen=True)
+class EndStates:
+    """What was in the residual stream at END of each prompt.
+
+    z      each head's output before the output projection
+    mlp    each MLP's output
+    mid    residual stream between a layer's attention and its MLP
+    final  residual stream before the final norm
+    """
+
+    z: Float[Tensor, "prompt layer head head_dim"]
+    mlp: Float[Tensor, "prompt layer hidden"]
+    mid: Float[Tensor, "prompt layer hidden"]
+    final: Float[Tensor, "prompt hidden"]
+
+    def __getitem__(self, index: Tensor | Sequence[int]) -> EndStates:
+        rows = torch.as_tensor(index, device=self.final.device)
+        return EndStates(self.z[rows], self.mlp[rows], self.mid[rows], self.final[rows])
+
+
+@torch.no_grad()
+def end_states(model: LoadedModel, prompts: Sequence[TokenIds]) -> EndStates:
+    """Run prompts of any lengths; the rows of the answer follow the list given.
+
+    Cost: one pass over each distinct prompt's tokens, shared beginnings counted once.
+    """
+    anatomy = model.anatomy
+    unique = list(dict.fromkeys(prompts))
+    row_of = {ids: row for row, ids in enumerate(unique)}
+    n, layers, dtype = len(unique), anatomy.layers, model.work_dtype
+    kept = EndStates(
+        z=torch.empty(n, layers, anatomy.heads, anatomy.head_dim, dtype=dtype, device=model.device),
+        mlp=torch.empty(n, layers, anatomy.hidden, dtype=dtype, device=model.device),
+        mid=torch.empty(n, layers, anatomy.hidden, dtype=dtype, device=model.device),
+        final=torch.empty(n, anatomy.hidden, dtype=dtype, device=model.device),
+    )
+    for group in group_prompts(unique):
+        _run_group(model, group, torch.tensor([row_of[ids] for ids in group], device=model.device), kept)
+    return kept[[row_of[ids] for ids in prompts]]
+
+
+def _run_group(model: LoadedModel, group: list[TokenIds], rows: Tensor, kept: EndStates) -> None:
+    anatomy = model.anatomy
+    shared = _shared_prefix(group)
+    step = max(1, _PASS_TOKENS // (len(group[0]) - shared))
+    prefix = None
+    for start in range(0, len(group), step):
+        part, part_rows = group[start : start + step], rows[start : start + step]
+        cache = None
+        if shared:
+            prefix = prefix or _run_prefix(model, group[0][:shared])
+            cache = _repeat(prefix, len(part))
+        blocks = list(enumerate(anatomy.blocks))
+        with (
+            on_input([(b.heads_out, _Keep(kept.z[:, i], part_rows)) for i, b in blocks]),
+            on_input([(b.mlp_norm, _Keep(kept.mid[:, i], part_rows)) for i, b in blocks]),
+            on_output([(b.mlp, _Keep(kept.mlp[:, i], part_rows)) for i, b in blocks]),
+            on_input([(anatomy.final_norm, _Keep(kept.final, part_rows))]),
+        ):
+            ids = torch.tensor([prompt[shared:] for prompt in part], device=model.device)
+            anatomy.decoder(input_ids=ids, past_key_values=cache, use_cache=cache is not None)
+
+
+class _Keep:
+    """Copies the last position of what passes a hook into rows of ``target``."""
+
+    def __init__(self, target: Tensor, rows: Tensor) -> None:
+        self._target, self._rows = target, rows
+
+    def __call__(self, states: Tensor) -> None:
+        end = states[:, -1].to(self._target.dtype)
+        self._target[self._rows] = end.view(len(end), *self._target.shape[1:])
+
+
+def _run_prefix(model: LoadedModel, prefix: TokenIds) -> DynamicCache:
+    cache = DynamicCache(config=model.hf.config)
+    ids = torch.tensor([prefix], device=model.device)
+    model.anatomy.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
+    return cache
+
+
+def _repeat(prefix: DynamicCache, times: int) -> DynamicCache:
+    """A copy for ``times`` prompts: the pass that uses it appends to its own keys and values, not to the prefix's."""
+    cache = copy.deepcopy(prefix)  # and not its tensors alone: sliding-window layers count the tokens they dropped
+    cache.batch_repeat_interleave(times)
+    return cache
+
+
+def group_prompts(prompts: Sequence[TokenIds]) -> list[list[TokenIds]]:
+    """Prompts of equal length that are run together, so that the tokens to run are few."""
+    by_length: dict[int, list[TokenIds]] = defaultdict(list)
+    for ids in prompts:
+        by_length[len(ids)].append(ids)
+    return [group for same in by_length.values() for group in _split(sorted(same))]
+
+
+def _split(group: list[TokenIds]) -> list[list[TokenIds]]:
+    """Split a sorted group where its prompts part earliest, if the longer common beginnings pay for more passes."""
+    shared = _shared_prefix(group)
+    parts: list[list[TokenIds]] = [[group[0]]]
+    for before, ids in pairwise(group):
+        if _common(before, ids) <= shared:
+            parts.append([])
+        parts[-1].append(ids)
+    if len(parts) == 1 or len(parts) == len(group):
+        return [group]
+    finer = [piece for part in parts for piece in _split(part)]
+    saved = _tokens(group) - sum(_tokens(piece) for piece in finer)
+    return finer if saved > _PASS_OVERHEAD_TOKENS * (len(finer) - 1) else [group]
+
+
+def _tokens(group: list[TokenIds]) -> int:
+    shared = _shared_prefix(group)
+    return shared + len(group) * (len(group[0]) - shared)
+
+
+def _shared_prefix(group: list[TokenIds]) -> int:
+    """Length of the common beginning of a sorted group, at least one token short of the end; 0 for one prompt."""
+    return 0 if len(group) == 1 else min(_common(min(group), max(group)), len(group[0]) - 1)
+
+
+def _common(a: TokenIds, b: TokenIds) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

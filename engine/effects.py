@@ -1,0 +1,156 @@
+"""What path patching gives back: effects on every pair, their summaries, and their ranking."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float, Int
+from safetensors.torch import save
+from torch import Tensor
+
+from contracts.components import all_components
+from contracts.errors import Refusal
+from contracts.experiments import Effect, Metric
+from contracts.ranking import RankingRow
+from engine.metrics import Summary, metric_values, summarise
+
+_TEXT = ("effect", "model", "revision", "questions")
+
+
+@dataclass(frozen=True)
+class PatchingEffects:
+    """Effects of all components on all pairs, patched minus reference, on the CPU.
+
+    heads, mlps                        change of the answer's logit at END
+    competitor_heads, competitor_mlps  change of the competing number's logit
+    probability_heads, ..._mlps        change of the answer's probability, if it was asked for
+    reference, counterfactual          the answer's logit in either run
+    noise                              |logit of the unpatched control row - reference logit|, the larger of the two
+    questions                          text of each pair's question: what the bootstrap resamples
+    """
+
+    effect: Effect
+    model: str
+    revision: str
+    questions: tuple[str, ...]
+    heads: Float[Tensor, "pair layer head"]
+    mlps: Float[Tensor, "pair layer"]
+    competitor_heads: Float[Tensor, "pair layer head"]
+    competitor_mlps: Float[Tensor, "pair layer"]
+    probability_heads: Float[Tensor, "pair layer head"] | None
+    probability_mlps: Float[Tensor, "pair layer"] | None
+    reference: Float[Tensor, " pair"]
+    counterfactual: Float[Tensor, " pair"]
+    reference_competitor: Float[Tensor, " pair"]
+    reference_probability: Float[Tensor, " pair"]
+    answers: Int[Tensor, " pair"]
+    competitors: Int[Tensor, " pair"]
+    top: Int[Tensor, " pair"]
+    correct: Bool[Tensor, " pair"]
+    noise: Float[Tensor, " pair"]
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def values(self, metric: Metric) -> tuple[Float[Tensor, "pair layer head"], Float[Tensor, "pair layer"]]:
+        """Effects in a metric's unit; NaN where the metric is undefined for a pair."""
+        return metric_values(self, metric)
+
+    def summary(self, metric: Metric) -> Summary:
+        """Mean, standard deviation and interval of every component, [layer, head + 1], the MLP last in its row."""
+        heads, mlps = self.values(metric)
+        return summarise(torch.cat([heads, mlps[..., None]], dim=-1), self.questions)
+
+    def ranking(self, metric: Metric = "relative_logit", experiment_id: str = "") -> list[RankingRow]:
+        """Rows as in components.csv, the component whose removal hurts most first."""
+        summary = self.summary(metric)
+        cells = [s.flatten().tolist() for s in (summary.mean, summary.std, summary.ci_low, summary.ci_high)]
+        components = all_components(self.heads.shape[1], self.heads.shape[2])
+        order = sorted(range(len(components)), key=lambda at: (_is_nan(cells[0][at]), cells[0][at], at))
+        rows = []
+        for rank, at in enumerate(order, start=1):
+            component = components[at]
+            mean, std, low, high = (None if _is_nan(cell[at]) else cell[at] for cell in cells)
+            rows.append(
+                RankingRow(
+                    rank=rank,
+                    component=str(component),
+                    kind=component.kind,
+                    layer=component.layer,
+                    head=component.head,
+                    effect_mean=mean,
+                    effect_std=std,
+                    ci_low=low,
+                    ci_high=high,
+                    n_pairs=summary.n_pairs,
+                    metric=metric,
+                    effect=self.effect,
+                    experiment_id=experiment_id,
+                    model=self.model,
+                    revision=self.revision,
+                )
+            )
+        return rows
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[PatchingEffects]) -> PatchingEffects:
+        """The pairs of all parts, in order. All parts are of one model and one effect."""
+        if len({(p.effect, p.model, p.revision) for p in parts}) != 1:
+            raise ValueError("parts of different models or effects do not belong together")
+        whole = {}
+        for field in fields(cls):
+            values = [getattr(part, field.name) for part in parts]
+            if field.name == "questions":
+                whole[field.name] = tuple(q for part in values for q in part)
+            elif field.name in _TEXT or values[0] is None:
+                whole[field.name] = values[0]
+            else:
+                whole[field.name] = torch.cat(values)
+        return cls(**whole)
+
+    def to_bytes(self) -> bytes:
+        """As safetensors, the words in its metadata."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _TEXT}
+        words = {"effect": self.effect, "model": self.model, "revision": self.revision}
+        return save(
+            {name: t.contiguous() for name, t in tensors.items() if t is not None},
+            {**words, "questions": json.dumps(self.questions), "format": "arithmoscope.path_patching.1"},
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> PatchingEffects:
+        """What `to_bytes` wrote. Refuses (``bad_request``) anything else."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            length = int.from_bytes(data[:8], "little")
+            words = json.loads(data[8 : 8 + length])["__metadata__"]
+            tensors = load(data)
+            return cls(
+                effect=words["effect"],
+                model=words["model"],
+                revision=words["revision"],
+                questions=tuple(json.loads(words["questions"])),
+                **{f.name: tensors.get(f.name) for f in fields(cls) if f.name not in _TEXT},  # pyright: ignore
+            )
+        except (KeyError, ValueError, TypeError, SafetensorError) as error:
+            raise Refusal("bad_request", "These bytes are no path patching effects.") from error
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to a safetensors file."""
+        Path(path).write_bytes(self.to_bytes())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> PatchingEffects:
+        """Read what `save` wrote."""
+        return cls.from_bytes(Path(path).read_bytes())
+
+
+def _is_nan(value: float) -> bool:
+    return value != value

@@ -1,0 +1,49 @@
+"""The architectures that the engine can take apart: one row each, one adapter file a family.
+
+Reading this table loads no torch; an adapter is imported when a model of its family is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from contracts.errors import Refusal
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from engine.families.anatomy import Anatomy
+
+# transformers' class name -> the module with its `anatomy(hf) -> Anatomy`
+FAMILIES: dict[str, str] = {
+    "LlamaForCausalLM": "engine.families.llama",
+    "MistralForCausalLM": "engine.families.llama",
+    "Qwen2ForCausalLM": "engine.families.llama",
+    "GPT2LMHeadModel": "engine.families.gpt2",
+}
+
+# GGUF writes `general.architecture` instead of a class name.
+GGUF_ARCHITECTURES: dict[str, str] = {
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "gpt2": "GPT2LMHeadModel",
+}
+
+
+def why_unsupported(architecture: str | None) -> str | None:
+    """A sentence for an architecture that no row knows, None for a supported one."""
+    if architecture in FAMILIES:
+        return None
+    known = ", ".join(sorted(FAMILIES))
+    return f"The architecture {str(architecture)[:80]!r} is not supported; supported are {known}."
+
+
+def anatomy_of(hf: PreTrainedModel) -> Anatomy:
+    """Where the heads, MLPs and norms of a loaded model are. Refuses (``unsupported_architecture``) others."""
+    architecture = type(hf).__name__
+    reason = why_unsupported(architecture)
+    if reason is not None:
+        raise Refusal("unsupported_architecture", reason)
+    return importlib.import_module(FAMILIES[architecture]).anatomy(hf)

@@ -1,0 +1,177 @@
+"""A finished analysis as data that leaves the engine: the wire result, and the files that are kept with it."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib.metadata import version
+
+import numpy as np
+import torch
+import transformers
+from safetensors.torch import save
+from torch import Tensor
+
+from contracts.experiments import METHOD_VERSION, PathPatchingSpec
+from contracts.ranking import to_csv
+from contracts.results import (
+    Checks,
+    DroppedPair,
+    Effects,
+    Grid,
+    MetricResult,
+    ModelFacts,
+    PairResult,
+    PathPatchingResult,
+    Provenance,
+)
+from engine.effects import PatchingEffects
+from engine.metrics import METRICS, Summary
+from engine.model import LoadedModel
+from engine.spot_check import SpotCheck
+from prompts import EncodedPair
+
+
+def grid(values: Tensor) -> Grid:
+    """A table of numbers, None where there is none."""
+    return tuple(tuple(cell if math.isfinite(cell) else None for cell in row) for row in values.tolist())
+
+
+def result_of(
+    *,
+    model: LoadedModel,
+    spec: PathPatchingSpec,
+    experiment_id: str,
+    effects: PatchingEffects,
+    kept: Mapping[int, EncodedPair],
+    dropped: Sequence[DroppedPair],
+    n_asked: int,
+    n_distinct: int,
+    n_correct: int,
+    notes: tuple[str, ...],
+    complete: bool,
+    checked: SpotCheck,
+    prompt_set_hash: str,
+    chunk_pairs: int,
+    created_at: datetime,
+    seconds: float,
+) -> PathPatchingResult:
+    """The result as it goes over the wire."""
+    card = model.card
+    return PathPatchingResult(
+        experiment_id=experiment_id,
+        spec=spec,
+        effect=spec.effect,
+        model=ModelFacts(
+            id=card.id,
+            name=card.name,
+            revision=card.revision,
+            architecture=type(model.hf).__name__,
+            layers=model.anatomy.layers,
+            heads=model.anatomy.heads,
+            kv_heads=model.anatomy.kv_heads,
+            parameters=card.parameters,
+        ),
+        complete=complete,
+        n_asked=n_asked,
+        n_distinct=n_distinct,
+        n_correct=n_correct,
+        notes=notes,
+        pairs=tuple(_pair(model, effects, row, index, pair) for row, (index, pair) in enumerate(kept.items())),
+        dropped=tuple(dropped),
+        metrics={metric: _metric(METRICS[metric].unit, effects.summary(metric)) for metric in spec.metrics},
+        checks=Checks(
+            noise_floor=float(effects.noise.max()),
+            spot_check=tuple(str(component) for component in checked.components),
+            spot_check_pairs=checked.pairs,
+            spot_check_error=checked.error,
+        ),
+        provenance=Provenance(
+            code_version=version("arithmoscope"),
+            method_version=METHOD_VERSION,
+            torch=torch.__version__,
+            transformers=transformers.__version__,
+            dtype=str(model.dtype).removeprefix("torch."),
+            device=_device_name(model.device),
+            prompt_set_hash=prompt_set_hash,
+            chunk_pairs=chunk_pairs,
+            created_at=created_at,
+            seconds=seconds,
+        ),
+    )
+
+
+def artifacts_of(
+    result: PathPatchingResult, effects: PatchingEffects, patterns: Mapping[int, Tensor]
+) -> dict[str, bytes]:
+    """Every file of a result by name."""
+    files = {
+        "result.json": result.model_dump_json().encode(),
+        "arrays.npz": _npz(effects, result),
+        "attention.safetensors": save({f"prompt.{index}": w.contiguous() for index, w in patterns.items()}),
+    }
+    for metric in result.metrics:
+        files[f"components.{metric}.csv"] = to_csv(effects.ranking(metric, result.experiment_id)).encode()
+    return files
+
+
+def _pair(model: LoadedModel, effects: PatchingEffects, row: int, index: int, pair: EncodedPair) -> PairResult:
+    competitor = int(effects.competitors[row])
+    return PairResult(
+        index=index,
+        reference=pair.reference_tokens,
+        counterfactual=pair.counterfactual_tokens,
+        answer=pair.answer_text,
+        answer_id=pair.answer_id,
+        competitor=model.token_text(competitor),
+        competitor_id=competitor,
+        top=model.token_text(int(effects.top[row])),
+        correct=bool(effects.correct[row]),
+        reference_logit=float(effects.reference[row]),
+        counterfactual_logit=float(effects.counterfactual[row]),
+        reference_probability=float(effects.reference_probability[row]),
+    )
+
+
+def _metric(unit: str, summary: Summary) -> MetricResult:
+    tables = (summary.mean, summary.std, summary.ci_low, summary.ci_high)
+    return MetricResult(
+        unit=unit,
+        n_pairs=summary.n_pairs,
+        left_out=summary.left_out,
+        heads=Effects(**_named(table[:, :-1] for table in tables)),
+        mlps=Effects(**_named(table[:, -1:] for table in tables)),
+    )
+
+
+def _named(tables: object) -> dict[str, Grid]:
+    return dict(zip(("mean", "std", "ci_low", "ci_high"), (grid(t) for t in tables), strict=True))  # pyright: ignore
+
+
+def _npz(effects: PatchingEffects, result: PathPatchingResult) -> bytes:
+    """Raw arrays over the kept pairs, plain numbers and texts only (no pickled objects)."""
+    out = io.BytesIO()
+    np.savez_compressed(
+        out,
+        pair_index=np.array([pair.index for pair in result.pairs]),
+        questions=np.array(effects.questions),
+        heads=effects.heads.numpy(),
+        mlps=effects.mlps.numpy(),
+        competitor_heads=effects.competitor_heads.numpy(),
+        competitor_mlps=effects.competitor_mlps.numpy(),
+        reference=effects.reference.numpy(),
+        counterfactual=effects.counterfactual.numpy(),
+        reference_competitor=effects.reference_competitor.numpy(),
+        answers=effects.answers.numpy(),
+        competitors=effects.competitors.numpy(),
+        correct=effects.correct.numpy(),
+        model=np.array([effects.model, effects.revision]),
+        effect=np.array(effects.effect),
+    )
+    return out.getvalue()
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,0 +1,37 @@
+"""Hooks that live inside a ``with`` and are gone after it, whatever happens in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from torch import Tensor, nn
+
+Watch = Callable[[Tensor], Tensor | None]
+
+
+@contextmanager
+def on_input(pairs: list[tuple[nn.Module, Watch]]) -> Iterator[None]:
+    """Call each watch with its module's input; a tensor it returns takes the input's place."""
+    with ExitStack() as stack:
+        for module, watch in pairs:
+
+            def pre(_module: nn.Module, args: tuple[Tensor, ...], watch: Watch = watch) -> tuple[Tensor, ...] | None:
+                changed = watch(args[0])
+                return None if changed is None else (changed, *args[1:])
+
+            stack.callback(module.register_forward_pre_hook(pre).remove)
+        yield
+
+
+@contextmanager
+def on_output(pairs: list[tuple[nn.Module, Watch]]) -> Iterator[None]:
+    """Call each watch with its module's output; a tensor it returns takes the output's place."""
+    with ExitStack() as stack:
+        for module, watch in pairs:
+
+            def post(_module: nn.Module, _args: object, output: Tensor, watch: Watch = watch) -> Tensor | None:
+                return watch(output)
+
+            stack.callback(module.register_forward_hook(post).remove)
+        yield

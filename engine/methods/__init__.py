@@ -1,0 +1,1 @@
+"""One file a method; no method imports another."""

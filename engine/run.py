@@ -1,0 +1,212 @@
+"""A whole experiment: prompts prepared, chunk after chunk of pairs patched, the result and its files assembled.
+
+It knows no server: what is saved, published and cancelled comes in as functions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import torch
+
+from contracts.errors import Refusal
+from contracts.experiments import PathPatchingSpec, Progress
+from contracts.results import DroppedPair, Partial, PartialMetric, PathPatchingResult
+from engine.effects import PatchingEffects
+from engine.files import artifacts_of, grid, result_of
+from engine.methods.attention import attention_of
+from engine.methods.path_patching import pairs_per_chunk, patch, prepare_pairs
+from engine.model import LoadedModel
+from engine.spot_check import spot_check
+from prompts import EncodedPair, PromptSet, prepare
+
+# Small enough that the first numbers appear within seconds, large enough for full speed.
+_CHUNK_PAIRS = {"cpu": 16, "cuda": 64}
+# Attention patterns are kept with the result up to this size, the first prompts first.
+ATTENTION_BYTES = 64 * 2**20
+
+
+class Stopped(Exception):
+    """Somebody asked for an end in the middle of a chunk."""
+
+
+@dataclass(frozen=True)
+class RunOutput:
+    """The result and everything that is kept of it, by file name."""
+
+    result: PathPatchingResult
+    artifacts: dict[str, bytes]
+
+
+@dataclass
+class _Tally:
+    """What the chunks so far have given."""
+
+    parts: list[PatchingEffects] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
+    dropped: list[DroppedPair] = field(default_factory=list)
+    n_correct: int = 0
+
+
+def run_path_patching(
+    model: LoadedModel,
+    spec: PathPatchingSpec,
+    experiment_id: str,
+    *,
+    saved_chunks: Mapping[int, bytes],
+    save_chunk: Callable[[int, bytes], None],
+    on_progress: Callable[[Progress], None],
+    on_partial: Callable[[Partial], None],
+    should_stop: Callable[[], bool],
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> RunOutput | None:
+    """Run an analysis to its end, or until ``should_stop``.
+
+    A stopped run gives the result over the finished chunks (``result.complete`` is false), or None if there is none.
+    ``saved_chunks`` of an earlier attempt are taken as they are. Refuses prompts that cannot be read, and a set of
+    which no pair is kept.
+    """
+    started = time.monotonic()
+    asked = prepare(spec.prompts, model.text)
+    total = len(asked.pairs)
+    step = min(_CHUNK_PAIRS.get(model.device.type, 16), pairs_per_chunk(model))
+    tally, fresh, left, complete = _Tally(), 0, None, True
+    on_progress(Progress(stage="pairs", done=0, total=total))
+
+    for number, start in enumerate(range(0, total, step)):
+        pairs = asked.pairs[start : start + step]
+        data = saved_chunks.get(number)
+        if data is None:
+
+            def layer_done(layer: int, layers: int, start: int = start, left: float | None = left) -> None:
+                if should_stop():
+                    raise Stopped
+                on_progress(Progress(stage="pairs", done=start, total=total, layer=layer, layers=layers, eta_s=left))
+
+            try:
+                if should_stop():
+                    raise Stopped
+                data = _compute(model, spec, pairs, layer_done)
+            except Stopped:
+                complete = False
+                break
+            save_chunk(number, data)
+            fresh += len(pairs)
+        _count(tally, model, data, pairs, start)
+        done = start + len(pairs)
+        left = (time.monotonic() - started) / fresh * (total - done) if fresh else None
+        on_progress(Progress(stage="pairs", done=done, total=total, eta_s=left))
+        if tally.parts:
+            on_partial(_running_means(tally.parts, spec))
+
+    if not tally.parts:
+        if not complete:
+            return None
+        raise Refusal("none_kept", f"None of the {total} prompts is answered rightly by {model.card.id}.")
+    on_progress(Progress(stage="saving", done=len(tally.kept) + len(tally.dropped), total=total))
+    return _finish(model, spec, experiment_id, asked, tally, complete, step, clock, started)
+
+
+def _compute(
+    model: LoadedModel,
+    spec: PathPatchingSpec,
+    pairs: Sequence[EncodedPair],
+    layer_done: Callable[[int, int], None],
+) -> bytes:
+    """One chunk as bytes: a line of JSON (each pair's top token, which pairs are kept), then the effects."""
+    prepared = prepare_pairs(model, pairs)
+    correct = prepared.correct.tolist()
+    kept = [row for row, right in enumerate(correct) if right or spec.prompts.keep_wrong]
+    head = json.dumps({"top": prepared.top.tolist(), "correct": correct, "kept": kept}).encode()
+    if not kept:
+        return head + b"\n"
+    chosen = prepared if len(kept) == len(pairs) else prepared.select(kept)
+    effects = patch(model, chosen, spec.effect, "probability" in spec.metrics, layer_done)
+    return head + b"\n" + effects.to_bytes()
+
+
+def _count(tally: _Tally, model: LoadedModel, data: bytes, pairs: Sequence[EncodedPair], start: int) -> None:
+    line, _, effects = data.partition(b"\n")
+    head = json.loads(line)
+    tally.n_correct += sum(head["correct"])
+    kept = set(head["kept"])
+    tally.kept.extend(start + row for row in head["kept"])
+    for row, pair in enumerate(pairs):
+        if row not in kept:
+            said = model.token_text(head["top"][row]).strip()
+            tally.dropped.append(
+                DroppedPair(
+                    index=start + row,
+                    reference=pair.pair.reference,
+                    answer=pair.pair.answer,
+                    reason=f"The model answers {said[:40]!r}.",
+                )
+            )
+    if effects:
+        tally.parts.append(PatchingEffects.from_bytes(effects))
+
+
+def _running_means(parts: Sequence[PatchingEffects], spec: PathPatchingSpec) -> Partial:
+    effects = PatchingEffects.concatenate(parts)
+    means = {}
+    for metric in spec.metrics:
+        heads, mlps = effects.values(metric)
+        means[metric] = PartialMetric(heads=grid(heads.nanmean(0)), mlps=grid(mlps.nanmean(0)[None])[0])
+    return Partial(n_pairs=len(effects), metrics=means)
+
+
+def _finish(
+    model: LoadedModel,
+    spec: PathPatchingSpec,
+    experiment_id: str,
+    asked: PromptSet,
+    tally: _Tally,
+    complete: bool,
+    chunk_pairs: int,
+    clock: Callable[[], datetime],
+    started: float,
+) -> RunOutput:
+    effects = PatchingEffects.concatenate(tally.parts)
+    kept = {index: asked.pairs[index] for index in tally.kept}
+    checked = spot_check(model, list(kept.values()), effects)
+    patterns = _patterns(model, kept)
+    result = result_of(
+        model=model,
+        spec=spec,
+        experiment_id=experiment_id,
+        effects=effects,
+        kept=kept,
+        dropped=tally.dropped,
+        n_asked=len(asked.pairs),
+        n_distinct=asked.n_distinct,
+        n_correct=tally.n_correct,
+        notes=asked.notes,
+        complete=complete,
+        checked=checked,
+        prompt_set_hash=_hash(asked),
+        chunk_pairs=chunk_pairs,
+        created_at=clock(),
+        seconds=round(time.monotonic() - started, 3),
+    )
+    return RunOutput(result, artifacts_of(result, effects, patterns))
+
+
+def _patterns(model: LoadedModel, kept: Mapping[int, EncodedPair]) -> dict[int, torch.Tensor]:
+    """Attention of the kept prompts' reference runs, as many as fit, by the prompt's place in the list asked for."""
+    found, room = {}, ATTENTION_BYTES
+    for index, pair in kept.items():
+        room -= model.anatomy.layers * model.anatomy.heads * len(pair.reference_ids) ** 2 * 4
+        if room < 0:
+            break
+        found[index] = attention_of(model, pair.reference_ids, range(model.anatomy.layers)).float()
+    return found
+
+
+def _hash(asked: PromptSet) -> str:
+    texts = [[p.pair.reference, p.pair.counterfactual, p.pair.answer] for p in asked.pairs]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
