@@ -1,0 +1,172 @@
+"""What takes the calculation out of a prompt, or exchanges it: the counterfactual of a reference prompt.
+
+Only the last question changes; worked examples before it stay as they are. Everything random is drawn from a
+generator seeded by the set's seed and the question itself, so the order of a set moves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from random import Random
+
+from tokenizers import Tokenizer
+
+from contracts.prompts import Corruption, Operation
+from prompts.arithmetic import Operator, Reading, read
+from prompts.numerals import in_words
+from prompts.operands import operands_of_same_value, other_operands, ranges_of
+from prompts.questions import Span
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a corruption may use."""
+
+    prompt: str
+    reading: Reading
+    seed: int
+    tokenizer: Tokenizer
+    bounds: tuple[int, int] | None
+
+
+def corrupt(
+    corruption: Corruption, prompt: str, seed: int, tokenizer: Tokenizer, bounds: tuple[int, int] | None = None
+) -> str | None:
+    """The counterfactual of a prompt, or None where it cannot be read or this corruption has none.
+
+    ``bounds`` are the smallest and largest operand to write; without them operands keep their number of digits.
+    """
+    reading = read(prompt)
+    if reading is None:
+        return None
+    return CORRUPTIONS[corruption](_Source(prompt, reading, seed, tokenizer, bounds))
+
+
+def _null_operator(source: _Source) -> str:
+    return _rewritten(
+        source.prompt, [(o.span, "@" if o.form == "symbol" else "none") for o in source.reading.operators]
+    )
+
+
+def _operand_swap(source: _Source) -> str | None:
+    draws = other_operands(source.reading, ranges_of(source.reading, source.bounds), _generator(source))
+    return _best_swap(source, draws, lambda value: value != source.reading.value)
+
+
+def _operand_swap_same_answer(source: _Source) -> str | None:
+    draws = operands_of_same_value(source.reading, ranges_of(source.reading, source.bounds), _generator(source))
+    return _best_swap(source, draws, lambda value: value == source.reading.value)
+
+
+def _operator_swap(source: _Source) -> str | None:
+    """Another operator; one whose answer is a whole number, not negative, if there is one."""
+    fallback = None
+    for turn in range(3):
+        edits: list[tuple[Span, str]] = []
+        for operator in source.reading.operators:
+            other = _OTHER_OPERATIONS[operator.operation][turn]
+            edits.append((operator.span, _written(other, operator, source.prompt)))
+            if operator.connective:
+                edits.append((operator.connective, _VERB_CONNECTIVES[other]))
+        swapped = _rewritten(source.prompt, edits)
+        reading = read(swapped)
+        if reading is None or reading.value == source.reading.value:
+            continue
+        if reading.value >= 0:
+            return swapped
+        fallback = fallback or swapped
+    return fallback
+
+
+# One row a corruption. Each has a golden example in tests/prompts/test_corruptions.py.
+CORRUPTIONS: dict[Corruption, Callable[[_Source], str | None]] = {
+    "null_operator": _null_operator,
+    "operand_swap": _operand_swap,
+    "operand_swap_same_answer": _operand_swap_same_answer,
+    "operator_swap": _operator_swap,
+}
+
+_OTHER_OPERATIONS: dict[Operation, tuple[Operation, Operation, Operation]] = {
+    "add": ("subtract", "multiply", "divide"),
+    "subtract": ("add", "multiply", "divide"),
+    "multiply": ("add", "subtract", "divide"),
+    "divide": ("subtract", "add", "multiply"),
+}
+_WORDS: dict[str, dict[Operation, str]] = {
+    "infix": {"add": "plus", "subtract": "minus", "multiply": "times", "divide": "divided by"},
+    "noun": {"add": "sum", "subtract": "difference", "multiply": "product", "divide": "quotient"},
+    "action noun": {
+        "add": "addition",
+        "subtract": "subtraction",
+        "multiply": "multiplication",
+        "divide": "division",
+    },
+    "verb": {"add": "add", "subtract": "subtract", "multiply": "multiply", "divide": "divide"},
+}
+_VERB_CONNECTIVES: dict[Operation, str] = {"add": "to", "subtract": "from", "multiply": "by", "divide": "by"}
+
+
+def _written(operation: Operation, instead_of: Operator, prompt: str) -> str:
+    """The operation in the form and case of the operator whose place it takes."""
+    old = prompt[slice(*instead_of.span)]
+    if instead_of.form == "symbol":
+        typographic = old in "×÷−"
+        return {"add": "+", "subtract": "-", "multiply": "×" if typographic else "*"}.get(
+            operation, "÷" if typographic else "/"
+        )
+    form = "action noun" if old.lower() in _WORDS["action noun"].values() else instead_of.form
+    word = _WORDS[form][operation]
+    return word.capitalize() if old[:1].isupper() else word
+
+
+def with_operands(prompt: str, reading: Reading, values: Iterable[int]) -> str:
+    """The prompt with other operands, each written as the one whose place it takes."""
+    edits: list[tuple[Span, str]] = []
+    for operand, value in zip(reading.operands, values, strict=True):
+        written = in_words(value) if operand.words else str(value)
+        capital = prompt[operand.span[0]].isupper()
+        edits.append((operand.span, written.capitalize() if capital else written))
+    return _rewritten(prompt, edits)
+
+
+def _rewritten(text: str, edits: Iterable[tuple[Span, str]]) -> str:
+    for (start, end), instead in sorted(edits, reverse=True):
+        text = text[:start] + instead + text[end:]
+    return text
+
+
+def _best_swap(source: _Source, draws: Iterator[tuple[int, ...]], fits: Callable[[int], bool]) -> str | None:
+    """The first other operands that fit and look like the original; else those that come nearest."""
+    reading = source.reading
+    own = tuple(operand.value for operand in reading.operands)
+    question = source.prompt[slice(*reading.question)]
+    length: int | None = None
+    best, best_rank = None, (-1, -1, -1)
+    for values in draws:
+        value = reading.value_with(values) if values != own else None
+        if value is None or not fits(value) or (value < 0 <= reading.value):
+            continue
+        swapped = with_operands(source.prompt, reading, values)
+        length = _length(source, question) if length is None else length
+        asked = swapped[reading.question[0] : len(swapped) - (len(source.prompt) - reading.question[1])]
+        if asked in source.prompt[: reading.question[0]]:  # its answer stands in a worked example
+            continue
+        rank = (
+            int(_length(source, asked) == length),
+            int(len(str(value)) == len(str(reading.value))),
+            sum(new != old for new, old in zip(values, own, strict=True)),
+        )
+        if rank == (1, 1, len(own)):
+            return swapped
+        if rank > best_rank:
+            best, best_rank = swapped, rank
+    return best
+
+
+def _length(source: _Source, text: str) -> int:
+    return len(source.tokenizer.encode(text).ids)
+
+
+def _generator(source: _Source) -> Random:
+    return Random(f"{source.seed} {source.prompt[slice(*source.reading.question)]}")

@@ -1,0 +1,33 @@
+"""Where the last question of a prompt begins and ends: everything before it is an example of how to answer."""
+
+from __future__ import annotations
+
+import re
+
+Span = tuple[int, int]
+
+# "Q:" or "Question 3:" opens a question, "A:" or "Answer:" opens its answer.
+_OPENS_QUESTION = re.compile(r"(?<![^\W_])(?:q|question)[ \t]{0,2}[0-9]{0,4}[ \t]{0,2}:", re.IGNORECASE)
+_ONLY_OPENS_ANSWER = re.compile(r"\s*(?:a|answer)\s{0,2}:?\s*", re.IGNORECASE)
+
+
+def last_question(prompt: str) -> Span:
+    """Character offsets of the last question, without the white space around it.
+
+    It is the last line with content, joined to the line before when it only opens the answer (``A:``), and begins
+    at the last ``Q:`` in there. A blank prompt gives an empty span at its end.
+    """
+    end = len(prompt.rstrip())
+    start = prompt.rfind("\n", 0, end) + 1
+    if start and _ONLY_OPENS_ANSWER.fullmatch(prompt, start, end):
+        before = len(prompt[:start].rstrip())
+        start = prompt.rfind("\n", 0, before) + 1 if before else start
+    for opening in _OPENS_QUESTION.finditer(prompt, start, end):
+        start = opening.start()
+    return start + len(prompt[start:end]) - len(prompt[start:end].lstrip()), end
+
+
+def question_text(prompt: str) -> str:
+    """The last question as it stands in the prompt."""
+    start, end = last_question(prompt)
+    return prompt[start:end]

@@ -1,0 +1,176 @@
+"""Prompt sets: what people ask for, turned into encoded pairs, a preview, or plain strings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tokenizers import Tokenizer
+
+from contracts.errors import Refusal
+from contracts.prompts import (
+    Corruption,
+    CustomPair,
+    CustomPrompts,
+    Operation,
+    Preview,
+    PreviewItem,
+    PromptPair,
+    Style,
+    TemplatePrompts,
+)
+from prompts.arithmetic import read
+from prompts.corruptions import corrupt
+from prompts.drawing import draw
+from prompts.questions import question_text
+from prompts.shots import shot_prefix
+from prompts.tokens import EncodedPair, counterfactual_spans, encode_pair, prompt_tokens
+
+PREVIEWED_PAIRS = 64
+# People's own prompts have no seed: the same prompt always gets the same counterfactual.
+_CUSTOM_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """The pairs of an experiment, in the order asked for; ``n_distinct`` different questions exist."""
+
+    pairs: tuple[EncodedPair, ...]
+    n_distinct: int
+    notes: tuple[str, ...]
+
+
+def prepare(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer) -> PromptSet:
+    """Every pair of the set, ready to run. Refuses the set for its first pair that cannot run, by its number."""
+    encoded: list[EncodedPair] = []
+    if isinstance(spec, TemplatePrompts):
+        drawn = draw(spec, tokenizer)
+        for number, pair in enumerate(drawn.pairs, start=1):
+            with _naming(number):
+                encoded.append(encode_pair(pair, tokenizer))
+        return PromptSet(tuple(encoded), drawn.n_distinct, drawn.notes)
+    for number, custom in enumerate(spec.pairs, start=1):
+        with _naming(number):
+            encoded.append(encode_pair(_completed(custom, spec, tokenizer), tokenizer))
+    return PromptSet(tuple(encoded), *_repeats(spec))
+
+
+def preview(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer) -> Preview:
+    """How the first `PREVIEWED_PAIRS` pairs will be read; what is wrong with a pair stands in its ``problem``."""
+    if isinstance(spec, TemplatePrompts):
+        drawn = draw(spec, tokenizer, PREVIEWED_PAIRS)
+        items = tuple(_item(pair, tokenizer) for pair in drawn.pairs)
+        return Preview(items=items, n_distinct=drawn.n_distinct, notes=drawn.notes)
+    items = tuple(_custom_item(custom, spec, tokenizer) for custom in spec.pairs[:PREVIEWED_PAIRS])
+    n_distinct, notes = _repeats(spec)
+    return Preview(items=items, n_distinct=n_distinct, notes=notes)
+
+
+def generate(
+    operations: Sequence[Operation] = ("add",),
+    styles: Sequence[Style] = ("equation",),
+    operands: tuple[int, int] = (1, 9),
+    pairs: int = 64,
+    shots: int = 2,
+    corruption: Corruption = "null_operator",
+    seed: int = 0,
+    *,
+    tokenizer: Tokenizer,
+) -> list[PromptPair]:
+    """A template set as strings, the worked examples included; fewer pairs than asked for where fewer exist."""
+    spec = TemplatePrompts(
+        source="template",
+        operations=tuple(operations),
+        styles=tuple(styles),
+        operands=operands,
+        pairs=pairs,
+        shots=shots,
+        corruption=corruption,
+        seed=seed,
+    )
+    return list(draw(spec, tokenizer).pairs)
+
+
+@contextmanager
+def _naming(number: int) -> Iterator[None]:
+    """A refusal inside says which pair it is about."""
+    try:
+        yield
+    except Refusal as refusal:
+        raise Refusal(refusal.code, f"Pair {number}: {refusal.detail}", refusal.way_out) from refusal
+
+
+def _completed(custom: CustomPair, spec: CustomPrompts, tokenizer: Tokenizer) -> PromptPair:
+    """The pair with its answer, its counterfactual and its worked examples."""
+    if not custom.reference.strip():
+        raise Refusal("empty_prompt", "The reference prompt is empty.")
+    reading = read(custom.reference)
+    answer = custom.answer if custom.answer is not None else reading and reading.answer
+    if answer is None:
+        raise Refusal("no_arithmetic", f"{_quoted(custom.reference)} is not arithmetic that can be read.")
+    if custom.counterfactual is None and reading is None:
+        raise Refusal(
+            "no_counterfactual",
+            f"{_quoted(custom.reference)} is not arithmetic that can be read, so it has no counterfactual of its own.",
+            "Give the counterfactual prompt yourself.",
+        )
+    prefix = shot_prefix(custom.reference, reading, spec.shots)
+    reference = prefix + custom.reference
+    if custom.counterfactual is not None:
+        return PromptPair(reference, prefix + custom.counterfactual, answer)
+    return PromptPair(reference, _corrupted(reference, spec.corruption, tokenizer), answer)
+
+
+def _corrupted(reference: str, corruption: Corruption, tokenizer: Tokenizer) -> str:
+    counterfactual = corrupt(corruption, reference, _CUSTOM_SEED, tokenizer)
+    if counterfactual is None:
+        raise Refusal("no_counterfactual", f"{_quoted(reference)} has no counterfactual by {corruption}.")
+    return counterfactual
+
+
+def _quoted(prompt: str) -> str:
+    text = question_text(prompt)
+    return repr(text if len(text) <= 80 else f"{text[:79]}…")
+
+
+def _repeats(spec: CustomPrompts) -> tuple[int, tuple[str, ...]]:
+    n_distinct = len({question_text(pair.reference) for pair in spec.pairs})
+    if n_distinct == len(spec.pairs):
+        return n_distinct, ()
+    return n_distinct, (f"{len(spec.pairs)} pairs ask {n_distinct} different questions.",)
+
+
+def _custom_item(custom: CustomPair, spec: CustomPrompts, tokenizer: Tokenizer) -> PreviewItem:
+    try:
+        return _item(_completed(custom, spec, tokenizer), tokenizer)
+    except Refusal as refusal:
+        reading = read(custom.reference)
+        return PreviewItem(
+            reference=prompt_tokens(custom.reference, tokenizer),
+            counterfactual=prompt_tokens(custom.counterfactual or "", tokenizer),
+            answer=custom.answer if custom.answer is not None else reading and reading.answer,
+            answer_id=None,
+            problem=f"{refusal.detail} {refusal.way_out}",
+        )
+
+
+def _item(pair: PromptPair, tokenizer: Tokenizer) -> PreviewItem:
+    try:
+        encoded = encode_pair(pair, tokenizer)
+    except Refusal as refusal:
+        spans = counterfactual_spans(pair, read(pair.reference))
+        return PreviewItem(
+            reference=prompt_tokens(pair.reference, tokenizer),
+            counterfactual=prompt_tokens(pair.counterfactual, tokenizer, spans),
+            answer=pair.answer,
+            answer_id=None,
+            problem=f"{refusal.detail} {refusal.way_out}",
+        )
+    return PreviewItem(
+        reference=encoded.reference_tokens,
+        counterfactual=encoded.counterfactual_tokens,
+        answer=pair.answer,
+        answer_id=encoded.answer_id,
+        problem=None,
+    )
