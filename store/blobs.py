@@ -84,11 +84,7 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = (
-            "The disk is full."
-            if error.errno in (errno.ENOSPC, errno.EDQUOT)
-            else f"{error.strerror or error}."
-        )
+        reason = "The disk is full." if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"{error.strerror or error}."
         raise Refusal("store_unavailable", f"The artifact could not be written: {reason}") from error
 
 

@@ -51,9 +51,7 @@ class Bundles(Base):
         }
         with self._database.write() as connection:
             mine = artifacts.c.experiment_id == EXAMPLE_ID
-            known = dict(
-                connection.execute(select(artifacts.c.name, artifacts.c.sha256).where(mine)).tuples().all()
-            )
+            known = dict(connection.execute(select(artifacts.c.name, artifacts.c.sha256).where(mine)).tuples().all())
             if known != {each["name"]: each["sha256"] for each in kept}:
                 connection.execute(artifacts.delete().where(mine))
                 put_rows(connection, experiments, [row])
@@ -65,14 +63,10 @@ def _read(folder: Path) -> tuple[Experiment, dict[str, bytes]]:
     try:
         facts = Experiment.model_validate_json((folder / _FACTS).read_bytes())
         files = {
-            path.name: path.read_bytes()
-            for path in sorted(folder.iterdir())
-            if path.is_file() and path.name != _FACTS
+            path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file() and path.name != _FACTS
         }
     except (OSError, ValidationError) as error:
-        raise Refusal(
-            "no_result", f"{folder} holds no finished experiment.", "Point at a bundle's folder."
-        ) from error
+        raise Refusal("no_result", f"{folder} holds no finished experiment.", "Point at a bundle's folder.") from error
     if facts.state != "succeeded" or not files:
         raise Refusal("no_result", f"{folder} holds no finished experiment.", "Point at a bundle's folder.")
     return facts, files

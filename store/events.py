@@ -54,6 +54,7 @@ class EventLog:
         )
         self._clock = clock
         self._silent_until = 0.0
+        self._last_partial: tuple[str, Any] | None = None
 
     def publish(self, experiment_id: str, event: EventName, data: dict[str, Any]) -> None:
         if self._clock() < self._silent_until:
@@ -62,7 +63,12 @@ class EventLog:
             with self._redis.pipeline(transaction=False) as pipe:
                 pipe.xadd(_key(experiment_id), _fields(event, data), maxlen=MAX_EVENTS, approximate=True)
                 pipe.expire(_key(experiment_id), KEPT_S)
-                pipe.execute()
+                # A partial is the mean over all so far: the one before is worth nothing, and may be large.
+                if event == "partial" and self._last_partial and self._last_partial[0] == experiment_id:
+                    pipe.xdel(_key(experiment_id), self._last_partial[1])
+                added = pipe.execute()[0]
+            if event == "partial":
+                self._last_partial = (experiment_id, added)
         except redis.RedisError as error:
             logger.warning("event %s of %s is not published: %s", event, experiment_id, error)
             self._silent_until = self._clock() + _PAUSE_S
@@ -98,9 +104,7 @@ class AsyncEventLog:
         """
         start = after if after is not None and _STREAM_ID.fullmatch(after) else _BEGINNING
         try:
-            found = await self._redis.xread(
-                {_key(experiment_id): start}, block=block_ms if block_ms > 0 else None
-            )
+            found = await self._redis.xread({_key(experiment_id): start}, block=block_ms if block_ms > 0 else None)
         except (redis.RedisError, OSError) as error:
             raise EventsDown(str(error)) from error
         return _events(found)

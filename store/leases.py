@@ -73,9 +73,7 @@ class Leases(Submissions):
             )
             if not taken.rowcount:
                 return None
-            spec = connection.execute(
-                select(experiments.c.spec).where(experiments.c.id == experiment_id)
-            ).scalar()
+            spec = connection.execute(select(experiments.c.spec).where(experiments.c.id == experiment_id)).scalar()
         return Claim(experiment_id, attempt, owner, spec_of(spec))
 
     def renew(self, claim: Claim, lease_s: float) -> None:
@@ -138,29 +136,23 @@ class Leases(Submissions):
         attempt in a row that saved nothing new. Each with the state it is in now.
         """
         running = experiments.c.state == "running"
-        lost = (
-            experiments.c.lease_owner == owner
-            if owner is not None
-            else experiments.c.lease_until < self._clock()
-        )
+        lost = experiments.c.lease_owner == owner if owner is not None else experiments.c.lease_until < self._clock()
         with self._database.read() as connection:  # usually there are none: then nobody waits for a lock
             ids = connection.execute(select(experiments.c.id).where(running, lost)).scalars().all()
         reaped = []
         for experiment_id in ids:
             with self._database.write() as connection:
                 row = connection.execute(
-                    select(
-                        experiments.c.attempt, experiments.c.cancel_requested, experiments.c.fruitless
-                    ).where(experiments.c.id == experiment_id, running, lost)
+                    select(experiments.c.attempt, experiments.c.cancel_requested, experiments.c.fruitless).where(
+                        experiments.c.id == experiment_id, running, lost
+                    )
                 ).first()
                 if row is None:
                     continue
                 state, values = self._after_loss(row.cancel_requested, row.fruitless)
                 done = connection.execute(
                     update(experiments)
-                    .where(
-                        experiments.c.id == experiment_id, experiments.c.attempt == row.attempt, running, lost
-                    )
+                    .where(experiments.c.id == experiment_id, experiments.c.attempt == row.attempt, running, lost)
                     .values(**values)
                 )
                 if done.rowcount:
@@ -176,13 +168,9 @@ class Leases(Submissions):
         """
         now = self._clock()
         waiting = experiments.c.state == "queued"
-        query = select(experiments.c.id, experiments.c.attempt).order_by(
-            experiments.c.queued_at, experiments.c.id
-        )
+        query = select(experiments.c.id, experiments.c.attempt).order_by(experiments.c.queued_at, experiments.c.id)
         with self._database.read() as connection:
-            rows = list(
-                connection.execute(query.where(waiting, experiments.c.sent_at.is_(None)).limit(limit))
-            )
+            rows = list(connection.execute(query.where(waiting, experiments.c.sent_at.is_(None)).limit(limit)))
             seen = select(workers.c.status).where(workers.c.seen_at > now - WORKER_SEEN_S)
             idle = sum(not status["busy"] for status in connection.execute(seen).scalars())
             if idle and len(rows) < limit:
@@ -215,9 +203,7 @@ class Leases(Submissions):
             ).scalar_one_or_none()
             progress = Progress.model_validate(said or {}).model_copy(update={"eta_s": None})
             if state == "succeeded":
-                progress = progress.model_copy(
-                    update={"stage": "done", "done": progress.total or progress.done}
-                )
+                progress = progress.model_copy(update={"stage": "done", "done": progress.total or progress.done})
             _fenced(
                 connection,
                 claim,

@@ -70,9 +70,7 @@ class Registry(Base):
         """The workers that were heard of within so many seconds."""
         with self._database.read() as connection:
             recent = workers.c.seen_at > self._clock() - within_s
-            found = connection.execute(
-                select(workers.c.status).where(recent).order_by(workers.c.id)
-            ).scalars()
+            found = connection.execute(select(workers.c.status).where(recent).order_by(workers.c.id)).scalars()
             return [WorkerStatus.model_validate(status) for status in found]
 
 

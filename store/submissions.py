@@ -26,19 +26,19 @@ class Submissions(Base):
         """A new experiment in the queue, or (False) the one that was asked before and has not failed."""
         while True:
             with self._database.write() as connection:
-                found = (
-                    connection.execute(select(*VIEW).where(experiments.c.key == key, ALIVE))
-                    .mappings()
-                    .first()
-                )
-                if found is not None:
-                    return experiment_of(found), False
+                if (found := _asked_before(connection, key)) is not None:
+                    return found, False
                 try:
                     with connection.begin_nested():
                         experiment_id = self._insert(connection, spec, key=key, parent=parent)
                 except IntegrityError:
                     continue  # another process asked the same in this moment: its row is there now
                 return read_experiment(connection, experiment_id), True
+
+    def find(self, key: str) -> Experiment | None:
+        """What a submit with this key would be given instead of a new experiment."""
+        with self._database.read() as connection:
+            return _asked_before(connection, key)
 
     def experiment(self, experiment_id: str) -> Experiment:
         with self._database.read() as connection:
@@ -79,9 +79,7 @@ class Submissions(Base):
         with self._database.write() as connection:
             row = experiments.c.id == experiment_id
             waiting = update(experiments).where(row, experiments.c.state == "queued")
-            connection.execute(
-                waiting.values(state="cancelled", cancel_requested=True, finished_at=self._clock())
-            )
+            connection.execute(waiting.values(state="cancelled", cancel_requested=True, finished_at=self._clock()))
             running = update(experiments).where(row, experiments.c.state == "running")
             connection.execute(running.values(cancel_requested=True))
             return read_experiment(connection, experiment_id)
@@ -102,9 +100,7 @@ class Submissions(Base):
             )
             try:
                 with connection.begin_nested():
-                    changed = connection.execute(
-                        again.values(**requeued(self._clock()), fruitless=0)
-                    ).rowcount
+                    changed = connection.execute(again.values(**requeued(self._clock()), fruitless=0)).rowcount
             except IntegrityError as error:
                 raise Refusal(
                     "not_retryable",
@@ -126,13 +122,9 @@ class Submissions(Base):
             if found is None:
                 raise unknown_experiment(experiment_id)
             if found.bundled:
-                raise Refusal(
-                    "forbidden", "The example belongs to the program.", "Delete your own experiments."
-                )
+                raise Refusal("forbidden", "The example belongs to the program.", "Delete your own experiments.")
             gone = connection.execute(
-                experiments.delete().where(
-                    experiments.c.id == experiment_id, experiments.c.state != "running"
-                )
+                experiments.delete().where(experiments.c.id == experiment_id, experiments.c.state != "running")
             )
             if not gone.rowcount:
                 raise Refusal("still_running", "A running experiment cannot be deleted.")
@@ -156,16 +148,12 @@ class Submissions(Base):
         with self._database.read() as connection:
             read_experiment(connection, experiment_id)
             mine = artifacts.c.experiment_id == experiment_id
-            return tuple(
-                connection.execute(select(artifacts.c.name).where(mine).order_by(artifacts.c.name)).scalars()
-            )
+            return tuple(connection.execute(select(artifacts.c.name).where(mine).order_by(artifacts.c.name)).scalars())
 
     def _artifact(self, experiment_id: str, name: str, fetch: Callable[[str, str], Any]) -> Any:
         with self._database.read() as connection:
             digest = connection.execute(
-                select(artifacts.c.sha256).where(
-                    artifacts.c.experiment_id == experiment_id, artifacts.c.name == name
-                )
+                select(artifacts.c.sha256).where(artifacts.c.experiment_id == experiment_id, artifacts.c.name == name)
             ).scalar()
             if digest is None:
                 state = read_experiment(connection, experiment_id).state
@@ -200,6 +188,11 @@ class Submissions(Base):
             )
         )
         return experiment_id
+
+
+def _asked_before(connection: Connection, key: str) -> Experiment | None:
+    row = connection.execute(select(*VIEW).where(experiments.c.key == key, ALIVE)).mappings().first()
+    return None if row is None else experiment_of(row)
 
 
 def requeued(now: float) -> dict[str, Any]:

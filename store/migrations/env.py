@@ -4,8 +4,6 @@ from alembic import context
 
 from store.tables import metadata
 
-context.configure(
-    connection=context.config.attributes["connection"], target_metadata=metadata, transactional_ddl=False
-)
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, transactional_ddl=False)
 # The caller's transaction holds the lock and commits: two processes that open at once take turns.
 context.run_migrations()
