@@ -21,8 +21,6 @@ def default_data_dir() -> Path:
     """Where this system keeps a user's application data."""
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / _APP
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / _APP
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / _APP
 
 
@@ -30,8 +28,6 @@ def default_models_dir() -> Path:
     """A folder in the user's cache, shared by all data folders: models are large and can be fetched again."""
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / _APP / "models"
-    if sys.platform == "win32":
-        return default_data_dir() / "models"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / _APP / "models"
 
 

@@ -27,14 +27,13 @@ def attention_json(store: Store, results: ResultIndexes, experiment_id: str, lay
 
 def _weights(store: Store, experiment_id: str, tensor: str, layer: int) -> list[Any]:
     try:
-        file = store.open_artifact(experiment_id, ATTENTION)
+        with store.open_artifact(experiment_id, ATTENTION) as file:
+            return read_slice(file, tensor, layer)
     except Refusal as error:
-        if error.code != "no_result":
+        if error.code not in ("no_result", "out_of_range"):
             raise
-        # The result is there (its index was read), so that the attention alone is missing: it was too large.
-        raise Refusal("attention_not_stored", "The attention of this analysis was too large to be stored.") from error
-    with file:
-        return read_slice(file, tensor, layer)
+        # The result is there and knows this prompt and layer: it is the attention alone that was not kept.
+        raise Refusal("attention_not_stored", "The attention of this prompt is not stored.") from error
 
 
 def _why_not(dropped: dict[int, str], prompt: int) -> str:

@@ -1,0 +1,157 @@
+"""``arithmoscope analyze "3 + 5 ="``: one analysis in this process, with no server."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import IO
+
+from arithmoscope.settings import Settings
+from contracts.errors import Refusal
+from contracts.experiments import Effect, PathPatchingSpec, Progress
+from contracts.prompts import MAX_PROMPT_CHARACTERS, MAX_SHOTS, CustomPair, CustomPrompts
+from contracts.results import PathPatchingResult
+from engine.catalogue import Catalogue
+
+_SHOWN = 15
+_METRIC = "relative_logit"
+_BAR = 24
+
+
+def analyze(
+    settings: Settings,
+    prompt: str,
+    *,
+    model_id: str,
+    effect: Effect,
+    shots: int | None,
+    csv: str | None,
+    as_json: bool,
+    out: IO[str],
+    progress: IO[str],
+) -> None:
+    """Run and print the ranking. Refuses before torch is loaded whatever can be refused by then."""
+    catalogue = Catalogue(settings.models_dir, settings.allow_hub)
+    place = catalogue.locate(model_id)
+    card = place.card
+    if card is not None and not card.supported:
+        raise Refusal("unsupported_architecture", f"{card.id} cannot run here: {card.reason}")
+    spec = _spec(prompt, model_id, effect, (card.shots if card else 0) if shots is None else shots)
+    target = _writable(csv)
+
+    bar = _Bar(progress)
+    bar.say("loading the model and PyTorch")
+    from engine import load_model
+    from engine.run import run_path_patching
+
+    model = load_model(
+        model_id,
+        models_dir=settings.models_dir,
+        device=settings.device,
+        dtype=settings.dtype,
+        allow_hub=settings.allow_hub,
+    )
+    output = run_path_patching(
+        model,
+        spec,
+        secrets.token_urlsafe(12),
+        saved_chunks={},
+        save_chunk=lambda _number, _data: None,
+        on_progress=bar.show,
+        on_partial=lambda _partial: None,
+        should_stop=lambda: False,
+    )
+    bar.end()
+    if output is None:
+        raise Refusal("internal", "The analysis ended without a result.")
+    ranking = output.artifacts[f"components.{_METRIC}.csv"]
+    if target is not None:
+        target.write_bytes(ranking)
+    if as_json:
+        out.write(output.artifacts["result.json"].decode() + "\n")
+    else:
+        out.write(_report(output.result, ranking.decode()))
+
+
+def _spec(prompt: str, model_id: str, effect: Effect, shots: int) -> PathPatchingSpec:
+    if not prompt.strip():
+        raise Refusal("empty_prompt", "The prompt is empty.")
+    if len(prompt) > MAX_PROMPT_CHARACTERS:
+        raise Refusal("prompt_too_long", f"The prompt has more than {MAX_PROMPT_CHARACTERS} characters.")
+    if not 0 <= shots <= MAX_SHOTS:
+        raise Refusal("bad_request", f"--shots is {shots}.", f"Choose 0 to {MAX_SHOTS} shots.")
+    prompts = CustomPrompts(source="custom", pairs=(CustomPair(reference=prompt),), shots=shots)
+    return PathPatchingSpec(kind="path_patching", model=model_id, effect=effect, prompts=prompts)
+
+
+def _writable(csv: str | None) -> Path | None:
+    """The file for the ranking, found writable before minutes are spent."""
+    if csv is None:
+        return None
+    path = Path(csv)
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        said = f"--csv {csv} cannot be written: {error.strerror}."
+        raise Refusal("bad_setting", said, "Choose another file.") from error
+    return path
+
+
+def _report(result: PathPatchingResult, ranking: str) -> str:
+    """What was asked, what the model said, and the components that matter most."""
+    pair = result.pairs[0]
+    asked = "".join(token.text for token in pair.reference)
+    said = "right" if pair.correct else f"wrong: {pair.top!r}"
+    unit = result.metrics[_METRIC].unit
+    lines = [
+        f"{asked}{pair.answer}   {result.model.name} answers {said}",
+        f"{result.effect} effect on the answer's logit, in {unit}; negative: taking it away hurts",
+        "",
+        f"{'rank':>4}  {'component':<10} {'effect':>9}",
+    ]
+    rows = [line.split(",") for line in ranking.splitlines()]
+    columns = {name: place for place, name in enumerate(rows[0])}
+    for row in rows[1 : 1 + _SHOWN]:
+        mean = row[columns["effect_mean"]]
+        shown = f"{float(mean):+9.3f}" if mean else f"{'n/a':>9}"
+        lines.append(f"{row[columns['rank']]:>4}  {row[columns['component']]:<10} {shown}")
+    heads = result.model.layers * result.model.heads
+    lines.append("")
+    lines.append(
+        f"{len(rows) - 1} components: {heads} heads, {result.model.layers} MLPs; "
+        f"{len(result.pairs)} prompt, {result.provenance.seconds:.1f} s on {result.provenance.device}"
+    )
+    lines += [f"Note: {note}" for note in result.notes]
+    return "\n".join(lines) + "\n"
+
+
+class _Bar:
+    """Progress on a terminal as a bar that redraws itself; elsewhere as one plain line a stage."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._redraws = stream.isatty()
+        self._stage = ""
+
+    def say(self, stage: str) -> None:
+        if self._redraws:
+            self._stream.write(f"\r\033[K{stage} ...")
+        elif stage != self._stage:
+            self._stream.write(f"{stage} ...\n")
+        self._stage = stage
+        self._stream.flush()
+
+    def show(self, progress: Progress) -> None:
+        if not self._redraws or not progress.total:
+            self.say({"pairs": "computing", "saving": "checking"}.get(progress.stage, progress.stage))
+            return
+        inside = (progress.layer or 0) / progress.layers if progress.layers else 0.0
+        done = min(1.0, (progress.done + inside) / progress.total)
+        bar = "#" * round(done * _BAR)
+        self._stream.write(f"\r\033[K[{bar:<{_BAR}}] {done:4.0%}  {progress.stage}")
+        self._stream.flush()
+
+    def end(self) -> None:
+        if self._redraws:
+            self._stream.write("\r\033[K")
+            self._stream.flush()

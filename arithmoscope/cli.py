@@ -1,0 +1,157 @@
+"""The command line. Every refusal exits 2 with one line on stderr: what, why, the way out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from contracts.errors import Refusal
+
+_EFFECTS = ("direct", "through_mlps")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; its exit code. Each command imports what it needs, and nothing before it is chosen."""
+    told = _parser().parse_args(argv)
+    try:
+        return _COMMANDS[told.command](told)
+    except Refusal as refusal:
+        print(_one_line(str(refusal)), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, _one_line(f"{message[:1].upper() + message[1:]}. See {self.prog} --help.") + "\n")
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"arithmoscope {version('arithmoscope')}")
+        parser.exit(0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="arithmoscope",
+        description="See which attention heads and MLPs a language model uses to do arithmetic.",
+        epilog="Settings are environment variables ARITHMOSCOPE_*, also in a file .env; .env.example lists them.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    serve = commands.add_parser("serve", help="the page, the API, the queue and one worker, all in one")
+    api = commands.add_parser("api", help="the page and the API alone; needs ARITHMOSCOPE_REDIS_URL")
+    for each in (serve, api):
+        each.add_argument("--host", help="address to listen on (127.0.0.1)")
+        each.add_argument("--port", help="port to listen on (8000)")
+    serve.add_argument("--data-dir", help="folder of the database and the results")
+    serve.add_argument("--open", action="store_true", help="open the page in the browser")
+    commands.add_parser("worker", help="a worker alone; needs ARITHMOSCOPE_REDIS_URL")
+
+    analyze = commands.add_parser("analyze", help='one analysis without a server: analyze "3 + 5 ="')
+    analyze.add_argument("prompt", help='a calculation such as "3 + 5 ="')
+    analyze.add_argument("--model", default="smollm2-135m", metavar="ID", help="model (smollm2-135m)")
+    analyze.add_argument("--effect", choices=_EFFECTS, default="through_mlps", help="kind of effect (through_mlps)")
+    analyze.add_argument("--shots", type=int, metavar="N", help="solved examples before the prompt (the model's)")
+    analyze.add_argument("--csv", metavar="FILE", help="write the whole ranking to a file")
+    analyze.add_argument("--json", action="store_true", help="print the whole result as JSON")
+
+    models = commands.add_parser("models", help="which models can run here, and why others cannot")
+    actions = models.add_subparsers(dest="action", metavar="ACTION")
+    actions.add_parser("list", help="all models (also without an action)")
+    for name, said in (("check", "whether a model can run here"), ("fetch", "get a model ready to run")):
+        actions.add_parser(name, help=said).add_argument("id", help="the model's id, as in the list")
+    return parser
+
+
+def _serve(told: argparse.Namespace) -> int:
+    from arithmoscope.settings import read_settings
+
+    settings = read_settings(host=told.host, port=told.port, data_dir=told.data_dir)
+    from arithmoscope.supervisor import serve
+
+    def opened(address: str) -> None:
+        print(f"Arithmoscope runs at {address} (Ctrl-C stops it)", flush=True)
+        if told.open:
+            import webbrowser
+
+            webbrowser.open(address)
+
+    serve(settings, lambda line: print(_one_line(line), file=sys.stderr, flush=True), opened)
+    return 0
+
+
+def _api(told: argparse.Namespace) -> int:
+    from arithmoscope import parts
+    from arithmoscope.settings import read_settings
+
+    settings = read_settings(host=told.host, port=told.port)
+    parts.log_to_stderr()
+    config = parts.api_config(settings, parts.shared_redis(settings))
+    with parts.open_store(settings) as store:
+        parts.tell_store(store, settings)
+    from backend.serve import run
+
+    run(config)
+    return 0
+
+
+def _worker(told: argparse.Namespace) -> int:
+    from arithmoscope import parts
+    from arithmoscope.settings import read_settings
+
+    settings = read_settings()
+    parts.log_to_stderr()
+    parts.run_worker(parts.worker_told(settings, parts.shared_redis(settings), parts.own_name()))
+    return 0
+
+
+def _analyze(told: argparse.Namespace) -> int:
+    from arithmoscope.analyze import analyze
+    from arithmoscope.settings import read_settings
+
+    analyze(
+        read_settings(),
+        told.prompt,
+        model_id=told.model,
+        effect=told.effect,
+        shots=told.shots,
+        csv=told.csv,
+        as_json=told.json,
+        out=sys.stdout,
+        progress=sys.stderr,
+    )
+    return 0
+
+
+def _models(told: argparse.Namespace) -> int:
+    from arithmoscope import models
+    from arithmoscope.settings import read_settings
+
+    settings = read_settings()
+    match told.action:
+        case "check":
+            print(models.check(settings, told.id))
+        case "fetch":
+            print(models.fetch(settings, told.id, lambda line: print(line, file=sys.stderr, flush=True)))
+        case _:
+            print(models.table(settings))
+    return 0
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+_COMMANDS = {"serve": _serve, "api": _api, "worker": _worker, "analyze": _analyze, "models": _models}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""The parts of the program as the settings make them: the API, the worker, the store with what it must know."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import socket
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arithmoscope.settings import PREFIX, Settings
+from contracts.errors import Refusal
+
+if TYPE_CHECKING:
+    from backend.config import ApiConfig
+    from store import Store
+
+_ROOT = Path(__file__).resolve().parent.parent
+PAGE_DIR = _ROOT / "frontend" / "dist"
+EXAMPLE_DIR = _ROOT / "examples" / "one-digit-addition"
+
+
+def api_config(settings: Settings, redis_url: str) -> ApiConfig:
+    """What the API is told."""
+    from backend.config import ApiConfig
+
+    return ApiConfig(
+        database_url=settings.database,
+        artifacts_url=settings.artifacts,
+        redis_url=redis_url,
+        host=settings.host,
+        port=settings.port,
+        root_path=settings.root_path,
+        token=settings.token,
+        allowed_hosts=settings.hosts,
+        device=settings.device,
+        dtype=settings.dtype,
+        page_dir=PAGE_DIR,
+    )
+
+
+def api_told(config: ApiConfig, listening: int) -> dict[str, Any]:
+    """The API's configuration as JSON values, for a child that takes over a listening socket."""
+    page = None if config.page_dir is None else str(config.page_dir)
+    return {**asdict(config), "page_dir": page, "listening": listening}
+
+
+def worker_told(settings: Settings, redis_url: str, name: str) -> dict[str, Any]:
+    """The worker's configuration as JSON values."""
+    return {
+        "redis_url": redis_url,
+        "database_url": settings.database,
+        "artifacts_url": settings.artifacts,
+        "models_dir": str(settings.models_dir),
+        "name": name,
+        "device": settings.device,
+        "dtype": settings.dtype,
+        "allow_hub": settings.allow_hub,
+    }
+
+
+def run_worker(told: dict[str, Any]) -> None:
+    """Become a worker. Refuses where the science is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise Refusal(
+            "bad_setting", "PyTorch is not installed, so no worker can run.", "pip install 'arithmoscope[engine]'"
+        )
+    from worker.app import run
+    from worker.config import WorkerConfig
+
+    models_dir = Path(told.pop("models_dir"))
+    run(WorkerConfig(**told, models_dir=models_dir))
+
+
+def open_store(settings: Settings) -> Store:
+    """The store of these settings, its schema made or upgraded."""
+    from store import Store
+
+    return Store.open(settings.database, settings.artifacts)
+
+
+def tell_store(store: Store, settings: Settings) -> None:
+    """Register the models that are here, and import the example, so that the page has both at once."""
+    from engine.catalogue import Catalogue
+    from worker.registration import register_models
+
+    register_models(store, Catalogue(settings.models_dir, settings.allow_hub))
+    if EXAMPLE_DIR.is_dir():
+        store.import_bundle(EXAMPLE_DIR)
+
+
+def shared_redis(settings: Settings) -> str:
+    """The Redis where parts on several machines meet. Refuses when none was told."""
+    if settings.redis_url is None:
+        raise Refusal(
+            "bad_setting",
+            f"{PREFIX}REDIS_URL is not set, and an API and a worker on their own meet in one Redis.",
+            f"Set {PREFIX}REDIS_URL=redis://HOST:6379/0, or use arithmoscope serve, which brings its own.",
+        )
+    return settings.redis_url
+
+
+def log_to_stderr() -> None:
+    """Where the API and a worker say what happens to them."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("sse_starlette").setLevel(logging.WARNING)
+
+
+def own_name() -> str:
+    """A name for a worker that no other worker has, also across machines and restarts."""
+    return f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}"

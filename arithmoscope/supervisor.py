@@ -1,0 +1,165 @@
+"""``arithmoscope serve``: the page, the API, a worker and their broker as one process tree.
+
+Nothing else need be installed or running. What dies is started again; what a dead worker held goes back to the
+queue at once; and when this process ends, however it ends, so does everything it started.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import signal
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from arithmoscope import broker, data_dir, parts
+from arithmoscope.settings import Settings
+from arithmoscope.tree import Child
+from contracts.errors import Refusal
+from store import Store
+
+READY_WITHIN_S = 60.0
+# Together below ten seconds: a worker gives its job back, the API ends its streams, then the broker saves.
+PARTS_STOP_S = 6.0
+BROKER_STOPS_S = 2.0
+_LOOK_EVERY_S = 0.1
+# A broker that dies so often in a row cannot read what it kept.
+_BROKER_GIVES_UP = 3
+_API_GIVES_UP = 3
+
+
+def serve(settings: Settings, say: Callable[[str], None], opened: Callable[[str], None]) -> None:
+    """Run until SIGTERM or Ctrl-C. ``say`` prints a line, ``opened`` gets the address once it answers."""
+    with ExitStack() as held:
+        held.enter_context(data_dir.locked(settings.data_dir))
+        listening = held.enter_context(_listening(settings.host, settings.port))
+        store = held.enter_context(parts.open_store(settings))
+        asked_to_stop = held.enter_context(_stop_signals())
+        try:
+            parts.tell_store(store, settings)
+        except Refusal as refusal:
+            say(str(refusal))
+        children = _children(held, settings, store, listening)
+        held.callback(_stop, children)
+        for child in children:
+            child.start()
+        address = _address(settings.host, listening)
+        api = next(child for child in children if child.part == "api")
+        if not _wait_until_ready(address + settings.root_path, api, asked_to_stop):
+            return
+        token = f"?token={quote(settings.token)}" if settings.token else ""
+        opened(f"{address}{settings.root_path}/{token}")
+        while not asked_to_stop.wait(_LOOK_EVERY_S):
+            for child in children:
+                line = child.look()
+                if line is not None:
+                    say(line)
+
+
+def _children(held: ExitStack, settings: Settings, store: Store, listening: socket.socket) -> list[Child]:
+    """The parts, in the order in which they start; the broker only if none was told."""
+    folder = settings.data_dir
+    logs = folder / "log"
+    logs.mkdir(exist_ok=True)
+    children = []
+    redis_url = settings.redis_url
+    if redis_url is None:
+        path = held.enter_context(broker.socket_path(folder))
+        redis_url = f"unix://{path}"
+        children.append(_broker(folder, path, logs))
+    config = parts.api_config(settings, redis_url)
+    fd = listening.fileno()
+    children.append(Child("api", lambda: parts.api_told(config, fd), logs / "api.log", keeps=(fd,)))
+    name = data_dir.worker_name(folder)
+    told = parts.worker_told(settings, redis_url, name)
+
+    def worker_died(_deaths: int) -> None:
+        store.reap(owner=name)
+        store.forget_worker(name)
+
+    children.append(Child("worker", lambda: told, logs / "worker.log", died=worker_died))
+    return children
+
+
+def _broker(folder: Path, path: Path, logs: Path) -> Child:
+    def died(deaths: int) -> None:
+        if deaths == _BROKER_GIVES_UP:
+            broker.set_aside(folder)
+
+    return Child("broker", lambda: {"argv": broker.arguments(folder, path)}, logs / "broker.log", died=died)
+
+
+def _stop(children: list[Child]) -> None:
+    """The broker outlives the others: they still have something to say to it."""
+    others = [child for child in children if child.part != "broker"]
+    brokers = [child for child in children if child.part == "broker"]
+    for together, seconds in ((others, PARTS_STOP_S), (brokers, BROKER_STOPS_S)):
+        for child in together:
+            child.ask_to_stop()
+        until = time.monotonic() + seconds
+        for child in together:
+            child.wait(until)
+
+
+def _wait_until_ready(address: str, api: Child, asked_to_stop: threading.Event) -> bool:
+    """Whether the API answers; False when somebody wants an end first. Refuses when it will not."""
+    until = time.monotonic() + READY_WITHIN_S
+    probe = f"{address}/api/ready"
+    # A proxy of the environment has nothing to do with this machine talking to itself.
+    straight = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while time.monotonic() < until and api.deaths < _API_GIVES_UP:
+        if asked_to_stop.wait(_LOOK_EVERY_S):
+            return False
+        api.look()
+        with suppress(urllib.error.URLError, TimeoutError, ConnectionError), straight.open(probe, timeout=2):
+            return True
+    raise Refusal("internal", f"The API does not start: {api.last_words()}", f"Look at {api.log}.")
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens already: what connects while the API starts (again) waits and is not refused."""
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise Refusal("bad_setting", f"There is no address {host!r}: {error.strerror}.") from error
+    with socket.socket(family, kind, protocol) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(place)
+            listening.listen(128)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise Refusal("port_in_use", f"Port {port} of {host} is used by another program.") from error
+            raise Refusal("bad_setting", f"{host}:{port} cannot be used: {error.strerror}.") from error
+        yield listening
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM, Ctrl-C and a closed terminal set."""
+    asked = threading.Event()
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {each: signal.signal(each, lambda _number, _frame: asked.set()) for each in signals}
+    try:
+        yield asked
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _address(host: str, listening: socket.socket) -> str:
+    """Where people find what is bound to a host."""
+    bound, port = listening.getsockname()[:2]
+    if ipaddress.ip_address(bound).is_unspecified:
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

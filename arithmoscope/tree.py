@@ -1,0 +1,120 @@
+"""The children of a ``serve``: started, watched, started again when they die, and stopped together.
+
+Each is the head of its own process group, so that a terminal's Ctrl-C reaches the parent alone, and so that
+nothing a child started outlives it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+# Waits before a dead child is started again; one that lived for a while starts from the beginning.
+BACKOFF_S = (0.2, 1.0, 2.0, 5.0, 15.0, 30.0)
+_HEALTHY_S = 60.0
+_LOG_BYTES = 5_000_000
+
+
+class Child:
+    """One part. ``told`` gives what it is told at every start; ``died`` is called after each unasked end."""
+
+    def __init__(
+        self,
+        part: str,
+        told: Callable[[], dict[str, Any]],
+        log: Path,
+        *,
+        keeps: tuple[int, ...] = (),
+        died: Callable[[int], None] = lambda _deaths: None,
+    ) -> None:
+        self.part = part
+        self.log = log
+        self._told = told
+        self._keeps = keeps
+        self._died = died
+        self._running: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._next_start = 0.0
+        self.deaths = 0
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._running is None else self._running.pid
+
+    def start(self) -> None:
+        """Start the process and tell it what to do. Its output goes to the log."""
+        if self.log.is_file() and self.log.stat().st_size > _LOG_BYTES:
+            self.log.replace(self.log.with_suffix(".old.log"))
+        with self.log.open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "arithmoscope.child", self.part],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=self._keeps,
+                process_group=0,
+            )
+        self._running = child
+        self._started = time.monotonic()
+        if child.stdin is None:
+            raise RuntimeError("a child without stdin has no lifeline")
+        line = json.dumps({**self._told(), "parent": os.getpid()}) + "\n"
+        with suppress(BrokenPipeError):  # it died at once; the next look finds it
+            child.stdin.write(line.encode())
+            child.stdin.flush()
+
+    def look(self) -> str | None:
+        """Start it again if it died and its wait is over. One line for people when something happened."""
+        if self._running is None:
+            if time.monotonic() >= self._next_start:
+                self.start()
+            return None
+        code = self._running.poll()
+        if code is None:
+            return None
+        self._bury()
+        if time.monotonic() - self._started > _HEALTHY_S:
+            self.deaths = 0
+        wait = BACKOFF_S[min(self.deaths, len(BACKOFF_S) - 1)]
+        self.deaths += 1
+        self._next_start = time.monotonic() + wait
+        self._died(self.deaths)
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        why = self.last_words() if code == 2 else f"see {self.log}"
+        return f"The {self.part} ended ({how}) and starts again in {wait:g} s: {why}"
+
+    def last_words(self) -> str:
+        """The last line of the log."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+        return lines[0][:300] if lines else ""
+
+    def ask_to_stop(self) -> None:
+        if self._running is not None and self._running.poll() is None:
+            self._running.send_signal(signal.SIGTERM)
+
+    def wait(self, until: float) -> None:
+        """Wait for the end until a monotonic time, then end it and all it started."""
+        if self._running is None:
+            return
+        with suppress(subprocess.TimeoutExpired):
+            self._running.wait(max(0.0, until - time.monotonic()))
+        self._bury()
+
+    def _bury(self) -> None:
+        """End what is left of the process's group."""
+        if self._running is None:
+            return
+        with suppress(ProcessLookupError, PermissionError):  # nothing is left
+            os.killpg(self._running.pid, signal.SIGKILL)
+        self._running.wait()
+        if self._running.stdin is not None:
+            self._running.stdin.close()
+        self._running = None
