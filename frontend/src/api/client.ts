@@ -1,0 +1,131 @@
+// Calls of the API. Whatever goes wrong becomes a Trouble: what, why, and the way out, to be shown where it happened.
+import { api } from '../root';
+import type {
+  AskedPrompts,
+  AskedSpec,
+  AttentionPattern,
+  Experiment,
+  ExperimentList,
+  Health,
+  ModelCard,
+  Preview,
+  Problem,
+  Result,
+} from './wire';
+
+export class Trouble extends Error {
+  /** 0 when the server was not reached at all. */
+  readonly status: number;
+  readonly title: string;
+  readonly detail: string;
+  readonly wayOut: string;
+
+  constructor(problem: Problem) {
+    super(problem.detail);
+    this.status = problem.status;
+    this.title = problem.title;
+    this.detail = problem.detail;
+    this.wayOut = problem.way_out;
+  }
+}
+
+export const UNREACHABLE: Problem = {
+  title: 'Server unreachable',
+  status: 0,
+  detail: 'The server did not answer.',
+  way_out: 'Look whether arithmoscope serve still runs. This page keeps trying by itself.',
+};
+
+/** Any answer that is not a success, as a problem with a way out: proxies and crashes speak no problem JSON. */
+export async function readProblem(response: Response): Promise<Problem> {
+  const body: unknown = await response.json().catch(() => null);
+  const given = (typeof body === 'object' && body !== null ? body : {}) as Partial<Problem>;
+  return {
+    title: given.title ?? `The server answered ${response.status}`,
+    status: response.status,
+    detail: given.detail ?? (response.statusText || 'No reason was given.'),
+    way_out: given.way_out ?? 'Try again; if it stays, look at the server’s log.',
+  };
+}
+
+export async function call(path: string, init: RequestInit = {}): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(api(path), { credentials: 'same-origin', ...init });
+  } catch (reason) {
+    if (init.signal?.aborted) throw reason;
+    throw new Trouble(UNREACHABLE);
+  }
+  if (!response.ok) throw new Trouble(await readProblem(response));
+  return response;
+}
+
+const get = async <T>(path: string, signal?: AbortSignal): Promise<T> =>
+  (await (await call(path, signal ? { signal } : {})).json()) as T;
+
+const post = (path: string, body: unknown, signal?: AbortSignal): Promise<Response> =>
+  call(path, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify(body),
+    ...(signal ? { signal } : {}),
+  });
+
+const at = (id: string, rest = ''): string => `experiments/${encodeURIComponent(id)}${rest}`;
+
+export const health = (signal?: AbortSignal) => get<Health>('health', signal);
+export const models = async (signal?: AbortSignal) => (await get<{ items: ModelCard[] }>('models', signal)).items;
+export const experiments = (limit: number, signal?: AbortSignal) =>
+  get<ExperimentList>(`experiments?limit=${limit}`, signal);
+export const experiment = (id: string, signal?: AbortSignal) => get<Experiment>(at(id), signal);
+export const result = (id: string, signal?: AbortSignal) => get<Result>(at(id, '/result'), signal);
+
+export const preview = async (model: string, prompts: AskedPrompts, signal?: AbortSignal): Promise<Preview> =>
+  (await (await post('prompts/preview', { model, prompts }, signal)).json()) as Preview;
+
+/** `existing` is true when the same question was asked before. */
+export async function submit(spec: AskedSpec): Promise<{ experiment: Experiment; existing: boolean }> {
+  const response = await post('experiments', spec);
+  return { experiment: (await response.json()) as Experiment, existing: response.status === 200 };
+}
+
+export const cancel = async (id: string) => (await (await post(at(id, '/cancel'), {})).json()) as Experiment;
+export const retry = async (id: string) => (await (await post(at(id, '/retry'), {})).json()) as Experiment;
+
+/** One layer's attention. What was not stored a worker computes: then the server says when to ask again. */
+export async function attention(
+  id: string,
+  layer: number,
+  prompt: number,
+  signal: AbortSignal,
+): Promise<AttentionPattern> {
+  for (let tries = 0; tries < 60; tries += 1) {
+    const response = await call(at(id, `/attention?layer=${layer}&prompt=${prompt}`), { signal });
+    if (response.status !== 202) return (await response.json()) as AttentionPattern;
+    const seconds = Number(response.headers.get('Retry-After')) || 2;
+    await pause(Math.min(seconds, 30) * 1000, signal);
+  }
+  throw new Trouble({
+    title: 'Attention takes too long',
+    status: 202,
+    detail: 'The worker has not computed this layer yet.',
+    way_out: 'Come back later, or choose another prompt.',
+  });
+}
+
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener('abort', () => {
+      clearTimeout(timer);
+      reject(new DOMException('No longer wanted', 'AbortError'));
+    });
+  });
+}
+
+export const exportAddress = {
+  csv: (id: string, metric: string) => api(at(id, `/components.csv?metric=${metric}`)),
+  json: (id: string) => api(at(id, '/result')),
+  npz: (id: string) => api(at(id, '/arrays.npz')),
+  events: (id: string) => api(at(id, '/events')),
+};

@@ -1,0 +1,130 @@
+// Following a run to its end: the event stream first (the browser resumes it by Last-Event-ID), the row when the
+// stream keeps failing, and the stream again when the row has answered for a while.
+import { isFinal } from '../text/experiment';
+import type { Experiment, PartialMeans, Progress, State } from './wire';
+
+export type Link = 'streaming' | 'polling' | 'unreachable';
+
+export interface Seen {
+  experiment: Experiment;
+  partial: PartialMeans | null;
+  link: Link;
+}
+
+/** What an EventSource offers of what is used here. */
+export interface Stream {
+  readonly readyState: number;
+  addEventListener(name: string, listen: (event: MessageEvent<string>) => void): void;
+  close(): void;
+}
+
+export interface Doors {
+  open: () => Stream;
+  read: () => Promise<Experiment>;
+  /** Calls back after some milliseconds; returns what forgets it. */
+  later: (ms: number, then: () => void) => () => void;
+}
+
+const CLOSED = 2;
+export const POLL_MS = 2_000;
+export const LOOK_MS = 15_000;
+const FAILURES_BEFORE_POLLING = 3;
+const POLLS_BEFORE_STREAM = 10;
+
+/** Tells `tell` whenever something is new; returns what stops it. Ends by itself with the final state. */
+export function follow(first: Experiment, doors: Doors, tell: (seen: Seen) => void): () => void {
+  let seen: Seen = { experiment: first, partial: null, link: 'streaming' };
+  let stream: Stream | null = null;
+  let forget: () => void = () => undefined;
+  let stopped = false;
+
+  const say = (change: Partial<Seen>) => {
+    if (stopped) return;
+    seen = { ...seen, ...change };
+    tell(seen);
+  };
+  const wait = (ms: number, then: () => void) => {
+    forget();
+    forget = doors.later(ms, then);
+  };
+  const stop = () => {
+    stopped = true;
+    stream?.close();
+    stream = null;
+    forget();
+  };
+
+  const look = async (): Promise<boolean> => {
+    try {
+      const experiment = await doors.read();
+      if (stopped) return false;
+      say({ experiment, link: stream ? 'streaming' : 'polling' });
+      if (isFinal(experiment.state)) stop();
+      return true;
+    } catch {
+      // Whatever the reason, the row stays unknown for now: say so and try again.
+      if (!stopped && !stream) say({ link: 'unreachable' });
+      return false;
+    }
+  };
+
+  const poll = (good: number) => {
+    stream?.close();
+    stream = null;
+    wait(POLL_MS, () => {
+      void look().then((well) => {
+        if (stopped) return;
+        if (well && good + 1 >= POLLS_BEFORE_STREAM) listen();
+        else poll(well ? good + 1 : good);
+      });
+    });
+  };
+
+  // The stream may stay open and silent, as when Redis was emptied: the row is looked at now and then.
+  const glance = () =>
+    wait(LOOK_MS, () => {
+      void look().then(() => {
+        if (!stopped && stream) glance();
+      });
+    });
+
+  const listen = () => {
+    let failures = 0;
+    const opened = doors.open();
+    stream = opened;
+    const on = (name: string, then: (data: string) => void) =>
+      opened.addEventListener(name, (event) => {
+        if (stopped || stream !== opened) return;
+        failures = 0;
+        then(event.data);
+      });
+    on('progress', (data) => {
+      const progress = JSON.parse(data) as Progress;
+      const state: State = progress.stage === 'queued' ? 'queued' : 'running';
+      say({ experiment: { ...seen.experiment, progress, state }, link: 'streaming' });
+    });
+    on('partial', (data) => say({ partial: JSON.parse(data) as PartialMeans, link: 'streaming' }));
+    on('state', (data) => {
+      const { state } = JSON.parse(data) as { state: State };
+      if (!isFinal(state)) {
+        say({ experiment: { ...seen.experiment, state } });
+        return;
+      }
+      opened.close();
+      stream = null;
+      // The row knows the rest: times, error, how far it came.
+      void look().then((well) => {
+        if (!well && !stopped) poll(0);
+      });
+    });
+    opened.addEventListener('error', () => {
+      if (stopped || stream !== opened) return;
+      failures += 1;
+      if (opened.readyState === CLOSED || failures >= FAILURES_BEFORE_POLLING) poll(0);
+    });
+    glance();
+  };
+
+  listen();
+  return stop;
+}

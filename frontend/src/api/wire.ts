@@ -1,0 +1,46 @@
+// The wire's words under short names, taken from the generated types: change contracts/, then `npm run types`.
+import type { components } from './types';
+
+type Schemas = components['schemas'];
+
+export type Spec = Schemas['PathPatchingSpec'];
+/** A spec as it is sent: what is left out is filled in by the server. */
+export type AskedSpec = Omit<Spec, 'metrics' | 'prompts'> & { metrics?: Metric[]; prompts: AskedPrompts };
+export type CustomPrompts = Schemas['CustomPrompts'];
+export type TemplatePrompts = Schemas['TemplatePrompts'];
+export type AskedPrompts = Optional<CustomPrompts, 'keep_wrong'> | Optional<TemplatePrompts, 'keep_wrong'>;
+export type Effect = Spec['effect'];
+export type Metric = Spec['metrics'][number];
+export type Operation = TemplatePrompts['operations'][number];
+export type Style = TemplatePrompts['styles'][number];
+export type Corruption = TemplatePrompts['corruption'];
+
+export type Experiment = Schemas['Experiment'];
+export type ExperimentList = Schemas['ExperimentList'];
+export type State = Experiment['state'];
+export type Progress = Schemas['Progress'];
+export type Stage = Progress['stage'];
+export type StateChange = Schemas['StateChange'];
+
+export type Token = Schemas['Token'];
+export type Role = Token['role'];
+export type Preview = Schemas['Preview'];
+export type PreviewItem = Schemas['PreviewItem'];
+
+export type Grid = Schemas['Effects']['mean'];
+export type MetricResult = Schemas['MetricResult'];
+export type PairResult = Schemas['PairResult'];
+export type Result = Omit<Schemas['PathPatchingResult'], 'metrics'> & {
+  metrics: Partial<Record<Metric, MetricResult>>;
+};
+/** The data of a `partial` event: running means over the pairs finished so far. */
+export type PartialMeans = Omit<Schemas['Partial'], 'metrics'> & {
+  metrics: Partial<Record<Metric, Schemas['PartialMetric']>>;
+};
+export type AttentionPattern = Schemas['AttentionPattern'];
+
+export type ModelCard = Schemas['ModelCard'];
+export type Health = Schemas['Health'];
+export type Problem = Optional<Schemas['ProblemDetails'], 'type'>;
+
+type Optional<T, K extends keyof T> = Omit<T, K> & Partial<Pick<T, K>>;

@@ -1,0 +1,103 @@
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { health } from './api/client';
+import { useAddress } from './nav';
+import { page, ROOT } from './root';
+import { readRoute } from './route';
+import { healthLine } from './text/experiment';
+import { shortcuts, useLoad } from './ui/hooks';
+import { Link } from './ui/parts';
+import { ThemeProvider, ThemeToggle } from './ui/theme';
+import { Home } from './views/home/home';
+import { Workspace } from './views/workspace/workspace';
+
+function StatusPill() {
+  const { data, trouble } = useLoad('health', health, 5_000);
+  const line = trouble ? { tone: 'warn' as const, text: 'server unreachable' } : data ? healthLine(data) : null;
+  return (
+    <span class={`pill ${line?.tone ?? ''}`} role="status" aria-label="Server" data-testid="status">
+      {line && <span class="dot" aria-hidden="true" />}
+      {line?.text ?? ''}
+    </span>
+  );
+}
+
+function NotFound({ path }: { path: string }) {
+  useEffect(() => {
+    document.title = 'Nothing here · Arithmoscope';
+  }, []);
+  return (
+    <div class="narrow">
+      <h1 tabIndex={-1}>Nothing here</h1>
+      <p>
+        There is no page at <code class="path">{path}</code>.
+      </p>
+      <p>
+        <Link to={page('')}>Start from the first page</Link>
+      </p>
+    </div>
+  );
+}
+
+function ShortcutsSwitch() {
+  const [on, setOn] = useState(shortcuts.on);
+  return (
+    <label class="check">
+      <input
+        type="checkbox"
+        checked={on}
+        onChange={(event) => {
+          shortcuts.on = event.currentTarget.checked;
+          setOn(shortcuts.on);
+        }}
+      />
+      Single-key shortcuts: <kbd>/</kbd> prompt, <kbd>[</kbd> <kbd>]</kbd> rank
+    </label>
+  );
+}
+
+export function App() {
+  const address = useAddress();
+  const route = readRoute(address.pathname, ROOT.pathname);
+  const key = route.page === 'workspace' ? `workspace ${route.id}` : route.page;
+  const main = useRef<HTMLElement>(null);
+  const before = useRef(key);
+  useEffect(() => {
+    if (before.current === key) return;
+    before.current = key;
+    // A new page: its heading is where a reader starts.
+    (main.current?.querySelector('h1') ?? main.current)?.focus({ preventScroll: true });
+    scrollTo(0, 0);
+  }, [key]);
+  return (
+    <ThemeProvider>
+      {/* Under <base>, "#main" would be an address of its own: the jump is made here. */}
+      <a
+        class="skip"
+        href="#main"
+        onClick={(event) => {
+          event.preventDefault();
+          main.current?.focus();
+          main.current?.scrollIntoView();
+        }}
+      >
+        Skip to content
+      </a>
+      <header class="bar">
+        <Link to={page('')} class="brand">
+          Arithmoscope
+        </Link>
+        <StatusPill />
+        <ThemeToggle />
+      </header>
+      <main id="main" ref={main} tabIndex={-1}>
+        {route.page === 'home' && <Home />}
+        {route.page === 'workspace' && <Workspace key={route.id} id={route.id} address={address} />}
+        {route.page === 'not_found' && <NotFound path={route.path} />}
+      </main>
+      <footer class="foot">
+        <ShortcutsSwitch />
+        <a href={page('api/docs')}>API</a>
+      </footer>
+    </ThemeProvider>
+  );
+}

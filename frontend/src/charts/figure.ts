@@ -1,0 +1,29 @@
+// What every figure shares.
+
+export interface Figure {
+  data: object[];
+  layout: object;
+  /** Pixels the figure wants. */
+  width?: number;
+  height: number;
+}
+
+/** Constant: a changed config makes Plotly start over. */
+export const CONFIG = Object.freeze({
+  displayModeBar: false,
+  displaylogo: false,
+  showSendToCloud: false,
+  staticPlot: true,
+  responsive: false,
+  doubleClick: false,
+  scrollZoom: false,
+});
+
+export const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
+export const MONO = 'ui-monospace, "SF Mono", "Cascadia Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
+
+/** Integers from 0 below `count`, thinned so that at most `most` are left: 0, 5, 10... */
+export function ticks(count: number, most: number): number[] {
+  const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find((size) => Math.ceil(count / size) <= most) ?? count;
+  return Array.from({ length: Math.ceil(count / step) }, (_, i) => i * step);
+}

@@ -1,0 +1,17 @@
+// What is used of plotly.js, which brings no types.
+declare module 'plotly.js-cartesian-dist-min' {
+  export interface Figure {
+    data: object[];
+    layout: object;
+  }
+  export interface Plotly {
+    react(element: HTMLElement, data: object[], layout: object, config: object): Promise<unknown>;
+    purge(element: HTMLElement): void;
+    toImage(
+      figure: { data: object[]; layout: object; config?: object },
+      options: { format: 'png' | 'svg'; width: number; height: number; scale?: number },
+    ): Promise<string>;
+  }
+  const plotly: Plotly;
+  export default plotly;
+}

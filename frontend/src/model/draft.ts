@@ -1,0 +1,118 @@
+// What is being typed on the first page, and the spec that comes of it.
+import type { AskedPrompts, AskedSpec, Corruption, Effect, ModelCard, Operation, Style } from '../api/wire';
+
+export interface Draft {
+  model: string | null;
+  effect: Effect;
+  mode: 'one' | 'set';
+  prompt: string;
+  answer: string;
+  counterfactual: string;
+  /** null: as suits the prompt and the model. */
+  shots: number | null;
+  corruption: Corruption;
+  operations: readonly Operation[];
+  styles: readonly Style[];
+  smallest: string;
+  largest: string;
+  pairs: string;
+  seed: string;
+  keepWrong: boolean;
+}
+
+export const FIRST_DRAFT: Draft = {
+  model: null,
+  effect: 'through_mlps',
+  mode: 'one',
+  prompt: '3 + 5 =',
+  answer: '',
+  counterfactual: '',
+  shots: null,
+  corruption: 'null_operator',
+  operations: ['add'],
+  styles: ['equation'],
+  smallest: '1',
+  largest: '9',
+  pairs: '64',
+  seed: '0',
+  keepWrong: false,
+};
+
+export const MAX_SHOTS = 8;
+const FALLBACK_SHOTS = 2;
+
+/** One line of digits and an operator or "=": a prompt that needs worked examples to be answered. */
+export const isBareSum = (prompt: string): boolean => {
+  const text = prompt.trim();
+  return text !== '' && !text.includes('\n') && /\d/.test(text) && /[-+*/×÷−x=]/.test(text);
+};
+
+/** Worked examples put before the prompt: the choice, or the model's own number for a bare one-line sum. */
+export function shotsOf(draft: Pick<Draft, 'mode' | 'prompt' | 'shots'>, model: ModelCard | null): number {
+  if (draft.shots !== null) return draft.shots;
+  if (draft.mode === 'one' && !isBareSum(draft.prompt)) return 0;
+  return model?.shots ?? FALLBACK_SHOTS;
+}
+
+/** The model to start with: the first that can run. */
+export const firstModel = (models: readonly ModelCard[]): ModelCard | null =>
+  models.find((model) => model.supported) ?? null;
+
+const whole = (text: string, least: number, most: number): number | null => {
+  if (!/^\s*\d{1,10}\s*$/.test(text)) return null;
+  const value = Number(text);
+  return value >= least && value <= most ? value : null;
+};
+
+export type Asked = { spec: AskedSpec; problem: null } | { spec: null; problem: string };
+
+const no = (problem: string): Asked => ({ spec: null, problem });
+
+/** The spec of a draft, or in words why there is none yet. */
+export function specOf(draft: Draft, models: readonly ModelCard[]): Asked {
+  const model = models.find(({ id }) => id === draft.model) ?? null;
+  if (!model) return no('Choose a model.');
+  if (!model.supported) return no(model.reason ?? 'This model cannot run here: choose another.');
+  const prompts = promptsOf(draft, model);
+  if (typeof prompts === 'string') return no(prompts);
+  return { spec: { kind: 'path_patching', model: model.id, effect: draft.effect, prompts }, problem: null };
+}
+
+function promptsOf(draft: Draft, model: ModelCard): AskedPrompts | string {
+  const shots = shotsOf(draft, model);
+  if (draft.mode === 'one') {
+    if (draft.prompt.trim() === '') return 'Type a prompt, such as 3 + 5 =';
+    const given = (name: 'answer' | 'counterfactual') => (draft[name].trim() === '' ? {} : { [name]: draft[name] });
+    return {
+      source: 'custom',
+      pairs: [{ reference: draft.prompt, ...given('answer'), ...given('counterfactual') }],
+      shots,
+      corruption: draft.corruption,
+    };
+  }
+  const smallest = whole(draft.smallest, 0, 9_999);
+  const largest = whole(draft.largest, 0, 9_999);
+  const pairs = whole(draft.pairs, 1, 10_000);
+  const seed = whole(draft.seed, 0, 2 ** 31 - 1);
+  if (smallest === null || largest === null) return 'Operands are whole numbers from 0 to 9999.';
+  if (smallest > largest) return 'The smallest operand must not be above the largest.';
+  if (pairs === null) return 'The number of pairs is a whole number from 1 to 10 000.';
+  if (seed === null) return 'The seed is a whole number from 0.';
+  if (draft.operations.length === 0) return 'Choose at least one operation.';
+  if (draft.styles.length === 0) return 'Choose at least one style.';
+  return {
+    source: 'template',
+    operations: [...draft.operations],
+    styles: [...draft.styles],
+    operands: [smallest, largest],
+    pairs,
+    shots,
+    corruption: draft.corruption,
+    seed,
+    keep_wrong: draft.keepWrong,
+  };
+}
+
+/** `list` with `item` put in or taken out, in the order of `all`. */
+export const toggled = <T>(list: readonly T[], item: T, all: readonly T[]): T[] =>
+  all.filter((each) => (each === item ? !list.includes(item) : list.includes(each)));

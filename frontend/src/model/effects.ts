@@ -1,0 +1,131 @@
+// Effects as the page uses them: one flat table of cells, with ranks. Made from a result or from running means.
+import type { Metric, PartialMeans, Result } from '../api/wire';
+import { spell, type Component } from './component';
+
+export interface Cell extends Component {
+  /** null: not computed, or not a number. */
+  readonly mean: number | null;
+  readonly low: number | null;
+  readonly high: number | null;
+  /** 1 is the most harmful to remove; null where there is no number. */
+  readonly rank: number | null;
+}
+
+export interface EffectTable {
+  readonly layers: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly metric: Metric;
+  readonly nPairs: number;
+  /** Row by row, the heads of a layer before its MLP. */
+  readonly cells: readonly Cell[];
+  /** Cells with a number, ascending by mean: position is rank - 1. */
+  readonly ranking: readonly Cell[];
+}
+
+export interface Shape {
+  layers: number;
+  heads: number;
+  kv_heads: number;
+}
+
+type Read = (layer: number, head: number | null) => { mean: number | null; low: number | null; high: number | null };
+
+const finite = (value: number | null | undefined): number | null =>
+  typeof value === 'number' && Number.isFinite(value) ? value : null;
+
+function table(shape: Shape, metric: Metric, nPairs: number, read: Read): EffectTable {
+  const { layers, heads } = shape;
+  const order: { layer: number; head: number | null; at: number; mean: number }[] = [];
+  const values = Array.from({ length: layers * (heads + 1) }, (_, at) => {
+    const layer = Math.floor(at / (heads + 1));
+    const column = at % (heads + 1);
+    const head = column === heads ? null : column;
+    const value = read(layer, head);
+    if (value.mean !== null) order.push({ layer, head, at, mean: value.mean });
+    return { layer, head, ...value };
+  });
+  // Ties keep the order of the model: layer by layer, heads before the MLP (as components.csv does).
+  order.sort((a, b) => a.mean - b.mean || a.at - b.at);
+  const ranks = new Map(order.map(({ at }, index) => [at, index + 1]));
+  const cells = values.map((value, at): Cell => ({ ...value, rank: ranks.get(at) ?? null }));
+  return {
+    layers,
+    heads,
+    kvHeads: shape.kv_heads,
+    metric,
+    nPairs,
+    cells,
+    ranking: order.map(({ at }) => cells[at] as Cell),
+  };
+}
+
+/** The table of a finished result, or null when the metric was not computed. */
+export function fromResult(result: Result, metric: Metric): EffectTable | null {
+  const found = result.metrics[metric];
+  if (!found) return null;
+  return table(result.model, metric, found.n_pairs, (layer, head) => {
+    const part = head === null ? found.mlps : found.heads;
+    const column = head ?? 0;
+    return {
+      mean: finite(part.mean[layer]?.[column]),
+      low: finite(part.ci_low[layer]?.[column]),
+      high: finite(part.ci_high[layer]?.[column]),
+    };
+  });
+}
+
+/** The table of the means so far; without any, every cell is not computed yet. */
+export function fromPartial(shape: Shape, metric: Metric, partial: PartialMeans | null): EffectTable {
+  const found = partial?.metrics[metric];
+  return table(shape, metric, partial?.n_pairs ?? 0, (layer, head) => ({
+    mean: finite(head === null ? found?.mlps[layer] : found?.heads[layer]?.[head]),
+    low: null,
+    high: null,
+  }));
+}
+
+export function cellOf(table: EffectTable, { layer, head }: Component): Cell | null {
+  if (layer >= table.layers || (head !== null && head >= table.heads)) return null;
+  return table.cells[layer * (table.heads + 1) + (head ?? table.heads)] ?? null;
+}
+
+/** Whether the 95 % interval covers 0: the effect may be none. */
+export const uncertain = (cell: Cell): boolean =>
+  cell.low !== null && cell.high !== null && cell.low <= 0 && cell.high >= 0;
+
+/**
+ * The colour scale's end, the same on both sides of 0. A few huge components must not bleach the rest: when the
+ * largest is over twice the 99th percentile the scale stops at the percentile, and `beyond` says how many lie past.
+ */
+export function colourLimit(table: EffectTable): { limit: number; beyond: number } {
+  const sizes = table.ranking.map((cell) => Math.abs(cell.mean ?? 0)).sort((a, b) => a - b);
+  const largest = sizes.at(-1) ?? 0;
+  if (largest === 0) return { limit: 1, beyond: 0 };
+  const high = sizes[Math.floor((sizes.length - 1) * 0.99)] ?? largest;
+  if (high === 0 || largest <= 2 * high) return { limit: largest, beyond: 0 };
+  return { limit: high, beyond: sizes.filter((size) => size > high).length };
+}
+
+export type SortKey = 'rank' | 'component' | 'mean' | 'width';
+
+/** The ranking in another order; cells without a number are not in it. */
+export function sorted(table: EffectTable, key: SortKey, descending: boolean): Cell[] {
+  const place = (cell: Cell) => cell.layer * (table.heads + 1) + (cell.head ?? table.heads);
+  const width = (cell: Cell) => (cell.high ?? Infinity) - (cell.low ?? -Infinity);
+  const by: Record<SortKey, (cell: Cell) => number> = {
+    rank: (cell) => cell.rank ?? Infinity,
+    component: place,
+    mean: (cell) => cell.mean ?? Infinity,
+    width,
+  };
+  const value = by[key];
+  const rows = [...table.ranking].sort((a, b) => {
+    const [x, y] = [value(a), value(b)];
+    return x === y ? 0 : x - y;
+  });
+  return descending ? rows.reverse() : rows;
+}
+
+export const missing = (table: EffectTable): string[] =>
+  table.cells.filter((cell) => cell.mean === null).map(spell);

@@ -1,0 +1,87 @@
+// The address is the state: the path says what, the query says how it is looked at. Pure functions only.
+import type { Metric } from './api/wire';
+import { parseComponent, type Component, spell } from './model/component';
+
+export type Route = { page: 'home' } | { page: 'workspace'; id: string } | { page: 'not_found'; path: string };
+
+/** The page at `pathname`, under the root path `root` ("/" or "/some/prefix/"). */
+export function readRoute(pathname: string, root: string): Route {
+  const bare = root.replace(/\/+$/, '');
+  if (pathname !== bare && !pathname.startsWith(`${bare}/`)) return { page: 'not_found', path: pathname };
+  const path = pathname.slice(bare.length).replace(/^\/+|\/+$/g, '');
+  if (path === '' || path === 'index.html') return { page: 'home' };
+  const match = /^analyses\/([A-Za-z0-9_-]{1,80})$/.exec(path);
+  return match?.[1] ? { page: 'workspace', id: match[1] } : { page: 'not_found', path: pathname };
+}
+
+export type Panel = 'map' | 'ranking';
+
+/** What the workspace shows. `sel` null means the component of rank 1; `prompt` null the first kept pair. */
+export interface View {
+  view: Panel;
+  sel: Component | null;
+  prompt: number | null;
+  metric: Metric;
+}
+
+/** What a view may name: known once the model's shape or the result is. */
+export interface Bounds {
+  layers: number;
+  heads: number;
+  metrics: readonly Metric[];
+  prompts: readonly number[] | null;
+}
+
+export interface ReadView {
+  view: View;
+  notices: string[];
+}
+
+export const defaultMetric = (metrics: readonly Metric[]): Metric =>
+  metrics.includes('relative_logit') ? 'relative_logit' : (metrics[0] ?? 'relative_logit');
+
+/** The view that `search` asks for. A value that names nothing becomes the default, with a notice. */
+export function readView(search: string, bounds: Bounds): ReadView {
+  const query = new URLSearchParams(search);
+  const notices: string[] = [];
+  const view: View = { view: 'map', sel: null, prompt: null, metric: defaultMetric(bounds.metrics) };
+
+  const panel = query.get('view');
+  if (panel === 'map' || panel === 'ranking') view.view = panel;
+  else if (panel !== null) notices.push(`There is no view “${short(panel)}”: showing the map.`);
+
+  const metric = query.get('metric');
+  if (metric !== null) {
+    if ((bounds.metrics as readonly string[]).includes(metric)) view.metric = metric as Metric;
+    else notices.push(`The metric “${short(metric)}” was not computed: showing ${view.metric}.`);
+  }
+
+  const sel = query.get('sel');
+  if (sel !== null) {
+    const found = parseComponent(sel);
+    if (found && found.layer < bounds.layers && (found.head === null || found.head < bounds.heads)) view.sel = found;
+    else notices.push(`This model has no component “${short(sel)}”: showing the one of rank 1.`);
+  }
+
+  const prompt = query.get('prompt');
+  if (prompt !== null && bounds.prompts !== null) {
+    const index = /^\d{1,6}$/.test(prompt) ? Number(prompt) : -1;
+    if (bounds.prompts.includes(index)) view.prompt = index;
+    else notices.push(`Prompt “${short(prompt)}” is not in the numbers: showing the first that is.`);
+  }
+  return { view, notices };
+}
+
+/** `search` with some of the view changed; null and defaults leave the address. Unknown parameters stay. */
+export function writeView(search: string, change: Partial<View>, metrics: readonly Metric[]): string {
+  const query = new URLSearchParams(search);
+  const set = (name: string, value: string | null) => (value === null ? query.delete(name) : query.set(name, value));
+  if (change.view !== undefined) set('view', change.view === 'map' ? null : change.view);
+  if (change.sel !== undefined) set('sel', change.sel && spell(change.sel));
+  if (change.prompt !== undefined) set('prompt', change.prompt === null ? null : String(change.prompt));
+  if (change.metric !== undefined) set('metric', change.metric === defaultMetric(metrics) ? null : change.metric);
+  const text = query.toString();
+  return text ? `?${text}` : '';
+}
+
+const short = (text: string): string => (text.length > 24 ? `${text.slice(0, 24)}…` : text);

@@ -1,0 +1,100 @@
+// An experiment in words: its title, where it stands, how long it may take.
+import type { AskedSpec, Experiment, Health, Operation, Progress, Spec, State } from '../api/wire';
+import { clip, lastLine } from './tokens';
+import { duration, plural } from './numbers';
+
+export const OPERATION_WORDS: Record<Operation, string> = {
+  add: 'addition',
+  subtract: 'subtraction',
+  multiply: 'multiplication',
+  divide: 'division',
+};
+
+export const EFFECT_WORDS = {
+  through_mlps: 'through MLPs',
+  direct: 'direct',
+} as const;
+
+export const FINAL: readonly State[] = ['succeeded', 'failed', 'cancelled'];
+export const isFinal = (state: State): boolean => FINAL.includes(state);
+
+/** "3 + 5 =", "3 + 5 = and 11 more", "34 addition prompts". `kept` is the number of pairs in the numbers. */
+export function title(spec: Spec, kept?: number): string {
+  const { prompts } = spec;
+  if (prompts.source === 'custom') {
+    const first = clip(lastLine(prompts.pairs[0]?.reference ?? ''), 48) || 'Empty prompt';
+    const more = prompts.pairs.length - 1;
+    return more > 0 ? `${first} and ${more} more` : first;
+  }
+  const count = kept ?? prompts.pairs;
+  const kinds = prompts.operations.map((operation) => OPERATION_WORDS[operation]).join(' and ');
+  return `${count.toLocaleString('en')} ${kinds} ${count === 1 ? 'prompt' : 'prompts'}`;
+}
+
+export const askedPairs = (spec: Pick<AskedSpec, 'prompts'>): number =>
+  spec.prompts.source === 'custom' ? spec.prompts.pairs.length : spec.prompts.pairs;
+
+export const shortRevision = (revision: string): string => revision.slice(0, 8);
+
+export const STATE_WORDS: Record<State, string> = {
+  queued: 'queued',
+  running: 'running',
+  succeeded: 'done',
+  failed: 'failed',
+  cancelled: 'cancelled',
+};
+
+/** One line: "queued (2 ahead, ~4 min)", "loading model", "pairs 24/64 (layer 12/30)", "saving". */
+export function progressLine(state: State, progress: Progress): string {
+  const eta = progress.eta_s == null ? null : `~${duration(progress.eta_s)}`;
+  if (state === 'queued' || progress.stage === 'queued') {
+    const ahead = progress.queue_position;
+    const words = [ahead == null ? null : ahead > 0 ? `${ahead} ahead` : 'next', eta].filter((word) => word !== null);
+    return words.length ? `queued (${words.join(', ')})` : 'queued';
+  }
+  if (progress.stage === 'loading_model') return 'loading model';
+  if (progress.stage === 'saving') return 'saving';
+  if (progress.stage === 'done') return 'done';
+  const total = progress.total == null ? '' : `/${progress.total}`;
+  const layer = progress.layer == null || progress.layers == null ? '' : ` (layer ${progress.layer}/${progress.layers})`;
+  return `pairs ${progress.done}${total}${layer}`;
+}
+
+/** 0 to 1 along the pairs, the layers of the chunk under way included; null while nothing can be measured. */
+export function share(progress: Progress): number | null {
+  if (progress.stage === 'saving' || progress.stage === 'done') return 1;
+  if (progress.stage !== 'pairs' || !progress.total) return null;
+  return Math.min(1, progress.done / progress.total);
+}
+
+/** What became of a cancelled experiment, told truthfully. */
+export function cancelledLine(kept: number | null, asked: number): string {
+  return kept === null || kept === 0
+    ? 'Cancelled before the first pairs were finished: there is no result.'
+    : `Cancelled after ${kept} of ${plural(asked, 'pair')}: the result over ${kept} is kept.`;
+}
+
+/** The pill: what the server is doing, in one short line. */
+export function healthLine(health: Health): { tone: 'good' | 'warn'; text: string } {
+  if (health.store === 'down') return { tone: 'warn', text: 'the store cannot be reached' };
+  if (health.workers.length === 0) return { tone: 'warn', text: 'no worker: results are readable, new runs will wait' };
+  if (health.broker === 'down') return { tone: 'warn', text: 'queue unreachable: new runs will wait' };
+  if (health.running === 0 && health.waiting === 0) return { tone: 'good', text: 'idle' };
+  return { tone: 'good', text: `${health.running} running, ${health.waiting} waiting` };
+}
+
+/** Seconds a run may take, from the finished runs at hand of the same model and effect; null without any. */
+export function estimate(done: readonly Experiment[], spec: Pick<Spec, 'model' | 'effect'>, pairs: number): number | null {
+  const runs = done.filter(
+    (run) => run.state === 'succeeded' && run.spec.model === spec.model && run.spec.effect === spec.effect,
+  );
+  const timed = runs.flatMap((run) => {
+    if (!run.started_at || !run.finished_at) return [];
+    const seconds = (Date.parse(run.finished_at) - Date.parse(run.started_at)) / 1000;
+    return seconds > 0 ? [{ seconds, pairs: run.progress.total ?? askedPairs(run.spec) }] : [];
+  });
+  if (timed.length === 0) return null;
+  // A run costs something to start and something a pair: the nearest run in size, never scaled below its own time.
+  const nearest = timed.reduce((best, run) => (Math.abs(run.pairs - pairs) < Math.abs(best.pairs - pairs) ? run : best));
+  return nearest.seconds * Math.max(1, pairs / Math.max(1, nearest.pairs));
+}

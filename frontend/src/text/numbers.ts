@@ -1,0 +1,92 @@
+// Numbers in words and digits. A minus is a minus (U+2212), so that it lines up and is read aloud.
+import type { Metric } from '../api/wire';
+
+export const METRIC_WORDS: Record<Metric, string> = {
+  relative_logit: 'Change of the answer’s logit, percent',
+  logit: 'Change of the answer’s logit',
+  logit_difference: 'Change of the logit difference',
+  probability: 'Change of the answer’s probability',
+};
+
+const UNIT: Record<Metric, string> = {
+  relative_logit: ' %',
+  logit: '',
+  logit_difference: '',
+  probability: '',
+};
+
+export const UNIT_WORDS: Record<Metric, string> = {
+  relative_logit: 'percent of the reference logit',
+  logit: 'logits',
+  logit_difference: 'logits',
+  probability: 'probability',
+};
+
+/** Three digits that matter, at most three decimals: 123, 12.3, 1.23, 0.123; smaller ones as 1.2e−5. */
+export function digits(value: number): string {
+  const size = Math.abs(value);
+  if (size === 0) return '0';
+  if (size < 0.0005) return minus(value.toExponential(1).replace('e+', 'e'));
+  if (size >= 1e6) return minus(value.toExponential(2).replace('e+', 'e'));
+  const decimals = size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3;
+  return minus(value.toFixed(decimals));
+}
+
+const minus = (text: string): string => text.replace(/-/g, '−');
+
+/** An effect with its unit: "−3.20 %", "n/a". */
+export const effect = (value: number | null, metric: Metric): string =>
+  value === null ? 'n/a' : `${digits(value)}${UNIT[metric]}`;
+
+export const interval = (low: number | null, high: number | null, metric: Metric): string =>
+  low === null || high === null ? 'no interval' : `${digits(low)} to ${digits(high)}${UNIT[metric]}`;
+
+/** For a listener: "minus 3.2 percent". */
+export function speakEffect(value: number | null, metric: Metric): string {
+  if (value === null) return 'not computed';
+  const number = digits(Math.abs(value)).replace('e−', ' times ten to the minus ');
+  const unit = metric === 'relative_logit' ? ' percent' : metric === 'probability' ? '' : ' logits';
+  return `${value < 0 ? 'minus ' : ''}${number}${unit}`;
+}
+
+/** What the sign means, in the words of the legend. */
+export const meaning = (value: number): string =>
+  value < 0 ? 'hurts when removed' : value > 0 ? 'helps when removed' : 'changes nothing when removed';
+
+export const glyph = (value: number): string => (value < 0 ? '▼' : value > 0 ? '▲' : '·');
+
+/** "8 s", "4 min", "1 h 20 min". */
+export function duration(seconds: number): string {
+  if (seconds < 1) return 'under 1 s';
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 90) return `${minutes} min`;
+  const rest = minutes % 60;
+  return `${Math.floor(minutes / 60)} h${rest ? ` ${rest} min` : ''}`;
+}
+
+/** "just now", "5 minutes ago", "3 days ago", a date beyond a month. */
+export function ago(then: Date, now: Date): string {
+  const seconds = (now.getTime() - then.getTime()) / 1000;
+  if (seconds < 60) return 'just now';
+  const steps: [number, string][] = [
+    [60, 'minute'],
+    [3600, 'hour'],
+    [86400, 'day'],
+  ];
+  if (seconds >= 30 * 86400) return then.toISOString().slice(0, 10);
+  const [size, word] = steps.findLast(([length]) => seconds >= length) ?? [60, 'minute'];
+  return plural(Math.floor(seconds / size), word) + ' ago';
+}
+
+export const plural = (count: number, word: string): string => `${count.toLocaleString('en')} ${word}${count === 1 ? '' : 's'}`;
+
+export const percent = (share: number): string =>
+  share > 0 && share < 0.001 ? '< 0.1 %' : `${(100 * share).toFixed(1)} %`;
+
+export function mean(values: readonly number[]): number | null {
+  return values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+export const millions = (count: number): string =>
+  count >= 1e9 ? `${(count / 1e9).toFixed(1)} B` : count >= 1e6 ? `${(count / 1e6).toFixed(0)} M` : count.toLocaleString('en');

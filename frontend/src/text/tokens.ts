@@ -1,0 +1,75 @@
+// Tokens are text from outside: shown as text, never as markup, with the unseen made visible.
+import type { Role, Token } from '../api/wire';
+
+/** Plotly reads tick and hover text as pseudo-HTML: the one place where tokens are made harmless for it. */
+export function escapeForPlotly(text: string): string {
+  return text.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;').replace(/\$/g, '&#36;');
+}
+
+// Controls, format characters, and the marks that turn the writing direction: they would move their neighbours.
+const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+
+/** A token as a person sees it: ␣ for a space at either end, ⏎ for a newline, ⇥ for a tab, ‹202e› for unseen ones. */
+export function visible(text: string): string {
+  if (text === '') return '∅';
+  return text
+    .replace(/^ +| +$/g, (spaces) => '␣'.repeat(spaces.length))
+    .replace(/\r\n|\n/g, '⏎')
+    .replace(/\t/g, '⇥')
+    .replace(UNSEEN, (c) => `‹${c.charCodeAt(0).toString(16).padStart(2, '0')}›`);
+}
+
+/** Short enough for an axis. Cuts between characters, never inside one. */
+export function clip(text: string, most: number): string {
+  const letters = [...text];
+  return letters.length <= most ? text : `${letters.slice(0, most - 1).join('')}…`;
+}
+
+export const ROLE_WORDS: Record<Role, string> = {
+  first: 'first token',
+  shot: 'worked example',
+  operand_a: 'first operand',
+  operator: 'operator',
+  operand_b: 'second operand',
+  equals: 'equals',
+  other: 'other',
+};
+
+export const ROLES = Object.keys(ROLE_WORDS) as Role[];
+
+/** The roles that occur, in the order of the legend. */
+export const rolesIn = (...lists: readonly (readonly Token[])[]): Role[] =>
+  ROLES.filter((role) => lists.some((tokens) => tokens.some((token) => token.role === role)));
+
+export interface Column {
+  reference: Token | null;
+  counterfactual: Token | null;
+  changed: boolean;
+}
+
+/** Two token lists side by side: what they share at both ends aligned, the gap in the middle. */
+export function align(reference: readonly Token[], counterfactual: readonly Token[]): Column[] {
+  const short = Math.min(reference.length, counterfactual.length);
+  let head = 0;
+  while (head < short && reference[head]?.id === counterfactual[head]?.id) head += 1;
+  let tail = 0;
+  while (tail < short - head && reference.at(-1 - tail)?.id === counterfactual.at(-1 - tail)?.id) tail += 1;
+  const middleA = reference.slice(head, reference.length - tail);
+  const middleB = counterfactual.slice(head, counterfactual.length - tail);
+  const columns: Column[] = [];
+  const add = (a: Token | null, b: Token | null) =>
+    columns.push({ reference: a, counterfactual: b, changed: a?.id !== b?.id });
+  for (let i = 0; i < head; i += 1) add(reference[i] ?? null, counterfactual[i] ?? null);
+  const width = Math.max(middleA.length, middleB.length);
+  for (let i = 0; i < width; i += 1) add(middleA[i] ?? null, middleB[i] ?? null);
+  for (let i = tail; i > 0; i -= 1) add(reference.at(-i) ?? null, counterfactual.at(-i) ?? null);
+  return columns;
+}
+
+/** A prompt in one line: its last line, the worked examples left out. */
+export function lastLine(text: string): string {
+  const lines = text.trimEnd().split(/\r?\n/);
+  return (lines.at(-1) ?? '').trim() || text.trim();
+}
+
+export const textOf = (tokens: readonly Token[]): string => tokens.map((token) => token.text).join('');

@@ -1,0 +1,98 @@
+import type { RefObject } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import type { Problem } from '../api/wire';
+import { troubleOf } from './parts';
+
+export interface Loaded<T> {
+  data: T | null;
+  trouble: Problem | null;
+  busy: boolean;
+}
+
+/** What `load` brings; loaded again when `key` changes, every `everyMs` while the page is seen, and never late. */
+export function useLoad<T>(key: string, load: (signal: AbortSignal) => Promise<T>, everyMs = 0): Loaded<T> & { again: () => void } {
+  const [state, setState] = useState<Loaded<T> & { key: string }>({ key, data: null, trouble: null, busy: true });
+  const [turn, setTurn] = useState(0);
+  const latest = useRef(load);
+  latest.current = load;
+  useEffect(() => {
+    const wanted = new AbortController();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const run = async () => {
+      try {
+        const data = await latest.current(wanted.signal);
+        if (!wanted.signal.aborted) setState({ key, data, trouble: null, busy: false });
+      } catch (reason) {
+        if (wanted.signal.aborted) return;
+        // What was there before stays on show beside the trouble.
+        setState((old) => ({ key, data: old.key === key ? old.data : null, trouble: troubleOf(reason), busy: false }));
+      }
+      if (everyMs > 0 && !wanted.signal.aborted) timer = setTimeout(tick, everyMs);
+    };
+    const tick = () => {
+      if (document.visibilityState === 'visible') void run();
+      else timer = setTimeout(tick, everyMs);
+    };
+    void run();
+    return () => {
+      wanted.abort();
+      clearTimeout(timer);
+    };
+  }, [key, everyMs, turn]);
+  const stale = state.key !== key;
+  return {
+    data: stale ? null : state.data,
+    trouble: stale ? null : state.trouble,
+    busy: stale || state.busy,
+    again: () => setTurn((old) => old + 1),
+  };
+}
+
+/** The width of an element, kept up to date; 0 until it is known. */
+export function useWidth<E extends HTMLElement>(): [RefObject<E | null>, number] {
+  const place = useRef<E>(null);
+  const [width, setWidth] = useState(0);
+  useEffect(() => {
+    const element = place.current;
+    if (!element) return undefined;
+    const observer = new ResizeObserver((entries) => {
+      const next = Math.floor(entries[0]?.contentRect.width ?? 0);
+      setWidth((old) => (Math.abs(old - next) > 1 ? next : old));
+    });
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+  return [place, width];
+}
+
+/** `value`, once it has rested for `ms`. */
+export function useRested<T>(value: T, ms: number): T {
+  const [rested, setRested] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => setRested(value), ms);
+    return () => clearTimeout(timer);
+  }, [value, ms]);
+  return rested;
+}
+
+/** A key pressed anywhere but in a field, unless shortcuts are switched off. */
+export function useShortcut(keys: readonly string[], act: (key: string) => void): void {
+  const latest = useRef(act);
+  latest.current = act;
+  const list = keys.join(' ');
+  useEffect(() => {
+    const listen = (event: KeyboardEvent) => {
+      if (!shortcuts.on || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+      const target = event.target as HTMLElement | null;
+      if (target?.closest('input, textarea, select, [contenteditable]')) return;
+      if (!list.split(' ').includes(event.key)) return;
+      event.preventDefault();
+      latest.current(event.key);
+    };
+    addEventListener('keydown', listen);
+    return () => removeEventListener('keydown', listen);
+  }, [list]);
+}
+
+/** Single-key shortcuts can be switched off, for the time the page is open. */
+export const shortcuts = { on: true };

@@ -1,0 +1,125 @@
+// Small parts that every page uses.
+import type { ComponentChildren } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { Trouble } from '../api/client';
+import type { Problem } from '../api/wire';
+import { navigate } from '../nav';
+
+/** A link inside the application: opened in place, unless a new tab or window is asked for. */
+export function Link({ to, children, ...rest }: { to: string; children: ComponentChildren; class?: string; title?: string }) {
+  return (
+    <a
+      href={to}
+      onClick={(event) => {
+        if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+        event.preventDefault();
+        navigate(to);
+      }}
+      {...rest}
+    >
+      {children}
+    </a>
+  );
+}
+
+export const troubleOf = (reason: unknown): Problem =>
+  reason instanceof Trouble
+    ? { title: reason.title, status: reason.status, detail: reason.detail, way_out: reason.wayOut }
+    : {
+        title: 'Something broke on this page',
+        status: 0,
+        detail: reason instanceof Error ? reason.message : String(reason),
+        way_out: 'Reload the page; if it stays, report it.',
+      };
+
+/** What went wrong, why, and the way out: inline, where it happened. */
+export function TroubleBlock({ problem, children }: { problem: Problem; children?: ComponentChildren }) {
+  return (
+    <div class="trouble" role="alert">
+      <p>
+        <strong>{problem.title}.</strong> {problem.detail}
+      </p>
+      <p>{problem.way_out}</p>
+      {children}
+    </div>
+  );
+}
+
+export function Notice({ children, tone = 'plain' }: { children: ComponentChildren; tone?: 'plain' | 'warn' }) {
+  return (
+    <p class={`notice ${tone}`} role="status">
+      {children}
+    </p>
+  );
+}
+
+async function copyText(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // Without a secure address there is no clipboard: the link is shown to be copied by hand.
+    return false;
+  }
+}
+
+export function CopyLink() {
+  const [said, setSaid] = useState<'' | 'copied' | 'by hand'>('');
+  const field = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    if (said === 'by hand') field.current?.select();
+    if (said !== 'copied') return undefined;
+    const timer = setTimeout(() => setSaid(''), 2500);
+    return () => clearTimeout(timer);
+  }, [said]);
+  return (
+    <span class="copy">
+      <button
+        type="button"
+        class="quiet"
+        onClick={() => void copyText(location.href).then((done) => setSaid(done ? 'copied' : 'by hand'))}
+      >
+        {said === 'copied' ? 'Link copied' : 'Copy link'}
+      </button>
+      {said === 'by hand' && <input ref={field} readOnly aria-label="Link to this view" value={location.href} />}
+      <span class="unseen" role="status">
+        {said === 'copied' ? 'Link copied' : ''}
+      </span>
+    </span>
+  );
+}
+
+/** A folded menu that closes on Escape, on a click elsewhere and after a choice. */
+export function Menu({ label, children }: { label: string; children: ComponentChildren }) {
+  const place = useRef<HTMLDetailsElement>(null);
+  useEffect(() => {
+    const close = (event: Event) => {
+      const menu = place.current;
+      if (!menu?.open) return;
+      if (event instanceof KeyboardEvent) {
+        if (event.key !== 'Escape') return;
+        menu.querySelector('summary')?.focus();
+      } else if (menu.contains(event.target as Node)) return;
+      menu.open = false;
+    };
+    addEventListener('pointerdown', close);
+    addEventListener('keydown', close);
+    return () => {
+      removeEventListener('pointerdown', close);
+      removeEventListener('keydown', close);
+    };
+  }, []);
+  return (
+    <details class="menu" ref={place}>
+      <summary>{label}</summary>
+      <div
+        class="menu-body"
+        onClick={() => {
+          if (place.current) place.current.open = false;
+        }}
+      >
+        {children}
+      </div>
+    </details>
+  );
+}

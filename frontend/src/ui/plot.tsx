@@ -1,0 +1,68 @@
+// A Plotly figure in the page. plotly.js is loaded when the first figure is drawn.
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { CONFIG, type Figure } from '../charts/figure';
+
+type Plotly = (typeof import('plotly.js-cartesian-dist-min'))['default'];
+let loading: Promise<Plotly> | null = null;
+
+export function plotly(): Promise<Plotly> {
+  loading ??= import('plotly.js-cartesian-dist-min').then((module) => module.default);
+  // A failed load (the server restarted with another build) may be tried again.
+  loading.catch(() => {
+    loading = null;
+  });
+  return loading;
+}
+
+export function Plot({ figure, class: name }: { figure: Figure; class?: string }) {
+  const place = useRef<HTMLDivElement>(null);
+  const [broken, setBroken] = useState(false);
+  useEffect(() => {
+    let wanted = true;
+    plotly()
+      .then((library) => {
+        if (wanted && place.current) return library.react(place.current, figure.data, figure.layout, CONFIG);
+        return undefined;
+      })
+      .catch(() => wanted && setBroken(true));
+    return () => {
+      wanted = false;
+    };
+  }, [figure]);
+  useEffect(() => {
+    const element = place.current;
+    return () => {
+      if (element) void loading?.then((library) => library.purge(element));
+    };
+  }, []);
+  return (
+    <>
+      {broken && <p class="faint">The drawing could not be loaded. The table holds the same numbers; reload to try again.</p>}
+      {/* A picture for the eye: the grid or table beside it carries the numbers for everyone. */}
+      <div ref={place} class={name} aria-hidden="true" style={{ height: `${figure.height}px`, width: figure.width ? `${figure.width}px` : '100%' }} />
+    </>
+  );
+}
+
+/** The figure as a file's bytes. */
+export async function image(figure: Figure, format: 'png' | 'svg'): Promise<Blob> {
+  const library = await plotly();
+  const address = await library.toImage(
+    { data: figure.data, layout: figure.layout, config: CONFIG },
+    { format, width: figure.width ?? 800, height: figure.height, scale: format === 'png' ? 2 : 1 },
+  );
+  // A data: address; decoded here, since fetching it would need a wider content policy.
+  const [head = '', body = ''] = [address.slice(0, address.indexOf(',')), address.slice(address.indexOf(',') + 1)];
+  const text = head.includes(';base64') ? atob(body) : decodeURIComponent(body);
+  const bytes = head.includes(';base64') ? Uint8Array.from(text, (c) => c.charCodeAt(0)) : new TextEncoder().encode(text);
+  return new Blob([bytes], { type: format === 'png' ? 'image/png' : 'image/svg+xml' });
+}
+
+export function save(blob: Blob, name: string): void {
+  const address = URL.createObjectURL(blob);
+  const link = document.createElement('a');
+  link.href = address;
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}

@@ -1,0 +1,55 @@
+// A finished, real analysis that came with the program: it needs no worker and no model to be looked at.
+import { experiment, result } from '../../api/client';
+import { spell } from '../../model/component';
+import { fromResult } from '../../model/effects';
+import { navigate } from '../../nav';
+import { page } from '../../root';
+import { defaultMetric } from '../../route';
+import type { Metric } from '../../api/wire';
+import { title } from '../../text/experiment';
+import { plural } from '../../text/numbers';
+import { useLoad } from '../../ui/hooks';
+import { Link } from '../../ui/parts';
+import { EffectsMap } from '../workspace/effectsMap';
+import { useMemo } from 'preact/hooks';
+
+export function Example() {
+  const { data, trouble, busy } = useLoad('example', async (signal) => {
+    const [found, numbers] = await Promise.all([experiment('example', signal), result('example', signal)]);
+    return { found, numbers };
+  });
+  const table = useMemo(
+    () => data && fromResult(data.numbers, defaultMetric(Object.keys(data.numbers.metrics) as Metric[])),
+    [data],
+  );
+  return (
+    <section class="example" aria-label="A finished example">
+      {data && table ? (
+        <>
+          <h2>
+            A finished example: <Link to={page('analyses/example')}>{title(data.found.spec, data.numbers.pairs.length)}</Link>
+          </h2>
+          <p class="faint">
+            {data.numbers.model.name}, {plural(data.numbers.model.layers, 'layer')} of{' '}
+            {plural(data.numbers.model.heads, 'head')}. Each cell is one head or MLP; choose one to see what it attends to.
+          </p>
+          <EffectsMap
+            table={table}
+            selected={null}
+            onSelect={(component) =>
+              navigate(page(`analyses/example${component ? `?sel=${spell(component)}` : ''}`))
+            }
+          />
+        </>
+      ) : (
+        <p class="faint hint">
+          {busy
+            ? 'Opening the example…'
+            : trouble && trouble.status !== 404
+              ? `The example cannot be shown: ${trouble.detail}`
+              : 'No example came with this installation. Run the prompt as it stands: the map of its heads and MLPs appears here on a page of its own.'}
+        </p>
+      )}
+    </section>
+  );
+}

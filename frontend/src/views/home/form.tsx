@@ -1,0 +1,158 @@
+// The parts of the form that concern one prompt, the model and the run.
+import type { RefObject } from 'preact';
+import type { Corruption, Effect, ModelCard } from '../../api/wire';
+import { MAX_SHOTS, shotsOf, type Draft } from '../../model/draft';
+import { millions } from '../../text/numbers';
+
+export interface FormPart {
+  draft: Draft;
+  change: (part: Partial<Draft>) => void;
+}
+
+export function PromptBox({
+  draft,
+  change,
+  box,
+  submit,
+}: FormPart & { box: RefObject<HTMLTextAreaElement | null>; submit: () => void }) {
+  const lines = Math.min(8, Math.max(1, draft.prompt.split('\n').length));
+  return (
+    <>
+      <label class="field prompt">
+        <span>Prompt</span>
+        <textarea
+          ref={box}
+          rows={lines}
+          value={draft.prompt}
+          spellcheck={false}
+          autocomplete="off"
+          maxLength={4000}
+          aria-describedby="preview"
+          onInput={(event) => change({ prompt: event.currentTarget.value })}
+          onKeyDown={(event) => {
+            if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+            event.preventDefault();
+            submit();
+          }}
+        />
+      </label>
+      <details class="fold">
+        <summary>Answer and counterfactual of your own</summary>
+        <div class="row">
+          <label class="field">
+            <span>Answer</span>
+            <input
+              value={draft.answer}
+              placeholder="computed"
+              maxLength={64}
+              onInput={(event) => change({ answer: event.currentTarget.value })}
+            />
+          </label>
+          <label class="field grow">
+            <span>Counterfactual</span>
+            <input
+              value={draft.counterfactual}
+              placeholder="made from the prompt"
+              maxLength={4000}
+              spellcheck={false}
+              onInput={(event) => change({ counterfactual: event.currentTarget.value })}
+            />
+          </label>
+          <CorruptionChoice draft={draft} change={change} />
+        </div>
+      </details>
+    </>
+  );
+}
+
+const CORRUPTIONS: readonly (readonly [Corruption, string])[] = [
+  ['null_operator', 'operator removed (@)'],
+  ['operand_swap', 'other operands, other answer'],
+  ['operand_swap_same_answer', 'other operands, same answer (control)'],
+  ['operator_swap', 'another operator'],
+];
+
+export function CorruptionChoice({ draft, change }: FormPart) {
+  return (
+    <label class="field">
+      <span>Counterfactual is made with</span>
+      <select value={draft.corruption} onChange={(event) => change({ corruption: event.currentTarget.value as Corruption })}>
+        {CORRUPTIONS.map(([value, words]) => (
+          <option key={value} value={value}>
+            {words}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+export function ModelChoice({
+  cards,
+  chosen,
+  change,
+}: {
+  cards: readonly ModelCard[];
+  chosen: string | null;
+  change: FormPart['change'];
+}) {
+  const card = cards.find(({ id }) => id === chosen);
+  return (
+    <label class="field grow">
+      <span>Model</span>
+      <select
+        value={chosen ?? ''}
+        disabled={cards.length === 0}
+        onChange={(event) => change({ model: event.currentTarget.value })}
+        title={card ? `${card.layers} layers of ${card.heads} heads` : ''}
+      >
+        {cards.length === 0 && <option value="">no model yet</option>}
+        {cards.map((model) => (
+          <option key={model.id} value={model.id} disabled={!model.supported}>
+            {model.supported
+              ? `${model.name} (${millions(model.parameters)}, ${model.layers} × ${model.heads} heads)`
+              : `${model.name}: ${model.reason ?? 'cannot run here'}`}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+const EFFECTS: readonly (readonly [Effect, string])[] = [
+  ['through_mlps', 'through later MLPs'],
+  ['direct', 'direct, on the answer alone'],
+];
+
+export function RunOptions({ draft, cards, change }: FormPart & { cards: readonly ModelCard[] }) {
+  const card = cards.find(({ id }) => id === draft.model) ?? null;
+  const shots = shotsOf(draft, card);
+  return (
+    <>
+      <label class="field">
+        <span>Worked examples</span>
+        <select
+          value={String(shots)}
+          onChange={(event) => change({ shots: Number(event.currentTarget.value) })}
+          title="Solved sums put before the prompt. Small models need them to answer at all."
+        >
+          {Array.from({ length: MAX_SHOTS + 1 }, (_, i) => (
+            <option key={i} value={String(i)}>
+              {i === 0 ? 'none' : i}
+            </option>
+          ))}
+        </select>
+      </label>
+      <label class="field">
+        <span>Effect</span>
+        <select value={draft.effect} onChange={(event) => change({ effect: event.currentTarget.value as Effect })}>
+          {EFFECTS.map(([value, words]) => (
+            <option key={value} value={value}>
+              {words}
+            </option>
+          ))}
+        </select>
+      </label>
+    </>
+  );
+}

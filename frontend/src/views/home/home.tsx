@@ -1,0 +1,103 @@
+// The first page: a working prompt, one button, and a finished example beside it.
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { experiments, models as loadModels, submit } from '../../api/client';
+import type { Problem } from '../../api/wire';
+import { firstModel, FIRST_DRAFT, specOf, type Draft } from '../../model/draft';
+import { navigate } from '../../nav';
+import { page } from '../../root';
+import { askedPairs, estimate } from '../../text/experiment';
+import { duration } from '../../text/numbers';
+import { useLoad, useShortcut } from '../../ui/hooks';
+import { TroubleBlock, troubleOf } from '../../ui/parts';
+import { Example } from './example';
+import { ModelChoice, PromptBox, RunOptions } from './form';
+import { PreviewPane } from './preview';
+import { Recent } from './recent';
+import { SetOptions } from './set';
+
+export function Home() {
+  const [draft, setDraft] = useState<Draft>(FIRST_DRAFT);
+  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const [sending, setSending] = useState(false);
+  const models = useLoad('models', loadModels, 30_000);
+  const recent = useLoad('recent', (signal) => experiments(10, signal), 10_000);
+  const box = useRef<HTMLTextAreaElement>(null);
+  useEffect(() => {
+    document.title = 'Arithmoscope';
+  }, []);
+  useShortcut(['/'], () => box.current?.focus());
+
+  const cards = models.data ?? [];
+  const chosen = draft.model ?? firstModel(cards)?.id ?? null;
+  const whole: Draft = { ...draft, model: chosen };
+  const change = (part: Partial<Draft>) => {
+    setDraft((old) => ({ ...old, ...part }));
+    setTrouble(null);
+  };
+  const asked = specOf(whole, cards);
+  const seconds = asked.spec && estimate(recent.data?.items ?? [], asked.spec, askedPairs(asked.spec));
+
+  const run = async () => {
+    if (sending || !asked.spec) return;
+    setSending(true);
+    setTrouble(null);
+    try {
+      const { experiment, existing } = await submit(asked.spec);
+      navigate(page(`analyses/${experiment.id}`), {
+        note: existing ? 'This question was asked before: here is the analysis that was made then.' : null,
+      });
+    } catch (reason) {
+      setTrouble(troubleOf(reason));
+      setSending(false);
+    }
+  };
+
+  return (
+    <div class="home">
+      <section class="ask" aria-label="New analysis">
+        <h1 tabIndex={-1}>See which attention heads and MLPs a language model uses to answer 3 + 5 =</h1>
+        <form
+          onSubmit={(event) => {
+            event.preventDefault();
+            void run();
+          }}
+        >
+          <fieldset class="segments">
+            <legend class="unseen">What to analyse</legend>
+            {(['one', 'set'] as const).map((mode) => (
+              <label key={mode}>
+                <input type="radio" name="mode" checked={draft.mode === mode} onChange={() => change({ mode })} />
+                <span>{mode === 'one' ? 'One prompt' : 'A set of prompts'}</span>
+              </label>
+            ))}
+          </fieldset>
+          {draft.mode === 'one' ? (
+            <PromptBox draft={draft} change={change} box={box} submit={() => void run()} />
+          ) : (
+            <SetOptions draft={draft} change={change} />
+          )}
+          <PreviewPane asked={asked} waiting={models.busy} />
+          <div class="row">
+            <ModelChoice cards={cards} chosen={chosen} change={change} />
+            <RunOptions draft={whole} cards={cards} change={change} />
+          </div>
+          {models.trouble && <TroubleBlock problem={models.trouble} />}
+          {models.data?.length === 0 && (
+            <p class="notice warn">
+              There is no model here yet. Start a worker, or fetch the demo model: arithmoscope models fetch smollm2-135m
+            </p>
+          )}
+          <div class="row go">
+            <button type="submit" class="primary" disabled={sending || asked.spec === null}>
+              {sending ? 'Sending…' : 'Run analysis'}
+            </button>
+            {seconds !== null && asked.spec && <span class="faint">about {duration(seconds)}</span>}
+          </div>
+          {trouble && <TroubleBlock problem={trouble} />}
+        </form>
+      </section>
+      <Example />
+      <Recent list={recent} />
+    </div>
+  );
+}

@@ -1,0 +1,93 @@
+// How the prompt will be read, as it is typed: tokens of both prompts, their roles, the answer's token.
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { preview } from '../../api/client';
+import type { Preview, PreviewItem, Problem } from '../../api/wire';
+import type { Asked } from '../../model/draft';
+import { plural } from '../../text/numbers';
+import { rolesIn, visible } from '../../text/tokens';
+import { AlignedChips, RoleLegend } from '../../ui/chips';
+import { useRested } from '../../ui/hooks';
+import { TroubleBlock, troubleOf } from '../../ui/parts';
+
+const SHOWN = 3;
+
+interface State {
+  key: string;
+  preview: Preview | null;
+  trouble: Problem | null;
+}
+
+export function PreviewPane({ asked, waiting }: { asked: Asked; waiting: boolean }) {
+  const key = useRested(asked.spec ? JSON.stringify([asked.spec.model, asked.spec.prompts]) : '', 250);
+  const [state, setState] = useState<State>({ key: '', preview: null, trouble: null });
+  const spec = useRef(asked.spec);
+  spec.current = asked.spec;
+  useEffect(() => {
+    const wanted = new AbortController();
+    if (key === '' || !spec.current) return undefined;
+    preview(spec.current.model, spec.current.prompts, wanted.signal).then(
+      (found) => setState({ key, preview: found, trouble: null }),
+      (reason: unknown) => {
+        if (!wanted.signal.aborted) setState({ key, preview: null, trouble: troubleOf(reason) });
+      },
+    );
+    return () => wanted.abort();
+  }, [key]);
+
+  const stale = state.key !== key;
+  return (
+    <div id="preview" class={`preview${stale ? ' stale' : ''}`} aria-live="polite" aria-busy={stale}>
+      {asked.problem !== null ? (
+        <p class="faint">{waiting ? 'Looking for models…' : asked.problem}</p>
+      ) : state.trouble ? (
+        <TroubleBlock problem={state.trouble} />
+      ) : state.preview ? (
+        <Shown preview={state.preview} set={asked.spec?.prompts.source === 'template'} />
+      ) : (
+        <p class="faint">Reading the prompt…</p>
+      )}
+    </div>
+  );
+}
+
+function Shown({ preview: { items, n_distinct, notes }, set }: { preview: Preview; set: boolean }) {
+  const shown = items.slice(0, SHOWN);
+  return (
+    <>
+      {shown.map((item, i) => (
+        <Item key={i} item={item} />
+      ))}
+      <RoleLegend roles={rolesIn(...shown.flatMap((item) => [item.reference, item.counterfactual]))} />
+      {set && (
+        <p class="faint">
+          The first {Math.min(SHOWN, items.length)} of {plural(n_distinct, 'distinct question')}.
+        </p>
+      )}
+      {notes.map((note) => (
+        <p class="faint" key={note}>
+          {note}
+        </p>
+      ))}
+    </>
+  );
+}
+
+function Item({ item }: { item: PreviewItem }) {
+  return (
+    <div class="preview-item">
+      {(item.reference.length > 0 || item.counterfactual.length > 0) && (
+        <AlignedChips reference={item.reference} counterfactual={item.counterfactual} />
+      )}
+      {item.problem === null ? (
+        item.answer !== null && (
+          <p class="answer">
+            answer <span class="chip role-answer"><bdi>{visible(item.answer)}</bdi></span>
+            {item.answer_id !== null && <span class="faint"> token {item.answer_id}</span>}
+          </p>
+        )
+      ) : (
+        <p class="notice warn">{item.problem}</p>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,149 @@
+// The chosen component: what it does, how sure that is, and what it attends to.
+import type { Result } from '../../api/wire';
+import { spell, type Component } from '../../model/component';
+import { cellOf, uncertain, type Cell, type EffectTable } from '../../model/effects';
+import { effect, glyph, interval, meaning } from '../../text/numbers';
+import { useShortcut } from '../../ui/hooks';
+import { AttentionPanel } from './attention';
+
+export interface ComponentProps {
+  id: string;
+  table: EffectTable;
+  result: Result | null;
+  selected: Component;
+  prompt: number | null;
+  onSelect: (component: Component, step?: boolean) => void;
+  onPrompt: (prompt: number) => void;
+}
+
+export function ComponentPanel({ id, table, result, selected, prompt, onSelect, onPrompt }: ComponentProps) {
+  const cell = cellOf(table, selected);
+  const rank = cell?.rank ?? null;
+  const step = (by: -1 | 1) => {
+    const next = rank === null ? table.ranking[0] : table.ranking[rank - 1 + by];
+    if (next) onSelect(next, true);
+  };
+  useShortcut(['[', ']'], (key) => step(key === '[' ? -1 : 1));
+  return (
+    <section class="panel component" aria-labelledby="component-name" data-testid="component">
+      <header class="component-head">
+        <h2 id="component-name">{spell(selected)}</h2>
+        <p class="kind">
+          {selected.head === null ? `MLP of layer ${selected.layer}` : `head ${selected.head} of layer ${selected.layer}`}
+        </p>
+        <div class="stepper" role="group" aria-label="Rank">
+          <button type="button" onClick={() => step(-1)} disabled={rank === 1} aria-label="Previous rank" title="Previous rank [">
+            ‹
+          </button>
+          <span>{rank === null ? 'no rank' : `rank ${rank}/${table.ranking.length}`}</span>
+          <button
+            type="button"
+            onClick={() => step(1)}
+            disabled={rank === table.ranking.length}
+            aria-label="Next rank"
+            title="Next rank ]"
+          >
+            ›
+          </button>
+        </div>
+      </header>
+      {cell && <EffectLine cell={cell} table={table} partial={result === null} />}
+      {selected.head === null ? (
+        <MlpNotes table={table} layer={selected.layer} onSelect={onSelect} />
+      ) : result ? (
+        <AttentionPanel
+          id={id}
+          result={result}
+          layer={selected.layer}
+          head={selected.head}
+          prompt={prompt}
+          onHead={(head) => onSelect({ layer: selected.layer, head })}
+          onPrompt={onPrompt}
+        />
+      ) : (
+        <p class="faint">Its attention can be seen when the analysis is done.</p>
+      )}
+    </section>
+  );
+}
+
+function EffectLine({ cell, table, partial }: { cell: Cell; table: EffectTable; partial: boolean }) {
+  const { mean, low, high } = cell;
+  if (mean === null) {
+    return <p class="effect-line faint">{partial ? 'Not computed yet.' : 'n/a: no pair has a number for this metric.'}</p>;
+  }
+  return (
+    <div class="effect-line">
+      <p>
+        <span class={`sign ${mean < 0 ? 'hurts' : 'helps'}`} aria-hidden="true">
+          {glyph(mean)}
+        </span>{' '}
+        <strong>{effect(mean, table.metric)}</strong>{' '}
+        {low !== null && <span class="faint">(95 %: {interval(low, high, table.metric)})</span>}{' '}
+        <span class="faint">n = {table.nPairs}</span>
+      </p>
+      <p>
+        {uncertain(cell) ? 'The interval covers 0: no clear effect.' : meaning(mean)}
+        {low === null && !partial && <span class="faint"> One question: no interval.</span>}
+      </p>
+    </div>
+  );
+}
+
+const AROUND = 2;
+
+function MlpNotes({
+  table,
+  layer,
+  onSelect,
+}: {
+  table: EffectTable;
+  layer: number;
+  onSelect: (component: Component) => void;
+}) {
+  const layers = Array.from({ length: 2 * AROUND + 1 }, (_, i) => layer - AROUND + i).filter(
+    (at) => at >= 0 && at < table.layers,
+  );
+  const row = (component: Component) => {
+    const cell = cellOf(table, component);
+    return (
+      <tr key={spell(component)} aria-selected={component.head === null && component.layer === layer}>
+        <td>
+          <button type="button" class="pick" onClick={() => onSelect(component)}>
+            {spell(component)}
+          </button>
+        </td>
+        <td class="number">{effect(cell?.mean ?? null, table.metric)}</td>
+        <td class="number">{cell?.rank ?? '–'}</td>
+      </tr>
+    );
+  };
+  const heads = table.ranking.filter((cell) => cell.layer === layer && cell.head !== null).slice(0, 3);
+  const caption = (words: string) => <caption>{words}</caption>;
+  const head = (
+    <thead>
+      <tr>
+        <th>Component</th>
+        <th class="number">Effect</th>
+        <th class="number">Rank</th>
+      </tr>
+    </thead>
+  );
+  return (
+    <>
+      <p>An MLP looks at one position at a time, so it has no attention: it turns what heads brought to END into the answer.</p>
+      <div class="two">
+        <table>
+          {caption('MLPs around it')}
+          {head}
+          <tbody>{layers.map((at) => row({ layer: at, head: null }))}</tbody>
+        </table>
+        <table>
+          {caption('Strongest heads of its layer')}
+          {head}
+          <tbody>{heads.map(({ layer: at, head: number }) => row({ layer: at, head: number }))}</tbody>
+        </table>
+      </div>
+    </>
+  );
+}

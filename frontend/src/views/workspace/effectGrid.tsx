@@ -1,0 +1,106 @@
+// The grid of effects as elements: one tab stop, arrows to move, Enter to choose. Transparent over the painted map.
+import { memo } from 'preact/compat';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { places } from '../../charts/effectMap';
+import { parseComponent, same, spell, type Component } from '../../model/component';
+import type { Cell, EffectTable } from '../../model/effects';
+import { move } from '../../model/grid';
+import { effect } from '../../text/numbers';
+import type { MapProps } from './effectsMap';
+
+interface GridProps extends MapProps {
+  onMove: (component: Component) => void;
+}
+
+const named = (target: EventTarget | null): Component | null => {
+  const name = target instanceof Element ? target.closest('[data-component]')?.getAttribute('data-component') : null;
+  return name ? parseComponent(name) : null;
+};
+
+export function EffectGrid({ table, selected, onSelect, onMove }: GridProps) {
+  const start = selected ?? table.ranking[0] ?? { layer: 0, head: 0 };
+  const [active, setActive] = useState<Component>(start);
+  const place = useRef<HTMLDivElement>(null);
+  const wanted = selected ? spell(selected) : null;
+  useEffect(() => {
+    if (wanted !== null) setActive(parseComponent(wanted) ?? { layer: 0, head: 0 });
+  }, [wanted]);
+  const inside = active.layer < table.layers && (active.head ?? 0) < table.heads ? active : { layer: 0, head: 0 };
+
+  const go = (component: Component) => {
+    setActive(component);
+    place.current?.querySelector<HTMLElement>(`[data-component="${spell(component)}"]`)?.focus();
+    onMove(component);
+  };
+  return (
+    <div
+      ref={place}
+      class="grid"
+      role="grid"
+      aria-label="Effect of every component"
+      aria-rowcount={table.layers}
+      aria-colcount={table.heads + 1}
+      onKeyDown={(event) => {
+        if (event.altKey || event.metaKey) return;
+        if (event.key === 'Enter' || event.key === ' ') onSelect(inside);
+        else if (event.key === 'Escape') onSelect(null);
+        else {
+          const next = move(inside, event.key, table, event.ctrlKey);
+          if (!next) return;
+          go(next);
+        }
+        event.preventDefault();
+      }}
+      onClick={(event) => {
+        const component = named(event.target);
+        if (!component) return;
+        setActive(component);
+        onSelect(component);
+      }}
+    >
+      {Array.from({ length: table.layers }, (_, layer) => (
+        <GridRow
+          key={layer}
+          table={table}
+          layer={layer}
+          active={inside.layer === layer ? inside : null}
+          selected={selected?.layer === layer ? selected : null}
+        />
+      ))}
+    </div>
+  );
+}
+
+interface RowProps {
+  table: EffectTable;
+  layer: number;
+  active: Component | null;
+  selected: Component | null;
+}
+
+// Only the rows that a move or a choice touches are drawn again: a large model has thousands of cells.
+const GridRow = memo(
+  function GridRow({ table, layer, active, selected }: RowProps) {
+    const first = layer * (table.heads + 1);
+    const { gap, mlpWidth } = places(table.heads);
+    const item = (cell: Cell) => (
+      <div
+        key={cell.head ?? 'mlp'}
+        role="gridcell"
+        class="cell"
+        data-component={spell(cell)}
+        aria-label={`${spell(cell)}, ${cell.mean === null ? 'not computed' : effect(cell.mean, table.metric)}`}
+        aria-selected={same(selected, cell)}
+        tabIndex={same(active, cell) ? 0 : -1}
+        style={cell.head === null ? { flexGrow: mlpWidth, marginLeft: `${(100 * gap) / places(table.heads).total}%` } : undefined}
+      />
+    );
+    return (
+      <div role="row" aria-rowindex={layer + 1} class="grid-row">
+        {table.cells.slice(first, first + table.heads + 1).map(item)}
+      </div>
+    );
+  },
+  (a, b) =>
+    a.table === b.table && a.layer === b.layer && same(a.active, b.active) && same(a.selected, b.selected),
+);

@@ -1,0 +1,144 @@
+// The workspace's head: what was asked, of which model, how it is measured, and what can be taken away.
+import { useState } from 'preact/hooks';
+import { cancel, exportAddress } from '../../api/client';
+import type { Experiment, Metric, Problem, Result } from '../../api/wire';
+import { effectMap } from '../../charts/effectMap';
+import { spell } from '../../model/component';
+import type { EffectTable } from '../../model/effects';
+import { askedPairs, EFFECT_WORDS, isFinal, shortRevision, STATE_WORDS, title } from '../../text/experiment';
+import { METRIC_WORDS, plural } from '../../text/numbers';
+import { escapeForPlotly } from '../../text/tokens';
+import { CopyLink, Menu, TroubleBlock, troubleOf } from '../../ui/parts';
+import { image, save } from '../../ui/plot';
+
+export interface HeaderProps {
+  experiment: Experiment;
+  result: Result | null;
+  table: EffectTable | null;
+  metric: Metric;
+  metrics: readonly Metric[];
+  onMetric: (metric: Metric) => void;
+  put: (experiment: Experiment) => void;
+}
+
+const SHORT: Record<Metric, string> = {
+  relative_logit: 'relative logit (%)',
+  logit: 'logit',
+  logit_difference: 'logit difference',
+  probability: 'probability',
+};
+
+export function Header({ experiment, result, table, metric, metrics, onMetric, put }: HeaderProps) {
+  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const { spec, state, id } = experiment;
+  const pairs = result ? result.pairs.length : askedPairs(spec);
+  const stop = async () => {
+    try {
+      put(await cancel(id));
+      setTrouble(null);
+    } catch (reason) {
+      setTrouble(troubleOf(reason));
+    }
+  };
+  return (
+    <header class="head">
+      <h1 tabIndex={-1}>
+        <bdi>{title(spec, result?.pairs.length)}</bdi>
+      </h1>
+      <p class="facts">
+        <span>
+          {result?.model.name ?? spec.model}
+          {result && <span class="faint">@{shortRevision(result.model.revision)}</span>}
+        </span>
+        <span>{plural(pairs, 'pair')}</span>
+        <span>effect {EFFECT_WORDS[spec.effect]}</span>
+        <span class={`state state-${state}`} data-testid="state">
+          {experiment.cancel_requested && !isFinal(state) ? 'cancelling' : STATE_WORDS[state]}
+        </span>
+      </p>
+      <div class="tools">
+        <label class="field inline">
+          <span>Metric</span>
+          <select value={metric} title={METRIC_WORDS[metric]} onChange={(event) => onMetric(event.currentTarget.value as Metric)}>
+            {metrics.map((name) => (
+              <option key={name} value={name}>
+                {SHORT[name]}
+              </option>
+            ))}
+          </select>
+        </label>
+        {!isFinal(state) && (
+          <button type="button" class="quiet" disabled={experiment.cancel_requested} onClick={() => void stop()}>
+            Cancel
+          </button>
+        )}
+        <CopyLink />
+        {result && table && <Exports id={id} result={result} table={table} metric={metric} tell={setTrouble} />}
+      </div>
+      {trouble && <TroubleBlock problem={trouble} />}
+    </header>
+  );
+}
+
+function provenance(result: Result): string {
+  const { model, provenance: from } = result;
+  const seed = result.spec.prompts.source === 'template' ? `, seed ${result.spec.prompts.seed}` : '';
+  return (
+    `${model.name}@${shortRevision(model.revision)}, ${plural(result.pairs.length, 'pair')}, prompts ` +
+    `${from.prompt_set_hash.slice(0, 12)}${seed}, ${from.dtype} on ${from.device}, arithmoscope ${from.code_version}`
+  );
+}
+
+function Exports({
+  id,
+  result,
+  table,
+  metric,
+  tell,
+}: {
+  id: string;
+  result: Result;
+  table: EffectTable;
+  metric: Metric;
+  tell: (problem: Problem | null) => void;
+}) {
+  const picture = async (format: 'png' | 'svg') => {
+    const best = table.ranking[0];
+    const figure = effectMap(table, {
+      theme: 'light',
+      width: 720,
+      file: {
+        title: escapeForPlotly(`${title(result.spec, result.pairs.length)}${best ? ` (rank 1: ${spell(best)})` : ''}`),
+        provenance: escapeForPlotly(provenance(result)),
+        legend: `${METRIC_WORDS[metric]}<br>below 0: hurts when removed`,
+      },
+    });
+    try {
+      save(await image(figure, format), `${id}.effects.${metric}.${format}`);
+      tell(null);
+    } catch (reason) {
+      tell(troubleOf(reason));
+    }
+  };
+  return (
+    <>
+      <a class="button quiet" href={exportAddress.csv(id, metric)} download>
+        Download CSV
+      </a>
+      <Menu label="Export">
+        <a href={exportAddress.json(id)} download={`${id}.result.json`}>
+          Result as JSON
+        </a>
+        <a href={exportAddress.npz(id)} download>
+          Arrays as NPZ
+        </a>
+        <button type="button" onClick={() => void picture('png')}>
+          Map as PNG
+        </button>
+        <button type="button" onClick={() => void picture('svg')}>
+          Map as SVG
+        </button>
+      </Menu>
+    </>
+  );
+}

@@ -1,0 +1,40 @@
+// What the colours of the map mean, in words.
+import { DIVERGING, gradient, stops } from '../../charts/colours';
+import { colourLimit, uncertain, type EffectTable } from '../../model/effects';
+import { effect, METRIC_WORDS, plural } from '../../text/numbers';
+import { useTheme } from '../../ui/theme';
+
+export function EffectLegend({ table }: { table: EffectTable }) {
+  const theme = useTheme();
+  const { limit, beyond } = colourLimit(table);
+  const known = table.ranking.length > 0;
+  const faint = table.cells.some(uncertain);
+  const waiting = table.ranking.length < table.cells.length;
+  return (
+    <div class="map-legend">
+      <div class="scale" role="img" aria-label="Colours: orange hurts when removed, below 0; blue helps when removed, above 0">
+        <span class="end">hurts when removed ▼</span>
+        <span class="bar" style={{ background: gradient(stops(DIVERGING[theme])) }} />
+        <span class="end">▲ helps when removed</span>
+        {known && (
+          <>
+            <span class="tick low">
+              {beyond > 0 && '≤ '}
+              {effect(-limit, table.metric)}
+            </span>
+            <span class="tick zero">0</span>
+            <span class="tick high">
+              {beyond > 0 && '≥ '}
+              {effect(limit, table.metric)}
+            </span>
+          </>
+        )}
+      </div>
+      <p class="faint">
+        {METRIC_WORDS[table.metric]}.{faint && ' Greyed: the interval covers 0.'}
+        {waiting && ' Hatched: no number.'}
+        {beyond > 0 && ` ${plural(beyond, 'component')} beyond the scale.`}
+      </p>
+    </div>
+  );
+}

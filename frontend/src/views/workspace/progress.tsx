@@ -1,0 +1,103 @@
+// Where a run stands, on the page of its result: a line, a bar, an ETA, and the truth about a cancel.
+import { experiment as readRow, health, retry as askRetry } from '../../api/client';
+import type { Seen } from '../../api/follow';
+import type { Experiment, Problem } from '../../api/wire';
+import { navigate } from '../../nav';
+import { page } from '../../root';
+import { askedPairs, cancelledLine, isFinal, progressLine, share } from '../../text/experiment';
+import { duration } from '../../text/numbers';
+import { useLoad } from '../../ui/hooks';
+import { Notice, TroubleBlock, troubleOf } from '../../ui/parts';
+import { useState } from 'preact/hooks';
+
+export function RunProgress({ seen }: { seen: Seen }) {
+  const { experiment, link, partial } = seen;
+  const { state, progress } = experiment;
+  const part = share(progress);
+  const line = experiment.cancel_requested ? 'cancelling: finishing the current batch' : progressLine(state, progress);
+  const eta = state === 'running' && progress.eta_s != null && !experiment.cancel_requested ? duration(progress.eta_s) : null;
+  return (
+    <section class="progress" aria-label="Progress">
+      <p class="line">
+        <span role="status" data-testid="progress-line">
+          {line}
+        </span>
+        {eta && <span class="faint"> about {eta} left</span>}
+        {partial && (
+          <span class="faint">
+            {' '}
+            · mean over {partial.n_pairs} of {progress.total ?? askedPairs(experiment.spec)} pairs
+          </span>
+        )}
+      </p>
+      <progress max={1} {...(part === null ? {} : { value: part })} aria-label="Pairs finished" />
+      {link === 'polling' && <p class="faint">The live view is interrupted; the page asks every two seconds instead.</p>}
+      {link === 'unreachable' && (
+        <Notice tone="warn">The server cannot be reached. The run goes on without this page, which keeps trying.</Notice>
+      )}
+      {state === 'queued' && <NoWorker />}
+    </section>
+  );
+}
+
+function NoWorker() {
+  const { data } = useLoad('health of workers', health, 5_000);
+  return data && data.workers.length === 0 ? (
+    <Notice tone="warn">
+      No worker is running, so this waits. It starts by itself as soon as there is one: arithmoscope worker
+    </Notice>
+  ) : null;
+}
+
+/** How it ended, when it did not simply succeed; with the way to run it again. */
+export function Ending({ experiment, kept, again }: { experiment: Experiment; kept: number | null; again: () => void }) {
+  if (!isFinal(experiment.state) || experiment.state === 'succeeded') return null;
+  if (experiment.state === 'failed') {
+    const problem: Problem = experiment.error ?? {
+      title: 'The analysis failed',
+      status: 500,
+      detail: 'No reason was kept.',
+      way_out: 'Look at the worker’s log, then run it again.',
+    };
+    return (
+      <TroubleBlock problem={problem}>
+        <Retry id={experiment.id} words="Retry" again={again} />
+      </TroubleBlock>
+    );
+  }
+  return (
+    <div class="notice plain" role="status">
+      {cancelledLine(kept, experiment.progress.total ?? askedPairs(experiment.spec))}{' '}
+      <Retry id={experiment.id} words="Run the rest" again={again} />
+    </div>
+  );
+}
+
+function Retry({ id, words, again }: { id: string; words: string; again: () => void }) {
+  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const [busy, setBusy] = useState(false);
+  const ask = async () => {
+    setBusy(true);
+    try {
+      const next = await askRetry(id);
+      if (next.id === id) again();
+      else navigate(page(`analyses/${next.id}`));
+    } catch (reason) {
+      setTrouble(troubleOf(reason));
+      // Someone else may have been quicker: then the row says so.
+      void readRow(id).then(
+        (row) => !isFinal(row.state) && again(),
+        () => undefined,
+      );
+    }
+    setBusy(false);
+  };
+  return (
+    <>
+      <button type="button" disabled={busy} onClick={() => void ask()}>
+        {words}
+      </button>
+      {trouble && <TroubleBlock problem={trouble} />}
+    </>
+  );
+}

@@ -1,0 +1,110 @@
+// One experiment as the workspace knows it: its row, followed while it runs, and its result once there is one.
+import { useEffect, useState } from 'preact/hooks';
+import { experiment as readRow, exportAddress, pause, result as readResult, Trouble } from '../../api/client';
+import { follow, type Seen } from '../../api/follow';
+import type { Experiment, Problem, Result } from '../../api/wire';
+import { isFinal } from '../../text/experiment';
+import { troubleOf } from '../../ui/parts';
+
+export interface Run {
+  seen: Seen | null;
+  result: Result | null;
+  /** It ended and kept nothing: there is no result to wait for. */
+  empty: boolean;
+  /** Why there is no row, or no result where there should be one. */
+  trouble: Problem | null;
+  /** Begin again from the row: after a retry, or by hand after a trouble. */
+  again: () => void;
+  /** What an action answered. */
+  put: (experiment: Experiment) => void;
+}
+
+const AGAIN_MS = 3_000;
+
+export function useRun(id: string): Run {
+  const [seen, setSeen] = useState<Seen | null>(null);
+  const [result, setResult] = useState<Result | null>(null);
+  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const [empty, setEmpty] = useState(false);
+  const [turn, setTurn] = useState(0);
+
+  useEffect(() => {
+    const wanted = new AbortController();
+    let stop: () => void = () => undefined;
+    setResult(null);
+    setEmpty(false);
+
+    const finish = async (experiment: Experiment): Promise<void> => {
+      // A failed run has no result; a cancelled one has when at least one batch was finished.
+      if (experiment.state === 'failed') return setEmpty(true);
+      await until(wanted.signal, setTrouble, async () => {
+        try {
+          const found = await readResult(id, wanted.signal);
+          if (!wanted.signal.aborted) setResult(found);
+        } catch (reason) {
+          const none = reason instanceof Trouble && (reason.status === 409 || reason.status === 404);
+          if (!(none && experiment.state === 'cancelled')) throw reason;
+          setEmpty(true);
+        }
+      });
+    };
+    const start = async () => {
+      const first = await until(wanted.signal, setTrouble, () => readRow(id, wanted.signal));
+      if (!first || wanted.signal.aborted) return;
+      setSeen({ experiment: first, partial: null, link: 'streaming' });
+      if (isFinal(first.state)) return finish(first);
+      stop = follow(
+        first,
+        {
+          open: () => new EventSource(exportAddress.events(id)),
+          read: () => readRow(id, wanted.signal),
+          later: (ms, then) => {
+            const timer = setTimeout(then, ms);
+            return () => clearTimeout(timer);
+          },
+        },
+        (next) => {
+          setSeen(next);
+          if (isFinal(next.experiment.state)) void finish(next.experiment);
+        },
+      );
+      return undefined;
+    };
+    void start();
+    return () => {
+      wanted.abort();
+      stop();
+    };
+  }, [id, turn]);
+
+  return {
+    seen,
+    result,
+    empty,
+    trouble,
+    again: () => setTurn((old) => old + 1),
+    put: (experiment) => setSeen((old) => (old ? { ...old, experiment } : old)),
+  };
+}
+
+/** What `load` brings; while the server cannot be reached it is tried again, other troubles are told and final. */
+async function until<T>(
+  signal: AbortSignal,
+  tell: (problem: Problem | null) => void,
+  load: () => Promise<T>,
+): Promise<T | null> {
+  while (!signal.aborted) {
+    try {
+      const found = await load();
+      if (!signal.aborted) tell(null);
+      return found;
+    } catch (reason) {
+      if (signal.aborted) return null;
+      tell(troubleOf(reason));
+      const passing = reason instanceof Trouble && (reason.status === 0 || reason.status === 503);
+      if (!passing) return null;
+      await pause(AGAIN_MS, signal).catch(() => undefined);
+    }
+  }
+  return null;
+}

@@ -1,0 +1,74 @@
+// Before the map: whether the model does the task at all, what was left out and why, and whether the numbers hold.
+import type { Metric, Result } from '../../api/wire';
+import { digits, mean, plural } from '../../text/numbers';
+import { visible } from '../../text/tokens';
+import { Notice } from '../../ui/parts';
+
+export function Sanity({ result, metric }: { result: Result; metric: Metric }) {
+  const { pairs, dropped, checks, n_correct: right } = result;
+  const tried = pairs.length + dropped.length;
+  const reference = mean(pairs.map((pair) => pair.reference_logit));
+  const counterfactual = mean(pairs.map((pair) => pair.counterfactual_logit));
+  const leftOut = result.metrics[metric]?.left_out ?? 0;
+  const wrong = pairs.filter((pair) => !pair.correct);
+  return (
+    <section class="sanity" aria-label="Can these numbers be believed">
+      {wrong.length > 0 && (
+        <Notice tone="warn">
+          {pairs.length === 1 ? (
+            <>
+              The model answers <bdi class="mono">{visible(pairs[0]?.top ?? '')}</bdi>, not{' '}
+              <bdi class="mono">{visible(pairs[0]?.answer ?? '')}</bdi>: the map shows what moves the right answer’s logit, not how the
+              model gets it right. Worked examples before the prompt often help.
+            </>
+          ) : (
+            `The model answers ${wrong.length} of these ${pairs.length} prompts wrongly, and they are in the numbers.`
+          )}
+        </Notice>
+      )}
+      <dl>
+        <Fact name="answered right" value={`${right} of ${tried}`} />
+        <Fact name="mean reference logit" value={reference === null ? 'n/a' : digits(reference)} />
+        <Fact name="counterfactual" value={counterfactual === null ? 'n/a' : digits(counterfactual)} />
+        <Fact
+          name="noise floor"
+          value={digits(checks.noise_floor)}
+          title="Largest effect, in logits, of a control that patches nothing"
+        />
+        <Fact
+          name="spot check error"
+          value={digits(checks.spot_check_error)}
+          title={`${checks.spot_check.join(', ')} recomputed by brute force on ${plural(checks.spot_check_pairs, 'pair')}: largest difference, in logits`}
+        />
+      </dl>
+      {dropped.length > 0 && (
+        <details class="fold">
+          <summary>{plural(dropped.length, 'pair')} dropped</summary>
+          <ul class="dropped">
+            {dropped.slice(0, 200).map((pair) => (
+              <li key={pair.index}>
+                <bdi class="mono">{visible(pair.reference.split('\n').at(-1) ?? '')}</bdi> <span class="faint">{pair.reason}</span>
+              </li>
+            ))}
+            {dropped.length > 200 && <li class="faint">and {dropped.length - 200} more, all in the JSON result</li>}
+          </ul>
+        </details>
+      )}
+      {leftOut > 0 && <p class="faint">{plural(leftOut, 'pair')} left out of this metric: its value is not defined there.</p>}
+      {result.notes.map((note) => (
+        <p class="faint" key={note}>
+          {note}
+        </p>
+      ))}
+    </section>
+  );
+}
+
+function Fact({ name, value, title }: { name: string; value: string; title?: string }) {
+  return (
+    <div title={title}>
+      <dt>{name}</dt>
+      <dd>{value}</dd>
+    </div>
+  );
+}

@@ -1,0 +1,18 @@
+import { defineConfig } from 'vite';
+
+export default defineConfig({
+  // Relative addresses: the page must work under a sub-path and through a tunnel. index.html carries
+  // <base href="/">, which the server replaces with its own root.
+  base: './',
+  esbuild: { jsx: 'automatic', jsxImportSource: 'preact' },
+  build: {
+    target: 'es2022',
+    outDir: 'dist',
+    modulePreload: { polyfill: false },
+    // A data: font or script would be refused by the content policy; files are always allowed.
+    assetsInlineLimit: 0,
+    // plotly.js is one file of 1.5 MB, loaded only on the pages that draw.
+    chunkSizeWarningLimit: 1700,
+  },
+  server: { proxy: { '/api': 'http://127.0.0.1:8000' } },
+});
