@@ -13,10 +13,13 @@ from random import Random
 from tokenizers import Tokenizer
 
 from contracts.prompts import Corruption, Operation
-from prompts.arithmetic import Operator, Reading, read
+from prompts.arithmetic import read
 from prompts.numerals import in_words
-from prompts.operands import operands_of_same_value, other_operands, ranges_of
+from prompts.operands import Range, operands_of_same_value, other_operands, ranges_of, wide_ranges_of
 from prompts.questions import Span
+from prompts.readings import Operator, Reading
+
+_Draws = Callable[[Reading, list[Range], Random], Iterator[tuple[int, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,11 @@ def _null_operator(source: _Source) -> str:
 
 
 def _operand_swap(source: _Source) -> str | None:
-    draws = other_operands(source.reading, ranges_of(source.reading, source.bounds), _generator(source))
-    return _best_swap(source, draws, lambda value: value != source.reading.value)
+    return _swap(source, other_operands, lambda value: value != source.reading.value)
 
 
 def _operand_swap_same_answer(source: _Source) -> str | None:
-    draws = operands_of_same_value(source.reading, ranges_of(source.reading, source.bounds), _generator(source))
-    return _best_swap(source, draws, lambda value: value == source.reading.value)
+    return _swap(source, operands_of_same_value, lambda value: value == source.reading.value)
 
 
 def _operator_swap(source: _Source) -> str | None:
@@ -136,27 +137,38 @@ def _rewritten(text: str, edits: Iterable[tuple[Span, str]]) -> str:
     return text
 
 
+def _swap(source: _Source, draws: _Draws, fits: Callable[[int], bool]) -> str | None:
+    """Other operands of the same size; where none fit, of any size up to the question's own."""
+    for ranges in (ranges_of, wide_ranges_of):
+        swapped = _best_swap(
+            source, draws(source.reading, ranges(source.reading, source.bounds), _generator(source)), fits
+        )
+        if swapped is not None:
+            return swapped
+    return None
+
+
 def _best_swap(source: _Source, draws: Iterator[tuple[int, ...]], fits: Callable[[int], bool]) -> str | None:
     """The first other operands that fit and look like the original; else those that come nearest."""
     reading = source.reading
     own = tuple(operand.value for operand in reading.operands)
-    question = source.prompt[slice(*reading.question)]
-    length: int | None = None
+    examples, question = source.prompt[: reading.question[0]], source.prompt[slice(*reading.question)]
+    tokens = _length(source, question)
     best, best_rank = None, (-1, -1, -1)
     for values in draws:
         value = reading.value_with(values) if values != own else None
-        if value is None or not fits(value) or (value < 0 <= reading.value):
+        if value is None or not fits(value) or value < 0 <= reading.value:
+            continue
+        # As many tokens, an answer as long, every operand another.
+        same_answer_length = int(len(str(value)) == len(str(reading.value)))
+        changed = sum(new != old for new, old in zip(values, own, strict=True))
+        if (1, same_answer_length, changed) <= best_rank:
             continue
         swapped = with_operands(source.prompt, reading, values)
-        length = _length(source, question) if length is None else length
         asked = swapped[reading.question[0] : len(swapped) - (len(source.prompt) - reading.question[1])]
-        if asked in source.prompt[: reading.question[0]]:  # its answer stands in a worked example
+        if asked in examples:  # its answer stands there
             continue
-        rank = (
-            int(_length(source, asked) == length),
-            int(len(str(value)) == len(str(reading.value))),
-            sum(new != old for new, old in zip(values, own, strict=True)),
-        )
+        rank = (int(_length(source, asked) == tokens), same_answer_length, changed)
         if rank == (1, 1, len(own)):
             return swapped
         if rank > best_rank:

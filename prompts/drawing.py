@@ -94,7 +94,8 @@ def draw(spec: TemplatePrompts, tokenizer: Tokenizer, at_most: int | None = None
 
 def _pools(spec: TemplatePrompts, tokenizer: Tokenizer) -> list[_Pool]:
     numbers = sorted(set(number_token_values(tokenizer).values()))
-    answers: dict[str, list[int]] = {}
+    answers: dict[str, tuple[int, ...]] = {}
+    offered: dict[tuple[str, tuple[int, ...]], Questions] = {}
     pools: list[_Pool] = []
     for template in TEMPLATES:
         if template.operation not in spec.operations or template.style not in spec.styles:
@@ -102,19 +103,22 @@ def _pools(spec: TemplatePrompts, tokenizer: Tokenizer) -> list[_Pool]:
         ending = template.text.partition("{b}")[2]
         if ending not in answers:
             answers[ending] = _answers_of_one_token(template, numbers, tokenizer)
+        key = (template.operation, answers[ending])
+        if key not in offered:
+            offered[key] = Questions(template.operation, spec.operands, answers[ending])
         neutral = template.question(*_NEUTRAL_OPERANDS)
         pools.append(
             _Pool(
                 template,
                 shot_prefix(neutral, read(neutral), spec.shots),
-                Questions(template.operation, spec.operands, answers[ending]),
+                offered[key],
                 SHOT_OPERANDS[template.operation][: spec.shots],
             )
         )
     return pools
 
 
-def _answers_of_one_token(template: Template, numbers: Iterable[int], tokenizer: Tokenizer) -> list[int]:
+def _answers_of_one_token(template: Template, numbers: Iterable[int], tokenizer: Tokenizer) -> tuple[int, ...]:
     """The numbers that are one token after this template's ending."""
     question = template.question(*_NEUTRAL_OPERANDS)
     answers: list[int] = []
@@ -124,7 +128,7 @@ def _answers_of_one_token(template: Template, numbers: Iterable[int], tokenizer:
         except Refusal:
             continue
         answers.append(number)
-    return answers
+    return tuple(answers)
 
 
 def _pair(spec: TemplatePrompts, pool: _Pool, a: int, b: int, tokenizer: Tokenizer) -> PromptPair | None:

@@ -16,7 +16,7 @@ _TENS_VALUES = {word: 10 * value for value, word in enumerate(_TENS, start=2)}
 
 # A number word as it stands in a text: zero to ninety-nine, the hyphen optional.
 NUMBER_WORD_PATTERN = (
-    rf"(?:(?:{'|'.join(_TENS)})(?:(?:-|[ \t]{{1,4}})(?:{'|'.join(_SMALL[1:10])}))?|(?:{'|'.join(_SMALL)}))(?![^\W_])"
+    rf"(?:(?:{'|'.join(_TENS)})(?:(?:-|[ \t]{{1,4}})(?:{'|'.join(_SMALL[1:10])}))?|(?:{'|'.join(_SMALL)}))"
 )
 _LARGEST_IN_WORDS = 999_999
 

@@ -8,7 +8,7 @@ Span = tuple[int, int]
 
 # "Q:" or "Question 3:" opens a question, "A:" or "Answer:" opens its answer.
 _OPENS_QUESTION = re.compile(r"(?<![^\W_])(?:q|question)[ \t]{0,2}[0-9]{0,4}[ \t]{0,2}:", re.IGNORECASE)
-_ONLY_OPENS_ANSWER = re.compile(r"\s*(?:a|answer)\s{0,2}:?\s*", re.IGNORECASE)
+_ONLY_OPENS_ANSWER = re.compile(r"\s*(?:a|answer)\s{0,2}:\s*", re.IGNORECASE)
 
 
 def last_question(prompt: str) -> Span:

@@ -24,8 +24,9 @@ from prompts.arithmetic import read
 from prompts.corruptions import corrupt
 from prompts.drawing import draw
 from prompts.questions import question_text
+from prompts.roles import counterfactual_spans
 from prompts.shots import shot_prefix
-from prompts.tokens import EncodedPair, counterfactual_spans, encode_pair, prompt_tokens
+from prompts.tokens import EncodedPair, encode_pair, prompt_tokens
 
 PREVIEWED_PAIRS = 64
 # People's own prompts have no seed: the same prompt always gets the same counterfactual.
@@ -109,6 +110,8 @@ def _completed(custom: CustomPair, spec: CustomPrompts, tokenizer: Tokenizer) ->
     answer = custom.answer if custom.answer is not None else reading and reading.answer
     if answer is None:
         raise Refusal("no_arithmetic", f"{_quoted(custom.reference)} is not arithmetic that can be read.")
+    if custom.counterfactual is not None and not custom.counterfactual.strip():
+        raise Refusal("empty_prompt", "The counterfactual prompt is empty.", "Type it, or leave it out.")
     if custom.counterfactual is None and reading is None:
         raise Refusal(
             "no_counterfactual",

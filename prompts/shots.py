@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from contracts.errors import Refusal
 from contracts.prompts import Operation
-from prompts.arithmetic import Applied, Leaf, Reading, read
+from prompts.arithmetic import read
 from prompts.corruptions import with_operands
 from prompts.numerals import in_words
+from prompts.readings import Applied, Leaf, Reading
 from prompts.tokens import answer_space
 
 # Left and right operand; every answer has one digit. More rows than `MAX_SHOTS`, so that one can be passed over.

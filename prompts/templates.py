@@ -73,13 +73,22 @@ class Questions:
 
     def __init__(self, operation: Operation, operands: tuple[int, int], answers: Collection[int]) -> None:
         self._operation: Operation = operation
-        in_order = sorted(set(answers))
+        self._operands = operands
+        self._answers = frozenset(answers)
+        in_order = sorted(self._answers)
         rows = _products(operands, in_order) if operation == "multiply" else _rows(operation, operands, in_order)
         self._rows = [row for row in rows if row.stop > row.start]
         self._ends = list(accumulate(row.stop - row.start for row in self._rows))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
+
+    def __contains__(self, pair: object) -> bool:
+        match pair:
+            case (int(a), int(b)) if all(self._operands[0] <= operand <= self._operands[1] for operand in (a, b)):
+                return _answer(self._operation, a, b) in self._answers
+            case _:
+                return False
 
     def __getitem__(self, number: int) -> tuple[int, int]:
         if not 0 <= number < len(self):
@@ -96,6 +105,18 @@ class Questions:
                 return row.known, choice
             case "divide":
                 return row.known * choice, row.known
+
+
+def _answer(operation: Operation, a: int, b: int) -> int | None:
+    match operation:
+        case "add":
+            return a + b
+        case "subtract":
+            return a - b
+        case "multiply":
+            return a * b
+        case "divide":
+            return a // b if b and a % b == 0 else None
 
 
 def _rows(operation: Operation, operands: tuple[int, int], answers: Sequence[int]) -> Iterator[_Row]:

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tokenizers import Encoding, Tokenizer
 
 from contracts.errors import Refusal
 from contracts.prompts import MAX_PROMPT_TOKENS, PromptPair, Role, Token
-from prompts.arithmetic import Reading, read
-from prompts.questions import Span, last_question, question_text
+from prompts.arithmetic import read
+from prompts.questions import last_question, question_text
+from prompts.roles import RoleSpan, counterfactual_spans, reading_spans, role_of
 
 # How a vocabulary writes a leading space: byte-level BPE, Metaspace, plainly.
 _SPACE_MARKERS = ("\u0120", "\u2581", " ")
 _MAX_NUMBER_TOKEN = 18
+# The last private-use character.
+_UNKNOWN_CHARACTER = "\U0010fffd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +84,19 @@ def encode_pair(pair: PromptPair, tokenizer: Tokenizer) -> EncodedPair:
 def answer_space(prompt: str, answer: str) -> str:
     """The white space between the prompt's last visible character and its answer.
 
-    White space that was typed is used as it is. Otherwise there is none within a number ("1723 to 172") and after
-    a compact "3+5=", and one space anywhere else.
+    White space that was typed is used as it is. Otherwise there is none within a number ("from 1723 to 172", but not
+    after a whole question such as "What is 3 + 5") and after a compact "3+5=", and one space anywhere else.
     """
     visible = prompt.rstrip()
     typed = prompt[len(visible) :] + answer[: len(answer) - len(answer.lstrip())]
     if typed:
         return typed
-    within_number = visible[-1:].isdigit() and answer[:1].isdigit()
+    within_number = visible[-1:].isdecimal() and answer[:1].isdecimal() and read(visible) is None
     compact = len(visible) > 1 and visible.endswith("=") and not visible[-2].isspace()
     return "" if within_number or compact else " "
 
 
-def prompt_tokens(
-    prompt: str, tokenizer: Tokenizer, spans: Sequence[tuple[Span, Role]] | None = None
-) -> tuple[Token, ...]:
+def prompt_tokens(prompt: str, tokenizer: Tokenizer, spans: Sequence[RoleSpan] | None = None) -> tuple[Token, ...]:
     """A prompt's tokens with their roles where no answer is known; at most `MAX_PROMPT_TOKENS`."""
     pieces = _pieces(prompt, tokenizer)[:MAX_PROMPT_TOKENS]
     return _with_roles(prompt, pieces, reading_spans(read(prompt)) if spans is None else spans)
@@ -120,9 +122,10 @@ def _cut(prompt: str, spaced_answer: str, which: str, tokenizer: Tokenizer) -> t
     answer_start = len(text) - len(answer)
     pieces = _pieces(text, tokenizer)
     at = next((at for at, piece in enumerate(pieces) if piece.start <= answer_start < piece.end), None)
+    truncation = tokenizer.truncation
+    if truncation is not None and len(pieces) >= truncation["max_length"]:
+        raise Refusal("prompt_too_long", f"The {which} prompt is longer than this tokenizer reads.")
     if at is None:
-        if pieces and max(piece.end for piece in pieces) < len(visible):
-            raise Refusal("prompt_too_long", f"The {which} prompt is longer than this tokenizer reads.")
         raise Refusal("answer_not_a_token", f"This vocabulary has no token for the answer {answer!r}.")
     piece = pieces[at]
     if at > MAX_PROMPT_TOKENS:
@@ -133,113 +136,70 @@ def _cut(prompt: str, spaced_answer: str, which: str, tokenizer: Tokenizer) -> t
     if any(later.end > later.start for later in pieces[at + 1 :]):
         several = sum(later.end > later.start for later in pieces[at:])
         raise Refusal("answer_several_tokens", f"The answer {answer!r} is {several} tokens for this model.")
-    if piece.id == _unknown_id(tokenizer):
+    if piece.id in _unknown_ids(tokenizer):
         raise Refusal("answer_not_a_token", f"This vocabulary has no token for the answer {answer!r}.")
     if at == 0:
         raise Refusal("empty_prompt", f"The {which} prompt has no token before the answer.")
     return pieces[:at], piece
 
 
-def _unknown_id(tokenizer: Tokenizer) -> int | None:
-    unknown = getattr(tokenizer.model, "unk_token", None)
-    return tokenizer.token_to_id(unknown) if isinstance(unknown, str) else None
+def _unknown_ids(tokenizer: Tokenizer) -> set[int]:
+    """What this tokeniser writes for a character that no vocabulary has."""
+    return set(tokenizer.encode(_UNKNOWN_CHARACTER, add_special_tokens=False).ids)
 
 
 def _pieces(text: str, tokenizer: Tokenizer) -> list[_Piece]:
     """The tokens of a text, special ones included, padding not."""
     encoding: Encoding = tokenizer.encode(text)
-    kept = [at for at, attended in enumerate(encoding.attention_mask) if attended]
-    ids, offsets = [encoding.ids[at] for at in kept], [encoding.offsets[at] for at in kept]
+    found = zip(encoding.ids, encoding.offsets, encoding.special_tokens_mask, encoding.attention_mask, strict=True)
+    rows = [(token_id, span, special) for token_id, span, special, attended in found if attended]
     pieces: list[_Piece] = []
     reached = 0
-    for at, (token_id, (start, end)) in enumerate(zip(ids, offsets, strict=True)):
-        if end <= start:
+    for at, (token_id, (start, end), special) in enumerate(rows):
+        if special and end <= start:  # one that the tokeniser put in
             pieces.append(_Piece(token_id, reached, reached, tokenizer.id_to_token(token_id) or ""))
             continue
         # Some tokenisers leave the space before a word out of its offsets.
-        first = reached if reached < start and text[reached:start].isspace() else start
-        part_of_a_character = start < reached or (at + 1 < len(ids) and start < offsets[at + 1][0] < end)
-        shown = text[first:end]
-        if part_of_a_character or (at + 1 < len(ids) and offsets[at + 1] == (start, end)):
-            shown = tokenizer.decode([token_id], skip_special_tokens=False)
+        if start > reached and text[reached:start].isspace():
+            start = reached
+        next_start, next_end = rows[at + 1][1] if at + 1 < len(rows) else (end, end)
+        if end <= start or start < reached or start <= next_start < min(end, next_end):
+            shown = _decoded(token_id, tokenizer)
+        else:
+            shown = text[start:end]
         pieces.append(_Piece(token_id, start, end, shown))
         reached = max(reached, end)
     return pieces
 
 
-def reading_spans(reading: Reading | None) -> list[tuple[Span, Role]]:
-    """The parts of the last question that play a role."""
-    if reading is None:
-        return []
-    spans: list[tuple[Span, Role]] = [(operator.span, "operator") for operator in reading.operators]
-    for index, operand in enumerate(reading.operands):
-        spans.append((operand.span, "operand_b" if index else "operand_a"))
-    if reading.equals:
-        spans.append((reading.equals, "equals"))
-    return sorted(spans)
+def _decoded(token_id: int, tokenizer: Tokenizer) -> str:
+    """A token that is not just some characters of the text: a part of a character, or a space put in before it."""
+    decoded = tokenizer.decode([token_id], skip_special_tokens=False)
+    if decoded:
+        return decoded
+    raw = tokenizer.id_to_token(token_id) or ""
+    return " " if raw in _SPACE_MARKERS else raw
 
 
-def counterfactual_spans(pair: PromptPair, reading: Reading | None) -> list[tuple[Span, Role]]:
-    """The parts of the counterfactual's last question.
-
-    Where that is no arithmetic ("3 @ 5 =") it is the reference's question with something else in its operators'
-    places, and the other parts are found by their text.
-    """
-    own = read(pair.counterfactual)
-    if own is not None or reading is None:
-        return reading_spans(own)
-    start, end = last_question(pair.counterfactual)
-    kept = _between([operator.span for operator in reading.operators], reading.question)
-    if not pair.counterfactual.startswith(pair.reference[slice(*kept[0])], start):
-        return []
-    # How far each kept part has moved.
-    moves: list[int] = []
-    at = start
-    for number, part in enumerate(kept):
-        text = pair.reference[slice(*part)]
-        last = number == len(kept) - 1
-        found = end - len(text) if last else pair.counterfactual.find(text, at, end)
-        if found < at or not pair.counterfactual.startswith(text, found):
-            return []
-        moves.append(found - part[0])
-        at = found + len(text)
-    spans: list[tuple[Span, Role]] = []
-    for (first, last_), role in reading_spans(reading):
-        if role == "operator":
-            continue
-        move = next(move for move, part in zip(moves, kept, strict=True) if part[0] <= first and last_ <= part[1])
-        spans.append(((first + move, last_ + move), role))
-    for number in range(len(kept) - 1):
-        spans.append(((kept[number][1] + moves[number], kept[number + 1][0] + moves[number + 1]), "operator"))
-    return sorted(spans)
-
-
-def _between(spans: Sequence[Span], whole: Span) -> list[Span]:
-    """What is left of ``whole`` around the spans."""
-    edges = [whole[0], *(edge for span in spans for edge in span), whole[1]]
-    return list(zip(edges[::2], edges[1::2], strict=True))
-
-
-def _with_roles(prompt: str, pieces: Sequence[_Piece], spans: Sequence[tuple[Span, Role]]) -> tuple[Token, ...]:
-    shots: tuple[Span, Role] = ((0, last_question(prompt)[0]), "shot")
+def _with_roles(prompt: str, pieces: Sequence[_Piece], spans: Sequence[RoleSpan]) -> tuple[Token, ...]:
+    """The first token is ``first`` whatever it says: attention rests there."""
+    question_start = last_question(prompt)[0]
+    shots: RoleSpan = ((0, question_start), "shot")
     tokens: list[Token] = []
     for number, piece in enumerate(pieces):
-        role = "first" if number == 0 else _role(prompt, piece, [shots, *spans])
-        tokens.append(Token(text=piece.text, id=piece.id, role=role))
+        if number == 0:
+            role = "first"
+        elif piece.start < piece.end <= question_start:
+            role = "shot"
+        elif piece.text.isspace():
+            role = "other"
+        else:
+            role = role_of(prompt, (piece.start, piece.end), [shots, *spans])
+        tokens.append(_token(piece.text, piece.id, role))
     return tuple(tokens)
 
 
-def _role(prompt: str, piece: _Piece, spans: Sequence[tuple[Span, Role]]) -> Role:
-    """The role that most of the token's visible characters play."""
-    text = prompt[piece.start : piece.end]
-    start = piece.start + len(text) - len(text.lstrip())
-    end = piece.start + len(text.rstrip())
-    if start >= end:
-        start, end = piece.start, piece.end
-    best: Role = "other"
-    most = 0
-    for (first, last), role in spans:
-        overlap = min(end, last) - max(start, first)
-        if overlap > most:
-            best, most = role, overlap
-    return best
+@lru_cache(maxsize=4_096)
+def _token(text: str, token_id: int, role: Role) -> Token:
+    # The same few tokens make up a whole set, and validating each anew takes most of its time.
+    return Token(text=text, id=token_id, role=role)
