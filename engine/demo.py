@@ -59,6 +59,7 @@ def convert_demo_model(models_dir: Path, say: Callable[[str], None]) -> None:
         }
         (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
         unfinished.chmod(0o755)
+        (unfinished / "model.safetensors").chmod(0o644)
         try:
             os.replace(unfinished, models_dir / DEMO_ID)
         except OSError:

@@ -57,16 +57,16 @@ class PatchingEffects:
     def __len__(self) -> int:
         return len(self.questions)
 
-    def values(self, metric: Metric) -> tuple[Float[Tensor, "pair layer head"], Float[Tensor, "pair layer"]]:
+    def values(self, metric: Metric | str) -> tuple[Float[Tensor, "pair layer head"], Float[Tensor, "pair layer"]]:
         """Effects in a metric's unit; NaN where the metric is undefined for a pair."""
         return metric_values(self, metric)
 
-    def summary(self, metric: Metric) -> Summary:
+    def summary(self, metric: Metric | str) -> Summary:
         """Mean, standard deviation and interval of every component, [layer, head + 1], the MLP last in its row."""
         heads, mlps = self.values(metric)
         return summarise(torch.cat([heads, mlps[..., None]], dim=-1), self.questions)
 
-    def ranking(self, metric: Metric = "relative_logit", experiment_id: str = "") -> list[RankingRow]:
+    def ranking(self, metric: Metric | str = "relative_logit", experiment_id: str = "") -> list[RankingRow]:
         """Rows as in components.csv, the component whose removal hurts most first."""
         summary = self.summary(metric)
         cells = [s.flatten().tolist() for s in (summary.mean, summary.std, summary.ci_low, summary.ci_high)]

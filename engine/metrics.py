@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -62,11 +62,12 @@ METRICS: dict[Metric, MetricRow] = {
 }
 
 
-def metric_values(effects: PatchingEffects, metric: Metric) -> Values:
+def metric_values(effects: PatchingEffects, metric: Metric | str) -> Values:
     """Effects in the metric's unit, NaN where it is undefined for a pair. Refuses a metric that was not computed."""
-    if metric not in METRICS:
+    row = METRICS.get(cast(Metric, metric))
+    if row is None:
         raise Refusal("metric_not_computed", f"There is no metric {metric!r}; there are {', '.join(METRICS)}.")
-    return METRICS[metric].values(effects)
+    return row.values(effects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +90,15 @@ def summarise(values: Float[Tensor, "pair layer component"], questions: Sequence
     """
     shape = values.shape[1:]
     flat = values.reshape(len(questions), -1).double().numpy()
-    defined = ~np.isnan(flat).any(axis=1)
+    defined = np.logical_not(np.isnan(flat).any(axis=1))
     flat = flat[defined]
-    asked = [q for q, keep in zip(questions, defined, strict=True) if keep]
+    asked = [q for q, keep in zip(questions, defined.tolist(), strict=True) if keep]
     nothing = np.full(flat.shape[1], np.nan)
     mean = flat.mean(axis=0) if len(flat) else nothing
     std = flat.std(axis=0, ddof=1) if len(flat) > 1 else nothing
     low, high = bootstrap_interval(flat, asked) if len(set(asked)) > 1 else (nothing, nothing)
     tensors = [torch.from_numpy(np.ascontiguousarray(a)).view(shape) for a in (mean, std, low, high)]
-    return Summary(len(flat), int((~defined).sum()), *tensors)
+    return Summary(len(flat), len(questions) - len(flat), *tensors)
 
 
 def bootstrap_interval(values: np.ndarray, questions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

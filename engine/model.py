@@ -115,18 +115,25 @@ def _device(name: str) -> torch.device:
 def _read(path: str, gguf: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as progress_bars
 
     options: dict[str, Any] = {"gguf_file": gguf} if gguf else {"use_safetensors": True}
+    bars = progress_bars.is_progress_bar_enabled()
+    progress_bars.disable_progress_bar()
     try:
-        hf, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             path, dtype=dtype, trust_remote_code=False, output_loading_info=True, **options
         )
+        hf, report = loaded
         tokenizer = AutoTokenizer.from_pretrained(
             path, trust_remote_code=False, **({"gguf_file": gguf} if gguf else {})
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise Refusal("bad_model_files", f"{Path(path).name}: {first[:200]}") from error
+    finally:
+        if bars:
+            progress_bars.enable_progress_bar()
     wrong = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if wrong:
         raise Refusal(
@@ -145,7 +152,8 @@ def _in_hand(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, card: M
     text = Tokenizer.from_str(backend.to_str())
     text.no_padding()
     text.no_truncation()
-    rows = hf.get_input_embeddings().weight.shape[0]
+    embeddings: Any = hf.get_input_embeddings()
+    rows = embeddings.weight.shape[0]
     highest = max(text.get_vocab(with_added_tokens=True).values(), default=-1)
     if highest >= rows:
         raise Refusal(

@@ -198,13 +198,15 @@ def _finish(
 
 def _patterns(model: LoadedModel, kept: Mapping[int, EncodedPair]) -> dict[int, torch.Tensor]:
     """Attention of the kept prompts' reference runs, as many as fit, by the prompt's place in the list asked for."""
-    found, room = {}, ATTENTION_BYTES
+    chosen, room = [], ATTENTION_BYTES
     for index, pair in kept.items():
         room -= model.anatomy.layers * model.anatomy.heads * len(pair.reference_ids) ** 2 * 4
         if room < 0:
             break
-        found[index] = attention_of(model, pair.reference_ids, range(model.anatomy.layers)).float()
-    return found
+        chosen.append(index)
+    prompts = [kept[index].reference_ids for index in chosen]
+    patterns = attention_of(model, prompts, range(model.anatomy.layers))
+    return {index: weights.float() for index, weights in zip(chosen, patterns, strict=True)}
 
 
 def _hash(asked: PromptSet) -> str:

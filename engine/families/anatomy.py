@@ -63,6 +63,6 @@ def apply_norm(norm: nn.Module, x: Float[Tensor, "*rows hidden"]) -> Float[Tenso
 
 def apply_narrow(
     module: Callable[[Tensor], Tensor], x: Float[Tensor, "*rows hidden"], dtype: torch.dtype
-) -> Float[Tensor, "*rows hidden"]:
+) -> Float[Tensor, "*rows written"]:
     """``module(x)`` computed in the weights' ``dtype``, given and returned in the precision of ``x``."""
     return module(x.to(dtype)).to(x.dtype)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,12 @@ from torch import Tensor, nn
 
 from contracts.errors import Refusal
 from contracts.prompts import PromptPair
+from engine.capture import TokenIds
 from engine.model import LoadedModel
 from prompts import encode_pair
+
+# Patterns of the prompts that go through the model together.
+_BATCH_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -59,43 +63,61 @@ def attention(
     for layer in wanted:
         if not 0 <= layer < model.anatomy.layers:
             raise Refusal("out_of_range", f"There is no layer {layer}; the model has {model.anatomy.layers}.")
-    weights = []
-    for done, pair in enumerate(pairs, start=1):
-        weights.append(attention_of(model, encode_pair(pair, model.text).reference_ids, wanted))
-        if progress is not None:
-            progress(done, len(pairs))
-    return AttentionPatterns(wanted, tuple(weights))
+    prompts = [encode_pair(pair, model.text).reference_ids for pair in pairs]
+    return AttentionPatterns(wanted, tuple(attention_of(model, prompts, wanted, progress)))
+
+
+def attention_of(
+    model: LoadedModel,
+    prompts: Sequence[TokenIds],
+    layers: Sequence[int],
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Float[Tensor, "layer head query key"]]:
+    """Patterns of some prompts, on the CPU, in float32 (float64 for a float64 model).
+
+    Prompts of one length go through the model together, as many as keep the patterns in hand below a budget.
+    """
+    found: dict[int, Tensor] = {}
+    by_length: dict[int, list[int]] = {}
+    for number, ids in enumerate(prompts):
+        by_length.setdefault(len(ids), []).append(number)
+    for length, numbers in by_length.items():
+        step = max(1, _BATCH_BYTES // (8 * len(layers) * model.anatomy.heads * length**2))
+        for start in range(0, len(numbers), step):
+            part = numbers[start : start + step]
+            found.update(zip(part, _run(model, [prompts[number] for number in part], layers), strict=True))
+            if progress is not None:
+                progress(len(found), len(prompts))
+    return [found[number] for number in range(len(prompts))]
 
 
 @torch.no_grad()
-def attention_of(
-    model: LoadedModel, ids: Sequence[int], layers: Sequence[int]
-) -> Float[Tensor, "layer head query key"]:
-    """Patterns of one prompt, on the CPU, in float32 (float64 for a float64 model)."""
+def _run(
+    model: LoadedModel, prompts: Sequence[TokenIds], layers: Sequence[int]
+) -> Float[Tensor, "prompt layer head query key"]:
     seen: dict[int, Tensor] = {}
 
     def keep(layer: int) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-            seen[layer] = output[1][0].to(dtype=model.work_dtype, device="cpu")
+            seen[layer] = output[1].to(dtype=model.work_dtype, device="cpu")
 
         return hook
 
-    handles = [model.anatomy.blocks[layer].attention.register_forward_hook(keep(layer)) for layer in layers]
-    try:
-        with _eager(model):
-            model.anatomy.decoder(input_ids=torch.tensor([list(ids)], device=model.device), use_cache=False)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return torch.stack([seen[layer] for layer in layers])
+    with ExitStack() as stack:
+        for layer in layers:
+            hook = model.anatomy.blocks[layer].attention.register_forward_hook(keep(layer))
+            stack.callback(hook.remove)
+        stack.enter_context(_eager(model.hf))
+        model.anatomy.decoder(input_ids=torch.tensor(prompts, device=model.device), use_cache=False)
+    return torch.stack([seen[layer] for layer in layers], dim=1)
 
 
 @contextmanager
-def _eager(model: LoadedModel) -> Iterator[None]:
+def _eager(hf: Any) -> Iterator[None]:
     """Only the eager path forms attention weights; the sweep never pays for it."""
-    before = model.hf.config._attn_implementation
-    model.hf.set_attn_implementation("eager")
+    before = hf.config._attn_implementation
+    hf.set_attn_implementation("eager")
     try:
         yield
     finally:
-        model.hf.set_attn_implementation(before)
+        hf.set_attn_implementation(before)

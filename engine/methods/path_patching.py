@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -41,6 +42,7 @@ from engine.families.anatomy import Anatomy, apply_narrow, apply_norm
 from engine.model import LoadedModel
 from prompts import EncodedPair, encode_pair
 
+EFFECTS: tuple[Effect, ...] = get_args(Effect)
 LayerProgress = Callable[[int, int], None]
 
 # Rows of one matrix product in the wave: enough to read each weight from fast memory, few enough that an MLP's
@@ -85,7 +87,7 @@ def path_patching(
     model: LoadedModel,
     pairs: Sequence[PromptPair],
     *,
-    effect: Effect = "through_mlps",
+    effect: Effect | str = "through_mlps",
     probability: bool = False,
     progress: LayerProgress | None = None,
 ) -> PatchingEffects:
@@ -97,26 +99,25 @@ def path_patching(
     Refuses a prompt that cannot be read as tokens, an answer of several tokens, and a model whose numbers are not
     finite.
     """
-    if effect not in ("direct", "through_mlps"):
-        raise Refusal("bad_request", f"There is no effect {effect!r}; there are 'direct' and 'through_mlps'.")
+    if effect not in EFFECTS:
+        raise Refusal("bad_request", f"There is no effect {effect!r}; there are {', '.join(EFFECTS)}.")
     if not pairs:
         raise Refusal("no_prompts", "The list of prompt pairs is empty.")
     encoded = encode_all(model, pairs)
     step = pairs_per_chunk(model)
     starts = range(0, len(encoded), step)
     total = len(starts) * model.anatomy.layers
+    parts = []
+    for chunk, start in enumerate(starts):
+        done = chunk * model.anatomy.layers
 
-    def report(chunk: int) -> LayerProgress | None:
-        if progress is None:
-            return None
-        return lambda layer, layers: progress(chunk * layers + layer, total)
+        def report(layer: int, _layers: int, done: int = done) -> None:
+            if progress is not None:
+                progress(done + layer, total)
 
-    return PatchingEffects.concatenate(
-        [
-            patch(model, prepare_pairs(model, encoded[start : start + step]), effect, probability, report(chunk))
-            for chunk, start in enumerate(starts)
-        ]
-    )
+        prepared = prepare_pairs(model, encoded[start : start + step])
+        parts.append(patch(model, prepared, cast(Effect, effect), probability, report))
+    return PatchingEffects.concatenate(parts)
 
 
 def encode_all(model: LoadedModel, pairs: Sequence[PromptPair]) -> list[EncodedPair]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import oracle
 import pytest
@@ -112,14 +113,14 @@ def test_what_the_sublayers_write_adds_up_to_the_residual_difference(architectur
     write = torch.stack([block.write for block in model.anatomy.blocks])
     heads = torch.einsum("plhk,lhkd->pd", source.z - reference.z, write)
     mlps = (source.mlp - reference.mlp).sum(1)
-    decoder = model.anatomy.decoder
+    hf: Any = model.hf
     embedding = []
     for pair in encoded:
         last = []
         for ids in (pair.reference_ids, pair.counterfactual_ids):
-            vector = model.hf.get_input_embeddings()(torch.tensor(ids[-1]))
+            vector = hf.get_input_embeddings()(torch.tensor(ids[-1]))
             if architecture == "GPT2LMHeadModel":
-                vector = vector + decoder.wpe(torch.tensor(len(ids) - 1))
+                vector = vector + hf.transformer.wpe(torch.tensor(len(ids) - 1))
             last.append(vector)
         embedding.append(last[1] - last[0])
     total = heads + mlps + torch.stack(embedding)
@@ -139,6 +140,8 @@ def test_with_an_identity_final_norm_the_direct_effects_add_up_to_the_logit_diff
 def test_probability_effects_equal_the_softmax_of_the_patched_logits():
     model = tiny_model("GPT2LMHeadModel")
     effects = path_patching(model, PAIRS[:2], probability=True)
+    assert effects.probability_heads is not None
+    assert effects.probability_mlps is not None
     for row, pair in enumerate(PAIRS[:2]):
         e = encode_pair(pair, model.text)
         for layer, head in [(0, 1), (2, 3), (1, None)]:
@@ -209,7 +212,7 @@ def test_an_empty_list_and_an_unknown_effect_are_refused():
     with pytest.raises(Refusal, match="empty"):
         path_patching(model, [])
     with pytest.raises(Refusal, match="no effect 'indirect'"):
-        path_patching(model, PAIRS, effect="indirect")
+        path_patching(model, PAIRS, effect="indirect")  # pyright: ignore[reportArgumentType]
 
 
 def test_hooks_are_gone_after_a_run_and_after_a_failure():

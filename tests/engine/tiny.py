@@ -46,8 +46,8 @@ def tiny_tokenizer() -> Any:
     return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
 
 
-_SMALL = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
-_LLAMA = {**_SMALL, "num_key_value_heads": 2, "intermediate_size": 48, "max_position_embeddings": 128}
+_SMALL: dict[str, Any] = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
+_LLAMA: dict[str, Any] = {**_SMALL, "num_key_value_heads": 2, "intermediate_size": 48, "max_position_embeddings": 128}
 
 CONFIGS: dict[str, Callable[[], Any]] = {
     "LlamaForCausalLM": lambda: transformers.LlamaConfig(**_LLAMA, head_dim=12, attention_bias=True, mlp_bias=True),
