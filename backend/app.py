@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from threading import Thread
 
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from backend import problems
-from backend.accepted import AcceptedKeys
 from backend.config import ApiConfig
 from backend.context import Context
 from backend.docs_page import docs_page
@@ -40,11 +40,11 @@ def create_app(config: ApiConfig, store: Store) -> FastAPI:
         events=broker and broker.events,
         vocabularies=Vocabularies(store),
         results=ResultIndexes(store),
-        accepted=AcceptedKeys(),
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        Thread(target=context.vocabularies.warm, name="vocabularies", daemon=True).start()
         if broker is None:
             yield
             return

@@ -7,7 +7,6 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from backend.accepted import AcceptedKeys
 from backend.config import ApiConfig
 from backend.results import ResultIndexes
 from backend.vocabularies import Vocabularies
@@ -26,7 +25,6 @@ class Context:
     events: AsyncEventLog | None
     vocabularies: Vocabularies
     results: ResultIndexes
-    accepted: AcceptedKeys
 
 
 def _context(request: Request) -> Context:

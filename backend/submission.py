@@ -21,9 +21,10 @@ def submit(ctx: Context, spec: ExperimentSpec) -> tuple[Experiment, bool]:
     """The experiment of a spec and whether it is new. The same question gets the same experiment."""
     card = usable_model(ctx, spec.model)
     key = experiment_key(spec, revision=card.revision, dtype=ctx.config.dtype, device_kind=ctx.config.device)
-    if key not in ctx.accepted:
-        prepare(spec.prompts, ctx.vocabularies.of(card))
-        ctx.accepted.add(key)
+    asked_before = ctx.store.find(key)
+    if asked_before is not None:
+        return asked_before, False
+    prepare(spec.prompts, ctx.vocabularies.of(card))
     experiment, is_new = ctx.store.submit(spec, key=key)
     if is_new:
         nudge(ctx)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from threading import Lock
 
 from tokenizers import Tokenizer
@@ -33,6 +34,13 @@ class Vocabularies:
             while len(self._parsed) > _KEPT:
                 self._parsed.popitem(last=False)
         return tokenizer
+
+    def warm(self) -> None:
+        """Parse ahead what will be asked for, so that the first visitor does not wait."""
+        with suppress(Refusal):
+            for card in [card for card in self._store.models() if card.supported][:_KEPT]:
+                with suppress(Refusal):
+                    self.of(card)
 
     def _parse(self, card: ModelCard) -> Tokenizer:
         text = self._store.tokenizer_json(card.id)

@@ -1,0 +1,75 @@
+"""A real store, a real broker, a small vocabulary, and the application over them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import redis
+
+from arithmoscope import broker
+from backend.config import ApiConfig
+from store import Store
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from api_bench import CARD, Api, tokenizer_json, unsupported  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Valkey server of this test run's own."""
+    folder = tmp_path_factory.mktemp("v")
+    with broker.socket_path(folder) as path:
+        process = subprocess.Popen(broker.arguments(folder, path), stdout=subprocess.DEVNULL)
+        url = f"unix://{path}"
+        with redis.Redis.from_url(url) as client:
+            for _ in range(100):
+                try:
+                    client.ping()
+                    break
+                except redis.ConnectionError:
+                    time.sleep(0.05)
+        yield url
+        process.terminate()
+        process.wait(5)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ApiConfig:
+    page = tmp_path / "page"
+    (page / "assets").mkdir(parents=True)
+    (page / "index.html").write_text('<html><head><base href="/" /><title>t</title></head></html>')
+    (page / "assets" / "main-abc123.js").write_text("export {}")
+    return ApiConfig(
+        database_url=f"sqlite:///{tmp_path / 'arithmoscope.db'}",
+        artifacts_url=(tmp_path / "artifacts").as_uri(),
+        page_dir=page,
+    )
+
+
+@pytest.fixture
+def store(config: ApiConfig) -> Iterator[Store]:
+    with Store.open(config.database_url, config.artifacts_url) as store:
+        store.register_model(CARD, tokenizer_json())
+        store.register_model(unsupported(), None)
+        yield store
+
+
+@pytest.fixture
+def api(config: ApiConfig, store: Store) -> Iterator[Api]:
+    """The application without a broker."""
+    with Api(config, store) as api:
+        yield api
+
+
+@pytest.fixture
+def live(config: ApiConfig, store: Store, redis_url: str) -> Iterator[Api]:
+    """The application with a broker."""
+    with Api(replace(config, redis_url=redis_url), store) as api:
+        yield api
