@@ -1,0 +1,101 @@
+"""The Celery application: one task, one child process, and the settings that were measured to lose nothing."""
+
+from __future__ import annotations
+
+import mmap
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery, signals
+from celery.platforms import SecurityWarning
+
+from engine.catalogue import Catalogue
+from store import Store
+from store.dispatch import QUEUE, TASK_NAME, TRANSPORT_OPTIONS, broker_url
+from worker.child import Child
+from worker.config import WorkerConfig
+from worker.registration import register_models
+from worker.science import Science, engine_science
+
+__all__ = ["WorkerConfig", "make_app", "run"]
+
+SETTINGS: dict[str, Any] = {
+    # A message is acknowledged when the job has ended, and given to another worker when this one dies.
+    "task_acks_late": True,
+    "task_reject_on_worker_lost": True,
+    "worker_prefetch_multiplier": 1,
+    # The database is the truth. A result backend makes a submit hang when Redis is down.
+    "task_ignore_result": True,
+    "result_backend": None,
+    "task_serializer": "json",
+    "accept_content": ["json"],
+    "task_default_queue": QUEUE,
+    "broker_transport_options": TRANSPORT_OPTIONS,
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,
+    # A job outlives a lost broker connection: its message comes again, and is dropped at the claim.
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
+    "worker_soft_shutdown_timeout": 10,
+    # The child imports torch while Celery waits to hear that it is up.
+    "worker_proc_alive_timeout": 60,
+    # Logging and the terminal are the front door's.
+    "worker_hijack_root_logger": False,
+    "worker_redirect_stdouts": False,
+}
+
+
+def make_app(redis_url: str, perform: Callable[[str, int], None]) -> Celery:
+    """The application with its one task, which is ``perform(experiment id, attempt)``."""
+    app = Celery("arithmoscope", broker=broker_url(redis_url), set_as_current=False)
+    app.conf.update(SETTINGS)
+
+    @app.task(name=TASK_NAME)
+    def run_experiment(experiment_id: str, attempt: int) -> None:
+        perform(experiment_id, attempt)
+
+    return app
+
+
+def run(config: WorkerConfig, science: Callable[[WorkerConfig], Science] = engine_science) -> int:
+    """Works in this process and one child until told to stop (SIGTERM, SIGINT); the exit status.
+
+    Refuses when the store cannot be opened. This process never imports torch. A running job is given back to the
+    queue within moments of the signal, with all the chunks that it has finished.
+    """
+    with Store.open(config.database_url, config.artifacts_url) as store:
+        register_models(store, Catalogue(config.models_dir, config.allow_hub))
+    # One byte that parent and child share, without a lock that a killed child could keep.
+    stop = mmap.mmap(-1, 1)
+    child: list[Child] = []
+
+    def perform(experiment_id: str, attempt: int) -> None:
+        child[0].perform(experiment_id, attempt)
+
+    def begin(**_: object) -> None:
+        child[:] = [Child(config, science, lambda: stop[0] != 0)]
+        child[0].start()
+
+    def leave(**_: object) -> None:
+        child[0].stop()
+
+    def tell(**_: object) -> None:
+        stop[0] = 1
+
+    signals.worker_process_init.connect(begin, weak=False)
+    signals.worker_process_shutdown.connect(leave, weak=False)
+    signals.worker_shutting_down.connect(tell, weak=False)
+    # Celery warns of root because of pickle; we take JSON only.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    worker = make_app(config.redis_url, perform).Worker(
+        hostname=f"{config.name}@arithmoscope",
+        pool="prefork",
+        concurrency=1,
+        loglevel=config.log_level,
+        queues=[QUEUE],
+        without_gossip=True,
+        without_mingle=True,
+        quiet=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)

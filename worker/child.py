@@ -1,0 +1,129 @@
+"""The process that computes: it alone imports torch and holds the models.
+
+It gets ready in a thread of its own, so that Celery finds it alive at once. A job can be claimed as soon as the
+store is open, and waits for the engine and its model as part of its progress.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+from contracts.errors import Refusal
+from contracts.system import WorkerStatus
+from engine.catalogue import DEMO_ID, Catalogue
+from store import EventLog, Store
+from worker.config import WorkerConfig
+from worker.heart import Heart
+from worker.job import Jobs
+from worker.registration import register_models
+from worker.science import Science
+from worker.workshop import Workshop
+
+logger = logging.getLogger(__name__)
+
+_AGAIN_S = 2.0
+
+
+class Child:
+    """One per process. ``told_to_stop`` is what the parent process says."""
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        science: Callable[[WorkerConfig], Science],
+        told_to_stop: Callable[[], bool],
+    ) -> None:
+        self._config = config
+        self._told_to_stop = told_to_stop
+        self._workshop = Workshop(lambda: science(config), room=config.models_in_memory)
+        self._catalogue = Catalogue(config.models_dir, config.allow_hub)
+        self._open: tuple[Store, Heart, Jobs] | None = None
+        self._opened = threading.Event()
+        self._leaving = threading.Event()
+
+    def start(self) -> None:
+        threading.Thread(target=self._get_ready, name="get-ready", daemon=True).start()
+
+    def perform(self, experiment_id: str, attempt: int) -> None:
+        """The task. A worker that is stopped before it is open drops it: the row waits, and is sent again."""
+        while not self._opened.wait(0.1):
+            if self._told_to_stop():
+                return
+        if self._open is not None:
+            self._open[2].perform(experiment_id, attempt)
+
+    def stop(self) -> None:
+        """Signs off, so that nobody counts on this worker."""
+        self._leaving.set()
+        if self._open is None:
+            return
+        store, heart, _ = self._open
+        heart.stop()
+        try:
+            store.forget_worker(self._config.name)
+        except Refusal as error:
+            logger.warning("the worker is not signed off: %s", error)
+        store.close()
+
+    def _get_ready(self) -> None:
+        store = self._store()
+        if store is None:
+            return
+        # Whoever held these under this worker's name was the process before this one, and is dead.
+        if left := store.expire_leases(owner=self._config.name):
+            logger.warning("%d unfinished experiments of a lost process go back to the queue", left)
+        heart = Heart(
+            store,
+            self._status,
+            lease_s=self._config.lease_s,
+            beat_s=self._config.beat_s,
+            told_to_stop=self._told_to_stop,
+            leave=_leave,
+        )
+        jobs = Jobs(
+            store=store,
+            events=EventLog(self._config.redis_url),
+            workshop=self._workshop,
+            heart=heart,
+            owner=self._config.name,
+            lease_s=self._config.lease_s,
+            told_to_stop=self._told_to_stop,
+            refresh=lambda: register_models(store, self._catalogue),
+        )
+        self._open = store, heart, jobs
+        heart.start()
+        self._opened.set()
+        self._warm_up()
+
+    def _store(self) -> Store | None:
+        while not self._leaving.is_set():
+            try:
+                return Store.open(self._config.database_url, self._config.artifacts_url)
+            except Refusal as error:
+                logger.warning("the store is not there yet: %s", error)
+                self._leaving.wait(_AGAIN_S)
+        return None
+
+    def _warm_up(self) -> None:
+        """The first job is most often on the demo model: have it in memory before it is asked for."""
+        try:
+            demo = self._catalogue.card(DEMO_ID)
+            if demo.supported:
+                self._workshop.model(demo.id, demo.revision)
+        except Exception:  # the job that needs it will say what is wrong
+            logger.exception("the worker is not warm; the first job will take longer")
+
+    def _status(self, busy: bool) -> WorkerStatus:
+        return WorkerStatus(
+            id=self._config.name, device=self._workshop.device, models=self._workshop.models(), busy=busy
+        )
+
+
+def _leave(why: str) -> None:
+    # Not an orderly end: the main thread may be deep in a computation that nothing can interrupt.
+    logger.warning("leaving at once: %s", why)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,139 @@
+"""The life of one job: claimed, computed, and ended in the one way that is true.
+
+It may be cancelled, refused, run out of memory, break, lose its lease to another worker, or be interrupted because
+the worker is told to stop; after each, what was finished is kept, and the asker learns what happened.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from contracts.errors import Refusal
+from contracts.experiments import Progress
+from store import Claim, EventLog, LeaseLost, Store
+from worker.heart import Heart, Hold
+from worker.problems import problem_of
+from worker.report import Report
+from worker.science import Output
+from worker.workshop import Workshop
+
+logger = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 0.2
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """``told_to_stop``: the worker is being stopped. ``refresh``: looks whether models came or went."""
+
+    store: Store
+    events: EventLog
+    workshop: Workshop
+    heart: Heart
+    owner: str
+    lease_s: float
+    told_to_stop: Callable[[], bool]
+    refresh: Callable[[], None] = lambda: None
+
+    def perform(self, experiment_id: str, attempt: int) -> None:
+        """Runs a queued attempt to its end; nothing when it is not there to be claimed."""
+        claim = self.store.claim(experiment_id, attempt, owner=self.owner, lease_s=self.lease_s)
+        if claim is None:
+            logger.info("attempt %d of %s is not to be had: dropped", attempt, experiment_id)
+            return
+        report = Report(self.store, self.events, claim)
+        with self.heart.holding(claim) as hold:
+            watch = _Watch(self.store, hold, self.told_to_stop)
+            try:
+                state = self._end(claim, report, watch)
+            except LeaseLost:
+                logger.warning("%s has gone to another worker: stopped", claim.id)
+                return
+            except Refusal as error:  # the end could not be written; the lease runs out and another attempt follows
+                logger.error("the end of %s is not kept: %s", claim.id, error)
+                return
+        logger.info("%s, attempt %d: %s", claim.id, attempt, state)
+        if state != "queued":
+            report.ended(state)
+
+    def _end(self, claim: Claim, report: Report, watch: _Watch) -> str:
+        """Computes, and writes the end into the row; the state that it is in then."""
+        output: Output | None = None
+        try:
+            output = self._compute(claim, report, watch)
+            report.flush()
+            if output is not None and output.result.complete:
+                self.store.succeed(claim, output.artifacts)
+                return "succeeded"
+        except LeaseLost:
+            raise
+        except _ToldToStop:
+            self.store.release(claim)
+            return "queued"
+        except Exception as error:
+            if not isinstance(error, Refusal):
+                logger.exception("%s broke", claim.id)
+            if not watch.cancelled:
+                self.store.fail(claim, problem_of(error))
+                self.workshop.tidy()
+                return "failed"
+        self.store.mark_cancelled(claim, None if output is None else output.artifacts)
+        return "cancelled"
+
+    def _compute(self, claim: Claim, report: Report, watch: _Watch) -> Output | None:
+        report.progress(Progress(stage="loading_model"))
+        self.refresh()
+        card = self.store.model(claim.spec.model)
+        model = self.workshop.model(card.id, card.revision)
+
+        def on_progress(progress: Progress) -> None:
+            watch.go_on()
+            report.progress(progress)
+
+        return self.workshop.run(claim.spec.kind)(
+            model,
+            claim.spec,
+            claim.id,
+            saved_chunks=self.store.chunks(claim.id),
+            save_chunk=lambda number, data: self.store.save_chunk(claim, number, data),
+            on_progress=on_progress,
+            on_partial=report.partial,
+            should_stop=watch.should_stop,
+        )
+
+
+class _ToldToStop(Exception):
+    """The worker is being stopped: leave the job to the next one."""
+
+
+class _Watch:
+    """Whether a job should end before its end. Looks at the row at most a few times a second."""
+
+    def __init__(self, store: Store, hold: Hold, told_to_stop: Callable[[], bool]) -> None:
+        self._store = store
+        self._hold = hold
+        self._told_to_stop = told_to_stop
+        self._looked_at = float("-inf")
+        self.cancelled = False
+
+    def go_on(self) -> None:
+        """Raises when nothing more of this job is wanted from this worker, not even a partial result."""
+        if self._hold.lost:
+            raise LeaseLost(self._hold.claim.id)
+        if self._told_to_stop():
+            raise _ToldToStop
+
+    def should_stop(self) -> bool:
+        """Whether the asker has cancelled: then the engine closes with what it has."""
+        self.go_on()
+        now = time.monotonic()
+        if not self.cancelled and now - self._looked_at >= _LOOK_EVERY_S:
+            self._looked_at = now
+            try:
+                self.cancelled = self._store.cancel_requested(self._hold.claim.id)
+            except Refusal as error:
+                logger.warning("whether %s is cancelled cannot be read: %s", self._hold.claim.id, error)
+        return self.cancelled

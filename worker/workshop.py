@@ -1,0 +1,49 @@
+"""The engine and the models in memory, in the one process that computes. Made on first use: torch takes seconds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from contracts.experiments import Kind
+from worker.science import Run, Science
+from worker.shelf import Shelf
+
+
+class Workshop:
+    """Threads may share one: whoever comes while the engine is being imported waits for it."""
+
+    def __init__(self, science: Callable[[], Science], *, room: int) -> None:
+        self._make_science = science
+        self._room = room
+        self._made: tuple[Science, Shelf] | None = None
+        self._making = threading.Lock()
+
+    @property
+    def device(self) -> str:
+        """Where it computes; ``starting`` until that is known."""
+        return "starting" if self._made is None else self._made[0].device
+
+    def models(self) -> tuple[str, ...]:
+        """The models that are in memory."""
+        return () if self._made is None else self._made[1].names()
+
+    def model(self, model_id: str, revision: str) -> Any:
+        """The model, loaded now if it is not in memory."""
+        return self._get()[1].take(model_id, revision)
+
+    def run(self, kind: Kind) -> Run:
+        return self._get()[0].runs[kind]
+
+    def tidy(self) -> None:
+        """Gives back what memory a broken job left behind."""
+        if self._made is not None:
+            self._made[0].free()
+
+    def _get(self) -> tuple[Science, Shelf]:
+        with self._making:
+            if self._made is None:
+                science = self._make_science()
+                self._made = science, Shelf(science.load, science.free, room=self._room)
+            return self._made
