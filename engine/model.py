@@ -114,7 +114,7 @@ def _device(name: str) -> torch.device:
 
 def _read(path: str, gguf: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
     from transformers.utils import logging as progress_bars
 
     options: dict[str, Any] = {"gguf_file": gguf} if gguf else {"use_safetensors": True}
@@ -125,9 +125,8 @@ def _read(path: str, gguf: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
             path, dtype=dtype, trust_remote_code=False, output_loading_info=True, **options
         )
         hf, report = loaded
-        tokenizer = AutoTokenizer.from_pretrained(
-            path, trust_remote_code=False, **({"gguf_file": gguf} if gguf else {})
-        )
+        reader: Any = PreTrainedTokenizerFast if _is_plain_tokenizer(path) else AutoTokenizer
+        tokenizer = reader.from_pretrained(path, trust_remote_code=False, **({"gguf_file": gguf} if gguf else {}))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise Refusal("bad_model_files", f"{Path(path).name}: {first[:200]}") from error
@@ -141,6 +140,16 @@ def _read(path: str, gguf: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
             f"{Path(path).name} lacks {len(wrong)} of the model's weights, such as {wrong[0]}.",
         )
     return hf, tokenizer
+
+
+def _is_plain_tokenizer(path: str) -> bool:
+    """Whether a folder says that its tokenizer.json is all there is to its tokenizer. transformers would still put
+    the tokenizer of the model's family in its place."""
+    try:
+        said = json.loads((Path(path) / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(said, dict) and said.get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
 def _in_hand(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, card: ModelCard | None) -> LoadedModel:

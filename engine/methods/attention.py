@@ -34,7 +34,7 @@ class AttentionPatterns:
     """Patterns of some prompts' layers; ``weights[p]`` is [layer, head, query, key], its rows sum to 1."""
 
     layers: tuple[int, ...]
-    weights: tuple[Float[Tensor, "layer head query key"], ...]
+    weights: tuple[Float[Tensor, "layer head _ _"], ...]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a safetensors file."""
@@ -72,7 +72,7 @@ def attention_of(
     prompts: Sequence[TokenIds],
     layers: Sequence[int],
     progress: Callable[[int, int], None] | None = None,
-) -> list[Float[Tensor, "layer head query key"]]:
+) -> list[Float[Tensor, "layer head _ _"]]:
     """Patterns of some prompts, on the CPU, in float32 (float64 for a float64 model).
 
     Prompts of one length go through the model together, as many as keep the patterns in hand below a budget.
