@@ -27,7 +27,8 @@ export type Role = Token['role'];
 export type Preview = Schemas['Preview'];
 export type PreviewItem = Schemas['PreviewItem'];
 
-export type Grid = Schemas['Effects']['mean'];
+export type Effects = Schemas['Effects'];
+export type Grid = Effects['mean'];
 export type MetricResult = Schemas['MetricResult'];
 export type PairResult = Schemas['PairResult'];
 export type Result = Omit<Schemas['PathPatchingResult'], 'metrics'> & {

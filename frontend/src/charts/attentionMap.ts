@@ -4,7 +4,7 @@
 import type { Role, Token } from '../api/wire';
 import { clip, escapeForPlotly, visible } from '../text/tokens';
 import { attentionScale, INK, plotlyScale, type Theme } from './colours';
-import { FONT, MONO, type Figure } from './figure';
+import { FONT, MONO, type Figure, type Margin } from './figure';
 
 export const WINDOW = 60;
 
@@ -45,13 +45,21 @@ export function endByRole(weights: readonly (readonly number[])[], tokens: reado
   });
 }
 
-export const MARGIN = { l: 78, r: 6, t: 6, b: 84 } as const;
+const LETTER = 7;
+const AXIS_TITLE = 34;
+const NAME = 8;
 
-export function side(count: number, available: number): { width: number; height: number } {
-  const inner = Math.max(120, available - MARGIN.l - MARGIN.r);
+/** A square for `count` tokens whose longest name has `letters` letters, in a width at hand. */
+export function side(count: number, letters: number, available: number): { cell: number; upright: boolean; margin: Margin; width: number; height: number } {
+  const l = AXIS_TITLE + LETTER * letters;
+  const r = 6;
+  const inner = Math.max(120, available - l - r);
   const cell = Math.min(26, inner / Math.max(1, count));
-  const plot = Math.max(120, Math.round(cell * count));
-  return { width: plot + MARGIN.l + MARGIN.r, height: plot + MARGIN.t + MARGIN.b };
+  // Names stand upright where they fit under their column, and are turned where they do not.
+  const upright = letters * LETTER < cell;
+  const margin = { l, r, t: 4, b: AXIS_TITLE + (upright ? 12 : LETTER * letters) };
+  const plot = Math.round(cell * count);
+  return { cell, upright, margin, width: plot + l + r, height: plot + margin.t + margin.b };
 }
 
 const ROLE_INK: Record<Theme, Record<Role, string>> = {
@@ -86,8 +94,9 @@ export function attentionMap(
   const { start, count } = range(tokens.length);
   const shown = tokens.slice(start);
   const ink = INK[theme];
-  const box = side(count, available);
-  const cell = (box.width - MARGIN.l - MARGIN.r) / Math.max(1, count);
+  const spelled = shown.map((token) => clip(visible(token.text), NAME));
+  const letters = Math.max(1, ...spelled.map((name) => [...name].length));
+  const { cell, upright, margin, width, height } = side(count, letters, available);
   // Above the diagonal there is no attention, which is not the same as none paid.
   const z = shown.map((_, query) =>
     shown.map((__, key) => (key > query ? null : (weights[start + query]?.[start + key] ?? null))),
@@ -98,7 +107,7 @@ export function attentionMap(
   const names = named.map((i) => {
     const token = shown[i];
     if (!token) return '';
-    return `<span style="color:${roleInk(token.role, theme)}">${escapeForPlotly(clip(visible(token.text), 8))}</span>`;
+    return `<span style="color:${roleInk(token.role, theme)}">${escapeForPlotly(spelled[i] ?? '')}</span>`;
   });
   const edges = Array.from({ length: count + 1 }, (_, i) => i);
   const axis = (title: string, standoff: number) => ({
@@ -115,7 +124,9 @@ export function attentionMap(
     title: { text: title, standoff, font: { size: 11, color: ink.faint } },
   });
   return {
-    ...box,
+    width,
+    height,
+    margin,
     data: [
       {
         type: 'heatmap',
@@ -133,16 +144,17 @@ export function attentionMap(
       },
     ],
     layout: {
-      ...box,
+      width,
+      height,
       autosize: false,
-      margin: { ...MARGIN },
+      margin: { ...margin },
       paper_bgcolor: 'rgba(0,0,0,0)',
       plot_bgcolor: 'rgba(0,0,0,0)',
       font: { family: FONT, color: ink.text, size: 12 },
       dragmode: false,
       hovermode: false,
       showlegend: false,
-      xaxis: { ...axis('to token', 10), range: [0, count], tickangle: -90 },
+      xaxis: { ...axis('to token', 10), range: [0, count], tickangle: upright ? 0 : -90 },
       yaxis: { ...axis('from token', 8), range: [count, 0] },
     },
   };

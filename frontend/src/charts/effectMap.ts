@@ -22,7 +22,7 @@ export const MARGIN = { l: 44, r: 4, t: 4, b: 40 } as const;
 
 /** Pixels of the plot itself for a width at hand. Many heads on a narrow page scroll rather than vanish. */
 export function size(table: Pick<EffectTable, 'layers' | 'heads'>, available: number): { width: number; height: number } {
-  const least = places(table.heads).total * 9 + MARGIN.l + MARGIN.r;
+  const least = places(table.heads).total * 7 + MARGIN.l + MARGIN.r;
   const row = Math.min(20, Math.max(9, 560 / table.layers));
   return { width: Math.max(available, least), height: Math.round(table.layers * row) + MARGIN.t + MARGIN.b };
 }
@@ -110,6 +110,7 @@ export function effectMap(table: EffectTable, { theme, width, file }: EffectMapO
   return {
     width: box.width,
     height: box.height + (file ? 92 : 0),
+    margin,
     data: [
       trace('head', (cell) => !uncertain(cell), clear, file !== undefined),
       trace('mlp', (cell) => !uncertain(cell), clear, false),
@@ -154,6 +155,7 @@ export function effectMap(table: EffectTable, { theme, width, file }: EffectMapO
         x1: x,
         y0: 0,
         y1: layers,
+        opacity: 0.55,
         line: { color: ink.faint, width: 1, dash: 'dot' },
       })),
       annotations: file

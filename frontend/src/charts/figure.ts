@@ -1,11 +1,19 @@
 // What every figure shares.
 
+export interface Margin {
+  l: number;
+  r: number;
+  t: number;
+  b: number;
+}
+
 export interface Figure {
   data: object[];
   layout: object;
   /** Pixels the figure wants. */
   width?: number;
   height: number;
+  margin: Margin;
 }
 
 /** Constant: a changed config makes Plotly start over. */

@@ -1,6 +1,6 @@
 // Effects as the page uses them: one flat table of cells, with ranks. Made from a result or from running means.
 import type { Metric, PartialMeans, Result } from '../api/wire';
-import { spell, type Component } from './component';
+import type { Component } from './component';
 
 export interface Cell extends Component {
   /** null: not computed, or not a number. */
@@ -17,6 +17,8 @@ export interface EffectTable {
   readonly kvHeads: number;
   readonly metric: Metric;
   readonly nPairs: number;
+  /** False while pairs are still running: a cell without a number may yet get one. */
+  readonly finished: boolean;
   /** Row by row, the heads of a layer before its MLP. */
   readonly cells: readonly Cell[];
   /** Cells with a number, ascending by mean: position is rank - 1. */
@@ -34,7 +36,7 @@ type Read = (layer: number, head: number | null) => { mean: number | null; low: 
 const finite = (value: number | null | undefined): number | null =>
   typeof value === 'number' && Number.isFinite(value) ? value : null;
 
-function table(shape: Shape, metric: Metric, nPairs: number, read: Read): EffectTable {
+function table(shape: Shape, metric: Metric, nPairs: number, finished: boolean, read: Read): EffectTable {
   const { layers, heads } = shape;
   const order: { layer: number; head: number | null; at: number; mean: number }[] = [];
   const values = Array.from({ length: layers * (heads + 1) }, (_, at) => {
@@ -55,6 +57,7 @@ function table(shape: Shape, metric: Metric, nPairs: number, read: Read): Effect
     kvHeads: shape.kv_heads,
     metric,
     nPairs,
+    finished,
     cells,
     ranking: order.map(({ at }) => cells[at] as Cell),
   };
@@ -64,7 +67,7 @@ function table(shape: Shape, metric: Metric, nPairs: number, read: Read): Effect
 export function fromResult(result: Result, metric: Metric): EffectTable | null {
   const found = result.metrics[metric];
   if (!found) return null;
-  return table(result.model, metric, found.n_pairs, (layer, head) => {
+  return table(result.model, metric, found.n_pairs, true, (layer, head) => {
     const part = head === null ? found.mlps : found.heads;
     const column = head ?? 0;
     return {
@@ -78,7 +81,7 @@ export function fromResult(result: Result, metric: Metric): EffectTable | null {
 /** The table of the means so far; without any, every cell is not computed yet. */
 export function fromPartial(shape: Shape, metric: Metric, partial: PartialMeans | null): EffectTable {
   const found = partial?.metrics[metric];
-  return table(shape, metric, partial?.n_pairs ?? 0, (layer, head) => ({
+  return table(shape, metric, partial?.n_pairs ?? 0, false, (layer, head) => ({
     mean: finite(head === null ? found?.mlps[layer] : found?.heads[layer]?.[head]),
     low: null,
     high: null,
@@ -126,6 +129,3 @@ export function sorted(table: EffectTable, key: SortKey, descending: boolean): C
   });
   return descending ? rows.reverse() : rows;
 }
-
-export const missing = (table: EffectTable): string[] =>
-  table.cells.filter((cell) => cell.mean === null).map(spell);

@@ -1,6 +1,6 @@
 // An experiment in words: its title, where it stands, how long it may take.
 import type { AskedSpec, Experiment, Health, Operation, Progress, Spec, State } from '../api/wire';
-import { clip, lastLine } from './tokens';
+import { clip, lastLine, visible } from './tokens';
 import { duration, plural } from './numbers';
 
 export const OPERATION_WORDS: Record<Operation, string> = {
@@ -22,7 +22,7 @@ export const isFinal = (state: State): boolean => FINAL.includes(state);
 export function title(spec: Spec, kept?: number): string {
   const { prompts } = spec;
   if (prompts.source === 'custom') {
-    const first = clip(lastLine(prompts.pairs[0]?.reference ?? ''), 48) || 'Empty prompt';
+    const first = clip(visible(lastLine(prompts.pairs[0]?.reference ?? '') || ' '), 48) ;
     const more = prompts.pairs.length - 1;
     return more > 0 ? `${first} and ${more} more` : first;
   }

@@ -66,6 +66,27 @@ export function align(reference: readonly Token[], counterfactual: readonly Toke
   return columns;
 }
 
+export interface Line {
+  columns: Column[];
+  changed: boolean;
+}
+
+/** The columns line by line: a line ends with a token that holds a newline. */
+export function lines(columns: readonly Column[]): Line[] {
+  const found: Line[] = [];
+  let open: Column[] = [];
+  const close = () => {
+    if (open.length) found.push({ columns: open, changed: open.some((column) => column.changed) });
+    open = [];
+  };
+  for (const column of columns) {
+    open.push(column);
+    if ((column.reference ?? column.counterfactual)?.text.includes('\n')) close();
+  }
+  close();
+  return found;
+}
+
 /** A prompt in one line: its last line, the worked examples left out. */
 export function lastLine(text: string): string {
   const lines = text.trimEnd().split(/\r?\n/);

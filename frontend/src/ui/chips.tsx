@@ -1,6 +1,6 @@
 // Tokens as chips, tinted by the part they play. Always text nodes, isolated so that no token can turn its neighbours.
 import type { Role, Token } from '../api/wire';
-import { align, ROLE_WORDS, visible } from '../text/tokens';
+import { align, lines, ROLE_WORDS, visible } from '../text/tokens';
 
 export function Chip({ token, changed = false }: { token: Token; changed?: boolean }) {
   const words = ROLE_WORDS[token.role];
@@ -11,34 +11,38 @@ export function Chip({ token, changed = false }: { token: Token; changed?: boole
   );
 }
 
-/** The two prompts under one another, column by column; what differs is framed. */
+/** The two prompts under one another. Lines that are the same in both are shown once; what differs is framed. */
 export function AlignedChips({ reference, counterfactual }: { reference: readonly Token[]; counterfactual: readonly Token[] }) {
-  const columns = align(reference, counterfactual);
   return (
     <div class="aligned">
       <p class="unseen">
         Reference: {reference.map((token) => visible(token.text)).join(' ')}. Counterfactual:{' '}
         {counterfactual.map((token) => visible(token.text)).join(' ')}.
       </p>
-      <div class="columns" aria-hidden="true">
-        <div class="column names">
-          <span>reference</span>
-          <span>counterfactual</span>
-        </div>
-        {columns.map((column, i) => (
-          <div class="column" key={i}>
-            {column.reference ? <Chip token={column.reference} changed={column.changed} /> : <span class="chip empty" />}
-            {column.counterfactual ? (
-              <Chip token={column.counterfactual} changed={column.changed} />
-            ) : (
-              <span class="chip empty" />
-            )}
+      <div class="aligned-lines" aria-hidden="true">
+        {lines(align(reference, counterfactual)).map(({ columns, changed }, i) => (
+          <div class="aligned-line" key={i}>
+            <div class={`names${changed ? ' both' : ''}`}>
+              <span>{changed ? 'reference' : 'in both'}</span>
+              {changed && <span>counterfactual</span>}
+            </div>
+            <div class="columns">
+              {columns.map((column, j) => (
+                <div class="column" key={j}>
+                  <Place token={column.reference} changed={column.changed} />
+                  {changed && <Place token={column.counterfactual} changed={column.changed} />}
+                </div>
+              ))}
+            </div>
           </div>
         ))}
       </div>
     </div>
   );
 }
+
+const Place = ({ token, changed }: { token: Token | null; changed: boolean }) =>
+  token ? <Chip token={token} changed={changed} /> : <span class="chip empty" />;
 
 export function RoleLegend({ roles }: { roles: readonly Role[] }) {
   return (

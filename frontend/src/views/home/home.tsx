@@ -79,6 +79,8 @@ export function Home() {
           <PreviewPane asked={asked} waiting={models.busy} />
           <div class="row">
             <ModelChoice cards={cards} chosen={chosen} change={change} />
+          </div>
+          <div class="row">
             <RunOptions draft={whole} cards={cards} change={change} />
           </div>
           {models.trouble && <TroubleBlock problem={models.trouble} />}

@@ -2,7 +2,7 @@
 import { useMemo } from 'preact/hooks';
 import { attention } from '../../api/client';
 import type { AttentionPattern, PairResult, Result } from '../../api/wire';
-import { attentionMap, endByRole, firstTokenMass, MARGIN, range } from '../../charts/attentionMap';
+import { attentionMap, endByRole, firstTokenMass, range } from '../../charts/attentionMap';
 import { attentionScale, gradient } from '../../charts/colours';
 import { digits, percent } from '../../text/numbers';
 import { clip, lastLine, rolesIn, ROLE_WORDS, textOf, visible } from '../../text/tokens';
@@ -84,11 +84,11 @@ function PromptChoice({
           )}
         </label>
       )}
-      <p class="tokens" aria-label="Tokens of the prompt">
+      <div class="tokens" role="group" aria-label="Tokens of the prompt" tabIndex={0}>
         {pair.reference.map((token, i) => (
           <Chip key={i} token={token} />
         ))}
-      </p>
+      </div>
       <p class="faint">
         answer <bdi class="mono">{visible(pair.answer)}</bdi>, the model says <bdi class="mono">{visible(pair.top)}</bdi>{' '}
         ({pair.correct ? 'right' : 'wrong'}), logit {digits(pair.reference_logit)}, without the calculation{' '}
@@ -117,7 +117,7 @@ function Pattern({ data, head, onHead }: { data: AttentionPattern; head: number;
         {figure && (
           <div class="attention-map" style={{ width: `${figure.width}px`, height: `${figure.height}px` }}>
             <Plot figure={figure} />
-            <AttentionTip figure={figure} margin={MARGIN} weights={weights} tokens={data.tokens} start={shown.start} />
+            <AttentionTip figure={figure} weights={weights} tokens={data.tokens} start={shown.start} />
           </div>
         )}
       </div>
@@ -163,10 +163,12 @@ function EndRow({ weights, tokens }: { weights: readonly (readonly number[])[]; 
             <th scope="row">{ROLE_WORDS[role]}</th>
             <td class="number faint">{count === 1 ? '1 token' : `${count} tokens`}</td>
             <td class="share">
-              <span class="track" aria-hidden="true">
-                <span class="fill" style={{ width: `${Math.min(100, 100 * weight)}%` }} />
-              </span>
-              <span class="number">{percent(weight)}</span>
+              <div>
+                <span class="track" aria-hidden="true">
+                  <span class="fill" style={{ width: `${Math.min(100, 100 * weight)}%` }} />
+                </span>
+                <span class="number">{percent(weight)}</span>
+              </div>
             </td>
           </tr>
         ))}

@@ -5,28 +5,20 @@ import type { Figure } from '../../charts/figure';
 import { percent } from '../../text/numbers';
 import { clip, visible } from '../../text/tokens';
 
-interface Margin {
-  l: number;
-  r: number;
-  t: number;
-  b: number;
-}
-
 export function AttentionTip({
   figure,
-  margin,
   weights,
   tokens,
   start,
 }: {
   figure: Figure;
-  margin: Margin;
   weights: readonly (readonly number[])[];
   tokens: readonly Token[];
   start: number;
 }) {
   const [at, setAt] = useState<{ query: number; key: number } | null>(null);
   const count = tokens.length - start;
+  const { margin } = figure;
   const width = (figure.width ?? 0) - margin.l - margin.r;
   const height = figure.height - margin.t - margin.b;
   const weight = at ? weights[at.query]?.[at.key] : undefined;

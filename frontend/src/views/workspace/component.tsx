@@ -47,7 +47,7 @@ export function ComponentPanel({ id, table, result, selected, prompt, onSelect, 
           </button>
         </div>
       </header>
-      {cell && <EffectLine cell={cell} table={table} partial={result === null} />}
+      {cell && <EffectLine cell={cell} table={table}  />}
       {selected.head === null ? (
         <MlpNotes table={table} layer={selected.layer} onSelect={onSelect} />
       ) : result ? (
@@ -67,10 +67,10 @@ export function ComponentPanel({ id, table, result, selected, prompt, onSelect, 
   );
 }
 
-function EffectLine({ cell, table, partial }: { cell: Cell; table: EffectTable; partial: boolean }) {
+function EffectLine({ cell, table, }: { cell: Cell; table: EffectTable }) {
   const { mean, low, high } = cell;
   if (mean === null) {
-    return <p class="effect-line faint">{partial ? 'Not computed yet.' : 'n/a: no pair has a number for this metric.'}</p>;
+    return <p class="effect-line faint">{table.finished ? 'n/a: no pair has a number for this metric.' : 'Not computed yet.'}</p>;
   }
   return (
     <div class="effect-line">
@@ -84,7 +84,7 @@ function EffectLine({ cell, table, partial }: { cell: Cell; table: EffectTable; 
       </p>
       <p>
         {uncertain(cell) ? 'The interval covers 0: no clear effect.' : meaning(mean)}
-        {low === null && !partial && <span class="faint"> One question: no interval.</span>}
+        {low === null && table.finished && <span class="faint"> One question: no interval.</span>}
       </p>
     </div>
   );
@@ -107,7 +107,7 @@ function MlpNotes({
   const row = (component: Component) => {
     const cell = cellOf(table, component);
     return (
-      <tr key={spell(component)} aria-selected={component.head === null && component.layer === layer}>
+      <tr key={spell(component)} aria-current={component.head === null && component.layer === layer ? 'true' : undefined}>
         <td>
           <button type="button" class="pick" onClick={() => onSelect(component)}>
             {spell(component)}

@@ -68,7 +68,7 @@ export function Ending({ experiment, kept, again }: { experiment: Experiment; ke
   return (
     <div class="notice plain" role="status">
       {cancelledLine(kept, experiment.progress.total ?? askedPairs(experiment.spec))}{' '}
-      <Retry id={experiment.id} words="Run the rest" again={again} />
+      <Retry id={experiment.id} words={kept ? 'Run the rest' : 'Run again'} again={again} />
     </div>
   );
 }

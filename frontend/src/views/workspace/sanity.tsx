@@ -19,7 +19,8 @@ export function Sanity({ result, metric }: { result: Result; metric: Metric }) {
             <>
               The model answers <bdi class="mono">{visible(pairs[0]?.top ?? '')}</bdi>, not{' '}
               <bdi class="mono">{visible(pairs[0]?.answer ?? '')}</bdi>: the map shows what moves the right answer’s logit, not how the
-              model gets it right. Worked examples before the prompt often help.
+              model gets it right.
+              {result.spec.prompts.shots === 0 && ' Worked examples before the prompt often help.'}
             </>
           ) : (
             `The model answers ${wrong.length} of these ${pairs.length} prompts wrongly, and they are in the numbers.`
@@ -44,7 +45,7 @@ export function Sanity({ result, metric }: { result: Result; metric: Metric }) {
       {dropped.length > 0 && (
         <details class="fold">
           <summary>{plural(dropped.length, 'pair')} dropped</summary>
-          <ul class="dropped">
+          <ul class="dropped" tabIndex={0} aria-label="Dropped pairs">
             {dropped.slice(0, 200).map((pair) => (
               <li key={pair.index}>
                 <bdi class="mono">{visible(pair.reference.split('\n').at(-1) ?? '')}</bdi> <span class="faint">{pair.reason}</span>

@@ -1,0 +1,86 @@
+import { describe, expect, it } from 'vitest';
+import type { ModelCard } from '../api/wire';
+import { FIRST_DRAFT, firstModel, isBareSum, shotsOf, specOf, toggled, type Draft } from './draft';
+
+const MODEL: ModelCard = {
+  id: 'smollm2-135m',
+  name: 'SmolLM2',
+  source: 'demo',
+  revision: 'abc',
+  layers: 30,
+  heads: 9,
+  kv_heads: 3,
+  parameters: 134_000_000,
+  shots: 3,
+  supported: true,
+};
+const ODD: ModelCard = { ...MODEL, id: 'odd', supported: false, reason: 'OddNet is not supported.' };
+const draft = (part: Partial<Draft> = {}): Draft => ({ ...FIRST_DRAFT, model: MODEL.id, ...part });
+const asked = (part: Partial<Draft>) => specOf(draft(part), [ODD, MODEL]);
+
+describe('the draft', () => {
+  it('is ready to run as the page opens, with the examples that the model needs', () => {
+    expect(asked({})).toEqual({
+      spec: {
+        kind: 'path_patching',
+        model: 'smollm2-135m',
+        effect: 'through_mlps',
+        prompts: { source: 'custom', pairs: [{ reference: '3 + 5 =' }], shots: 3, corruption: 'null_operator' },
+      },
+      problem: null,
+    });
+  });
+
+  it('gives worked examples to a bare sum only, unless told otherwise', () => {
+    expect(isBareSum('3 + 5 =')).toBe(true);
+    expect(isBareSum('2 + 2 = 4\n3 + 5 =')).toBe(false);
+    expect(isBareSum('The war began in')).toBe(false);
+    expect(shotsOf(draft({ prompt: '2 + 2 = 4\n3 + 5 =' }), MODEL)).toBe(0);
+    expect(shotsOf(draft({ shots: 5 }), MODEL)).toBe(5);
+    expect(shotsOf(draft({ mode: 'set' }), MODEL)).toBe(3);
+  });
+
+  it('sends what was typed, unchanged, and leaves out what was not', () => {
+    const { spec } = asked({ answer: ' 8', counterfactual: '3 @ 5 =', prompt: ' 3 + 5 = ' });
+    expect(spec?.prompts).toMatchObject({ pairs: [{ reference: ' 3 + 5 = ', answer: ' 8', counterfactual: '3 @ 5 =' }] });
+    expect(JSON.stringify(asked({ answer: '  ' }).spec)).not.toContain('answer');
+  });
+
+  it('describes a set', () => {
+    expect(asked({ mode: 'set', operations: ['add', 'subtract'], largest: ' 20 ', seed: '7' }).spec?.prompts).toEqual({
+      source: 'template',
+      operations: ['add', 'subtract'],
+      styles: ['equation'],
+      operands: [1, 20],
+      pairs: 64,
+      shots: 3,
+      corruption: 'null_operator',
+      seed: 7,
+      keep_wrong: false,
+    });
+  });
+
+  it.each([
+    [{ prompt: '  ' }, /Type a prompt/],
+    [{ model: 'gone' }, /Choose a model/],
+    [{ model: 'odd' }, /OddNet/],
+    [{ mode: 'set', smallest: '9', largest: '1' }, /smallest/],
+    [{ mode: 'set', largest: '1e9' }, /whole numbers/],
+    [{ mode: 'set', pairs: '0' }, /pairs/],
+    [{ mode: 'set', seed: '-1' }, /seed/],
+    [{ mode: 'set', operations: [] }, /operation/],
+    [{ mode: 'set', styles: [] }, /style/],
+  ] as [Partial<Draft>, RegExp][])('says in words what is missing: %j', (part, words) => {
+    expect(asked(part).problem).toMatch(words);
+  });
+
+  it('starts with the first model that can run', () => {
+    expect(firstModel([ODD, MODEL])?.id).toBe('smollm2-135m');
+    expect(firstModel([ODD])).toBeNull();
+  });
+
+  it('keeps the order of a list of choices', () => {
+    expect(toggled(['c'], 'a', ['a', 'b', 'c'])).toEqual(['a', 'c']);
+    expect(toggled(['a', 'c'], 'c', ['a', 'b', 'c'])).toEqual(['a']);
+  });
+});

@@ -1,0 +1,93 @@
+import { describe, expect, it } from 'vitest';
+import type { Effects, Result } from '../api/wire';
+import { spell } from './component';
+import { cellOf, colourLimit, fromPartial, fromResult, sorted, uncertain } from './effects';
+
+const grid = (mean: (number | null)[][]): Effects => ({
+  mean,
+  std: mean,
+  ci_low: mean.map((row) => row.map((value) => value && value - 1)),
+  ci_high: mean.map((row) => row.map((value) => value && value + 1)),
+});
+
+// Two layers of two heads: L0H0 -3, L0H1 0.5, MLP0 -3 / L1H0 none, L1H1 -7, MLP1 4
+const RESULT = {
+  model: { layers: 2, heads: 2, kv_heads: 1 },
+  metrics: {
+    logit: {
+      unit: 'logits',
+      n_pairs: 8,
+      left_out: 0,
+      heads: grid([
+        [-3, 0.5],
+        [null, -7],
+      ]),
+      mlps: grid([[-3], [4]]),
+    },
+  },
+} as unknown as Result;
+
+const table = fromResult(RESULT, 'logit');
+if (!table) throw new Error('the metric is there');
+
+describe('the table of effects', () => {
+  it('ranks the most harmful to remove first, ties in the order of the model, and leaves out what has no number', () => {
+    expect(table.ranking.map(spell)).toEqual(['L1H1', 'L0H0', 'MLP0', 'L0H1', 'MLP1']);
+    expect(table.ranking.map(({ rank }) => rank)).toEqual([1, 2, 3, 4, 5]);
+    expect(cellOf(table, { layer: 1, head: 0 })).toMatchObject({ mean: null, rank: null });
+  });
+
+  it('finds a cell by its component, and none outside the model', () => {
+    expect(cellOf(table, { layer: 1, head: 1 })?.mean).toBe(-7);
+    expect(cellOf(table, { layer: 1, head: null })?.mean).toBe(4);
+    expect(cellOf(table, { layer: 1, head: 2 })).toBeNull();
+    expect(cellOf(table, { layer: 2, head: null })).toBeNull();
+  });
+
+  it('is none for a metric that was not computed', () => {
+    expect(fromResult(RESULT, 'probability')).toBeNull();
+  });
+
+  it('holds the running means while pairs are still running, without ranks for what is not there', () => {
+    const means = { n_pairs: 3, metrics: { logit: { heads: [[-1, 2]], mlps: [null] } } };
+    const partial = fromPartial({ layers: 2, heads: 2, kv_heads: 2 }, 'logit', means);
+    expect(partial).toMatchObject({ nPairs: 3, finished: false });
+    expect(partial.ranking.map(spell)).toEqual(['L0H0', 'L0H1']);
+    expect(fromPartial({ layers: 2, heads: 2, kv_heads: 2 }, 'logit', null).ranking).toEqual([]);
+  });
+
+  it('knows where the interval covers 0', () => {
+    const sure = table.cells.filter(({ mean }) => mean !== null).map((cell) => [spell(cell), uncertain(cell)]);
+    expect(sure).toEqual([
+      ['L0H0', false],
+      ['L0H1', true],
+      ['MLP0', false],
+      ['L1H1', false],
+      ['MLP1', false],
+    ]);
+  });
+
+  it('sorts by component, by effect and by width, both ways', () => {
+    expect(sorted(table, 'component', false).map(spell)).toEqual(['L0H0', 'L0H1', 'MLP0', 'L1H1', 'MLP1']);
+    expect(sorted(table, 'mean', true).map(spell)[0]).toBe('MLP1');
+    expect(sorted(table, 'rank', true).at(-1)?.rank).toBe(1);
+  });
+});
+
+describe('the end of the colour scale', () => {
+  const of = (values: number[]) =>
+    colourLimit(fromPartial({ layers: values.length, heads: 0, kv_heads: 0 }, 'logit', { n_pairs: 1, metrics: { logit: { heads: values.map(() => []), mlps: values } } }));
+
+  it('is the largest size on either side', () => {
+    expect(of([-3, 1, 2])).toEqual({ limit: 3, beyond: 0 });
+  });
+
+  it('stops short of a few that would bleach the rest, and counts them', () => {
+    expect(of([...Array.from({ length: 200 }, (_, i) => i / 200), 90])).toEqual({ limit: 0.99, beyond: 2 });
+  });
+
+  it('exists where everything is 0 or nothing is known', () => {
+    expect(of([0, 0])).toEqual({ limit: 1, beyond: 0 });
+    expect(of([])).toEqual({ limit: 1, beyond: 0 });
+  });
+});

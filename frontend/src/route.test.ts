@@ -1,0 +1,65 @@
+import { describe, expect, it } from 'vitest';
+import type { Metric } from './api/wire';
+import { defaultMetric, readRoute, readView, writeView } from './route';
+
+const METRICS: Metric[] = ['logit', 'relative_logit', 'logit_difference'];
+const BOUNDS = { layers: 30, heads: 9, metrics: METRICS, prompts: [0, 2, 5] };
+
+describe('the path says what is shown', () => {
+  it.each(['/', '/some/prefix/'])('under the root %s', (root) => {
+    expect(readRoute(root, root)).toEqual({ page: 'home' });
+    expect(readRoute(`${root}analyses/aB3_-x`, root)).toEqual({ page: 'workspace', id: 'aB3_-x' });
+    expect(readRoute(`${root}analyses/aB3/`, root)).toEqual({ page: 'workspace', id: 'aB3' });
+    expect(readRoute(`${root}analyses/a%20b`, root).page).toBe('not_found');
+    expect(readRoute(`${root}elsewhere`, root).page).toBe('not_found');
+  });
+
+  it('finds the first page also without the slash at the end of a prefix', () => {
+    expect(readRoute('/some/prefix', '/some/prefix/')).toEqual({ page: 'home' });
+    expect(readRoute('/some/prefixed', '/some/prefix/').page).toBe('not_found');
+  });
+});
+
+describe('the query says how it is looked at', () => {
+  it('is empty for the defaults', () => {
+    expect(readView('', BOUNDS)).toEqual({
+      view: { view: 'map', sel: null, prompt: null, metric: 'relative_logit' },
+      notices: [],
+    });
+    expect(writeView('', { view: 'map', sel: null, prompt: null, metric: 'relative_logit' }, METRICS)).toBe('');
+  });
+
+  it('comes back as it was written', () => {
+    const view = { view: 'ranking', sel: { layer: 14, head: 2 }, prompt: 5, metric: 'logit' } as const;
+    const search = writeView('', view, METRICS);
+    expect(search).toBe('?view=ranking&sel=L14H2&prompt=5&metric=logit');
+    expect(readView(search, BOUNDS)).toEqual({ view, notices: [] });
+  });
+
+  it.each(['?view=3d', '?sel=L30H0', '?sel=L0H9', '?sel=MLP30', '?sel=l1h1', '?prompt=1', '?prompt=-0', '?metric=probability'])(
+    'becomes the default, with a notice, for %s',
+    (search) => {
+      const { view, notices } = readView(search, BOUNDS);
+      expect(view).toEqual({ view: 'map', sel: null, prompt: null, metric: 'relative_logit' });
+      expect(notices).toHaveLength(1);
+    },
+  );
+
+  it('says nothing of a prompt before the result tells which there are', () => {
+    expect(readView('?prompt=7', { ...BOUNDS, prompts: null }).notices).toEqual([]);
+  });
+
+  it('cuts what it quotes from the address', () => {
+    expect(readView(`?view=${'x'.repeat(500)}`, BOUNDS).notices[0]?.length).toBeLessThan(80);
+  });
+
+  it('changes one thing and leaves the rest, also what it does not know', () => {
+    expect(writeView('?sel=L1H1&other=1', { metric: 'logit' }, METRICS)).toBe('?sel=L1H1&other=1&metric=logit');
+    expect(writeView('?sel=L1H1&view=ranking', { sel: null }, METRICS)).toBe('?view=ranking');
+  });
+
+  it('takes the first metric for the default when the usual one was not asked for', () => {
+    expect(defaultMetric(['logit', 'probability'])).toBe('logit');
+    expect(writeView('?metric=probability', { metric: 'logit' }, ['logit', 'probability'])).toBe('');
+  });
+});

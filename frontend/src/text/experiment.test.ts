@@ -1,0 +1,118 @@
+import { describe, expect, it } from 'vitest';
+import type { Experiment, Health, Progress, Spec } from '../api/wire';
+import { cancelledLine, estimate, healthLine, progressLine, share, title } from './experiment';
+
+const SET: Spec = {
+  kind: 'path_patching',
+  model: 'm',
+  effect: 'through_mlps',
+  metrics: ['logit'],
+  prompts: {
+    source: 'template',
+    operations: ['add'],
+    styles: ['equation'],
+    operands: [1, 9],
+    pairs: 64,
+    shots: 2,
+    corruption: 'null_operator',
+    seed: 0,
+    keep_wrong: false,
+  },
+};
+const typed = (...references: string[]): Spec => ({
+  ...SET,
+  prompts: { source: 'custom', pairs: references.map((reference) => ({ reference })), shots: 0, corruption: 'null_operator', keep_wrong: true },
+});
+const progress = (part: Partial<Progress>): Progress => ({ stage: 'pairs', done: 0, ...part });
+
+describe('the title', () => {
+  it('is the question that was asked', () => {
+    expect(title(typed('2 + 3 = 5\n3 + 5 ='))).toBe('3 + 5 =');
+    expect(title(typed('3 + 5 =', '1 + 1 ='))).toBe('3 + 5 = and 1 more');
+  });
+  it('counts the prompts of a set, those kept once that is known', () => {
+    expect(title(SET)).toBe('64 addition prompts');
+    expect(title(SET, 34)).toBe('34 addition prompts');
+    expect(title(SET, 1)).toBe('1 addition prompt');
+  });
+  it('shows what would turn the line round', () => {
+    expect(title(typed('\u202e3 + 5 ='))).toBe('‹202e›3 + 5 =');
+  });
+});
+
+describe('progress in one line', () => {
+  it.each([
+    [progress({ stage: 'queued', queue_position: 2, eta_s: 240 }), 'queued (2 ahead, ~4 min)'],
+    [progress({ stage: 'queued', queue_position: 0 }), 'queued (next)'],
+    [progress({ stage: 'queued' }), 'queued'],
+    [progress({ stage: 'loading_model' }), 'loading model'],
+    [progress({ done: 24, total: 64, layer: 12, layers: 30 }), 'pairs 24/64 (layer 12/30)'],
+    [progress({ done: 24 }), 'pairs 24'],
+    [progress({ stage: 'saving' }), 'saving'],
+  ])('%j reads %s', (given, line) => expect(progressLine('running', given)).toBe(line));
+
+  it('says queued whatever the stage was, once the row is queued again', () => {
+    expect(progressLine('queued', progress({ done: 24, total: 64 }))).toBe('queued');
+  });
+
+  it('fills the bar by pairs, and not at all before there is anything to measure', () => {
+    expect(share(progress({ done: 16, total: 64 }))).toBe(0.25);
+    expect(share(progress({ stage: 'loading_model' }))).toBeNull();
+    expect(share(progress({ done: 3 }))).toBeNull();
+    expect(share(progress({ stage: 'saving' }))).toBe(1);
+  });
+});
+
+it('a cancel is told truthfully', () => {
+  expect(cancelledLine(24, 64)).toBe('Cancelled after 24 of 64 pairs: the result over 24 is kept.');
+  expect(cancelledLine(null, 64)).toMatch(/no result/);
+});
+
+describe('the pill', () => {
+  const health: Health = {
+    status: 'ok',
+    version: '1',
+    broker: 'ok',
+    store: 'ok',
+    workers: [{ id: 'w', device: 'cpu', models: [], busy: true }],
+    running: 1,
+    waiting: 2,
+  };
+  it('counts what runs and waits', () => expect(healthLine(health)).toEqual({ tone: 'good', text: '1 running, 2 waiting' }));
+  it('says that nothing runs without a worker', () => {
+    expect(healthLine({ ...health, workers: [] })).toEqual({
+      tone: 'warn',
+      text: 'no worker: results are readable, new runs will wait',
+    });
+  });
+  it('names what is broken', () => {
+    expect(healthLine({ ...health, broker: 'down' }).text).toMatch(/queue/);
+    expect(healthLine({ ...health, store: 'down' }).text).toMatch(/store/);
+  });
+});
+
+describe('the time a run may take', () => {
+  const run = (pairs: number, seconds: number, model = 'm'): Experiment => ({
+    id: 'x',
+    kind: 'path_patching',
+    spec: { ...SET, model },
+    state: 'succeeded',
+    progress: { stage: 'done', done: pairs, total: pairs },
+    cancel_requested: false,
+    parent: null,
+    error: null,
+    created_at: '2026-01-01T00:00:00Z',
+    started_at: '2026-01-01T00:00:00Z',
+    finished_at: new Date(Date.parse('2026-01-01T00:00:00Z') + 1000 * seconds).toISOString(),
+  });
+  it('grows with the pairs and never falls below the run it comes from', () => {
+    expect(estimate([run(64, 40)], SET, 128)).toBe(80);
+    expect(estimate([run(64, 40)], SET, 1)).toBe(40);
+    expect(estimate([run(64, 40), run(2, 5)], SET, 1)).toBe(5);
+  });
+  it('is not guessed from other models or effects', () => {
+    expect(estimate([run(64, 40, 'other')], SET, 64)).toBeNull();
+    expect(estimate([run(64, 40)], { model: 'm', effect: 'direct' }, 64)).toBeNull();
+    expect(estimate([{ ...run(64, 40), state: 'failed' }], SET, 64)).toBeNull();
+  });
+});

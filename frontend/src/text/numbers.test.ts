@@ -1,0 +1,62 @@
+import { describe, expect, it } from 'vitest';
+import { ago, digits, duration, effect, interval, meaning, percent, plural, speakEffect } from './numbers';
+
+describe('a number', () => {
+  it.each([
+    [0, '0'],
+    [-0, '0'],
+    [-3.204, '−3.20'],
+    [14.26, '14.3'],
+    [123.4, '123'],
+    [0.0421, '0.042'],
+    [-0.00001234, '−1.2e−5'],
+    [12_345_678, '1.23e7'],
+  ])('%d is written %s', (value, text) => expect(digits(value)).toBe(text));
+
+  it('has its unit, and is n/a where there is none', () => {
+    expect(effect(-3.2, 'relative_logit')).toBe('−3.20 %');
+    expect(effect(-3.2, 'logit')).toBe('−3.20');
+    expect(effect(null, 'logit')).toBe('n/a');
+    expect(interval(-1, 2, 'relative_logit')).toBe('−1.00 to 2.00 %');
+    expect(interval(null, null, 'logit')).toBe('no interval');
+  });
+
+  it('is spoken in words', () => {
+    expect(speakEffect(-3.2, 'relative_logit')).toBe('minus 3.20 percent');
+    expect(speakEffect(0.5, 'logit')).toBe('0.500 logits');
+    expect(speakEffect(null, 'logit')).toBe('not computed');
+  });
+
+  it('says what its sign means', () => {
+    expect(meaning(-1)).toBe('hurts when removed');
+    expect(meaning(1)).toBe('helps when removed');
+    expect(meaning(0)).toMatch(/nothing/);
+  });
+});
+
+describe('time in words', () => {
+  it.each([
+    [0.4, 'under 1 s'],
+    [41, '41 s'],
+    [240, '4 min'],
+    [3600 * 2, '2 h'],
+    [3600 * 2 + 1200, '2 h 20 min'],
+  ])('%d seconds are %s', (seconds, text) => expect(duration(seconds)).toBe(text));
+
+  const now = new Date('2026-01-31T12:00:00Z');
+  it.each([
+    ['2026-01-31T11:59:30Z', 'just now'],
+    ['2026-01-31T11:59:00Z', '1 minute ago'],
+    ['2026-01-31T10:00:00Z', '2 hours ago'],
+    ['2026-01-29T10:00:00Z', '2 days ago'],
+    ['2025-11-29T10:00:00Z', '2025-11-29'],
+  ])('%s was %s', (then, text) => expect(ago(new Date(then), now)).toBe(text));
+});
+
+it('counts and shares are written for people', () => {
+  expect(plural(1, 'pair')).toBe('1 pair');
+  expect(plural(10_000, 'pair')).toBe('10,000 pairs');
+  expect(percent(0.2436)).toBe('24.4 %');
+  expect(percent(0.0001)).toBe('< 0.1 %');
+  expect(percent(0)).toBe('0.0 %');
+});
