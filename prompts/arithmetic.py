@@ -63,7 +63,7 @@ def _ending(lexemes: list[Lexeme]) -> tuple[int, Span | None]:
     stop = len(texts)
     if texts[stop - 2 : stop] in (["a", ":"], ["answer", ":"]):
         stop -= 2
-    for mark in ("?", ":"):
+    for mark in ("?", ".", ":"):
         if texts[stop - 1 : stop] == [mark]:
             stop -= 1
     for sign in EQUALS:
@@ -81,11 +81,16 @@ def _beginning(lexemes: list[Lexeme]) -> int:
             if after.text in SYMBOLS:  # "5. - 3" or "5! + 3"
                 raise _Unreadable
             start = index + 1
-        elif mark.text == ":" and before.kind == "word":  # after a number it may be a division
+        elif mark.text == ":" and (before.kind == "word" or _names_question(lexemes[:index])):
             start = index + 1
     while start < len(lexemes) and (lexemes[start].text in LEAD_IN or (start and lexemes[start].text in "'’")):
         start += 1
     return start
+
+
+def _names_question(lexemes: list[Lexeme]) -> bool:
+    """ "Question 2", before a colon; after any other number the colon may mean a division."""
+    return len(lexemes) > 1 and lexemes[-2].text in ("q", "question") and lexemes[-1].kind == "number"
 
 
 class _Parser:
@@ -174,9 +179,12 @@ class _Parser:
         return Leaf(len(self.operands) - 1)
 
     def _negated(self, minus: Lexeme) -> Expression:
-        # "-3" is one operand; "-(3 + 5)" is an expression turned round.
+        # "-3" is one operand; "-(3 + 5)" is an expression turned round. Nobody writes "-three".
         if self._at < len(self._lexemes) and self._lexemes[self._at].kind == "number":
-            return self._number(self._next(), minus.start, -1)
+            number = self._next()
+            if not number.text.isdecimal():
+                raise _Unreadable
+            return self._number(number, minus.start, -1)
         return Negated(self._factor())
 
     def _noun_phrase(self, noun: Lexeme) -> Expression:
@@ -213,7 +221,7 @@ class _Parser:
                 self._next()
             items.append(self._factor())
             # Inside another expression, or around one, a third item could belong to either.
-            if len(items) == 2 and (self._depth or not all(isinstance(item, Leaf) for item in items)):
+            if len(items) == 2 and (self._depth > 1 or not all(isinstance(item, Leaf) for item in items)):
                 break
         if len(items) < 2 or (len(items) > 2 and operation in ("subtract", "divide")):
             raise _Unreadable

@@ -118,6 +118,8 @@ def _cut(prompt: str, spaced_answer: str, which: str, tokenizer: Tokenizer) -> t
     if not visible:
         raise Refusal("empty_prompt", f"The {which} prompt is empty.")
     text = visible + spaced_answer
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise Refusal("bad_request", f"The {which} prompt holds half a character.", "Leave lone surrogates out.")
     answer = spaced_answer.lstrip()
     answer_start = len(text) - len(answer)
     pieces = _pieces(text, tokenizer)

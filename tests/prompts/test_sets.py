@@ -1,0 +1,206 @@
+"""What people ask for becomes encoded pairs, a preview, or a refusal that names the pair."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from contracts.errors import Refusal
+from contracts.prompts import CustomPrompts, Preview, TemplatePrompts
+from prompts import PromptPair, generate, prepare
+from prompts.sets import PREVIEWED_PAIRS, preview
+
+
+def custom(*pairs: str | dict[str, Any], **changes: Any) -> CustomPrompts:
+    listed = [{"reference": pair} if isinstance(pair, str) else pair for pair in pairs]
+    return CustomPrompts.model_validate({"source": "custom", "pairs": listed, **changes})
+
+
+def only_pair(asked: CustomPrompts, tokenizer: Tokenizer) -> PromptPair:
+    (encoded,) = prepare(asked, tokenizer).pairs
+    return encoded.pair
+
+
+def refusal_of(asked: CustomPrompts, tokenizer: Tokenizer) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        prepare(asked, tokenizer)
+    return caught.value
+
+
+def test_a_bare_sum_is_completed(tokenizer: Tokenizer):
+    assert only_pair(custom("3 + 5 ="), tokenizer) == PromptPair("3 + 5 =", "3 @ 5 =", "8")
+
+
+def test_examples_are_put_before_both_prompts(tokenizer: Tokenizer):
+    examples = "2 + 3 = 5\n1 + 7 = 8\n"
+    expected = PromptPair(f"{examples}3 + 5 =", f"{examples}3 @ 5 =", "8")
+    assert only_pair(custom("3 + 5 =", shots=2), tokenizer) == expected
+
+
+def test_an_explicit_counterfactual_and_answer_are_used_as_given(tokenizer: Tokenizer):
+    pair = {"reference": "3 + 5 =", "counterfactual": "3 < 5 =", "answer": "7"}
+    assert only_pair(custom(pair), tokenizer) == PromptPair("3 + 5 =", "3 < 5 =", "7")
+    shown = only_pair(custom(pair, shots=1), tokenizer)
+    assert shown == PromptPair("2 + 3 = 5\n3 + 5 =", "2 + 3 = 5\n3 < 5 =", "7")
+
+
+def test_words_are_answered_in_words(vocabularies: dict[str, Tokenizer]):
+    tokenizer = vocabularies["spaced_numbers"]
+    asked = custom("three plus five is")
+    assert only_pair(asked, tokenizer) == PromptPair("three plus five is", "three none five is", "eight")
+    assert prepare(asked, tokenizer).pairs[0].answer_text == " eight"
+
+
+def test_a_prompt_that_is_no_arithmetic_runs_with_answer_and_counterfactual(tokenizer: Tokenizer):
+    war = "The war lasted 5 years from 1723 to 172"
+    pair = {"reference": war, "counterfactual": war.replace("5", "none"), "answer": "8"}
+    assert only_pair(custom(pair), tokenizer).answer == "8"
+
+
+@pytest.mark.parametrize(
+    ("pair", "shots", "code"),
+    [
+        ("", 0, "empty_prompt"),
+        ("  ", 2, "empty_prompt"),
+        ("hello", 0, "no_arithmetic"),
+        ("hello", 2, "no_arithmetic"),
+        ({"reference": "hello", "counterfactual": "none"}, 0, "no_arithmetic"),
+        ({"reference": "hello", "answer": "8"}, 0, "no_counterfactual"),
+        ({"reference": "hello", "answer": "8", "counterfactual": "none"}, 1, "no_arithmetic"),
+        ({"reference": "3 + 5 =", "counterfactual": " "}, 2, "empty_prompt"),
+        ({"reference": "3 + 5 =", "answer": ""}, 0, "answer_not_a_token"),
+        ("8 + 5 =", 0, "answer_several_tokens"),
+        ("3 - 5 =", 0, "answer_several_tokens"),
+        ("7 / 2 =", 0, "no_arithmetic"),
+    ],
+)
+def test_a_pair_that_cannot_run_is_refused_by_its_number(
+    pair: str | dict[str, str], shots: int, code: str, tokenizer: Tokenizer
+):
+    refusal = refusal_of(custom("3 + 5 =", pair, shots=shots), tokenizer)
+    assert refusal.code == code
+    assert refusal.detail.startswith("Pair 2: ")
+    assert refusal.way_out
+
+
+def test_a_sum_without_such_a_counterfactual_is_refused(tokenizer: Tokenizer):
+    assert refusal_of(custom("0 + 0 =", corruption="operator_swap"), tokenizer).code == "no_counterfactual"
+
+
+def test_a_long_prompt_is_quoted_in_part(tokenizer: Tokenizer):
+    assert len(refusal_of(custom("hello " * 500), tokenizer).detail) < 200
+
+
+def test_repeated_questions_are_kept_and_counted(tokenizer: Tokenizer):
+    prompts = prepare(custom("3 + 5 =", "2 + 2 =", "3 + 5 ="), tokenizer)
+    assert [pair.question for pair in prompts.pairs] == ["3 + 5 =", "2 + 2 =", "3 + 5 ="]
+    assert prompts.n_distinct == 2
+    assert prompts.notes == ("3 pairs ask 2 different questions.",)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    order=st.permutations(["3 + 5 =", "4 + 4 =", "9 - 2 =", "2 + 3 =", "The sum of 3 and 1 is"]),
+    corruption=st.sampled_from(["null_operator", "operand_swap", "operand_swap_same_answer", "operator_swap"]),
+)
+def test_a_pair_is_the_same_whatever_stands_beside_it(
+    order: list[str], corruption: str, vocabularies: dict[str, Tokenizer]
+):
+    tokenizer = vocabularies["digits_and_bare_spaces"]
+    together = prepare(custom(*order, shots=2, corruption=corruption), tokenizer).pairs
+    alone = [prepare(custom(one, shots=2, corruption=corruption), tokenizer).pairs[0] for one in order]
+    assert list(together) == alone
+
+
+def test_generate_gives_the_strings_of_the_template_set(tokenizer: Tokenizer):
+    pairs = generate(pairs=5, tokenizer=tokenizer)
+    prepared = prepare(TemplatePrompts(source="template", pairs=5), tokenizer)
+    assert pairs == [encoded.pair for encoded in prepared.pairs]
+    assert len(pairs) == 5
+    assert generate(["multiply"], ["question"], (2, 3), 9, 0, "operand_swap", 7, tokenizer=tokenizer)
+
+
+def test_generate_refuses_what_no_set_can_be(tokenizer: Tokenizer):
+    with pytest.raises(ValueError, match="operands"):
+        generate(operands=(9, 1), tokenizer=tokenizer)
+
+
+def test_a_preview_shows_what_will_run(tokenizer: Tokenizer):
+    asked = custom("3 + 5 =", shots=2)
+    (item,) = preview(asked, tokenizer).items
+    (encoded,) = prepare(asked, tokenizer).pairs
+    assert (item.reference, item.counterfactual) == (encoded.reference_tokens, encoded.counterfactual_tokens)
+    assert (item.answer, item.answer_id, item.problem) == ("8", encoded.answer_id, None)
+
+
+def test_a_preview_of_templates_shows_the_first_pairs_and_counts_all(vocabularies: dict[str, Tokenizer]):
+    asked = TemplatePrompts(source="template", operations=("add", "subtract"), operands=(0, 99), pairs=500)
+    tokenizer = vocabularies["spaced_numbers"]
+    shown, prepared = preview(asked, tokenizer), prepare(asked, tokenizer)
+    assert len(shown.items) == PREVIEWED_PAIRS < len(prepared.pairs)
+    assert (shown.n_distinct, shown.notes) == (prepared.n_distinct, prepared.notes)
+    assert [item.reference for item in shown.items] == [
+        encoded.reference_tokens for encoded in prepared.pairs[:PREVIEWED_PAIRS]
+    ]
+
+
+def test_a_preview_of_many_custom_pairs_counts_all(tokenizer: Tokenizer):
+    shown = preview(custom(*[f"{a} + {b} =" for a in range(10) for b in range(10)]), tokenizer)
+    assert (len(shown.items), shown.n_distinct) == (PREVIEWED_PAIRS, 100)
+
+
+@pytest.mark.parametrize(
+    ("pair", "answer", "problem"),
+    [
+        ("8 + 5 =", "13", "2 tokens"),
+        ("hello you", None, "not arithmetic"),
+        ({"reference": "hello you", "answer": "8"}, "8", "no counterfactual"),
+        ({"reference": "3 + 5 =", "counterfactual": ""}, "8", "counterfactual prompt is empty"),
+        ("", None, "empty"),
+    ],
+)
+def test_a_problem_is_told_beside_what_could_be_read(
+    pair: str | dict[str, str], answer: str | None, problem: str, tokenizer: Tokenizer
+):
+    asked = custom("3 + 5 =", pair)
+    good, bad = preview(asked, tokenizer).items
+    assert good.problem is None
+    assert bad.problem is not None
+    assert problem in bad.problem
+    assert bad.answer == answer
+    assert bad.answer_id is None
+    assert "".join(token.text for token in bad.reference) == asked.pairs[1].reference
+
+
+def test_roles_are_shown_even_when_the_answer_has_several_tokens(tokenizer: Tokenizer):
+    (item,) = preview(custom("8 + 5 ="), tokenizer).items
+    for tokens in (item.reference, item.counterfactual):
+        assert [token.role for token in tokens if token.role != "other"] == ["first", "operator", "operand_b", "equals"]
+
+
+@settings(deadline=None)
+@given(
+    reference=st.text(max_size=80),
+    counterfactual=st.none() | st.text(max_size=80),
+    answer=st.none() | st.text(max_size=5),
+    shots=st.integers(0, 8),
+)
+def test_no_typed_text_breaks_a_preview(
+    reference: str,
+    counterfactual: str | None,
+    answer: str | None,
+    shots: int,
+    vocabularies: dict[str, Tokenizer],
+):
+    pair = {"reference": reference, "counterfactual": counterfactual, "answer": answer}
+    asked = custom(pair, shots=shots)
+    for tokenizer in vocabularies.values():
+        shown = preview(asked, tokenizer)
+        assert Preview.model_validate_json(shown.model_dump_json()) == shown
+        (item,) = shown.items
+        if item.problem:
+            refusal_of(asked, tokenizer)
+        else:
+            assert prepare(asked, tokenizer).pairs[0].answer_id == item.answer_id
