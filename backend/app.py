@@ -9,6 +9,7 @@ from threading import Thread
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp
 
 from backend import problems
 from backend.config import ApiConfig
@@ -28,7 +29,7 @@ from store.dispatch import Dispatcher
 from store.outbox import Outbox
 
 
-def create_app(config: ApiConfig, store: Store) -> FastAPI:
+def create_app(config: ApiConfig, store: Store) -> ASGIApp:
     """The application over an open store. It closes what it opens itself; the store is its caller's."""
     app = routes_only()
     broker = _Broker(config.redis_url, store) if config.redis_url else None
@@ -55,11 +56,10 @@ def create_app(config: ApiConfig, store: Store) -> FastAPI:
     app.state.context = context
     app.router.lifespan_context = lifespan
     app.router.default = Page(config.page_dir)
-    # The last one added stands first: the gate refuses strangers before anything of theirs is read.
-    app.add_middleware(BodyLimits)
-    app.add_middleware(Gate, host=config.host, allowed_hosts=config.allowed_hosts, token=config.token)
-    app.add_middleware(UnderPath, root_path=config.root_path)
-    return app
+    # Around the application, not inside it: the gate refuses strangers before anything of theirs is read, and
+    # its headers are on the answer to an accident too.
+    gate = Gate(BodyLimits(app), host=config.host, allowed_hosts=config.allowed_hosts, token=config.token)
+    return UnderPath(gate, config.root_path)
 
 
 class _Broker:

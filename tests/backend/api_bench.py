@@ -139,7 +139,7 @@ def _result(experiment_id: str, asked: PathPatchingSpec) -> PathPatchingResult:
         notes=(),
         pairs=(pair, pair.model_copy(update={"index": 2})),
         dropped=(DroppedPair(index=1, reference="4 + 4 =", answer="8", reason="The model answers '7'."),),
-        metrics={name: metric for name in asked.metrics},
+        metrics=dict.fromkeys(asked.metrics, metric),
         checks=Checks(noise_floor=0.0, spot_check=(), spot_check_pairs=0, spot_check_error=0.0),
         provenance=Provenance(
             code_version="0",

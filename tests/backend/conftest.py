@@ -18,7 +18,7 @@ from store import Store
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from api_bench import CARD, Api, tokenizer_json, unsupported  # noqa: E402
+from api_bench import CARD, Api, tokenizer_json, unsupported
 
 
 @pytest.fixture(scope="session")

@@ -128,7 +128,9 @@ def test_a_running_experiment_is_not_deleted_and_a_finished_one_is_gone(api: Api
     assert (gone.status_code, gone.headers["content-type"]) == (404, PROBLEM)
 
 
-@pytest.mark.parametrize("call", ["", "/result", "/components.csv", "/arrays.npz", "/events", "/attention?layer=0&prompt=0"])
+@pytest.mark.parametrize(
+    "call", ["", "/result", "/components.csv", "/arrays.npz", "/events", "/attention?layer=0&prompt=0"]
+)
 def test_an_unknown_experiment_is_a_404_for_every_call(api: Api, call: str) -> None:
     answer = api.get(f"/api/experiments/unheard-of{call}")
     assert answer.status_code == 404

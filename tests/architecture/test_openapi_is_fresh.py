@@ -1,0 +1,16 @@
+"""The committed description of the API is the one that the code gives: `make openapi` writes it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_openapi_json_is_fresh() -> None:
+    made = subprocess.run(
+        [sys.executable, "-m", "backend.openapi"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert (ROOT / "openapi.json").read_text(encoding="utf-8") == made.stdout

@@ -1,0 +1,181 @@
+"""Who may come in and with what: hosts, origins, tokens, sizes, content types; and what every answer carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from api_bench import PROBLEM, Api, spec
+
+from backend.config import ApiConfig
+from backend.limits import MAX_BODY_BYTES
+from backend.security import HEADERS
+from store import Store
+
+TOKEN = "a long and random token"
+
+
+@pytest.fixture
+def guarded(config: ApiConfig, store: Store) -> Iterator[Api]:
+    with Api(replace(config, token=TOKEN, host="0.0.0.0"), store, base_url="http://lab.example:8000") as api:
+        yield api
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST:1"])
+def test_the_machine_itself_is_answered_by_any_of_its_names(api: Api, host: str) -> None:
+    assert api.get("/api/health", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "localhost.evil", "[::1", "a b"])
+@pytest.mark.parametrize("path", ["/", "/api/health", "/assets/main-abc123.js"])
+def test_a_name_that_was_pointed_at_this_machine_is_refused(api: Api, host: str, path: str) -> None:
+    answer = api.get(path, headers={"host": host})
+    assert (answer.status_code, answer.headers["content-type"]) == (403, PROBLEM)
+    assert "ARITHMOSCOPE_ALLOWED_HOSTS" in answer.json()["way_out"]
+
+
+def test_a_proxys_name_is_answered_when_it_was_allowed(config: ApiConfig, store: Store) -> None:
+    with Api(replace(config, allowed_hosts=("Lab.example",)), store) as api:
+        assert api.get("/api/health", headers={"host": "lab.example"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://localhost:9999"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site", "origin": "http://localhost:8000"},
+    ],
+)
+def test_a_page_of_another_site_cannot_write(api: Api, headers: dict[str, str]) -> None:
+    for call in ("/api/experiments", "/api/prompts/preview", "/api/experiments/x/cancel"):
+        assert api.post(call, json=spec(), headers=headers).status_code == 403
+    assert api.delete("/api/experiments/x", headers=headers).status_code == 403
+    assert api.get("/api/experiments").json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"origin": "http://localhost:8000"}, {"sec-fetch-site": "same-origin", "origin": "https://proxy.example"}],
+)
+def test_the_page_itself_and_programs_can_write(api: Api, headers: dict[str, str]) -> None:
+    assert api.post("/api/experiments", json=spec(), headers=headers).status_code == 202
+
+
+def test_no_other_site_may_read_either(api: Api) -> None:
+    answer = api.get("/api/experiments", headers={"origin": "http://evil.example"})
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_without_the_token_nothing_is_told_but_readiness(guarded: Api) -> None:
+    for path in ("/api/health", "/api/experiments", "/api/openapi.json", "/assets/main-abc123.js"):
+        answer = guarded.get(path)
+        assert (answer.status_code, answer.headers["content-type"]) == (401, PROBLEM)
+    assert guarded.post("/api/experiments", json=spec()).status_code == 401
+    assert guarded.get("/api/ready").status_code == 200
+    page = guarded.get("/")
+    assert (page.status_code, 'name="token"' in page.text) == (401, True)
+
+
+def test_the_token_opens_as_a_bearer_header(guarded: Api) -> None:
+    assert guarded.get("/api/health", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+    for wrong in ("Bearer wrong", f"Basic {TOKEN}", "Bearer", f"Bearer {TOKEN}x"):
+        assert guarded.get("/api/health", headers={"authorization": wrong}).status_code == 401
+
+
+def test_the_link_sets_a_cookie_that_opens_and_does_not_hold_the_token(guarded: Api) -> None:
+    answer = guarded.get("/analyses", params={"token": TOKEN, "view": "map"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "./analyses?view=map")
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "samesite=lax" in cookie.lower()
+    assert TOKEN not in cookie
+    assert guarded.get("/api/health").status_code == 200
+    assert guarded.get("/").status_code == 200
+
+
+def test_a_wrong_token_in_the_link_sets_no_cookie(guarded: Api) -> None:
+    answer = guarded.get("/", params={"token": "wrong"})
+    assert answer.status_code == 401
+    assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/api/health", "/api/docs", "/nothing", "/api/nothing", "/assets/main-abc123.js"]
+)
+def test_every_answer_carries_the_security_headers(api: Api, path: str) -> None:
+    answer = api.get(path)
+    assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
+    assert "script-src 'self';" in HEADERS["Content-Security-Policy"]
+    assert "server" not in answer.headers
+
+
+def test_a_body_that_is_not_json_is_refused(api: Api) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded", None):
+        headers = {} if kind is None else {"content-type": kind}
+        answer = api.post("/api/experiments", content=b'{"kind": "path_patching"}', headers=headers)
+        assert (answer.status_code, answer.headers["content-type"]) == (415, PROBLEM)
+
+
+def test_a_large_body_is_refused_by_its_length_and_also_when_it_comes_in_chunks(api: Api) -> None:
+    headers = {"content-type": "application/json"}
+    large = b" " * (MAX_BODY_BYTES + 1)
+    at_once = api.post("/api/experiments", content=large, headers=headers)
+    in_chunks = api.post("/api/experiments", content=iter([large[:1_000_000]] * 3), headers=headers)
+    for answer in (at_once, in_chunks):
+        assert (answer.status_code, answer.headers["content-type"]) == (413, PROBLEM)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"{", "no JSON"),
+        (b"", "missing"),
+        (b"[]", "The body"),
+        (b'{"kind": "path_patching", "model": "tiny"}', "prompts: field required"),
+        (b'{"model": "\\ud800", "kind": "path_patching"}', "model"),
+        (b"[" * 100_000, ""),
+        (b'{"kind": "path_patching", "model": ' + b"9" * 9_000 + b"}", ""),
+        (b"\xff\xfe", ""),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_refused_in_a_sentence(api: Api, body: bytes, said: str) -> None:
+    answer = api.post("/api/experiments", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
+    assert said in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/api/nothing", 404),
+        ("POST", "/api/nothing", 404),
+        ("PUT", "/api/models", 405),
+        ("DELETE", "/api/experiments", 405),
+        ("POST", "/", 405),
+        ("GET", "/missing.js", 404),
+        ("GET", "/assets/missing", 404),
+    ],
+)
+def test_addresses_and_methods_that_are_not_there_are_problem_json(
+    api: Api, method: str, path: str, status: int
+) -> None:
+    answer = api.request(method, path)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM)
+    assert set(answer.json()) == {"type", "title", "status", "detail", "way_out"}
+    assert answer.json()["status"] == status
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+def test_an_accident_tells_no_traceback(api: Api, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(store, "models", broken)
+    answer = api.get("/api/models")
+    assert (answer.status_code, answer.headers["content-type"]) == (500, PROBLEM)
+    assert "secret" not in answer.text
+    assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS

@@ -1,0 +1,106 @@
+"""What an experiment found, over HTTP: the bytes that the worker stored."""
+
+from __future__ import annotations
+
+import pytest
+from api_bench import PROBLEM, Api, finish, spec
+
+
+@pytest.fixture
+def done(api: Api) -> str:
+    experiment_id = api.submit()
+    finish(api.store, experiment_id)
+    return experiment_id
+
+
+CALLS = ["result", "components.csv", "arrays.npz", "attention?layer=0&prompt=0"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_nothing_is_shown_of_an_unfinished_experiment(api: Api, call: str) -> None:
+    answer = api.get(f"/api/experiments/{api.submit()}/{call}")
+    assert (answer.status_code, answer.headers["content-type"]) == (409, PROBLEM)
+    assert answer.json()["type"].endswith("not_finished")
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_an_experiment_that_ended_without_a_result_says_so(api: Api, call: str) -> None:
+    experiment_id = api.submit()
+    api.post(f"/api/experiments/{experiment_id}/cancel")
+    answer = api.get(f"/api/experiments/{experiment_id}/{call}")
+    assert answer.status_code == 409
+    assert answer.json()["type"].endswith("no_result")
+
+
+def test_the_result_is_the_stored_json_byte_for_byte(api: Api) -> None:
+    experiment_id = api.submit()
+    result = finish(api.store, experiment_id)
+    answer = api.get(f"/api/experiments/{experiment_id}/result")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.content == result.model_dump_json().encode()
+
+
+def test_the_ranking_comes_by_metric_and_relative_logit_is_the_default(api: Api, done: str) -> None:
+    default = api.get(f"/api/experiments/{done}/components.csv")
+    logit = api.get(f"/api/experiments/{done}/components.csv", params={"metric": "logit"})
+    assert default.text == "rank,component\n1,L0H0\n"
+    assert logit.text == "rank,component\n1,L1H1\n"
+    assert default.headers["content-type"] == "text/csv; charset=utf-8"
+    assert ".csv" in default.headers["content-disposition"]
+
+
+def test_a_metric_that_was_not_computed_is_a_conflict_and_an_unknown_one_cannot_be_read(api: Api, done: str) -> None:
+    answers = [
+        api.get(f"/api/experiments/{done}/components.csv", params={"metric": metric})
+        for metric in ("probability", "beauty")
+    ]
+    assert [answer.status_code for answer in answers] == [409, 422]
+    assert "logit, relative_logit" in answers[0].json()["detail"]
+
+
+def test_the_arrays_are_served_as_they_are(api: Api, done: str) -> None:
+    assert api.get(f"/api/experiments/{done}/arrays.npz").content.startswith(b"PK")
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_attention_is_one_layer_of_one_prompt_with_its_tokens(api: Api, done: str, layer: int) -> None:
+    answer = api.get(f"/api/experiments/{done}/attention", params={"layer": layer, "prompt": 0}).json()
+    assert answer["layer"] == layer
+    assert [token["text"] for token in answer["tokens"]] == ["3", "="]
+    assert answer["weights"] == [[[1.0, 0.0], [layer / 10, 1 - layer / 10]]] * 2
+
+
+@pytest.mark.parametrize(
+    ("layer", "prompt", "status", "said"),
+    [
+        (2, 0, 404, "Layer 2"),
+        (-1, 0, 404, "Layer -1"),
+        (0, 3, 404, "no prompt 3"),
+        (0, -1, 404, "no prompt -1"),
+        (0, 1, 404, "The model answers '7'."),
+        (0, 2, 409, "not stored"),
+    ],
+)
+def test_attention_outside_the_result_is_refused_with_the_reason(
+    api: Api, done: str, layer: int, prompt: int, status: int, said: str
+) -> None:
+    answer = api.get(f"/api/experiments/{done}/attention", params={"layer": layer, "prompt": prompt})
+    assert answer.status_code == status
+    assert said in answer.json()["detail"]
+
+
+def test_attention_that_was_too_large_to_keep_is_refused_in_clear_words(api: Api) -> None:
+    experiment_id = api.submit()
+    finish(api.store, experiment_id, **{"attention.safetensors": b""})
+    answer = api.get(f"/api/experiments/{experiment_id}/attention", params={"layer": 0, "prompt": 0})
+    assert answer.status_code == 409
+    assert answer.json()["type"].endswith("attention_not_stored")
+
+
+def test_a_result_that_was_cut_short_by_a_cancel_is_served(api: Api) -> None:
+    experiment_id = api.submit(spec("2 + 2 ="))
+    claim = api.store.claim(experiment_id, 1, owner="w", lease_s=60)
+    assert claim is not None
+    api.post(f"/api/experiments/{experiment_id}/cancel")
+    api.store.mark_cancelled(claim, {"result.json": b"{}"})
+    assert api.get(f"/api/experiments/{experiment_id}/result").content == b"{}"
