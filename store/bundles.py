@@ -51,7 +51,8 @@ class Bundles(Base):
         }
         with self._database.write() as connection:
             mine = artifacts.c.experiment_id == EXAMPLE_ID
-            known = dict(connection.execute(select(artifacts.c.name, artifacts.c.sha256).where(mine)).tuples().all())
+            found = connection.execute(select(artifacts.c.name, artifacts.c.sha256).where(mine))
+            known = {row.name: row.sha256 for row in found}
             if known != {each["name"]: each["sha256"] for each in kept}:
                 connection.execute(artifacts.delete().where(mine))
                 put_rows(connection, experiments, [row])

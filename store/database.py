@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import DatabaseError, OperationalError, ProgrammingError
 
 from contracts.errors import Refusal
 from store.tables import REVISION
@@ -37,8 +37,9 @@ class Database:
         """Connects, and makes or upgrades the schema. Refuses when the database cannot be used."""
         database = cls(_connected(url))
         try:
-            if not database._is_current():
-                database._upgrade()
+            with _refusing():
+                if not database._is_current():
+                    database._upgrade()
         except BaseException:
             database.close()
             raise
@@ -132,3 +133,11 @@ def _refusing() -> Iterator[None]:
         yield
     except OperationalError as error:
         raise Refusal("store_unavailable", f"The database does not answer ({error.orig}).") from error
+    except DatabaseError as error:
+        if type(error) is not DatabaseError:  # a broken rule is our mistake; a broken file is not
+            raise
+        raise Refusal(
+            "store_unavailable",
+            f"The database cannot be read ({error.orig}).",
+            "Move the file away, or choose another data folder.",
+        ) from error

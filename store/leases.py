@@ -89,7 +89,9 @@ class Leases(Submissions):
         digest = self._blobs.put(_chunks_of(claim.id), data)
         kept = {"experiment_id": claim.id, "number": number, "sha256": digest, "size": len(data)}
         with self._database.write() as connection:
-            _fenced(connection, claim, fruitless=0)
+            known = select(chunks.c.sha256).where(chunks.c.experiment_id == claim.id, chunks.c.number == number)
+            is_new = connection.execute(known).first() is None
+            _fenced(connection, claim, fruitless=0 if is_new else experiments.c.fruitless)
             put_rows(connection, chunks, [kept])
 
     def chunks(self, experiment_id: str) -> dict[int, bytes]:

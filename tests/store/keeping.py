@@ -1,0 +1,70 @@
+"""What the tests of the store and of the worker share: specs, a clock to turn, a Valkey server of one's own."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+from arithmoscope import broker
+from contracts.experiments import ExperimentSpec, PathPatchingSpec
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def spec_of(*questions: str, model: str = "tiny") -> ExperimentSpec:
+    asked = [{"reference": question} for question in questions or ("3 + 5 =",)]
+    prompts = {"source": "custom", "pairs": asked}
+    return PathPatchingSpec.model_validate({"kind": "path_patching", "model": model, "prompts": prompts})
+
+
+class Valkey:
+    """A real broker that can be killed and started again; it keeps nothing."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+        self.url = f"unix://{socket}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [str(broker.binary()), "--port", "0", "--unixsocket", str(self._socket), "--save", ""]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=self._socket.parent)
+        deadline = time.monotonic() + 10
+        with redis.Redis.from_url(self.url) as client:
+            while True:
+                try:
+                    client.ping()
+                    return
+                except redis.ConnectionError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.02)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@contextmanager
+def valkey_server(folder: Path) -> Iterator[Valkey]:
+    with broker.socket_path(folder) as socket:
+        server = Valkey(socket)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()

@@ -1,0 +1,134 @@
+"""Artifact files: whole or not there, and honest about a full disk."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from keeping import spec_of
+
+from contracts.errors import Refusal
+from store import Store
+from store.blobs import Blobs
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """The operating system stops every write in the middle, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def files_under(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def refused(code: str):
+    return pytest.raises(Refusal, check=lambda refusal: refusal.code == code)
+
+
+def test_a_file_is_named_by_its_content_and_written_once(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path.as_uri())
+    digest = blobs.put("e", b"content")
+    (path,) = files_under(tmp_path)
+    assert path.name == digest == "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73"
+    written = path.stat().st_mtime_ns
+    assert blobs.put("e", b"content") == digest
+    assert path.stat().st_mtime_ns == written
+
+
+def test_a_write_that_breaks_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path.as_uri())
+    with files_no_larger_than(1000), refused("store_unavailable"):
+        blobs.put("e", b"x" * 100_000)
+    assert files_under(tmp_path) == []
+    blobs.put("e", b"x" * 100_000)
+    assert len(files_under(tmp_path)) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_a_refusal(tmp_path: Path) -> None:
+    (tmp_path / "e").write_text("a file is in the way")
+    with refused("store_unavailable"):
+        Blobs(tmp_path.as_uri()).put("e", b"content")
+
+
+def test_a_damaged_or_missing_file_is_not_served(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path.as_uri())
+    digest = blobs.put("e", b"content")
+    (tmp_path / "e" / digest).write_bytes(b"CONTENT")
+    with refused("no_result"):
+        blobs.read("e", digest)
+    (tmp_path / "e" / digest).unlink()
+    with refused("no_result"):
+        blobs.read("e", digest)
+    with refused("no_result"):
+        blobs.open("e", digest)
+
+
+def test_a_store_that_is_no_local_folder_serves_alike() -> None:
+    blobs = Blobs("memory://artifacts-of-a-test")
+    digest = blobs.put("e", b"content")
+    assert blobs.read("e", digest) == b"content"
+    with blobs.open("e", digest) as file:
+        assert file.seek(3) == 3
+        assert file.read() == b"tent"
+    blobs.remove("e")
+    blobs.remove("e")
+    with refused("no_result"):
+        blobs.read("e", digest)
+
+
+def test_a_success_that_finds_no_room_is_no_success(store: Store, tmp_path: Path) -> None:
+    asked, _ = store.submit(spec_of(), key="k")
+    claim = store.claim(asked.id, 1, owner="w", lease_s=60)
+    assert claim is not None
+    with files_no_larger_than(1000), refused("store_unavailable"):
+        store.succeed(claim, {"small.json": b"{}", "large.npz": b"x" * 10_000})
+    assert store.experiment(asked.id).state == "running"
+    assert store.artifact_names(asked.id) == ()
+    store.succeed(claim, {"small.json": b"{}", "large.npz": b"x" * 10_000})
+    assert store.read_artifact(asked.id, "large.npz") == b"x" * 10_000
+
+
+def test_a_database_that_finds_no_room_refuses_and_recovers(store: Store) -> None:
+    asked, _ = store.submit(spec_of(), key="before")
+    with files_no_larger_than(4096), refused("store_unavailable"):
+        store.submit(spec_of(*(f"{n} + 1 =" for n in range(2000))), key="too much")
+    assert [each.id for each in store.experiments().items] == [asked.id]
+    assert store.is_up()
+    assert store.submit(spec_of(), key="after")[1]
+
+
+def test_an_artifact_can_be_added_and_replaced(store: Store) -> None:
+    asked, _ = store.submit(spec_of(), key="k")
+    store.put_artifact(asked.id, "report.html", b"one")
+    store.put_artifact(asked.id, "report.html", b"two")
+    assert store.read_artifact(asked.id, "report.html") == b"two"
+    with refused("unknown_experiment"):
+        store.put_artifact("nobody", "report.html", b"one")
+
+
+def _write(url: str, done: multiprocessing.Queue) -> None:
+    done.put(Blobs(url).put("e", b"the same" * 100_000))
+
+
+def test_processes_that_write_the_same_at_once_agree(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    done = context.Queue()
+    writers = [context.Process(target=_write, args=(tmp_path.as_uri(), done)) for _ in range(4)]
+    for writer in writers:
+        writer.start()
+    digests = {done.get(timeout=20) for _ in writers}
+    for writer in writers:
+        writer.join()
+    assert len(digests) == 1
+    assert len(files_under(tmp_path)) == 1
+    assert Blobs(tmp_path.as_uri()).read("e", digests.pop()) == b"the same" * 100_000

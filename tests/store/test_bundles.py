@@ -1,0 +1,70 @@
+"""The example that comes with the program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from keeping import spec_of
+
+from contracts.errors import Refusal
+from contracts.experiments import Experiment
+from store import EXAMPLE_ID, Store
+
+
+@pytest.fixture
+def bundle(store: Store, tmp_path: Path) -> Path:
+    """A finished experiment, written down as it is shipped."""
+    asked, _ = store.submit(spec_of(), key="k")
+    claim = store.claim(asked.id, 1, owner="w", lease_s=60)
+    assert claim is not None
+    store.succeed(claim, {})
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "experiment.json").write_text(store.experiment(asked.id).model_dump_json())
+    (folder / "result.json").write_bytes(b"{}")
+    (folder / "components.logit.csv").write_bytes(b"rank\n")
+    store.delete(asked.id)
+    return folder
+
+
+def test_an_imported_bundle_is_the_example_with_its_artifacts(store: Store, bundle: Path) -> None:
+    imported = store.import_bundle(bundle)
+    told = Experiment.model_validate_json((bundle / "experiment.json").read_bytes())
+    assert imported == told.model_copy(update={"id": EXAMPLE_ID})
+    assert store.experiment("example") == imported
+    assert store.artifact_names("example") == ("components.logit.csv", "result.json")
+    assert store.read_artifact("example", "components.logit.csv") == b"rank\n"
+
+
+def test_the_example_is_not_listed_and_never_answers_a_submit(store: Store, bundle: Path) -> None:
+    store.import_bundle(bundle)
+    assert store.experiments().items == ()
+    asked, is_new = store.submit(spec_of(), key="k")
+    assert is_new
+    assert asked.id != EXAMPLE_ID
+
+
+def test_importing_again_changes_nothing_and_a_new_bundle_replaces(store: Store, bundle: Path) -> None:
+    first = store.import_bundle(bundle)
+    assert store.import_bundle(bundle) == first
+    (bundle / "result.json").write_bytes(b'{"new": true}')
+    (bundle / "components.logit.csv").unlink()
+    store.import_bundle(bundle)
+    assert store.artifact_names("example") == ("result.json",)
+    assert store.read_artifact("example", "result.json") == b'{"new": true}'
+
+
+def test_the_example_cannot_be_deleted(store: Store, bundle: Path) -> None:
+    store.import_bundle(bundle)
+    with pytest.raises(Refusal, match="belongs to the program"):
+        store.delete("example")
+    assert store.read_artifact("example", "result.json") == b"{}"
+
+
+def test_a_folder_that_is_no_bundle_is_refused(store: Store, bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="holds no finished experiment"):
+        store.import_bundle(tmp_path / "nowhere")
+    (bundle / "experiment.json").write_text("{}")
+    with pytest.raises(Refusal, match="holds no finished experiment"):
+        store.import_bundle(bundle)

@@ -1,0 +1,92 @@
+"""The schema: made, upgraded, shared."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from keeping import spec_of
+from sqlalchemy import text
+
+import store as store_package
+from contracts.errors import Refusal
+from store import Store
+from store.database import Database
+from store.tables import REVISION, metadata
+
+
+def test_the_migrations_make_the_tables_that_the_code_uses(urls: tuple[str, str]) -> None:
+    database = Database.open(urls[0])
+    with database.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    database.close()
+
+
+def test_the_revision_that_is_opened_quickly_is_the_newest_migration() -> None:
+    migrations = ScriptDirectory(str(Path(store_package.__file__).parent / "migrations"))
+    assert migrations.get_current_head() == REVISION
+
+
+def test_what_was_kept_is_there_when_the_store_is_opened_again(urls: tuple[str, str]) -> None:
+    with Store.open(*urls) as store:
+        asked, _ = store.submit(spec_of(), key="k")
+    with Store.open(*urls) as store:
+        assert store.experiment(asked.id) == asked
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_alone(urls: tuple[str, str]) -> None:
+    database = Database.open(urls[0])
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+    with pytest.raises(Refusal, match="another version") as refusal:
+        Store.open(*urls)
+    assert refusal.value.code == "bad_setting"
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "letter.db"
+    path.write_text("Dear reader, " * 1000)
+    with pytest.raises(Refusal):
+        Store.open(f"sqlite:///{path}", tmp_path.as_uri())
+    assert path.read_text().startswith("Dear reader")
+
+
+def test_a_reader_does_not_wait_for_a_writer(store: Store) -> None:
+    asked, _ = store.submit(spec_of(), key="k")
+    with store._database.write() as connection:
+        connection.execute(text("UPDATE experiments SET model = 'other'"))
+        started = time.monotonic()
+        assert store.experiment(asked.id) == asked
+        assert time.monotonic() - started < 1
+
+
+def test_a_second_writer_waits_for_its_turn(store: Store) -> None:
+    done = threading.Event()
+
+    def submit() -> None:
+        store.submit(spec_of(), key="second")
+        done.set()
+
+    with store._database.write() as connection:
+        connection.execute(text("UPDATE experiments SET model = 'other'"))
+        waiting = threading.Thread(target=submit)
+        waiting.start()
+        assert not done.wait(0.2)
+    assert done.wait(5)
+    waiting.join()
+
+
+def test_the_store_loads_no_science() -> None:
+    code = (
+        "import sys, store, store.dispatch, store.outbox, store.tensors;"
+        "assert not {'torch', 'numpy', 'transformers', 'safetensors', 'prompts', 'engine'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

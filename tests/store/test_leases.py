@@ -1,0 +1,241 @@
+"""Taking, holding and losing an experiment."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from keeping import Clock, spec_of
+
+from contracts.errors import Refusal
+from contracts.experiments import Progress
+from contracts.system import WorkerStatus
+from store import Claim, LeaseLost, Store
+
+PROBLEM = Refusal("out_of_memory", "No room.").details()
+
+
+def claimed(store: Store, experiment_id: str, attempt: int = 1, owner: str = "w") -> Claim:
+    claim = store.claim(experiment_id, attempt, owner=owner, lease_s=10)
+    assert claim is not None
+    return claim
+
+
+@pytest.fixture
+def asked(store: Store) -> str:
+    return store.submit(spec_of(), key="k")[0].id
+
+
+def test_one_of_many_workers_gets_it(store: Store, asked: str) -> None:
+    start = threading.Barrier(8)
+
+    def take(number: int) -> Claim | None:
+        start.wait()
+        return store.claim(asked, 1, owner=f"w{number}", lease_s=10)
+
+    with ThreadPoolExecutor(8) as pool:
+        claims = [claim for claim in pool.map(take, range(8)) if claim is not None]
+    assert len(claims) == 1
+    assert claims[0].spec == spec_of()
+    assert store.experiment(asked).state == "running"
+
+
+@pytest.mark.parametrize("attempt", [0, 2])
+def test_another_attempt_than_the_queued_one_is_not_to_be_had(store: Store, asked: str, attempt: int) -> None:
+    assert store.claim(asked, attempt, owner="w", lease_s=10) is None
+    assert store.claim("nothing", 1, owner="w", lease_s=10) is None
+
+
+def test_a_success_keeps_its_artifacts_and_drops_its_chunks(store: Store, asked: str, tmp_path) -> None:
+    claim = claimed(store, asked)
+    store.save_progress(claim, Progress(stage="saving", done=3, total=4, eta_s=1.5))
+    store.save_chunk(claim, 0, b"chunk")
+    store.succeed(claim, {"result.json": b"{}", "arrays.npz": b"\0" * 1000})
+    found = store.experiment(asked)
+    assert found.state == "succeeded"
+    assert found.progress == Progress(stage="done", done=4, total=4)
+    assert found.started_at is not None
+    assert found.finished_at is not None
+    assert store.artifact_names(asked) == ("arrays.npz", "result.json")
+    assert store.chunks(asked) == {}
+    assert len([path for path in (tmp_path / "artifacts" / asked).rglob("*") if path.is_file()]) == 2
+    with store.open_artifact(asked, "arrays.npz") as file:
+        file.seek(990)
+        assert file.read() == b"\0" * 10
+
+
+def test_a_failure_keeps_its_chunks_and_says_what_was_wrong(store: Store, asked: str) -> None:
+    claim = claimed(store, asked)
+    store.save_chunk(claim, 0, b"first")
+    store.save_chunk(claim, 1, b"second")
+    store.save_chunk(claim, 1, b"second again")
+    store.fail(claim, PROBLEM)
+    found = store.experiment(asked)
+    assert (found.state, found.error) == ("failed", PROBLEM)
+    with pytest.raises(Refusal, check=lambda refusal: refusal.code == "no_result"):
+        store.read_artifact(asked, "result.json")
+    again = store.retry(asked)
+    assert (again.state, again.error) == ("queued", None)
+    assert store.chunks(asked) == {0: b"first", 1: b"second again"}
+
+
+def test_a_worker_that_lost_its_lease_writes_nothing(store: Store, asked: str, clock: Clock) -> None:
+    frozen = claimed(store, asked, owner="frozen")
+    clock.now += 11
+    assert store.expire_leases() == 1
+    second = claimed(store, asked, attempt=2, owner="second")
+    for write in (
+        lambda: store.renew(frozen, 10),
+        lambda: store.save_progress(frozen, Progress(stage="pairs", done=9, total=9)),
+        lambda: store.save_chunk(frozen, 0, b"late"),
+        lambda: store.succeed(frozen, {"result.json": b"late"}),
+        lambda: store.fail(frozen, PROBLEM),
+        lambda: store.mark_cancelled(frozen, {"result.json": b"late"}),
+        lambda: store.release(frozen),
+    ):
+        with pytest.raises(LeaseLost):
+            write()
+    found = store.experiment(asked)
+    assert (found.state, found.progress.done) == ("running", 0)
+    assert store.chunks(asked) == {}
+    store.succeed(second, {"result.json": b"right"})
+    assert store.read_artifact(asked, "result.json") == b"right"
+
+
+def test_a_finished_claim_writes_nothing_more(store: Store, asked: str) -> None:
+    claim = claimed(store, asked)
+    store.succeed(claim, {"result.json": b"{}"})
+    with pytest.raises(LeaseLost):
+        store.fail(claim, PROBLEM)
+    assert store.experiment(asked).state == "succeeded"
+
+
+def test_a_renewed_lease_does_not_expire(store: Store, asked: str, clock: Clock) -> None:
+    claim = claimed(store, asked)
+    clock.now += 9
+    store.renew(claim, 10)
+    clock.now += 9
+    assert store.expire_leases() == 0
+    clock.now += 2
+    assert store.expire_leases() == 1
+    assert store.experiment(asked).state == "queued"
+
+
+def test_a_dead_workers_lease_is_taken_at_once_and_nobody_elses(store: Store, asked: str) -> None:
+    other = store.submit(spec_of(), key="other")[0].id
+    claimed(store, asked, owner="dead")
+    claimed(store, other, owner="alive")
+    assert store.reap(owner="dead") == [(asked, "queued")]
+    assert store.experiment(other).state == "running"
+
+
+def test_a_job_that_loses_three_workers_at_the_same_place_fails(store: Store, asked: str) -> None:
+    for attempt in (1, 2):
+        claimed(store, asked, attempt)
+        assert store.reap(owner="w") == [(asked, "queued")]
+    claimed(store, asked, 3)
+    assert store.reap(owner="w") == [(asked, "failed")]
+    error = store.experiment(asked).error
+    assert error is not None
+    assert error.type.endswith(":worker_lost")
+    assert "3 times" in error.detail
+    assert store.retry(asked).state == "queued", "a person may insist"
+    claimed(store, asked, 4)
+    assert store.reap(owner="w") == [(asked, "queued")], "and it has three attempts again"
+
+
+def test_a_job_that_gets_on_may_lose_any_number_of_workers(store: Store, asked: str) -> None:
+    for attempt in range(1, 9):
+        claim = claimed(store, asked, attempt)
+        if attempt % 2:
+            store.save_chunk(claim, attempt, b"new")
+        assert store.reap(owner="w") == [(asked, "queued")]
+
+
+def test_the_same_chunk_again_is_no_progress(store: Store, asked: str) -> None:
+    for attempt in (1, 2, 3, 4):
+        store.save_chunk(claimed(store, asked, attempt), 0, b"same")
+        lost = store.reap(owner="w")
+    assert lost == [(asked, "failed")]
+
+
+def test_a_worker_that_is_told_to_stop_gives_back_without_blame(store: Store, asked: str) -> None:
+    for attempt in range(1, 6):
+        claim = claimed(store, asked, attempt)
+        store.release(claim)
+        assert store.experiment(asked).state == "queued"
+
+
+def test_a_cancelled_job_whose_worker_is_lost_is_cancelled(store: Store, asked: str) -> None:
+    claimed(store, asked)
+    store.request_cancel(asked)
+    assert store.reap(owner="w") == [(asked, "cancelled")]
+
+
+def test_a_damaged_chunk_is_left_out(store: Store, asked: str, tmp_path) -> None:
+    claim = claimed(store, asked)
+    store.save_chunk(claim, 0, b"good")
+    store.save_chunk(claim, 1, b"soon bad")
+    for path in (tmp_path / "artifacts" / asked / "chunks").iterdir():
+        if path.read_bytes() == b"soon bad":
+            path.write_bytes(b"now bad!")
+    assert store.chunks(asked) == {0: b"good"}
+
+
+def test_what_is_queued_is_sent_once_oldest_first(store: Store, clock: Clock) -> None:
+    ids = []
+    for number in range(3):
+        ids.append(store.submit(spec_of(), key=str(number))[0].id)
+        clock.now += 1
+    assert [(each.id, each.attempt) for each in store.unsent()] == [(each, 1) for each in ids]
+    assert len(store.unsent(limit=2)) == 2
+    store.mark_sent(ids[0], 1)
+    assert [each.id for each in store.unsent()] == ids[1:]
+    claimed(store, ids[1])
+    assert [each.id for each in store.unsent()] == ids[2:]
+
+
+def test_a_new_attempt_is_sent_again(store: Store, asked: str) -> None:
+    store.mark_sent(asked, 1)
+    claimed(store, asked)
+    store.reap(owner="w")
+    store.mark_sent(asked, 1)  # a late word of the old attempt
+    assert [(each.id, each.attempt) for each in store.unsent()] == [(asked, 2)]
+
+
+def test_what_a_broker_forgot_is_sent_again_as_soon_as_a_worker_stands_idle(store: Store, clock: Clock) -> None:
+    for number in range(3):
+        store.mark_sent(store.submit(spec_of(), key=str(number))[0].id, 1)
+    clock.now += 31
+    assert store.unsent() == [], "nobody is there to take them"
+    store.beat(WorkerStatus(id="a", device="cpu", models=(), busy=True))
+    assert store.unsent() == [], "they wait behind a busy worker"
+    store.beat(WorkerStatus(id="b", device="cpu", models=(), busy=False))
+    again = store.unsent()
+    assert len(again) == 1, "as many as are idle"
+    store.mark_sent(again[0].id, 1)
+    assert [each.id for each in store.unsent()] != [again[0].id]
+    clock.now += 60
+    assert store.unsent() == [], "both workers are gone"
+
+
+def test_progress_comes_back_as_it_was_said(store: Store, asked: str) -> None:
+    claim = claimed(store, asked)
+    said = Progress(stage="pairs", done=3, total=8, layer=2, layers=30, eta_s=4.5)
+    store.save_progress(claim, said)
+    assert store.experiment(asked).progress == said
+
+
+def test_many_threads_write_without_losing_anything(store: Store) -> None:
+    ids = [store.submit(spec_of(), key=str(number))[0].id for number in range(4)]
+    claims = [claimed(store, each) for each in ids]
+    sys.setswitchinterval(1e-4)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda n: store.save_chunk(claims[n % 4], n // 4, str(n).encode()), range(100)))
+    finally:
+        sys.setswitchinterval(0.005)
+    for number, each in enumerate(ids):
+        assert store.chunks(each) == {n: str(4 * n + number).encode() for n in range(25)}

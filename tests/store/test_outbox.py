@@ -1,0 +1,170 @@
+"""From a row to a message: nothing that was accepted is lost with the broker."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import redis
+from keeping import Clock, Valkey, spec_of
+
+from contracts.system import WorkerStatus
+from store import Store
+from store.dispatch import QUEUE, TASK_NAME, Dispatcher, broker_url
+from store.outbox import BrokerDown, Outbox
+
+
+@pytest.fixture
+def dispatcher(valkey: Valkey) -> Iterator[Dispatcher]:
+    dispatcher = Dispatcher(valkey.url)
+    yield dispatcher
+    dispatcher.close()
+
+
+def messages(valkey: Valkey) -> list[tuple[str, list]]:
+    """The task and arguments of every message that waits."""
+    with redis.Redis.from_url(valkey.url) as client:
+        waiting = [json.loads(each) for key in client.keys(f"{QUEUE}*") for each in client.lrange(key, 0, -1)]
+    return [(each["headers"]["task"], json.loads(base64.b64decode(each["body"]))[0]) for each in waiting]
+
+
+@pytest.mark.parametrize(
+    ("told", "kombus"),
+    [
+        ("unix:///run/a.sock", "redis+socket:///run/a.sock"),
+        ("redis://:secret@host:6379/1", "redis://:secret@host:6379/1"),
+        ("rediss://host/0", "rediss://host/0"),
+    ],
+)
+def test_one_form_of_the_url_serves_both_libraries(told: str, kombus: str) -> None:
+    assert broker_url(told) == kombus
+
+
+def test_a_message_carries_the_id_and_the_attempt_only(dispatcher: Dispatcher, valkey: Valkey) -> None:
+    dispatcher.send("some-id", 3)
+    assert messages(valkey) == [(TASK_NAME, ["some-id", 3])]
+
+
+def test_a_dead_broker_is_said_at_once_and_a_new_one_is_used(dispatcher: Dispatcher, valkey: Valkey) -> None:
+    dispatcher.send("a", 1)
+    valkey.kill()
+    for _ in range(3):
+        started = time.monotonic()
+        with pytest.raises(BrokerDown):
+            dispatcher.send("b", 1)
+        assert time.monotonic() - started < 1
+    valkey.start()
+    dispatcher.send("c", 1)
+    assert messages(valkey) == [(TASK_NAME, ["c", 1])]
+
+
+def test_a_frozen_broker_is_given_up(dispatcher: Dispatcher, valkey: Valkey) -> None:
+    dispatcher.send("a", 1)
+    assert valkey.process is not None
+    os.kill(valkey.process.pid, signal.SIGSTOP)
+    started = time.monotonic()
+    try:
+        with pytest.raises(BrokerDown):
+            dispatcher.send("b", 1)
+        took = time.monotonic() - started
+    finally:
+        os.kill(valkey.process.pid, signal.SIGCONT)
+    assert took < 2
+
+
+def test_a_host_that_never_answers_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        dispatcher = Dispatcher(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        started = time.monotonic()
+        with pytest.raises(BrokerDown):
+            dispatcher.send("a", 1)
+        assert time.monotonic() - started < 2
+        dispatcher.close()
+
+
+def test_what_is_queued_is_sent_once(store: Store, dispatcher: Dispatcher, valkey: Valkey) -> None:
+    outbox = Outbox(store, dispatcher.send)
+    asked, _ = store.submit(spec_of(), key="k")
+    assert outbox.run_once() == 1
+    assert outbox.run_once() == 0
+    assert messages(valkey) == [(TASK_NAME, [asked.id, 1])]
+
+
+def test_a_submit_while_the_broker_is_down_is_sent_when_it_is_back(
+    store: Store, dispatcher: Dispatcher, valkey: Valkey
+) -> None:
+    outbox = Outbox(store, dispatcher.send)
+    valkey.kill()
+    ids = {store.submit(spec_of(), key=str(n))[0].id for n in range(3)}
+    assert outbox.run_once() == 0
+    valkey.start()
+    assert outbox.run_once() == 3
+    assert {args[0] for _, args in messages(valkey)} == ids
+
+
+def test_what_an_emptied_broker_forgot_is_sent_again(
+    store: Store, dispatcher: Dispatcher, valkey: Valkey, clock: Clock
+) -> None:
+    outbox = Outbox(store, dispatcher.send)
+    asked, _ = store.submit(spec_of(), key="k")
+    outbox.run_once()
+    with redis.Redis.from_url(valkey.url) as client:
+        client.flushall()
+    clock.now += 31
+    store.beat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
+    outbox.run_once()
+    assert messages(valkey) == [(TASK_NAME, [asked.id, 1])]
+
+
+def test_a_lost_lease_is_sent_as_a_new_attempt(
+    store: Store, dispatcher: Dispatcher, valkey: Valkey, clock: Clock
+) -> None:
+    outbox = Outbox(store, dispatcher.send)
+    asked, _ = store.submit(spec_of(), key="k")
+    assert store.claim(asked.id, 1, owner="w", lease_s=10) is not None
+    assert outbox.run_once() == 0
+    clock.now += 11
+    assert outbox.run_once() == 1
+    assert messages(valkey) == [(TASK_NAME, [asked.id, 2])]
+
+
+def test_readers_are_told_when_a_lost_job_ends(store: Store, clock: Clock) -> None:
+    said = []
+    outbox = Outbox(store, lambda *_: None, lambda *event: said.append(event))
+    asked, _ = store.submit(spec_of(), key="k")
+    for attempt in (1, 2, 3):
+        assert store.claim(asked.id, attempt, owner="w", lease_s=10) is not None
+        clock.now += 11
+        outbox.run_once()
+    assert said == [(asked.id, "state", {"state": "failed"})]
+
+
+def test_a_nudge_is_heeded_at_once_and_the_thread_outlives_what_breaks(store: Store) -> None:
+    sent, arrived = [], threading.Event()
+
+    def send(experiment_id: str, attempt: int) -> None:
+        if not sent:
+            sent.append("broken")
+            raise ValueError("never seen before")
+        sent.append((experiment_id, attempt))
+        arrived.set()
+
+    outbox = Outbox(store, send, every_s=60)
+    outbox.start()
+    time.sleep(0.1)
+    asked, _ = store.submit(spec_of(), key="k")
+    outbox.nudge()
+    deadline = time.monotonic() + 10
+    while not sent and time.monotonic() < deadline:
+        time.sleep(0.01)
+    outbox.nudge()
+    assert arrived.wait(10)
+    outbox.stop()
+    assert sent == ["broken", (asked.id, 1)]

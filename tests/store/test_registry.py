@@ -1,0 +1,73 @@
+"""Which models there are, and which workers are alive."""
+
+from __future__ import annotations
+
+import pytest
+from keeping import Clock
+
+from contracts.errors import Refusal
+from contracts.models import ModelCard
+from contracts.system import WorkerStatus
+from store import Store
+
+CARD = ModelCard(
+    id="tiny",
+    name="Tiny",
+    source="folder",
+    revision="abc",
+    layers=3,
+    heads=4,
+    kv_heads=2,
+    parameters=1000,
+    shots=2,
+    supported=True,
+)
+
+
+def test_a_registered_model_is_known_with_its_tokenizer(store: Store) -> None:
+    store.register_model(CARD, '{"version": "1.0"}')
+    assert store.models() == [CARD]
+    assert store.model("tiny") == CARD
+    assert store.tokenizer_json("tiny") == '{"version": "1.0"}'
+
+
+def test_registering_again_replaces(store: Store) -> None:
+    store.register_model(CARD, "old")
+    newer = CARD.model_copy(update={"revision": "def"})
+    store.register_model(newer, "new")
+    assert store.models() == [newer]
+    assert store.tokenizer_json("tiny") == "new"
+
+
+def test_an_unknown_model_and_a_missing_tokenizer_are_told_apart(store: Store) -> None:
+    store.register_model(CARD, None)
+    for look, code in (
+        (lambda: store.model("other"), "unknown_model"),
+        (lambda: store.tokenizer_json("other"), "unknown_model"),
+        (lambda: store.tokenizer_json("tiny"), "bad_tokenizer"),
+    ):
+        with pytest.raises(Refusal) as refusal:
+            look()
+        assert refusal.value.code == code
+
+
+def test_a_worker_is_alive_as_long_as_it_beats(store: Store, clock: Clock) -> None:
+    idle = WorkerStatus(id="w", device="cpu", models=(), busy=False)
+    busy = WorkerStatus(id="w", device="cpu", models=("tiny",), busy=True)
+    store.beat(idle)
+    store.beat(busy)
+    assert store.workers() == [busy]
+    clock.now += 21
+    assert store.workers() == []
+    assert store.workers(within_s=60) == [busy]
+    store.beat(idle)
+    assert store.workers() == [idle]
+    store.forget_worker("w")
+    assert store.workers() == []
+
+
+def test_workers_that_are_long_gone_are_forgotten(store: Store, clock: Clock) -> None:
+    store.beat(WorkerStatus(id="old", device="cpu", models=(), busy=False))
+    clock.now += 100_000
+    store.beat(WorkerStatus(id="new", device="cpu", models=(), busy=False))
+    assert [each.id for each in store.workers(within_s=1e9)] == ["new"]

@@ -1,0 +1,221 @@
+"""Asking, looking, cancelling, asking again, throwing away."""
+
+from __future__ import annotations
+
+import base64
+import json
+import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from keeping import Clock, spec_of
+
+from contracts.errors import Refusal
+from contracts.experiments import Progress
+from store import Store
+
+
+def finish(store: Store, experiment_id: str, attempt: int = 1) -> None:
+    claim = store.claim(experiment_id, attempt, owner="w", lease_s=60)
+    assert claim is not None
+    store.succeed(claim, {"result.json": b"{}"})
+
+
+def refused(code: str):
+    return pytest.raises(Refusal, check=lambda refusal: refusal.code == code)
+
+
+def test_an_experiment_comes_back_as_it_was_asked(store: Store, clock: Clock) -> None:
+    asked, is_new = store.submit(spec_of("3 + 5 ="), key="k", parent="older")
+    assert is_new
+    found = store.experiment(asked.id)
+    assert found == asked
+    assert found.spec == spec_of("3 + 5 =")
+    assert (found.state, found.parent, found.error, found.cancel_requested) == ("queued", "older", None, False)
+    assert found.progress == Progress(stage="queued", queue_position=0)
+    assert found.created_at.timestamp() == clock.now
+    assert found.created_at.utcoffset() is not None
+
+
+def test_ids_cannot_be_guessed(store: Store) -> None:
+    ids = [store.submit(spec_of(), key=str(n))[0].id for n in range(20)]
+    assert len(set(ids)) == 20
+    assert all(len(base64.urlsafe_b64decode(each)) == 12 for each in ids)
+
+
+def test_the_same_question_gets_the_same_experiment_until_it_fails(store: Store) -> None:
+    first, _ = store.submit(spec_of(), key="k")
+    assert store.submit(spec_of(), key="k") == (first, False)
+    finish(store, first.id)
+    again, is_new = store.submit(spec_of(), key="k")
+    assert (again.id, again.state, is_new) == (first.id, "succeeded", False)
+    other, _ = store.submit(spec_of(), key="other")
+    store.request_cancel(other.id)
+    fresh, is_new = store.submit(spec_of(), key="other")
+    assert is_new
+    assert fresh.id != other.id
+
+
+def test_fifty_threads_that_ask_the_same_make_one_experiment(store: Store) -> None:
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda _: store.submit(spec_of(), key="k"), range(50)))
+    assert len({experiment.id for experiment, _ in answers}) == 1
+    assert sum(is_new for _, is_new in answers) == 1
+
+
+def _ask_often(urls: tuple[str, str], number: int) -> list[tuple[str, bool]]:
+    with Store.open(*urls) as store:
+        answers = [store.submit(spec_of(), key="shared") for _ in range(10)]
+        store.submit(spec_of(), key=f"own {number}")
+    return [(experiment.id, is_new) for experiment, is_new in answers]
+
+
+def test_processes_that_open_and_ask_at_once_make_one_experiment(urls: tuple[str, str]) -> None:
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        answers = pool.starmap(_ask_often, [(urls, number) for number in range(3)])
+    assert len({each for answer in answers for each, _ in answer}) == 1
+    assert sum(is_new for answer in answers for _, is_new in answer) == 1
+    with Store.open(*urls) as store:
+        assert len(store.experiments().items) == 4
+
+
+def test_the_list_is_newest_first_and_pages_without_gaps_or_repeats(store: Store, clock: Clock) -> None:
+    asked = []
+    for number in range(7):
+        clock.now += number // 3  # several in the same moment
+        asked.append(store.submit(spec_of(), key=str(number))[0])
+    newest_first = sorted(asked, key=lambda e: (e.created_at, e.id), reverse=True)
+    seen, cursor = [], None
+    while True:
+        page = store.experiments(limit=2, cursor=cursor)
+        seen += page.items
+        cursor = page.next_cursor
+        store.submit(spec_of(), key=f"late {len(seen)}")
+        clock.now += 1
+        if cursor is None:
+            break
+    assert [each.id for each in seen] == [each.id for each in newest_first]
+
+
+def test_the_list_is_filtered_by_kind_state_and_model(store: Store) -> None:
+    done, _ = store.submit(spec_of(model="a"), key="1")
+    finish(store, done.id)
+    waiting, _ = store.submit(spec_of(model="b"), key="2")
+    assert [each.id for each in store.experiments(state="succeeded").items] == [done.id]
+    assert [each.id for each in store.experiments(model="b").items] == [waiting.id]
+    assert len(store.experiments(kind="path_patching").items) == 2
+    assert store.experiments(kind="path_patching", state="failed").items == ()
+    assert store.experiments(limit=2).next_cursor is None
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "!", "x" * 500, "ü", base64.urlsafe_b64encode(json.dumps({"a": 1}).encode()).decode()]
+)
+def test_a_cursor_that_was_never_handed_out_is_refused(store: Store, cursor: str) -> None:
+    with refused("bad_request"):
+        store.experiments(cursor=cursor)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 201])
+def test_a_page_has_a_size_within_bounds(store: Store, limit: int) -> None:
+    with refused("bad_request"):
+        store.experiments(limit=limit)
+
+
+def test_the_queue_position_counts_those_before_in_the_queue(store: Store, clock: Clock) -> None:
+    ids = []
+    for number in range(3):
+        ids.append(store.submit(spec_of(), key=str(number))[0].id)
+        clock.now += 1
+
+    def positions() -> list[int | None]:
+        return [store.experiment(each).progress.queue_position for each in ids]
+
+    assert positions() == [0, 1, 2]
+    assert [each.progress.queue_position for each in store.experiments().items] == [2, 1, 0]
+    finish(store, ids[0])
+    assert positions() == [None, 0, 1]
+
+
+def test_cancelling_a_queued_one_ends_it_and_cancelling_twice_changes_nothing(store: Store) -> None:
+    asked, _ = store.submit(spec_of(), key="k")
+    cancelled = store.request_cancel(asked.id)
+    assert (cancelled.state, cancelled.cancel_requested) == ("cancelled", True)
+    assert cancelled.finished_at is not None
+    assert store.request_cancel(asked.id) == cancelled
+    assert store.claim(asked.id, 1, owner="w", lease_s=60) is None
+
+
+def test_cancelling_a_running_one_raises_a_flag(store: Store) -> None:
+    asked, _ = store.submit(spec_of(), key="k")
+    store.claim(asked.id, 1, owner="w", lease_s=60)
+    assert not store.cancel_requested(asked.id)
+    assert store.request_cancel(asked.id).state == "running"
+    assert store.cancel_requested(asked.id)
+
+
+def test_cancelling_a_finished_one_leaves_it_finished(store: Store) -> None:
+    asked, _ = store.submit(spec_of(), key="k")
+    finish(store, asked.id)
+    after = store.request_cancel(asked.id)
+    assert (after.state, after.cancel_requested) == ("succeeded", False)
+
+
+def test_a_cancelled_one_can_be_tried_again_with_a_clean_slate(store: Store, clock: Clock) -> None:
+    asked, _ = store.submit(spec_of(), key="k")
+    claim = store.claim(asked.id, 1, owner="w", lease_s=60)
+    assert claim is not None
+    store.save_chunk(claim, 0, b"chunk")
+    store.request_cancel(asked.id)
+    store.mark_cancelled(claim, {"result.json": b"partial"})
+    assert store.read_artifact(asked.id, "result.json") == b"partial"
+    clock.now += 10
+    again = store.retry(asked.id)
+    assert (again.state, again.cancel_requested, again.error, again.finished_at) == ("queued", False, None, None)
+    assert store.chunks(asked.id) == {0: b"chunk"}
+    with refused("not_finished"):
+        store.read_artifact(asked.id, "result.json")
+    assert store.claim(asked.id, 1, owner="w", lease_s=60) is None
+    assert store.claim(asked.id, 2, owner="w", lease_s=60) is not None
+
+
+def test_what_waits_runs_or_succeeded_is_not_tried_again(store: Store) -> None:
+    asked, _ = store.submit(spec_of(), key="k")
+    with refused("not_retryable"):
+        store.retry(asked.id)
+    finish(store, asked.id)
+    with refused("not_retryable"):
+        store.retry(asked.id)
+
+
+def test_an_old_failure_is_not_tried_again_beside_its_newer_twin(store: Store) -> None:
+    old, _ = store.submit(spec_of(), key="k")
+    store.request_cancel(old.id)
+    newer, is_new = store.submit(spec_of(), key="k")
+    assert is_new
+    with refused("not_retryable"):
+        store.retry(old.id)
+    assert store.experiment(old.id).state == "cancelled"
+    assert store.experiment(newer.id).state == "queued"
+
+
+def test_a_deleted_experiment_is_gone_with_its_files(store: Store, tmp_path) -> None:
+    asked, _ = store.submit(spec_of(), key="k")
+    finish(store, asked.id)
+    assert (tmp_path / "artifacts" / asked.id).exists()
+    store.delete(asked.id)
+    assert not (tmp_path / "artifacts" / asked.id).exists()
+    for look in (store.experiment, store.delete, store.retry, store.request_cancel):
+        with refused("unknown_experiment"):
+            look(asked.id)
+    with refused("unknown_experiment"):
+        store.read_artifact(asked.id, "result.json")
+    assert store.cancel_requested(asked.id), "whoever still works on it should stop"
+
+
+def test_a_running_one_is_not_deleted(store: Store) -> None:
+    asked, _ = store.submit(spec_of(), key="k")
+    store.claim(asked.id, 1, owner="w", lease_s=60)
+    with refused("still_running"):
+        store.delete(asked.id)
+    assert store.experiment(asked.id).state == "running"
