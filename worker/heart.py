@@ -16,7 +16,7 @@ from store import Claim, LeaseLost, Store
 logger = logging.getLogger(__name__)
 
 _TICK_S = 0.5
-GRACE_S = 4.0
+GRACE_S = 3.0
 
 
 class Hold:
