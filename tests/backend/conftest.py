@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -53,11 +54,20 @@ def config(tmp_path: Path) -> ApiConfig:
     )
 
 
-@pytest.fixture
-def store(config: ApiConfig) -> Iterator[Store]:
-    with Store.open(config.database_url, config.artifacts_url) as store:
+@pytest.fixture(scope="session")
+def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with its schema and two models, made once and copied for every test."""
+    folder = tmp_path_factory.mktemp("database")
+    with Store.open(f"sqlite:///{folder / 'fresh.db'}", (folder / "artifacts").as_uri()) as store:
         store.register_model(CARD, tokenizer_json())
         store.register_model(unsupported(), None)
+    return folder / "fresh.db"
+
+
+@pytest.fixture
+def store(config: ApiConfig, fresh_database: Path) -> Iterator[Store]:
+    shutil.copy(fresh_database, config.database_url.removeprefix("sqlite:///"))
+    with Store.open(config.database_url, config.artifacts_url) as store:
         yield store
 
 

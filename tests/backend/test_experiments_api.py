@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import redis
@@ -73,7 +74,7 @@ def test_an_accepted_experiment_is_with_the_broker_at_once(live: Api, redis_url:
     ],
 )
 def test_a_question_that_cannot_run_is_refused_before_there_is_a_row(
-    api: Api, change: dict[str, object], status: int, code: str, said: str
+    api: Api, change: dict[str, Any], status: int, code: str, said: str
 ) -> None:
     answer = api.post("/api/experiments", json=spec(**change))
     problem = answer.json()
