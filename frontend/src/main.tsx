@@ -2,8 +2,12 @@ import { render } from 'preact';
 import { App } from './app';
 import { restoreTheme } from './ui/theme';
 import './styles/base.css';
+import './styles/controls.css';
+import './styles/tokens.css';
 import './styles/home.css';
 import './styles/workspace.css';
+import './styles/map.css';
+import './styles/component.css';
 
 restoreTheme();
 const place = document.getElementById('page');

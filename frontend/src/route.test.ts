@@ -36,14 +36,20 @@ describe('the query says how it is looked at', () => {
     expect(readView(search, BOUNDS)).toEqual({ view, notices: [] });
   });
 
-  it.each(['?view=3d', '?sel=L30H0', '?sel=L0H9', '?sel=MLP30', '?sel=l1h1', '?prompt=1', '?prompt=-0', '?metric=probability'])(
-    'becomes the default, with a notice, for %s',
-    (search) => {
-      const { view, notices } = readView(search, BOUNDS);
-      expect(view).toEqual({ view: 'map', sel: null, prompt: null, metric: 'relative_logit' });
-      expect(notices).toHaveLength(1);
-    },
-  );
+  it.each([
+    '?view=3d',
+    '?sel=L30H0',
+    '?sel=L0H9',
+    '?sel=MLP30',
+    '?sel=l1h1',
+    '?prompt=1',
+    '?prompt=-0',
+    '?metric=probability',
+  ])('becomes the default, with a notice, for %s', (search) => {
+    const { view, notices } = readView(search, BOUNDS);
+    expect(view).toEqual({ view: 'map', sel: null, prompt: null, metric: 'relative_logit' });
+    expect(notices).toHaveLength(1);
+  });
 
   it('says nothing of a prompt before the result tells which there are', () => {
     expect(readView('?prompt=7', { ...BOUNDS, prompts: null }).notices).toEqual([]);

@@ -105,7 +105,9 @@ describe('following a run', () => {
 
   it('says that the server is unreachable and recovers by itself', async () => {
     let up = false;
-    const { streams, last } = start(() => (up ? Promise.resolve({ ...ROW, state: 'succeeded' }) : Promise.reject(new Error('down'))));
+    const { streams, last } = start(() =>
+      up ? Promise.resolve({ ...ROW, state: 'succeeded' }) : Promise.reject(new Error('down')),
+    );
     const first = streams[0];
     if (first) first.readyState = 2;
     first?.emit('error');

@@ -16,7 +16,10 @@ const WEIGHTS = [
 describe('the attention map', () => {
   const figure = attentionMap(WEIGHTS, TOKENS, 'light', 500);
   const [heat] = figure.data as { z: (number | null)[][]; zmin: number; zmax: number; x: number[] }[];
-  const layout = figure.layout as Record<'xaxis' | 'yaxis', { tickvals: number[]; ticktext: string[]; range: number[]; type: string }>;
+  const layout = figure.layout as Record<
+    'xaxis' | 'yaxis',
+    { tickvals: number[]; ticktext: string[]; range: number[]; type: string }
+  >;
 
   it('hides the first token and leaves the future empty', () => {
     expect(heat?.z).toEqual([
@@ -39,7 +42,12 @@ describe('the attention map', () => {
     expect(range(20)).toEqual({ start: 1, count: 19, hiddenBefore: 1 });
     expect(range(1)).toEqual({ start: 0, count: 1, hiddenBefore: 0 });
     const long = Array.from({ length: 100 }, (_, i) => token(String(i), 'shot'));
-    const wide = attentionMap(long.map(() => long.map(() => 0.01)), long, 'dark', 320);
+    const wide = attentionMap(
+      long.map(() => long.map(() => 0.01)),
+      long,
+      'dark',
+      320,
+    );
     const axis = (wide.layout as typeof layout).xaxis;
     expect(axis.ticktext.at(-1)).toContain('99');
     expect(axis.tickvals.length).toBeLessThan(60);
@@ -78,7 +86,9 @@ describe('the sheet of thumbnails', () => {
     const blank = WEIGHTS.map((row) => row.map(() => 0));
     const layout = sheet(2, 200);
     const pixels = paint([blank, dark], layout, 'light');
-    const pixel = (x: number, y: number) => [...pixels.slice(4 * (y * layout.width + x), 4 * (y * layout.width + x) + 3)];
+    const pixel = (x: number, y: number) => [
+      ...pixels.slice(4 * (y * layout.width + x), 4 * (y * layout.width + x) + 3),
+    ];
     const second = corner(1, layout);
     expect(pixel(2, 2)).toEqual([...at(attentionScale('light'), 0)]);
     expect(pixel(second.x + 2, second.y + 2)).toEqual([...at(attentionScale('light'), 1)]);

@@ -50,7 +50,11 @@ const AXIS_TITLE = 34;
 const NAME = 8;
 
 /** A square for `count` tokens whose longest name has `letters` letters, in a width at hand. */
-export function side(count: number, letters: number, available: number): { cell: number; upright: boolean; margin: Margin; width: number; height: number } {
+export function side(
+  count: number,
+  letters: number,
+  available: number,
+): { cell: number; upright: boolean; margin: Margin; width: number; height: number } {
   const l = AXIS_TITLE + LETTER * letters;
   const r = 6;
   const inner = Math.max(120, available - l - r);
@@ -159,4 +163,3 @@ export function attentionMap(
     },
   };
 }
-

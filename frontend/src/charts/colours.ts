@@ -16,8 +16,32 @@ const hex = (text: string): Rgb => [
 export const css = ([r, g, b]: Rgb): string => `rgb(${r},${g},${b})`;
 
 export const DIVERGING: Record<Theme, Diverging> = {
-  light: ['#7a2e00', '#b04a08', '#d9752b', '#eeaa74', '#f7d9be', '#f2f0ec', '#c4dbef', '#86b7de', '#4a8cc6', '#2463a3', '#123f75'].map(hex),
-  dark: ['#ffc894', '#ffa95c', '#ea8536', '#b8622a', '#70432a', '#2b2f33', '#28475f', '#2f6a98', '#4591cc', '#7cb8ea', '#bfdefa'].map(hex),
+  light: [
+    '#7a2e00',
+    '#b04a08',
+    '#d9752b',
+    '#eeaa74',
+    '#f7d9be',
+    '#f2f0ec',
+    '#c4dbef',
+    '#86b7de',
+    '#4a8cc6',
+    '#2463a3',
+    '#123f75',
+  ].map(hex),
+  dark: [
+    '#ffc894',
+    '#ffa95c',
+    '#ea8536',
+    '#b8622a',
+    '#70432a',
+    '#2b2f33',
+    '#28475f',
+    '#2f6a98',
+    '#4591cc',
+    '#7cb8ea',
+    '#bfdefa',
+  ].map(hex),
 };
 
 /** The colour for "the interval covers 0": most of the hue is taken away, the lightness stays. */

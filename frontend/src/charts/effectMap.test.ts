@@ -14,7 +14,19 @@ const table = fromResult(
   {
     model: { layers: 2, heads: 4, kv_heads: 2 },
     metrics: {
-      logit: { unit: 'logits', n_pairs: 3, left_out: 0, heads: effects([[-4, 1, 2, 3], [0.1, null, -0.2, 5]], 0.5), mlps: effects([[-6], [0.3]], 0.5) },
+      logit: {
+        unit: 'logits',
+        n_pairs: 3,
+        left_out: 0,
+        heads: effects(
+          [
+            [-4, 1, 2, 3],
+            [0.1, null, -0.2, 5],
+          ],
+          0.5,
+        ),
+        mlps: effects([[-6], [0.3]], 0.5),
+      },
     },
   } as unknown as Result,
   'logit',
@@ -73,8 +85,15 @@ describe('the map of effects', () => {
   it('hatches what has no number and never shows it as 0', () => {
     expect(decodeURIComponent(hatch(table, 'light') ?? '')).toContain('M1 1.5');
     const empty = fromPartial({ layers: 2, heads: 4, kv_heads: 2 }, 'logit', null);
-    expect(draw(empty).data.flatMap(({ z }) => z.flat()).every((value) => value === null)).toBe(true);
-    const full = fromPartial({ layers: 1, heads: 1, kv_heads: 1 }, 'logit', { n_pairs: 1, metrics: { logit: { heads: [[1]], mlps: [2] } } });
+    expect(
+      draw(empty)
+        .data.flatMap(({ z }) => z.flat())
+        .every((value) => value === null),
+    ).toBe(true);
+    const full = fromPartial({ layers: 1, heads: 1, kv_heads: 1 }, 'logit', {
+      n_pairs: 1,
+      metrics: { logit: { heads: [[1]], mlps: [2] } },
+    });
     expect(hatch(full, 'light')).toBeNull();
   });
 
@@ -83,7 +102,11 @@ describe('the map of effects', () => {
   });
 
   it('carries title, provenance and colour bar into a file, and only there', () => {
-    const file = effectMap(table, { theme: 'light', width: 600, file: { title: 'T', provenance: 'model@abc', legend: 'L' } });
+    const file = effectMap(table, {
+      theme: 'light',
+      width: 600,
+      file: { title: 'T', provenance: 'model@abc', legend: 'L' },
+    });
     expect(JSON.stringify(file.layout)).toContain('model@abc');
     expect((file.data as { showscale: boolean }[]).filter(({ showscale }) => showscale)).toHaveLength(1);
     expect(JSON.stringify(draw().layout)).not.toContain('model@abc');
@@ -97,7 +120,9 @@ describe('the map of effects', () => {
       expect(spread(scale[5] ?? [0, 255, 0])).toBeLessThan(12);
       expect(scale[1]?.[0]).toBeGreaterThan(scale[1]?.[2] ?? 999);
       expect(scale[9]?.[2]).toBeGreaterThan(scale[9]?.[0] ?? 999);
-      faded(scale).forEach((colour, i) => expect(spread(colour)).toBeLessThanOrEqual(spread(scale[i] ?? [0, 0, 0]) * 0.3 + 1));
+      faded(scale).forEach((colour, i) =>
+        expect(spread(colour)).toBeLessThanOrEqual(spread(scale[i] ?? [0, 0, 0]) * 0.3 + 1),
+      );
     }
   });
 

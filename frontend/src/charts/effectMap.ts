@@ -21,7 +21,10 @@ export function places(heads: number): Places {
 export const MARGIN = { l: 44, r: 4, t: 4, b: 40 } as const;
 
 /** Pixels of the plot itself for a width at hand. Many heads on a narrow page scroll rather than vanish. */
-export function size(table: Pick<EffectTable, 'layers' | 'heads'>, available: number): { width: number; height: number } {
+export function size(
+  table: Pick<EffectTable, 'layers' | 'heads'>,
+  available: number,
+): { width: number; height: number } {
   const least = places(table.heads).total * 7 + MARGIN.l + MARGIN.r;
   const row = Math.min(20, Math.max(9, 560 / table.layers));
   return { width: Math.max(available, least), height: Math.round(table.layers * row) + MARGIN.t + MARGIN.b };
@@ -47,7 +50,9 @@ export function hatch(table: EffectTable, theme: Theme): string | null {
   for (const cell of table.cells) {
     if (cell.mean !== null) continue;
     const [x, width] = cell.head === null ? [table.heads + gap, mlpWidth] : [cell.head, 1];
-    lines.push(`M${x} ${cell.layer + 0.5}l${width / 2}-.5M${x} ${cell.layer + 1}l${width}-1M${x + width / 2} ${cell.layer + 1}l${width / 2}-.5`);
+    lines.push(
+      `M${x} ${cell.layer + 0.5}l${width / 2}-.5M${x} ${cell.layer + 1}l${width}-1M${x + width / 2} ${cell.layer + 1}l${width / 2}-.5`,
+    );
   }
   if (lines.length === 0) return null;
   const svg =
@@ -147,7 +152,19 @@ export function effectMap(table: EffectTable, { theme, width, file }: EffectMapO
         title: { text: 'layer', standoff: 4, font: { size: 11, color: ink.faint } },
       },
       images: picture
-        ? [{ source: picture, xref: 'x', yref: 'y', x: 0, y: 0, sizex: total, sizey: layers, sizing: 'stretch', layer: 'below' }]
+        ? [
+            {
+              source: picture,
+              xref: 'x',
+              yref: 'y',
+              x: 0,
+              y: 0,
+              sizex: total,
+              sizey: layers,
+              sizing: 'stretch',
+              layer: 'below',
+            },
+          ]
         : [],
       shapes: bounds.map((x) => ({
         type: 'line',

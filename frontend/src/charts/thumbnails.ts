@@ -28,7 +28,11 @@ export const corner = (head: number, { columns, tile, gap }: Sheet): { x: number
 });
 
 /** The pixels of the whole sheet, RGBA row by row, for a canvas of width x height. */
-export function paint(weights: readonly (readonly (readonly number[])[])[], layout: Sheet, theme: Theme): Uint8ClampedArray<ArrayBuffer> {
+export function paint(
+  weights: readonly (readonly (readonly number[])[])[],
+  layout: Sheet,
+  theme: Theme,
+): Uint8ClampedArray<ArrayBuffer> {
   const pixels = new Uint8ClampedArray(layout.width * layout.height * 4);
   const stops = attentionScale(theme);
   // Colours are looked up, not computed, for each of perhaps a million weights.

@@ -42,7 +42,9 @@ describe('the draft', () => {
 
   it('sends what was typed, unchanged, and leaves out what was not', () => {
     const { spec } = asked({ answer: ' 8', counterfactual: '3 @ 5 =', prompt: ' 3 + 5 = ' });
-    expect(spec?.prompts).toMatchObject({ pairs: [{ reference: ' 3 + 5 = ', answer: ' 8', counterfactual: '3 @ 5 =' }] });
+    expect(spec?.prompts).toMatchObject({
+      pairs: [{ reference: ' 3 + 5 = ', answer: ' 8', counterfactual: '3 @ 5 =' }],
+    });
     expect(JSON.stringify(asked({ answer: '  ' }).spec)).not.toContain('answer');
   });
 

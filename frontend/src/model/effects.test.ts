@@ -76,7 +76,12 @@ describe('the table of effects', () => {
 
 describe('the end of the colour scale', () => {
   const of = (values: number[]) =>
-    colourLimit(fromPartial({ layers: values.length, heads: 0, kv_heads: 0 }, 'logit', { n_pairs: 1, metrics: { logit: { heads: values.map(() => []), mlps: values } } }));
+    colourLimit(
+      fromPartial({ layers: values.length, heads: 0, kv_heads: 0 }, 'logit', {
+        n_pairs: 1,
+        metrics: { logit: { heads: values.map(() => []), mlps: values } },
+      }),
+    );
 
   it('is the largest size on either side', () => {
     expect(of([-3, 1, 2])).toEqual({ limit: 3, beyond: 0 });

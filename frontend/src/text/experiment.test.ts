@@ -21,7 +21,13 @@ const SET: Spec = {
 };
 const typed = (...references: string[]): Spec => ({
   ...SET,
-  prompts: { source: 'custom', pairs: references.map((reference) => ({ reference })), shots: 0, corruption: 'null_operator', keep_wrong: true },
+  prompts: {
+    source: 'custom',
+    pairs: references.map((reference) => ({ reference })),
+    shots: 0,
+    corruption: 'null_operator',
+    keep_wrong: true,
+  },
 });
 const progress = (part: Partial<Progress>): Progress => ({ stage: 'pairs', done: 0, ...part });
 
@@ -78,7 +84,8 @@ describe('the pill', () => {
     running: 1,
     waiting: 2,
   };
-  it('counts what runs and waits', () => expect(healthLine(health)).toEqual({ tone: 'good', text: '1 running, 2 waiting' }));
+  it('counts what runs and waits', () =>
+    expect(healthLine(health)).toEqual({ tone: 'good', text: '1 running, 2 waiting' }));
   it('says that nothing runs without a worker', () => {
     expect(healthLine({ ...health, workers: [] })).toEqual({
       tone: 'warn',

@@ -22,7 +22,7 @@ export const isFinal = (state: State): boolean => FINAL.includes(state);
 export function title(spec: Spec, kept?: number): string {
   const { prompts } = spec;
   if (prompts.source === 'custom') {
-    const first = clip(visible(lastLine(prompts.pairs[0]?.reference ?? '') || ' '), 48) ;
+    const first = clip(visible(lastLine(prompts.pairs[0]?.reference ?? '') || ' '), 48);
     const more = prompts.pairs.length - 1;
     return more > 0 ? `${first} and ${more} more` : first;
   }
@@ -56,7 +56,8 @@ export function progressLine(state: State, progress: Progress): string {
   if (progress.stage === 'saving') return 'saving';
   if (progress.stage === 'done') return 'done';
   const total = progress.total == null ? '' : `/${progress.total}`;
-  const layer = progress.layer == null || progress.layers == null ? '' : ` (layer ${progress.layer}/${progress.layers})`;
+  const layer =
+    progress.layer == null || progress.layers == null ? '' : ` (layer ${progress.layer}/${progress.layers})`;
   return `pairs ${progress.done}${total}${layer}`;
 }
 
@@ -84,7 +85,11 @@ export function healthLine(health: Health): { tone: 'good' | 'warn'; text: strin
 }
 
 /** Seconds a run may take, from the finished runs at hand of the same model and effect; null without any. */
-export function estimate(done: readonly Experiment[], spec: Pick<Spec, 'model' | 'effect'>, pairs: number): number | null {
+export function estimate(
+  done: readonly Experiment[],
+  spec: Pick<Spec, 'model' | 'effect'>,
+  pairs: number,
+): number | null {
   const runs = done.filter(
     (run) => run.state === 'succeeded' && run.spec.model === spec.model && run.spec.effect === spec.effect,
   );
@@ -95,6 +100,8 @@ export function estimate(done: readonly Experiment[], spec: Pick<Spec, 'model' |
   });
   if (timed.length === 0) return null;
   // A run costs something to start and something a pair: the nearest run in size, never scaled below its own time.
-  const nearest = timed.reduce((best, run) => (Math.abs(run.pairs - pairs) < Math.abs(best.pairs - pairs) ? run : best));
+  const nearest = timed.reduce((best, run) =>
+    Math.abs(run.pairs - pairs) < Math.abs(best.pairs - pairs) ? run : best,
+  );
   return nearest.seconds * Math.max(1, pairs / Math.max(1, nearest.pairs));
 }

@@ -79,7 +79,8 @@ export function ago(then: Date, now: Date): string {
   return plural(Math.floor(seconds / size), word) + ' ago';
 }
 
-export const plural = (count: number, word: string): string => `${count.toLocaleString('en')} ${word}${count === 1 ? '' : 's'}`;
+export const plural = (count: number, word: string): string =>
+  `${count.toLocaleString('en')} ${word}${count === 1 ? '' : 's'}`;
 
 export const percent = (share: number): string =>
   share > 0 && share < 0.001 ? '< 0.1 %' : `${(100 * share).toFixed(1)} %`;
@@ -89,4 +90,8 @@ export function mean(values: readonly number[]): number | null {
 }
 
 export const millions = (count: number): string =>
-  count >= 1e9 ? `${(count / 1e9).toFixed(1)} B` : count >= 1e6 ? `${(count / 1e6).toFixed(0)} M` : count.toLocaleString('en');
+  count >= 1e9
+    ? `${(count / 1e9).toFixed(1)} B`
+    : count >= 1e6
+      ? `${(count / 1e6).toFixed(0)} M`
+      : count.toLocaleString('en');

@@ -12,7 +12,13 @@ export function Chip({ token, changed = false }: { token: Token; changed?: boole
 }
 
 /** The two prompts under one another. Lines that are the same in both are shown once; what differs is framed. */
-export function AlignedChips({ reference, counterfactual }: { reference: readonly Token[]; counterfactual: readonly Token[] }) {
+export function AlignedChips({
+  reference,
+  counterfactual,
+}: {
+  reference: readonly Token[];
+  counterfactual: readonly Token[];
+}) {
   return (
     <div class="aligned">
       <p class="unseen">

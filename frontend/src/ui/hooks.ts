@@ -10,7 +10,11 @@ export interface Loaded<T> {
 }
 
 /** What `load` brings; loaded again when `key` changes, every `everyMs` while the page is seen, and never late. */
-export function useLoad<T>(key: string, load: (signal: AbortSignal) => Promise<T>, everyMs = 0): Loaded<T> & { again: () => void } {
+export function useLoad<T>(
+  key: string,
+  load: (signal: AbortSignal) => Promise<T>,
+  everyMs = 0,
+): Loaded<T> & { again: () => void } {
   const [state, setState] = useState<Loaded<T> & { key: string }>({ key, data: null, trouble: null, busy: true });
   const [turn, setTurn] = useState(0);
   const latest = useRef(load);

@@ -1,12 +1,21 @@
 // Small parts that every page uses.
 import type { ComponentChildren } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useId, useRef, useState } from 'preact/hooks';
 import { Trouble } from '../api/client';
 import type { Problem } from '../api/wire';
 import { navigate } from '../nav';
 
 /** A link inside the application: opened in place, unless a new tab or window is asked for. */
-export function Link({ to, children, ...rest }: { to: string; children: ComponentChildren; class?: string; title?: string }) {
+export function Link({
+  to,
+  children,
+  ...rest
+}: {
+  to: string;
+  children: ComponentChildren;
+  class?: string;
+  title?: string;
+}) {
   return (
     <a
       href={to}
@@ -121,5 +130,24 @@ export function Menu({ label, children }: { label: string; children: ComponentCh
         {children}
       </div>
     </details>
+  );
+}
+
+/** A control under its name. Beside, not inside, its label: the options of a select are no part of its name. */
+export function Field({
+  label,
+  class: name = '',
+  children,
+}: {
+  label: string;
+  class?: string;
+  children: (id: string) => ComponentChildren;
+}) {
+  const id = useId();
+  return (
+    <div class={`field ${name}`}>
+      <label for={id}>{label}</label>
+      {children(id)}
+    </div>
   );
 }

@@ -37,9 +37,16 @@ export function Plot({ figure, class: name }: { figure: Figure; class?: string }
   }, []);
   return (
     <>
-      {broken && <p class="faint">The drawing could not be loaded. The table holds the same numbers; reload to try again.</p>}
+      {broken && (
+        <p class="faint">The drawing could not be loaded. The table holds the same numbers; reload to try again.</p>
+      )}
       {/* A picture for the eye: the grid or table beside it carries the numbers for everyone. */}
-      <div ref={place} class={name} aria-hidden="true" style={{ height: `${figure.height}px`, width: figure.width ? `${figure.width}px` : '100%' }} />
+      <div
+        ref={place}
+        class={name}
+        aria-hidden="true"
+        style={{ height: `${figure.height}px`, width: figure.width ? `${figure.width}px` : '100%' }}
+      />
     </>
   );
 }
@@ -54,7 +61,9 @@ export async function image(figure: Figure, format: 'png' | 'svg'): Promise<Blob
   // A data: address; decoded here, since fetching it would need a wider content policy.
   const [head = '', body = ''] = [address.slice(0, address.indexOf(',')), address.slice(address.indexOf(',') + 1)];
   const text = head.includes(';base64') ? atob(body) : decodeURIComponent(body);
-  const bytes = head.includes(';base64') ? Uint8Array.from(text, (c) => c.charCodeAt(0)) : new TextEncoder().encode(text);
+  const bytes = head.includes(';base64')
+    ? Uint8Array.from(text, (c) => c.charCodeAt(0))
+    : new TextEncoder().encode(text);
   return new Blob([bytes], { type: format === 'png' ? 'image/png' : 'image/svg+xml' });
 }
 

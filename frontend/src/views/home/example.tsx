@@ -27,18 +27,18 @@ export function Example() {
       {data && table ? (
         <>
           <h2>
-            A finished example: <Link to={page('analyses/example')}>{title(data.found.spec, data.numbers.pairs.length)}</Link>
+            A finished example:{' '}
+            <Link to={page('analyses/example')}>{title(data.found.spec, data.numbers.pairs.length)}</Link>
           </h2>
           <p class="faint">
             {data.numbers.model.name}, {plural(data.numbers.model.layers, 'layer')} of{' '}
-            {plural(data.numbers.model.heads, 'head')}. Each cell is one head or MLP; choose one to see what it attends to.
+            {plural(data.numbers.model.heads, 'head')}. Each cell is one head or MLP; choose one to see what it attends
+            to.
           </p>
           <EffectsMap
             table={table}
             selected={null}
-            onSelect={(component) =>
-              navigate(page(`analyses/example${component ? `?sel=${spell(component)}` : ''}`))
-            }
+            onSelect={(component) => navigate(page(`analyses/example${component ? `?sel=${spell(component)}` : ''}`))}
           />
         </>
       ) : (

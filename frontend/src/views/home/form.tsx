@@ -3,6 +3,7 @@ import type { RefObject } from 'preact';
 import type { Corruption, Effect, ModelCard } from '../../api/wire';
 import { MAX_SHOTS, shotsOf, type Draft } from '../../model/draft';
 import { millions } from '../../text/numbers';
+import { Field } from '../../ui/parts';
 
 export interface FormPart {
   draft: Draft;
@@ -18,46 +19,52 @@ export function PromptBox({
   const lines = Math.min(8, Math.max(1, draft.prompt.split('\n').length));
   return (
     <>
-      <label class="field prompt">
-        <span>Prompt</span>
-        <textarea
-          ref={box}
-          rows={lines}
-          value={draft.prompt}
-          spellcheck={false}
-          autocomplete="off"
-          maxLength={4000}
-          aria-describedby="preview"
-          onInput={(event) => change({ prompt: event.currentTarget.value })}
-          onKeyDown={(event) => {
-            if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
-            event.preventDefault();
-            submit();
-          }}
-        />
-      </label>
+      <Field label="Prompt" class="prompt">
+        {(id) => (
+          <textarea
+            id={id}
+            ref={box}
+            rows={lines}
+            value={draft.prompt}
+            spellcheck={false}
+            autocomplete="off"
+            maxLength={4000}
+            aria-describedby="preview"
+            onInput={(event) => change({ prompt: event.currentTarget.value })}
+            onKeyDown={(event) => {
+              if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+              event.preventDefault();
+              submit();
+            }}
+          />
+        )}
+      </Field>
       <details class="fold">
         <summary>Answer and counterfactual of your own</summary>
         <div class="row">
-          <label class="field">
-            <span>Answer</span>
-            <input
-              value={draft.answer}
-              placeholder="computed"
-              maxLength={64}
-              onInput={(event) => change({ answer: event.currentTarget.value })}
-            />
-          </label>
-          <label class="field grow">
-            <span>Counterfactual</span>
-            <input
-              value={draft.counterfactual}
-              placeholder="made from the prompt"
-              maxLength={4000}
-              spellcheck={false}
-              onInput={(event) => change({ counterfactual: event.currentTarget.value })}
-            />
-          </label>
+          <Field label="Answer">
+            {(id) => (
+              <input
+                id={id}
+                value={draft.answer}
+                placeholder="computed"
+                maxLength={64}
+                onInput={(event) => change({ answer: event.currentTarget.value })}
+              />
+            )}
+          </Field>
+          <Field label="Counterfactual" class="grow">
+            {(id) => (
+              <input
+                id={id}
+                value={draft.counterfactual}
+                placeholder="made from the prompt"
+                maxLength={4000}
+                spellcheck={false}
+                onInput={(event) => change({ counterfactual: event.currentTarget.value })}
+              />
+            )}
+          </Field>
           <CorruptionChoice draft={draft} change={change} />
         </div>
       </details>
@@ -74,16 +81,21 @@ const CORRUPTIONS: readonly (readonly [Corruption, string])[] = [
 
 export function CorruptionChoice({ draft, change }: FormPart) {
   return (
-    <label class="field">
-      <span>Counterfactual is made with</span>
-      <select value={draft.corruption} onChange={(event) => change({ corruption: event.currentTarget.value as Corruption })}>
-        {CORRUPTIONS.map(([value, words]) => (
-          <option key={value} value={value}>
-            {words}
-          </option>
-        ))}
-      </select>
-    </label>
+    <Field label="Counterfactual is made with">
+      {(id) => (
+        <select
+          id={id}
+          value={draft.corruption}
+          onChange={(event) => change({ corruption: event.currentTarget.value as Corruption })}
+        >
+          {CORRUPTIONS.map(([value, words]) => (
+            <option key={value} value={value}>
+              {words}
+            </option>
+          ))}
+        </select>
+      )}
+    </Field>
   );
 }
 
@@ -98,24 +110,26 @@ export function ModelChoice({
 }) {
   const card = cards.find(({ id }) => id === chosen);
   return (
-    <label class="field grow">
-      <span>Model</span>
-      <select
-        value={chosen ?? ''}
-        disabled={cards.length === 0}
-        onChange={(event) => change({ model: event.currentTarget.value })}
-        title={card ? `${card.layers} layers of ${card.heads} heads` : ''}
-      >
-        {cards.length === 0 && <option value="">no model yet</option>}
-        {cards.map((model) => (
-          <option key={model.id} value={model.id} disabled={!model.supported}>
-            {model.supported
-              ? `${model.name} (${millions(model.parameters)}, ${model.layers} × ${model.heads} heads)`
-              : `${model.name}: ${model.reason ?? 'cannot run here'}`}
-          </option>
-        ))}
-      </select>
-    </label>
+    <Field label="Model" class="grow">
+      {(id) => (
+        <select
+          id={id}
+          value={chosen ?? ''}
+          disabled={cards.length === 0}
+          onChange={(event) => change({ model: event.currentTarget.value })}
+          title={card ? `${card.layers} layers of ${card.heads} heads` : ''}
+        >
+          {cards.length === 0 && <option value="">no model yet</option>}
+          {cards.map((model) => (
+            <option key={model.id} value={model.id} disabled={!model.supported}>
+              {model.supported
+                ? `${model.name} (${millions(model.parameters)}, ${model.layers} × ${model.heads} heads)`
+                : `${model.name}: ${model.reason ?? 'cannot run here'}`}
+            </option>
+          ))}
+        </select>
+      )}
+    </Field>
   );
 }
 
@@ -129,30 +143,37 @@ export function RunOptions({ draft, cards, change }: FormPart & { cards: readonl
   const shots = shotsOf(draft, card);
   return (
     <>
-      <label class="field">
-        <span>Worked examples</span>
-        <select
-          value={String(shots)}
-          onChange={(event) => change({ shots: Number(event.currentTarget.value) })}
-          title="Solved sums put before the prompt. Small models need them to answer at all."
-        >
-          {Array.from({ length: MAX_SHOTS + 1 }, (_, i) => (
-            <option key={i} value={String(i)}>
-              {i === 0 ? 'none' : i}
-            </option>
-          ))}
-        </select>
-      </label>
-      <label class="field">
-        <span>Effect</span>
-        <select value={draft.effect} onChange={(event) => change({ effect: event.currentTarget.value as Effect })}>
-          {EFFECTS.map(([value, words]) => (
-            <option key={value} value={value}>
-              {words}
-            </option>
-          ))}
-        </select>
-      </label>
+      <Field label="Worked examples">
+        {(id) => (
+          <select
+            id={id}
+            value={String(shots)}
+            onChange={(event) => change({ shots: Number(event.currentTarget.value) })}
+            title="Solved sums put before the prompt. Small models need them to answer at all."
+          >
+            {Array.from({ length: MAX_SHOTS + 1 }, (_, i) => (
+              <option key={i} value={String(i)}>
+                {i === 0 ? 'none' : i}
+              </option>
+            ))}
+          </select>
+        )}
+      </Field>
+      <Field label="Effect">
+        {(id) => (
+          <select
+            id={id}
+            value={draft.effect}
+            onChange={(event) => change({ effect: event.currentTarget.value as Effect })}
+          >
+            {EFFECTS.map(([value, words]) => (
+              <option key={value} value={value}>
+                {words}
+              </option>
+            ))}
+          </select>
+        )}
+      </Field>
     </>
   );
 }

@@ -86,7 +86,8 @@ export function Home() {
           {models.trouble && <TroubleBlock problem={models.trouble} />}
           {models.data?.length === 0 && (
             <p class="notice warn">
-              There is no model here yet. Start a worker, or fetch the demo model: arithmoscope models fetch smollm2-135m
+              There is no model here yet. Start a worker, or fetch the demo model: arithmoscope models fetch
+              smollm2-135m
             </p>
           )}
           <div class="row go">

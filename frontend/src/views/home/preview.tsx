@@ -81,7 +81,10 @@ function Item({ item }: { item: PreviewItem }) {
       {item.problem === null ? (
         item.answer !== null && (
           <p class="answer">
-            answer <span class="chip role-answer"><bdi>{visible(item.answer)}</bdi></span>
+            answer{' '}
+            <span class="chip role-answer">
+              <bdi>{visible(item.answer)}</bdi>
+            </span>
             {item.answer_id !== null && <span class="faint"> token {item.answer_id}</span>}
           </p>
         )

@@ -2,6 +2,7 @@
 import type { Operation, Style } from '../../api/wire';
 import { toggled, type Draft } from '../../model/draft';
 import { OPERATION_WORDS } from '../../text/experiment';
+import { Field } from '../../ui/parts';
 import { CorruptionChoice, type FormPart } from './form';
 
 const OPERATIONS: readonly Operation[] = ['add', 'subtract', 'multiply', 'divide'];
@@ -12,11 +13,22 @@ const EXAMPLES: Record<Style, string> = {
   question: 'Q: What is the sum of 3 and 5? A:',
 };
 
-const whole = (name: 'smallest' | 'largest' | 'pairs' | 'seed', label: string, draft: Draft, change: FormPart['change']) => (
-  <label class="field short">
-    <span>{label}</span>
-    <input inputMode="numeric" value={draft[name]} onInput={(event) => change({ [name]: event.currentTarget.value })} />
-  </label>
+const whole = (
+  name: 'smallest' | 'largest' | 'pairs' | 'seed',
+  label: string,
+  draft: Draft,
+  change: FormPart['change'],
+) => (
+  <Field label={label} class="short">
+    {(id) => (
+      <input
+        id={id}
+        inputMode="numeric"
+        value={draft[name]}
+        onInput={(event) => change({ [name]: event.currentTarget.value })}
+      />
+    )}
+  </Field>
 );
 
 export function SetOptions({ draft, change }: FormPart) {

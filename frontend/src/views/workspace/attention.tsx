@@ -8,7 +8,7 @@ import { digits, percent } from '../../text/numbers';
 import { clip, lastLine, rolesIn, ROLE_WORDS, textOf, visible } from '../../text/tokens';
 import { Chip, RoleLegend } from '../../ui/chips';
 import { useLoad, useWidth } from '../../ui/hooks';
-import { TroubleBlock } from '../../ui/parts';
+import { Field, TroubleBlock } from '../../ui/parts';
 import { Plot } from '../../ui/plot';
 import { useTheme } from '../../ui/theme';
 import { AttentionTip } from './attentionTip';
@@ -27,7 +27,9 @@ export interface AttentionProps {
 export function AttentionPanel({ id, result, layer, head, prompt, onHead, onPrompt }: AttentionProps) {
   const pair = result.pairs.find(({ index }) => index === prompt) ?? result.pairs[0];
   const index = pair?.index ?? 0;
-  const { data, trouble, busy, again } = useLoad(`${id} ${layer} ${index}`, (signal) => attention(id, layer, index, signal));
+  const { data, trouble, busy, again } = useLoad(`${id} ${layer} ${index}`, (signal) =>
+    attention(id, layer, index, signal),
+  );
   if (!pair) return <p class="faint">No prompt was kept.</p>;
   return (
     <div class="attention">
@@ -60,29 +62,35 @@ function PromptChoice({
   return (
     <div class="prompt-choice">
       {pairs.length > 1 && (
-        <label class="field">
-          <span>Prompt</span>
-          {pairs.length <= LISTED ? (
-            <select value={String(pair.index)} onChange={(event) => onPrompt(Number(event.currentTarget.value))}>
-              {pairs.map((one) => (
-                <option key={one.index} value={String(one.index)}>
-                  {one.index}: {name(one)} {one.correct ? '' : '(wrong)'}
-                </option>
-              ))}
-            </select>
-          ) : (
-            <input
-              type="number"
-              min={0}
-              value={pair.index}
-              onChange={(event) => {
-                const wanted = Number(event.currentTarget.value);
-                const found = pairs.find(({ index }) => index >= wanted) ?? pairs.at(-1);
-                if (found) onPrompt(found.index);
-              }}
-            />
-          )}
-        </label>
+        <Field label="Prompt">
+          {(id) =>
+            pairs.length <= LISTED ? (
+              <select
+                id={id}
+                value={String(pair.index)}
+                onChange={(event) => onPrompt(Number(event.currentTarget.value))}
+              >
+                {pairs.map((one) => (
+                  <option key={one.index} value={String(one.index)}>
+                    {one.index}: {name(one)} {one.correct ? '' : '(wrong)'}
+                  </option>
+                ))}
+              </select>
+            ) : (
+              <input
+                id={id}
+                type="number"
+                min={0}
+                value={pair.index}
+                onChange={(event) => {
+                  const wanted = Number(event.currentTarget.value);
+                  const found = pairs.find(({ index }) => index >= wanted) ?? pairs.at(-1);
+                  if (found) onPrompt(found.index);
+                }}
+              />
+            )
+          }
+        </Field>
       )}
       <div class="tokens" role="group" aria-label="Tokens of the prompt" tabIndex={0}>
         {pair.reference.map((token, i) => (
@@ -90,9 +98,9 @@ function PromptChoice({
         ))}
       </div>
       <p class="faint">
-        answer <bdi class="mono">{visible(pair.answer)}</bdi>, the model says <bdi class="mono">{visible(pair.top)}</bdi>{' '}
-        ({pair.correct ? 'right' : 'wrong'}), logit {digits(pair.reference_logit)}, without the calculation{' '}
-        {digits(pair.counterfactual_logit)}
+        answer <bdi class="mono">{visible(pair.answer)}</bdi>, the model says{' '}
+        <bdi class="mono">{visible(pair.top)}</bdi> ({pair.correct ? 'right' : 'wrong'}), logit{' '}
+        {digits(pair.reference_logit)}, without the calculation {digits(pair.counterfactual_logit)}
       </p>
       <RoleLegend roles={rolesIn(pair.reference)} />
     </div>
@@ -130,8 +138,8 @@ function Pattern({ data, head, onHead }: { data: AttentionPattern; head: number;
       <p class="faint">
         {data.tokens.length > 1 && (
           <>
-            First token <bdi class="mono">{first}</bdi> hidden: it takes {percent(mass.end)} of END, {percent(mass.mean)} of a
-            row on average.
+            First token <bdi class="mono">{first}</bdi> hidden: it takes {percent(mass.end)} of END,{' '}
+            {percent(mass.mean)} of a row on average.
           </>
         )}
         {shown.hiddenBefore > 1 && ` The last ${shown.count} of ${data.tokens.length} tokens are drawn.`}

@@ -29,10 +29,18 @@ export function ComponentPanel({ id, table, result, selected, prompt, onSelect, 
       <header class="component-head">
         <h2 id="component-name">{spell(selected)}</h2>
         <p class="kind">
-          {selected.head === null ? `MLP of layer ${selected.layer}` : `head ${selected.head} of layer ${selected.layer}`}
+          {selected.head === null
+            ? `MLP of layer ${selected.layer}`
+            : `head ${selected.head} of layer ${selected.layer}`}
         </p>
         <div class="stepper" role="group" aria-label="Rank">
-          <button type="button" onClick={() => step(-1)} disabled={rank === 1} aria-label="Previous rank" title="Previous rank [">
+          <button
+            type="button"
+            onClick={() => step(-1)}
+            disabled={rank === 1}
+            aria-label="Previous rank"
+            title="Previous rank ["
+          >
             ‹
           </button>
           <span>{rank === null ? 'no rank' : `rank ${rank}/${table.ranking.length}`}</span>
@@ -47,7 +55,7 @@ export function ComponentPanel({ id, table, result, selected, prompt, onSelect, 
           </button>
         </div>
       </header>
-      {cell && <EffectLine cell={cell} table={table}  />}
+      {cell && <EffectLine cell={cell} table={table} />}
       {selected.head === null ? (
         <MlpNotes table={table} layer={selected.layer} onSelect={onSelect} />
       ) : result ? (
@@ -67,10 +75,14 @@ export function ComponentPanel({ id, table, result, selected, prompt, onSelect, 
   );
 }
 
-function EffectLine({ cell, table, }: { cell: Cell; table: EffectTable }) {
+function EffectLine({ cell, table }: { cell: Cell; table: EffectTable }) {
   const { mean, low, high } = cell;
   if (mean === null) {
-    return <p class="effect-line faint">{table.finished ? 'n/a: no pair has a number for this metric.' : 'Not computed yet.'}</p>;
+    return (
+      <p class="effect-line faint">
+        {table.finished ? 'n/a: no pair has a number for this metric.' : 'Not computed yet.'}
+      </p>
+    );
   }
   return (
     <div class="effect-line">
@@ -107,7 +119,10 @@ function MlpNotes({
   const row = (component: Component) => {
     const cell = cellOf(table, component);
     return (
-      <tr key={spell(component)} aria-current={component.head === null && component.layer === layer ? 'true' : undefined}>
+      <tr
+        key={spell(component)}
+        aria-current={component.head === null && component.layer === layer ? 'true' : undefined}
+      >
         <td>
           <button type="button" class="pick" onClick={() => onSelect(component)}>
             {spell(component)}
@@ -131,7 +146,10 @@ function MlpNotes({
   );
   return (
     <>
-      <p>An MLP looks at one position at a time, so it has no attention: it turns what heads brought to END into the answer.</p>
+      <p>
+        An MLP looks at one position at a time, so it has no attention: it turns what heads brought to END into the
+        answer.
+      </p>
       <div class="two">
         <table>
           {caption('MLPs around it')}

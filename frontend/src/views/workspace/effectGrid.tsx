@@ -92,7 +92,11 @@ const GridRow = memo(
         aria-label={`${spell(cell)}, ${cell.mean === null ? 'not computed' : effect(cell.mean, table.metric)}`}
         aria-selected={same(selected, cell)}
         tabIndex={same(active, cell) ? 0 : -1}
-        style={cell.head === null ? { flexGrow: mlpWidth, marginLeft: `${(100 * gap) / places(table.heads).total}%` } : undefined}
+        style={
+          cell.head === null
+            ? { flexGrow: mlpWidth, marginLeft: `${(100 * gap) / places(table.heads).total}%` }
+            : undefined
+        }
       />
     );
     return (
@@ -101,6 +105,5 @@ const GridRow = memo(
       </div>
     );
   },
-  (a, b) =>
-    a.table === b.table && a.layer === b.layer && same(a.active, b.active) && same(a.selected, b.selected),
+  (a, b) => a.table === b.table && a.layer === b.layer && same(a.active, b.active) && same(a.selected, b.selected),
 );

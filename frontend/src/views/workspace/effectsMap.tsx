@@ -97,7 +97,11 @@ function Tip({ cell, table }: { cell: Cell; table: EffectTable }) {
     <div class="tip" style={{ ...side, ...end }} aria-hidden="true">
       <strong>{spell(cell)}</strong>{' '}
       {cell.mean === null ? (
-        table.finished ? 'n/a' : 'not computed yet'
+        table.finished ? (
+          'n/a'
+        ) : (
+          'not computed yet'
+        )
       ) : (
         <>
           {glyph(cell.mean)} {effect(cell.mean, table.metric)}

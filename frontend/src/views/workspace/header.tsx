@@ -8,7 +8,7 @@ import type { EffectTable } from '../../model/effects';
 import { askedPairs, EFFECT_WORDS, isFinal, shortRevision, STATE_WORDS, title } from '../../text/experiment';
 import { METRIC_WORDS, plural } from '../../text/numbers';
 import { escapeForPlotly } from '../../text/tokens';
-import { CopyLink, Menu, TroubleBlock, troubleOf } from '../../ui/parts';
+import { CopyLink, Field, Menu, TroubleBlock, troubleOf } from '../../ui/parts';
 import { image, save } from '../../ui/plot';
 
 export interface HeaderProps {
@@ -57,16 +57,22 @@ export function Header({ experiment, result, table, metric, metrics, onMetric, p
         </span>
       </p>
       <div class="tools">
-        <label class="field inline">
-          <span>Metric</span>
-          <select value={metric} title={METRIC_WORDS[metric]} onChange={(event) => onMetric(event.currentTarget.value as Metric)}>
-            {metrics.map((name) => (
-              <option key={name} value={name}>
-                {SHORT[name]}
-              </option>
-            ))}
-          </select>
-        </label>
+        <Field label="Metric" class="inline">
+          {(id) => (
+            <select
+              id={id}
+              value={metric}
+              title={METRIC_WORDS[metric]}
+              onChange={(event) => onMetric(event.currentTarget.value as Metric)}
+            >
+              {metrics.map((name) => (
+                <option key={name} value={name}>
+                  {SHORT[name]}
+                </option>
+              ))}
+            </select>
+          )}
+        </Field>
         {!isFinal(state) && (
           <button type="button" class="quiet" disabled={experiment.cancel_requested} onClick={() => void stop()}>
             Cancel

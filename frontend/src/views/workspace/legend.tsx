@@ -12,7 +12,11 @@ export function EffectLegend({ table }: { table: EffectTable }) {
   const waiting = table.ranking.length < table.cells.length;
   return (
     <div class="map-legend">
-      <div class="scale" role="img" aria-label="Colours: orange hurts when removed, below 0; blue helps when removed, above 0">
+      <div
+        class="scale"
+        role="img"
+        aria-label="Colours: orange hurts when removed, below 0; blue helps when removed, above 0"
+      >
         <span class="end">hurts when removed ▼</span>
         <span class="bar" style={{ background: gradient(stops(DIVERGING[theme])) }} />
         <span class="end">▲ helps when removed</span>

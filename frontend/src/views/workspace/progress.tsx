@@ -15,7 +15,8 @@ export function RunProgress({ seen }: { seen: Seen }) {
   const { state, progress } = experiment;
   const part = share(progress);
   const line = experiment.cancel_requested ? 'cancelling: finishing the current batch' : progressLine(state, progress);
-  const eta = state === 'running' && progress.eta_s != null && !experiment.cancel_requested ? duration(progress.eta_s) : null;
+  const eta =
+    state === 'running' && progress.eta_s != null && !experiment.cancel_requested ? duration(progress.eta_s) : null;
   return (
     <section class="progress" aria-label="Progress">
       <p class="line">
@@ -31,9 +32,13 @@ export function RunProgress({ seen }: { seen: Seen }) {
         )}
       </p>
       <progress max={1} {...(part === null ? {} : { value: part })} aria-label="Pairs finished" />
-      {link === 'polling' && <p class="faint">The live view is interrupted; the page asks every two seconds instead.</p>}
+      {link === 'polling' && (
+        <p class="faint">The live view is interrupted; the page asks every two seconds instead.</p>
+      )}
       {link === 'unreachable' && (
-        <Notice tone="warn">The server cannot be reached. The run goes on without this page, which keeps trying.</Notice>
+        <Notice tone="warn">
+          The server cannot be reached. The run goes on without this page, which keeps trying.
+        </Notice>
       )}
       {state === 'queued' && <NoWorker />}
     </section>
@@ -50,7 +55,15 @@ function NoWorker() {
 }
 
 /** How it ended, when it did not simply succeed; with the way to run it again. */
-export function Ending({ experiment, kept, again }: { experiment: Experiment; kept: number | null; again: () => void }) {
+export function Ending({
+  experiment,
+  kept,
+  again,
+}: {
+  experiment: Experiment;
+  kept: number | null;
+  again: () => void;
+}) {
   if (!isFinal(experiment.state) || experiment.state === 'succeeded') return null;
   if (experiment.state === 'failed') {
     const problem: Problem = experiment.error ?? {

@@ -52,7 +52,11 @@ export function Ranking({
           </thead>
           <tbody>
             {rows.slice(0, shown).map((cell) => (
-              <tr key={spell(cell)} aria-current={same(cell, selected) ? 'true' : undefined} class={uncertain(cell) ? 'uncertain' : ''}>
+              <tr
+                key={spell(cell)}
+                aria-current={same(cell, selected) ? 'true' : undefined}
+                class={uncertain(cell) ? 'uncertain' : ''}
+              >
                 <td class="number">{cell.rank}</td>
                 <td>
                   <button type="button" class="pick" onClick={() => onSelect(cell)}>

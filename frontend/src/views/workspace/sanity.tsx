@@ -18,8 +18,8 @@ export function Sanity({ result, metric }: { result: Result; metric: Metric }) {
           {pairs.length === 1 ? (
             <>
               The model answers <bdi class="mono">{visible(pairs[0]?.top ?? '')}</bdi>, not{' '}
-              <bdi class="mono">{visible(pairs[0]?.answer ?? '')}</bdi>: the map shows what moves the right answer’s logit, not how the
-              model gets it right.
+              <bdi class="mono">{visible(pairs[0]?.answer ?? '')}</bdi>: the map shows what moves the right answer’s
+              logit, not how the model gets it right.
               {result.spec.prompts.shots === 0 && ' Worked examples before the prompt often help.'}
             </>
           ) : (
@@ -48,14 +48,17 @@ export function Sanity({ result, metric }: { result: Result; metric: Metric }) {
           <ul class="dropped" tabIndex={0} aria-label="Dropped pairs">
             {dropped.slice(0, 200).map((pair) => (
               <li key={pair.index}>
-                <bdi class="mono">{visible(pair.reference.split('\n').at(-1) ?? '')}</bdi> <span class="faint">{pair.reason}</span>
+                <bdi class="mono">{visible(pair.reference.split('\n').at(-1) ?? '')}</bdi>{' '}
+                <span class="faint">{pair.reason}</span>
               </li>
             ))}
             {dropped.length > 200 && <li class="faint">and {dropped.length - 200} more, all in the JSON result</li>}
           </ul>
         </details>
       )}
-      {leftOut > 0 && <p class="faint">{plural(leftOut, 'pair')} left out of this metric: its value is not defined there.</p>}
+      {leftOut > 0 && (
+        <p class="faint">{plural(leftOut, 'pair')} left out of this metric: its value is not defined there.</p>
+      )}
       {result.notes.map((note) => (
         <p class="faint" key={note}>
           {note}

@@ -29,7 +29,12 @@ export function Thumbnails({
       <h3>All heads of layer {layer}</h3>
       <div ref={place}>
         {layout && (
-          <div class="sheet" role="group" aria-label={`Heads of layer ${layer}`} style={{ width: `${layout.width}px`, height: `${layout.height}px` }}>
+          <div
+            class="sheet"
+            role="group"
+            aria-label={`Heads of layer ${layer}`}
+            style={{ width: `${layout.width}px`, height: `${layout.height}px` }}
+          >
             <canvas ref={canvas} width={layout.width} height={layout.height} aria-hidden="true" />
             {weights.map((_, index) => {
               const { x, y } = corner(index, layout);

@@ -58,7 +58,8 @@ function Opened({ run, seen, id, address, result }: OpenedProps) {
   const done = isFinal(experiment.state);
   // The model's shape, to draw the empty map before the first numbers.
   const cards = useLoad('models', loadModels);
-  const shape: Shape | null = result?.model ?? cards.data?.find(({ id: model }) => model === experiment.spec.model) ?? null;
+  const shape: Shape | null =
+    result?.model ?? cards.data?.find(({ id: model }) => model === experiment.spec.model) ?? null;
 
   const metrics = useMemo<readonly Metric[]>(
     () => (result ? experiment.spec.metrics.filter((name) => result.metrics[name]) : experiment.spec.metrics),
@@ -105,7 +106,11 @@ function Opened({ run, seen, id, address, result }: OpenedProps) {
         </Notice>
       ))}
       {!done && <RunProgress seen={seen} />}
-      <Ending experiment={experiment} kept={result ? result.pairs.length + result.dropped.length : null} again={run.again} />
+      <Ending
+        experiment={experiment}
+        kept={result ? result.pairs.length + result.dropped.length : null}
+        again={run.again}
+      />
       {run.trouble && (
         <TroubleBlock problem={run.trouble}>
           <button type="button" onClick={run.again}>
