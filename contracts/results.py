@@ -123,6 +123,7 @@ class PathPatchingResult(Wire):
     notes: tuple[str, ...]
     pairs: tuple[PairResult, ...]
     dropped: tuple[DroppedPair, ...]
+    attention_pairs: tuple[int, ...] = ()  # pairs whose attention patterns are stored
     metrics: dict[Metric, MetricResult]
     checks: Checks
     provenance: Provenance

@@ -53,6 +53,7 @@ def result_of(
     notes: tuple[str, ...],
     complete: bool,
     checked: SpotCheck,
+    attention_pairs: tuple[int, ...],
     prompt_set_hash: str,
     chunk_pairs: int,
     created_at: datetime,
@@ -81,6 +82,7 @@ def result_of(
         notes=notes,
         pairs=tuple(_pair(model, effects, row, index, pair) for row, (index, pair) in enumerate(kept.items())),
         dropped=tuple(dropped),
+        attention_pairs=attention_pairs,
         metrics={metric: _metric(METRICS[metric].unit, effects.summary(metric)) for metric in spec.metrics},
         checks=Checks(
             noise_floor=float(effects.noise.max()),

@@ -63,6 +63,7 @@ def run_path_patching(
     on_progress: Callable[[Progress], None],
     on_partial: Callable[[Partial], None],
     should_stop: Callable[[], bool],
+    attention_bytes: int = ATTENTION_BYTES,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> RunOutput | None:
     """Run an analysis to its end, or until ``should_stop``.
@@ -109,7 +110,7 @@ def run_path_patching(
             return None
         raise Refusal("none_kept", f"None of the {total} prompts is answered rightly by {model.card.id}.")
     on_progress(Progress(stage="saving", done=len(tally.kept) + len(tally.dropped), total=total))
-    return _finish(model, spec, experiment_id, asked, tally, complete, step, clock, started)
+    return _finish(model, spec, experiment_id, asked, tally, complete, step, clock, started, attention_bytes)
 
 
 def _compute(
@@ -170,11 +171,12 @@ def _finish(
     chunk_pairs: int,
     clock: Callable[[], datetime],
     started: float,
+    attention_bytes: int,
 ) -> RunOutput:
     effects = PatchingEffects.concatenate(tally.parts)
     kept = {index: asked.pairs[index] for index in tally.kept}
     checked = spot_check(model, list(kept.values()), effects)
-    patterns = _patterns(model, kept)
+    patterns = _patterns(model, kept, attention_bytes)
     result = result_of(
         model=model,
         spec=spec,
@@ -188,6 +190,7 @@ def _finish(
         notes=asked.notes,
         complete=complete,
         checked=checked,
+        attention_pairs=tuple(patterns),
         prompt_set_hash=_hash(asked),
         chunk_pairs=chunk_pairs,
         created_at=clock(),
@@ -196,9 +199,9 @@ def _finish(
     return RunOutput(result, artifacts_of(result, effects, patterns))
 
 
-def _patterns(model: LoadedModel, kept: Mapping[int, EncodedPair]) -> dict[int, torch.Tensor]:
+def _patterns(model: LoadedModel, kept: Mapping[int, EncodedPair], room: int) -> dict[int, torch.Tensor]:
     """Attention of the kept prompts' reference runs, as many as fit, by the prompt's place in the list asked for."""
-    chosen, room = [], ATTENTION_BYTES
+    chosen = []
     for index, pair in kept.items():
         room -= model.anatomy.layers * model.anatomy.heads * len(pair.reference_ids) ** 2 * 4
         if room < 0:

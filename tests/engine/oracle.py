@@ -44,11 +44,10 @@ def record(hf, ids: list[int]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
 
 @torch.no_grad()
 def patched_logits(
-    hf, reference: list[int], source: list[int], layer: int, head: int | None, effect: str
+    hf, reference: list[int], source: list[int], layer: int, head: int | None, effect: str, recorded=None
 ) -> torch.Tensor:
     """All logits at END of the reference prompt with one component's END output taken from the source prompt."""
-    ref_heads, ref_mlps = record(hf, reference)
-    src_heads, src_mlps = record(hf, source)
+    (ref_heads, ref_mlps), (src_heads, src_mlps) = recorded or (record(hf, reference), record(hf, source))
     head_dim = ref_heads[0].shape[-1] // hf.config.num_attention_heads
 
     def heads_hook(index: int):
