@@ -20,8 +20,7 @@ def last_question(prompt: str) -> Span:
     end = len(prompt.rstrip())
     start = prompt.rfind("\n", 0, end) + 1
     if start and _ONLY_OPENS_ANSWER.fullmatch(prompt, start, end):
-        before = len(prompt[:start].rstrip())
-        start = prompt.rfind("\n", 0, before) + 1 if before else start
+        start = prompt.rfind("\n", 0, len(prompt[:start].rstrip())) + 1
     for opening in _OPENS_QUESTION.finditer(prompt, start, end):
         start = opening.start()
     return start + len(prompt[start:end]) - len(prompt[start:end].lstrip()), end

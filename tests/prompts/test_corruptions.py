@@ -111,6 +111,7 @@ def test_operand_swap_keeps_the_wording_and_changes_the_answer(
         assert before is not None
         assert after is not None
         assert (after.value == before.value) == (corruption == "operand_swap_same_answer")
+        assert after.value >= 0 or before.value < 0
         assert [operand.value for operand in after.operands] != [operand.value for operand in before.operands]
         assert [o.operation for o in after.operators] == [o.operation for o in before.operators]
         assert swapped[: before.question[0]] == question[: before.question[0]]
@@ -126,6 +127,21 @@ def test_one_digit_sums_swap_into_one_digit_sums_of_as_many_tokens(tokenizer: To
             assert reading.value <= 9
             assert len(tokenizer.encode(swapped or "").ids) == len(tokenizer.encode(f"{a} + {b} =").ids)
             assert all(new.value != old for new, old in zip(reading.operands, (a, b), strict=True))
+
+
+def test_operands_of_as_many_tokens_are_preferred(tokenizer: Tokenizer):
+    reference = "three plus five is"
+    for seed in range(10):
+        swapped = corrupt("operand_swap", reference, seed, tokenizer)
+        assert swapped is not None
+        assert len(tokenizer.encode(swapped).ids) == len(tokenizer.encode(reference).ids) == 4
+
+
+def test_a_difference_is_never_swapped_for_a_negative_one(tokenizer: Tokenizer):
+    for seed in range(200):
+        reading = read(corrupt("operand_swap", "25 - 13 =", seed, tokenizer) or "")
+        assert reading is not None
+        assert 10 <= reading.value <= 99
 
 
 def test_another_seed_swaps_in_other_operands(tokenizer: Tokenizer):

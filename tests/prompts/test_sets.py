@@ -1,5 +1,7 @@
 """What people ask for becomes encoded pairs, a preview, or a refusal that names the pair."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -204,3 +206,10 @@ def test_no_typed_text_breaks_a_preview(
             refusal_of(asked, tokenizer)
         else:
             assert prepare(asked, tokenizer).pairs[0].answer_id == item.answer_id
+
+
+def test_importing_the_room_loads_no_science():
+    heavy = "{'torch', 'transformers', 'numpy', 'safetensors'}"
+    code = f"import sys, prompts; print(sorted({heavy} & set(sys.modules)))"
+    fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert fresh.stdout.strip() == "[]"

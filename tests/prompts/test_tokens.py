@@ -138,9 +138,19 @@ def test_an_answer_that_begins_inside_a_token_is_refused(vocabularies: dict[str,
     assert refusal_of(pair, vocabularies["spaced_numbers"]) == "answer_not_a_token"
 
 
-def test_a_counterfactual_after_which_the_answer_is_another_token_is_refused(vocabularies: dict[str, Tokenizer]):
+def test_a_counterfactual_that_swallows_the_answer_is_refused(vocabularies: dict[str, Tokenizer]):
     pair = PromptPair("3+5=", "The war lasted from 1723 to 172", "8")
     assert refusal_of(pair, vocabularies["spaced_numbers"]) == "answer_not_a_token"
+
+
+def test_a_counterfactual_after_which_the_answer_is_another_token_is_refused():
+    pieces = Tokenizer.from_str(
+        '{"version":"1.0","added_tokens":[],"pre_tokenizer":{"type":"Whitespace"},"model":{"type":"WordPiece",'
+        '"unk_token":"?","continuing_subword_prefix":"##","max_input_chars_per_word":100,'
+        '"vocab":{"?":0,"3":1,"+":2,"5":3,"=":4,"8":5,"##8":6,"is":7}}}'
+    )
+    assert encode_pair(PromptPair("3+5=", "3=", "8"), pieces).answer_id == 5
+    assert refusal_of(PromptPair("3+5=", "is", "8"), pieces) == "answer_not_a_token"
 
 
 @pytest.mark.parametrize("name", ["whole_words", "unigram_with_eos"])
