@@ -1,0 +1,101 @@
+"""The command line: what it prints, and that every refusal is one line and exit code 2."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from arithmoscope.cli import main
+
+
+@pytest.fixture(autouse=True)
+def own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("ARITHMOSCOPE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("ARITHMOSCOPE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("ARITHMOSCOPE_MODELS_DIR", str(tmp_path / "models"))
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*argv: str) -> int:
+    try:
+        return main(argv)
+    except SystemExit as left:
+        return int(left.code or 0)
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["--version"], ["serve", "--help"], ["models", "check", "--help"]])
+def test_questions_about_the_command_itself_exit_0(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*argv) == 0
+    assert "arithmoscope" in capsys.readouterr().out
+
+
+def test_the_installed_command_is_this_one(capsys: pytest.CaptureFixture[str]) -> None:
+    run("--version")
+    command = Path(sys.executable).with_name("arithmoscope")
+    said = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout == capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "COMMAND"),
+        (["dance"], "dance"),
+        (["serve", "--port", "many"], "ARITHMOSCOPE_PORT"),
+        (["serve", "--port", "99999"], "ARITHMOSCOPE_PORT"),
+        (["serve", "--host", "0.0.0.0"], "ARITHMOSCOPE_TOKEN"),
+        (["serve", "--host", "no.such.host.invalid"], "ARITHMOSCOPE_TOKEN"),
+        (["serve", "--data-dir", "/proc/nowhere"], "cannot be written"),
+        (["serve", "--loud"], "--loud"),
+        (["api"], "ARITHMOSCOPE_REDIS_URL"),
+        (["worker"], "ARITHMOSCOPE_REDIS_URL"),
+        (["analyze"], "prompt"),
+        (["analyze", "3 + 5 =", "--model", "nix"], "nix"),
+        (["analyze", "3 + 5 =", "--model", "../nix"], "nix"),
+        (["analyze", "3 + 5 =", "--model", "some/model"], "ARITHMOSCOPE_ALLOW_HUB"),
+        (["analyze", "3 + 5 =", "--effect", "sideways"], "sideways"),
+        (["analyze", "3 + 5 =", "--shots", "few"], "few"),
+        (["models", "check", "nix"], "nix"),
+        (["models", "check", "smollm2-135m"], "models fetch smollm2-135m"),
+        (["models", "fetch", "nix"], "nix"),
+        (["models", "burn"], "burn"),
+    ],
+)
+def test_a_refusal_is_one_line_on_stderr_and_exit_2(
+    argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*argv) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("\n") == 1
+    assert said in told.err
+
+
+def test_a_model_that_cannot_run_is_refused_with_the_reason(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    model = tmp_path / "models" / "mine"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text('{"architectures": ["Odd"], "num_hidden_layers": 1}')
+    assert run("analyze", "3 + 5 =", "--model", "mine") == 2
+    assert "mine cannot run here" in capsys.readouterr().err
+
+
+def test_the_models_are_listed_with_the_reason_of_those_that_cannot_run(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in (["models"], ["models", "list"]):
+        assert run(*argv) == 0
+        assert "smollm2-135m  cannot run: Not converted yet" in capsys.readouterr().out
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_starts(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert run("serve", "--port", str(port)) == 2
+    assert f"Port {port} of 127.0.0.1" in capsys.readouterr().err
+    assert not (tmp_path / "data" / "arithmoscope.db").exists()

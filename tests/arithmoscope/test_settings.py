@@ -1,0 +1,88 @@
+"""Settings: where they come from, what they default to, and how a bad one is refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from arithmoscope.settings import PREFIX, Settings, is_loopback, read_settings
+from contracts.errors import Refusal
+from engine.catalogue import default_models_dir
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of whoever runs the tests, and no .env of theirs."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(PREFIX + name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_without_any_setting_everything_stays_on_this_machine() -> None:
+    settings = read_settings()
+    assert (settings.host, settings.port, settings.token, settings.redis_url) == ("127.0.0.1", 8000, None, None)
+    assert (settings.device, settings.dtype, settings.allow_hub) == ("auto", "float32", False)
+    assert settings.database == f"sqlite:///{settings.data_dir}/arithmoscope.db"
+    assert settings.artifacts == (settings.data_dir / "artifacts").as_uri()
+
+
+def test_the_page_and_the_engine_look_for_models_in_the_same_folder() -> None:
+    assert read_settings().models_dir == default_models_dir()
+
+
+def test_the_command_line_goes_before_the_environment_and_that_before_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("ARITHMOSCOPE_PORT=7001\nARITHMOSCOPE_DTYPE=float64\nOTHER=1\n")
+    monkeypatch.setenv("ARITHMOSCOPE_PORT", "7002")
+    assert (read_settings().port, read_settings().dtype) == (7002, "float64")
+    assert read_settings(port="7003", host=None).port == 7003
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARITHMOSCOPE_TOKEN", "")
+    monkeypatch.setenv("ARITHMOSCOPE_REDIS_URL", "")
+    assert (read_settings().token, read_settings().redis_url) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "http"),
+        ("PORT", "70000"),
+        ("DEVICE", "toaster"),
+        ("DTYPE", "int8"),
+        ("REDIS_URL", "localhost:6379"),
+        ("ROOT_PATH", "no-slash"),
+        ("TOKEN", "short"),
+        ("ALLOW_HUB", "perhaps"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_refused_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(PREFIX + name, value)
+    with pytest.raises(Refusal, match=PREFIX + name) as refused:
+        read_settings()
+    assert refused.value.code == "bad_setting"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "lab.example"])
+def test_an_address_that_others_reach_needs_a_token(host: str) -> None:
+    with pytest.raises(Refusal, match="ARITHMOSCOPE_TOKEN"):
+        read_settings(host=host)
+    assert read_settings(host=host, token="long enough").host == host
+
+
+def test_loopback_is_every_spelling_of_this_machine() -> None:
+    assert all(is_loopback(host) for host in ("127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"))
+    assert not any(is_loopback(host) for host in ("0.0.0.0", "localhost.example", "10.0.0.1"))
+
+
+def test_every_setting_is_in_the_example_file_and_nothing_else() -> None:
+    told = set(re.findall(rf"^#? ?{PREFIX}(\w+)=", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
+    assert told == {name.upper() for name in Settings.model_fields}
