@@ -43,7 +43,8 @@ def to_csv(rows: Iterable[RankingRow]) -> str:
 
 
 def _safe(value: object) -> object:
-    # A cell that begins with = + - @ (or a tab or return before one) is a formula to a spreadsheet.
-    if isinstance(value, str) and value.lstrip("\t\r\n ")[:1] in ("=", "+", "-", "@"):
-        return "'" + value
-    return "" if value is None else value
+    if not isinstance(value, str):
+        return "" if value is None else value
+    # Line ends inside a cell confuse readers; a cell that begins with = + - @ is a formula to a spreadsheet.
+    text = "".join(character if character.isprintable() else " " for character in value)
+    return "'" + text if text.lstrip()[:1] in ("=", "+", "-", "@") else text

@@ -1,0 +1,112 @@
+"""The shared words: spellings round-trip, limits hold, the same question has the same key."""
+
+from __future__ import annotations
+
+import csv
+import io
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from contracts.components import Component, all_components
+from contracts.errors import PROBLEMS, Refusal
+from contracts.experiments import PathPatchingSpec, experiment_key
+from contracts.ranking import COLUMNS, RankingRow, to_csv
+
+CUSTOM = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}]}
+TEMPLATE = {"source": "template"}
+
+
+def spec(prompts=None, **more):
+    return PathPatchingSpec.model_validate(
+        {"kind": "path_patching", "model": "m", "prompts": prompts or CUSTOM, **more}
+    )
+
+
+def key(asked, **more):
+    return experiment_key(asked, **{"revision": "r", "dtype": "float32", "device_kind": "auto", **more})
+
+
+@given(st.integers(0, 9999), st.none() | st.integers(0, 9999))
+def test_a_component_reads_back_as_it_was_written(layer, head):
+    assert Component.parse(str(Component(layer, head))) == Component(layer, head)
+
+
+def test_components_are_spelled_as_promised():
+    assert [str(Component(14, 2)), str(Component(19))] == ["L14H2", "MLP19"]
+    assert [str(c) for c in all_components(2, 2)] == ["L0H0", "L0H1", "MLP0", "L1H0", "L1H1", "MLP1"]
+
+
+@pytest.mark.parametrize("text", ["", "L14", "l14h2", "L14H02", "L-1H2", "MLP", " L1H2", "L1H2\n", "L1H99999", "L١H2"])
+def test_any_other_spelling_is_refused_with_the_way_out(text):
+    with pytest.raises(Refusal, match="L14H2"):
+        Component.parse(text)
+
+
+def test_every_problem_says_a_way_out_in_a_sentence():
+    for code, problem in PROBLEMS.items():
+        assert 400 <= problem.status < 600, code
+        assert problem.way_out.endswith("."), code
+
+
+def test_a_refusal_survives_a_process_border():
+    again = pickle.loads(pickle.dumps(Refusal("no_prompts", "Nothing.", "Ask.")))
+    assert (again.code, again.detail, again.way_out) == ("no_prompts", "Nothing.", "Ask.")
+
+
+def test_the_same_question_has_the_same_key_however_it_is_written():
+    written_out = spec(
+        {**CUSTOM, "shots": 0, "keep_wrong": True, "corruption": "null_operator"},
+        effect="through_mlps",
+        metrics=["logit", "relative_logit", "logit_difference"],
+    )
+    assert key(spec()) == key(written_out)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: key(spec({**CUSTOM, "shots": 1})),
+        lambda: key(spec(effect="direct")),
+        lambda: key(spec(), revision="s"),
+        lambda: key(spec(), dtype="bfloat16"),
+        lambda: key(spec(TEMPLATE)),
+    ],
+)
+def test_what_moves_the_numbers_moves_the_key(other):
+    assert other() != key(spec())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"prompts": {"source": "custom", "pairs": []}},
+        {"prompts": {"source": "custom", "pairs": [{"reference": "x" * 4001}]}},
+        {"prompts": {**CUSTOM, "shots": 9}},
+        {"prompts": {**TEMPLATE, "operands": [5, 2]}},
+        {"prompts": {**TEMPLATE, "operands": [-1, 2]}},
+        {"prompts": {**TEMPLATE, "pairs": 10_001}},
+        {"prompts": {**TEMPLATE, "operations": ["add", "add"]}},
+        {"prompts": {**TEMPLATE, "seed": 2**31}},
+        {"metrics": []},
+        {"metrics": ["logit", "logit"]},
+        {"effect": "total-ish"},
+        {"extra": 1},
+    ],
+)
+def test_specs_are_closed_and_bounded(wrong):
+    with pytest.raises(ValidationError):
+        PathPatchingSpec.model_validate({"kind": "path_patching", "model": "m", "prompts": CUSTOM, **wrong})
+
+
+@given(st.text(max_size=20))
+def test_no_cell_of_the_ranking_is_a_formula(text):
+    row = RankingRow(1, "L0H0", "head", 0, 0, -1.5, None, None, None, 1, "logit", "direct", text, text, text)
+    (cells,) = list(csv.DictReader(io.StringIO(to_csv([row]))))
+    assert list(cells) == list(COLUMNS)
+    assert cells["effect_mean"] == "-1.5"
+    for name in ("experiment_id", "model", "revision"):
+        assert cells[name].lstrip()[:1] not in ("=", "+", "-", "@")
