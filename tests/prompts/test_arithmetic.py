@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prompts.arithmetic import MAX_DEPTH, MAX_DIGITS, MAX_QUESTION_CHARACTERS, read
@@ -273,6 +273,7 @@ expressions = st.recursive(
 ).filter(lambda written: len(written.operands) > 1)
 
 
+@settings(deadline=None)
 @given(expressions, st.sampled_from([" =", "=", " is", "?", ""]))
 def test_the_value_is_that_of_an_independent_evaluation(written: Written, ending: str):
     reading = read(written.text + ending)
@@ -282,6 +283,7 @@ def test_the_value_is_that_of_an_independent_evaluation(written: Written, ending
         assert tuple(operand.value for operand in reading.operands) == written.operands
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_no_text_raises(text: str):
     assert_consistent(text, read(text))
@@ -301,6 +303,7 @@ PIECES = [
 ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=60).map("".join))
 def test_no_text_of_arithmetic_pieces_raises(text: str):
     assert_consistent(text, read(text))
