@@ -14,7 +14,7 @@ _EFFECTS = ("direct", "through_mlps")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code. Each command imports what it needs, and nothing before it is chosen."""
-    told = _parser().parse_args(argv)
+    told = command_line().parse_args(argv)
     try:
         return _COMMANDS[told.command](told)
     except Refusal as refusal:
@@ -38,7 +38,8 @@ class _Version(argparse.Action):
         parser.exit(0)
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """What the command understands."""
     parser = _Parser(
         prog="arithmoscope",
         description="See which attention heads and MLPs a language model uses to do arithmetic.",
@@ -97,7 +98,7 @@ def _api(told: argparse.Namespace) -> int:
     parts.log_to_stderr()
     config = parts.api_config(settings, parts.shared_redis(settings))
     with parts.open_store(settings) as store:
-        parts.tell_store(store, settings)
+        parts.import_example(store)  # models are the workers' to register: they have the files
     from backend.serve import run
 
     run(config)

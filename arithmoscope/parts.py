@@ -82,12 +82,16 @@ def open_store(settings: Settings) -> Store:
     return Store.open(settings.database, settings.artifacts)
 
 
-def tell_store(store: Store, settings: Settings) -> None:
-    """Register the models that are here, and import the example, so that the page has both at once."""
+def register_models(store: Store, settings: Settings) -> None:
+    """Tell the store which models are here, so that the page has them before a worker is up."""
     from engine.catalogue import Catalogue
-    from worker.registration import register_models
+    from worker.registration import register_models as register
 
-    register_models(store, Catalogue(settings.models_dir, settings.allow_hub))
+    register(store, Catalogue(settings.models_dir, settings.allow_hub))
+
+
+def import_example(store: Store) -> None:
+    """Give the page its finished example, where there is one."""
     if EXAMPLE_DIR.is_dir():
         store.import_bundle(EXAMPLE_DIR)
 

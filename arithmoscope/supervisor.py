@@ -43,7 +43,8 @@ def serve(settings: Settings, say: Callable[[str], None], opened: Callable[[str]
         store = held.enter_context(parts.open_store(settings))
         asked_to_stop = held.enter_context(_stop_signals())
         try:
-            parts.tell_store(store, settings)
+            parts.register_models(store, settings)
+            parts.import_example(store)
         except Refusal as refusal:
             say(str(refusal))
         children = _children(held, settings, store, listening)

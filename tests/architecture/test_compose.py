@@ -1,0 +1,92 @@
+"""docker-compose.yml and the Dockerfiles: valid, and true to the settings and commands that exist."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft201909Validator
+
+from arithmoscope.cli import command_line
+from arithmoscope.settings import PREFIX, Settings, read_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+
+
+def _variables(value: Any) -> set[str]:
+    return set(re.findall(r"\$\{(\w+)", json.dumps(value)))
+
+
+def test_the_compose_file_fits_the_compose_specification(compose: dict[str, Any]) -> None:
+    schema = json.loads((Path(__file__).parent / "compose_spec" / "compose_spec.json").read_text())
+    assert [error.message for error in Draft201909Validator(schema).iter_errors(compose)] == []
+    broken = {**compose, "services": {**compose["services"], "api": {"prots": []}}}
+    assert list(Draft201909Validator(schema).iter_errors(broken))
+
+
+def test_every_setting_in_it_exists_and_the_api_and_workers_share_theirs(compose: dict[str, Any]) -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    told = {name: service["environment"] for name, service in compose["services"].items() if "build" in service}
+    for environment in told.values():
+        assert environment.keys() <= known
+    for name in ("worker", "worker-gpu"):
+        assert told[name].items() <= told["api"].items()
+    assert _variables(compose) - known == {"REDIS_PASSWORD"}
+
+
+def test_its_settings_are_accepted(compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in compose["services"]["api"]["environment"].items():
+        filled = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
+        monkeypatch.setenv(name, re.sub(r"\$\{\w+:\?[^}]*\}", "0123456789abcdef", filled))
+    settings = read_settings()
+    assert settings.redis_url == "redis://:0123456789abcdef@redis:6379/0"
+    assert settings.database == "sqlite:////data/arithmoscope.db"
+
+
+def test_only_the_page_is_published_and_to_this_machine_alone(compose: dict[str, Any]) -> None:
+    published = {name: service.get("ports", []) for name, service in compose["services"].items()}
+    assert {name for name, ports in published.items() if ports} == {"api"}
+    assert all(port.startswith("127.0.0.1:") for port in published["api"])
+
+
+def test_the_queue_is_kept_on_disk_behind_a_password(compose: dict[str, Any]) -> None:
+    command = " ".join(compose["services"]["redis"]["command"])
+    for wanted in ("--requirepass ${REDIS_PASSWORD:?", "--appendonly yes", "--maxmemory-policy noeviction"):
+        assert wanted in command
+
+
+def test_the_commands_in_it_and_in_the_images_exist(compose: dict[str, Any]) -> None:
+    said = [" ".join(service["command"]) for service in compose["services"].values() if "build" in service]
+    said += [line for file in DOCKERFILES for line in file.read_text().splitlines() if line.startswith("CMD")]
+    commands = re.findall(r'arithmoscope[", ]+((?:[a-z][\w-]*[", ]*)+)', "\n".join(said))
+    assert len(commands) >= 8
+    for command in commands:
+        command_line().parse_args(re.findall(r"[\w-]+", command.replace("exec", "")))
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.stem)
+def test_an_image_copies_what_exists_and_runs_as_nobody_special(file: Path) -> None:
+    text = file.read_text()
+    copied = [line.split()[1:-1] for line in text.splitlines() if line.startswith("COPY ") and "--from" not in line]
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    for path in [path for paths in copied for path in paths]:
+        assert (ROOT / path).exists(), path
+        assert f"!{path.split('/')[0]}" in ignored, path
+    assert "USER arithmoscope" in text
+
+
+def test_the_apis_image_has_no_science_in_it() -> None:
+    text = (ROOT / "docker" / "api.Dockerfile").read_text()
+    assert "[engine]" not in text
+    assert "torch" not in text.lower().replace("no pytorch in it", "")
