@@ -61,7 +61,8 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "No virtual environment could be made. On Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
 
-$(VENV)/.engine: pyproject.toml constraints.txt | $(VENV)/bin/python
+# An installation in place knows the rooms that there were: a new one asks for another.
+$(VENV)/.engine: pyproject.toml constraints.txt $(wildcard */__init__.py) | $(VENV)/bin/python
 	$(PIP) install -q -c constraints.txt -e '.[engine]'
 	@touch $@
 
