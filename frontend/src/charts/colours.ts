@@ -44,12 +44,13 @@ export const DIVERGING: Record<Theme, Diverging> = {
   ].map(hex),
 };
 
-/** The colour for "the interval covers 0": most of the hue is taken away, the lightness stays. */
+/** The colour for "the interval covers 0": nearly all of the hue is taken away, and some of the ink. */
 export function faded(scale: Diverging): Diverging {
+  const middle = scale[(scale.length - 1) / 2] ?? [128, 128, 128];
   return scale.map(([r, g, b]): Rgb => {
     const grey = 0.3 * r + 0.59 * g + 0.11 * b;
-    const mix = (value: number) => Math.round(grey + 0.18 * (value - grey));
-    return [mix(r), mix(g), mix(b)];
+    const mix = (value: number, i: 0 | 1 | 2) => Math.round(0.6 * (grey + 0.18 * (value - grey)) + 0.4 * middle[i]);
+    return [mix(r, 0), mix(g, 1), mix(b, 2)];
   });
 }
 

@@ -121,7 +121,7 @@ describe('the map of effects', () => {
       expect(scale[1]?.[0]).toBeGreaterThan(scale[1]?.[2] ?? 999);
       expect(scale[9]?.[2]).toBeGreaterThan(scale[9]?.[0] ?? 999);
       faded(scale).forEach((colour, i) =>
-        expect(spread(colour)).toBeLessThanOrEqual(spread(scale[i] ?? [0, 0, 0]) * 0.3 + 1),
+        expect(spread(colour)).toBeLessThanOrEqual(spread(scale[i] ?? [0, 0, 0]) * 0.3 + 4),
       );
     }
   });

@@ -93,7 +93,15 @@ export function effectMap(table: EffectTable, { theme, width, file }: EffectMapO
     xgap: 1,
     ygap: 1,
     ...(bar
-      ? { colorbar: { thickness: 12, len: 0.6, title: { text: file?.legend ?? '', side: 'right' }, outlinewidth: 0 } }
+      ? {
+          colorbar: {
+            thickness: 12,
+            len: 0.6,
+            title: { text: file?.legend ?? '', side: 'right', font: { size: 11 } },
+            tickfont: { size: 11 },
+            outlinewidth: 0,
+          },
+        }
       : {}),
   });
   const picture = hatch(table, theme);

@@ -63,6 +63,8 @@ describe('progress in one line', () => {
 
   it('fills the bar by pairs, and not at all before there is anything to measure', () => {
     expect(share(progress({ done: 16, total: 64 }))).toBe(0.25);
+    expect(share(progress({ done: 16, total: 64, layer: 16, layers: 30 }))).toBeCloseTo((16 + 4) / 64);
+    expect(share(progress({ done: 63, total: 64, layer: 30, layers: 30 }))).toBeLessThan(1);
     expect(share(progress({ stage: 'loading_model' }))).toBeNull();
     expect(share(progress({ done: 3 }))).toBeNull();
     expect(share(progress({ stage: 'saving' }))).toBe(1);
@@ -116,6 +118,7 @@ describe('the time a run may take', () => {
     expect(estimate([run(64, 40)], SET, 128)).toBe(80);
     expect(estimate([run(64, 40)], SET, 1)).toBe(40);
     expect(estimate([run(64, 40), run(2, 5)], SET, 1)).toBe(5);
+    expect(estimate([run(1, 4)], SET, 64)).toBeNull();
   });
   it('is not guessed from other models or effects', () => {
     expect(estimate([run(64, 40, 'other')], SET, 64)).toBeNull();

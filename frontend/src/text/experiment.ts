@@ -61,11 +61,16 @@ export function progressLine(state: State, progress: Progress): string {
   return `pairs ${progress.done}${total}${layer}`;
 }
 
-/** 0 to 1 along the pairs, the layers of the chunk under way included; null while nothing can be measured. */
+// Pairs are finished in batches whose size is not told: a small guess never lets the bar run ahead.
+const BATCH = 8;
+
+/** 0 to 1 along the pairs, the layers of the batch under way included; null while nothing can be measured. */
 export function share(progress: Progress): number | null {
   if (progress.stage === 'saving' || progress.stage === 'done') return 1;
   if (progress.stage !== 'pairs' || !progress.total) return null;
-  return Math.min(1, progress.done / progress.total);
+  const layers = progress.layer != null && progress.layers ? (progress.layer - 1) / progress.layers : 0;
+  const underWay = Math.min(BATCH, progress.total - progress.done) * Math.max(0, layers);
+  return Math.min(1, (progress.done + underWay) / progress.total);
 }
 
 /** What became of a cancelled experiment, told truthfully. */
@@ -103,5 +108,7 @@ export function estimate(
   const nearest = timed.reduce((best, run) =>
     Math.abs(run.pairs - pairs) < Math.abs(best.pairs - pairs) ? run : best,
   );
+  // From one pair to many nothing can be said.
+  if (pairs > 8 * nearest.pairs) return null;
   return nearest.seconds * Math.max(1, pairs / Math.max(1, nearest.pairs));
 }

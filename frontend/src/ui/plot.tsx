@@ -14,17 +14,27 @@ export function plotly(): Promise<Plotly> {
   return loading;
 }
 
+// One figure a task: several drawn at once would hold up the page.
+let turn: Promise<unknown> = Promise.resolve();
+
+function inTurn(draw: (library: Plotly) => unknown): Promise<unknown> {
+  const next = turn.then(async () => {
+    const library = await plotly();
+    await new Promise((resolve) => setTimeout(resolve));
+    await draw(library);
+  });
+  turn = next.catch(() => undefined);
+  return next;
+}
+
 export function Plot({ figure, class: name }: { figure: Figure; class?: string }) {
   const place = useRef<HTMLDivElement>(null);
   const [broken, setBroken] = useState(false);
   useEffect(() => {
     let wanted = true;
-    plotly()
-      .then((library) => {
-        if (wanted && place.current) return library.react(place.current, figure.data, figure.layout, CONFIG);
-        return undefined;
-      })
-      .catch(() => wanted && setBroken(true));
+    inTurn((library) =>
+      wanted && place.current ? library.react(place.current, figure.data, figure.layout, CONFIG) : undefined,
+    ).catch(() => wanted && setBroken(true));
     return () => {
       wanted = false;
     };

@@ -47,7 +47,7 @@ export function Example() {
             ? 'Opening the example…'
             : trouble && trouble.status !== 404
               ? `The example cannot be shown: ${trouble.detail}`
-              : 'No example came with this installation. Run the prompt as it stands: the map of its heads and MLPs appears here on a page of its own.'}
+              : 'No example came with this installation. Run the prompt as it stands to see the map of the model’s heads and MLPs.'}
         </p>
       )}
     </section>

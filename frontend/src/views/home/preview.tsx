@@ -9,7 +9,7 @@ import { AlignedChips, RoleLegend } from '../../ui/chips';
 import { useRested } from '../../ui/hooks';
 import { TroubleBlock, troubleOf } from '../../ui/parts';
 
-const SHOWN = 3;
+const SHOWN = 2;
 
 interface State {
   key: string;

@@ -86,13 +86,13 @@ export function Header({ experiment, result, table, metric, metrics, onMetric, p
   );
 }
 
-function provenance(result: Result): string {
+function provenance(result: Result): string[] {
   const { model, provenance: from } = result;
   const seed = result.spec.prompts.source === 'template' ? `, seed ${result.spec.prompts.seed}` : '';
-  return (
-    `${model.name}@${shortRevision(model.revision)}, ${plural(result.pairs.length, 'pair')}, prompts ` +
-    `${from.prompt_set_hash.slice(0, 12)}${seed}, ${from.dtype} on ${from.device}, arithmoscope ${from.code_version}`
-  );
+  return [
+    `${model.name}@${shortRevision(model.revision)}, effect ${EFFECT_WORDS[result.effect]}, ${plural(result.pairs.length, 'pair')}`,
+    `prompts ${from.prompt_set_hash.slice(0, 12)}${seed}, ${from.dtype} on ${from.device}, arithmoscope ${from.code_version}`,
+  ];
 }
 
 function Exports({
@@ -115,7 +115,7 @@ function Exports({
       width: 720,
       file: {
         title: escapeForPlotly(`${title(result.spec, result.pairs.length)}${best ? ` (rank 1: ${spell(best)})` : ''}`),
-        provenance: escapeForPlotly(provenance(result)),
+        provenance: provenance(result).map(escapeForPlotly).join('<br>'),
         legend: `${METRIC_WORDS[metric]}<br>below 0: hurts when removed`,
       },
     });

@@ -8,28 +8,29 @@ import { askedPairs, cancelledLine, isFinal, progressLine, share } from '../../t
 import { duration } from '../../text/numbers';
 import { useLoad } from '../../ui/hooks';
 import { Notice, TroubleBlock, troubleOf } from '../../ui/parts';
-import { useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 
 export function RunProgress({ seen }: { seen: Seen }) {
   const { experiment, link, partial } = seen;
   const { state, progress } = experiment;
   const part = share(progress);
   const line = experiment.cancel_requested ? 'cancelling: finishing the current batch' : progressLine(state, progress);
-  const eta =
-    state === 'running' && progress.eta_s != null && !experiment.cancel_requested ? duration(progress.eta_s) : null;
+  const left = useCountdown(state === 'running' && !experiment.cancel_requested ? (progress.eta_s ?? null) : null);
   return (
     <section class="progress" aria-label="Progress">
       <p class="line">
-        <span role="status" data-testid="progress-line">
-          {line}
-        </span>
-        {eta && <span class="faint"> about {eta} left</span>}
+        <span data-testid="progress-line">{line}</span>
+        {left !== null && <span class="faint"> about {duration(left)} left</span>}
         {partial && (
           <span class="faint">
             {' '}
             · mean over {partial.n_pairs} of {progress.total ?? askedPairs(experiment.spec)} pairs
           </span>
         )}
+      </p>
+      {/* Told aloud when the stage or the pairs change, not at every layer. */}
+      <p class="unseen" role="status">
+        {line.replace(/ \(layer.*/, '')}
       </p>
       <progress max={1} {...(part === null ? {} : { value: part })} aria-label="Pairs finished" />
       {link === 'polling' && (
@@ -43,6 +44,19 @@ export function RunProgress({ seen }: { seen: Seen }) {
       {state === 'queued' && <NoWorker />}
     </section>
   );
+}
+
+/** Seconds left, counted down from the newest estimate until the next one comes. */
+function useCountdown(estimate: number | null): number | null {
+  const [since, setSince] = useState({ estimate, at: Date.now() });
+  const [, tick] = useState(0);
+  useEffect(() => {
+    setSince({ estimate, at: Date.now() });
+    if (estimate === null) return undefined;
+    const timer = setInterval(() => tick((n) => n + 1), 1000);
+    return () => clearInterval(timer);
+  }, [estimate]);
+  return since.estimate === null ? null : Math.max(0, since.estimate - (Date.now() - since.at) / 1000);
 }
 
 function NoWorker() {
