@@ -79,13 +79,13 @@ class Heart:
     def beat(self) -> None:
         """One heartbeat. A store that does not answer now may answer the next one."""
         hold = self._hold
-        try:
-            if hold is not None:
+        if hold is not None:
+            try:
                 self._store.renew(hold.claim, self._lease_s)
-        except LeaseLost:
-            hold.lost = True
-        except Refusal as error:
-            logger.warning("the lease is not renewed: %s", error)
+            except LeaseLost:
+                hold.lost = True
+            except Refusal as error:
+                logger.warning("the lease is not renewed: %s", error)
         with suppress(Refusal):
             self._store.beat(self._status(hold is not None))
 

@@ -1,0 +1,84 @@
+"""A worker's inside without Celery: jobs on a science that a test writes down in a few lines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from keeping import spec_of  # pyright: ignore[reportMissingImports]
+from outputs import output
+
+from contracts.models import ModelCard
+from contracts.system import WorkerStatus
+from store import AsyncEventLog, Event, EventLog, Store
+from worker.heart import Heart
+from worker.job import Jobs
+from worker.science import Output, Run, Science
+from worker.workshop import Workshop
+
+CARD = ModelCard(
+    id="tiny",
+    name="Tiny",
+    source="folder",
+    revision="one",
+    layers=3,
+    heads=4,
+    kv_heads=2,
+    parameters=1000,
+    shots=2,
+    supported=True,
+)
+
+
+@dataclass
+class Bench:
+    """``bench.run`` is the science; ``bench.stop`` tells the worker to stop."""
+
+    store: Store
+    events: EventLog
+    redis_url: str
+    lease_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        self.run: Callable[..., Output | None] = lambda *_, **__: output(result_json=b"{}")
+        self.stop = False
+        self.left: list[str] = []
+        science = Science("cpu", self._load, {"path_patching": cast(Run, lambda *a, **k: self.run(*a, **k))})
+        self.workshop = Workshop(lambda: science, room=2)
+        self.heart = Heart(
+            self.store,
+            lambda busy: WorkerStatus(id="w", device="cpu", models=self.workshop.models(), busy=busy),
+            lease_s=self.lease_s,
+            beat_s=0.1,
+            told_to_stop=lambda: self.stop,
+            leave=self.left.append,
+        )
+        self.jobs = Jobs(
+            store=self.store,
+            events=self.events,
+            workshop=self.workshop,
+            heart=self.heart,
+            owner="w",
+            lease_s=self.lease_s,
+            told_to_stop=lambda: self.stop,
+        )
+
+    def _load(self, model_id: str) -> Any:
+        return f"the model {model_id}"
+
+    def ask(self, key: str = "k", model: str = "tiny") -> str:
+        return self.store.submit(spec_of(model=model), key=key)[0].id
+
+    def said(self, experiment_id: str) -> list[Event]:
+        """Every event of an experiment, as a reader of the stream gets them."""
+
+        async def reading() -> list[Event]:
+            log = AsyncEventLog(self.redis_url)
+            try:
+                return await log.read(experiment_id, None, 0)
+            finally:
+                await log.close()
+
+        return asyncio.run(reading())

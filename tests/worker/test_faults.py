@@ -1,0 +1,211 @@
+"""Workers that are stopped, killed, frozen, and lose their broker: every job ends, with the numbers it should have."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+from benches import CARD
+from keeping import Valkey, spec_of  # pyright: ignore[reportMissingImports]
+from trees import CHUNKS, SLOW, Tree, wait_until
+
+from store import Store
+from store.dispatch import Dispatcher
+from store.outbox import Outbox
+from worker.config import WorkerConfig
+
+Ask = Callable[..., str]
+
+UNDISTURBED = b"0;1;4;9;16;25;"
+
+
+@pytest.fixture
+def config(urls: tuple[str, str], tmp_path: Path, valkey: Valkey) -> WorkerConfig:
+    models_dir = tmp_path / "models"
+    models_dir.mkdir()
+    return WorkerConfig(
+        redis_url=valkey.url,
+        database_url=urls[0],
+        artifacts_url=urls[1],
+        models_dir=models_dir,
+        name="w",
+        lease_s=3.0,
+        beat_s=0.3,
+    )
+
+
+@pytest.fixture
+def ask(store: Store, valkey: Valkey) -> Iterator[Ask]:
+    """Submits an experiment as the API does, with the outbox at work."""
+    dispatcher = Dispatcher(valkey.url)
+    outbox = Outbox(store, dispatcher.send, every_s=0.1)
+    outbox.start()
+    asked = []
+
+    def ask(question: str = "3 + 5 =") -> str:
+        experiment, _ = store.submit(spec_of(question), key=str(len(asked)))
+        asked.append(experiment.id)
+        outbox.nudge()
+        return experiment.id
+
+    yield ask
+    outbox.stop()
+    dispatcher.close()
+
+
+def worker(config: WorkerConfig) -> Tree:
+    return Tree(config, config.models_dir.parent / "worker.log")
+
+
+def computed(config: WorkerConfig) -> list[str]:
+    path = config.models_dir / "computed"
+    return path.read_text().split() if path.exists() else []
+
+
+def wait_for_chunks(store: Store, experiment_id: str, chunks: int) -> None:
+    wait_until(lambda: len(store.chunks(experiment_id)) >= chunks, f"{chunks} chunks are not there")
+
+
+def assert_ends_well(store: Store, config: WorkerConfig, experiment_id: str) -> None:
+    wait_until(lambda: store.experiment(experiment_id).state not in ("queued", "running"), "it has not ended")
+    found = store.experiment(experiment_id)
+    assert (found.state, found.error) == ("succeeded", None)
+    assert store.read_artifact(experiment_id, "result.json") == UNDISTURBED
+    # At most the chunk that was in work at the fault is computed twice.
+    assert len(computed(config)) <= CHUNKS + 1
+
+
+def test_a_killed_child_is_replaced_and_its_job_continues(store: Store, config: WorkerConfig, ask: Ask) -> None:
+    with worker(config) as tree:
+        asked = ask()
+        wait_for_chunks(store, asked, 2)
+        tree.child().kill()
+        assert_ends_well(store, config, asked)
+        assert tree.process.poll() is None
+
+
+def test_a_killed_worker_leaves_no_child_and_its_successor_continues(
+    store: Store, config: WorkerConfig, ask: Ask
+) -> None:
+    with worker(config) as tree:
+        asked = ask()
+        wait_for_chunks(store, asked, 2)
+        child = tree.child()
+        tree.process.kill()
+        tree.process.wait()
+        wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "a child is left", 2)
+    with worker(config):
+        assert_ends_well(store, config, asked)
+
+
+@pytest.mark.slow
+def test_a_frozen_worker_that_wakes_up_changes_nothing(store: Store, config: WorkerConfig, ask: Ask) -> None:
+    with worker(config) as frozen:
+        asked = ask()
+        wait_for_chunks(store, asked, 2)
+        child = frozen.child()
+        child.suspend()
+        frozen.process.send_signal(signal.SIGSTOP)
+        with worker(replace(config, name="other")):
+            assert_ends_well(store, config, asked)
+            ended = store.experiment(asked)
+            child.resume()
+            frozen.process.send_signal(signal.SIGCONT)
+            time.sleep(1)
+            assert store.experiment(asked) == ended
+            assert store.read_artifact(asked, "result.json") == UNDISTURBED
+            later = [ask(), ask()]
+            for each in later:
+                wait_until(lambda each=each: store.experiment(each).state == "succeeded", "a later job has not ended")
+
+
+def test_a_worker_that_is_told_to_stop_stops_soon_and_loses_nothing(
+    store: Store, config: WorkerConfig, ask: Ask
+) -> None:
+    with worker(config) as tree:
+        asked = ask()
+        wait_for_chunks(store, asked, 2)
+        started = time.monotonic()
+        assert tree.stop() == 0
+        assert time.monotonic() - started < 8
+        assert store.experiment(asked).state == "queued"
+        assert store.workers() == []
+    with worker(config):
+        assert_ends_well(store, config, asked)
+    assert len(computed(config)) == CHUNKS
+
+
+def test_a_job_outlives_its_broker_and_the_next_one_runs_on_a_new_one(
+    store: Store, config: WorkerConfig, ask: Ask, valkey: Valkey
+) -> None:
+    with worker(config):
+        first = ask()
+        wait_for_chunks(store, first, 1)
+        valkey.kill()
+        second = ask()
+        wait_for_chunks(store, first, 3)
+        valkey.start()
+        assert_ends_well(store, config, first)
+        wait_until(lambda: store.experiment(second).state == "succeeded", "the second has not ended")
+    assert len(computed(config)) == 2 * CHUNKS
+
+
+@pytest.mark.slow
+def test_an_emptied_broker_delays_and_loses_nothing(
+    store: Store, config: WorkerConfig, ask: Ask, valkey: Valkey
+) -> None:
+    with worker(config):
+        first, second = ask(), ask()
+        wait_for_chunks(store, first, 1)
+        with redis.Redis.from_url(valkey.url) as client:
+            client.flushall()
+        assert_ends_well(store, config, first)
+        # As if half a minute had passed since it was sent.
+        with store._database.write() as connection:
+            connection.exec_driver_sql("UPDATE experiments SET sent_at = sent_at - 31")
+        wait_until(lambda: store.experiment(second).state == "succeeded", "the second has not ended")
+
+
+def test_a_cancel_reaches_a_running_job_and_its_partial_result_is_kept(
+    store: Store, config: WorkerConfig, ask: Ask
+) -> None:
+    with worker(config):
+        asked = ask()
+        wait_for_chunks(store, asked, 2)
+        store.request_cancel(asked)
+        started = time.monotonic()
+        wait_until(lambda: store.experiment(asked).state == "cancelled", "it is not cancelled")
+        assert time.monotonic() - started < 2
+        assert UNDISTURBED.startswith(store.read_artifact(asked, "result.json"))
+        assert store.retry(asked).state == "queued"
+        assert_ends_well(store, config, asked)
+
+
+@pytest.mark.slow
+def test_a_job_that_kills_every_worker_ends_and_says_so(store: Store, config: WorkerConfig, ask: Ask) -> None:
+    with worker(config) as tree:
+        asked = ask(SLOW)
+        for _ in range(3):
+            wait_until(lambda: store.experiment(asked).state == "running", "it does not run")
+            tree.child().kill()
+            wait_until(lambda: store.experiment(asked).state != "running", "its loss is not noticed")
+        found = store.experiment(asked)
+        assert found.state == "failed"
+        assert found.error is not None
+        assert found.error.type.endswith(":worker_lost")
+
+
+def test_the_store_knows_the_worker_while_it_lives(store: Store, config: WorkerConfig) -> None:
+    with worker(config) as tree:
+        wait_until(lambda: len(store.workers()) == 1, "the worker does not beat")
+        assert store.workers()[0].id == "w"
+        assert not store.workers()[0].busy
+        assert tree.stop() == 0
+        assert store.workers() == []
+    assert CARD.id in [card.id for card in store.models()]

@@ -1,0 +1,248 @@
+"""The life of a job, on a real store and a real event stream."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from benches import Bench
+from keeping import Valkey  # pyright: ignore[reportMissingImports]
+from outputs import output
+
+from contracts.errors import Refusal
+from contracts.experiments import Progress
+from contracts.results import Partial
+from store import EventLog
+from worker.heart import GRACE_S
+from worker.problems import problem_of
+
+
+def test_a_job_succeeds_and_says_how_far_it_is_from_first_to_last(bench: Bench) -> None:
+    def run(model, spec, experiment_id, *, saved_chunks, save_chunk, on_progress, on_partial, should_stop):
+        assert (model, spec.model, saved_chunks) == ("the model tiny", "tiny", {})
+        assert bench.store.experiment(experiment_id).state == "running"
+        for done in range(3):
+            assert not should_stop()
+            save_chunk(done, f"chunk {done}".encode())
+            on_progress(Progress(stage="pairs", done=done + 1, total=3))
+            on_partial(Partial(n_pairs=done + 1, metrics={}))
+        assert bench.store.chunks(experiment_id) == {n: f"chunk {n}".encode() for n in range(3)}
+        on_progress(Progress(stage="saving", done=3, total=3))
+        return output(result_json=b"{}", arrays_npz=b"numbers")
+
+    bench.run = run
+    asked = bench.ask()
+    bench.jobs.perform(asked, 1)
+    found = bench.store.experiment(asked)
+    assert (found.state, found.error) == ("succeeded", None)
+    assert found.progress == Progress(stage="done", done=3, total=3)
+    assert bench.store.read_artifact(asked, "arrays.npz") == b"numbers"
+    events = bench.said(asked)
+    stages = [each.data["stage"] for each in events if each.event == "progress"]
+    assert stages[0] == "loading_model"
+    assert stages[1] == "pairs"
+    assert stages[-1] == "saving"
+    assert [each.data["n_pairs"] for each in events if each.event == "partial"] == [3], "the newest is kept"
+    assert (events[-1].event, events[-1].data) == ("state", {"state": "succeeded"})
+
+
+def test_a_message_that_comes_twice_runs_once(bench: Bench) -> None:
+    runs = []
+    bench.run = lambda *_, **__: runs.append(1) or output(result_json=b"{}")
+    asked = bench.ask()
+    for attempt in (1, 1, 2):
+        bench.jobs.perform(asked, attempt)
+    bench.jobs.perform("nothing", 1)
+    assert runs == [1]
+
+
+def test_a_refusal_of_the_engine_is_what_the_asker_reads(bench: Bench) -> None:
+    refusal = Refusal("none_kept", "None of the 3 prompts is answered rightly.")
+
+    def run(*_, **__):
+        raise refusal
+
+    bench.run = run
+    asked = bench.ask()
+    bench.jobs.perform(asked, 1)
+    found = bench.store.experiment(asked)
+    assert (found.state, found.error) == ("failed", refusal.details())
+    assert bench.said(asked)[-1].data == {"state": "failed"}
+
+
+def test_what_breaks_is_told_without_its_traceback_and_logged_with_it(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    def run(*_, **__):
+        raise KeyError("a secret path")
+
+    bench.run = run
+    asked = bench.ask()
+    bench.jobs.perform(asked, 1)
+    error = bench.store.experiment(asked).error
+    assert error is not None
+    assert error.type == "urn:arithmoscope:problem:internal"
+    assert "secret" not in error.model_dump_json()
+    assert "Traceback" not in error.model_dump_json()
+    assert "a secret path" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def test_torch_without_memory_is_out_of_memory_and_not_a_broken_program() -> None:
+    import torch
+
+    with pytest.raises(RuntimeError) as failure:
+        torch.empty(2**50)
+    for error in (failure.value, torch.OutOfMemoryError("CUDA out of memory."), MemoryError()):
+        assert problem_of(error).type.endswith(":out_of_memory")
+    assert problem_of(RuntimeError("sizes differ")).type.endswith(":internal")
+
+
+def test_a_model_that_is_not_registered_fails_the_job(bench: Bench) -> None:
+    asked = bench.ask(model="../elsewhere")
+    bench.jobs.perform(asked, 1)
+    error = bench.store.experiment(asked).error
+    assert error is not None
+    assert error.type.endswith(":unknown_model")
+
+
+@pytest.mark.parametrize("chunks", [0, 2])
+def test_a_cancelled_job_keeps_the_result_over_what_was_finished(bench: Bench, chunks: int) -> None:
+    cancelled = threading.Event()
+
+    def run(*_, save_chunk, should_stop, **__):
+        for number in range(chunks):
+            save_chunk(number, b"x")
+        threading.Timer(0.05, lambda: (bench.store.request_cancel(asked), cancelled.set())).start()
+        deadline = time.monotonic() + 10
+        while not should_stop() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert cancelled.is_set()
+        return output(complete=False, result_json=b"partial") if chunks else None
+
+    bench.run = run
+    asked = bench.ask()
+    bench.jobs.perform(asked, 1)
+    found = bench.store.experiment(asked)
+    assert (found.state, found.cancel_requested, found.error) == ("cancelled", True, None)
+    assert bench.store.artifact_names(asked) == (("result.json",) if chunks else ())
+    assert bench.said(asked)[-1].data == {"state": "cancelled"}
+
+
+def test_a_cancel_that_comes_after_the_last_pair_is_a_success(bench: Bench) -> None:
+    def run(*_, should_stop, **__):
+        bench.store.request_cancel(asked)
+        assert should_stop()
+        return output(complete=True, result_json=b"{}")
+
+    bench.run = run
+    asked = bench.ask()
+    bench.jobs.perform(asked, 1)
+    assert bench.store.experiment(asked).state == "succeeded"
+
+
+def test_a_job_that_has_gone_to_another_worker_is_left_alone(bench: Bench) -> None:
+    def run(*_, should_stop, **__):
+        assert bench.store.reap(owner="w") == [(asked, "queued")]
+        assert bench.store.claim(asked, 2, owner="other", lease_s=60) is not None
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            should_stop()  # raises as soon as the heart has noticed
+            time.sleep(0.01)
+        return output(result_json=b"stale")
+
+    bench.run = run
+    asked = bench.ask()
+    started = time.monotonic()
+    bench.jobs.perform(asked, 1)
+    assert time.monotonic() - started < 5
+    assert bench.store.experiment(asked).state == "running"
+    assert "state" not in [each.event for each in bench.said(asked)]
+
+
+def test_a_worker_that_is_told_to_stop_gives_the_job_back_and_the_next_one_continues(bench: Bench) -> None:
+    seen = []
+
+    def run(*_, saved_chunks, save_chunk, on_progress, should_stop, **__):
+        seen.append(dict(saved_chunks))
+        for number in range(3):
+            if number not in saved_chunks:
+                save_chunk(number, f"chunk {number}".encode())
+            bench.stop = len(seen) == 1
+            on_progress(Progress(stage="pairs", done=number + 1, total=3))
+        return output(result_json=b"{}")
+
+    bench.run = run
+    asked = bench.ask()
+    bench.jobs.perform(asked, 1)
+    assert bench.store.experiment(asked).state == "queued"
+    assert "state" not in [each.event for each in bench.said(asked)]
+    bench.stop = False
+    bench.jobs.perform(asked, 2)
+    assert bench.store.experiment(asked).state == "succeeded"
+    assert seen == [{}, {0: b"chunk 0"}]
+
+
+def test_a_job_that_cannot_be_interrupted_is_given_back_before_the_process_ends(bench: Bench) -> None:
+    def run(*_, **__):
+        bench.stop = True
+        deadline = time.monotonic() + GRACE_S + 10
+        while not bench.left and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert bench.store.experiment(asked).state == "queued"
+        return output(result_json=b"late")
+
+    bench.run = run
+    asked = bench.ask()
+    bench.jobs.perform(asked, 1)
+    assert bench.left
+    assert bench.store.experiment(asked).state == "queued"
+    assert bench.store.artifact_names(asked) == ()
+
+
+def test_the_lease_is_renewed_as_long_as_the_job_runs(bench: Bench) -> None:
+    def run(*_, **__):
+        claim_until = time.monotonic() + bench.lease_s + 0.5
+        while time.monotonic() < claim_until:
+            time.sleep(0.1)
+            assert bench.store.expire_leases() == 0
+        return output(result_json=b"{}")
+
+    bench.lease_s = 1.0
+    bench.__post_init__()
+    bench.run = run
+    bench.heart.start()
+    asked = bench.ask()
+    bench.jobs.perform(asked, 1)
+    bench.heart.stop()
+    assert bench.store.experiment(asked).state == "succeeded"
+
+
+def test_a_worker_says_whether_it_is_busy_and_what_it_holds(bench: Bench) -> None:
+    def statuses() -> list[tuple[bool, tuple[str, ...]]]:
+        return [(each.busy, each.models) for each in bench.store.workers()]
+
+    def wait_for(busy: bool) -> None:
+        deadline = time.monotonic() + 10
+        while statuses() != [(busy, ("tiny",))] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert statuses() == [(busy, ("tiny",))]
+
+    def run(*_, **__):
+        wait_for(busy=True)
+        return output(result_json=b"{}")
+
+    bench.run = run
+    bench.jobs.perform(bench.ask(), 1)
+    wait_for(busy=False)
+
+
+def test_a_job_needs_no_event_stream(bench: Bench, valkey: Valkey) -> None:
+    events = EventLog(valkey.url)
+    valkey.kill()
+    asked = bench.ask()
+    replace(bench.jobs, events=events).perform(asked, 1)
+    assert bench.store.experiment(asked).state == "succeeded"
+    events.close()

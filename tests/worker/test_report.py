@@ -1,0 +1,42 @@
+"""How often a running job speaks."""
+
+from __future__ import annotations
+
+import pytest
+from benches import Bench
+from keeping import Clock  # pyright: ignore[reportMissingImports]
+
+from contracts.experiments import Progress
+from contracts.results import Partial
+from store import LeaseLost
+from worker.report import Report
+
+
+def test_progress_is_said_at_most_ten_times_a_second_and_the_first_and_last_always(bench: Bench) -> None:
+    asked, clock = bench.ask(), Clock()
+    claim = bench.store.claim(asked, 1, owner="w", lease_s=60)
+    assert claim is not None
+    report = Report(bench.store, bench.events, claim, clock=clock)
+    report.progress(Progress(stage="loading_model"))
+    for layer in range(1000):
+        clock.now += 0.001
+        report.progress(Progress(stage="pairs", done=0, total=8, layer=layer, layers=1000))
+        report.partial(Partial(n_pairs=layer, metrics={}))
+    report.flush()
+    said = [each.data for each in bench.said(asked) if each.event == "progress"]
+    assert said[0]["stage"] == "loading_model"
+    assert said[1]["layer"] == 0
+    assert said[-1]["layer"] == 999
+    assert 10 <= len(said) <= 14
+    assert [each.data["n_pairs"] for each in bench.said(asked) if each.event == "partial"] == [999]
+    assert bench.store.experiment(asked).progress.layer == 999
+
+
+def test_a_report_of_a_lost_job_stops_it(bench: Bench) -> None:
+    asked = bench.ask()
+    claim = bench.store.claim(asked, 1, owner="w", lease_s=60)
+    assert claim is not None
+    report = Report(bench.store, bench.events, claim)
+    bench.store.reap(owner="w")
+    with pytest.raises(LeaseLost):
+        report.progress(Progress(stage="loading_model"))

@@ -1,0 +1,73 @@
+"""The models in memory."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from contracts.errors import Refusal
+from worker.shelf import Shelf
+
+
+def test_the_least_recently_used_model_makes_room() -> None:
+    loaded = []
+    shelf = Shelf(lambda name: loaded.append(name) or name, lambda: None, room=2)
+    for name in ("a", "b", "a", "c", "a", "b"):
+        assert shelf.take(name, "1") == name
+    assert loaded == ["a", "b", "c", "b"]
+    assert shelf.names() == ("a", "b")
+
+
+def test_other_weights_under_the_same_name_are_loaded_anew() -> None:
+    loaded = []
+    shelf = Shelf(lambda name: loaded.append(name) or len(loaded), lambda: None, room=2)
+    assert [shelf.take("a", revision) for revision in ("1", "1", "2", "2")] == [1, 1, 2, 2]
+    assert shelf.names() == ("a",)
+
+
+def test_a_model_that_does_not_fit_beside_the_others_is_loaded_alone() -> None:
+    held_while_loading, freed = [], []
+
+    def load(name: str) -> str:
+        held_while_loading.append(shelf.names())
+        if name == "large" and shelf.names():
+            raise MemoryError
+        return name
+
+    shelf = Shelf(load, lambda: freed.append(1), room=2)
+    shelf.take("small", "1")
+    assert shelf.take("large", "1") == "large"
+    assert held_while_loading == [(), ("small",), ()]
+    assert shelf.names() == ("large",)
+    assert freed
+
+
+def test_a_model_that_does_not_fit_at_all_or_is_refused_leaves_the_shelf_usable() -> None:
+    def load(name: str) -> str:
+        if name == "huge":
+            raise MemoryError
+        if name == "odd":
+            raise Refusal("unsupported_architecture", "No.")
+        return name
+
+    shelf = Shelf(load, lambda: None, room=2)
+    with pytest.raises(MemoryError):
+        shelf.take("huge", "1")
+    with pytest.raises(Refusal):
+        shelf.take("odd", "1")
+    assert shelf.take("small", "1") == "small"
+
+
+def test_threads_that_want_the_same_model_load_it_once() -> None:
+    loaded, start = [], threading.Barrier(4)
+    shelf = Shelf(lambda name: loaded.append(name) or name, lambda: None, room=2)
+
+    def take(_: int) -> str:
+        start.wait()
+        return shelf.take("a", "1")
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(take, range(4))) == ["a"] * 4
+    assert loaded == ["a"]
