@@ -121,9 +121,9 @@ def path_patching(
 
 
 def encode_all(model: LoadedModel, pairs: Sequence[PromptPair]) -> list[EncodedPair]:
-    """The pairs as token ids; a refusal names the pair, counted from 0."""
+    """The pairs as token ids; a refusal names the pair, counted from 1."""
     encoded = []
-    for number, pair in enumerate(pairs):
+    for number, pair in enumerate(pairs, start=1):
         try:
             encoded.append(encode_pair(pair, model.text))
         except Refusal as refusal:

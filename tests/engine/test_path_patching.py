@@ -195,15 +195,18 @@ def test_a_model_with_nan_weights_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("pair", "words"),
+    ("pair", "code"),
     [
-        (PromptPair("", "", "8"), "mpty"),
-        (PromptPair("3 + 5 =", "3 @ 5 =", "12"), "Pair 1.*several tokens|Pair 1.*2 tokens"),
+        (PromptPair("", "", "8"), "empty_prompt"),
+        (PromptPair("3 + 5 =", "3 @ 5 =", "12"), "answer_several_tokens"),
+        (PromptPair("3 + 5 =", "3 @ 5 =", ""), "answer_not_a_token"),
+        (PromptPair("3 + 5 = " * 400, "3 @ 5 =", "8"), "prompt_too_long"),
     ],
 )
-def test_a_refused_pair_is_named_by_its_number(pair, words):
-    with pytest.raises(Refusal, match="Pair 1") as refused:
+def test_a_refused_pair_is_named_by_its_number(pair, code):
+    with pytest.raises(Refusal, match="Pair 2") as refused:
         path_patching(tiny_model("LlamaForCausalLM"), [PAIRS[0], pair])
+    assert refused.value.code == code
     assert refused.value.way_out
 
 
