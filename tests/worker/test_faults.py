@@ -209,3 +209,22 @@ def test_the_store_knows_the_worker_while_it_lives(store: Store, config: WorkerC
         assert tree.stop() == 0
         assert store.workers() == []
     assert CARD.id in [card.id for card in store.models()]
+
+
+def test_a_worker_that_cannot_be_interrupted_stops_soon_too(store: Store, config: WorkerConfig, ask: Ask) -> None:
+    with worker(config) as tree:
+        asked = ask(SLOW)
+        wait_until(lambda: store.experiment(asked).state == "running", "it does not run")
+        started = time.monotonic()
+        tree.stop()
+        assert time.monotonic() - started < 8
+        assert store.experiment(asked).state == "queued"
+
+
+def test_a_worker_stops_soon_without_a_broker(store: Store, config: WorkerConfig, valkey: Valkey) -> None:
+    valkey.kill()
+    with worker(config) as tree:
+        wait_until(lambda: len(store.workers()) == 1, "the worker does not beat")
+        started = time.monotonic()
+        tree.stop()
+        assert time.monotonic() - started < 8
