@@ -32,9 +32,12 @@ describe('the draft', () => {
   });
 
   it('gives worked examples to a bare sum only, unless told otherwise', () => {
-    expect(isBareSum('3 + 5 =')).toBe(true);
-    expect(isBareSum('2 + 2 = 4\n3 + 5 =')).toBe(false);
-    expect(isBareSum('The war began in')).toBe(false);
+    for (const sum of ['3 + 5 =', '3+5', 'Q: What is the sum of 3 and 5? A:', '3 plus 5 equals to', '6 × 7 =']) {
+      expect([sum, isBareSum(sum)]).toEqual([sum, true]);
+    }
+    for (const other of ['2 + 2 = 4\n3 + 5 =', 'The war lasted 5 years from 1723 to 172', '<b> 3 + 5 =', 'plus', '']) {
+      expect([other, isBareSum(other)]).toEqual([other, false]);
+    }
     expect(shotsOf(draft({ prompt: '2 + 2 = 4\n3 + 5 =' }), MODEL)).toBe(0);
     expect(shotsOf(draft({ shots: 5 }), MODEL)).toBe(5);
     expect(shotsOf(draft({ mode: 'set' }), MODEL)).toBe(3);

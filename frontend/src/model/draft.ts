@@ -41,11 +41,18 @@ export const FIRST_DRAFT: Draft = {
 export const MAX_SHOTS = 8;
 const FALLBACK_SHOTS = 2;
 
-/** One line of digits and an operator or "=": a prompt that needs worked examples to be answered. */
-export const isBareSum = (prompt: string): boolean => {
+const SUM_WORDS = new Set(
+  'plus minus times multiplied divided added subtracted from by over equals equal to is are the of and what how much sum difference product quotient addition subtraction multiplication division q a x'.split(
+    ' ',
+  ),
+);
+
+/** One line that asks for a calculation and nothing else: a prompt that needs worked examples to be answered. */
+export function isBareSum(prompt: string): boolean {
   const text = prompt.trim();
-  return text !== '' && !text.includes('\n') && /\d/.test(text) && /[-+*/×÷−x=]/.test(text);
-};
+  if (text.includes('\n') || !/\d/.test(text) || /[^\w\s+\-*/×÷−=().,:?]/.test(text)) return false;
+  return (text.match(/[a-z_]+/gi) ?? []).every((word) => SUM_WORDS.has(word.toLowerCase()));
+}
 
 /** Worked examples put before the prompt: the choice, or the model's own number for a bare one-line sum. */
 export function shotsOf(draft: Pick<Draft, 'mode' | 'prompt' | 'shots'>, model: ModelCard | null): number {

@@ -54,6 +54,10 @@ describe('two prompts side by side', () => {
   it('do not count a token twice where prefix and suffix meet', () => {
     expect(shown(align(word('aa'), word('aaa')))).toBe('aa aa _a');
   });
+  it('stand apart where comparing them column by column would say nothing', () => {
+    expect(lines(align(word('abcdefgh'), word('ijklmnop')))[0]?.apart).toBe(true);
+    expect(lines(align(word('3+5='), word('3@5=')))[0]?.apart).toBe(false);
+  });
   it('break into lines, each known to be the same or not', () => {
     const found = lines(align(word('1=2\n3+5='), word('1=2\n3@5=')));
     expect(found.map(({ columns, changed }) => [columns.length, changed])).toEqual([

@@ -69,14 +69,20 @@ export function align(reference: readonly Token[], counterfactual: readonly Toke
 export interface Line {
   columns: Column[];
   changed: boolean;
+  /** So much differs that comparing column by column would say nothing. */
+  apart: boolean;
 }
+
+// As in "What is the sum of" against "2 and 3".
+const MOST_CHANGES = 6;
 
 /** The columns line by line: a line ends with a token that holds a newline. */
 export function lines(columns: readonly Column[]): Line[] {
   const found: Line[] = [];
   let open: Column[] = [];
   const close = () => {
-    if (open.length) found.push({ columns: open, changed: open.some((column) => column.changed) });
+    const changes = open.filter((column) => column.changed).length;
+    if (open.length) found.push({ columns: open, changed: changes > 0, apart: changes > MOST_CHANGES });
     open = [];
   };
   for (const column of columns) {

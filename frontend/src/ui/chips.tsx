@@ -19,36 +19,80 @@ export function AlignedChips({
   reference: readonly Token[];
   counterfactual: readonly Token[];
 }) {
+  // Where no counterfactual could be made there is one prompt to show, and nothing to compare it with.
+  const alone = counterfactual.length === 0;
   return (
     <div class="aligned">
       <p class="unseen">
-        Reference: {reference.map((token) => visible(token.text)).join(' ')}. Counterfactual:{' '}
-        {counterfactual.map((token) => visible(token.text)).join(' ')}.
+        Reference: {reference.map((token) => visible(token.text)).join(' ')}.
+        {!alone && ` Counterfactual: ${counterfactual.map((token) => visible(token.text)).join(' ')}.`}
       </p>
       <div class="aligned-lines" aria-hidden="true">
-        {lines(align(reference, counterfactual)).map(({ columns, changed }, i) => (
-          <div class="aligned-line" key={i}>
-            <div class={`names${changed ? ' both' : ''}`}>
-              <span>{changed ? 'reference' : 'in both'}</span>
-              {changed && <span>counterfactual</span>}
-            </div>
-            <div class="columns">
-              {columns.map((column, j) => (
-                <div class="column" key={j}>
-                  <Place token={column.reference} changed={column.changed} />
-                  {changed && <Place token={column.counterfactual} changed={column.changed} />}
-                </div>
-              ))}
-            </div>
-          </div>
-        ))}
+        {lines(align(reference, counterfactual)).map((line, i) =>
+          line.apart && !alone ? (
+            <>
+              <Row key={`${i}r`} names={['reference']} columns={line.columns.map(({ reference: token }) => [token])} />
+              <Row
+                key={`${i}c`}
+                names={['counterfactual']}
+                columns={line.columns.map(({ counterfactual: token }) => [token])}
+              />
+            </>
+          ) : line.changed && !alone ? (
+            <Row
+              key={i}
+              names={['reference', 'counterfactual']}
+              columns={line.columns.map((column) => [column.reference, column.counterfactual])}
+              changed={line.columns.map((column) => column.changed)}
+            />
+          ) : (
+            <Row
+              key={i}
+              names={[alone ? 'reference' : 'in both']}
+              columns={line.columns.map((column) => [column.reference])}
+            />
+          ),
+        )}
       </div>
     </div>
   );
 }
 
-const Place = ({ token, changed }: { token: Token | null; changed: boolean }) =>
-  token ? <Chip token={token} changed={changed} /> : <span class="chip empty" />;
+/** Names on the left, then tokens in columns. In a row of one prompt what is not there takes no place. */
+function Row({
+  names,
+  columns,
+  changed = [],
+}: {
+  names: readonly string[];
+  columns: readonly (readonly (Token | null)[])[];
+  changed?: readonly boolean[];
+}) {
+  return (
+    <div class="aligned-line">
+      <div class="names">
+        {names.map((name) => (
+          <span key={name}>{name}</span>
+        ))}
+      </div>
+      <div class="columns">
+        {columns
+          .filter((tokens) => tokens.some((token) => token !== null))
+          .map((tokens, j) => (
+            <div class="column" key={j}>
+              {tokens.map((token, k) =>
+                token ? (
+                  <Chip key={k} token={token} changed={changed[j] ?? false} />
+                ) : (
+                  <span key={k} class="chip empty" />
+                ),
+              )}
+            </div>
+          ))}
+      </div>
+    </div>
+  );
+}
 
 export function RoleLegend({ roles }: { roles: readonly Role[] }) {
   return (

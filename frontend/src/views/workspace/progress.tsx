@@ -15,11 +15,16 @@ export function RunProgress({ seen }: { seen: Seen }) {
   const { state, progress } = experiment;
   const part = share(progress);
   const line = experiment.cancel_requested ? 'cancelling: finishing the current batch' : progressLine(state, progress);
+  const layers = line.includes(' (layer') ? line.indexOf(' (layer') : line.length;
   const left = useCountdown(state === 'running' && !experiment.cancel_requested ? (progress.eta_s ?? null) : null);
   return (
     <section class="progress" aria-label="Progress">
       <p class="line">
-        <span data-testid="progress-line">{line}</span>
+        {/* Told aloud when the stage or the pairs change, not at every layer. */}
+        <span data-testid="progress-line">
+          <span role="status">{line.slice(0, layers)}</span>
+          {line.slice(layers)}
+        </span>
         {left !== null && <span class="faint"> about {duration(left)} left</span>}
         {partial && (
           <span class="faint">
@@ -27,10 +32,6 @@ export function RunProgress({ seen }: { seen: Seen }) {
             · mean over {partial.n_pairs} of {progress.total ?? askedPairs(experiment.spec)} pairs
           </span>
         )}
-      </p>
-      {/* Told aloud when the stage or the pairs change, not at every layer. */}
-      <p class="unseen" role="status">
-        {line.replace(/ \(layer.*/, '')}
       </p>
       <progress max={1} {...(part === null ? {} : { value: part })} aria-label="Pairs finished" />
       {link === 'polling' && (
