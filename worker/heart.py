@@ -30,7 +30,7 @@ class Hold:
 class Heart:
     """``status(busy)`` says what the worker is; ``leave`` ends this process at once.
 
-    That is done when the parent process is gone, and when a job does not end within ``GRACE_S`` of the worker
+    That is done when the parent process is gone, and when a job does not end within ``grace_s`` of the worker
     being told to stop (it loads a model, or writes its result): its hold is given back before.
     """
 
@@ -43,6 +43,7 @@ class Heart:
         beat_s: float,
         told_to_stop: Callable[[], bool],
         leave: Callable[[str], None],
+        grace_s: float = GRACE_S,
     ) -> None:
         self._store = store
         self._status = status
@@ -51,6 +52,7 @@ class Heart:
         self._told_to_stop = told_to_stop
         self._told_at: float | None = None
         self._leave = leave
+        self._grace_s = grace_s
         self._parent = os.getppid()
         self._hold: Hold | None = None
         self._now = threading.Event()
@@ -111,7 +113,7 @@ class Heart:
         now = time.monotonic()
         if self._told_at is None:
             self._told_at = now
-        if now - self._told_at >= GRACE_S:
+        if now - self._told_at >= self._grace_s:
             with suppress(LeaseLost, Refusal):
                 self._store.release(hold.claim)
             self._leave(f"told to stop, and {hold.claim.id} did not end")

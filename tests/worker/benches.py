@@ -54,6 +54,7 @@ class Bench:
             beat_s=0.1,
             told_to_stop=lambda: self.stop,
             leave=self.left.append,
+            grace_s=0.3,
         )
         self.jobs = Jobs(
             store=self.store,

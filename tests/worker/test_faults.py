@@ -11,7 +11,6 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
-from benches import CARD
 from keeping import Valkey, spec_of  # pyright: ignore[reportMissingImports]
 from trees import CHUNKS, SLOW, Tree, wait_until
 
@@ -81,6 +80,7 @@ def assert_ends_well(store: Store, config: WorkerConfig, experiment_id: str) -> 
     assert len(computed(config)) <= CHUNKS + 1
 
 
+@pytest.mark.slow
 def test_a_killed_child_is_replaced_and_its_job_continues(store: Store, config: WorkerConfig, ask: Ask) -> None:
     with worker(config) as tree:
         asked = ask()
@@ -131,6 +131,7 @@ def test_a_worker_that_is_told_to_stop_stops_soon_and_loses_nothing(
     with worker(config) as tree:
         asked = ask()
         wait_for_chunks(store, asked, 2)
+        wait_until(lambda: [(each.id, each.busy) for each in store.workers()] == [("w", True)], "it is not busy", 2)
         started = time.monotonic()
         assert tree.stop() == 0
         assert time.monotonic() - started < 8
@@ -201,16 +202,7 @@ def test_a_job_that_kills_every_worker_ends_and_says_so(store: Store, config: Wo
         assert found.error.type.endswith(":worker_lost")
 
 
-def test_the_store_knows_the_worker_while_it_lives(store: Store, config: WorkerConfig) -> None:
-    with worker(config) as tree:
-        wait_until(lambda: len(store.workers()) == 1, "the worker does not beat")
-        assert store.workers()[0].id == "w"
-        assert not store.workers()[0].busy
-        assert tree.stop() == 0
-        assert store.workers() == []
-    assert CARD.id in [card.id for card in store.models()]
-
-
+@pytest.mark.slow
 def test_a_worker_that_cannot_be_interrupted_stops_soon_too(store: Store, config: WorkerConfig, ask: Ask) -> None:
     with worker(config) as tree:
         asked = ask(SLOW)
@@ -221,6 +213,7 @@ def test_a_worker_that_cannot_be_interrupted_stops_soon_too(store: Store, config
         assert store.experiment(asked).state == "queued"
 
 
+@pytest.mark.slow
 def test_a_worker_stops_soon_without_a_broker(store: Store, config: WorkerConfig, valkey: Valkey) -> None:
     valkey.kill()
     with worker(config) as tree:
