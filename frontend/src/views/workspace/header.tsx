@@ -31,7 +31,8 @@ const SHORT: Record<Metric, string> = {
 export function Header({ experiment, result, table, metric, metrics, onMetric, put }: HeaderProps) {
   const [trouble, setTrouble] = useState<Problem | null>(null);
   const { spec, state, id } = experiment;
-  const pairs = result ? result.pairs.length : askedPairs(spec);
+  // Fewer may exist than were asked for: the run knows.
+  const pairs = result ? result.pairs.length : (experiment.progress.total ?? askedPairs(spec));
   const stop = async () => {
     try {
       put(await cancel(id));
@@ -43,7 +44,7 @@ export function Header({ experiment, result, table, metric, metrics, onMetric, p
   return (
     <header class="head">
       <h1 tabIndex={-1}>
-        <bdi>{title(spec, result?.pairs.length)}</bdi>
+        <bdi>{title(spec, pairs)}</bdi>
       </h1>
       <p class="facts">
         <span>
