@@ -201,7 +201,7 @@ export interface paths {
         };
         /**
          * Health
-         * @description What works: the store, the broker, the workers seen in the last 20 seconds, and what they have to do.
+         * @description What works: store, broker, the workers seen in the last 20 seconds, and what they have to do.
          */
         get: operations["health_api_health_get"];
         put?: never;
@@ -243,7 +243,7 @@ export interface paths {
         put?: never;
         /**
          * Preview Prompts
-         * @description The tokens of every prompt as the model reads them. A pair that cannot run has its ``problem`` filled.
+         * @description The tokens of every prompt as the model reads them. A pair that cannot run says its ``problem``.
          */
         post: operations["preview_prompts_api_prompts_preview_post"];
         delete?: never;
@@ -577,6 +577,11 @@ export interface components {
          * @description ``GET /api/experiments/{id}/result``. ``complete`` is false when a cancel cut the set short.
          */
         PathPatchingResult: {
+            /**
+             * Attention Pairs
+             * @default []
+             */
+            attention_pairs: number[];
             checks: components["schemas"]["Checks"];
             /** Complete */
             complete: boolean;

@@ -31,7 +31,9 @@ export type Effects = Schemas['Effects'];
 export type Grid = Effects['mean'];
 export type MetricResult = Schemas['MetricResult'];
 export type PairResult = Schemas['PairResult'];
-export type Result = Omit<Schemas['PathPatchingResult'], 'metrics'> & {
+export type Result = Omit<Schemas['PathPatchingResult'], 'metrics' | 'attention_pairs'> & {
+  /** The pairs whose attention is stored; results of early versions do not say. */
+  attention_pairs?: number[];
   metrics: Partial<Record<Metric, MetricResult>>;
 };
 /** The data of a `partial` event: running means over the pairs finished so far. */

@@ -1,17 +1,18 @@
 // What a head attends to in one prompt: the map, the END row by role, and all heads of the layer as small pictures.
 import { useMemo } from 'preact/hooks';
 import { attention } from '../../api/client';
-import type { AttentionPattern, PairResult, Result } from '../../api/wire';
+import type { AttentionPattern, Result } from '../../api/wire';
 import { attentionMap, endByRole, firstTokenMass, range } from '../../charts/attentionMap';
 import { attentionScale, gradient } from '../../charts/colours';
-import { digits, percent } from '../../text/numbers';
-import { clip, lastLine, rolesIn, ROLE_WORDS, textOf, visible } from '../../text/tokens';
-import { Chip, RoleLegend } from '../../ui/chips';
+import { shownPair, stored } from '../../model/pairs';
+import { percent } from '../../text/numbers';
+import { ROLE_WORDS, visible } from '../../text/tokens';
 import { useLoad, useWidth } from '../../ui/hooks';
-import { Field, TroubleBlock } from '../../ui/parts';
+import { TroubleBlock } from '../../ui/parts';
 import { Plot } from '../../ui/plot';
 import { useTheme } from '../../ui/theme';
 import { AttentionTip } from './attentionTip';
+import { PromptChoice } from './promptChoice';
 import { Thumbnails } from './thumbnails';
 
 export interface AttentionProps {
@@ -25,15 +26,38 @@ export interface AttentionProps {
 }
 
 export function AttentionPanel({ id, result, layer, head, prompt, onHead, onPrompt }: AttentionProps) {
-  const pair = result.pairs.find(({ index }) => index === prompt) ?? result.pairs[0];
-  const index = pair?.index ?? 0;
-  const { data, trouble, busy, again } = useLoad(`${id} ${layer} ${index}`, (signal) =>
-    attention(id, layer, index, signal),
-  );
+  const pair = shownPair(result, prompt);
   if (!pair) return <p class="faint">No prompt was kept.</p>;
   return (
     <div class="attention">
-      <PromptChoice pairs={result.pairs} pair={pair} onPrompt={onPrompt} />
+      <PromptChoice result={result} pair={pair} onPrompt={onPrompt} />
+      {stored(result, pair) ? (
+        <Stored id={id} layer={layer} head={head} index={pair.index} onHead={onHead} />
+      ) : (
+        <p class="faint">
+          {result.attention_pairs?.length
+            ? 'The attention of this prompt was not stored: choose one of the first prompts, or analyse it alone.'
+            : 'The attention of this analysis was too large to be stored: analyse one prompt alone to see it.'}
+        </p>
+      )}
+    </div>
+  );
+}
+
+interface StoredProps {
+  id: string;
+  layer: number;
+  head: number;
+  index: number;
+  onHead: (head: number) => void;
+}
+
+function Stored({ id, layer, head, index, onHead }: StoredProps) {
+  const { data, trouble, busy, again } = useLoad(`${id} ${layer} ${index}`, (signal) =>
+    attention(id, layer, index, signal),
+  );
+  return (
+    <>
       {trouble && (
         <TroubleBlock problem={trouble}>
           <button type="button" onClick={again}>
@@ -43,67 +67,7 @@ export function AttentionPanel({ id, result, layer, head, prompt, onHead, onProm
       )}
       {busy && <p class="faint">Fetching the attention of layer {layer}…</p>}
       {data && <Pattern data={data} head={head} onHead={onHead} />}
-    </div>
-  );
-}
-
-const LISTED = 200;
-
-function PromptChoice({
-  pairs,
-  pair,
-  onPrompt,
-}: {
-  pairs: readonly PairResult[];
-  pair: PairResult;
-  onPrompt: (prompt: number) => void;
-}) {
-  const name = (one: PairResult) => clip(visible(lastLine(textOf(one.reference))), 40);
-  return (
-    <div class="prompt-choice">
-      {pairs.length > 1 && (
-        <Field label="Prompt">
-          {(id) =>
-            pairs.length <= LISTED ? (
-              <select
-                id={id}
-                value={String(pair.index)}
-                onChange={(event) => onPrompt(Number(event.currentTarget.value))}
-              >
-                {pairs.map((one) => (
-                  <option key={one.index} value={String(one.index)}>
-                    {one.index}: {name(one)} {one.correct ? '' : '(wrong)'}
-                  </option>
-                ))}
-              </select>
-            ) : (
-              <input
-                id={id}
-                type="number"
-                min={0}
-                value={pair.index}
-                onChange={(event) => {
-                  const wanted = Number(event.currentTarget.value);
-                  const found = pairs.find(({ index }) => index >= wanted) ?? pairs.at(-1);
-                  if (found) onPrompt(found.index);
-                }}
-              />
-            )
-          }
-        </Field>
-      )}
-      <div class="tokens" role="group" aria-label="Tokens of the prompt" tabIndex={0}>
-        {pair.reference.map((token, i) => (
-          <Chip key={i} token={token} />
-        ))}
-      </div>
-      <p class="faint">
-        answer <bdi class="mono">{visible(pair.answer)}</bdi>, the model says{' '}
-        <bdi class="mono">{visible(pair.top)}</bdi> ({pair.correct ? 'right' : 'wrong'}), logit{' '}
-        {digits(pair.reference_logit)}, without the calculation {digits(pair.counterfactual_logit)}
-      </p>
-      <RoleLegend roles={rolesIn(pair.reference)} />
-    </div>
+    </>
   );
 }
 

@@ -4,6 +4,7 @@ import { models as loadModels } from '../../api/client';
 import type { Metric, Result } from '../../api/wire';
 import { same, type Component } from '../../model/component';
 import { fromPartial, fromResult, type EffectTable, type Shape } from '../../model/effects';
+import { shownPair } from '../../model/pairs';
 import { navigate, type Address } from '../../nav';
 import { page } from '../../root';
 import { defaultMetric, readView, writeView, type View } from '../../route';
@@ -140,7 +141,9 @@ function Opened({ run, seen, id, address, result }: OpenedProps) {
               selected={selected}
               prompt={view.prompt}
               onSelect={(component, step) => select(component, step)}
-              onPrompt={(prompt) => change({ prompt: prompt === result?.pairs[0]?.index ? null : prompt })}
+              onPrompt={(prompt) =>
+                change({ prompt: result && shownPair(result, null)?.index === prompt ? null : prompt })
+              }
             />
           )}
         </div>
