@@ -11,7 +11,8 @@ from contracts.errors import Refusal
 from contracts.experiments import Effect, PathPatchingSpec, Progress
 from contracts.prompts import MAX_PROMPT_CHARACTERS, MAX_SHOTS, CustomPair, CustomPrompts
 from contracts.results import PathPatchingResult
-from engine.catalogue import Catalogue
+from engine.catalogue import DEMO_ID, Catalogue
+from prompts import Tokenizer, prepare
 
 _SHOWN = 15
 _METRIC = "relative_logit"
@@ -31,15 +32,18 @@ def analyze(
     progress: IO[str],
 ) -> None:
     """Run and print the ranking. Refuses before torch is loaded whatever can be refused by then."""
+    bar = _Bar(progress)
     catalogue = Catalogue(settings.models_dir, settings.allow_hub)
+    if model_id == DEMO_ID:
+        catalogue.fetch(model_id, bar.say)
     place = catalogue.locate(model_id)
     card = place.card
     if card is not None and not card.supported:
         raise Refusal("unsupported_architecture", f"{card.id} cannot run here: {card.reason}")
     spec = _spec(prompt, model_id, effect, (card.shots if card else 0) if shots is None else shots)
     target = _writable(csv)
+    _readable(spec, Path(place.path) / "tokenizer.json")
 
-    bar = _Bar(progress)
     bar.say("loading the model and PyTorch")
     from engine import load_model
     from engine.run import run_path_patching
@@ -82,6 +86,12 @@ def _spec(prompt: str, model_id: str, effect: Effect, shots: int) -> PathPatchin
         raise Refusal("bad_request", f"--shots is {shots}.", f"Choose 0 to {MAX_SHOTS} shots.")
     prompts = CustomPrompts(source="custom", pairs=(CustomPair(reference=prompt),), shots=shots)
     return PathPatchingSpec(kind="path_patching", model=model_id, effect=effect, prompts=prompts)
+
+
+def _readable(spec: PathPatchingSpec, tokenizer_json: Path) -> None:
+    """Refuse a prompt that cannot be read while it is cheap; where there is no such file, the engine will."""
+    if tokenizer_json.is_file():
+        prepare(spec.prompts, Tokenizer.from_file(str(tokenizer_json)))
 
 
 def _writable(csv: str | None) -> Path | None:
