@@ -110,7 +110,8 @@ def shared_redis(settings: Settings) -> str:
 def log_to_stderr() -> None:
     """Where the API and a worker say what happens to them."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("sse_starlette").setLevel(logging.WARNING)
+    for chatty in ("alembic", "sse_starlette"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def own_name() -> str:
