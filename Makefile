@@ -16,7 +16,7 @@ MODEL := smollm2-135m
 PAGE_SOURCES := $(shell find frontend/src frontend/public frontend/index.html frontend/package.json \
 	frontend/tsconfig.json frontend/vite.config.ts openapi.json -type f 2>/dev/null)
 
-.PHONY: help run test check example openapi constraints clean
+.PHONY: help run test check bench example openapi constraints clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,10 @@ check: $(VENV)/.dev frontend/node_modules/.installed ## format, lint, types, imp
 	@$(NODE); $(BIN)/pyright
 	$(BIN)/lint-imports
 	@$(NODE); cd frontend && npm run check
+
+bench: $(VENV)/.engine $(VENV)/.demo ## measure again; writes benchmarks/RESULTS.md
+	@$(BIN)/arithmoscope models fetch $(MODEL) >/dev/null
+	$(BIN)/python -m benchmarks.path_patching
 
 example: $(VENV)/.engine $(VENV)/.demo ## compute the bundled example again
 	@$(BIN)/arithmoscope models fetch $(MODEL) >/dev/null
