@@ -186,7 +186,8 @@ def page_of(found: dict[str, Any]) -> str:
 Written by `make bench`; not by hand. One run on one machine, medians of {found["repeats"]} after a warm-up.
 
 SmolLM2-135M (30 layers of 9 heads and an MLP: {found["components"]} components), float32 on CPU,
-{found["pairs"]} pairs of {found["tokens"]} tokens with two shots, `null_operator`. {found["machine"]}; {found["software"]}.
+{found["pairs"]} pairs of {found["tokens"]} tokens with two shots, `null_operator`.
+{found["machine"]}; {found["software"]}.
 
 Two plain forward passes (both runs, last logits only, no cache, SDPA): {found["two_passes_s"]} s.
 

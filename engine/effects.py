@@ -66,9 +66,11 @@ class PatchingEffects:
         heads, mlps = self.values(metric)
         return summarise(torch.cat([heads, mlps[..., None]], dim=-1), self.questions)
 
-    def ranking(self, metric: Metric | str = "relative_logit", experiment_id: str = "") -> list[RankingRow]:
-        """Rows as in components.csv, the component whose removal hurts most first."""
-        summary = self.summary(metric)
+    def ranking(
+        self, metric: Metric | str = "relative_logit", experiment_id: str = "", summary: Summary | None = None
+    ) -> list[RankingRow]:
+        """Rows as in components.csv, the component whose removal hurts most first. ``summary``: if it is at hand."""
+        summary = summary or self.summary(metric)
         cells = [s.flatten().tolist() for s in (summary.mean, summary.std, summary.ci_low, summary.ci_high)]
         components = all_components(self.heads.shape[1], self.heads.shape[2])
         order = sorted(range(len(components)), key=lambda at: (_is_nan(cells[0][at]), cells[0][at], at))

@@ -14,7 +14,7 @@ import transformers
 from safetensors.torch import save
 from torch import Tensor
 
-from contracts.experiments import METHOD_VERSION, PathPatchingSpec
+from contracts.experiments import METHOD_VERSION, Metric, PathPatchingSpec
 from contracts.ranking import to_csv
 from contracts.results import (
     Checks,
@@ -45,6 +45,7 @@ def result_of(
     spec: PathPatchingSpec,
     experiment_id: str,
     effects: PatchingEffects,
+    summaries: Mapping[Metric, Summary],
     kept: Mapping[int, EncodedPair],
     dropped: Sequence[DroppedPair],
     n_asked: int,
@@ -83,7 +84,7 @@ def result_of(
         pairs=tuple(_pair(model, effects, row, index, pair) for row, (index, pair) in enumerate(kept.items())),
         dropped=tuple(dropped),
         attention_pairs=attention_pairs,
-        metrics={metric: _metric(METRICS[metric].unit, effects.summary(metric)) for metric in spec.metrics},
+        metrics={metric: _metric(METRICS[metric].unit, summary) for metric, summary in summaries.items()},
         checks=Checks(
             noise_floor=float(effects.noise.max()),
             spot_check=tuple(str(component) for component in checked.components),
@@ -106,7 +107,10 @@ def result_of(
 
 
 def artifacts_of(
-    result: PathPatchingResult, effects: PatchingEffects, patterns: Mapping[int, Tensor]
+    result: PathPatchingResult,
+    effects: PatchingEffects,
+    summaries: Mapping[Metric, Summary],
+    patterns: Mapping[int, Tensor],
 ) -> dict[str, bytes]:
     """Every file of a result by name."""
     files = {
@@ -114,8 +118,9 @@ def artifacts_of(
         "arrays.npz": _npz(effects, result),
         "attention.safetensors": save({f"prompt.{index}": w.contiguous() for index, w in patterns.items()}),
     }
-    for metric in result.metrics:
-        files[f"components.{metric}.csv"] = to_csv(effects.ranking(metric, result.experiment_id)).encode()
+    for metric, summary in summaries.items():
+        rows = effects.ranking(metric, result.experiment_id, summary)
+        files[f"components.{metric}.csv"] = to_csv(rows).encode()
     return files
 
 

@@ -112,10 +112,8 @@ def bootstrap_interval(values: np.ndarray, questions: Sequence[str]) -> tuple[np
     step = max(1, _BOOTSTRAP_BYTES // (8 * n))
     means = []
     for start in range(0, BOOTSTRAP_DRAWS, step):
-        draws = min(step, BOOTSTRAP_DRAWS - start)
-        picks = rng.integers(0, n, size=(draws, n))
-        times = np.zeros((draws, n))
-        np.add.at(times, (np.arange(draws)[:, None], picks), 1.0)
+        # n draws with replacement, as how often each question was drawn
+        times = rng.multinomial(n, np.full(n, 1 / n), size=min(step, BOOTSTRAP_DRAWS - start)).astype(float)
         means.append((times @ sums) / (times @ sizes)[:, None])
     low, high = np.percentile(np.concatenate(means), [2.5, 97.5], axis=0)
     return low, high

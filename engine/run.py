@@ -15,12 +15,13 @@ from datetime import UTC, datetime
 import torch
 
 from contracts.errors import Refusal
-from contracts.experiments import PathPatchingSpec, Progress
+from contracts.experiments import Metric, PathPatchingSpec, Progress
 from contracts.results import DroppedPair, Partial, PartialMetric, PathPatchingResult
 from engine.effects import PatchingEffects
 from engine.files import artifacts_of, grid, result_of
 from engine.methods.attention import attention_of
 from engine.methods.path_patching import pairs_per_chunk, patch, prepare_pairs
+from engine.metrics import Summary
 from engine.model import LoadedModel
 from engine.spot_check import spot_check
 from prompts import EncodedPair, PromptSet, prepare
@@ -82,7 +83,7 @@ def run_path_patching(
     for number, start in enumerate(range(0, total, step)):
         pairs = asked.pairs[start : start + step]
         data = saved_chunks.get(number)
-        if data is None:
+        if data is None or _pairs_in(data) != [start, start + len(pairs)]:  # cut otherwise, on another device perhaps
 
             def layer_done(layer: int, layers: int, start: int = start, left: float | None = left) -> None:
                 if should_stop():
@@ -92,7 +93,7 @@ def run_path_patching(
             try:
                 if should_stop():
                     raise Stopped
-                data = _compute(model, spec, pairs, layer_done)
+                data = _compute(model, spec, pairs, start, layer_done)
             except Stopped:
                 complete = False
                 break
@@ -117,18 +118,24 @@ def _compute(
     model: LoadedModel,
     spec: PathPatchingSpec,
     pairs: Sequence[EncodedPair],
+    start: int,
     layer_done: Callable[[int, int], None],
 ) -> bytes:
-    """One chunk as bytes: a line of JSON (each pair's top token, which pairs are kept), then the effects."""
+    """One chunk as bytes: a line of JSON (its pairs, each one's top token, which are kept), then the effects."""
     prepared = prepare_pairs(model, pairs)
     correct = prepared.correct.tolist()
     kept = [row for row, right in enumerate(correct) if right or spec.prompts.keep_wrong]
-    head = json.dumps({"top": prepared.top.tolist(), "correct": correct, "kept": kept}).encode()
+    facts = {"pairs": [start, start + len(pairs)], "top": prepared.top.tolist(), "correct": correct, "kept": kept}
+    head = json.dumps(facts).encode()
     if not kept:
         return head + b"\n"
     chosen = prepared if len(kept) == len(pairs) else prepared.select(kept)
     effects = patch(model, chosen, spec.effect, "probability" in spec.metrics, layer_done)
     return head + b"\n" + effects.to_bytes()
+
+
+def _pairs_in(data: bytes) -> list[int]:
+    return json.loads(data.partition(b"\n")[0])["pairs"]
 
 
 def _count(tally: _Tally, model: LoadedModel, data: bytes, pairs: Sequence[EncodedPair], start: int) -> None:
@@ -175,6 +182,7 @@ def _finish(
 ) -> RunOutput:
     effects = PatchingEffects.concatenate(tally.parts)
     kept = {index: asked.pairs[index] for index in tally.kept}
+    summaries: dict[Metric, Summary] = {metric: effects.summary(metric) for metric in spec.metrics}
     checked = spot_check(model, list(kept.values()), effects)
     patterns = _patterns(model, kept, attention_bytes)
     result = result_of(
@@ -182,6 +190,7 @@ def _finish(
         spec=spec,
         experiment_id=experiment_id,
         effects=effects,
+        summaries=summaries,
         kept=kept,
         dropped=tally.dropped,
         n_asked=len(asked.pairs),
@@ -196,7 +205,7 @@ def _finish(
         created_at=clock(),
         seconds=round(time.monotonic() - started, 3),
     )
-    return RunOutput(result, artifacts_of(result, effects, patterns))
+    return RunOutput(result, artifacts_of(result, effects, summaries, patterns))
 
 
 def _patterns(model: LoadedModel, kept: Mapping[int, EncodedPair], room: int) -> dict[int, torch.Tensor]:

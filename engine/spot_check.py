@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from contracts.components import Component, all_components
@@ -24,7 +25,7 @@ _PAIRS = 4
 
 @dataclass(frozen=True)
 class SpotCheck:
-    """``error``: the largest |wave - brute force| over these components and the first ``pairs`` pairs, in logits."""
+    """``error``: the largest |wave - brute force| over these components and ``pairs`` pairs, in logits."""
 
     components: tuple[Component, ...]
     pairs: int
@@ -33,30 +34,36 @@ class SpotCheck:
 
 @torch.no_grad()
 def spot_check(model: LoadedModel, encoded: Sequence[EncodedPair], effects: PatchingEffects) -> SpotCheck:
-    """Recompute the strongest head, the strongest MLP and one drawn component of the first pairs."""
+    """Recompute the strongest head, the strongest MLP and one drawn component on pairs of the first one's length."""
     layers, heads = model.anatomy.layers, model.anatomy.heads
-    strongest_head = int(effects.heads.abs().mean(0).argmax())
-    strongest_mlp = int(effects.mlps.abs().mean(0).argmax())
     components = all_components(layers, heads)
     drawn = components[int(torch.randint(len(components), (1,), generator=torch.Generator().manual_seed(0)))]
+    strongest_head = int(effects.heads.abs().mean(0).argmax())
+    strongest_mlp = int(effects.mlps.abs().mean(0).argmax())
     chosen = (Component(*divmod(strongest_head, heads)), Component(strongest_mlp), drawn)
+
+    alike = [row for row, pair in enumerate(encoded) if _lengths(pair) == _lengths(encoded[0])][:_PAIRS]
+    prompts = torch.tensor([encoded[row].reference_ids for row in alike], device=model.device)
+    sources = torch.tensor([encoded[row].counterfactual_ids for row in alike], device=model.device)
+    answers = torch.tensor([[encoded[row].answer_id] for row in alike], device=model.device)
+    reference, source = _Recorded(model, prompts), _Recorded(model, sources)
     error = 0.0
-    few = list(encoded[:_PAIRS])
-    for row, pair in enumerate(few):
-        reference = _Recorded(model, pair.reference_ids)
-        source = _Recorded(model, pair.counterfactual_ids)
-        for component in chosen:
-            patched = _patched_logit(model, pair, component, effects.effect, reference, source)
-            column = effects.mlps if component.head is None else effects.heads[..., component.head]
-            claimed = float(column[row, component.layer])
-            error = max(error, abs(patched - reference.logit(pair.answer_id) - claimed))
-    return SpotCheck(chosen, len(few), error)
+    for component in chosen:
+        patched = _patched(model, prompts, component, effects.effect, reference, source)
+        change = (patched - reference.logits).gather(1, answers)[:, 0].cpu()
+        claimed = effects.mlps if component.head is None else effects.heads[..., component.head]
+        error = max(error, float((change - claimed[alike, component.layer]).abs().max()))
+    return SpotCheck(chosen, len(alike), error)
+
+
+def _lengths(pair: EncodedPair) -> tuple[int, int]:
+    return len(pair.reference_ids), len(pair.counterfactual_ids)
 
 
 class _Recorded:
-    """One prompt's forward pass, everything that heads and MLPs wrote at END kept."""
+    """One forward pass over some prompts, everything that heads and MLPs wrote at END kept."""
 
-    def __init__(self, model: LoadedModel, ids: Sequence[int]) -> None:
+    def __init__(self, model: LoadedModel, prompts: Tensor) -> None:
         self.heads: dict[int, Tensor] = {}
         self.mlps: dict[int, Tensor] = {}
 
@@ -68,20 +75,17 @@ class _Recorded:
             on_input([(block.heads_out, into(self.heads, layer)) for layer, block in blocks]),
             on_output([(block.mlp, into(self.mlps, layer)) for layer, block in blocks]),
         ):
-            self._logits = _forward(model, ids)
-
-    def logit(self, token: int) -> float:
-        return float(self._logits[token])
+            self.logits = _forward(model, prompts)
 
 
-def _patched_logit(
+def _patched(
     model: LoadedModel,
-    pair: EncodedPair,
+    prompts: Tensor,
     component: Component,
     effect: Effect,
     reference: _Recorded,
     source: _Recorded,
-) -> float:
+) -> Float[Tensor, "pair vocabulary"]:
     width = model.anatomy.head_dim
 
     def heads(layer: int) -> Callable[[Tensor], Tensor]:
@@ -111,9 +115,8 @@ def _patched_logit(
         on_input([(block.heads_out, heads(layer)) for layer, block in blocks]),
         on_output([(block.mlp, mlp(layer)) for layer, block in blocks]),
     ):
-        return float(_forward(model, pair.reference_ids)[pair.answer_id])
+        return _forward(model, prompts)
 
 
-def _forward(model: LoadedModel, ids: Sequence[int]) -> Tensor:
-    tokens = torch.tensor([list(ids)], device=model.device)
-    return model.hf(input_ids=tokens, use_cache=False, logits_to_keep=1).logits[0, -1].to(model.work_dtype)
+def _forward(model: LoadedModel, prompts: Tensor) -> Float[Tensor, "pair vocabulary"]:
+    return model.hf(input_ids=prompts, use_cache=False, logits_to_keep=1).logits[:, -1].to(model.work_dtype)

@@ -118,6 +118,17 @@ def test_a_stopped_run_keeps_what_is_finished_and_goes_on_to_the_same_bytes(mode
     assert first.result.metrics == second.result.metrics
 
 
+def test_chunks_that_were_cut_otherwise_are_computed_again(model):
+    three = Watch()
+    three.run(model, custom(MANY[:3]))
+    again, undisturbed = Watch(), Watch()
+    output, expected = again.run(model, custom(), three.chunks), undisturbed.run(model, custom())
+    assert list(again.chunks) == [0, 1, 2]
+    assert output is not None
+    assert expected is not None
+    assert output.result.metrics == expected.result.metrics
+
+
 def test_a_run_stopped_before_its_first_chunk_has_no_result(model):
     assert Watch(stop_after=0).run(model, custom()) is None
 

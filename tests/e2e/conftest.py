@@ -1,0 +1,102 @@
+"""The real thing: `arithmoscope serve` with the demo model, and a real browser in front of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from engine.catalogue import default_models_dir
+
+ROOT = Path(__file__).parent.parent.parent
+SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with a warm worker, on a data folder of its own."""
+    folder = tmp_path_factory.mktemp("serve")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ARITHMOSCOPE_")}
+    environment["ARITHMOSCOPE_MODELS_DIR"] = str(default_models_dir())
+    command = [sys.executable, "-m", "arithmoscope.cli", "serve", "--port", "0", "--data-dir", str(folder / "data")]
+    with (folder / "stderr").open("wb") as err:
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, text=True, env=environment, cwd=ROOT)
+    try:
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+", line)
+        assert found, (line, (folder / "stderr").read_text())
+        wait_for_warm_worker(found[0])
+        yield found[0]
+    finally:
+        server.terminate()
+        server.wait(timeout=15)
+        if server.stdout is not None:
+            server.stdout.close()
+
+
+def wait_for_warm_worker(address: str) -> None:
+    import httpx2
+
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        workers = httpx2.get(f"{address}/api/health").json()["workers"]
+        if any(worker["models"] for worker in workers):
+            return
+        time.sleep(0.5)
+    pytest.fail("no worker had the demo model in memory within two minutes")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = os.environ.get("ARITHMOSCOPE_CHROMIUM") or (
+        "/usr/bin/chromium" if Path("/usr/bin/chromium").exists() else None
+    )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=SWITCHES)
+        yield browser
+        browser.close()
+
+
+class Watched:
+    """A page, and all that it did which it should not have."""
+
+    def __init__(self, context: BrowserContext, address: str) -> None:
+        self.address = address
+        self.page: Page = context.new_page()
+        self.page.set_default_timeout(30_000)
+        self.outside: list[str] = []
+        self.errors: list[str] = []
+        self.expected = 0  # console errors that a test provokes: a browser reports every 4xx there
+        self.page.on("request", self._request)
+        self.page.on("console", lambda m: self.errors.append(m.text) if m.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def _request(self, request) -> None:
+        if not request.url.startswith((self.address, "data:", "blob:")):
+            self.outside.append(request.url)
+
+    def open(self, path: str = "/") -> Page:
+        self.page.goto(self.address + path)
+        return self.page
+
+
+@pytest.fixture(params=["light-1280"])
+def watched(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator[Watched]:
+    """A page in a colour scheme and width; afterwards: nothing left the machine, nothing was complained about."""
+    scheme, width = request.param.split("-")
+    context = browser.new_context(
+        color_scheme=scheme, viewport={"width": int(width), "height": 900}, accept_downloads=True
+    )
+    watched = Watched(context, address)
+    yield watched
+    context.close()
+    assert watched.outside == []
+    assert len(watched.errors) == watched.expected, watched.errors
