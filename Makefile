@@ -16,7 +16,7 @@ MODEL := smollm2-135m
 PAGE_SOURCES := $(shell find frontend/src frontend/public frontend/index.html frontend/package.json \
 	frontend/tsconfig.json frontend/vite.config.ts openapi.json -type f 2>/dev/null)
 
-.PHONY: help run test check bench example openapi constraints clean
+.PHONY: help run test check bench example screenshots openapi constraints clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ bench: $(VENV)/.engine $(VENV)/.demo ## measure again; writes benchmarks/RESULTS
 example: $(VENV)/.engine $(VENV)/.demo ## compute the bundled example again
 	@$(BIN)/arithmoscope models fetch $(MODEL) >/dev/null
 	$(BIN)/python -m arithmoscope.example
+
+screenshots: $(VENV)/.dev $(VENV)/.demo frontend/dist/index.html ## take the pictures in docs/images again
+	@$(CHROMIUM); $(BIN)/python docs/screenshots.py
 
 openapi: $(VENV)/.engine ## write openapi.json again after a change of the API
 	$(BIN)/python -m backend.openapi > openapi.json.new

@@ -33,6 +33,10 @@ from engine.methods.path_patching import encode_all
 from prompts import generate
 
 HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
+# The part of the README that is written here.
+OPENING = "<!-- benchmark: written by benchmarks/path_patching.py -->"
+CLOSING = "<!-- /benchmark -->"
 PAIRS = 32
 EFFECTS = ("direct", "through_mlps")
 
@@ -200,6 +204,13 @@ The wave of `through_mlps` ran at {found["wave_share_of_product_rate"]} of the r
 """
 
 
+def readme_with(found: dict[str, Any], readme: str) -> str:
+    """The README with its figures replaced by these."""
+    before, _, rest = readme.partition(OPENING)
+    _, _, after = rest.partition(CLOSING)
+    return f"{before}{OPENING}\n{as_markdown(found)}\n{CLOSING}{after}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sample", type=int, default=30, help="passes of the plain loop that are timed")
@@ -211,6 +222,7 @@ def main() -> None:
     found = measure(options.sample, options.repeats)
     (HERE / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (HERE / "RESULTS.md").write_text(page_of(found), encoding="utf-8")
+    README.write_text(readme_with(found, README.read_text(encoding="utf-8")), encoding="utf-8")
     print(page_of(found))
 
 

@@ -74,7 +74,7 @@ def test_the_same_sum_again_opens_the_finished_result_and_says_so(watched):
 
 def test_a_set_shows_its_running_mean_and_sharpens(watched):
     page = watched.open()
-    page.get_by_role("tab", name="A set of prompts").click()
+    page.get_by_label("A set of prompts").check(force=True)
     page.get_by_role("button", name="Run analysis").click()
     page.wait_for_url(re.compile(r"/analyses/[\w-]{12,}"))
     expect(page.get_by_text(re.compile(r"mean over \d+ of \d+ pairs"))).to_be_visible(timeout=60_000)
