@@ -109,7 +109,7 @@ def test_the_map_works_from_the_keyboard_alone(watched):
 @pytest.mark.parametrize(
     ("prompt", "words"),
     [
-        ("hello <img src=x onerror=alert(1)>", "No arithmetic|cannot be read|no sum"),
+        ("hello <img src=x onerror=alert(1)>", "can be read|readable"),
         ("8 + 9 =", "tokens"),
     ],
 )
