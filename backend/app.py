@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
 from backend import problems
+from backend.attention import Attention
 from backend.config import ApiConfig
 from backend.context import Context
 from backend.docs_page import docs_page
@@ -33,6 +34,7 @@ def create_app(config: ApiConfig, store: Store) -> ASGIApp:
     """The application over an open store. It closes what it opens itself; the store is its caller's."""
     app = routes_only()
     broker = _Broker(config.redis_url, store) if config.redis_url else None
+    results = ResultIndexes(store)
     context = Context(
         config=config,
         store=store,
@@ -40,7 +42,8 @@ def create_app(config: ApiConfig, store: Store) -> ASGIApp:
         spoken=broker and broker.spoken,
         events=broker and broker.events,
         vocabularies=Vocabularies(store),
-        results=ResultIndexes(store),
+        results=results,
+        attention=Attention(store, results, broker and broker.dispatcher.ask_attention),
     )
 
     @asynccontextmanager

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from backend.attention import Attention
 from backend.config import ApiConfig
 from backend.results import ResultIndexes
 from backend.vocabularies import Vocabularies
@@ -25,6 +26,7 @@ class Context:
     events: AsyncEventLog | None
     vocabularies: Vocabularies
     results: ResultIndexes
+    attention: Attention
 
 
 def _context(request: Request) -> Context:

@@ -78,7 +78,7 @@ PROBLEMS: dict[str, Problem] = {
     "still_running": Problem(409, "Still running", "Cancel the experiment first."),
     "not_retryable": Problem(409, "Nothing to retry", "Only a failed or cancelled experiment can be run again."),
     "attention_not_stored": Problem(
-        409, "The attention was too large to keep", "Run the analysis again with fewer or shorter prompts."
+        409, "This attention cannot be had", "Run the analysis again, with shorter prompts."
     ),
     "out_of_range": Problem(404, "No such layer or prompt", "Stay within the layers and prompts of the result."),
     "worker_lost": Problem(500, "The worker was lost", "Look at the worker's log, then retry with fewer pairs."),

@@ -116,12 +116,17 @@ def artifacts_of(
     files = {
         "result.json": result.model_dump_json().encode(),
         "arrays.npz": _npz(effects, result),
-        "attention.safetensors": save({f"prompt.{index}": w.contiguous() for index, w in patterns.items()}),
+        "attention.safetensors": patterns_file(patterns),
     }
     for metric, summary in summaries.items():
         rows = effects.ranking(metric, result.experiment_id, summary)
         files[f"components.{metric}.csv"] = to_csv(rows).encode()
     return files
+
+
+def patterns_file(patterns: Mapping[int, Tensor]) -> bytes:
+    """Attention patterns, [layer, head, query, key] a prompt, as safetensors."""
+    return save({f"prompt.{index}": weights.contiguous() for index, weights in patterns.items()})
 
 
 def _pair(model: LoadedModel, effects: PatchingEffects, row: int, index: int, pair: EncodedPair) -> PairResult:

@@ -18,7 +18,7 @@ from contracts.errors import Refusal
 from contracts.experiments import Metric, PathPatchingSpec, Progress
 from contracts.results import DroppedPair, Partial, PartialMetric, PathPatchingResult
 from engine.effects import PatchingEffects
-from engine.files import artifacts_of, grid, result_of
+from engine.files import artifacts_of, grid, patterns_file, result_of
 from engine.methods.attention import attention_of
 from engine.methods.path_patching import pairs_per_chunk, patch, prepare_pairs
 from engine.metrics import Summary
@@ -219,6 +219,21 @@ def _patterns(model: LoadedModel, kept: Mapping[int, EncodedPair], room: int) ->
     prompts = [kept[index].reference_ids for index in chosen]
     patterns = attention_of(model, prompts, range(model.anatomy.layers))
     return {index: weights.float() for index, weights in zip(chosen, patterns, strict=True)}
+
+
+def attention_file(model: LoadedModel, spec: PathPatchingSpec, prompt: int) -> bytes:
+    """The attention of one prompt of a set, counted in the list asked for, as a result's file of patterns has it.
+
+    Refuses (``out_of_range``) a prompt that the set does not have.
+    """
+    asked = prepare(spec.prompts, model.text).pairs
+    if not 0 <= prompt < len(asked):
+        raise Refusal("out_of_range", f"There is no prompt {prompt}; the set has {len(asked)}.")
+    size = model.anatomy.layers * model.anatomy.heads * len(asked[prompt].reference_ids) ** 2 * 4
+    if size > 4 * ATTENTION_BYTES:
+        raise Refusal("attention_not_stored", f"The patterns of this prompt take {size / 2**20:.0f} MiB.")
+    (weights,) = attention_of(model, [asked[prompt].reference_ids], range(model.anatomy.layers))
+    return patterns_file({prompt: weights.float()})
 
 
 def _hash(asked: PromptSet) -> str:

@@ -16,6 +16,7 @@ from redis import RedisError
 from store.outbox import BrokerDown
 
 TASK_NAME: Final = "arithmoscope.run"
+ATTENTION_TASK: Final = "arithmoscope.attention"
 QUEUE: Final = "arithmoscope"
 
 # Sender and worker must agree on these: they are part of the names of the lists in Redis. A message that is
@@ -28,7 +29,9 @@ TRANSPORT_OPTIONS: Final[dict[str, Any]] = {
     "sep": ":",
     "queue_order_strategy": "priority",
 }
-_PRIORITY = 5  # 0 is the highest
+# 0 is the highest. Somebody sits and waits for an attention pattern.
+_PRIORITY = 5
+_SOON = 1
 # A submit must not hang because the broker does: the outbox sends again.
 _PATIENCE = {
     "socket_connect_timeout": 0.4,
@@ -61,10 +64,15 @@ class Dispatcher:
 
     def send(self, experiment_id: str, attempt: int) -> None:
         """Raises `BrokerDown`, within a second, when the broker does not take it."""
+        self._send(TASK_NAME, [experiment_id, attempt], _PRIORITY)
+
+    def ask_attention(self, experiment_id: str, prompt: int) -> None:
+        """Asks a worker for the attention of a prompt that was not stored. Raises `BrokerDown`."""
+        self._send(ATTENTION_TASK, [experiment_id, prompt], _SOON)
+
+    def _send(self, task: str, args: list[Any], priority: int) -> None:
         try:
-            self._celery.send_task(
-                TASK_NAME, args=[experiment_id, attempt], priority=_PRIORITY, retry=False, ignore_result=True
-            )
+            self._celery.send_task(task, args=args, priority=priority, retry=False, ignore_result=True)
         except (BrokerError, KombuError, RedisError, OSError) as error:
             raise BrokerDown(str(error)) from error
 

@@ -1,4 +1,4 @@
-"""The Celery application: one task, one child process, and the settings that were measured to lose nothing."""
+"""The Celery application: two tasks, one child process, and the settings that were measured to lose nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from celery.platforms import SecurityWarning
 
 from engine.catalogue import Catalogue
 from store import Store
-from store.dispatch import QUEUE, TASK_NAME, TRANSPORT_OPTIONS, broker_url
+from store.dispatch import ATTENTION_TASK, QUEUE, TASK_NAME, TRANSPORT_OPTIONS, broker_url
 from worker.child import Child
 from worker.config import WorkerConfig
 from worker.registration import register_models
@@ -45,14 +45,22 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def make_app(redis_url: str, perform: Callable[[str, int], None]) -> Celery:
-    """The application with its one task, which is ``perform(experiment id, attempt)``."""
+def make_app(
+    redis_url: str, perform: Callable[[str, int], None], attend: Callable[[str, int], None] = lambda *_: None
+) -> Celery:
+    """The application: ``perform(experiment id, attempt)`` runs an experiment, ``attend(experiment id, prompt)``
+    adds a prompt's attention to a finished one."""
     app = Celery("arithmoscope", broker=broker_url(redis_url), set_as_current=False)
     app.conf.update(SETTINGS)
 
     @app.task(name=TASK_NAME)
     def run_experiment(experiment_id: str, attempt: int) -> None:
         perform(experiment_id, attempt)
+
+    # Not given to another worker when this one dies: who still wants it asks again.
+    @app.task(name=ATTENTION_TASK, acks_late=False)
+    def add_attention(experiment_id: str, prompt: int) -> None:
+        attend(experiment_id, prompt)
 
     return app
 
@@ -72,6 +80,9 @@ def run(config: WorkerConfig, science: Callable[[WorkerConfig], Science] = engin
     def perform(experiment_id: str, attempt: int) -> None:
         child[0].perform(experiment_id, attempt)
 
+    def attend(experiment_id: str, prompt: int) -> None:
+        child[0].attend(experiment_id, prompt)
+
     def begin(**_: object) -> None:
         child[:] = [Child(config, science, lambda: stop[0] != 0)]
         child[0].start()
@@ -87,7 +98,7 @@ def run(config: WorkerConfig, science: Callable[[WorkerConfig], Science] = engin
     signals.worker_shutting_down.connect(tell, weak=False)
     # Celery warns of root because of pickle; we take JSON only.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    worker = make_app(config.redis_url, perform).Worker(
+    worker = make_app(config.redis_url, perform, attend).Worker(
         hostname=f"{config.name}@arithmoscope",
         pool="prefork",
         concurrency=1,

@@ -16,6 +16,7 @@ from contracts.errors import Refusal
 from contracts.system import WorkerStatus
 from engine.catalogue import DEMO_ID, Catalogue
 from store import EventLog, Store
+from worker.attention import add_attention
 from worker.config import WorkerConfig
 from worker.heart import Heart
 from worker.job import Jobs
@@ -50,11 +51,19 @@ class Child:
 
     def perform(self, experiment_id: str, attempt: int) -> None:
         """The task. A worker that is stopped before it is open drops it: the row waits, and is sent again."""
+        if self._is_open() and self._open is not None:
+            self._open[2].perform(experiment_id, attempt)
+
+    def attend(self, experiment_id: str, prompt: int) -> None:
+        """The other task: adds a prompt's attention to a finished experiment."""
+        if self._is_open() and self._open is not None:
+            add_attention(self._open[0], self._workshop, experiment_id, prompt)
+
+    def _is_open(self) -> bool:
         while not self._opened.wait(0.1):
             if self._told_to_stop():
-                return
-        if self._open is not None:
-            self._open[2].perform(experiment_id, attempt)
+                return False
+        return True
 
     def stop(self) -> None:
         """Signs off, so that nobody counts on this worker."""

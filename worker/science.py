@@ -39,11 +39,13 @@ class Run(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Science:
-    """``load(model id)`` brings a model into memory; ``runs`` has a row for every kind of experiment."""
+    """``load(model id)`` brings a model into memory; ``runs`` has a row for every kind of experiment;
+    ``attend(model, spec, prompt)`` gives the attention of one prompt of a set as a file."""
 
     device: str
     load: Callable[[str], Any]
     runs: Mapping[Kind, Run]
+    attend: Callable[[Any, Any, int], bytes]
     free: Callable[[], None] = lambda: None
 
 
@@ -54,7 +56,7 @@ def engine_science(config: WorkerConfig) -> Science:
     import torch
 
     from engine import load_model
-    from engine.run import run_path_patching
+    from engine.run import attention_file, run_path_patching
 
     def load(model_id: str) -> Any:
         return load_model(
@@ -72,4 +74,4 @@ def engine_science(config: WorkerConfig) -> Science:
 
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     device = automatic if config.device == "auto" else config.device
-    return Science(device, load, {"path_patching": run_path_patching}, free)
+    return Science(device, load, {"path_patching": run_path_patching}, attention_file, free)

@@ -36,6 +36,10 @@ class Workshop:
     def run(self, kind: Kind) -> Run:
         return self._get()[0].runs[kind]
 
+    def attend(self, model: Any, spec: Any, prompt: int) -> bytes:
+        """The attention of one prompt of a set, as the file that is stored."""
+        return self._get()[0].attend(model, spec, prompt)
+
     def tidy(self) -> None:
         """Gives back what memory a broken job left behind."""
         if self._made is not None:

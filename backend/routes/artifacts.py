@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import Response, StreamingResponse
 
-from backend.attention import attention_json
 from backend.context import Context, Ctx
 from backend.problems import documented
 from backend.results import RESULT
@@ -68,7 +67,11 @@ def arrays_npz(experiment_id: ExperimentId, ctx: Ctx) -> Response:
 @router.get(
     "/attention",
     response_class=Response,
-    responses={200: {"model": AttentionPattern, "description": "One layer of one prompt"}, **_REFUSED},
+    responses={
+        200: {"model": AttentionPattern, "description": "One layer of one prompt"},
+        202: {"description": "Not stored with the result: a worker computes it; ask again after `Retry-After` seconds"},
+        **_REFUSED,
+    },
 )
 def attention(
     experiment_id: ExperimentId,
@@ -78,7 +81,9 @@ def attention(
 ) -> Response:
     """The reference run's attention: ``weights`` is [head][query][key], every row of it sums to 1."""
     _finished(ctx, experiment_id)
-    body = attention_json(ctx.store, ctx.results, experiment_id, layer, prompt)
+    body = ctx.attention.read(experiment_id, layer, prompt)
+    if body is None:
+        return Response(status_code=202, headers={"Retry-After": "1", "Cache-Control": "no-store"})
     return Response(body, media_type="application/json", headers=_UNCHANGING)
 
 

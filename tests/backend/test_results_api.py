@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from api_bench import PROBLEM, Api, finish, spec
+from api_bench import PROBLEM, Api, attention_file, finish, spec
+
+from backend.attention import ASK_AGAIN_S, Attention
+from backend.results import ResultIndexes
+from contracts.errors import Refusal
+from contracts.system import WorkerStatus
+from store.attention import attention_name, problem_name
+from store.outbox import BrokerDown
 
 
 @pytest.fixture
@@ -78,7 +87,7 @@ def test_attention_is_one_layer_of_one_prompt_with_its_tokens(api: Api, done: st
         (0, 3, 404, "no prompt 3"),
         (0, -1, 404, "no prompt -1"),
         (0, 1, 404, "The model answers '7'."),
-        (0, 2, 409, "not stored"),
+        (0, 2, 503, "not stored"),
     ],
 )
 def test_attention_outside_the_result_is_refused_with_the_reason(
@@ -89,12 +98,70 @@ def test_attention_outside_the_result_is_refused_with_the_reason(
     assert said in answer.json()["detail"]
 
 
-def test_attention_that_was_too_large_to_keep_is_refused_in_clear_words(api: Api) -> None:
+class Asking:
+    """`Attention` over a stored result without patterns; ``asked`` is what reaches the workers."""
+
+    def __init__(self, api: Api) -> None:
+        self.store, self.asked, self.now, self.broken = api.store, [], 0.0, False
+        self.id = api.submit()
+        finish(api.store, self.id, **{"attention.safetensors": b""})
+        self.attention = Attention(api.store, ResultIndexes(api.store), self.ask, lambda: self.now)
+
+    def ask(self, experiment_id: str, prompt: int) -> None:
+        if self.broken:
+            raise BrokerDown("gone")
+        self.asked.append((experiment_id, prompt))
+
+    def read(self) -> bytes | None:
+        return self.attention.read(self.id, 1, 0)
+
+
+@pytest.fixture
+def asking(api: Api) -> Asking:
+    api.store.beat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
+    return Asking(api)
+
+
+def test_attention_that_was_not_stored_needs_a_worker(api: Api) -> None:
     experiment_id = api.submit()
     finish(api.store, experiment_id, **{"attention.safetensors": b""})
     answer = api.get(f"/api/experiments/{experiment_id}/attention", params={"layer": 0, "prompt": 0})
-    assert answer.status_code == 409
-    assert answer.json()["type"].endswith("attention_not_stored")
+    assert answer.status_code == 503
+    assert answer.json()["type"].endswith("no_worker")
+
+
+def test_a_worker_is_asked_once_and_again_when_nothing_came(asking: Asking) -> None:
+    assert asking.read() is None
+    assert asking.read() is None
+    assert asking.asked == [(asking.id, 0)]
+    asking.now = ASK_AGAIN_S
+    assert asking.read() is None
+    assert len(asking.asked) == 2
+
+
+def test_what_the_worker_added_is_served(asking: Asking) -> None:
+    assert asking.read() is None
+    asking.store.put_artifact(asking.id, attention_name(0), attention_file())
+    body = asking.read()
+    assert body is not None
+    assert json.loads(body)["weights"] == [[[1.0, 0.0], [0.1, 0.9]]] * 2
+
+
+def test_why_a_worker_could_not_is_said_with_the_way_out(asking: Asking) -> None:
+    why = Refusal("out_of_memory", "It is too long.").details()
+    asking.store.put_artifact(asking.id, problem_name(0), why.model_dump_json().encode())
+    with pytest.raises(Refusal, match=r"It is too long\. Use fewer"):
+        asking.read()
+    assert asking.asked == []
+
+
+def test_a_broker_that_is_down_is_said_and_asked_again_next_time(asking: Asking) -> None:
+    asking.broken = True
+    with pytest.raises(Refusal, match="queue is down"):
+        asking.read()
+    asking.broken = False
+    assert asking.read() is None
+    assert len(asking.asked) == 1
 
 
 def test_a_result_that_was_cut_short_by_a_cancel_is_served(api: Api) -> None:

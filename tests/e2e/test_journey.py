@@ -160,3 +160,10 @@ def test_no_page_scrolls_sideways_or_has_a_serious_barrier(watched):
             if each["impact"] in ("serious", "critical")
         ]
         assert serious == [], (path, serious)
+
+
+def test_attention_that_was_not_stored_is_computed_when_somebody_looks(watched):
+    # The bundled example keeps the patterns of its first prompts only.
+    page = watched.open("/analyses/example?sel=L14H2&prompt=52")
+    expect(page.get_by_text("A worker is asked to compute it")).to_be_visible()
+    expect(page.get_by_text("What END")).to_be_visible(timeout=60_000)

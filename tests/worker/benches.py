@@ -10,6 +10,7 @@ from typing import Any, cast
 from keeping import spec_of  # pyright: ignore[reportMissingImports]
 from outputs import output
 
+from contracts.experiments import Kind
 from contracts.models import ModelCard
 from contracts.system import WorkerStatus
 from store import AsyncEventLog, Event, EventLog, Store
@@ -43,9 +44,11 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.run: Callable[..., Output | None] = lambda *_, **__: output(result_json=b"{}")
+        self.attend: Callable[..., bytes] = lambda *_: b"patterns"
         self.stop = False
         self.left: list[str] = []
-        science = Science("cpu", self._load, {"path_patching": cast(Run, lambda *a, **k: self.run(*a, **k))})
+        runs: dict[Kind, Run] = {"path_patching": cast(Run, lambda *a, **k: self.run(*a, **k))}
+        science = Science("cpu", self._load, runs, lambda *asked: self.attend(*asked))
         self.workshop = Workshop(lambda: science, room=2)
         self.heart = Heart(
             self.store,

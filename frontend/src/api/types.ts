@@ -1265,6 +1265,13 @@ export interface operations {
                     "application/json": components["schemas"]["AttentionPattern"];
                 };
             };
+            /** @description Not stored with the result: a worker computes it; ask again after `Retry-After` seconds */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description The token is missing or wrong */
             401: {
                 headers: {

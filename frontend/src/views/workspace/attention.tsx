@@ -31,28 +31,32 @@ export function AttentionPanel({ id, result, layer, head, prompt, onHead, onProm
   return (
     <div class="attention">
       <PromptChoice result={result} pair={pair} onPrompt={onPrompt} />
-      {stored(result, pair) ? (
-        <Stored id={id} layer={layer} head={head} index={pair.index} onHead={onHead} />
-      ) : (
-        <p class="faint">
-          {result.attention_pairs?.length
-            ? 'The attention of this prompt was not stored: choose one of the first prompts, or analyse it alone.'
-            : 'The attention of this analysis was too large to be stored: analyse one prompt alone to see it.'}
-        </p>
-      )}
+      <Fetched
+        id={id}
+        layer={layer}
+        head={head}
+        index={pair.index}
+        waiting={
+          stored(result, pair)
+            ? `Fetching the attention of layer ${layer}…`
+            : 'This prompt’s attention was not stored with the result. A worker is asked to compute it…'
+        }
+        onHead={onHead}
+      />
     </div>
   );
 }
 
-interface StoredProps {
+interface FetchedProps {
   id: string;
   layer: number;
   head: number;
   index: number;
+  waiting: string;
   onHead: (head: number) => void;
 }
 
-function Stored({ id, layer, head, index, onHead }: StoredProps) {
+function Fetched({ id, layer, head, index, waiting, onHead }: FetchedProps) {
   const { data, trouble, busy, again } = useLoad(`${id} ${layer} ${index}`, (signal) =>
     attention(id, layer, index, signal),
   );
@@ -65,7 +69,11 @@ function Stored({ id, layer, head, index, onHead }: StoredProps) {
           </button>
         </TroubleBlock>
       )}
-      {busy && <p class="faint">Fetching the attention of layer {layer}…</p>}
+      {busy && (
+        <p class="faint" role="status">
+          {waiting}
+        </p>
+      )}
       {data && <Pattern data={data} head={head} onHead={onHead} />}
     </>
   );

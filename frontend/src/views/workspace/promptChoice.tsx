@@ -72,7 +72,7 @@ function Options({ result }: { result: Result }) {
   return (
     <>
       {result.pairs.filter((pair) => stored(result, pair)).map(option)}
-      <optgroup label="attention not stored">{without.map(option)}</optgroup>
+      <optgroup label="attention computed when asked for">{without.map(option)}</optgroup>
     </>
   );
 }
