@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from engine.catalogue import default_models_dir
 
@@ -19,7 +19,11 @@ ROOT = Path(__file__).parent.parent.parent
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
-@pytest.fixture(scope="session")
+# A busy machine may need long for what takes a second on an idle one.
+expect.set_options(timeout=30_000)
+
+
+@pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with a warm worker, on a data folder of its own."""
     folder = tmp_path_factory.mktemp("serve")
@@ -54,7 +58,8 @@ def wait_for_warm_worker(address: str) -> None:
     pytest.fail("no worker had the demo model in memory within two minutes")
 
 
-@pytest.fixture(scope="session")
+# Not for the session: Playwright keeps an event loop in this thread, and other tests start their own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     path = os.environ.get("ARITHMOSCOPE_CHROMIUM") or (
         "/usr/bin/chromium" if Path("/usr/bin/chromium").exists() else None
