@@ -26,7 +26,7 @@ from contracts.errors import Refusal
 from store import Store
 
 READY_WITHIN_S = 60.0
-# Together below ten seconds: a worker gives its job back, the API ends its streams, then the broker saves.
+# Together below ten seconds: a worker gives its job back, the API ends its streams, then the broker ends.
 PARTS_STOP_S = 6.0
 BROKER_STOPS_S = 2.0
 _LOOK_EVERY_S = 0.1
@@ -149,7 +149,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 def _stop_signals() -> Iterator[threading.Event]:
     """An event that SIGTERM, Ctrl-C and a closed terminal set."""
     asked = threading.Event()
-    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    signals = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup: stay when the terminal closes
+        signals.append(signal.SIGHUP)
     before = {each: signal.signal(each, lambda _number, _frame: asked.set()) for each in signals}
     try:
         yield asked

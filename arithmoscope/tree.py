@@ -17,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from contracts.errors import Refusal
+
 # Waits before a dead child is started again; one that lived for a while starts from the beginning.
 BACKOFF_S = (0.2, 1.0, 2.0, 5.0, 15.0, 30.0)
 _HEALTHY_S = 60.0
@@ -24,7 +26,10 @@ _LOG_BYTES = 5_000_000
 
 
 class Child:
-    """One part. ``told`` gives what it is told at every start; ``died`` is called after each unasked end."""
+    """One part. ``told`` gives what it is told at every start.
+
+    ``died`` is called at each unasked end with their number, and again before the next start until it succeeds.
+    """
 
     def __init__(
         self,
@@ -43,6 +48,7 @@ class Child:
         self._running: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._next_start = 0.0
+        self._untold: int | None = None  # the death that `died` has not heard of yet
         self.deaths = 0
 
     @property
@@ -51,11 +57,13 @@ class Child:
 
     def start(self) -> None:
         """Start the process and tell it what to do. Its output goes to the log."""
+        line = json.dumps({**self._told(), "parent": os.getpid()}) + "\n"
         if self.log.is_file() and self.log.stat().st_size > _LOG_BYTES:
             self.log.replace(self.log.with_suffix(".old.log"))
         with self.log.open("ab") as log:
             child = subprocess.Popen(
-                [sys.executable, "-m", "arithmoscope.child", self.part],
+                # -P: a file in the folder where we were started, such as a store.py, must not replace ours.
+                [sys.executable, "-P", "-m", "arithmoscope.child", self.part],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -66,7 +74,6 @@ class Child:
         self._started = time.monotonic()
         if child.stdin is None:
             raise RuntimeError("a child without stdin has no lifeline")
-        line = json.dumps({**self._told(), "parent": os.getpid()}) + "\n"
         with suppress(BrokenPipeError):  # it died at once; the next look finds it
             child.stdin.write(line.encode())
             child.stdin.flush()
@@ -74,25 +81,45 @@ class Child:
     def look(self) -> str | None:
         """Start it again if it died and its wait is over. One line for people when something happened."""
         if self._running is None:
-            if time.monotonic() >= self._next_start:
-                self.start()
-            return None
+            return self._come_back() if time.monotonic() >= self._next_start else None
         code = self._running.poll()
         if code is None:
             return None
         self._bury()
         if time.monotonic() - self._started > _HEALTHY_S:
             self.deaths = 0
-        wait = BACKOFF_S[min(self.deaths, len(BACKOFF_S) - 1)]
-        self.deaths += 1
-        self._next_start = time.monotonic() + wait
-        self._died(self.deaths)
+        wait = self._wait_longer()
+        self._untold = self.deaths
+        with suppress(OSError, Refusal):  # it is told again before the next start
+            self._tell()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         why = self.last_words() if code == 2 else f"see {self.log}"
         return f"The {self.part} ended ({how}) and starts again in {wait:g} s: {why}"
 
+    def _come_back(self) -> str | None:
+        """A full disk or a store that does not answer passes: what fails here is tried again, later and later."""
+        try:
+            self._tell()
+            self.start()
+        except (OSError, Refusal) as error:
+            return f"The {self.part} cannot start now and is tried again in {self._wait_longer():g} s: {error}"
+        return None
+
+    def _tell(self) -> None:
+        if self._untold is not None:
+            self._died(self._untold)
+            self._untold = None
+
+    def _wait_longer(self) -> float:
+        wait = BACKOFF_S[min(self.deaths, len(BACKOFF_S) - 1)]
+        self.deaths += 1
+        self._next_start = time.monotonic() + wait
+        return wait
+
     def last_words(self) -> str:
         """The last line of the log."""
+        if not self.log.is_file():
+            return ""
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
         return lines[0][:300] if lines else ""
 

@@ -21,15 +21,20 @@ STRAIGHT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class Serve:
     """A ``serve`` on a port of its own."""
 
-    def __init__(self, folder: Path, models: Path | None = None) -> None:
+    def __init__(self, folder: Path, models: Path | None = None, command: list[str] | None = None) -> None:
         self.data = folder / "data"
         self.err = folder / "stderr"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ARITHMOSCOPE_")}
         environment |= {"ARITHMOSCOPE_MODELS_DIR": str(models or folder / "models")}
-        command = [sys.executable, "-m", "arithmoscope.cli", "serve", "--port", "0", "--data-dir", str(self.data)]
+        command = command or [sys.executable, "-m", "arithmoscope.cli"]
         with self.err.open("wb") as err:
             self.process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=err, text=True, env=environment, cwd=folder
+                [*command, "serve", "--port", "0", "--data-dir", str(self.data)],
+                stdout=subprocess.PIPE,
+                stderr=err,
+                text=True,
+                env=environment,
+                cwd=folder,
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()

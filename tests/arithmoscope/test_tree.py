@@ -1,0 +1,89 @@
+"""The children of a serve: what they import, and what their parent survives."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from serve_tree import Serve, eventually
+
+from arithmoscope.supervisor import _stop_signals
+from arithmoscope.tree import Child
+from contracts.errors import Refusal
+
+
+def test_modules_in_the_folder_where_serve_was_started_do_not_replace_ours(tmp_path: Path) -> None:
+    for name in ("store", "arithmoscope", "celery"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'stolen')!r}, 'w').close()\n")
+    serve = Serve(tmp_path, command=[str(Path(sys.executable).with_name("arithmoscope"))])
+    try:
+        assert eventually(lambda: serve.get("/api/health")["workers"])
+        assert not (tmp_path / "stolen").exists()
+    finally:
+        serve.process.terminate()
+        serve.process.wait(15)
+        serve.rest_of_output()
+
+
+def test_what_fails_after_a_death_is_tried_again_and_does_not_end_the_parent(tmp_path: Path) -> None:
+    failures: list[Exception] = [
+        OSError(30, "Read-only file system"),
+        Refusal("store_unavailable", "The disk is full."),
+    ]
+    heard: list[int] = []
+
+    def died(deaths: int) -> None:
+        heard.append(deaths)
+        if failures:
+            raise failures.pop()
+
+    child = Child("broker", lambda: {"argv": ["/bin/sleep", "60"]}, tmp_path / "log", died=died)
+    child.start()
+    try:
+        assert child.pid is not None
+        first = child.pid
+        _kill(first)
+        lines = []
+        until = time.monotonic() + 15
+        while child.pid in (None, first) and time.monotonic() < until:
+            lines.append(child.look())
+            time.sleep(0.02)
+        said = "\n".join(line for line in lines if line)
+        assert child.pid not in (None, first)
+        assert heard == [1, 1, 1]
+        assert "ended (signal 9)" in said
+        assert "tried again in 1 s: [Errno 30] Read-only file system" in said
+    finally:
+        child.ask_to_stop()
+        child.wait(time.monotonic() + 2)
+
+
+def test_a_log_that_cannot_be_written_delays_a_start_and_no_more(tmp_path: Path) -> None:
+    child = Child("broker", lambda: {"argv": ["/bin/sleep", "60"]}, tmp_path / "logs" / "log")
+    line = child.look()
+    assert line is not None
+    assert "cannot start now" in line
+    (tmp_path / "logs").mkdir()
+    assert eventually(lambda: child.look() or child.pid)
+    child.ask_to_stop()
+    child.wait(time.monotonic() + 2)
+
+
+@pytest.mark.parametrize("before", [signal.SIG_IGN, signal.SIG_DFL])
+def test_a_serve_under_nohup_stays_when_the_terminal_closes(before: signal.Handlers) -> None:
+    found = signal.signal(signal.SIGHUP, before)
+    try:
+        with _stop_signals():
+            assert (signal.getsignal(signal.SIGHUP) is signal.SIG_IGN) == (before is signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGHUP) is before
+    finally:
+        signal.signal(signal.SIGHUP, found)
+
+
+def _kill(pid: int) -> None:
+    subprocess.run(["kill", "-9", str(pid)], check=True)
+    time.sleep(0.1)
