@@ -85,7 +85,10 @@ class Jobs:
 
     def _compute(self, claim: Claim, report: Report, watch: _Watch) -> Output | None:
         report.progress(Progress(stage="loading_model"))
-        self.refresh()
+        try:
+            self.refresh()
+        except Exception:  # some model cannot be looked at: this job's may have been registered long ago
+            logger.exception("the models are not looked at again")
         card = self.store.model(claim.spec.model)
         model = self.workshop.model(card.id, card.revision)
 

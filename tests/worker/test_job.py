@@ -107,6 +107,16 @@ def test_a_model_that_is_not_registered_fails_the_job(bench: Bench) -> None:
     assert error.type.endswith(":unknown_model")
 
 
+def test_a_job_runs_though_the_models_cannot_be_looked_at(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    def refresh() -> None:
+        raise AttributeError("a folder that says nonsense")
+
+    asked = bench.ask()
+    replace(bench.jobs, refresh=refresh).perform(asked, 1)
+    assert bench.store.experiment(asked).state == "succeeded"
+    assert "a folder that says nonsense" in caplog.text
+
+
 @pytest.mark.parametrize("chunks", [0, 2])
 def test_a_cancelled_job_keeps_the_result_over_what_was_finished(bench: Bench, chunks: int) -> None:
     cancelled = threading.Event()
