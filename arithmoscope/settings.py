@@ -79,12 +79,18 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         """The database's address: told, or a SQLite file in the data folder."""
-        return self.database_url or f"sqlite:///{self.data_dir / 'arithmoscope.db'}"
+        if self.database_url:
+            return self.database_url
+        from sqlalchemy import URL
+
+        # A path may hold what means something in a URL: '?', '#', '%'.
+        file = str(self.data_dir / "arithmoscope.db")
+        return URL.create("sqlite", database=file).render_as_string(hide_password=False)
 
     @property
     def artifacts(self) -> str:
-        """Where results are kept: told, or a folder in the data folder."""
-        return self.artifacts_url or (self.data_dir / "artifacts").as_uri()
+        """Where results are kept: a URL if told, or the plain path of a folder in the data folder."""
+        return self.artifacts_url or str(self.data_dir / "artifacts")
 
     @property
     def hosts(self) -> tuple[str, ...]:

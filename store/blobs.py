@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
+from urllib.parse import unquote
 
 import fsspec.core
 from fsspec.implementations.local import LocalFileSystem
@@ -22,10 +23,14 @@ from contracts.errors import Refusal
 
 
 class Blobs:
-    """Files under one fsspec url (``file:///...``, ``memory://``, ``s3://...``)."""
+    """Files under a folder's plain path, or under one fsspec url (``file:///...``, ``memory://``, ``s3://...``)."""
 
-    def __init__(self, url: str) -> None:
-        self._files, self._root = fsspec.core.url_to_fs(url)
+    def __init__(self, place: str) -> None:
+        folder = _folder(place)
+        if folder is None:
+            self._files, self._root = fsspec.core.url_to_fs(place)
+        else:
+            self._files, self._root = LocalFileSystem(), folder
         self._local = isinstance(self._files, LocalFileSystem)
 
     def put(self, folder: str, data: bytes) -> str:
@@ -63,6 +68,13 @@ class Blobs:
 
     def _path(self, folder: str, digest: str) -> str:
         return f"{self._root}/{folder}/{digest}"
+
+
+def _folder(place: str) -> str | None:
+    """The path of a local folder, as it is or decoded from its url (which fsspec does not do); None for a service."""
+    if place.startswith("file://"):
+        return os.path.abspath(unquote(place.removeprefix("file://").removeprefix("localhost")))
+    return None if "://" in place else os.path.abspath(place)
 
 
 def _write_whole(path: Path, data: bytes) -> None:

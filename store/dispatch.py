@@ -13,6 +13,7 @@ from kombu.exceptions import KombuError
 from kombu.exceptions import OperationalError as BrokerError
 from redis import RedisError
 
+from store.events import client_url
 from store.outbox import BrokerDown
 
 TASK_NAME: Final = "arithmoscope.run"
@@ -43,8 +44,7 @@ _PATIENCE = {
 
 def broker_url(redis_url: str) -> str:
     """The url as kombu writes it: ``redis+socket:///path`` where redis-py (and our settings) say ``unix:///path``."""
-    scheme, _, rest = redis_url.partition("://")
-    return f"redis+socket://{rest}" if scheme == "unix" else redis_url
+    return client_url(redis_url).replace("unix://", "redis+socket://", 1)
 
 
 class Dispatcher:

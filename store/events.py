@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
+from urllib.parse import quote
 
 import redis
 import redis.asyncio
@@ -50,7 +51,7 @@ class EventLog:
 
     def __init__(self, redis_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._redis = redis.Redis.from_url(
-            redis_url, socket_timeout=1.0, socket_connect_timeout=0.5, retry=Retry(NoBackoff(), 1)
+            client_url(redis_url), socket_timeout=1.0, socket_connect_timeout=0.5, retry=Retry(NoBackoff(), 1)
         )
         self._clock = clock
         self._silent_until = 0.0
@@ -95,7 +96,9 @@ class AsyncEventLog:
 
     def __init__(self, redis_url: str) -> None:
         # A blocking read must not be cut off by the client's own timeout: the server ends it.
-        self._redis = redis.asyncio.Redis.from_url(redis_url, socket_timeout=None, socket_connect_timeout=0.5)
+        self._redis = redis.asyncio.Redis.from_url(
+            client_url(redis_url), socket_timeout=None, socket_connect_timeout=0.5
+        )
 
     async def read(self, experiment_id: str, after: str | None, block_ms: int) -> list[Event]:
         """The events after an id (None: from the beginning); waits up to ``block_ms`` for the first, if any.
@@ -136,6 +139,20 @@ class AsyncEventLog:
 
     async def close(self) -> None:
         await self._redis.aclose()
+
+
+def client_url(redis_url: str) -> str:
+    """A ``redis_url`` for libraries, which decode what stands in it: ours has a socket's path as the path is.
+
+    A query (``?db=1``) may follow the path: it holds no ``/``.
+    """
+    scheme, _, place = redis_url.partition("://")
+    if scheme != "unix" or not place.startswith("/"):
+        return redis_url
+    path, mark, query = place.rpartition("?")
+    if not mark or "/" in query:
+        path, query = place, ""
+    return f"unix://{quote(path)}" + (f"?{query}" if query else "")
 
 
 def _key(experiment_id: str) -> str:

@@ -124,6 +124,22 @@ def test_it_stops_within_ten_seconds_with_an_open_stream_and_can_be_started_agai
     assert second.rest_of_output() == ""
 
 
+def test_a_data_folder_may_have_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a b#ü%?"
+    folder.mkdir()
+    running = Serve(folder)
+    try:
+        assert eventually(lambda: running.get("/api/health")["broker"] == "ok")
+        assert eventually(lambda: running.get("/api/health")["workers"], 30)
+        assert running.get("/api/experiments/example/result")["experiment_id"] == "example"
+        assert {"arithmoscope.db", "artifacts", "redis.sock"} <= {each.name for each in running.data.iterdir()}
+    finally:
+        running.process.terminate()
+        assert running.process.wait(10) == 0
+    assert [each.name for each in tmp_path.iterdir()] == [folder.name]
+    assert running.rest_of_output() == ""
+
+
 def _held_by_another_machine(data: Path) -> str:
     """An experiment that runs elsewhere, so that its stream has no end of its own."""
     spec = PathPatchingSpec.model_validate(

@@ -10,6 +10,7 @@ import pytest
 from arithmoscope.settings import PREFIX, Settings, is_loopback, read_settings
 from contracts.errors import Refusal
 from engine.catalogue import default_models_dir
+from store import EXAMPLE_ID, Store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,7 +28,19 @@ def test_without_any_setting_everything_stays_on_this_machine() -> None:
     assert (settings.host, settings.port, settings.token, settings.redis_url) == ("127.0.0.1", 8000, None, None)
     assert (settings.device, settings.dtype, settings.allow_hub) == ("auto", "float32", False)
     assert settings.database == f"sqlite:///{settings.data_dir}/arithmoscope.db"
-    assert settings.artifacts == (settings.data_dir / "artifacts").as_uri()
+    assert settings.artifacts == f"{settings.data_dir}/artifacts"
+
+
+@pytest.mark.parametrize("name", ["a b#ü%", "really?", "50%20", "~", "a:b"])
+def test_everything_stays_in_the_data_folder_whatever_its_name(tmp_path: Path, name: str) -> None:
+    settings = read_settings(data_dir=tmp_path / name)
+    with Store.open(settings.database, settings.artifacts) as store:
+        store.import_bundle(ROOT / "examples" / "one-digit-addition")
+        store.read_artifact(EXAMPLE_ID, "result.json")
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+    assert {each.name for each in (tmp_path / name).iterdir()} == {"arithmoscope.db", "artifacts"}
+    with Store.open(settings.database, (tmp_path / name / "artifacts").as_uri()) as store:
+        store.read_artifact(EXAMPLE_ID, "result.json")
 
 
 def test_the_page_and_the_engine_look_for_models_in_the_same_folder() -> None:

@@ -42,7 +42,7 @@ class Valkey:
         command = [str(broker.binary()), "--port", "0", "--unixsocket", str(self._socket), "--save", ""]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=self._socket.parent)
         deadline = time.monotonic() + 10
-        with redis.Redis.from_url(self.url) as client:
+        with redis.Redis(unix_socket_path=str(self._socket)) as client:
             while True:
                 try:
                     client.ping()

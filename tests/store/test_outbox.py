@@ -13,10 +13,10 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from keeping import Clock, Valkey, spec_of
+from keeping import Clock, Valkey, spec_of, valkey_server
 
 from contracts.system import WorkerStatus
-from store import Store
+from store import EventLog, Store
 from store.dispatch import QUEUE, TASK_NAME, Dispatcher, broker_url
 from store.outbox import BrokerDown, Outbox
 
@@ -39,12 +39,27 @@ def messages(valkey: Valkey) -> list[tuple[str, list]]:
     ("told", "kombus"),
     [
         ("unix:///run/a.sock", "redis+socket:///run/a.sock"),
+        ("unix:///run/a b#%?/ü.sock?db=1", "redis+socket:///run/a%20b%23%25%3F/%C3%BC.sock?db=1"),
+        ("unix://:secret@/run/a.sock", "redis+socket://:secret@/run/a.sock"),
         ("redis://:secret@host:6379/1", "redis://:secret@host:6379/1"),
         ("rediss://host/0", "rediss://host/0"),
     ],
 )
 def test_one_form_of_the_url_serves_both_libraries(told: str, kombus: str) -> None:
     assert broker_url(told) == kombus
+
+
+def test_a_socket_in_a_folder_of_any_name_is_found(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("v") / "a b#ü%20?"
+    folder.mkdir()
+    with valkey_server(folder) as server:
+        dispatcher, log = Dispatcher(server.url), EventLog(server.url)
+        dispatcher.send("a", 1)
+        log.publish("a", "progress", {"done": 1})
+        with redis.Redis(unix_socket_path=server.url.removeprefix("unix://")) as client:
+            assert len(client.keys(f"{QUEUE}*")) == 2
+        dispatcher.close()
+        log.close()
 
 
 def test_a_message_carries_the_id_and_the_attempt_only(dispatcher: Dispatcher, valkey: Valkey) -> None:
