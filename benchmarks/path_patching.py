@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -28,8 +29,8 @@ import transformers
 from contracts.components import Component, all_components
 from contracts.prompts import PromptPair
 from engine import LoadedModel, load_model, path_patching
+from engine.capture import encode_all
 from engine.catalogue import DEMO_ID
-from engine.methods.path_patching import encode_all
 from prompts import generate
 
 HERE = Path(__file__).parent
@@ -134,7 +135,7 @@ def measure(sample: int, repeats: int) -> dict[str, Any]:
     pairs = generate(operands=(0, 9), pairs=PAIRS, tokenizer=model.text)
     loop = PlainLoop(model, pairs)
     components = all_components(model.anatomy.layers, model.anatomy.heads)
-    chosen = components[:: max(1, len(components) // sample)]
+    chosen = random.Random(0).sample(components, min(sample, len(components)))
     found: dict[str, Any] = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         "software": f"torch {torch.__version__}, transformers {transformers.__version__}",

@@ -88,5 +88,10 @@ class ExperimentList(Wire):
 
 def experiment_key(spec: ExperimentSpec, *, revision: str, dtype: str, device_kind: str) -> str:
     """The same question has the same key: SHA-256 of the canonical spec and of what else moves the numbers."""
-    asked = [spec.model_dump(mode="json"), revision, METHOD_VERSION, dtype, device_kind]
+    plain = spec.model_dump(mode="json")
+    # Lists whose order moves nothing.
+    for owner, name in ((plain, "metrics"), (plain["prompts"], "operations"), (plain["prompts"], "styles")):
+        if name in owner:
+            owner[name].sort()
+    asked = [plain, revision, METHOD_VERSION, dtype, device_kind]
     return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -17,8 +17,11 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache
 
-from engine.hooks import on_input, on_output
+from contracts.errors import Refusal
+from contracts.prompts import PromptPair
+from engine.hooks import evaluating, on_input, on_output
 from engine.model import LoadedModel
+from prompts import EncodedPair, encode_pair
 
 TokenIds = tuple[int, ...]
 
@@ -48,6 +51,33 @@ class EndStates:
         return EndStates(self.z[rows], self.mlp[rows], self.mid[rows], self.final[rows])
 
 
+def encode_all(model: LoadedModel, pairs: Sequence[PromptPair]) -> list[EncodedPair]:
+    """The pairs as token ids; a refusal names the pair, counted from 1."""
+    encoded = []
+    for number, pair in enumerate(pairs, start=1):
+        try:
+            encoded.append(encode_pair(pair, model.text))
+            check_fit(model, encoded[-1:])
+        except Refusal as refusal:
+            raise Refusal(refusal.code, f"Pair {number}: {refusal.detail}", refusal.way_out) from refusal
+    return encoded
+
+
+def check_fit(model: LoadedModel, encoded: Sequence[EncodedPair]) -> None:
+    """Refuses prompts that are longer than the model's context, and tokens that it has no embedding for."""
+    for pair in encoded:
+        for ids in (pair.reference_ids, pair.counterfactual_ids):
+            if model.context is not None and len(ids) > model.context:
+                raise Refusal(
+                    "prompt_too_long", f"A prompt has {len(ids)} tokens; {model.card.id} reads {model.context}."
+                )
+            if max((*ids, pair.answer_id)) >= model.embeddings:
+                raise Refusal(
+                    "bad_tokenizer",
+                    f"The prompt uses token {max((*ids, pair.answer_id))}; the model knows {model.embeddings} tokens.",
+                )
+
+
 @torch.no_grad()
 def end_states(model: LoadedModel, prompts: Sequence[TokenIds]) -> EndStates:
     """Run prompts of any lengths; the rows of the answer follow the list given.
@@ -64,8 +94,9 @@ def end_states(model: LoadedModel, prompts: Sequence[TokenIds]) -> EndStates:
         mid=torch.empty(n, layers, anatomy.hidden, dtype=dtype, device=model.device),
         final=torch.empty(n, anatomy.hidden, dtype=dtype, device=model.device),
     )
-    for group in group_prompts(unique):
-        _run_group(model, group, torch.tensor([row_of[ids] for ids in group], device=model.device), kept)
+    with evaluating(model.hf):
+        for group in group_prompts(unique):
+            _run_group(model, group, torch.tensor([row_of[ids] for ids in group], device=model.device), kept)
     return kept[[row_of[ids] for ids in prompts]]
 
 

@@ -13,13 +13,14 @@ import struct
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from contracts.errors import Refusal
 from contracts.models import ModelCard, ModelSource
-from engine.families import GGUF_ARCHITECTURES, why_unsupported
+from engine.families import GGUF_ARCHITECTURES, is_architecture, why_unsupported
 
 DEMO_ID = "smollm2-135m"
 DEMO_NAME = "SmolLM2-135M-Instruct (Q4_1, dequantised)"
@@ -31,11 +32,11 @@ _REVISIONS = ".revisions.json"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a model's files are; ``card`` is None for a hub name, whose files are not here yet."""
+    """Where a model's files are, and what is known of it."""
 
     path: str
     gguf: str | None
-    card: ModelCard | None
+    card: ModelCard
 
 
 def default_models_dir() -> Path:
@@ -70,7 +71,7 @@ class Catalogue:
         return self._card(self._folder(model_id))
 
     def tokenizer_json(self, model_id: str) -> str | None:
-        """The text of tokenizer.json, with the special tokens that transformers would add; None if there is none."""
+        """The text of the folder's tokenizer.json; None if there is none."""
         path = self._folder(model_id) / "tokenizer.json"
         return path.read_text(encoding="utf-8") if path.is_file() else None
 
@@ -88,19 +89,21 @@ class Catalogue:
         if path.is_file() and path.suffix == ".gguf":
             return Place(str(path.parent), path.name, self._gguf_card(path))
         if path.is_dir():
+            files = sorted(path.glob("*.gguf"))
+            if len(files) == 1 and not (path / "config.json").is_file():
+                return Place(str(path), files[0].name, self._gguf_card(files[0]))
             return Place(str(path), None, self._card(path))
         if model.count("/") == 1 and not model.startswith((".", "/", "~")):
             if not self.allow_hub:
                 raise Refusal("hub_not_allowed", f"{model!r} is no local model, and fetching models is off.")
-            return Place(_from_hub(model), None, None)
+            return self._hub_place(model)
         raise Refusal("unknown_model", f"There is no model {model[:80]!r} here.")
 
     def fetch(self, model_id: str, say: Callable[[str], None] = lambda _line: None) -> ModelCard:
         """Make a model ready: convert the demo model once, or download a hub model where that is allowed."""
         if model_id != DEMO_ID:
-            place = self.locate(model_id)
-            return place.card or self._card(Path(place.path))
-        if not (self.models_dir / DEMO_ID / MANIFEST).is_file():
+            return self.locate(model_id).card
+        if not is_whole(self.models_dir / DEMO_ID):
             from engine.demo import convert_demo_model
 
             convert_demo_model(self.models_dir, say)
@@ -114,7 +117,7 @@ class Catalogue:
 
     def _demo_card(self) -> ModelCard:
         folder = self.models_dir / DEMO_ID
-        if (folder / MANIFEST).is_file():
+        if is_whole(folder):
             return self._card(folder)
         return ModelCard(
             id=DEMO_ID,
@@ -131,14 +134,17 @@ class Catalogue:
         )
 
     def _card(self, folder: Path) -> ModelCard:
+        """What a folder says of itself; a folder that says nonsense is a card with the reason, never an error."""
         try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            files = sorted(folder.glob("*.safetensors"))
-            parameters = _count_parameters(files)
-        except (OSError, ValueError, struct.error) as error:
-            return _broken(folder.name, f"Its files cannot be read: {error}"[:300])
-        if not isinstance(config, dict):
-            return _broken(folder.name, "Its config.json is not an object.")
+            return self._read_card(folder)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, struct.error) as error:
+            return _broken(folder.name, f"Its files cannot be read: {type(error).__name__}: {error}"[:300])
+
+    def _read_card(self, folder: Path) -> ModelCard:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        # Other safetensors files beside them are copies in other layouts, which nobody loads.
+        files = sorted(folder.glob("model*.safetensors"))
+        parameters = _count_parameters(files)
         manifest = _read_json(folder / MANIFEST)
         reason = None
         if not files:
@@ -155,6 +161,20 @@ class Catalogue:
             parameters=parameters,
             name=manifest.get("name"),
             reason=reason,
+        )
+
+    def _hub_place(self, name: str) -> Place:
+        """A hub model, its configuration looked at before its weights are fetched."""
+        peek = self._card_as(name, Path(_from_hub(name, ["config.json"])))
+        if is_architecture(peek.reason or ""):
+            return Place(name, None, peek)
+        folder = Path(_from_hub(name, ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]))
+        return Place(str(folder), None, self._card_as(name, folder))
+
+    def _card_as(self, name: str, folder: Path) -> ModelCard:
+        # The hub keeps a commit's files in a folder called like the commit.
+        return self._card(folder).model_copy(
+            update={"id": name, "name": name, "source": "hub", "revision": folder.name}
         )
 
     def _gguf_card(self, path: Path) -> ModelCard:
@@ -195,9 +215,18 @@ class Catalogue:
         hashes = [_sha256(f) for f in files]
         revision = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
         known[key] = {"stamp": stamp, "revision": revision}
-        if self.models_dir.is_dir() and os.access(self.models_dir, os.W_OK):
+        with suppress(OSError):  # only remembered to save time: a full or read-only disk costs a hash, no more
             write_whole(self.models_dir / _REVISIONS, json.dumps(known, indent=1))
         return revision
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a converted demo model is there, its weights as long as they were when they were written."""
+    try:
+        size = (folder / "model.safetensors").stat().st_size
+    except OSError:
+        return False
+    return size > 0 and _read_json(folder / MANIFEST).get("bytes") == size
 
 
 def card_of_config(
@@ -232,8 +261,13 @@ def card_of_config(
 def write_whole(path: Path, text: str) -> None:
     """Write a file in one step: readers see the old text or the new, never half."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as out:
-        out.write(text)
-    os.replace(out.name, path)
+        try:
+            out.write(text)
+            out.flush()
+            os.replace(out.name, path)
+        except OSError:
+            os.unlink(out.name)
+            raise
 
 
 def _broken(model_id: str, reason: str) -> ModelCard:
@@ -287,13 +321,13 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _from_hub(name: str) -> str:
-    """The local folder of a hub model, downloaded if need be: safetensors and text files only."""
+def _from_hub(name: str, files: list[str]) -> str:
+    """The local folder of a hub model's files, downloaded if need be."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
-        return snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"])
+        return snapshot_download(name, allow_patterns=files)
     except RepositoryNotFoundError as error:
         raise Refusal("unknown_model", f"The hub knows no model {name!r}, or it is gated.") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:

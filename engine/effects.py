@@ -20,9 +20,11 @@ from contracts.ranking import RankingRow
 from engine.metrics import Summary, metric_values, summarise
 
 _TEXT = ("effect", "model", "revision", "questions")
+_OPTIONAL = ("probability_heads", "probability_mlps")
+_FORMAT = "arithmoscope.path_patching.1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PatchingEffects:
     """Effects of all components on all pairs, patched minus reference, on the CPU.
 
@@ -121,7 +123,7 @@ class PatchingEffects:
         words = {"effect": self.effect, "model": self.model, "revision": self.revision}
         return save(
             {name: t.contiguous() for name, t in tensors.items() if t is not None},
-            {**words, "questions": json.dumps(self.questions), "format": "arithmoscope.path_patching.1"},
+            {**words, "questions": json.dumps(self.questions), "format": _FORMAT},
         )
 
     @classmethod
@@ -134,14 +136,19 @@ class PatchingEffects:
             length = int.from_bytes(data[:8], "little")
             words = json.loads(data[8 : 8 + length])["__metadata__"]
             tensors = load(data)
+            questions = json.loads(words["questions"])
+            if words["format"] != _FORMAT or {len(t) for t in tensors.values()} != {len(questions)}:
+                raise ValueError("another format")
+            if missing := {f.name for f in fields(cls)} - set(tensors) - set(_TEXT) - set(_OPTIONAL):
+                raise ValueError(f"without {missing}")
             return cls(
                 effect=words["effect"],
                 model=words["model"],
                 revision=words["revision"],
-                questions=tuple(json.loads(words["questions"])),
+                questions=tuple(questions),
                 **{f.name: tensors.get(f.name) for f in fields(cls) if f.name not in _TEXT},  # pyright: ignore
             )
-        except (KeyError, ValueError, TypeError, SafetensorError) as error:
+        except (KeyError, ValueError, TypeError, OverflowError, SafetensorError) as error:
             raise Refusal("bad_request", "These bytes are no path patching effects.") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:

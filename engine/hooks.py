@@ -11,6 +11,18 @@ Watch = Callable[[Tensor], Tensor | None]
 
 
 @contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Dropout off, and afterwards every module as it was: somebody may be training this model."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextmanager
 def on_input(pairs: list[tuple[nn.Module, Watch]]) -> Iterator[None]:
     """Call each watch with its module's input; a tensor it returns takes the input's place."""
     with ExitStack() as stack:

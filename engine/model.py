@@ -18,9 +18,9 @@ from tokenizers import Tokenizer
 from contracts.errors import Refusal
 from contracts.models import ModelCard
 from engine.catalogue import Catalogue, card_of_config, default_models_dir
-from engine.families import anatomy_of
+from engine.families import anatomy_of, is_architecture
 from engine.families.anatomy import Anatomy
-from prompts import number_token_values
+from prompts import number_token_values, number_word_values
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -57,6 +57,21 @@ class LoadedModel:
         """The type of the residual stream, the deltas and the effects: never narrower than float32."""
         return torch.float64 if self.dtype == torch.float64 else torch.float32
 
+    @property
+    def context(self) -> int | None:
+        """The most tokens that the model can read, where its configuration says so."""
+        return getattr(self.hf.config, "max_position_embeddings", None)
+
+    @property
+    def embeddings(self) -> int:
+        """How many tokens the model knows."""
+        return len(self.anatomy.unembed.weight)  # pyright: ignore[reportArgumentType]
+
+    @cached_property
+    def word_values(self) -> dict[int, int]:
+        """Token ids that read as a number word, with their values."""
+        return number_word_values(self.text)
+
     @cached_property
     def number_values(self) -> dict[int, int]:
         """Token ids that read as a number, with their values."""
@@ -79,7 +94,8 @@ def load_model(
     """A model ready to be analysed.
 
     ``model``: an id of the catalogue (``"smollm2-135m"``), a local folder or GGUF file, a hub name, or a
-    transformers model, then with its ``tokenizer``. ``device``: ``"auto"``, ``"cpu"``, ``"cuda:1"``.
+    transformers model, then with its ``tokenizer``; that one is put into evaluation mode, as a model from a folder is.
+    ``device``: ``"auto"``, ``"cpu"``, ``"cuda:1"``.
     ``models_dir`` and ``allow_hub`` default to the environment (ARITHMOSCOPE_MODELS_DIR, ARITHMOSCOPE_ALLOW_HUB).
 
     Refuses unknown ids, unsupported architectures (before weights load), unreadable files and tokenizers that
@@ -88,15 +104,18 @@ def load_model(
     if not isinstance(model, str | os.PathLike):
         if tokenizer is None:
             raise Refusal("bad_tokenizer", "A model in hand needs its tokenizer as the second argument.")
+        if device != "auto":
+            raise Refusal("bad_setting", "A model in hand stays where it is.", "Move it with model.to(device) first.")
         return _in_hand(model, tokenizer, card=None)
     if dtype not in DTYPES:
         raise Refusal("bad_setting", f"dtype {dtype!r} is none of {', '.join(DTYPES)}.")
     if allow_hub is None:
-        allow_hub = os.environ.get("ARITHMOSCOPE_ALLOW_HUB", "").lower() in ("1", "true", "yes")
+        allow_hub = os.environ.get("ARITHMOSCOPE_ALLOW_HUB", "").lower() in ("1", "true", "yes", "on", "y", "t")
     catalogue = Catalogue(Path(models_dir) if models_dir else default_models_dir(), allow_hub=allow_hub)
     place = catalogue.locate(os.fspath(model))
-    if place.card is not None and not place.card.supported:
-        raise Refusal("unsupported_architecture", place.card.reason or "This model is not supported.")
+    if not place.card.supported:
+        reason = place.card.reason or "It cannot be loaded."
+        raise Refusal("unsupported_architecture" if is_architecture(reason) else "bad_model_files", reason)
     hf, found = _read(place.path, place.gguf, DTYPES[dtype])
     return _in_hand(hf.to(_device(device)), tokenizer or found, card=place.card)
 
@@ -163,7 +182,8 @@ def _in_hand(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, card: M
     text.no_truncation()
     embeddings: Any = hf.get_input_embeddings()
     rows = embeddings.weight.shape[0]
-    highest = max(text.get_vocab(with_added_tokens=True).values(), default=-1)
+    # Tokens that somebody added, for padding say, may lie beyond: a prompt that uses one is refused then.
+    highest = max(text.get_vocab(with_added_tokens=False).values(), default=-1)
     if highest >= rows:
         raise Refusal(
             "bad_tokenizer",

@@ -17,6 +17,7 @@ import torch
 from contracts.errors import Refusal
 from contracts.experiments import Metric, PathPatchingSpec, Progress
 from contracts.results import DroppedPair, Partial, PartialMetric, PathPatchingResult
+from engine.capture import check_fit
 from engine.effects import PatchingEffects
 from engine.files import artifacts_of, grid, patterns_file, result_of
 from engine.methods.attention import attention_of
@@ -75,6 +76,7 @@ def run_path_patching(
     """
     started = time.monotonic()
     asked = prepare(spec.prompts, model.text)
+    check_fit(model, asked.pairs)
     total = len(asked.pairs)
     step = min(_CHUNK_PAIRS.get(model.device.type, 16), pairs_per_chunk(model))
     tally, fresh, left, complete = _Tally(), 0, None, True
@@ -146,7 +148,7 @@ def _count(tally: _Tally, model: LoadedModel, data: bytes, pairs: Sequence[Encod
     tally.kept.extend(start + row for row in head["kept"])
     for row, pair in enumerate(pairs):
         if row not in kept:
-            said = model.token_text(head["top"][row]).strip()
+            said = model.token_text(head["top"][row])
             tally.dropped.append(
                 DroppedPair(
                     index=start + row,

@@ -16,7 +16,7 @@ from torch import Tensor
 from contracts.components import Component, all_components
 from contracts.experiments import Effect
 from engine.effects import PatchingEffects
-from engine.hooks import on_input, on_output
+from engine.hooks import evaluating, on_input, on_output
 from engine.model import LoadedModel
 from prompts import EncodedPair
 
@@ -119,4 +119,5 @@ def _patched(
 
 
 def _forward(model: LoadedModel, prompts: Tensor) -> Float[Tensor, "pair vocabulary"]:
-    return model.hf(input_ids=prompts, use_cache=False, logits_to_keep=1).logits[:, -1].to(model.work_dtype)
+    with evaluating(model.hf):
+        return model.hf(input_ids=prompts, use_cache=False, logits_to_keep=1).logits[:, -1].to(model.work_dtype)

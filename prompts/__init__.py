@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 
 from contracts.prompts import PromptPair
 from prompts.sets import PromptSet, generate, prepare, preview
-from prompts.tokens import EncodedPair, encode_pair, number_token_values
+from prompts.tokens import EncodedPair, encode_pair, number_token_values, number_word_values
 
 __all__ = [
     "EncodedPair",
@@ -17,6 +17,7 @@ __all__ = [
     "encode_pair",
     "generate",
     "number_token_values",
+    "number_word_values",
     "prepare",
     "preview",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -77,9 +78,13 @@ def generate(
     corruption: Corruption = "null_operator",
     seed: int = 0,
     *,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | Any,
 ) -> list[PromptPair]:
-    """A template set as strings, the worked examples included; fewer pairs than asked for where fewer exist."""
+    """A template set as strings, the worked examples included; fewer pairs than asked for where fewer exist.
+
+    ``tokenizer``: a `tokenizers.Tokenizer`, or a transformers tokenizer that has one.
+    """
+    tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
     spec = TemplatePrompts(
         source="template",
         operations=tuple(operations),

@@ -7,6 +7,7 @@ the prompt ends at ``=``. So prompt and answer are tokenised together and then c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,12 +17,16 @@ from tokenizers import Encoding, Tokenizer
 from contracts.errors import Refusal
 from contracts.prompts import MAX_PROMPT_TOKENS, PromptPair, Role, Token
 from prompts.arithmetic import read
+from prompts.numerals import NUMBER_WORD_PATTERN, value_of_words
 from prompts.questions import last_question, question_text
 from prompts.roles import RoleSpan, counterfactual_spans, reading_spans, role_of
 
 # How a vocabulary writes a leading space: byte-level BPE, Metaspace, plainly.
 _SPACE_MARKERS = ("\u0120", "\u2581", " ")
 _MAX_NUMBER_TOKEN = 18
+_NUMBER_WORD = re.compile(NUMBER_WORD_PATTERN, re.IGNORECASE)
+_OPENING = ("(", "[", "{", "$")
+_SIGNS = ("-", "\u2212", "+", "'", '"', "^")
 # The last private-use character.
 _UNKNOWN_CHARACTER = "\U0010fffd"
 
@@ -85,15 +90,22 @@ def answer_space(prompt: str, answer: str) -> str:
     """The white space between the prompt's last visible character and its answer.
 
     White space that was typed is used as it is. Otherwise there is none within a number ("from 1723 to 172", but not
-    after a whole question such as "What is 3 + 5") and after a compact "3+5=", and one space anywhere else.
+    after a whole question such as "What is 3 + 5"), after a compact "3+5=" and after an opening sign ("= -", "= (",
+    "$"), and one space anywhere else.
     """
     visible = prompt.rstrip()
-    typed = prompt[len(visible) :] + answer[: len(answer) - len(answer.lstrip())]
+    typed = prompt[len(visible) :] or answer[: len(answer) - len(answer.lstrip())]
     if typed:
         return typed
     within_number = visible[-1:].isdecimal() and answer[:1].isdecimal() and read(visible) is None
     compact = len(visible) > 1 and visible.endswith("=") and not visible[-2].isspace()
-    return "" if within_number or compact else " "
+    return "" if within_number or compact or _opens(visible) else " "
+
+
+def _opens(visible: str) -> bool:
+    """Whether a prompt ends in a sign that stands right before a number: a minus, an opening bracket or quote."""
+    last, before = visible[-1:], visible[-2:-1]
+    return last in _OPENING or (last in _SIGNS and (not before or before.isspace() or before in _OPENING))
 
 
 def prompt_tokens(prompt: str, tokenizer: Tokenizer, spans: Sequence[RoleSpan] | None = None) -> tuple[Token, ...]:
@@ -109,6 +121,16 @@ def number_token_values(tokenizer: Tokenizer) -> dict[int, int]:
         digits = text[1:] if text.startswith(_SPACE_MARKERS) else text
         if digits.isascii() and digits.isdigit() and len(digits) <= _MAX_NUMBER_TOKEN:
             values[token_id] = int(digits)
+    return values
+
+
+def number_word_values(tokenizer: Tokenizer) -> dict[int, int]:
+    """The vocabulary's number words (zero to ninety, whole in one token): ids -> the number."""
+    values: dict[int, int] = {}
+    for text, token_id in tokenizer.get_vocab(with_added_tokens=True).items():
+        word = text[1:] if text.startswith(_SPACE_MARKERS) else text
+        if _NUMBER_WORD.fullmatch(word):
+            values[token_id] = value_of_words(word)
     return values
 
 

@@ -32,12 +32,20 @@ GGUF_ARCHITECTURES: dict[str, str] = {
 }
 
 
+_UNSUPPORTED = "The architecture"
+
+
 def why_unsupported(architecture: str | None) -> str | None:
     """A sentence for an architecture that no row knows, None for a supported one."""
     if architecture in FAMILIES:
         return None
     known = ", ".join(sorted(FAMILIES))
-    return f"The architecture {str(architecture)[:80]!r} is not supported; supported are {known}."
+    return f"{_UNSUPPORTED} {str(architecture)[:80]!r} is not supported; supported are {known}."
+
+
+def is_architecture(reason: str) -> bool:
+    """Whether a model's reason is that its architecture is not supported."""
+    return reason.startswith(_UNSUPPORTED)
 
 
 def anatomy_of(hf: PreTrainedModel) -> Anatomy:

@@ -17,16 +17,22 @@ class Block:
 
     attention   module that returns (output, attention weights)
     heads_out   module whose *input* is the heads' outputs side by side, head h at h*head_dim:(h+1)*head_dim
-    write       [head, head_dim, hidden]: what each head's output becomes in the residual stream (a view)
+    by_head     views the projection's weight as [head, head_dim, hidden]
     mlp_norm    norm in front of the MLP; its input is the residual stream between attention and MLP
     mlp         module whose output is what the MLP writes
     """
 
     attention: nn.Module
     heads_out: nn.Module
-    write: Float[Tensor, "head head_dim hidden"]
+    by_head: Callable[[Tensor], Tensor]
     mlp_norm: nn.Module
     mlp: nn.Module
+
+    @property
+    def write(self) -> Float[Tensor, "head head_dim hidden"]:
+        """What each head's output becomes in the residual stream. A view of the weight as it is now: a model that
+        is moved or converted gets new ones."""
+        return self.by_head(self.heads_out.weight.detach())  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def anatomy(hf: Any) -> Anatomy:
         return Block(
             attention=layer.attn,
             heads_out=out,
-            write=out.weight.detach().view(heads, head_dim, hidden),
+            by_head=lambda weight: weight.view(heads, head_dim, hidden),
             mlp_norm=layer.ln_2,
             mlp=layer.mlp,
         )

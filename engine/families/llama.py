@@ -19,7 +19,7 @@ def anatomy(hf: Any) -> Anatomy:
         return Block(
             attention=layer.self_attn,
             heads_out=out,
-            write=out.weight.detach().T.view(heads, head_dim, hidden),
+            by_head=lambda weight: weight.T.view(heads, head_dim, hidden),
             mlp_norm=layer.post_attention_layernorm,
             mlp=layer.mlp,
         )

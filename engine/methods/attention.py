@@ -16,20 +16,21 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from contracts.errors import Refusal
 from contracts.prompts import PromptPair
-from engine.capture import TokenIds
+from engine.capture import TokenIds, encode_all
+from engine.hooks import evaluating
 from engine.model import LoadedModel
-from prompts import encode_pair
 
 # Patterns of the prompts that go through the model together.
 _BATCH_BYTES = 64 * 2**20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AttentionPatterns:
     """Patterns of some prompts' layers; ``weights[p]`` is [layer, head, query, key], its rows sum to 1."""
 
@@ -44,11 +45,12 @@ class AttentionPatterns:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> AttentionPatterns:
         """Read what `save` wrote."""
-        with Path(path).open("rb") as stream:
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        tensors = load_file(Path(path))
-        weights = tuple(tensors[f"prompt.{i}"] for i in range(len(tensors)))
-        return cls(tuple(json.loads(header["__metadata__"]["layers"])), weights)
+        try:
+            with safe_open(Path(path), "pt") as file:
+                layers = tuple(json.loads(file.metadata()["layers"]))
+                return cls(layers, tuple(file.get_tensor(f"prompt.{i}") for i in range(len(file.keys()))))
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise Refusal("bad_request", f"{Path(path).name} holds no attention patterns.") from error
 
 
 def attention(
@@ -63,7 +65,9 @@ def attention(
     for layer in wanted:
         if not 0 <= layer < model.anatomy.layers:
             raise Refusal("out_of_range", f"There is no layer {layer}; the model has {model.anatomy.layers}.")
-    prompts = [encode_pair(pair, model.text).reference_ids for pair in pairs]
+    if not wanted:
+        raise Refusal("out_of_range", "No layer was asked for.")
+    prompts = [pair.reference_ids for pair in encode_all(model, pairs)]
     return AttentionPatterns(wanted, tuple(attention_of(model, prompts, wanted, progress)))
 
 
@@ -107,6 +111,7 @@ def _run(
         for layer in layers:
             hook = model.anatomy.blocks[layer].attention.register_forward_hook(keep(layer))
             stack.callback(hook.remove)
+        stack.enter_context(evaluating(model.hf))
         stack.enter_context(_eager(model.hf))
         model.anatomy.decoder(input_ids=torch.tensor(prompts, device=model.device), use_cache=False)
     return torch.stack([seen[layer] for layer in layers], dim=1)

@@ -27,20 +27,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import linear
 
 from contracts.errors import Refusal
 from contracts.experiments import Effect
 from contracts.prompts import PromptPair
-from engine.capture import EndStates, end_states
+from engine.capture import EndStates, encode_all, end_states
 from engine.effects import PatchingEffects
 from engine.families.anatomy import Anatomy, apply_narrow, apply_norm
+from engine.hooks import evaluating
 from engine.model import LoadedModel
-from prompts import EncodedPair, encode_pair
+from prompts import EncodedPair
 
 EFFECTS: tuple[Effect, ...] = get_args(Effect)
 LayerProgress = Callable[[int, int], None]
@@ -48,6 +50,7 @@ LayerProgress = Callable[[int, int], None]
 # Rows of one matrix product in the wave: enough to read each weight from fast memory, few enough that an MLP's
 # inner activations stay in the cache.
 _WAVE_ROWS = 2_048
+_UNEMBED_ROWS = 8_192
 # Bytes for the perturbations of one chunk of pairs.
 _CHUNK_BYTES = 512 * 2**20
 
@@ -100,7 +103,7 @@ def path_patching(
     finite.
     """
     if effect not in EFFECTS:
-        raise Refusal("bad_request", f"There is no effect {effect!r}; there are {', '.join(EFFECTS)}.")
+        raise Refusal("bad_request", f"There is no effect {effect!r}; there are {', '.join(EFFECTS)}.", "Choose one.")
     if not pairs:
         raise Refusal("no_prompts", "The list of prompt pairs is empty.")
     encoded = encode_all(model, pairs)
@@ -120,22 +123,11 @@ def path_patching(
     return PatchingEffects.concatenate(parts)
 
 
-def encode_all(model: LoadedModel, pairs: Sequence[PromptPair]) -> list[EncodedPair]:
-    """The pairs as token ids; a refusal names the pair, counted from 1."""
-    encoded = []
-    for number, pair in enumerate(pairs, start=1):
-        try:
-            encoded.append(encode_pair(pair, model.text))
-        except Refusal as refusal:
-            raise Refusal(refusal.code, f"Pair {number}: {refusal.detail}", refusal.way_out) from refusal
-    return encoded
-
-
 def pairs_per_chunk(model: LoadedModel) -> int:
-    """Pairs whose perturbations fit the budget."""
+    """Pairs whose perturbations and logits fit the budget."""
     components = 1 + model.anatomy.layers * (model.anatomy.heads + 1)
-    width = torch.finfo(model.work_dtype).bits // 8
-    return max(1, _CHUNK_BYTES // (components * model.anatomy.hidden * width))
+    numbers = components * model.anatomy.hidden + 3 * model.embeddings
+    return max(1, _CHUNK_BYTES // (numbers * torch.finfo(model.work_dtype).bits // 8))
 
 
 @torch.no_grad()
@@ -171,7 +163,8 @@ def patch(
 ) -> PatchingEffects:
     """The wave: every component's effect on prepared pairs."""
     layers, heads = model.anatomy.layers, model.anatomy.heads
-    x = _perturbations(model, prepared, effect, progress)
+    with evaluating(model.hf):
+        x = _perturbations(model, prepared, effect, progress)
     untouched = _untouched(prepared, layers, heads)
     logits, log_totals = _read_out(model, prepared, x, probability)
     # Row 0 is the control: nothing patched, everything recomputed. Effects are differences to it.
@@ -250,6 +243,8 @@ def _read_out(
     """Logits of answer and competitor after each patch, and with ``probability`` the log-sum-exp of all logits."""
     final = prepared.reference.final
     step = max(1, _WAVE_ROWS // x.shape[1])
+    if probability:  # all logits of a row are held at once
+        step = max(1, min(step, _CHUNK_BYTES // (4 * x.shape[1] * model.embeddings * x.element_size())))
     columns, totals = [], []
     for rows in x.split(step):
         patched = rows + final
@@ -267,18 +262,34 @@ def _column_logits(anatomy: Anatomy, final: Tensor, columns: Int[Tensor, "pair k
 
 
 def _all_logits(model: LoadedModel, final: Tensor) -> Float[Tensor, "... vocabulary"]:
-    return apply_narrow(model.anatomy.unembed, apply_norm(model.anatomy.final_norm, final), model.dtype)
+    """Logits in the work precision, also over narrower weights, which are widened a few rows at a time."""
+    read = apply_norm(model.anatomy.final_norm, final)
+    unembed: Any = model.anatomy.unembed
+    if model.dtype == read.dtype:
+        return unembed(read)
+    bias = unembed.bias
+    biases = [None] * -(-len(unembed.weight) // _UNEMBED_ROWS) if bias is None else bias.split(_UNEMBED_ROWS)
+    parts = [
+        linear(read, weight.to(read.dtype), None if part is None else part.to(read.dtype))
+        for weight, part in zip(unembed.weight.split(_UNEMBED_ROWS), biases, strict=True)
+    ]
+    return torch.cat(parts, dim=-1)
 
 
 def _competitors(model: LoadedModel, logits: Tensor, encoded: Sequence[EncodedPair]) -> Int[Tensor, " pair"]:
-    """The best number token of the reference run that is not the answer; the best other token for other answers."""
-    numbers = {i: v for i, v in model.number_values.items() if i < logits.shape[-1]}
-    ids = torch.tensor(list(numbers), dtype=torch.long, device=logits.device)
-    values = torch.tensor(list(numbers.values()), dtype=torch.float64, device=logits.device)
+    """The best number token of the reference run that is not the answer: among digits for an answer in digits, among
+    number words for one in words; the best other token for any other answer."""
+    tables = []
+    for values in (model.number_values, model.word_values):
+        known = {token: value for token, value in values.items() if token < logits.shape[-1]}
+        ids = torch.tensor(list(known), dtype=torch.long, device=logits.device)
+        tables.append((known, ids, torch.tensor(list(known.values()), device=logits.device)))
     best = []
     for row, pair in zip(logits, encoded, strict=True):
-        value = numbers.get(pair.answer_id)
-        others = ids[values != value] if value is not None else ids[:0]
+        others = torch.empty(0, dtype=torch.long)
+        for known, ids, values in tables:
+            if pair.answer_id in known:
+                others = ids[values != known[pair.answer_id]]
         if len(others):
             best.append(others[row[others].argmax()])
         else:

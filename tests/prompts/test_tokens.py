@@ -3,12 +3,12 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 from vocabularies import digits_and_bare_spaces
 
 from contracts.errors import Refusal
 from contracts.prompts import MAX_PROMPT_TOKENS, PromptPair
-from prompts import encode_pair, number_token_values
+from prompts import encode_pair, number_token_values, number_word_values
 from prompts.tokens import answer_space, prompt_tokens
 
 SUM = PromptPair("2 + 3 = 5\n3 + 5 =", "2 + 3 = 5\n3 @ 5 =", "8")
@@ -234,3 +234,25 @@ def test_only_ascii_digits_are_number_tokens():
         '{"?":0,"7":1,"Ġ07":2,"▁12":3," 5":4,"ĠĠ5":5,"٣":6,"²":7,"-3":8,"1.5":9,"x":10,"":11,"Ġ":12}}}'
     )
     assert number_token_values(tokenizer) == {1: 7, 2: 7, 3: 12, 4: 5}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "space"),
+    [
+        ("3 + 5 = ", " 8", " "),
+        ("3 + 5 =", " 8", " "),
+        ("3 - 5 = -", "2", ""),
+        ("= (", "8", ""),
+        ("it costs $", "8", ""),
+        ('"3+5" -> "', "8", ""),
+        ('He said "3 + 5"', "8", " "),
+        ("five-", "8", " "),
+    ],
+)
+def test_white_space_is_typed_once_and_never_after_an_opening_sign(prompt, answer, space):
+    assert answer_space(prompt, answer) == space
+
+
+def test_number_words_are_found_whole_and_with_their_value():
+    words = Tokenizer(models.WordLevel({"eight": 0, " Nine": 1, "eighteen": 2, "eights": 3, "8": 4}, unk_token="8"))
+    assert number_word_values(words) == {0: 8, 1: 9, 2: 18}
