@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,11 +69,14 @@ def cursor_after(row: RowMapping) -> str:
 def older_than(cursor: str) -> ColumnElement[bool]:
     """The rows of the next page. Refuses a cursor that was never handed out."""
     try:
-        created_at, row_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        found = json.loads(base64.urlsafe_b64decode(cursor.encode()))
     except ValueError as error:
         raise _bad_cursor() from error
-    if not isinstance(created_at, int | float) or not isinstance(row_id, str):
-        raise _bad_cursor()
+    match found:
+        case [float(created_at), str(row_id)] if math.isfinite(created_at) and row_id.isascii():
+            pass
+        case _:
+            raise _bad_cursor()
     created, name = experiments.c.created_at, experiments.c.id
     return or_(created < created_at, and_(created == created_at, name < row_id))
 

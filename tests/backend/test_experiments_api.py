@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import redis
 from api_bench import PROBLEM, Api, finish, spec
 
+from backend.config import ApiConfig
+from store import Store, Waiting
 from store.dispatch import QUEUE
+from store.outbox import Outbox
 
 
 def test_a_new_question_is_accepted_and_says_where_it_is(api: Api) -> None:
@@ -47,14 +54,37 @@ def test_a_repeated_question_is_answered_within_fifty_milliseconds(api: Api) -> 
     assert sorted(times)[4] < 0.05
 
 
-def test_an_accepted_experiment_is_with_the_broker_at_once(live: Api, redis_url: str) -> None:
-    with redis.Redis.from_url(redis_url) as broker:
+def test_an_accepted_experiment_is_with_the_broker_at_once(
+    config: ApiConfig, store: Store, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, unsent = threading.Event(), store.unsent
+
+    def look() -> list[Waiting]:
+        waiting = unsent()
+        looked.set()
+        return waiting
+
+    monkeypatch.setattr(store, "unsent", look)
+    # The outbox looks when it starts; after that, unless it is told of something, not before this test has ended.
+    monkeypatch.setattr("backend.app.Outbox", partial(Outbox, every_s=600.0))
+    with redis.Redis.from_url(redis_url) as broker, Api(replace(config, redis_url=redis_url), store) as live:
+
+        def takes_a_job() -> bool:
+            until = time.monotonic() + 10
+            while time.monotonic() < until:
+                if any(broker.llen(f"{QUEUE}:{priority}") for priority in range(1, 10)):
+                    return True
+                time.sleep(0.01)
+            return False
+
+        assert looked.wait(10)
         broker.flushall()
-        live.submit()
-        until = time.monotonic() + 2
-        while time.monotonic() < until and not any(QUEUE in str(key) for key in broker.keys("*")):
-            time.sleep(0.01)
-        assert any(QUEUE in str(key) for key in broker.keys("*"))
+        experiment_id = live.submit()
+        assert takes_a_job()
+        broker.flushall()
+        live.post(f"/api/experiments/{experiment_id}/cancel")
+        live.post(f"/api/experiments/{experiment_id}/retry")
+        assert takes_a_job()
 
 
 @pytest.mark.parametrize(
@@ -97,6 +127,17 @@ def test_the_list_is_paged_newest_first_and_filtered(api: Api) -> None:
     assert api.get("/api/experiments", params={"state": "asleep"}).status_code == 422
     assert api.get("/api/experiments", params={"limit": 0}).status_code == 422
     assert api.get("/api/experiments", params={"cursor": "nonsense"}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["5", "null", '"ab"', "{}", "[]", "[1.0]", '[1e400, "x"]', "[1" + "0" * 90 + ', "x"]', '[1.0, "\\ud800"]',
+     '[true, "x"]', '[NaN, "x"]', "[1.0, 2]", "[" * 110],
+)  # fmt: skip
+def test_a_cursor_that_no_list_gave_is_refused(api: Api, said: str) -> None:
+    answer = api.get("/api/experiments", params={"cursor": base64.urlsafe_b64encode(said.encode()).decode()})
+    assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
+    assert "cursor" in answer.json()["detail"]
 
 
 def test_a_waiting_experiment_is_cancelled_at_once_and_twice_is_no_error(api: Api) -> None:
