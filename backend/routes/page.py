@@ -54,8 +54,11 @@ class Page:
         """The file of the page at a path; None when there is none, or it is outside the folder."""
         if self.folder is None or path == "/" or "\0" in path:
             return None
-        file = (self.folder / path.lstrip("/")).resolve()
-        return file if file.is_relative_to(self.folder) and file.is_file() else None
+        try:
+            file = (self.folder / path.lstrip("/")).resolve()
+            return file if file.is_relative_to(self.folder) and file.is_file() else None
+        except OSError:  # such as a name that is longer than a file's can be
+            return None
 
 
 def _with_base(html: str, path: str) -> str:

@@ -29,6 +29,13 @@ def test_the_index_finds_its_files_from_any_address(api: Api, path: str) -> None
     assert answer.headers["cache-control"] == "no-cache"
 
 
+@pytest.mark.parametrize(
+    "path", ["/" + "a" * 300, "/" + "a/" * 5000, "/assets/" + "a" * 300 + ".js", "/" + "%C3%A9" * 200]
+)
+def test_an_address_longer_than_a_file_name_is_not_there(api: Api, path: str) -> None:
+    assert api.get(path).status_code == 404
+
+
 def test_files_with_a_hash_in_their_name_are_kept_for_ever(api: Api) -> None:
     answer = api.get("/assets/main-abc123.js")
     assert answer.headers["content-type"].startswith("text/javascript")
