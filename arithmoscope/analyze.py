@@ -58,7 +58,7 @@ def analyze(
     output = run_path_patching(
         model,
         spec,
-        secrets.token_urlsafe(12),
+        secrets.token_hex(12),
         saved_chunks={},
         save_chunk=lambda _number, _data: None,
         on_progress=bar.show,

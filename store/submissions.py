@@ -168,7 +168,7 @@ class Submissions(Base):
 
     def _insert(self, connection: Connection, spec: ExperimentSpec, *, key: str, parent: str | None) -> str:
         now = self._clock()
-        experiment_id = secrets.token_urlsafe(12)
+        experiment_id = secrets.token_hex(12)
         connection.execute(
             experiments.insert().values(
                 id=experiment_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import multiprocessing
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -177,6 +178,12 @@ def test_a_cancelled_one_can_be_tried_again_with_a_clean_slate(store: Store, clo
         store.read_artifact(asked.id, "result.json")
     assert store.claim(asked.id, 1, owner="w", lease_s=60) is None
     assert store.claim(asked.id, 2, owner="w", lease_s=60) is not None
+
+
+def test_an_id_is_plain_letters_and_digits(store: Store) -> None:
+    ids = {store.submit(spec_of(), key=str(n))[0].id for n in range(20)}
+    assert len(ids) == 20
+    assert all(re.fullmatch("[0-9a-f]{24}", each) for each in ids)
 
 
 def test_what_waits_runs_or_succeeded_is_not_tried_again(store: Store) -> None:
