@@ -87,7 +87,8 @@ def register_models(store: Store, settings: Settings) -> None:
     from engine.catalogue import Catalogue
     from worker.registration import register_models as register
 
-    register(store, Catalogue(settings.models_dir, settings.allow_hub))
+    alone = settings.database_url is None  # the data folder's own database has no other worker
+    register(store, Catalogue(settings.models_dir, settings.allow_hub), alone=alone)
 
 
 def import_example(store: Store) -> None:

@@ -20,13 +20,15 @@ from worker.attention import add_attention
 from worker.config import WorkerConfig
 from worker.heart import Heart
 from worker.job import Jobs
-from worker.registration import register_models
+from worker.registration import Registrar
 from worker.science import Science
 from worker.workshop import Workshop
 
 logger = logging.getLogger(__name__)
 
 _AGAIN_S = 2.0
+# A model that was copied in is on the page after two looks that find it the same.
+_LOOK_FOR_MODELS_S = 2.5
 
 
 class Child:
@@ -93,6 +95,7 @@ class Child:
             told_to_stop=self._told_to_stop,
             leave=_leave,
         )
+        registrar = Registrar(store, self._catalogue)
         jobs = Jobs(
             store=store,
             events=EventLog(self._config.redis_url),
@@ -101,11 +104,12 @@ class Child:
             owner=self._config.name,
             lease_s=self._config.lease_s,
             told_to_stop=self._told_to_stop,
-            refresh=lambda: register_models(store, self._catalogue),
+            refresh=registrar.refresh,
         )
         self._open = store, heart, jobs
         heart.start()
         self._opened.set()
+        threading.Thread(target=self._watch_models, args=(registrar,), name="models", daemon=True).start()
         self._warm_up()
 
     def _store(self) -> Store | None:
@@ -125,6 +129,16 @@ class Child:
                 self._workshop.model(demo.id, demo.revision)
         except Exception:  # the job that needs it will say what is wrong
             logger.exception("the worker is not warm; the first job will take longer")
+
+    def _watch_models(self, registrar: Registrar) -> None:
+        while not self._leaving.is_set():
+            try:
+                registrar.look()
+            except Exception:  # whatever a folder holds, the next look may find another
+                if self._leaving.is_set():
+                    return
+                logger.exception("the models are not looked at")
+            self._leaving.wait(_LOOK_FOR_MODELS_S)
 
     def _status(self, busy: bool) -> WorkerStatus:
         return WorkerStatus(

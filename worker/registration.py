@@ -2,21 +2,105 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from contextlib import suppress
+from pathlib import Path
+
 from contracts.errors import Refusal
 from engine.catalogue import Catalogue
 from store import Store
 
+GONE = "Its folder is gone."
 
-def register_models(store: Store, catalogue: Catalogue) -> None:
-    """Registers what is new or has changed; cheap when nothing has. Loads no weights and no torch."""
-    known = {card.id: card for card in store.models()}
-    for card in catalogue.cards():
-        if known.get(card.id) != card:
-            store.register_model(card, _tokenizer_json(catalogue, card.id))
+_Stamp = tuple[tuple[str, int, int], ...]
+
+
+class Registrar:
+    """Keeps the store's list true to the folders. Threads may share one. Loads no weights and no torch.
+
+    A model whose folder goes is marked as such if it was registered here: on another machine it may still be there.
+    ``alone``: nobody else registers models in this store.
+    """
+
+    def __init__(self, store: Store, catalogue: Catalogue, *, alone: bool = False) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._ours = {card.id for card in store.models()} if alone else set[str]()
+        self._tokenizers: dict[str, str | None] = {}
+        self._seen: dict[str, _Stamp] | None = None
+        self._registered: dict[str, _Stamp] | None = None
+        self._lock = threading.Lock()
+
+    def refresh(self) -> None:
+        """Registers what is new or has changed, and marks what is gone; writes nothing when nothing has."""
+        with self._lock:
+            stamps = _stamps(self._catalogue.models_dir)
+            self._refresh()
+            self._seen = self._registered = stamps
+
+    def look(self) -> None:
+        """Refreshes if a folder came, went or changed and lies still since the last look; to be called often."""
+        stamps = _stamps(self._catalogue.models_dir)
+        settled, self._seen = stamps == self._seen, stamps
+        if settled and (stamps != self._registered or self._contradicted()):
+            self.refresh()
+
+    def _refresh(self) -> None:
+        known = {card.id: card for card in self._store.models()}
+        here = self._catalogue.cards()
+        for card in here:
+            text = _tokenizer_json(self._catalogue, card.id)
+            if known.get(card.id) != card or self._tokenizer_of(card.id) != text:
+                self._store.register_model(card, text)
+            self._tokenizers[card.id] = text
+        for model_id in (self._ours & known.keys()) - {card.id for card in here}:
+            if known[model_id].reason != GONE:
+                gone = known[model_id].model_copy(update={"supported": False, "reason": GONE})
+                self._store.register_model(gone, None)
+            self._tokenizers.pop(model_id, None)
+        self._ours |= {card.id for card in here}
+
+    def _contradicted(self) -> bool:
+        """Whether somebody without them has marked models as gone that are here."""
+        folders = self._registered or {}
+        return any(card.reason == GONE and card.id in folders for card in self._store.models())
+
+    def _tokenizer_of(self, model_id: str) -> str | None:
+        if model_id not in self._tokenizers:
+            try:
+                self._tokenizers[model_id] = self._store.tokenizer_json(model_id)
+            except Refusal:  # none is registered
+                self._tokenizers[model_id] = None
+        return self._tokenizers[model_id]
+
+
+def register_models(store: Store, catalogue: Catalogue, *, alone: bool = False) -> None:
+    """Registers the models that are here, once."""
+    Registrar(store, catalogue, alone=alone).refresh()
+
+
+def _stamps(models_dir: Path) -> dict[str, _Stamp]:
+    """What can be seen of the folders without opening a file."""
+    found = {}
+    with suppress(OSError), os.scandir(models_dir) as folders:
+        for folder in folders:
+            if not folder.name.startswith(".") and folder.is_dir():
+                found[folder.name] = _stamp(folder.path)
+    return found
+
+
+def _stamp(folder: str) -> _Stamp:
+    files = []
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            about = entry.stat()
+            files.append((entry.name, about.st_size, about.st_mtime_ns))
+    return tuple(sorted(files))
 
 
 def _tokenizer_json(catalogue: Catalogue, model_id: str) -> str | None:
     try:
         return catalogue.tokenizer_json(model_id)
-    except Refusal:  # not converted yet, or without one: the card says why it cannot run
+    except (Refusal, OSError, ValueError):  # not converted yet, or without a readable one: the card says what it is
         return None

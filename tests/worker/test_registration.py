@@ -1,0 +1,122 @@
+"""The list of models follows the folders: what comes, goes and changes while a worker runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from keeping import Valkey  # pyright: ignore[reportMissingImports]
+from trees import Tree, wait_until
+
+from engine.catalogue import Catalogue
+from store import Store
+from worker.config import WorkerConfig
+from worker.registration import GONE, Registrar, register_models
+
+CONFIG = {"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2, "num_attention_heads": 4}
+
+
+def put(models_dir: Path, name: str, tokenizer: str = "{}") -> Path:
+    """A folder that a catalogue lists, with weights of one number."""
+    folder = models_dir / name
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "tokenizer.json").write_text(tokenizer)
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    return folder
+
+
+@pytest.fixture
+def models_dir(tmp_path: Path) -> Path:
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def registrar(store: Store, models_dir: Path) -> Registrar:
+    registrar = Registrar(store, Catalogue(models_dir))
+    registrar.refresh()
+    return registrar
+
+
+def looks(registrar: Registrar) -> None:
+    registrar.look()
+    registrar.look()
+
+
+def test_a_folder_that_is_copied_in_is_registered_once_it_lies_still(
+    store: Store, models_dir: Path, registrar: Registrar
+) -> None:
+    folder = put(models_dir, "new")
+    registrar.look()
+    (folder / "model.safetensors").write_bytes(b"half of it, for now")
+    registrar.look()
+    assert "new" not in [card.id for card in store.models()]
+    shutil.rmtree(folder)
+    put(models_dir, "new")
+    looks(registrar)
+    assert store.model("new").supported
+    assert store.tokenizer_json("new") == "{}"
+
+
+def test_a_model_whose_folder_went_says_so_and_comes_back_with_it(
+    store: Store, models_dir: Path, registrar: Registrar
+) -> None:
+    folder = put(models_dir, "mine")
+    looks(registrar)
+    shutil.rmtree(folder)
+    looks(registrar)
+    gone = store.model("mine")
+    assert (gone.supported, gone.reason) == (False, GONE)
+    put(models_dir, "mine")
+    looks(registrar)
+    assert store.model("mine").supported
+    assert store.tokenizer_json("mine") == "{}"
+
+
+def test_a_changed_tokenizer_is_registered_again(store: Store, models_dir: Path, registrar: Registrar) -> None:
+    folder = put(models_dir, "mine")
+    looks(registrar)
+    (folder / "tokenizer.json").write_text('{"changed": true}')
+    looks(registrar)
+    assert store.tokenizer_json("mine") == '{"changed": true}'
+
+
+def test_nothing_is_read_or_written_while_no_folder_changes(
+    store: Store, models_dir: Path, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(models_dir, "mine")
+    looks(registrar)
+    monkeypatch.setattr(Catalogue, "cards", lambda _self: pytest.fail("the folders were read again"))
+    looks(registrar)
+
+
+def test_a_worker_without_a_folder_leaves_what_another_worker_registered(
+    store: Store, models_dir: Path, tmp_path: Path, registrar: Registrar
+) -> None:
+    put(models_dir, "mine")
+    looks(registrar)
+    other = Catalogue(tmp_path / "nothing")
+    register_models(store, other)
+    assert store.model("mine").supported
+    register_models(store, other, alone=True)
+    assert store.model("mine").reason == GONE
+    looks(registrar)
+    assert store.model("mine").supported, "it is here after all"
+
+
+def test_a_running_worker_notices_a_folder_within_moments(
+    store: Store, urls: tuple[str, str], models_dir: Path, broker_of_all: Valkey, tmp_path: Path
+) -> None:
+    config = WorkerConfig(
+        redis_url=broker_of_all.url, database_url=urls[0], artifacts_url=urls[1], models_dir=models_dir, name="w"
+    )
+    with Tree(config, tmp_path / "log") as tree:
+        wait_until(lambda: bool(store.workers()), "no worker")
+        folder = put(models_dir, "new")
+        wait_until(lambda: "new" in [card.id for card in store.models()], "the model is not listed", 10)
+        shutil.rmtree(folder)
+        wait_until(lambda: store.model("new").reason == GONE, "the model is still listed", 10)
+        assert tree.stop() == 0
