@@ -30,6 +30,7 @@ KEPT_S = 3_600
 # After a failure, so long nothing is sent: a job must not wait for a dead Redis again and again.
 _PAUSE_S = 2.0
 _STREAM_ID = re.compile(r"\d{1,20}(-\d{1,20})?", re.ASCII)
+_LARGEST = 2**64 - 1
 _BEGINNING = "0"
 
 
@@ -81,18 +82,12 @@ class EventLog:
         except redis.RedisError as error:
             logger.warning("events of %s are not cleared: %s", experiment_id, error)
 
-    def is_up(self) -> bool:
-        try:
-            return bool(self._redis.ping())
-        except redis.RedisError:
-            return False
-
     def close(self) -> None:
         self._redis.close()
 
 
 class AsyncEventLog:
-    """Reads, and publishes, from an event loop: what the API streams."""
+    """Reads from an event loop: what the API streams."""
 
     def __init__(self, redis_url: str) -> None:
         # A blocking read must not be cut off by the client's own timeout: the server ends it.
@@ -105,30 +100,27 @@ class AsyncEventLog:
 
         Raises `EventsDown` when Redis does not answer.
         """
-        start = after if after is not None and _STREAM_ID.fullmatch(after) else _BEGINNING
+        start = _BEGINNING if after is None or _place(after) is None else after
         try:
             found = await self._redis.xread({_key(experiment_id): start}, block=block_ms if block_ms > 0 else None)
         except (redis.RedisError, OSError) as error:
             raise EventsDown(str(error)) from error
         return _events(found)
 
-    async def publish(self, experiment_id: str, event: EventName, data: dict[str, Any]) -> None:
-        """As `EventLog.publish`, e.g. for a queued experiment that is cancelled without a worker."""
-        try:
-            async with asyncio.timeout(1.0), self._redis.pipeline(transaction=False) as pipe:
-                pipe.xadd(_key(experiment_id), _fields(event, data), maxlen=MAX_EVENTS, approximate=True)
-                pipe.expire(_key(experiment_id), KEPT_S)
-                await pipe.execute()
-        except (redis.RedisError, OSError) as error:
-            logger.warning("event %s of %s is not published: %s", event, experiment_id, error)
+    async def known(self, experiment_id: str, event_id: str | None) -> str | None:
+        """The id if it may be one of this stream, to read on after it; None: read from the beginning.
 
-    async def clear(self, experiment_id: str) -> None:
-        """Forgets what was said of an earlier attempt (before a retry)."""
+        Raises `EventsDown` when Redis does not answer.
+        """
+        place = _place(event_id)
+        if place is None:
+            return None
         try:
-            async with asyncio.timeout(1.0):
-                await self._redis.delete(_key(experiment_id))
+            newest = cast(list[Any], await self._redis.xrevrange(_key(experiment_id), count=1))
         except (redis.RedisError, OSError) as error:
-            logger.warning("events of %s are not cleared: %s", experiment_id, error)
+            raise EventsDown(str(error)) from error
+        last = _place(_text(newest[0][0])) if newest else None
+        return event_id if last is not None and place <= last else None
 
     async def is_up(self) -> bool:
         try:
@@ -157,6 +149,15 @@ def client_url(redis_url: str) -> str:
 
 def _key(experiment_id: str) -> str:
     return f"arithmoscope:events:{experiment_id}"
+
+
+def _place(event_id: str | None) -> tuple[int, int] | None:
+    """An id as Redis orders it; None when it is none."""
+    if event_id is None or not _STREAM_ID.fullmatch(event_id):
+        return None
+    time_ms, _, number = event_id.partition("-")
+    place = int(time_ms), int(number or 0)
+    return place if max(place) <= _LARGEST else None
 
 
 def _fields(event: EventName, data: dict[str, Any]) -> dict[Any, Any]:

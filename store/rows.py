@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, RowMapping, and_, case, func, or_, select
 
 from contracts.errors import ProblemDetails, Refusal
-from contracts.experiments import Experiment, ExperimentSpec, Progress
+from contracts.experiments import Experiment, ExperimentSpec, Progress, State
 from store.tables import experiments
 
 _SPECS: TypeAdapter[ExperimentSpec] = TypeAdapter(ExperimentSpec)
@@ -40,14 +41,32 @@ def _ahead() -> ColumnElement[int | None]:
 VIEW = (*experiments.c, _ahead().label("ahead"))
 
 
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What changes of an experiment while it runs: cheap to read, however large its spec is."""
+
+    state: State
+    progress: Progress
+
+
+GLANCE = (experiments.c.state, experiments.c.progress, _ahead().label("ahead"))
+
+
+def glance_of(row: RowMapping) -> Glance:
+    return Glance(row["state"], _progress_of(row))
+
+
+def _progress_of(row: RowMapping) -> Progress:
+    return Progress.model_validate(row["progress"]).model_copy(update={"queue_position": row["ahead"]})
+
+
 def experiment_of(row: RowMapping) -> Experiment:
-    progress = Progress.model_validate(row["progress"])
     return Experiment(
         id=row["id"],
         kind=row["kind"],
         spec=spec_of(row["spec"]),
         state=row["state"],
-        progress=progress.model_copy(update={"queue_position": row["ahead"]}),
+        progress=_progress_of(row),
         cancel_requested=row["cancel_requested"],
         parent=row["parent"],
         error=None if row["error"] is None else ProblemDetails.model_validate(row["error"]),

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from contracts.errors import Refusal
 from contracts.experiments import Experiment, ExperimentList, ExperimentSpec, Progress
 from store.base import Base, put_rows, read_experiment, unknown_experiment
-from store.rows import VIEW, cursor_after, experiment_of, older_than
+from store.rows import GLANCE, VIEW, Glance, cursor_after, experiment_of, glance_of, older_than
 from store.tables import ALIVE, artifacts, experiments
 
 MAX_PAGE = 200
@@ -43,6 +43,15 @@ class Submissions(Base):
     def experiment(self, experiment_id: str) -> Experiment:
         with self._database.read() as connection:
             return read_experiment(connection, experiment_id)
+
+    def glance(self, experiment_id: str) -> Glance:
+        """How far it is, without what was asked. Refuses (``unknown_experiment``) an id that is not there."""
+        query = select(*GLANCE).where(experiments.c.id == experiment_id)
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().first()
+        if row is None:
+            raise unknown_experiment(experiment_id)
+        return glance_of(row)
 
     def experiments(
         self,

@@ -52,24 +52,26 @@ async def events(
     last_event_id: Annotated[str | None, Header(description="Go on after this event")] = None,
 ) -> EventSourceResponse:
     """What happens from now on, and what happened in the last hour; ends with the final state."""
-    await run_in_threadpool(ctx.store.experiment, experiment_id)
+    await run_in_threadpool(ctx.store.glance, experiment_id)
     return EventSourceResponse(_events(ctx, experiment_id, last_event_id), ping=PING_S, sep="\n", send_timeout=30)
 
 
-async def _events(ctx: Context, experiment_id: str, after: str | None) -> AsyncIterator[ServerSentEvent]:
+async def _events(ctx: Context, experiment_id: str, last_event_id: str | None) -> AsyncIterator[ServerSentEvent]:
     told: Progress | None = None
-    live = False
+    after = await _known(ctx, experiment_id, last_event_id)
+    # What the stream holds already comes first and at once: it is older than whatever the row says.
+    joins = True
     while True:
         try:
-            row = await run_in_threadpool(ctx.store.experiment, experiment_id)
+            row = await run_in_threadpool(ctx.store.glance, experiment_id)
         except Refusal:
             return  # deleted while someone was looking on
         ended = row.state in FINAL_STATES
-        if row.progress != told and not ended and (not live or row.state == "queued"):
+        read = await _read(ctx, experiment_id, after, 0 if ended or joins else BLOCK_MS)
+        silent = read is None or (not read and (row.state == "queued" or (joins and after is None)))
+        if silent and not ended and row.progress != told:
             told = row.progress
             yield _event("progress", row.progress.model_dump(mode="json"), None)
-        read = await _read(ctx, experiment_id, after, 0 if ended else BLOCK_MS)
-        live = read is not None
         for event in read or ():
             after = event.id
             # The row says the state: an event of an earlier attempt may still be in the stream.
@@ -78,8 +80,20 @@ async def _events(ctx: Context, experiment_id: str, after: str | None) -> AsyncI
         if ended:
             yield _event("state", StateChange(state=row.state).model_dump(), after)
             return
-        if not live:
+        joins = False
+        if read is None:
             await asyncio.sleep(POLL_S)
+
+
+async def _known(ctx: Context, experiment_id: str, last_event_id: str | None) -> str | None:
+    """Where a reader who comes back left off; None for the beginning."""
+    if ctx.events is None or last_event_id is None:
+        return None
+    try:
+        async with asyncio.timeout(_STUCK_S):
+            return await ctx.events.known(experiment_id, last_event_id)
+    except (EventsDown, TimeoutError):
+        return last_event_id
 
 
 async def _read(ctx: Context, experiment_id: str, after: str | None, block_ms: int) -> list[Event] | None:

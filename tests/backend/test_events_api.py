@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from threading import Timer
 
+import pytest
 from api_bench import Api, Sse, finish, sse
 
 from backend.config import ApiConfig
@@ -18,6 +21,15 @@ def events(api: Api, experiment_id: str, after: str | None = None) -> list[Sse]:
     answer = api.get(f"/api/experiments/{experiment_id}/events", headers=headers)
     assert answer.headers["content-type"].startswith("text/event-stream")
     return sse(answer.text)
+
+
+@contextmanager
+def soon(seconds: float, what: Callable[..., object], *args: object) -> Iterator[None]:
+    """Something that happens while the reader reads."""
+    timer = Timer(seconds, what, args)
+    timer.start()
+    yield
+    timer.join()
 
 
 def test_a_reader_gets_every_event_and_the_state_last(live: Api, redis_url: str) -> None:
@@ -46,6 +58,46 @@ def test_a_reader_who_lost_the_connection_goes_on_where_it_was(live: Api, redis_
     assert [each.data for each in rest] == [{"done": 2}, {"state": "succeeded"}]
     nonsense = events(live, experiment_id, after="not-an-id")
     assert nonsense == everything
+
+
+def test_a_reader_who_joins_a_running_job_hears_of_it_in_order(live: Api, redis_url: str) -> None:
+    experiment_id = live.submit()
+    claim = live.store.claim(experiment_id, 1, owner="w", lease_s=60)
+    assert claim is not None
+    log = EventLog(redis_url)
+    for done in range(3):
+        log.publish(experiment_id, "progress", {"done": done})
+    log.close()
+    live.store.save_progress(claim, Progress(stage="pairs", done=2, total=9))
+    with soon(0.4, live.store.succeed, claim, {"result.json": b"{}"}):
+        read = events(live, experiment_id)
+    assert [each.data.get("done") for each in read] == [0, 1, 2, None]
+
+
+def test_a_reader_who_joins_where_the_stream_is_empty_hears_how_far_the_row_is(live: Api) -> None:
+    experiment_id = live.submit()
+    claim = live.store.claim(experiment_id, 1, owner="w", lease_s=60)
+    assert claim is not None
+    live.store.save_progress(claim, Progress(stage="pairs", done=2, total=9))
+    with soon(0.4, live.store.succeed, claim, {"result.json": b"{}"}):
+        read = events(live, experiment_id)
+    assert [each.data.get("done") for each in read] == [2, None]
+
+
+@pytest.mark.parametrize("after", ["9" * 20, "9" * 13 + "-0", f"{2**64 - 1}-{2**64 - 1}"])
+def test_an_event_that_never_was_does_not_cost_the_live_view(live: Api, redis_url: str, after: str) -> None:
+    experiment_id = live.submit()
+    claim = live.store.claim(experiment_id, 1, owner="w", lease_s=60)
+    assert claim is not None
+    log = EventLog(redis_url)
+    log.publish(experiment_id, "progress", {"done": 1})
+    with (
+        soon(0.3, log.publish, experiment_id, "progress", {"done": 2}),
+        soon(0.6, live.store.succeed, claim, {"result.json": b"{}"}),
+    ):
+        read = events(live, experiment_id, after=after)
+    log.close()
+    assert [each.data.get("done") for each in read] == [1, 2, None]
 
 
 def test_an_expired_stream_gives_the_final_state_from_the_row(live: Api) -> None:
