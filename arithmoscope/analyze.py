@@ -32,6 +32,7 @@ def analyze(
     progress: IO[str],
 ) -> None:
     """Run and print the ranking. Refuses before torch is loaded whatever can be refused by then."""
+    _typed_well(prompt, shots)
     bar = _Bar(progress)
     catalogue = Catalogue(settings.models_dir, settings.allow_hub)
     if model_id == DEMO_ID:
@@ -77,13 +78,18 @@ def analyze(
         out.write(_report(output.result, ranking.decode()))
 
 
-def _spec(prompt: str, model_id: str, effect: Effect, shots: int) -> PathPatchingSpec:
+def _typed_well(prompt: str, shots: int | None) -> None:
     if not prompt.strip():
         raise Refusal("empty_prompt", "The prompt is empty.")
+    if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+        raise Refusal("bad_request", "The prompt is not text in UTF-8.", "Type it again.")
     if len(prompt) > MAX_PROMPT_CHARACTERS:
         raise Refusal("prompt_too_long", f"The prompt has more than {MAX_PROMPT_CHARACTERS} characters.")
-    if not 0 <= shots <= MAX_SHOTS:
+    if shots is not None and not 0 <= shots <= MAX_SHOTS:
         raise Refusal("bad_request", f"--shots is {shots}.", f"Choose 0 to {MAX_SHOTS} shots.")
+
+
+def _spec(prompt: str, model_id: str, effect: Effect, shots: int) -> PathPatchingSpec:
     prompts = CustomPrompts(source="custom", pairs=(CustomPair(reference=prompt),), shots=shots)
     return PathPatchingSpec(kind="path_patching", model=model_id, effect=effect, prompts=prompts)
 

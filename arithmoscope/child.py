@@ -13,9 +13,11 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from arithmoscope.accidents import refused
 from arithmoscope.parts import log_to_stderr, run_worker
 from contracts.errors import Refusal
 
@@ -35,7 +37,8 @@ def main() -> None:
     threading.Thread(target=_die_with_parent, args=(lifeline,), name="lifeline", daemon=True).start()
     log_to_stderr()
     try:
-        _PARTS[part](told)
+        with refused():
+            sys.exit(_PARTS[part](told))
     except Refusal as refusal:
         sys.stderr.write(f"{refusal}\n")
         sys.exit(2)
@@ -82,7 +85,7 @@ def _api(told: dict[str, Any]) -> None:
     run(ApiConfig(**told, allowed_hosts=hosts, page_dir=page and Path(page)), listening)
 
 
-_PARTS = {"api": _api, "worker": run_worker, "broker": _broker}
+_PARTS: dict[str, Callable[[dict[str, Any]], int | None]] = {"api": _api, "worker": run_worker, "broker": _broker}
 
 if __name__ == "__main__":
     main()

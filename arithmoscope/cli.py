@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from contracts.errors import Refusal
+
+if TYPE_CHECKING:
+    from arithmoscope.settings import Settings
 
 _EFFECTS = ("direct", "through_mlps")
 
@@ -15,14 +19,22 @@ _EFFECTS = ("direct", "through_mlps")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code. Each command imports what it needs, and nothing before it is chosen."""
     told = command_line().parse_args(argv)
+    from arithmoscope.accidents import refused
+
     try:
-        return _COMMANDS[told.command](told)
+        with refused():
+            status = _COMMANDS[told.command](told)
+            sys.stdout.flush()  # a pipe that nobody reads any more is noticed here and not in the exit
+            return status
     except Refusal as refusal:
         print(_one_line(str(refusal)), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read our output has seen enough; nothing is left to flush to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,10 +85,17 @@ def command_line() -> argparse.ArgumentParser:
     return parser
 
 
-def _serve(told: argparse.Namespace) -> int:
+def _settings(**told: str | None) -> Settings:
     from arithmoscope.settings import read_settings
 
-    settings = read_settings(host=told.host, port=told.port, data_dir=told.data_dir)
+    try:
+        return read_settings(**told)
+    except UnicodeDecodeError as error:
+        raise Refusal("bad_setting", "The file .env is not text in UTF-8.", "Save it as UTF-8.") from error
+
+
+def _serve(told: argparse.Namespace) -> int:
+    settings = _settings(host=told.host, port=told.port, data_dir=told.data_dir)
     from arithmoscope.supervisor import serve
 
     def opened(address: str) -> None:
@@ -92,35 +111,36 @@ def _serve(told: argparse.Namespace) -> int:
 
 def _api(told: argparse.Namespace) -> int:
     from arithmoscope import parts
-    from arithmoscope.settings import read_settings
 
-    settings = read_settings(host=told.host, port=told.port)
+    settings = _settings(host=told.host, port=told.port)
     parts.log_to_stderr()
     config = parts.api_config(settings, parts.shared_redis(settings))
-    with parts.open_store(settings) as store:
-        parts.import_example(store)  # models are the workers' to register: they have the files
-    from backend.serve import run
+    from arithmoscope.listening import listening_on
 
-    run(config)
+    with listening_on(settings.host, settings.port) as listening:
+        with parts.open_store(settings) as store:
+            parts.import_example(store)  # models are the workers' to register: they have the files
+        from backend.serve import run
+
+        run(config, listening)
     return 0
 
 
 def _worker(told: argparse.Namespace) -> int:
     from arithmoscope import parts
-    from arithmoscope.settings import read_settings
 
-    settings = read_settings()
+    settings = _settings()
     parts.log_to_stderr()
-    parts.run_worker(parts.worker_told(settings, parts.shared_redis(settings), parts.own_name()))
-    return 0
+    told_worker = parts.worker_told(settings, parts.shared_redis(settings), parts.own_name())
+    parts.open_store(settings).close()  # refuses in better words than the worker can: it knows no settings
+    return parts.run_worker(told_worker)
 
 
 def _analyze(told: argparse.Namespace) -> int:
     from arithmoscope.analyze import analyze
-    from arithmoscope.settings import read_settings
 
     analyze(
-        read_settings(),
+        _settings(),
         told.prompt,
         model_id=told.model,
         effect=told.effect,
@@ -135,9 +155,8 @@ def _analyze(told: argparse.Namespace) -> int:
 
 def _models(told: argparse.Namespace) -> int:
     from arithmoscope import models
-    from arithmoscope.settings import read_settings
 
-    settings = read_settings()
+    settings = _settings()
     match told.action:
         case "check":
             print(models.check(settings, told.id))

@@ -9,6 +9,8 @@ from contracts.errors import Refusal
 from contracts.models import ModelCard
 from engine.catalogue import Catalogue
 
+_MAX_NAME = 200
+
 
 def table(settings: Settings) -> str:
     """All models, one a line."""
@@ -19,7 +21,7 @@ def table(settings: Settings) -> str:
 
 def check(settings: Settings, model_id: str) -> str:
     """One line about a model that can run. Refuses one that cannot, with the reason."""
-    card = _catalogue(settings).card(model_id)
+    card = _catalogue(settings).card(_short(model_id))
     if not card.supported:
         raise Refusal("unsupported_architecture", f"{card.id} cannot run here: {card.reason}")
     return f"{card.id}: {_facts(card)}"
@@ -27,8 +29,14 @@ def check(settings: Settings, model_id: str) -> str:
 
 def fetch(settings: Settings, model_id: str, say: Callable[[str], None]) -> str:
     """Get a model ready to run; one line about it."""
-    card = _catalogue(settings).fetch(model_id, say)
+    card = _catalogue(settings).fetch(_short(model_id), say)
     return f"{card.id}: {_facts(card)}"
+
+
+def _short(model_id: str) -> str:
+    if len(model_id.encode(errors="replace")) > _MAX_NAME:  # no folder can be called like that
+        raise Refusal("unknown_model", f"There is no model {model_id[:80]!r} here.")
+    return model_id
 
 
 def _catalogue(settings: Settings) -> Catalogue:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arithmoscope.accidents import refused_setting
 from arithmoscope.settings import PREFIX, Settings
 from contracts.errors import Refusal
 
@@ -60,8 +61,8 @@ def worker_told(settings: Settings, redis_url: str, name: str) -> dict[str, Any]
     }
 
 
-def run_worker(told: dict[str, Any]) -> None:
-    """Become a worker. Refuses where the science is not installed."""
+def run_worker(told: dict[str, Any]) -> int:
+    """Become a worker; its exit status. Refuses where the science is not installed."""
     from importlib.util import find_spec
 
     if find_spec("torch") is None:
@@ -72,14 +73,27 @@ def run_worker(told: dict[str, Any]) -> None:
     from worker.config import WorkerConfig
 
     models_dir = Path(told.pop("models_dir"))
-    run(WorkerConfig(**told, models_dir=models_dir))
+    return run(WorkerConfig(**told, models_dir=models_dir))
 
 
 def open_store(settings: Settings) -> Store:
-    """The store of these settings, its schema made or upgraded."""
+    """The store of these settings, its schema made or upgraded. Refuses settings that lead to none."""
     from store import Store
 
-    return Store.open(settings.database, settings.artifacts)
+    if settings.artifacts_url is not None:
+        import fsspec
+
+        way_out = "Give a URL that fsspec knows, such as file:///srv/results, and install the package that it needs."
+        with refused_setting(f"{PREFIX}ARTIFACTS_URL", way_out):
+            fsspec.get_filesystem_class(
+                settings.artifacts_url.partition("://")[0] if "://" in settings.artifacts_url else "file"
+            )
+    if settings.database_url is not None:
+        name, way_out = "DATABASE_URL", "Give a URL such as postgresql+psycopg://HOST/NAME, and install its driver."
+    else:
+        name, way_out = "DATA_DIR", "Choose a folder that you may write to."
+    with refused_setting(PREFIX + name, way_out):
+        return Store.open(settings.database, settings.artifacts)
 
 
 def register_models(store: Store, settings: Settings) -> None:
@@ -99,12 +113,23 @@ def import_example(store: Store) -> None:
 
 def shared_redis(settings: Settings) -> str:
     """The Redis where parts on several machines meet. Refuses when none was told."""
-    if settings.redis_url is None:
+    redis_url = told_redis(settings)
+    if redis_url is None:
         raise Refusal(
             "bad_setting",
             f"{PREFIX}REDIS_URL is not set, and an API and a worker on their own meet in one Redis.",
             f"Set {PREFIX}REDIS_URL=redis://HOST:6379/0, or use arithmoscope serve, which brings its own.",
         )
+    return redis_url
+
+
+def told_redis(settings: Settings) -> str | None:
+    """The Redis of the settings. Refuses an address that cannot be one."""
+    from redis.connection import parse_url
+
+    if settings.redis_url is not None:
+        with refused_setting(f"{PREFIX}REDIS_URL", "Write it as redis://HOST:6379/0."):
+            parse_url(settings.redis_url)
     return settings.redis_url
 
 

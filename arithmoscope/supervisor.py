@@ -6,8 +6,6 @@ queue at once; and when this process ends, however it ends, so does everything i
 
 from __future__ import annotations
 
-import errno
-import ipaddress
 import signal
 import socket
 import threading
@@ -20,6 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from arithmoscope import broker, data_dir, parts
+from arithmoscope.listening import address_of, listening_on
 from arithmoscope.settings import Settings
 from arithmoscope.tree import Child
 from contracts.errors import Refusal
@@ -39,7 +38,7 @@ def serve(settings: Settings, say: Callable[[str], None], opened: Callable[[str]
     """Run until SIGTERM or Ctrl-C. ``say`` prints a line, ``opened`` gets the address once it answers."""
     with ExitStack() as held:
         held.enter_context(data_dir.locked(settings.data_dir))
-        listening = held.enter_context(_listening(settings.host, settings.port))
+        listening = held.enter_context(listening_on(settings.host, settings.port))
         store = held.enter_context(parts.open_store(settings))
         asked_to_stop = held.enter_context(_stop_signals())
         try:
@@ -51,7 +50,7 @@ def serve(settings: Settings, say: Callable[[str], None], opened: Callable[[str]
         held.callback(_stop, children)
         for child in children:
             child.start()
-        address = _address(settings.host, listening)
+        address = address_of(settings.host, listening)
         api = next(child for child in children if child.part == "api")
         if not _wait_until_ready(address + settings.root_path, api, asked_to_stop):
             return
@@ -70,7 +69,7 @@ def _children(held: ExitStack, settings: Settings, store: Store, listening: sock
     logs = folder / "log"
     logs.mkdir(exist_ok=True)
     children = []
-    redis_url = settings.redis_url
+    redis_url = parts.told_redis(settings)
     if redis_url is None:
         path = held.enter_context(broker.socket_path(folder))
         redis_url = f"unix://{path}"
@@ -125,27 +124,6 @@ def _wait_until_ready(address: str, api: Child, asked_to_stop: threading.Event) 
 
 
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens already: what connects while the API starts (again) waits and is not refused."""
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise Refusal("bad_setting", f"There is no address {host!r}: {error.strerror}.") from error
-    with socket.socket(family, kind, protocol) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind(place)
-            listening.listen(128)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise Refusal("port_in_use", f"Port {port} of {host} is used by another program.") from error
-            raise Refusal("bad_setting", f"{host}:{port} cannot be used: {error.strerror}.") from error
-        yield listening
-
-
-@contextmanager
 def _stop_signals() -> Iterator[threading.Event]:
     """An event that SIGTERM, Ctrl-C and a closed terminal set."""
     asked = threading.Event()
@@ -158,11 +136,3 @@ def _stop_signals() -> Iterator[threading.Event]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-
-
-def _address(host: str, listening: socket.socket) -> str:
-    """Where people find what is bound to a host."""
-    bound, port = listening.getsockname()[:2]
-    if ipaddress.ip_address(bound).is_unspecified:
-        host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -65,6 +65,9 @@ def test_the_installed_command_is_this_one(capsys: pytest.CaptureFixture[str]) -
         (["models", "check", "smollm2-135m"], "models fetch smollm2-135m"),
         (["models", "fetch", "nix"], "nix"),
         (["models", "burn"], "burn"),
+        (["models", "check", "m" * 300], "There is no model"),
+        (["models", "fetch", "m" * 300], "There is no model"),
+        (["analyze", "\udcff + 5 ="], "UTF-8"),
     ],
 )
 def test_a_refusal_is_one_line_on_stderr_and_exit_2(
@@ -75,6 +78,76 @@ def test_a_refusal_is_one_line_on_stderr_and_exit_2(
     assert told.out == ""
     assert told.err.count("\n") == 1
     assert said in told.err
+
+
+REDIS = {"ARITHMOSCOPE_REDIS_URL": "redis://127.0.0.1:1/0"}
+
+
+@pytest.mark.parametrize(
+    ("command", "settings", "said"),
+    [
+        (command, {**REDIS, f"ARITHMOSCOPE_{name}": value}, said)
+        for command in ("serve", "api", "worker")
+        for name, value, said in (
+            ("DATA_DIR", "/proc/nowhere", "Choose a folder"),
+            ("DATABASE_URL", "foo", "ARITHMOSCOPE_DATABASE_URL"),
+            ("DATABASE_URL", "foo://x/y", "ARITHMOSCOPE_DATABASE_URL"),
+            ("DATABASE_URL", "mysql+mysqldb://x/y", "ARITHMOSCOPE_DATABASE_URL"),
+            ("ARTIFACTS_URL", "s3://bucket/x", "s3fs"),
+            ("ARTIFACTS_URL", "foo://x", "ARITHMOSCOPE_ARTIFACTS_URL"),
+            ("REDIS_URL", "redis://127.0.0.1:many/0", "ARITHMOSCOPE_REDIS_URL"),
+        )
+    ],
+)
+def test_settings_that_lead_nowhere_are_refused_in_one_line(
+    command: str,
+    settings: dict[str, str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    port = [] if command == "worker" else ["--port", "0"]
+    assert run(command, *port) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1), told.err
+    assert said in told.err
+
+
+def test_a_settings_file_that_is_not_utf8_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"ARITHMOSCOPE_TOKEN=\xff\xff")
+    assert run("models") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_models_folder_that_cannot_be_made_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARITHMOSCOPE_MODELS_DIR", "/proc/nowhere/models")
+    assert run("models", "fetch", "smollm2-135m") == 2
+    told = capsys.readouterr().err.splitlines()
+    assert "/proc/nowhere" in told[-1]
+    assert "Traceback" not in "".join(told)
+
+
+def test_an_api_on_a_port_that_is_taken_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARITHMOSCOPE_REDIS_URL", REDIS["ARITHMOSCOPE_REDIS_URL"])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert run("api", "--port", str(taken.getsockname()[1])) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("The port is in use")
+    assert told.count("\n") == 1
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_accident() -> None:
+    command = Path(sys.executable).with_name("arithmoscope")
+    said = subprocess.run(
+        ["/bin/sh", "-c", f"'{command}' models list | true"], capture_output=True, text=True, check=True
+    )
+    assert said.stderr == ""
 
 
 def test_a_model_that_cannot_run_is_refused_with_the_reason(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
