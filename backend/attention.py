@@ -51,8 +51,8 @@ class Attention:
         for name in (WITH_RESULT, attention_name(prompt)):
             weights = self._weights(experiment_id, name, f"prompt.{prompt}", layer)
             if weights is not None:
-                found = {"layer": layer, "tokens": index.tokens[prompt], "weights": weights}
-                return json.dumps(found, separators=(",", ":")).encode()
+                shown = json.dumps(weights, separators=(",", ":"))
+                return f'{{"layer":{layer},"tokens":{index.tokens[prompt]},"weights":{shown}}}'.encode()
         self._wish(experiment_id, prompt)
         return None
 

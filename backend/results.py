@@ -4,54 +4,78 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
 
 from store import Store
 
 RESULT = "result.json"
-_KEPT = 8
+KEPT_CHARACTERS = 32_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class ResultIndex:
-    """The kept prompts of a result with their tokens, the dropped with their reason, by submitted index."""
+    """The kept prompts of a result with their tokens (as JSON), the dropped with their reason, by submitted index."""
 
     layers: int
-    tokens: dict[int, list[dict[str, Any]]]
+    tokens: dict[int, str]
     dropped: dict[int, str]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.tokens.values())) + sum(map(len, self.dropped.values()))
 
 
 class ResultIndexes:
     """Indexes by experiment; the least recently used goes first. A result never changes once it is stored."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, kept_characters: int = KEPT_CHARACTERS) -> None:
         self._store = store
+        self._kept_characters = kept_characters
         self._lock = Lock()
-        self._read: OrderedDict[str, ResultIndex] = OrderedDict()
+        self._read: OrderedDict[str, Future[ResultIndex]] = OrderedDict()
 
     def of(self, experiment_id: str) -> ResultIndex:
-        """The index of a finished experiment's result."""
+        """The index of a finished experiment's result. Who reads a large one keeps nobody else waiting."""
+        mine: Future[ResultIndex] = Future()
         with self._lock:
-            index = self._read.get(experiment_id)
-            if index is None:
-                index = self._read[experiment_id] = _index(self._store.read_artifact(experiment_id, RESULT))
+            known = self._read.setdefault(experiment_id, mine)
             self._read.move_to_end(experiment_id)
-            while len(self._read) > _KEPT:
-                self._read.popitem(last=False)
-        return index
+        if known is not mine:
+            return known.result()
+        try:
+            mine.set_result(_index(self._store.read_artifact(experiment_id, RESULT)))
+        except BaseException as error:
+            self._drop(experiment_id, mine)
+            mine.set_exception(error)
+            raise
+        self._make_room()
+        return mine.result()
 
     def forget(self, experiment_id: str) -> None:
         """Drop what is known of an experiment that was deleted or runs again."""
         with self._lock:
             self._read.pop(experiment_id, None)
 
+    def _drop(self, experiment_id: str, future: Future[ResultIndex]) -> None:
+        with self._lock:
+            if self._read.get(experiment_id) is future:
+                del self._read[experiment_id]
+
+    def _make_room(self) -> None:
+        with self._lock:
+            read = [(name, len(future.result())) for name, future in self._read.items() if future.done()]
+            room = self._kept_characters
+            for place, (name, size) in enumerate(reversed(read)):
+                room -= size
+                if place > 0 and room < 0:
+                    del self._read[name]
+
 
 def _index(result_json: bytes) -> ResultIndex:
     result = json.loads(result_json)
     return ResultIndex(
         layers=result["model"]["layers"],
-        tokens={pair["index"]: pair["reference"] for pair in result["pairs"]},
+        tokens={pair["index"]: json.dumps(pair["reference"], separators=(",", ":")) for pair in result["pairs"]},
         dropped={pair["index"]: pair["reason"] for pair in result["dropped"]},
     )

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from sqlalchemy import ColumnElement, Connection, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Text, cast, select, update
 from sqlalchemy.exc import IntegrityError
 
 from contracts.errors import Refusal
@@ -16,6 +16,8 @@ from store.rows import GLANCE, VIEW, Glance, cursor_after, experiment_of, glance
 from store.tables import ALIVE, artifacts, experiments
 
 MAX_PAGE = 200
+# Of the specs in one page: a thousand usual ones, or one of the largest.
+PAGE_CHARACTERS = 1_000_000
 _QUEUED = Progress(stage="queued").model_dump(mode="json")
 
 
@@ -61,7 +63,10 @@ class Submissions(Base):
         cursor: str | None = None,
         limit: int = 50,
     ) -> ExperimentList:
-        """Newest first, a page at a time. The example that is shipped is not listed."""
+        """Newest first, a page at a time. The example that is shipped is not listed.
+
+        A page also ends, before ``limit``, where what was asked comes to `PAGE_CHARACTERS`.
+        """
         if not 1 <= limit <= MAX_PAGE:
             raise Refusal("bad_request", f"A page holds 1 to {MAX_PAGE} experiments.")
         asked = {"kind": kind, "state": state, "model": model}
@@ -70,17 +75,24 @@ class Submissions(Base):
         if cursor is not None:
             wanted.append(older_than(cursor))
         query = (
-            select(*VIEW)
+            select(*VIEW, cast(experiments.c.spec, Text).label("spec_text"))
             .where(*wanted)
             .order_by(experiments.c.created_at.desc(), experiments.c.id.desc())
             .limit(limit + 1)
         )
+        page: list[RowMapping] = []
+        room, more = PAGE_CHARACTERS, False
         with self._database.read() as connection:
-            rows = connection.execute(query).mappings().all()
-        more = len(rows) > limit
+            # Row by row: what does not fit is not read.
+            for row in connection.execute(query.execution_options(yield_per=1)).mappings():
+                room -= len(row["spec_text"])
+                more = len(page) == limit or (bool(page) and room < 0)
+                if more:
+                    break
+                page.append(row)
         return ExperimentList(
-            items=tuple(experiment_of(row) for row in rows[:limit]),
-            next_cursor=cursor_after(rows[limit - 1]) if more else None,
+            items=tuple(experiment_of(row) for row in page),
+            next_cursor=cursor_after(page[-1]) if more else None,
         )
 
     def request_cancel(self, experiment_id: str) -> Experiment:

@@ -36,7 +36,7 @@ def experiments(
     cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> ExperimentList:
-    """The experiments, newest first, without their results."""
+    """The experiments, newest first, without their results. Long questions make a page shorter than `limit`."""
     return ctx.store.experiments(kind=kind, state=state, model=model, cursor=cursor, limit=limit)
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import cast
 
 import pytest
 from api_bench import PROBLEM, Api, attention_file, finish, spec
@@ -11,6 +15,7 @@ from backend.attention import ASK_AGAIN_S, Attention
 from backend.results import ResultIndexes
 from contracts.errors import Refusal
 from contracts.system import WorkerStatus
+from store import Store
 from store.attention import attention_name, problem_name
 from store.outbox import BrokerDown
 
@@ -96,6 +101,59 @@ def test_attention_outside_the_result_is_refused_with_the_reason(
     answer = api.get(f"/api/experiments/{done}/attention", params={"layer": layer, "prompt": prompt})
     assert answer.status_code == status
     assert said in answer.json()["detail"]
+
+
+class Slow:
+    """A store whose results are read when the test says so."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.go, self.reads = store, Event(), []
+
+    def read_artifact(self, experiment_id: str, name: str) -> bytes:
+        self.reads.append(experiment_id)
+        if len(self.reads) == 1:
+            assert self.go.wait(10)
+        return self.store.read_artifact(experiment_id, name)
+
+
+def test_who_reads_a_large_result_keeps_nobody_waiting_and_it_is_read_once(api: Api, done: str) -> None:
+    other = api.submit(spec("1 + 1 ="))
+    finish(api.store, other)
+    slow = Slow(api.store)
+    indexes = ResultIndexes(cast(Store, slow))
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(indexes.of, done)
+        while not slow.reads:
+            time.sleep(0.01)
+        second = pool.submit(indexes.of, done)
+        assert pool.submit(indexes.of, other).result(5).layers == 2
+        assert not first.done()
+        slow.go.set()
+        assert first.result(5) is second.result(5)
+    assert slow.reads == [done, other]
+
+
+def test_as_much_of_the_results_is_kept_as_was_said_and_the_newest_always(api: Api, done: str) -> None:
+    other = api.submit(spec("1 + 1 ="))
+    finish(api.store, other)
+    slow = Slow(api.store)
+    slow.go.set()
+    for size, reads in ((10_000, [done, other]), (10, [done, other, done])):
+        slow.reads.clear()
+        indexes = ResultIndexes(cast(Store, slow), size)
+        for asked in (done, other, other, done, done):
+            assert indexes.of(asked).layers == 2
+        assert slow.reads == reads
+
+
+def test_a_result_that_could_not_be_read_is_read_again(api: Api) -> None:
+    experiment_id = api.submit()
+    indexes = ResultIndexes(api.store)
+    for _ in range(2):
+        with pytest.raises(Refusal, match="queued"):
+            indexes.of(experiment_id)
+    finish(api.store, experiment_id)
+    assert indexes.of(experiment_id).layers == 2
 
 
 class Asking:

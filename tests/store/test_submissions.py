@@ -98,6 +98,35 @@ def test_the_list_is_newest_first_and_pages_without_gaps_or_repeats(store: Store
     assert [each.id for each in seen] == [each.id for each in newest_first]
 
 
+def test_a_page_of_the_list_ends_early_where_long_questions_fill_it(store: Store, clock: Clock) -> None:
+    asked = []
+    for number in range(6):
+        clock.now += 1
+        questions = (f"{number} + 1 ="[:12].ljust(3_900),) * (1 if number == 5 else 200)
+        asked.append(store.submit(spec_of(*questions), key=str(number))[0].id)
+    pages, cursor = [], None
+    while cursor is not None or not pages:
+        page = store.experiments(cursor=cursor, limit=200)
+        pages.append([each.id for each in page.items])
+        cursor = page.next_cursor
+    assert [each for page in pages for each in page] == asked[::-1]
+    assert [len(page) for page in pages] == [2, 1, 1, 1, 1]
+
+
+def test_a_glance_tells_how_far_it_is(store: Store, clock: Clock) -> None:
+    asked, _ = store.submit(spec_of(), key="1")
+    clock.now += 1
+    later, _ = store.submit(spec_of(), key="2")
+    assert store.glance(later.id).progress.queue_position == 1
+    claim = store.claim(asked.id, 1, owner="w", lease_s=60)
+    assert claim is not None
+    store.save_progress(claim, Progress(stage="pairs", done=1, total=2))
+    seen = store.glance(asked.id)
+    assert (seen.state, seen.progress) == ("running", store.experiment(asked.id).progress)
+    with refused("unknown_experiment"):
+        store.glance("nobody")
+
+
 def test_the_list_is_filtered_by_kind_state_and_model(store: Store) -> None:
     done, _ = store.submit(spec_of(model="a"), key="1")
     finish(store, done.id)
