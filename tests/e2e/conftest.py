@@ -15,7 +15,6 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from engine.catalogue import default_models_dir
 
-ROOT = Path(__file__).parent.parent.parent
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
@@ -26,12 +25,12 @@ expect.set_options(timeout=30_000)
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with a warm worker, on a data folder of its own."""
-    folder = tmp_path_factory.mktemp("serve")
+    folder = tmp_path_factory.mktemp("serve")  # and it starts there: a developer's .env is not for it
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ARITHMOSCOPE_")}
     environment["ARITHMOSCOPE_MODELS_DIR"] = str(default_models_dir())
     command = [sys.executable, "-m", "arithmoscope.cli", "serve", "--port", "0", "--data-dir", str(folder / "data")]
     with (folder / "stderr").open("wb") as err:
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, text=True, env=environment, cwd=ROOT)
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, text=True, env=environment, cwd=folder)
     try:
         assert server.stdout is not None
         line = server.stdout.readline()

@@ -1,0 +1,65 @@
+"""The Makefile where a checkout lies in a folder with a space, and where .env says where the models are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+DONE = (
+    ".venv/.engine",
+    ".venv/.dev",
+    ".venv/.demo",
+    "frontend/node_modules/.installed",
+    "frontend/dist/index.html",
+)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout in which all has been installed; its python is ours, its command only says what it is told."""
+    folder = tmp_path / "my work" / "arithmoscope"
+    commands = folder / ".venv" / "bin"
+    commands.mkdir(parents=True)
+    shutil.copy(ROOT / "Makefile", folder)
+    for name in ("pyproject.toml", "constraints.txt", "openapi.json", "frontend/package-lock.json", *DONE):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    for script, text in (
+        ("arithmoscope", 'echo "arithmoscope $*" >&2'),
+        (
+            "python",
+            f'case "$*" in *-m\\ benchmarks*) echo "$ARITHMOSCOPE_MODELS_DIR";; *) exec "{sys.executable}" "$@";; esac',
+        ),
+    ):
+        (commands / script).write_text(f"#!/bin/sh\n{text}\n")
+        (commands / script).chmod(0o755)
+    for file in folder.rglob("*"):  # what was built is newer than what it was built of
+        moment = time.time() - (5 if str(file.relative_to(folder)) in DONE else 60)
+        os.utime(file, (moment, moment))
+    return folder
+
+
+def make(checkout: Path, target: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ARITHMOSCOPE_", "MAKE"))}
+    return subprocess.run(
+        ["make", "-C", str(checkout), target], capture_output=True, text=True, env=environment, check=True
+    )
+
+
+def test_a_checkout_in_a_folder_with_a_space_runs(checkout: Path) -> None:
+    assert make(checkout, "run").stderr.splitlines() == [
+        "arithmoscope models fetch smollm2-135m",
+        "arithmoscope serve",
+    ]
+
+
+def test_what_env_says_of_the_models_reaches_what_reads_no_settings(checkout: Path) -> None:
+    (checkout / ".env").write_text('ARITHMOSCOPE_MODELS_DIR="/srv/my models"\n')
+    assert "/srv/my models" in make(checkout, "bench").stdout.splitlines()
