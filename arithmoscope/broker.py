@@ -11,8 +11,8 @@ from pathlib import Path
 
 from contracts.errors import Refusal
 
-# The kernel's limit for a unix socket's path is 108 bytes, the last of them zero.
-_MAX_SOCKET_PATH = 107
+# The kernel's limit for a unix socket's path, with a zero at the end, is 108 bytes on Linux and 104 on macOS.
+_MAX_SOCKET_PATH = 100
 _SOCKET = "redis.sock"
 _QUEUE = "queue"
 
