@@ -1,6 +1,7 @@
 """One layer of one prompt's attention, read out of the middle of a stored file: never the whole of it.
 
-What was not stored with the result, a worker is asked for: once, and again only when nothing has come for a while.
+What was not stored with the result, a worker is asked for: once, and again only when nothing has come for a while,
+or when what stood in the way then is a while ago.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from threading import Lock
 from typing import Any
 
 from backend.results import ResultIndexes
-from contracts.errors import ProblemDetails, Refusal
+from contracts.errors import Refusal
 from store import Store
-from store.attention import WITH_RESULT, attention_name, problem_name
+from store.attention import WITH_RESULT, attention_name, problem_name, read_problem
 from store.outbox import BrokerDown
 from store.tensors import read_slice
 
@@ -29,7 +30,7 @@ class Attention:
         store: Store,
         results: ResultIndexes,
         ask: Callable[[str, int], None] | None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._results = results
@@ -68,13 +69,14 @@ class Attention:
 
     def _wish(self, experiment_id: str, prompt: int) -> None:
         if problem_name(prompt) in self._store.artifact_names(experiment_id):
-            said = ProblemDetails.model_validate_json(self._store.read_artifact(experiment_id, problem_name(prompt)))
-            raise Refusal(said.type.rpartition(":")[2], said.detail, said.way_out)
+            said, at = read_problem(self._store.read_artifact(experiment_id, problem_name(prompt)))
+            if abs(self._clock() - at) < ASK_AGAIN_S:
+                raise Refusal(said.type.rpartition(":")[2], said.detail, said.way_out)
         if self._ask is None or not self._store.workers():
             raise Refusal("no_worker", "The attention of this prompt is not stored, and no worker can compute it.")
         now, key = self._clock(), (experiment_id, prompt)
         with self._lock:
-            self._asked = {asked: at for asked, at in self._asked.items() if now - at < ASK_AGAIN_S}
+            self._asked = {asked: at for asked, at in self._asked.items() if abs(now - at) < ASK_AGAIN_S}
             if key in self._asked:
                 return
             self._asked[key] = now

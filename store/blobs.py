@@ -40,7 +40,7 @@ class Blobs:
         with _refusing():
             if not self._local:
                 self._files.pipe_file(path, data)
-            elif not (os.path.exists(path) and os.path.getsize(path) == len(data)):
+            elif not _holds(Path(path), data):
                 _write_whole(Path(path), data)
         return digest
 
@@ -75,6 +75,10 @@ def _folder(place: str) -> str | None:
     if place.startswith("file://"):
         return os.path.abspath(unquote(place.removeprefix("file://").removeprefix("localhost")))
     return None if "://" in place else os.path.abspath(place)
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
 
 
 def _write_whole(path: Path, data: bytes) -> None:

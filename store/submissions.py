@@ -10,11 +10,12 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Text, cast, select
 from sqlalchemy.exc import IntegrityError
 
 from contracts.errors import Refusal
-from contracts.experiments import Experiment, ExperimentList, ExperimentSpec, Progress
+from contracts.experiments import Experiment, ExperimentList, ExperimentSpec, Progress, State
 from store.base import Base, put_rows, read_experiment, unknown_experiment
 from store.rows import GLANCE, VIEW, Glance, cursor_after, experiment_of, glance_of, older_than
 from store.tables import ALIVE, artifacts, experiments
 
+RESULT = "result.json"
 MAX_PAGE = 200
 # Of the specs in one page: a thousand usual ones, or one of the largest.
 PAGE_CHARACTERS = 1_000_000
@@ -114,10 +115,18 @@ class Submissions(Base):
         return flag is None or bool(flag)
 
     def retry(self, experiment_id: str) -> Experiment:
-        """Back to the queue; finished chunks stay finished. Only for a failed or cancelled one."""
+        """Back to the queue; finished chunks stay finished.
+
+        Only for a failed or cancelled one, and for one whose result is gone.
+        """
+        states: tuple[State, ...] = ("failed", "cancelled")
+        if self._lost_its_result(experiment_id):
+            states = (*states, "succeeded")
         with self._database.write() as connection:
             again = update(experiments).where(
-                experiments.c.id == experiment_id, experiments.c.state.in_(("failed", "cancelled"))
+                experiments.c.id == experiment_id,
+                experiments.c.state.in_(states),
+                experiments.c.bundled.is_(False),
             )
             try:
                 with connection.begin_nested():
@@ -133,6 +142,16 @@ class Submissions(Base):
                 raise Refusal("not_retryable", f"The experiment is {found.state}.")
             connection.execute(artifacts.delete().where(artifacts.c.experiment_id == experiment_id))
             return found
+
+    def _lost_its_result(self, experiment_id: str) -> bool:
+        """Whether it succeeded and the file of its result is gone or damaged."""
+        if self.glance(experiment_id).state != "succeeded":
+            return False
+        try:
+            self.read_artifact(experiment_id, RESULT)
+        except Refusal as refusal:
+            return refusal.code == "no_result"
+        return False
 
     def delete(self, experiment_id: str) -> None:
         """The experiment with all its artifacts. Refuses a running one, and the example that is shipped."""
@@ -153,10 +172,20 @@ class Submissions(Base):
 
     def put_artifact(self, experiment_id: str, name: str, data: bytes) -> None:
         """Adds an artifact to an experiment, or replaces one."""
+        self.glance(experiment_id)
         kept = self._kept(experiment_id, name, data)
-        with self._database.write() as connection:
-            read_experiment(connection, experiment_id)
-            put_rows(connection, artifacts, [kept])
+        try:
+            with self._database.write() as connection:
+                if (
+                    connection.execute(select(experiments.c.id).where(experiments.c.id == experiment_id)).first()
+                    is None
+                ):
+                    raise unknown_experiment(experiment_id)
+                put_rows(connection, artifacts, [kept])
+        except Refusal as refusal:
+            if refusal.code == "unknown_experiment":  # deleted in this moment: nobody else would remove the file
+                self._blobs.remove(experiment_id)
+            raise
 
     def read_artifact(self, experiment_id: str, name: str) -> bytes:
         return self._artifact(experiment_id, name, self._blobs.read)

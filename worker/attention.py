@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 
 from contracts.errors import Refusal
 from store import Store
-from store.attention import attention_name, problem_name
+from store.attention import attention_name, problem_file, problem_name
 from worker.problems import problem_of
 from worker.workshop import Workshop
 
@@ -41,7 +42,6 @@ def _compute(store: Store, workshop: Workshop, experiment_id: str, prompt: int) 
 
 def _say(store: Store, experiment_id: str, prompt: int, error: Exception) -> None:
     try:
-        problem = problem_of(error).model_dump_json().encode()
-        store.put_artifact(experiment_id, problem_name(prompt), problem)
+        store.put_artifact(experiment_id, problem_name(prompt), problem_file(problem_of(error), time.time()))
     except Refusal as refusal:  # deleted meanwhile, or the disk is full: whoever asks again is told
         logger.warning("why the attention of %s is not there cannot be kept: %s", experiment_id, refusal)

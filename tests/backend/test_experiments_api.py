@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -157,6 +159,15 @@ def test_a_cancelled_experiment_can_be_run_again_and_a_succeeded_one_cannot(api:
     refused = api.post(f"/api/experiments/{done}/retry")
     assert refused.status_code == 409
     assert refused.json()["type"].endswith("not_retryable")
+
+
+def test_an_experiment_whose_result_was_lost_can_be_run_again(api: Api, tmp_path: Path) -> None:
+    experiment_id = api.submit()
+    finish(api.store, experiment_id)
+    shutil.rmtree(tmp_path / "artifacts" / experiment_id)
+    assert api.get(f"/api/experiments/{experiment_id}/result").json()["type"].endswith("no_result")
+    again = api.post(f"/api/experiments/{experiment_id}/retry")
+    assert (again.status_code, again.json()["state"]) == (202, "queued")
 
 
 def test_a_running_experiment_is_not_deleted_and_a_finished_one_is_gone(api: Api) -> None:

@@ -16,7 +16,7 @@ from backend.results import ResultIndexes
 from contracts.errors import Refusal
 from contracts.system import WorkerStatus
 from store import Store
-from store.attention import attention_name, problem_name
+from store.attention import attention_name, problem_file, problem_name
 from store.outbox import BrokerDown
 
 
@@ -207,10 +207,20 @@ def test_what_the_worker_added_is_served(asking: Asking) -> None:
 
 def test_why_a_worker_could_not_is_said_with_the_way_out(asking: Asking) -> None:
     why = Refusal("out_of_memory", "It is too long.").details()
-    asking.store.put_artifact(asking.id, problem_name(0), why.model_dump_json().encode())
+    asking.now = 1_000.0
+    asking.store.put_artifact(asking.id, problem_name(0), problem_file(why, asking.now))
     with pytest.raises(Refusal, match=r"It is too long\. Use fewer"):
         asking.read()
     assert asking.asked == []
+
+
+def test_what_stood_in_the_way_a_while_ago_is_tried_again(asking: Asking) -> None:
+    why = Refusal("out_of_memory", "It is too long.").details()
+    for written in (problem_file(why, 1_000.0), why.model_dump_json().encode()):
+        asking.store.put_artifact(asking.id, problem_name(0), written)
+        asking.now += 1_000.0 + ASK_AGAIN_S
+        assert asking.read() is None
+    assert asking.asked == [(asking.id, 0)] * 2
 
 
 def test_a_broker_that_is_down_is_said_and_asked_again_next_time(asking: Asking) -> None:

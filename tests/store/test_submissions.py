@@ -6,7 +6,9 @@ import base64
 import json
 import multiprocessing
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from keeping import Clock, spec_of
@@ -214,6 +216,19 @@ def test_what_waits_runs_or_succeeded_is_not_tried_again(store: Store) -> None:
     with refused("not_retryable"):
         store.retry(asked.id)
     finish(store, asked.id)
+    with refused("not_retryable"):
+        store.retry(asked.id)
+
+
+@pytest.mark.parametrize("lost", [lambda path: path.unlink(), lambda path: path.write_bytes(b"[]")])
+def test_one_whose_result_was_lost_is_tried_again(store: Store, tmp_path: Path, lost: Callable[[Path], object]) -> None:
+    asked, _ = store.submit(spec_of(), key="k")
+    finish(store, asked.id)
+    (path,) = (each for each in (tmp_path / "artifacts").rglob("*") if each.is_file())
+    lost(path)
+    assert store.retry(asked.id).state == "queued"
+    finish(store, asked.id, attempt=2)
+    assert store.read_artifact(asked.id, "result.json") == b"{}"
     with refused("not_retryable"):
         store.retry(asked.id)
 
