@@ -1,4 +1,4 @@
-"""What a request may be before anyone reads it: JSON, and at most 2 MiB, also when it comes in chunks."""
+"""What a request may be before anyone reads it: JSON, and at most 16 MiB, also when it comes in chunks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from backend.problems import problem_response
 from contracts.errors import Refusal
 
-MAX_BODY_BYTES = 2 * 1024 * 1024
+MAX_BODY_BYTES = 16 * 1024 * 1024
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -62,7 +62,7 @@ class BodyLimits:
                 return messages
 
     def _too_large(self) -> Refusal:
-        return Refusal("body_too_large", f"The body is larger than {self.max_bytes // 1024} KiB.")
+        return Refusal("body_too_large", f"The body is larger than {self.max_bytes // 2**20} MiB.")
 
 
 def _replay(messages: list[Message], receive: Receive) -> Receive:

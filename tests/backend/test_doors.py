@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from api_bench import PROBLEM, Api, spec
 from backend.config import ApiConfig
 from backend.limits import MAX_BODY_BYTES
 from backend.security import HEADERS
+from contracts.prompts import MAX_PAIRS
 from store import Store
 
 TOKEN = "a long and random token"
@@ -124,9 +126,18 @@ def test_a_large_body_is_refused_by_its_length_and_also_when_it_comes_in_chunks(
     headers = {"content-type": "application/json"}
     large = b" " * (MAX_BODY_BYTES + 1)
     at_once = api.post("/api/experiments", content=large, headers=headers)
-    in_chunks = api.post("/api/experiments", content=iter([large[:1_000_000]] * 3), headers=headers)
+    in_chunks = api.post("/api/experiments", content=iter([large[: MAX_BODY_BYTES // 2]] * 3), headers=headers)
     for answer in (at_once, in_chunks):
         assert (answer.status_code, answer.headers["content-type"]) == (413, PROBLEM)
+
+
+def test_as_many_prompts_as_are_allowed_fit_into_a_request(api: Api) -> None:
+    one = {"reference": "Two and three make five. " * 20 + "3 + 5 =", "counterfactual": "none " * 100, "answer": "8"}
+    prompts = {"source": "custom", "pairs": [one] * MAX_PAIRS}
+    body = json.dumps({"model": "nix", "prompts": prompts})
+    assert 10 * 2**20 < len(body) < MAX_BODY_BYTES
+    answer = api.post("/api/prompts/preview", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["type"]) == (404, "urn:arithmoscope:problem:unknown_model")
 
 
 @pytest.mark.parametrize(
