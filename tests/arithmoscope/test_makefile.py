@@ -40,8 +40,9 @@ def checkout(tmp_path: Path) -> Path:
     ):
         (commands / script).write_text(f"#!/bin/sh\n{text}\n")
         (commands / script).chmod(0o755)
+    now = time.time()
     for file in folder.rglob("*"):  # what was built is newer than what it was built of
-        moment = time.time() - (5 if str(file.relative_to(folder)) in DONE else 60)
+        moment = now - (5 if str(file.relative_to(folder)) in DONE else 60)
         os.utime(file, (moment, moment))
     return folder
 
