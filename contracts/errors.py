@@ -84,7 +84,6 @@ PROBLEMS: dict[str, Problem] = {
     "worker_lost": Problem(500, "The worker was lost", "Look at the worker's log, then retry with fewer pairs."),
     "no_worker": Problem(503, "No worker", "Start one: arithmoscope worker."),
     "store_unavailable": Problem(503, "The store cannot be written", "Free disk space, then try again."),
-    "too_many_requests": Problem(429, "Too many requests", "Wait a moment, then try again."),
     "forbidden": Problem(403, "Not allowed", "Open the page from the address that arithmoscope serve printed."),
     "token_required": Problem(
         401,

@@ -54,7 +54,7 @@ def cancel(experiment_id: ExperimentId, ctx: Ctx) -> Experiment:
 
 @router.post("/{experiment_id}/retry", status_code=202, responses=documented(401, 403, 404, 409, 503))
 def retry(experiment_id: ExperimentId, ctx: Ctx) -> Experiment:
-    """Run a failed or cancelled experiment again; finished batches are not computed twice."""
+    """Run a failed or cancelled experiment again, or one whose result was lost; finished batches are kept."""
     return submission.retry(ctx, experiment_id)
 
 

@@ -23,7 +23,7 @@ async def health(ctx: Ctx) -> Health:
 
 @router.get("/ready", responses=documented(503))
 def ready(ctx: Ctx) -> dict[str, str]:
-    """200 when experiments can be read and asked for, 503 when not. Needs no token."""
+    """200 when the store can be read, 503 when not. Needs no token."""
     if not ctx.store.is_up():
         raise Refusal("store_unavailable", "The store cannot be read.", "Look at the server's log.")
     return {"status": "ready"}

@@ -13,7 +13,7 @@ export interface paths {
         };
         /**
          * Experiments
-         * @description The experiments, newest first, without their results.
+         * @description The experiments, newest first, without their results. Long questions make a page shorter than `limit`.
          */
         get: operations["experiments_api_experiments_get"];
         put?: never;
@@ -183,7 +183,7 @@ export interface paths {
         put?: never;
         /**
          * Retry
-         * @description Run a failed or cancelled experiment again; finished batches are not computed twice.
+         * @description Run a failed or cancelled experiment again, or one whose result was lost; finished batches are kept.
          */
         post: operations["retry_api_experiments__experiment_id__retry_post"];
         delete?: never;
@@ -261,7 +261,7 @@ export interface paths {
         };
         /**
          * Ready
-         * @description 200 when experiments can be read and asked for, 503 when not. Needs no token.
+         * @description 200 when the store can be read, 503 when not. Needs no token.
          */
         get: operations["ready_api_ready_get"];
         put?: never;
