@@ -37,7 +37,7 @@ class EndStates:
 
     z      each head's output before the output projection
     mlp    each MLP's output
-    mid    residual stream between a layer's attention and its MLP
+    mid    residual stream that each MLP reads
     final  residual stream before the final norm
     """
 
@@ -104,6 +104,8 @@ def _run_group(model: LoadedModel, group: list[TokenIds], rows: Tensor, kept: En
     anatomy = model.anatomy
     shared = _shared_prefix(group)
     step = max(1, _PASS_TOKENS // (len(group[0]) - shared))
+    if anatomy.runs_alone(model.dtype):
+        shared, step = 0, 1
     prefix = None
     for start in range(0, len(group), step):
         part, part_rows = group[start : start + step], rows[start : start + step]
@@ -114,8 +116,8 @@ def _run_group(model: LoadedModel, group: list[TokenIds], rows: Tensor, kept: En
         blocks = list(enumerate(anatomy.blocks))
         with (
             on_input([(b.heads_out, _Keep(kept.z[:, i], part_rows)) for i, b in blocks]),
-            on_input([(b.mlp_norm, _Keep(kept.mid[:, i], part_rows)) for i, b in blocks]),
-            on_output([(b.mlp, _Keep(kept.mlp[:, i], part_rows)) for i, b in blocks]),
+            on_input([(b.reads, _Keep(kept.mid[:, i], part_rows)) for i, b in blocks]),
+            on_output([(b.writes, _Keep(kept.mlp[:, i], part_rows)) for i, b in blocks]),
             on_input([(anatomy.final_norm, _Keep(kept.final, part_rows))]),
         ):
             ids = torch.tensor([prompt[shared:] for prompt in part], device=model.device)

@@ -73,7 +73,7 @@ class _Recorded:
         blocks = list(enumerate(model.anatomy.blocks))
         with (
             on_input([(block.heads_out, into(self.heads, layer)) for layer, block in blocks]),
-            on_output([(block.mlp, into(self.mlps, layer)) for layer, block in blocks]),
+            on_output([(block.writes, into(self.mlps, layer)) for layer, block in blocks]),
         ):
             self.logits = _forward(model, prompts)
 
@@ -113,7 +113,7 @@ def _patched(
     blocks = list(enumerate(model.anatomy.blocks))
     with (
         on_input([(block.heads_out, heads(layer)) for layer, block in blocks]),
-        on_output([(block.mlp, mlp(layer)) for layer, block in blocks]),
+        on_output([(block.writes, mlp(layer)) for layer, block in blocks]),
     ):
         return _forward(model, prompts)
 

@@ -20,6 +20,16 @@ FAMILIES: dict[str, str] = {
     "LlamaForCausalLM": "engine.families.llama",
     "MistralForCausalLM": "engine.families.llama",
     "Qwen2ForCausalLM": "engine.families.llama",
+    "Qwen3ForCausalLM": "engine.families.llama",
+    "SmolLM3ForCausalLM": "engine.families.llama",
+    "Phi3ForCausalLM": "engine.families.llama",
+    "StableLmForCausalLM": "engine.families.llama",
+    "Gemma2ForCausalLM": "engine.families.gemma",
+    "Gemma3ForCausalLM": "engine.families.gemma",
+    "Olmo2ForCausalLM": "engine.families.olmo2",
+    "GPTNeoXForCausalLM": "engine.families.neox",
+    "GPTJForCausalLM": "engine.families.gptj",
+    "FalconForCausalLM": "engine.families.falcon",
     "GPT2LMHeadModel": "engine.families.gpt2",
 }
 

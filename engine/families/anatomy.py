@@ -13,20 +13,58 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Block:
-    """One layer: attention writes into the residual stream, then the MLP reads ``mlp_norm`` of it and writes.
+    """One layer. In a sequential block attention writes into the residual stream, then the MLP reads it and writes; in
+    a ``parallel`` one both read the stream as it was before the layer.
 
     attention   module that returns (output, attention weights)
     heads_out   module whose *input* is the heads' outputs side by side, head h at h*head_dim:(h+1)*head_dim
     by_head     views the projection's weight as [head, head_dim, hidden]
-    mlp_norm    norm in front of the MLP; its input is the residual stream between attention and MLP
-    mlp         module whose output is what the MLP writes
+    mlp         the MLP itself
+    mlp_norm    norm in front of the MLP, if there is one
+    head_norm   norm over what all heads of the layer write together, if there is one
+    mlp_post    norm over what the MLP writes, if there is one
     """
 
     attention: nn.Module
     heads_out: nn.Module
     by_head: Callable[[Tensor], Tensor]
-    mlp_norm: nn.Module
     mlp: nn.Module
+    mlp_norm: nn.Module | None = None
+    head_norm: nn.Module | None = None
+    mlp_post: nn.Module | None = None
+    parallel: bool = False
+
+    @property
+    def reads(self) -> nn.Module:
+        """The module whose input is the residual stream that the MLP reads."""
+        return self.mlp_norm or self.mlp
+
+    @property
+    def writes(self) -> nn.Module:
+        """The module whose output is what the MLP writes into the residual stream."""
+        return self.mlp_post or self.mlp
+
+    def mlp_write(self, stream: Float[Tensor, "*rows hidden"], dtype: torch.dtype) -> Float[Tensor, "*rows hidden"]:
+        """What the MLP with its norms writes after reading ``stream``; its products in the weights' ``dtype``."""
+        read = stream if self.mlp_norm is None else apply_norm(self.mlp_norm, stream)
+        wrote = apply_narrow(self.mlp, read, dtype)
+        return wrote if self.mlp_post is None else apply_norm(self.mlp_post, wrote)
+
+    def head_writes(
+        self,
+        moved: Float[Tensor, "head pair head_dim"],
+        reference: Float[Tensor, "pair head head_dim"],
+        dtype: torch.dtype,
+    ) -> Float[Tensor, "head pair hidden"]:
+        """What the residual stream gains when one head's output moves by ``moved``, all others as in the reference.
+
+        Under a norm that all heads share, heads do not add up: it is computed anew for each.
+        """
+        gains = torch.bmm(moved, self.write.to(moved.dtype))
+        if self.head_norm is None:
+            return gains
+        together = apply_narrow(self.heads_out, reference.flatten(1), dtype)
+        return apply_norm(self.head_norm, together + gains) - apply_norm(self.head_norm, together)
 
     @property
     def write(self) -> Float[Tensor, "head head_dim hidden"]:
@@ -47,10 +85,21 @@ class Anatomy:
     kv_heads: int
     head_dim: int
     hidden: int
+    float32_attention: bool = False  # attention computes in float32 whatever the weights are
+    softcap: float | None = None  # logits become softcap * tanh(logits / softcap)
+
+    def runs_alone(self, dtype: torch.dtype) -> bool:
+        """Whether prompts must be run one by one: a float64 model is for exact numbers, and float32 products inside
+        it would differ with what is run together."""
+        return self.float32_attention and dtype == torch.float64
 
     @property
     def layers(self) -> int:
         return len(self.blocks)
+
+    def capped(self, logits: Tensor) -> Tensor:
+        """Logits as the model gives them."""
+        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
     def unembed_columns(self, ids: Tensor) -> tuple[Tensor, Tensor | None]:
         """Rows of the unembedding for some token ids, [..., hidden], and their biases if there are any."""

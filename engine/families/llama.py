@@ -1,5 +1,8 @@
-"""Llama and its kin (SmolLM, Mistral, Qwen2): RMS norm before each sublayer, grouped-query attention, no bias
-on what a head writes."""
+"""Llama and its kin: norm before each sublayer, grouped-query attention.
+
+SmolLM, SmolLM3, Mistral, Qwen2, Qwen2.5, Qwen3 (norms on queries and keys), Phi-3 (fused projections) and StableLM
+(layer norms; some with parallel residuals) share the layout; what differs lies inside attention or the MLP.
+"""
 
 from __future__ import annotations
 
@@ -10,27 +13,38 @@ from engine.families.anatomy import Anatomy, Block
 
 def anatomy(hf: Any) -> Anatomy:
     config = hf.config
-    heads = config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    hidden = config.hidden_size
+    parallel = bool(getattr(config, "use_parallel_residual", False))
 
     def block(layer: Any) -> Block:
-        out = layer.self_attn.o_proj
         return Block(
             attention=layer.self_attn,
-            heads_out=out,
-            by_head=lambda weight: weight.T.view(heads, head_dim, hidden),
-            mlp_norm=layer.post_attention_layernorm,
+            heads_out=layer.self_attn.o_proj,
+            by_head=by_head(config),
             mlp=layer.mlp,
+            mlp_norm=layer.input_layernorm if parallel else layer.post_attention_layernorm,
+            parallel=parallel,
         )
 
+    return whole(hf, tuple(block(layer) for layer in hf.model.layers))
+
+
+def by_head(config: Any) -> Any:
+    """Views an output projection's weight as [head, head_dim, hidden]."""
+    return lambda weight: weight.T.view(config.num_attention_heads, -1, config.hidden_size)
+
+
+def whole(hf: Any, blocks: tuple[Block, ...]) -> Anatomy:
+    """The parts that all families of this layout share."""
+    config = hf.config
+    heads = config.num_attention_heads
     return Anatomy(
         decoder=hf.model,
-        blocks=tuple(block(layer) for layer in hf.model.layers),
+        blocks=blocks,
         final_norm=hf.model.norm,
         unembed=hf.lm_head,
         heads=heads,
         kv_heads=config.num_key_value_heads,
-        head_dim=head_dim,
-        hidden=hidden,
+        head_dim=blocks[0].heads_out.weight.shape[1] // heads,  # pyright: ignore
+        hidden=config.hidden_size,
+        softcap=getattr(config, "final_logit_softcapping", None),
     )

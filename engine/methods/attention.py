@@ -87,6 +87,8 @@ def attention_of(
         by_length.setdefault(len(ids), []).append(number)
     for length, numbers in by_length.items():
         step = max(1, _BATCH_BYTES // (8 * len(layers) * model.anatomy.heads * length**2))
+        if model.anatomy.runs_alone(model.dtype):
+            step = 1
         for start in range(0, len(numbers), step):
             part = numbers[start : start + step]
             found.update(zip(part, _run(model, [prompts[number] for number in part], layers), strict=True))
@@ -120,9 +122,11 @@ def _run(
 @contextmanager
 def _eager(hf: Any) -> Iterator[None]:
     """Only the eager path forms attention weights; the sweep never pays for it."""
+    # The attribute that every attention module reads at each call: `set_attn_implementation` refuses Falcon, whose
+    # modules follow it all the same.
     before = hf.config._attn_implementation
-    hf.set_attn_implementation("eager")
+    hf.config._attn_implementation = "eager"
     try:
         yield
     finally:
-        hf.set_attn_implementation(before)
+        hf.config._attn_implementation = before

@@ -39,7 +39,7 @@ from contracts.experiments import Effect
 from contracts.prompts import PromptPair
 from engine.capture import EndStates, encode_all, end_states
 from engine.effects import PatchingEffects
-from engine.families.anatomy import Anatomy, apply_narrow, apply_norm
+from engine.families.anatomy import Anatomy, apply_norm
 from engine.hooks import evaluating
 from engine.model import LoadedModel
 from prompts import EncodedPair
@@ -215,14 +215,16 @@ def _perturbations(
     step = max(1, _WAVE_ROWS // pairs)
     for index, block in enumerate(anatomy.blocks):
         first = 1 + index * (heads + 1)
-        moved = (source.z[:, index] - reference.z[:, index]).transpose(0, 1)
-        torch.bmm(moved, block.write.to(model.work_dtype), out=x[first : first + heads])
+        here = reference.z[:, index]
+        moved = (source.z[:, index] - here).transpose(0, 1)
+        x[first : first + heads] = block.head_writes(moved, here, model.dtype)
         if effect == "through_mlps":
             wrote = reference.mlp[:, index]
-            for start in range(0, first + heads, step):
-                rows = x[start : min(start + step, first + heads)]
-                read = apply_norm(block.mlp_norm, rows + reference.mid[:, index])
-                rows += apply_narrow(block.mlp, read, model.dtype).sub_(wrote)
+            # In a parallel block the MLP does not see what this layer's heads write.
+            seen = first if block.parallel else first + heads
+            for start in range(0, seen, step):
+                rows = x[start : min(start + step, seen)]
+                rows += block.mlp_write(rows + reference.mid[:, index], model.dtype).sub_(wrote)
         x[first + heads] = source.mlp[:, index] - reference.mlp[:, index]
         if progress is not None:
             progress(index + 1, layers)
@@ -258,7 +260,7 @@ def _column_logits(anatomy: Anatomy, final: Tensor, columns: Int[Tensor, "pair k
     weight, bias = anatomy.unembed_columns(columns)
     read = apply_norm(anatomy.final_norm, final)
     logits = torch.einsum("...pd,pkd->...pk", read, weight.to(read.dtype))
-    return logits if bias is None else logits + bias.to(read.dtype)
+    return anatomy.capped(logits if bias is None else logits + bias.to(read.dtype))
 
 
 def _all_logits(model: LoadedModel, final: Tensor) -> Float[Tensor, "... vocabulary"]:
@@ -266,14 +268,14 @@ def _all_logits(model: LoadedModel, final: Tensor) -> Float[Tensor, "... vocabul
     read = apply_norm(model.anatomy.final_norm, final)
     unembed: Any = model.anatomy.unembed
     if model.dtype == read.dtype:
-        return unembed(read)
+        return model.anatomy.capped(unembed(read))
     bias = unembed.bias
     biases = [None] * -(-len(unembed.weight) // _UNEMBED_ROWS) if bias is None else bias.split(_UNEMBED_ROWS)
     parts = [
         linear(read, weight.to(read.dtype), None if part is None else part.to(read.dtype))
         for weight, part in zip(unembed.weight.split(_UNEMBED_ROWS), biases, strict=True)
     ]
-    return torch.cat(parts, dim=-1)
+    return model.anatomy.capped(torch.cat(parts, dim=-1))
 
 
 def _competitors(model: LoadedModel, logits: Tensor, encoded: Sequence[EncodedPair]) -> Int[Tensor, " pair"]:

@@ -14,7 +14,7 @@ from torch import nn
 
 @dataclass
 class Parts:
-    """A layer's modules as their family names them."""
+    """A layer's modules as their family names them; ``mlp`` is the last one of its sublayer."""
 
     heads_out: nn.Module
     mlp: nn.Module
@@ -24,6 +24,15 @@ def parts_of(hf) -> list[Parts]:
     match type(hf).__name__:
         case "GPT2LMHeadModel":
             return [Parts(layer.attn.c_proj, layer.mlp) for layer in hf.transformer.h]
+        case "GPTJForCausalLM":
+            return [Parts(layer.attn.out_proj, layer.mlp) for layer in hf.transformer.h]
+        case "FalconForCausalLM":
+            return [Parts(layer.self_attention.dense, layer.mlp) for layer in hf.transformer.h]
+        case "GPTNeoXForCausalLM":
+            return [Parts(layer.attention.dense, layer.mlp) for layer in hf.gpt_neox.layers]
+        case "Gemma2ForCausalLM" | "Gemma3ForCausalLM" | "Olmo2ForCausalLM":
+            # What the MLP writes into the residual stream is the output of the norm after it.
+            return [Parts(layer.self_attn.o_proj, layer.post_feedforward_layernorm) for layer in hf.model.layers]
         case _:
             return [Parts(layer.self_attn.o_proj, layer.mlp) for layer in hf.model.layers]
 

@@ -18,7 +18,7 @@ def test_patterns_equal_those_that_transformers_returns(architecture):
     model = tiny_model(architecture)
     patterns = attention(model, PAIRS)
     hf: Any = model.hf
-    hf.set_attn_implementation("eager")
+    hf.config._attn_implementation = "eager"
     for pair, weights in zip(PAIRS, patterns.weights, strict=True):
         ids = torch.tensor([encode_pair(pair, model.text).reference_ids])
         expected = torch.stack([layer[0] for layer in hf(ids, output_attentions=True, use_cache=False).attentions])

@@ -53,16 +53,87 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "LlamaForCausalLM": lambda: transformers.LlamaConfig(**_LLAMA, head_dim=12, attention_bias=True, mlp_bias=True),
     "MistralForCausalLM": lambda: transformers.MistralConfig(**_LLAMA, sliding_window=5),
     "Qwen2ForCausalLM": lambda: transformers.Qwen2Config(**_LLAMA, tie_word_embeddings=True),
+    "Qwen3ForCausalLM": lambda: transformers.Qwen3Config(**_LLAMA, head_dim=12),
+    "SmolLM3ForCausalLM": lambda: transformers.SmolLM3Config(
+        **_LLAMA, no_rope_layer_interval=2, pad_token_id=0, bos_token_id=0, eos_token_id=0
+    ),
+    "Phi3ForCausalLM": lambda: transformers.Phi3Config(**_LLAMA, pad_token_id=0, bos_token_id=0, eos_token_id=0),
+    "StableLmForCausalLM": lambda: transformers.StableLmConfig(
+        **_LLAMA, use_parallel_residual=True, qk_layernorm=True, use_qkv_bias=True
+    ),
+    "Gemma2ForCausalLM": lambda: transformers.Gemma2Config(
+        **_LLAMA,
+        head_dim=12,
+        sliding_window=5,
+        query_pre_attn_scalar=12,
+        final_logit_softcapping=5.0,
+        attn_logit_softcapping=3.0,
+        attn_implementation="eager",
+    ),
+    "Gemma3ForCausalLM": lambda: transformers.Gemma3TextConfig(
+        **_LLAMA, head_dim=12, sliding_window=5, query_pre_attn_scalar=12
+    ),
+    "Olmo2ForCausalLM": lambda: transformers.Olmo2Config(**_LLAMA, pad_token_id=0),
+    "GPTNeoXForCausalLM": lambda: transformers.GPTNeoXConfig(
+        **_SMALL, intermediate_size=48, max_position_embeddings=128, use_parallel_residual=True
+    ),
+    "GPTJForCausalLM": lambda: transformers.GPTJConfig(
+        vocab_size=64, n_embd=32, n_layer=3, n_head=4, n_positions=128, rotary_dim=4, bos_token_id=0, eos_token_id=0
+    ),
+    "FalconForCausalLM": lambda: transformers.FalconConfig(
+        **_SMALL, new_decoder_architecture=True, num_kv_heads=2, bias=True, max_position_embeddings=128
+    ),
     "GPT2LMHeadModel": lambda: transformers.GPT2Config(
         vocab_size=64, n_embd=32, n_layer=3, n_head=4, n_positions=128, bos_token_id=0, eos_token_id=0
     ),
 }
 
 
-def tiny_model(architecture: str, dtype: torch.dtype = torch.float64, seed: int = 0) -> LoadedModel:
+_FALCON: dict[str, Any] = {**_SMALL, "new_decoder_architecture": False, "max_position_embeddings": 128}
+
+# Layouts that a family's configuration can switch to.
+VARIANTS: dict[str, tuple[str, Callable[[], Any]]] = {
+    "sequential NeoX": (
+        "GPTNeoXForCausalLM",
+        lambda: transformers.GPTNeoXConfig(
+            **_SMALL, intermediate_size=48, max_position_embeddings=128, use_parallel_residual=False
+        ),
+    ),
+    "sequential StableLM": (
+        "StableLmForCausalLM",
+        lambda: transformers.StableLmConfig(**_LLAMA, use_parallel_residual=False),
+    ),
+    "Falcon with one key and value head": (
+        "FalconForCausalLM",
+        lambda: transformers.FalconConfig(**_FALCON, multi_query=True, parallel_attn=True),
+    ),
+    "sequential Falcon": (
+        "FalconForCausalLM",
+        lambda: transformers.FalconConfig(**_FALCON, multi_query=False, parallel_attn=False, bias=True),
+    ),
+    "GPT-2 with scaled layers": (
+        "GPT2LMHeadModel",
+        lambda: transformers.GPT2Config(
+            vocab_size=64,
+            n_embd=32,
+            n_layer=3,
+            n_head=4,
+            n_positions=128,
+            bos_token_id=0,
+            eos_token_id=0,
+            scale_attn_by_inverse_layer_idx=True,
+            reorder_and_upcast_attn=False,
+        ),
+    ),
+}
+
+
+def tiny_model(
+    architecture: str, dtype: torch.dtype = torch.float64, seed: int = 0, config: Callable[[], Any] | None = None
+) -> LoadedModel:
     """Random weights, ten times wider than usual: effects and attention are far from uniform."""
     torch.manual_seed(seed)
-    hf = getattr(transformers, architecture)(CONFIGS[architecture]())
+    hf = getattr(transformers, architecture)((config or CONFIGS[architecture])())
     for name, weight in hf.named_parameters():
         if weight.dim() > 1:
             torch.nn.init.normal_(weight, std=0.3)
