@@ -62,13 +62,12 @@ CONFIGS: dict[str, Callable[[], Any]] = {
         **_LLAMA, use_parallel_residual=True, qk_layernorm=True, use_qkv_bias=True
     ),
     "Gemma2ForCausalLM": lambda: transformers.Gemma2Config(
-        **_LLAMA,
+        **{**_LLAMA, "attn_implementation": "eager"},  # the only path that caps attention scores
         head_dim=12,
         sliding_window=5,
         query_pre_attn_scalar=12,
         final_logit_softcapping=5.0,
         attn_logit_softcapping=3.0,
-        attn_implementation="eager",
     ),
     "Gemma3ForCausalLM": lambda: transformers.Gemma3TextConfig(
         **_LLAMA, head_dim=12, sliding_window=5, query_pre_attn_scalar=12
