@@ -10,8 +10,11 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from store import Store
 
@@ -79,23 +82,22 @@ def store_of(data: Path) -> Store:
 
 def family(root: int, *, deep: bool = True) -> dict[int, str]:
     """Everything below a process (or its own children alone), by id, with its command line."""
-    listed = subprocess.run(
-        ["ps", "-e", "-ww", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True
-    )
-    rows = [line.split(None, 3) for line in listed.stdout.splitlines()]
     found: dict[int, str] = {}
-    parents = {root}
-    while parents:
-        below = {int(pid): command for pid, ppid, state, command in rows if int(ppid) in parents and state[0] != "Z"}
-        found |= below
-        parents = set(below) if deep else set()
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(root).children(recursive=deep):
+            with suppress(psutil.NoSuchProcess):
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    found[process.pid] = " ".join(process.cmdline())
     return found
 
 
 def alive(pids: list[int]) -> list[int]:
-    listed = subprocess.run(["ps", "-e", "-o", "pid=,stat="], capture_output=True, text=True, check=True).stdout
-    running = {int(pid) for pid, state in (line.split() for line in listed.splitlines()) if state[0] != "Z"}
-    return [pid for pid in pids if pid in running]
+    found = []
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.append(pid)
+    return found
 
 
 def eventually(what: Callable[[], Any], within_s: float = 15.0) -> Any:
