@@ -109,6 +109,8 @@ def _naming(number: int) -> Iterator[None]:
 
 def _completed(custom: CustomPair, spec: CustomPrompts, tokenizer: Tokenizer) -> PromptPair:
     """The pair with its answer, its counterfactual and its worked examples."""
+    # A line end that slipped in behind a question would be taken for white space before the answer.
+    custom = custom.model_copy(update={"reference": custom.reference.rstrip("\r\n")})
     if not custom.reference.strip():
         raise Refusal("empty_prompt", "The reference prompt is empty.")
     reading = read(custom.reference)

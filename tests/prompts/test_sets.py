@@ -213,3 +213,8 @@ def test_importing_the_room_loads_no_science():
     code = f"import sys, prompts; print(sorted({heavy} & set(sys.modules)))"
     fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert fresh.stdout.strip() == "[]"
+
+
+def test_a_line_end_behind_a_question_is_not_part_of_it(tokenizer: Tokenizer) -> None:
+    typed, plain = (only_pair(custom(text, shots=2), tokenizer) for text in ("3 + 5 =\r\n", "3 + 5 ="))
+    assert typed == plain
