@@ -17,6 +17,10 @@ from serve_tree import Serve, alive, eventually, store_of
 
 from contracts.experiments import PathPatchingSpec
 
+# Real process trees take seconds each to start and to stop.
+pytestmark = pytest.mark.slow
+
+
 sys.path.insert(0, str(Path(__file__).parent.parent / "engine"))
 
 

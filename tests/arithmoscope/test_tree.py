@@ -16,6 +16,7 @@ from arithmoscope.tree import Child
 from contracts.errors import Refusal
 
 
+@pytest.mark.slow
 def test_modules_in_the_folder_where_serve_was_started_do_not_replace_ours(tmp_path: Path) -> None:
     for name in ("store", "arithmoscope", "celery"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'stolen')!r}, 'w').close()\n")

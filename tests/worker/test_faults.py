@@ -19,6 +19,10 @@ from store.dispatch import Dispatcher
 from store.outbox import Outbox
 from worker.config import WorkerConfig
 
+# Real process trees take seconds each to start and to stop.
+pytestmark = pytest.mark.slow
+
+
 Ask = Callable[..., str]
 
 UNDISTURBED = b"0;1;4;9;16;25;"
@@ -80,7 +84,6 @@ def assert_ends_well(store: Store, config: WorkerConfig, experiment_id: str) -> 
     assert len(computed(config)) <= CHUNKS + 1
 
 
-@pytest.mark.slow
 def test_a_killed_child_is_replaced_and_its_job_continues(store: Store, config: WorkerConfig, ask: Ask) -> None:
     with worker(config) as tree:
         asked = ask()
@@ -104,7 +107,6 @@ def test_a_killed_worker_leaves_no_child_and_its_successor_continues(
         assert_ends_well(store, config, asked)
 
 
-@pytest.mark.slow
 def test_a_frozen_worker_that_wakes_up_changes_nothing(store: Store, config: WorkerConfig, ask: Ask) -> None:
     with worker(config) as frozen:
         asked = ask()
@@ -157,7 +159,6 @@ def test_a_job_outlives_its_broker_and_the_next_one_runs_on_a_new_one(
     assert len(computed(config)) == 2 * CHUNKS
 
 
-@pytest.mark.slow
 def test_an_emptied_broker_delays_and_loses_nothing(
     store: Store, config: WorkerConfig, ask: Ask, valkey: Valkey
 ) -> None:
@@ -188,7 +189,6 @@ def test_a_cancel_reaches_a_running_job_and_its_partial_result_is_kept(
         assert_ends_well(store, config, asked)
 
 
-@pytest.mark.slow
 def test_a_job_that_kills_every_worker_ends_and_says_so(store: Store, config: WorkerConfig, ask: Ask) -> None:
     with worker(config) as tree:
         asked = ask(SLOW)
@@ -202,7 +202,6 @@ def test_a_job_that_kills_every_worker_ends_and_says_so(store: Store, config: Wo
         assert found.error.type.endswith(":worker_lost")
 
 
-@pytest.mark.slow
 def test_a_worker_that_cannot_be_interrupted_stops_soon_too(store: Store, config: WorkerConfig, ask: Ask) -> None:
     with worker(config) as tree:
         asked = ask(SLOW)
@@ -213,7 +212,6 @@ def test_a_worker_that_cannot_be_interrupted_stops_soon_too(store: Store, config
         assert store.experiment(asked).state == "queued"
 
 
-@pytest.mark.slow
 def test_a_worker_stops_soon_without_a_broker(store: Store, config: WorkerConfig, valkey: Valkey) -> None:
     valkey.kill()
     with worker(config) as tree:

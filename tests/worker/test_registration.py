@@ -107,6 +107,7 @@ def test_a_worker_without_a_folder_leaves_what_another_worker_registered(
     assert store.model("mine").supported, "it is here after all"
 
 
+@pytest.mark.slow
 def test_a_running_worker_notices_a_folder_within_moments(
     store: Store, urls: tuple[str, str], models_dir: Path, broker_of_all: Valkey, tmp_path: Path
 ) -> None:
