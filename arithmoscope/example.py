@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from arithmoscope.parts import EXAMPLE_DIR
 from contracts.experiments import Experiment, PathPatchingSpec, Progress
 from contracts.prompts import TemplatePrompts
+from store import EXAMPLE_ID
 
 SPEC = PathPatchingSpec(
     kind="path_patching",
@@ -19,7 +20,6 @@ SPEC = PathPatchingSpec(
     effect="through_mlps",
     prompts=TemplatePrompts(source="template", operations=("add",), styles=("equation",), operands=(0, 9), shots=2),
 )
-EXAMPLE_ID = "example"
 # The folder is part of the repository: patterns of the first few prompts show what there is to see.
 _ATTENTION_BYTES = 4 * 2**20
 

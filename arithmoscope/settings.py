@@ -24,11 +24,10 @@ def default_data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / _APP
 
 
-def default_models_dir() -> Path:
-    """A folder in the user's cache, shared by all data folders: models are large and can be fetched again."""
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / _APP / "models"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / _APP / "models"
+def _models_dir() -> Path:
+    from engine.catalogue import cached_models_dir
+
+    return cached_models_dir()
 
 
 class Settings(BaseSettings):
@@ -44,7 +43,7 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(default_factory=default_data_dir)
-    models_dir: Path = Field(default_factory=default_models_dir)
+    models_dir: Path = Field(default_factory=_models_dir)
     host: str = Field(default="127.0.0.1", min_length=1, max_length=255)
     port: int = Field(default=8000, ge=0, le=65_535)
     root_path: str = Field(default="", pattern=r"^(/[A-Za-z0-9._~/-]*)?$")

@@ -40,10 +40,13 @@ class Place:
 
 
 def default_models_dir() -> Path:
-    """ARITHMOSCOPE_MODELS_DIR, else a folder in the user's cache, shared by all data folders."""
+    """ARITHMOSCOPE_MODELS_DIR, else the folder in the user's cache."""
     told = os.environ.get("ARITHMOSCOPE_MODELS_DIR")
-    if told:
-        return Path(told).expanduser()
+    return Path(told).expanduser() if told else cached_models_dir()
+
+
+def cached_models_dir() -> Path:
+    """A folder in the user's cache, shared by all data folders: models are large and can be fetched again."""
     if sys.platform == "darwin":
         cache = Path("~/Library/Caches")
     else:

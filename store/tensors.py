@@ -79,9 +79,9 @@ def _exactly(file: BinaryIO, size: int) -> bytes:
     return data
 
 
-def _nested(numbers: list[float], shape: list[int]) -> list[Any]:
+def _nested(numbers: list[float], shape: list[int]) -> Any:
     if len(shape) <= 1:
-        return numbers if shape else numbers[0]  # type: ignore[return-value]
+        return numbers if shape else numbers[0]
     step = math.prod(shape[1:])
     return [_nested(numbers[row * step : (row + 1) * step], shape[1:]) for row in range(shape[0])]
 
