@@ -7,13 +7,16 @@ import json
 from datetime import datetime
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from contracts.errors import ProblemDetails
 from contracts.prompts import PromptsSpec
 from contracts.wire import Wire
 
-Effect = Literal["direct", "through_mlps"]
+Effect = Literal["direct", "through_mlps", "total"]
+Positions = Literal["end", "all"]
+Source = Literal["counterfactual", "zero", "mean", "resample"]
+Direction = Literal["noising", "denoising"]
 Metric = Literal["logit", "relative_logit", "logit_difference", "probability"]
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Stage = Literal["queued", "loading_model", "pairs", "saving", "done"]
@@ -26,12 +29,24 @@ FINAL_STATES: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
 METHOD_VERSION = 1
 
 
+def why_impossible(effect: Effect, positions: Positions, source: Source, direction: Direction) -> str | None:
+    """Why these four do not go together; None when they do."""
+    if positions == "all" and effect != "total":
+        return "positions 'all' needs the effect 'total': the others follow the last position alone"
+    if direction == "denoising" and source != "counterfactual":
+        return "direction 'denoising' needs the source 'counterfactual': it restores parts of that run"
+    return None
+
+
 class PathPatchingSpec(Wire):
     """Which heads and MLPs carry the answer: every component's effect, exactly."""
 
     kind: Literal["path_patching"]
     model: str = Field(min_length=1, max_length=200)
     effect: Effect = "through_mlps"
+    positions: Positions = "end"
+    source: Source = "counterfactual"
+    direction: Direction = "noising"
     prompts: PromptsSpec
     metrics: tuple[Metric, ...] = Field(default=DEFAULT_METRICS, min_length=1, max_length=4)
 
@@ -41,6 +56,12 @@ class PathPatchingSpec(Wire):
         if len(set(metrics)) < len(metrics):
             raise ValueError("metrics must not repeat")
         return metrics
+
+    @model_validator(mode="after")
+    def _possible(self) -> PathPatchingSpec:
+        if why := why_impossible(self.effect, self.positions, self.source, self.direction):
+            raise ValueError(why)
+        return self
 
 
 # A union on `kind` as soon as there is a second kind.

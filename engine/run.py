@@ -74,6 +74,8 @@ def run_path_patching(
     ``saved_chunks`` of an earlier attempt are taken as they are. Refuses prompts that cannot be read, and a set of
     which no pair is kept.
     """
+    if spec.effect == "total" or spec.source != "counterfactual" or spec.direction != "noising":
+        raise Refusal("bad_request", f"The effect {spec.effect!r} from {spec.source!r} cannot be computed yet.")
     started = time.monotonic()
     asked = prepare(spec.prompts, model.text)
     check_fit(model, asked.pairs)

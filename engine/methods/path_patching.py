@@ -44,7 +44,7 @@ from engine.hooks import evaluating
 from engine.model import LoadedModel
 from prompts import EncodedPair
 
-EFFECTS: tuple[Effect, ...] = get_args(Effect)
+EFFECTS: tuple[Effect, ...] = tuple(effect for effect in get_args(Effect) if effect != "total")
 LayerProgress = Callable[[int, int], None]
 
 # Rows of one matrix product in the wave: enough to read each weight from fast memory, few enough that an MLP's
