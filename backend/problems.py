@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from contracts.errors import ProblemDetails, Refusal
+from contracts.errors import PROBLEMS, ProblemDetails, Refusal
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -63,6 +63,11 @@ async def _refused(request: Request, error: Refusal) -> Response:
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> Response:
+    for each in error.errors():
+        # A validator that refused in words of its own: `contracts.experiments` says which.
+        if each["type"] in PROBLEMS:
+            said = each["ctx"]
+            return problem_response(Refusal(each["type"], said["detail"], said["way_out"]).details())
     return problem_response(Refusal("bad_request", _sentence(error.errors())).details())
 
 

@@ -6,7 +6,7 @@ from backend.context import Context
 from contracts.errors import Refusal
 from contracts.experiments import FINAL_STATES, Experiment, ExperimentSpec, experiment_key
 from contracts.models import ModelCard
-from prompts import prepare
+from prompts import prepare, refuse_unequal_lengths
 
 
 def usable_model(ctx: Context, model_id: str) -> ModelCard:
@@ -24,7 +24,8 @@ def submit(ctx: Context, spec: ExperimentSpec) -> tuple[Experiment, bool]:
     asked_before = ctx.store.find(key)
     if asked_before is not None:
         return asked_before, False
-    prepare(spec.prompts, ctx.vocabularies.of(card))
+    asked = prepare(spec.prompts, ctx.vocabularies.of(card))
+    refuse_unequal_lengths(asked.pairs, spec.positions, spec.source)
     experiment, is_new = ctx.store.submit(spec, key=key)
     if is_new:
         nudge(ctx)

@@ -47,6 +47,14 @@ PROBLEMS: dict[str, Problem] = {
         "The model answers none of the prompts rightly",
         "Add shots, choose easier operands, or keep the wrongly answered prompts (keep_wrong).",
     ),
+    "impossible_options": Problem(
+        422, "These options do not go together", "Choose other options; see the docs of path patching."
+    ),
+    "lengths_differ": Problem(
+        422,
+        "The two prompts differ in length",
+        "Use positions 'end', or a counterfactual with as many tokens.",
+    ),
     "bad_request": Problem(422, "The request cannot be read", "See /api/docs for what this call takes."),
     "not_json": Problem(415, "Not JSON", "Send the body as application/json."),
     "body_too_large": Problem(413, "The request is too large", "Send fewer or shorter prompts."),

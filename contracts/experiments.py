@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from contracts.errors import ProblemDetails
+from contracts.errors import ProblemDetails, Refusal
 from contracts.prompts import PromptsSpec
 from contracts.wire import Wire
 
@@ -31,10 +32,39 @@ METHOD_VERSION = 1
 
 def why_impossible(effect: Effect, positions: Positions, source: Source, direction: Direction) -> str | None:
     """Why these four do not go together; None when they do."""
+    found = _impossible(effect, positions, source, direction, alone=False)
+    return None if found is None else found[0]
+
+
+def refuse_impossible(
+    effect: Effect, positions: Positions, source: Source, direction: Direction, *, alone: bool = False
+) -> None:
+    """Refuses (``impossible_options``) what does not go together. ``alone``: there is one pair of prompts only."""
+    found = _impossible(effect, positions, source, direction, alone)
+    if found is not None:
+        why, way_out = found
+        raise Refusal("impossible_options", f"{why[:1].upper()}{why[1:]}.", way_out)
+
+
+def _impossible(
+    effect: Effect, positions: Positions, source: Source, direction: Direction, alone: bool
+) -> tuple[str, str] | None:
+    """Why not, and the way out."""
     if positions == "all" and effect != "total":
-        return "positions 'all' needs the effect 'total': the others follow the last position alone"
+        return (
+            "positions 'all' needs the effect 'total': the others follow the last position alone",
+            "Choose the effect 'total', or positions 'end'.",
+        )
     if direction == "denoising" and source != "counterfactual":
-        return "direction 'denoising' needs the source 'counterfactual': it restores parts of that run"
+        return (
+            "direction 'denoising' needs the source 'counterfactual': it restores parts of that run",
+            "Choose the source 'counterfactual', or the direction 'noising'.",
+        )
+    if alone and source in ("mean", "resample"):
+        return (
+            f"the source {source!r} needs several prompts: there is nothing else to take from than the prompt itself",
+            "Ask a set of prompts, or choose the source 'counterfactual' or 'zero'.",
+        )
     return None
 
 
@@ -59,8 +89,14 @@ class PathPatchingSpec(Wire):
 
     @model_validator(mode="after")
     def _possible(self) -> PathPatchingSpec:
-        if why := why_impossible(self.effect, self.positions, self.source, self.direction):
-            raise ValueError(why)
+        asked = self.prompts.pairs
+        alone = (asked if isinstance(asked, int) else len(asked)) == 1
+        try:
+            refuse_impossible(self.effect, self.positions, self.source, self.direction, alone=alone)
+        except Refusal as refusal:
+            # Its code and its way out survive a validation error, for the door to say.
+            said = {"detail": refusal.detail, "way_out": refusal.way_out}
+            raise PydanticCustomError(refusal.code, "{detail}", said) from None  # pyright: ignore[reportArgumentType]
         return self
 
 
@@ -107,12 +143,25 @@ class ExperimentList(Wire):
     next_cursor: str | None
 
 
+# Options that came later: a question that leaves them as they were has the key that it had before.
+_LATER = {"positions": "end", "source": "counterfactual", "direction": "noising"}
+_LATER_OF_PROMPTS = {"chat": False}
+
+
 def experiment_key(spec: ExperimentSpec, *, revision: str, dtype: str, device_kind: str) -> str:
     """The same question has the same key: SHA-256 of the canonical spec and of what else moves the numbers."""
     plain = spec.model_dump(mode="json")
+    prompts = plain["prompts"]
     # Lists whose order moves nothing.
-    for owner, name in ((plain, "metrics"), (plain["prompts"], "operations"), (plain["prompts"], "styles")):
+    for owner, name in ((plain, "metrics"), (prompts, "operations"), (prompts, "styles")):
         if name in owner:
             owner[name].sort()
+    # A way to make counterfactuals moves nothing where each was given.
+    if prompts["source"] == "custom" and all(pair["counterfactual"] is not None for pair in prompts["pairs"]):
+        prompts["corruption"] = "null_operator"
+    for owner, later in ((plain, _LATER), (prompts, _LATER_OF_PROMPTS)):
+        for name, default in later.items():
+            if owner.get(name) == default:
+                owner.pop(name)
     asked = [plain, revision, METHOD_VERSION, dtype, device_kind]
     return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

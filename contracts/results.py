@@ -92,8 +92,22 @@ class Checks(Wire):
     spot_check_error: float
 
 
+class Plan(Wire):
+    """How the work was cut to fit into memory, the smallest cuts where an out-of-memory error made them smaller.
+
+    ``pairs`` and ``components`` at once in the wave, ``rows`` in one matrix product, ``pass_tokens`` in one plain
+    forward pass, ``budget_bytes`` beyond the model. None where the method does not cut that way.
+    """
+
+    pairs: int
+    components: int | None = None
+    rows: int | None = None
+    pass_tokens: int | None = None
+    budget_bytes: int | None = None
+
+
 class Provenance(Wire):
-    """Enough to make the numbers again."""
+    """Enough to make the numbers again. Results of early versions have no ``plan``."""
 
     code_version: str
     method_version: int
@@ -103,12 +117,17 @@ class Provenance(Wire):
     device: str
     prompt_set_hash: str
     chunk_pairs: int
+    plan: Plan | None = None
     created_at: datetime
     seconds: float
 
 
 class PathPatchingResult(Wire):
-    """``GET /api/experiments/{id}/result``. ``complete`` is false when a cancel cut the set short."""
+    """``GET /api/experiments/{id}/result``. ``complete`` is false when a cancel cut the set short.
+
+    ``spec`` says what was done: effect, positions, source, direction. Effects are patched - reference; with direction
+    ``denoising``, where the reference's parts are put into the counterfactual run, patched - counterfactual.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     experiment_id: str

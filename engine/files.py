@@ -14,6 +14,7 @@ import transformers
 from safetensors.torch import save
 from torch import Tensor
 
+from contracts.csvw import csv_metadata
 from contracts.experiments import METHOD_VERSION, Metric, PathPatchingSpec
 from contracts.ranking import to_csv
 from contracts.results import (
@@ -25,6 +26,7 @@ from contracts.results import (
     ModelFacts,
     PairResult,
     PathPatchingResult,
+    Plan,
     Provenance,
 )
 from engine.effects import PatchingEffects
@@ -59,6 +61,7 @@ def result_of(
     chunk_pairs: int,
     created_at: datetime,
     seconds: float,
+    plan: Plan | None = None,
 ) -> PathPatchingResult:
     """The result as it goes over the wire."""
     card = model.card
@@ -100,6 +103,7 @@ def result_of(
             device=_device_name(model.device),
             prompt_set_hash=prompt_set_hash,
             chunk_pairs=chunk_pairs,
+            plan=plan,
             created_at=created_at,
             seconds=seconds,
         ),
@@ -121,6 +125,9 @@ def artifacts_of(
     for metric, summary in summaries.items():
         rows = effects.ranking(metric, result.experiment_id, summary)
         files[f"components.{metric}.csv"] = to_csv(rows).encode()
+        # Beside it over HTTP, where both are asked for by metric.
+        described = csv_metadata(result, metric, f"components.csv?metric={metric}")
+        files[f"components.{metric}.csv-metadata.json"] = described.encode()
     return files
 
 
@@ -181,6 +188,9 @@ def _npz(effects: PatchingEffects, result: PathPatchingResult) -> bytes:
         correct=effects.correct.numpy(),
         model=np.array([effects.model, effects.revision]),
         effect=np.array(effects.effect),
+        positions=np.array(result.spec.positions),
+        source=np.array(result.spec.source),
+        direction=np.array(result.spec.direction),
     )
     return out.getvalue()
 

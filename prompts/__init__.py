@@ -6,6 +6,7 @@ Pure Python and the `tokenizers` package: no model is needed here, only its toke
 from tokenizers import Tokenizer
 
 from contracts.prompts import PromptPair
+from prompts.lengths import refuse_unequal_lengths
 from prompts.sets import PromptSet, generate, prepare, preview
 from prompts.tokens import EncodedPair, encode_pair, number_token_values, number_word_values
 
@@ -20,4 +21,5 @@ __all__ = [
     "number_word_values",
     "prepare",
     "preview",
+    "refuse_unequal_lengths",
 ]

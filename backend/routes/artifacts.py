@@ -12,6 +12,7 @@ from backend.context import Context, Ctx
 from backend.problems import documented
 from backend.results import RESULT
 from backend.routes.experiments import ExperimentId
+from contracts import csvw
 from contracts.errors import Refusal
 from contracts.experiments import FINAL_STATES, Experiment, Metric
 from contracts.results import AttentionPattern, PathPatchingResult
@@ -46,12 +47,31 @@ def result(experiment_id: ExperimentId, ctx: Ctx) -> Response:
 )
 def components_csv(experiment_id: ExperimentId, ctx: Ctx, metric: Metric = "relative_logit") -> Response:
     """One row a component, the most harmful to remove first. Refuses a metric that was not computed."""
-    experiment = _finished(ctx, experiment_id)
-    if metric not in experiment.spec.metrics:
-        computed = ", ".join(experiment.spec.metrics)
-        raise Refusal("metric_not_computed", f"{metric} was not computed; these were: {computed}.")
+    _computed(ctx, experiment_id, metric)
     name = f"components.{metric}.csv"
-    return _stored(ctx, experiment_id, name, "text/csv; charset=utf-8", f"{experiment_id}.{name}")
+    answer = _stored(ctx, experiment_id, name, "text/csv; charset=utf-8", f"{experiment_id}.{name}")
+    described = f"components.csv-metadata.json?metric={metric}"
+    answer.headers["Link"] = f'<{described}>; rel="describedby"; type="{csvw.MEDIA_TYPE}"'
+    return answer
+
+
+@router.get(
+    "/components.csv-metadata.json",
+    response_class=Response,
+    responses={**_file(csvw.MEDIA_TYPE, {"type": "object"}, "The ranking described: CSV on the Web"), **_REFUSED},
+)
+def components_csv_metadata(experiment_id: ExperimentId, ctx: Ctx, metric: Metric = "relative_logit") -> Response:
+    """The columns of `components.csv` with datatypes and units; the checks and the provenance of its numbers."""
+    _computed(ctx, experiment_id, metric)
+    try:
+        return _stored(ctx, experiment_id, f"components.{metric}.csv-metadata.json", csvw.MEDIA_TYPE)
+    except Refusal as refusal:
+        if refusal.code != "no_result":
+            raise
+    # Stored before rankings were described: all that the document says is in the result.
+    result = PathPatchingResult.model_validate_json(ctx.store.read_artifact(experiment_id, RESULT))
+    document = csvw.csv_metadata(result, metric, f"components.csv?metric={metric}")
+    return Response(document, media_type=csvw.MEDIA_TYPE, headers=_UNCHANGING)
 
 
 @router.get(
@@ -104,6 +124,14 @@ def _stored(ctx: Context, experiment_id: str, name: str, media_type: str, save_a
     if save_as is not None:
         headers["Content-Disposition"] = f'attachment; filename="{save_as}"'
     return StreamingResponse(chunks(), media_type=media_type, headers=headers)
+
+
+def _computed(ctx: Context, experiment_id: str, metric: Metric) -> None:
+    """Refuses (``metric_not_computed``) a metric that was not asked for, and an experiment that has not ended."""
+    experiment = _finished(ctx, experiment_id)
+    if metric not in experiment.spec.metrics:
+        computed = ", ".join(experiment.spec.metrics)
+        raise Refusal("metric_not_computed", f"{metric} was not computed; these were: {computed}.")
 
 
 def _finished(ctx: Context, experiment_id: str) -> Experiment:

@@ -39,6 +39,24 @@ def test_the_same_question_in_other_words_is_answered_with_the_first_experiment(
     assert other.status_code == 202
 
 
+def test_what_is_patched_where_and_from_what_is_echoed_and_is_part_of_the_question(api: Api) -> None:
+    plain = api.post("/api/experiments", json=spec(effect="total")).json()
+    asked = spec(effect="total", positions="all", direction="denoising")
+    answer = api.post("/api/experiments", json=asked)
+    assert answer.status_code == 202
+    assert answer.json()["spec"] | {"metrics": None, "prompts": None} == asked | {
+        "source": "counterfactual", "metrics": None, "prompts": None,
+    }  # fmt: skip
+    left_out = {"positions": "end", "source": "counterfactual", "direction": "noising"}
+    assert {name: plain["spec"][name] for name in left_out} == left_out
+    assert api.post("/api/experiments", json=spec(effect="total", **left_out)).json()["id"] == plain["id"]
+
+
+def test_options_that_do_not_go_together_come_with_their_own_way_out(api: Api) -> None:
+    answer = api.post("/api/experiments", json=spec(positions="all"))
+    assert answer.json()["way_out"] == "Choose the effect 'total', or positions 'end'."
+
+
 def test_fifty_people_who_ask_at_once_get_one_experiment(api: Api) -> None:
     with ThreadPoolExecutor(16) as people:
         ids = set(people.map(lambda _: api.submit(), range(50)))
@@ -103,6 +121,20 @@ def test_an_accepted_experiment_is_with_the_broker_at_once(
         ({"prompts": {"source": "template", "operations": ["root"]}}, 422, "bad_request", "prompts.operations[0]:"),
         ({"prompts": {"source": "custom", "pairs": [{"reference": "hello"}]}}, 422, "no_arithmetic", "1"),
         ({"prompts": {"source": "custom", "pairs": [{"reference": "30 + 50 ="}]}}, 422, "answer_several_tokens", "80"),
+        ({"positions": "all"}, 422, "impossible_options", "Positions 'all' needs the effect 'total'"),
+        ({"direction": "denoising", "source": "zero"}, 422, "impossible_options", "needs the source 'counterfactual'"),
+        ({"source": "mean"}, 422, "impossible_options", "needs several prompts"),
+        ({"source": "thin air"}, 422, "bad_request", "source:"),
+        (
+            {
+                "effect": "total",
+                "positions": "all",
+                "prompts": {"source": "custom", "pairs": [{"reference": "3 + 5 =", "counterfactual": "3 @ @ 5 ="}]},
+            },
+            422,
+            "lengths_differ",
+            "Pair 1",
+        ),
     ],
 )
 def test_a_question_that_cannot_run_is_refused_before_there_is_a_row(

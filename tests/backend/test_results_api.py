@@ -27,7 +27,7 @@ def done(api: Api) -> str:
     return experiment_id
 
 
-CALLS = ["result", "components.csv", "arrays.npz", "attention?layer=0&prompt=0"]
+CALLS = ["result", "components.csv", "components.csv-metadata.json", "arrays.npz", "attention?layer=0&prompt=0"]
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -63,12 +63,30 @@ def test_the_ranking_comes_by_metric_and_relative_logit_is_the_default(api: Api,
     assert ".csv" in default.headers["content-disposition"]
 
 
+@pytest.mark.parametrize("stored", [b'{"url": "stored"}', b""], ids=["as stored", "of a result from before"])
+def test_the_ranking_links_to_its_description_which_links_back(api: Api, stored: bytes) -> None:
+    experiment_id = api.submit()
+    finish(api.store, experiment_id, **{"components.logit.csv-metadata.json": stored})
+    ranking = api.get(f"/api/experiments/{experiment_id}/components.csv", params={"metric": "logit"})
+    (link,) = ranking.links.values()
+    assert (link["rel"], link["type"]) == ("describedby", "application/csvm+json")
+    described = api.get(str(ranking.url.join(link["url"])))
+    assert described.headers["content-type"] == "application/csvm+json"
+    if stored:
+        assert described.content == stored
+    else:
+        assert described.url.join(described.json()["url"]) == ranking.url
+        said = {note["schema:name"]: note["schema:value"] for note in described.json()["notes"]}
+        assert said["provenance.experiment_id"] == experiment_id
+
+
 def test_a_metric_that_was_not_computed_is_a_conflict_and_an_unknown_one_cannot_be_read(api: Api, done: str) -> None:
     answers = [
-        api.get(f"/api/experiments/{done}/components.csv", params={"metric": metric})
+        api.get(f"/api/experiments/{done}/{call}", params={"metric": metric})
+        for call in ("components.csv", "components.csv-metadata.json")
         for metric in ("probability", "beauty")
     ]
-    assert [answer.status_code for answer in answers] == [409, 422]
+    assert [answer.status_code for answer in answers] == [409, 422] * 2
     assert "logit, relative_logit" in answers[0].json()["detail"]
 
 

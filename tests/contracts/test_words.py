@@ -66,10 +66,29 @@ def test_the_same_question_has_the_same_key_however_it_is_written():
     assert key(spec()) == key(written_out)
 
 
+def test_options_that_came_later_and_are_left_alone_give_the_key_that_there_was_before():
+    # Of the program before there were such options: what was asked then is found again.
+    assert key(spec()) == "c7a1ecdb84014ea067f9a648d45fac6e5dc3d7f67072582fd3ba08a645df2425"
+    assert key(spec(positions="end", source="counterfactual", direction="noising")) == key(spec())
+
+
+def test_a_way_to_make_counterfactuals_is_no_part_of_the_question_where_each_was_given():
+    given = {"source": "custom", "pairs": [{"reference": "3 + 5 =", "counterfactual": "3 @ 5 ="}]}
+    assert key(spec({**given, "corruption": "operand_swap"})) == key(spec(given))
+    assert key(spec({**CUSTOM, "corruption": "operand_swap"})) != key(spec())
+
+
+def test_the_positions_that_are_patched_are_part_of_the_question():
+    assert key(spec(effect="total", positions="all")) != key(spec(effect="total"))
+
+
 @pytest.mark.parametrize(
     "other",
     [
         lambda: key(spec({**CUSTOM, "shots": 1})),
+        lambda: key(spec(source="zero")),
+        lambda: key(spec(direction="denoising")),
+        lambda: key(spec(effect="total")),
         lambda: key(spec(effect="direct")),
         lambda: key(spec(), revision="s"),
         lambda: key(spec(), dtype="bfloat16"),
@@ -100,6 +119,39 @@ def test_what_moves_the_numbers_moves_the_key(other):
 def test_specs_are_closed_and_bounded(wrong):
     with pytest.raises(ValidationError):
         PathPatchingSpec.model_validate({"kind": "path_patching", "model": "m", "prompts": CUSTOM, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("asked", "why", "way_out"),
+    [
+        ({"positions": "all", "effect": "direct"}, "Positions 'all' needs", "'total'"),
+        ({"positions": "all"}, "Positions 'all' needs", "'end'"),
+        ({"direction": "denoising", "source": "zero"}, "Direction 'denoising' needs", "'noising'"),
+        ({"direction": "denoising", "source": "mean", "prompts": TEMPLATE}, "Direction", "'counterfactual'"),
+        ({"source": "mean"}, "The source 'mean' needs several prompts", "a set of prompts"),
+        ({"source": "resample", "prompts": {**TEMPLATE, "pairs": 1}}, "several prompts", "'zero'"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused_with_the_way_out(asked, why, way_out):
+    with pytest.raises(ValidationError) as refused:
+        spec(**asked)
+    (error,) = refused.value.errors()
+    assert error["type"] == "impossible_options"
+    assert why in error["msg"]
+    assert way_out in error.get("ctx", {})["way_out"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"effect": "total", "positions": "all", "source": "zero"},
+        {"effect": "total", "positions": "all", "direction": "denoising"},
+        {"effect": "direct", "direction": "denoising"},
+        {"source": "resample", "prompts": TEMPLATE},
+    ],
+)
+def test_every_other_combination_can_be_asked_for_and_reads_back(asked):
+    assert PathPatchingSpec.model_validate_json(spec(**asked).model_dump_json()) == spec(**asked)
 
 
 @given(st.text(max_size=20))

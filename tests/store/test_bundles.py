@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,12 @@ from keeping import spec_of
 
 from contracts.errors import Refusal
 from contracts.experiments import Experiment
+from contracts.results import PathPatchingResult
 from store import EXAMPLE_ID, Store
+from store.rows import spec_of as stored_spec_of
+
+SHIPPED = Path(__file__).parents[2] / "examples" / "one-digit-addition"
+LATER = ("positions", "source", "direction")
 
 
 @pytest.fixture
@@ -68,3 +74,21 @@ def test_a_folder_that_is_no_bundle_is_refused(store: Store, bundle: Path, tmp_p
     (bundle / "experiment.json").write_text("{}")
     with pytest.raises(Refusal, match="holds no finished experiment"):
         store.import_bundle(bundle)
+
+
+def test_the_example_that_is_shipped_is_imported_and_its_result_reads(store: Store) -> None:
+    store.import_bundle(SHIPPED)
+    result = PathPatchingResult.model_validate_json(store.read_artifact(EXAMPLE_ID, "result.json"))
+    assert result.spec == store.experiment(EXAMPLE_ID).spec
+
+
+def test_what_was_stored_before_there_were_options_reads_with_their_defaults() -> None:
+    spec = spec_of().model_dump(mode="json")
+    assert stored_spec_of({name: value for name, value in spec.items() if name not in LATER}) == spec_of()
+    result = json.loads((SHIPPED / "result.json").read_bytes())
+    for name in LATER:
+        result["spec"].pop(name, None)
+    result["provenance"].pop("plan", None)
+    read = PathPatchingResult.model_validate(result)
+    assert [getattr(read.spec, name) for name in LATER] == ["end", "counterfactual", "noising"]
+    assert read.provenance.plan is None

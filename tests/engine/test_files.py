@@ -1,0 +1,66 @@
+"""The files of a result: each ranking has its description beside it, and the arrays say what was done."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_model
+
+from contracts.experiments import PathPatchingSpec
+from engine.run import RunOutput, run_path_patching
+
+
+@pytest.fixture(scope="module")
+def output() -> RunOutput:
+    asked = [{"reference": f"{a} + {a} ="} for a in (1, 2, 3)]
+    spec = PathPatchingSpec.model_validate(
+        {
+            "kind": "path_patching",
+            "model": "tiny",
+            "effect": "direct",
+            "prompts": {"source": "custom", "pairs": asked},
+            "metrics": ["logit", "relative_logit"],
+        }
+    )
+    output = run_path_patching(
+        tiny_model("LlamaForCausalLM", torch.float32),
+        spec,
+        "x1",
+        saved_chunks={},
+        save_chunk=lambda _number, _data: None,
+        on_progress=lambda _progress: None,
+        on_partial=lambda _partial: None,
+        should_stop=lambda: False,
+    )
+    assert output is not None
+    return output
+
+
+def test_every_ranking_is_described_in_its_own_unit(output: RunOutput):
+    for metric, unit in (("logit", "logits"), ("relative_logit", "percent of |reference logit|")):
+        described = json.loads(output.artifacts[f"components.{metric}.csv-metadata.json"])
+        header = next(csv.reader(io.StringIO(output.artifacts[f"components.{metric}.csv"].decode())))
+        columns = described["tableSchema"]["columns"]
+        assert [column["name"] for column in columns] == header
+        assert {column.get("schema:unitText") for column in columns} == {None, unit}
+        assert described["url"] == f"components.csv?metric={metric}"
+
+
+def test_the_checks_of_the_run_are_in_the_description(output: RunOutput):
+    described = json.loads(output.artifacts["components.logit.csv-metadata.json"])
+    said = {note["schema:name"]: note["schema:value"] for note in described["notes"]}
+    checks = output.result.checks
+    assert said["checks.noise_floor"] == checks.noise_floor
+    assert said["checks.spot_check_error"] == checks.spot_check_error
+    assert said["checks.spot_check"].split() == list(checks.spot_check)
+
+
+def test_the_arrays_say_what_was_patched_where_and_from_what(output: RunOutput):
+    arrays = np.load(io.BytesIO(output.artifacts["arrays.npz"]), allow_pickle=False)
+    words = [str(arrays[name]) for name in ("effect", "positions", "source", "direction")]
+    assert words == ["direct", "end", "counterfactual", "noising"]
