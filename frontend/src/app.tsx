@@ -90,7 +90,7 @@ export function App() {
         <ThemeToggle />
       </header>
       <main id="main" ref={main} tabIndex={-1}>
-        {route.page === 'home' && <Home />}
+        {route.page === 'home' && <Home address={address} />}
         {route.page === 'workspace' && <Workspace key={route.id} id={route.id} address={address} />}
         {route.page === 'not_found' && <NotFound path={route.path} />}
       </main>

@@ -125,6 +125,7 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
 
 export const exportAddress = {
   csv: (id: string, metric: string) => api(at(id, `/components.csv?metric=${metric}`)),
+  csvMetadata: (id: string, metric: string) => api(at(id, `/components.csv-metadata.json?metric=${metric}`)),
   json: (id: string) => api(at(id, '/result')),
   npz: (id: string) => api(at(id, '/arrays.npz')),
   events: (id: string) => api(at(id, '/events')),

@@ -132,6 +132,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/experiments/{experiment_id}/components.csv-metadata.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Components Csv Metadata
+         * @description The columns of `components.csv` with datatypes and units; the checks and the provenance of its numbers.
+         */
+        get: operations["components_csv_metadata_api_experiments__experiment_id__components_csv_metadata_json_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/experiments/{experiment_id}/events": {
         parameters: {
             query?: never;
@@ -575,6 +595,9 @@ export interface components {
         /**
          * PathPatchingResult
          * @description ``GET /api/experiments/{id}/result``. ``complete`` is false when a cancel cut the set short.
+         *
+         *     ``spec`` says what was done: effect, positions, source, direction. Effects are patched - reference; with direction
+         *     ``denoising``, where the reference's parts are put into the counterfactual run, patched - counterfactual.
          */
         PathPatchingResult: {
             /**
@@ -591,7 +614,7 @@ export interface components {
              * Effect
              * @enum {string}
              */
-            effect: "direct" | "through_mlps";
+            effect: "direct" | "through_mlps" | "total";
             /** Experiment Id */
             experiment_id: string;
             /**
@@ -630,11 +653,17 @@ export interface components {
          */
         PathPatchingSpec: {
             /**
+             * Direction
+             * @default noising
+             * @enum {string}
+             */
+            direction: "noising" | "denoising";
+            /**
              * Effect
              * @default through_mlps
              * @enum {string}
              */
-            effect: "direct" | "through_mlps";
+            effect: "direct" | "through_mlps" | "total";
             /**
              * Kind
              * @constant
@@ -651,8 +680,39 @@ export interface components {
             metrics: ("logit" | "relative_logit" | "logit_difference" | "probability")[];
             /** Model */
             model: string;
+            /**
+             * Positions
+             * @default end
+             * @enum {string}
+             */
+            positions: "end" | "all";
             /** Prompts */
             prompts: components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"];
+            /**
+             * Source
+             * @default counterfactual
+             * @enum {string}
+             */
+            source: "counterfactual" | "zero" | "mean" | "resample";
+        };
+        /**
+         * Plan
+         * @description How the work was cut to fit into memory, the smallest cuts where an out-of-memory error made them smaller.
+         *
+         *     ``pairs`` and ``components`` at once in the wave, ``rows`` in one matrix product, ``pass_tokens`` in one plain
+         *     forward pass, ``budget_bytes`` beyond the model. None where the method does not cut that way.
+         */
+        Plan: {
+            /** Budget Bytes */
+            budget_bytes?: number | null;
+            /** Components */
+            components?: number | null;
+            /** Pairs */
+            pairs: number;
+            /** Pass Tokens */
+            pass_tokens?: number | null;
+            /** Rows */
+            rows?: number | null;
         };
         /**
          * Preview
@@ -740,7 +800,7 @@ export interface components {
         };
         /**
          * Provenance
-         * @description Enough to make the numbers again.
+         * @description Enough to make the numbers again. Results of early versions have no ``plan``.
          */
         Provenance: {
             /** Chunk Pairs */
@@ -758,6 +818,7 @@ export interface components {
             dtype: string;
             /** Method Version */
             method_version: number;
+            plan?: components["schemas"]["Plan"] | null;
             /** Prompt Set Hash */
             prompt_set_hash: string;
             /** Seconds */
@@ -1408,6 +1469,85 @@ export interface operations {
                 };
                 content: {
                     "text/csv": string;
+                };
+            };
+            /** @description The token is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not in this state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Cannot be used; `detail` names the field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    components_csv_metadata_api_experiments__experiment_id__components_csv_metadata_json_get: {
+        parameters: {
+            query?: {
+                metric?: "logit" | "relative_logit" | "logit_difference" | "probability";
+            };
+            header?: never;
+            path: {
+                /** @description As the experiment's `id` says */
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The ranking described: CSV on the Web */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/csvm+json": Record<string, never>;
                 };
             };
             /** @description The token is missing or wrong */

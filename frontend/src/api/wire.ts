@@ -10,6 +10,9 @@ export type CustomPrompts = Schemas['CustomPrompts'];
 export type TemplatePrompts = Schemas['TemplatePrompts'];
 export type AskedPrompts = Optional<CustomPrompts, 'keep_wrong'> | Optional<TemplatePrompts, 'keep_wrong'>;
 export type Effect = Spec['effect'];
+export type Positions = Spec['positions'];
+export type Source = Spec['source'];
+export type Direction = Spec['direction'];
 export type Metric = Spec['metrics'][number];
 export type Operation = TemplatePrompts['operations'][number];
 export type Style = TemplatePrompts['styles'][number];
@@ -31,8 +34,10 @@ export type Effects = Schemas['Effects'];
 export type Grid = Effects['mean'];
 export type MetricResult = Schemas['MetricResult'];
 export type PairResult = Schemas['PairResult'];
-export type Result = Omit<Schemas['PathPatchingResult'], 'metrics' | 'attention_pairs'> & {
-  /** The pairs whose attention is stored; results of early versions do not say. */
+/** Results are served as they were stored: those of early versions lack what came later. */
+export type Result = Omit<Schemas['PathPatchingResult'], 'metrics' | 'attention_pairs' | 'spec'> & {
+  spec: Optional<Spec, 'positions' | 'source' | 'direction'>;
+  /** The pairs whose attention is stored. */
   attention_pairs?: number[];
   metrics: Partial<Record<Metric, MetricResult>>;
 };

@@ -12,6 +12,7 @@ const effects = (mean: (number | null)[][], half: number): Effects => ({
 });
 const table = fromResult(
   {
+    spec: { effect: 'direct' },
     model: { layers: 2, heads: 4, kv_heads: 2 },
     metrics: {
       logit: {
@@ -84,13 +85,13 @@ describe('the map of effects', () => {
 
   it('hatches what has no number and never shows it as 0', () => {
     expect(decodeURIComponent(hatch(table, 'light') ?? '')).toContain('M1 1.5');
-    const empty = fromPartial({ layers: 2, heads: 4, kv_heads: 2 }, 'logit', null);
+    const empty = fromPartial({ layers: 2, heads: 4, kv_heads: 2 }, 'logit', 'noising', null);
     expect(
       draw(empty)
         .data.flatMap(({ z }) => z.flat())
         .every((value) => value === null),
     ).toBe(true);
-    const full = fromPartial({ layers: 1, heads: 1, kv_heads: 1 }, 'logit', {
+    const full = fromPartial({ layers: 1, heads: 1, kv_heads: 1 }, 'logit', 'noising', {
       n_pairs: 1,
       metrics: { logit: { heads: [[1]], mlps: [2] } },
     });

@@ -25,6 +25,9 @@ describe('the draft', () => {
         kind: 'path_patching',
         model: 'smollm2-135m',
         effect: 'through_mlps',
+        positions: 'end',
+        source: 'counterfactual',
+        direction: 'noising',
         prompts: { source: 'custom', pairs: [{ reference: '3 + 5 =' }], shots: 3, corruption: 'null_operator' },
       },
       problem: null,
@@ -49,6 +52,17 @@ describe('the draft', () => {
       pairs: [{ reference: ' 3 + 5 = ', answer: ' 8', counterfactual: '3 @ 5 =' }],
     });
     expect(JSON.stringify(asked({ answer: '  ' }).spec)).not.toContain('answer');
+  });
+
+  it('sends what is patched, and never what does not go together', () => {
+    expect(asked({ effect: 'total', positions: 'all', source: 'zero' }).spec).toMatchObject({
+      effect: 'total',
+      positions: 'all',
+      source: 'zero',
+    });
+    expect(asked({ source: 'mean' }).spec).toMatchObject({ source: 'counterfactual' });
+    expect(asked({ source: 'mean', mode: 'set' }).spec).toMatchObject({ source: 'mean' });
+    expect(asked({ source: 'mean', mode: 'set', pairs: '1' }).spec).toMatchObject({ source: 'counterfactual' });
   });
 
   it('describes a set', () => {

@@ -1,9 +1,9 @@
 // What is being typed on the first page, and the spec that comes of it.
-import type { AskedPrompts, AskedSpec, Corruption, Effect, ModelCard, Operation, Style } from '../api/wire';
+import type { AskedPrompts, AskedSpec, Corruption, ModelCard, Operation, Style } from '../api/wire';
+import { DEFAULT_OPTIONS, optionsOf, settled, type Options } from './options';
 
-export interface Draft {
+export interface Draft extends Options {
   model: string | null;
-  effect: Effect;
   mode: 'one' | 'set';
   prompt: string;
   answer: string;
@@ -21,8 +21,8 @@ export interface Draft {
 }
 
 export const FIRST_DRAFT: Draft = {
+  ...DEFAULT_OPTIONS,
   model: null,
-  effect: 'through_mlps',
   mode: 'one',
   prompt: '3 + 5 =',
   answer: '',
@@ -61,6 +61,10 @@ export function shotsOf(draft: Pick<Draft, 'mode' | 'prompt' | 'shots'>, model: 
   return model?.shots ?? FALLBACK_SHOTS;
 }
 
+/** Whether there is one prompt only, so that there is no other to take from. */
+export const isAlone = (draft: Pick<Draft, 'mode' | 'pairs'>): boolean =>
+  draft.mode === 'one' || Number(draft.pairs) === 1;
+
 /** The model to start with: the first that can run. */
 export const firstModel = (models: readonly ModelCard[]): ModelCard | null =>
   models.find((model) => model.supported) ?? null;
@@ -82,7 +86,10 @@ export function specOf(draft: Draft, models: readonly ModelCard[]): Asked {
   if (!model.supported) return no(model.reason ?? 'This model cannot run here: choose another.');
   const prompts = promptsOf(draft, model);
   if (typeof prompts === 'string') return no(prompts);
-  return { spec: { kind: 'path_patching', model: model.id, effect: draft.effect, prompts }, problem: null };
+  return {
+    spec: { kind: 'path_patching', model: model.id, ...settled(optionsOf(draft), isAlone(draft)), prompts },
+    problem: null,
+  };
 }
 
 function promptsOf(draft: Draft, model: ModelCard): AskedPrompts | string {

@@ -12,6 +12,7 @@ const grid = (mean: (number | null)[][]): Effects => ({
 
 // Two layers of two heads: L0H0 -3, L0H1 0.5, MLP0 -3 / L1H0 none, L1H1 -7, MLP1 4
 const RESULT = {
+  spec: { effect: 'direct' },
   model: { layers: 2, heads: 2, kv_heads: 1 },
   metrics: {
     logit: {
@@ -37,6 +38,12 @@ describe('the table of effects', () => {
     expect(cellOf(table, { layer: 1, head: 0 })).toMatchObject({ mean: null, rank: null });
   });
 
+  it('ranks what restores most first where parts are put back', () => {
+    const back = fromResult({ ...RESULT, spec: { ...RESULT.spec, direction: 'denoising' } }, 'logit');
+    expect(back?.ranking.map(spell)).toEqual(['MLP1', 'L0H1', 'L0H0', 'MLP0', 'L1H1']);
+    expect(back && cellOf(back, { layer: 1, head: null })).toMatchObject({ mean: 4, rank: 1 });
+  });
+
   it('finds a cell by its component, and none outside the model', () => {
     expect(cellOf(table, { layer: 1, head: 1 })?.mean).toBe(-7);
     expect(cellOf(table, { layer: 1, head: null })?.mean).toBe(4);
@@ -50,10 +57,10 @@ describe('the table of effects', () => {
 
   it('holds the running means while pairs are still running, without ranks for what is not there', () => {
     const means = { n_pairs: 3, metrics: { logit: { heads: [[-1, 2]], mlps: [null] } } };
-    const partial = fromPartial({ layers: 2, heads: 2, kv_heads: 2 }, 'logit', means);
+    const partial = fromPartial({ layers: 2, heads: 2, kv_heads: 2 }, 'logit', 'noising', means);
     expect(partial).toMatchObject({ nPairs: 3, finished: false });
     expect(partial.ranking.map(spell)).toEqual(['L0H0', 'L0H1']);
-    expect(fromPartial({ layers: 2, heads: 2, kv_heads: 2 }, 'logit', null).ranking).toEqual([]);
+    expect(fromPartial({ layers: 2, heads: 2, kv_heads: 2 }, 'logit', 'noising', null).ranking).toEqual([]);
   });
 
   it('knows where the interval covers 0', () => {
@@ -77,7 +84,7 @@ describe('the table of effects', () => {
 describe('the end of the colour scale', () => {
   const of = (values: number[]) =>
     colourLimit(
-      fromPartial({ layers: values.length, heads: 0, kv_heads: 0 }, 'logit', {
+      fromPartial({ layers: values.length, heads: 0, kv_heads: 0 }, 'logit', 'noising', {
         n_pairs: 1,
         metrics: { logit: { heads: values.map(() => []), mlps: values } },
       }),

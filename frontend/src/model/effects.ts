@@ -1,13 +1,14 @@
 // Effects as the page uses them: one flat table of cells, with ranks. Made from a result or from running means.
-import type { Metric, PartialMeans, Result } from '../api/wire';
+import type { Direction, Metric, PartialMeans, Result } from '../api/wire';
 import type { Component } from './component';
+import { optionsOf } from './options';
 
 export interface Cell extends Component {
   /** null: not computed, or not a number. */
   readonly mean: number | null;
   readonly low: number | null;
   readonly high: number | null;
-  /** 1 is the most harmful to remove; null where there is no number. */
+  /** 1 matters most for the answer: the most harmful to remove, or what restores most. Null without a number. */
   readonly rank: number | null;
 }
 
@@ -16,12 +17,13 @@ export interface EffectTable {
   readonly heads: number;
   readonly kvHeads: number;
   readonly metric: Metric;
+  readonly direction: Direction;
   readonly nPairs: number;
   /** False while pairs are still running: a cell without a number may yet get one. */
   readonly finished: boolean;
   /** Row by row, the heads of a layer before its MLP. */
   readonly cells: readonly Cell[];
-  /** Cells with a number, ascending by mean: position is rank - 1. */
+  /** Cells with a number, what matters most first: position is rank - 1. */
   readonly ranking: readonly Cell[];
 }
 
@@ -36,7 +38,14 @@ type Read = (layer: number, head: number | null) => { mean: number | null; low: 
 const finite = (value: number | null | undefined): number | null =>
   typeof value === 'number' && Number.isFinite(value) ? value : null;
 
-function table(shape: Shape, metric: Metric, nPairs: number, finished: boolean, read: Read): EffectTable {
+function table(
+  shape: Shape,
+  metric: Metric,
+  direction: Direction,
+  nPairs: number,
+  finished: boolean,
+  read: Read,
+): EffectTable {
   const { layers, heads } = shape;
   const order: { layer: number; head: number | null; at: number; mean: number }[] = [];
   const values = Array.from({ length: layers * (heads + 1) }, (_, at) => {
@@ -48,7 +57,8 @@ function table(shape: Shape, metric: Metric, nPairs: number, finished: boolean, 
     return { layer, head, ...value };
   });
   // Ties keep the order of the model: layer by layer, heads before the MLP (as components.csv does).
-  order.sort((a, b) => a.mean - b.mean || a.at - b.at);
+  const sign = direction === 'denoising' ? -1 : 1;
+  order.sort((a, b) => sign * (a.mean - b.mean) || a.at - b.at);
   const ranks = new Map(order.map(({ at }, index) => [at, index + 1]));
   const cells = values.map((value, at): Cell => ({ ...value, rank: ranks.get(at) ?? null }));
   return {
@@ -56,6 +66,7 @@ function table(shape: Shape, metric: Metric, nPairs: number, finished: boolean, 
     heads,
     kvHeads: shape.kv_heads,
     metric,
+    direction,
     nPairs,
     finished,
     cells,
@@ -67,7 +78,7 @@ function table(shape: Shape, metric: Metric, nPairs: number, finished: boolean, 
 export function fromResult(result: Result, metric: Metric): EffectTable | null {
   const found = result.metrics[metric];
   if (!found) return null;
-  return table(result.model, metric, found.n_pairs, true, (layer, head) => {
+  return table(result.model, metric, optionsOf(result.spec).direction, found.n_pairs, true, (layer, head) => {
     const part = head === null ? found.mlps : found.heads;
     const column = head ?? 0;
     return {
@@ -79,9 +90,14 @@ export function fromResult(result: Result, metric: Metric): EffectTable | null {
 }
 
 /** The table of the means so far; without any, every cell is not computed yet. */
-export function fromPartial(shape: Shape, metric: Metric, partial: PartialMeans | null): EffectTable {
+export function fromPartial(
+  shape: Shape,
+  metric: Metric,
+  direction: Direction,
+  partial: PartialMeans | null,
+): EffectTable {
   const found = partial?.metrics[metric];
-  return table(shape, metric, partial?.n_pairs ?? 0, false, (layer, head) => ({
+  return table(shape, metric, direction, partial?.n_pairs ?? 0, false, (layer, head) => ({
     mean: finite(head === null ? found?.mlps[layer] : found?.heads[layer]?.[head]),
     low: null,
     high: null,

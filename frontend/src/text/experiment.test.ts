@@ -6,6 +6,9 @@ const SET: Spec = {
   kind: 'path_patching',
   model: 'm',
   effect: 'through_mlps',
+  positions: 'end',
+  source: 'counterfactual',
+  direction: 'noising',
   metrics: ['logit'],
   prompts: {
     source: 'template',
@@ -122,7 +125,8 @@ describe('the time a run may take', () => {
   });
   it('is not guessed from other models or effects', () => {
     expect(estimate([run(64, 40, 'other')], SET, 64)).toBeNull();
-    expect(estimate([run(64, 40)], { model: 'm', effect: 'direct' }, 64)).toBeNull();
+    expect(estimate([run(64, 40)], { ...SET, effect: 'direct' }, 64)).toBeNull();
+    expect(estimate([run(64, 40)], { ...SET, positions: 'all' }, 64)).toBeNull();
     expect(estimate([{ ...run(64, 40), state: 'failed' }], SET, 64)).toBeNull();
   });
 });

@@ -10,16 +10,11 @@ export const OPERATION_WORDS: Record<Operation, string> = {
   divide: 'division',
 };
 
-export const EFFECT_WORDS = {
-  through_mlps: 'through MLPs',
-  direct: 'direct',
-} as const;
-
 export const FINAL: readonly State[] = ['succeeded', 'failed', 'cancelled'];
 export const isFinal = (state: State): boolean => FINAL.includes(state);
 
 /** "3 + 5 =", "3 + 5 = and 11 more", "34 addition prompts". `kept` is the number of pairs in the numbers. */
-export function title(spec: Spec, kept?: number): string {
+export function title(spec: Pick<Spec, 'prompts'>, kept?: number): string {
   const { prompts } = spec;
   if (prompts.source === 'custom') {
     const first = clip(visible(lastLine(prompts.pairs[0]?.reference ?? '') || ' '), 48);
@@ -89,14 +84,15 @@ export function healthLine(health: Health): { tone: 'good' | 'warn'; text: strin
   return { tone: 'good', text: `${health.running} running, ${health.waiting} waiting` };
 }
 
-/** Seconds a run may take, from the finished runs at hand of the same model and effect; null without any. */
+/** Seconds a run may take, from finished runs at hand of the same model, effect and positions; null without any. */
 export function estimate(
   done: readonly Experiment[],
-  spec: Pick<Spec, 'model' | 'effect'>,
+  spec: Pick<Spec, 'model' | 'effect' | 'positions'>,
   pairs: number,
 ): number | null {
+  const alike = ['model', 'effect', 'positions'] as const;
   const runs = done.filter(
-    (run) => run.state === 'succeeded' && run.spec.model === spec.model && run.spec.effect === spec.effect,
+    (run) => run.state === 'succeeded' && alike.every((name) => run.spec[name] === spec[name]),
   );
   const timed = runs.flatMap((run) => {
     if (!run.started_at || !run.finished_at) return [];

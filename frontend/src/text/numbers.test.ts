@@ -28,9 +28,12 @@ describe('a number', () => {
   });
 
   it('says what its sign means', () => {
-    expect(meaning(-1)).toBe('hurts when removed');
-    expect(meaning(1)).toBe('helps when removed');
-    expect(meaning(0)).toMatch(/nothing/);
+    expect(meaning(-1, 'noising')).toBe('hurts when removed');
+    expect(meaning(1, 'noising')).toBe('helps when removed');
+    expect(meaning(-1, 'denoising')).toBe('hurts when put back');
+    expect(meaning(1, 'denoising')).toBe('restores the answer');
+    expect(meaning(0, 'noising')).toBe('changes nothing when removed');
+    expect(meaning(0, 'denoising')).toBe('changes nothing when put back');
   });
 });
 

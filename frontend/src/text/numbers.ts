@@ -1,5 +1,5 @@
 // Numbers in words and digits. A minus is a minus (U+2212), so that it lines up and is read aloud.
-import type { Metric } from '../api/wire';
+import type { Direction, Metric } from '../api/wire';
 
 export const METRIC_WORDS: Record<Metric, string> = {
   relative_logit: 'Change of the answer’s logit, percent',
@@ -49,9 +49,16 @@ export function speakEffect(value: number | null, metric: Metric): string {
   return `${value < 0 ? 'minus ' : ''}${number}${unit}`;
 }
 
-/** What the sign means, in the words of the legend. */
-export const meaning = (value: number): string =>
-  value < 0 ? 'hurts when removed' : value > 0 ? 'helps when removed' : 'changes nothing when removed';
+/** What the sign means: taking a component away, or putting it back into the counterfactual run. */
+export const SIGN_WORDS: Record<Direction, { below: string; above: string; none: string }> = {
+  noising: { below: 'hurts when removed', above: 'helps when removed', none: 'changes nothing when removed' },
+  denoising: { below: 'hurts when put back', above: 'restores the answer', none: 'changes nothing when put back' },
+};
+
+export function meaning(value: number, direction: Direction): string {
+  const { below, above, none } = SIGN_WORDS[direction];
+  return value < 0 ? below : value > 0 ? above : none;
+}
 
 export const glyph = (value: number): string => (value < 0 ? '▼' : value > 0 ? '▲' : '·');
 

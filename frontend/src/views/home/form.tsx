@@ -1,6 +1,6 @@
 // The parts of the form that concern one prompt, the model and the run.
 import type { RefObject } from 'preact';
-import type { Corruption, Effect, ModelCard } from '../../api/wire';
+import type { Corruption, ModelCard } from '../../api/wire';
 import { MAX_SHOTS, shotsOf, type Draft } from '../../model/draft';
 import { millions } from '../../text/numbers';
 import { Field } from '../../ui/parts';
@@ -133,47 +133,25 @@ export function ModelChoice({
   );
 }
 
-const EFFECTS: readonly (readonly [Effect, string])[] = [
-  ['through_mlps', 'through later MLPs'],
-  ['direct', 'direct, on the answer alone'],
-];
-
 export function RunOptions({ draft, cards, change }: FormPart & { cards: readonly ModelCard[] }) {
   const card = cards.find(({ id }) => id === draft.model) ?? null;
   const shots = shotsOf(draft, card);
   return (
-    <>
-      <Field label="Worked examples">
-        {(id) => (
-          <select
-            id={id}
-            value={String(shots)}
-            onChange={(event) => change({ shots: Number(event.currentTarget.value) })}
-            title="Solved sums put before the prompt. Small models need them to answer at all."
-          >
-            {Array.from({ length: MAX_SHOTS + 1 }, (_, i) => (
-              <option key={i} value={String(i)}>
-                {i === 0 ? 'none' : i}
-              </option>
-            ))}
-          </select>
-        )}
-      </Field>
-      <Field label="Effect">
-        {(id) => (
-          <select
-            id={id}
-            value={draft.effect}
-            onChange={(event) => change({ effect: event.currentTarget.value as Effect })}
-          >
-            {EFFECTS.map(([value, words]) => (
-              <option key={value} value={value}>
-                {words}
-              </option>
-            ))}
-          </select>
-        )}
-      </Field>
-    </>
+    <Field label="Worked examples">
+      {(id) => (
+        <select
+          id={id}
+          value={String(shots)}
+          onChange={(event) => change({ shots: Number(event.currentTarget.value) })}
+          title="Solved sums put before the prompt. Small models need them to answer at all."
+        >
+          {Array.from({ length: MAX_SHOTS + 1 }, (_, i) => (
+            <option key={i} value={String(i)}>
+              {i === 0 ? 'none' : i}
+            </option>
+          ))}
+        </select>
+      )}
+    </Field>
   );
 }

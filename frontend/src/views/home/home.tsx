@@ -3,19 +3,21 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { experiments, models as loadModels, submit } from '../../api/client';
 import type { Problem } from '../../api/wire';
 import { firstModel, FIRST_DRAFT, specOf, type Draft } from '../../model/draft';
-import { navigate } from '../../nav';
+import { readOptions, writeOptions } from '../../model/options';
+import { navigate, type Address } from '../../nav';
 import { page } from '../../root';
 import { askedPairs, estimate } from '../../text/experiment';
 import { duration } from '../../text/numbers';
 import { useLoad, useShortcut } from '../../ui/hooks';
-import { TroubleBlock, troubleOf } from '../../ui/parts';
+import { Notice, TroubleBlock, troubleOf } from '../../ui/parts';
 import { Example } from './example';
 import { ModelChoice, PromptBox, RunOptions } from './form';
+import { PatchingOptions } from './options';
 import { PreviewPane } from './preview';
 import { Recent } from './recent';
 import { SetOptions } from './set';
 
-export function Home() {
+export function Home({ address }: { address: Address }) {
   const [draft, setDraft] = useState<Draft>(FIRST_DRAFT);
   const [trouble, setTrouble] = useState<Problem | null>(null);
   const [sending, setSending] = useState(false);
@@ -29,7 +31,9 @@ export function Home() {
 
   const cards = models.data ?? [];
   const chosen = draft.model ?? firstModel(cards)?.id ?? null;
-  const whole: Draft = { ...draft, model: chosen };
+  // How to patch is in the address: a link to this page can say it, and Back finds it again.
+  const { options, notices } = readOptions(address.search);
+  const whole: Draft = { ...draft, ...options, model: chosen };
   const change = (part: Partial<Draft>) => {
     setDraft((old) => ({ ...old, ...part }));
     setTrouble(null);
@@ -79,10 +83,20 @@ export function Home() {
           <PreviewPane asked={asked} waiting={models.busy} />
           <div class="row">
             <ModelChoice cards={cards} chosen={chosen} change={change} />
-          </div>
-          <div class="row">
             <RunOptions draft={whole} cards={cards} change={change} />
           </div>
+          {notices.map((notice) => (
+            <Notice key={notice} tone="warn">
+              {notice}
+            </Notice>
+          ))}
+          <PatchingOptions
+            draft={whole}
+            choose={(next) => {
+              setTrouble(null);
+              navigate(`${location.pathname}${writeOptions(address.search, next)}`, { replace: true });
+            }}
+          />
           {models.trouble && <TroubleBlock problem={models.trouble} />}
           {models.data?.length === 0 && (
             <p class="notice warn">

@@ -42,7 +42,11 @@ export function PreviewPane({ asked, waiting }: { asked: Asked; waiting: boolean
       ) : state.trouble ? (
         <TroubleBlock problem={state.trouble} />
       ) : state.preview ? (
-        <Shown preview={state.preview} set={asked.spec?.prompts.source === 'template'} />
+        <Shown
+          preview={state.preview}
+          set={asked.spec?.prompts.source === 'template'}
+          matched={asked.spec?.positions === 'all' && asked.spec.source === 'counterfactual'}
+        />
       ) : (
         <p class="faint">Reading the prompt…</p>
       )}
@@ -50,12 +54,21 @@ export function PreviewPane({ asked, waiting }: { asked: Asked; waiting: boolean
   );
 }
 
-function Shown({ preview: { items, n_distinct, notes }, set }: { preview: Preview; set: boolean }) {
+function Shown({
+  preview: { items, n_distinct, notes },
+  set,
+  matched,
+}: {
+  preview: Preview;
+  set: boolean;
+  /** Every position is patched from the same one of the counterfactual. */
+  matched: boolean;
+}) {
   const shown = items.slice(0, SHOWN);
   return (
     <>
       {shown.map((item, i) => (
-        <Item key={i} item={item} />
+        <Item key={i} item={item} matched={matched} />
       ))}
       <RoleLegend roles={rolesIn(...shown.flatMap((item) => [item.reference, item.counterfactual]))} />
       {set && (
@@ -72,7 +85,8 @@ function Shown({ preview: { items, n_distinct, notes }, set }: { preview: Previe
   );
 }
 
-function Item({ item }: { item: PreviewItem }) {
+function Item({ item, matched }: { item: PreviewItem; matched: boolean }) {
+  const [reference, counterfactual] = [item.reference.length, item.counterfactual.length];
   return (
     <div class="preview-item">
       {(item.reference.length > 0 || item.counterfactual.length > 0) && (
@@ -90,6 +104,12 @@ function Item({ item }: { item: PreviewItem }) {
         )
       ) : (
         <p class="notice warn">{item.problem}</p>
+      )}
+      {matched && item.problem === null && reference !== counterfactual && (
+        <p class="notice warn">
+          The reference has {plural(reference, 'token')}, its counterfactual {counterfactual}: patched at all positions
+          they must have as many. Patch at the last position, or give a counterfactual with as many tokens.
+        </p>
       )}
     </div>
   );

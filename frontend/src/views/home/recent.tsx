@@ -1,7 +1,8 @@
 // The newest analyses.
 import type { ExperimentList } from '../../api/wire';
+import { optionsOf, shortWords } from '../../model/options';
 import { page } from '../../root';
-import { EFFECT_WORDS, isFinal, progressLine, STATE_WORDS, title } from '../../text/experiment';
+import { isFinal, progressLine, STATE_WORDS, title } from '../../text/experiment';
 import { ago } from '../../text/numbers';
 import type { Loaded } from '../../ui/hooks';
 import { Link, TroubleBlock } from '../../ui/parts';
@@ -35,7 +36,7 @@ export function Recent({ list }: { list: Loaded<ExperimentList> }) {
                     </Link>
                   </td>
                   <td>{item.spec.model}</td>
-                  <td>{EFFECT_WORDS[item.spec.effect]}</td>
+                  <td>{shortWords(optionsOf(item.spec))}</td>
                   <td>
                     <span class={`state state-${item.state}`}>
                       {isFinal(item.state) ? STATE_WORDS[item.state] : progressLine(item.state, item.progress)}

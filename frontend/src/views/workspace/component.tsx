@@ -95,7 +95,7 @@ function EffectLine({ cell, table }: { cell: Cell; table: EffectTable }) {
         <span class="faint">n = {table.nPairs}</span>
       </p>
       <p>
-        {uncertain(cell) ? 'The interval covers 0: no clear effect.' : meaning(mean)}
+        {uncertain(cell) ? 'The interval covers 0: no clear effect.' : meaning(mean, table.direction)}
         {low === null && table.finished && <span class="faint"> One question: no interval.</span>}
       </p>
     </div>

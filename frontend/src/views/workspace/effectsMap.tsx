@@ -106,7 +106,7 @@ function Tip({ cell, table }: { cell: Cell; table: EffectTable }) {
         <>
           {glyph(cell.mean)} {effect(cell.mean, table.metric)}
           <br />
-          {uncertain(cell) ? 'interval covers 0' : meaning(cell.mean)}
+          {uncertain(cell) ? 'interval covers 0' : meaning(cell.mean, table.direction)}
           <br />
           <span class="faint">
             {cell.low !== null && `${interval(cell.low, cell.high, table.metric)}, `}rank {cell.rank} of{' '}

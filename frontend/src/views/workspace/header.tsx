@@ -5,8 +5,9 @@ import type { Experiment, Metric, Problem, Result } from '../../api/wire';
 import { effectMap } from '../../charts/effectMap';
 import { spell } from '../../model/component';
 import type { EffectTable } from '../../model/effects';
-import { askedPairs, EFFECT_WORDS, isFinal, shortRevision, STATE_WORDS, title } from '../../text/experiment';
-import { METRIC_WORDS, plural } from '../../text/numbers';
+import { doneWords, optionsOf } from '../../model/options';
+import { askedPairs, isFinal, shortRevision, STATE_WORDS, title } from '../../text/experiment';
+import { METRIC_WORDS, plural, SIGN_WORDS } from '../../text/numbers';
 import { escapeForPlotly } from '../../text/tokens';
 import { CopyLink, Field, Menu, TroubleBlock, troubleOf } from '../../ui/parts';
 import { image, save } from '../../ui/plot';
@@ -52,7 +53,7 @@ export function Header({ experiment, result, table, metric, metrics, onMetric, p
           {result && <span class="faint">@{shortRevision(result.model.revision)}</span>}
         </span>
         <span>{plural(pairs, 'pair')}</span>
-        <span>effect {EFFECT_WORDS[spec.effect]}</span>
+        <span data-testid="done">{doneWords(optionsOf(spec))}</span>
         <span class={`state state-${state}`} data-testid="state">
           {experiment.cancel_requested && !isFinal(state) ? 'cancelling' : STATE_WORDS[state]}
         </span>
@@ -91,7 +92,7 @@ function provenance(result: Result): string[] {
   const { model, provenance: from } = result;
   const seed = result.spec.prompts.source === 'template' ? `, seed ${result.spec.prompts.seed}` : '';
   return [
-    `${model.name}@${shortRevision(model.revision)}, effect ${EFFECT_WORDS[result.effect]}, ${plural(result.pairs.length, 'pair')}`,
+    `${model.name}@${shortRevision(model.revision)}, ${plural(result.pairs.length, 'pair')}, ${doneWords(optionsOf(result.spec))}`,
     `prompts ${from.prompt_set_hash.slice(0, 12)}${seed}, ${from.dtype} on ${from.device}, arithmoscope ${from.code_version}`,
   ];
 }
@@ -117,7 +118,7 @@ function Exports({
       file: {
         title: escapeForPlotly(`${title(result.spec, result.pairs.length)}${best ? ` (rank 1: ${spell(best)})` : ''}`),
         provenance: provenance(result).map(escapeForPlotly).join('<br>'),
-        legend: `${METRIC_WORDS[metric]}<br>below 0: hurts when removed`,
+        legend: `${METRIC_WORDS[metric]}<br>below 0: ${SIGN_WORDS[table.direction].below}`,
       },
     });
     try {
@@ -133,6 +134,9 @@ function Exports({
         Download CSV
       </a>
       <Menu label="Export">
+        <a href={exportAddress.csvMetadata(id, metric)} download={`${id}.components.${metric}.csv-metadata.json`}>
+          Columns of the CSV, described
+        </a>
         <a href={exportAddress.json(id)} download={`${id}.result.json`}>
           Result as JSON
         </a>

@@ -1,12 +1,13 @@
 // What the colours of the map mean, in words.
 import { DIVERGING, gradient, stops } from '../../charts/colours';
 import { colourLimit, uncertain, type EffectTable } from '../../model/effects';
-import { effect, METRIC_WORDS, plural } from '../../text/numbers';
+import { effect, METRIC_WORDS, plural, SIGN_WORDS } from '../../text/numbers';
 import { useTheme } from '../../ui/theme';
 
 export function EffectLegend({ table }: { table: EffectTable }) {
   const theme = useTheme();
   const { limit, beyond } = colourLimit(table);
+  const { below, above } = SIGN_WORDS[table.direction];
   const known = table.ranking.length > 0;
   const faint = table.cells.some(uncertain);
   const waiting = table.ranking.length < table.cells.length;
@@ -15,11 +16,11 @@ export function EffectLegend({ table }: { table: EffectTable }) {
       <div
         class="scale"
         role="img"
-        aria-label="Colours: orange hurts when removed, below 0; blue helps when removed, above 0"
+        aria-label={`Colours: orange ${below}, below 0; blue ${above}, above 0`}
       >
-        <span class="end">hurts when removed ▼</span>
+        <span class="end">{below} ▼</span>
         <span class="bar" style={{ background: gradient(stops(DIVERGING[theme])) }} />
-        <span class="end">▲ helps when removed</span>
+        <span class="end">▲ {above}</span>
         {known && (
           <>
             <span class="tick low">

@@ -63,7 +63,7 @@ export function Ranking({
                     {spell(cell)}
                   </button>
                 </td>
-                <td class="number" title={meaning(cell.mean ?? 0)}>
+                <td class="number" title={meaning(cell.mean ?? 0, table.direction)}>
                   <span class={`sign ${(cell.mean ?? 0) < 0 ? 'hurts' : 'helps'}`} aria-hidden="true">
                     {glyph(cell.mean ?? 0)}
                   </span>{' '}

@@ -1,6 +1,6 @@
 // Before the map: whether the model does the task at all, what was left out and why, and whether the numbers hold.
 import type { Metric, Result } from '../../api/wire';
-import { digits, mean, plural } from '../../text/numbers';
+import { digits, duration, mean, plural } from '../../text/numbers';
 import { visible } from '../../text/tokens';
 import { Notice } from '../../ui/parts';
 
@@ -42,6 +42,17 @@ export function Sanity({ result, metric }: { result: Result; metric: Metric }) {
           title={`${checks.spot_check.join(', ')} recomputed by brute force on ${plural(checks.spot_check_pairs, 'pair')}: largest difference, in logits`}
         />
       </dl>
+      <details class="fold">
+        <summary>How these numbers were checked</summary>
+        <div class="checked">
+          <p>
+            A control that patches nothing moved the answer’s logit by at most {digits(checks.noise_floor)} logits.{' '}
+            {checks.spot_check.length > 0 &&
+              `${checks.spot_check.join(', ')} were computed again by brute force on ${plural(checks.spot_check_pairs, 'pair')}: the largest difference is ${digits(checks.spot_check_error)} logits.`}
+          </p>
+          <p class="faint">{madeWords(result)}</p>
+        </div>
+      </details>
       {dropped.length > 0 && (
         <details class="fold">
           <summary>{plural(dropped.length, 'pair')} dropped</summary>
@@ -66,6 +77,16 @@ export function Sanity({ result, metric }: { result: Result; metric: Metric }) {
       ))}
     </section>
   );
+}
+
+/** Where the numbers come from, in one line. */
+function madeWords({ provenance: made }: Result): string {
+  const cuts = [
+    made.plan && plural(made.plan.pairs, 'pair'),
+    made.plan?.components && plural(made.plan.components, 'component'),
+  ].filter(Boolean);
+  const plan = cuts.length ? `, up to ${cuts.join(' and ')} at once` : '';
+  return `${made.dtype} on ${made.device}, PyTorch ${made.torch}, ${duration(made.seconds)}${plan}.`;
 }
 
 function Fact({ name, value, title }: { name: string; value: string; title?: string }) {

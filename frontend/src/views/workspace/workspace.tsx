@@ -78,8 +78,8 @@ function Opened({ run, seen, id, address, result }: OpenedProps) {
   const table = useMemo<EffectTable | null>(() => {
     if (result) return fromResult(result, view.metric);
     // A run that ended without a result has nothing to wait for, but what was seen stays.
-    return shape && (!done || partial) ? fromPartial(shape, view.metric, partial) : null;
-  }, [result, partial, view.metric, shape?.layers, shape?.heads, shape?.kv_heads, done]);
+    return shape && (!done || partial) ? fromPartial(shape, view.metric, experiment.spec.direction, partial) : null;
+  }, [result, partial, view.metric, experiment.spec.direction, shape?.layers, shape?.heads, shape?.kv_heads, done]);
 
   const change = (part: Partial<View>, replace = false) =>
     navigate(`${location.pathname}${writeView(address.search, part, metrics)}`, { replace });

@@ -1,0 +1,102 @@
+import { describe, expect, it } from 'vitest';
+import {
+  DEFAULT_OPTIONS,
+  DIRECTIONS,
+  doneWords,
+  EFFECTS,
+  obstacle,
+  optionsOf,
+  POSITIONS,
+  readOptions,
+  settled,
+  shortWords,
+  SOURCES,
+  unusualWords,
+  writeOptions,
+  type Options,
+} from './options';
+
+const with_ = (part: Partial<Options>): Options => ({ ...DEFAULT_OPTIONS, ...part });
+const EVERY: Options[] = EFFECTS.flatMap(([effect]) =>
+  POSITIONS.flatMap(([positions]) =>
+    SOURCES.flatMap(([source]) => DIRECTIONS.map(([direction]) => ({ effect, positions, source, direction }))),
+  ),
+);
+const fits = (options: Options, alone: boolean): boolean => obstacle(options, 'source', options.source, alone) === null;
+
+describe('what goes together', () => {
+  it('is as the server has it', () => {
+    // 3 effects at END and the total one everywhere; each from four sources, or put back from the counterfactual.
+    expect(EVERY.filter((options) => fits(options, false))).toHaveLength(4 * (4 + 1));
+    expect(EVERY.filter((options) => fits(options, true))).toHaveLength(4 * (2 + 1));
+  });
+
+  it('is reached from anything, with the effect as it was chosen, and what goes together stays', () => {
+    for (const options of EVERY) {
+      for (const alone of [true, false]) {
+        const found = settled(options, alone);
+        expect([found, fits(found, alone), found.effect]).toEqual([found, true, options.effect]);
+        if (fits(options, alone)) expect(found).toEqual(options);
+      }
+    }
+  });
+
+  it('says why a value cannot be chosen, and never hinders an effect', () => {
+    expect(obstacle(with_({}), 'positions', 'all', false)).toMatch(/total effect/);
+    expect(obstacle(with_({ effect: 'total' }), 'positions', 'all', false)).toBeNull();
+    expect(obstacle(with_({ source: 'zero' }), 'direction', 'denoising', false)).toMatch(/counterfactual/);
+    expect(obstacle(with_({ direction: 'denoising' }), 'source', 'zero', false)).toMatch(/putting it back/);
+    expect(obstacle(with_({}), 'source', 'mean', true)).toMatch(/set of prompts/);
+    expect(obstacle(with_({ effect: 'total', positions: 'all' }), 'effect', 'direct', false)).toBeNull();
+  });
+});
+
+describe('options in words', () => {
+  it.each([
+    [{}, 'effect through later MLPs, patched at the last position from the counterfactual', ''],
+    [
+      { effect: 'total', positions: 'all', source: 'zero' },
+      'total effect, patched at all positions from zero',
+      'all positions, from zero',
+    ],
+    [
+      { effect: 'direct', direction: 'denoising' },
+      'direct effect, put back at the last position into the counterfactual',
+      'put back',
+    ],
+  ] as [Partial<Options>, string, string][])('%j', (part, done, unusual) => {
+    expect(doneWords(with_(part))).toBe(done);
+    expect(unusualWords(with_(part))).toBe(unusual);
+  });
+
+  it('are short in a table', () => {
+    expect(shortWords(with_({}))).toBe('through later MLPs');
+    expect(shortWords(with_({ effect: 'total', positions: 'all' }))).toBe('total, all positions');
+  });
+
+  it('of an early version are the defaults', () => {
+    expect(optionsOf({ effect: 'direct' })).toEqual(with_({ effect: 'direct' }));
+  });
+});
+
+describe('options in the address', () => {
+  it('come back from it, whatever they are, and defaults leave it', () => {
+    for (const options of EVERY.filter((each) => fits(each, false))) {
+      expect(readOptions(writeOptions('?other=1', options))).toEqual({ options, notices: [] });
+    }
+    expect(writeOptions('?effect=total&other=1', DEFAULT_OPTIONS)).toBe('?other=1');
+    expect(writeOptions('?effect=total', DEFAULT_OPTIONS)).toBe('');
+  });
+
+  it('that name nothing become the default, with a notice', () => {
+    const { options, notices } = readOptions('?effect=sideways&source=zero');
+    expect(options).toEqual(with_({ source: 'zero' }));
+    expect(notices).toEqual(['There is no effect “sideways”: through later MLPs is chosen.']);
+  });
+
+  it('that do not go together become the nearest that do, with a notice', () => {
+    const { options, notices } = readOptions('?positions=all');
+    expect(options).toEqual(DEFAULT_OPTIONS);
+    expect(notices).toHaveLength(1);
+  });
+});

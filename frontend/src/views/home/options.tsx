@@ -1,0 +1,121 @@
+// What is patched, where, from what and which way round. What does not go together is shown with the reason, and off.
+import { useId, useRef } from 'preact/hooks';
+import { isAlone, type Draft } from '../../model/draft';
+import {
+  DIRECTIONS,
+  EFFECTS,
+  obstacle,
+  optionsOf,
+  POSITIONS,
+  settled,
+  SOURCES,
+  unusualWords,
+  type Choice,
+  type Options,
+} from '../../model/options';
+import { Field } from '../../ui/parts';
+
+interface OptionsPart {
+  draft: Draft;
+  choose: (options: Options) => void;
+}
+
+export function PatchingOptions({ draft, choose }: OptionsPart) {
+  const alone = isAlone(draft);
+  const options = settled(optionsOf(draft), alone);
+  const change = (part: Partial<Options>) => choose(settled({ ...options, ...part }, alone));
+  const unusual = unusualWords(options);
+  // An address may come with unusual options: they are in view from the start.
+  const opened = useRef(unusual !== '');
+  return (
+    <>
+      <fieldset class="effect-choice">
+        <legend>Effect: what a component changes</legend>
+        {EFFECTS.map((choice) => (
+          <EffectRadio
+            key={choice[0]}
+            choice={choice}
+            checked={options.effect === choice[0]}
+            pick={() => change({ effect: choice[0] })}
+          />
+        ))}
+      </fieldset>
+      <details class="fold" open={opened.current} onToggle={(event) => (opened.current = event.currentTarget.open)}>
+        <summary>Advanced{unusual && `: ${unusual}`}</summary>
+        <div class="row">
+          <OptionSelect name="positions" label="Patched at" choices={POSITIONS} {...{ options, alone, change }} />
+          <OptionSelect name="source" label="Patched from" choices={SOURCES} {...{ options, alone, change }} />
+          <OptionSelect name="direction" label="Direction" choices={DIRECTIONS} {...{ options, alone, change }} />
+        </div>
+      </details>
+    </>
+  );
+}
+
+function EffectRadio({
+  choice: [value, name, words],
+  checked,
+  pick,
+}: {
+  choice: Choice<Options['effect']>;
+  checked: boolean;
+  pick: () => void;
+}) {
+  const id = useId();
+  return (
+    <div class="effect-radio">
+      <input
+        type="radio"
+        id={id}
+        name="effect"
+        value={value}
+        checked={checked}
+        aria-describedby={`${id}-words`}
+        onChange={pick}
+      />
+      <label for={id}>
+        {name}
+        <span id={`${id}-words`} class="faint" aria-hidden="true">
+          {words}
+        </span>
+      </label>
+    </div>
+  );
+}
+
+function OptionSelect<K extends 'positions' | 'source' | 'direction'>({
+  name,
+  label,
+  choices,
+  options,
+  alone,
+  change,
+}: {
+  name: K;
+  label: string;
+  choices: readonly Choice<Options[K]>[];
+  options: Options;
+  alone: boolean;
+  change: (part: Partial<Options>) => void;
+}) {
+  return (
+    <Field label={label} class="grow">
+      {(id) => (
+        <select
+          id={id}
+          value={options[name]}
+          onChange={(event) => change({ [name]: event.currentTarget.value } as Partial<Options>)}
+        >
+          {choices.map(([value, words, more]) => {
+            const why = obstacle(options, name, value, alone);
+            return (
+              <option key={value} value={value} disabled={why !== null}>
+                {words} ({why ?? more})
+              </option>
+            );
+          })}
+        </select>
+      )}
+    </Field>
+  );
+}
