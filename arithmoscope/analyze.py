@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from arithmoscope.settings import Settings
+from contracts.csvw import csv_metadata
 from contracts.errors import Refusal
-from contracts.experiments import Effect, PathPatchingSpec, Progress
+from contracts.experiments import (
+    Direction,
+    Effect,
+    PathPatchingSpec,
+    Positions,
+    Progress,
+    Source,
+    refuse_impossible,
+)
 from contracts.prompts import MAX_PROMPT_CHARACTERS, MAX_SHOTS, CustomPair, CustomPrompts
-from contracts.results import PathPatchingResult
+from contracts.results import Checks, PathPatchingResult
 from engine.catalogue import DEMO_ID, Catalogue
-from prompts import Tokenizer, prepare
+from prompts import Tokenizer, prepare, refuse_unequal_lengths
 
 _SHOWN = 15
 _METRIC = "relative_logit"
 _BAR = 24
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is patched where, from what, and which way round."""
+
+    effect: Effect
+    positions: Positions
+    source: Source
+    direction: Direction
 
 
 def analyze(
@@ -24,7 +44,7 @@ def analyze(
     prompt: str,
     *,
     model_id: str,
-    effect: Effect,
+    options: Options,
     shots: int | None,
     csv: str | None,
     as_json: bool,
@@ -33,6 +53,7 @@ def analyze(
 ) -> None:
     """Run and print the ranking. Refuses before torch is loaded whatever can be refused by then."""
     _typed_well(prompt, shots)
+    refuse_impossible(options.effect, options.positions, options.source, options.direction, alone=True)
     bar = _Bar(progress)
     catalogue = Catalogue(settings.models_dir, settings.allow_hub)
     if model_id == DEMO_ID:
@@ -41,8 +62,9 @@ def analyze(
     card = place.card
     if card is not None and not card.supported:
         raise Refusal("unsupported_architecture", f"{card.id} cannot run here: {card.reason}")
-    spec = _spec(prompt, model_id, effect, (card.shots if card else 0) if shots is None else shots)
+    spec = _spec(prompt, model_id, options, (card.shots if card else 0) if shots is None else shots)
     target = _writable(csv)
+    described = _beside(target)
     _readable(spec, Path(place.path) / "tokenizer.json")
 
     bar.say("loading the model and PyTorch")
@@ -72,6 +94,8 @@ def analyze(
     ranking = output.artifacts[f"components.{_METRIC}.csv"]
     if target is not None:
         target.write_bytes(ranking)
+        if described is not None:
+            described.write_text(csv_metadata(output.result, _METRIC, target.name), encoding="utf-8")
     if as_json:
         out.write(output.artifacts["result.json"].decode() + "\n")
     else:
@@ -89,15 +113,24 @@ def _typed_well(prompt: str, shots: int | None) -> None:
         raise Refusal("bad_request", f"--shots is {shots}.", f"Choose 0 to {MAX_SHOTS} shots.")
 
 
-def _spec(prompt: str, model_id: str, effect: Effect, shots: int) -> PathPatchingSpec:
+def _spec(prompt: str, model_id: str, options: Options, shots: int) -> PathPatchingSpec:
     prompts = CustomPrompts(source="custom", pairs=(CustomPair(reference=prompt),), shots=shots)
-    return PathPatchingSpec(kind="path_patching", model=model_id, effect=effect, prompts=prompts)
+    return PathPatchingSpec(
+        kind="path_patching",
+        model=model_id,
+        effect=options.effect,
+        positions=options.positions,
+        source=options.source,
+        direction=options.direction,
+        prompts=prompts,
+    )
 
 
 def _readable(spec: PathPatchingSpec, tokenizer_json: Path) -> None:
     """Refuse a prompt that cannot be read while it is cheap; where there is no such file, the engine will."""
     if tokenizer_json.is_file():
-        prepare(spec.prompts, Tokenizer.from_file(str(tokenizer_json)))
+        asked = prepare(spec.prompts, Tokenizer.from_file(str(tokenizer_json)))
+        refuse_unequal_lengths(asked.pairs, spec.positions, spec.source)
 
 
 def _writable(csv: str | None) -> Path | None:
@@ -113,6 +146,13 @@ def _writable(csv: str | None) -> Path | None:
     return path
 
 
+def _beside(target: Path | None) -> Path | None:
+    """The file that describes the ranking, where CSV on the Web looks for it; None beside a pipe or a device."""
+    if target is None or not target.is_file():
+        return None
+    return _writable(f"{target}-metadata.json")
+
+
 def _report(result: PathPatchingResult, ranking: str) -> str:
     """What was asked, what the model said, and the components that matter most."""
     pair = result.pairs[0]
@@ -121,7 +161,7 @@ def _report(result: PathPatchingResult, ranking: str) -> str:
     unit = result.metrics[_METRIC].unit
     lines = [
         f"{asked}{pair.answer}   {result.model.name} answers {said}",
-        f"{result.effect} effect on the answer's logit, in {unit}; negative: taking it away hurts",
+        f"{_done(result.spec)}; change of the answer's logit in {unit}, {_sign(result.spec)}",
         "",
         f"{'rank':>4}  {'component':<10} {'effect':>9}",
     ]
@@ -137,8 +177,31 @@ def _report(result: PathPatchingResult, ranking: str) -> str:
         f"{len(rows) - 1} components: {heads} heads, {result.model.layers} MLPs; "
         f"{len(result.pairs)} prompt, {result.provenance.seconds:.1f} s on {result.provenance.device}"
     )
+    lines.append(_checked(result.checks))
     lines += [f"Note: {note}" for note in result.notes]
     return "\n".join(lines) + "\n"
+
+
+def _done(spec: PathPatchingSpec) -> str:
+    """What was done, in words: "total effect, patched at all positions from zero"."""
+    where = "all positions" if spec.positions == "all" else "the last position"
+    if spec.direction == "denoising":
+        return f"{spec.effect} effect, put back at {where} into the counterfactual"
+    from_what = {"zero": "zero", "mean": "the mean", "resample": "another prompt"}.get(
+        spec.source, "the counterfactual"
+    )
+    return f"{spec.effect} effect, patched at {where} from {from_what}"
+
+
+def _sign(spec: PathPatchingSpec) -> str:
+    return "positive: putting it back helps" if spec.direction == "denoising" else "negative: taking it away hurts"
+
+
+def _checked(checks: Checks) -> str:
+    said = f"noise floor {checks.noise_floor:.1e} logits"
+    if checks.spot_check:
+        said += f"; {', '.join(checks.spot_check)} by brute force: within {checks.spot_check_error:.1e} logits"
+    return said
 
 
 class _Bar:

@@ -13,7 +13,10 @@ from contracts.errors import Refusal
 if TYPE_CHECKING:
     from arithmoscope.settings import Settings
 
-_EFFECTS = ("direct", "through_mlps")
+_EFFECTS = ("direct", "through_mlps", "total")
+_POSITIONS = ("end", "all")
+_SOURCES = ("counterfactual", "zero", "mean", "resample")
+_DIRECTIONS = ("noising", "denoising")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,8 +76,15 @@ def command_line() -> argparse.ArgumentParser:
     analyze.add_argument("prompt", help='a calculation such as "3 + 5 ="')
     analyze.add_argument("--model", default="smollm2-135m", metavar="ID", help="model (smollm2-135m)")
     analyze.add_argument("--effect", choices=_EFFECTS, default="through_mlps", help="kind of effect (through_mlps)")
+    analyze.add_argument("--positions", choices=_POSITIONS, default="end", help="where to patch (end); all needs total")
+    analyze.add_argument("--source", choices=_SOURCES, default="counterfactual", help="what to patch from")
+    analyze.add_argument(
+        "--direction", choices=_DIRECTIONS, default="noising", help="take parts away (noising), or put them back"
+    )
     analyze.add_argument("--shots", type=int, metavar="N", help="solved examples before the prompt (the model's)")
-    analyze.add_argument("--csv", metavar="FILE", help="write the whole ranking to a file")
+    analyze.add_argument(
+        "--csv", metavar="FILE", help="write the ranking to FILE, its description to FILE-metadata.json"
+    )
     analyze.add_argument("--json", action="store_true", help="print the whole result as JSON")
 
     models = commands.add_parser("models", help="which models can run here, and why others cannot")
@@ -137,13 +147,13 @@ def _worker(told: argparse.Namespace) -> int:
 
 
 def _analyze(told: argparse.Namespace) -> int:
-    from arithmoscope.analyze import analyze
+    from arithmoscope.analyze import Options, analyze
 
     analyze(
         _settings(),
         told.prompt,
         model_id=told.model,
-        effect=told.effect,
+        options=Options(told.effect, told.positions, told.source, told.direction),
         shots=told.shots,
         csv=told.csv,
         as_json=told.json,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from arithmoscope.analyze import _beside
 from arithmoscope.cli import main
 from contracts.ranking import COLUMNS
 from contracts.results import PathPatchingResult
@@ -28,6 +30,10 @@ def test_the_ranking_is_on_stdout_and_the_progress_on_stderr(
     assert (len(rows), tuple(rows[0])) == (300, COLUMNS)
     assert told.out.count(f"{rows[0]['component']} ") == 1
     assert [float(row["effect_mean"]) for row in rows] == sorted(float(row["effect_mean"]) for row in rows)
+    assert "direct effect, patched at the last position from the counterfactual" in told.out
+    assert re.search(r"noise floor \S+ logits; L\d+H\d+, MLP\d+, \w+ by brute force: within \S+ logits", told.out)
+    described = json.loads((tmp_path / "ranking.csv-metadata.json").read_text())
+    assert (described["url"], len(described["tableSchema"]["columns"])) == ("ranking.csv", len(COLUMNS))
 
 
 def test_json_is_the_whole_result_and_shots_are_the_models_unless_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,3 +60,23 @@ def test_a_ranking_that_cannot_be_written_is_refused_at_once(
 ) -> None:
     assert main(["analyze", "3 + 5 =", "--csv", str(tmp_path / "no" / "such" / "folder.csv")]) == 2
     assert "--csv" in capsys.readouterr().err
+    (tmp_path / "taken.csv-metadata.json").mkdir()
+    assert main(["analyze", "3 + 5 =", "--csv", str(tmp_path / "taken.csv")]) == 2
+    assert "taken.csv-metadata.json" in capsys.readouterr().err
+
+
+def test_a_ranking_into_a_pipe_has_no_description_beside_it(tmp_path: Path) -> None:
+    assert _beside(Path("/dev/null")) is None
+    (tmp_path / "a.csv").touch()
+    assert _beside(tmp_path / "a.csv") == tmp_path / "a.csv-metadata.json"
+
+
+def test_prompts_of_unequal_lengths_are_refused_at_all_positions_before_the_model_is_loaded(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # Words for signs are several tokens to this model, and the counterfactual has "none" in their place.
+    argv = ["analyze", "3 multiplied by 2 equals to", "--effect", "total", "--positions", "all"]
+    assert main(argv) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert "differ in length" in told.err
