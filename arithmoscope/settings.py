@@ -53,8 +53,8 @@ class Settings(BaseSettings):
     database_url: str | None = None
     artifacts_url: str | None = None
     allow_hub: bool = False
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d{1,2})?)$")
-    dtype: Literal["float32", "float64", "float16", "bfloat16"] = "float32"
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|balanced|cuda(:\d{1,2})?)$")
+    dtype: Literal["float32", "float64", "float16", "bfloat16", "int8"] = "float32"
 
     @field_validator("data_dir", "models_dir")
     @classmethod

@@ -12,31 +12,35 @@ import os
 import struct
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from contracts.errors import Refusal
-from contracts.models import ModelCard, ModelSource
-from engine.families import GGUF_ARCHITECTURES, is_architecture, why_unsupported
+from contracts.models import ChatFrame, ModelCard
+from engine.cards import RECOMMENDED_SHOTS, broken_card, card_of_config, why_unusable
+from engine.chat import frame_of_folder, has_template
+from engine.families import GGUF_ARCHITECTURES, unsupported
+from engine.weights import Weights, read_headers, safetensors_files, weights_of
 
 DEMO_ID = "smollm2-135m"
 DEMO_NAME = "SmolLM2-135M-Instruct (Q4_1, dequantised)"
-# Solved examples that are put before a bare sum unless told otherwise: the demo model answers almost nothing without.
-RECOMMENDED_SHOTS = 2
 MANIFEST = "arithmoscope.json"
 _REVISIONS = ".revisions.json"
+# A configuration is a few kB; one that is nested without end is no configuration.
+_MOST_CONFIG_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a model's files are, and what is known of it."""
+    """Where a model's files are, and what is known of it; ``weights`` where its files could be read."""
 
     path: str
     gguf: str | None
     card: ModelCard
+    weights: Weights | None = None
 
 
 def default_models_dir() -> Path:
@@ -78,6 +82,10 @@ class Catalogue:
         path = self._folder(model_id) / "tokenizer.json"
         return path.read_text(encoding="utf-8") if path.is_file() else None
 
+    def chat_frame(self, model_id: str) -> ChatFrame:
+        """What the model's chat template writes. Refuses ``no_chat_template`` and ``bad_chat_template``."""
+        return frame_of_folder(self._folder(model_id))
+
     def locate(self, model: str) -> Place:
         """Where to load ``model`` from: a catalogue id first, then a local path, then a hub name where allowed.
 
@@ -85,17 +93,17 @@ class Catalogue:
         """
         if model == DEMO_ID:
             card = self._demo_card()
-            return Place(str(self.models_dir / DEMO_ID), None, card if card.supported else self.fetch(DEMO_ID))
+            return self._place(self.models_dir / DEMO_ID, card if card.supported else self.fetch(DEMO_ID))
         if _is_plain_name(model) and (self.models_dir / model).is_dir():
-            return Place(str(self.models_dir / model), None, self._card(self.models_dir / model))
+            return self._place(self.models_dir / model)
         path = Path(model).expanduser()
         if path.is_file() and path.suffix == ".gguf":
-            return Place(str(path.parent), path.name, self._gguf_card(path))
+            return self._gguf_place(path)
         if path.is_dir():
             files = sorted(path.glob("*.gguf"))
             if len(files) == 1 and not (path / "config.json").is_file():
-                return Place(str(path), files[0].name, self._gguf_card(files[0]))
-            return Place(str(path), None, self._card(path))
+                return self._gguf_place(files[0])
+            return self._place(path)
         if model.count("/") == 1 and not model.startswith((".", "/", "~")):
             if not self.allow_hub:
                 raise Refusal("hub_not_allowed", f"{model!r} is no local model, and fetching models is off.")
@@ -132,81 +140,92 @@ class Catalogue:
             kv_heads=3,
             parameters=134_515_008,
             shots=RECOMMENDED_SHOTS,
+            chat=True,
             supported=False,
             reason=f"Not converted yet: run arithmoscope models fetch {DEMO_ID}.",
         )
 
     def _card(self, folder: Path) -> ModelCard:
+        return self._place(folder).card
+
+    def _place(self, folder: Path, card: ModelCard | None = None) -> Place:
         """What a folder says of itself; a folder that says nonsense is a card with the reason, never an error."""
         try:
-            return self._read_card(folder)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, struct.error) as error:
-            return _broken(folder.name, f"Its files cannot be read: {type(error).__name__}: {error}"[:300])
+            described, weights = self._describe(folder)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error) as error:
+            described, weights = broken_card(folder.name, f"Its files cannot be read: {_said(error)}"[:300]), None
+        return Place(str(folder), None, card or described, weights)
 
-    def _read_card(self, folder: Path) -> ModelCard:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        # Other safetensors files beside them are copies in other layouts, which nobody loads.
-        files = sorted(folder.glob("model*.safetensors"))
-        parameters = _count_parameters(files)
+    def _describe(self, folder: Path) -> tuple[ModelCard, Weights | None]:
+        config, architecture = _read_config(folder)
         manifest = _read_json(folder / MANIFEST)
-        reason = None
-        if not files:
-            reason = "It has no safetensors file; other weight formats are not read."
-        elif not (folder / "tokenizer.json").is_file():
-            reason = "It has no tokenizer.json."
-        revision = manifest.get("revision") or (self._revision(folder, files) if files else "")
-        return card_of_config(
+        weights, revision, reason = None, "", None
+        if why_unusable(config, architecture) is None:  # else its weights are not even opened
+            files = safetensors_files(folder)
+            if not files:
+                reason = "It has no safetensors file; other weight formats are not read."
+            elif not (folder / "tokenizer.json").is_file():
+                reason = "It has no tokenizer.json."
+            weights = read_headers(files)
+            revision = manifest.get("revision") or (self._revision(folder, files) if files else "")
+        card = card_of_config(
             config,
             model_id=folder.name,
-            architecture=next(iter(config.get("architectures") or []), None),
+            architecture=architecture,
             source="demo" if folder.name == DEMO_ID else "folder",
             revision=str(revision),
-            parameters=parameters,
+            parameters=weights.parameters if weights else 0,
             name=manifest.get("name"),
             reason=reason,
         )
+        return card.model_copy(update={"chat": has_template(folder)}), weights
 
     def _hub_place(self, name: str) -> Place:
         """A hub model, its configuration looked at before its weights are fetched."""
-        peek = self._card_as(name, Path(_from_hub(name, ["config.json"])))
-        if is_architecture(peek.reason or ""):
-            return Place(name, None, peek)
-        folder = Path(_from_hub(name, ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]))
-        return Place(str(folder), None, self._card_as(name, folder))
-
-    def _card_as(self, name: str, folder: Path) -> ModelCard:
+        peek = Path(_from_hub(name, ["config.json"]))
+        try:
+            hopeless = why_unusable(*_read_config(peek))
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            hopeless = f"Its config.json cannot be read: {_said(error)}"[:300]
+        if hopeless is not None:
+            return Place(name, None, broken_card(name, hopeless, "hub"))
+        place = self._place(Path(_from_hub(name, ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"])))
         # The hub keeps a commit's files in a folder called like the commit.
-        return self._card(folder).model_copy(
-            update={"id": name, "name": name, "source": "hub", "revision": folder.name}
-        )
+        told = {"id": name, "name": name, "source": "hub", "revision": Path(place.path).name}
+        return replace(place, card=place.card.model_copy(update=told))
 
-    def _gguf_card(self, path: Path) -> ModelCard:
+    def _gguf_place(self, path: Path) -> Place:
         from gguf import GGUFReader
 
         try:
-            fields = GGUFReader(path).fields
+            reader = GGUFReader(path)
+            fields = reader.fields
             kind = str(fields["general.architecture"].contents())
-        except (OSError, ValueError, KeyError, IndexError) as error:
+            weights = weights_of({t.name: tuple(int(side) for side in t.shape) for t in reader.tensors}, packed=True)
+        except (OSError, ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
             raise Refusal("bad_model_files", f"{path.name} is not a readable GGUF file.") from error
 
-        def number(key: str, default: int) -> int:
+        def number(key: str, default: int) -> Any:
             field = fields.get(f"{kind}.{key}")
-            return int(field.contents()) if field is not None else default
+            return field.contents() if field is not None else default
 
-        heads = number("attention.head_count", 1)
+        heads, experts = number("attention.head_count", 1), number("expert_count", 0)
         config = {
             "num_hidden_layers": number("block_count", 1),
             "num_attention_heads": heads,
             "num_key_value_heads": number("attention.head_count_kv", heads),
         }
-        return card_of_config(
+        card = card_of_config(
             config,
             model_id=path.name,
             architecture=GGUF_ARCHITECTURES.get(kind, kind),
             source="folder",
             revision=self._revision(path.parent, [path]),
-            parameters=0,
+            parameters=weights.parameters,
+            reason=unsupported(kind, f"with {experts} experts") if experts else None,
         )
+        card = card.model_copy(update={"chat": "tokenizer.chat_template" in fields})
+        return Place(str(path.parent), path.name, card, weights)
 
     def _revision(self, folder: Path, files: list[Path]) -> str:
         """SHA-256 of the weights' file, or of the shards' hashes; kept beside the models until a file changes."""
@@ -232,35 +251,6 @@ def is_whole(folder: Path) -> bool:
     return size > 0 and _read_json(folder / MANIFEST).get("bytes") == size
 
 
-def card_of_config(
-    config: Mapping[str, Any],
-    *,
-    model_id: str,
-    architecture: str | None,
-    source: ModelSource,
-    revision: str,
-    parameters: int,
-    name: str | None = None,
-    reason: str | None = None,
-) -> ModelCard:
-    """A card out of a transformers config. ``reason``: why it cannot run, besides its architecture."""
-    heads = int(config.get("num_attention_heads") or config.get("n_head") or 0)
-    reason = why_unsupported(architecture) or reason
-    return ModelCard(
-        id=model_id,
-        name=name or model_id,
-        source=source,
-        revision=revision,
-        layers=int(config.get("num_hidden_layers") or config.get("n_layer") or 0),
-        heads=heads,
-        kv_heads=int(config.get("num_key_value_heads") or heads),
-        parameters=parameters,
-        shots=RECOMMENDED_SHOTS,
-        supported=reason is None,
-        reason=reason,
-    )
-
-
 def write_whole(path: Path, text: str) -> None:
     """Write a file in one step: readers see the old text or the new, never half."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as out:
@@ -273,22 +263,6 @@ def write_whole(path: Path, text: str) -> None:
             raise
 
 
-def _broken(model_id: str, reason: str) -> ModelCard:
-    return ModelCard(
-        id=model_id,
-        name=model_id,
-        source="folder",
-        revision="",
-        layers=0,
-        heads=0,
-        kv_heads=0,
-        parameters=0,
-        shots=0,
-        supported=False,
-        reason=reason,
-    )
-
-
 def _is_plain_name(name: str) -> bool:
     return bool(name) and "/" not in name and "\\" not in name and not name.startswith(".") and "\0" not in name
 
@@ -296,27 +270,22 @@ def _is_plain_name(name: str) -> bool:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _count_parameters(files: list[Path]) -> int:
-    """Numbers in some safetensors files, from their headers alone."""
-    total = 0
-    for file in files:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > 100_000_000:
-                raise ValueError(f"{file.name} has no safetensors header.")
-            header = json.loads(stream.read(length))
-        for name, entry in header.items():
-            if name != "__metadata__":
-                size = 1
-                for side in entry["shape"]:
-                    size *= side
-                total += size
-    return total
+def _read_config(folder: Path) -> tuple[dict[str, Any], str | None]:
+    """A folder's configuration, and its architecture's name where it gives one. Raises what nonsense raises."""
+    size = (folder / "config.json").stat().st_size
+    if size > _MOST_CONFIG_BYTES:
+        raise ValueError(f"config.json has {size:,} bytes; a configuration has a few thousand.")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config, next(iter(config.get("architectures") or []), None)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _sha256(path: Path) -> str:

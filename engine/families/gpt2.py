@@ -20,9 +20,10 @@ def anatomy(hf: Any) -> Anatomy:
         return Block(
             attention=layer.attn,
             heads_out=out,
-            by_head=lambda weight: weight.view(heads, head_dim, hidden),
-            mlp_norm=layer.ln_2,
+            by_head=lambda matrix: matrix.view(heads, head_dim, hidden),
             mlp=layer.mlp,
+            attention_norm=layer.ln_1,
+            mlp_norm=layer.ln_2,
         )
 
     return Anatomy(

@@ -21,6 +21,7 @@ def anatomy(hf: Any) -> Anatomy:
             heads_out=layer.self_attn.o_proj,
             by_head=by_head(config),
             mlp=layer.mlp,
+            attention_norm=layer.input_layernorm,
             mlp_norm=layer.input_layernorm if parallel else layer.post_attention_layernorm,
             parallel=parallel,
         )
@@ -29,8 +30,8 @@ def anatomy(hf: Any) -> Anatomy:
 
 
 def by_head(config: Any) -> Any:
-    """Views an output projection's weight as [head, head_dim, hidden]."""
-    return lambda weight: weight.T.view(config.num_attention_heads, -1, config.hidden_size)
+    """Views an output projection, [heads side by side, hidden], as [head, head_dim, hidden]."""
+    return lambda matrix: matrix.view(config.num_attention_heads, -1, config.hidden_size)
 
 
 def whole(hf: Any, blocks: tuple[Block, ...]) -> Anatomy:

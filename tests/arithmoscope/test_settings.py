@@ -68,7 +68,7 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("PORT", "http"),
         ("PORT", "70000"),
         ("DEVICE", "toaster"),
-        ("DTYPE", "int8"),
+        ("DTYPE", "int4"),
         ("REDIS_URL", "localhost:6379"),
         ("ROOT_PATH", "no-slash"),
         ("TOKEN", "short"),
