@@ -42,9 +42,9 @@ check: $(VENV)/.dev frontend/node_modules/.installed ## format, lint, types, imp
 	"$(BIN)/lint-imports"
 	@$(NODE); cd frontend && npm run check
 
-bench: $(VENV)/.engine $(VENV)/.demo ## measure again; writes benchmarks/RESULTS.md
+bench: $(VENV)/.engine $(VENV)/.demo ## measure again, other tools too; writes benchmarks/RESULTS.md
 	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
-	@$(MODELS); "$(BIN)/python" -m benchmarks.path_patching
+	@$(MODELS); "$(BIN)/python" -m benchmarks
 
 example: $(VENV)/.engine $(VENV)/.demo ## compute the bundled example again
 	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
@@ -63,7 +63,7 @@ constraints: $(VENV)/.dev ## pin what is installed now
 	mv constraints.txt.new constraints.txt
 
 clean: ## remove what was built (not the data, not the models)
-	rm -rf $(VENV) frontend/node_modules frontend/dist
+	rm -rf $(VENV) .venv-bench frontend/node_modules frontend/dist
 
 # ---- Python
 

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from benchmarks.__main__ import PARTS
+from benchmarks.cases import CASES
+from benchmarks.competitors import COMPETITORS
+from benchmarks.report import PROMISES, page_of, readme_with
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def benchmark():
-    spec = importlib.util.spec_from_file_location("bench", ROOT / "benchmarks" / "path_patching.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def found() -> dict[str, Any]:
+    """What the last whole run of `make bench` measured."""
+    return json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
 
 
 def test_every_file_that_the_docs_point_to_exists():
@@ -49,19 +51,23 @@ def test_every_room_of_the_map_is_a_folder():
         assert (ROOT / room).is_dir(), room
 
 
-def test_the_figures_are_those_that_were_measured():
-    bench = benchmark()
-    found = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
-    assert bench.readme_with(found, README) == README, "run make bench"
-    assert (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8") == bench.page_of(found)
+def test_the_figures_are_those_that_were_measured(found):
+    assert readme_with(found, README) == README, "run make bench"
+    assert (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8") == page_of(found), "run make bench"
 
 
-def test_the_measured_costs_keep_their_promises():
-    found = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
-    assert found["pairs"] == 32
-    assert found["direct"]["of_two_passes"] <= 1.2
-    assert found["through_mlps"]["of_two_passes"] <= 3.5
-    assert max(found[effect]["largest_difference"] for effect in ("direct", "through_mlps")) < 1e-3
+def test_what_was_measured_keeps_its_promises(found):
+    kept = {promise.says: promise.kept(found) for promise in PROMISES}
+    assert False not in kept.values(), kept
+    assert (found["pairs"], found["tokens"], found["dtype"]) == (32, 22, "float32")
+
+
+@pytest.mark.xfail(strict=True, reason="the figures are of a run before total, other tools and growth were measured")
+def test_the_figures_are_of_a_whole_run(found):
+    assert [row["case"] for row in found["effects"]] == [str(case) for case in CASES]
+    assert {tool["name"] for tool in found["competitors"]} == {tool.name for tool in COMPETITORS.values()}
+    assert {"growth", "gpu"} < set(found)
+    assert set(PARTS) == {"main", "competitors", "growth", "gpu"}
 
 
 @pytest.mark.slow

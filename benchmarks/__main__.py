@@ -1,0 +1,128 @@
+"""`make bench`: measures everything in one run and writes RESULTS.md, results.json and the README's figures.
+
+`python -m benchmarks --quick` looks whether all parts run, in a minute; `--only main growth` measures some parts. Such
+a run is printed and, with `--out`, written elsewhere; only a whole run is written where the figures are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from benchmarks.cases import CASES_OF_OTHERS
+from benchmarks.competitors import COMPETITORS, ROOT, compare
+from benchmarks.environment import FOLDER, python_of, ready
+from benchmarks.gpu import measure_gpu
+from benchmarks.growth import measure_growth, rows_of
+from benchmarks.loops import Prompts
+from benchmarks.path_patching import measure
+from benchmarks.report import page_of, readme_with
+from engine import load_model
+from engine.catalogue import DEMO_ID, Catalogue, default_models_dir
+from prompts import generate
+
+HERE = Path(__file__).parent
+README = ROOT / "README.md"
+PARTS = ("main", "competitors", "growth", "gpu")
+
+
+def measure_all(options: argparse.Namespace) -> dict[str, Any]:
+    """All figures that were asked for."""
+    began = time.perf_counter()
+
+    def say(line: str) -> None:
+        print(f"[{time.perf_counter() - began:6.0f} s] {line}", flush=True)
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    model = load_model(options.model, device="cpu")
+    pairs = generate(operands=(0, 9), pairs=options.pairs, tokenizer=model.text)
+    found: dict[str, Any] = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "software": f"torch {torch.__version__}, transformers {transformers.__version__}",
+        "model": model.card.name,
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
+    figures, effects = measure(model, pairs, sample=options.sample, repeats=options.repeats, say=say)
+    found |= figures
+    if "competitors" in options.only:
+        seconds = {row["case"]: row["seconds"] for row in found["effects"]}
+        problem = ready()
+        if problem:
+            say(f"the other tools cannot be installed: {problem}")
+            found["competitors"] = [{"name": tool.name, "problem": problem} for tool in COMPETITORS.values()]
+        else:
+            folder = Catalogue(default_models_dir()).locate(options.model).path
+            say(f"{len(COMPETITORS)} other tools, {len(CASES_OF_OTHERS)} effects each")
+            found["competitors"] = compare(
+                model,
+                folder,
+                Prompts(model, pairs),
+                effects,
+                seconds,
+                python=python_of(FOLDER),
+                sample=options.others_sample,
+                say=say,
+            )
+    del model, effects
+    if "growth" in options.only:
+        found["growth"] = measure_growth(rows_of(options.model, torch.get_num_threads(), quick=options.quick), say)
+    if "gpu" in options.only:
+        found["gpu"] = measure_gpu(say)
+    return found
+
+
+def write(found: dict[str, Any], folder: Path, readme: Path | None) -> None:
+    """results.json and RESULTS.md, and the README's figures."""
+    (folder / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (folder / "RESULTS.md").write_text(page_of(found), encoding="utf-8")
+    if readme is not None:
+        readme.write_text(readme_with(found, readme.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts besides the main figures")
+    parser.add_argument("--quick", action="store_true", help="few passes and rows: do all parts run?")
+    parser.add_argument("--model", default=DEMO_ID)
+    parser.add_argument("--pairs", type=int, default=32)
+    parser.add_argument("--sample", type=int, default=30, help="passes of the plain loop that are timed")
+    parser.add_argument("--others-sample", type=int, default=15, help="passes of the other tools that are timed")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=None, help="threads of torch (default: its own choice)")
+    parser.add_argument("--out", type=Path, default=None, help="a folder to write to, besides printing")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.pairs, options.sample, options.others_sample, options.repeats = 2, 2, 2, 1
+    return options
+
+
+def is_whole(options: argparse.Namespace) -> bool:
+    """Whether nothing was left out or shortened: such a run is what the figures are taken from."""
+    usual = vars(parse([]))
+    return all(value == usual[name] for name, value in vars(options).items() if name not in ("threads", "out"))
+
+
+def main() -> None:
+    options = parse()
+    found = measure_all(options)
+    print(page_of(found))
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        write(found, options.out, None)
+    elif is_whole(options):
+        write(found, HERE, README)
+    else:
+        print("Part of a run: nothing was written. --out FOLDER keeps it.")
+
+
+if __name__ == "__main__":
+    main()

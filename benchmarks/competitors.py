@@ -1,0 +1,313 @@
+"""The same effects by the tools that people use today: TransformerLens on its bridge, and nnsight.
+
+Each runs in a process of its own, in an environment of its own that sees the product's torch and transformers, on the
+same weights, the same token ids and the same number of threads, and returns its numbers to be compared with ours.
+Neither offers path patching of this kind ready-made, so each is given the loop that its documentation suggests: one
+forward pass per component over all pairs at once. Where the tool lets us, only the last logits are asked for and no
+cache is kept. A tool that cannot be installed or fails is named in the results with the reason.
+
+Expected before measuring: the plain loop's time and what the tool adds. nnsight runs the model as it is, with torch's
+own attention, so little more than the loop. The bridge computes attention in steps, in order to show them, and its
+`patching` unembeds all positions (22 * 32 rows of 49 152, 4.0e10 operations, an eighth of a pass more).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import importlib.metadata
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from benchmarks.cases import CASES_OF_OTHERS, Case, clocked, column
+from benchmarks.loops import Prompts, chosen
+from contracts.components import Component
+from engine import LoadedModel, PatchingEffects
+
+ROOT = Path(__file__).resolve().parents[1]
+_LIMIT_SECONDS = 1_800
+# No hub, no bars on the screen, nobody told.
+_QUIET = {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "WANDB_MODE": "disabled", "DO_NOT_TRACK": "1"}
+Say = Callable[[str], None]
+
+
+class Tool(Protocol):
+    """Another way to the same numbers."""
+
+    def logits(self, component: Component | None, case: Case) -> Tensor:
+        """The answer's logit of every pair with the component patched; of the plain run for None."""
+        ...
+
+
+class Bridge:
+    """TransformerLens: `patching` for the total effect; for the others a loop that freezes by hooks."""
+
+    def __init__(self, folder: str, reference: Tensor, source: Tensor, answers: Tensor) -> None:
+        importlib.import_module("transformer_lens")
+        self._patching: Any = importlib.import_module("transformer_lens.patching")
+        self._name: Any = importlib.import_module("transformer_lens.utilities").get_act_name
+        self._frame: Any = importlib.import_module("pandas").DataFrame
+        bridge: Any = importlib.import_module("transformer_lens.model_bridge").TransformerBridge
+        self._model = bridge.boot_transformers(folder, device="cpu", dtype=torch.float32)
+        self._model.eval()
+        self._reference, self._answers = reference, answers
+        self._kept = self._record(reference)
+        self._source = self._record(source)
+
+    def _record(self, ids: Tensor) -> Any:
+        def wanted(name: str) -> bool:
+            return name.endswith(("hook_z", "hook_mlp_out"))
+
+        return self._model.run_with_cache(ids, names_filter=wanted)[1]
+
+    def logits(self, component: Component | None, case: Case) -> Tensor:
+        if component is not None and case.effect == "total":
+            return self._by_patching(component, case)
+        hooks = [] if component is None else self._frozen(component, case)
+        logits = self._model.run_with_hooks(self._reference, fwd_hooks=hooks, use_cache=False, logits_to_keep=1)
+        return self._metric(logits)
+
+    def _metric(self, logits: Tensor) -> Tensor:
+        return logits[:, -1].gather(1, self._answers)[:, 0]
+
+    def _by_patching(self, component: Component, case: Case) -> Tensor:
+        index: dict[str, int] = {"layer": component.layer}
+        if case.positions == "end":
+            index["pos"] = self._reference.shape[1] - 1
+        if component.head is not None:
+            index["head"] = component.head
+        setters: dict[tuple[bool, bool], Callable[..., Tensor]] = {
+            (True, True): self._patching.layer_pos_head_vector_patch_setter,
+            (True, False): self._patching.layer_head_vector_patch_setter,
+            (False, True): self._patching.layer_pos_patch_setter,
+            (False, False): lambda _was, _index, patch: patch,  # it has none for an MLP at all positions
+        }
+        found = self._patching.generic_activation_patch(
+            self._model,
+            self._reference,
+            self._source,
+            self._metric,
+            setters[component.head is not None, case.positions == "end"],
+            "mlp_out" if component.head is None else "z",
+            index_df=self._frame([index]),
+            reduce="none",
+        )
+        return found.values[0]
+
+    def _frozen(self, component: Component, case: Case) -> list[tuple[str, Callable[..., Tensor]]]:
+        hooks: list[tuple[str, Callable[..., Tensor]]] = []
+        for layer in range(self._model.cfg.n_layers):
+            here = layer == component.layer
+            z, mlp = self._name("z", layer), self._name("mlp_out", layer)
+            hooks.append((z, partial(self._put, self._kept[z], None)))
+            if here and component.head is not None:
+                hooks.append((z, partial(self._put, self._source[z], component.head)))
+            elif here:
+                hooks.append((mlp, partial(self._put, self._source[mlp], None)))
+            if case.effect == "direct" and not (here and component.head is None):
+                hooks.append((mlp, partial(self._put, self._kept[mlp], None)))
+        return hooks
+
+    @staticmethod
+    def _put(patch: Tensor, head: int | None, written: Tensor, hook: Any) -> Tensor:
+        """Puts ``patch`` at END, of one head or of all that there is."""
+        if head is None:
+            written[:, -1] = patch[:, -1]
+        else:
+            written[:, -1, head] = patch[:, -1, head]
+        return written
+
+
+class Tracing:
+    """nnsight: one trace per component over the transformers model."""
+
+    def __init__(self, folder: str, reference: Tensor, source: Tensor, answers: Tensor) -> None:
+        nnsight = importlib.import_module("nnsight")
+        transformers = importlib.import_module("transformers")
+        hf = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        self._model: Any = nnsight.NNsight(hf)
+        self._save: Any = nnsight.save
+        self._width: int = hf.model.layers[0].self_attn.head_dim
+        self._reference, self._answers = reference, answers
+        self._kept = self._record(reference)
+        self._source = self._record(source)
+
+    def _record(self, ids: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        with self._model.trace(input_ids=ids, use_cache=False, logits_to_keep=1):
+            z, mlp = self._save([]), self._save([])
+            for layer in self._model.model.layers:
+                z.append(layer.self_attn.o_proj.input.clone())
+                mlp.append(layer.mlp.output.clone())
+        return z, mlp
+
+    def logits(self, component: Component | None, case: Case) -> Tensor:
+        patched_layer, head = (-1, None) if component is None else (component.layer, component.head)
+        frozen = component is not None and case.effect != "total"
+        at = slice(None) if case.positions == "all" else slice(-1, None)
+        kept, patch = self._kept, self._source
+        with self._model.trace(input_ids=self._reference, use_cache=False, logits_to_keep=1):
+            for index, layer in enumerate(self._model.model.layers):
+                here = index == patched_layer
+                if frozen:
+                    layer.self_attn.o_proj.input[:, -1] = kept[0][index][:, -1]
+                if here and head is not None:
+                    cut = slice(head * self._width, (head + 1) * self._width)
+                    layer.self_attn.o_proj.input[:, at, cut] = patch[0][index][:, at, cut]
+                elif here:
+                    layer.mlp.output[:, at] = patch[1][index][:, at]
+                if frozen and case.effect == "direct" and not (here and head is None):
+                    layer.mlp.output[:, -1] = kept[1][index][:, -1]
+            logits = self._save(self._model.output.logits)
+        return logits[:, -1].gather(1, self._answers)[:, 0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Competitor:
+    """A tool by its name, its package, how it is made, and how it does what we do."""
+
+    name: str
+    package: str
+    make: Callable[[str, Tensor, Tensor, Tensor], Tool]
+    how: str
+
+
+COMPETITORS = {
+    "transformer-lens": Competitor(
+        "TransformerLens", "transformer-lens", Bridge, "its bridge; `patching` for total, frozen by hooks otherwise"
+    ),
+    "nnsight": Competitor("nnsight", "nnsight", Tracing, "one trace per component"),
+}
+
+
+def compare(
+    model: LoadedModel,
+    folder: str,
+    prompts: Prompts,
+    effects: dict[Case, PatchingEffects],
+    seconds: dict[str, float],
+    *,
+    python: Path,
+    sample: int,
+    say: Say,
+    names: tuple[str, ...] = tuple(COMPETITORS),
+) -> list[dict[str, Any]]:
+    """Every tool's time for all components, and how far its numbers are from ours; or why there is none.
+
+    ``folder``: the model's files. ``seconds``: ours, by case. ``python``: of the environment that has the tools.
+    """
+    components = chosen(model.anatomy.layers, model.anatomy.heads, sample)
+    order = {
+        "folder": folder,
+        "reference": prompts.reference.tolist(),
+        "source": prompts.source.tolist(),
+        "answers": prompts.answers.tolist(),
+        "components": [str(component) for component in components],
+        "cases": [dataclasses.asdict(case) for case in CASES_OF_OTHERS],
+        "threads": torch.get_num_threads(),
+    }
+    total = model.anatomy.layers * (model.anatomy.heads + 1)
+    found = []
+    for name in names:
+        tool = COMPETITORS[name]
+        answer = _ask(python, name, order)
+        row: dict[str, Any] = {"name": tool.name, "how": tool.how}
+        if "problem" in answer:
+            say(f"{tool.name}: {answer['problem']}")
+            found.append({**row, "problem": answer["problem"]})
+            continue
+        rows = []
+        for case, passes in zip(CASES_OF_OTHERS, answer["cases"], strict=True):
+            error = 0.0
+            for component, numbers in zip(components, passes["effects"], strict=True):
+                error = max(error, float((column(effects[case], component) - torch.tensor(numbers)).abs().max()))
+            whole = passes["seconds"] * total
+            rows.append(
+                {
+                    "case": str(case),
+                    "seconds": round(whole, 1),
+                    "times_ours": round(whole / seconds[str(case)], 1),
+                    "largest_difference": float(f"{error:.1e}"),
+                }
+            )
+            say(f"{tool.name}, {case}: {whole:.0f} s, {rows[-1]['times_ours']} times ours")
+        found.append({**row, "version": answer["version"], "sample": len(components), "effects": rows})
+    return found
+
+
+def _ask(python: Path, name: str, order: dict[str, Any]) -> dict[str, Any]:
+    """What a tool's own process measured, or the reason why not in one line."""
+    with tempfile.TemporaryDirectory() as folder:
+        asked, answered = Path(folder, "order.json"), Path(folder, "answer.json")
+        asked.write_text(json.dumps(order), encoding="utf-8")
+        command = [str(python), "-m", "benchmarks.competitors", name, str(asked), str(answered)]
+        try:
+            done = subprocess.run(
+                command,
+                cwd=ROOT,
+                env={**os.environ, **_QUIET},
+                capture_output=True,
+                text=True,
+                timeout=_LIMIT_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return {"problem": one_line(str(error))}
+        if done.returncode != 0:
+            return {"problem": one_line(done.stderr)}
+        return json.loads(answered.read_text(encoding="utf-8"))
+
+
+def one_line(text: str) -> str:
+    """The last line that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:200] if lines else "it ended without a word"
+
+
+@torch.no_grad()
+def run_tool(tool: Tool, components: list[Component], cases: list[Case]) -> list[dict[str, Any]]:
+    """Median seconds of a pass, and every component's effects, for each case."""
+    base = tool.logits(None, cases[0])
+    found = []
+    for case in cases:
+        times, effects = [], []
+        for component in components:
+            seconds, patched = clocked(partial(tool.logits, component, case))
+            times.append(seconds)
+            effects.append((patched - base).tolist())
+        found.append({"seconds": statistics.median(times), "effects": effects})
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run one tool as `order` says; started by `make bench`.")
+    parser.add_argument("name", choices=COMPETITORS)
+    parser.add_argument("order", type=Path)
+    parser.add_argument("answer", type=Path)
+    asked = parser.parse_args()
+    order = json.loads(asked.order.read_text(encoding="utf-8"))
+    torch.set_num_threads(order["threads"])
+    torch.set_grad_enabled(False)
+    ids = [torch.tensor(order[key]) for key in ("reference", "source", "answers")]
+    competitor = COMPETITORS[asked.name]
+    tool = competitor.make(order["folder"], *ids)
+    components = [Component.parse(text) for text in order["components"]]
+    found = {
+        "version": importlib.metadata.version(competitor.package),
+        "cases": run_tool(tool, components, [Case(**case) for case in order["cases"]]),
+    }
+    asked.answer.write_text(json.dumps(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
