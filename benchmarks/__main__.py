@@ -95,7 +95,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default=DEMO_ID)
     parser.add_argument("--pairs", type=int, default=32)
     parser.add_argument("--sample", type=int, default=30, help="passes of the plain loop that are timed")
-    parser.add_argument("--others-sample", type=int, default=15, help="passes of the other tools that are timed")
+    parser.add_argument("--others-sample", type=int, default=12, help="passes of the other tools that are timed")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=None, help="threads of torch (default: its own choice)")
     parser.add_argument("--out", type=Path, default=None, help="a folder to write to, besides printing")

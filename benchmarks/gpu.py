@@ -16,9 +16,11 @@ from typing import Any
 import torch
 
 from benchmarks.cases import Case, timed
+from benchmarks.competitors import one_line
 from benchmarks.loops import Prompts
 from benchmarks.models import random_llama, subtractions
 from benchmarks.peak import peak_memory
+from contracts.errors import Refusal
 
 PAIRS = 64
 _EXAMPLES = 2
@@ -30,8 +32,12 @@ def measure_gpu(say: Callable[[str], None], repeats: int = 3) -> dict[str, Any] 
     if not torch.cuda.is_available():
         say("no GPU at hand")
         return None
-    found = measure_shape(device="cuda", dtype=torch.bfloat16, pairs=PAIRS, repeats=repeats, say=say)
-    return {"device": torch.cuda.get_device_name(), **found}
+    named = {"device": torch.cuda.get_device_name()}
+    try:
+        return named | measure_shape(device="cuda", dtype=torch.bfloat16, pairs=PAIRS, repeats=repeats, say=say)
+    except (torch.OutOfMemoryError, Refusal) as error:  # 14 GB of weights alone
+        say(f"{named['device']}: {one_line(str(error))}")
+        return named | {"problem": one_line(str(error))}
 
 
 def measure_shape(

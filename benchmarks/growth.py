@@ -104,23 +104,29 @@ def measure_growth(rows: list[Row], say: Callable[[str], None]) -> dict[str, Any
     """All rows, one process after another. A row that failed says why."""
     found = []
     for number, row in enumerate(rows, start=1):
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.growth", json.dumps(asdict(row))],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=_LIMIT_SECONDS,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise RuntimeError(f"{row}: {one_line(done.stderr)}")
-        answer = json.loads(done.stdout.splitlines()[-1])
+        answer = _apart(row)
+        if "problem" in answer:
+            said = answer["problem"]
+        else:
+            shape = f"{answer['tokens']} tokens, {answer['layers']} layers of {answer['heads']} heads"
+            said = f"{shape}: {answer['seconds']} s"
         found.append(answer)
-        say(
-            f"growth {number} of {len(rows)}: {row.table}, {row.case}: {answer['pairs']} pairs of {answer['tokens']} "
-            f"tokens, {answer['layers']} layers of {answer['heads']} heads: {answer['seconds']} s"
-        )
+        say(f"growth {number} of {len(rows)}: {row.table}, {row.case}: {row.pairs} pairs, {said}")
     return {"budget_bytes": rows[0].memory if rows else BUDGET, "rows": found}
+
+
+def _apart(row: Row) -> dict[str, Any]:
+    """A row measured by a fresh process, or its ``problem``."""
+    command = [sys.executable, "-m", "benchmarks.growth", json.dumps(asdict(row))]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=_LIMIT_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        problem = one_line(str(error))
+    else:
+        if done.returncode == 0:
+            return json.loads(done.stdout.splitlines()[-1])
+        problem = one_line(done.stderr)
+    return {"table": row.table, "case": str(row.case), "pairs": row.pairs, "problem": problem}
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ def _largest_difference(found: Found) -> float | None:
 def _largest_peak(found: Found) -> float | None:
     """The largest share of its budget that a row took."""
     growth = found.get("growth") or {"rows": []}
-    peaks = [row["peak_bytes"] for row in growth["rows"] if row["peak_bytes"] is not None]
+    peaks = [row["peak_bytes"] for row in growth["rows"] if row.get("peak_bytes") is not None]
     return max(peaks) / growth["budget_bytes"] if peaks else None
 
 
@@ -178,19 +178,24 @@ Each row in a process of its own, one run, seconds and peak memory beyond the mo
 of Llama's kind, 512 wide."""
     ]
     for table in dict.fromkeys(row["table"] for row in growth["rows"]):
-        rows = [row for row in growth["rows"] if row["table"] == table]
+        failed = [row for row in growth["rows"] if row["table"] == table and "problem" in row]
+        rows = [row for row in growth["rows"] if row["table"] == table and "problem" not in row]
         cases = list(dict.fromkeys(row["case"] for row in rows))
         by_shape: dict[tuple[int, ...], dict[str, Found]] = {}
         for row in rows:
             shape = (row["pairs"], row["tokens"], row["layers"], row["heads"])
             by_shape.setdefault(shape, {})[row["case"]] = row
         cells = [
-            (*shape, *(f"{of[case]['seconds']} s, {_bytes(of[case]['peak_bytes'])}" for case in cases))
-            for shape, of in by_shape.items()
+            (*shape, *(_time_and_peak(measured.get(case)) for case in cases)) for shape, measured in by_shape.items()
         ]
         header = ("pairs", "tokens", "layers", "heads", *(_name(case) for case in cases))
         parts.append(f"### {table.capitalize()}\n\n" + _table(header, cells))
+        parts.extend(f"Failed: {_name(row['case'])} of {row['pairs']} pairs. {row['problem']}" for row in failed)
     return "\n\n".join(parts)
+
+
+def _time_and_peak(row: Found | None) -> str:
+    return "" if row is None else f"{row['seconds']} s, {_bytes(row['peak_bytes'])}"
 
 
 def _gpu(found: Found) -> str:
@@ -198,6 +203,8 @@ def _gpu(found: Found) -> str:
     gpu = found.get("gpu")
     if not gpu:
         return title + "Not measured: no GPU at hand."
+    if "problem" in gpu:
+        return f"{title}Not measured: {gpu['device']} was at hand. {gpu['problem']}"
     rows = [
         (
             _name(row["case"]),

@@ -232,6 +232,14 @@ def test_rows_are_measured_in_processes_of_their_own():
     assert all(0 < row["peak_bytes"] < 64 * 2**20 for row in found["rows"])
 
 
+@pytest.mark.slow
+def test_a_row_that_cannot_be_measured_says_why_and_the_others_go_on():
+    row = Row("pairs", "no-such-model", pairs=4, examples=1, shared=True, case=CASES[0], memory=2**26, threads=1)
+    (found,) = measure_growth([row], quiet)["rows"]
+    assert (found["table"], found["case"], found["pairs"]) == ("pairs", "direct", 4)
+    assert "no-such-model" in found["problem"]
+
+
 @ON_LINUX
 def test_the_peak_is_what_a_block_took_at_its_highest_and_not_what_was_there_before():
     _before = torch.ones(2**24)
@@ -270,6 +278,11 @@ def test_a_page_shows_every_part_or_says_that_it_was_not_measured(measured):
     assert "### Layers" in page
     assert "G. LLaMA-2-7B's shape" in page
     assert all(promise.kept(whole) is not None for promise in PROMISES)
+    failed = {"table": "layers", "case": "total, END", "pairs": 4, "problem": "it fell over"}
+    growth = {"budget_bytes": 2**26, "rows": [*growth["rows"][:2], failed]}
+    page = page_of(whole | {"gpu": {"device": "G", "problem": "too small"}, "growth": growth})
+    assert "Failed: `total`, END of 4 pairs. it fell over" in page
+    assert "Not measured: G was at hand. too small" in page
     readme = readme_with(whole, "before\n<!-- benchmark: written by make bench -->\nold\n<!-- /benchmark -->\nafter")
     assert "old" not in readme
     assert "77.7 x" in readme
