@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -28,7 +28,7 @@ TokenIds = tuple[int, ...]
 # One more forward pass is worth it when it saves this many tokens.
 _PASS_OVERHEAD_TOKENS = 48
 # Bounds the activations of one pass: a few hundred MB for a 7B model.
-_PASS_TOKENS = 8_192
+PASS_TOKENS = 8_192
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,23 @@ class EndStates:
 
 
 def encode_all(model: LoadedModel, pairs: Sequence[PromptPair]) -> list[EncodedPair]:
-    """The pairs as token ids; a refusal names the pair, counted from 1."""
+    """The pairs as token ids; a refusal names the pair, counted from 1.
+
+    Refuses (``bad_request``) what is no list of pairs.
+    """
+    if isinstance(pairs, PromptPair | str) or not isinstance(pairs, Iterable):
+        found = type(pairs).__name__
+        raise Refusal("bad_request", f"The prompt pairs are a list, not one {found}.", "Write [pair].")
     encoded = []
     for number, pair in enumerate(pairs, start=1):
         try:
-            encoded.append(encode_pair(pair, model.text))
+            if not isinstance(pair, PromptPair):
+                raise Refusal(
+                    "bad_request",
+                    f"It is {type(pair).__name__}, not a PromptPair.",
+                    "Write PromptPair(reference=..., counterfactual=..., answer=...).",
+                )
+            encoded.append(encode_pair(pair, model.text, model.chat if pair.chat else None))
             check_fit(model, encoded[-1:])
         except Refusal as refusal:
             raise Refusal(refusal.code, f"Pair {number}: {refusal.detail}", refusal.way_out) from refusal
@@ -79,8 +91,8 @@ def check_fit(model: LoadedModel, encoded: Sequence[EncodedPair]) -> None:
 
 
 @torch.no_grad()
-def end_states(model: LoadedModel, prompts: Sequence[TokenIds]) -> EndStates:
-    """Run prompts of any lengths; the rows of the answer follow the list given.
+def end_states(model: LoadedModel, prompts: Sequence[TokenIds], tokens: int = PASS_TOKENS) -> EndStates:
+    """Run prompts of any lengths, at most ``tokens`` tokens at once; the rows of the answer follow the list given.
 
     Cost: one pass over each distinct prompt's tokens, shared beginnings counted once.
     """
@@ -96,23 +108,24 @@ def end_states(model: LoadedModel, prompts: Sequence[TokenIds]) -> EndStates:
     )
     with evaluating(model.hf):
         for group in group_prompts(unique):
-            _run_group(model, group, torch.tensor([row_of[ids] for ids in group], device=model.device), kept)
+            rows = torch.tensor([row_of[ids] for ids in group], device=model.device)
+            _run_group(model, group, rows, kept, tokens)
     return kept[[row_of[ids] for ids in prompts]]
 
 
-def _run_group(model: LoadedModel, group: list[TokenIds], rows: Tensor, kept: EndStates) -> None:
+def _run_group(model: LoadedModel, group: list[TokenIds], rows: Tensor, kept: EndStates, tokens: int) -> None:
     anatomy = model.anatomy
-    shared = _shared_prefix(group)
-    step = max(1, _PASS_TOKENS // (len(group[0]) - shared))
-    if anatomy.runs_alone(model.dtype):
+    shared = shared_prefix(group)
+    step = max(1, tokens // (len(group[0]) - shared))
+    if model.runs_alone:
         shared, step = 0, 1
     prefix = None
     for start in range(0, len(group), step):
         part, part_rows = group[start : start + step], rows[start : start + step]
         cache = None
         if shared:
-            prefix = prefix or _run_prefix(model, group[0][:shared])
-            cache = _repeat(prefix, len(part))
+            prefix = prefix or run_prefix(model, group[0][:shared])
+            cache = repeated(prefix, len(part))
         blocks = list(enumerate(anatomy.blocks))
         with (
             on_input([(b.heads_out, _Keep(kept.z[:, i], part_rows)) for i, b in blocks]),
@@ -135,16 +148,20 @@ class _Keep:
         self._target[self._rows] = end.view(len(end), *self._target.shape[1:])
 
 
-def _run_prefix(model: LoadedModel, prefix: TokenIds) -> DynamicCache:
-    cache = DynamicCache(config=model.hf.config)
+def run_prefix(model: LoadedModel, prefix: TokenIds) -> DynamicCache:
+    """The keys and values of a common beginning.
+
+    A cache that knows no configuration drops no token: what a sliding window may see is the mask's business.
+    """
+    cache = DynamicCache()
     ids = torch.tensor([prefix], device=model.device)
     model.anatomy.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
     return cache
 
 
-def _repeat(prefix: DynamicCache, times: int) -> DynamicCache:
+def repeated(prefix: DynamicCache, times: int) -> DynamicCache:
     """A copy for ``times`` prompts: the pass that uses it appends to its own keys and values, not to the prefix's."""
-    cache = copy.deepcopy(prefix)  # and not its tensors alone: sliding-window layers count the tokens they dropped
+    cache = copy.deepcopy(prefix)
     cache.batch_repeat_interleave(times)
     return cache
 
@@ -159,7 +176,7 @@ def group_prompts(prompts: Sequence[TokenIds]) -> list[list[TokenIds]]:
 
 def _split(group: list[TokenIds]) -> list[list[TokenIds]]:
     """Split a sorted group where its prompts part earliest, if the longer common beginnings pay for more passes."""
-    shared = _shared_prefix(group)
+    shared = shared_prefix(group)
     parts: list[list[TokenIds]] = [[group[0]]]
     for before, ids in pairwise(group):
         if _common(before, ids) <= shared:
@@ -173,11 +190,11 @@ def _split(group: list[TokenIds]) -> list[list[TokenIds]]:
 
 
 def _tokens(group: list[TokenIds]) -> int:
-    shared = _shared_prefix(group)
+    shared = shared_prefix(group)
     return shared + len(group) * (len(group[0]) - shared)
 
 
-def _shared_prefix(group: list[TokenIds]) -> int:
+def shared_prefix(group: list[TokenIds]) -> int:
     """Length of the common beginning of a sorted group, at least one token short of the end; 0 for one prompt."""
     return 0 if len(group) == 1 else min(_common(min(group), max(group)), len(group[0]) - 1)
 

@@ -15,28 +15,33 @@ from torch import Tensor
 
 from contracts.components import all_components
 from contracts.errors import Refusal
-from contracts.experiments import Effect, Metric
+from contracts.experiments import Direction, Effect, Metric, Positions, Source
 from contracts.ranking import RankingRow
 from engine.metrics import Summary, metric_values, summarise
 
-_TEXT = ("effect", "model", "revision", "questions")
+_WORDS = ("effect", "positions", "source", "direction", "model", "revision")
+_TEXT = (*_WORDS, "questions")
 _OPTIONAL = ("probability_heads", "probability_mlps")
-_FORMAT = "arithmoscope.path_patching.1"
+_FORMAT = "arithmoscope.path_patching.2"
 
 
 @dataclass(frozen=True, eq=False)
 class PatchingEffects:
-    """Effects of all components on all pairs, patched minus reference, on the CPU.
+    """Effects of all components on all pairs, on the CPU: patched run minus the run that was patched, which is the
+    reference run, or the counterfactual run where ``direction`` is ``denoising``.
 
     heads, mlps                        change of the answer's logit at END
     competitor_heads, competitor_mlps  change of the competing number's logit
     probability_heads, ..._mlps        change of the answer's probability, if it was asked for
-    reference, counterfactual          the answer's logit in either run
-    noise                              |logit of the unpatched control row - reference logit|, the larger of the two
+    reference, counterfactual          the answer's logit in either run (resample: in the run that was drawn)
+    noise                              |logit of the unpatched control row - logit of the run|, the larger of the two
     questions                          text of each pair's question: what the bootstrap resamples
     """
 
     effect: Effect
+    positions: Positions
+    source: Source
+    direction: Direction
     model: str
     revision: str
     questions: tuple[str, ...]
@@ -71,11 +76,13 @@ class PatchingEffects:
     def ranking(
         self, metric: Metric | str = "relative_logit", experiment_id: str = "", summary: Summary | None = None
     ) -> list[RankingRow]:
-        """Rows as in components.csv, the component whose removal hurts most first. ``summary``: if it is at hand."""
+        """Rows as in components.csv: first the component whose removal hurts most, or, where parts are put back
+        (``denoising``), the one that restores most. ``summary``: if it is at hand."""
         summary = summary or self.summary(metric)
         cells = [s.flatten().tolist() for s in (summary.mean, summary.std, summary.ci_low, summary.ci_high)]
         components = all_components(self.heads.shape[1], self.heads.shape[2])
-        order = sorted(range(len(components)), key=lambda at: (_is_nan(cells[0][at]), cells[0][at], at))
+        sign = -1 if self.direction == "denoising" else 1
+        order = sorted(range(len(components)), key=lambda at: (_is_nan(cells[0][at]), sign * cells[0][at], at))
         rows = []
         for rank, at in enumerate(order, start=1):
             component = components[at]
@@ -104,7 +111,7 @@ class PatchingEffects:
     @classmethod
     def concatenate(cls, parts: Sequence[PatchingEffects]) -> PatchingEffects:
         """The pairs of all parts, in order. All parts are of one model and one effect."""
-        if len({(p.effect, p.model, p.revision) for p in parts}) != 1:
+        if len({tuple(getattr(part, word) for word in _WORDS) for part in parts}) != 1:
             raise ValueError("parts of different models or effects do not belong together")
         whole = {}
         for field in fields(cls):
@@ -120,7 +127,7 @@ class PatchingEffects:
     def to_bytes(self) -> bytes:
         """As safetensors, the words in its metadata."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _TEXT}
-        words = {"effect": self.effect, "model": self.model, "revision": self.revision}
+        words = {word: getattr(self, word) for word in _WORDS}
         return save(
             {name: t.contiguous() for name, t in tensors.items() if t is not None},
             {**words, "questions": json.dumps(self.questions), "format": _FORMAT},
@@ -142,9 +149,7 @@ class PatchingEffects:
             if missing := {f.name for f in fields(cls)} - set(tensors) - set(_TEXT) - set(_OPTIONAL):
                 raise ValueError(f"without {missing}")
             return cls(
-                effect=words["effect"],
-                model=words["model"],
-                revision=words["revision"],
+                **{word: words[word] for word in _WORDS},  # pyright: ignore
                 questions=tuple(questions),
                 **{f.name: tensors.get(f.name) for f in fields(cls) if f.name not in _TEXT},  # pyright: ignore
             )

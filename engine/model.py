@@ -71,6 +71,14 @@ class LoadedModel:
         return narrow and self.dtype == torch.float64
 
     @property
+    def runs_alone(self) -> bool:
+        """Whether prompts and patches must be run one by one: a float64 model is for exact numbers, and the float32
+        products or softmax inside its attention would differ with what is run together."""
+        # transformers' eager attention computes its softmax in float32.
+        narrow = self.anatomy.float32_attention or self.hf.config._attn_implementation == "eager"
+        return narrow and self.dtype == torch.float64
+
+    @property
     def context(self) -> int | None:
         """The most tokens that the model can read, where its configuration says so."""
         return getattr(self.hf.config, "max_position_embeddings", None)

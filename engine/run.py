@@ -5,12 +5,14 @@ It knows no server: what is saved, published and cancelled comes in as functions
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import torch
 
@@ -21,14 +23,17 @@ from engine.capture import check_fit
 from engine.effects import PatchingEffects
 from engine.files import artifacts_of, grid, patterns_file, result_of
 from engine.methods.attention import attention_of
-from engine.methods.path_patching import pairs_per_chunk, patch, prepare_pairs
+from engine.methods.path_patching import Measured, Patching, mean_of, patch_pairs, plan_of
 from engine.metrics import Summary
 from engine.model import LoadedModel
+from engine.plan import Plan, sparing
+from engine.sources import resampled
 from engine.spot_check import spot_check
 from prompts import EncodedPair, PromptSet, prepare
 
 # Small enough that the first numbers appear within seconds, large enough for full speed.
-_CHUNK_PAIRS = {"cpu": 16, "cuda": 64}
+_CHUNK_PAIRS = {"cpu": 16}
+_CHUNK_PAIRS_GPU = 64
 # Attention patterns are kept with the result up to this size, the first prompts first.
 ATTENTION_BYTES = 64 * 2**20
 
@@ -74,30 +79,33 @@ def run_path_patching(
     ``saved_chunks`` of an earlier attempt are taken as they are. Refuses prompts that cannot be read, and a set of
     which no pair is kept.
     """
-    if spec.effect == "total" or spec.source != "counterfactual" or spec.direction != "noising":
-        raise Refusal("bad_request", f"The effect {spec.effect!r} from {spec.source!r} cannot be computed yet.")
     started = time.monotonic()
-    asked = prepare(spec.prompts, model.text)
+    asked = prepare(spec.prompts, model.text, model.chat if spec.prompts.chat else None)
     check_fit(model, asked.pairs)
     total = len(asked.pairs)
-    step = min(_CHUNK_PAIRS.get(model.device.type, 16), pairs_per_chunk(model))
-    tally, fresh, left, complete = _Tally(), 0, None, True
+    step = _CHUNK_PAIRS.get(model.device.type, _CHUNK_PAIRS_GPU)
     on_progress(Progress(stage="pairs", done=0, total=total))
+    # What was cut otherwise, on another device perhaps, or written by an older version, is computed again.
+    saved = {n: data for n, data in saved_chunks.items() if _holds(data, n * step, min(step, total - n * step))}
+    science = _Science(model, spec, asked, saved)
+    tally, fresh, left, complete = _Tally(), 0, None, True
 
     for number, start in enumerate(range(0, total, step)):
         pairs = asked.pairs[start : start + step]
-        data = saved_chunks.get(number)
-        if data is None or _pairs_in(data) != [start, start + len(pairs)]:  # cut otherwise, on another device perhaps
+        data = saved.get(number)
+        if data is None:
 
-            def layer_done(layer: int, layers: int, start: int = start, left: float | None = left) -> None:
+            def part_done(part: float, start: int = start, left: float | None = left) -> None:
                 if should_stop():
                     raise Stopped
-                on_progress(Progress(stage="pairs", done=start, total=total, layer=layer, layers=layers, eta_s=left))
+                layers = model.anatomy.layers
+                at = int(part * layers + 1e-6)
+                on_progress(Progress(stage="pairs", done=start, total=total, layer=at, layers=layers, eta_s=left))
 
             try:
                 if should_stop():
                     raise Stopped
-                data = _compute(model, spec, pairs, start, layer_done)
+                data = science.compute(start, len(pairs), part_done)
             except Stopped:
                 complete = False
                 break
@@ -115,31 +123,58 @@ def run_path_patching(
             return None
         raise Refusal("none_kept", f"None of the {total} prompts is answered rightly by {model.card.id}.")
     on_progress(Progress(stage="saving", done=len(tally.kept) + len(tally.dropped), total=total))
-    return _finish(model, spec, experiment_id, asked, tally, complete, step, clock, started, attention_bytes)
+    return _finish(model, spec, experiment_id, asked, tally, complete, science, clock, started, attention_bytes)
 
 
-def _compute(
-    model: LoadedModel,
-    spec: PathPatchingSpec,
-    pairs: Sequence[EncodedPair],
-    start: int,
-    layer_done: Callable[[int, int], None],
-) -> bytes:
-    """One chunk as bytes: a line of JSON (its pairs, each one's top token, which are kept), then the effects."""
-    prepared = prepare_pairs(model, pairs)
-    correct = prepared.correct.tolist()
-    kept = [row for row, right in enumerate(correct) if right or spec.prompts.keep_wrong]
-    facts = {"pairs": [start, start + len(pairs)], "top": prepared.top.tolist(), "correct": correct, "kept": kept}
-    head = json.dumps(facts).encode()
-    if not kept:
-        return head + b"\n"
-    chosen = prepared if len(kept) == len(pairs) else prepared.select(kept)
-    effects = patch(model, chosen, spec.effect, "probability" in spec.metrics, layer_done)
-    return head + b"\n" + effects.to_bytes()
+class _Science:
+    """Chunks of one experiment as bytes, each with the plan that it was computed under.
+
+    An experiment that is taken up again goes on under the plan of its last chunk, and takes its means under the plan
+    that they were first taken under: so it ends with the same bits.
+    """
+
+    def __init__(
+        self, model: LoadedModel, spec: PathPatchingSpec, asked: PromptSet, chunks: Mapping[int, bytes]
+    ) -> None:
+        self._model, self._keep_wrong = model, spec.prompts.keep_wrong
+        self._asked = Patching(spec.effect, spec.positions, spec.source, spec.direction, "probability" in spec.metrics)
+        self.pairs = resampled(asked.pairs, spec.positions, 0) if spec.source == "resample" else asked.pairs
+        begun = plan_of(model, asked.pairs, self._asked)
+        saved = [_head(chunks[number]) for number in sorted(chunks)]
+        plans = [{name: Plan(**plan) for name, plan in head["plans"].items()} for head in saved]
+        last = plans[-1] if plans else {"means": begun, "chunk": begun}
+        self.mean, self._mean_plan = mean_of(model, asked.pairs, self._asked, last["means"])
+        self.plan = last["chunk"] if plans else self._mean_plan
+
+    def compute(self, start: int, count: int, report: Callable[[float], None]) -> bytes:
+        """One chunk: a line of JSON (its pairs, its plans, each pair's top token, which are kept), then the effects."""
+        pairs = self.pairs[start : start + count]
+
+        def measure(plan: Plan) -> Measured:
+            return patch_pairs(
+                self._model, pairs, self._asked, self.mean, plan, keep_wrong=self._keep_wrong, report=report
+            )
+
+        measured, self.plan = sparing(self.plan, measure)
+        facts = {
+            "pairs": [start, start + count],
+            "plans": {"means": dataclasses.asdict(self._mean_plan), "chunk": dataclasses.asdict(self.plan)},
+            "top": measured.top,
+            "correct": measured.correct,
+            "kept": measured.kept,
+        }
+        effects = b"" if measured.effects is None else measured.effects.to_bytes()
+        return json.dumps(facts).encode() + b"\n" + effects
 
 
-def _pairs_in(data: bytes) -> list[int]:
-    return json.loads(data.partition(b"\n")[0])["pairs"]
+def _head(data: bytes) -> dict[str, Any]:
+    return json.loads(data.partition(b"\n")[0])
+
+
+def _holds(data: bytes, start: int, count: int) -> bool:
+    """Whether saved bytes are the chunk of these pairs, as it is written today."""
+    head = _head(data)
+    return head["pairs"] == [start, start + count] and "plans" in head
 
 
 def _count(tally: _Tally, model: LoadedModel, data: bytes, pairs: Sequence[EncodedPair], start: int) -> None:
@@ -179,7 +214,7 @@ def _finish(
     asked: PromptSet,
     tally: _Tally,
     complete: bool,
-    chunk_pairs: int,
+    science: _Science,
     clock: Callable[[], datetime],
     started: float,
     attention_bytes: int,
@@ -187,7 +222,7 @@ def _finish(
     effects = PatchingEffects.concatenate(tally.parts)
     kept = {index: asked.pairs[index] for index in tally.kept}
     summaries: dict[Metric, Summary] = {metric: effects.summary(metric) for metric in spec.metrics}
-    checked = spot_check(model, list(kept.values()), effects)
+    checked = spot_check(model, [science.pairs[index] for index in kept], effects, science.mean)
     patterns = _patterns(model, kept, attention_bytes)
     result = result_of(
         model=model,
@@ -205,7 +240,7 @@ def _finish(
         checked=checked,
         attention_pairs=tuple(patterns),
         prompt_set_hash=_hash(asked),
-        chunk_pairs=chunk_pairs,
+        chunk_pairs=science.plan.pairs,
         created_at=clock(),
         seconds=round(time.monotonic() - started, 3),
     )
@@ -230,7 +265,7 @@ def attention_file(model: LoadedModel, spec: PathPatchingSpec, prompt: int) -> b
 
     Refuses (``out_of_range``) a prompt that the set does not have.
     """
-    asked = prepare(spec.prompts, model.text).pairs
+    asked = prepare(spec.prompts, model.text, model.chat if spec.prompts.chat else None).pairs
     if not 0 <= prompt < len(asked):
         raise Refusal("out_of_range", f"There is no prompt {prompt}; the set has {len(asked)}.")
     size = model.anatomy.layers * model.anatomy.heads * len(asked[prompt].reference_ids) ** 2 * 4
@@ -241,5 +276,5 @@ def attention_file(model: LoadedModel, spec: PathPatchingSpec, prompt: int) -> b
 
 
 def _hash(asked: PromptSet) -> str:
-    texts = [[p.pair.reference, p.pair.counterfactual, p.pair.answer] for p in asked.pairs]
+    texts = [[p.pair.reference, p.pair.counterfactual, p.pair.answer, *p.pair.chat * ["chat"]] for p in asked.pairs]
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()

@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from contracts.components import Component, all_components
-from contracts.experiments import Effect
 from engine.effects import PatchingEffects
 from engine.hooks import evaluating, on_input, on_output
 from engine.model import LoadedModel
+from engine.sources import Means
 from prompts import EncodedPair
 
 _PAIRS = 4
@@ -33,8 +33,13 @@ class SpotCheck:
 
 
 @torch.no_grad()
-def spot_check(model: LoadedModel, encoded: Sequence[EncodedPair], effects: PatchingEffects) -> SpotCheck:
-    """Recompute the strongest head, the strongest MLP and one drawn component on pairs of the first one's length."""
+def spot_check(
+    model: LoadedModel, encoded: Sequence[EncodedPair], effects: PatchingEffects, mean: Means | None = None
+) -> SpotCheck:
+    """Recompute the strongest head, the strongest MLP and one drawn component on pairs of the first one's length.
+
+    ``mean``: what was patched in where the source was a mean.
+    """
     layers, heads = model.anatomy.layers, model.anatomy.heads
     components = all_components(layers, heads)
     drawn = components[int(torch.randint(len(components), (1,), generator=torch.Generator().manual_seed(0)))]
@@ -43,14 +48,18 @@ def spot_check(model: LoadedModel, encoded: Sequence[EncodedPair], effects: Patc
     chosen = (Component(*divmod(strongest_head, heads)), Component(strongest_mlp), drawn)
 
     alike = [row for row, pair in enumerate(encoded) if _lengths(pair) == _lengths(encoded[0])][:_PAIRS]
-    prompts = torch.tensor([encoded[row].reference_ids for row in alike], device=model.device)
-    sources = torch.tensor([encoded[row].counterfactual_ids for row in alike], device=model.device)
     answers = torch.tensor([[encoded[row].answer_id] for row in alike], device=model.device)
-    reference, source = _Recorded(model, prompts), _Recorded(model, sources)
+    runs = [
+        torch.tensor([encoded[row].reference_ids for row in alike], device=model.device),
+        torch.tensor([encoded[row].counterfactual_ids for row in alike], device=model.device),
+    ]
+    prompts, sources = runs if effects.direction == "noising" else runs[::-1]
+    base = _Recorded(model, prompts)
+    source = base.nothing() if effects.source == "zero" else base.means(mean) if mean else _Recorded(model, sources)
     error = 0.0
     for component in chosen:
-        patched = _patched(model, prompts, component, effects.effect, reference, source)
-        change = (patched - reference.logits).gather(1, answers)[:, 0].cpu()
+        patched = _patched(model, prompts, component, effects, base, source)
+        change = (patched - base.logits).gather(1, answers)[:, 0].cpu()
         claimed = effects.mlps if component.head is None else effects.heads[..., component.head]
         error = max(error, float((change - claimed[alike, component.layer]).abs().max()))
     return SpotCheck(chosen, len(alike), error)
@@ -61,14 +70,14 @@ def _lengths(pair: EncodedPair) -> tuple[int, int]:
 
 
 class _Recorded:
-    """One forward pass over some prompts, everything that heads and MLPs wrote at END kept."""
+    """One forward pass over some prompts, everything that heads and MLPs wrote kept, [prompt, position, written]."""
 
     def __init__(self, model: LoadedModel, prompts: Tensor) -> None:
         self.heads: dict[int, Tensor] = {}
         self.mlps: dict[int, Tensor] = {}
 
         def into(store: dict[int, Tensor], layer: int) -> Callable[[Tensor], None]:
-            return lambda states: store.update({layer: states[:, -1].clone()})
+            return lambda states: store.update({layer: states.clone()})
 
         blocks = list(enumerate(model.anatomy.blocks))
         with (
@@ -77,24 +86,52 @@ class _Recorded:
         ):
             self.logits = _forward(model, prompts)
 
+    def nothing(self) -> _Recorded:
+        """The same with all that was written taken away."""
+        return self._with(
+            lambda layer, states: torch.zeros_like(states), lambda layer, states: torch.zeros_like(states)
+        )
+
+    def means(self, mean: Means) -> _Recorded:
+        """The same with the means written: position by position where there are such, else the mean at END."""
+
+        def of(written: str) -> Callable[[int, Tensor], Tensor]:
+            def take(layer: int, states: Tensor) -> Tensor:
+                by_position = mean.by_length.get(states.shape[1])
+                rows = getattr(by_position or mean.end, written)[:, layer].flatten(1)
+                return rows.to(states.dtype).expand_as(states)
+
+            return take
+
+        return self._with(of("z"), of("mlp"))
+
+    def _with(self, heads: Callable[[int, Tensor], Tensor], mlps: Callable[[int, Tensor], Tensor]) -> _Recorded:
+        other = object.__new__(_Recorded)
+        other.heads = {layer: heads(layer, states) for layer, states in self.heads.items()}
+        other.mlps = {layer: mlps(layer, states) for layer, states in self.mlps.items()}
+        other.logits = self.logits
+        return other
+
 
 def _patched(
     model: LoadedModel,
     prompts: Tensor,
     component: Component,
-    effect: Effect,
-    reference: _Recorded,
+    effects: PatchingEffects,
+    base: _Recorded,
     source: _Recorded,
 ) -> Float[Tensor, "pair vocabulary"]:
     width = model.anatomy.head_dim
+    patched = slice(None) if effects.positions == "all" else slice(-1, None)
 
     def heads(layer: int) -> Callable[[Tensor], Tensor]:
         def hook(states: Tensor) -> Tensor:
             states = states.clone()
-            states[:, -1] = reference.heads[layer]
+            if effects.effect != "total":
+                states[:, -1] = base.heads[layer][:, -1]
             if layer == component.layer and component.head is not None:
                 cut = slice(component.head * width, (component.head + 1) * width)
-                states[:, -1, cut] = source.heads[layer][:, cut]
+                states[:, patched, cut] = source.heads[layer][:, patched, cut]
             return states
 
         return hook
@@ -103,9 +140,9 @@ def _patched(
         def hook(states: Tensor) -> Tensor:
             states = states.clone()
             if layer == component.layer and component.head is None:
-                states[:, -1] = source.mlps[layer]
-            elif effect == "direct":
-                states[:, -1] = reference.mlps[layer]
+                states[:, patched] = source.mlps[layer][:, patched]
+            elif effects.effect == "direct":
+                states[:, -1] = base.mlps[layer][:, -1]
             return states
 
         return hook

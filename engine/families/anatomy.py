@@ -109,11 +109,6 @@ class Anatomy:
     float32_attention: bool = False  # attention computes in float32 whatever the weights are
     softcap: float | None = None  # logits become softcap * tanh(logits / softcap)
 
-    def runs_alone(self, dtype: torch.dtype) -> bool:
-        """Whether prompts must be run one by one: a float64 model is for exact numbers, and float32 products inside
-        it would differ with what is run together."""
-        return self.float32_attention and dtype == torch.float64
-
     @property
     def layers(self) -> int:
         return len(self.blocks)

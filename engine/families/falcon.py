@@ -13,6 +13,7 @@ def anatomy(hf: Any) -> Anatomy:
     parallel = bool(config.new_decoder_architecture or config.parallel_attn)
 
     def block(layer: Any) -> Block:
+        before = layer.ln_attn if hasattr(layer, "ln_attn") else layer.input_layernorm
         if hasattr(layer, "ln_mlp"):
             norm = layer.ln_mlp
         else:
@@ -22,6 +23,7 @@ def anatomy(hf: Any) -> Anatomy:
             heads_out=layer.self_attention.dense,
             by_head=by_head(config),
             mlp=layer.mlp,
+            attention_norm=before,
             mlp_norm=norm,
             parallel=parallel,
         )

@@ -15,6 +15,7 @@ def anatomy(hf: Any) -> Anatomy:
             heads_out=layer.self_attn.o_proj,
             by_head=by_head(hf.config),
             mlp=layer.mlp,
+            attention_norm=layer.input_layernorm,
             mlp_norm=layer.pre_feedforward_layernorm,
             head_norm=layer.post_attention_layernorm,
             mlp_post=layer.post_feedforward_layernorm,

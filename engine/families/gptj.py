@@ -17,6 +17,7 @@ def anatomy(hf: Any) -> Anatomy:
             heads_out=layer.attn.out_proj,
             by_head=by_head(config),
             mlp=layer.mlp,
+            attention_norm=layer.ln_1,
             mlp_norm=layer.ln_1,
             parallel=True,
         )

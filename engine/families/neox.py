@@ -17,6 +17,7 @@ def anatomy(hf: Any) -> Anatomy:
             heads_out=layer.attention.dense,
             by_head=by_head(config),
             mlp=layer.mlp,
+            attention_norm=layer.input_layernorm,
             mlp_norm=layer.post_attention_layernorm,
             parallel=config.use_parallel_residual,
         )

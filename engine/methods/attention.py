@@ -87,7 +87,7 @@ def attention_of(
         by_length.setdefault(len(ids), []).append(number)
     for length, numbers in by_length.items():
         step = max(1, _BATCH_BYTES // (8 * len(layers) * model.anatomy.heads * length**2))
-        if model.anatomy.runs_alone(model.dtype):
+        if model.runs_alone:
             step = 1
         for start in range(0, len(numbers), step):
             part = numbers[start : start + step]

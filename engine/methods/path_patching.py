@@ -1,89 +1,86 @@
-"""Path patching at the last position: how much of the answer's logit each attention head and MLP carries.
+"""Path patching and activation patching: how much of the answer's logit each attention head and MLP carries.
 
 What it measures. The reference prompt carries a calculation, the counterfactual does not. For each component c, its
-output at END is replaced by what it wrote in the counterfactual run, and the change of the answer's logit is read:
+output is replaced by what it wrote in the counterfactual run, and the change of the answer's logit is read:
 
     delta_c  = W_O[h] (z_counterfactual - z_reference)      for a head, z being its output before the projection
     delta_c  = mlp_counterfactual - mlp_reference            for an MLP
 
     direct        logit(norm(x_final + delta_c)) - logit(norm(x_final))       everything else frozen
     through_mlps  the same with every later MLP recomputed, all other heads frozen at their reference output
+    total         everything later recomputed (activation patching), patched at END or at all positions
+
+The source of the patch may also be zero, the mean over a set of prompts, or another prompt of the set (ablations).
+Denoising turns the two runs round: the counterfactual is run, and one component's output of the reference put back.
 
 Sources: Wang et al., Interpretability in the Wild, ICLR 2023 (path patching with MLPs recomputed); Zhang et al.,
-Interpreting and Improving Large Language Models in Arithmetic Calculation, ICML 2024, section 3.
+Interpreting and Improving Large Language Models in Arithmetic Calculation, ICML 2024, section 3; Meng et al., Locating
+and Editing Factual Associations in GPT, NeurIPS 2022 (activation patching); Heimersheim and Nanda, How to use and
+interpret activation patching, 2024 (noising and denoising).
 
 Exact: no linearisation, the final norm is recomputed for every component. With the heads frozen nothing crosses
-positions, so END alone is followed.
+positions, so END alone is followed; for `total` the positions from the first patched one on.
 
 Cost. Two forward passes over the prompts, then for `direct` one norm and one product with the unembedding's columns;
 for `through_mlps` one wave over the layers that reads each MLP once for all components: on average half of the
-L(H+1) components are in the wave, so about L(H+1)/2 MLP evaluations per pair.
+L(H+1) components are in the wave, so about L(H+1)/2 MLP evaluations per pair. For `total` as many evaluations of
+whole layers, for every position from the first patched one on.
 
-When it misleads. Effects of components do not add up (the norm and the MLPs are not linear). A component that matters
-only through later heads shows nothing here. Raw logits are defined up to a constant: compare `logit_difference`.
+When it misleads. Effects of components do not add up (the norm and the MLPs are not linear). In `direct` and
+`through_mlps` a component that matters only through later heads shows nothing. Raw logits are defined up to a
+constant: compare `logit_difference`. Zero is a state that the model never saw.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import linear
 
 from contracts.errors import Refusal
-from contracts.experiments import Effect
+from contracts.experiments import Direction, Effect, Positions, Source, refuse_impossible
 from contracts.prompts import PromptPair
-from engine.capture import EndStates, encode_all, end_states
+from engine.capture import EndStates, encode_all
 from engine.effects import PatchingEffects
-from engine.families.anatomy import Anatomy, apply_norm
 from engine.hooks import evaluating
 from engine.model import LoadedModel
+from engine.pairs import PreparedPairs, prepare_pairs
+from engine.plan import UNEMBED_SHARE, Plan, Shape, budget_of, plan_for, sparing
+from engine.readout import all_logits, column_logits
+from engine.runs import Run, first_difference, run_from
+from engine.sources import Means, Writes, Written, means, nothing, resampled
+from engine.wave import Place, carry
 from prompts import EncodedPair
 
-EFFECTS: tuple[Effect, ...] = tuple(effect for effect in get_args(Effect) if effect != "total")
-LayerProgress = Callable[[int, int], None]
-
-# Rows of one matrix product in the wave: enough to read each weight from fast memory, few enough that an MLP's
-# inner activations stay in the cache.
-_WAVE_ROWS = 2_048
-_UNEMBED_ROWS = 8_192
-# Bytes for the perturbations of one chunk of pairs.
-_CHUNK_BYTES = 512 * 2**20
+Progress = Callable[[int, int], None]
+# Fraction of the work that is done, 0 to 1.
+Report = Callable[[float], None]
 
 
 @dataclass(frozen=True)
-class PreparedPairs:
-    """Pairs with both runs' states at END and what the model said in each. Logits in the model's own scale."""
+class Patching:
+    """What is patched into what, and what is recomputed then."""
 
-    encoded: tuple[EncodedPair, ...]
-    reference: EndStates
-    source: EndStates
-    columns: Int[Tensor, "pair 2"]  # token ids: the answer, the best competing number
-    top: Int[Tensor, " pair"]
-    reference_logits: Float[Tensor, "pair 2"]
-    source_logits: Float[Tensor, "pair 2"]
-    log_total: Float[Tensor, " pair"]  # log-sum-exp of the reference run's logits
+    effect: Effect = "through_mlps"
+    positions: Positions = "end"
+    source: Source = "counterfactual"
+    direction: Direction = "noising"
+    probability: bool = False
 
-    @property
-    def correct(self) -> Tensor:
-        return self.top == self.columns[:, 0]
 
-    def select(self, rows: Sequence[int]) -> PreparedPairs:
-        at = torch.as_tensor(rows, dtype=torch.long, device=self.top.device)
-        return PreparedPairs(
-            tuple(self.encoded[row] for row in rows),
-            self.reference[at],
-            self.source[at],
-            self.columns[at],
-            self.top[at],
-            self.reference_logits[at],
-            self.source_logits[at],
-            self.log_total[at],
-        )
+@dataclass(frozen=True)
+class Measured:
+    """Some pairs' effects, of those that were ``kept``; ``top`` and ``correct`` are of all of them."""
+
+    top: tuple[int, ...]
+    correct: tuple[bool, ...]
+    kept: tuple[int, ...]
+    effects: PatchingEffects | None
 
 
 def path_patching(
@@ -91,95 +88,190 @@ def path_patching(
     pairs: Sequence[PromptPair],
     *,
     effect: Effect | str = "through_mlps",
+    positions: Positions | str = "end",
+    source: Source | str = "counterfactual",
+    direction: Direction | str = "noising",
+    mean_over: Sequence[PromptPair] | None = None,
+    seed: int = 0,
     probability: bool = False,
-    progress: LayerProgress | None = None,
+    memory: int | None = None,
+    progress: Progress | None = None,
 ) -> PatchingEffects:
     """Every head's and every MLP's effect on every pair, in logits of the right answer.
 
-    ``probability`` also computes the change of the answer's probability, which costs a full unembedding per
-    component. ``progress(done, total)`` is called after each layer of each chunk of pairs. No pair is dropped.
+    ``effect``: ``direct``, ``through_mlps`` or ``total``. ``positions``: where components are patched, ``end`` or (with
+    ``total``) ``all``. ``source``: what is patched in: ``counterfactual``, ``zero``, ``mean`` over the reference
+    prompts of ``mean_over`` (default: of these pairs), or ``resample``: the reference prompt of another pair, drawn
+    with ``seed``. ``direction``: ``noising`` patches the reference run; ``denoising`` patches the counterfactual run
+    with what was written in the reference run. ``probability`` also computes the change of the answer's probability,
+    which costs a full unembedding per component. ``memory``: bytes to stay within beyond the model (default: measured
+    from the device). ``progress(done, total)`` counts layers. No pair is dropped.
 
-    Refuses a prompt that cannot be read as tokens, an answer of several tokens, and a model whose numbers are not
-    finite.
+    Refuses a prompt that cannot be read as tokens, an answer of several tokens, prompts of different lengths where all
+    positions are patched, a model whose numbers are not finite, and a budget that one prompt does not keep to.
     """
-    if effect not in EFFECTS:
-        raise Refusal("bad_request", f"There is no effect {effect!r}; there are {', '.join(EFFECTS)}.", "Choose one.")
+    asked = patching_of(effect, positions, source, direction, probability)
     if not pairs:
         raise Refusal("no_prompts", "The list of prompt pairs is empty.")
     encoded = encode_all(model, pairs)
-    step = pairs_per_chunk(model)
-    starts = range(0, len(encoded), step)
-    total = len(starts) * model.anatomy.layers
-    parts = []
+    plan = plan_of(model, encoded, asked, memory)
+    if asked.source == "resample":
+        encoded = resampled(encoded, asked.positions, seed)
+    mean, plan = mean_of(model, encode_all(model, mean_over) if mean_over is not None else encoded, asked, plan)
+    layers, parts = model.anatomy.layers, []
+    starts = range(0, len(encoded), plan.pairs)
+    step = plan.pairs
     for chunk, start in enumerate(starts):
-        done = chunk * model.anatomy.layers
+        some = encoded[start : start + step]
 
-        def report(layer: int, _layers: int, done: int = done) -> None:
+        def report(fraction: float, chunk: int = chunk) -> None:
             if progress is not None:
-                progress(done + layer, total)
+                progress(int((chunk + fraction) * layers + 1e-6), len(starts) * layers)
 
-        prepared = prepare_pairs(model, encoded[start : start + step])
-        parts.append(patch(model, prepared, cast(Effect, effect), probability, report))
+        def measure(plan: Plan, some: Sequence[EncodedPair] = some, report: Report = report) -> Measured:
+            return patch_pairs(model, some, asked, mean, plan, report=report)
+
+        measured, plan = sparing(plan, measure)
+        parts.append(measured.effects)
     return PatchingEffects.concatenate(parts)
 
 
-def pairs_per_chunk(model: LoadedModel) -> int:
-    """Pairs whose perturbations and logits fit the budget."""
-    components = 1 + model.anatomy.layers * (model.anatomy.heads + 1)
-    numbers = components * model.anatomy.hidden + 3 * model.embeddings
-    return max(1, _CHUNK_BYTES // (numbers * torch.finfo(model.work_dtype).bits // 8))
+def patching_of(effect: str, positions: str, source: str, direction: str, probability: bool) -> Patching:
+    """The words as one value. Refuses words that there are not (``bad_request``), and words that do not go together
+    (``impossible_options``)."""
+    for word, what, known in (
+        (effect, "effect", Effect),
+        (positions, "positions", Positions),
+        (source, "source", Source),
+        (direction, "direction", Direction),
+    ):
+        if word not in get_args(known):
+            raise Refusal("bad_request", f"There is no {what} {word!r}; there are {', '.join(get_args(known))}.")
+    asked: Any = Patching(effect, positions, source, direction, probability)  # pyright: ignore[reportArgumentType]
+    refuse_impossible(asked.effect, asked.positions, asked.source, asked.direction)
+    return asked
 
 
-@torch.no_grad()
-def prepare_pairs(model: LoadedModel, encoded: Sequence[EncodedPair]) -> PreparedPairs:
-    """The two forward passes: both runs' states at END, and what the model answers."""
-    n = len(encoded)
-    states = end_states(model, [e.reference_ids for e in encoded] + [e.counterfactual_ids for e in encoded])
-    reference, source = states[range(n)], states[range(n, 2 * n)]
-    logits = _all_logits(model, reference.final)
-    if not bool(logits.isfinite().all()):
-        raise Refusal("not_finite", "The reference run's logits are not finite.")
-    answers = torch.tensor([e.answer_id for e in encoded], device=model.device)
-    columns = torch.stack([answers, _competitors(model, logits, encoded)], dim=1)
-    return PreparedPairs(
-        encoded=tuple(encoded),
-        reference=reference,
-        source=source,
-        columns=columns,
-        top=logits.argmax(-1),
-        reference_logits=logits.gather(1, columns),
-        source_logits=_column_logits(model.anatomy, source.final, columns),
-        log_total=logits.logsumexp(-1),
-    )
+def plan_of(model: LoadedModel, encoded: Sequence[EncodedPair], asked: Patching, memory: int | None = None) -> Plan:
+    """How much of some pairs is computed at once, within ``memory`` bytes. Refuses prompts of different lengths where
+    all positions are patched from the counterfactual, before anything is computed."""
+    length = max(max(len(e.reference_ids), len(e.counterfactual_ids)) for e in encoded)
+    positions = 1
+    if asked.positions == "all":
+        positions = max(length - _first(e, asked) for e in encoded)
+    if model.runs_alone:
+        positions = length
+    shape = Shape(asked.effect, length, positions, len(encoded), asked.probability)
+    return plan_for(model, shape, budget_of(model) if memory is None else memory)
+
+
+def mean_of(model: LoadedModel, over: Sequence[EncodedPair], asked: Patching, plan: Plan) -> tuple[Means | None, Plan]:
+    """What the source ``mean`` needs of a set's reference prompts; None for other sources."""
+    if asked.source != "mean":
+        return None, plan
+    prompts = [pair.reference_ids for pair in over]
+    return sparing(plan, lambda plan: means(model, prompts, asked.positions, plan))
+
+
+def patch_pairs(
+    model: LoadedModel,
+    encoded: Sequence[EncodedPair],
+    asked: Patching,
+    mean: Means | None,
+    plan: Plan,
+    *,
+    keep_wrong: bool = True,
+    report: Report = lambda _fraction: None,
+) -> Measured:
+    """Some pairs from tokens to effects, ``plan.pairs`` at once."""
+    starts = range(0, len(encoded), plan.pairs)
+    top: list[int] = []
+    correct: list[bool] = []
+    kept: list[int] = []
+    parts = []
+    for chunk, start in enumerate(starts):
+        prepared = prepare_pairs(model, encoded[start : start + plan.pairs], plan.tokens)
+        right = prepared.correct.tolist()
+        rows = [row for row, is_right in enumerate(right) if is_right or keep_wrong]
+        top += prepared.top.tolist()
+        correct += right
+        kept += [start + row for row in rows]
+        if rows:
+            chosen = prepared if len(rows) == len(prepared) else prepared.select(rows)
+
+            def part_done(part: float, chunk: int = chunk) -> None:
+                report((chunk + part) / len(starts))
+
+            parts.append(patch(model, chosen, asked, mean, plan, part_done))
+    return Measured(tuple(top), tuple(correct), tuple(kept), PatchingEffects.concatenate(parts) if parts else None)
 
 
 @torch.no_grad()
 def patch(
     model: LoadedModel,
     prepared: PreparedPairs,
-    effect: Effect,
-    probability: bool = False,
-    progress: LayerProgress | None = None,
+    asked: Patching,
+    mean: Means | None,
+    plan: Plan,
+    report: Report = lambda _fraction: None,
 ) -> PatchingEffects:
-    """The wave: every component's effect on prepared pairs."""
-    layers, heads = model.anatomy.layers, model.anatomy.heads
+    """Every component's effect on prepared pairs."""
+    layers, heads, n = model.anatomy.layers, model.anatomy.heads, len(prepared)
+    components = layers * (heads + 1)
+    device, dtype = model.device, model.work_dtype
+    change = torch.empty(components, n, 2, device=device, dtype=dtype)
+    chance = torch.empty(components, n, device=device, dtype=dtype) if asked.probability else None
+    noise = torch.zeros(n, device=device, dtype=dtype)
+    groups = list(_groups(model, prepared, asked))
+    chunks = range(0, components, plan.components)
+    steps = len(groups) * sum(layers - start // (heads + 1) for start in chunks)
+    done = 0
     with evaluating(model.hf):
-        x = _perturbations(model, prepared, effect, progress)
-    untouched = _untouched(prepared, layers, heads)
-    logits, log_totals = _read_out(model, prepared, x, probability)
-    # Row 0 is the control: nothing patched, everything recomputed. Effects are differences to it.
-    change = (logits[1:] - logits[0]).masked_fill(untouched[..., None], 0.0)
-    noise = (logits[0] - prepared.reference_logits).abs().amax(-1)
-    if not bool(change.isfinite().all()):
-        raise Refusal("not_finite", "The patched runs' logits are not finite.")
-    by_component = change.view(layers, heads + 1, len(prepared.encoded), 2).permute(3, 2, 0, 1).cpu()
-    chance = None
-    if log_totals is not None:
-        likely = (logits[..., 0] - log_totals).exp()
-        chance = (likely[1:] - likely[0]).masked_fill(untouched, 0.0)
-        chance = chance.view(layers, heads + 1, -1).permute(2, 0, 1).cpu()
+        for pairs, first in groups:
+            run, donor = _run_and_donor(model, prepared, asked, mean, pairs, first, plan)
+            same = _untouched(run, donor, len(pairs))
+            columns = prepared.columns[pairs]
+            base = (prepared.reference_logits if asked.direction == "noising" else prepared.counterfactual_logits)[
+                pairs
+            ]
+            for start in chunks:
+                stop = min(start + plan.components, components)
+                first_layer = start // (heads + 1)
+
+                def layer_done(layer: int, _layers: int, done: int = done) -> None:
+                    report((done + layer) / steps)
+
+                x = carry(
+                    model,
+                    run,
+                    asked.effect,
+                    _entering(model, run, donor, start, stop),
+                    stop - start,
+                    first_layer=first_layer,
+                    product_rows=plan.rows,
+                    progress=layer_done,
+                )
+                done += layers - first_layer
+                final = run.final.unflatten(0, (len(pairs), -1))[:, -1]
+                x = x.unflatten(1, (len(pairs), -1))[:, :, -1]
+                logits, log_totals = _read_out(model, final, x, columns, asked.probability, plan)
+                # Row 0 is the control: nothing patched, everything recomputed. Effects are differences to it.
+                untouched = same[start:stop]
+                moved = (logits[1:] - logits[0]).masked_fill(untouched[..., None], 0.0)
+                if not bool(moved.isfinite().all()):
+                    raise Refusal("not_finite", "The patched runs' logits are not finite.")
+                change[start:stop, pairs] = moved
+                noise[pairs] = torch.maximum(noise[pairs], (logits[0] - base).abs().amax(-1))
+                if log_totals is not None and chance is not None:
+                    likely = (logits[..., 0] - log_totals).exp()
+                    chance[start:stop, pairs] = (likely[1:] - likely[0]).masked_fill(untouched, 0.0)
+    by_component = change.view(layers, heads + 1, n, 2).permute(3, 2, 0, 1).cpu()
+    likely = None if chance is None else chance.view(layers, heads + 1, n).permute(2, 0, 1).cpu()
     return PatchingEffects(
-        effect=effect,
+        effect=asked.effect,
+        positions=asked.positions,
+        source=asked.source,
+        direction=asked.direction,
         model=model.card.id,
         revision=model.card.revision,
         questions=tuple(e.question for e in prepared.encoded),
@@ -187,10 +279,10 @@ def patch(
         mlps=by_component[0, :, :, -1],
         competitor_heads=by_component[1, :, :, :-1],
         competitor_mlps=by_component[1, :, :, -1],
-        probability_heads=None if chance is None else chance[:, :, :-1],
-        probability_mlps=None if chance is None else chance[:, :, -1],
+        probability_heads=None if likely is None else likely[:, :, :-1],
+        probability_mlps=None if likely is None else likely[:, :, -1],
         reference=prepared.reference_logits[:, 0].cpu(),
-        counterfactual=prepared.source_logits[:, 0].cpu(),
+        counterfactual=prepared.counterfactual_logits[:, 0].cpu(),
         reference_competitor=prepared.reference_logits[:, 1].cpu(),
         reference_probability=(prepared.reference_logits[:, 0] - prepared.log_total).exp().cpu(),
         answers=prepared.columns[:, 0].cpu(),
@@ -201,99 +293,123 @@ def patch(
     )
 
 
-def _perturbations(
-    model: LoadedModel, prepared: PreparedPairs, effect: Effect, progress: LayerProgress | None
-) -> Float[Tensor, "row pair hidden"]:
-    """What each component's patch changes in the residual stream before the final norm; row 0 is the control.
-
-    Rows 1.. are the components in order, a layer's heads before its MLP, so that those already under way are always
-    the first rows.
-    """
-    anatomy, reference, source = model.anatomy, prepared.reference, prepared.source
-    heads, layers, pairs = anatomy.heads, anatomy.layers, len(prepared.encoded)
-    x = torch.zeros(1 + layers * (heads + 1), pairs, anatomy.hidden, dtype=model.work_dtype, device=model.device)
-    step = max(1, _WAVE_ROWS // pairs)
-    for index, block in enumerate(anatomy.blocks):
-        first = 1 + index * (heads + 1)
-        here = reference.z[:, index]
-        moved = (source.z[:, index] - here).transpose(0, 1)
-        x[first : first + heads] = block.head_writes(moved, here, model.dtype)
-        if effect == "through_mlps":
-            wrote = reference.mlp[:, index]
-            # In a parallel block the MLP does not see what this layer's heads write.
-            seen = first if block.parallel else first + heads
-            for start in range(0, seen, step):
-                rows = x[start : min(start + step, seen)]
-                rows += block.mlp_write(rows + reference.mid[:, index], model.dtype).sub_(wrote)
-        x[first + heads] = source.mlp[:, index] - reference.mlp[:, index]
-        if progress is not None:
-            progress(index + 1, layers)
-    return x
+def _base_ids(pair: EncodedPair, asked: Patching) -> tuple[int, ...]:
+    return pair.reference_ids if asked.direction == "noising" else pair.counterfactual_ids
 
 
-def _untouched(prepared: PreparedPairs, layers: int, heads: int) -> Tensor:
-    """Components that wrote the very same in both runs, [component, pair]: their effect is 0 by definition."""
-    same_heads = (prepared.source.z == prepared.reference.z).all(-1)
-    same_mlps = (prepared.source.mlp == prepared.reference.mlp).all(-1, keepdim=True)
-    same = torch.cat([same_heads, same_mlps], dim=2)
-    return same.permute(1, 2, 0).reshape(layers * (heads + 1), -1)
+def _donor_ids(pair: EncodedPair, asked: Patching) -> tuple[int, ...]:
+    return pair.counterfactual_ids if asked.direction == "noising" else pair.reference_ids
+
+
+def _first(pair: EncodedPair, asked: Patching) -> int:
+    """The first position that a patch of a pair can move."""
+    base, donor = _base_ids(pair, asked), _donor_ids(pair, asked)
+    if asked.positions == "end":
+        return len(base) - 1
+    if asked.source in ("zero", "mean"):
+        return 0
+    if len(base) != len(donor):
+        raise Refusal(
+            "lengths_differ",
+            f"{pair.question[:60]!r} has {len(pair.reference_ids)} tokens, what is patched in {len(donor)}: "
+            "all positions are patched one by one.",
+        )
+    return first_difference(base, donor)
+
+
+def _groups(model: LoadedModel, prepared: PreparedPairs, asked: Patching) -> list[tuple[list[int], int]]:
+    """Pairs whose waves go together, and the first position that is followed: what attends must have one length."""
+    everyone = list(range(len(prepared)))
+    if asked.effect != "total":
+        return [(everyone, 0)]
+    if model.runs_alone:
+        return [([row], 0) for row in everyone]
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for row, pair in enumerate(prepared.encoded):
+        groups[len(_base_ids(pair, asked)), _first(pair, asked)].append(row)
+    return [(rows, first) for (_, first), rows in groups.items()]
+
+
+def _run_and_donor(
+    model: LoadedModel,
+    prepared: PreparedPairs,
+    asked: Patching,
+    mean: Means | None,
+    pairs: list[int],
+    first: int,
+    plan: Plan,
+) -> tuple[EndStates | Run, Written]:
+    """The run that is patched, and what is patched into it, of some pairs."""
+    noising = asked.direction == "noising"
+    encoded = [prepared.encoded[row] for row in pairs]
+    base_end = (prepared.reference if noising else prepared.counterfactual)[pairs]
+    run: EndStates | Run = base_end
+    if asked.effect == "total":
+        run = run_from(model, [_base_ids(pair, asked) for pair in encoded], first, plan.tokens)
+    if asked.positions == "end":
+        if asked.source == "zero":
+            donor: Written = nothing(base_end)
+        elif mean is not None:
+            donor = mean.at_end(len(pairs))
+        else:
+            donor = (prepared.counterfactual if noising else prepared.reference)[pairs]
+        return run, donor if len(run.final) == len(pairs) else _at_end_alone(run, donor, len(pairs))
+    if asked.source == "zero":
+        return run, nothing(run)
+    if mean is not None:
+        return run, mean.everywhere(len(pairs), len(_base_ids(encoded[0], asked)))
+    return run, run_from(model, [_donor_ids(pair, asked) for pair in encoded], first, plan.tokens)
+
+
+def _at_end_alone(run: Written, donor: Written, prompts: int) -> Writes:
+    """What the run itself wrote, but at END what the donor did."""
+    z, mlp = run.z.clone(), run.mlp.clone()
+    z.unflatten(0, (prompts, -1))[:, -1] = donor.z
+    mlp.unflatten(0, (prompts, -1))[:, -1] = donor.mlp
+    return Writes(z, mlp)
+
+
+def _entering(
+    model: LoadedModel, run: EndStates | Run, donor: Written, start: int, stop: int
+) -> Callable[[int, Place], Float[Tensor, "new row hidden"] | None]:
+    """The patches of components ``start`` to ``stop``, counted layer by layer, a layer's heads before its MLP."""
+    heads = model.anatomy.heads
+
+    def enter(layer: int, place: Place) -> Tensor | None:
+        low, high = start - layer * (heads + 1), stop - layer * (heads + 1)
+        if place == "heads" and low < heads and high > 0:
+            here = run.z[:, layer]
+            moved = (donor.z[:, layer] - here).transpose(0, 1)
+            return model.anatomy.blocks[layer].head_writes(moved, here, model.dtype)[max(0, low) : min(heads, high)]
+        if place == "mlp" and low <= heads < high:
+            return (donor.mlp[:, layer] - run.mlp[:, layer])[None]
+        return None
+
+    return enter
+
+
+def _untouched(run: EndStates | Run, donor: Written, prompts: int) -> Bool[Tensor, "component pair"]:
+    """Components that wrote the very same in both runs: their effect is 0 by definition."""
+    same_heads = (donor.z == run.z).all(-1)
+    same_mlps = (donor.mlp == run.mlp).all(-1, keepdim=True)
+    same = torch.cat([same_heads, same_mlps], dim=2).unflatten(0, (prompts, -1)).all(1)
+    return same.flatten(1).T
 
 
 def _read_out(
-    model: LoadedModel, prepared: PreparedPairs, x: Tensor, probability: bool
+    model: LoadedModel,
+    final: Float[Tensor, "pair hidden"],
+    x: Float[Tensor, "row pair hidden"],
+    columns: Tensor,
+    probability: bool,
+    plan: Plan,
 ) -> tuple[Float[Tensor, "row pair 2"], Float[Tensor, "row pair"] | None]:
     """Logits of answer and competitor after each patch, and with ``probability`` the log-sum-exp of all logits."""
-    final = prepared.reference.final
-    step = max(1, _WAVE_ROWS // x.shape[1])
-    if probability:  # all logits of a row are held at once
-        step = max(1, min(step, _CHUNK_BYTES // (4 * x.shape[1] * model.embeddings * x.element_size())))
-    columns, totals = [], []
-    for rows in x.split(step):
+    logits, totals = [], []
+    at_once = plan.rows // UNEMBED_SHARE if probability else plan.rows
+    for rows in x.split(max(1, at_once // len(final))):
         patched = rows + final
-        columns.append(_column_logits(model.anatomy, patched, prepared.columns))
+        logits.append(column_logits(model.anatomy, patched, columns))
         if probability:
-            totals.append(_all_logits(model, patched).logsumexp(-1))
-    return torch.cat(columns), torch.cat(totals) if probability else None
-
-
-def _column_logits(anatomy: Anatomy, final: Tensor, columns: Int[Tensor, "pair k"]) -> Float[Tensor, "... pair k"]:
-    weight, bias = anatomy.unembed_columns(columns)
-    read = apply_norm(anatomy.final_norm, final)
-    logits = torch.einsum("...pd,pkd->...pk", read, weight.to(read.dtype))
-    return anatomy.capped(logits if bias is None else logits + bias.to(read.dtype))
-
-
-def _all_logits(model: LoadedModel, final: Tensor) -> Float[Tensor, "... vocabulary"]:
-    """Logits in the work precision, also over narrower weights, which are widened a few rows at a time."""
-    read = apply_norm(model.anatomy.final_norm, final)
-    unembed: Any = model.anatomy.unembed
-    if model.dtype == read.dtype:
-        return model.anatomy.capped(unembed(read))
-    bias = unembed.bias
-    biases = [None] * -(-len(unembed.weight) // _UNEMBED_ROWS) if bias is None else bias.split(_UNEMBED_ROWS)
-    parts = [
-        linear(read, weight.to(read.dtype), None if part is None else part.to(read.dtype))
-        for weight, part in zip(unembed.weight.split(_UNEMBED_ROWS), biases, strict=True)
-    ]
-    return model.anatomy.capped(torch.cat(parts, dim=-1))
-
-
-def _competitors(model: LoadedModel, logits: Tensor, encoded: Sequence[EncodedPair]) -> Int[Tensor, " pair"]:
-    """The best number token of the reference run that is not the answer: among digits for an answer in digits, among
-    number words for one in words; the best other token for any other answer."""
-    tables = []
-    for values in (model.number_values, model.word_values):
-        known = {token: value for token, value in values.items() if token < logits.shape[-1]}
-        ids = torch.tensor(list(known), dtype=torch.long, device=logits.device)
-        tables.append((known, ids, torch.tensor(list(known.values()), device=logits.device)))
-    best = []
-    for row, pair in zip(logits, encoded, strict=True):
-        others = torch.empty(0, dtype=torch.long)
-        for known, ids, values in tables:
-            if pair.answer_id in known:
-                others = ids[values != known[pair.answer_id]]
-        if len(others):
-            best.append(others[row[others].argmax()])
-        else:
-            best.append(row.scatter(0, torch.tensor([pair.answer_id], device=row.device), -torch.inf).argmax())
-    return torch.stack(best)
+            totals.append(all_logits(model, patched).logsumexp(-1))
+    return torch.cat(logits), torch.cat(totals) if probability else None

@@ -53,19 +53,31 @@ def record(hf, ids: list[int]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
 
 @torch.no_grad()
 def patched_logits(
-    hf, reference: list[int], source: list[int], layer: int, head: int | None, effect: str, recorded=None
+    hf,
+    reference: list[int],
+    source: list[int],
+    layer: int,
+    head: int | None,
+    effect: str,
+    recorded=None,
+    positions: str = "end",
 ) -> torch.Tensor:
-    """All logits at END of the reference prompt with one component's END output taken from the source prompt."""
+    """All logits at END of the reference prompt with one component's output taken from the source prompt.
+
+    ``recorded``: what was written in the reference run and in the source, where that is no run of a prompt.
+    """
     (ref_heads, ref_mlps), (src_heads, src_mlps) = recorded or (record(hf, reference), record(hf, source))
     head_dim = ref_heads[0].shape[-1] // hf.config.num_attention_heads
+    patched = slice(None) if positions == "all" else slice(-1, None)
 
     def heads_hook(index: int):
         def hook(_module, args):
             z = args[0].clone()
-            z[:, -1] = ref_heads[index][:, -1]
+            if effect != "total":
+                z[:, -1] = ref_heads[index][:, -1]
             if index == layer and head is not None:
                 cut = slice(head * head_dim, (head + 1) * head_dim)
-                z[:, -1, cut] = src_heads[index][:, -1, cut]
+                z[:, patched, cut] = src_heads[index][:, patched, cut]
             return (z,)
 
         return hook
@@ -74,7 +86,7 @@ def patched_logits(
         def hook(_module, _args, out):
             out = out.clone()
             if index == layer and head is None:
-                out[:, -1] = src_mlps[index][:, -1]
+                out[:, patched] = src_mlps[index][:, patched]
             elif effect == "direct":
                 out[:, -1] = ref_mlps[index][:, -1]
             return out

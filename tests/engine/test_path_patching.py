@@ -17,13 +17,13 @@ from engine.capture import encode_all, end_states
 from engine.families import FAMILIES
 from prompts import encode_pair
 
-EFFECTS = ["direct", "through_mlps"]
+EFFECTS = ["direct", "through_mlps", "total"]
 
 
-def brute_force(model, pairs, effect):
+def brute_force(model, pairs, effect, positions="end"):
     """Change of the answer's and the competitor's logit, [pair, component, 2], by the plain loop."""
     rows = []
-    effects = path_patching(model, pairs, effect=effect)
+    effects = path_patching(model, pairs, effect=effect, positions=positions)
     components = all_components(model.anatomy.layers, model.anatomy.heads)
     for row, pair in enumerate(pairs):
         encoded = encode_pair(pair, model.text)
@@ -34,7 +34,9 @@ def brute_force(model, pairs, effect):
         rows.append(
             torch.stack(
                 [
-                    oracle.patched_logits(model.hf, reference, source, c.layer, c.head, effect, recorded)[columns]
+                    oracle.patched_logits(model.hf, reference, source, c.layer, c.head, effect, recorded, positions)[
+                        columns
+                    ]
                     - base
                     for c in components
                 ]
@@ -94,7 +96,7 @@ def test_the_reference_run_is_the_models_own(architecture):
         assert effects.reference_probability[row] == pytest.approx(float(chance), abs=1e-9)
 
 
-@pytest.mark.parametrize("effect", EFFECTS)
+@pytest.mark.parametrize("effect", ["direct", "through_mlps", pytest.param("total", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("architecture", CONFIGS)
 def test_a_batch_gives_what_single_prompts_give_in_any_order(architecture, effect):
     model = tiny_model(architecture)

@@ -1,0 +1,194 @@
+"""Memory is planned: budgets are kept to, errors halve the plan, and a resumed experiment keeps its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+
+import psutil
+import pytest
+import torch
+from test_run import MANY, Watch, spec_of
+from tiny import CONFIGS, PAIRS, tiny_model
+
+from contracts.errors import Refusal
+from engine import path_patching
+from engine.methods import path_patching as method
+from engine.plan import Plan, Shape, bytes_of, is_out_of_memory, plan_for, sparing
+
+SHAPE = Shape("through_mlps", length=10, positions=1, pairs=64)
+
+
+def test_a_plan_is_the_same_wherever_memory_is_ample():
+    model = tiny_model("LlamaForCausalLM")
+    assert plan_for(model, SHAPE, 2**32) == plan_for(model, SHAPE, 2**40)
+
+
+@pytest.mark.parametrize("effect", ["direct", "through_mlps", "total"])
+@pytest.mark.parametrize("budget", [2**20, 2**21, 2**23, 2**26, 2**30])
+def test_a_plan_keeps_to_its_budget_by_its_own_count(effect, budget):
+    model = tiny_model("LlamaForCausalLM", torch.float32)
+    shape = Shape(effect, length=20, positions=20 if effect == "total" else 1, pairs=512, probability=True)
+    assert sum(bytes_of(model, shape, plan_for(model, shape, budget)).values()) <= budget
+
+
+def test_a_budget_that_nothing_keeps_to_is_refused_with_both_numbers():
+    with pytest.raises(Refusal, match=r"need [\d,]+ bytes beyond the model; the budget is 1,000") as refused:
+        path_patching(tiny_model("LlamaForCausalLM"), PAIRS, memory=1000)
+    assert refused.value.code == "out_of_memory"
+
+
+@pytest.mark.parametrize(("effect", "positions"), [("direct", "end"), ("through_mlps", "end"), ("total", "all")])
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        "LlamaForCausalLM",
+        *[pytest.param(n, marks=pytest.mark.slow) for n in ("GPTNeoXForCausalLM", "Gemma2ForCausalLM")],
+    ],
+)
+@pytest.mark.parametrize("plan", [Plan(1, 1, 1, 1), Plan(2, 3, 5, 7), Plan(4, 1_000, 1, 30)], ids=str)
+def test_however_small_the_plan_the_effects_are_the_same(architecture, effect, positions, plan, monkeypatch):
+    model = tiny_model(architecture)
+    pairs = [PAIRS[0], PAIRS[1], PAIRS[2], PAIRS[5]]
+    settings = {"effect": effect, "positions": positions, "probability": True}
+    whole = path_patching(model, pairs, **settings)
+    monkeypatch.setattr(method, "plan_for", lambda *_: plan)
+    pieces = path_patching(model, pairs, **settings)
+    for field in dataclasses.fields(whole):
+        was, now = getattr(whole, field.name), getattr(pieces, field.name)
+        if isinstance(was, torch.Tensor) and was.is_floating_point():
+            torch.testing.assert_close(now, was, atol=1e-9, rtol=0)
+        elif isinstance(was, torch.Tensor):
+            assert torch.equal(now, was)
+
+
+def test_progress_of_a_cut_measurement_grows_up_to_its_total(monkeypatch):
+    monkeypatch.setattr(method, "plan_for", lambda *_: Plan(2, 3, 64, 64))
+    seen = []
+    path_patching(
+        tiny_model("LlamaForCausalLM"), PAIRS, effect="total", progress=lambda done, total: seen.append((done, total))
+    )
+    assert seen == sorted(seen)
+    assert seen[-1] == (9, 9)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("MPS backend out of memory"),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_running_out_of_memory_halves_the_plan_until_it_fits(error):
+    tried = []
+
+    def run(plan):
+        tried.append(plan)
+        if plan.pairs > 2:
+            raise error
+        return "done"
+
+    assert sparing(Plan(16, 300, 2048, 8192), run) == ("done", Plan(2, 37, 256, 1024))
+    assert [plan.pairs for plan in tried] == [16, 8, 4, 2]
+
+
+def test_when_nothing_is_left_to_halve_it_is_refused_and_other_errors_pass():
+    def full(plan):
+        raise MemoryError
+
+    with pytest.raises(Refusal) as refused:
+        sparing(Plan(4, 4, 4, 4), full)
+    assert refused.value.code == "out_of_memory"
+
+    def broken(plan):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        sparing(Plan(4, 4, 4, 4), broken)
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+
+
+def running_out(monkeypatch, times):
+    """Memory runs out in the middle of the next ``times`` waves."""
+    left = [times]
+    carry = method.carry
+
+    def failing(*args, **kwargs):
+        if left[0] > 0:
+            left[0] -= 1
+            raise MemoryError
+        return carry(*args, **kwargs)
+
+    monkeypatch.setattr(method, "carry", failing)
+
+
+def test_effects_after_an_out_of_memory_error_are_the_same(monkeypatch):
+    model = tiny_model("LlamaForCausalLM")
+    whole = path_patching(model, PAIRS)
+    running_out(monkeypatch, 2)
+    torch.testing.assert_close(path_patching(model, PAIRS).heads, whole.heads, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("source", ["counterfactual", "mean"])
+def test_a_resumed_experiment_keeps_the_plan_that_memory_forced_on_it(monkeypatch, source):
+    model = tiny_model("LlamaForCausalLM", torch.float32)
+    spec = spec_of({"source": "custom", "pairs": MANY}, source=source)
+    with monkeypatch.context() as patch:
+        running_out(patch, 1)
+        whole = Watch()
+        undisturbed = whole.run(model, spec)
+    with monkeypatch.context() as patch:
+        running_out(patch, 1)
+        stopped = Watch(stop_after=6)
+        stopped.run(model, spec)
+    resumed = Watch()  # memory is ample now: the plan would be larger if it were made again
+    output = resumed.run(model, spec, stopped.chunks)
+    assert undisturbed is not None
+    assert output is not None
+    assert list(resumed.chunks) == [1, 2]
+    for number in (1, 2):
+        assert resumed.chunks[number] == whole.chunks[number]
+    assert output.artifacts["components.logit.csv"] == undisturbed.artifacts["components.logit.csv"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("effect", "positions"), [("direct", "end"), ("through_mlps", "end"), ("total", "all")])
+def test_the_peak_stays_within_the_budget(effect, positions):
+    torch.manual_seed(0)
+    import transformers
+
+    config = transformers.LlamaConfig(
+        vocab_size=64,
+        hidden_size=512,
+        num_hidden_layers=12,
+        num_attention_heads=16,
+        num_key_value_heads=4,
+        intermediate_size=2048,
+    )
+    model = tiny_model("LlamaForCausalLM", torch.float32, config=lambda: config)
+    pairs = [pair for pair in PAIRS if pair is not PAIRS[4]] * 40
+    path_patching(model, pairs[:5], effect=effect, positions=positions)  # what torch allocates once
+    budget = 96 * 2**20
+    process, peak, done = psutil.Process(), [0], threading.Event()
+    before = process.memory_info().rss
+
+    def sample():
+        while not done.is_set():
+            peak[0] = max(peak[0], process.memory_info().rss - before)
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    path_patching(model, pairs, effect=effect, positions=positions, memory=budget)
+    done.set()
+    thread.join()
+    assert peak[0] <= budget
+
+
+def test_every_family_has_a_plan():
+    for architecture in CONFIGS:
+        assert plan_for(tiny_model(architecture), SHAPE, 2**30).pairs == 64
