@@ -71,14 +71,6 @@ class LoadedModel:
         return narrow and self.dtype == torch.float64
 
     @property
-    def runs_alone(self) -> bool:
-        """Whether prompts and patches must be run one by one: a float64 model is for exact numbers, and the float32
-        products or softmax inside its attention would differ with what is run together."""
-        # transformers' eager attention computes its softmax in float32.
-        narrow = self.anatomy.float32_attention or self.hf.config._attn_implementation == "eager"
-        return narrow and self.dtype == torch.float64
-
-    @property
     def context(self) -> int | None:
         """The most tokens that the model can read, where its configuration says so."""
         return getattr(self.hf.config, "max_position_embeddings", None)
@@ -100,7 +92,7 @@ class LoadedModel:
 
     @cached_property
     def chat(self) -> ChatFrame:
-        """What the model's chat template writes around a prompt. Refuses ``no_chat_template``, ``bad_chat_template``."""
+        """What the model's chat template writes. Refuses ``no_chat_template`` and ``bad_chat_template``."""
         return frame_of_tokenizer(self.tokenizer, self.card.id)
 
     def token_text(self, token_id: int) -> str:
@@ -150,12 +142,25 @@ def load_model(
     loaded = _in_hand(hf, tokenizer or read_tokenizer(place), card=place.card)
     if tokenizer is None:
         loaded = _as_the_file_says(loaded, Path(place.path) / "tokenizer.json")
-    if loaded.precision != dtype:
-        raise Refusal("bad_setting", f"A {type(hf).__name__} has no matrices that torchao keeps in 8 bits.", _NARROW)
+    if dtype == "int8" and not _computes_in_8_bits(loaded):
+        raise Refusal(
+            "bad_setting",
+            f"A {type(hf).__name__} cannot compute with 8-bit weights.",
+            "Choose float16 or bfloat16 for it.",
+        )
     return loaded
 
 
-_NARROW = "Choose float16 or bfloat16 for it."
+def _computes_in_8_bits(model: LoadedModel) -> bool:
+    """Whether the layers' matrices are torch's own linear modules: GPT-2's are none and were left as they were, and
+    Falcon's transpose the weight themselves, which 8-bit weights do not know."""
+    block = model.anatomy.blocks[0]
+    try:
+        with torch.no_grad():
+            block.mlp(torch.zeros(1, 1, model.anatomy.hidden, dtype=model.dtype, device=block.device))
+    except NotImplementedError:
+        return False
+    return model.precision == "int8"
 
 
 def _given(
