@@ -161,7 +161,8 @@ def _report(result: PathPatchingResult, ranking: str) -> str:
     unit = result.metrics[_METRIC].unit
     lines = [
         f"{asked}{pair.answer}   {result.model.name} answers {said}",
-        f"{_done(result.spec)}; change of the answer's logit in {unit}, {_sign(result.spec)}",
+        _done(result.spec),
+        f"change of the answer's logit in {unit}; {_sign(result.spec)}",
         "",
         f"{'rank':>4}  {'component':<10} {'effect':>9}",
     ]

@@ -80,3 +80,14 @@ def test_prompts_of_unequal_lengths_are_refused_at_all_positions_before_the_mode
     told = capsys.readouterr()
     assert (told.out, told.err.count("\n")) == ("", 1)
     assert "differ in length" in told.err
+
+
+def test_putting_back_is_said_and_what_restores_most_comes_first(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "ranking.csv"
+    argv = ["analyze", "3 + 5 =", "--effect", "direct", "--direction", "denoising", "--csv", str(file)]
+    assert main(argv) == 0
+    assert "put back at the last position into the counterfactual\n" in capsys.readouterr().out
+    means = [float(row["effect_mean"]) for row in csv.DictReader(file.read_text().splitlines())]
+    assert means == sorted(means, reverse=True)
