@@ -22,6 +22,7 @@ from contracts.experiments import (
 from contracts.prompts import MAX_PROMPT_CHARACTERS, MAX_SHOTS, CustomPair, CustomPrompts
 from contracts.results import Checks, PathPatchingResult
 from engine.catalogue import DEMO_ID, Catalogue
+from engine.chat import frame_of_folder
 from prompts import Tokenizer, prepare, refuse_unequal_lengths
 
 _SHOWN = 15
@@ -46,6 +47,7 @@ def analyze(
     model_id: str,
     options: Options,
     shots: int | None,
+    chat: bool,
     csv: str | None,
     as_json: bool,
     out: IO[str],
@@ -62,10 +64,10 @@ def analyze(
     card = place.card
     if card is not None and not card.supported:
         raise Refusal("unsupported_architecture", f"{card.id} cannot run here: {card.reason}")
-    spec = _spec(prompt, model_id, options, (card.shots if card else 0) if shots is None else shots)
+    spec = _spec(prompt, model_id, options, (card.shots if card else 0) if shots is None else shots, chat)
     target = _writable(csv)
     described = _beside(target)
-    _readable(spec, Path(place.path) / "tokenizer.json")
+    _readable(spec, Path(place.path))
 
     bar.say("loading the model and PyTorch")
     from engine import load_model
@@ -113,8 +115,8 @@ def _typed_well(prompt: str, shots: int | None) -> None:
         raise Refusal("bad_request", f"--shots is {shots}.", f"Choose 0 to {MAX_SHOTS} shots.")
 
 
-def _spec(prompt: str, model_id: str, options: Options, shots: int) -> PathPatchingSpec:
-    prompts = CustomPrompts(source="custom", pairs=(CustomPair(reference=prompt),), shots=shots)
+def _spec(prompt: str, model_id: str, options: Options, shots: int, chat: bool) -> PathPatchingSpec:
+    prompts = CustomPrompts(source="custom", pairs=(CustomPair(reference=prompt),), shots=shots, chat=chat)
     return PathPatchingSpec(
         kind="path_patching",
         model=model_id,
@@ -126,10 +128,12 @@ def _spec(prompt: str, model_id: str, options: Options, shots: int) -> PathPatch
     )
 
 
-def _readable(spec: PathPatchingSpec, tokenizer_json: Path) -> None:
-    """Refuse a prompt that cannot be read while it is cheap; where there is no such file, the engine will."""
+def _readable(spec: PathPatchingSpec, folder: Path) -> None:
+    """Refuse a prompt that cannot be read while it is cheap; where there is no tokenizer.json, the engine will."""
+    tokenizer_json = folder / "tokenizer.json"
     if tokenizer_json.is_file():
-        asked = prepare(spec.prompts, Tokenizer.from_file(str(tokenizer_json)))
+        chat = frame_of_folder(folder) if spec.prompts.chat else None
+        asked = prepare(spec.prompts, Tokenizer.from_file(str(tokenizer_json)), chat)
         refuse_unequal_lengths(asked.pairs, spec.positions, spec.source)
 
 

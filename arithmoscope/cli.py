@@ -82,6 +82,7 @@ def command_line() -> argparse.ArgumentParser:
         "--direction", choices=_DIRECTIONS, default="noising", help="take parts away (noising), or put them back"
     )
     analyze.add_argument("--shots", type=int, metavar="N", help="solved examples before the prompt (the model's)")
+    analyze.add_argument("--chat", action="store_true", help="ask through the model's chat template")
     analyze.add_argument(
         "--csv", metavar="FILE", help="write the ranking to FILE, its description to FILE-metadata.json"
     )
@@ -155,6 +156,7 @@ def _analyze(told: argparse.Namespace) -> int:
         model_id=told.model,
         options=Options(told.effect, told.positions, told.source, told.direction),
         shots=told.shots,
+        chat=told.chat,
         csv=told.csv,
         as_json=told.json,
         out=sys.stdout,

@@ -20,11 +20,13 @@ def usable_model(ctx: Context, model_id: str) -> ModelCard:
 def submit(ctx: Context, spec: ExperimentSpec) -> tuple[Experiment, bool]:
     """The experiment of a spec and whether it is new. The same question gets the same experiment."""
     card = usable_model(ctx, spec.model)
-    key = experiment_key(spec, revision=card.revision, dtype=ctx.config.dtype, device_kind=ctx.config.device)
+    chat = ctx.vocabularies.chat_of(card) if spec.prompts.chat else None
+    revision = card.revision if chat is None else f"{card.revision} {chat.model_dump_json()}"
+    key = experiment_key(spec, revision=revision, dtype=ctx.config.dtype, device_kind=ctx.config.device)
     asked_before = ctx.store.find(key)
     if asked_before is not None:
         return asked_before, False
-    asked = prepare(spec.prompts, ctx.vocabularies.of(card))
+    asked = prepare(spec.prompts, ctx.vocabularies.of(card), chat)
     refuse_unequal_lengths(asked.pairs, spec.positions, spec.source)
     experiment, is_new = ctx.store.submit(spec, key=key)
     if is_new:

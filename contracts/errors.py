@@ -39,6 +39,14 @@ PROBLEMS: dict[str, Problem] = {
     "no_counterfactual": Problem(
         422, "No counterfactual", "Give the counterfactual prompt yourself, or choose another corruption."
     ),
+    "no_chat_template": Problem(
+        422, "No chat template", "Switch the chat template off, or choose a model that was tuned for chats."
+    ),
+    "bad_chat_template": Problem(
+        422,
+        "The chat template cannot be used",
+        "Switch the chat template off, or mend the model's chat_template.jinja.",
+    ),
     "no_prompts": Problem(
         422, "No prompts left", "Widen the operand range, choose more operations, or keep wrong answers."
     ),

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from contracts.errors import Refusal
 from contracts.wire import Wire
 
 Operation = Literal["add", "subtract", "multiply", "divide"]
@@ -25,12 +26,25 @@ MAX_OPERAND = 9_999
 class PromptPair:
     """A reference prompt that carries a calculation, the counterfactual without it, and the right answer.
 
-    The prompts need not have the same number of tokens: they are compared at the last position only.
+    The prompts need not have the same number of tokens: they are compared at the last position only. With ``chat``
+    both are asked as a person's turn in a conversation, through the chat template of the model that runs them; the
+    texts stay plain. Refuses (``bad_request``) what is no text.
     """
 
     reference: str
     counterfactual: str
     answer: str
+    chat: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("reference", "counterfactual", "answer"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise Refusal(
+                    "bad_request",
+                    f"The {name} of a PromptPair is a text, not {type(value).__name__}.",
+                    f"Write it in quotes: {name}={str(value)[:40]!r}.",
+                )
 
 
 class CustomPair(Wire):
@@ -42,17 +56,20 @@ class CustomPair(Wire):
 
 
 class CustomPrompts(Wire):
-    """Prompts that people typed. Wrongly answered ones are kept unless told otherwise."""
+    """Prompts that people typed. Wrongly answered ones are kept unless told otherwise. ``chat``: asked through the
+    model's chat template."""
 
     source: Literal["custom"]
     pairs: tuple[CustomPair, ...] = Field(min_length=1, max_length=MAX_PAIRS)
     shots: int = Field(default=0, ge=0, le=MAX_SHOTS)
     corruption: Corruption = "null_operator"
+    chat: bool = False
     keep_wrong: bool = True
 
 
 class TemplatePrompts(Wire):
-    """Prompts drawn from templates without replacement. Wrongly answered ones are dropped and counted."""
+    """Prompts drawn from templates without replacement. Wrongly answered ones are dropped and counted. ``chat``: asked
+    through the model's chat template."""
 
     source: Literal["template"]
     operations: tuple[Operation, ...] = Field(default=("add",), min_length=1, max_length=4)
@@ -62,6 +79,7 @@ class TemplatePrompts(Wire):
     shots: int = Field(default=2, ge=0, le=MAX_SHOTS)
     corruption: Corruption = "null_operator"
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    chat: bool = False
     keep_wrong: bool = False
 
     @model_validator(mode="after")

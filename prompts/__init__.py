@@ -5,12 +5,14 @@ Pure Python and the `tokenizers` package: no model is needed here, only its toke
 
 from tokenizers import Tokenizer
 
+from contracts.models import ChatFrame
 from contracts.prompts import PromptPair
 from prompts.lengths import refuse_unequal_lengths
 from prompts.sets import PromptSet, generate, prepare, preview
 from prompts.tokens import EncodedPair, encode_pair, number_token_values, number_word_values
 
 __all__ = [
+    "ChatFrame",
     "EncodedPair",
     "PromptPair",
     "PromptSet",

@@ -15,6 +15,7 @@ from typing import TypeVar
 from tokenizers import Tokenizer
 
 from contracts.errors import Refusal
+from contracts.models import ChatFrame
 from contracts.prompts import PromptPair, TemplatePrompts
 from prompts.arithmetic import read
 from prompts.corruptions import corrupt
@@ -56,9 +57,14 @@ class _Pool:
                 yield self, a, b
 
 
-def draw(spec: TemplatePrompts, tokenizer: Tokenizer, at_most: int | None = None) -> Drawn:
-    """The set's pairs, or its first ``at_most``. Fewer than asked for is a note; none at all is refused."""
-    pools = _pools(spec, tokenizer)
+def draw(
+    spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | None = None, at_most: int | None = None
+) -> Drawn:
+    """The set's pairs, or its first ``at_most``. Fewer than asked for is a note; none at all is refused.
+
+    ``frame``: what the model's chat template writes around a prompt, for a set of chat prompts.
+    """
+    pools = _pools(spec, tokenizer, frame)
     n_distinct = sum(len(pool) for pool in pools)
     if n_distinct == 0:
         low, high = spec.operands
@@ -92,7 +98,7 @@ def draw(spec: TemplatePrompts, tokenizer: Tokenizer, at_most: int | None = None
     return Drawn(tuple(pairs), n_distinct, tuple(notes))
 
 
-def _pools(spec: TemplatePrompts, tokenizer: Tokenizer) -> list[_Pool]:
+def _pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | None) -> list[_Pool]:
     numbers = sorted(set(number_token_values(tokenizer).values()))
     answers: dict[str, tuple[int, ...]] = {}
     offered: dict[tuple[str, tuple[int, ...]], Questions] = {}
@@ -102,7 +108,7 @@ def _pools(spec: TemplatePrompts, tokenizer: Tokenizer) -> list[_Pool]:
             continue
         ending = template.text.partition("{b}")[2]
         if ending not in answers:
-            answers[ending] = _answers_of_one_token(template, numbers, tokenizer)
+            answers[ending] = _answers_of_one_token(template, numbers, tokenizer, frame)
         key = (template.operation, answers[ending])
         if key not in offered:
             offered[key] = Questions(template.operation, spec.operands, answers[ending])
@@ -118,13 +124,15 @@ def _pools(spec: TemplatePrompts, tokenizer: Tokenizer) -> list[_Pool]:
     return pools
 
 
-def _answers_of_one_token(template: Template, numbers: Iterable[int], tokenizer: Tokenizer) -> tuple[int, ...]:
+def _answers_of_one_token(
+    template: Template, numbers: Iterable[int], tokenizer: Tokenizer, frame: ChatFrame | None
+) -> tuple[int, ...]:
     """The numbers that are one token after this template's ending."""
     question = template.question(*_NEUTRAL_OPERANDS)
     answers: list[int] = []
     for number in numbers:
         try:
-            encode_pair(PromptPair(question, question, str(number)), tokenizer)
+            encode_pair(PromptPair(question, question, str(number), frame is not None), tokenizer, frame)
         except Refusal:
             continue
         answers.append(number)
@@ -137,7 +145,7 @@ def _pair(spec: TemplatePrompts, pool: _Pool, a: int, b: int, tokenizer: Tokeniz
     if reading is None:
         raise ValueError(f"the template {pool.template.text!r} cannot be read back with {a} and {b}")
     counterfactual = corrupt(spec.corruption, reference, spec.seed, tokenizer, spec.operands)
-    return None if counterfactual is None else PromptPair(reference, counterfactual, reading.answer)
+    return None if counterfactual is None else PromptPair(reference, counterfactual, reading.answer, spec.chat)
 
 
 def _in_turn(sources: Iterable[Iterator[Item]]) -> Iterator[Item]:

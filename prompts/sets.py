@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
 from tokenizers import Tokenizer
 
 from contracts.errors import Refusal
+from contracts.models import ChatFrame
 from contracts.prompts import (
     Corruption,
     CustomPair,
@@ -20,14 +22,15 @@ from contracts.prompts import (
     PromptPair,
     Style,
     TemplatePrompts,
+    Token,
 )
 from prompts.arithmetic import read
 from prompts.corruptions import corrupt
 from prompts.drawing import draw
 from prompts.questions import question_text
-from prompts.roles import counterfactual_spans
+from prompts.roles import RoleSpan, counterfactual_spans
 from prompts.shots import shot_prefix
-from prompts.tokens import EncodedPair, encode_pair, prompt_tokens
+from prompts.tokens import EncodedPair, encode_pair, frame_of, prompt_tokens
 
 PREVIEWED_PAIRS = 64
 # People's own prompts have no seed: the same prompt always gets the same counterfactual.
@@ -43,28 +46,37 @@ class PromptSet:
     notes: tuple[str, ...]
 
 
-def prepare(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer) -> PromptSet:
-    """Every pair of the set, ready to run. Refuses the set for its first pair that cannot run, by its number."""
+def prepare(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: ChatFrame | None = None) -> PromptSet:
+    """Every pair of the set, ready to run. Refuses the set for its first pair that cannot run, by its number.
+
+    ``chat``: what the model's chat template writes around a prompt; a set of chat prompts needs it
+    (``no_chat_template``).
+    """
+    frame = frame_of(spec.chat, chat)
     encoded: list[EncodedPair] = []
     if isinstance(spec, TemplatePrompts):
-        drawn = draw(spec, tokenizer)
+        drawn = draw(spec, tokenizer, frame)
         for number, pair in enumerate(drawn.pairs, start=1):
             with _naming(number):
-                encoded.append(encode_pair(pair, tokenizer))
+                encoded.append(encode_pair(pair, tokenizer, frame))
         return PromptSet(tuple(encoded), drawn.n_distinct, drawn.notes)
     for number, custom in enumerate(spec.pairs, start=1):
         with _naming(number):
-            encoded.append(encode_pair(_completed(custom, spec, tokenizer), tokenizer))
+            encoded.append(encode_pair(_completed(custom, spec, tokenizer), tokenizer, frame))
     return PromptSet(tuple(encoded), *_repeats(spec))
 
 
-def preview(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer) -> Preview:
-    """How the first `PREVIEWED_PAIRS` pairs will be read; what is wrong with a pair stands in its ``problem``."""
+def preview(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: ChatFrame | None = None) -> Preview:
+    """How the first `PREVIEWED_PAIRS` pairs will be read; what is wrong with a pair stands in its ``problem``.
+
+    ``chat`` is as in `prepare`.
+    """
+    frame = frame_of(spec.chat, chat)
     if isinstance(spec, TemplatePrompts):
-        drawn = draw(spec, tokenizer, PREVIEWED_PAIRS)
-        items = tuple(_item(pair, tokenizer) for pair in drawn.pairs)
+        drawn = draw(spec, tokenizer, frame, PREVIEWED_PAIRS)
+        items = tuple(_item(pair, tokenizer, frame) for pair in drawn.pairs)
         return Preview(items=items, n_distinct=drawn.n_distinct, notes=drawn.notes)
-    items = tuple(_custom_item(custom, spec, tokenizer) for custom in spec.pairs[:PREVIEWED_PAIRS])
+    items = tuple(_custom_item(custom, spec, tokenizer, frame) for custom in spec.pairs[:PREVIEWED_PAIRS])
     n_distinct, notes = _repeats(spec)
     return Preview(items=items, n_distinct=n_distinct, notes=notes)
 
@@ -79,23 +91,35 @@ def generate(
     seed: int = 0,
     *,
     tokenizer: Tokenizer | Any,
+    chat: ChatFrame | None = None,
 ) -> list[PromptPair]:
     """A template set as strings, the worked examples included; fewer pairs than asked for where fewer exist.
 
-    ``tokenizer``: a `tokenizers.Tokenizer`, or a transformers tokenizer that has one.
+    ``tokenizer``: a `tokenizers.Tokenizer`, or a transformers tokenizer that has one. ``chat``: a loaded model's
+    ``chat``; the pairs are then asked through its chat template. Refuses what no set can be (``bad_request``).
     """
     tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
-    spec = TemplatePrompts(
-        source="template",
-        operations=tuple(operations),
-        styles=tuple(styles),
-        operands=operands,
-        pairs=pairs,
-        shots=shots,
-        corruption=corruption,
-        seed=seed,
-    )
-    return list(draw(spec, tokenizer).pairs)
+    if not isinstance(tokenizer, Tokenizer):
+        raise Refusal("bad_tokenizer", f"{type(tokenizer).__name__} is no tokenizer.", "Pass the model's tokenizer.")
+    asked = {
+        "source": "template",
+        "operations": operations,
+        "styles": styles,
+        "operands": operands,
+        "pairs": pairs,
+        "shots": shots,
+        "corruption": corruption,
+        "seed": seed,
+        "chat": chat is not None,
+    }
+    try:
+        spec = TemplatePrompts.model_validate(asked)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = " ".join(str(part) for part in first["loc"])
+        said = first["msg"].removeprefix("Value error, ")
+        raise Refusal("bad_request", f"{where}: {said}." if where else f"{said}.", "Ask for another set.") from error
+    return list(draw(spec, tokenizer, chat).pairs)
 
 
 @contextmanager
@@ -128,8 +152,8 @@ def _completed(custom: CustomPair, spec: CustomPrompts, tokenizer: Tokenizer) ->
     prefix = shot_prefix(custom.reference, reading, spec.shots)
     reference = prefix + custom.reference
     if custom.counterfactual is not None:
-        return PromptPair(reference, prefix + custom.counterfactual, answer)
-    return PromptPair(reference, _corrupted(reference, spec.corruption, tokenizer), answer)
+        return PromptPair(reference, prefix + custom.counterfactual, answer, spec.chat)
+    return PromptPair(reference, _corrupted(reference, spec.corruption, tokenizer), answer, spec.chat)
 
 
 def _corrupted(reference: str, corruption: Corruption, tokenizer: Tokenizer) -> str:
@@ -151,28 +175,28 @@ def _repeats(spec: CustomPrompts) -> tuple[int, tuple[str, ...]]:
     return n_distinct, (f"{len(spec.pairs)} pairs ask {n_distinct} different questions.",)
 
 
-def _custom_item(custom: CustomPair, spec: CustomPrompts, tokenizer: Tokenizer) -> PreviewItem:
+def _custom_item(custom: CustomPair, spec: CustomPrompts, tokenizer: Tokenizer, frame: ChatFrame | None) -> PreviewItem:
     try:
-        return _item(_completed(custom, spec, tokenizer), tokenizer)
+        return _item(_completed(custom, spec, tokenizer), tokenizer, frame)
     except Refusal as refusal:
         reading = read(custom.reference)
         return PreviewItem(
-            reference=prompt_tokens(custom.reference, tokenizer),
-            counterfactual=prompt_tokens(custom.counterfactual or "", tokenizer),
+            reference=_readable(custom.reference, tokenizer, frame),
+            counterfactual=_readable(custom.counterfactual or "", tokenizer, frame),
             answer=custom.answer if custom.answer is not None else reading and reading.answer,
             answer_id=None,
             problem=f"{refusal.detail} {refusal.way_out}",
         )
 
 
-def _item(pair: PromptPair, tokenizer: Tokenizer) -> PreviewItem:
+def _item(pair: PromptPair, tokenizer: Tokenizer, frame: ChatFrame | None) -> PreviewItem:
     try:
-        encoded = encode_pair(pair, tokenizer)
+        encoded = encode_pair(pair, tokenizer, frame)
     except Refusal as refusal:
         spans = counterfactual_spans(pair, read(pair.reference))
         return PreviewItem(
-            reference=prompt_tokens(pair.reference, tokenizer),
-            counterfactual=prompt_tokens(pair.counterfactual, tokenizer, spans),
+            reference=_readable(pair.reference, tokenizer, frame),
+            counterfactual=_readable(pair.counterfactual, tokenizer, frame, spans),
             answer=pair.answer,
             answer_id=None,
             problem=f"{refusal.detail} {refusal.way_out}",
@@ -184,3 +208,13 @@ def _item(pair: PromptPair, tokenizer: Tokenizer) -> PreviewItem:
         answer_id=encoded.answer_id,
         problem=None,
     )
+
+
+def _readable(
+    prompt: str, tokenizer: Tokenizer, frame: ChatFrame | None, spans: Sequence[RoleSpan] | None = None
+) -> tuple[Token, ...]:
+    """What can be shown of a prompt that cannot run; nothing of one that cannot even be cut into tokens."""
+    try:
+        return prompt_tokens(prompt, tokenizer, spans, frame)
+    except Refusal:
+        return ()

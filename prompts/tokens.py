@@ -12,23 +12,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
 from contracts.errors import Refusal
+from contracts.models import ChatFrame
 from contracts.prompts import MAX_PROMPT_TOKENS, PromptPair, Role, Token
 from prompts.arithmetic import read
+from prompts.chat import Layout, laid_out
 from prompts.numerals import NUMBER_WORD_PATTERN, value_of_words
+from prompts.pieces import SPACE_MARKERS, Piece, chat_pieces, pieces_of, unknown_ids
 from prompts.questions import last_question, question_text
 from prompts.roles import RoleSpan, counterfactual_spans, reading_spans, role_of
 
-# How a vocabulary writes a leading space: byte-level BPE, Metaspace, plainly.
-_SPACE_MARKERS = ("\u0120", "\u2581", " ")
 _MAX_NUMBER_TOKEN = 18
 _NUMBER_WORD = re.compile(NUMBER_WORD_PATTERN, re.IGNORECASE)
+_HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
 _OPENING = ("(", "[", "{", "$")
 _SIGNS = ("-", "\u2212", "+", "'", '"', "^")
-# The last private-use character.
-_UNKNOWN_CHARACTER = "\U0010fffd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +45,22 @@ class EncodedPair:
     question: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """A token of a text: its id, its character offsets, its text as a person reads it."""
-
-    id: int
-    start: int
-    end: int
-    text: str
-
-
-def encode_pair(pair: PromptPair, tokenizer: Tokenizer) -> EncodedPair:
+def encode_pair(pair: PromptPair, tokenizer: Tokenizer, chat: ChatFrame | None = None) -> EncodedPair:
     """Both prompts as token ids that end just before the answer's first token, and the answer's id.
+
+    ``chat``: what the model's chat template writes around a prompt; a pair that is to be asked as a ``chat`` needs it.
 
     Refuses (``empty_prompt``, ``prompt_too_long``, ``answer_several_tokens``, ``answer_not_a_token``) a pair that
     has no such place in this vocabulary.
     """
+    frame = frame_of(pair.chat, chat)
     answer = pair.answer.rstrip()
     if not answer:
         raise Refusal("answer_not_a_token", "The answer is empty.", "Give an answer of one token, such as 8.")
     spaced_answer = answer_space(pair.reference, pair.answer) + answer.lstrip()
-    reference, answer_piece = _cut(pair.reference, spaced_answer, "reference", tokenizer)
-    counterfactual, other_piece = _cut(pair.counterfactual, spaced_answer, "counterfactual", tokenizer)
+    asked, other = laid_out(pair.reference, frame), laid_out(pair.counterfactual, frame)
+    reference, answer_piece = _cut(asked, spaced_answer, "reference", tokenizer)
+    counterfactual, other_piece = _cut(other, spaced_answer, "counterfactual", tokenizer)
     if other_piece.id != answer_piece.id:
         raise Refusal(
             "answer_not_a_token",
@@ -80,10 +74,17 @@ def encode_pair(pair: PromptPair, tokenizer: Tokenizer) -> EncodedPair:
         counterfactual_ids=tuple(piece.id for piece in counterfactual),
         answer_id=answer_piece.id,
         answer_text=answer_piece.text,
-        reference_tokens=_with_roles(pair.reference, reference, reading_spans(reading)),
-        counterfactual_tokens=_with_roles(pair.counterfactual, counterfactual, counterfactual_spans(pair, reading)),
+        reference_tokens=_with_roles(asked, reference, reading_spans(reading)),
+        counterfactual_tokens=_with_roles(other, counterfactual, counterfactual_spans(pair, reading)),
         question=question_text(pair.reference),
     )
+
+
+def frame_of(is_chat: bool, chat: ChatFrame | None) -> ChatFrame | None:
+    """The frame that prompts are put into, if they are to be. Refuses (``no_chat_template``) when there is none."""
+    if is_chat and chat is None:
+        raise Refusal("no_chat_template", "A chat was asked for without the model's chat template.")
+    return chat if is_chat else None
 
 
 def answer_space(prompt: str, answer: str) -> str:
@@ -108,17 +109,20 @@ def _opens(visible: str) -> bool:
     return last in _OPENING or (last in _SIGNS and (not before or before.isspace() or before in _OPENING))
 
 
-def prompt_tokens(prompt: str, tokenizer: Tokenizer, spans: Sequence[RoleSpan] | None = None) -> tuple[Token, ...]:
+def prompt_tokens(
+    prompt: str, tokenizer: Tokenizer, spans: Sequence[RoleSpan] | None = None, frame: ChatFrame | None = None
+) -> tuple[Token, ...]:
     """A prompt's tokens with their roles where no answer is known; at most `MAX_PROMPT_TOKENS`."""
-    pieces = _pieces(prompt, tokenizer)[:MAX_PROMPT_TOKENS]
-    return _with_roles(prompt, pieces, reading_spans(read(prompt)) if spans is None else spans)
+    layout = laid_out(prompt, frame)
+    pieces = _pieces(layout, layout.text if layout.chat else prompt, tokenizer)[:MAX_PROMPT_TOKENS]
+    return _with_roles(layout, pieces, reading_spans(read(prompt)) if spans is None else spans)
 
 
 def number_token_values(tokenizer: Tokenizer) -> dict[int, int]:
     """The vocabulary's number tokens: ids whose text, one leading space aside, is all ASCII digits -> the number."""
     values: dict[int, int] = {}
     for text, token_id in tokenizer.get_vocab(with_added_tokens=True).items():
-        digits = text[1:] if text.startswith(_SPACE_MARKERS) else text
+        digits = text[1:] if text.startswith(SPACE_MARKERS) else text
         if digits.isascii() and digits.isdigit() and len(digits) <= _MAX_NUMBER_TOKEN:
             values[token_id] = int(digits)
     return values
@@ -128,23 +132,22 @@ def number_word_values(tokenizer: Tokenizer) -> dict[int, int]:
     """The vocabulary's number words (zero to ninety, whole in one token): ids -> the number."""
     values: dict[int, int] = {}
     for text, token_id in tokenizer.get_vocab(with_added_tokens=True).items():
-        word = text[1:] if text.startswith(_SPACE_MARKERS) else text
+        word = text[1:] if text.startswith(SPACE_MARKERS) else text
         if _NUMBER_WORD.fullmatch(word):
             values[token_id] = value_of_words(word)
     return values
 
 
-def _cut(prompt: str, spaced_answer: str, which: str, tokenizer: Tokenizer) -> tuple[list[_Piece], _Piece]:
+def _cut(layout: Layout, spaced_answer: str, which: str, tokenizer: Tokenizer) -> tuple[list[Piece], Piece]:
     """The tokens before the answer, and the answer's one token."""
-    visible = prompt.rstrip()
-    if not visible:
+    if not layout.text:
         raise Refusal("empty_prompt", f"The {which} prompt is empty.")
-    text = visible + spaced_answer
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    text = layout.text + spaced_answer
+    if _HALF_A_CHARACTER.search(text):
         raise Refusal("bad_request", f"The {which} prompt holds half a character.", "Leave lone surrogates out.")
     answer = spaced_answer.lstrip()
     answer_start = len(text) - len(answer)
-    pieces = _pieces(text, tokenizer)
+    pieces = _pieces(layout, text, tokenizer)
     at = next((at for at, piece in enumerate(pieces) if piece.start <= answer_start < piece.end), None)
     truncation = tokenizer.truncation
     if truncation is not None and len(pieces) >= truncation["max_length"]:
@@ -160,67 +163,45 @@ def _cut(prompt: str, spaced_answer: str, which: str, tokenizer: Tokenizer) -> t
     if any(later.end > later.start for later in pieces[at + 1 :]):
         several = sum(later.end > later.start for later in pieces[at:])
         raise Refusal("answer_several_tokens", f"The answer {answer!r} is {several} tokens for this model.")
-    if piece.id in _unknown_ids(tokenizer):
+    if piece.id in unknown_ids(tokenizer):
         raise Refusal("answer_not_a_token", f"This vocabulary has no token for the answer {answer!r}.")
     if at == 0:
         raise Refusal("empty_prompt", f"The {which} prompt has no token before the answer.")
     return pieces[:at], piece
 
 
-def _unknown_ids(tokenizer: Tokenizer) -> set[int]:
-    """What this tokeniser writes for a character that no vocabulary has."""
-    return set(tokenizer.encode(_UNKNOWN_CHARACTER, add_special_tokens=False).ids)
+def _pieces(layout: Layout, text: str, tokenizer: Tokenizer) -> list[Piece]:
+    """The tokens of a layout's text; what stands in ``text`` after it people typed, too."""
+    if not layout.chat:
+        return pieces_of(text, tokenizer)
+    typed = [stretch.place for stretch in layout.stretches]
+    return chat_pieces(text, [*typed, (len(layout.text), len(text))], tokenizer)
 
 
-def _pieces(text: str, tokenizer: Tokenizer) -> list[_Piece]:
-    """The tokens of a text, special ones included, padding not."""
-    encoding: Encoding = tokenizer.encode(text)
-    found = zip(encoding.ids, encoding.offsets, encoding.special_tokens_mask, encoding.attention_mask, strict=True)
-    rows = [(token_id, span, special) for token_id, span, special, attended in found if attended]
-    pieces: list[_Piece] = []
-    reached = 0
-    for at, (token_id, (start, end), special) in enumerate(rows):
-        if special and end <= start:  # one that the tokeniser put in
-            pieces.append(_Piece(token_id, reached, reached, tokenizer.id_to_token(token_id) or ""))
-            continue
-        # Some tokenisers leave the space before a word out of its offsets.
-        if start > reached and text[reached:start].isspace():
-            start = reached
-        next_start, next_end = rows[at + 1][1] if at + 1 < len(rows) else (end, end)
-        if end <= start or start < reached or start <= next_start < min(end, next_end):
-            shown = _decoded(token_id, tokenizer)
-        else:
-            shown = text[start:end]
-        pieces.append(_Piece(token_id, start, end, shown))
-        reached = max(reached, end)
-    return pieces
-
-
-def _decoded(token_id: int, tokenizer: Tokenizer) -> str:
-    """A token that is not just some characters of the text: a part of a character, or a space put in before it."""
-    decoded = tokenizer.decode([token_id], skip_special_tokens=False)
-    if decoded:
-        return decoded
-    raw = tokenizer.id_to_token(token_id) or ""
-    return " " if raw in _SPACE_MARKERS else raw
-
-
-def _with_roles(prompt: str, pieces: Sequence[_Piece], spans: Sequence[RoleSpan]) -> tuple[Token, ...]:
-    """The first token is ``first`` whatever it says: attention rests there."""
-    question_start = last_question(prompt)[0]
-    shots: RoleSpan = ((0, question_start), "shot")
+def _with_roles(layout: Layout, pieces: Sequence[Piece], spans: Sequence[RoleSpan]) -> tuple[Token, ...]:
+    """The first token is ``first`` whatever it says: attention rests there. What a template wrote is ``other``."""
+    shots: RoleSpan = ((0, last_question(layout.prompt)[0]), "shot")
+    stretches = layout.placed([shots, *spans])
     tokens: list[Token] = []
+    at = 0
     for number, piece in enumerate(pieces):
+        while at + 1 < len(stretches) and stretches[at][0][1] <= piece.start:
+            at += 1
+        (start, end), moved = stretches[at]
+        role: Role = "other"
         if number == 0:
             role = "first"
-        elif piece.start < piece.end <= question_start:
-            role = "shot"
-        elif piece.text.isspace():
-            role = "other"
-        else:
-            role = role_of(prompt, (piece.start, piece.end), [shots, *spans])
+        elif start < piece.end and piece.start < end:
+            role = _role(layout.text, piece, moved)
         tokens.append(_token(piece.text, piece.id, role))
     return tuple(tokens)
+
+
+def _role(text: str, piece: Piece, spans: Sequence[RoleSpan]) -> Role:
+    for (start, end), role in spans:
+        if role == "shot" and start <= piece.start < piece.end <= end:  # white space included
+            return "shot"
+    return "other" if piece.text.isspace() else role_of(text, (piece.start, piece.end), spans)
 
 
 @lru_cache(maxsize=4_096)

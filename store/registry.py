@@ -6,7 +6,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from contracts.errors import Refusal
-from contracts.models import ModelCard
+from contracts.models import ChatFrame, ModelCard
 from contracts.system import WorkerStatus
 from store.base import Base
 from store.tables import models, workers
@@ -17,8 +17,13 @@ _FORGET_WORKERS_AFTER_S = 86_400.0
 class Registry(Base):
     """Models as whoever has their files registered them; workers by their last heartbeat."""
 
-    def register_model(self, card: ModelCard, tokenizer_json: str | None) -> None:
-        values = {"card": card.model_dump(mode="json"), "tokenizer_json": tokenizer_json}
+    def register_model(self, card: ModelCard, tokenizer_json: str | None, chat: ChatFrame | str | None = None) -> None:
+        """``chat``: what its chat template writes, or in words why that cannot be used."""
+        values = {
+            "card": card.model_dump(mode="json"),
+            "tokenizer_json": tokenizer_json,
+            "chat": {"problem": chat} if isinstance(chat, str) else chat and chat.model_dump(mode="json"),
+        }
         with self._database.write() as connection:
             known = update(models).where(models.c.id == card.id)
             if connection.execute(known.values(**values)).rowcount:
@@ -50,6 +55,16 @@ class Registry(Base):
         if row.tokenizer_json is None:
             raise Refusal("bad_tokenizer", f"The model {model_id!r} has no tokenizer.json.")
         return row.tokenizer_json
+
+    def chat(self, model_id: str) -> ChatFrame | str | None:
+        """What the model's chat template writes, or why that cannot be used; None where it has none."""
+        with self._database.read() as connection:
+            row = connection.execute(select(models.c.chat).where(models.c.id == model_id)).first()
+        if row is None:
+            raise _unknown_model(model_id)
+        if row.chat is None:
+            return None
+        return row.chat["problem"] if "problem" in row.chat else ChatFrame.model_validate(row.chat)
 
     def beat(self, status: WorkerStatus) -> None:
         """A worker says that it is alive."""

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 # The newest migration. A database that already has it is opened without loading Alembic.
-REVISION = "0001"
+REVISION = "0002"
 
 metadata = MetaData()
 _json = JSON(none_as_null=True)
@@ -86,6 +86,8 @@ models = Table(
     Column("id", String(200), primary_key=True),
     Column("card", _json, nullable=False),
     Column("tokenizer_json", Text),
+    # A chat frame, or the problem that its template has; NULL: there is no template.
+    Column("chat", _json),
 )
 
 workers = Table(

@@ -1,4 +1,4 @@
-"""Tells the store which models can run here: their cards, and their tokenizers for the preview."""
+"""Tells the store which models can run here: their cards, and for the preview their tokenizers and chat templates."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from contracts.errors import Refusal
+from contracts.models import ChatFrame
 from engine.catalogue import Catalogue
 from store import Store
 
 GONE = "Its folder is gone."
 
+# A tokenizer.json, and a chat frame or why there is none.
+_Texts = tuple[str | None, ChatFrame | str | None]
 _Stamp = tuple[tuple[str, int, int], ...]
 
 
@@ -27,7 +30,7 @@ class Registrar:
         self._store = store
         self._catalogue = catalogue
         self._ours = {card.id for card in store.models()} if alone else set[str]()
-        self._tokenizers: dict[str, str | None] = {}
+        self._texts: dict[str, _Texts] = {}
         self._seen: dict[str, _Stamp] | None = None
         self._registered: dict[str, _Stamp] | None = None
         self._lock = threading.Lock()
@@ -50,15 +53,15 @@ class Registrar:
         known = {card.id: card for card in self._store.models()}
         here = self._catalogue.cards()
         for card in here:
-            text = _tokenizer_json(self._catalogue, card.id)
-            if known.get(card.id) != card or self._tokenizer_of(card.id) != text:
-                self._store.register_model(card, text)
-            self._tokenizers[card.id] = text
+            texts = _texts_here(self._catalogue, card.id)
+            if known.get(card.id) != card or self._texts_of(card.id) != texts:
+                self._store.register_model(card, *texts)
+            self._texts[card.id] = texts
         for model_id in (self._ours & known.keys()) - {card.id for card in here}:
             if known[model_id].reason != GONE:
                 gone = known[model_id].model_copy(update={"supported": False, "reason": GONE})
                 self._store.register_model(gone, None)
-            self._tokenizers.pop(model_id, None)
+            self._texts.pop(model_id, None)
         self._ours |= {card.id for card in here}
 
     def _contradicted(self) -> bool:
@@ -66,13 +69,15 @@ class Registrar:
         folders = self._registered or {}
         return any(card.reason == GONE and card.id in folders for card in self._store.models())
 
-    def _tokenizer_of(self, model_id: str) -> str | None:
-        if model_id not in self._tokenizers:
-            try:
-                self._tokenizers[model_id] = self._store.tokenizer_json(model_id)
-            except Refusal:  # none is registered
-                self._tokenizers[model_id] = None
-        return self._tokenizers[model_id]
+    def _texts_of(self, model_id: str) -> _Texts:
+        """What is registered of a model."""
+        if model_id not in self._texts:
+            tokenizer, chat = None, None
+            with suppress(Refusal):  # none is registered
+                chat = self._store.chat(model_id)
+                tokenizer = self._store.tokenizer_json(model_id)
+            self._texts[model_id] = tokenizer, chat
+        return self._texts[model_id]
 
 
 def register_models(store: Store, catalogue: Catalogue, *, alone: bool = False) -> None:
@@ -99,8 +104,13 @@ def _stamp(folder: str) -> _Stamp:
     return tuple(sorted(files))
 
 
-def _tokenizer_json(catalogue: Catalogue, model_id: str) -> str | None:
-    try:
-        return catalogue.tokenizer_json(model_id)
-    except (Refusal, OSError, ValueError):  # not converted yet, or without a readable one: the card says what it is
-        return None
+def _texts_here(catalogue: Catalogue, model_id: str) -> _Texts:
+    """A model's tokenizer.json, and what its chat template writes or why it cannot be used."""
+    tokenizer, chat = None, None
+    with suppress(Refusal, OSError, ValueError):  # not converted yet, or unreadable: the card says what it is
+        tokenizer = catalogue.tokenizer_json(model_id)
+        try:
+            chat = catalogue.chat_frame(model_id)
+        except Refusal as refusal:
+            chat = refusal.detail if refusal.code == "bad_chat_template" else None
+    return tokenizer, chat

@@ -17,4 +17,5 @@ router = APIRouter(prefix="/api/prompts", tags=["prompts"])
 def preview_prompts(asked: PreviewRequest, ctx: Ctx) -> Preview:
     """The tokens of every prompt as the model reads them. A pair that cannot run says its ``problem``."""
     card = usable_model(ctx, asked.model)
-    return preview(asked.prompts, ctx.vocabularies.of(card))
+    chat = ctx.vocabularies.chat_of(card) if asked.prompts.chat else None
+    return preview(asked.prompts, ctx.vocabularies.of(card), chat)

@@ -124,9 +124,40 @@ def test_generate_gives_the_strings_of_the_template_set(tokenizer: Tokenizer):
     assert generate(["multiply"], ["question"], (2, 3), 9, 0, "operand_swap", 7, tokenizer=tokenizer)
 
 
-def test_generate_refuses_what_no_set_can_be(tokenizer: Tokenizer):
-    with pytest.raises(ValueError, match="operands"):
-        generate(operands=(9, 1), tokenizer=tokenizer)
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"operands": (9, 1)}, r"operands must be \[smallest, largest\]"),
+        ({"pairs": 0}, "pairs: Input should be greater than or equal to 1"),
+        ({"pairs": 10**6}, "pairs: Input should be less than or equal to 10000"),
+        ({"pairs": "many"}, "pairs: .*integer"),
+        ({"shots": -1}, "shots:"),
+        ({"operations": "add"}, "operations: .*tuple"),
+        ({"operations": ["root"]}, "operations 0: .*'add'"),
+        ({"operations": 5}, "operations:"),
+        ({"styles": []}, "styles:"),
+        ({"corruption": "none"}, "corruption:"),
+    ],
+)
+def test_generate_refuses_what_no_set_can_be(asked: dict[str, Any], said: str, tokenizer: Tokenizer):
+    with pytest.raises(Refusal, match=said) as refused:
+        generate(**asked, tokenizer=tokenizer)
+    assert refused.value.code == "bad_request"
+
+
+@pytest.mark.parametrize("no_tokenizer", [None, "smollm2-135m", object()])
+def test_generate_refuses_what_is_no_tokenizer(no_tokenizer: object):
+    with pytest.raises(Refusal) as refused:
+        generate(tokenizer=no_tokenizer)
+    assert refused.value.code == "bad_tokenizer"
+
+
+@pytest.mark.parametrize("wrong", [{"answer": 8}, {"reference": None}, {"counterfactual": b"3 @ 5 ="}])
+def test_a_pair_of_anything_but_texts_is_refused_with_the_way_to_write_it(wrong: dict[str, Any]):
+    ((name, value),) = wrong.items()
+    with pytest.raises(Refusal, match=f"The {name} of a PromptPair is a text") as refused:
+        PromptPair(**{"reference": "3 + 5 =", "counterfactual": "3 @ 5 =", "answer": "8", **wrong})
+    assert f"{name}={str(value)!r}" in refused.value.way_out
 
 
 def test_a_preview_shows_what_will_run(tokenizer: Tokenizer):

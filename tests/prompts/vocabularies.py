@@ -3,7 +3,9 @@
 They differ in what they do with the space before an answer, which is what this room is about.
 """
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from collections.abc import Callable
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 _SUMS = [f"{a} {sign} {b} = {a + b}" for a in range(10) for b in range(10) for sign in "+-*/@"]
 _SENTENCES = [
@@ -88,3 +90,13 @@ VOCABULARIES = {
     "unigram_with_eos": unigram_with_eos,
     "whole_words": whole_words,
 }
+
+CONTROL_TOKENS = ("<|im_start|>", "<|im_end|>")
+
+
+def with_control_tokens(make: Callable[[], Tokenizer]) -> Tokenizer:
+    """The same with ChatML's control tokens, and with a run of spaces that is a token but controls nothing."""
+    tokenizer = make()
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in CONTROL_TOKENS])
+    tokenizer.add_tokens([AddedToken("<think>", normalized=False), AddedToken("    ", normalized=False)])
+    return tokenizer

@@ -14,6 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from keeping import spec_of
 from sqlalchemy import text
+from test_registry import CARD
 
 import store as store_package
 from contracts.errors import Refusal
@@ -39,6 +40,17 @@ def test_what_was_kept_is_there_when_the_store_is_opened_again(urls: tuple[str, 
         asked, _ = store.submit(spec_of(), key="k")
     with Store.open(*urls) as store:
         assert store.experiment(asked.id) == asked
+
+
+def test_a_database_of_the_first_version_keeps_its_models(urls: tuple[str, str]) -> None:
+    with Store.open(*urls) as store:
+        store.register_model(CARD, "{}", "It loops.")
+        with store._database.write() as connection:
+            connection.execute(text("ALTER TABLE models DROP COLUMN chat"))
+            connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    with Store.open(*urls) as store:
+        assert store.models() == [CARD]
+        assert (store.tokenizer_json(CARD.id), store.chat(CARD.id)) == ("{}", None)
 
 
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(urls: tuple[str, str]) -> None:

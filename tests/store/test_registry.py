@@ -6,7 +6,7 @@ import pytest
 from keeping import Clock
 
 from contracts.errors import Refusal
-from contracts.models import ModelCard
+from contracts.models import ChatFrame, ModelCard
 from contracts.system import WorkerStatus
 from store import Store
 
@@ -49,6 +49,19 @@ def test_an_unknown_model_and_a_missing_tokenizer_are_told_apart(store: Store) -
         with pytest.raises(Refusal) as refusal:
             look()
         assert refusal.value.code == code
+
+
+@pytest.mark.parametrize("chat", [ChatFrame(before="<s>", reply="", next=" ", after="\n"), "It loops.", None])
+def test_a_chat_template_is_known_by_what_it_writes_or_why_it_cannot(
+    store: Store, chat: ChatFrame | str | None
+) -> None:
+    store.register_model(CARD, None, chat)
+    assert store.chat("tiny") == chat
+    store.register_model(CARD, None)
+    assert store.chat("tiny") is None
+    with pytest.raises(Refusal) as refusal:
+        store.chat("other")
+    assert refusal.value.code == "unknown_model"
 
 
 def test_a_worker_is_alive_as_long_as_it_beats(store: Store, clock: Clock) -> None:

@@ -10,6 +10,7 @@ import pytest
 from keeping import Valkey  # pyright: ignore[reportMissingImports]
 from trees import Tree, wait_until
 
+from contracts.models import ChatFrame
 from engine.catalogue import Catalogue
 from store import Store
 from worker.config import WorkerConfig
@@ -82,6 +83,38 @@ def test_a_changed_tokenizer_is_registered_again(store: Store, models_dir: Path,
     (folder / "tokenizer.json").write_text('{"changed": true}')
     looks(registrar)
     assert store.tokenizer_json("mine") == '{"changed": true}'
+
+
+def test_what_a_chat_template_writes_is_registered_and_follows_its_file(
+    store: Store, models_dir: Path, registrar: Registrar
+) -> None:
+    folder = put(models_dir, "mine")
+    looks(registrar)
+    assert (store.model("mine").chat, store.chat("mine")) == (False, None)
+    template = folder / "chat_template.jinja"
+    template.write_text("{% for m in messages %}{{ eos_token }}{{ m.role }}: {{ m.content }}\n{% endfor %}")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"}))
+    looks(registrar)
+    frame = store.chat("mine")
+    assert isinstance(frame, ChatFrame)
+    assert (store.model("mine").chat, frame.before, frame.after) == (True, "</s>user: ", "\n</s>assistant: ")
+    template.write_text("{{ raise_exception('not today') }}")
+    looks(registrar)
+    said = store.chat("mine")
+    assert isinstance(said, str)
+    assert "not today" in said
+    assert store.model("mine").chat, "it has one: whoever asks for it is told what is wrong with it"
+
+
+def test_a_template_is_not_rendered_again_while_it_stays_the_same(
+    store: Store, models_dir: Path, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (put(models_dir, "mine") / "chat_template.jinja").write_text("{{ raise_exception('no') }}")
+    looks(registrar)
+    monkeypatch.setattr("subprocess.run", lambda *_args, **_options: pytest.fail("it was rendered again"))
+    put(models_dir, "other")
+    looks(registrar)
+    assert store.model("other").supported
 
 
 def test_nothing_is_read_or_written_while_no_folder_changes(

@@ -340,9 +340,15 @@ export interface components {
         };
         /**
          * CustomPrompts
-         * @description Prompts that people typed. Wrongly answered ones are kept unless told otherwise.
+         * @description Prompts that people typed. Wrongly answered ones are kept unless told otherwise. ``chat``: asked through the
+         *     model's chat template.
          */
         CustomPrompts: {
+            /**
+             * Chat
+             * @default false
+             */
+            chat: boolean;
             /**
              * Corruption
              * @default null_operator
@@ -484,9 +490,15 @@ export interface components {
         };
         /**
          * ModelCard
-         * @description A row of ``GET /api/models``. ``revision`` is the SHA-256 of the weights' file (or of their manifest).
+         * @description A row of ``GET /api/models``. ``revision`` is the SHA-256 of the weights' file (or of their manifest); ``chat``
+         *     says that the model brings a chat template along.
          */
         ModelCard: {
+            /**
+             * Chat
+             * @default false
+             */
+            chat: boolean;
             /** Heads */
             heads: number;
             /** Id */
@@ -841,9 +853,15 @@ export interface components {
         };
         /**
          * TemplatePrompts
-         * @description Prompts drawn from templates without replacement. Wrongly answered ones are dropped and counted.
+         * @description Prompts drawn from templates without replacement. Wrongly answered ones are dropped and counted. ``chat``: asked
+         *     through the model's chat template.
          */
         TemplatePrompts: {
+            /**
+             * Chat
+             * @default false
+             */
+            chat: boolean;
             /**
              * Corruption
              * @default null_operator
