@@ -29,6 +29,7 @@ from contracts.results import (
     Plan,
     Provenance,
 )
+from engine import plan as plans
 from engine.effects import PatchingEffects
 from engine.metrics import METRICS, Summary
 from engine.model import LoadedModel
@@ -58,12 +59,12 @@ def result_of(
     checked: SpotCheck,
     attention_pairs: tuple[int, ...],
     prompt_set_hash: str,
-    chunk_pairs: int,
+    plan: plans.Plan,
+    budget: int,
     created_at: datetime,
     seconds: float,
-    plan: Plan | None = None,
 ) -> PathPatchingResult:
-    """The result as it goes over the wire."""
+    """The result as it goes over the wire. ``budget``: bytes beyond the model that ``plan`` was made for."""
     card = model.card
     return PathPatchingResult(
         experiment_id=experiment_id,
@@ -102,8 +103,14 @@ def result_of(
             dtype=str(model.dtype).removeprefix("torch."),
             device=_device_name(model.device),
             prompt_set_hash=prompt_set_hash,
-            chunk_pairs=chunk_pairs,
-            plan=plan,
+            chunk_pairs=plan.pairs,
+            plan=Plan(
+                pairs=plan.pairs,
+                components=plan.components,
+                rows=plan.rows,
+                pass_tokens=plan.tokens,
+                budget_bytes=budget,
+            ),
             created_at=created_at,
             seconds=seconds,
         ),

@@ -26,7 +26,7 @@ from engine.methods.attention import attention_of
 from engine.methods.path_patching import Measured, Patching, mean_of, patch_pairs, plan_of
 from engine.metrics import Summary
 from engine.model import LoadedModel
-from engine.plan import Plan, sparing
+from engine.plan import Plan, budget_of, sparing
 from engine.sources import resampled
 from engine.spot_check import spot_check
 from prompts import EncodedPair, PromptSet, prepare
@@ -139,7 +139,8 @@ class _Science:
         self._model, self._keep_wrong = model, spec.prompts.keep_wrong
         self._asked = Patching(spec.effect, spec.positions, spec.source, spec.direction, "probability" in spec.metrics)
         self.pairs = resampled(asked.pairs, spec.positions, 0) if spec.source == "resample" else asked.pairs
-        begun = plan_of(model, asked.pairs, self._asked)
+        self.budget = budget_of(model)
+        begun = plan_of(model, asked.pairs, self._asked, self.budget)
         saved = [_head(chunks[number]) for number in sorted(chunks)]
         plans = [{name: Plan(**plan) for name, plan in head["plans"].items()} for head in saved]
         last = plans[-1] if plans else {"means": begun, "chunk": begun}
@@ -240,7 +241,8 @@ def _finish(
         checked=checked,
         attention_pairs=tuple(patterns),
         prompt_set_hash=_hash(asked),
-        chunk_pairs=science.plan.pairs,
+        plan=science.plan,
+        budget=science.budget,
         created_at=clock(),
         seconds=round(time.monotonic() - started, 3),
     )

@@ -60,6 +60,16 @@ def test_the_checks_of_the_run_are_in_the_description(output: RunOutput):
     assert said["checks.spot_check"].split() == list(checks.spot_check)
 
 
+def test_the_result_says_how_the_work_was_cut(output: RunOutput):
+    plan = output.result.provenance.plan
+    assert plan is not None
+    assert plan.budget_bytes is not None
+    assert all(size is not None and size > 0 for size in plan.model_dump().values())
+    described = json.loads(output.artifacts["components.logit.csv-metadata.json"])
+    said = {note["schema:name"]: note["schema:value"] for note in described["notes"]}
+    assert {name: said[f"plan.{name}"] for name in plan.model_dump()} == plan.model_dump()
+
+
 def test_the_arrays_say_what_was_patched_where_and_from_what(output: RunOutput):
     arrays = np.load(io.BytesIO(output.artifacts["arrays.npz"]), allow_pickle=False)
     words = [str(arrays[name]) for name in ("effect", "positions", "source", "direction")]

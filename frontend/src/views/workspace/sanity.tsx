@@ -80,10 +80,12 @@ export function Sanity({ result, metric }: { result: Result; metric: Metric }) {
 }
 
 /** Where the numbers come from, in one line. */
-function madeWords({ provenance: made }: Result): string {
+function madeWords({ provenance: made, model, n_asked: asked }: Result): string {
+  // A plan's sizes are powers of two; what there is less of is all there at once.
+  const all = model.layers * (model.heads + 1);
   const cuts = [
-    made.plan && plural(made.plan.pairs, 'pair'),
-    made.plan?.components && plural(made.plan.components, 'component'),
+    made.plan && plural(Math.min(made.plan.pairs, asked), 'pair'),
+    made.plan?.components && plural(Math.min(made.plan.components, all), 'component'),
   ].filter(Boolean);
   const plan = cuts.length ? `, up to ${cuts.join(' and ')} at once` : '';
   return `${made.dtype} on ${made.device}, PyTorch ${made.torch}, ${duration(made.seconds)}${plan}.`;
