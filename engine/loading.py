@@ -16,7 +16,7 @@ from contracts.errors import Refusal
 from engine.catalogue import Place
 from engine.families import why_unsupported
 from engine.memory import return_freed
-from engine.placement import SPREAD, Placement
+from engine.placement import SPREAD, Placement, check_in_place
 from engine.weights import INT8_REST
 
 DTYPES = {
@@ -62,6 +62,8 @@ def read_model(place: Place, dtype: str, placement: Placement) -> Any:
     if placement.device_map is not None and place.gguf:
         with _refusing(name):
             hf = hf.to(placement.devices[0])
+    if placement.device_map is not None:
+        check_in_place(hf.named_parameters(), placement)
     return_freed()
     return hf
 

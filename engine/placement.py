@@ -85,8 +85,7 @@ def in_words(size: int) -> str:
 
 def _present(name: str) -> torch.device:
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
+        device = torch.empty(0, device=name).device  # with its number: "cuda" is some GPU
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise Refusal("bad_setting", f"The device {name!r} is not there: {str(error).splitlines()[0]}") from error
     if device.type == "meta":
@@ -126,12 +125,19 @@ def _offloading(where: str) -> Refusal:
     )
 
 
-def check_in_place(tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
-    """Refuses (``bad_setting``) a model some of whose weights, given with their names, are not in memory."""
-    away = next((name for name, tensor in tensors if tensor.device.type == "meta"), None)
-    if away is not None:
-        raise Refusal(
-            "bad_setting",
-            f"The model's {away} is not in memory, but offloaded or never loaded.",
-            "Load the model so that all of it stays on its devices.",
-        )
+def check_in_place(tensors: Iterable[tuple[str, torch.Tensor]], placement: Placement | None = None) -> None:
+    """Refuses (``bad_setting``) a model some of whose weights, given with their names, are not in memory, or not where
+    they were told to be."""
+    for name, tensor in tensors:
+        if tensor.device.type == "meta":
+            raise Refusal(
+                "bad_setting",
+                f"The model's {name} is not in memory, but offloaded or never loaded.",
+                "Load the model so that all of it stays on its devices.",
+            )
+        if placement is not None and tensor.device not in placement.devices:
+            raise Refusal(
+                "bad_setting",
+                f"The model's {name} is on {tensor.device}, not on {placement.name}.",
+                "Name a device for every module in the device map.",
+            )
