@@ -8,7 +8,9 @@ export type Spec = Schemas['PathPatchingSpec'];
 export type AskedSpec = Omit<Spec, 'metrics' | 'prompts'> & { metrics?: Metric[]; prompts: AskedPrompts };
 export type CustomPrompts = Schemas['CustomPrompts'];
 export type TemplatePrompts = Schemas['TemplatePrompts'];
-export type AskedPrompts = Optional<CustomPrompts, 'keep_wrong'> | Optional<TemplatePrompts, 'keep_wrong'>;
+export type AskedPrompts =
+  | Optional<CustomPrompts, 'keep_wrong' | 'chat'>
+  | Optional<TemplatePrompts, 'keep_wrong' | 'chat'>;
 export type Effect = Spec['effect'];
 export type Positions = Spec['positions'];
 export type Source = Spec['source'];

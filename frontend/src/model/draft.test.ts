@@ -12,6 +12,7 @@ const MODEL: ModelCard = {
   kv_heads: 3,
   parameters: 134_000_000,
   shots: 3,
+  chat: false,
   supported: true,
 };
 const ODD: ModelCard = { ...MODEL, id: 'odd', supported: false, reason: 'OddNet is not supported.' };
@@ -63,6 +64,17 @@ describe('the draft', () => {
     expect(asked({ source: 'mean' }).spec).toMatchObject({ source: 'counterfactual' });
     expect(asked({ source: 'mean', mode: 'set' }).spec).toMatchObject({ source: 'mean' });
     expect(asked({ source: 'mean', mode: 'set', pairs: '1' }).spec).toMatchObject({ source: 'counterfactual' });
+  });
+
+  it('asks through the chat template when told to, of a model that has one', () => {
+    const talks: ModelCard = { ...MODEL, chat: true };
+    for (const mode of ['one', 'set'] as const) {
+      const chat = (model: ModelCard, part: Partial<Draft>) =>
+        specOf(draft({ mode, ...part }), [model]).spec?.prompts.chat;
+      expect(chat(talks, { chat: true })).toBe(true);
+      expect(chat(talks, {})).toBeUndefined();
+      expect(chat(MODEL, { chat: true })).toBeUndefined();
+    }
   });
 
   it('describes a set', () => {

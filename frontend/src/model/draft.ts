@@ -10,6 +10,8 @@ export interface Draft extends Options {
   counterfactual: string;
   /** null: as suits the prompt and the model. */
   shots: number | null;
+  /** Through the model's chat template, if it has one. */
+  chat: boolean;
   corruption: Corruption;
   operations: readonly Operation[];
   styles: readonly Style[];
@@ -28,6 +30,7 @@ export const FIRST_DRAFT: Draft = {
   answer: '',
   counterfactual: '',
   shots: null,
+  chat: false,
   corruption: 'null_operator',
   operations: ['add'],
   styles: ['equation'],
@@ -94,6 +97,7 @@ export function specOf(draft: Draft, models: readonly ModelCard[]): Asked {
 
 function promptsOf(draft: Draft, model: ModelCard): AskedPrompts | string {
   const shots = shotsOf(draft, model);
+  const chat = draft.chat && model.chat ? { chat: true } : {};
   if (draft.mode === 'one') {
     if (draft.prompt.trim() === '') return 'Type a prompt, such as 3 + 5 =';
     const given = (name: 'answer' | 'counterfactual') => (draft[name].trim() === '' ? {} : { [name]: draft[name] });
@@ -101,6 +105,7 @@ function promptsOf(draft: Draft, model: ModelCard): AskedPrompts | string {
       source: 'custom',
       pairs: [{ reference: draft.prompt, ...given('answer'), ...given('counterfactual') }],
       shots,
+      ...chat,
       corruption: draft.corruption,
     };
   }
@@ -121,6 +126,7 @@ function promptsOf(draft: Draft, model: ModelCard): AskedPrompts | string {
     operands: [smallest, largest],
     pairs,
     shots,
+    ...chat,
     corruption: draft.corruption,
     seed,
     keep_wrong: draft.keepWrong,

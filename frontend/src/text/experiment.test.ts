@@ -17,6 +17,7 @@ const SET: Spec = {
     operands: [1, 9],
     pairs: 64,
     shots: 2,
+    chat: false,
     corruption: 'null_operator',
     seed: 0,
     keep_wrong: false,
@@ -28,6 +29,7 @@ const typed = (...references: string[]): Spec => ({
     source: 'custom',
     pairs: references.map((reference) => ({ reference })),
     shots: 0,
+    chat: false,
     corruption: 'null_operator',
     keep_wrong: true,
   },
@@ -43,6 +45,7 @@ describe('the title', () => {
     expect(title(SET)).toBe('64 addition prompts');
     expect(title(SET, 34)).toBe('34 addition prompts');
     expect(title(SET, 1)).toBe('1 addition prompt');
+    expect(title({ prompts: { ...SET.prompts, chat: true } }, 34)).toBe('34 addition prompts (chat)');
   });
   it('shows what would turn the line round', () => {
     expect(title(typed('\u202e3 + 5 ='))).toBe('‹202e›3 + 5 =');

@@ -13,9 +13,12 @@ export const OPERATION_WORDS: Record<Operation, string> = {
 export const FINAL: readonly State[] = ['succeeded', 'failed', 'cancelled'];
 export const isFinal = (state: State): boolean => FINAL.includes(state);
 
-/** "3 + 5 =", "3 + 5 = and 11 more", "34 addition prompts". `kept` is the number of pairs in the numbers. */
+/** "3 + 5 =", "3 + 5 = and 11 more", "34 addition prompts", "3 + 5 = (chat)". `kept`: pairs in the numbers. */
 export function title(spec: Pick<Spec, 'prompts'>, kept?: number): string {
-  const { prompts } = spec;
+  return spec.prompts.chat ? `${questions(spec.prompts, kept)} (chat)` : questions(spec.prompts, kept);
+}
+
+function questions(prompts: Spec['prompts'], kept?: number): string {
   if (prompts.source === 'custom') {
     const first = clip(visible(lastLine(prompts.pairs[0]?.reference ?? '') || ' '), 48);
     const more = prompts.pairs.length - 1;

@@ -137,21 +137,36 @@ export function RunOptions({ draft, cards, change }: FormPart & { cards: readonl
   const card = cards.find(({ id }) => id === draft.model) ?? null;
   const shots = shotsOf(draft, card);
   return (
-    <Field label="Worked examples">
-      {(id) => (
-        <select
-          id={id}
-          value={String(shots)}
-          onChange={(event) => change({ shots: Number(event.currentTarget.value) })}
-          title="Solved sums put before the prompt. Small models need them to answer at all."
+    <>
+      <Field label="Worked examples">
+        {(id) => (
+          <select
+            id={id}
+            value={String(shots)}
+            onChange={(event) => change({ shots: Number(event.currentTarget.value) })}
+            title="Solved sums put before the prompt. Small models need them to answer at all."
+          >
+            {Array.from({ length: MAX_SHOTS + 1 }, (_, i) => (
+              <option key={i} value={String(i)}>
+                {i === 0 ? 'none' : i}
+              </option>
+            ))}
+          </select>
+        )}
+      </Field>
+      {card?.chat && (
+        <label
+          class="check"
+          title="Asks as a person in a conversation would: worked examples become exchanges, and the assistant repeats the question before it answers."
         >
-          {Array.from({ length: MAX_SHOTS + 1 }, (_, i) => (
-            <option key={i} value={String(i)}>
-              {i === 0 ? 'none' : i}
-            </option>
-          ))}
-        </select>
+          <input
+            type="checkbox"
+            checked={draft.chat}
+            onChange={(event) => change({ chat: event.currentTarget.checked })}
+          />
+          Chat template
+        </label>
       )}
-    </Field>
+    </>
   );
 }
