@@ -10,13 +10,15 @@ from engine.families import unsupported, why_unsupported
 
 # Solved examples that are put before a bare sum unless told otherwise: the demo model answers almost nothing without.
 RECOMMENDED_SHOTS = 2
-# More layers, heads or experts than any model has: a number to build modules for until memory ends.
+# More layers or heads than any model has: modules would be built for them until memory ends.
 _MOST = 10_000
+_WIDEST = 100_000_000
 
 _LAYERS = ("num_hidden_layers", "n_layer")
 _HEADS = ("num_attention_heads", "n_head")
 _KV_HEADS = ("num_key_value_heads", "num_kv_heads")
-_SIZES = (*_LAYERS, *_HEADS, *_KV_HEADS)
+_WIDTHS = ("hidden_size", "n_embd", "head_dim", "intermediate_size", "vocab_size")
+_LIMITS = {**dict.fromkeys((*_LAYERS, *_HEADS, *_KV_HEADS), _MOST), **dict.fromkeys(_WIDTHS, _WIDEST)}
 
 
 def card_of_config(
@@ -90,9 +92,9 @@ def _packed(config: Mapping[str, Any]) -> str | None:
 
 
 def _nonsense(config: Mapping[str, Any]) -> str | None:
-    for name in _SIZES:
+    for name, most in _LIMITS.items():
         value = config.get(name)
-        if value is not None and (type(value) is not int or not 0 < value <= _MOST):
+        if value is not None and (type(value) is not int or not 0 < value <= most):
             return f"Its config.json says {name} = {value!r}"[:200] + "."
     heads, shared = _size(config, _HEADS), _size(config, _KV_HEADS)
     if shared and heads % shared:

@@ -281,11 +281,14 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], str | None]:
     if size > _MOST_CONFIG_BYTES:
         raise ValueError(f"config.json has {size:,} bytes; a configuration has a few thousand.")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return config, next(iter(config.get("architectures") or []), None)
+    architecture = next(iter(config.get("architectures") or []), None)
+    if not isinstance(architecture, str | None):
+        raise TypeError("config.json names no architecture by its name.")
+    return config, architecture
 
 
 def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _sha256(path: Path) -> str:

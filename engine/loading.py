@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,16 +127,17 @@ def _refusing(name: str) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise Refusal("model_too_large", f"Memory ran out while {name} was loaded.") from error
     except _unreadable() as error:
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         if _NO_MEMORY in str(error):
             raise Refusal("model_too_large", f"Memory ran out while {name} was loaded.") from error
-        raise Refusal("bad_model_files", f"{name}: {first[:200]}") from error
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise Refusal("bad_model_files", f"{name}: {said[:200]}") from error
 
 
 def _unreadable() -> tuple[type[Exception], ...]:
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
-    return (*_UNREADABLE, SafetensorError, json.JSONDecodeError)
+    return (*_UNREADABLE, SafetensorError, StrictDataclassError)
 
 
 @contextmanager
