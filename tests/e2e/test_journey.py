@@ -147,7 +147,12 @@ def test_an_unknown_address_and_an_unknown_analysis_say_so(watched):
     "watched", ["light-1280", "dark-1280", "light-480", "dark-480"], indirect=True
 )  # fmt: skip
 def test_no_page_scrolls_sideways_or_has_a_serious_barrier(watched):
-    for path in ("/", "/analyses/example?sel=L14H2", "/analyses/example?sel=MLP19&view=ranking"):
+    for path in (
+        "/",
+        "/?effect=total&positions=all&source=zero",
+        "/analyses/example?sel=L14H2",
+        "/analyses/example?sel=MLP19&view=ranking",
+    ):
         page = watched.open(path)
         page.wait_for_load_state("networkidle")
         expect(page.get_by_role("grid", name=GRID).or_(page.get_by_role("table")).first).to_be_visible()

@@ -45,7 +45,7 @@ describe('what goes together', () => {
     expect(obstacle(with_({}), 'positions', 'all', false)).toMatch(/total effect/);
     expect(obstacle(with_({ effect: 'total' }), 'positions', 'all', false)).toBeNull();
     expect(obstacle(with_({ source: 'zero' }), 'direction', 'denoising', false)).toMatch(/counterfactual/);
-    expect(obstacle(with_({ direction: 'denoising' }), 'source', 'zero', false)).toMatch(/putting it back/);
+    expect(obstacle(with_({ direction: 'denoising' }), 'source', 'zero', false)).toMatch(/putting back/);
     expect(obstacle(with_({}), 'source', 'mean', true)).toMatch(/set of prompts/);
     expect(obstacle(with_({ effect: 'total', positions: 'all' }), 'effect', 'direct', false)).toBeNull();
   });

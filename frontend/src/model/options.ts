@@ -63,8 +63,7 @@ export const optionsOf = (spec: Pick<Spec, 'effect'> & Partial<Options>): Option
 /** Why these do not go together; null when they do. `alone`: there is one prompt only. As contracts/experiments.py. */
 function conflict({ effect, positions, source, direction }: Options, alone: boolean): string | null {
   if (positions === 'all' && effect !== 'total') return 'needs the total effect';
-  if (direction === 'denoising' && source !== 'counterfactual')
-    return 'putting it back goes with the counterfactual only';
+  if (direction === 'denoising' && source !== 'counterfactual') return 'putting back needs the counterfactual';
   if (alone && (source === 'mean' || source === 'resample')) return 'needs a set of prompts';
   return null;
 }
