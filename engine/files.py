@@ -100,7 +100,7 @@ def result_of(
             method_version=METHOD_VERSION,
             torch=torch.__version__,
             transformers=transformers.__version__,
-            dtype=str(model.dtype).removeprefix("torch."),
+            dtype=model.precision,
             device=_device_name(model.device),
             prompt_set_hash=prompt_set_hash,
             chunk_pairs=plan.pairs,

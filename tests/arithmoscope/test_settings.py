@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -54,6 +55,17 @@ def test_the_command_line_goes_before_the_environment_and_that_before_the_file(
     monkeypatch.setenv("ARITHMOSCOPE_PORT", "7002")
     assert (read_settings().port, read_settings().dtype) == (7002, "float64")
     assert read_settings(port="7003", host=None).port == 7003
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1", "mps", "balanced"])
+def test_every_device_word_of_the_engine_is_a_setting(device: str) -> None:
+    assert read_settings(device=device).device == device
+
+
+def test_every_dtype_of_the_engine_is_a_setting_and_no_other() -> None:
+    from engine.loading import DTYPES
+
+    assert set(get_args(Settings.model_fields["dtype"].annotation)) == set(DTYPES)
 
 
 def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
