@@ -97,11 +97,12 @@ def bytes_of(model: LoadedModel, shape: Shape, plan: Plan) -> dict[str, int]:
     inner = max((max(p.shape) for p in anatomy.blocks[0].mlp.parameters()), default=hidden)
     components = min(plan.components, anatomy.layers * (anatomy.heads + 1))
     a_run = anatomy.layers * (heads + 2 * hidden) * wide  # a position of a run at END
-    states = plan.pairs * (4 * a_run + 4 * model.embeddings * wide)
+    # Both runs' keys and values: kept for `total`, and in any pass that continues a shared beginning.
+    past = 4 * anatomy.layers * anatomy.kv_heads * anatomy.head_dim * narrow
+    states = plan.pairs * (4 * a_run + 4 * model.embeddings * wide + shape.length * past)
     if shape.effect == "total":
         kept = anatomy.layers * (2 * heads + 4 * hidden) * wide
-        past = 4 * anatomy.layers * anatomy.kv_heads * anatomy.head_dim * narrow
-        states += plan.pairs * (shape.positions * 2 * kept + shape.length * past)
+        states += plan.pairs * shape.positions * 2 * kept
     perturbations = (1 + components) * plan.pairs * shape.positions * hidden * wide
     product = max(plan.rows, shape.positions)
     products = product * (4 * inner + 8 * hidden + 4 * heads) * wide
