@@ -144,7 +144,7 @@ class _Keep:
         self._target, self._rows = target, rows
 
     def __call__(self, states: Tensor) -> None:
-        end = states[:, -1].to(self._target.dtype)
+        end = states[:, -1].to(self._target)
         self._target[self._rows] = end.view(len(end), *self._target.shape[1:])
 
 

@@ -127,10 +127,10 @@ class PatchingEffects:
     def to_bytes(self) -> bytes:
         """As safetensors, the words in its metadata."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _TEXT}
-        words = {word: getattr(self, word) for word in _WORDS}
+        words = {"format": _FORMAT, "questions": self.questions, **{word: getattr(self, word) for word in _WORDS}}
+        # One entry: several would be written in any order, and the same effects would be other bytes.
         return save(
-            {name: t.contiguous() for name, t in tensors.items() if t is not None},
-            {**words, "questions": json.dumps(self.questions), "format": _FORMAT},
+            {name: t.contiguous() for name, t in tensors.items() if t is not None}, {"words": json.dumps(words)}
         )
 
     @classmethod
@@ -141,9 +141,9 @@ class PatchingEffects:
 
         try:
             length = int.from_bytes(data[:8], "little")
-            words = json.loads(data[8 : 8 + length])["__metadata__"]
+            words = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["words"])
             tensors = load(data)
-            questions = json.loads(words["questions"])
+            questions = words["questions"]
             if words["format"] != _FORMAT or {len(t) for t in tensors.values()} != {len(questions)}:
                 raise ValueError("another format")
             if missing := {f.name for f in fields(cls)} - set(tensors) - set(_TEXT) - set(_OPTIONAL):

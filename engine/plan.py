@@ -62,8 +62,8 @@ class Shape:
 
 
 def budget_of(model: LoadedModel) -> int:
-    """Bytes that a measurement may take beyond the model, measured from its device."""
-    free = int(free_bytes(model.device) * _SHARE)
+    """Bytes that a measurement may take beyond the model, measured from its devices."""
+    free = int(min(free_bytes(device) for device in model.devices) * _SHARE)
     return min(free, _CPU_BYTES) if model.device.type == "cpu" else free
 
 

@@ -23,9 +23,10 @@ from engine.capture import check_fit
 from engine.effects import PatchingEffects
 from engine.files import artifacts_of, grid, patterns_file, result_of
 from engine.methods.attention import attention_of
-from engine.methods.path_patching import Measured, Patching, mean_of, patch_pairs, plan_of
+from engine.methods.path_patching import mean_of, plan_of
 from engine.metrics import Summary
 from engine.model import LoadedModel
+from engine.patching import Measured, Patching, patch_pairs
 from engine.plan import Plan, budget_of, sparing
 from engine.sources import resampled
 from engine.spot_check import spot_check

@@ -124,8 +124,9 @@ class Run:
             n = len(some)
             by_prompt = (some + before).view(n, self.prompts, self.positions, -1).transpose(0, 1)
             tokens = by_prompt.reshape(self.prompts, n * self.positions, -1)
-            wrote = self.calls[layer].repeat(block, tokens, self.past[layer], n, model.dtype)
-            wrote = wrote.view(self.prompts, n, self.positions, -1).transpose(0, 1).reshape(some.shape)
+            # In a model that is spread over several devices, a layer computes where it is.
+            wrote = self.calls[layer].repeat(block, tokens.to(block.device), self.past[layer], n, model.dtype)
+            wrote = wrote.to(rows.device).view(self.prompts, n, self.positions, -1).transpose(0, 1).reshape(some.shape)
             parts.append(wrote - own)
         return torch.cat(parts)
 
@@ -186,7 +187,7 @@ def _keeping(model: LoadedModel, run: Run, rows: slice) -> ExitStack:
     def into(target: Tensor) -> Callable[[Tensor], None]:
         def keep(states: Tensor) -> None:
             last = states[:, -run.positions :]
-            target[rows] = last.reshape(-1, *target.shape[1:]).to(target.dtype)
+            target[rows] = last.reshape(-1, *target.shape[1:]).to(target)
 
         return keep
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
-import time
+import os
+import subprocess
+import sys
+from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from test_run import MANY, Watch, spec_of
 from tiny import CONFIGS, PAIRS, tiny_model
 
 from contracts.errors import Refusal
-from engine import path_patching
+from engine import patching, path_patching
 from engine.methods import path_patching as method
 from engine.plan import Plan, Shape, bytes_of, is_out_of_memory, plan_for, sparing
 
@@ -115,7 +116,7 @@ def test_when_nothing_is_left_to_halve_it_is_refused_and_other_errors_pass():
 def running_out(monkeypatch, times):
     """Memory runs out in the middle of the next ``times`` waves."""
     left = [times]
-    carry = method.carry
+    carry = patching.carry
 
     def failing(*args, **kwargs):
         if left[0] > 0:
@@ -123,7 +124,7 @@ def running_out(monkeypatch, times):
             raise MemoryError
         return carry(*args, **kwargs)
 
-    monkeypatch.setattr(method, "carry", failing)
+    monkeypatch.setattr(patching, "carry", failing)
 
 
 def test_effects_after_an_out_of_memory_error_are_the_same(monkeypatch):
@@ -155,38 +156,45 @@ def test_a_resumed_experiment_keeps_the_plan_that_memory_forced_on_it(monkeypatc
     assert output.artifacts["components.logit.csv"] == undisturbed.artifacts["components.logit.csv"]
 
 
+MEASURED = """
+import sys, threading, time
+import psutil, torch, transformers
+sys.path.insert(0, {here!r})
+from tiny import PAIRS, tiny_model
+from engine import path_patching
+
+sizes = dict(hidden_size=256, num_hidden_layers=8, num_attention_heads=8, num_key_value_heads=2, intermediate_size=1024)
+model = tiny_model("LlamaForCausalLM", torch.float32, config=lambda: transformers.LlamaConfig(vocab_size=64, **sizes))
+pairs = [pair for pair in PAIRS if pair is not PAIRS[4]] * 12
+settings = dict(effect={effect!r}, positions={positions!r})
+path_patching(model, pairs[:5], **settings)
+process, peak, done = psutil.Process(), [0], threading.Event()
+before = process.memory_info().rss
+
+def sample():
+    while not done.is_set():
+        peak[0] = max(peak[0], process.memory_info().rss - before)
+        time.sleep(0.001)
+
+thread = threading.Thread(target=sample)
+thread.start()
+path_patching(model, pairs, memory={budget}, **settings)
+done.set()
+thread.join()
+print(peak[0])
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("effect", "positions"), [("direct", "end"), ("through_mlps", "end"), ("total", "all")])
-def test_the_peak_stays_within_the_budget(effect, positions):
-    torch.manual_seed(0)
-    import transformers
-
-    config = transformers.LlamaConfig(
-        vocab_size=64,
-        hidden_size=512,
-        num_hidden_layers=12,
-        num_attention_heads=16,
-        num_key_value_heads=4,
-        intermediate_size=2048,
-    )
-    model = tiny_model("LlamaForCausalLM", torch.float32, config=lambda: config)
-    pairs = [pair for pair in PAIRS if pair is not PAIRS[4]] * 40
-    path_patching(model, pairs[:5], effect=effect, positions=positions)  # what torch allocates once
-    budget = 96 * 2**20
-    process, peak, done = psutil.Process(), [0], threading.Event()
-    before = process.memory_info().rss
-
-    def sample():
-        while not done.is_set():
-            peak[0] = max(peak[0], process.memory_info().rss - before)
-            time.sleep(0.002)
-
-    thread = threading.Thread(target=sample)
-    thread.start()
-    path_patching(model, pairs, effect=effect, positions=positions, memory=budget)
-    done.set()
-    thread.join()
-    assert peak[0] <= budget
+def test_the_peak_of_a_process_stays_within_the_budget(effect, positions):
+    budget = 24 * 2**20
+    here = str(Path(__file__).parent)
+    program = MEASURED.format(here=here, effect=effect, positions=positions, budget=budget)
+    # What is freed goes back to the system at once: what counts is what is in use.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    assert 0 < int(done.stdout) <= budget
 
 
 def test_every_family_has_a_plan():

@@ -110,6 +110,10 @@ VARIANTS: dict[str, tuple[str, Callable[[], Any]]] = {
         "FalconForCausalLM",
         lambda: transformers.FalconConfig(**_FALCON, multi_query=False, parallel_attn=False, bias=True),
     ),
+    "Falcon with biases for distance": (
+        "FalconForCausalLM",
+        lambda: transformers.FalconConfig(**_FALCON, multi_query=False, parallel_attn=False, alibi=True, bias=True),
+    ),
     "GPT-2 with scaled layers": (
         "GPT2LMHeadModel",
         lambda: transformers.GPT2Config(
