@@ -91,3 +91,10 @@ def test_putting_back_is_said_and_what_restores_most_comes_first(
     assert "put back at the last position into the counterfactual\n" in capsys.readouterr().out
     means = [float(row["effect_mean"]) for row in csv.DictReader(file.read_text().splitlines())]
     assert means == sorted(means, reverse=True)
+
+
+def test_a_sum_is_asked_as_a_chat_when_told_to(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", "3 + 5 =", "--effect", "direct", "--shots", "0", "--chat"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("<|im_start|>system\n")
+    assert "<|im_start|>assistant\n3 + 5 = 8   SmolLM2-135M-Instruct (Q4_1, dequantised) answers right" in told

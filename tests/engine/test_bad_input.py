@@ -1,0 +1,212 @@
+"""Odd prompts and calls: each is a defined result, or a refusal with a way out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import PAIRS, tiny_model, tiny_tokenizer
+from tokenizers import AddedToken
+
+from contracts.errors import Refusal
+from contracts.experiments import PathPatchingSpec
+from contracts.prompts import MAX_PAIRS
+from engine import LoadedModel, PromptPair, attention, load_model, path_patching
+from engine.run import RunOutput, run_path_patching
+
+EFFECTS: list[dict[str, Any]] = [
+    {"effect": "direct"},
+    {"effect": "through_mlps"},
+    {"effect": "total"},
+    {"effect": "total", "positions": "all"},
+    {"effect": "through_mlps", "direction": "denoising"},
+]
+
+
+@pytest.fixture(scope="module")
+def model() -> LoadedModel:
+    return tiny_model("LlamaForCausalLM", torch.float32)
+
+
+def refusal_of(model: LoadedModel, pairs: Any, **asked: Any) -> Refusal:
+    with pytest.raises(Refusal) as refused:
+        path_patching(model, pairs, **asked)
+    assert refused.value.way_out
+    return refused.value
+
+
+def run(model: LoadedModel, prompts: dict[str, Any]) -> RunOutput:
+    spec = PathPatchingSpec.model_validate({"kind": "path_patching", "model": "tiny", "prompts": prompts})
+    output = run_path_patching(
+        model,
+        spec,
+        "x",
+        saved_chunks={},
+        save_chunk=lambda _number, _data: None,
+        on_progress=lambda _progress: None,
+        on_partial=lambda _partial: None,
+        should_stop=lambda: False,
+    )
+    assert output is not None
+    return output
+
+
+@pytest.mark.parametrize("asked", EFFECTS, ids=str)
+def test_prompts_of_one_token_have_effects_like_any_other(model: LoadedModel, asked: dict[str, Any]) -> None:
+    one = PromptPair("=", "@", "8")
+    effects = path_patching(model, [one, PAIRS[0], one], **asked)
+    alone = path_patching(model, [one], **asked)
+    assert bool(effects.heads.isfinite().all())
+    assert float(effects.mlps[0].abs().max()) > 0
+    for row in (0, 2):
+        torch.testing.assert_close(effects.heads[row], alone.heads[0], atol=1e-4, rtol=0)
+        torch.testing.assert_close(effects.mlps[row], alone.mlps[0], atol=1e-4, rtol=0)
+
+
+def test_a_prompt_of_one_token_looks_at_itself(model: LoadedModel) -> None:
+    (weights,) = attention(model, [PromptPair("=", "@", "8")]).weights
+    assert weights.shape[-2:] == (1, 1)
+    assert bool((weights == 1).all())
+
+
+@pytest.mark.parametrize("asked", EFFECTS, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_counterfactual_that_is_the_reference_has_no_effect_at_all(dtype: torch.dtype, asked: dict[str, Any]) -> None:
+    pairs = [PromptPair(pair.reference, pair.reference, pair.answer) for pair in PAIRS]
+    effects = path_patching(tiny_model("LlamaForCausalLM", dtype), pairs, probability=True, **asked)
+    assert effects.probability_heads is not None
+    assert effects.probability_mlps is not None
+    for values in (effects.heads, effects.mlps, effects.competitor_heads, effects.competitor_mlps):
+        assert not bool(values.any())
+    assert not bool(effects.probability_heads.any())
+    assert not bool(effects.probability_mlps.any())
+    torch.testing.assert_close(effects.reference, effects.counterfactual, atol=1e-6, rtol=0)
+
+
+def test_a_whole_experiment_of_equal_prompts_says_zero_everywhere(model: LoadedModel) -> None:
+    same = {"reference": "3 + 5 =", "counterfactual": "3 + 5 ="}
+    result = run(model, {"source": "custom", "pairs": [same, {"reference": "2 + 2 =", "counterfactual": "2 + 2 ="}]})
+    for metric in result.result.metrics.values():
+        assert {value for row in metric.heads.mean for value in row} <= {0.0, None}
+        assert {value for row in metric.mlps.mean for value in row} <= {0.0, None}
+    assert result.result.checks.spot_check_error < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [("8 apples", "answer_several_tokens"), ("42", "answer_several_tokens"), ("", "answer_not_a_token")],
+)
+def test_an_answer_that_is_not_one_token_is_refused_by_the_pairs_number(
+    model: LoadedModel, answer: str, code: str
+) -> None:
+    refusal = refusal_of(model, [PAIRS[0], PromptPair("3 + 5 =", "3 @ 5 =", answer)])
+    assert refusal.code == code
+    assert refusal.detail.startswith("Pair 2: ")
+
+
+def test_an_answer_that_no_vocabulary_has_is_refused(model: LoadedModel) -> None:
+    refusal = refusal_of(model, [PromptPair("3 + 5 =", "3 @ 5 =", "eight")])
+    assert (refusal.code, "no token" in refusal.detail) == ("answer_not_a_token", True)
+
+
+def test_an_answer_beyond_the_models_embeddings_is_refused() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens([AddedToken(f"word{number}") for number in range(80)])
+    model = load_model(tiny_model("LlamaForCausalLM", torch.float32).hf, tokenizer)
+    refusal = refusal_of(model, [PromptPair("3 + 5 =", "3 @ 5 =", "word79")])
+    assert (refusal.code, "the model knows 64 tokens" in refusal.detail) == ("bad_tokenizer", True)
+
+
+_CALLS = """
+from tiny import PAIRS, tiny_model
+from contracts.errors import Refusal
+from engine import attention, path_patching
+
+model = tiny_model("LlamaForCausalLM")
+for call in (path_patching, attention):
+    for pairs in (PAIRS[0], "3 + 5 =", 5, ["3 + 5 ="], [PAIRS[0], {"reference": "3 + 5 ="}]):
+        try:
+            call(model, pairs)
+        except Refusal as refusal:
+            print(refusal.code, refusal.detail, refusal.way_out)
+for nothing in ([], (), None):
+    try:
+        path_patching(model, nothing)
+    except Refusal as refusal:
+        print(refusal.code)
+"""
+
+
+@pytest.mark.slow
+def test_what_is_no_list_of_pairs_is_refused_with_the_way_to_write_it() -> None:
+    write = "Write PromptPair(reference=..., counterfactual=..., answer=...)."
+    calls = [
+        "bad_request The prompt pairs are a list, not one PromptPair. Write [pair].",
+        "bad_request The prompt pairs are a list, not one str. Write [pair].",
+        "bad_request The prompt pairs are a list, not one int. Write [pair].",
+        f"bad_request Pair 1: It is str, not a PromptPair. {write}",
+        f"bad_request Pair 2: It is dict, not a PromptPair. {write}",
+    ]
+    assert _said(_CALLS) == [*calls, *calls, *["no_prompts"] * 3]
+
+
+_MANY = """
+import resource, sys, time
+import torch
+from tiny import tiny_model
+from engine import PromptPair, path_patching
+from engine.run import run_path_patching
+from contracts.experiments import PathPatchingSpec
+from contracts.prompts import MAX_PAIRS
+
+torch.set_num_threads(1)
+model = tiny_model("LlamaForCausalLM", torch.float32)
+sums = [(a, b) for a in range(1, 9) for b in range(1, 10 - a)]
+sums = [sums[number % len(sums)] for number in range(MAX_PAIRS)]
+pairs = [PromptPair(f"{a} + {b} =", f"{a} @ {b} =", str(a + b)) for a, b in sums]
+
+def run(count):
+    prompts = {"source": "custom", "pairs": [{"reference": pair.reference} for pair in pairs[:count]]}
+    spec = PathPatchingSpec.model_validate({"kind": "path_patching", "model": "tiny", "prompts": prompts})
+    quiet = lambda *_: None
+    return run_path_patching(
+        model, spec, "x", saved_chunks={}, save_chunk=quiet, on_progress=quiet, on_partial=quiet, should_stop=quiet
+    )
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+for effect in ("direct", "through_mlps", "total"):
+    few = path_patching(model, pairs[:36], effect=effect)
+    before, started = peak(), time.process_time()
+    effects = path_patching(model, pairs, effect=effect)
+    print(len(effects), time.process_time() - started, peak() - before)
+    assert effects.heads[-28:].allclose(few.heads[(MAX_PAIRS - 28) % 36:][:28], atol=1e-4)
+run(36)
+before, started = peak(), time.process_time()
+print(len(run(MAX_PAIRS).result.pairs), time.process_time() - started, peak() - before)
+"""
+
+
+@pytest.mark.slow
+def test_ten_thousand_pairs_take_some_seconds_and_little_more_memory_than_a_few() -> None:
+    measured = [line.split() for line in _said(_MANY)]
+    assert len(measured) == 4
+    for pairs, seconds, grown in measured:
+        assert int(pairs) == MAX_PAIRS
+        assert float(seconds) < 120
+        assert int(grown) < 512 * 2**20
+
+
+def _said(code: str) -> list[str]:
+    """What a fresh interpreter prints. In these tests the types of arguments are checked before a function of the
+    engine is entered, and tensors' shapes all the time: that is not how people call it."""
+    tried = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+    )
+    assert tried.returncode == 0, tried.stderr[-2_000:]
+    return tried.stdout.splitlines()
