@@ -12,27 +12,47 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from contracts.prompts import PromptPair
     from engine.methods.attention import AttentionPatterns, attention
+    from engine.methods.attribution import Attribution, attribution
+    from engine.methods.edges import Edges, edges
     from engine.methods.path_patching import PatchingEffects, path_patching
+    from engine.methods.stream import StreamEffects, stream
+    from engine.methods.writes import Written, writes
     from engine.model import LoadedModel, load_model
 
 _HOMES = {
     "AttentionPatterns": "engine.methods.attention",
+    "Attribution": "engine.methods.attribution",
+    "Edges": "engine.methods.edges",
     "LoadedModel": "engine.model",
     "PatchingEffects": "engine.methods.path_patching",
     "PromptPair": "contracts.prompts",
+    "StreamEffects": "engine.methods.stream",
+    "Written": "engine.methods.writes",
     "attention": "engine.methods.attention",
+    "attribution": "engine.methods.attribution",
+    "edges": "engine.methods.edges",
     "load_model": "engine.model",
     "path_patching": "engine.methods.path_patching",
+    "stream": "engine.methods.stream",
+    "writes": "engine.methods.writes",
 }
 
 __all__ = [
     "AttentionPatterns",
+    "Attribution",
+    "Edges",
     "LoadedModel",
     "PatchingEffects",
     "PromptPair",
+    "StreamEffects",
+    "Written",
     "attention",
+    "attribution",
+    "edges",
     "load_model",
     "path_patching",
+    "stream",
+    "writes",
 ]
 
 

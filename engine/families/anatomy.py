@@ -77,10 +77,24 @@ class Block:
         is, given and returned where ``moved`` is.
         """
         gains = torch.bmm(moved.to(self.device), self.write.to(moved.dtype))
-        if self.head_norm is not None:
-            together = apply_narrow(self.heads_out, reference.to(self.device).flatten(1), dtype)
-            gains = apply_norm(self.head_norm, together + gains) - apply_norm(self.head_norm, together)
-        return gains.to(moved.device)
+        return self._together(gains, reference, dtype).to(moved.device)
+
+    def head_write(
+        self,
+        head: int,
+        moved: Float[Tensor, "row pair head_dim"],
+        reference: Float[Tensor, "pair head head_dim"],
+        dtype: torch.dtype,
+    ) -> Float[Tensor, "row pair hidden"]:
+        """The same for several moves of one head, a row each."""
+        gains = moved.to(self.device) @ self.write[head].to(moved.dtype)
+        return self._together(gains, reference, dtype).to(moved.device)
+
+    def _together(self, gains: Tensor, reference: Tensor, dtype: torch.dtype) -> Tensor:
+        if self.head_norm is None:
+            return gains
+        together = apply_narrow(self.heads_out, reference.to(self.device).flatten(1), dtype)
+        return apply_norm(self.head_norm, together + gains) - apply_norm(self.head_norm, together)
 
     @property
     def write(self) -> Float[Tensor, "head head_dim hidden"]:
