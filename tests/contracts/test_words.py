@@ -86,6 +86,7 @@ def test_the_positions_that_are_patched_are_part_of_the_question():
     "other",
     [
         lambda: key(spec({**CUSTOM, "shots": 1})),
+        lambda: key(spec({**CUSTOM, "chat": True})),
         lambda: key(spec(source="zero")),
         lambda: key(spec(direction="denoising")),
         lambda: key(spec(effect="total")),

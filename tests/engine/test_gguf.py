@@ -14,7 +14,7 @@ from engine import load_model
 from engine.catalogue import Catalogue
 
 
-def write_gguf(path: Path, architecture: str = "llama", **told: int) -> int:
+def write_gguf(path: Path, architecture: str = "llama", chat: str | None = None, **told: int) -> int:
     """A GGUF file of one small layer; how many numbers it holds."""
     numbers = {"block_count": 1, "embedding_length": 32, "feed_forward_length": 48, "context_length": 64, **told}
     writer = GGUFWriter(path, architecture)
@@ -24,6 +24,8 @@ def write_gguf(path: Path, architecture: str = "llama", **told: int) -> int:
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list(["<unk>", *WORDS])
     writer.add_token_merges(["1 2"])
+    if chat is not None:
+        writer.add_chat_template(chat)
     shapes = {"token_embd": (26, 32), "output_norm": (32,), "output": (26, 32)}
     layer = {"attn_q": (32, 32), "attn_k": (16, 32), "attn_v": (16, 32), "attn_output": (32, 32)}
     layer |= {"ffn_gate": (48, 32), "ffn_up": (48, 32), "ffn_down": (32, 48), "attn_norm": (32,), "ffn_norm": (32,)}
@@ -46,6 +48,13 @@ def test_a_gguf_file_says_how_many_numbers_it_holds(tmp_path):
     assert place.weights.packed
     assert place.weights.largest == 48 * 32
     assert place.weights.matrices == numbers - 2 * 26 * 32 - 3 * 32
+
+
+def test_a_gguf_file_says_whether_it_brings_a_chat_template(tmp_path):
+    write_gguf(tmp_path / "plain.gguf")
+    write_gguf(tmp_path / "small.gguf", chat="{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
+    says = [Catalogue(tmp_path).locate(str(tmp_path / f"{name}.gguf")).card.chat for name in ("plain", "small")]
+    assert says == [False, True]
 
 
 def test_a_gguf_file_that_does_not_fit_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
