@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from transformers import DynamicCache
 
 from contracts.errors import Refusal
-from engine.capture import TokenIds
+from engine.capture import TokenIds, repeated, run_prefix, shared_prefix
 from engine.model import LoadedModel
 
 _CACHES = ("past_key_values", "layer_past")
@@ -68,17 +68,23 @@ class EndAttention:
         return (weights @ self.values).view(prompts, heads, rows, -1)
 
 
+@torch.no_grad()
 def before_end(model: LoadedModel, prompts: Sequence[TokenIds]) -> DynamicCache:
-    """Keys and values of every position before END, of prompts of one length. END never changes them."""
-    cache = DynamicCache()  # one that knows no configuration drops no token; windows are the mask's business
-    if len(prompts[0]) > 1:
-        ids = torch.tensor([ids[:-1] for ids in prompts], device=model.device)
-        with torch.no_grad():
-            model.anatomy.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
+    """Keys and values of every position before END, of prompts of one length. END never changes them.
+
+    What all prompts begin with in common is run once.
+    """
+    last = len(prompts[0]) - 1
+    shared = 0 if model.runs_alone else min(shared_prefix(sorted(prompts)), last)
+    cache = repeated(run_prefix(model, prompts[0][:shared]), len(prompts)) if shared else DynamicCache()
+    if shared < last:
+        ids = torch.tensor([ids[shared:last] for ids in prompts], device=model.device)
+        model.anatomy.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
     return cache
 
 
-def last_tokens(model: LoadedModel, prompts: Sequence[TokenIds]) -> Tensor:
+def last_tokens(model: LoadedModel, prompts: Sequence[TokenIds]) -> Int[Tensor, "prompt 1"]:
+    """END of each prompt, to be run after `before_end`."""
     return torch.tensor([ids[-1:] for ids in prompts], device=model.device)
 
 
