@@ -93,7 +93,8 @@ class Attribution:
         return len(self.questions)
 
     def rank_correlation(self, exact: PatchingEffects) -> RankCorrelation:
-        """To the exact effects of all components on the same pairs. Refuses (``bad_request``) other pairs."""
+        """To the exact effects of all components on the same pairs. Refuses (``bad_request``) other
+        pairs, and effects of another patch."""
         return _to_exact(self.questions, _by_component(self.heads, self.mlps), exact)
 
     def verify_first(self, k: int) -> list[Component]:
@@ -370,6 +371,13 @@ def _to_exact(questions: Sequence[str], estimate: Tensor, exact: PatchingEffects
             "bad_request",
             "The exact effects are not of these pairs and this model.",
             "Give those that path_patching found for the same list of pairs.",
+        )
+    if (exact.positions, exact.source, exact.direction) != ("end", "counterfactual", "noising"):
+        raise Refusal(
+            "bad_request",
+            f"The exact effects are of positions {exact.positions!r}, source {exact.source!r}, direction "
+            f"{exact.direction!r}; the estimate is of 'end', 'counterfactual', 'noising'.",
+            "Give those that path_patching finds by default, or with effect='total'.",
         )
     return compare(estimate, effects, exact.effect, drawn=False)
 

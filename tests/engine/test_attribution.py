@@ -359,11 +359,13 @@ def test_an_attribution_survives_saving(tmp_path):
         Attribution.load(tmp_path / "b.safetensors")
 
 
-def test_exact_effects_of_other_pairs_are_refused():
+def test_exact_effects_of_other_pairs_or_another_patch_are_refused():
     model = tiny_model("LlamaForCausalLM")
     exact = path_patching(model, PAIRS[:2])
     with pytest.raises(Refusal, match="not of these pairs"):
         attribution(model, PAIRS[2:4], exact=exact)
+    with pytest.raises(Refusal, match="source 'zero'"):
+        attribution(model, PAIRS[:2], exact=path_patching(model, PAIRS[:2], source="zero"))
 
 
 def test_an_empty_list_and_a_model_that_computes_no_numbers_are_refused():
