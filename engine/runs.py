@@ -21,62 +21,74 @@ from engine.families.anatomy import Block, apply_narrow, apply_norm
 from engine.hooks import evaluating, on_input, on_output
 from engine.model import LoadedModel
 
-# Tokens of one prompt whose attention is computed together. Each row sees only its own among them, so more of them
-# waste scores; fewer make the matrix products small.
+# Rows of a prompt that are few tokens long are set one after the other, so that they share the keys and values before
+# them. Each row sees only its own tokens among so many, so more of them waste scores; fewer make the products small.
 _TOGETHER = 128
+# Longer rows are set apart, each with its own copy of those keys and values.
+_LONG = 8
 
 
 @dataclass(frozen=True)
 class Call:
     """One layer's call of its attention: the arguments besides the stream, cut to the positions from ``first`` on.
 
-    ``mask`` [1 or prompt, 1 or head, query from first, key] is added to the scores.
+    ``mask`` [1, 1 or head, query from first, key] is added to the scores; None where attention is plainly causal.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    mask: Tensor
+    mask: Float[Tensor, "1 _ query key"] | None
     first: int
+    positions: int
 
     def repeat(
         self,
         block: Block,
-        stream: Float[Tensor, "prompt token hidden"],
+        stream: Float[Tensor, "row token hidden"],
         past: tuple[Tensor, Tensor],
         times: int,
         dtype: torch.dtype,
-    ) -> Float[Tensor, "prompt token hidden"]:
+    ) -> Float[Tensor, "row token hidden"]:
         """What the heads write after reading ``stream``, in which the positions from ``first`` on stand ``times``
-        times one after the other. Each time sees the past and itself."""
+        times one after the other. Each time sees the past and itself. Several rows may share a prompt's past."""
         read = stream if block.attention_norm is None else apply_norm(block.attention_norm, stream)
         kwargs = {name: _tiled(name, value, times) for name, value in self.kwargs.items()}
-        kwargs["attention_mask"] = self._mask(times)
+        kwargs["attention_mask"] = self._mask(times, stream.device, dtype)
         if kwargs.get("alibi") is not None:  # one bias a key
             before, own = kwargs["alibi"][..., : self.first], kwargs["alibi"][..., self.first :]
             kwargs["alibi"] = torch.cat([before, own.repeat(1, 1, 1, times)], -1).expand(len(stream), -1, -1, -1)
         for name in ("past_key_values", "layer_past"):
             if name in kwargs:
-                kwargs[name] = _Past(past)
+                kwargs[name] = _Past(past, len(stream))
         wrote = apply_narrow(lambda x: block.attention(x, *self.args, **kwargs)[0], read, dtype)
         return wrote if block.head_norm is None else apply_norm(block.head_norm, wrote)
 
-    def _mask(self, times: int) -> Tensor:
-        positions = self.mask.shape[2]
-        past, own = self.mask[..., : self.first].repeat(1, 1, times, 1), self.mask[..., self.first :]
-        blocks = own.new_full((*own.shape[:2], times, positions, times, positions), -torch.inf)
+    def _mask(self, times: int, device: torch.device, dtype: torch.dtype) -> Tensor | None:
+        mask = self.mask
+        if mask is None:
+            if times == 1 and (self.first == 0 or self.positions == 1):
+                return None  # needs none to be written out
+            length = self.first + self.positions
+            see = torch.ones(length, length, dtype=torch.bool, device=device).tril()[None, None, self.first :]
+            mask = _additive(see, dtype)
+        past, own = mask[..., : self.first].repeat(1, 1, times, 1), mask[..., self.first :]
+        blocks = own.new_full((*own.shape[:2], times, self.positions, times, self.positions), -torch.inf)
         for each in range(times):
             blocks[:, :, each, :, each] = own
         return torch.cat([past, blocks.flatten(4).flatten(2, 3)], dim=-1)
 
 
 class _Past:
-    """A cache that holds what came before and keeps nothing of what comes."""
+    """A cache that holds what came before ``rows`` rows, in turn of each prompt, and keeps nothing of what comes."""
 
-    def __init__(self, past: tuple[Tensor, Tensor]) -> None:
-        self._past = past
+    def __init__(self, past: tuple[Tensor, Tensor], rows: int) -> None:
+        times = rows // len(past[0])
+        self._keys, self._values = (side if times == 1 else side.repeat(times, 1, 1, 1) for side in past)
 
     def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        return torch.cat([self._past[0], keys], dim=2), torch.cat([self._past[1], values], dim=2)
+        if self._keys.shape[2] == 0:
+            return keys, values
+        return torch.cat([self._keys, keys], dim=2), torch.cat([self._values, values], dim=2)
 
 
 def _tiled(name: str, value: Any, times: int) -> Any:
@@ -116,18 +128,21 @@ class Run:
         self, model: LoadedModel, layer: int, rows: Float[Tensor, "n row hidden"]
     ) -> Float[Tensor, "n row hidden"]:
         """What the heads of a layer write more than in this run, when its stream is moved by each of ``rows``."""
-        block = model.anatomy.blocks[layer]
+        block, call = model.anatomy.blocks[layer], self.calls[layer]
         before, own = self.stream[:, layer], self.heads[:, layer]
-        step = 1 if model.runs_alone else max(1, _TOGETHER // self.positions)
+        apart = model.runs_alone or self.positions >= _LONG
+        step = 1 if model.runs_alone else len(rows) if apart else max(1, _TOGETHER // self.positions)
         parts = []
         for some in rows.split(step):
             n = len(some)
-            by_prompt = (some + before).view(n, self.prompts, self.positions, -1).transpose(0, 1)
-            tokens = by_prompt.reshape(self.prompts, n * self.positions, -1)
             # In a model that is spread over several devices, a layer computes where it is.
-            wrote = self.calls[layer].repeat(block, tokens.to(block.device), self.past[layer], n, model.dtype)
-            wrote = wrote.to(rows.device).view(self.prompts, n, self.positions, -1).transpose(0, 1).reshape(some.shape)
-            parts.append(wrote - own)
+            stream = (some + before).to(block.device).unflatten(1, (self.prompts, self.positions))
+            if apart:
+                wrote = call.repeat(block, stream.flatten(0, 1), self.past[layer], 1, model.dtype)
+            else:
+                wrote = call.repeat(block, stream.transpose(0, 1).flatten(1, 2), self.past[layer], n, model.dtype)
+                wrote = wrote.unflatten(1, (n, self.positions)).transpose(0, 1)
+            parts.append(wrote.to(rows.device).reshape(some.shape) - own)
         return torch.cat(parts)
 
 
@@ -244,19 +259,15 @@ def _call(
         kept["position_ids"] = kept["position_ids"][:1, skip:]
     if kept.get("alibi") is not None:
         kept["alibi"] = kept["alibi"][:1]
-    stream = args[0] if args else kwargs["hidden_states"]
-    mask = _additive(kept.get("attention_mask"), length, first, skip, dtype).to(stream.device)
-    return Call(args[1:], kept, mask, first)
+    mask = kept.get("attention_mask")
+    if mask is not None:
+        mask = mask[:1, :, skip:]
+        mask = _additive(mask, dtype) if mask.dtype == torch.bool else mask
+    return Call(args[1:], kept, mask, first, length - first)
 
 
-def _additive(mask: Tensor | None, length: int, first: int, skip: int, dtype: torch.dtype) -> Tensor:
-    """The mask of the positions from ``first`` on as something to add to scores."""
-    if mask is None:  # plain causal attention, which needs none to be written out
-        see = torch.ones(length, length, dtype=torch.bool).tril()[None, None, first:]
-    elif mask.dtype == torch.bool:
-        see = mask[:1, :, skip:]
-    else:
-        return mask[:1, :, skip:]
+def _additive(see: Tensor, dtype: torch.dtype) -> Tensor:
+    """What may be seen as something to add to scores."""
     return torch.zeros(see.shape, dtype=dtype, device=see.device).masked_fill(~see, -torch.inf)
 
 

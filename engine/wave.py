@@ -56,7 +56,8 @@ def carry(
     watch: Watching | None = None,
     progress: LayerProgress | None = None,
 ) -> Float[Tensor, "_ row hidden"]:
-    """What each of ``rows`` patches, and the control before them, changes in the stream before the final norm.
+    """What each of ``rows`` patches, and the control before them, changes in the stream before the final norm, at END;
+    at other positions the last layer's MLP, which nobody reads any more, is left out.
 
     ``enter(layer, place)`` gives the perturbations that begin there, from ``first_layer`` on. ``product_rows``: rows
     of one matrix product. ``watch(layer, active)`` sees the rows under way as the layer reads them.
@@ -65,6 +66,7 @@ def carry(
     anatomy = model.anatomy
     x = torch.zeros(1 + rows, *run.final.shape, dtype=model.work_dtype, device=model.device)
     step = max(1, product_rows // len(run.final))
+    positions = run.positions if isinstance(run, Run) else 1
     active = 1
 
     def begin(layer: int, place: Place) -> None:
@@ -89,11 +91,14 @@ def carry(
             begin(layer, "heads")
             before = active
         if effect != "direct":
+            read = slice(None) if layer + 1 < anatomy.layers else slice(positions - 1, None, positions)
             for some in x[:before].split(step):
-                moved = block.mlp_write(some + run.mid[:, layer], model.dtype).sub_(run.mlp[:, layer])
-                if block.parallel and effect == "total":
-                    moved += _attend(model, run, layer, some)
-                some += moved
+                attended = _attend(model, run, layer, some) if block.parallel and effect == "total" else None
+                some[:, read] += block.mlp_write(some[:, read] + run.mid[read, layer], model.dtype).sub_(
+                    run.mlp[read, layer]
+                )
+                if attended is not None:
+                    some += attended
         begin(layer, "mlp")
         if progress is not None:
             progress(layer + 1 - first_layer, anatomy.layers - first_layer)
