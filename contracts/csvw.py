@@ -19,7 +19,11 @@ MEDIA_TYPE = "application/csvm+json"
 # A description by column: a title for people, a datatype, what it holds. "{unit}" cells are in the metric's unit.
 _WHOLE = {"base": "integer", "minimum": 0}
 _WORDS: dict[str, tuple[str, object, str]] = {
-    "rank": ("Rank", {"base": "integer", "minimum": 1}, "{first} first"),
+    "rank": (
+        "Rank",
+        {"base": "integer", "minimum": 1},
+        "Place from the most negative mean effect",
+    ),
     "component": ("Component", {"base": "string", "format": r"L\d+H\d+|MLP\d+"}, "L14H2 is a head, MLP19 an MLP"),
     "kind": ("Kind", {"base": "string", "format": "head|mlp"}, "head or mlp"),
     "layer": ("Layer", _WHOLE, "Counts from 0"),
@@ -61,15 +65,15 @@ def csv_metadata(result: PathPatchingResult, metric: Metric, url: str) -> str:
 def _column(name: str, unit: str, result: PathPatchingResult) -> dict[str, Any]:
     title, datatype, words = _WORDS[name]
     if result.spec.direction == "denoising":
-        change, first = "patched - counterfactual; positive: putting it back helps", "The most harmful to put back"
+        change = "patched - counterfactual; positive: putting it back helps"
     else:
-        change, first = "patched - reference; negative: taking it away hurts", "The most harmful to remove"
+        change = "patched - reference; negative: taking it away hurts"
     column: dict[str, Any] = {
         "name": name,
         # The header's own spelling comes first: a reader compares titles with the header.
         "titles": [name, title],
         "datatype": datatype,
-        "dc:description": words.format(change=change, first=first),
+        "dc:description": words.format(change=change),
         "required": name not in _MAY_BE_EMPTY,
     }
     if name in _IN_UNIT:

@@ -30,42 +30,28 @@ FINAL_STATES: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
 METHOD_VERSION = 1
 
 
-def why_impossible(effect: Effect, positions: Positions, source: Source, direction: Direction) -> str | None:
-    """Why these four do not go together; None when they do."""
-    found = _impossible(effect, positions, source, direction, alone=False)
-    return None if found is None else found[0]
-
-
 def refuse_impossible(
     effect: Effect, positions: Positions, source: Source, direction: Direction, *, alone: bool = False
 ) -> None:
     """Refuses (``impossible_options``) what does not go together. ``alone``: there is one pair of prompts only."""
-    found = _impossible(effect, positions, source, direction, alone)
-    if found is not None:
-        why, way_out = found
-        raise Refusal("impossible_options", f"{why[:1].upper()}{why[1:]}.", way_out)
-
-
-def _impossible(
-    effect: Effect, positions: Positions, source: Source, direction: Direction, alone: bool
-) -> tuple[str, str] | None:
-    """Why not, and the way out."""
     if positions == "all" and effect != "total":
-        return (
-            "positions 'all' needs the effect 'total': the others follow the last position alone",
+        raise Refusal(
+            "impossible_options",
+            "Positions 'all' needs the effect 'total': the others follow the last position alone.",
             "Choose the effect 'total', or positions 'end'.",
         )
     if direction == "denoising" and source != "counterfactual":
-        return (
-            "direction 'denoising' needs the source 'counterfactual': it restores parts of that run",
+        raise Refusal(
+            "impossible_options",
+            "Direction 'denoising' needs the source 'counterfactual': it restores parts of that run.",
             "Choose the source 'counterfactual', or the direction 'noising'.",
         )
     if alone and source in ("mean", "resample"):
-        return (
-            f"the source {source!r} needs several prompts: there is nothing else to take from than the prompt itself",
+        raise Refusal(
+            "impossible_options",
+            f"The source {source!r} needs several prompts: there is nothing else to take from than the prompt itself.",
             "Ask a set of prompts, or choose the source 'counterfactual' or 'zero'.",
         )
-    return None
 
 
 class PathPatchingSpec(Wire):

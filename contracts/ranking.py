@@ -1,4 +1,4 @@
-"""``components.csv``: one row a component, the most harmful to remove first."""
+"""``components.csv``: one row a component, ascending by its mean effect."""
 
 from __future__ import annotations
 

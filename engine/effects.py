@@ -76,13 +76,13 @@ class PatchingEffects:
     def ranking(
         self, metric: Metric | str = "relative_logit", experiment_id: str = "", summary: Summary | None = None
     ) -> list[RankingRow]:
-        """Rows as in components.csv: first the component whose removal hurts most, or, where parts are put back
-        (``denoising``), the one that restores most. ``summary``: if it is at hand."""
+        """Rows as in components.csv, ascending by the mean effect: first the component whose removal hurts most. Where
+        parts are put back (``denoising``) the one that restores most is the last with a number. ``summary``: if it is
+        at hand."""
         summary = summary or self.summary(metric)
         cells = [s.flatten().tolist() for s in (summary.mean, summary.std, summary.ci_low, summary.ci_high)]
         components = all_components(self.heads.shape[1], self.heads.shape[2])
-        sign = -1 if self.direction == "denoising" else 1
-        order = sorted(range(len(components)), key=lambda at: (_is_nan(cells[0][at]), sign * cells[0][at], at))
+        order = sorted(range(len(components)), key=lambda at: (_is_nan(cells[0][at]), cells[0][at], at))
         rows = []
         for rank, at in enumerate(order, start=1):
             component = components[at]

@@ -46,7 +46,7 @@ def result(experiment_id: ExperimentId, ctx: Ctx) -> Response:
     responses={**_file("text/csv", {"type": "string"}, "The ranking of the components"), **_REFUSED},
 )
 def components_csv(experiment_id: ExperimentId, ctx: Ctx, metric: Metric = "relative_logit") -> Response:
-    """One row a component, the most harmful to remove first. Refuses a metric that was not computed."""
+    """One row a component, ascending by the mean effect. Refuses a metric that was not computed."""
     _computed(ctx, experiment_id, metric)
     name = f"components.{metric}.csv"
     answer = _stored(ctx, experiment_id, name, "text/csv; charset=utf-8", f"{experiment_id}.{name}")

@@ -133,6 +133,12 @@ def test_the_sign_is_explained_for_the_direction_that_was_asked_for(direction: s
     assert words in columns["effect_mean"]["dc:description"]
 
 
+@pytest.mark.parametrize("direction", ["noising", "denoising"])
+def test_a_rank_counts_from_the_most_negative_effect_whichever_the_direction(direction: str):
+    columns = {column["name"]: column for column in document(direction=direction)["tableSchema"]["columns"]}
+    assert columns["rank"]["dc:description"] == "Place from the most negative mean effect"
+
+
 def test_a_name_that_is_not_the_vocabularys_own_has_a_prefix():
     # The vocabulary allows no other names: a strict reader refuses the document.
     found = document()

@@ -88,6 +88,13 @@ def test_the_ranking_has_one_row_a_component_and_ascends(effects):
     assert by_name["L2H1"].n_pairs == int((~values.isnan()).sum())
 
 
+def test_the_ranking_ascends_where_parts_are_put_back_too(effects):
+    back = dataclasses.replace(effects, direction="denoising")
+    assert [(row.rank, row.component) for row in back.ranking()] == [
+        (row.rank, row.component) for row in effects.ranking()
+    ]
+
+
 def test_the_ranking_as_csv_has_the_promised_columns_and_empty_cells():
     one = path_patching(tiny_model("LlamaForCausalLM"), PAIRS[:1])
     lines = to_csv(one.ranking("logit", "x1")).split("\n")

@@ -121,7 +121,7 @@ export interface paths {
         };
         /**
          * Components Csv
-         * @description One row a component, the most harmful to remove first. Refuses a metric that was not computed.
+         * @description One row a component, ascending by the mean effect. Refuses a metric that was not computed.
          */
         get: operations["components_csv_api_experiments__experiment_id__components_csv_get"];
         put?: never;
