@@ -16,7 +16,7 @@ export function readRoute(pathname: string, root: string): Route {
 
 export type Panel = 'map' | 'ranking';
 
-/** What the workspace shows. `sel` null means the component of rank 1; `prompt` null the first kept pair. */
+/** What the workspace shows. `sel` null means the component that matters most; `prompt` null the first kept pair. */
 export interface View {
   view: Panel;
   sel: Component | null;
@@ -60,7 +60,7 @@ export function readView(search: string, bounds: Bounds): ReadView {
   if (sel !== null) {
     const found = parseComponent(sel);
     if (found && found.layer < bounds.layers && (found.head === null || found.head < bounds.heads)) view.sel = found;
-    else notices.push(`This model has no component “${short(sel)}”: showing the one of rank 1.`);
+    else notices.push(`This model has no component “${short(sel)}”: showing the one that matters most.`);
   }
 
   const prompt = query.get('prompt');

@@ -68,11 +68,12 @@ def test_what_is_put_back_is_read_the_other_way_round(watched):
         "direct effect, put back at the last position into the counterfactual"
     )
     expect(page.get_by_role("img", name=re.compile("blue restores the answer, above 0"))).to_be_visible()
-    # What restores most comes first, here as in the file.
+    # What restores most comes first, with its rank as in the file: the last.
     expect(page.get_by_test_id("component")).to_contain_text("restores the answer")
     identity = page.url.split("/analyses/")[1].split("?")[0]
     ranking = httpx2.get(f"{watched.address}/api/experiments/{identity}/components.csv").text
-    expect(page.get_by_role("heading", name=ranking.splitlines()[1].split(",")[1], exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name=ranking.splitlines()[-1].split(",")[1], exact=True)).to_be_visible()
+    expect(page.get_by_text("rank 300/300")).to_be_visible()
 
 
 def test_options_that_an_address_makes_up_become_the_usual_ones_with_a_notice(watched):

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { ModelCard } from '../api/wire';
-import { FIRST_DRAFT, firstModel, isBareSum, shotsOf, specOf, toggled, type Draft } from './draft';
+import { firstDraft, FIRST_DRAFT, firstModel, isBareSum, shotsOf, specOf, toggled, type Draft } from './draft';
+import { readOptions } from './options';
 
 const MODEL: ModelCard = {
   id: 'smollm2-135m',
@@ -33,6 +34,15 @@ describe('the draft', () => {
       },
       problem: null,
     });
+  });
+
+  it('starts with a set where an address asks for a source that needs one', () => {
+    for (const [search, mode] of [['?source=mean', 'set'], ['?source=resample', 'set'], ['?source=zero', 'one']] as const) {
+      const { options } = readOptions(search);
+      const first = { ...firstDraft(options), ...options, model: MODEL.id };
+      expect([search, first.mode]).toEqual([search, mode]);
+      expect(specOf(first, [MODEL]).spec?.source).toBe(options.source);
+    }
   });
 
   it('gives worked examples to a bare sum only, unless told otherwise', () => {

@@ -1,6 +1,6 @@
 // What is being typed on the first page, and the spec that comes of it.
 import type { AskedPrompts, AskedSpec, Corruption, ModelCard, Operation, Style } from '../api/wire';
-import { DEFAULT_OPTIONS, optionsOf, settled, type Options } from './options';
+import { DEFAULT_OPTIONS, needsSet, optionsOf, settled, type Options } from './options';
 
 export interface Draft extends Options {
   model: string | null;
@@ -40,6 +40,12 @@ export const FIRST_DRAFT: Draft = {
   seed: '0',
   keepWrong: false,
 };
+
+/** What the page starts with: one prompt, or a set where the source that was asked for takes from one. */
+export const firstDraft = ({ source }: Pick<Options, 'source'>): Draft => ({
+  ...FIRST_DRAFT,
+  mode: needsSet(source) ? 'set' : 'one',
+});
 
 export const MAX_SHOTS = 8;
 const FALLBACK_SHOTS = 2;

@@ -38,10 +38,11 @@ describe('the table of effects', () => {
     expect(cellOf(table, { layer: 1, head: 0 })).toMatchObject({ mean: null, rank: null });
   });
 
-  it('ranks what restores most first where parts are put back', () => {
+  it('has what restores most first where parts are put back, with the ranks of the file, which ascends', () => {
     const back = fromResult({ ...RESULT, spec: { ...RESULT.spec, direction: 'denoising' } }, 'logit');
-    expect(back?.ranking.map(spell)).toEqual(['MLP1', 'L0H1', 'L0H0', 'MLP0', 'L1H1']);
-    expect(back && cellOf(back, { layer: 1, head: null })).toMatchObject({ mean: 4, rank: 1 });
+    expect(back?.ranking.map(spell)).toEqual(['MLP1', 'L0H1', 'MLP0', 'L0H0', 'L1H1']);
+    expect(back?.ranking.map(({ rank }) => rank)).toEqual([5, 4, 3, 2, 1]);
+    expect(back?.cells.map(({ rank }) => rank)).toEqual(table.cells.map(({ rank }) => rank));
   });
 
   it('finds a cell by its component, and none outside the model', () => {

@@ -8,7 +8,7 @@ export interface Cell extends Component {
   readonly mean: number | null;
   readonly low: number | null;
   readonly high: number | null;
-  /** 1 matters most for the answer: the most harmful to remove, or what restores most. Null without a number. */
+  /** The place in components.csv: 1 has the most negative effect, whichever the direction. Null without a number. */
   readonly rank: number | null;
 }
 
@@ -23,7 +23,7 @@ export interface EffectTable {
   readonly finished: boolean;
   /** Row by row, the heads of a layer before its MLP. */
   readonly cells: readonly Cell[];
-  /** Cells with a number, what matters most first: position is rank - 1. */
+  /** Cells with a number, what matters most first: the most harmful to remove, or what restores most. */
   readonly ranking: readonly Cell[];
 }
 
@@ -57,10 +57,11 @@ function table(
     return { layer, head, ...value };
   });
   // Ties keep the order of the model: layer by layer, heads before the MLP (as components.csv does).
-  const sign = direction === 'denoising' ? -1 : 1;
-  order.sort((a, b) => sign * (a.mean - b.mean) || a.at - b.at);
+  order.sort((a, b) => a.mean - b.mean || a.at - b.at);
   const ranks = new Map(order.map(({ at }, index) => [at, index + 1]));
   const cells = values.map((value, at): Cell => ({ ...value, rank: ranks.get(at) ?? null }));
+  // The file ascends either way; what restores most stands at its other end.
+  if (direction === 'denoising') order.reverse();
   return {
     layers,
     heads,

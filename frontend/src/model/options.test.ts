@@ -7,11 +7,13 @@ import {
   obstacle,
   optionsOf,
   POSITIONS,
+  readChat,
   readOptions,
   settled,
   shortWords,
   SOURCES,
   unusualWords,
+  writeChat,
   writeOptions,
   type Options,
 } from './options';
@@ -98,5 +100,22 @@ describe('options in the address', () => {
     const { options, notices } = readOptions('?positions=all');
     expect(options).toEqual(DEFAULT_OPTIONS);
     expect(notices).toHaveLength(1);
+  });
+});
+
+describe('the chat template in the address', () => {
+  it('is there when on, leaves it when off, and comes back', () => {
+    expect(writeChat('?effect=total', true)).toBe('?effect=total&chat=1');
+    expect(writeChat('?effect=total&chat=1', false)).toBe('?effect=total');
+    expect(readChat(writeChat('', true))).toEqual({ chat: true, notices: [] });
+    expect(readChat('?chat=0')).toEqual({ chat: false, notices: [] });
+    expect(readChat(writeChat('?chat=1', false))).toEqual({ chat: false, notices: [] });
+  });
+
+  it('is off when its value names nothing, with a notice', () => {
+    expect(readChat('?chat=maybe')).toEqual({
+      chat: false,
+      notices: ['There is no chat “maybe”: the chat template is left off.'],
+    });
   });
 });

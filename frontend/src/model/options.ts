@@ -60,11 +60,16 @@ export const optionsOf = (spec: Pick<Spec, 'effect'> & Partial<Options>): Option
   direction: spec.direction ?? DEFAULT_OPTIONS.direction,
 });
 
+const FROM_A_SET: readonly Source[] = ['mean', 'resample'];
+
+/** Whether there is something to take from in a set of prompts only. */
+export const needsSet = (source: Source): boolean => FROM_A_SET.includes(source);
+
 /** Why these do not go together; null when they do. `alone`: there is one prompt only. As contracts/experiments.py. */
 function conflict({ effect, positions, source, direction }: Options, alone: boolean): string | null {
   if (positions === 'all' && effect !== 'total') return 'needs the total effect';
   if (direction === 'denoising' && source !== 'counterfactual') return 'putting back needs the counterfactual';
-  if (alone && (source === 'mean' || source === 'resample')) return 'needs a set of prompts';
+  if (alone && needsSet(source)) return 'needs a set of prompts';
   return null;
 }
 
@@ -141,6 +146,25 @@ export function writeOptions(search: string, options: Options): string {
     if (options[name] === DEFAULT_OPTIONS[name]) query.delete(name);
     else query.set(name, options[name]);
   }
+  const text = query.toString();
+  return text ? `?${text}` : '';
+}
+
+/** Whether the address asks through the chat template: `chat=1`. */
+export function readChat(search: string): { chat: boolean; notices: string[] } {
+  const given = new URLSearchParams(search).get('chat');
+  const known = given === null || given === '0' || given === '1';
+  return {
+    chat: given === '1',
+    notices: known ? [] : [`There is no chat “${given.slice(0, 24)}”: the chat template is left off.`],
+  };
+}
+
+/** `search` with the chat template on or, which leaves the address, off. */
+export function writeChat(search: string, chat: boolean): string {
+  const query = new URLSearchParams(search);
+  if (chat) query.set('chat', '1');
+  else query.delete('chat');
   const text = query.toString();
   return text ? `?${text}` : '';
 }

@@ -126,10 +126,16 @@ describe('the time a run may take', () => {
     expect(estimate([run(64, 40), run(2, 5)], SET, 1)).toBe(5);
     expect(estimate([run(1, 4)], SET, 64)).toBeNull();
   });
+  it('is that of a run which says that it was no chat, where this one says nothing', () => {
+    const { chat: _, ...prompts } = SET.prompts;
+    expect(estimate([run(64, 40)], { ...SET, prompts }, 64)).toBe(40);
+  });
   it('is not guessed from other models or effects', () => {
     expect(estimate([run(64, 40, 'other')], SET, 64)).toBeNull();
     expect(estimate([run(64, 40)], { ...SET, effect: 'direct' }, 64)).toBeNull();
     expect(estimate([run(64, 40)], { ...SET, positions: 'all' }, 64)).toBeNull();
+    expect(estimate([run(64, 40)], { ...SET, source: 'mean' }, 64)).toBeNull();
+    expect(estimate([run(64, 40)], { ...SET, prompts: { ...SET.prompts, chat: true } }, 64)).toBeNull();
     expect(estimate([{ ...run(64, 40), state: 'failed' }], SET, 64)).toBeNull();
   });
 });

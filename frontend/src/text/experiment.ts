@@ -1,5 +1,6 @@
 // An experiment in words: its title, where it stands, how long it may take.
 import type { AskedSpec, Experiment, Health, Operation, Progress, Spec, State } from '../api/wire';
+import { optionsOf } from '../model/options';
 import { clip, lastLine, visible } from './tokens';
 import { duration, plural } from './numbers';
 
@@ -87,16 +88,17 @@ export function healthLine(health: Health): { tone: 'good' | 'warn'; text: strin
   return { tone: 'good', text: `${health.running} running, ${health.waiting} waiting` };
 }
 
-/** Seconds a run may take, from finished runs at hand of the same model, effect and positions; null without any. */
+/** Seconds a run may take, from finished runs at hand that cost alike: the same model, effect, positions, source and chat. Null without any. */
 export function estimate(
   done: readonly Experiment[],
-  spec: Pick<Spec, 'model' | 'effect' | 'positions'>,
+  spec: Pick<AskedSpec, 'model' | 'effect' | 'positions' | 'source' | 'prompts'>,
   pairs: number,
 ): number | null {
-  const alike = ['model', 'effect', 'positions'] as const;
-  const runs = done.filter(
-    (run) => run.state === 'succeeded' && alike.every((name) => run.spec[name] === spec[name]),
-  );
+  const cost = (of: typeof spec) => {
+    const { effect, positions, source } = optionsOf(of);
+    return JSON.stringify([of.model, effect, positions, source, of.prompts.chat ?? false]);
+  };
+  const runs = done.filter((run) => run.state === 'succeeded' && cost(run.spec) === cost(spec));
   const timed = runs.flatMap((run) => {
     if (!run.started_at || !run.finished_at) return [];
     const seconds = (Date.parse(run.finished_at) - Date.parse(run.started_at)) / 1000;

@@ -12,6 +12,9 @@ describe('a number', () => {
     [-0.00001234, '−1.2e−5'],
     [12_345_678, '1.23e7'],
   ])('%d is written %s', (value, text) => expect(digits(value)).toBe(text));
+  it('are none for what is not finite', () => {
+    expect([null, NaN, Infinity].map(digits)).toEqual(['n/a', 'n/a', 'n/a']);
+  });
 
   it('has its unit, and is n/a where there is none', () => {
     expect(effect(-3.2, 'relative_logit')).toBe('−3.20 %');

@@ -22,8 +22,10 @@ export const UNIT_WORDS: Record<Metric, string> = {
   probability: 'probability',
 };
 
-/** Three digits that matter, at most three decimals: 123, 12.3, 1.23, 0.123; smaller ones as 1.2e−5. */
-export function digits(value: number): string {
+/** Three digits that matter, at most three decimals: 123, 12.3, 1.23, 0.123; smaller ones as 1.2e−5; n/a without one. */
+export function digits(value: number | null): string {
+  // JSON has no NaN and no infinity: what was not finite comes as null.
+  if (value === null || !Number.isFinite(value)) return 'n/a';
   const size = Math.abs(value);
   if (size === 0) return '0';
   if (size < 0.0005) return minus(value.toExponential(1).replace('e+', 'e'));

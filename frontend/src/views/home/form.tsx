@@ -1,5 +1,6 @@
 // The parts of the form that concern one prompt, the model and the run.
 import type { RefObject } from 'preact';
+import { useId } from 'preact/hooks';
 import type { Corruption, ModelCard } from '../../api/wire';
 import { MAX_SHOTS, shotsOf, type Draft } from '../../model/draft';
 import { millions } from '../../text/numbers';
@@ -133,7 +134,12 @@ export function ModelChoice({
   );
 }
 
-export function RunOptions({ draft, cards, change }: FormPart & { cards: readonly ModelCard[] }) {
+export function RunOptions({
+  draft,
+  cards,
+  change,
+  choose,
+}: FormPart & { cards: readonly ModelCard[]; choose: (chat: boolean) => void }) {
   const card = cards.find(({ id }) => id === draft.model) ?? null;
   const shots = shotsOf(draft, card);
   return (
@@ -154,19 +160,28 @@ export function RunOptions({ draft, cards, change }: FormPart & { cards: readonl
           </select>
         )}
       </Field>
-      {card?.chat && (
-        <label
-          class="check"
-          title="Asks as a person in a conversation would: worked examples become exchanges, and the assistant repeats the question before it answers."
-        >
-          <input
-            type="checkbox"
-            checked={draft.chat}
-            onChange={(event) => change({ chat: event.currentTarget.checked })}
-          />
-          Chat template
-        </label>
-      )}
+      {card?.chat && <ChatBox checked={draft.chat} choose={choose} />}
     </>
+  );
+}
+
+function ChatBox({ checked, choose }: { checked: boolean; choose: (chat: boolean) => void }) {
+  const id = useId();
+  return (
+    <div class="effect-radio">
+      <input
+        type="checkbox"
+        id={id}
+        checked={checked}
+        aria-describedby={`${id}-words`}
+        onChange={(event) => choose(event.currentTarget.checked)}
+      />
+      <label for={id}>
+        Chat template
+        <span id={`${id}-words`} class="faint" aria-hidden="true">
+          asks as in a conversation: worked examples become exchanges, and the assistant repeats the question
+        </span>
+      </label>
+    </div>
   );
 }

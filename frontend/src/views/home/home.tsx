@@ -2,8 +2,8 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { experiments, models as loadModels, submit } from '../../api/client';
 import type { Problem } from '../../api/wire';
-import { firstModel, FIRST_DRAFT, specOf, type Draft } from '../../model/draft';
-import { readOptions, writeOptions } from '../../model/options';
+import { firstDraft, firstModel, specOf, type Draft } from '../../model/draft';
+import { readChat, readOptions, writeChat, writeOptions } from '../../model/options';
 import { navigate, type Address } from '../../nav';
 import { page } from '../../root';
 import { askedPairs, estimate } from '../../text/experiment';
@@ -18,7 +18,7 @@ import { Recent } from './recent';
 import { SetOptions } from './set';
 
 export function Home({ address }: { address: Address }) {
-  const [draft, setDraft] = useState<Draft>(FIRST_DRAFT);
+  const [draft, setDraft] = useState<Draft>(() => firstDraft(readOptions(address.search).options));
   const [trouble, setTrouble] = useState<Problem | null>(null);
   const [sending, setSending] = useState(false);
   const models = useLoad('models', loadModels, 30_000);
@@ -32,8 +32,16 @@ export function Home({ address }: { address: Address }) {
   const cards = models.data ?? [];
   const chosen = draft.model ?? firstModel(cards)?.id ?? null;
   // How to patch is in the address: a link to this page can say it, and Back finds it again.
-  const { options, notices } = readOptions(address.search);
-  const whole: Draft = { ...draft, ...options, model: chosen };
+  const { options, notices: ofOptions } = readOptions(address.search);
+  const { chat, notices: ofChat } = readChat(address.search);
+  const whole: Draft = { ...draft, ...options, chat, model: chosen };
+  const card = cards.find(({ id }) => id === chosen);
+  const notices = [...ofOptions, ...ofChat];
+  if (chat && card && !card.chat) notices.push(`${card.name} has no chat template: it is asked without one.`);
+  const search = (next: string) => {
+    setTrouble(null);
+    navigate(`${location.pathname}${next}`, { replace: true });
+  };
   const change = (part: Partial<Draft>) => {
     setDraft((old) => ({ ...old, ...part }));
     setTrouble(null);
@@ -83,7 +91,12 @@ export function Home({ address }: { address: Address }) {
           <PreviewPane asked={asked} waiting={models.busy} />
           <div class="row">
             <ModelChoice cards={cards} chosen={chosen} change={change} />
-            <RunOptions draft={whole} cards={cards} change={change} />
+            <RunOptions
+              draft={whole}
+              cards={cards}
+              change={change}
+              choose={(next) => search(writeChat(address.search, next))}
+            />
           </div>
           {notices.map((notice) => (
             <Notice key={notice} tone="warn">
@@ -92,10 +105,7 @@ export function Home({ address }: { address: Address }) {
           ))}
           <PatchingOptions
             draft={whole}
-            choose={(next) => {
-              setTrouble(null);
-              navigate(`${location.pathname}${writeOptions(address.search, next)}`, { replace: true });
-            }}
+            choose={(next) => search(writeOptions(address.search, next))}
           />
           {models.trouble && <TroubleBlock problem={models.trouble} />}
           {models.data?.length === 0 && (

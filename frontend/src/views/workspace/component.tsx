@@ -1,6 +1,6 @@
 // The chosen component: what it does, how sure that is, and what it attends to.
 import type { Result } from '../../api/wire';
-import { spell, type Component } from '../../model/component';
+import { same, spell, type Component } from '../../model/component';
 import { cellOf, uncertain, type Cell, type EffectTable } from '../../model/effects';
 import { effect, glyph, interval, meaning } from '../../text/numbers';
 import { useShortcut } from '../../ui/hooks';
@@ -19,8 +19,9 @@ export interface ComponentProps {
 export function ComponentPanel({ id, table, result, selected, prompt, onSelect, onPrompt }: ComponentProps) {
   const cell = cellOf(table, selected);
   const rank = cell?.rank ?? null;
+  const place = table.ranking.findIndex((each) => same(each, selected));
   const step = (by: -1 | 1) => {
-    const next = rank === null ? table.ranking[0] : table.ranking[rank - 1 + by];
+    const next = rank === null ? table.ranking[0] : table.ranking[place + by];
     if (next) onSelect(next, true);
   };
   useShortcut(['[', ']'], (key) => step(key === '[' ? -1 : 1));
@@ -37,9 +38,9 @@ export function ComponentPanel({ id, table, result, selected, prompt, onSelect, 
           <button
             type="button"
             onClick={() => step(-1)}
-            disabled={rank === 1}
-            aria-label="Previous rank"
-            title="Previous rank ["
+            disabled={place === 0}
+            aria-label="Previous in the ranking"
+            title="Previous in the ranking ["
           >
             ‹
           </button>
@@ -47,9 +48,9 @@ export function ComponentPanel({ id, table, result, selected, prompt, onSelect, 
           <button
             type="button"
             onClick={() => step(1)}
-            disabled={rank === table.ranking.length}
-            aria-label="Next rank"
-            title="Next rank ]"
+            disabled={place === table.ranking.length - 1 && rank !== null}
+            aria-label="Next in the ranking"
+            title="Next in the ranking ]"
           >
             ›
           </button>

@@ -22,7 +22,7 @@ export function Ranking({
   onSelect: (component: Component) => void;
 }) {
   const [key, setKey] = useState<SortKey>('rank');
-  const [descending, setDescending] = useState(false);
+  const [descending, setDescending] = useState(table.direction === 'denoising');
   const [shown, setShown] = useState(STEP);
   const rows = useMemo(() => sorted(table, key, descending), [table, key, descending]);
   const without = table.cells.length - table.ranking.length;
@@ -78,7 +78,8 @@ export function Ranking({
       </div>
       <p class="faint">
         {Math.min(shown, rows.length)} of {rows.length} components.
-        {without > 0 && ` ${without} without a number.`} Greyed: the interval covers 0.{' '}
+        {without > 0 && ` ${without} without a number.`} Rank: the place from the most negative effect, as in the CSV.
+        Greyed: the interval covers 0.{' '}
         {shown < rows.length && (
           <button type="button" class="quiet" onClick={() => setShown(shown + STEP)}>
             Show {Math.min(STEP, rows.length - shown)} more

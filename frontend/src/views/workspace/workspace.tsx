@@ -86,7 +86,7 @@ function Opened({ run, seen, id, address, result }: OpenedProps) {
   const best = table?.ranking[0] ?? null;
   const selected: Component | null = view.sel ?? best;
   const select = (component: Component | null, step = false) =>
-    // The component of rank 1 is the default, which leaves the address.
+    // What matters most is the default, which leaves the address.
     change({ sel: component && !same(component, best) ? component : null }, step);
 
   return (
