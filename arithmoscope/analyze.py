@@ -21,7 +21,7 @@ from contracts.experiments import (
 )
 from contracts.prompts import MAX_PROMPT_CHARACTERS, MAX_SHOTS, CustomPair, CustomPrompts
 from contracts.results import Checks, PathPatchingResult
-from engine.catalogue import DEMO_ID, Catalogue
+from engine.catalogue import DEMO_ID, Catalogue, Place
 from engine.chat import frame_of_folder
 from prompts import Tokenizer, prepare, refuse_unequal_lengths
 
@@ -67,7 +67,7 @@ def analyze(
     spec = _spec(prompt, model_id, options, (card.shots if card else 0) if shots is None else shots, chat)
     target = _writable(csv)
     described = _beside(target)
-    _readable(spec, Path(place.path))
+    _readable(spec, place)
 
     bar.say("loading the model and PyTorch")
     from engine import load_model
@@ -128,11 +128,12 @@ def _spec(prompt: str, model_id: str, options: Options, shots: int, chat: bool) 
     )
 
 
-def _readable(spec: PathPatchingSpec, folder: Path) -> None:
-    """Refuse a prompt that cannot be read while it is cheap; where there is no tokenizer.json, the engine will."""
-    tokenizer_json = folder / "tokenizer.json"
-    if tokenizer_json.is_file():
-        chat = frame_of_folder(folder) if spec.prompts.chat else None
+def _readable(spec: PathPatchingSpec, place: Place) -> None:
+    """Refuse a prompt that cannot be read while it is cheap; the engine will where there is no tokenizer.json, or
+    where a chat template is inside a GGUF file."""
+    tokenizer_json = Path(place.path) / "tokenizer.json"
+    if tokenizer_json.is_file() and not (place.gguf and spec.prompts.chat):
+        chat = frame_of_folder(Path(place.path)) if spec.prompts.chat else None
         asked = prepare(spec.prompts, Tokenizer.from_file(str(tokenizer_json)), chat)
         refuse_unequal_lengths(asked.pairs, spec.positions, spec.source)
 

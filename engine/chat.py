@@ -8,6 +8,7 @@ not to, where their template has the usual switch for it. No torch is needed her
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ _RENDERER = Path(__file__).with_name("chat_renderer.py")
 _PATIENCE_S = 60
 # Stand for what a person and the assistant say in turn.
 _SAID = tuple(f"\ue000{turn}\ue001" for turn in ("q1", "r1", "q2", "r2", "q3", "r3"))
+_HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
 _TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
 
 
@@ -77,7 +79,7 @@ def _spelled(said: Mapping[str, Any]) -> dict[str, str]:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -101,7 +103,7 @@ def _rendered(template: str, tokens: tuple[tuple[str, str], ...]) -> ChatFrame |
     opened, answered, single = _texts(template, asked)
     for each in (opened, single):
         if "error" in each:
-            return each["error"]
+            return _HALF_A_CHARACTER.sub("\ufffd", each["error"])
     parts, alone = _between(opened["text"], _SAID[:5]), _between(single["text"], _SAID[:1])
     if parts is None or alone is None:
         return "it does not write every turn once, as it was said"
@@ -112,6 +114,8 @@ def _rendered(template: str, tokens: tuple[tuple[str, str], ...]) -> ChatFrame |
     past = _between(answered.get("text", ""), _SAID)
     if past and past[:5] == parts[:5] and past[5].startswith(after):
         after = past[5]
+    if any(_HALF_A_CHARACTER.search(part) for part in parts):
+        return "it writes half a character"
     if max(map(len, parts)) > MAX_CHAT_CHARACTERS:
         return f"it writes more than {MAX_CHAT_CHARACTERS} characters"
     return ChatFrame(before=before, reply=reply, next=next_, after=after)

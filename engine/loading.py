@@ -126,7 +126,10 @@ def _refusing(name: str) -> Iterator[None]:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise Refusal("model_too_large", f"Memory ran out while {name} was loaded.") from error
-    except _unreadable() as error:
+    except Exception as error:
+        # The tokenizers' own errors are of no class of their own: a bare Exception, as for merges of unknown tokens.
+        if not isinstance(error, _unreadable()) and type(error) is not Exception:
+            raise
         if _NO_MEMORY in str(error):
             raise Refusal("model_too_large", f"Memory ran out while {name} was loaded.") from error
         said = " ".join(str(error).split()) or type(error).__name__

@@ -263,12 +263,19 @@ def _patterns(model: LoadedModel, kept: Mapping[int, EncodedPair], room: int) ->
     return {index: weights.float() for index, weights in zip(chosen, patterns, strict=True)}
 
 
-def attention_file(model: LoadedModel, spec: PathPatchingSpec, prompt: int) -> bytes:
+def attention_file(
+    model: LoadedModel, spec: PathPatchingSpec, prompt: int, prompt_set_hash: str | None = None
+) -> bytes:
     """The attention of one prompt of a set, counted in the list asked for, as a result's file of patterns has it.
 
-    Refuses (``out_of_range``) a prompt that the set does not have.
+    Refuses (``out_of_range``) a prompt that the set does not have, and (``attention_not_stored``) a chat whose set is
+    no longer the one of ``prompt_set_hash``.
     """
-    asked = prepare(spec.prompts, model.text, model.chat if spec.prompts.chat else None).pairs
+    prepared = prepare(spec.prompts, model.text, model.chat if spec.prompts.chat else None)
+    if spec.prompts.chat and prompt_set_hash not in (None, _hash(prepared)):
+        detail = "The attention of this prompt is not stored, and the model's chat template has changed since."
+        raise Refusal("attention_not_stored", detail)
+    asked = prepared.pairs
     if not 0 <= prompt < len(asked):
         raise Refusal("out_of_range", f"There is no prompt {prompt}; the set has {len(asked)}.")
     size = model.anatomy.layers * model.anatomy.heads * len(asked[prompt].reference_ids) ** 2 * 4
@@ -279,5 +286,9 @@ def attention_file(model: LoadedModel, spec: PathPatchingSpec, prompt: int) -> b
 
 
 def _hash(asked: PromptSet) -> str:
-    texts = [[p.pair.reference, p.pair.counterfactual, p.pair.answer, *p.pair.chat * ["chat"]] for p in asked.pairs]
-    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+    """Of the texts and of the tokens that the model was given: the same texts are others in another chat template."""
+    rows = [
+        [p.pair.reference, p.pair.counterfactual, p.pair.answer, p.reference_ids, p.counterfactual_ids, p.answer_id]
+        for p in asked.pairs
+    ]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

@@ -20,13 +20,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from contracts.errors import Refusal
 from contracts.models import ChatFrame
+from contracts.prompts import MAX_PROMPT_CHARACTERS
 from prompts.arithmetic import read
 from prompts.questions import Span, last_question
 from prompts.roles import RoleSpan
 
-# A line that ends in one word behind a space or a sign of equality: an answer perhaps.
-_ANSWERED = re.compile(r"(.*[=\s])[ \t]*[-−]?\w+[.]?[ \t\r]*")
+# A line that ends in one word behind a space or a sign of equality: an answer perhaps. People type the line, so it is
+# read in time that grows with its length and no faster: no two parts can share out the same white space.
+_ANSWERED = re.compile(r"(.*[=\s])[-−]?\w+[.]?")
+# No prompt of `MAX_PROMPT_TOKENS` tokens is so long, whatever the vocabulary: it is refused before it is cut.
+_MOST_CHARACTERS = 4 * MAX_PROMPT_CHARACTERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +74,15 @@ class Layout:
 
 
 def laid_out(prompt: str, frame: ChatFrame | None) -> Layout:
-    """A prompt as it is, or with a ``frame`` as a conversation; the white space around a turn belongs to none."""
+    """A prompt as it is, or with a ``frame`` as a conversation; the white space around a turn belongs to none.
+
+    Refuses (``prompt_too_long``) a prompt that is too long to be cut into turns.
+    """
     visible = prompt.rstrip()
     if frame is None or not visible:
         return Layout(prompt, visible, (Stretch(0, (0, len(visible))),), chat=frame is not None)
+    if len(prompt) > _MOST_CHARACTERS:
+        raise Refusal("prompt_too_long", f"A prompt has {len(prompt)} characters; a chat's has {_MOST_CHARACTERS}.")
     question = last_question(prompt)
     exchanges, start = _exchanges(prompt[: question[0]])
     turns: list[tuple[str, Span]] = []
@@ -101,7 +111,7 @@ def _exchanges(examples: str) -> tuple[tuple[tuple[Span, Span], ...], int]:
     start = line_start = 0
     for line in examples.splitlines(keepends=True):
         line_end = line_start + len(line)
-        answered = _ANSWERED.fullmatch(line.rstrip("\n"))
+        answered = _ANSWERED.fullmatch(line.rstrip())
         reading = read(examples[: line_start + answered.end(1)]) if answered else None
         if reading is not None and reading.question[0] >= start:
             asked = _without_space(examples, (start, reading.question[1]))

@@ -133,7 +133,9 @@ def _answers_of_one_token(
     for number in numbers:
         try:
             encode_pair(PromptPair(question, question, str(number), frame is not None), tokenizer, frame)
-        except Refusal:
+        except Refusal as refusal:
+            if refusal.code == "prompt_too_long":  # every number is: what is wrong is the template, not the answer
+                raise
             continue
         answers.append(number)
     return tuple(answers)

@@ -31,13 +31,15 @@ def add_attention(store: Store, workshop: Workshop, experiment_id: str, prompt: 
 
 def _compute(store: Store, workshop: Workshop, experiment_id: str, prompt: int) -> bytes:
     experiment = store.experiment(experiment_id)
-    computed_with = json.loads(store.read_artifact(experiment_id, "result.json"))["model"]["revision"]
+    result = json.loads(store.read_artifact(experiment_id, "result.json"))
     card = store.model(experiment.spec.model)
-    if card.revision != computed_with:
+    if card.revision != result["model"]["revision"]:
         raise Refusal(
             "attention_not_stored", "The attention of this prompt is not stored, and the model has changed since."
         )
-    return workshop.attend(workshop.model(card.id, card.revision), experiment.spec, prompt)
+    model = workshop.model(card, store.chat(card.id))
+    # The chat template may have changed too: the set's hash tells.
+    return workshop.attend(model, experiment.spec, prompt, result["provenance"]["prompt_set_hash"])
 
 
 def _say(store: Store, experiment_id: str, prompt: int, error: Exception) -> None:

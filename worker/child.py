@@ -20,7 +20,7 @@ from worker.attention import add_attention
 from worker.config import WorkerConfig
 from worker.heart import Heart
 from worker.job import Jobs
-from worker.registration import Registrar
+from worker.registration import Registrar, chat_here
 from worker.science import Science
 from worker.workshop import Workshop
 
@@ -126,7 +126,7 @@ class Child:
         try:
             demo = self._catalogue.card(DEMO_ID)
             if demo.supported:
-                self._workshop.model(demo.id, demo.revision)
+                self._workshop.model(demo, chat_here(self._catalogue, demo.id))
         except Exception:  # the job that needs it will say what is wrong
             logger.exception("the worker is not warm; the first job will take longer")
 

@@ -90,7 +90,7 @@ class Jobs:
         except Exception:  # some model cannot be looked at: this job's may have been registered long ago
             logger.exception("the models are not looked at again")
         card = self.store.model(claim.spec.model)
-        model = self.workshop.model(card.id, card.revision)
+        model = self.workshop.model(card, self.store.chat(card.id))
 
         def on_progress(progress: Progress) -> None:
             watch.go_on()

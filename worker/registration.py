@@ -107,10 +107,16 @@ def _stamp(folder: str) -> _Stamp:
 def _texts_here(catalogue: Catalogue, model_id: str) -> _Texts:
     """A model's tokenizer.json, and what its chat template writes or why it cannot be used."""
     tokenizer, chat = None, None
-    with suppress(Refusal, OSError, ValueError):  # not converted yet, or unreadable: the card says what it is
+    # Not converted yet, or unreadable: the card says what it is.
+    with suppress(Refusal, OSError, ValueError, RecursionError):
         tokenizer = catalogue.tokenizer_json(model_id)
-        try:
-            chat = catalogue.chat_frame(model_id)
-        except Refusal as refusal:
-            chat = refusal.detail if refusal.code == "bad_chat_template" else None
+        chat = chat_here(catalogue, model_id)
     return tokenizer, chat
+
+
+def chat_here(catalogue: Catalogue, model_id: str) -> ChatFrame | str | None:
+    """What a model's chat template writes, why it cannot be used, or None where there is none."""
+    try:
+        return catalogue.chat_frame(model_id)
+    except Refusal as refusal:
+        return refusal.detail if refusal.code == "bad_chat_template" else None

@@ -40,12 +40,12 @@ class Run(Protocol):
 @dataclass(frozen=True, slots=True)
 class Science:
     """``load(model id)`` brings a model into memory; ``runs`` has a row for every kind of experiment;
-    ``attend(model, spec, prompt)`` gives the attention of one prompt of a set as a file."""
+    ``attend(model, spec, prompt, hash)`` gives the attention of one prompt of the set with that hash as a file."""
 
     device: str
     load: Callable[[str], Any]
     runs: Mapping[Kind, Run]
-    attend: Callable[[Any, Any, int], bytes]
+    attend: Callable[[Any, Any, int, str], bytes]
     free: Callable[[], None] = lambda: None
 
 

@@ -30,7 +30,7 @@ class Shelf:
         return (model_id, revision) in self._held
 
     def take(self, model_id: str, revision: str) -> Any:
-        """The model, loaded now if need be; other weights under the same name are loaded anew."""
+        """The model, loaded now if need be; another revision of it (weights, chat template) is loaded anew."""
         key = (model_id, revision)
         with self._lock:
             if key in self._held:

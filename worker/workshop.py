@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from contracts.experiments import Kind
+from contracts.models import ChatFrame, ModelCard
 from worker.science import Run, Science
 from worker.shelf import Shelf
 
@@ -29,16 +30,17 @@ class Workshop:
         """The models that are in memory."""
         return () if self._made is None else self._made[1].names()
 
-    def model(self, model_id: str, revision: str) -> Any:
-        """The model, loaded now if it is not in memory."""
-        return self._get()[1].take(model_id, revision)
+    def model(self, card: ModelCard, chat: ChatFrame | str | None) -> Any:
+        """The model, loaded now if it is not in memory with these weights and this registered chat template."""
+        template = chat.model_dump_json() if isinstance(chat, ChatFrame) else chat
+        return self._get()[1].take(card.id, f"{card.revision} {template}")
 
     def run(self, kind: Kind) -> Run:
         return self._get()[0].runs[kind]
 
-    def attend(self, model: Any, spec: Any, prompt: int) -> bytes:
-        """The attention of one prompt of a set, as the file that is stored."""
-        return self._get()[0].attend(model, spec, prompt)
+    def attend(self, model: Any, spec: Any, prompt: int, prompt_set_hash: str) -> bytes:
+        """The attention of one prompt of the set with this hash, as the file that is stored."""
+        return self._get()[0].attend(model, spec, prompt, prompt_set_hash)
 
     def tidy(self) -> None:
         """Gives back what memory a broken job left behind."""

@@ -214,3 +214,18 @@ def test_a_model_without_a_template_refuses_a_chat_by_the_pairs_number() -> None
     with pytest.raises(Refusal, match=r"Pair 2: .* has no chat template") as refused:
         path_patching(model, pairs)
     assert refused.value.code == "no_chat_template"
+
+
+@pytest.mark.parametrize("template", [r"{{ '\ud800' }}" + TEMPLATES["ChatML"], r"{{ raise_exception('\ud800') }}"])
+def test_a_template_that_writes_half_a_character_is_refused_in_whole_ones(template: str) -> None:
+    refusal = refusal_of(template)
+    assert refusal.code == "bad_chat_template"
+    assert refusal.detail.encode("utf-8")
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
+def test_a_file_that_is_nested_without_end_brings_no_template(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text('{"a":' * 100_000)
+    with pytest.raises(Refusal) as refused:
+        frame_of_folder(tmp_path)
+    assert refused.value.code == "no_chat_template"

@@ -12,9 +12,10 @@ from tiny import WORDS
 from contracts.errors import Refusal
 from engine import load_model
 from engine.catalogue import Catalogue
+from engine.loading import read_tokenizer
 
 
-def write_gguf(path: Path, architecture: str = "llama", chat: str | None = None, **told: int) -> int:
+def write_gguf(path: Path, architecture: str = "llama", chat: str | None = None, merges=("1 2",), **told: int) -> int:
     """A GGUF file of one small layer; how many numbers it holds."""
     numbers = {"block_count": 1, "embedding_length": 32, "feed_forward_length": 48, "context_length": 64, **told}
     writer = GGUFWriter(path, architecture)
@@ -23,7 +24,7 @@ def write_gguf(path: Path, architecture: str = "llama", chat: str | None = None,
     writer.add_float32(f"{architecture}.attention.layer_norm_rms_epsilon", 1e-5)
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list(["<unk>", *WORDS])
-    writer.add_token_merges(["1 2"])
+    writer.add_token_merges(list(merges))
     if chat is not None:
         writer.add_chat_template(chat)
     shapes = {"token_embd": (26, 32), "output_norm": (32,), "output": (26, 32)}
@@ -96,4 +97,11 @@ def test_a_gguf_file_that_is_harmed_is_refused(tmp_path, harm):
     file.write_bytes({"half": data[: len(data) // 2], "header": data[:40], "words": b"words " * 99, "empty": b""}[harm])
     with pytest.raises(Refusal, match=r"small\.gguf is not a readable GGUF file") as caught:
         load_model(file, device="cpu")
+    assert caught.value.code == "bad_model_files"
+
+
+def test_a_gguf_file_whose_merges_are_of_unknown_tokens_is_refused(tmp_path):
+    write_gguf(tmp_path / "small.gguf", merges=["no such"])
+    with pytest.raises(Refusal, match="out of vocabulary") as caught:
+        read_tokenizer(Catalogue(tmp_path).locate(str(tmp_path / "small.gguf")))
     assert caught.value.code == "bad_model_files"

@@ -16,7 +16,7 @@ from contracts.errors import Refusal
 from contracts.experiments import PathPatchingSpec
 from contracts.results import PathPatchingResult
 from engine import path_patching
-from engine.run import run_path_patching
+from engine.run import attention_file, run_path_patching
 from prompts import prepare
 
 MANY = [{"reference": f"{a} + {b} ="} for a in range(1, 9) for b in range(1, 10 - a)]
@@ -167,3 +167,21 @@ def test_probability_is_computed_when_asked_for(model):
     assert output is not None
     assert set(output.result.metrics) == {"probability"}
     assert "components.probability.csv" in output.artifacts
+
+
+def test_another_chat_template_is_another_set_and_its_attention_is_not_passed_off_as_the_first_ones():
+    said = {}
+    spec = custom([{"reference": "3 + 5 ="}], chat=True, keep_wrong=True)
+    for sign in ("The", "of"):
+        chatty = tiny_model("LlamaForCausalLM", torch.float32)
+        turn = "{% for m in messages %}" + sign + "\n{{ m.content }}\n{% endfor %}"
+        chatty.tokenizer.chat_template = turn  # pyright: ignore[reportAttributeAccessIssue]
+        output = Watch().run(chatty, spec)
+        assert output is not None
+        said[sign] = chatty, output.result.provenance.prompt_set_hash
+    (one, first), (other, second) = said.values()
+    assert first != second
+    assert attention_file(one, spec, 0, first) != attention_file(other, spec, 0, second)
+    with pytest.raises(Refusal, match="template has changed") as refused:
+        attention_file(other, spec, 0, first)
+    assert refused.value.code == "attention_not_stored"

@@ -1,6 +1,8 @@
 """A prompt as a conversation: what the template writes is the template's, what people type is text, and the prompt
 still ends just before the answer's first token."""
 
+import timeit
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -234,3 +236,28 @@ def test_no_typed_text_breaks_a_chat(prompt: str, counterfactual: str, answer: s
         shown = "".join(token.text for token in tokens)
         assert shown.startswith(CHATML.before)
         assert shown.rstrip() == laid_out(text, CHATML).text.rstrip() or "\ufffd" in shown
+
+
+@pytest.mark.parametrize("typed", [" ", "\t", "= ", "a ", "-", "a= \t"])
+def test_cutting_a_chat_takes_time_that_grows_with_what_is_typed_and_no_faster(typed: str) -> None:
+    def seconds(size: int) -> float:
+        line = typed * (size // len(typed)) + "!"
+        return min(timeit.repeat(lambda: _exchanges.__wrapped__(line), number=1, repeat=30))
+
+    assert seconds(16_000) < 50 * seconds(1_600)  # ten times as long; a hundred times if it grew with the square
+
+
+def test_a_prompt_that_is_too_long_for_a_chat_is_refused_before_it_is_cut(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prompts.chat._exchanges", lambda _examples: pytest.fail("it was cut"))
+    with pytest.raises(Refusal) as refused:
+        encode_pair(PromptPair("1 + 1 = 2\n" * 9_000 + "3 + 5 =", "3 @ 5 =", "8", chat=True), tokenizer, CHATML)
+    assert refused.value.code == "prompt_too_long"
+
+
+def test_a_template_that_leaves_no_room_for_a_question_is_named_as_what_is_wrong(tokenizer: Tokenizer) -> None:
+    long = CHATML.model_copy(update={"before": "5 " * 2_000})
+    with pytest.raises(Refusal) as refused:
+        prepare(TemplatePrompts(source="template", pairs=6, chat=True), tokenizer, long)
+    assert refused.value.code == "prompt_too_long"

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from dataclasses import replace
 
 import pytest
-from benches import Bench
+from benches import CARD, Bench
 from keeping import Valkey  # pyright: ignore[reportMissingImports]
 from outputs import output
 
 from contracts.errors import Refusal
 from contracts.experiments import Progress
+from contracts.models import ChatFrame
 from contracts.results import Partial
 from store import EventLog
+from store.attention import attention_name
+from worker.attention import add_attention
 from worker.problems import problem_of
 
 
@@ -255,3 +259,27 @@ def test_a_job_needs_no_event_stream(bench: Bench, valkey: Valkey) -> None:
     replace(bench.jobs, events=events).perform(asked, 1)
     assert bench.store.experiment(asked).state == "succeeded"
     events.close()
+
+
+def test_a_changed_chat_template_brings_the_model_into_memory_anew(bench: Bench) -> None:
+    models: list[object] = []
+    bench.run = lambda model, *_, **__: models.append(model) or output(result_json=b"{}")
+    frame = ChatFrame(before="", reply="", next="", after="")
+    for key, chat in (("a", frame), ("b", frame), ("c", frame.model_copy(update={"after": "A:"})), ("d", None)):
+        bench.store.register_model(CARD, None, chat)
+        bench.jobs.perform(bench.ask(key), 1)
+    assert models[0] is models[1]
+    assert len({id(model) for model in models}) == 3
+    assert bench.workshop.models() == ("tiny",)
+
+
+def test_attention_is_added_for_the_very_prompts_of_the_result(bench: Bench) -> None:
+    result = {"model": {"revision": CARD.revision}, "provenance": {"prompt_set_hash": "of the run"}}
+    bench.run = lambda *_, **__: output(result_json=json.dumps(result).encode())
+    asked = bench.ask()
+    bench.jobs.perform(asked, 1)
+    told: list[object] = []
+    bench.attend = lambda *about: told.append(about[-1]) or b"patterns"
+    add_attention(bench.store, bench.workshop, asked, 1)
+    assert told == ["of the run"]
+    assert bench.store.read_artifact(asked, attention_name(1)) == b"patterns"

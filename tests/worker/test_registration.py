@@ -154,3 +154,13 @@ def test_a_running_worker_notices_a_folder_within_moments(
         shutil.rmtree(folder)
         wait_until(lambda: store.model("new").reason == GONE, "the model is still listed", 10)
         assert tree.stop() == 0
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
+def test_a_file_that_is_nested_without_end_stops_no_worker(
+    store: Store, models_dir: Path, registrar: Registrar, name: str
+) -> None:
+    (put(models_dir, "deep") / name).write_text('{"chat_template":' * 100_000)
+    put(models_dir, "other")
+    looks(registrar)
+    assert (store.chat("deep"), store.model("other").supported) == (None, True)

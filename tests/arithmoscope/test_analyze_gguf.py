@@ -1,0 +1,22 @@
+"""What ``arithmoscope analyze`` reads of a GGUF file before the model is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, models
+
+from arithmoscope.analyze import Options, _readable, _spec
+from contracts.errors import Refusal
+from engine.catalogue import DEMO_ID, Catalogue, Place
+
+
+def test_a_gguf_file_with_a_tokenizer_beside_it_is_not_asked_for_a_folders_chat_template(tmp_path: Path) -> None:
+    Tokenizer(models.WordLevel({"<unk>": 0, "8": 1}, "<unk>")).save(str(tmp_path / "tokenizer.json"))
+    card = Catalogue(tmp_path).card(DEMO_ID)
+    spec = _spec("3 + 5 =", "small.gguf", Options("direct", "end", "counterfactual", "noising"), 0, chat=True)
+    _readable(spec, Place(str(tmp_path), "small.gguf", card))
+    with pytest.raises(Refusal) as refused:
+        _readable(spec, Place(str(tmp_path), None, card))
+    assert refused.value.code == "no_chat_template"
