@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
+from urllib.parse import quote
 
 from arithmoscope.settings import Settings
 from contracts.csvw import csv_metadata
@@ -24,6 +27,9 @@ from contracts.results import Checks, PathPatchingResult
 from engine.catalogue import DEMO_ID, Catalogue, Place
 from engine.chat import frame_of_folder
 from prompts import Tokenizer, prepare, refuse_unequal_lengths
+
+if TYPE_CHECKING:
+    from engine.run import RunOutput
 
 _SHOWN = 15
 _METRIC = "relative_logit"
@@ -65,16 +71,28 @@ def analyze(
     if card is not None and not card.supported:
         raise Refusal("unsupported_architecture", f"{card.id} cannot run here: {card.reason}")
     spec = _spec(prompt, model_id, options, (card.shots if card else 0) if shots is None else shots, chat)
-    target = _writable(csv)
-    described = _beside(target)
     _readable(spec, place)
+    with _writable(csv) as target, _writable(_beside(target)) as described:
+        output = _run(settings, spec, bar)
+        ranking = output.artifacts[f"components.{_METRIC}.csv"]
+        if target is not None:
+            target.write_bytes(ranking)
+            if described is not None:
+                # The name is a URL here: a "#" or a "?" in it would cut it short.
+                described.write_text(csv_metadata(output.result, _METRIC, quote(target.name)), encoding="utf-8")
+    if as_json:
+        out.write(output.artifacts["result.json"].decode() + "\n")
+    else:
+        out.write(_report(output.result, ranking.decode()))
 
+
+def _run(settings: Settings, spec: PathPatchingSpec, bar: _Bar) -> RunOutput:
     bar.say("loading the model and PyTorch")
     from engine import load_model
     from engine.run import run_path_patching
 
     model = load_model(
-        model_id,
+        spec.model,
         models_dir=settings.models_dir,
         device=settings.device,
         dtype=settings.dtype,
@@ -93,15 +111,7 @@ def analyze(
     bar.end()
     if output is None:
         raise Refusal("internal", "The analysis ended without a result.")
-    ranking = output.artifacts[f"components.{_METRIC}.csv"]
-    if target is not None:
-        target.write_bytes(ranking)
-        if described is not None:
-            described.write_text(csv_metadata(output.result, _METRIC, target.name), encoding="utf-8")
-    if as_json:
-        out.write(output.artifacts["result.json"].decode() + "\n")
-    else:
-        out.write(_report(output.result, ranking.decode()))
+    return output
 
 
 def _typed_well(prompt: str, shots: int | None) -> None:
@@ -138,24 +148,30 @@ def _readable(spec: PathPatchingSpec, place: Place) -> None:
         refuse_unequal_lengths(asked.pairs, spec.positions, spec.source)
 
 
-def _writable(csv: str | None) -> Path | None:
-    """The file for the ranking, found writable before minutes are spent."""
-    if csv is None:
-        return None
-    path = Path(csv)
+@contextmanager
+def _writable(file: str | None) -> Iterator[Path | None]:
+    """The file to write, found writable before minutes are spent. Whatever ends without writing leaves none behind."""
+    if file is None:
+        yield None
+        return
+    path = Path(file)
+    fresh = not path.exists()
     try:
         path.open("ab").close()
     except OSError as error:
-        said = f"--csv {csv} cannot be written: {error.strerror}."
+        said = f"--csv {file} cannot be written: {error.strerror}."
         raise Refusal("bad_setting", said, "Choose another file.") from error
-    return path
+    try:
+        yield path
+    except BaseException:  # a stop from the keyboard, too
+        if fresh and path.is_file() and path.stat().st_size == 0:
+            path.resolve().unlink()  # of a link, what it names: the link is not ours
+        raise
 
 
-def _beside(target: Path | None) -> Path | None:
+def _beside(target: Path | None) -> str | None:
     """The file that describes the ranking, where CSV on the Web looks for it; None beside a pipe or a device."""
-    if target is None or not target.is_file():
-        return None
-    return _writable(f"{target}-metadata.json")
+    return f"{target}-metadata.json" if target is not None and target.is_file() else None
 
 
 def _report(result: PathPatchingResult, ranking: str) -> str:
@@ -173,7 +189,7 @@ def _report(result: PathPatchingResult, ranking: str) -> str:
     ]
     rows = [line.split(",") for line in ranking.splitlines()]
     columns = {name: place for place, name in enumerate(rows[0])}
-    for row in rows[1 : 1 + _SHOWN]:
+    for row in _shown(rows[1:], columns["effect_mean"], result.spec.direction):
         mean = row[columns["effect_mean"]]
         shown = f"{float(mean):+9.3f}" if mean else f"{'n/a':>9}"
         lines.append(f"{row[columns['rank']]:>4}  {row[columns['component']]:<10} {shown}")
@@ -186,6 +202,13 @@ def _report(result: PathPatchingResult, ranking: str) -> str:
     lines.append(_checked(result.checks))
     lines += [f"Note: {note}" for note in result.notes]
     return "\n".join(lines) + "\n"
+
+
+def _shown(rows: list[list[str]], mean: int, direction: Direction) -> list[list[str]]:
+    """The rows that matter most: the file ascends, and what restores most stands at its other end."""
+    if direction == "denoising":
+        rows = [row for row in reversed(rows) if row[mean]] + [row for row in rows if not row[mean]]
+    return rows[:_SHOWN]
 
 
 def _done(spec: PathPatchingSpec) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _EFFECTS = ("direct", "through_mlps", "total")
 _POSITIONS = ("end", "all")
-_SOURCES = ("counterfactual", "zero", "mean", "resample")
+_SOURCES = ("counterfactual", "zero")  # the others need several prompts
 _DIRECTIONS = ("noising", "denoising")
 
 
@@ -77,7 +77,13 @@ def command_line() -> argparse.ArgumentParser:
     analyze.add_argument("--model", default="smollm2-135m", metavar="ID", help="model (smollm2-135m)")
     analyze.add_argument("--effect", choices=_EFFECTS, default="through_mlps", help="kind of effect (through_mlps)")
     analyze.add_argument("--positions", choices=_POSITIONS, default="end", help="where to patch (end); all needs total")
-    analyze.add_argument("--source", choices=_SOURCES, default="counterfactual", help="what to patch from")
+    analyze.add_argument(
+        "--source",
+        choices=_SOURCES,
+        default="counterfactual",
+        help="what to patch from (counterfactual); mean and resample need a set of prompts, asked for on the page, "
+        "over the API or from Python",
+    )
     analyze.add_argument(
         "--direction", choices=_DIRECTIONS, default="noising", help="take parts away (noising), or put them back"
     )

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 def test_the_ranking_is_on_stdout_and_the_progress_on_stderr(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    file = tmp_path / "ranking.csv"
+    file = tmp_path / "ranking#1.csv"
     assert main(["analyze", "3 + 5 =", "--effect", "direct", "--csv", str(file)]) == 0
     told = capsys.readouterr()
     assert "3 + 5 = 8   SmolLM2-135M-Instruct" in told.out
@@ -32,8 +32,8 @@ def test_the_ranking_is_on_stdout_and_the_progress_on_stderr(
     assert [float(row["effect_mean"]) for row in rows] == sorted(float(row["effect_mean"]) for row in rows)
     assert "direct effect, patched at the last position from the counterfactual" in told.out
     assert re.search(r"noise floor \S+ logits; L\d+H\d+, MLP\d+, \w+ by brute force: within \S+ logits", told.out)
-    described = json.loads((tmp_path / "ranking.csv-metadata.json").read_text())
-    assert (described["url"], len(described["tableSchema"]["columns"])) == ("ranking.csv", len(COLUMNS))
+    described = json.loads((tmp_path / "ranking#1.csv-metadata.json").read_text())
+    assert (described["url"], len(described["tableSchema"]["columns"])) == ("ranking%231.csv", len(COLUMNS))
 
 
 def test_json_is_the_whole_result_and_shots_are_the_models_unless_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,9 +47,10 @@ def test_json_is_the_whole_result_and_shots_are_the_models_unless_told(capsys: p
 
 @pytest.mark.parametrize(("prompt", "said"), [("hello", "hello"), ("30 + 50 =", "80"), ("  ", "empty")])
 def test_a_prompt_that_cannot_run_is_refused_before_the_model_is_loaded(
-    capsys: pytest.CaptureFixture[str], prompt: str, said: str
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, prompt: str, said: str
 ) -> None:
-    assert main(["analyze", prompt]) == 2
+    assert main(["analyze", prompt, "--csv", str(tmp_path / "ranking.csv")]) == 2
+    assert not list(tmp_path.iterdir())
     told = capsys.readouterr()
     assert (told.out, told.err.count("\n")) == ("", 1)
     assert said in told.err
@@ -63,12 +64,13 @@ def test_a_ranking_that_cannot_be_written_is_refused_at_once(
     (tmp_path / "taken.csv-metadata.json").mkdir()
     assert main(["analyze", "3 + 5 =", "--csv", str(tmp_path / "taken.csv")]) == 2
     assert "taken.csv-metadata.json" in capsys.readouterr().err
+    assert not (tmp_path / "taken.csv").exists()
 
 
 def test_a_ranking_into_a_pipe_has_no_description_beside_it(tmp_path: Path) -> None:
     assert _beside(Path("/dev/null")) is None
     (tmp_path / "a.csv").touch()
-    assert _beside(tmp_path / "a.csv") == tmp_path / "a.csv-metadata.json"
+    assert _beside(tmp_path / "a.csv") == str(tmp_path / "a.csv-metadata.json")
 
 
 def test_prompts_of_unequal_lengths_are_refused_at_all_positions_before_the_model_is_loaded(
@@ -88,9 +90,15 @@ def test_putting_back_is_said_and_what_restores_most_comes_first(
     file = tmp_path / "ranking.csv"
     argv = ["analyze", "3 + 5 =", "--effect", "direct", "--direction", "denoising", "--csv", str(file)]
     assert main(argv) == 0
-    assert "put back at the last position into the counterfactual\n" in capsys.readouterr().out
-    means = [float(row["effect_mean"]) for row in csv.DictReader(file.read_text().splitlines())]
-    assert means == sorted(means, reverse=True)
+    told = capsys.readouterr().out
+    assert "put back at the last position into the counterfactual\n" in told
+    rows = list(csv.DictReader(file.read_text().splitlines()))
+    means = [float(row["effect_mean"]) for row in rows]
+    assert means == sorted(means)
+    assert [int(row["rank"]) for row in rows] == list(range(1, 301))
+    # The table begins at the file's other end, with the file's ranks.
+    shown = re.findall(r"^ *(\d+)  (\w+) +[+-]\d", told, re.MULTILINE)
+    assert shown == [(row["rank"], row["component"]) for row in rows[:-16:-1]]
 
 
 def test_a_sum_is_asked_as_a_chat_when_told_to(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from arithmoscope.analyze import _writable
 from arithmoscope.cli import main
+from contracts.errors import Refusal
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +65,7 @@ def test_the_installed_command_is_this_one(capsys: pytest.CaptureFixture[str]) -
         (["analyze", "3 + 5 =", "--shots", "few"], "few"),
         (["analyze", "3 + 5 =", "--positions", "all"], "'total'"),
         (["analyze", "3 + 5 =", "--source", "zero", "--direction", "denoising"], "'noising'"),
-        (["analyze", "3 + 5 =", "--source", "resample"], "several prompts"),
+        (["analyze", "3 + 5 =", "--source", "resample"], "'resample'"),
         (["analyze", "3 + 5 =", "--source", "thin air"], "thin air"),
         (["models", "check", "nix"], "nix"),
         (["models", "check", "smollm2-135m"], "models fetch smollm2-135m"),
@@ -82,6 +84,18 @@ def test_a_refusal_is_one_line_on_stderr_and_exit_2(
     assert told.out == ""
     assert told.err.count("\n") == 1
     assert said in told.err
+
+
+def test_a_run_that_is_refused_leaves_no_empty_file_and_takes_none_that_was_there(tmp_path: Path) -> None:
+    there, empty, link = tmp_path / "there.csv", tmp_path / "empty.csv", tmp_path / "link.csv"
+    there.write_text("of yesterday")
+    empty.touch()
+    link.symlink_to("named.csv")
+    for file in (there, empty, link, tmp_path / "fresh.csv"):
+        with pytest.raises(Refusal), _writable(str(file)):
+            raise Refusal("internal", "The model is gone.")
+    assert {path.name for path in tmp_path.iterdir()} == {"there.csv", "empty.csv", "link.csv"}
+    assert there.read_text() == "of yesterday"
 
 
 REDIS = {"ARITHMOSCOPE_REDIS_URL": "redis://127.0.0.1:1/0"}
