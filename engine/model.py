@@ -105,7 +105,7 @@ def load_model(
     tokenizer: PreTrainedTokenizerBase | None = None,
     *,
     device: str = "auto",
-    device_map: DeviceMap | None = None,
+    device_map: DeviceMap | str | None = None,
     dtype: str | None = None,
     models_dir: str | os.PathLike[str] | None = None,
     allow_hub: bool | None = None,
@@ -115,7 +115,8 @@ def load_model(
     ``model``: an id of the catalogue (``"smollm2-135m"``), a local folder or GGUF file, a hub name, or a
     transformers model, then with its ``tokenizer``; that one is put into evaluation mode, as a model from a folder is.
     ``device``: ``"auto"`` (CUDA, else MPS, else the CPU), ``"cpu"``, ``"cuda:1"``, ``"mps"``, or ``"balanced"``: spread
-    over all GPUs. ``device_map``: instead of it, a device for each module by name, as transformers takes it.
+    over all GPUs. ``device_map``: instead of it, a device for each module by name, as transformers takes it, or
+    ``"auto"``: over all GPUs where there are several.
     ``dtype``: ``"float32"`` unless told, ``"float64"``, ``"bfloat16"``, ``"float16"``, or ``"int8"``: the layers'
     matrices in 8 bits, all else in float32.
     ``models_dir`` and ``allow_hub`` default to the environment (ARITHMOSCOPE_MODELS_DIR, ARITHMOSCOPE_ALLOW_HUB).
@@ -126,7 +127,7 @@ def load_model(
     if not isinstance(model, str | os.PathLike):
         return _given(model, tokenizer, moved=device != "auto" or device_map is not None, dtype=dtype)
     dtype = "float32" if dtype is None else dtype
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise Refusal("bad_setting", f"dtype {dtype!r} is none of {', '.join(DTYPES)}.")
     placement = placement_of(device, device_map, dtype)
     if allow_hub is None:

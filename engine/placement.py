@@ -39,8 +39,11 @@ def best_device() -> torch.device:
     return torch.device("mps") if torch.backends.mps.is_available() else _CPU
 
 
-def placement_of(device: str, device_map: DeviceMap | None, dtype: str) -> Placement:
+def placement_of(device: str, device_map: DeviceMap | str | None, dtype: str) -> Placement:
     """``"auto"``, a device, ``"balanced"`` over all GPUs, or a map from modules to devices as transformers takes it.
+
+    As a device map, the words ``"auto"`` and ``"balanced"`` spread over all GPUs; ``"auto"`` is the device of that name
+    where there are not several.
 
     Refuses (``bad_setting``) what is not there, and maps that leave weights on the CPU or the disk to be fetched
     each time: weights that are not in their place cannot be read.
@@ -48,6 +51,8 @@ def placement_of(device: str, device_map: DeviceMap | None, dtype: str) -> Place
     if device_map is not None:
         if device != "auto":
             raise Refusal("bad_setting", "Both a device and a device map are given.", "Give one of them.")
+        device, device_map = _worded(device_map)
+    if device_map is not None:
         placement = _mapped(device_map)
     elif device == SPREAD:
         placement = _spread()
@@ -86,11 +91,28 @@ def in_words(size: int) -> str:
 def _present(name: str) -> torch.device:
     try:
         device = torch.empty(0, device=name).device  # with its number: "cuda" is some GPU
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise Refusal("bad_setting", f"The device {name!r} is not there: {str(error).splitlines()[0]}") from error
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError, TypeError) as error:
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise Refusal("bad_setting", f"The device {name!r} is not there: {said}") from error
     if device.type == "meta":
         raise Refusal("bad_setting", "The device 'meta' holds no numbers.")
     return device
+
+
+def _worded(device_map: object) -> tuple[str, DeviceMap | None]:
+    """A device map as the device that its word stands for, or as the mapping that it is."""
+    if isinstance(device_map, Mapping):
+        return "auto", device_map
+    if device_map == "auto":
+        return (SPREAD if torch.cuda.device_count() > 1 else "auto"), None
+    if device_map == SPREAD:
+        return SPREAD, None
+    raise Refusal(
+        "bad_setting",
+        f"The device map {str(device_map)[:80]!r} is no map.",
+        f"Name a device for each module, as {{'': 'cuda:0'}} does for all; or say auto or {SPREAD}; "
+        "or give a device instead.",
+    )
 
 
 def _spread() -> Placement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import unwrap
 from typing import Any
 
 import pytest
@@ -116,11 +117,37 @@ def test_float64_on_mps_is_refused(monkeypatch):
     assert refused.value.code == "bad_setting"
 
 
-@pytest.mark.parametrize("device", ["cuda:7", "mps", "toaster", "meta", "cuda:-1", ""])
+@pytest.mark.parametrize("device", ["cuda:7", "mps", "toaster", "meta", "cuda:-1", "", "hpu"])
 def test_a_device_that_is_not_there_is_refused(folder, device):
     with pytest.raises(Refusal) as refused:
         load_model("tiny", models_dir=folder, device=device)
     assert refused.value.code == "bad_setting"
+
+
+@pytest.mark.parametrize("dtype", [["float32"], {"": "float32"}, torch.float32, "float31"], ids=str)
+def test_a_dtype_that_is_none_of_the_names_is_refused(folder, dtype):
+    with pytest.raises(Refusal, match=r"is none of float32, float64") as refused:
+        unwrap(load_model)("tiny", models_dir=folder, dtype=dtype)  # outside of tests nothing checks annotations
+    assert refused.value.code == "bad_setting"
+
+
+def test_a_device_map_of_one_word_is_that_device(monkeypatch):
+    gpus(monkeypatch, 2)
+    spread = placement_of("balanced", None, "float32")
+    assert placement_of("auto", "auto", "float32") == spread
+    assert placement_of("auto", "balanced", "float32") == spread
+    gpus(monkeypatch, 1)
+    assert placement_of("auto", "auto", "float32") == placement_of("auto", None, "float32")
+    with pytest.raises(Refusal, match="over GPUs; there are 1"):
+        placement_of("auto", "balanced", "float32")
+
+
+@pytest.mark.parametrize("device_map", ["cuda:0", "sequential", 0, ["cpu"]], ids=str)
+def test_a_device_map_that_is_no_map_is_refused_with_what_would_be_one(device_map):
+    with pytest.raises(Refusal, match="is no map") as refused:
+        unwrap(placement_of)("auto", device_map, "float32")
+    assert refused.value.code == "bad_setting"
+    assert "Name a device for each module" in refused.value.way_out
 
 
 def test_balanced_is_all_gpus_and_needs_two(monkeypatch):
