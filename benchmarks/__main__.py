@@ -81,11 +81,12 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def write(found: dict[str, Any], folder: Path, readme: Path | None) -> None:
-    """results.json and RESULTS.md, and the README's figures."""
-    (folder / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (folder / "RESULTS.md").write_text(page_of(found), encoding="utf-8")
+    """results.json and RESULTS.md, and the README's figures: nothing before all of them are made."""
+    texts = {folder / "results.json": json.dumps(found, indent=1) + "\n", folder / "RESULTS.md": page_of(found)}
     if readme is not None:
-        readme.write_text(readme_with(found, readme.read_text(encoding="utf-8")), encoding="utf-8")
+        texts[readme] = readme_with(found, readme.read_text(encoding="utf-8"))
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -119,11 +119,12 @@ def loop_row(
     loop: PlainLoop, case: Case, effects: PatchingEffects, components: list[Component]
 ) -> tuple[float, dict[str, Any]]:
     """Seconds of the loop over all components, from some of its passes, and how far its numbers are from ours."""
-    times, error = [], 0.0
+    times, differences = [], []
     for component in components:
         seconds, expected = clocked(partial(loop.effect, component, case))
         times.append(seconds)
-        error = max(error, float((column(effects, component) - expected.cpu()).abs().max()))
+        differences.append(column(effects, component) - expected.cpu())
+    error = float(torch.stack(differences).abs().max())  # and not Python's max, which loses what is no number
     total = effects.heads.shape[1] * (effects.heads.shape[2] + 1)
     checked = {"loop_sample": len(components), "largest_difference": float(f"{error:.1e}")}
     return statistics.median(times) * total, checked

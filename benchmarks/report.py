@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -43,10 +44,12 @@ def _largest_difference(found: Found) -> float | None:
 
 
 def _largest_peak(found: Found) -> float | None:
-    """The largest share of its budget that a row took."""
+    """The largest share of its budget that a row took; infinite when a row could not be run at all."""
     growth = found.get("growth") or {"rows": []}
-    peaks = [row["peak_bytes"] for row in growth["rows"] if row.get("peak_bytes") is not None]
-    return max(peaks) / growth["budget_bytes"] if peaks else None
+    if any("problem" in row for row in growth["rows"]):
+        return math.inf
+    peaks = [row.get("peak_bytes") for row in growth["rows"]]
+    return None if not peaks or None in peaks else max(peaks) / growth["budget_bytes"]
 
 
 PROMISES = (

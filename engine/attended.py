@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from transformers import DynamicCache
 
 from contracts.errors import Refusal
-from engine.capture import TokenIds, repeated, run_prefix, shared_prefix
+from engine.capture import TokenIds, repeated, run_prefix, shared_prefix, shares_beginnings
 from engine.model import LoadedModel
 
 _CACHES = ("past_key_values", "layer_past")
@@ -75,7 +75,7 @@ def before_end(model: LoadedModel, prompts: Sequence[TokenIds]) -> DynamicCache:
     What all prompts begin with in common is run once.
     """
     last = len(prompts[0]) - 1
-    shared = 0 if model.runs_alone else min(shared_prefix(sorted(prompts)), last)
+    shared = min(shared_prefix(sorted(prompts)), last) if shares_beginnings(model, last + 1) else 0
     cache = repeated(run_prefix(model, prompts[0][:shared]), len(prompts)) if shared else DynamicCache()
     if shared < last:
         ids = torch.tensor([ids[shared:last] for ids in prompts], device=model.device)

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -115,7 +116,7 @@ def end_states(model: LoadedModel, prompts: Sequence[TokenIds], tokens: int = PA
 
 def _run_group(model: LoadedModel, group: list[TokenIds], rows: Tensor, kept: EndStates, tokens: int) -> None:
     anatomy = model.anatomy
-    shared = shared_prefix(group)
+    shared = shared_prefix(group) if shares_beginnings(model, len(group[0])) else 0
     step = max(1, tokens // (len(group[0]) - shared))
     if model.runs_alone:
         shared, step = 0, 1
@@ -192,6 +193,21 @@ def _split(group: list[TokenIds]) -> list[list[TokenIds]]:
 def _tokens(group: list[TokenIds]) -> int:
     shared = shared_prefix(group)
     return shared + len(group) * (len(group[0]) - shared)
+
+
+def shares_beginnings(model: LoadedModel, length: int) -> bool:
+    """Whether the beginning of a prompt of ``length`` tokens may be run by itself. Not where the positions' frequencies
+    depend on how long the pass is (Phi-3's long versions, dynamic scaling)."""
+    if model.runs_alone:
+        return False
+    config = model.hf.config
+    told: Any = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    for rope in [told, *(each for each in told.values() if isinstance(each, dict))]:
+        if rope.get("rope_type", rope.get("type")) in ("longrope", "dynamic"):
+            known = rope.get("original_max_position_embeddings")
+            known = known or getattr(config, "original_max_position_embeddings", None) or config.max_position_embeddings
+            return length <= known
+    return True
 
 
 def shared_prefix(group: list[TokenIds]) -> int:

@@ -108,8 +108,8 @@ def patch(
     done = 0
     with evaluating(model.hf):
         for pairs, first in groups:
-            run, donor = _run_and_donor(model, prepared, asked, mean, pairs, first, plan)
-            same = _untouched(run, donor, len(pairs))
+            run, here, donor = _run_and_donor(model, prepared, asked, mean, pairs, first, plan)
+            same = _untouched(here, donor, len(pairs))
             columns = prepared.columns[pairs]
             base = (prepared.reference_logits if asked.direction == "noising" else prepared.counterfactual_logits)[
                 pairs
@@ -125,7 +125,7 @@ def patch(
                     model,
                     run,
                     asked.effect,
-                    _entering(model, run, donor, start, stop),
+                    _entering(model, here, donor, start, stop),
                     stop - start,
                     first_layer=first_layer,
                     product_rows=plan.rows,
@@ -173,7 +173,8 @@ def patch(
     )
 
 
-def _base_ids(pair: EncodedPair, asked: Patching) -> tuple[int, ...]:
+def base_ids(pair: EncodedPair, asked: Patching) -> tuple[int, ...]:
+    """The prompt whose run is patched."""
     return pair.reference_ids if asked.direction == "noising" else pair.counterfactual_ids
 
 
@@ -184,7 +185,7 @@ def _donor_ids(pair: EncodedPair, asked: Patching) -> tuple[int, ...]:
 def first_followed(pair: EncodedPair, asked: Patching) -> int:
     """The first position that a patch of a pair can move. Refuses (``lengths_differ``) pairs that cannot be patched
     position by position."""
-    base, donor = _base_ids(pair, asked), _donor_ids(pair, asked)
+    base, donor = base_ids(pair, asked), _donor_ids(pair, asked)
     if asked.positions == "end":
         return len(base) - 1
     if asked.source in ("zero", "mean"):
@@ -192,7 +193,7 @@ def first_followed(pair: EncodedPair, asked: Patching) -> int:
     if len(base) != len(donor):
         raise Refusal(
             "lengths_differ",
-            f"{pair.question[:60]!r} has {len(pair.reference_ids)} tokens, what is patched in {len(donor)}: "
+            f"{pair.question[:60]!r} has {len(base)} tokens, what is patched in {len(donor)}: "
             "all positions are patched one by one.",
         )
     return first_difference(base, donor)
@@ -207,7 +208,7 @@ def _groups(model: LoadedModel, prepared: PreparedPairs, asked: Patching) -> lis
         return [([row], 0) for row in everyone]
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for row, pair in enumerate(prepared.encoded):
-        groups[len(_base_ids(pair, asked)), first_followed(pair, asked)].append(row)
+        groups[len(base_ids(pair, asked)), first_followed(pair, asked)].append(row)
     return [(rows, first) for (_, first), rows in groups.items()]
 
 
@@ -219,14 +220,14 @@ def _run_and_donor(
     pairs: list[int],
     first: int,
     plan: Plan,
-) -> tuple[EndStates | Run, Written]:
-    """The run that is patched, and what is patched into it, of some pairs."""
+) -> tuple[EndStates | Run, Written, Written]:
+    """The run that is patched, what was written where it is patched, and what is written there instead."""
     noising = asked.direction == "noising"
     encoded = [prepared.encoded[row] for row in pairs]
     base_end = (prepared.reference if noising else prepared.counterfactual)[pairs]
     run: EndStates | Run = base_end
     if asked.effect == "total":
-        run = run_from(model, [_base_ids(pair, asked) for pair in encoded], first, plan.tokens)
+        run = run_from(model, [base_ids(pair, asked) for pair in encoded], first, plan.tokens)
     if asked.positions == "end":
         if asked.source == "zero":
             donor: Written = nothing(base_end)
@@ -234,12 +235,16 @@ def _run_and_donor(
             donor = mean.at_end(len(pairs))
         else:
             donor = (prepared.counterfactual if noising else prepared.reference)[pairs]
-        return run, donor if len(run.final) == len(pairs) else _at_end_alone(run, donor, len(pairs))
+        if len(run.final) > len(pairs):
+            return run, run, _at_end_alone(run, donor, len(pairs))
+        # As the donor was captured, so that what wrote the same in both runs differs by nothing.
+        return run, base_end, donor
     if asked.source == "zero":
-        return run, nothing(run)
+        return run, run, nothing(run)
     if mean is not None:
-        return run, mean.everywhere(len(pairs), len(_base_ids(encoded[0], asked)))
-    return run, run_from(model, [_donor_ids(pair, asked) for pair in encoded], first, plan.tokens)
+        return run, run, mean.everywhere(len(pairs), len(base_ids(encoded[0], asked)))
+    donor = run_from(model, [_donor_ids(pair, asked) for pair in encoded], first, plan.tokens)
+    return run, run, Writes(donor.z, donor.mlp)
 
 
 def _at_end_alone(run: Written, donor: Written, prompts: int) -> Writes:
@@ -251,7 +256,7 @@ def _at_end_alone(run: Written, donor: Written, prompts: int) -> Writes:
 
 
 def _entering(
-    model: LoadedModel, run: EndStates | Run, donor: Written, start: int, stop: int
+    model: LoadedModel, run: Written, donor: Written, start: int, stop: int
 ) -> Callable[[int, Place], Float[Tensor, "new row hidden"] | None]:
     """The patches of components ``start`` to ``stop``, counted layer by layer, a layer's heads before its MLP."""
     heads = model.anatomy.heads
@@ -269,7 +274,7 @@ def _entering(
     return enter
 
 
-def _untouched(run: EndStates | Run, donor: Written, prompts: int) -> Bool[Tensor, "component pair"]:
+def _untouched(run: Written, donor: Written, prompts: int) -> Bool[Tensor, "component pair"]:
     """Components that wrote the very same in both runs: their effect is 0 by definition."""
     same_heads = (donor.z == run.z).all(-1)
     same_mlps = (donor.mlp == run.mlp).all(-1, keepdim=True)

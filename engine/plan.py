@@ -44,7 +44,7 @@ class Plan:
     tokens: int
 
     def halved(self) -> Plan | None:
-        """The next smaller plan, the largest part halved; None when there is none."""
+        """The next smaller plan, all of it halved; None when there is none."""
         smaller = {name: max(1, size // 2) for name, size in asdict(self).items()}
         plan = Plan(**smaller)
         return None if plan == self else plan
@@ -62,19 +62,36 @@ class Shape:
 
 
 def budget_of(model: LoadedModel) -> int:
-    """Bytes that a measurement may take beyond the model, measured from its devices."""
-    free = int(min(free_bytes(device) for device in model.devices) * _SHARE)
+    """Bytes that a measurement is planned to beyond the model, measured from its devices."""
+    free = _measured(model)
     return min(free, _CPU_BYTES) if model.device.type == "cpu" else free
 
 
-def plan_for(model: LoadedModel, shape: Shape, budget: int) -> Plan:
-    """The largest plan within ``budget`` bytes. Refuses (``out_of_memory``) a budget that no plan keeps to."""
+def _measured(model: LoadedModel) -> int:
+    return int(min(free_bytes(device) for device in model.devices) * _SHARE)
+
+
+def plan_for(model: LoadedModel, shape: Shape, budget: int | None = None) -> Plan:
+    """The largest plan within ``budget`` bytes, by default as many as the device has to give.
+
+    Refuses (``out_of_memory``) a budget that no plan keeps to.
+    """
+    if budget is not None:
+        return _within(model, shape, budget)
+    try:
+        return _within(model, shape, budget_of(model))
+    except Refusal:  # more than a CPU gains by, but it may be there
+        return _within(model, shape, _measured(model))
+
+
+def _within(model: LoadedModel, shape: Shape, budget: int) -> Plan:
     anatomy = model.anatomy
+    pairs = min(_up(shape.pairs), _PAIRS)
     plan = Plan(
-        pairs=min(_up(shape.pairs), _PAIRS),
+        pairs=pairs,
         components=_up(anatomy.layers * (anatomy.heads + 1)),
         rows=_ROWS.get(model.device.type, _ROWS_GPU),
-        tokens=_TOKENS,
+        tokens=min(_TOKENS, _up(2 * pairs * shape.length)),
     )
     while (parts := bytes_of(model, shape, plan)) and sum(parts.values()) > budget:
         smaller = _smaller(plan, parts)
@@ -107,7 +124,8 @@ def bytes_of(model: LoadedModel, shape: Shape, plan: Plan) -> dict[str, int]:
     product = max(plan.rows, shape.positions)
     products = product * (4 * inner + 8 * hidden + 4 * heads) * wide
     if shape.effect == "total":
-        products += product * anatomy.heads * (shape.length + max(128, shape.positions)) * wide
+        products += product * anatomy.heads * (2 * shape.length + 128) * wide
+        products += product * 4 * anatomy.heads * anatomy.head_dim * wide  # copies of what comes before long rows
     if shape.probability:  # all logits of a row at once
         products += 3 * (product // UNEMBED_SHARE) * model.embeddings * wide
     tokens = max(plan.tokens, shape.length)
@@ -153,7 +171,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     said = str(error)
-    return "not enough memory" in said or "can't allocate memory" in said or "out of memory" in said
+    return (
+        "not enough memory" in said
+        or "ALLOC_FAILED" in said
+        or "can't allocate memory" in said
+        or "out of memory" in said
+    )
 
 
 def _up(number: int) -> int:

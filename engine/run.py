@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from contracts.errors import Refusal
-from contracts.experiments import Metric, PathPatchingSpec, Progress
+from contracts.experiments import METHOD_VERSION, Metric, PathPatchingSpec, Progress
 from contracts.results import DroppedPair, Partial, PartialMetric, PathPatchingResult
 from engine.capture import check_fit
 from engine.effects import PatchingEffects
@@ -59,6 +59,8 @@ class _Tally:
     kept: list[int] = field(default_factory=list)
     dropped: list[DroppedPair] = field(default_factory=list)
     n_correct: int = 0
+    # heads, MLPs, and how many values each is the sum of
+    sums: dict[Metric, list[torch.Tensor]] = field(default_factory=dict)
 
 
 def run_path_patching(
@@ -86,38 +88,51 @@ def run_path_patching(
     total = len(asked.pairs)
     step = _CHUNK_PAIRS.get(model.device.type, _CHUNK_PAIRS_GPU)
     on_progress(Progress(stage="pairs", done=0, total=total))
-    # What was cut otherwise, on another device perhaps, or written by an older version, is computed again.
-    saved = {n: data for n, data in saved_chunks.items() if _holds(data, n * step, min(step, total - n * step))}
-    science = _Science(model, spec, asked, saved)
+    # What was cut or computed otherwise, on another device perhaps, or by an older version, is computed again.
+    made = _made(model)
+    saved = {
+        n: data
+        for n, data in saved_chunks.items()
+        if (head := _head(data)).get("made") == made and head["pairs"] == [n * step, min(n * step + step, total)]
+    }
+
+    def go_on() -> None:
+        if should_stop():
+            raise Stopped
+
+    try:
+        science = _Science(model, spec, asked, saved, go_on)
+    except Stopped:
+        return None
     tally, fresh, left, complete = _Tally(), 0, None, True
 
     for number, start in enumerate(range(0, total, step)):
         pairs = asked.pairs[start : start + step]
         data = saved.get(number)
         if data is None:
+            at = 0
 
             def part_done(part: float, start: int = start, left: float | None = left) -> None:
-                if should_stop():
-                    raise Stopped
+                nonlocal at  # when memory ran out, some is done again
+                go_on()
                 layers = model.anatomy.layers
-                at = int(part * layers + 1e-6)
+                at = max(at, int(part * layers + 1e-6))
                 on_progress(Progress(stage="pairs", done=start, total=total, layer=at, layers=layers, eta_s=left))
 
             try:
-                if should_stop():
-                    raise Stopped
+                go_on()
                 data = science.compute(start, len(pairs), part_done)
             except Stopped:
                 complete = False
                 break
             save_chunk(number, data)
             fresh += len(pairs)
-        _count(tally, model, data, pairs, start)
+        effects = _count(tally, model, data, pairs, start)
         done = start + len(pairs)
         left = (time.monotonic() - started) / fresh * (total - done) if fresh else None
         on_progress(Progress(stage="pairs", done=done, total=total, eta_s=left))
-        if tally.parts:
-            on_partial(_running_means(tally.parts, spec))
+        if effects:
+            on_partial(_running_means(tally, spec))
 
     if not tally.parts:
         if not complete:
@@ -135,18 +150,23 @@ class _Science:
     """
 
     def __init__(
-        self, model: LoadedModel, spec: PathPatchingSpec, asked: PromptSet, chunks: Mapping[int, bytes]
+        self,
+        model: LoadedModel,
+        spec: PathPatchingSpec,
+        asked: PromptSet,
+        chunks: Mapping[int, bytes],
+        go_on: Callable[[], None],
     ) -> None:
         self._model, self._keep_wrong = model, spec.prompts.keep_wrong
         self._asked = Patching(spec.effect, spec.positions, spec.source, spec.direction, "probability" in spec.metrics)
         self.pairs = resampled(asked.pairs, spec.positions, 0) if spec.source == "resample" else asked.pairs
         self.budget = budget_of(model)
-        begun = plan_of(model, asked.pairs, self._asked, self.budget)
-        saved = [_head(chunks[number]) for number in sorted(chunks)]
-        plans = [{name: Plan(**plan) for name, plan in head["plans"].items()} for head in saved]
-        last = plans[-1] if plans else {"means": begun, "chunk": begun}
-        self.mean, self._mean_plan = mean_of(model, asked.pairs, self._asked, last["means"])
-        self.plan = last["chunk"] if plans else self._mean_plan
+        if chunks:
+            plans = _head(chunks[max(chunks)])["plans"]
+            self.plan, mean_plan = Plan(**plans["chunk"]), Plan(**plans["means"])
+        else:
+            self.plan = mean_plan = plan_of(model, self.pairs, self._asked, asked.pairs)
+        self.mean, self._mean_plan = mean_of(model, self.pairs, asked.pairs, self._asked, mean_plan, go_on)
 
     def compute(self, start: int, count: int, report: Callable[[float], None]) -> bytes:
         """One chunk: a line of JSON (its pairs, its plans, each pair's top token, which are kept), then the effects."""
@@ -160,6 +180,7 @@ class _Science:
         measured, self.plan = sparing(self.plan, measure)
         facts = {
             "pairs": [start, start + count],
+            "made": _made(self._model),
             "plans": {"means": dataclasses.asdict(self._mean_plan), "chunk": dataclasses.asdict(self.plan)},
             "top": measured.top,
             "correct": measured.correct,
@@ -173,13 +194,13 @@ def _head(data: bytes) -> dict[str, Any]:
     return json.loads(data.partition(b"\n")[0])
 
 
-def _holds(data: bytes, start: int, count: int) -> bool:
-    """Whether saved bytes are the chunk of these pairs, as it is written today."""
-    head = _head(data)
-    return head["pairs"] == [start, start + count] and "plans" in head
+def _made(model: LoadedModel) -> list[str]:
+    """What moves the numbers of a chunk besides the spec."""
+    return [model.card.revision, model.precision, model.device.type, str(METHOD_VERSION)]
 
 
-def _count(tally: _Tally, model: LoadedModel, data: bytes, pairs: Sequence[EncodedPair], start: int) -> None:
+def _count(tally: _Tally, model: LoadedModel, data: bytes, pairs: Sequence[EncodedPair], start: int) -> bool:
+    """Take a chunk into account; whether it has effects."""
     line, _, effects = data.partition(b"\n")
     head = json.loads(line)
     tally.n_correct += sum(head["correct"])
@@ -198,15 +219,21 @@ def _count(tally: _Tally, model: LoadedModel, data: bytes, pairs: Sequence[Encod
             )
     if effects:
         tally.parts.append(PatchingEffects.from_bytes(effects))
+    return bool(effects)
 
 
-def _running_means(parts: Sequence[PatchingEffects], spec: PathPatchingSpec) -> Partial:
-    effects = PatchingEffects.concatenate(parts)
-    means = {}
+def _running_means(tally: _Tally, spec: PathPatchingSpec) -> Partial:
+    """Means over the pairs so far, from sums: the chunks are not gone through again."""
+    part = tally.parts[-1]
     for metric in spec.metrics:
-        heads, mlps = effects.values(metric)
-        means[metric] = PartialMetric(heads=grid(heads.nanmean(0)), mlps=grid(mlps.nanmean(0)[None])[0])
-    return Partial(n_pairs=len(effects), metrics=means)
+        sums = tally.sums.setdefault(metric, [torch.tensor(0.0, dtype=torch.float64)] * 4)
+        for at, values in enumerate(part.values(metric)):
+            sums[at] = sums[at] + values.double().nansum(0)
+            sums[at + 2] = sums[at + 2] + values.isnan().logical_not().sum(0)
+    means = {}
+    for metric, (heads, mlps, n_heads, n_mlps) in tally.sums.items():
+        means[metric] = PartialMetric(heads=grid(heads / n_heads), mlps=grid((mlps / n_mlps)[None])[0])
+    return Partial(n_pairs=len(tally.kept), metrics=means)
 
 
 def _finish(
@@ -222,9 +249,11 @@ def _finish(
     attention_bytes: int,
 ) -> RunOutput:
     effects = PatchingEffects.concatenate(tally.parts)
-    kept = {index: asked.pairs[index] for index in tally.kept}
+    kept = {index: science.pairs[index] for index in tally.kept}
     summaries: dict[Metric, Summary] = {metric: effects.summary(metric) for metric in spec.metrics}
-    checked = spot_check(model, [science.pairs[index] for index in kept], effects, science.mean)
+    checked, _ = sparing(
+        science.plan, lambda plan: spot_check(model, list(kept.values()), effects, science.mean, plan.pairs)
+    )
     patterns = _patterns(model, kept, attention_bytes)
     result = result_of(
         model=model,

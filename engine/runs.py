@@ -16,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from engine.capture import PASS_TOKENS, TokenIds, repeated, run_prefix, shared_prefix
+from contracts.errors import Refusal
+from engine.capture import PASS_TOKENS, TokenIds, repeated, run_prefix, shared_prefix, shares_beginnings
 from engine.families.anatomy import Block, apply_narrow, apply_norm
 from engine.hooks import evaluating, on_input, on_output
 from engine.model import LoadedModel
@@ -24,7 +25,7 @@ from engine.model import LoadedModel
 # Rows of a prompt that are few tokens long are set one after the other, so that they share the keys and values before
 # them. Each row sees only its own tokens among so many, so more of them waste scores; fewer make the products small.
 _TOGETHER = 128
-# Longer rows are set apart, each with its own copy of those keys and values.
+# Longer rows are set apart, each with its own copy of those keys and values, unless these are longer still.
 _LONG = 8
 
 
@@ -130,8 +131,9 @@ class Run:
         """What the heads of a layer write more than in this run, when its stream is moved by each of ``rows``."""
         block, call = model.anatomy.blocks[layer], self.calls[layer]
         before, own = self.stream[:, layer], self.heads[:, layer]
-        apart = model.runs_alone or self.positions >= _LONG
-        step = 1 if model.runs_alone else len(rows) if apart else max(1, _TOGETHER // self.positions)
+        apart = model.runs_alone or (self.positions >= _LONG and self.positions >= call.first)
+        together = max(1, max(_TOGETHER, call.first) // self.positions)
+        step = 1 if model.runs_alone else len(rows) if apart else together
         parts = []
         for some in rows.split(step):
             n = len(some)
@@ -151,10 +153,17 @@ def run_from(model: LoadedModel, prompts: Sequence[TokenIds], first: int, tokens
     """Run prompts of one length, at most ``tokens`` tokens at once, and keep what there is from ``first`` on.
 
     What all prompts begin with in common is run once, as far as it lies before ``first``.
+    Refuses (``bad_setting``) a model whose attention is computed in a way that gives no mask to follow.
     """
+    if (way := model.hf.config._attn_implementation) not in ("sdpa", "eager"):
+        raise Refusal(
+            "bad_setting",
+            f"Attention is followed as 'sdpa' or 'eager' compute it; this model uses {way!r}.",
+            "Call model.hf.set_attn_implementation('sdpa') first.",
+        )
     anatomy, length = model.anatomy, len(prompts[0])
     alone = model.runs_alone
-    shared = 0 if alone else min(shared_prefix(sorted(prompts)), first)
+    shared = min(shared_prefix(sorted(prompts)), first) if shares_beginnings(model, length) else 0
     step = 1 if alone else max(1, tokens // (length - shared))
     run, prefix = _empty(model, len(prompts), length - first), None
     keys: list[list[tuple[Tensor, Tensor]]] = []

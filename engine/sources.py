@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -64,41 +64,65 @@ class Means:
         return Writes(self.end.z.expand(rows, -1, -1, -1), self.end.mlp.expand(rows, -1, -1))
 
     def everywhere(self, prompts: int, length: int) -> Writes:
-        """The mean at every position, for each of some prompts of one length. Refuses (``lengths_differ``) a length
-        that no prompt of the set has."""
-        mean = self.by_length.get(length)
-        if mean is None:
-            raise Refusal(
-                "lengths_differ",
-                f"No prompt of the set that the mean is taken over has {length} tokens.",
-                "Use positions 'end', or prompts of equal length.",
-            )
+        """The mean at every position, for each of some prompts of one length."""
+        mean = self.by_length[length]
         return Writes(mean.z.repeat(prompts, 1, 1, 1), mean.mlp.repeat(prompts, 1, 1))
 
 
+def check_means(pairs: Sequence[EncodedPair], over: Sequence[EncodedPair], positions: Positions) -> None:
+    """Refuses pairs that have no mean, before anything is computed: where the mean would be over a pair's own prompt
+    alone (``no_prompts``; its effects were 0 by definition), or no prompt has its length (``lengths_differ``)."""
+    if not over:
+        raise Refusal("no_prompts", "The set that the mean is taken over is empty.")
+    sets: dict[int, set[TokenIds]] = defaultdict(set)
+    for pair in over:
+        sets[_kind(pair, positions)].add(pair.reference_ids)
+    for number, pair in enumerate(pairs, start=1):
+        mine = sets.get(_kind(pair, positions))
+        if mine is None:
+            raise Refusal(
+                "lengths_differ",
+                f"Pair {number}: no prompt of the set that the mean is over has {len(pair.reference_ids)} tokens.",
+                "Use positions 'end', or prompts of equal length.",
+            )
+        if mine == {pair.reference_ids}:
+            alike = f" with {len(pair.reference_ids)} tokens" if positions == "all" else ""
+            raise Refusal(
+                "no_prompts",
+                f"Pair {number}: the set that the mean is taken over has no other prompt{alike}.",
+                "Take the mean over several different prompts, for all positions of equal length.",
+            )
+
+
 @torch.no_grad()
-def means(model: LoadedModel, prompts: Sequence[TokenIds], positions: Positions, plan: Plan) -> Means:
-    """What every component writes on average over a set of prompts, each counted as often as it stands there.
+def means(
+    model: LoadedModel,
+    prompts: Sequence[TokenIds],
+    lengths: Collection[int],
+    plan: Plan,
+    go_on: Callable[[], None] = lambda: None,
+) -> Means:
+    """What every component writes on average over a set of prompts, each counted as often as it stands there; at all
+    positions over those that have one of ``lengths``. ``go_on`` is called now and then, and may raise.
 
     Cost: one forward pass over the set, for all positions without shared beginnings.
     """
-    if not prompts:
-        raise Refusal("no_prompts", "The set that the mean is taken over is empty.")
     z, mlp = _Sum(), _Sum()
     for start in range(0, len(prompts), plan.pairs):
+        go_on()
         states = end_states(model, prompts[start : start + plan.pairs], plan.tokens)
         z.add(states.z)
         mlp.add(states.mlp)
     by_length = {}
-    if positions == "all":
-        for length in sorted({len(ids) for ids in prompts}):
-            by_length[length] = _everywhere(model, [ids for ids in prompts if len(ids) == length], plan)
+    for length in sorted(lengths):
+        by_length[length] = _everywhere(model, [ids for ids in prompts if len(ids) == length], plan, go_on)
     return Means(Writes(z.mean[None], mlp.mean[None]), by_length)
 
 
-def _everywhere(model: LoadedModel, prompts: Sequence[TokenIds], plan: Plan) -> Writes:
+def _everywhere(model: LoadedModel, prompts: Sequence[TokenIds], plan: Plan, go_on: Callable[[], None]) -> Writes:
     z, mlp = _Sum(), _Sum()
     for start in range(0, len(prompts), plan.pairs):
+        go_on()
         run = run_from(model, prompts[start : start + plan.pairs], 0, plan.tokens)
         z.add(run.z.unflatten(0, (run.prompts, run.positions)))
         mlp.add(run.mlp.unflatten(0, (run.prompts, run.positions)))
@@ -143,7 +167,11 @@ def resampled(encoded: Sequence[EncodedPair], positions: Positions, seed: int) -
                     "Resampling needs a set of different questions, for all positions with equal numbers of tokens.",
                 )
             other = draw.choice(others)
-        drawn.append(dataclasses.replace(pair, counterfactual_ids=other.reference_ids))
+        drawn.append(
+            dataclasses.replace(
+                pair, counterfactual_ids=other.reference_ids, counterfactual_tokens=other.reference_tokens
+            )
+        )
     return drawn
 
 

@@ -6,6 +6,7 @@ prefixes, buckets of perturbations or control rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from contracts.components import Component, all_components
+from contracts.errors import Refusal
 from engine.effects import PatchingEffects
 from engine.hooks import evaluating, on_input, on_output
 from engine.model import LoadedModel
@@ -34,11 +36,16 @@ class SpotCheck:
 
 @torch.no_grad()
 def spot_check(
-    model: LoadedModel, encoded: Sequence[EncodedPair], effects: PatchingEffects, mean: Means | None = None
+    model: LoadedModel,
+    encoded: Sequence[EncodedPair],
+    effects: PatchingEffects,
+    mean: Means | None = None,
+    at_most: int = _PAIRS,
 ) -> SpotCheck:
     """Recompute the strongest head, the strongest MLP and one drawn component on pairs of the first one's length.
 
-    ``mean``: what was patched in where the source was a mean.
+    ``mean``: what was patched in where the source was a mean. ``at_most``: pairs at once. Refuses (``not_finite``) a
+    model that does not stay finite under brute force.
     """
     layers, heads = model.anatomy.layers, model.anatomy.heads
     components = all_components(layers, heads)
@@ -47,7 +54,7 @@ def spot_check(
     strongest_mlp = int(effects.mlps.abs().mean(0).argmax())
     chosen = (Component(*divmod(strongest_head, heads)), Component(strongest_mlp), drawn)
 
-    alike = [row for row, pair in enumerate(encoded) if _lengths(pair) == _lengths(encoded[0])][:_PAIRS]
+    alike = [row for row, pair in enumerate(encoded) if _lengths(pair) == _lengths(encoded[0])][: min(_PAIRS, at_most)]
     answers = torch.tensor([[encoded[row].answer_id] for row in alike], device=model.device)
     runs = [
         torch.tensor([encoded[row].reference_ids for row in alike], device=model.device),
@@ -56,12 +63,15 @@ def spot_check(
     prompts, sources = runs if effects.direction == "noising" else runs[::-1]
     base = _Recorded(model, prompts)
     source = base.nothing() if effects.source == "zero" else base.means(mean) if mean else _Recorded(model, sources)
-    error = 0.0
+    differences = []
     for component in chosen:
         patched = _patched(model, prompts, component, effects, base, source)
         change = (patched - base.logits).gather(1, answers)[:, 0].cpu()
         claimed = effects.mlps if component.head is None else effects.heads[..., component.head]
-        error = max(error, float((change - claimed[alike, component.layer]).abs().max()))
+        differences.append(change - claimed[alike, component.layer])
+    error = float(torch.stack(differences).abs().max())
+    if not math.isfinite(error):
+        raise Refusal("not_finite", "Patched by brute force, the model's logits are not finite.")
     return SpotCheck(chosen, len(alike), error)
 
 

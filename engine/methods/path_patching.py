@@ -42,9 +42,9 @@ from contracts.prompts import PromptPair
 from engine.capture import encode_all
 from engine.effects import PatchingEffects
 from engine.model import LoadedModel
-from engine.patching import Measured, Patching, Report, first_followed, patch_pairs
-from engine.plan import Plan, Shape, budget_of, plan_for, sparing
-from engine.sources import Means, means, resampled
+from engine.patching import Measured, Patching, Report, base_ids, first_followed, patch_pairs
+from engine.plan import Plan, Shape, plan_for, sparing
+from engine.sources import Means, check_means, means, resampled
 from prompts import EncodedPair
 
 Progress = Callable[[int, int], None]
@@ -78,22 +78,29 @@ def path_patching(
     positions are patched, a model whose numbers are not finite, and a budget that one prompt does not keep to.
     """
     asked = patching_of(effect, positions, source, direction, probability)
-    if not pairs:
-        raise Refusal("no_prompts", "The list of prompt pairs is empty.")
+    if mean_over is not None and asked.source != "mean":
+        raise Refusal("bad_request", "mean_over is given, and the source is not the mean.", "Leave out one of them.")
+    if not isinstance(seed, int) or (memory is not None and not isinstance(memory, int)):
+        raise Refusal("bad_request", "seed and memory are whole numbers; memory is in bytes.", "Give numbers.")
     encoded = encode_all(model, pairs)
-    plan = plan_of(model, encoded, asked, memory)
+    if not encoded:
+        raise Refusal("no_prompts", "The list of prompt pairs is empty.")
     if asked.source == "resample":
         encoded = resampled(encoded, asked.positions, seed)
-    mean, plan = mean_of(model, encode_all(model, mean_over) if mean_over is not None else encoded, asked, plan)
-    layers, parts = model.anatomy.layers, []
+    over = encoded if mean_over is None else encode_all(model, mean_over)
+    plan = plan_of(model, encoded, asked, over, memory)
+    mean, plan = mean_of(model, encoded, over, asked, plan)
+    layers, parts, furthest = model.anatomy.layers, [], 0
     starts = range(0, len(encoded), plan.pairs)
     step = plan.pairs
     for chunk, start in enumerate(starts):
         some = encoded[start : start + step]
 
         def report(fraction: float, chunk: int = chunk) -> None:
+            nonlocal furthest  # when memory ran out, some is done again
+            furthest = max(furthest, int((chunk + fraction) * layers + 1e-6))
             if progress is not None:
-                progress(int((chunk + fraction) * layers + 1e-6), len(starts) * layers)
+                progress(furthest, len(starts) * layers)
 
         def measure(plan: Plan, some: Sequence[EncodedPair] = some, report: Report = report) -> Measured:
             return patch_pairs(model, some, asked, mean, plan, report=report)
@@ -119,22 +126,38 @@ def patching_of(effect: str, positions: str, source: str, direction: str, probab
     return asked
 
 
-def plan_of(model: LoadedModel, encoded: Sequence[EncodedPair], asked: Patching, memory: int | None = None) -> Plan:
-    """How much of some pairs is computed at once, within ``memory`` bytes. Refuses prompts of different lengths where
-    all positions are patched from the counterfactual, before anything is computed."""
-    length = max(max(len(e.reference_ids), len(e.counterfactual_ids)) for e in encoded)
-    positions = 1
-    if asked.positions == "all":
-        positions = max(length - first_followed(e, asked) for e in encoded)
+def plan_of(
+    model: LoadedModel,
+    encoded: Sequence[EncodedPair],
+    asked: Patching,
+    over: Sequence[EncodedPair] = (),
+    memory: int | None = None,
+) -> Plan:
+    """How much of some pairs is computed at once, within ``memory`` bytes; ``over``: what a mean is taken over.
+
+    Refuses pairs that cannot be patched as asked, before anything is computed.
+    """
+    lengths = [max(len(e.reference_ids), len(e.counterfactual_ids)) for e in encoded]
+    positions = [len(base_ids(e, asked)) - first_followed(e, asked) for e in encoded]
+    if asked.source == "mean":
+        check_means(encoded, over, asked.positions)
+        lengths += [len(e.reference_ids) for e in over]
     if model.runs_alone:
-        positions = length
-    shape = Shape(asked.effect, length, positions, len(encoded), asked.probability)
-    return plan_for(model, shape, budget_of(model) if memory is None else memory)
+        positions = lengths
+    return plan_for(model, Shape(asked.effect, max(lengths), max(positions), len(encoded), asked.probability), memory)
 
 
-def mean_of(model: LoadedModel, over: Sequence[EncodedPair], asked: Patching, plan: Plan) -> tuple[Means | None, Plan]:
-    """What the source ``mean`` needs of a set's reference prompts; None for other sources."""
+def mean_of(
+    model: LoadedModel,
+    pairs: Sequence[EncodedPair],
+    over: Sequence[EncodedPair],
+    asked: Patching,
+    plan: Plan,
+    go_on: Callable[[], None] = lambda: None,
+) -> tuple[Means | None, Plan]:
+    """What the source ``mean`` needs of a set's reference prompts, to patch some pairs; None for other sources."""
     if asked.source != "mean":
         return None, plan
     prompts = [pair.reference_ids for pair in over]
-    return sparing(plan, lambda plan: means(model, prompts, asked.positions, plan))
+    lengths = {len(pair.reference_ids) for pair in pairs} if asked.positions == "all" else set()
+    return sparing(plan, lambda plan: means(model, prompts, lengths, plan, go_on))

@@ -34,8 +34,9 @@ from contracts.errors import Refusal
 from contracts.prompts import PromptPair
 from engine.capture import encode_all
 from engine.hooks import evaluating
+from engine.in_turn import in_turn
 from engine.model import LoadedModel
-from engine.plan import Plan, Shape, budget_of, plan_for, sparing
+from engine.plan import Plan, Shape, plan_for
 from engine.readout import column_logits
 from engine.runs import Run, first_difference, run_from
 from engine.tensor_file import read_tensors, write_tensors
@@ -110,24 +111,25 @@ def stream(
     firsts = [first_difference(each.reference_ids, each.counterfactual_ids) for each in encoded]
     total = sum(len(each.reference_ids) - first for each, first in zip(encoded, firsts, strict=True))
     positions = longest if model.runs_alone else longest - min(firsts)
-    plan = plan_for(model, Shape("total", longest, positions, len(encoded)), budget_of(model))
-    before = 0
+    plan = plan_for(model, Shape("total", longest, positions, len(encoded)))
+    before = furthest = 0
     groups: dict[int, list[int]] = defaultdict(list)
     for row, each in enumerate(encoded):
         groups[len(each.reference_ids)].append(row)
-    for length, rows in groups.items():
 
-        def measure(plan: Plan, rows: list[int] = rows, before: int = before) -> None:
-            done = before
-            step = 1 if model.runs_alone else plan.pairs
-            for start in range(0, len(rows), step):
-                for more in _measure(model, encoded, firsts, rows[start : start + step], plan, found):
-                    done += more
-                    if progress is not None:
-                        progress(done, total)
+    def measure(rest: Sequence[int], plan: Plan) -> int:
+        nonlocal before, furthest
+        rows = rest[: 1 if model.runs_alone else plan.pairs]
+        done = before
+        for more in _measure(model, encoded, firsts, rows, plan, found):
+            done += more
+            furthest = max(furthest, done)  # when memory ran out, some is done again
+            if progress is not None:
+                progress(furthest, total)
+        before = done
+        return len(rows)
 
-        _, plan = sparing(plan, measure)
-        before += sum(length - firsts[row] for row in rows)
+    in_turn(groups.values(), plan, measure)
     return found
 
 

@@ -62,7 +62,6 @@ def test_what_was_measured_keeps_its_promises(found):
     assert (found["pairs"], found["tokens"], found["dtype"]) == (32, 22, "float32")
 
 
-@pytest.mark.xfail(strict=True, reason="the figures are of a run before total, other tools and growth were measured")
 def test_the_figures_are_of_a_whole_run(found):
     assert [row["case"] for row in found["effects"]] == [str(case) for case in CASES]
     assert {tool["name"] for tool in found["competitors"]} == {tool.name for tool in COMPETITORS.values()}

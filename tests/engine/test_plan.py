@@ -144,7 +144,7 @@ def test_a_resumed_experiment_keeps_the_plan_that_memory_forced_on_it(monkeypatc
         undisturbed = whole.run(model, spec)
     with monkeypatch.context() as patch:
         running_out(patch, 1)
-        stopped = Watch(stop_after=6)
+        stopped = Watch(stop_after=6 + (source == "mean"))  # taking the means looks once
         stopped.run(model, spec)
     resumed = Watch()  # memory is ample now: the plan would be larger if it were made again
     output = resumed.run(model, spec, stopped.chunks)
@@ -195,6 +195,31 @@ def test_the_peak_of_a_process_stays_within_the_budget(effect, positions):
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
     assert 0 < int(done.stdout) <= budget
+
+
+def test_chunks_of_another_precision_are_computed_again():
+    spec = spec_of({"source": "custom", "pairs": MANY[:3]}, source="counterfactual")
+    narrow, wide = Watch(), Watch()
+    narrow.run(tiny_model("LlamaForCausalLM", torch.float32), spec)
+    wide.run(tiny_model("LlamaForCausalLM", torch.float64), spec, narrow.chunks)
+    assert list(wide.chunks) == [0]
+
+
+def test_a_kept_plan_is_gone_on_with_however_little_is_free_now(monkeypatch):
+    model = tiny_model("LlamaForCausalLM", torch.float32)
+    spec = spec_of({"source": "custom", "pairs": MANY}, source="counterfactual")
+    stopped = Watch(stop_after=6)
+    stopped.run(model, spec)
+    monkeypatch.setattr("engine.plan.free_bytes", lambda _device: 1000)
+    assert Watch().run(model, spec, stopped.chunks) is not None
+    with pytest.raises(Refusal, match="bytes beyond the model"):
+        Watch().run(model, spec)
+
+
+def test_a_cpu_goes_beyond_what_it_gains_by_when_a_prompt_needs_it(monkeypatch):
+    model = tiny_model("LlamaForCausalLM", torch.float32)
+    monkeypatch.setattr("engine.plan._CPU_BYTES", 1000)
+    assert path_patching(model, PAIRS[:1]).heads.any()
 
 
 def test_every_family_has_a_plan():

@@ -125,8 +125,9 @@ class TestSources:
     def test_the_order_of_pairs_moves_nothing(self, architecture, effect, positions):
         model = tiny_model(architecture)
         settings = {"effect": effect, "positions": positions, "source": "mean"}
-        together = path_patching(model, ALIGNED[:3], mean_over=ALIGNED, **settings)
-        backwards = path_patching(model, ALIGNED[2::-1], mean_over=ALIGNED, **settings)
+        pairs = [PAIRS[0], PAIRS[1], PAIRS[5]]
+        together = path_patching(model, pairs, mean_over=pairs, **settings)
+        backwards = path_patching(model, pairs[::-1], mean_over=pairs[::-1], **settings)
         torch.testing.assert_close(table(backwards).flip(0), table(together), atol=1e-9, rtol=0)
 
 
@@ -168,11 +169,12 @@ def test_resampling_draws_other_questions_the_same_ones_for_the_same_seed():
         ({"direction": "up"}, "bad_request", "no direction 'up'"),
         ({"effect": "total", "positions": "all"}, "lengths_differ", "tokens"),
         (
-            {"effect": "total", "positions": "all", "source": "mean", "mean_over": PAIRS[:1]},
+            {"effect": "total", "positions": "all", "source": "mean", "mean_over": PAIRS[:2]},
             "lengths_differ",
-            "No prompt",
+            "no prompt of",
         ),
         ({"source": "mean", "mean_over": []}, "no_prompts", "empty"),
+        ({"source": "zero", "mean_over": PAIRS}, "bad_request", "not the mean"),
     ],
 )
 def test_what_cannot_be_is_refused(settings, code, said):
@@ -180,6 +182,15 @@ def test_what_cannot_be_is_refused(settings, code, said):
         path_patching(tiny_model("LlamaForCausalLM"), PAIRS, **settings)
     assert refused.value.code == code
     assert refused.value.way_out
+
+
+def test_a_mean_over_the_prompt_itself_is_refused_and_over_one_other_is_not():
+    model = tiny_model("LlamaForCausalLM")
+    for pairs, positions in (([PAIRS[0]], "end"), ([PAIRS[0], PAIRS[0]], "end"), ([PAIRS[0], PAIRS[2]], "all")):
+        with pytest.raises(Refusal, match="no other prompt") as refused:
+            path_patching(model, pairs, effect="total", positions=positions, source="mean")
+        assert refused.value.code == "no_prompts"
+    assert path_patching(model, [PAIRS[0]], source="mean", mean_over=[PAIRS[1]]).heads.any()
 
 
 def test_one_pair_has_nothing_to_be_resampled_from():

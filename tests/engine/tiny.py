@@ -114,6 +114,23 @@ VARIANTS: dict[str, tuple[str, Callable[[], Any]]] = {
         "FalconForCausalLM",
         lambda: transformers.FalconConfig(**_FALCON, multi_query=False, parallel_attn=False, alibi=True, bias=True),
     ),
+    "Phi-3 beyond its original length": (
+        "Phi3ForCausalLM",
+        lambda: transformers.Phi3Config(
+            **{**_LLAMA, "max_position_embeddings": 512},
+            pad_token_id=0,
+            bos_token_id=0,
+            eos_token_id=0,
+            original_max_position_embeddings=8,
+            rope_parameters={
+                "rope_type": "longrope",
+                "rope_theta": 10_000.0,
+                "short_factor": [1.0] * 4,
+                "long_factor": [3.0, 2.0, 5.0, 4.0],
+                "original_max_position_embeddings": 8,
+            },
+        ),
+    ),
     "GPT-2 with scaled layers": (
         "GPT2LMHeadModel",
         lambda: transformers.GPT2Config(
