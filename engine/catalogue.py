@@ -22,7 +22,7 @@ from contracts.errors import Refusal
 from contracts.models import ChatFrame, ModelCard
 from engine.cards import RECOMMENDED_SHOTS, broken_card, card_of_config, why_unusable
 from engine.chat import frame_of_folder, has_template
-from engine.families import GGUF_ARCHITECTURES, unsupported
+from engine.families import GGUF_ARCHITECTURES, unsupported_gguf
 from engine.weights import Weights, read_headers, safetensors_files, weights_of
 
 DEMO_ID = "smollm2-135m"
@@ -222,9 +222,11 @@ class Catalogue:
             source="folder",
             revision=self._revision(path.parent, [path]),
             parameters=weights.parameters,
-            reason=unsupported(kind, f"with {experts} experts") if experts else None,
         )
-        card = card.model_copy(update={"chat": "tokenizer.chat_template" in fields})
+        told: dict[str, Any] = {"chat": "tokenizer.chat_template" in fields}
+        if (reason := unsupported_gguf(kind, experts)) is not None:
+            told |= {"supported": False, "reason": reason}
+        card = card.model_copy(update=told)
         return Place(str(path.parent), path.name, card, weights)
 
     def _revision(self, folder: Path, files: list[Path]) -> str:

@@ -33,11 +33,14 @@ FAMILIES: dict[str, str] = {
     "GPT2LMHeadModel": "engine.families.gpt2",
 }
 
-# GGUF writes `general.architecture` instead of a class name.
+# GGUF writes `general.architecture` instead of a class name. Only those of which transformers reads what tells models
+# of the kind apart: of Gemma it leaves out how scores are scaled, of Phi-3 and StableLM how positions are rotated, of
+# Falcon the layout, and the numbers would be another model's.
 GGUF_ARCHITECTURES: dict[str, str] = {
     "llama": "LlamaForCausalLM",
     "mistral": "MistralForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
     "gpt2": "GPT2LMHeadModel",
 }
 
@@ -55,6 +58,16 @@ def unsupported(architecture: str | None, how: str = "") -> str:
     known = ", ".join(sorted(FAMILIES))
     named = " ".join(filter(None, (repr(str(architecture)[:80]), how)))
     return f"{_UNSUPPORTED} {named} is not supported; supported are {known}."
+
+
+def unsupported_gguf(architecture: str, experts: int = 0) -> str | None:
+    """A sentence for a GGUF file's architecture that cannot be read or taken apart, None for a supported one."""
+    if experts:
+        return unsupported(architecture, f"with {experts} experts")
+    if architecture in GGUF_ARCHITECTURES:
+        return None
+    known = ", ".join(sorted(GGUF_ARCHITECTURES))
+    return f"{_UNSUPPORTED} {architecture[:80]!r} is not supported as a GGUF file; supported as one are {known}."
 
 
 def is_architecture(reason: str) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from gguf import GGUFWriter
-from tiny import WORDS
+import torch
+from gguf import MODEL_ARCH_NAMES, GGUFWriter, get_tensor_name_map
+from tiny import CONFIGS, PAIRS, WORDS, tiny_model, tiny_tokenizer
 
 from contracts.errors import Refusal
-from engine import load_model
+from engine import load_model, path_patching
 from engine.catalogue import Catalogue
 from engine.loading import read_tokenizer
 
@@ -38,6 +40,57 @@ def write_gguf(path: Path, architecture: str = "llama", chat: str | None = None,
     writer.write_tensors_to_file()
     writer.close()
     return sum(int(np.prod(shape)) for shape in shapes.values())
+
+
+def write_weights(path: Path, architecture: str, hf: Any) -> None:
+    """A model's own weights and settings as a GGUF file."""
+    config = hf.config
+    writer = GGUFWriter(path, architecture)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(["<unk>", *WORDS])
+    writer.add_token_merges(["1 2"])
+    kind = next(kind for kind, name in MODEL_ARCH_NAMES.items() if name == architecture)
+    names = get_tensor_name_map(kind, config.num_hidden_layers)
+    for name, weight in hf.state_dict().items():
+        if name != "lm_head.weight" or not config.tie_word_embeddings:
+            writer.add_tensor(str(names.get_name(name, (".weight", ".bias"))), weight.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name", "head_dim"), [("qwen2", "Qwen2ForCausalLM", 8), ("qwen3", "Qwen3ForCausalLM", 128)]
+)
+def test_a_gguf_file_has_the_effects_of_the_weights_that_it_was_made_of(tmp_path, architecture, name, head_dim):
+    config: Any = CONFIGS[name]()
+    # What a file does not say is as it is in every model of the kind; what it says is read.
+    config.update({"head_dim": head_dim, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}})
+    model = tiny_model(name, torch.float32, config=lambda: config)
+    write_weights(tmp_path / "small.gguf", architecture, model.hf)
+    read = load_model(tmp_path / "small.gguf", model.tokenizer, device="cpu")
+    assert type(read.hf).__name__ == name
+    here, there = path_patching(model, PAIRS, effect="total"), path_patching(read, PAIRS, effect="total")
+    assert float(here.heads.abs().max()) > 0.1
+    torch.testing.assert_close(there.heads, here.heads, atol=1e-5, rtol=0)
+    torch.testing.assert_close(there.mlps, here.mlps, atol=1e-5, rtol=0)
+
+
+def test_a_gguf_file_whose_heads_are_of_another_width_than_its_kind_has_is_refused(tmp_path):
+    write_weights(tmp_path / "small.gguf", "qwen3", tiny_model("Qwen3ForCausalLM", torch.float32).hf)
+    with pytest.raises(Refusal, match=r"small\.gguf") as caught:
+        load_model(tmp_path / "small.gguf", tiny_tokenizer(), device="cpu")
+    assert caught.value.code == "bad_model_files"
 
 
 def test_a_gguf_file_says_how_many_numbers_it_holds(tmp_path):
@@ -73,11 +126,12 @@ def test_a_gguf_file_in_8_bits_is_refused(tmp_path):
     assert caught.value.code == "bad_setting"
 
 
-@pytest.mark.parametrize("architecture", ["mamba", "t5", "qwen2moe", "nothing known"])
+@pytest.mark.parametrize("architecture", ["mamba", "t5", "qwen2moe", "gemma2", "nothing known"])
 def test_a_gguf_file_of_an_unsupported_architecture_is_refused_by_name(tmp_path, architecture, monkeypatch):
     write_gguf(tmp_path / "small.gguf", architecture)
     monkeypatch.setattr("engine.model.read_model", lambda *_: pytest.fail("weights were read"))
-    with pytest.raises(Refusal, match=f"'{architecture}' is not supported") as caught:
+    said = f"'{architecture}' is not supported as a GGUF file; supported as one are gpt2, llama, mistral, qwen2, qwen3"
+    with pytest.raises(Refusal, match=said) as caught:
         load_model(tmp_path / "small.gguf", device="cpu")
     assert caught.value.code == "unsupported_architecture"
 
