@@ -49,8 +49,9 @@ from engine.capture import EndStates, TokenIds, encode_all, end_states
 from engine.effects import PatchingEffects
 from engine.families.anatomy import Block
 from engine.hooks import evaluating, on_input, on_output
+from engine.in_turn import in_turn
 from engine.model import LoadedModel
-from engine.plan import Plan, Shape, budget_of, plan_for, sparing
+from engine.plan import Plan, Shape, plan_for, sparing
 from engine.ranks import RankCorrelation, compare, largest
 from engine.readout import column_logits
 from engine.runs import Run, run_from
@@ -157,8 +158,8 @@ def attribution(
     tell = _Count(progress, len(pairs) + (0 if exact is not None else len(drawn) + top))
 
     length = max(len(ids) for each in encoded for ids in (each.reference_ids, each.counterfactual_ids))
-    plan = plan_for(model, Shape("total", length, 1, len(pairs)), budget_of(model))
-    estimate, plan = sparing(plan, lambda plan: _estimate(model, encoded, plan, tell))
+    plan = plan_for(model, Shape("total", length, 1, len(pairs)))
+    estimate, plan = _estimate(model, encoded, plan, tell)
     flat = estimate.nodes.flatten(1)
     if not bool(flat.isfinite().all()) or not bool(estimate.queries.isfinite().all()):
         raise Refusal("not_finite", "The estimates are not finite.")
@@ -198,8 +199,10 @@ class _Count:
             self._progress(done, self._total)
 
 
-def _estimate(model: LoadedModel, encoded: Sequence[EncodedPair], plan: Plan, tell: Callable[[int], None]) -> _Estimate:
-    """Pairs of equal lengths go through the model together; no padding anywhere."""
+def _estimate(
+    model: LoadedModel, encoded: Sequence[EncodedPair], plan: Plan, tell: Callable[[int], None]
+) -> tuple[_Estimate, Plan]:
+    """Pairs of equal lengths go through the model together; no padding anywhere. And the plan that was kept to."""
     by_lengths: dict[tuple[int, int], list[int]] = {}
     for row, each in enumerate(encoded):
         by_lengths.setdefault((len(each.reference_ids), len(each.counterfactual_ids)), []).append(row)
@@ -211,17 +214,19 @@ def _estimate(model: LoadedModel, encoded: Sequence[EncodedPair], plan: Plan, te
         torch.empty(n, dtype=model.work_dtype),
     )
     done = 0
+
+    def measure(rest: Sequence[int], plan: Plan) -> int:
+        nonlocal done
+        longest = max(len(encoded[rest[0]].reference_ids), len(encoded[rest[0]].counterfactual_ids))
+        part = list(rest[: 1 if model.runs_alone else max(1, min(plan.pairs, plan.tokens // longest))])
+        for name, found in vars(_some(model, [encoded[row] for row in part])).items():
+            getattr(whole, name)[part] = found.cpu()
+        tell(done := done + len(part))
+        return len(part)
+
     with evaluating(model.hf), _frozen(model.hf):
-        for lengths, rows in by_lengths.items():
-            step = 1 if model.runs_alone else max(1, min(plan.pairs, plan.tokens // max(lengths)))
-            for start in range(0, len(rows), step):
-                part = rows[start : start + step]
-                found = _some(model, [encoded[row] for row in part])
-                for field in fields(_Estimate):
-                    getattr(whole, field.name)[part] = getattr(found, field.name).cpu()
-                done += len(part)
-                tell(done)
-    return whole
+        plan = in_turn(by_lengths.values(), plan, measure)
+    return whole, plan
 
 
 def _some(model: LoadedModel, encoded: Sequence[EncodedPair]) -> _Estimate:

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import cast, get_args
 
@@ -42,11 +42,11 @@ from contracts.components import Component, all_components
 from contracts.errors import Refusal
 from contracts.prompts import PromptPair
 from engine.capture import encode_all
+from engine.in_turn import in_turn
 from engine.model import LoadedModel
-from engine.plan import Plan, Shape, budget_of, plan_for, sparing
+from engine.plan import Plan, Shape, budget_of, plan_for
 from engine.sending import Moved, Pair, PairGroup, Through
 from engine.tensor_file import read_tensors, write_tensors
-from prompts import EncodedPair
 
 MOST_EDGES = 10_000
 
@@ -133,8 +133,8 @@ def edges(
     """Edges to ``receivers`` (heads; None: all heads from layer 1 on) from every earlier head and MLP, and the exact
     effects of the ``top`` of them. ``progress(done, total)`` counts pairs, once in either wave.
 
-    Refuses receivers that are no heads of this model or have no sender (layer 0), besides what `path_patching`
-    refuses, and an attention that cannot be followed.
+    Refuses receivers that are no heads of this model or have no sender (layer 0), more edges of more pairs than there
+    is memory for, besides what `path_patching` refuses, and an attention that cannot be followed.
     """
     if through not in get_args(Through):
         raise Refusal("bad_request", f"There is no way {through!r}; there are {', '.join(get_args(Through))}.")
@@ -149,7 +149,8 @@ def edges(
     row_of = {receiver: row for row, receiver in enumerate(heads)}
     n, wide = len(encoded), model.work_dtype
     length = max(max(len(each.reference_ids), len(each.counterfactual_ids)) for each in encoded)
-    plan = plan_for(model, Shape("total", length, 1, n), budget_of(model))
+    _check_room(n * len(heads) * len(senders) * wide.itemsize, budget_of(model))
+    plan = plan_for(model, Shape("total", length, 1, n))
     query_changes = torch.zeros(n, len(heads), len(senders), dtype=wide)
     directs = torch.zeros_like(query_changes)
     reference, noise = torch.empty(n, dtype=wide), torch.zeros(n, dtype=wide)
@@ -158,50 +159,55 @@ def edges(
         if progress is not None:
             progress(done, n * (2 if top else 1))
 
-    def screen(plan: Plan) -> None:
-        done = 0
-        for rows in _groups(encoded, plan):
-            group = PairGroup(model, [encoded[row] for row in rows], plan)
-            base = group.logits(group.run.final)
-            reference[rows] = base.cpu()
+    by_length: dict[int, list[int]] = defaultdict(list)  # what attends together must have one length
+    for row, each in enumerate(encoded):
+        by_length[len(each.reference_ids)].append(row)
+    done = 0
 
-            def visit(moved: Moved, rows: list[int] = rows, group: PairGroup = group, base: Tensor = base) -> None:
-                columns = [column_of[sender] for sender in moved.senders]
-                cells = torch.tensor(rows)[:, None], row_of[moved.receiver], torch.tensor(columns)[None]
-                change = group.logits(group.run.final + moved.write) - base
-                directs[cells] = change.masked_fill(moved.same, 0.0).T.cpu()
-                query_changes[cells] = moved.query_change.T.cpu()
+    def screen(rest: Sequence[int], plan: Plan) -> int:
+        nonlocal done
+        rows = list(rest[: plan.pairs])
+        group = PairGroup(model, [encoded[row] for row in rows], plan)
+        base = group.logits(group.run.final)
+        reference[rows] = base.cpu()
 
-            group.move(senders, heads, visit)
-            done += len(rows)
-            tell(done)
+        def visit(moved: Moved) -> None:
+            columns = [column_of[sender] for sender in moved.senders]
+            cells = torch.tensor(rows)[:, None], row_of[moved.receiver], torch.tensor(columns)[None]
+            change = group.logits(group.run.final + moved.write) - base
+            directs[cells] = change.masked_fill(moved.same, 0.0).T.cpu()
+            query_changes[cells] = moved.query_change.T.cpu()
 
-    _, plan = sparing(plan, screen)
+        group.move(senders, heads, visit)
+        done += len(rows)
+        tell(done)
+        return len(rows)
+
+    plan = in_turn(by_length.values(), plan, screen)
     if not bool(directs.isfinite().all() and reference.isfinite().all()):
         raise Refusal("not_finite", "The patched runs' logits are not finite.")
     chosen = _strongest(directs, senders, heads, top)
-    asked, sending, receiving = set(chosen), {sender for sender, _ in chosen}, {receiver for _, receiver in chosen}
     effects = torch.zeros(n, len(chosen), dtype=wide)
+    in_layers = sorted(range(len(chosen)), key=lambda at: chosen[at][1].layer)
 
-    def verify(plan: Plan) -> None:
-        done = n
-        for rows in _groups(encoded, plan):
-            group = PairGroup(model, [encoded[row] for row in rows], plan)
-            writes: dict[Pair, Tensor] = {}
-
-            def visit(moved: Moved, writes: dict[Pair, Tensor] = writes) -> None:
-                for write, same, sender in zip(moved.write, moved.same, moved.senders, strict=True):
-                    if (sender, moved.receiver) in asked:
-                        writes[sender, moved.receiver] = write.masked_fill(same[:, None], 0.0)
-
-            group.move([c for c in senders if c in sending], [c for c in heads if c in receiving], visit)
-            carried = group.carried([(pair, writes[pair]) for pair in chosen], cast(Through, through))
-            effects[rows], noise[rows] = carried
-            done += len(rows)
-            tell(done)
+    def verify(rest: Sequence[int], plan: Plan) -> int:
+        nonlocal done
+        rows = list(rest[: plan.pairs])
+        group = PairGroup(model, [encoded[row] for row in rows], plan)
+        noise[rows] = 0.0
+        for start in range(0, len(chosen), plan.components):  # every edge holds a stream of every pair
+            some = in_layers[start : start + plan.components]
+            writes = _writes(group, [chosen[at] for at in some], senders, heads)
+            found, away = group.carried(writes, cast(Through, through))
+            del writes
+            effects[torch.tensor(rows)[:, None], torch.tensor(some)] = found
+            noise[rows] = torch.maximum(noise[rows], away)
+        done += len(rows)
+        tell(done)
+        return len(rows)
 
     if chosen:
-        sparing(plan, verify)
+        in_turn(by_length.values(), plan, verify)
     if not bool(effects.isfinite().all()):
         raise Refusal("not_finite", "The patched runs' logits are not finite.")
     return Edges(
@@ -239,14 +245,30 @@ def _heads(model: LoadedModel, receivers: Sequence[Component | str] | None) -> l
     return sorted(set(known), key=lambda each: (each.layer, each.head))
 
 
-def _groups(encoded: Sequence[EncodedPair], plan: Plan) -> Iterator[list[int]]:
-    """Pairs that go together: what attends must have one length."""
-    by_length: dict[int, list[int]] = defaultdict(list)
-    for row, each in enumerate(encoded):
-        by_length[len(each.reference_ids)].append(row)
-    for rows in by_length.values():
-        for start in range(0, len(rows), plan.pairs):
-            yield rows[start : start + plan.pairs]
+def _check_room(table: int, budget: int) -> None:
+    """Refuses (``out_of_memory``) two tables of ``table`` bytes, and a third while they are ranked, that do not fit."""
+    if 3 * table > budget:
+        raise Refusal(
+            "out_of_memory",
+            f"Every edge of every pair needs {3 * table:,} bytes beyond the model; the budget is {budget:,}.",
+            "Ask for fewer pairs or fewer receivers at once.",
+        )
+
+
+def _writes(
+    group: PairGroup, edges: Sequence[Pair], senders: Sequence[Component], receivers: Sequence[Component]
+) -> list[tuple[Pair, Float[Tensor, "pair hidden"]]]:
+    """What the receiver of each edge writes more than in the reference run, because of its sender."""
+    asked, sending, receiving = set(edges), {sender for sender, _ in edges}, {receiver for _, receiver in edges}
+    writes: dict[Pair, Tensor] = {}
+
+    def visit(moved: Moved) -> None:
+        for write, same, sender in zip(moved.write, moved.same, moved.senders, strict=True):
+            if (sender, moved.receiver) in asked:
+                writes[sender, moved.receiver] = write.masked_fill(same[:, None], 0.0)
+
+    group.move([c for c in senders if c in sending], [c for c in receivers if c in receiving], visit)
+    return [(pair, writes[pair]) for pair in edges]
 
 
 def _strongest(

@@ -1,0 +1,106 @@
+"""When memory runs out late, what was measured before is kept, and progress does not go back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny import PAIRS, tiny_model
+
+from contracts.errors import Refusal
+from engine import attribution, edges, stream
+from engine.in_turn import in_turn
+from engine.methods import attribution as attribution_module
+from engine.methods import edges as edges_module
+from engine.methods import stream as stream_module
+from engine.plan import Plan
+
+EQUAL = [PAIRS[0], PAIRS[1], PAIRS[5], PAIRS[2]]  # three of one length, and a shorter one
+
+
+def test_running_out_in_the_last_group_leaves_the_first_as_it_was_measured():
+    seen: list[tuple[list[int], int]] = []
+
+    def measure(rows, plan):
+        some = list(rows[: plan.pairs])
+        if 4 in some and len(some) > 1:
+            raise MemoryError
+        seen.append((some, plan.pairs))
+        return len(some)
+
+    plan = in_turn([[0, 1], [2, 3, 4, 5, 6, 7]], Plan(4, 8, 8, 8), measure)
+    # 4 goes alone; what comes behind it keeps to the plan that let it through.
+    assert seen == [([0, 1], 4), ([2, 3], 2), ([4], 1), ([5], 1), ([6], 1), ([7], 1)]
+    assert plan == Plan(1, 2, 2, 2)
+
+
+def failing_once(monkeypatch, module, name, call, middle=False):
+    """Memory runs out in one ``call`` of a function, or within it when it has given its first results. The rows of
+    each call."""
+    sizes: list[int] = []
+    own = getattr(module, name)
+
+    def counted(model: Any, encoded: Any, *rest: Any) -> Any:
+        sizes.append(len(encoded))
+        if len(sizes) == call:
+            raise MemoryError
+        return own(model, encoded, *rest)
+
+    def in_the_middle(model: Any, encoded: Any, firsts: Any, rows: Any, *rest: Any) -> Any:
+        sizes.append(len(rows))
+        here = len(sizes)
+        for more in own(model, encoded, firsts, rows, *rest):
+            yield more
+            if here == call:
+                raise MemoryError
+
+    monkeypatch.setattr(module, name, in_the_middle if middle else counted)
+    monkeypatch.setattr(module, "plan_for", lambda *_: Plan(pairs=2, components=64, rows=64, tokens=64))
+    return sizes
+
+
+def measured(method, **settings):
+    seen: list[tuple[int, int]] = []
+    found = method(tiny_model("LlamaForCausalLM"), EQUAL, progress=lambda *at: seen.append(at), **settings)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert seen[-1][0] == seen[-1][1]
+    return found
+
+
+def test_stream_goes_on_where_memory_ran_out_and_its_progress_waits(monkeypatch):
+    whole = measured(stream)
+    sizes = failing_once(monkeypatch, stream_module, "_measure", 2, middle=True)
+    torch.testing.assert_close(measured(stream).effects, whole.effects, atol=1e-9, rtol=0, equal_nan=True)
+    assert sizes == [2, 1, 1, 1]
+
+
+def test_attribution_goes_on_where_memory_ran_out(monkeypatch):
+    whole = measured(attribution)
+    sizes = failing_once(monkeypatch, attribution_module, "_some", 3)
+    torch.testing.assert_close(measured(attribution).heads, whole.heads, atol=1e-9, rtol=0)
+    assert sizes == [2, 1, 1, 1]
+
+
+@pytest.mark.parametrize("call", [3, 6], ids=["while all edges are found", "while the first are verified"])
+def test_edges_go_on_where_memory_ran_out(monkeypatch, call):
+    whole = measured(edges, top=5)
+    sizes = failing_once(monkeypatch, edges_module, "PairGroup", call)
+    found = measured(edges, top=5)
+    torch.testing.assert_close(found.directs, whole.directs, atol=1e-9, rtol=0)
+    torch.testing.assert_close(found.effects, whole.effects, atol=1e-9, rtol=0)
+    assert sizes == {3: [2, 1, 1, 1, 1, 1, 1, 1], 6: [2, 1, 1, 2, 1, 1, 1]}[call]
+
+
+def test_edges_that_do_not_fit_into_memory_are_refused_with_both_numbers(monkeypatch):
+    model = tiny_model("LlamaForCausalLM")
+    needed = 3 * len(EQUAL) * 8 * 15 * 8  # three tables, 8 receivers, 15 senders, 8 bytes a number
+    monkeypatch.setattr(edges_module, "budget_of", lambda _model: needed - 1)
+    with pytest.raises(
+        Refusal, match=f"needs {needed:,} bytes beyond the model; the budget is {needed - 1:,}"
+    ) as refused:
+        edges(model, EQUAL)
+    assert refused.value.code == "out_of_memory"
+    assert "fewer receivers" in refused.value.way_out
+    monkeypatch.setattr(edges_module, "budget_of", lambda _model: needed)
+    assert len(edges(model, EQUAL, top=0)) == len(EQUAL)
