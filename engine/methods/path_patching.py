@@ -82,7 +82,7 @@ def path_patching(
         raise Refusal("bad_request", "mean_over is given, and the source is not the mean.", "Leave out one of them.")
     if not isinstance(seed, int) or (memory is not None and not isinstance(memory, int)):
         raise Refusal("bad_request", "seed and memory are whole numbers; memory is in bytes.", "Give numbers.")
-    encoded = encode_all(model, pairs)
+    encoded = encode_all(model, pairs or [])
     if not encoded:
         raise Refusal("no_prompts", "The list of prompt pairs is empty.")
     if asked.source == "resample":

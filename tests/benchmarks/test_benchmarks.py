@@ -84,6 +84,7 @@ def test_no_two_cases_are_the_same_measurement(model: LoadedModel):
         assert all(float((one - other).abs().max()) > 1e-6 for other in effects[:number])
 
 
+@pytest.mark.slow
 def test_the_main_figures_say_of_every_case_what_it_cost_and_how_far_it_is_from_the_loop(measured):
     found, effects = measured
     assert [row["case"] for row in found["effects"]] == [str(case) for case in CASES]
@@ -134,6 +135,7 @@ class _Loop:
         return self._loop.base + self._loop.effect(component, case) + self._off
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("off", [0.0, 0.5])
 def test_another_tool_is_held_to_our_numbers(model: LoadedModel, measured, off: float, monkeypatch):
     tool = _Loop(PlainLoop(model, Prompts(model, PAIRS)), off)
@@ -262,6 +264,7 @@ def _whole(measured) -> dict[str, Any]:
     return {"machine": "a", "software": "b", "model": "c", "dtype": "float64", **measured[0]}
 
 
+@pytest.mark.slow
 def test_a_page_shows_every_part_or_says_that_it_was_not_measured(measured):
     found = _whole(measured)
     bare = page_of(found)
@@ -297,6 +300,7 @@ def test_a_promise_that_is_broken_is_said_to_be():
     assert wave.kept({"wave_share_of_product_rate": 0.7}) is True
 
 
+@pytest.mark.slow
 def test_only_a_whole_run_is_kept(tmp_path: Path, measured):
     assert is_whole(parse([]))
     assert is_whole(parse(["--threads", "2"]))
