@@ -33,7 +33,15 @@ run: $(VENV)/.engine $(VENV)/.demo frontend/dist/index.html ## install what is m
 test: $(VENV)/.dev $(VENV)/.demo frontend/dist/index.html ## all tests, slow ones too; fetches a browser if there is none
 	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
 	@$(NODE); cd frontend && npm test
-	@$(CHROMIUM); $(MODELS); "$(BIN)/python" -m pytest -m ""
+	@$(CHROMIUM); $(MODELS); $(TESTS)
+
+# The engine's tests beside all others: each half keeps one core busy. Its report is shown when the others have ended.
+define TESTS
+mkdir -p test-output; "$(BIN)/python" -m pytest -p no:cacheprovider -m "" tests/engine >test-output/engine.txt 2>&1 & \
+engine=$$!; trap 'kill $$engine 2>/dev/null || :' EXIT; trap 'exit 130' INT TERM; failed=0; \
+"$(BIN)/python" -m pytest -m "" --ignore=tests/engine || failed=$$?; \
+wait $$engine || failed=$$?; cat test-output/engine.txt; exit $$failed
+endef
 
 check: $(VENV)/.dev frontend/node_modules/.installed ## format, lint, types, import rules
 	"$(BIN)/ruff" format --check .
