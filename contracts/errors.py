@@ -66,6 +66,15 @@ PROBLEMS: dict[str, Problem] = {
     "bad_request": Problem(422, "The request cannot be read", "See /api/docs for what this call takes."),
     "not_json": Problem(415, "Not JSON", "Send the body as application/json."),
     "body_too_large": Problem(413, "The request is too large", "Send fewer or shorter prompts."),
+    "encoded_body": Problem(415, "The body is compressed", "Send it as it is, without Content-Encoding."),
+    "bad_upload": Problem(
+        422, "The file cannot be read", "Upload CSV with the column 'reference', or JSON lines, in UTF-8."
+    ),
+    "too_slow": Problem(408, "The request came too slowly", "Send it again, over a better connection."),
+    "too_many_requests": Problem(429, "Too many requests", "Wait as long as Retry-After says, then go on."),
+    "quota_exceeded": Problem(
+        429, "Too many unfinished experiments", "Wait until some have ended, or cancel some that wait."
+    ),
     # Models
     "unknown_model": Problem(404, "Unknown model", "See the models that can run here: arithmoscope models list."),
     "unsupported_architecture": Problem(
@@ -92,6 +101,9 @@ PROBLEMS: dict[str, Problem] = {
     "no_result": Problem(409, "No result", "Run the experiment again: it ended without a result."),
     "metric_not_computed": Problem(409, "Metric not computed", "Run the analysis again with this metric."),
     "still_running": Problem(409, "Still running", "Cancel the experiment first."),
+    "not_restorable": Problem(
+        409, "It cannot be brought back", "Ask the same question again: it will be computed anew."
+    ),
     "not_retryable": Problem(409, "Nothing to retry", "Only a failed or cancelled experiment can be run again."),
     "attention_not_stored": Problem(
         409, "This attention cannot be had", "Run the analysis again, with shorter prompts."
@@ -100,6 +112,9 @@ PROBLEMS: dict[str, Problem] = {
     "worker_lost": Problem(500, "The worker was lost", "Look at the worker's log, then retry with fewer pairs."),
     "no_worker": Problem(503, "No worker", "Start one: arithmoscope worker."),
     "store_unavailable": Problem(503, "The store cannot be written", "Free disk space, then try again."),
+    "store_full": Problem(
+        507, "The store is full", "Delete analyses that are no longer wanted, or raise ARITHMOSCOPE_STORE_BUDGET."
+    ),
     "forbidden": Problem(403, "Not allowed", "Open the page from the address that arithmoscope serve printed."),
     "token_required": Problem(
         401,

@@ -22,6 +22,11 @@ Metric = Literal["logit", "relative_logit", "logit_difference", "probability"]
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Stage = Literal["queued", "loading_model", "pairs", "saving", "done"]
 Kind = Literal["path_patching"]
+# Whose turn comes first among those that wait.
+Priority = Literal["high", "normal", "low"]
+
+MAX_NAME = 120
+MAX_NOTES = 10_000
 
 DEFAULT_METRICS: tuple[Metric, ...] = ("logit", "relative_logit", "logit_difference")
 FINAL_STATES: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
@@ -108,11 +113,23 @@ class StateChange(Wire):
     state: State
 
 
+class ExperimentEdit(Wire):
+    """``PATCH /api/experiments/{id}``: what people write beside it. What is left out stays; ``""`` takes it away."""
+
+    name: str | None = Field(default=None, max_length=MAX_NAME)
+    notes: str | None = Field(default=None, max_length=MAX_NOTES)
+    priority: Priority | None = None
+
+
 class Experiment(Wire):
-    """``GET /api/experiments/{id}``."""
+    """``GET /api/experiments/{id}``. ``attempt`` counts from 1 and rises when it goes back to the queue."""
 
     id: str
     kind: Kind
+    name: str = ""
+    notes: str = ""
+    priority: Priority = "normal"
+    attempt: int = 1
     spec: ExperimentSpec
     state: State
     progress: Progress
@@ -122,6 +139,7 @@ class Experiment(Wire):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    deleted_at: datetime | None = None
 
 
 class ExperimentList(Wire):

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, RowMapping, and_, case, func, or_, select
 
 from contracts.errors import ProblemDetails, Refusal
-from contracts.experiments import Experiment, ExperimentSpec, Progress, State
+from contracts.experiments import Experiment, ExperimentSpec, Priority, Progress, State
 from store.tables import experiments
 
 _SPECS: TypeAdapter[ExperimentSpec] = TypeAdapter(ExperimentSpec)
@@ -64,6 +64,10 @@ def experiment_of(row: RowMapping) -> Experiment:
     return Experiment(
         id=row["id"],
         kind=row["kind"],
+        name=row["name"],
+        notes=row["notes"],
+        priority=priority_of(row["priority"]),
+        attempt=row["attempt"],
         spec=spec_of(row["spec"]),
         state=row["state"],
         progress=_progress_of(row),
@@ -73,7 +77,16 @@ def experiment_of(row: RowMapping) -> Experiment:
         created_at=_moment(row["created_at"]),
         started_at=None if row["started_at"] is None else _moment(row["started_at"]),
         finished_at=None if row["finished_at"] is None else _moment(row["finished_at"]),
+        deleted_at=None if row["deleted_at"] is None else _moment(row["deleted_at"]),
     )
+
+
+# As the broker counts them: 0 is the highest.
+PRIORITIES: dict[Priority, int] = {"high": 3, "normal": 5, "low": 7}
+
+
+def priority_of(stored: int) -> Priority:
+    return next((name for name, number in PRIORITIES.items() if number >= stored), "low")
 
 
 def spec_of(stored: Any) -> ExperimentSpec:

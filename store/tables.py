@@ -1,4 +1,4 @@
-"""The tables, in portable SQL: what SQLite keeps today PostgreSQL can keep tomorrow.
+"""The tables, in portable SQL: SQLite and PostgreSQL keep them alike.
 
 Times are seconds since 1970 (UTC) as double precision, so that leases are plain arithmetic everywhere.
 """
@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 # The newest migration. A database that already has it is opened without loading Alembic.
-REVISION = "0002"
+REVISION = "0003"
 
 metadata = MetaData()
 _json = JSON(none_as_null=True)
@@ -36,6 +36,15 @@ experiments = Table(
     # NULL: never found by asking the same question again.
     Column("key", String(64)),
     Column("parent", String(64)),
+    # What people write beside it.
+    Column("name", String(120), nullable=False, server_default=""),
+    Column("notes", Text, nullable=False, server_default=""),
+    # 0 is the highest, as in the broker.
+    Column("priority", Integer, nullable=False, server_default="5"),
+    # Whose quota it counts for: a short name of the token, never the token.
+    Column("asked_by", String(32), nullable=False, server_default=""),
+    # Deleted, and still to be brought back for a while.
+    Column("deleted_at", Double),
     Column("bundled", Boolean, nullable=False),
     Column("state", String(16), nullable=False),
     # Every write of a worker is fenced by it: it rises whenever the experiment goes back to the queue.
@@ -55,11 +64,11 @@ experiments = Table(
     Column("finished_at", Double),
 )
 
-ALIVE = experiments.c.state.not_in(("failed", "cancelled"))
+ALIVE = experiments.c.state.not_in(("failed", "cancelled")) & experiments.c.deleted_at.is_(None)
 
 Index("one_alive_per_key", experiments.c.key, unique=True, sqlite_where=ALIVE, postgresql_where=ALIVE)
 Index("experiments_newest", experiments.c.created_at, experiments.c.id)
-Index("experiments_queue", experiments.c.state, experiments.c.queued_at, experiments.c.id)
+Index("experiments_queue", experiments.c.state, experiments.c.priority, experiments.c.queued_at, experiments.c.id)
 
 artifacts = Table(
     "artifacts",
@@ -96,4 +105,22 @@ workers = Table(
     Column("id", String(200), primary_key=True),
     Column("status", _json, nullable=False),
     Column("seen_at", Double, nullable=False),
+)
+
+# How long experiments took, as a moving average: what a waiting one may expect.
+durations = Table(
+    "durations",
+    metadata,
+    Column("kind", String(32), primary_key=True),
+    Column("model", String(200), primary_key=True),
+    Column("mean_s", Double, nullable=False),
+    Column("n", Integer, nullable=False),
+)
+
+# Links that let somebody in once, by their SHA-256.
+used_links = Table(
+    "used_links",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("used_at", Double, nullable=False),
 )

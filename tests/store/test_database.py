@@ -9,11 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from keeping import spec_of
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from test_registry import CARD
 
 import store as store_package
@@ -42,15 +44,49 @@ def test_what_was_kept_is_there_when_the_store_is_opened_again(urls: tuple[str, 
         assert store.experiment(asked.id) == asked
 
 
-def test_a_database_of_the_first_version_keeps_its_models(urls: tuple[str, str]) -> None:
-    with Store.open(*urls) as store:
-        store.register_model(CARD, "{}", "It loops.")
-        with store._database.write() as connection:
-            connection.execute(text("ALTER TABLE models DROP COLUMN chat"))
-            connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
-    with Store.open(*urls) as store:
-        assert store.models() == [CARD]
-        assert (store.tokenizer_json(CARD.id), store.chat(CARD.id)) == ("{}", None)
+def _made_by(revision: str, url: str) -> None:
+    """A database as a version of the program with this newest migration made it."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(store_package.__file__).parent / "migrations"))
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002"])
+def test_a_database_of_an_earlier_version_keeps_what_it_has(urls: tuple[str, str], revision: str) -> None:
+    Path(urls[0].removeprefix("sqlite:///")).parent.mkdir()
+    _made_by(revision, urls[0])
+    engine = create_engine(urls[0])
+    spec = spec_of().model_dump_json()
+    with engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO models (id, card, tokenizer_json) VALUES ('tiny', :card, '{}')"),
+            {"card": CARD.model_dump_json()},
+        )
+        for name, state in (("a", "queued"), ("b", "succeeded"), ("c", "failed")):
+            connection.execute(
+                text(
+                    "INSERT INTO experiments (id, kind, model, spec, key, bundled, state, attempt, fruitless, progress,"
+                    " cancel_requested, created_at, queued_at) VALUES (:id, 'path_patching', 'tiny', :spec, :id, false,"
+                    " :state, 2, 0, '{}', false, 1.5, 1.5)"
+                ),
+                {"id": name, "state": state, "spec": spec},
+            )
+    engine.dispose()
+    with Store.open(*urls) as opened:
+        assert opened.models() == [CARD]
+        assert (opened.tokenizer_json(CARD.id), opened.chat(CARD.id)) == ("{}", None)
+        found = {each.id: each for each in opened.experiments().items}
+        assert {name: each.state for name, each in found.items()} == {"a": "queued", "b": "succeeded", "c": "failed"}
+        assert all(
+            (each.name, each.notes, each.priority, each.attempt) == ("", "", "normal", 2) for each in found.values()
+        )
+        assert [each.id for each in opened.unsent()] == ["a"]
+        assert opened.submit(spec_of(), key="b")[0].id == "b"
+        assert opened.submit(spec_of(), key="c")[1]
 
 
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(urls: tuple[str, str]) -> None:

@@ -406,9 +406,14 @@ export interface components {
         };
         /**
          * Experiment
-         * @description ``GET /api/experiments/{id}``.
+         * @description ``GET /api/experiments/{id}``. ``attempt`` counts from 1 and rises when it goes back to the queue.
          */
         Experiment: {
+            /**
+             * Attempt
+             * @default 1
+             */
+            attempt: number;
             /** Cancel Requested */
             cancel_requested: boolean;
             /**
@@ -416,6 +421,8 @@ export interface components {
              * Format: date-time
              */
             created_at: string;
+            /** Deleted At */
+            deleted_at?: string | null;
             error: components["schemas"]["ProblemDetails"] | null;
             /** Finished At */
             finished_at: string | null;
@@ -426,8 +433,24 @@ export interface components {
              * @constant
              */
             kind: "path_patching";
+            /**
+             * Name
+             * @default
+             */
+            name: string;
+            /**
+             * Notes
+             * @default
+             */
+            notes: string;
             /** Parent */
             parent: string | null;
+            /**
+             * Priority
+             * @default normal
+             * @enum {string}
+             */
+            priority: "high" | "normal" | "low";
             progress: components["schemas"]["Progress"];
             spec: components["schemas"]["PathPatchingSpec"];
             /** Started At */

@@ -110,6 +110,10 @@ describe('the time a run may take', () => {
   const run = (pairs: number, seconds: number, model = 'm'): Experiment => ({
     id: 'x',
     kind: 'path_patching',
+    name: '',
+    notes: '',
+    priority: 'normal',
+    attempt: 1,
     spec: { ...SET, model },
     state: 'succeeded',
     progress: { stage: 'done', done: pairs, total: pairs },
