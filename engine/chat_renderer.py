@@ -128,7 +128,7 @@ def main() -> None:
     _confine(environment)
     try:
         template = environment.from_string(asked["template"])
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001  (foreign code may raise anything)
         written = [{"error": _said(error)} for _ in asked["chats"]]
     else:
         written = [_written(template.generate, variables) for variables in asked["chats"]]

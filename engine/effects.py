@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors.torch import save
 from torch import Tensor
 
 from contracts.components import all_components
@@ -18,11 +17,13 @@ from contracts.errors import Refusal
 from contracts.experiments import Direction, Effect, Metric, Positions, Source
 from contracts.ranking import RankingRow
 from engine.metrics import Summary, metric_values, summarise
+from engine.tensor_file import pack, unpack
 
 _WORDS = ("effect", "positions", "source", "direction", "model", "revision")
 _TEXT = (*_WORDS, "questions")
 _OPTIONAL = ("probability_heads", "probability_mlps")
-_FORMAT = "arithmoscope.path_patching.2"
+# Of the stored bytes: raise its number when they change.
+FORMAT = "arithmoscope.path_patching.3"
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,34 +127,23 @@ class PatchingEffects:
 
     def to_bytes(self) -> bytes:
         """As safetensors, the words in its metadata."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _TEXT}
-        words = {"format": _FORMAT, "questions": self.questions, **{word: getattr(self, word) for word in _WORDS}}
-        # One entry: several would be written in any order, and the same effects would be other bytes.
-        return save(
-            {name: t.contiguous() for name, t in tensors.items() if t is not None}, {"words": json.dumps(words)}
-        )
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        return pack(FORMAT, {name: value for name, value in held.items() if name in _TEXT or value is not None})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> PatchingEffects:
         """What `to_bytes` wrote. Refuses (``bad_request``) anything else."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
         try:
-            length = int.from_bytes(data[:8], "little")
-            words = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["words"])
-            tensors = load(data)
-            questions = words["questions"]
-            if words["format"] != _FORMAT or {len(t) for t in tensors.values()} != {len(questions)}:
-                raise ValueError("another format")
-            if missing := {f.name for f in fields(cls)} - set(tensors) - set(_TEXT) - set(_OPTIONAL):
+            held = unpack(data, FORMAT)
+            if missing := {field.name for field in fields(cls)} - set(held) - set(_OPTIONAL):
                 raise ValueError(f"without {missing}")
-            return cls(
-                **{word: words[word] for word in _WORDS},  # pyright: ignore
-                questions=tuple(questions),
-                **{f.name: tensors.get(f.name) for f in fields(cls) if f.name not in _TEXT},  # pyright: ignore
-            )
-        except (KeyError, ValueError, TypeError, OverflowError, SafetensorError) as error:
+            questions = tuple(held.pop("questions"))
+            words = {word: held.pop(word) for word in _WORDS}
+            if {len(tensor) for tensor in held.values()} != {len(questions)}:
+                raise ValueError("not every tensor has a row for every pair")
+            whole: dict[str, Any] = {**dict.fromkeys(_OPTIONAL), **held, **words, "questions": questions}
+            return cls(**whole)
+        except (ValueError, TypeError) as error:
             raise Refusal("bad_request", "These bytes are no path patching effects.") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:

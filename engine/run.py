@@ -20,7 +20,7 @@ from contracts.errors import Refusal
 from contracts.experiments import METHOD_VERSION, Metric, PathPatchingSpec, Progress
 from contracts.results import DroppedPair, Partial, PartialMetric, PathPatchingResult
 from engine.capture import check_fit
-from engine.effects import PatchingEffects
+from engine.effects import FORMAT, PatchingEffects
 from engine.files import artifacts_of, grid, patterns_file, result_of
 from engine.methods.attention import attention_of
 from engine.methods.path_patching import mean_of, plan_of
@@ -195,8 +195,8 @@ def _head(data: bytes) -> dict[str, Any]:
 
 
 def _made(model: LoadedModel) -> list[str]:
-    """What moves the numbers of a chunk besides the spec."""
-    return [model.card.revision, model.precision, model.device.type, str(METHOD_VERSION)]
+    """What moves the numbers of a chunk besides the spec, and how they are written."""
+    return [model.card.revision, model.precision, model.device.type, str(METHOD_VERSION), FORMAT]
 
 
 def _count(tally: _Tally, model: LoadedModel, data: bytes, pairs: Sequence[EncodedPair], start: int) -> bool:

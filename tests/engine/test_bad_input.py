@@ -11,12 +11,13 @@ import pytest
 import torch
 from tiny import PAIRS, tiny_model, tiny_tokenizer
 from tokenizers import AddedToken
+from whole import whole_run
 
 from contracts.errors import Refusal
 from contracts.experiments import PathPatchingSpec
 from contracts.prompts import MAX_PAIRS
 from engine import LoadedModel, PromptPair, attention, load_model, path_patching
-from engine.run import RunOutput, run_path_patching
+from engine.run import RunOutput
 
 EFFECTS: list[dict[str, Any]] = [
     {"effect": "direct"},
@@ -41,18 +42,7 @@ def refusal_of(model: LoadedModel, pairs: Any, **asked: Any) -> Refusal:
 
 def run(model: LoadedModel, prompts: dict[str, Any]) -> RunOutput:
     spec = PathPatchingSpec.model_validate({"kind": "path_patching", "model": "tiny", "prompts": prompts})
-    output = run_path_patching(
-        model,
-        spec,
-        "x",
-        saved_chunks={},
-        save_chunk=lambda _number, _data: None,
-        on_progress=lambda _progress: None,
-        on_partial=lambda _partial: None,
-        should_stop=lambda: False,
-    )
-    assert output is not None
-    return output
+    return whole_run(model, spec)
 
 
 @pytest.mark.parametrize("asked", EFFECTS, ids=str)

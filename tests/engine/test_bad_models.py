@@ -35,6 +35,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+# Where a test takes either (`except Refusal`), loading may succeed or be refused, and nothing else.
 def rewrite(folder: Path, **changes: Any) -> None:
     config = json.loads((folder / "tiny" / "config.json").read_text())
     (folder / "tiny" / "config.json").write_text(json.dumps({**config, **changes}))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from whole import whole_run
 
 from contracts.experiments import PathPatchingSpec
 from engine import LoadedModel, PromptPair, load_model, path_patching
 from engine.catalogue import DEMO_ID, Catalogue, default_models_dir
-from engine.run import run_path_patching
 from prompts import encode_pair, generate
 
 pytestmark = pytest.mark.slow
@@ -56,17 +56,7 @@ def test_a_chat_model_answers_as_a_chat_what_it_does_not_answer_plainly(model: L
 def test_a_chat_experiment_runs_end_to_end(model: LoadedModel) -> None:
     prompts = {"source": "template", "operands": [1, 9], "pairs": 4, "shots": 2, "chat": True, "keep_wrong": True}
     spec = PathPatchingSpec.model_validate({"kind": "path_patching", "model": DEMO_ID, "prompts": prompts})
-    output = run_path_patching(
-        model,
-        spec,
-        "x",
-        saved_chunks={},
-        save_chunk=lambda _number, _data: None,
-        on_progress=lambda _progress: None,
-        on_partial=lambda _partial: None,
-        should_stop=lambda: False,
-    )
-    assert output is not None
+    output = whole_run(model, spec)
     result = output.result
     assert result.n_correct == 4
     assert result.checks.spot_check_error < 1e-3

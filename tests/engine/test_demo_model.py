@@ -7,12 +7,12 @@ import io
 
 import oracle
 import pytest
+from whole import whole_run
 
 from contracts.components import Component
 from contracts.experiments import PathPatchingSpec
 from engine import attention, load_model
 from engine.catalogue import DEMO_ID
-from engine.run import run_path_patching
 from prompts import encode_pair, generate, prepare
 
 pytestmark = pytest.mark.slow
@@ -37,17 +37,7 @@ def run(model, effect):
     spec = PathPatchingSpec.model_validate(
         {"kind": "path_patching", "model": DEMO_ID, "effect": effect, "prompts": ADDITIONS}
     )
-    output = run_path_patching(
-        model,
-        spec,
-        "x1",
-        saved_chunks={},
-        save_chunk=lambda _number, _data: None,
-        on_progress=lambda _progress: None,
-        on_partial=lambda _partial: None,
-        should_stop=lambda: False,
-    )
-    assert output is not None
+    output = whole_run(model, spec)
     return spec, output
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from tiny import tiny_model
+from whole import whole_run
 
 from contracts.experiments import PathPatchingSpec
-from engine.run import RunOutput, run_path_patching
+from engine.run import RunOutput
 
 
 @pytest.fixture(scope="module")
@@ -27,18 +28,7 @@ def output() -> RunOutput:
             "metrics": ["logit", "relative_logit"],
         }
     )
-    output = run_path_patching(
-        tiny_model("LlamaForCausalLM", torch.float32),
-        spec,
-        "x1",
-        saved_chunks={},
-        save_chunk=lambda _number, _data: None,
-        on_progress=lambda _progress: None,
-        on_partial=lambda _partial: None,
-        should_stop=lambda: False,
-    )
-    assert output is not None
-    return output
+    return whole_run(tiny_model("LlamaForCausalLM", torch.float32), spec)
 
 
 def test_every_ranking_is_described_in_its_own_unit(output: RunOutput):

@@ -16,6 +16,7 @@ from contracts.errors import Refusal
 from contracts.experiments import PathPatchingSpec
 from contracts.results import PathPatchingResult
 from engine import path_patching
+from engine.effects import FORMAT
 from engine.run import attention_file, run_path_patching
 from prompts import prepare
 
@@ -124,6 +125,20 @@ def test_chunks_that_were_cut_otherwise_are_computed_again(model):
     again, undisturbed = Watch(), Watch()
     output, expected = again.run(model, custom(), three.chunks), undisturbed.run(model, custom())
     assert list(again.chunks) == [0, 1, 2]
+    assert output is not None
+    assert expected is not None
+    assert output.result.metrics == expected.result.metrics
+
+
+def test_chunks_of_an_older_version_are_computed_again(model):
+    now, again = Watch(), Watch()
+    expected = now.run(model, custom())
+    older = {
+        number: data.replace(FORMAT.encode(), b"arithmoscope.path_patching.1") for number, data in now.chunks.items()
+    }
+    assert older.keys() == now.chunks.keys()
+    output = again.run(model, custom(), older)
+    assert again.chunks == now.chunks
     assert output is not None
     assert expected is not None
     assert output.result.metrics == expected.result.metrics

@@ -1,0 +1,22 @@
+"""An experiment from beginning to end, with nobody looking on."""
+
+from __future__ import annotations
+
+from contracts.experiments import PathPatchingSpec
+from engine.model import LoadedModel
+from engine.run import RunOutput, run_path_patching
+
+
+def whole_run(model: LoadedModel, spec: PathPatchingSpec) -> RunOutput:
+    output = run_path_patching(
+        model,
+        spec,
+        "x1",
+        saved_chunks={},
+        save_chunk=lambda _number, _data: None,
+        on_progress=lambda _progress: None,
+        on_partial=lambda _partial: None,
+        should_stop=lambda: False,
+    )
+    assert output is not None
+    return output
