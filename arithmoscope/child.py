@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import logging
 import os
 import signal
 import socket
@@ -18,8 +19,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from arithmoscope.accidents import refused
-from arithmoscope.parts import log_to_stderr, run_worker
+from arithmoscope.logs import log_to_stderr, secrets_in
+from arithmoscope.parts import run_worker
 from contracts.errors import Refusal
+
+logger = logging.getLogger("arithmoscope.child")
 
 _PR_SET_PDEATHSIG = 1
 
@@ -35,12 +39,13 @@ def main() -> None:
     if part == "broker" and sys.platform == "linux":
         _become(told["argv"], parent)
     threading.Thread(target=_die_with_parent, args=(lifeline,), name="lifeline", daemon=True).start()
-    log_to_stderr()
+    log_to_stderr(part, secrets_in(told))
     try:
         with refused():
             sys.exit(_PARTS[part](told))
     except Refusal as refusal:
-        sys.stderr.write(f"{refusal}\n")
+        # The parent shows the last line of this log to whoever started it.
+        logger.critical("%s", refusal)
         sys.exit(2)
 
 
@@ -80,9 +85,9 @@ def _api(told: dict[str, Any]) -> None:
     from backend.serve import run
 
     page = told.pop("page_dir")
-    hosts = tuple(told.pop("allowed_hosts"))
+    lists = {name: tuple(told.pop(name)) for name in ("allowed_hosts", "tokens")}
     listening = socket.socket(fileno=told.pop("listening"))
-    run(ApiConfig(**told, allowed_hosts=hosts, page_dir=page and Path(page)), listening)
+    run(ApiConfig(**told, **lists, page_dir=page and Path(page)), listening)
 
 
 _PARTS: dict[str, Callable[[dict[str, Any]], int | None]] = {"api": _api, "worker": run_worker, "broker": _broker}

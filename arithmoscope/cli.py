@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from contracts.errors import Refusal
@@ -115,23 +115,26 @@ def _serve(told: argparse.Namespace) -> int:
     settings = _settings(host=told.host, port=told.port, data_dir=told.data_dir)
     from arithmoscope.supervisor import serve
 
-    def opened(address: str) -> None:
-        print(f"Arithmoscope runs at {address} (Ctrl-C stops it)", flush=True)
+    def opened(address: Callable[[], str]) -> None:
+        print(f"Arithmoscope runs at {address()} (Ctrl-C stops it)", flush=True)
         if told.open:
             import webbrowser
 
-            webbrowser.open(address)
+            webbrowser.open(address())
 
     serve(settings, lambda line: print(_one_line(line), file=sys.stderr, flush=True), opened)
     return 0
 
 
 def _api(told: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
     from arithmoscope import parts
+    from arithmoscope.logs import log_to_stderr, secrets_in
 
     settings = _settings(host=told.host, port=told.port)
-    parts.log_to_stderr()
     config = parts.api_config(settings, parts.shared_redis(settings))
+    log_to_stderr("api", secrets_in(asdict(config)))
     from arithmoscope.listening import listening_on
 
     with listening_on(settings.host, settings.port) as listening:
@@ -145,10 +148,11 @@ def _api(told: argparse.Namespace) -> int:
 
 def _worker(told: argparse.Namespace) -> int:
     from arithmoscope import parts
+    from arithmoscope.logs import log_to_stderr, secrets_in
 
     settings = _settings()
-    parts.log_to_stderr()
     told_worker = parts.worker_told(settings, parts.shared_redis(settings), parts.own_name())
+    log_to_stderr("worker", secrets_in(told_worker))
     parts.open_store(settings).close()  # refuses in better words than the worker can: it knows no settings
     return parts.run_worker(told_worker)
 

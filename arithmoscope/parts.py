@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import socket
 from dataclasses import asdict
@@ -33,7 +32,9 @@ def api_config(settings: Settings, redis_url: str) -> ApiConfig:
         host=settings.host,
         port=settings.port,
         root_path=settings.root_path,
-        token=settings.token,
+        tokens=settings.tokens,
+        quota=settings.quota,
+        rate_limit=settings.rate_limit,
         allowed_hosts=settings.hosts,
         device=settings.device,
         dtype=settings.dtype,
@@ -131,13 +132,6 @@ def told_redis(settings: Settings) -> str | None:
         with refused_setting(f"{PREFIX}REDIS_URL", "Write it as redis://HOST:6379/0."):
             parse_url(settings.redis_url)
     return settings.redis_url
-
-
-def log_to_stderr() -> None:
-    """Where the API and a worker say what happens to them."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("alembic", "sse_starlette"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def own_name() -> str:

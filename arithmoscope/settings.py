@@ -47,7 +47,9 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", min_length=1, max_length=255)
     port: int = Field(default=8000, ge=0, le=65_535)
     root_path: str = Field(default="", pattern=r"^(/[A-Za-z0-9._~/-]*)?$")
-    token: str | None = Field(default=None, min_length=8, max_length=512)
+    token: str | None = Field(default=None, max_length=16_384)
+    quota: int = Field(default=5000, ge=0, le=10**9)
+    rate_limit: str = Field(default="6000/minute", pattern=r"^(0|[1-9]\d{0,8}/(second|minute|hour))$")
     allowed_hosts: str = ""
     redis_url: str | None = Field(default=None, pattern=r"^(redis|rediss|unix)://")
     database_url: str | None = None
@@ -65,6 +67,17 @@ class Settings(BaseSettings):
     @classmethod
     def _no_slash_at_the_end(cls, path: str) -> str:
         return path.rstrip("/")
+
+    @field_validator("token")
+    @classmethod
+    def _long_enough(cls, token: str | None) -> str | None:
+        held = [] if token is None else _between_commas(token)
+        if token is not None and not held:
+            raise ValueError("there is no token in it")
+        for each in held:
+            if not 8 <= len(each) <= 512 or not each.isprintable():
+                raise ValueError("a token has 8 to 512 printable characters; several are separated by commas")
+        return token
 
     @model_validator(mode="after")
     def _closed_unless_told(self) -> Settings:
@@ -94,7 +107,16 @@ class Settings(BaseSettings):
     @property
     def hosts(self) -> tuple[str, ...]:
         """More names by which the page may be reached, such as a proxy's."""
-        return tuple(name.strip() for name in self.allowed_hosts.split(",") if name.strip())
+        return _between_commas(self.allowed_hosts)
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Every token that opens this server; none: it is open to whoever reaches its address."""
+        return _between_commas(self.token or "")
+
+
+def _between_commas(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 def read_settings(**told: Any) -> Settings:

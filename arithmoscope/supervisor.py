@@ -6,6 +6,7 @@ queue at once; and when this process ends, however it ends, so does everything i
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 import threading
@@ -19,10 +20,13 @@ from urllib.parse import quote
 
 from arithmoscope import broker, data_dir, parts
 from arithmoscope.listening import address_of, listening_on
+from arithmoscope.logs import log_to_file, secrets_in
 from arithmoscope.settings import Settings
 from arithmoscope.tree import Child
 from contracts.errors import Refusal
 from store import Store
+
+logger = logging.getLogger(__name__)
 
 READY_WITHIN_S = 60.0
 # Together below ten seconds: a worker gives its job back, the API ends its streams, then the broker ends.
@@ -34,10 +38,14 @@ _BROKER_GIVES_UP = 3
 _API_GIVES_UP = 3
 
 
-def serve(settings: Settings, say: Callable[[str], None], opened: Callable[[str], None]) -> None:
-    """Run until SIGTERM or Ctrl-C. ``say`` prints a line, ``opened`` gets the address once it answers."""
+def serve(settings: Settings, say: Callable[[str], None], opened: Callable[[Callable[[], str]], None]) -> None:
+    """Run until SIGTERM or Ctrl-C. ``say`` prints a line, ``opened`` gets the address once it answers.
+
+    Each call of what it gets is an address of its own: with tokens, one that lets somebody in once.
+    """
     with ExitStack() as held:
         held.enter_context(data_dir.locked(settings.data_dir))
+        say = held.enter_context(_noting(settings, say))
         listening = held.enter_context(listening_on(settings.host, settings.port))
         store = held.enter_context(parts.open_store(settings))
         asked_to_stop = held.enter_context(_stop_signals())
@@ -54,13 +62,28 @@ def serve(settings: Settings, say: Callable[[str], None], opened: Callable[[str]
         api = next(child for child in children if child.part == "api")
         if not _wait_until_ready(address + settings.root_path, api, asked_to_stop):
             return
-        token = f"?token={quote(settings.token)}" if settings.token else ""
-        opened(f"{address}{settings.root_path}/{token}")
+        opened(lambda: f"{address}{settings.root_path}/{_link(settings)}")
         while not asked_to_stop.wait(_LOOK_EVERY_S):
             for child in children:
                 line = child.look()
                 if line is not None:
                     say(line)
+
+
+@contextmanager
+def _noting(settings: Settings, say: Callable[[str], None]) -> Iterator[Callable[[str], None]]:
+    """What is said to people is also a line of this process's log, beside the logs of the parts."""
+    folder = settings.data_dir / "log"
+    folder.mkdir(exist_ok=True)
+
+    def said(line: str) -> None:
+        logger.warning("%s", line)
+        say(line)
+
+    with log_to_file(folder / "serve.log", "serve", secrets_in(settings.model_dump())):
+        logger.info("serve starts")
+        yield said
+        logger.info("serve ends")
 
 
 def _children(held: ExitStack, settings: Settings, store: Store, listening: socket.socket) -> list[Child]:
@@ -86,6 +109,14 @@ def _children(held: ExitStack, settings: Settings, store: Store, listening: sock
 
     children.append(Child("worker", lambda: told, logs / "worker.log", died=worker_died))
     return children
+
+
+def _link(settings: Settings) -> str:
+    if not settings.tokens:
+        return ""
+    from backend.credentials import one_time_link
+
+    return f"?link={quote(one_time_link(settings.tokens[0]))}"
 
 
 def _broker(folder: Path, path: Path, logs: Path) -> Child:

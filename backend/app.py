@@ -61,7 +61,13 @@ def create_app(config: ApiConfig, store: Store) -> ASGIApp:
     app.router.default = Page(config.page_dir)
     # Around the application, not inside it: the gate refuses strangers before anything of theirs is read, and
     # its headers are on the answer to an accident too.
-    gate = Gate(BodyLimits(app), host=config.host, allowed_hosts=config.allowed_hosts, token=config.token)
+    gate = Gate(
+        BodyLimits(app),
+        host=config.host,
+        allowed_hosts=config.allowed_hosts,
+        tokens=config.tokens,
+        use_link=store.use_link,
+    )
     return UnderPath(gate, config.root_path)
 
 

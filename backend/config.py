@@ -12,6 +12,8 @@ class ApiConfig:
 
     ``redis_url`` is redis-py's spelling (``redis://`` or ``unix://``), None for a door without live events.
     ``host`` is the address that is bound, ``allowed_hosts`` more names by which the page may be reached.
+    Whoever holds one of ``tokens`` is let in; none: whoever reaches the address. ``quota`` is how many unfinished
+    experiments one token may have, ``rate_limit`` how many writes, such as ``6000/minute``; 0: any number.
     ``device`` and ``dtype`` are part of an experiment's key: on another device the question is another one.
     """
 
@@ -21,7 +23,9 @@ class ApiConfig:
     host: str = "127.0.0.1"
     port: int = 8000
     root_path: str = ""
-    token: str | None = None
+    tokens: tuple[str, ...] = ()
+    quota: int = 5000
+    rate_limit: str = "6000/minute"
     allowed_hosts: tuple[str, ...] = ()
     device: str = "auto"
     dtype: str = "float32"

@@ -2,25 +2,28 @@
 
 - Host allow-list: a page of another site that points its own name at this machine (DNS rebinding) is refused.
 - Same origin on writes: another site cannot make a visitor's browser start or delete experiments.
-- Token, when one is set: a bearer header, or a cookie that the link ``/?token=...`` sets. The cookie holds a
-  value derived from the token, not the token itself.
+- Tokens, when there are any: a bearer header, or a cookie that the links ``/?link=...`` (once) and
+  ``/?token=...`` set. The cookie holds a value derived from the token, not the token itself. Whoever guesses is
+  slowed down by address.
 - Headers on every answer: a strict content security policy, no sniffing, no framing, no referrer.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import ipaddress
-from collections.abc import Iterable
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from backend.credentials import Guesses, Tokens, address_of, link_digest
 from backend.problems import problem_response
 from contracts.errors import Refusal
 
@@ -45,22 +48,42 @@ _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Gate:
-    """Lets known hosts, this origin and the token through, and puts the headers on every answer."""
+    """Lets known hosts, this origin and the tokens through, and puts the headers on every answer.
 
-    def __init__(self, app: ASGIApp, *, host: str, allowed_hosts: Iterable[str] = (), token: str | None = None) -> None:
+    What it lets through finds in ``scope["state"]["asked_by"]`` the short name of its token, ``""`` without tokens.
+    ``use_link`` keeps the digest of a link and says whether it was the first time; it may wait for a database.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        host: str,
+        allowed_hosts: Iterable[str] = (),
+        tokens: Sequence[str] = (),
+        use_link: Callable[[str], bool] = lambda _: False,
+        guesses: Guesses | None = None,
+    ) -> None:
         self.app = app
-        self.token = token
+        self.tokens = Tokens(tokens) if tokens else None
+        self.use_link = use_link
+        self.guesses = guesses or Guesses()
         self.hosts = _LOOPBACK_NAMES | {name.lower() for name in allowed_hosts} | {host.lower()}
         # Bound to every address, a server cannot know its names. It has a token then, and a rebound name
         # brings no cookie.
-        self.any_host = token is not None and is_wildcard(host)
+        self.any_host = bool(tokens) and is_wildcard(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             if scope["type"] != "websocket":
                 await self.app(scope, receive, send)
             return
-        answer = self._judge(scope)
+        # A state of its own: what is written here is for this request alone.
+        scope["state"] = {**scope.get("state", {}), "asked_by": ""}
+        try:
+            answer = await self._judge(scope)
+        except Refusal as refusal:  # the store cannot say whether a link was used
+            answer = problem_response(refusal.details())
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -71,9 +94,11 @@ class Gate:
 
         await (answer or self.app)(scope, receive, with_headers)
 
-    def _judge(self, scope: Scope) -> Response | None:
+    async def _judge(self, scope: Scope) -> Response | None:
         """The answer that ends the request here, or None to let it through."""
         headers = Headers(scope=scope)
+        if refusal := _odd_address(scope, headers):
+            return problem_response(refusal.details())
         host = headers.get("host", "")
         if not self.any_host and _host_name(host) not in self.hosts:
             said = f"This server does not answer to the name {host[:100]!r}."
@@ -81,31 +106,61 @@ class Gate:
         if scope["method"] not in _READS and not _same_origin(headers, host):
             said = "The request comes from a page of another site."
             return problem_response(Refusal("forbidden", said).details())
-        return None if self.token is None else self._with_token(self.token, scope, headers)
+        return None if self.tokens is None else await self._with_token(self.tokens, scope, headers)
 
-    def _with_token(self, token: str, scope: Scope, headers: Headers) -> Response | None:
+    async def _with_token(self, tokens: Tokens, scope: Scope, headers: Headers) -> Response | None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if path in OPEN_PATHS:
             return None
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and _equal(bearer.strip(), token):
-            return None
-        if _equal(cookie_parser(headers.get("cookie", "")).get(COOKIE, ""), cookie_value(token)):
-            return None
         is_page = scope["method"] in ("GET", "HEAD") and not path.startswith("/api/")
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        given = dict(query).get("token")
-        if is_page and given is not None and _equal(given, token):
-            return _let_in(token, scope, [(name, value) for name, value in query if name != "token"])
-        details = Refusal("token_required", "This server is open to the holder of its token only.").details()
-        if is_page and not path.startswith("/assets/"):
-            return HTMLResponse(_TOKEN_PAGE.format(title=escape(details.title), way_out=escape(details.way_out)), 401)
-        return problem_response(details, {"WWW-Authenticate": "Bearer"})
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True) if is_page else []
+        given, rest = dict(query), [(name, value) for name, value in query if name not in ("token", "link")]
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        bearer = bearer.strip() if scheme.lower() == "bearer" else ""
+        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+        link = given.get("link", "") if scope["method"] == "GET" else ""
+        if not (bearer or cookie or link or "token" in given):
+            return _closed(path, is_page)
+        address = address_of(scope.get("client"))
+        wait = self.guesses.wait(address)
+        if wait is not None:
+            said = "Too many wrong tokens came from your address."
+            return problem_response(Refusal("too_many_requests", said).details(), {"Retry-After": str(math.ceil(wait))})
+        # Header bytes come decoded as latin-1, whatever they were.
+        name = tokens.of_token(bearer.encode("latin-1")) or tokens.of_cookie(cookie)
+        if name is not None and len(rest) == len(query):
+            scope["state"]["asked_by"] = name
+            return None
+        name = name or tokens.of_token(given.get("token", "").encode("utf-8", "replace"))
+        if name is None and link:
+            name = tokens.of_link(link, time.time())
+            if name is not None and not await run_in_threadpool(self.use_link, link_digest(link)):
+                return _closed(path, is_page, _USED_LINK)
+        if name is not None:
+            return _let_in(tokens.cookie(name), scope, rest)
+        only_cookie = cookie if not (bearer or link or "token" in given) else None
+        self.guesses.wrong(address, only_cookie)
+        return _closed(path, is_page, _USED_LINK if link else "")
 
 
-def cookie_value(token: str) -> str:
-    """What the cookie holds: known to whoever knows the token, and no way back to it."""
-    return hmac.new(token.encode(), b"arithmoscope cookie", hashlib.sha256).hexdigest()
+def _closed(path: str, is_page: bool, said: str = "") -> Response:
+    details = Refusal("token_required", "This server is open to the holder of its token only.").details()
+    if is_page and not path.startswith("/assets/"):
+        page = _TOKEN_PAGE.format(title=escape(details.title), said=escape(said), way_out=escape(details.way_out))
+        return HTMLResponse(page, 401, {"Cache-Control": "no-store"})
+    return problem_response(details, {"WWW-Authenticate": "Bearer"})
+
+
+def _odd_address(scope: Scope, headers: Headers) -> Refusal | None:
+    """Refuses (``bad_http``) what no honest client sends: it would be read differently by the next that looks."""
+    if len(headers.getlist("host")) > 1:
+        return Refusal("bad_http", "The request names several hosts.")
+    # "GET http://other/ HTTP/1.1" is for proxies, and this is none.
+    if not scope["path"].startswith("/"):
+        return Refusal("bad_http", "The address does not begin with a slash.")
+    if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+        return Refusal("bad_http", "The address holds a zero byte.")
+    return None
 
 
 def is_wildcard(host: str) -> bool:
@@ -116,7 +171,7 @@ def is_wildcard(host: str) -> bool:
         return host == ""
 
 
-def _let_in(token: str, scope: Scope, query: list[tuple[str, str]]) -> Response:
+def _let_in(cookie: str, scope: Scope, query: list[tuple[str, str]]) -> Response:
     # Relative, so that it holds behind a proxy that serves this page under a path.
     page = "./" + scope["path"].rpartition("/")[2] + ("?" + urlencode(query) if query else "")
     response = RedirectResponse(page, 303, {"Cache-Control": "no-store"})
@@ -124,7 +179,7 @@ def _let_in(token: str, scope: Scope, query: list[tuple[str, str]]) -> Response:
     root = scope.get("root_path", "") or "/"
     response.set_cookie(
         COOKIE,
-        cookie_value(token),
+        cookie,
         max_age=30 * 86_400,
         path=root,
         httponly=True,
@@ -132,10 +187,6 @@ def _let_in(token: str, scope: Scope, query: list[tuple[str, str]]) -> Response:
         secure=secure,
     )
     return response
-
-
-def _equal(given: str, expected: str) -> bool:
-    return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
 
 
 def _host_name(host: str) -> str:
@@ -159,9 +210,10 @@ def _same_origin(headers: Headers, host: str) -> bool:
 _KNOWN_NAMES = (
     "Open the page from the address that arithmoscope serve printed, or add the name to ARITHMOSCOPE_ALLOWED_HOSTS."
 )
+_USED_LINK = "This link was used before, or it is too old: each opens the page once, within a day."
 _TOKEN_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Arithmoscope</title>
 <meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
 <body style="font: 1rem/1.5 system-ui; max-width: 34rem; margin: 4rem auto; padding: 0 1rem">
-<h1>{title}</h1><p>{way_out}</p>
+<h1>{title}</h1><p>{said}</p><p>{way_out}</p>
 <form method="get"><label>Token <input name="token" type="password" autocomplete="off" required></label>
 <button>Open</button></form></body></html>"""

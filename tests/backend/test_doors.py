@@ -20,7 +20,7 @@ TOKEN = "a long and random token"
 
 @pytest.fixture
 def guarded(config: ApiConfig, store: Store) -> Iterator[Api]:
-    with Api(replace(config, token=TOKEN, host="0.0.0.0"), store, base_url="http://lab.example:8000") as api:
+    with Api(replace(config, tokens=(TOKEN,), host="0.0.0.0"), store, base_url="http://lab.example:8000") as api:
         yield api
 
 
