@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from arithmoscope.logs import last_message
 from contracts.errors import Refusal
 
 # Waits before a dead child is started again; one that lived for a while starts from the beginning.
@@ -117,11 +118,11 @@ class Child:
         return wait
 
     def last_words(self) -> str:
-        """The last line of the log."""
+        """What the last line of the log says."""
         if not self.log.is_file():
             return ""
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-        return lines[0][:300] if lines else ""
+        return last_message(lines[0])[:300] if lines else ""
 
     def ask_to_stop(self) -> None:
         if self._running is not None and self._running.poll() is None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import mmap
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+import celery.apps.worker
 from celery import Celery, signals
 from celery.platforms import SecurityWarning
 
+from contracts.trace import working_on
 from engine.catalogue import Catalogue
 from store import Store
 from store.dispatch import ATTENTION_TASK, QUEUE, TASK_NAME, TRANSPORT_OPTIONS, broker_url
@@ -19,6 +22,8 @@ from worker.registration import register_models
 from worker.science import Science, engine_science
 
 __all__ = ["WorkerConfig", "make_app", "run"]
+
+logger = logging.getLogger(__name__)
 
 SETTINGS: dict[str, Any] = {
     # A message is acknowledged when the job has ended, and given to another worker when this one dies.
@@ -55,12 +60,14 @@ def make_app(
 
     @app.task(name=TASK_NAME)
     def run_experiment(experiment_id: str, attempt: int) -> None:
-        perform(experiment_id, attempt)
+        with working_on(experiment_id):
+            perform(experiment_id, attempt)
 
     # Not given to another worker when this one dies: who still wants it asks again.
     @app.task(name=ATTENTION_TASK, acks_late=False)
     def add_attention(experiment_id: str, prompt: int) -> None:
-        attend(experiment_id, prompt)
+        with working_on(experiment_id):
+            attend(experiment_id, prompt)
 
     return app
 
@@ -93,6 +100,7 @@ def run(config: WorkerConfig, science: Callable[[WorkerConfig], Science] = engin
     def tell(**_: object) -> None:
         stop[0] = 1
 
+    _log_our_way()
     signals.worker_process_init.connect(begin, weak=False)
     signals.worker_process_shutdown.connect(leave, weak=False)
     signals.worker_shutting_down.connect(tell, weak=False)
@@ -109,4 +117,23 @@ def run(config: WorkerConfig, science: Callable[[WorkerConfig], Science] = engin
         quiet=True,
     )
     worker.start()
-    return int(worker.exitcode or 0)
+    status = int(worker.exitcode or 0)
+    logger.info("the worker ends with exit code %d", status)
+    return status
+
+
+def _log_our_way() -> None:
+    """Lines with the experiment's id in the place of Celery's own, which know a message's number alone."""
+    for told_by_us in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(told_by_us).setLevel(logging.WARNING)
+    # It writes past the logging, in the middle of our lines, what `run` says in one of them.
+    celery.apps.worker.safe_say = lambda *_: None  # pyright: ignore[reportAttributeAccessIssue]
+
+    def received(request: Any, **_: object) -> None:
+        match list(request.args):
+            case [str(experiment_id), int(number)]:
+                with working_on(experiment_id):
+                    what = "attempt" if request.name == TASK_NAME else "the attention of prompt"
+                    logger.info("%s %d of %s has arrived", what, number, experiment_id)
+
+    signals.task_received.connect(received, weak=False)

@@ -44,6 +44,7 @@ class Jobs:
         if claim is None:
             logger.info("attempt %d of %s is not to be had: dropped", attempt, experiment_id)
             return
+        logger.info("attempt %d of %s begins on %s", claim.attempt, claim.id, claim.spec.model)
         report = Report(self.store, self.events, claim)
         with self.heart.holding(claim) as hold:
             watch = _Watch(self.store, hold, self.told_to_stop)
@@ -55,7 +56,7 @@ class Jobs:
             except Refusal as error:  # the end could not be written; the lease runs out and another attempt follows
                 logger.error("the end of %s is not kept: %s", claim.id, error)
                 return
-        logger.info("%s, attempt %d: %s", claim.id, attempt, state)
+        logger.info("attempt %d of %s ends: %s", attempt, claim.id, state)
         if state != "queued":
             report.ended(state)
 
@@ -96,12 +97,20 @@ class Jobs:
             watch.go_on()
             report.progress(progress)
 
+        saved = self.store.chunks(claim.id)
+        if saved:
+            logger.info("attempt %d of %s goes on after %d saved chunks", claim.attempt, claim.id, len(saved))
+
+        def save_chunk(number: int, data: bytes) -> None:
+            self.store.save_chunk(claim, number, data)
+            logger.info("chunk %d of %s is saved: %d bytes", number, claim.id, len(data))
+
         return self.workshop.run(claim.spec.kind)(
             model,
             claim.spec,
             claim.id,
-            saved_chunks=self.store.chunks(claim.id),
-            save_chunk=lambda number, data: self.store.save_chunk(claim, number, data),
+            saved_chunks=saved,
+            save_chunk=save_chunk,
             on_progress=on_progress,
             on_partial=report.partial,
             should_stop=watch.should_stop,
