@@ -7,9 +7,11 @@ from store.bundles import EXAMPLE_ID
 from store.events import AsyncEventLog, Event, EventLog, EventsDown
 from store.leases import Claim, LeaseLost, Waiting
 from store.store import Store
+from store.submissions import UNDO_S
 
 __all__ = [
     "EXAMPLE_ID",
+    "UNDO_S",
     "AsyncEventLog",
     "Claim",
     "Event",

@@ -9,6 +9,11 @@ from contracts.errors import ProblemDetails
 WITH_RESULT = "attention.safetensors"
 
 
+def is_attention(name: str) -> bool:
+    """Whether an artifact holds attention: what a worker computes again when it is gone."""
+    return name.startswith("attention.") and name.endswith(".safetensors")
+
+
 def attention_name(prompt: int) -> str:
     """One prompt's patterns, added later."""
     return f"attention.{prompt}.safetensors"

@@ -5,31 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table
+from sqlalchemy.dialects import postgresql, sqlite
 
 from contracts.errors import Refusal
-from contracts.experiments import Experiment
 from store.blobs import Blobs
 from store.database import Database
-from store.rows import VIEW, experiment_of
-from store.tables import experiments
 
 
 class Base:
-    """Connections, files and the clock that leases and orders go by (seconds since 1970)."""
+    """Connections, files and the clock that leases and orders go by (seconds since 1970).
 
-    def __init__(self, database: Database, blobs: Blobs, clock: Callable[[], float]) -> None:
+    ``budget``: how many bytes the artifacts may come to; None: as many as there is room for.
+    """
+
+    def __init__(self, database: Database, blobs: Blobs, clock: Callable[[], float], budget: int | None = None) -> None:
         self._database = database
         self._blobs = blobs
         self._clock = clock
-
-
-def read_experiment(connection: Connection, experiment_id: str) -> Experiment:
-    """Refuses (``unknown_experiment``) an id that is not there."""
-    row = connection.execute(select(*VIEW).where(experiments.c.id == experiment_id)).mappings().first()
-    if row is None:
-        raise unknown_experiment(experiment_id)
-    return experiment_of(row)
+        self._budget = budget
 
 
 def unknown_experiment(experiment_id: str) -> Refusal:
@@ -37,8 +31,10 @@ def unknown_experiment(experiment_id: str) -> Refusal:
 
 
 def put_rows(connection: Connection, table: Table, rows: Iterable[dict[str, Any]]) -> None:
-    """Inserts, replacing rows of the same primary key."""
+    """Inserts, or brings rows of the same primary key up to date; also when two do it at once."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    keys = [column.name for column in table.primary_key]
     for row in rows:
-        same = (column == row[column.name] for column in table.primary_key)
-        connection.execute(table.delete().where(*same))
-        connection.execute(table.insert().values(**row))
+        new = insert(table).values(**row)
+        others = {name: new.excluded[name] for name in row if name not in keys}
+        connection.execute(new.on_conflict_do_update(index_elements=keys, set_=others))

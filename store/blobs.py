@@ -66,6 +66,16 @@ class Blobs:
         with suppress(FileNotFoundError):
             self._files.rm(f"{self._root}/{folder}", recursive=True)
 
+    def free_bytes(self) -> int | None:
+        """What the disk has left; None where the files are in a service, or the folder is not there yet."""
+        if not self._local:
+            return None
+        try:
+            room = os.statvfs(self._root)
+        except OSError:
+            return None
+        return room.f_bavail * room.f_frsize
+
     def _path(self, folder: str, digest: str) -> str:
         return f"{self._root}/{folder}/{digest}"
 

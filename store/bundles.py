@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 from contracts.errors import Refusal
 from contracts.experiments import Experiment
-from store.base import Base, put_rows, read_experiment
+from store.base import Base, put_rows
+from store.rows import read_experiment
 from store.tables import artifacts, experiments
 
 EXAMPLE_ID = "example"
@@ -57,7 +58,7 @@ class Bundles(Base):
                 connection.execute(artifacts.delete().where(mine))
                 put_rows(connection, experiments, [row])
                 put_rows(connection, artifacts, kept)
-            return read_experiment(connection, EXAMPLE_ID)
+            return read_experiment(connection, EXAMPLE_ID, self._clock())
 
 
 def _read(folder: Path) -> tuple[Experiment, dict[str, bytes]]:

@@ -30,8 +30,7 @@ TRANSPORT_OPTIONS: Final[dict[str, Any]] = {
     "sep": ":",
     "queue_order_strategy": "priority",
 }
-# 0 is the highest. Somebody sits and waits for an attention pattern.
-_PRIORITY = 5
+# Before any experiment (0 is the highest): somebody sits and waits for an attention pattern.
 _SOON = 1
 # A submit must not hang because the broker does: the outbox sends again.
 _PATIENCE = {
@@ -62,9 +61,9 @@ class Dispatcher:
             task_publish_retry=False,
         )
 
-    def send(self, experiment_id: str, attempt: int) -> None:
-        """Raises `BrokerDown`, within a second, when the broker does not take it."""
-        self._send(TASK_NAME, [experiment_id, attempt], _PRIORITY)
+    def send(self, experiment_id: str, attempt: int, priority: int) -> None:
+        """``priority``: 0 (the highest) to 9. Raises `BrokerDown`, within a second, when it is not taken."""
+        self._send(TASK_NAME, [experiment_id, attempt], priority)
 
     def ask_attention(self, experiment_id: str, prompt: int) -> None:
         """Asks a worker for the attention of a prompt that was not stored. Raises `BrokerDown`."""

@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 from urllib.parse import quote
@@ -100,26 +100,39 @@ class AsyncEventLog:
 
         Raises `EventsDown` when Redis does not answer.
         """
-        start = _BEGINNING if after is None or _place(after) is None else after
+        found = await self.read_many({experiment_id: after}, block_ms)
+        return found.get(experiment_id, [])
+
+    async def read_many(
+        self, after: Mapping[str, str | None], block_ms: int, *, limit: int | None = None
+    ) -> dict[str, list[Event]]:
+        """The same of many experiments at once: one connection waits for the first event of any.
+
+        At most ``limit`` events of each. Raises `EventsDown` when Redis does not answer.
+        """
+        starts: dict[Any, Any] = {
+            _key(experiment_id): _BEGINNING if event_id is None or place_of(event_id) is None else event_id
+            for experiment_id, event_id in after.items()
+        }
         try:
-            found = await self._redis.xread({_key(experiment_id): start}, block=block_ms if block_ms > 0 else None)
+            found = await self._redis.xread(starts, count=limit, block=block_ms if block_ms > 0 else None)
         except (redis.RedisError, OSError) as error:
             raise EventsDown(str(error)) from error
-        return _events(found)
+        return _by_experiment(found)
 
     async def known(self, experiment_id: str, event_id: str | None) -> str | None:
         """The id if it may be one of this stream, to read on after it; None: read from the beginning.
 
         Raises `EventsDown` when Redis does not answer.
         """
-        place = _place(event_id)
+        place = place_of(event_id)
         if place is None:
             return None
         try:
             newest = cast(list[Any], await self._redis.xrevrange(_key(experiment_id), count=1))
         except (redis.RedisError, OSError) as error:
             raise EventsDown(str(error)) from error
-        last = _place(_text(newest[0][0])) if newest else None
+        last = place_of(_text(newest[0][0])) if newest else None
         return event_id if last is not None and place <= last else None
 
     async def is_up(self) -> bool:
@@ -147,11 +160,14 @@ def client_url(redis_url: str) -> str:
     return f"unix://{quote(path)}" + (f"?{query}" if query else "")
 
 
+_PREFIX = "arithmoscope:events:"
+
+
 def _key(experiment_id: str) -> str:
-    return f"arithmoscope:events:{experiment_id}"
+    return _PREFIX + experiment_id
 
 
-def _place(event_id: str | None) -> tuple[int, int] | None:
+def place_of(event_id: str | None) -> tuple[int, int] | None:
     """An id as Redis orders it; None when it is none."""
     if event_id is None or not _STREAM_ID.fullmatch(event_id):
         return None
@@ -164,15 +180,16 @@ def _fields(event: EventName, data: dict[str, Any]) -> dict[Any, Any]:
     return {"event": event, "data": json.dumps(data, separators=(",", ":"), allow_nan=False)}
 
 
-def _events(found: Any) -> list[Event]:
-    # One key was asked for: RESP2 answers [[key, entries]], RESP3 {key: [entries]}.
-    if not found:
-        return []
-    entries: Iterable[Any] = next(iter(found.values()))[0] if isinstance(found, dict) else found[0][1]
-    return [
-        Event(_text(name), cast(EventName, _text(fields[b"event"])), json.loads(fields[b"data"]))
-        for name, fields in entries
-    ]
+def _by_experiment(found: Any) -> dict[str, list[Event]]:
+    # RESP2 answers [[key, entries], ...], RESP3 {key: [entries], ...}.
+    streams: Iterable[Any] = (
+        ((key, entries[0]) for key, entries in found.items()) if isinstance(found, dict) else found or ()
+    )
+    return {_text(key).removeprefix(_PREFIX): [_event(*entry) for entry in entries] for key, entries in streams}
+
+
+def _event(name: bytes | str, fields: Mapping[bytes, bytes]) -> Event:
+    return Event(_text(name), cast(EventName, _text(fields[b"event"])), json.loads(fields[b"data"]))
 
 
 def _text(value: bytes | str) -> str:

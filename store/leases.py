@@ -11,21 +11,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select, update
+from sqlalchemy import ColumnElement, Connection, case, exists, func, or_, select, update
 
 from contracts.errors import ProblemDetails, Refusal
 from contracts.experiments import ExperimentSpec, Progress, State
 from store.base import put_rows
+from store.changes import Changes, requeued
+from store.line import CLOCKS_DIFFER_S, PLACE, RUNS, WAITS, seen
+from store.pace import note_duration
 from store.rows import spec_of
-from store.submissions import Submissions, requeued
 from store.tables import artifacts, chunks, experiments, workers
 
 logger = logging.getLogger(__name__)
 
 # A job that kills every worker that takes it must not go round for ever.
 MAX_FRUITLESS = 3
+# Of a lease that was taken by an earlier version of the program.
+_LONGEST_LEASE_S = 60.0
 RESEND_AFTER_S = 30.0
-WORKER_SEEN_S = 20.0
 
 
 class LeaseLost(Exception):
@@ -48,9 +51,11 @@ class Waiting:
 
     id: str
     attempt: int
+    # 0 is the highest, 9 the lowest.
+    priority: int
 
 
-class Leases(Submissions):
+class Leases(Changes):
     """The worker's side of the store, the reaper and the outbox."""
 
     def claim(self, experiment_id: str, attempt: int, *, owner: str, lease_s: float) -> Claim | None:
@@ -59,8 +64,9 @@ class Leases(Submissions):
         take = update(experiments).where(
             experiments.c.id == experiment_id,
             experiments.c.attempt == attempt,
-            experiments.c.state == "queued",
+            WAITS,
         )
+        begun = exists().where(chunks.c.experiment_id == experiments.c.id)
         with self._database.write() as connection:
             taken = connection.execute(
                 take.values(
@@ -68,6 +74,8 @@ class Leases(Submissions):
                     fruitless=experiments.c.fruitless + 1,
                     lease_owner=owner,
                     lease_until=now + lease_s,
+                    lease_s=lease_s,
+                    claimed_at=case((begun, None), else_=now),
                     started_at=func.coalesce(experiments.c.started_at, now),
                 )
             )
@@ -78,7 +86,7 @@ class Leases(Submissions):
 
     def renew(self, claim: Claim, lease_s: float) -> None:
         with self._database.write() as connection:
-            _fenced(connection, claim, lease_until=self._clock() + lease_s)
+            _fenced(connection, claim, lease_until=self._clock() + lease_s, lease_s=lease_s)
 
     def save_progress(self, claim: Claim, progress: Progress) -> None:
         with self._database.write() as connection:
@@ -137,16 +145,15 @@ class Leases(Submissions):
         They go back to the queue; to ``cancelled`` when that was asked for; to ``failed`` after the third
         attempt in a row that saved nothing new. Each with the state it is in now.
         """
-        running = experiments.c.state == "running"
-        lost = experiments.c.lease_owner == owner if owner is not None else experiments.c.lease_until < self._clock()
+        lost = experiments.c.lease_owner == owner if owner is not None else self._ran_out()
         with self._database.read() as connection:  # usually there are none: then nobody waits for a lock
-            ids = connection.execute(select(experiments.c.id).where(running, lost)).scalars().all()
+            ids = connection.execute(select(experiments.c.id).where(RUNS, lost)).scalars().all()
         reaped = []
         for experiment_id in ids:
             with self._database.write() as connection:
                 row = connection.execute(
                     select(experiments.c.attempt, experiments.c.cancel_requested, experiments.c.fruitless).where(
-                        experiments.c.id == experiment_id, running, lost
+                        experiments.c.id == experiment_id, RUNS, lost
                     )
                 ).first()
                 if row is None:
@@ -154,31 +161,43 @@ class Leases(Submissions):
                 state, values = self._after_loss(row.cancel_requested, row.fruitless)
                 done = connection.execute(
                     update(experiments)
-                    .where(experiments.c.id == experiment_id, experiments.c.attempt == row.attempt, running, lost)
+                    .where(experiments.c.id == experiment_id, experiments.c.attempt == row.attempt, RUNS, lost)
                     .values(**values)
                 )
                 if done.rowcount:
                     reaped.append((experiment_id, state))
         return reaped
 
+    def _ran_out(self) -> ColumnElement[bool]:
+        """A lease that has ended, or that ends later than any taken now would: the clock was put back since."""
+        now, until = self._clock(), experiments.c.lease_until
+        longest = func.coalesce(experiments.c.lease_s, _LONGEST_LEASE_S) + CLOCKS_DIFFER_S
+        return or_(until < now, until > now + longest)
+
     def unsent(self, limit: int = 100) -> list[Waiting]:
-        """The queued attempts that the broker should be given, the oldest first.
+        """The queued attempts that the broker should be given, in the order of their turns.
 
         Those that were never sent; and, when a worker stands idle, those that were sent long ago: a broker
         that still had them would have given them to it. As many as there are idle workers, so that a long
         queue is not sent over and over.
         """
         now = self._clock()
-        waiting = experiments.c.state == "queued"
-        query = select(experiments.c.id, experiments.c.attempt).order_by(experiments.c.queued_at, experiments.c.id)
+        query = select(experiments.c.id, experiments.c.attempt, experiments.c.priority).where(WAITS).order_by(*PLACE)
         with self._database.read() as connection:
-            rows = list(connection.execute(query.where(waiting, experiments.c.sent_at.is_(None)).limit(limit)))
-            seen = select(workers.c.status).where(workers.c.seen_at > now - WORKER_SEEN_S)
-            idle = sum(not status["busy"] for status in connection.execute(seen).scalars())
+            rows = list(connection.execute(query.where(experiments.c.sent_at.is_(None)).limit(limit)))
+            statuses = connection.execute(select(workers.c.status).where(seen(now))).scalars()
+            idle = sum(not status["busy"] for status in statuses)
             if idle and len(rows) < limit:
-                stale = query.where(waiting, experiments.c.sent_at < now - RESEND_AFTER_S)
+                recently = experiments.c.sent_at.between(now - RESEND_AFTER_S, now + CLOCKS_DIFFER_S)
+                stale = query.where(experiments.c.sent_at.is_not(None), ~recently)
                 rows += connection.execute(stale.limit(min(idle, limit - len(rows))))
-        return [Waiting(row.id, row.attempt) for row in rows]
+        return [Waiting(row.id, row.attempt, row.priority) for row in rows]
+
+    def unsend(self) -> int:
+        """The broker has forgotten what it was given: all that wait are sent again; how many."""
+        with self._database.write() as connection:
+            forgotten = update(experiments).where(WAITS, experiments.c.sent_at.is_not(None))
+            return connection.execute(forgotten.values(sent_at=None)).rowcount
 
     def mark_sent(self, experiment_id: str, attempt: int) -> None:
         with self._database.write() as connection:
@@ -189,7 +208,7 @@ class Leases(Submissions):
             )
 
     def _after_loss(self, cancel_requested: bool, fruitless: int) -> tuple[State, dict[str, Any]]:
-        ended = {"lease_owner": None, "lease_until": None, "finished_at": self._clock()}
+        ended = {"lease_owner": None, "lease_until": None, "lease_s": None, "finished_at": self._clock()}
         if cancel_requested:
             return "cancelled", {"state": "cancelled", **ended}
         if fruitless >= MAX_FRUITLESS:
@@ -214,9 +233,12 @@ class Leases(Submissions):
                 progress=progress.model_dump(mode="json"),
                 lease_owner=None,
                 lease_until=None,
+                lease_s=None,
                 finished_at=self._clock(),
             )
             put_rows(connection, artifacts, kept)
+            if state == "succeeded":
+                note_duration(connection, claim.id)
 
 
 def _fenced(connection: Connection, claim: Claim, **values: Any) -> None:

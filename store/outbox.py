@@ -23,12 +23,12 @@ class BrokerDown(Exception):
 
 
 class Outbox:
-    """``send(id, attempt)`` raises `BrokerDown` when it cannot; ``publish`` tells readers of an end."""
+    """``send(id, attempt, priority)`` raises `BrokerDown` when it cannot; ``publish`` tells readers of an end."""
 
     def __init__(
         self,
         store: Leases,
-        send: Callable[[str, int], None],
+        send: Callable[[str, int, int], None],
         publish: Callable[[str, Any, dict[str, Any]], None] | None = None,
         *,
         every_s: float = 1.0,
@@ -65,7 +65,7 @@ class Outbox:
         sent = 0
         for waiting in self._store.unsent():
             try:
-                self._send(waiting.id, waiting.attempt)
+                self._send(waiting.id, waiting.attempt, waiting.priority)
             except BrokerDown as error:
                 if not self._down:
                     logger.warning("the broker is down; what is queued waits: %s", error)

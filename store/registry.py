@@ -9,6 +9,7 @@ from contracts.errors import Refusal
 from contracts.models import ChatFrame, ModelCard
 from contracts.system import WorkerStatus
 from store.base import Base
+from store.line import WORKER_SEEN_S, seen
 from store.tables import models, workers
 
 _FORGET_WORKERS_AFTER_S = 86_400.0
@@ -81,11 +82,11 @@ class Registry(Base):
         with self._database.write() as connection:
             connection.execute(workers.delete().where(workers.c.id == worker_id))
 
-    def workers(self, within_s: float = 20.0) -> list[WorkerStatus]:
+    def workers(self, within_s: float = WORKER_SEEN_S) -> list[WorkerStatus]:
         """The workers that were heard of within so many seconds."""
         with self._database.read() as connection:
-            recent = workers.c.seen_at > self._clock() - within_s
-            found = connection.execute(select(workers.c.status).where(recent).order_by(workers.c.id)).scalars()
+            recent = select(workers.c.status).where(seen(self._clock(), within_s))
+            found = connection.execute(recent.order_by(workers.c.id)).scalars()
             return [WorkerStatus.model_validate(status) for status in found]
 
 

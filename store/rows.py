@@ -10,35 +10,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, RowMapping, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, or_, select
 
 from contracts.errors import ProblemDetails, Refusal
 from contracts.experiments import Experiment, ExperimentSpec, Priority, Progress, State
-from store.tables import experiments
+from store.base import unknown_experiment
+from store.line import PLACE, Outlook, outlook_of
+from store.tables import SHOWN, experiments
 
 _SPECS: TypeAdapter[ExperimentSpec] = TypeAdapter(ExperimentSpec)
-
-
-def _ahead() -> ColumnElement[int | None]:
-    earlier = experiments.alias("earlier")
-    count = (
-        select(func.count())
-        .select_from(earlier)
-        .where(
-            earlier.c.state == "queued",
-            or_(
-                earlier.c.queued_at < experiments.c.queued_at,
-                and_(earlier.c.queued_at == experiments.c.queued_at, earlier.c.id < experiments.c.id),
-            ),
-        )
-        .correlate(experiments)
-        .scalar_subquery()
-    )
-    return case((experiments.c.state == "queued", count))
-
-
-# What a reader of an experiment sees; `ahead` is how many wait before it.
-VIEW = (*experiments.c, _ahead().label("ahead"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +29,29 @@ class Glance:
     progress: Progress
 
 
-GLANCE = (experiments.c.state, experiments.c.progress, _ahead().label("ahead"))
+GLANCE = (experiments.c.id, experiments.c.state, experiments.c.progress, experiments.c.deleted_at, *PLACE[:2])
 
 
-def glance_of(row: RowMapping) -> Glance:
-    return Glance(row["state"], _progress_of(row))
+def glance_of(row: RowMapping, outlook: Outlook) -> Glance:
+    return Glance(row["state"], _progress_of(row, outlook))
 
 
-def _progress_of(row: RowMapping) -> Progress:
-    return Progress.model_validate(row["progress"]).model_copy(update={"queue_position": row["ahead"]})
+def _progress_of(row: RowMapping, outlook: Outlook) -> Progress:
+    progress = Progress.model_validate(row["progress"])
+    if outlook.position is None:
+        return progress
+    return progress.model_copy(update={"queue_position": outlook.position, "eta_s": outlook.eta_s})
 
 
-def experiment_of(row: RowMapping) -> Experiment:
+def read_experiment(connection: Connection, experiment_id: str, now: float) -> Experiment:
+    """Refuses (``unknown_experiment``) an id that is not there, or was deleted."""
+    row = connection.execute(select(experiments).where(experiments.c.id == experiment_id, SHOWN)).mappings().first()
+    if row is None:
+        raise unknown_experiment(experiment_id)
+    return experiment_of(row, outlook_of(connection, row, now))
+
+
+def experiment_of(row: RowMapping, outlook: Outlook) -> Experiment:
     return Experiment(
         id=row["id"],
         kind=row["kind"],
@@ -70,7 +61,7 @@ def experiment_of(row: RowMapping) -> Experiment:
         attempt=row["attempt"],
         spec=spec_of(row["spec"]),
         state=row["state"],
-        progress=_progress_of(row),
+        progress=_progress_of(row, outlook),
         cancel_requested=row["cancel_requested"],
         parent=row["parent"],
         error=None if row["error"] is None else ProblemDetails.model_validate(row["error"]),
@@ -86,7 +77,10 @@ PRIORITIES: dict[Priority, int] = {"high": 3, "normal": 5, "low": 7}
 
 
 def priority_of(stored: int) -> Priority:
-    return next((name for name, number in PRIORITIES.items() if number >= stored), "low")
+    for name, number in PRIORITIES.items():
+        if stored <= number:
+            return name
+    return "low"
 
 
 def spec_of(stored: Any) -> ExperimentSpec:
@@ -111,6 +105,12 @@ def older_than(cursor: str) -> ColumnElement[bool]:
             raise _bad_cursor()
     created, name = experiments.c.created_at, experiments.c.id
     return or_(created < created_at, and_(created == created_at, name < row_id))
+
+
+def refuse_unwritable(words: str) -> None:
+    """Refuses (``bad_request``) text that not every database can keep."""
+    if "\0" in words or any("\ud800" <= letter <= "\udfff" for letter in words):
+        raise Refusal("bad_request", "The text holds a character that cannot be kept.", "Type the text again.")
 
 
 def _bad_cursor() -> Refusal:

@@ -7,24 +7,32 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import select
-
-from contracts.errors import Refusal
 from store.blobs import Blobs
 from store.bundles import Bundles
 from store.database import Database
+from store.facts import Facts
 from store.leases import Leases
+from store.links import Links
 from store.registry import Registry
-from store.tables import experiments
 
 
-class Store(Leases, Registry, Bundles):
+class Store(Leases, Registry, Bundles, Facts, Links):
     """Threads may share one; every process opens its own. Machines that share one agree on the time."""
 
     @classmethod
-    def open(cls, database_url: str, artifacts_url: str, *, clock: Callable[[], float] = time.time) -> Store:
-        """Connects; makes or upgrades the schema, also when several processes open at once."""
-        return cls(Database.open(database_url), Blobs(artifacts_url), clock)
+    def open(
+        cls,
+        database_url: str,
+        artifacts_url: str,
+        *,
+        budget: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> Store:
+        """Connects; makes or upgrades the schema, also when several processes open at once.
+
+        ``budget``: how many bytes the artifacts may come to.
+        """
+        return cls(Database.open(database_url), Blobs(artifacts_url), clock, budget)
 
     def close(self) -> None:
         self._database.close()
@@ -36,19 +44,3 @@ class Store(Leases, Registry, Bundles):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def is_up(self) -> bool:
-        """Whether the database answers."""
-        try:
-            with self._database.read() as connection:
-                connection.execute(select(1))
-        except Refusal:
-            return False
-        return True
-
-    def counts(self) -> tuple[int, int]:
-        """How many experiments are running, and how many wait."""
-        with self._database.read() as connection:
-            states = select(experiments.c.state).where(experiments.c.state.in_(("queued", "running")))
-            found = list(connection.execute(states).scalars())
-        return found.count("running"), found.count("queued")

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 # The newest migration. A database that already has it is opened without loading Alembic.
-REVISION = "0003"
+REVISION = "0004"
 
 metadata = MetaData()
 _json = JSON(none_as_null=True)
@@ -53,6 +53,10 @@ experiments = Table(
     Column("fruitless", Integer, nullable=False),
     Column("lease_owner", String(200)),
     Column("lease_until", Double),
+    # How long a lease is at most: one that ends later was taken before the clock was put back.
+    Column("lease_s", Double),
+    # When this attempt began its work; NULL also where it continues from chunks, and so is no measure.
+    Column("claimed_at", Double),
     Column("progress", _json, nullable=False),
     Column("cancel_requested", Boolean, nullable=False),
     Column("error", _json),
@@ -64,11 +68,22 @@ experiments = Table(
     Column("finished_at", Double),
 )
 
-ALIVE = experiments.c.state.not_in(("failed", "cancelled")) & experiments.c.deleted_at.is_(None)
+# Not deleted. The index of the queue is used only where this is asked for.
+SHOWN = experiments.c.deleted_at.is_(None)
+ALIVE = experiments.c.state.not_in(("failed", "cancelled")) & SHOWN
 
 Index("one_alive_per_key", experiments.c.key, unique=True, sqlite_where=ALIVE, postgresql_where=ALIVE)
 Index("experiments_newest", experiments.c.created_at, experiments.c.id)
-Index("experiments_queue", experiments.c.state, experiments.c.priority, experiments.c.queued_at, experiments.c.id)
+Index(
+    "experiments_queue",
+    experiments.c.state,
+    experiments.c.priority,
+    experiments.c.queued_at,
+    experiments.c.id,
+    sqlite_where=SHOWN,
+    postgresql_where=SHOWN,
+)
+Index("experiments_asked_by", experiments.c.asked_by, experiments.c.state)
 
 artifacts = Table(
     "artifacts",
@@ -77,6 +92,8 @@ artifacts = Table(
     Column("name", String(200), primary_key=True),
     Column("sha256", String(64), nullable=False),
     Column("size", BigInteger, nullable=False),
+    # When somebody last read it, of those that can be computed again; NULL: never.
+    Column("used_at", Double),
 )
 
 # What a worker has finished of an experiment that is not finished: the next attempt continues from here.

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import redis
 
 from arithmoscope import broker
+from contracts.errors import Refusal
 from contracts.experiments import ExperimentSpec, PathPatchingSpec
+from store import Store
 
 
 class Clock:
@@ -28,6 +31,16 @@ def spec_of(*questions: str, model: str = "tiny") -> ExperimentSpec:
     asked = [{"reference": question} for question in questions or ("3 + 5 =",)]
     prompts = {"source": "custom", "pairs": asked}
     return PathPatchingSpec.model_validate({"kind": "path_patching", "model": model, "prompts": prompts})
+
+
+def finish(store: Store, experiment_id: str, attempt: int = 1) -> None:
+    claim = store.claim(experiment_id, attempt, owner="w", lease_s=60)
+    assert claim is not None
+    store.succeed(claim, {"result.json": b"{}"})
+
+
+def refused(code: str) -> pytest.RaisesExc[Refusal]:
+    return pytest.raises(Refusal, check=lambda refusal: refusal.code == code)
 
 
 class Valkey:

@@ -55,7 +55,7 @@ def _made_by(revision: str, url: str) -> None:
     engine.dispose()
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002"])
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
 def test_a_database_of_an_earlier_version_keeps_what_it_has(urls: tuple[str, str], revision: str) -> None:
     Path(urls[0].removeprefix("sqlite:///")).parent.mkdir()
     _made_by(revision, urls[0])

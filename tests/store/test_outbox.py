@@ -54,7 +54,7 @@ def test_a_socket_in_a_folder_of_any_name_is_found(tmp_path_factory: pytest.Temp
     folder.mkdir()
     with valkey_server(folder) as server:
         dispatcher, log = Dispatcher(server.url), EventLog(server.url)
-        dispatcher.send("a", 1)
+        dispatcher.send("a", 1, 5)
         log.publish("a", "progress", {"done": 1})
         with redis.Redis(unix_socket_path=server.url.removeprefix("unix://")) as client:
             assert len(client.keys(f"{QUEUE}*")) == 2
@@ -63,31 +63,31 @@ def test_a_socket_in_a_folder_of_any_name_is_found(tmp_path_factory: pytest.Temp
 
 
 def test_a_message_carries_the_id_and_the_attempt_only(dispatcher: Dispatcher, valkey: Valkey) -> None:
-    dispatcher.send("some-id", 3)
+    dispatcher.send("some-id", 3, 5)
     assert messages(valkey) == [(TASK_NAME, ["some-id", 3])]
 
 
 def test_a_dead_broker_is_said_at_once_and_a_new_one_is_used(dispatcher: Dispatcher, valkey: Valkey) -> None:
-    dispatcher.send("a", 1)
+    dispatcher.send("a", 1, 5)
     valkey.kill()
     for _ in range(3):
         started = time.monotonic()
         with pytest.raises(BrokerDown):
-            dispatcher.send("b", 1)
+            dispatcher.send("b", 1, 5)
         assert time.monotonic() - started < 1
     valkey.start()
-    dispatcher.send("c", 1)
+    dispatcher.send("c", 1, 5)
     assert messages(valkey) == [(TASK_NAME, ["c", 1])]
 
 
 def test_a_frozen_broker_is_given_up(dispatcher: Dispatcher, valkey: Valkey) -> None:
-    dispatcher.send("a", 1)
+    dispatcher.send("a", 1, 5)
     assert valkey.process is not None
     os.kill(valkey.process.pid, signal.SIGSTOP)
     started = time.monotonic()
     try:
         with pytest.raises(BrokerDown):
-            dispatcher.send("b", 1)
+            dispatcher.send("b", 1, 5)
         took = time.monotonic() - started
     finally:
         os.kill(valkey.process.pid, signal.SIGCONT)
@@ -99,7 +99,7 @@ def test_a_host_that_never_answers_is_given_up() -> None:
         dispatcher = Dispatcher(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
         started = time.monotonic()
         with pytest.raises(BrokerDown):
-            dispatcher.send("a", 1)
+            dispatcher.send("a", 1, 5)
         assert time.monotonic() - started < 2
         dispatcher.close()
 
@@ -164,7 +164,7 @@ def test_readers_are_told_when_a_lost_job_ends(store: Store, clock: Clock) -> No
 def test_a_nudge_is_heeded_at_once_and_the_thread_outlives_what_breaks(store: Store) -> None:
     sent, arrived = [], threading.Event()
 
-    def send(experiment_id: str, attempt: int) -> None:
+    def send(experiment_id: str, attempt: int, _priority: int) -> None:
         if not sent:
             sent.append("broken")
             raise ValueError("never seen before")

@@ -6,26 +6,14 @@ import base64
 import json
 import multiprocessing
 import re
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-from keeping import Clock, spec_of
+from keeping import Clock, finish, refused, spec_of
 
 from contracts.errors import Refusal
 from contracts.experiments import Progress
 from store import Store
-
-
-def finish(store: Store, experiment_id: str, attempt: int = 1) -> None:
-    claim = store.claim(experiment_id, attempt, owner="w", lease_s=60)
-    assert claim is not None
-    store.succeed(claim, {"result.json": b"{}"})
-
-
-def refused(code: str):
-    return pytest.raises(Refusal, check=lambda refusal: refusal.code == code)
 
 
 def test_an_experiment_comes_back_as_it_was_asked(store: Store, clock: Clock) -> None:
@@ -169,98 +157,34 @@ def test_the_queue_position_counts_those_before_in_the_queue(store: Store, clock
     assert positions() == [None, 0, 1]
 
 
-def test_cancelling_a_queued_one_ends_it_and_cancelling_twice_changes_nothing(store: Store) -> None:
-    asked, _ = store.submit(spec_of(), key="k")
-    cancelled = store.request_cancel(asked.id)
-    assert (cancelled.state, cancelled.cancel_requested) == ("cancelled", True)
-    assert cancelled.finished_at is not None
-    assert store.request_cancel(asked.id) == cancelled
-    assert store.claim(asked.id, 1, owner="w", lease_s=60) is None
+def test_a_token_has_no_more_unfinished_ones_than_its_quota(store: Store) -> None:
+    first, _ = store.submit(spec_of(), key="1", asked_by="ada", quota=2)
+    store.submit(spec_of(), key="2", asked_by="ada", quota=2)
+    with refused("quota_exceeded"):
+        store.submit(spec_of(), key="3", asked_by="ada", quota=2)
+    assert store.submit(spec_of(), key="1", asked_by="ada", quota=2) == (store.experiment(first.id), False)
+    assert store.submit(spec_of(), key="3", asked_by="bob", quota=2)[1], "another token"
+    assert store.claim(first.id, 1, owner="w", lease_s=60) is not None
+    with refused("quota_exceeded"):
+        store.submit(spec_of(), key="4", asked_by="ada", quota=2)
+    store.request_cancel(store.submit(spec_of(), key="2")[0].id)
+    assert store.submit(spec_of(), key="4", asked_by="ada", quota=2)[1], "a cancelled one is finished"
+    for quota in (None, 0):
+        assert store.submit(spec_of(), key=f"no quota {quota}", asked_by="ada", quota=quota)[1]
 
 
-def test_cancelling_a_running_one_raises_a_flag(store: Store) -> None:
-    asked, _ = store.submit(spec_of(), key="k")
-    store.claim(asked.id, 1, owner="w", lease_s=60)
-    assert not store.cancel_requested(asked.id)
-    assert store.request_cancel(asked.id).state == "running"
-    assert store.cancel_requested(asked.id)
+def test_many_who_ask_at_once_do_not_pass_the_quota(store: Store) -> None:
+    def ask(number: int) -> bool:
+        try:
+            return store.submit(spec_of(), key=str(number), asked_by="ada", quota=5)[1]
+        except Refusal as refusal:
+            return refusal.code != "quota_exceeded"
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(ask, range(30))) == 5
 
 
-def test_cancelling_a_finished_one_leaves_it_finished(store: Store) -> None:
-    asked, _ = store.submit(spec_of(), key="k")
-    finish(store, asked.id)
-    after = store.request_cancel(asked.id)
-    assert (after.state, after.cancel_requested) == ("succeeded", False)
-
-
-def test_a_cancelled_one_can_be_tried_again_with_a_clean_slate(store: Store, clock: Clock) -> None:
-    asked, _ = store.submit(spec_of(), key="k")
-    claim = store.claim(asked.id, 1, owner="w", lease_s=60)
-    assert claim is not None
-    store.save_chunk(claim, 0, b"chunk")
-    store.request_cancel(asked.id)
-    store.mark_cancelled(claim, {"result.json": b"partial"})
-    assert store.read_artifact(asked.id, "result.json") == b"partial"
-    clock.now += 10
-    again = store.retry(asked.id)
-    assert (again.state, again.cancel_requested, again.error, again.finished_at) == ("queued", False, None, None)
-    assert store.chunks(asked.id) == {0: b"chunk"}
-    with refused("not_finished"):
-        store.read_artifact(asked.id, "result.json")
-    assert store.claim(asked.id, 1, owner="w", lease_s=60) is None
-    assert store.claim(asked.id, 2, owner="w", lease_s=60) is not None
-
-
-def test_what_waits_runs_or_succeeded_is_not_tried_again(store: Store) -> None:
-    asked, _ = store.submit(spec_of(), key="k")
-    with refused("not_retryable"):
-        store.retry(asked.id)
-    finish(store, asked.id)
-    with refused("not_retryable"):
-        store.retry(asked.id)
-
-
-@pytest.mark.parametrize("lost", [lambda path: path.unlink(), lambda path: path.write_bytes(b"[]")])
-def test_one_whose_result_was_lost_is_tried_again(store: Store, tmp_path: Path, lost: Callable[[Path], object]) -> None:
-    asked, _ = store.submit(spec_of(), key="k")
-    finish(store, asked.id)
-    (path,) = (each for each in (tmp_path / "artifacts").rglob("*") if each.is_file())
-    lost(path)
-    assert store.retry(asked.id).state == "queued"
-    finish(store, asked.id, attempt=2)
-    assert store.read_artifact(asked.id, "result.json") == b"{}"
-    with refused("not_retryable"):
-        store.retry(asked.id)
-
-
-def test_an_old_failure_is_not_tried_again_beside_its_newer_twin(store: Store) -> None:
-    old, _ = store.submit(spec_of(), key="k")
-    store.request_cancel(old.id)
-    newer, is_new = store.submit(spec_of(), key="k")
-    assert is_new
-    with refused("not_retryable"):
-        store.retry(old.id)
-    assert store.experiment(old.id).state == "cancelled"
-    assert store.experiment(newer.id).state == "queued"
-
-
-def test_a_deleted_experiment_is_gone_with_its_files(store: Store, tmp_path) -> None:
-    asked, _ = store.submit(spec_of(), key="k")
-    finish(store, asked.id)
-    assert (tmp_path / "artifacts" / asked.id).exists()
-    store.delete(asked.id)
-    assert not (tmp_path / "artifacts" / asked.id).exists()
-    for look in (store.experiment, store.delete, store.retry, store.request_cancel):
-        with refused("unknown_experiment"):
-            look(asked.id)
-    with refused("unknown_experiment"):
-        store.read_artifact(asked.id, "result.json")
-    assert store.cancel_requested(asked.id), "whoever still works on it should stop"
-
-
-def test_a_running_one_is_not_deleted(store: Store) -> None:
-    asked, _ = store.submit(spec_of(), key="k")
-    store.claim(asked.id, 1, owner="w", lease_s=60)
-    with refused("still_running"):
-        store.delete(asked.id)
-    assert store.experiment(asked.id).state == "running"
+def test_a_link_is_used_once(store: Store) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(lambda _: store.use_link("a" * 64), range(8))) == 1
+    assert store.use_link("b" * 64)

@@ -1,0 +1,80 @@
+"""What an experiment leaves behind, as files by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from sqlalchemy import ColumnElement, select, update
+
+from contracts.errors import Refusal
+from store.attention import is_attention
+from store.base import Base, put_rows, unknown_experiment
+from store.tables import SHOWN, artifacts, experiments
+
+RESULT = "result.json"
+# That something is read is written down at most so often.
+_USED_AGAIN_S = 60.0
+
+
+class Artifacts(Base):
+    """The files of experiments that are not deleted."""
+
+    def put_artifact(self, experiment_id: str, name: str, data: bytes) -> None:
+        """Adds an artifact to an experiment, or replaces one."""
+        is_there = select(experiments.c.id).where(experiments.c.id == experiment_id, SHOWN)
+        with self._database.read() as connection:
+            if connection.execute(is_there).first() is None:
+                raise unknown_experiment(experiment_id)
+        kept = self._kept(experiment_id, name, data)
+        with self._database.write() as connection:
+            # Deleted in this moment: the garbage collection finds the file.
+            if connection.execute(is_there.with_for_update()).first() is None:
+                raise unknown_experiment(experiment_id)
+            put_rows(connection, artifacts, [kept])
+
+    def read_artifact(self, experiment_id: str, name: str) -> bytes:
+        return self._artifact(experiment_id, name, self._blobs.read)
+
+    def open_artifact(self, experiment_id: str, name: str) -> BinaryIO:
+        """The artifact as a seekable file, to be closed by the caller."""
+        return self._artifact(experiment_id, name, self._blobs.open)
+
+    def artifact_names(self, experiment_id: str) -> tuple[str, ...]:
+        with self._database.read() as connection:
+            if connection.execute(select(experiments.c.id).where(experiments.c.id == experiment_id, SHOWN)).first():
+                mine = artifacts.c.experiment_id == experiment_id
+                names = select(artifacts.c.name).where(mine).order_by(artifacts.c.name)
+                return tuple(connection.execute(names).scalars())
+        raise unknown_experiment(experiment_id)
+
+    def _artifact(self, experiment_id: str, name: str, fetch: Callable[[str, str], Any]) -> Any:
+        this = (artifacts.c.experiment_id == experiment_id) & (artifacts.c.name == name)
+        with self._database.read() as connection:
+            state = connection.execute(
+                select(experiments.c.state).where(experiments.c.id == experiment_id, SHOWN)
+            ).scalar()
+            if state is None:
+                raise unknown_experiment(experiment_id)
+            kept = connection.execute(select(artifacts.c.sha256, artifacts.c.used_at).where(this)).first()
+        if kept is None:
+            if state in ("queued", "running"):
+                raise Refusal("not_finished", f"The experiment is {state}.")
+            raise Refusal("no_result", f"The experiment {state} without {name[:80]!r}.")
+        if is_attention(name) and self._budget is not None:
+            self._note_use(this, kept.used_at)
+        return fetch(experiment_id, kept.sha256)
+
+    def _note_use(self, this: ColumnElement[bool], used_at: float | None) -> None:
+        """What was used last goes last. Reading goes on also where nothing can be written."""
+        now = self._clock()
+        if used_at is None or abs(now - used_at) > _USED_AGAIN_S:
+            try:
+                with self._database.write() as connection:
+                    connection.execute(update(artifacts).where(this).values(used_at=now))
+            except Refusal:
+                return
+
+    def _kept(self, experiment_id: str, name: str, data: bytes) -> dict[str, Any]:
+        digest = self._blobs.put(experiment_id, data)
+        return {"experiment_id": experiment_id, "name": name, "sha256": digest, "size": len(data), "used_at": None}

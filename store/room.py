@@ -1,0 +1,35 @@
+"""How much is kept, and how much of it must be: what the size budget counts."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, Connection, func, select
+
+from contracts.errors import Refusal
+from store.tables import SHOWN, artifacts, chunks, experiments
+
+_ATTENTION = artifacts.c.name.like("attention.%.safetensors") | (artifacts.c.name == "attention.safetensors")
+
+
+def computed_again() -> ColumnElement[bool]:
+    """The artifacts that a worker computes again when somebody asks for them: attention. Never a result."""
+    return _ATTENTION & experiments.c.bundled.is_(False)
+
+
+def kept_bytes(connection: Connection, *, needed: bool = False) -> int:
+    """What the artifacts and chunks come to; ``needed``: without what can be computed again or was deleted."""
+    total = 0
+    for table in (artifacts, chunks):
+        query = select(func.coalesce(func.sum(table.c.size), 0)).join_from(table, experiments)
+        if needed:
+            query = query.where(SHOWN)
+            if table is artifacts:
+                query = query.where(~computed_again())
+        total += int(connection.execute(query).scalar_one())
+    return total
+
+
+def refuse_full(connection: Connection, budget: int) -> None:
+    """Refuses (``store_full``) when not even what could be given up would bring the store below its budget."""
+    used = kept_bytes(connection, needed=True)
+    if used >= budget:
+        raise Refusal("store_full", f"The results come to {used / 1e6:.1f} MB of {budget / 1e6:.1f} MB.")
