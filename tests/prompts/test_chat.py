@@ -144,7 +144,9 @@ def test_nothing_that_people_type_becomes_a_control_token(typed: str, name: str,
     controls = {tokenizer.token_to_id(token) for token in (*CONTROL_TOKENS, "<think>")}
     layout = laid_out(f"{typed}\n3 + 5 =", frame)
     pieces = chat_pieces(layout.text, [stretch.place for stretch in layout.stretches], tokenizer)
-    template = frame.before + frame.after
+    template = layout.text
+    for stretch in reversed(layout.stretches):  # what was typed may be an example, with turns of its own
+        template = template[: stretch.place[0]] + template[stretch.place[1] :]
     written = sum(template.count(token) for token in (*CONTROL_TOKENS, "<think>"))
     if frame is not THINKING:  # its template does not write <think>: there it is a token like any other
         controls.discard(tokenizer.token_to_id("<think>"))
