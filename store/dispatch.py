@@ -6,12 +6,14 @@ backend: the database is the truth.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from celery import Celery
 from kombu.exceptions import KombuError
 from kombu.exceptions import OperationalError as BrokerError
-from redis import RedisError
+from redis import Redis, RedisError, ResponseError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from store.events import client_url
 from store.outbox import BrokerDown
@@ -19,6 +21,8 @@ from store.outbox import BrokerDown
 TASK_NAME: Final = "arithmoscope.run"
 ATTENTION_TASK: Final = "arithmoscope.attention"
 QUEUE: Final = "arithmoscope"
+# Holds the run of the server that was given what is queued: a server that was emptied or started again lacks it.
+_MARK: Final = "known-to-arithmoscope"
 
 # Sender and worker must agree on these: they are part of the names of the lists in Redis. A message that is
 # not acknowledged within the visibility timeout is given out again: hence longer than any job, and the lease.
@@ -60,6 +64,13 @@ class Dispatcher:
             broker_connection_timeout=0.5,
             task_publish_retry=False,
         )
+        self._redis = Redis.from_url(
+            client_url(redis_url),
+            socket_timeout=_PATIENCE["socket_timeout"],
+            socket_connect_timeout=_PATIENCE["socket_connect_timeout"],
+            retry=Retry(NoBackoff(), 1),
+            decode_responses=True,
+        )
 
     def send(self, experiment_id: str, attempt: int, priority: int) -> None:
         """``priority``: 0 (the highest) to 9. Raises `BrokerDown`, within a second, when it is not taken."""
@@ -69,6 +80,29 @@ class Dispatcher:
         """Asks a worker for the attention of a prompt that was not stored. Raises `BrokerDown`."""
         self._send(ATTENTION_TASK, [experiment_id, prompt], _SOON)
 
+    def remembers(self) -> bool:
+        """Whether the broker is as it was when `mark` was called. Raises `BrokerDown`.
+
+        Not when it was emptied; nor when it was started again, perhaps with what it had a while ago.
+        """
+        try:
+            return self._redis.get(_MARK) == self._run()
+        except (RedisError, OSError) as error:
+            raise BrokerDown(str(error)) from error
+
+    def mark(self) -> None:
+        """What waits is about to be sent again. Raises `BrokerDown`."""
+        try:
+            self._redis.set(_MARK, self._run())
+        except (RedisError, OSError) as error:
+            raise BrokerDown(str(error)) from error
+
+    def _run(self) -> str:
+        try:
+            return str(cast(dict[str, Any], self._redis.info("server")).get("run_id", ""))
+        except ResponseError:  # a service that tells nobody: that it was emptied is noticed all the same
+            return ""
+
     def _send(self, task: str, args: list[Any], priority: int) -> None:
         try:
             self._celery.send_task(task, args=args, priority=priority, retry=False, ignore_result=True)
@@ -77,3 +111,4 @@ class Dispatcher:
 
     def close(self) -> None:
         self._celery.close()
+        self._redis.close()

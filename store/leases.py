@@ -29,6 +29,8 @@ MAX_FRUITLESS = 3
 # Of a lease that was taken by an earlier version of the program.
 _LONGEST_LEASE_S = 60.0
 RESEND_AFTER_S = 30.0
+# As many messages are sent before it is written down that they were.
+BATCH = 100
 
 
 class LeaseLost(Exception):
@@ -174,7 +176,7 @@ class Leases(Changes):
         longest = func.coalesce(experiments.c.lease_s, _LONGEST_LEASE_S) + CLOCKS_DIFFER_S
         return or_(until < now, until > now + longest)
 
-    def unsent(self, limit: int = 100) -> list[Waiting]:
+    def unsent(self, limit: int = BATCH) -> list[Waiting]:
         """The queued attempts that the broker should be given, in the order of their turns.
 
         Those that were never sent; and, when a worker stands idle, those that were sent long ago: a broker
@@ -199,13 +201,12 @@ class Leases(Changes):
             forgotten = update(experiments).where(WAITS, experiments.c.sent_at.is_not(None))
             return connection.execute(forgotten.values(sent_at=None)).rowcount
 
-    def mark_sent(self, experiment_id: str, attempt: int) -> None:
+    def mark_sent(self, *sent: Waiting) -> None:
+        """The broker has these now. A word about an attempt that is over changes nothing."""
         with self._database.write() as connection:
-            connection.execute(
-                update(experiments)
-                .where(experiments.c.id == experiment_id, experiments.c.attempt == attempt)
-                .values(sent_at=self._clock())
-            )
+            for each in sent:
+                this = (experiments.c.id == each.id, experiments.c.attempt == each.attempt)
+                connection.execute(update(experiments).where(*this).values(sent_at=self._clock()))
 
     def _after_loss(self, cancel_requested: bool, fruitless: int) -> tuple[State, dict[str, Any]]:
         ended = {"lease_owner": None, "lease_until": None, "lease_s": None, "finished_at": self._clock()}

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from contracts.errors import Refusal
 from contracts.experiments import FINAL_STATES
-from store.leases import Leases
+from store.jumps import Jumps
+from store.leases import BATCH, Leases, Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +23,19 @@ class BrokerDown(Exception):
     """The broker did not take a message. The experiment stays queued and is sent again."""
 
 
+class Memory(Protocol):
+    """What tells whether the broker still has what it was given; both raise `BrokerDown`."""
+
+    def remembers(self) -> bool: ...
+
+    def mark(self) -> None: ...
+
+
 class Outbox:
-    """``send(id, attempt, priority)`` raises `BrokerDown` when it cannot; ``publish`` tells readers of an end."""
+    """``send(id, attempt, priority)`` raises `BrokerDown` when it cannot; ``publish`` tells readers of an end.
+
+    ``memory``: where it is given, what waits is sent again at once when the broker has lost it.
+    """
 
     def __init__(
         self,
@@ -31,15 +43,20 @@ class Outbox:
         send: Callable[[str, int, int], None],
         publish: Callable[[str, Any, dict[str, Any]], None] | None = None,
         *,
+        memory: Memory | None = None,
+        jumps: Jumps | None = None,
         every_s: float = 1.0,
     ) -> None:
         self._store = store
         self._send = send
         self._publish = publish
+        self._memory = memory
+        self._jumps = jumps or Jumps()
         self._every_s = every_s
         self._wake = threading.Event()
         self._stopping = False
         self._down = False
+        self._unmarked: set[Waiting] = set()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
     def start(self) -> None:
@@ -57,24 +74,52 @@ class Outbox:
         self._wake.set()
 
     def run_once(self) -> int:
-        """Reaps lost leases, then sends what waits; how many were sent."""
+        """Reaps lost leases, then sends all that waits; how many were sent."""
+        if self._jumps.settled():
+            self._reap()
+        try:
+            sent = self._send_all()
+        except BrokerDown as error:
+            if not self._down:
+                logger.warning("the broker is down; what is queued waits: %s", error)
+            self._down = True
+            return 0
+        self._down = False
+        return sent
+
+    def _reap(self) -> None:
         for experiment_id, state in self._store.reap():
             logger.warning("the worker of %s was lost; it is %s", experiment_id, state)
             if self._publish is not None and state in FINAL_STATES:
                 self._publish(experiment_id, "state", {"state": state})
+
+    def _send_all(self) -> int:
+        if self._memory is not None and not self._memory.remembers():
+            self._unmarked.clear()
+            # First the rows: who is killed in between does it again.
+            if again := self._store.unsend():
+                logger.warning("the broker has forgotten what it was given; %d that wait are sent again", again)
+            self._memory.mark()
         sent = 0
-        for waiting in self._store.unsent():
-            try:
-                self._send(waiting.id, waiting.attempt, waiting.priority)
-            except BrokerDown as error:
-                if not self._down:
-                    logger.warning("the broker is down; what is queued waits: %s", error)
-                self._down = True
-                return sent
-            self._down = False
-            self._store.mark_sent(waiting.id, waiting.attempt)
-            sent += 1
+        while not self._stopping:
+            batch = self._store.unsent()
+            sent += self._send_some(batch)
+            if len(batch) < BATCH:
+                break
         return sent
+
+    def _send_some(self, batch: list[Waiting]) -> int:
+        fresh = [waiting for waiting in batch if waiting not in self._unmarked]
+        try:
+            for waiting in fresh:
+                self._send(waiting.id, waiting.attempt, waiting.priority)
+                self._unmarked.add(waiting)
+        finally:
+            # On a full disk this fails: what the broker has is not sent to it over and over.
+            if self._unmarked:
+                self._store.mark_sent(*self._unmarked)
+                self._unmarked.clear()
+        return len(fresh)
 
     def _run(self) -> None:
         while not self._stopping:

@@ -19,7 +19,7 @@ class WorkerConfig:
     dtype: str = "float32"
     allow_hub: bool = False
     log_level: str = "INFO"
-    # A lease outlives a few missed heartbeats, and a dead worker's job waits no longer than this.
-    lease_s: float = 20.0
-    beat_s: float = 3.0
+    # A lease outlives a few missed heartbeats, and a dead worker's job goes on within ten seconds.
+    lease_s: float = 7.0
+    beat_s: float = 1.5
     models_in_memory: int = 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import time
 from collections.abc import Iterator
@@ -41,6 +42,17 @@ def finish(store: Store, experiment_id: str, attempt: int = 1) -> None:
 
 def refused(code: str) -> pytest.RaisesExc[Refusal]:
     return pytest.raises(Refusal, check=lambda refusal: refusal.code == code)
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """The operating system stops every write in the middle, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class Valkey:

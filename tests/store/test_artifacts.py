@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from keeping import spec_of
+from keeping import files_no_larger_than, refused, spec_of
 
-from contracts.errors import Refusal
 from store import Store
 from store.blobs import Blobs
 
 
-@contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
-    """The operating system stops every write in the middle, as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def files_under(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
-
-
-def refused(code: str):
-    return pytest.raises(Refusal, check=lambda refusal: refusal.code == code)
 
 
 def test_a_file_is_named_by_its_content_and_written_once(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from keeping import Clock, finish, refused, spec_of
 
 from contracts.experiments import ExperimentEdit
-from store import UNDO_S, Store
+from store import UNDO_S, Store, Waiting
 
 
 def test_cancelling_a_queued_one_ends_it_and_cancelling_twice_changes_nothing(store: Store) -> None:
@@ -125,7 +125,7 @@ def test_the_line_goes_by_priority_and_then_by_age(store: Store, clock: Clock) -
 def test_a_waiting_one_that_is_hurried_is_sent_again_and_the_old_message_is_worth_nothing(store: Store) -> None:
     asked, _ = store.submit(spec_of(), key="k")
     assert store.edit(asked.id, ExperimentEdit(priority="high")).attempt == 1, "nothing was sent yet"
-    store.mark_sent(asked.id, 1)
+    store.mark_sent(Waiting(asked.id, 1, 5))
     assert store.edit(asked.id, ExperimentEdit(priority="high")).attempt == 1, "nothing changed"
     assert store.unsent() == []
     hurried = store.edit(asked.id, ExperimentEdit(priority="low"))
@@ -181,7 +181,7 @@ def test_a_deleted_one_is_listed_apart_and_comes_back_as_it_was(store: Store, cl
 def test_a_deleted_one_stops_waiting_and_waits_again_when_it_is_brought_back(store: Store) -> None:
     asked, _ = store.submit(spec_of(), key="k")
     other, _ = store.submit(spec_of(), key="other")
-    store.mark_sent(asked.id, 1)
+    store.mark_sent(Waiting(asked.id, 1, 5))
     store.delete(asked.id)
     assert [each.id for each in store.unsent()] == [other.id]
     assert store.experiment(other.id).progress.queue_position == 0

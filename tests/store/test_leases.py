@@ -12,7 +12,7 @@ from keeping import Clock, spec_of
 from contracts.errors import Refusal
 from contracts.experiments import Progress
 from contracts.system import WorkerStatus
-from store import Claim, LeaseLost, Store
+from store import Claim, LeaseLost, Store, Waiting
 
 PROBLEM = Refusal("out_of_memory", "No room.").details()
 
@@ -123,6 +123,29 @@ def test_a_renewed_lease_does_not_expire(store: Store, asked: str, clock: Clock)
     assert store.experiment(asked).state == "queued"
 
 
+def test_a_lease_from_before_the_clock_was_put_back_counts_as_lost_unless_it_is_renewed(
+    store: Store, asked: str, clock: Clock
+) -> None:
+    claim = claimed(store, asked)
+    clock.now -= 3600
+    store.renew(claim, 10)
+    assert store.expire_leases() == 0
+    clock.now -= 4
+    assert store.expire_leases() == 0, "clocks of two machines are never quite the same"
+    clock.now -= 3600
+    assert store.expire_leases() == 1
+    assert store.experiment(asked).state == "queued"
+
+
+def test_a_clock_that_was_put_back_hides_no_message_and_no_dead_worker(store: Store, asked: str, clock: Clock) -> None:
+    store.mark_sent(Waiting(asked, 1, 5))
+    store.beat(WorkerStatus(id="dead", device="cpu", models=(), busy=False))
+    clock.now -= 3600
+    assert store.workers() == []
+    store.beat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
+    assert [each.id for each in store.unsent()] == [asked]
+
+
 def test_a_dead_workers_lease_is_taken_at_once_and_nobody_elses(store: Store, asked: str) -> None:
     other = store.submit(spec_of(), key="other")[0].id
     claimed(store, asked, owner="dead")
@@ -191,23 +214,23 @@ def test_what_is_queued_is_sent_once_oldest_first(store: Store, clock: Clock) ->
         clock.now += 1
     assert [(each.id, each.attempt) for each in store.unsent()] == [(each, 1) for each in ids]
     assert len(store.unsent(limit=2)) == 2
-    store.mark_sent(ids[0], 1)
+    store.mark_sent(Waiting(ids[0], 1, 5))
     assert [each.id for each in store.unsent()] == ids[1:]
     claimed(store, ids[1])
     assert [each.id for each in store.unsent()] == ids[2:]
 
 
 def test_a_new_attempt_is_sent_again(store: Store, asked: str) -> None:
-    store.mark_sent(asked, 1)
+    store.mark_sent(Waiting(asked, 1, 5))
     claimed(store, asked)
     store.reap(owner="w")
-    store.mark_sent(asked, 1)  # a late word of the old attempt
+    store.mark_sent(Waiting(asked, 1, 5))  # a late word of the old attempt
     assert [(each.id, each.attempt) for each in store.unsent()] == [(asked, 2)]
 
 
 def test_what_a_broker_forgot_is_sent_again_as_soon_as_a_worker_stands_idle(store: Store, clock: Clock) -> None:
     for number in range(3):
-        store.mark_sent(store.submit(spec_of(), key=str(number))[0].id, 1)
+        store.mark_sent(Waiting(store.submit(spec_of(), key=str(number))[0].id, 1, 5))
     clock.now += 31
     assert store.unsent() == [], "nobody is there to take them"
     store.beat(WorkerStatus(id="a", device="cpu", models=(), busy=True))
@@ -215,7 +238,7 @@ def test_what_a_broker_forgot_is_sent_again_as_soon_as_a_worker_stands_idle(stor
     store.beat(WorkerStatus(id="b", device="cpu", models=(), busy=False))
     again = store.unsent()
     assert len(again) == 1, "as many as are idle"
-    store.mark_sent(again[0].id, 1)
+    store.mark_sent(Waiting(again[0].id, 1, 5))
     assert [each.id for each in store.unsent()] != [again[0].id]
     clock.now += 60
     assert store.unsent() == [], "both workers are gone"

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from keeping import Clock, Valkey, spec_of, valkey_server
+from keeping import Clock, Valkey, files_no_larger_than, refused, spec_of, valkey_server
 
 from contracts.system import WorkerStatus
 from store import EventLog, Store
 from store.dispatch import QUEUE, TASK_NAME, Dispatcher, broker_url
+from store.jumps import Jumps
 from store.outbox import BrokerDown, Outbox
 
 
@@ -124,18 +125,123 @@ def test_a_submit_while_the_broker_is_down_is_sent_when_it_is_back(
     assert {args[0] for _, args in messages(valkey)} == ids
 
 
-def test_what_an_emptied_broker_forgot_is_sent_again(
+def test_what_an_emptied_broker_forgot_is_sent_again_at_once(
+    store: Store, dispatcher: Dispatcher, valkey: Valkey
+) -> None:
+    outbox = Outbox(store, dispatcher.send, memory=dispatcher)
+    waiting = store.submit(spec_of(), key="waits")[0].id
+    running = store.submit(spec_of(), key="runs")[0].id
+    assert outbox.run_once() == 2
+    assert store.claim(running, 1, owner="w", lease_s=60) is not None
+    assert outbox.run_once() == 0
+    with redis.Redis.from_url(valkey.url) as client:
+        client.flushall()
+    assert outbox.run_once() == 1
+    assert messages(valkey) == [(TASK_NAME, [waiting, 1])]
+    assert outbox.run_once() == 0
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_broker_that_was_started_again_may_have_lost_the_last_of_it(
+    store: Store, dispatcher: Dispatcher, valkey: Valkey, kept: bool
+) -> None:
+    Outbox(store, dispatcher.send, memory=dispatcher).run_once()
+    with redis.Redis.from_url(valkey.url) as client:
+        if kept:  # what it has on disk is of a moment ago, with the mark
+            client.save()
+        asked, _ = store.submit(spec_of(), key="k")
+        Outbox(store, dispatcher.send, memory=dispatcher).run_once()
+    valkey.kill()
+    valkey.start()
+    assert messages(valkey) == []
+    # Neither this API's process nor another one knows of the time before.
+    assert Outbox(store, dispatcher.send, memory=dispatcher).run_once() == 1
+    assert messages(valkey) == [(TASK_NAME, [asked.id, 1])]
+    assert Outbox(store, dispatcher.send, memory=dispatcher).run_once() == 0
+
+
+def test_what_any_broker_forgot_is_sent_again_as_soon_as_a_worker_stands_idle(
     store: Store, dispatcher: Dispatcher, valkey: Valkey, clock: Clock
 ) -> None:
-    outbox = Outbox(store, dispatcher.send)
+    outbox = Outbox(store, dispatcher.send, memory=dispatcher)
     asked, _ = store.submit(spec_of(), key="k")
     outbox.run_once()
     with redis.Redis.from_url(valkey.url) as client:
-        client.flushall()
+        for key in client.keys(f"{QUEUE}*"):
+            client.delete(key)
     clock.now += 31
     store.beat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
     outbox.run_once()
     assert messages(valkey) == [(TASK_NAME, [asked.id, 1])]
+
+
+def test_a_long_line_is_sent_in_one_go_in_the_order_of_its_turns(store: Store, clock: Clock) -> None:
+    asked = []
+    for number in range(250):
+        asked.append(store.submit(spec_of(), key=str(number))[0].id)
+        clock.now += 0.001
+    sent: list[str] = []
+    outbox = Outbox(store, lambda name, *_: sent.append(name))
+    assert outbox.run_once() == 250
+    assert sent == asked
+    assert outbox.run_once() == 0
+
+
+def test_a_broker_that_dies_in_the_middle_has_what_it_took(store: Store) -> None:
+    for number in range(5):
+        store.submit(spec_of(), key=str(number))
+    sent: list[str] = []
+
+    def send(experiment_id: str, *_: int) -> None:
+        if len(sent) == 3:
+            raise BrokerDown("gone")
+        sent.append(experiment_id)
+
+    outbox = Outbox(store, send)
+    outbox.run_once()
+    assert not {each.id for each in store.unsent()} & set(sent)
+    assert len(store.unsent()) == 2
+
+
+def test_a_full_disk_does_not_fill_the_broker_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.submit(spec_of(), key="k")
+    sent: list[str] = []
+    outbox = Outbox(store, lambda name, *_: sent.append(name))
+    with files_no_larger_than(4096):
+        for _ in range(3):
+            with refused("store_unavailable"):
+                outbox.run_once()
+    assert len(sent) == 1
+    assert outbox.run_once() == 0
+    assert store.unsent() == []
+
+
+def test_leases_are_left_alone_until_they_are_renewed_by_a_clock_that_was_set(store: Store, clock: Clock) -> None:
+    steady = Clock()
+    outbox = Outbox(store, lambda *_: None, jumps=Jumps(clock, steady))
+
+    def pass_time(seconds: float) -> None:
+        clock.now += seconds
+        steady.now += seconds
+
+    for jump in (3600.0, -3600.0):
+        alive, dead = (store.submit(spec_of(), key=f"{jump} {n}")[0].id for n in range(2))
+        claims = [store.claim(each, 1, owner="w", lease_s=7) for each in (alive, dead)]
+        assert claims[0] is not None
+        outbox.run_once()
+        clock.now += jump
+        outbox.run_once()
+        pass_time(1.5)
+        store.renew(claims[0], 7)
+        outbox.run_once()
+        assert store.counts()[0] == 2, "both may still be alive"
+        pass_time(3)
+        store.renew(claims[0], 7)
+        outbox.run_once()
+        assert [store.experiment(each).state for each in (alive, dead)] == ["running", "queued"]
+        store.succeed(claims[0], {})
+        store.delete(dead)
+        pass_time(10)
 
 
 def test_a_lost_lease_is_sent_as_a_new_attempt(

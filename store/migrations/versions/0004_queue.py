@@ -14,9 +14,8 @@ def upgrade() -> None:
     op.add_column("experiments", sa.Column("claimed_at", sa.Double()))
     op.add_column("artifacts", sa.Column("used_at", sa.Double()))
     op.drop_index("experiments_queue", "experiments")
-    shown = sa.text("deleted_at IS NULL")
-    columns = ["state", "priority", "queued_at", "id"]
-    op.create_index("experiments_queue", "experiments", columns, sqlite_where=shown, postgresql_where=shown)
+    columns = ["state", "priority", "queued_at", "id", "kind", "model", "deleted_at"]
+    op.create_index("experiments_queue", "experiments", columns)
     op.create_index("experiments_asked_by", "experiments", ["asked_by", "state"])
 
 
