@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from threading import Thread
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
@@ -15,11 +15,13 @@ from backend import problems
 from backend.attention import Attention
 from backend.config import ApiConfig
 from backend.context import Context
+from backend.crowd import Crowd
 from backend.docs_page import docs_page
 from backend.health import code_version
 from backend.limits import BodyLimits
 from backend.mount import UnderPath
 from backend.openapi import TITLE, openapi_document
+from backend.rates import WriteRate, limit_writes
 from backend.results import ResultIndexes
 from backend.routes import artifacts, events, experiments, prompts, system
 from backend.routes.page import Page
@@ -57,12 +59,13 @@ def create_app(config: ApiConfig, store: Store) -> ASGIApp:
         await broker.close()
 
     app.state.context = context
+    app.state.write_rate = WriteRate(config.rate_limit)
     app.router.lifespan_context = lifespan
     app.router.default = Page(config.page_dir)
     # Around the application, not inside it: the gate refuses strangers before anything of theirs is read, and
     # its headers are on the answer to an accident too.
     gate = Gate(
-        BodyLimits(app),
+        Crowd(BodyLimits(app)),
         host=config.host,
         allowed_hosts=config.allowed_hosts,
         tokens=config.tokens,
@@ -92,7 +95,7 @@ def routes_only() -> FastAPI:
     app = FastAPI(title=TITLE, version=code_version(), docs_url=None, redoc_url=None, openapi_url=None)
     problems.install(app)
     for routes in (system, prompts, experiments, events, artifacts):
-        app.include_router(routes.router)
+        app.include_router(routes.router, dependencies=[Depends(limit_writes)])
 
     @app.get("/api/openapi.json", include_in_schema=False)
     def openapi() -> JSONResponse:

@@ -15,7 +15,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from backend.problems import MEDIA_TYPE
+from backend.problems import MEDIA_TYPE, documented
+from backend.security import OPEN_PATHS
 from contracts.errors import ProblemDetails
 from contracts.experiments import Progress, StateChange
 from contracts.results import Partial
@@ -39,6 +40,7 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         schemas = document["components"]["schemas"]
         document["components"]["schemas"] = {**more["$defs"], **schemas}
         _without_invented_refusals(document)
+        _with_refusals_of_the_doors(document)
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -51,6 +53,20 @@ def _without_invented_refusals(document: dict[str, Any]) -> None:
                 operation["responses"].pop("422", None)
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
+
+
+def _with_refusals_of_the_doors(document: dict[str, Any]) -> None:
+    # What is refused before a route is reached, or by what all routes share.
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            codes = {400, 403, 431, 503}
+            if path not in OPEN_PATHS:
+                codes |= {401, 429}
+            if method in ("post", "put", "patch"):
+                codes |= {408, 413, 415}
+            for code, answer in documented(*codes).items():
+                operation["responses"].setdefault(str(code), answer)
+            operation["responses"] = dict(sorted(operation["responses"].items()))
 
 
 def main() -> None:

@@ -21,6 +21,14 @@ _TAGS = {"prompts": {"custom", "template"}}
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "not_json"}
 
 
+class TryLater(Refusal):
+    """A refusal that holds for so many seconds."""
+
+    def __init__(self, code: str, detail: str, *, after_s: int) -> None:
+        super().__init__(code, detail)
+        self.after_s = after_s
+
+
 def problem_response(details: ProblemDetails, headers: dict[str, str] | None = None) -> Response:
     """The refusal as a response."""
     return Response(problem_bytes(details), details.status, headers, MEDIA_TYPE)
@@ -38,14 +46,19 @@ def documented(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 
 _DESCRIPTIONS = {
+    400: "No proper HTTP",
     401: "The token is missing or wrong",
     403: "Not allowed",
     404: "Not found",
+    408: "The body did not come in time",
     409: "Not in this state",
     413: "Too large",
-    415: "Not JSON",
+    415: "Not what this call takes, or compressed",
     422: "Cannot be used; `detail` names the field",
+    429: "Too many; `Retry-After` says when the next is welcome",
+    431: "The headers are too large",
     503: "Not available now",
+    507: "The store is full",
 }
 
 
@@ -58,7 +71,8 @@ def install(app: FastAPI) -> None:
 
 
 async def _refused(request: Request, error: Refusal) -> Response:
-    headers = {"Retry-After": "5"} if error.problem.status in (429, 503) else None
+    after_s = error.after_s if isinstance(error, TryLater) else 5
+    headers = {"Retry-After": str(after_s)} if error.problem.status in (429, 503) else None
     return problem_response(error.details(), headers)
 
 

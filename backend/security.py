@@ -41,7 +41,9 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 # A probe of a load balancer has no token; the answer says nothing but ready or not.
-OPEN_PATHS = frozenset({"/api/ready"})
+# The request line and all headers together.
+MAX_HEAD_BYTES = 32 * 1024
+OPEN_PATHS = frozenset({"/api/ready", "/api/live"})
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -153,12 +155,18 @@ def _closed(path: str, is_page: bool, said: str = "") -> Response:
 
 def _odd_address(scope: Scope, headers: Headers) -> Refusal | None:
     """Refuses (``bad_http``) what no honest client sends: it would be read differently by the next that looks."""
+    head = len(scope.get("raw_path") or b"") + len(scope["query_string"]) + sum(len(n) + len(v) for n, v in headers.raw)
+    if head > MAX_HEAD_BYTES:
+        return Refusal("headers_too_large", f"The head of the request is longer than {MAX_HEAD_BYTES // 1024} KiB.")
     if len(headers.getlist("host")) > 1:
         return Refusal("bad_http", "The request names several hosts.")
     # "GET http://other/ HTTP/1.1" is for proxies, and this is none.
     if not scope["path"].startswith("/"):
         return Refusal("bad_http", "The address does not begin with a slash.")
-    if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+    # No database, file or person knows a name with a zero byte in it.
+    if "\0" in scope["path"]:
+        return Refusal("not_found", "There is nothing at an address that holds a zero byte.")
+    if b"%00" in scope["query_string"]:
         return Refusal("bad_http", "The address holds a zero byte.")
     return None
 

@@ -8,6 +8,8 @@ import uvicorn
 
 from backend.app import create_app
 from backend.config import ApiConfig
+from backend.connections import Connection, connections_that_fit
+from backend.security import MAX_HEAD_BYTES
 from store import Store
 
 # Event streams end when they are told to; a download in progress has this long.
@@ -16,18 +18,29 @@ GRACE_S = 3
 
 def run(config: ApiConfig, listening: socket.socket | None = None) -> None:
     """Serve until SIGTERM or Ctrl-C, on a socket that already listens or on the configured address."""
+
+    class Here(Connection):
+        max_connections = connections_that_fit()
+
     with Store.open(config.database_url, config.artifacts_url) as store:
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(config, store),
-                host=config.host,
-                port=config.port,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                lifespan="on",
-                ws="none",
-                timeout_graceful_shutdown=GRACE_S,
-            )
+        server_of(config, store, Here).run(sockets=[listening] if listening is not None else None)
+
+
+def server_of(config: ApiConfig, store: Store, connection: type[Connection]) -> uvicorn.Server:
+    """The server that speaks to its clients through connections of this kind."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_app(config, store),
+            http=connection,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+            host=config.host,
+            port=config.port,
+            log_config=None,  # the front door says where lines go and what they look like
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            lifespan="on",
+            ws="none",
+            timeout_graceful_shutdown=GRACE_S,
         )
-        server.run(sockets=[listening] if listening is not None else None)
+    )

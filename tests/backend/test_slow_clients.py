@@ -1,0 +1,292 @@
+"""Clients that are slow, silent, many, or speak no HTTP, over real sockets: told so, ended, and in nobody's way."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from api_bench import PROBLEM, spec
+from sockets import connected, head, read_answer, say, served
+
+from backend import limits
+from backend.config import ApiConfig
+from backend.connections import HEAD_WITHIN_S, READ_WITHIN_S, Connection, connections_that_fit
+from backend.crowd import MAX_REQUESTS, MAX_STREAMS, Crowd
+from backend.limits import BODY_WITHIN_S, MAX_BODY_BYTES
+from backend.security import HEADERS, MAX_HEAD_BYTES
+from store import Store
+
+
+class Hasty(Connection):
+    """The same connections with less patience."""
+
+    head_within_s = 0.6
+    read_within_s = 0.6
+
+
+@pytest.fixture
+def port(config: ApiConfig, store: Store) -> Iterator[int]:
+    with served(config, store) as port:
+        yield port
+
+
+@pytest.fixture
+def hasty(config: ApiConfig, store: Store) -> Iterator[int]:
+    with served(config, store, Hasty) as port:
+        yield port
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status", "code"),
+    [
+        (b"this is not http\r\n\r\n", 400, "bad_http"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 40 + b"\r\n\r\n", 400, "bad_http"),
+        (b"GET /api/health HTTP/1.1\r\n\r\n", 400, "bad_http"),
+        (b"GET /api/health HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", 400, "bad_http"),
+        (b"GET http://evil.example/api/health HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "bad_http"),
+        (b"GET http://localhost/api/health HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "bad_http"),
+        (b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "bad_http"),
+        (b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403, "forbidden"),
+        (b"GET / HTTP/1.0\r\n\r\n", 403, "forbidden"),
+        (b"GET /a\0b HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "bad_http"),
+        (b"GET /api/health HTTP/1.1\r\nHost: localhost\r\nX: a\0b\r\n\r\n", 400, "bad_http"),
+        (b"GET /?a=%00 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "bad_http"),
+        (
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 2 * MAX_HEAD_BYTES + b"\r\n\r\n",
+            431,
+            "headers_too_large",
+        ),
+        (b"GET /" + b"a" * 2 * MAX_HEAD_BYTES, 431, "headers_too_large"),
+        (
+            b"POST /api/experiments HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+            400,
+            "bad_http",
+        ),
+        (b"POST /api/experiments HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", 400, "bad_http"),
+        (
+            b"POST /api/experiments HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+            400,
+            "bad_http",
+        ),
+        (
+            b"POST /api/experiments HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            501,
+            "bad_http",
+        ),
+    ],
+)
+def test_what_is_no_proper_request_is_answered_with_problem_json(
+    port: int, request_line: bytes, status: int, code: str
+) -> None:
+    answer = say(port, request_line)
+    assert answer is not None
+    assert answer.headers["content-type"] == PROBLEM
+    said = answer.json()
+    assert said["type"].endswith(code)
+    assert answer.status == said["status"] == (400 if status == 501 else status)
+    assert {name: answer.headers.get(name.lower()) for name in HEADERS} == HEADERS
+    assert "traceback" not in answer.body.decode().lower()
+
+
+def test_a_length_that_lies_costs_nothing(port: int) -> None:
+    lies = head("POST", "/api/experiments", "Content-Type: application/json", f"Content-Length: {10**15}")
+    answer = say(port, lies + b"{}")
+    assert answer is not None
+    assert (answer.status, answer.headers["content-type"]) == (413, PROBLEM)
+
+
+def test_a_body_that_is_too_large_is_answered_while_it_is_still_coming(port: int) -> None:
+    with connected(port) as client:
+        client.sendall(head("POST", "/api/experiments", "Content-Type: application/json", "Transfer-Encoding: chunked"))
+        block = b"100000\r\n" + b" " * 2**20 + b"\r\n"
+        for _ in range(MAX_BODY_BYTES // 2**20 + 2):
+            client.sendall(block)
+        answer = read_answer(client)
+        assert answer is not None
+        assert (answer.status, answer.headers["content-type"]) == (413, PROBLEM)
+
+
+def test_a_head_that_does_not_come_to_an_end_is_told_so_and_silence_is_hung_up_on(hasty: int) -> None:
+    with connected(hasty) as silent, connected(hasty) as slow, connected(hasty) as trickling:
+        slow.sendall(b"GET /api/health HTTP/1.1\r\nHo")
+        answer = None
+        for byte in b"GET /api/health HTTP/1.1\r\nX: " + b"a" * 40:
+            with suppress(OSError):
+                trickling.sendall(bytes([byte]))
+            time.sleep(0.03)
+        for client in (slow, trickling):
+            answer = read_answer(client)
+            assert answer is not None
+            assert (answer.status, answer.headers["content-type"]) == (408, PROBLEM)
+            assert answer.headers["connection"] == "close"
+        assert silent.recv(1) == b""
+
+
+def test_what_trickles_in_after_an_answer_keeps_no_connection(hasty: int) -> None:
+    with connected(hasty) as client:
+        client.sendall(head("GET", "/api/models", "Content-Length: 1000000"))
+        answer = read_answer(client)
+        assert answer is not None
+        assert answer.status == 200
+        ended = False
+        until = time.monotonic() + 5
+        while not ended and time.monotonic() < until:
+            time.sleep(0.1)
+            try:
+                client.sendall(b"x")
+            except OSError:
+                ended = True
+        assert ended
+
+
+def test_a_body_that_trickles_is_told_so(config: ApiConfig, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits.BodyLimits, "within_s", 0.6)
+    with served(config, store) as port, connected(port) as client:
+        client.sendall(head("POST", "/api/experiments", "Content-Type: application/json", "Content-Length: 1000"))
+        for _ in range(6):
+            client.sendall(b" ")
+            time.sleep(0.1)
+        answer = read_answer(client)
+        assert answer is not None
+        assert (answer.status, answer.headers["content-type"]) == (408, PROBLEM)
+
+
+def test_a_reader_that_does_not_read_is_hung_up_on(config: ApiConfig, store: Store) -> None:
+    folder = config.page_dir
+    assert folder is not None
+    (folder / "assets" / "large.bin").write_bytes(b"x" * 30_000_000)
+    with served(config, store, Hasty) as port, connected(port) as client:
+        client.sendall(head("GET", "/assets/large.bin"))
+        time.sleep(2.5)
+        taken = 0
+        with suppress(ConnectionResetError):
+            while part := client.recv(2**20):
+                taken += len(part)
+        assert 0 < taken < 30_000_000
+
+
+def test_a_slow_reader_that_reads_gets_everything(config: ApiConfig, store: Store) -> None:
+    folder = config.page_dir
+    assert folder is not None
+    (folder / "assets" / "large.bin").write_bytes(b"x" * 8_000_000)
+    with served(config, store, Hasty) as port, connected(port) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        client.sendall(head("GET", "/assets/large.bin", "Connection: close"))
+        taken = 0
+        while part := client.recv(2**18):
+            taken += len(part)
+            time.sleep(0.05)
+        assert taken > 8_000_000
+
+
+def test_beyond_as_many_connections_as_there_may_be_the_next_is_told_to_wait(config: ApiConfig, store: Store) -> None:
+    class Few(Connection):
+        max_connections = 5
+
+    with served(config, store, Few) as port, ExitStack() as held:
+        first = [held.enter_context(connected(port)) for _ in range(5)]
+        for client in first:
+            client.sendall(head("GET", "/api/health"))
+            answer = read_answer(client)
+            assert answer is not None
+            assert answer.status == 200
+        with connected(port) as client:
+            answer = read_answer(client)
+        assert answer is not None
+        assert (answer.status, answer.headers["content-type"], answer.headers["retry-after"]) == (503, PROBLEM, "5")
+
+
+def test_the_bounds_lie_far_above_two_hundred_readers() -> None:
+    assert min(MAX_STREAMS, MAX_REQUESTS - MAX_STREAMS, connections_that_fit()) >= 400
+
+
+def test_beyond_as_many_streams_as_there_may_be_other_requests_are_still_answered(
+    config: ApiConfig, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Crowd, "max_requests", 4)
+    monkeypatch.setattr(Crowd, "max_streams", 2)
+    with served(config, store) as port, ExitStack() as held:
+        created = say(port, _post(spec()))
+        assert created is not None
+        events = head("GET", f"/api/experiments/{created.json()['id']}/events")
+        for _ in range(2):
+            client = held.enter_context(connected(port))
+            client.sendall(events)
+            assert client.recv(12) == b"HTTP/1.1 200"
+        refused, served_still = say(port, events), say(port, head("GET", "/api/health"))
+        assert refused is not None
+        assert served_still is not None
+        assert (refused.status, refused.headers["content-type"]) == (503, PROBLEM)
+        assert served_still.status == 200
+
+
+@pytest.mark.slow
+def test_hundreds_of_slow_clients_end_in_time_and_keep_nobody_waiting(
+    config: ApiConfig, store: Store, tmp_path: Path
+) -> None:
+    """With the real limits: heads and bodies that trickle, readers that do not read, connections that say nothing."""
+    assert config.page_dir is not None
+    (config.page_dir / "assets" / "large.bin").write_bytes(b"x" * 20_000_000)
+    body = head("POST", "/api/experiments", "Content-Type: application/json", "Content-Length: 100000")
+    begun = time.monotonic()
+    with served(replace(config), store) as port, ExitStack() as held:
+        kinds = {
+            "silent": b"",
+            "head": b"GET /api/health HTTP/1.1\r\nX-Slow: ",
+            "body": body,
+            "reader": head("GET", "/assets/large.bin"),
+        }
+        slow = {kind: [held.enter_context(connected(port, 60)) for _ in range(60)] for kind in kinds}
+        for kind, said in kinds.items():
+            for client in slow[kind]:
+                client.sendall(said)
+        longest = 0.0
+        while time.monotonic() < begun + max(BODY_WITHIN_S, READ_WITHIN_S) + 4:
+            for client in (*slow["head"], *slow["body"]):
+                with suppress(OSError):
+                    client.sendall(b"a")
+            asked = time.monotonic()
+            answer = say(port, head("GET", "/api/models"))
+            assert answer is not None
+            assert answer.status == 200
+            longest = max(longest, time.monotonic() - asked)
+            time.sleep(1)
+        assert longest < 2, longest
+        assert begun + HEAD_WITHIN_S < time.monotonic()
+        with ThreadPoolExecutor(8) as pool:
+            told = list(pool.map(_status, (*slow["head"], *slow["body"])))
+            ended = list(pool.map(_drained, (*slow["silent"], *slow["reader"])))
+    assert set(told) <= {408, None}
+    assert told.count(408) >= 60, told
+    assert all(ended)
+
+
+def _status(client: socket.socket) -> int | None:
+    with suppress(OSError):
+        answer = read_answer(client)
+        return None if answer is None else answer.status
+    return None
+
+
+def _drained(client: socket.socket) -> bool:
+    """Whether the connection had ended: what is read comes to an end short of the whole."""
+    taken = 0
+    client.settimeout(5)
+    with suppress(ConnectionResetError):
+        while part := client.recv(2**20):
+            taken += len(part)
+    return taken < 20_000_000
+
+
+def _post(body: object) -> bytes:
+    data = json.dumps(body).encode()
+    told = ("Content-Type: application/json", f"Content-Length: {len(data)}")
+    return head("POST", "/api/experiments", *told) + data
