@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from threading import Thread
 
 from fastapi import Depends, FastAPI
@@ -19,9 +20,12 @@ from backend.crowd import Crowd
 from backend.docs_page import docs_page
 from backend.health import code_version
 from backend.limits import BodyLimits
+from backend.live import Live
+from backend.methods import Methods
 from backend.mount import UnderPath
 from backend.openapi import TITLE, openapi_document
 from backend.rates import WriteRate, limit_writes
+from backend.requests import Observed, Requests
 from backend.results import ResultIndexes
 from backend.routes import artifacts, events, experiments, prompts, system
 from backend.routes.page import Page
@@ -29,6 +33,7 @@ from backend.security import Gate
 from backend.vocabularies import Vocabularies
 from store import AsyncEventLog, EventLog, Store
 from store.dispatch import Dispatcher
+from store.keeper import Keeper
 from store.outbox import Outbox
 
 
@@ -37,12 +42,16 @@ def create_app(config: ApiConfig, store: Store) -> ASGIApp:
     app = routes_only()
     broker = _Broker(config.redis_url, store) if config.redis_url else None
     results = ResultIndexes(store)
+    live = Live(store.glances, broker and broker.events)
     context = Context(
         config=config,
         store=store,
         outbox=broker and broker.outbox,
         spoken=broker and broker.spoken,
         events=broker and broker.events,
+        live=live,
+        requests=Requests(),
+        started_at=datetime.now(UTC),
         vocabularies=Vocabularies(store),
         results=results,
         attention=Attention(store, results, broker and broker.dispatcher.ask_attention),
@@ -51,12 +60,14 @@ def create_app(config: ApiConfig, store: Store) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         Thread(target=context.vocabularies.warm, name="vocabularies", daemon=True).start()
-        if broker is None:
-            yield
-            return
-        broker.outbox.start()
+        keeper.start()
+        if broker is not None:
+            broker.outbox.start()
         yield
-        await broker.close()
+        await run_in_threadpool(keeper.stop)
+        await live.close()
+        if broker is not None:
+            await broker.close()
 
     app.state.context = context
     app.state.write_rate = WriteRate(config.rate_limit)
@@ -65,13 +76,13 @@ def create_app(config: ApiConfig, store: Store) -> ASGIApp:
     # Around the application, not inside it: the gate refuses strangers before anything of theirs is read, and
     # its headers are on the answer to an accident too.
     gate = Gate(
-        Crowd(BodyLimits(app)),
+        Crowd(BodyLimits(Methods(app, openapi_document(app)["paths"]))),
         host=config.host,
         allowed_hosts=config.allowed_hosts,
         tokens=config.tokens,
         use_link=store.use_link,
     )
-    return UnderPath(gate, config.root_path)
+    return UnderPath(Observed(gate, context.requests), config.root_path)
 
 
 class _Broker:
@@ -81,7 +92,7 @@ class _Broker:
         self.dispatcher = Dispatcher(redis_url)
         self.spoken = EventLog(redis_url)
         self.events = AsyncEventLog(redis_url)
-        self.outbox = Outbox(store, self.dispatcher.send, self.spoken.publish)
+        self.outbox = Outbox(store, self.dispatcher.send, self.spoken.publish, memory=self.dispatcher)
 
     async def close(self) -> None:
         await run_in_threadpool(self.outbox.stop)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from backend.attention import Attention
 from backend.config import ApiConfig
+from backend.live import Live
+from backend.requests import Requests
 from backend.results import ResultIndexes
 from backend.vocabularies import Vocabularies
 from store import AsyncEventLog, EventLog, Store
@@ -24,6 +27,9 @@ class Context:
     outbox: Outbox | None
     spoken: EventLog | None
     events: AsyncEventLog | None
+    live: Live
+    requests: Requests
+    started_at: datetime
     vocabularies: Vocabularies
     results: ResultIndexes
     attention: Attention

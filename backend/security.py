@@ -114,7 +114,7 @@ class Gate:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if path in OPEN_PATHS:
             return None
-        is_page = scope["method"] in ("GET", "HEAD") and not path.startswith("/api/")
+        is_page = scope["method"] in ("GET", "HEAD") and not path.startswith(("/api/", "/metrics"))
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True) if is_page else []
         given, rest = dict(query), [(name, value) for name, value in query if name not in ("token", "link")]
         scheme, _, bearer = headers.get("authorization", "").partition(" ")

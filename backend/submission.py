@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+
 from backend.context import Context
 from contracts.errors import Refusal
-from contracts.experiments import FINAL_STATES, Experiment, ExperimentSpec, experiment_key
+from contracts.experiments import (
+    FINAL_STATES,
+    Experiment,
+    ExperimentEdit,
+    ExperimentSpec,
+    Priority,
+    State,
+    experiment_key,
+)
 from contracts.models import ModelCard
+from contracts.trace import working_on
 from prompts import prepare, refuse_unequal_lengths
+
+logger = logging.getLogger(__name__)
 
 
 def usable_model(ctx: Context, model_id: str) -> ModelCard:
@@ -17,8 +30,13 @@ def usable_model(ctx: Context, model_id: str) -> ModelCard:
     return card
 
 
-def submit(ctx: Context, spec: ExperimentSpec) -> tuple[Experiment, bool]:
-    """The experiment of a spec and whether it is new. The same question gets the same experiment."""
+def submit(
+    ctx: Context, spec: ExperimentSpec, *, asked_by: str = "", priority: Priority = "normal", name: str = ""
+) -> tuple[Experiment, bool]:
+    """The experiment of a spec and whether it is new. The same question gets the same experiment.
+
+    ``asked_by`` is whose quota a new one counts for.
+    """
     card = usable_model(ctx, spec.model)
     chat = ctx.vocabularies.chat_of(card) if spec.prompts.chat else None
     revision = card.revision if chat is None else f"{card.revision} {chat.model_dump_json()}"
@@ -28,28 +46,67 @@ def submit(ctx: Context, spec: ExperimentSpec) -> tuple[Experiment, bool]:
         return asked_before, False
     asked = prepare(spec.prompts, ctx.vocabularies.of(card), chat)
     refuse_unequal_lengths(asked.pairs, spec.positions, spec.source)
-    experiment, is_new = ctx.store.submit(spec, key=key)
+    experiment, is_new = ctx.store.submit(
+        spec, key=key, asked_by=asked_by, priority=priority, name=name, quota=ctx.config.quota or None
+    )
     if is_new:
+        with working_on(experiment.id):
+            logger.info("%s is accepted: %s on %s, priority %s", experiment.id, spec.kind, spec.model, priority)
         nudge(ctx)
     return experiment, is_new
+
+
+def edit(ctx: Context, experiment_id: str, edited: ExperimentEdit) -> Experiment:
+    """Changes what people write beside an experiment; one that waits may get another turn."""
+    experiment = ctx.store.edit(experiment_id, edited)
+    if edited.priority is not None and experiment.state == "queued":
+        logger.info("%s waits with priority %s", experiment_id, experiment.priority)
+        nudge(ctx)
+    return experiment
 
 
 def cancel(ctx: Context, experiment_id: str) -> Experiment:
     """Ask a running experiment to stop; end a waiting one here, and tell its readers."""
     experiment = ctx.store.request_cancel(experiment_id)
-    if experiment.state in FINAL_STATES and ctx.spoken is not None:
-        ctx.spoken.publish(experiment_id, "state", {"state": experiment.state})
+    logger.info("%s is to be cancelled; it is %s", experiment_id, experiment.state)
+    if experiment.state in FINAL_STATES:
+        _tell(ctx, experiment_id, experiment.state)
     return experiment
 
 
 def retry(ctx: Context, experiment_id: str) -> Experiment:
     """Run a failed or cancelled experiment again, with a clean stream of events."""
     experiment = ctx.store.retry(experiment_id)
+    logger.info("%s runs again, attempt %d", experiment_id, experiment.attempt)
     ctx.results.forget(experiment_id)
     if ctx.spoken is not None:
         ctx.spoken.clear(experiment_id)
     nudge(ctx)
     return experiment
+
+
+def delete(ctx: Context, experiment_id: str) -> None:
+    """Out of sight; one that waited does not run, which its readers are told."""
+    waited = ctx.store.glance(experiment_id).state not in FINAL_STATES
+    ctx.store.delete(experiment_id)
+    logger.info("%s is deleted", experiment_id)
+    ctx.results.forget(experiment_id)
+    if waited:
+        _tell(ctx, experiment_id, "cancelled")
+
+
+def restore(ctx: Context, experiment_id: str) -> Experiment:
+    """Back in sight, and back in the line if it waited."""
+    experiment = ctx.store.restore(experiment_id)
+    logger.info("%s is brought back; it is %s", experiment_id, experiment.state)
+    if experiment.state == "queued":
+        nudge(ctx)
+    return experiment
+
+
+def _tell(ctx: Context, experiment_id: str, state: State) -> None:
+    if ctx.spoken is not None:
+        ctx.spoken.publish(experiment_id, "state", {"state": state})
 
 
 def nudge(ctx: Context) -> None:

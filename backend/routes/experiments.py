@@ -1,4 +1,4 @@
-"""Experiments: ask for one, look at it, cancel it, run it again, delete it."""
+"""Experiments: ask for one, look at it, name it, cancel it, run it again, delete it and bring it back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from backend import submission
 from backend.context import Ctx
 from backend.problems import documented
-from contracts.experiments import Experiment, ExperimentList, ExperimentSpec, Kind, State
+from contracts.experiments import (
+    MAX_NAME,
+    Experiment,
+    ExperimentEdit,
+    ExperimentList,
+    ExperimentSpec,
+    Kind,
+    Priority,
+    State,
+)
 
 router = APIRouter(prefix="/api/experiments", tags=["experiments"])
 
@@ -18,10 +27,23 @@ _NEW = {202: {"model": Experiment, "description": "A new experiment; `Location` 
 _KNOWN = {200: {"model": Experiment, "description": "The same was asked before: this is that experiment"}}
 
 
-@router.post("", status_code=202, responses={**_NEW, **_KNOWN, **documented(401, 403, 404, 413, 415, 422, 503)})
-def submit(spec: ExperimentSpec, ctx: Ctx, request: Request, response: Response) -> Experiment:
-    """Ask for an experiment. The prompts are parsed and tokenised before it is accepted."""
-    experiment, is_new = submission.submit(ctx, spec)
+@router.post(
+    "", status_code=202, responses={**_NEW, **_KNOWN, **documented(401, 403, 404, 413, 415, 422, 429, 503, 507)}
+)
+def submit(
+    spec: ExperimentSpec,
+    ctx: Ctx,
+    request: Request,
+    response: Response,
+    priority: Annotated[Priority, Query(description="Whose turn comes first; no part of the question")] = "normal",
+    name: Annotated[str, Query(max_length=MAX_NAME, description="What to call it; no part of the question")] = "",
+) -> Experiment:
+    """Ask for an experiment. The prompts are parsed and tokenised before it is accepted.
+
+    One that was asked before stays as it is, whatever name and priority come with the question.
+    """
+    asked_by = request.scope.get("state", {}).get("asked_by", "")
+    experiment, is_new = submission.submit(ctx, spec, asked_by=asked_by, priority=priority, name=name)
     response.status_code = 202 if is_new else 200
     response.headers["Location"] = f"{request.scope.get('root_path', '')}/api/experiments/{experiment.id}"
     return experiment
@@ -35,15 +57,22 @@ def experiments(
     model: Annotated[str | None, Query(max_length=200)] = None,
     cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    deleted: Annotated[bool, Query(description="Only those that were deleted and can be brought back")] = False,
 ) -> ExperimentList:
     """The experiments, newest first, without their results. Long questions make a page shorter than `limit`."""
-    return ctx.store.experiments(kind=kind, state=state, model=model, cursor=cursor, limit=limit)
+    return ctx.store.experiments(kind=kind, state=state, model=model, cursor=cursor, limit=limit, deleted=deleted)
 
 
 @router.get("/{experiment_id}", responses=documented(401, 403, 404, 503))
 def experiment(experiment_id: ExperimentId, ctx: Ctx) -> Experiment:
     """An experiment and how far it is."""
     return ctx.store.experiment(experiment_id)
+
+
+@router.patch("/{experiment_id}", responses=documented(401, 403, 404, 413, 415, 422, 503))
+def edit(experiment_id: ExperimentId, edited: ExperimentEdit, ctx: Ctx) -> Experiment:
+    """Name it, write beside it, or change whose turn comes first. What is left out stays as it is."""
+    return submission.edit(ctx, experiment_id, edited)
 
 
 @router.post("/{experiment_id}/cancel", responses=documented(401, 403, 404, 503))
@@ -60,6 +89,11 @@ def retry(experiment_id: ExperimentId, ctx: Ctx) -> Experiment:
 
 @router.delete("/{experiment_id}", status_code=204, responses=documented(401, 403, 404, 409, 503))
 def delete(experiment_id: ExperimentId, ctx: Ctx) -> None:
-    """Delete an experiment that does not run, with everything it stored."""
-    ctx.store.delete(experiment_id)
-    ctx.results.forget(experiment_id)
+    """Delete an experiment that does not run. For a day it can be brought back, then all it stored is gone."""
+    submission.delete(ctx, experiment_id)
+
+
+@router.post("/{experiment_id}/restore", responses=documented(401, 403, 404, 409, 503))
+def restore(experiment_id: ExperimentId, ctx: Ctx) -> Experiment:
+    """Bring a deleted experiment back; one that waited waits again."""
+    return submission.restore(ctx, experiment_id)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from threading import Timer
 from typing import Any
 
 from starlette.testclient import TestClient
@@ -171,3 +174,19 @@ def sse(text: str) -> list[Sse]:
         if fields:
             frames.append(Sse(fields.get("id"), fields["event"], json.loads(fields["data"])))
     return frames
+
+
+def events(api: Api, experiment_id: str, after: str | None = None) -> list[Sse]:
+    headers = {} if after is None else {"Last-Event-ID": after}
+    answer = api.get(f"/api/experiments/{experiment_id}/events", headers=headers)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    return sse(answer.text)
+
+
+@contextmanager
+def soon(seconds: float, what: Callable[..., object], *args: object) -> Iterator[None]:
+    """Something that happens while the reader reads."""
+    timer = Timer(seconds, what, args)
+    timer.start()
+    yield
+    timer.join()

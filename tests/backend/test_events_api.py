@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from threading import Timer
 
 import pytest
-from api_bench import Api, Sse, finish, sse
+from api_bench import Api, Sse, events, finish, soon
 
 from backend.config import ApiConfig
 from contracts.experiments import Progress
 from store import EventLog, Store
-
-
-def events(api: Api, experiment_id: str, after: str | None = None) -> list[Sse]:
-    headers = {} if after is None else {"Last-Event-ID": after}
-    answer = api.get(f"/api/experiments/{experiment_id}/events", headers=headers)
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    return sse(answer.text)
-
-
-@contextmanager
-def soon(seconds: float, what: Callable[..., object], *args: object) -> Iterator[None]:
-    """Something that happens while the reader reads."""
-    timer = Timer(seconds, what, args)
-    timer.start()
-    yield
-    timer.join()
 
 
 def test_a_reader_gets_every_event_and_the_state_last(live: Api, redis_url: str) -> None:

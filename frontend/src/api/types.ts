@@ -20,6 +20,8 @@ export interface paths {
         /**
          * Submit
          * @description Ask for an experiment. The prompts are parsed and tokenised before it is accepted.
+         *
+         *     One that was asked before stays as it is, whatever name and priority come with the question.
          */
         post: operations["submit_api_experiments_post"];
         delete?: never;
@@ -44,12 +46,16 @@ export interface paths {
         post?: never;
         /**
          * Delete
-         * @description Delete an experiment that does not run, with everything it stored.
+         * @description Delete an experiment that does not run. For a day it can be brought back, then all it stored is gone.
          */
         delete: operations["delete_api_experiments__experiment_id__delete"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Edit
+         * @description Name it, write beside it, or change whose turn comes first. What is left out stays as it is.
+         */
+        patch: operations["edit_api_experiments__experiment_id__patch"];
         trace?: never;
     };
     "/api/experiments/{experiment_id}/arrays.npz": {
@@ -172,6 +178,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/experiments/{experiment_id}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore
+         * @description Bring a deleted experiment back; one that waited waits again.
+         */
+        post: operations["restore_api_experiments__experiment_id__restore_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/experiments/{experiment_id}/result": {
         parameters: {
             query?: never;
@@ -232,6 +258,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Live
+         * @description 200 as long as this process answers at all, whatever else is down. Needs no token.
+         */
+        get: operations["live_api_live_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/models": {
         parameters: {
             query?: never;
@@ -284,6 +330,46 @@ export interface paths {
          * @description 200 when the store can be read, 503 when not. Needs no token.
          */
         get: operations["ready_api_ready_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/system": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * System
+         * @description What the System page shows: the queue, the workers and what each does, sizes, durations, failures.
+         */
+        get: operations["system_api_system_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metrics
+         * @description For Prometheus. Answers also when the store or the broker is down, and says so.
+         */
+        get: operations["metrics_metrics_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -388,6 +474,23 @@ export interface components {
             reference: string;
         };
         /**
+         * Duration
+         * @description How long experiments of a kind took on a model: a moving average over ``n`` of them, from start to end.
+         */
+        Duration: {
+            /**
+             * Kind
+             * @constant
+             */
+            kind: "path_patching";
+            /** Mean S */
+            mean_s: number;
+            /** Model */
+            model: string;
+            /** N */
+            n: number;
+        };
+        /**
          * Effects
          * @description Mean over pairs, standard deviation (ddof 1) and 95 % interval of every head [layer][head] or MLP [layer].
          *
@@ -461,12 +564,41 @@ export interface components {
              */
             state: "queued" | "running" | "succeeded" | "failed" | "cancelled";
         };
+        /**
+         * ExperimentEdit
+         * @description ``PATCH /api/experiments/{id}``: what people write beside it. What is left out stays; ``""`` takes it away.
+         */
+        ExperimentEdit: {
+            /** Name */
+            name?: string | null;
+            /** Notes */
+            notes?: string | null;
+            /** Priority */
+            priority?: ("high" | "normal" | "low") | null;
+        };
         /** ExperimentList */
         ExperimentList: {
             /** Items */
             items: components["schemas"]["Experiment"][];
             /** Next Cursor */
             next_cursor: string | null;
+        };
+        /**
+         * Failure
+         * @description An experiment that failed lately.
+         */
+        Failure: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Detail */
+            detail: string;
+            /** Experiment */
+            experiment: string;
+            /** Title */
+            title: string;
         };
         /**
          * Health
@@ -864,6 +996,18 @@ export interface components {
             transformers: string;
         };
         /**
+         * QueueReport
+         * @description What waits and runs. ``oldest_wait_s``: since the first of those that wait was queued.
+         */
+        QueueReport: {
+            /** Oldest Wait S */
+            oldest_wait_s: number | null;
+            /** Running */
+            running: number;
+            /** Waiting */
+            waiting: number;
+        };
+        /**
          * StateChange
          * @description The data of the SSE event ``state``, always the last of its stream.
          */
@@ -873,6 +1017,54 @@ export interface components {
              * @enum {string}
              */
             state: "queued" | "running" | "succeeded" | "failed" | "cancelled";
+        };
+        /**
+         * StoreReport
+         * @description What is kept, in bytes. ``budget_bytes`` and ``free_bytes`` (of the disk) are None where none is known.
+         */
+        StoreReport: {
+            /** Artifact Bytes */
+            artifact_bytes: number;
+            /** Budget Bytes */
+            budget_bytes: number | null;
+            /** Deleted */
+            deleted: number;
+            /** Experiments */
+            experiments: {
+                [key: string]: number;
+            };
+            /** Free Bytes */
+            free_bytes: number | null;
+        };
+        /**
+         * SystemReport
+         * @description ``GET /api/system``: what the System page shows. ``quota``: unfinished experiments that one token may have.
+         */
+        SystemReport: {
+            /**
+             * Broker
+             * @enum {string}
+             */
+            broker: "ok" | "down";
+            /** Durations */
+            durations: components["schemas"]["Duration"][];
+            /** Failures */
+            failures: components["schemas"]["Failure"][];
+            /** Live Readers */
+            live_readers: number;
+            queue: components["schemas"]["QueueReport"];
+            /** Quota */
+            quota: number;
+            /**
+             * Started At
+             * Format: date-time
+             */
+            started_at: string;
+            store: components["schemas"]["StoreReport"];
+            /** Version */
+            version: string;
+            /** Workers */
+            workers: components["schemas"]["WorkerReport"][];
         };
         /**
          * TemplatePrompts
@@ -913,7 +1105,7 @@ export interface components {
              *       "add"
              *     ]
              */
-            operations: ("add" | "subtract" | "multiply" | "divide")[];
+            operations: ("add" | "subtract" | "multiply" | "divide" | "power")[];
             /**
              * Pairs
              * @default 64
@@ -958,6 +1150,24 @@ export interface components {
             text: string;
         };
         /**
+         * WorkerReport
+         * @description A worker as the System page shows it: what it works on, and how long ago it was heard of.
+         */
+        WorkerReport: {
+            /** Busy */
+            busy: boolean;
+            /** Device */
+            device: string;
+            /** Experiment */
+            experiment: string | null;
+            /** Id */
+            id: string;
+            /** Models */
+            models: string[];
+            /** Seen S */
+            seen_s: number;
+        };
+        /**
          * WorkerStatus
          * @description A worker seen within its heartbeat: where it computes, what it holds in memory, whether it is busy.
          */
@@ -989,6 +1199,8 @@ export interface operations {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 limit?: number;
+                /** @description Only those that were deleted and can be brought back */
+                deleted?: boolean;
             };
             header?: never;
             path?: never;
@@ -1072,7 +1284,12 @@ export interface operations {
     };
     submit_api_experiments_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Whose turn comes first; no part of the question */
+                priority?: "high" | "normal" | "low";
+                /** @description What to call it; no part of the question */
+                name?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -1193,6 +1410,15 @@ export interface operations {
             };
             /** @description Not available now */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The store is full */
+            507: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1345,6 +1571,132 @@ export interface operations {
             };
             /** @description Not in this state */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many; `Retry-After` says when the next is welcome */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    edit_api_experiments__experiment_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As the experiment's `id` says */
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExperimentEdit"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Experiment"];
+                };
+            };
+            /** @description No proper HTTP */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The token is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The body did not come in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not what this call takes, or compressed */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Cannot be used; `detail` names the field */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2015,6 +2367,128 @@ export interface operations {
             };
         };
     };
+    restore_api_experiments__experiment_id__restore_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As the experiment's `id` says */
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Experiment"];
+                };
+            };
+            /** @description No proper HTTP */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The token is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The body did not come in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not in this state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not what this call takes, or compressed */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many; `Retry-After` says when the next is welcome */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
     result_api_experiments__experiment_id__result_get: {
         parameters: {
             query?: never;
@@ -2315,6 +2789,64 @@ export interface operations {
             };
         };
     };
+    live_api_live_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: string;
+                    };
+                };
+            };
+            /** @description No proper HTTP */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
     models_api_models_get: {
         parameters: {
             query?: never;
@@ -2543,6 +3075,154 @@ export interface operations {
             };
             /** @description Not allowed */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    system_api_system_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SystemReport"];
+                };
+            };
+            /** @description No proper HTTP */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The token is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many; `Retry-After` says when the next is welcome */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    metrics_metrics_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Prometheus's text format */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description No proper HTTP */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The token is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many; `Retry-After` says when the next is welcome */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };

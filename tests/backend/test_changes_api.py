@@ -1,0 +1,129 @@
+"""Experiments over HTTP: named, hurried, deleted and brought back; what one may have at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from api_bench import PROBLEM, Api, events, finish, soon, spec
+
+from backend.config import ApiConfig
+from store import Store
+
+
+def ids(api: Api, query: str = "") -> list[str]:
+    return [each["id"] for each in api.get(f"/api/experiments{query}").json()["items"]]
+
+
+def test_a_name_and_notes_are_kept_beside_an_experiment_and_can_be_taken_away(api: Api) -> None:
+    where = f"/api/experiments/{api.submit()}"
+    answer = api.patch(where, json={"name": "First look", "notes": "Layer 14?\n**yes**"})
+    assert answer.status_code == 200
+    assert (answer.json()["name"], answer.json()["notes"]) == ("First look", "Layer 14?\n**yes**")
+    assert api.patch(where, json={"name": ""}).json()["notes"] == "Layer 14?\n**yes**"
+    assert (api.get(where).json()["name"], api.get(where).json()["notes"]) == ("", "Layer 14?\n**yes**")
+
+
+def test_a_name_and_a_priority_are_no_part_of_the_question(api: Api) -> None:
+    first = api.post("/api/experiments?priority=high&name=Mine", json=spec())
+    again = api.post("/api/experiments?priority=low&name=Other", json=spec())
+    assert (first.status_code, again.status_code) == (202, 200)
+    assert (again.json()["id"], again.json()["name"], again.json()["priority"]) == (first.json()["id"], "Mine", "high")
+
+
+def test_who_is_in_a_hurry_goes_before_those_that_came_earlier(api: Api) -> None:
+    first, second = api.submit(), api.submit(spec("4 + 4 ="))
+
+    def place(experiment_id: str) -> int:
+        return api.get(f"/api/experiments/{experiment_id}").json()["progress"]["queue_position"]
+
+    assert (place(first), place(second)) == (0, 1)
+    assert api.patch(f"/api/experiments/{second}", json={"priority": "high"}).json()["priority"] == "high"
+    assert (place(first), place(second)) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "body", [{"name": "x" * 121}, {"notes": "x" * 10_001}, {"priority": "urgent"}, {"state": "succeeded"}, []]
+)
+def test_what_cannot_be_written_beside_an_experiment_is_refused_and_changes_nothing(api: Api, body: object) -> None:
+    where = f"/api/experiments/{api.submit()}"
+    before = api.get(where).json()
+    answer = api.patch(where, json=body)
+    assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
+    assert api.get(where).json() == before
+
+
+def test_what_was_deleted_is_out_of_sight_until_it_is_brought_back(api: Api) -> None:
+    experiment_id = api.submit()
+    where = f"/api/experiments/{experiment_id}"
+    finish(api.store, experiment_id)
+    assert api.delete(where).status_code == 204
+    hidden = ["", "/result", "/components.csv", "/arrays.npz", "/attention?layer=0&prompt=0", "/events"]
+    assert {api.get(where + path).status_code for path in hidden} == {404}
+    assert api.patch(where, json={"name": "x"}).status_code == 404
+    assert (ids(api), ids(api, "?deleted=true")) == ([], [experiment_id])
+    assert api.get("/api/experiments?deleted=true").json()["items"][0]["deleted_at"] is not None
+    assert api.post(f"{where}/restore").json()["state"] == "succeeded"
+    assert (ids(api), ids(api, "?deleted=true")) == ([experiment_id], [])
+    assert api.get(f"{where}/result").status_code == 200
+    assert api.post(f"{where}/restore").status_code == 200
+
+
+def test_a_question_that_was_asked_anew_keeps_the_deleted_one_away(api: Api) -> None:
+    first = api.submit()
+    api.delete(f"/api/experiments/{first}")
+    second = api.submit()
+    assert second != first
+    answer = api.post(f"/api/experiments/{first}/restore")
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:arithmoscope:problem:not_restorable")
+
+
+def test_who_has_too_many_unfinished_experiments_is_told_to_wait_and_answered_what_was_asked_before(
+    config: ApiConfig, store: Store
+) -> None:
+    with Api(replace(config, quota=2), store) as api:
+        first = api.submit()
+        api.submit(spec("4 + 4 ="))
+        refused = api.post("/api/experiments", json=spec("1 + 1 ="))
+        assert (refused.status_code, refused.json()["type"]) == (429, "urn:arithmoscope:problem:quota_exceeded")
+        assert int(refused.headers["retry-after"]) > 0
+        assert api.submit() == first
+        finish(store, first)
+        assert api.post("/api/experiments", json=spec("1 + 1 =")).status_code == 202
+
+
+def test_a_quota_counts_for_each_token_alone(config: ApiConfig, store: Store) -> None:
+    with Api(replace(config, quota=1, tokens=("first-token", "second-token")), store) as api:
+        one, two = ({"Authorization": f"Bearer {token}"} for token in ("first-token", "second-token"))
+        assert api.post("/api/experiments", json=spec(), headers=one).status_code == 202
+        assert api.post("/api/experiments", json=spec("4 + 4 ="), headers=one).status_code == 429
+        assert api.post("/api/experiments", json=spec("4 + 4 ="), headers=two).status_code == 202
+
+
+@pytest.mark.parametrize("with_broker", [True, False])
+def test_a_reader_of_a_waiting_experiment_that_is_deleted_hears_that_it_will_not_run(
+    with_broker: bool, request: pytest.FixtureRequest
+) -> None:
+    api: Api = request.getfixturevalue("live" if with_broker else "api")
+    experiment_id = api.submit()
+    with soon(0.3, api.delete, f"/api/experiments/{experiment_id}"):
+        read = events(api, experiment_id)
+    assert [each.event for each in read] == ["progress", "state"]
+    assert read[-1].data == {"state": "cancelled"}
+
+
+def test_every_address_says_what_it_takes_and_its_head_is_that_of_a_get_without_a_body(api: Api) -> None:
+    experiment_id = api.submit()
+    where = f"/api/experiments/{experiment_id}"
+    # Also the head of a stream that has not ended.
+    assert api.head(f"{where}/events").headers["content-type"].startswith("text/event-stream")
+    finish(api.store, experiment_id)
+    for path in (where, f"{where}/result", f"{where}/events", "/api/health", "/metrics"):
+        got, head, asked = api.get(path), api.head(path), api.options(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == got.headers["content-type"]
+        assert asked.status_code == 204
+        assert {"GET", "HEAD"} <= set(asked.headers["allow"].split(", "))
+    refused = api.put(where, json={})
+    assert refused.status_code == 405
+    assert refused.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH"
