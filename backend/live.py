@@ -14,7 +14,7 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -126,7 +126,7 @@ class Live:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 
-    async def follow(self, experiment_id: str, row: Glance, last_event_id: str | None) -> AsyncIterator[bytes]:
+    async def follow(self, experiment_id: str, row: Glance, last_event_id: str | None) -> AsyncGenerator[bytes, None]:
         """The frames of an experiment whose row was just looked at, from an event on; the state is the last."""
         self._readers += 1
         try:

@@ -1,0 +1,353 @@
+"""Live events for many: read once, told to all, in order, with the state last; whatever happens to broker and store."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+from api_bench import Sse, sse
+
+from arithmoscope import broker
+from backend import live as live_module
+from backend.live import KEPT_EVENTS, Live
+from contracts.errors import Refusal
+from contracts.experiments import PathPatchingSpec, Progress
+from store import AsyncEventLog, Claim, EventLog, Store
+from store.rows import Glance
+
+MANY = 200
+
+
+class Bench:
+    """A pump over a store, and the worker's side of it."""
+
+    def __init__(self, store: Store, redis_url: str | None) -> None:
+        self.store = store
+        self.looks: list[int] = []
+        self.said = EventLog(redis_url) if redis_url else None
+        self.events = AsyncEventLog(redis_url) if redis_url else None
+        self.live = Live(self.glances, self.events)
+        self.broken = False
+
+    def glances(self, ids: Sequence[str]) -> dict[str, Glance]:
+        self.looks.append(len(ids))
+        if self.broken:
+            raise Refusal("store_unavailable", "The database does not answer.")
+        return self.store.glances(ids)
+
+    def ask(self, key: str = "k") -> str:
+        pairs = [{"reference": "3 + 5 ="}]
+        spec = PathPatchingSpec.model_validate(
+            {"kind": "path_patching", "model": "tiny", "prompts": {"source": "custom", "pairs": pairs}}
+        )
+        return self.store.submit(spec, key=key)[0].id
+
+    def begin(self, experiment_id: str, attempt: int = 1) -> Claim:
+        claim = self.store.claim(experiment_id, attempt, owner="w", lease_s=60)
+        assert claim is not None
+        return claim
+
+    def say(self, experiment_id: str, done: int) -> None:
+        assert self.said is not None
+        self.said.publish(experiment_id, "progress", {"done": done})
+
+    def follow(self, experiment_id: str, after: str | None = None) -> AsyncGenerator[bytes, None]:
+        return self.live.follow(experiment_id, self.store.glance(experiment_id), after)
+
+    async def read(self, experiment_id: str, after: str | None = None) -> list[Sse]:
+        return sse(b"".join([frame async for frame in self.follow(experiment_id, after)]).decode())
+
+
+@asynccontextmanager
+async def bench(store: Store, redis_url: str | None) -> AsyncIterator[Bench]:
+    made = Bench(store, redis_url)
+    yield made
+    await made.live.close()
+    if made.events is not None and made.said is not None:
+        await made.events.close()
+        made.said.close()
+
+
+@contextmanager
+def own_broker(folder: Path) -> Iterator[tuple[str, int]]:
+    """A broker to be stopped and emptied; its address and its process."""
+    with broker.socket_path(folder) as path:
+        process = subprocess.Popen(broker.arguments(folder, path), stdout=subprocess.DEVNULL)
+        url = f"unix://{path}"
+        with redis.Redis.from_url(url) as client:
+            for _ in range(100):
+                try:
+                    client.ping()
+                    break
+                except redis.ConnectionError:
+                    time.sleep(0.05)
+        yield url, process.pid
+        os.kill(process.pid, signal.SIGCONT)
+        process.terminate()
+        process.wait(5)
+
+
+def run(body: Callable[[], Awaitable[None]]) -> None:
+    async def within() -> None:
+        async with asyncio.timeout(30):
+            await body()
+
+    asyncio.run(within())
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    while not happened():
+        await asyncio.sleep(0.01)
+
+
+def done(read: list[Sse]) -> list[int]:
+    return [each.data["done"] for each in read if each.event == "progress"]
+
+
+def test_two_hundred_readers_hear_everything_in_order_and_cost_one_look_at_a_time(store: Store, redis_url: str) -> None:
+    async def body() -> None:
+        async with bench(store, redis_url) as made:
+            experiment_id = made.ask()
+            claim = made.begin(experiment_id)
+            made.say(experiment_id, 0)
+            readers = [asyncio.create_task(made.read(experiment_id)) for _ in range(MANY)]
+            await until(lambda: made.live.readers == MANY)
+            for number in range(1, 40):
+                made.say(experiment_id, number)
+                await asyncio.sleep(0.005)
+            before = len(made.looks)
+            await asyncio.sleep(1.2)
+            assert len(made.looks) - before <= 3
+            store.succeed(claim, {"result.json": b"{}"})
+            made.say(experiment_id, 40)
+            for read in await asyncio.gather(*readers):
+                assert done(read) == list(range(41))
+                assert (read[-1].event, read[-1].data) == ("state", {"state": "succeeded"})
+            assert (made.live.readers, made.live.watched) == (0, 0)
+
+    run(body)
+
+
+def test_two_hundred_watched_experiments_share_one_read_and_one_look(store: Store, redis_url: str) -> None:
+    async def body() -> None:
+        async with bench(store, redis_url) as made:
+            ids = [made.ask(str(number)) for number in range(MANY)]
+            claims = {experiment_id: made.begin(experiment_id) for experiment_id in ids}
+            readers = {each: asyncio.create_task(made.read(each)) for each in ids}
+            await until(lambda: made.live.watched == MANY)
+            await asyncio.sleep(1.2)
+            with redis.Redis.from_url(redis_url) as client:
+                waiting = [each for each in client.client_list() if "b" in each["flags"]]
+            assert len(waiting) <= 1
+            for number, experiment_id in enumerate(ids):
+                made.say(experiment_id, 1000 + number)
+            await asyncio.sleep(0.5)
+            for claim in claims.values():
+                store.fail(claim, Refusal("out_of_memory", "None left.").details())
+            for number, reader in enumerate(readers.values()):
+                read = await reader
+                assert done(read)[-1] == 1000 + number
+                assert read[-1].data == {"state": "failed"}
+            assert max(made.looks) == MANY
+
+    run(body)
+
+
+def test_a_slow_reader_costs_no_memory_keeps_nobody_waiting_and_misses_nothing(store: Store, redis_url: str) -> None:
+    many = KEPT_EVENTS * 3
+
+    async def body() -> None:
+        async with bench(store, redis_url) as made:
+            experiment_id = made.ask()
+            claim = made.begin(experiment_id)
+            made.say(experiment_id, 0)
+            slow = made.follow(experiment_id)
+            first = await anext(slow)
+            quick = asyncio.create_task(made.read(experiment_id))
+            await until(lambda: made.live.readers == 2)
+            for number in range(1, many):
+                made.say(experiment_id, number)
+            await asyncio.sleep(1.0)
+            (channel,) = made.live._channels.values()
+            assert len(channel.kept) == KEPT_EVENTS
+            store.succeed(claim, {"result.json": b"{}"})
+            assert done(await quick) == list(range(many))
+            rest = b"".join([frame async for frame in slow])
+            assert done(sse((first + rest).decode())) == list(range(many))
+            assert sse(rest.decode())[-1].event == "state"
+
+    run(body)
+
+
+def test_only_the_newest_partial_is_kept(store: Store, redis_url: str) -> None:
+    async def body() -> None:
+        async with bench(store, redis_url) as made:
+            experiment_id = made.ask()
+            claim = made.begin(experiment_id)
+            assert made.said is not None
+            reader = asyncio.create_task(made.read(experiment_id))
+            await until(lambda: made.live.readers == 1)
+            for number in range(20):
+                made.said.publish(experiment_id, "partial", {"n_pairs": number})
+                await asyncio.sleep(0.03)
+            (channel,) = made.live._channels.values()
+            await until(lambda: bool(channel.kept))
+            assert len([told for told in channel.kept if told.name == "partial"]) == 1
+            store.succeed(claim, {"result.json": b"{}"})
+            assert (await reader)[-2].data == {"n_pairs": 19}
+
+    run(body)
+
+
+def test_a_reader_who_comes_back_among_many_goes_on_where_it_was(store: Store, redis_url: str) -> None:
+    async def body() -> None:
+        async with bench(store, redis_url) as made:
+            experiment_id = made.ask()
+            claim = made.begin(experiment_id)
+            for number in range(5):
+                made.say(experiment_id, number)
+            stays = asyncio.create_task(made.read(experiment_id))
+            leaves = made.follow(experiment_id)
+            seen = sse((await anext(leaves)).decode())
+            await leaves.aclose()
+            await until(lambda: made.live.readers == 1)
+            made.say(experiment_id, 5)
+            back = asyncio.create_task(made.read(experiment_id, seen[2].id))
+            await until(lambda: made.live.readers == 2)
+            await asyncio.sleep(0.3)
+            store.succeed(claim, {"result.json": b"{}"})
+            assert done(await back) == [3, 4, 5]
+            assert done(await stays) == [0, 1, 2, 3, 4, 5]
+
+    run(body)
+
+
+@pytest.mark.slow
+def test_a_broker_that_is_frozen_costs_the_live_view_and_no_reader(store: Store, tmp_path: Path) -> None:
+    async def body() -> None:
+        with own_broker(tmp_path) as (url, process):
+            async with bench(store, url) as made:
+                experiment_id = made.ask()
+                claim = made.begin(experiment_id)
+                readers = [asyncio.create_task(made.read(experiment_id)) for _ in range(20)]
+                await until(lambda: made.live.readers == 20)
+                await asyncio.sleep(0.3)
+                os.kill(process, signal.SIGSTOP)
+                await asyncio.sleep(4.0)
+                store.save_progress(claim, Progress(stage="pairs", done=7, total=9))
+                await asyncio.sleep(1.5)
+                late = asyncio.create_task(made.read(experiment_id))
+                await asyncio.sleep(0.5)
+                store.succeed(claim, {"result.json": b"{}"})
+                for read in await asyncio.gather(*readers, late):
+                    assert done(read)[-1] == 7
+                    assert read[-1].data == {"state": "succeeded"}
+
+    run(body)
+
+
+def test_what_is_said_after_the_broker_was_emptied_is_heard(store: Store, tmp_path: Path) -> None:
+    async def body() -> None:
+        with own_broker(tmp_path) as (url, _):
+            async with bench(store, url) as made:
+                experiment_id = made.ask()
+                claim = made.begin(experiment_id)
+                made.say(experiment_id, 1)
+                reader = asyncio.create_task(made.read(experiment_id))
+                await until(lambda: made.live.readers == 1)
+                await asyncio.sleep(0.3)
+                with redis.Redis.from_url(url) as client:
+                    client.flushall()
+                made.say(experiment_id, 2)
+                await asyncio.sleep(0.5)
+                store.succeed(claim, {"result.json": b"{}"})
+                assert done(await reader) == [1, 2]
+
+    run(body)
+
+
+def test_a_worker_that_cannot_reach_the_broker_is_followed_by_its_row(
+    store: Store, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_module, "SILENT_S", 0.2)
+
+    async def body() -> None:
+        async with bench(store, redis_url) as made:
+            experiment_id = made.ask()
+            claim = made.begin(experiment_id)
+            made.say(experiment_id, 1)
+            reader = asyncio.create_task(made.read(experiment_id))
+            await until(lambda: made.live.readers == 1)
+            await asyncio.sleep(0.5)
+            store.save_progress(claim, Progress(stage="pairs", done=5, total=9))
+            await asyncio.sleep(2.2)
+            store.succeed(claim, {"result.json": b"{}"})
+            assert done(await reader) == [1, 5]
+
+    run(body)
+
+
+def test_a_store_that_is_away_for_a_while_costs_no_reader(store: Store, redis_url: str) -> None:
+    async def body() -> None:
+        async with bench(store, redis_url) as made:
+            experiment_id = made.ask()
+            claim = made.begin(experiment_id)
+            reader = asyncio.create_task(made.read(experiment_id))
+            await until(lambda: made.live.readers == 1)
+            made.broken = True
+            await asyncio.sleep(1.5)
+            store.succeed(claim, {"result.json": b"{}"})
+            made.broken = False
+            assert (await reader)[-1].data == {"state": "succeeded"}
+
+    run(body)
+
+
+def test_an_experiment_that_runs_again_is_followed_anew(store: Store, redis_url: str) -> None:
+    async def body() -> None:
+        async with bench(store, redis_url) as made:
+            experiment_id = made.ask()
+            claim = made.begin(experiment_id)
+            first = asyncio.create_task(made.read(experiment_id))
+            await until(lambda: made.live.readers == 1)
+            store.fail(claim, Refusal("out_of_memory", "None left.").details())
+            assert (await first)[-1].data == {"state": "failed"}
+            again = store.retry(experiment_id)
+            second = asyncio.create_task(made.read(experiment_id))
+            await until(lambda: made.live.readers == 1)
+            store.succeed(made.begin(experiment_id, again.attempt), {"result.json": b"{}"})
+            assert (await second)[-1].data == {"state": "succeeded"}
+
+    run(body)
+
+
+def test_when_nobody_looks_nothing_is_read(store: Store, redis_url: str) -> None:
+    async def body() -> None:
+        async with bench(store, redis_url) as made:
+            experiment_id = made.ask()
+            reader = made.follow(experiment_id)
+            await anext(reader)
+            await reader.aclose()
+            assert (made.live.readers, made.live.watched) == (0, 0)
+            await asyncio.sleep(1.2)
+            before = len(made.looks)
+            await asyncio.sleep(1.5)
+            assert len(made.looks) == before
+
+    run(body)
+
+
+def test_a_guess_of_the_wait_is_told_again_only_when_it_is_another() -> None:
+    waiting = Progress(queue_position=2, eta_s=100.0).model_dump(mode="json")
+    assert not live_module._differ({**waiting, "eta_s": 99.0}, waiting)
+    assert live_module._differ({**waiting, "eta_s": 80.0}, waiting)
+    assert live_module._differ({**waiting, "queue_position": 1}, waiting)
+    assert live_module._differ({**waiting, "eta_s": None}, waiting)
