@@ -119,10 +119,10 @@ class Leases(Changes):
     def succeed(self, claim: Claim, results: Mapping[str, bytes]) -> None:
         """The experiment is done: all artifacts are there, or none."""
         self._finish(claim, "succeeded", results, error=None)
-        # Only a success: a cancelled or failed one continues from its chunks when it is retried.
-        with self._database.write() as connection:
-            connection.execute(chunks.delete().where(chunks.c.experiment_id == claim.id))
-        self._blobs.remove(_chunks_of(claim.id))
+        try:
+            self._blobs.remove(_chunks_of(claim.id))
+        except OSError as error:  # it is done all the same; what nothing refers to is collected later
+            logger.warning("the chunks of %s are not removed: %s", claim.id, error)
 
     def fail(self, claim: Claim, problem: ProblemDetails) -> None:
         self._finish(claim, "failed", {}, error=problem.model_dump(mode="json"))
@@ -135,7 +135,17 @@ class Leases(Changes):
         """Gives an unfinished experiment back to the queue: its worker must stop, no fault of the job."""
         blameless = case((experiments.c.fruitless > 0, experiments.c.fruitless - 1), else_=0)
         with self._database.write() as connection:
-            _fenced(connection, claim, **requeued(self._clock()), fruitless=blameless)
+            _fenced(connection, claim, **_interrupted(self._clock()), fruitless=blameless)
+
+    def interrupted(self) -> list[Waiting]:
+        """The queued ones that a worker had begun and lost or given back, in the order of their turns.
+
+        They go on before anything new begins: nobody who saw an experiment run should see it wait for others.
+        """
+        begun = experiments.c.started_at.is_not(None) & (experiments.c.queued_at <= experiments.c.started_at)
+        query = select(experiments.c.id, experiments.c.attempt, experiments.c.priority)
+        with self._database.read() as connection:
+            return [Waiting(*row) for row in connection.execute(query.where(WAITS, begun).order_by(*PLACE))]
 
     def expire_leases(self, *, owner: str | None = None) -> int:
         """How many experiments `reap` has taken from lost workers."""
@@ -215,7 +225,7 @@ class Leases(Changes):
         if fruitless >= MAX_FRUITLESS:
             problem = Refusal("worker_lost", f"The worker was lost {MAX_FRUITLESS} times at the same place.")
             return "failed", {"state": "failed", "error": problem.details().model_dump(mode="json"), **ended}
-        return "queued", requeued(self._clock())
+        return "queued", _interrupted(self._clock())
 
     def _finish(self, claim: Claim, state: State, results: Mapping[str, bytes], *, error: Any) -> None:
         kept = [self._kept(claim.id, name, data) for name, data in results.items()]
@@ -240,6 +250,13 @@ class Leases(Changes):
             put_rows(connection, artifacts, kept)
             if state == "succeeded":
                 note_duration(connection, claim.id)
+                # Only a success: a cancelled or failed one continues from its chunks when it is retried.
+                connection.execute(chunks.delete().where(chunks.c.experiment_id == claim.id))
+
+
+def _interrupted(now: float) -> dict[str, Any]:
+    """As `requeued`, but in its old place in the line."""
+    return {**requeued(now), "queued_at": experiments.c.queued_at}
 
 
 def _fenced(connection: Connection, claim: Claim, **values: Any) -> None:

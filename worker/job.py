@@ -10,9 +10,11 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from contracts.errors import Refusal
 from contracts.experiments import Progress
+from contracts.trace import working_on
 from store import Claim, EventLog, LeaseLost, Store
 from worker.heart import Heart, Hold
 from worker.problems import problem_of
@@ -23,6 +25,9 @@ from worker.workshop import Workshop
 logger = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 0.2
+_AGAIN_S = 0.5
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,22 @@ class Jobs:
     refresh: Callable[[], None] = lambda: None
 
     def perform(self, experiment_id: str, attempt: int) -> None:
-        """Runs a queued attempt to its end; nothing when it is not there to be claimed."""
-        claim = self.store.claim(experiment_id, attempt, owner=self.owner, lease_s=self.lease_s)
+        """Runs a queued attempt to its end; nothing when it is not there to be claimed.
+
+        Before it whatever a lost worker had begun: the broker may have given out other messages first.
+        """
+        for left in self._in_time(self.store.interrupted):
+            if left.id != experiment_id:
+                with working_on(left.id):
+                    self._perform(left.id, left.attempt)
+        self._perform(experiment_id, attempt)
+
+    def _in_time(self, act: Callable[[], _T]) -> _T:
+        """Until it works, or the worker is told to stop: then the refusal."""
+        return _patiently(act, self.told_to_stop)
+
+    def _perform(self, experiment_id: str, attempt: int) -> None:
+        claim = self._in_time(lambda: self.store.claim(experiment_id, attempt, owner=self.owner, lease_s=self.lease_s))
         if claim is None:
             logger.info("attempt %d of %s is not to be had: dropped", attempt, experiment_id)
             return
@@ -67,7 +86,8 @@ class Jobs:
             output = self._compute(claim, report, watch)
             report.flush()
             if output is not None and output.result.complete:
-                self.store.succeed(claim, output.artifacts)
+                done = output.artifacts
+                _patiently(lambda: self.store.succeed(claim, done), watch.should_stop)
                 return "succeeded"
         except LeaseLost:
             raise
@@ -90,19 +110,19 @@ class Jobs:
             self.refresh()
         except Exception:  # some model cannot be looked at: this job's may have been registered long ago
             logger.exception("the models are not looked at again")
-        card = self.store.model(claim.spec.model)
-        model = self.workshop.model(card, self.store.chat(card.id))
+        card = _patiently(lambda: self.store.model(claim.spec.model), watch.should_stop)
+        model = self.workshop.model(card, _patiently(lambda: self.store.chat(card.id), watch.should_stop))
 
         def on_progress(progress: Progress) -> None:
             watch.go_on()
             report.progress(progress)
 
-        saved = self.store.chunks(claim.id)
+        saved = _patiently(lambda: self.store.chunks(claim.id), watch.should_stop)
         if saved:
             logger.info("attempt %d of %s goes on after %d saved chunks", claim.attempt, claim.id, len(saved))
 
         def save_chunk(number: int, data: bytes) -> None:
-            self.store.save_chunk(claim, number, data)
+            _patiently(lambda: self.store.save_chunk(claim, number, data), watch.should_stop)
             logger.info("chunk %d of %s is saved: %d bytes", number, claim.id, len(data))
 
         return self.workshop.run(claim.spec.kind)(
@@ -115,6 +135,21 @@ class Jobs:
             on_partial=report.partial,
             should_stop=watch.should_stop,
         )
+
+
+def _patiently(act: Callable[[], _T], enough: Callable[[], bool]) -> _T:
+    """What ``act`` gives. A full disk or a silent database passes, and what was computed is worth the wait."""
+    waits = False
+    while True:
+        try:
+            return act()
+        except Refusal as refusal:
+            if refusal.code != "store_unavailable" or enough():
+                raise
+            if not waits:
+                logger.warning("waiting for the store: %s", refusal)
+            waits = True
+        time.sleep(_AGAIN_S)
 
 
 class _ToldToStop(Exception):

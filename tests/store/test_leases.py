@@ -191,6 +191,31 @@ def test_a_worker_that_is_told_to_stop_gives_back_without_blame(store: Store, as
         assert store.experiment(asked).state == "queued"
 
 
+@pytest.mark.parametrize("given_back", [False, True])
+def test_what_was_begun_and_lost_keeps_its_place_before_all_that_came_after(
+    store: Store, clock: Clock, given_back: bool
+) -> None:
+    first = store.submit(spec_of(), key="first")[0].id
+    clock.now += 1
+    claim = claimed(store, first)
+    clock.now += 1
+    later = store.submit(spec_of(), key="later")[0].id
+    assert store.interrupted() == []
+    if given_back:
+        store.release(claim)
+    else:
+        store.reap(owner="w")
+    assert store.interrupted() == [Waiting(first, 2, 5)]
+    assert [waiting.id for waiting in store.unsent()] == [first, later]
+
+
+def test_what_somebody_runs_again_was_not_interrupted(store: Store, asked: str, clock: Clock) -> None:
+    store.fail(claimed(store, asked), PROBLEM)
+    clock.now += 1
+    assert store.retry(asked).state == "queued"
+    assert store.interrupted() == []
+
+
 def test_a_cancelled_job_whose_worker_is_lost_is_cancelled(store: Store, asked: str) -> None:
     claimed(store, asked)
     store.request_cancel(asked)

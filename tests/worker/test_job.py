@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 from benches import CARD, Bench
-from keeping import Valkey  # pyright: ignore[reportMissingImports]
+from keeping import Valkey, files_no_larger_than  # pyright: ignore[reportMissingImports]
 from outputs import output
 
 from contracts.errors import Refusal
@@ -196,6 +197,62 @@ def test_a_worker_that_is_told_to_stop_gives_the_job_back_and_the_next_one_conti
     bench.jobs.perform(asked, 2)
     assert bench.store.experiment(asked).state == "succeeded"
     assert seen == [{}, {0: b"chunk 0"}]
+
+
+def test_what_a_lost_worker_had_begun_goes_on_before_anything_new(bench: Bench) -> None:
+    order = []
+
+    def run(_model, _spec, experiment_id, **_):
+        order.append(experiment_id)
+        return output(result_json=b"{}")
+
+    bench.run = run
+    begun, new = bench.ask("begun"), bench.ask("new")
+    assert bench.store.claim(begun, 1, owner="dead", lease_s=60) is not None
+    bench.store.reap(owner="dead")
+    bench.jobs.perform(new, 1)
+    bench.jobs.perform(begun, 2)
+    assert order == [begun, new]
+    assert {bench.store.experiment(each).state for each in order} == {"succeeded"}
+
+
+def test_a_full_disk_delays_a_job_and_loses_nothing_of_it(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    computed = []
+
+    def run(*_, saved_chunks, save_chunk, **__):
+        for number in range(3):
+            computed.append(number)
+            save_chunk(number, bytes([number]) * 1_000_000)
+        assert saved_chunks == {}
+        return output(result_json=b"x" * 1_000_000)
+
+    bench.run = run
+    asked = bench.ask()
+    with ThreadPoolExecutor(1) as pool:
+        with files_no_larger_than(700_000):
+            job = pool.submit(bench.jobs.perform, asked, 1)
+            with pytest.raises(TimeoutError):
+                job.result(1.2)
+            assert (bench.store.experiment(asked).state, computed) == ("running", [0])
+        job.result(20)
+    assert (bench.store.experiment(asked).state, computed) == ("succeeded", [0, 1, 2])
+    assert len([line for line in caplog.messages if "waiting for the store" in line]) == 1
+
+
+def test_a_full_disk_does_not_keep_a_worker_from_stopping(bench: Bench) -> None:
+    def run(*_, save_chunk, **__):
+        save_chunk(0, b"x" * 1_000_000)
+        raise AssertionError("it was saved")
+
+    bench.run = run
+    asked = bench.ask()
+    with ThreadPoolExecutor(1) as pool, files_no_larger_than(700_000):
+        job = pool.submit(bench.jobs.perform, asked, 1)
+        with pytest.raises(TimeoutError):
+            job.result(0.7)
+        bench.stop = True
+        job.result(5)
+    assert bench.store.experiment(asked).state == "queued"
 
 
 def test_a_job_that_cannot_be_interrupted_is_given_back_before_the_process_ends(bench: Bench) -> None:
