@@ -34,6 +34,7 @@ def api_config(settings: Settings, redis_url: str) -> ApiConfig:
         root_path=settings.root_path,
         tokens=settings.tokens,
         quota=settings.quota,
+        store_budget=settings.store_budget,
         rate_limit=settings.rate_limit,
         allowed_hosts=settings.hosts,
         device=settings.device,

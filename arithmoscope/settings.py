@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import ByteSize, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contracts.errors import Refusal
@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(default=None, pattern=r"^(redis|rediss|unix)://")
     database_url: str | None = None
     artifacts_url: str | None = None
+    store_budget: ByteSize | None = Field(default=None, gt=0)
     allow_hub: bool = False
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|balanced|cuda(:\d{1,2})?)$")
     dtype: Literal["float32", "float64", "float16", "bfloat16", "int8"] = "float32"

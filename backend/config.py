@@ -14,6 +14,7 @@ class ApiConfig:
     ``host`` is the address that is bound, ``allowed_hosts`` more names by which the page may be reached.
     Whoever holds one of ``tokens`` is let in; none: whoever reaches the address. ``quota`` is how many unfinished
     experiments one token may have, ``rate_limit`` how many writes, such as ``6000/minute``; 0: any number.
+    ``store_budget`` is how many bytes the artifacts may come to.
     ``device`` and ``dtype`` are part of an experiment's key: on another device the question is another one.
     """
 
@@ -25,6 +26,7 @@ class ApiConfig:
     root_path: str = ""
     tokens: tuple[str, ...] = ()
     quota: int = 5000
+    store_budget: int | None = None
     rate_limit: str = "6000/minute"
     allowed_hosts: tuple[str, ...] = ()
     device: str = "auto"

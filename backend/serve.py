@@ -22,7 +22,7 @@ def run(config: ApiConfig, listening: socket.socket | None = None) -> None:
     class Here(Connection):
         max_connections = connections_that_fit()
 
-    with Store.open(config.database_url, config.artifacts_url) as store:
+    with Store.open(config.database_url, config.artifacts_url, budget=config.store_budget) as store:
         server_of(config, store, Here).run(sockets=[listening] if listening is not None else None)
 
 

@@ -7,19 +7,49 @@ so one can be deleted without asking the others.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
+import re
 import secrets
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 from urllib.parse import unquote
 
 import fsspec.core
 from fsspec.implementations.local import LocalFileSystem
 
 from contracts.errors import Refusal
+
+# Only what we make is ever thrown away: the place may hold other people's files.
+_OURS = re.compile(r"(?P<folder>[0-9a-f]{24})/(chunks/)?([0-9a-f]{64}|\.[0-9a-f]{64}\.[0-9a-f]{8}\.part)")
+_OWNER = "arithmoscope-owner"
+# Of a service that does not answer: a job waits for it, and so does a reader.
+_S3_PATIENCE = {"connect_timeout": 5, "read_timeout": 20, "retries": {"mode": "standard", "total_max_attempts": 2}}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of an experiment: ``path`` begins with its folder; ``written_at`` is the file's own time."""
+
+    path: str
+    size: int
+    written_at: float
+
+    @property
+    def folder(self) -> str:
+        return self.path.partition("/")[0]
+
+    @property
+    def digest(self) -> str:
+        """The name; of a file that was never finished it is no digest."""
+        return self.path.rpartition("/")[2]
 
 
 class Blobs:
@@ -28,43 +58,73 @@ class Blobs:
     def __init__(self, place: str) -> None:
         folder = _folder(place)
         if folder is None:
-            self._files, self._root = fsspec.core.url_to_fs(place)
+            options: dict[str, Any] = {"config_kwargs": _S3_PATIENCE} if place.startswith("s3") else {}
+            self._files, root = fsspec.core.url_to_fs(place, use_listings_cache=False, **options)
+            self._root = root.rstrip("/")
         else:
             self._files, self._root = LocalFileSystem(), folder
         self._local = isinstance(self._files, LocalFileSystem)
+        if place.startswith("s3"):
+            self._refuse_missing_bucket()
 
     def put(self, folder: str, data: bytes) -> str:
         """Writes the bytes, if they are not there yet; their SHA-256. Refuses when there is no room."""
         digest = hashlib.sha256(data).hexdigest()
         path = self._path(folder, digest)
-        with _refusing():
+        with _refusing("written"):
             if not self._local:
                 self._files.pipe_file(path, data)
-            elif not _holds(Path(path), data):
+            elif not _holds_now(Path(path), data):
                 _write_whole(Path(path), data)
         return digest
 
     def read(self, folder: str, digest: str) -> bytes:
         """The bytes as they were put. Refuses (``no_result``) when they are gone or damaged."""
-        try:
+        with _refusing("read"):
             data = cast(bytes, self._files.cat_file(self._path(folder, digest)))
-        except FileNotFoundError as error:
-            raise _gone() from error
         if hashlib.sha256(data).hexdigest() != digest:
             raise _gone()
         return data
 
     def open(self, folder: str, digest: str) -> BinaryIO:
         """The file, seekable, for a part of it."""
-        try:
+        with _refusing("read"):
             return cast(BinaryIO, self._files.open(self._path(folder, digest), "rb"))
-        except FileNotFoundError as error:
-            raise _gone() from error
 
     def remove(self, folder: str) -> None:
         """The folder and all in it; nothing when it is not there."""
-        with suppress(FileNotFoundError):
-            self._files.rm(f"{self._root}/{folder}", recursive=True)
+        with _refusing("removed"), suppress(FileNotFoundError):
+            if self._local:
+                shutil.rmtree(f"{self._root}/{folder}")
+            else:
+                self._files.rm(f"{self._root}/{folder}", recursive=True)
+
+    def files(self) -> Iterator[StoredFile]:
+        """All that we have written here, and what was never finished."""
+        with _refusing("listed"):
+            yield from _local_files(Path(self._root)) if self._local else self._remote_files()
+
+    def remove_if_older(self, path: str, than: float) -> bool:
+        """Removes a file unless it was written, or put once more, after ``than`` (the files' own time)."""
+        with _refusing("removed"), suppress(FileNotFoundError):
+            if self._local:
+                return _remove_if_older(Path(self._root) / path, than)
+            if _written_at(self._files.info(f"{self._root}/{path}")) < than:
+                self._files.rm_file(f"{self._root}/{path}")
+                return True
+        return False
+
+    def belong_to(self, owner: str) -> bool:
+        """Whether these files are ``owner``'s: whoever asks first has them."""
+        path = f"{self._root}/{_OWNER}"
+        with _refusing("read"):
+            if self._local:
+                Path(self._root).mkdir(parents=True, exist_ok=True)
+                with suppress(FileExistsError), open(path, "x", encoding="ascii") as file:
+                    file.write(owner)
+            elif not self._files.exists(path):
+                self._files.pipe_file(path, owner.encode())
+            return self._files.cat_file(path) == owner.encode()
 
     def free_bytes(self) -> int | None:
         """What the disk has left; None where the files are in a service, or the folder is not there yet."""
@@ -79,6 +139,25 @@ class Blobs:
     def _path(self, folder: str, digest: str) -> str:
         return f"{self._root}/{folder}/{digest}"
 
+    def _remote_files(self) -> Iterator[StoredFile]:
+        with suppress(FileNotFoundError):
+            found = cast(dict[str, dict[str, Any]], self._files.find(self._root, detail=True))
+            for name, info in found.items():
+                path = name.removeprefix(f"{self._root}/")
+                if _OURS.fullmatch(path):
+                    yield StoredFile(path, info["size"], _written_at(info))
+
+    def _refuse_missing_bucket(self) -> None:
+        bucket = self._root.partition("/")[0]
+        try:
+            with _refusing("read"):
+                cast(Any, self._files).call_s3("head_bucket", Bucket=bucket)
+        except Refusal as refusal:
+            if refusal.code != "no_result":
+                raise
+            way_out = "Make it, or name another in the artifacts' URL."
+            raise Refusal("bad_setting", f"There is no bucket {bucket!r}.", way_out) from refusal
+
 
 def _folder(place: str) -> str | None:
     """The path of a local folder, as it is or decoded from its url (which fsspec does not do); None for a service."""
@@ -87,12 +166,74 @@ def _folder(place: str) -> str | None:
     return None if "://" in place else os.path.abspath(place)
 
 
-def _holds(path: Path, data: bytes) -> bool:
-    return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
+def _holds_now(path: Path, data: bytes) -> bool:
+    """Whether it is there already; it counts as written now, so that nobody throws it away before it is named."""
+    try:
+        with _locked(path.parent, fcntl.LOCK_SH):
+            if path.stat().st_size != len(data) or path.read_bytes() != data:
+                return False
+            os.utime(path)
+            return True
+    except FileNotFoundError:
+        return False
+
+
+def _remove_if_older(path: Path, than: float) -> bool:
+    with _locked(path.parent, fcntl.LOCK_EX):
+        if path.stat().st_mtime >= than:
+            return False
+        path.unlink()
+    with suppress(OSError):  # not empty
+        path.parent.rmdir()
+        path.parent.parent.rmdir()
+    return True
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _local_files(root: Path) -> Iterator[StoredFile]:
+    for folder in _entries(root):
+        for place in (folder, f"{folder}/chunks"):
+            for name in _entries(root / place):
+                path = f"{place}/{name}"
+                # What another process throws away in this moment is not there.
+                with suppress(FileNotFoundError):
+                    if _OURS.fullmatch(path):
+                        facts = (root / path).stat()
+                        yield StoredFile(path, facts.st_size, facts.st_mtime)
+
+
+def _entries(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _written_at(info: dict[str, Any]) -> float:
+    """S3 calls it LastModified, memory created."""
+    moment = info.get("LastModified") or info["created"]
+    return moment.timestamp() if isinstance(moment, datetime) else float(moment)
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return _write_beside(path, data)
+        except FileNotFoundError:  # its folder was empty for a moment, and thrown away
+            continue
+
+
+def _write_beside(path: Path, data: bytes) -> None:
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with partial.open("xb") as file:
@@ -106,12 +247,26 @@ def _write_whole(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def _refusing(done: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and done == "read":
+            raise _gone() from error
         reason = "The disk is full." if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"{error.strerror or error}."
-        raise Refusal("store_unavailable", f"The artifact could not be written: {reason}") from error
+        raise Refusal("store_unavailable", f"The artifact could not be {done}: {reason}") from error
+    except _service_errors() as error:
+        raise Refusal(
+            "store_unavailable",
+            f"The artifact could not be {done}: {error}.",
+            "Look after the artifact store, then try again.",
+        ) from error
+
+
+def _service_errors() -> tuple[type[Exception], ...]:
+    """What the client of S3 raises, where it is in use."""
+    client = sys.modules.get("botocore.exceptions")
+    return () if client is None else (client.BotoCoreError, client.ClientError)
 
 
 def _gone() -> Refusal:

@@ -11,12 +11,13 @@ from store.blobs import Blobs
 from store.bundles import Bundles
 from store.database import Database
 from store.facts import Facts
+from store.garbage import Garbage
 from store.leases import Leases
 from store.links import Links
 from store.registry import Registry
 
 
-class Store(Leases, Registry, Bundles, Facts, Links):
+class Store(Leases, Registry, Bundles, Facts, Links, Garbage):
     """Threads may share one; every process opens its own. Machines that share one agree on the time."""
 
     @classmethod

@@ -143,3 +143,6 @@ used_links = Table(
     Column("sha256", String(64), primary_key=True),
     Column("used_at", Double, nullable=False),
 )
+
+# One row: this database's own name, by which it knows its artifacts from another's.
+owner = Table("owner", metadata, Column("id", String(32), primary_key=True))

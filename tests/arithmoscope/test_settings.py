@@ -111,3 +111,14 @@ def test_loopback_is_every_spelling_of_this_machine() -> None:
 def test_every_setting_is_in_the_example_file_and_nothing_else() -> None:
     told = set(re.findall(rf"^#? ?{PREFIX}(\w+)=", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
     assert told == {name.upper() for name in Settings.model_fields}
+
+
+def test_a_budget_is_told_in_bytes_or_in_words_and_is_never_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings().store_budget is None
+    for told, size in (("1000", 1000), ("20GB", 20 * 10**9), ("1.5 GiB", 3 * 2**29)):
+        monkeypatch.setenv("ARITHMOSCOPE_STORE_BUDGET", told)
+        assert read_settings().store_budget == size
+    for told in ("0", "-1", "much"):
+        monkeypatch.setenv("ARITHMOSCOPE_STORE_BUDGET", told)
+        with pytest.raises(Refusal, match="STORE_BUDGET"):
+            read_settings()

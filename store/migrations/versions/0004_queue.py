@@ -1,4 +1,6 @@
-"""How long a lease is and when it was taken, when an artifact was last read, and indexes for queue and quota."""
+"""How long leases are, when artifacts were last read, whose the artifacts are, and indexes for queue and quota."""
+
+import secrets
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,9 +19,12 @@ def upgrade() -> None:
     columns = ["state", "priority", "queued_at", "id", "kind", "model", "deleted_at"]
     op.create_index("experiments_queue", "experiments", columns)
     op.create_index("experiments_asked_by", "experiments", ["asked_by", "state"])
+    owner = op.create_table("owner", sa.Column("id", sa.String(32), primary_key=True))
+    op.bulk_insert(owner, [{"id": secrets.token_hex(16)}])
 
 
 def downgrade() -> None:
+    op.drop_table("owner")
     op.drop_index("experiments_asked_by", "experiments")
     op.drop_index("experiments_queue", "experiments")
     op.create_index("experiments_queue", "experiments", ["state", "priority", "queued_at", "id"])

@@ -1,0 +1,268 @@
+"""What is thrown away, and above all what is not."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from keeping import Clock, finish, refused, spec_of
+
+from store import UNDO_S, Store
+from store.blobs import Blobs
+from store.garbage import Collected
+from store.keeper import Keeper
+
+HOUR = 3600.0
+KB = b"x" * 1000
+
+
+@pytest.fixture
+def files(urls: tuple[str, str]) -> Path:
+    """The folder of the artifacts."""
+    return Path(urls[1].removeprefix("file://"))
+
+
+@pytest.fixture
+def small(urls: tuple[str, str], store: Store, clock: Clock) -> Iterator[Store]:
+    """A store with a budget of 10 kB, on the same database and files."""
+    with Store.open(*urls, budget=10_000, clock=clock) as small:
+        yield small
+
+
+def found(files: Path) -> list[Path]:
+    return sorted(path for path in files.rglob("*") if path.is_file() and path.name != "arithmoscope-owner")
+
+
+def age(path: Path, clock: Clock, seconds: float) -> None:
+    os.utime(path, (clock.now - seconds, clock.now - seconds))
+
+
+def done(store: Store, clock: Clock, key: str, **attention: bytes) -> str:
+    asked, _ = store.submit(spec_of(), key=key)
+    finish(store, asked.id)
+    for name, data in attention.items():
+        store.put_artifact(asked.id, f"attention.{name[1:]}.safetensors", data)
+    clock.now += 1
+    return asked.id
+
+
+def test_a_file_that_no_row_names_is_removed_an_hour_after_it_was_written(
+    store: Store, clock: Clock, files: Path
+) -> None:
+    kept = done(store, clock, "k", _0=b"patterns")
+    store.put_artifact(kept, "attention.0.safetensors", b"other patterns")  # the first file has no name any more
+    gone = files / ("a" * 24)
+    (gone / "chunks").mkdir(parents=True)
+    for path in (gone / ("0" * 64), gone / "chunks" / ("1" * 64), files / kept / f".{'2' * 64}.12345678.part"):
+        path.write_bytes(KB)
+    before = found(files)
+    assert len(before) == 6
+    for path in before:
+        age(path, clock, HOUR - 1)
+    assert store.collect_garbage() == Collected(), "a put may be about to name them"
+    clock.now += 2
+    assert store.collect_garbage() == Collected(files=4, bytes=3 * len(KB) + len(b"patterns"))
+    assert store.read_artifact(kept, "result.json") == b"{}"
+    assert store.read_artifact(kept, "attention.0.safetensors") == b"other patterns"
+    assert len(found(files)) == 2
+    assert not gone.exists()
+
+
+def test_what_other_people_keep_in_the_same_place_is_left_alone(store: Store, clock: Clock, files: Path) -> None:
+    done(store, clock, "k")
+    theirs = [files / "thesis.tex", files / "photos" / "cat.jpg", files / ("a" * 24) / "notes.txt"]
+    theirs.append(files / "example" / ("a" * 64))
+    for path in theirs:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(KB)
+        age(path, clock, 10 * HOUR)
+    assert store.collect_garbage() == Collected()
+    assert all(path.exists() for path in theirs)
+
+
+def test_a_new_database_does_not_throw_away_the_results_of_the_old_one(
+    store: Store, clock: Clock, files: Path, tmp_path: Path
+) -> None:
+    kept = done(store, clock, "k")
+    store.collect_garbage()
+    for path in found(files):
+        age(path, clock, 10 * HOUR)
+    with Store.open(f"sqlite:///{tmp_path / 'mistyped.db'}", files.as_uri(), clock=clock) as other:
+        assert other.collect_garbage() == Collected()
+    assert store.read_artifact(kept, "result.json") == b"{}"
+
+
+def test_the_files_of_one_at_work_are_left_alone_however_old(store: Store, clock: Clock, files: Path) -> None:
+    """A running put may name a file that was there for long: it is put again on a second attempt."""
+    asked, _ = store.submit(spec_of(), key="k")
+    claim = store.claim(asked.id, 1, owner="w", lease_s=60)
+    assert claim is not None
+    store._blobs.put(asked.id, KB)
+    age(found(files)[0], clock, 10 * HOUR)
+    assert store.collect_garbage() == Collected()
+    store.succeed(claim, {"result.json": KB})
+    assert store.read_artifact(asked.id, "result.json") == KB
+
+
+def test_a_file_that_is_put_again_is_as_good_as_new(files: Path) -> None:
+    blobs = Blobs(str(files))
+    folder = "a" * 24
+    digest = blobs.put(folder, KB)
+    os.utime(files / folder / digest, (1000.0, 1000.0))
+    cut = time.time() - HOUR
+    assert [each.written_at < cut for each in blobs.files()] == [True]
+    blobs.put(folder, KB)
+    assert not blobs.remove_if_older(f"{folder}/{digest}", cut)
+    assert blobs.read(folder, digest) == KB
+
+
+def test_putting_and_throwing_away_the_same_file_at_once_never_leaves_a_name_without_a_file(files: Path) -> None:
+    """Whatever is put is there afterwards, though it looked old a moment before."""
+    blobs, folder = Blobs(str(files)), "a" * 24
+    stop = threading.Event()
+
+    def throw_away() -> None:
+        while not stop.is_set():
+            for file in blobs.files():
+                blobs.remove_if_older(file.path, time.time() - HOUR)
+
+    with ThreadPoolExecutor(2) as pool:
+        throwing = [pool.submit(throw_away) for _ in range(2)]
+        try:
+            for _ in range(300):
+                digest = blobs.put(folder, KB)
+                assert blobs.read(folder, digest) == KB
+                os.utime(files / folder / digest, (1000.0, 1000.0))
+        finally:
+            stop.set()
+        for each in throwing:
+            each.result(timeout=10)
+
+
+def test_a_deleted_one_is_gone_for_good_after_a_day(store: Store, clock: Clock, files: Path) -> None:
+    gone, kept = done(store, clock, "gone"), done(store, clock, "kept")
+    store.delete(gone)
+    clock.now += UNDO_S - 1
+    assert store.collect_garbage() == Collected()
+    assert store.restore(gone).id == gone
+    store.delete(gone)
+    clock.now += UNDO_S
+    assert store.collect_garbage() == Collected(files=1, bytes=2, experiments=1)
+    assert [path.parent.name for path in found(files)] == [kept]
+    with refused("unknown_experiment"):
+        store.restore(gone)
+    assert store.store_report().deleted == 0
+
+
+def test_several_may_collect_at_once(urls: tuple[str, str], store: Store, clock: Clock, files: Path) -> None:
+    kept = done(store, clock, "kept")
+    for number in range(20):
+        store.delete(done(store, clock, str(number)))
+    clock.now += UNDO_S
+    others = [Store.open(*urls, clock=clock) for _ in range(3)]
+    with ThreadPoolExecutor(4) as pool:
+        collected = sum(pool.map(lambda each: each.collect_garbage(), [store, *others]), Collected())
+    for each in others:
+        each.close()
+    assert collected.experiments == 20
+    assert [path.parent.name for path in found(files)] == [kept]
+
+
+def test_over_the_budget_attention_goes_first_the_longest_unused_before_all(
+    small: Store, clock: Clock, files: Path
+) -> None:
+    never, once, lately = (done(small, clock, name, _0=name.encode() * 600) for name in ("a", "b", "c"))
+    for each in (once, lately):
+        clock.now += 100
+        small.open_artifact(each, "attention.0.safetensors").close()
+    assert small.collect_garbage() == Collected(), "it all fits"
+    other = done(small, clock, "d", _0=b"d" * 9000)
+    small.open_artifact(other, "attention.0.safetensors").close()
+    small.collect_garbage()
+    assert [small.artifact_names(each) for each in (never, once, lately, other)] == [
+        ("result.json",),
+        ("result.json",),
+        ("attention.0.safetensors", "result.json"),
+        ("attention.0.safetensors", "result.json"),
+    ]
+    assert small.store_report().artifact_bytes <= 10_000
+    assert sum(path.stat().st_size for path in found(files)) == small.store_report().artifact_bytes
+    with refused("no_result"):
+        small.open_artifact(never, "attention.0.safetensors")
+
+
+def test_over_the_budget_a_deleted_one_goes_before_its_day_is_over_and_a_result_never(
+    small: Store, clock: Clock
+) -> None:
+    ids = []
+    for number in range(3):
+        asked, _ = small.submit(spec_of(), key=str(number))
+        claim = small.claim(asked.id, 1, owner="w", lease_s=60)
+        assert claim is not None
+        small.succeed(claim, {"result.json": bytes([number]) * 6_000})
+        ids.append(asked.id)
+        if number < 2:
+            clock.now += 1
+            small.delete(asked.id)
+    assert small.make_room() == Collected(files=2, bytes=12_000, experiments=2)
+    assert small.read_artifact(ids[2], "result.json") == bytes([2]) * 6_000
+    assert small.make_room() == Collected()
+
+
+def test_a_full_store_refuses_new_questions_and_answers_old_ones(small: Store, clock: Clock) -> None:
+    asked, _ = small.submit(spec_of(), key="k")
+    claim = small.claim(asked.id, 1, owner="w", lease_s=60)
+    assert claim is not None
+    small.succeed(claim, {"result.json": b"r" * 10_001})
+    small.make_room()
+    with refused("store_full"):
+        small.submit(spec_of(), key="new")
+    assert small.submit(spec_of(), key="k")[0].id == asked.id
+    assert small.read_artifact(asked.id, "result.json") == b"r" * 10_001
+    small.delete(asked.id)
+    assert small.submit(spec_of(), key="new")[1], "what is deleted gives way"
+
+
+def test_a_store_that_is_full_of_what_can_be_computed_again_takes_questions(small: Store, clock: Clock) -> None:
+    done(small, clock, "k", _0=b"p" * 20_000)
+    assert small.submit(spec_of(), key="new")[1]
+
+
+def test_the_bundled_example_keeps_its_attention(small: Store, clock: Clock, tmp_path: Path) -> None:
+    asked = small.experiment(done(small, clock, "k"))
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "experiment.json").write_text(asked.model_dump_json())
+    (bundle / "attention.safetensors").write_bytes(b"p" * 20_000)
+    small.import_bundle(bundle)
+    assert small.collect_garbage() == Collected()
+    assert small.artifact_names("example") == ("attention.safetensors",)
+
+
+def test_the_keeper_tidies_by_itself_and_outlives_what_breaks(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.delete(done(store, clock, "k"))
+    clock.now += UNDO_S
+    collect, broken = store.collect_garbage, threading.Event()
+
+    def break_once() -> Collected:
+        if not broken.is_set():
+            broken.set()
+            raise ValueError("never seen before")
+        return collect()
+
+    monkeypatch.setattr(store, "collect_garbage", break_once)
+    keeper = Keeper(store, every_s=0.01)
+    keeper.start()
+    deadline = time.monotonic() + 10
+    while store.store_report().deleted and time.monotonic() < deadline:
+        time.sleep(0.01)
+    keeper.stop()
+    assert broken.is_set()
+    assert store.store_report().deleted == 0
