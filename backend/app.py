@@ -29,6 +29,7 @@ from backend.requests import Observed, Requests
 from backend.results import ResultIndexes
 from backend.routes import artifacts, events, experiments, prompts, system
 from backend.routes.page import Page
+from backend.routes.prompts import FILES
 from backend.security import Gate
 from backend.vocabularies import Vocabularies
 from store import AsyncEventLog, EventLog, Store
@@ -41,6 +42,7 @@ def create_app(config: ApiConfig, store: Store) -> ASGIApp:
     """The application over an open store. It closes what it opens itself; the store is its caller's."""
     app = routes_only()
     broker = _Broker(config.redis_url, store) if config.redis_url else None
+    keeper = Keeper(store)
     results = ResultIndexes(store)
     live = Live(store.glances, broker and broker.events)
     context = Context(
@@ -76,7 +78,7 @@ def create_app(config: ApiConfig, store: Store) -> ASGIApp:
     # Around the application, not inside it: the gate refuses strangers before anything of theirs is read, and
     # its headers are on the answer to an accident too.
     gate = Gate(
-        Crowd(BodyLimits(Methods(app, openapi_document(app)["paths"]))),
+        Crowd(BodyLimits(Methods(app, openapi_document(app)["paths"]), files=FILES)),
         host=config.host,
         allowed_hosts=config.allowed_hosts,
         tokens=config.tokens,

@@ -47,7 +47,8 @@ def _call(method: str, path: str, operation: dict[str, Any]) -> str:
         parts.append("<h3>Parameters</h3>" + _table(_parameter(each) for each in parameters))
     body = operation.get("requestBody")
     if body:
-        parts.append(f"<h3>Body</h3>{_code(body['content']['application/json']['schema'])}")
+        for media_type, content in body["content"].items():
+            parts.append(f"<h3>Body: {escape(media_type)}</h3>{_code(content['schema'])}")
     answers = operation["responses"].items()
     parts.append("<h3>Answers</h3>" + _table(_answer(status, answer) for status, answer in answers))
     return "".join(parts) + "</section>"

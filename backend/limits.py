@@ -30,8 +30,11 @@ _LARGE = 64 * 1024
 
 
 class BodyLimits:
-    """Refuses (``not_json``, ``encoded_body``, ``body_too_large``, ``too_slow``, ``too_busy``, ``bad_request``) before
-    the body reaches a route. ``files``: by the end of a path, the media types that it takes instead of JSON."""
+    """Refuses what may not be read before it reaches a route: ``not_json``, ``not_a_table``, ``encoded_body``,
+    ``body_too_large``, ``too_slow``, ``too_busy``, ``bad_request``.
+
+    ``files``: by the end of a path, the media types that it takes instead of JSON.
+    """
 
     max_bytes = MAX_BODY_BYTES
     max_held = MAX_HELD_BYTES
@@ -73,8 +76,7 @@ class BodyLimits:
         media_type = headers.get("content-type", "").split(";")[0].strip().lower()
         if has_body and media_type not in taken:
             said = f"The body came as {media_type[:80]!r}." if media_type else "The body came without a content type."
-            way_out = None if taken == JSON else f"Send it as {' or '.join(sorted(taken))}."
-            raise _Refused(Refusal("not_json", said, way_out))
+            raise _Refused(Refusal("not_json" if taken == JSON else "not_a_table", said))
 
     async def _read(self, receive: Receive, messages: list[Message]) -> None:
         size = 0

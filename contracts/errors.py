@@ -68,6 +68,7 @@ PROBLEMS: dict[str, Problem] = {
     "too_busy": Problem(503, "Too many at once", "Wait a few seconds, then try again."),
     "bad_request": Problem(422, "The request cannot be read", "See /api/docs for what this call takes."),
     "not_json": Problem(415, "Not JSON", "Send the body as application/json."),
+    "not_a_table": Problem(415, "Not CSV or JSON lines", "Send the file as text/csv or application/jsonl."),
     "body_too_large": Problem(413, "The request is too large", "Send fewer or shorter prompts."),
     "encoded_body": Problem(415, "The body is compressed", "Send it as it is, without Content-Encoding."),
     "bad_upload": Problem(

@@ -94,6 +94,23 @@ class TemplatePrompts(Wire):
 PromptsSpec = Annotated[CustomPrompts | TemplatePrompts, Field(discriminator="source")]
 
 
+class UploadProblem(Wire):
+    """What is wrong with one row of a file. Rows count from 1, the header of a CSV included."""
+
+    row: int
+    reason: str
+
+
+class Upload(Wire):
+    """``POST /api/prompts/upload``: the pairs of a file in its order, and the rows that are not among them. ``n_rows``
+    counts both, without empty rows and the header."""
+
+    pairs: tuple[CustomPair, ...]
+    problems: tuple[UploadProblem, ...]
+    notes: tuple[str, ...] = ()
+    n_rows: int
+
+
 class Token(Wire):
     """One token of a prompt: its text as a person reads it, its id, and the part it plays."""
 

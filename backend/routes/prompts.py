@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
 
 from backend.context import Ctx
 from backend.problems import documented
 from backend.submission import usable_model
-from contracts.prompts import Preview, PreviewRequest
+from contracts.prompts import Preview, PreviewRequest, Upload
 from prompts import preview
+from prompts.uploads import FORMATS, read_upload
 
 router = APIRouter(prefix="/api/prompts", tags=["prompts"])
 
@@ -19,3 +21,17 @@ def preview_prompts(asked: PreviewRequest, ctx: Ctx) -> Preview:
     card = usable_model(ctx, asked.model)
     chat = ctx.vocabularies.chat_of(card) if asked.prompts.chat else None
     return preview(asked.prompts, ctx.vocabularies.of(card), chat)
+
+
+UPLOAD = "/upload"
+# What the door lets through to it, where it lets only JSON through to others.
+FILES = {f"{router.prefix}{UPLOAD}": frozenset(FORMATS)}
+_FILE = {"content": {media_type: {"schema": {"type": "string"}} for media_type in FORMATS}, "required": True}
+
+
+@router.post(UPLOAD, responses=documented(401, 403, 413, 415, 422), openapi_extra={"requestBody": _FILE})
+async def upload_prompts(request: Request) -> Upload:
+    """The pairs of a file, sent as it is: CSV with the columns `reference` and, if you like, `counterfactual` and
+    `answer`, or JSON lines with these keys. A row that cannot be used is among the `problems`."""
+    media_type = request.headers.get("content-type", "text/csv").split(";")[0].strip().lower()
+    return await run_in_threadpool(read_upload, await request.body(), FORMATS.get(media_type, "csv"))

@@ -318,6 +318,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/prompts/upload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Upload Prompts
+         * @description The pairs of a file, sent as it is: CSV with the columns `reference` and, if you like, `counterfactual` and
+         *     `answer`, or JSON lines with these keys. A row that cannot be used is among the `problems`.
+         */
+        post: operations["upload_prompts_api_prompts_upload_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/ready": {
         parameters: {
             query?: never;
@@ -1105,7 +1126,7 @@ export interface components {
              *       "add"
              *     ]
              */
-            operations: ("add" | "subtract" | "multiply" | "divide" | "power")[];
+            operations: ("add" | "subtract" | "multiply" | "divide")[];
             /**
              * Pairs
              * @default 64
@@ -1148,6 +1169,34 @@ export interface components {
             role: "first" | "shot" | "operand_a" | "operator" | "operand_b" | "equals" | "other";
             /** Text */
             text: string;
+        };
+        /**
+         * Upload
+         * @description ``POST /api/prompts/upload``: the pairs of a file in its order, and the rows that are not among them. ``n_rows``
+         *     counts both, without empty rows and the header.
+         */
+        Upload: {
+            /** N Rows */
+            n_rows: number;
+            /**
+             * Notes
+             * @default []
+             */
+            notes: string[];
+            /** Pairs */
+            pairs: components["schemas"]["CustomPair"][];
+            /** Problems */
+            problems: components["schemas"]["UploadProblem"][];
+        };
+        /**
+         * UploadProblem
+         * @description What is wrong with one row of a file. Rows count from 1, the header of a CSV included.
+         */
+        UploadProblem: {
+            /** Reason */
+            reason: string;
+            /** Row */
+            row: number;
         };
         /**
          * WorkerReport
@@ -2972,6 +3021,122 @@ export interface operations {
             };
             /** @description Not found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The body did not come in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not what this call takes, or compressed */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Cannot be used; `detail` names the field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many; `Retry-After` says when the next is welcome */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    upload_prompts_api_prompts_upload_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/jsonl": string;
+                "application/x-ndjson": string;
+                "text/csv": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Upload"];
+                };
+            };
+            /** @description No proper HTTP */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The token is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
