@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from engine.methods.attention import AttentionPatterns, attention
     from engine.methods.attribution import Attribution, attribution
     from engine.methods.edges import Edges, edges
+    from engine.methods.knockout import Knockout, knockout
     from engine.methods.path_patching import PatchingEffects, path_patching
     from engine.methods.stream import StreamEffects, stream
     from engine.methods.writes import Written, writes
@@ -23,6 +24,7 @@ _HOMES = {
     "AttentionPatterns": "engine.methods.attention",
     "Attribution": "engine.methods.attribution",
     "Edges": "engine.methods.edges",
+    "Knockout": "engine.methods.knockout",
     "LoadedModel": "engine.model",
     "PatchingEffects": "engine.methods.path_patching",
     "PromptPair": "contracts.prompts",
@@ -31,6 +33,7 @@ _HOMES = {
     "attention": "engine.methods.attention",
     "attribution": "engine.methods.attribution",
     "edges": "engine.methods.edges",
+    "knockout": "engine.methods.knockout",
     "load_model": "engine.model",
     "path_patching": "engine.methods.path_patching",
     "stream": "engine.methods.stream",
@@ -41,6 +44,7 @@ __all__ = [
     "AttentionPatterns",
     "Attribution",
     "Edges",
+    "Knockout",
     "LoadedModel",
     "PatchingEffects",
     "PromptPair",
@@ -49,6 +53,7 @@ __all__ = [
     "attention",
     "attribution",
     "edges",
+    "knockout",
     "load_model",
     "path_patching",
     "stream",
