@@ -1,0 +1,201 @@
+"""Several tokens, links that open once, guesses that are slowed down, and how often one may write."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from api_bench import PROBLEM, Api, spec
+from starlette.testclient import TestClient
+
+from backend.app import create_app, routes_only
+from backend.config import ApiConfig
+from backend.credentials import (
+    GUESSES,
+    GUESSES_WITHIN_S,
+    LINK_LIFE_S,
+    Guesses,
+    Tokens,
+    cookie_value,
+    one_time_link,
+    token_name,
+)
+from backend.openapi import openapi_document
+from backend.problems import TryLater
+from backend.rates import WriteRate
+from backend.security import COOKIE, Gate
+from store import Store
+
+ANNA, BEN = "anna's long token", "bens token, no: bén's"
+
+
+@pytest.fixture
+def guarded(config: ApiConfig, store: Store) -> Iterator[Api]:
+    with Api(replace(config, tokens=(ANNA, BEN), host="0.0.0.0"), store, base_url="http://lab.example:8000") as api:
+        yield api
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+def test_each_of_several_tokens_opens_and_none_that_is_made_of_them(guarded: Api) -> None:
+    for token in (ANNA, BEN):
+        assert guarded.get("/api/health", headers={"authorization": f"Bearer {token}".encode()}).status_code == 200  # pyright: ignore[reportArgumentType]
+    for wrong in (f"{ANNA},{ANNA}", ANNA[:-1], ANNA.upper(), " "):
+        assert guarded.get("/api/health", headers={"authorization": f"Bearer {wrong}"}).status_code == 401
+
+
+def test_whoever_asks_is_known_by_a_name_that_does_not_tell_the_token() -> None:
+    names = {token_name(token) for token in (ANNA, BEN)}
+    assert len(names) == 2
+    assert all(name not in ANNA + BEN and len(name) == 8 for name in names)
+
+
+def test_what_the_gate_lets_through_says_who_asks() -> None:
+    seen: list[str] = []
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["state"]["asked_by"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    for tokens, given in (
+        ((), {}),
+        ((ANNA, BEN), bearer(ANNA)),
+        ((ANNA, BEN), {"cookie": f"{COOKIE}={cookie_value(BEN)}"}),
+    ):
+        TestClient(Gate(inside, host="testserver", tokens=tokens)).get("/", headers=given)
+    assert seen == ["", token_name(ANNA), token_name(BEN)]
+
+
+def test_wrong_tokens_are_slowed_down_by_address_and_the_right_one_still_opens_from_elsewhere(
+    config: ApiConfig, store: Store
+) -> None:
+    app = create_app(replace(config, tokens=(ANNA,), host="0.0.0.0"), store)
+    guesser = TestClient(app, client=("10.0.0.1", 1), follow_redirects=False)
+    friend = TestClient(app, client=("10.0.0.2", 1), follow_redirects=False)
+    told = [guesser.get("/api/models", headers=bearer(f"guess {number}")).status_code for number in range(GUESSES)]
+    assert told == [401] * GUESSES
+    for answer in (
+        guesser.get("/api/models", headers=bearer("one more")),
+        guesser.get("/api/models", headers=bearer(ANNA)),
+        guesser.get("/", params={"token": ANNA}),
+        guesser.get("/", params={"link": one_time_link(ANNA)}),
+        guesser.get("/api/models", headers={"cookie": f"{COOKIE}=x"}),
+    ):
+        assert (answer.status_code, answer.headers["content-type"]) == (429, PROBLEM)
+        assert 0 < int(answer.headers["retry-after"]) <= GUESSES_WITHIN_S
+    assert guesser.get("/").status_code == 401  # the page that asks for the token is there
+    assert friend.get("/api/models", headers=bearer(ANNA)).status_code == 200
+
+
+def test_guesses_are_forgiven_after_a_minute_and_addresses_are_counted_apart() -> None:
+    now = [0.0]
+    guesses = Guesses(lambda: now[0])
+    for number in range(20_000):
+        guesses.wrong(f"address {number}")
+    for _ in range(GUESSES):
+        assert guesses.wait("a") is None
+        guesses.wrong("a")
+    assert guesses.wait("a") == GUESSES_WITHIN_S
+    assert guesses.wait("b") is None
+    now[0] += GUESSES_WITHIN_S
+    assert guesses.wait("a") is None
+
+
+def test_a_page_that_is_left_open_with_an_old_cookie_locks_nobody_out() -> None:
+    guesses = Guesses()
+    for _ in range(10 * GUESSES):
+        guesses.wrong("a", cookie="of yesterday")
+    assert guesses.wait("a") is None
+    for number in range(GUESSES):
+        guesses.wrong("a", cookie=f"guess {number}")
+    assert guesses.wait("a") is not None
+
+
+def test_a_link_opens_once_and_its_second_use_is_told_so_also_after_a_restart(config: ApiConfig, store: Store) -> None:
+    told = replace(config, tokens=(ANNA, BEN), host="0.0.0.0")
+    link = one_time_link(BEN)
+    with Api(told, store) as first:
+        assert first.head("/", params={"link": link}).status_code == 401  # a look ahead does not use it up
+        opened = first.get("/analyses", params={"link": link, "view": "map"})
+        assert (opened.status_code, opened.headers["location"]) == (303, "./analyses?view=map")
+        assert opened.headers["cache-control"] == "no-store"
+        cookie = opened.headers["set-cookie"]
+        assert all(word in cookie.lower() for word in ("httponly", "samesite=lax", "path=/"))
+        assert "secure" not in cookie.lower()
+        assert BEN not in cookie
+        assert first.get("/api/health").status_code == 200
+        # Whoever is in already keeps a link for somebody else, and no secret in the address.
+        other = one_time_link(ANNA)
+        assert first.get("/", params={"link": other}).headers["location"] == "./"
+    with Api(told, store) as second:
+        again = second.get("/", params={"link": link})
+        assert (again.status_code, "set-cookie" in again.headers) == (401, False)
+        assert "was used before" in again.text
+        assert second.get("/", params={"link": other}).status_code == 303
+
+
+def test_a_cookie_over_https_is_for_https_alone(config: ApiConfig, store: Store) -> None:
+    told = replace(config, tokens=(ANNA,), host="0.0.0.0")
+    with Api(told, store, base_url="https://lab.example") as api:
+        assert "secure" in api.get("/", params={"link": one_time_link(ANNA)}).headers["set-cookie"].lower()
+
+
+def test_a_link_that_is_old_or_forged_opens_nothing() -> None:
+    tokens, now = Tokens((ANNA,)), 1_800_000_000.0
+    link = one_time_link(ANNA, now)
+    assert tokens.of_link(link, now + LINK_LIFE_S - 1) == token_name(ANNA)
+    assert tokens.of_link(link, now + LINK_LIFE_S) is None
+    expires, nonce, seal = link.split(".")
+    for forged in (
+        f"{int(expires) + 1}.{nonce}.{seal}",
+        f"{expires}.{nonce}x.{seal}",
+        f"{expires}.{nonce}.{seal[:-1]}",
+        one_time_link("another token", now),
+        "",
+        "..",
+        "\ud800.é.٣",
+        "9" * 5000,
+    ):
+        assert tokens.of_link(forged, now) is None
+
+
+def test_every_write_of_every_route_is_counted_and_reading_goes_on(config: ApiConfig, store: Store) -> None:
+    paths = openapi_document(routes_only())["paths"]
+    writes = [(method, path) for path, operations in paths.items() for method in operations if method != "get"]
+    assert len(writes) >= 8
+    for method, path in writes:
+        with Api(replace(config, rate_limit="2/hour"), store) as api:
+            address = path.replace("{experiment_id}", "x")
+            headers = {"content-type": "text/csv" if path.endswith("upload") else "application/json"}
+            told = [api.request(method, address, content=b"{}", headers=headers) for _ in range(3)]
+            assert [answer.status_code == 429 for answer in told] == [False, False, True], (method, path)
+            assert told[2].headers["content-type"] == PROBLEM
+            assert 0 < int(told[2].headers["retry-after"]) <= 3600
+            assert {api.get("/api/models").status_code for _ in range(5)} == {200}
+
+
+def test_a_write_is_welcome_again_when_retry_after_said_so() -> None:
+    rate = WriteRate("2/second")
+    rate.count("a")
+    rate.count("a")
+    with pytest.raises(TryLater) as refused:
+        rate.count("a")
+    rate.count("b")
+    time.sleep(refused.value.after_s)
+    rate.count("a")
+
+
+def test_with_the_settings_as_they_come_many_at_once_and_many_in_a_row_pass(live: Api) -> None:
+    with ThreadPoolExecutor(50) as pool:
+        told = list(pool.map(lambda _: live.post("/api/experiments", json=spec()), range(50)))
+    assert len({answer.json()["id"] for answer in told}) == 1
+    assert sorted(answer.status_code for answer in told) == [200] * 49 + [202]
+    codes = {live.post("/api/experiments", json=spec("4 + 4 =")).status_code for _ in range(1_000)}
+    assert codes <= {200, 202}
