@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from sqlalchemy import ColumnElement, select, update
@@ -15,6 +16,14 @@ from store.tables import SHOWN, artifacts, experiments
 RESULT = "result.json"
 # That something is read is written down at most so often.
 _USED_AGAIN_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The content of an artifact: its SHA-256, and its size in bytes."""
+
+    sha256: str
+    size: int
 
 
 class Artifacts(Base):
@@ -34,11 +43,11 @@ class Artifacts(Base):
             put_rows(connection, artifacts, [kept])
 
     def read_artifact(self, experiment_id: str, name: str) -> bytes:
-        return self._artifact(experiment_id, name, self._blobs.read)
+        return self._artifact(experiment_id, name, lambda folder, kept: self._blobs.read(folder, kept.sha256))
 
     def open_artifact(self, experiment_id: str, name: str) -> BinaryIO:
         """The artifact as a seekable file, to be closed by the caller."""
-        return self._artifact(experiment_id, name, self._blobs.open)
+        return self._artifact(experiment_id, name, self.open_kept)
 
     def artifact_names(self, experiment_id: str) -> tuple[str, ...]:
         with self._database.read() as connection:
@@ -48,7 +57,15 @@ class Artifacts(Base):
                 return tuple(connection.execute(names).scalars())
         raise unknown_experiment(experiment_id)
 
-    def _artifact(self, experiment_id: str, name: str, fetch: Callable[[str, str], Any]) -> Any:
+    def kept_artifact(self, experiment_id: str, name: str) -> Kept:
+        """Which content it has, without reading it. Refuses as `read_artifact` does."""
+        return self._artifact(experiment_id, name, lambda _, kept: kept)
+
+    def open_kept(self, experiment_id: str, kept: Kept) -> BinaryIO:
+        """That content as a seekable file, to be closed by the caller."""
+        return self._blobs.open(experiment_id, kept.sha256)
+
+    def _artifact(self, experiment_id: str, name: str, fetch: Callable[[str, Kept], Any]) -> Any:
         this = (artifacts.c.experiment_id == experiment_id) & (artifacts.c.name == name)
         with self._database.read() as connection:
             state = connection.execute(
@@ -56,14 +73,16 @@ class Artifacts(Base):
             ).scalar()
             if state is None:
                 raise unknown_experiment(experiment_id)
-            kept = connection.execute(select(artifacts.c.sha256, artifacts.c.used_at).where(this)).first()
+            kept = connection.execute(
+                select(artifacts.c.sha256, artifacts.c.size, artifacts.c.used_at).where(this)
+            ).first()
         if kept is None:
             if state in ("queued", "running"):
                 raise Refusal("not_finished", f"The experiment is {state}.")
             raise Refusal("no_result", f"The experiment {state} without {name[:80]!r}.")
         if is_attention(name) and self._budget is not None:
             self._note_use(this, kept.used_at)
-        return fetch(experiment_id, kept.sha256)
+        return fetch(experiment_id, Kept(kept.sha256, kept.size))
 
     def _note_use(self, this: ColumnElement[bool], used_at: float | None) -> None:
         """What was used last goes last. Reading goes on also where nothing can be written."""

@@ -257,3 +257,26 @@ def test_a_result_that_was_cut_short_by_a_cancel_is_served(api: Api) -> None:
     api.post(f"/api/experiments/{experiment_id}/cancel")
     api.store.mark_cancelled(claim, {"result.json": b"{}"})
     assert api.get(f"/api/experiments/{experiment_id}/result").content == b"{}"
+
+
+@pytest.mark.parametrize("path", ["result", "components.csv", "arrays.npz"])
+def test_who_has_a_result_already_is_told_so_and_gets_a_changed_one(api: Api, path: str) -> None:
+    experiment_id = api.submit()
+    finish(api.store, experiment_id)
+    where = f"/api/experiments/{experiment_id}/{path}"
+    first = api.get(where)
+    tag = first.headers["etag"]
+    again = api.get(where, headers={"If-None-Match": f'"other", W/{tag}'})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    assert api.get(where, headers={"If-None-Match": '"other"'}).content == first.content
+    name = {"result": "result.json", "components.csv": "components.relative_logit.csv"}.get(path, path)
+    api.store.put_artifact(experiment_id, name, b"changed")
+    assert api.get(where, headers={"If-None-Match": tag}).content == b"changed"
+
+
+@pytest.mark.parametrize("size", [1, 1024 * 1024, 1024 * 1024 + 1, 3_000_000])
+def test_a_file_of_any_size_comes_whole(api: Api, size: int) -> None:
+    experiment_id = api.submit()
+    content = bytes(number % 251 for number in range(size))
+    finish(api.store, experiment_id, **{"arrays.npz": content})
+    assert api.get(f"/api/experiments/{experiment_id}/arrays.npz").content == content
