@@ -7,7 +7,9 @@ import { healthLine } from './text/experiment';
 import { shortcuts, useLoad } from './ui/hooks';
 import { Link } from './ui/parts';
 import { ThemeProvider, ThemeToggle } from './ui/theme';
+import { UndoToast } from './ui/undo';
 import { Home } from './views/home/home';
+import { System } from './views/system/system';
 import { Workspace } from './views/workspace/workspace';
 
 function StatusPill() {
@@ -89,14 +91,19 @@ export function App() {
         <StatusPill />
         <ThemeToggle />
       </header>
+      <UndoToast />
       <main id="main" ref={main} tabIndex={-1}>
         {route.page === 'home' && <Home address={address} />}
         {route.page === 'workspace' && <Workspace key={route.id} id={route.id} address={address} />}
+        {route.page === 'system' && <System />}
         {route.page === 'not_found' && <NotFound path={route.path} />}
       </main>
       <footer class="foot">
         <ShortcutsSwitch />
-        <a href={page('api/docs')}>API</a>
+        <span class="row">
+          <Link to={page('system')}>System</Link>
+          <a href={page('api/docs')}>API</a>
+        </span>
       </footer>
     </ThemeProvider>
   );

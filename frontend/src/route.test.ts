@@ -10,6 +10,8 @@ describe('the path says what is shown', () => {
     expect(readRoute(root, root)).toEqual({ page: 'home' });
     expect(readRoute(`${root}analyses/aB3_-x`, root)).toEqual({ page: 'workspace', id: 'aB3_-x' });
     expect(readRoute(`${root}analyses/aB3/`, root)).toEqual({ page: 'workspace', id: 'aB3' });
+    expect(readRoute(`${root}system`, root)).toEqual({ page: 'system' });
+    expect(readRoute(`${root}system/`, root)).toEqual({ page: 'system' });
     expect(readRoute(`${root}analyses/a%20b`, root).page).toBe('not_found');
     expect(readRoute(`${root}elsewhere`, root).page).toBe('not_found');
   });

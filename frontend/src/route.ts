@@ -2,7 +2,7 @@
 import type { Metric } from './api/wire';
 import { parseComponent, type Component, spell } from './model/component';
 
-export type Route = { page: 'home' } | { page: 'workspace'; id: string } | { page: 'not_found'; path: string };
+export type Route = { page: 'home' } | { page: 'workspace'; id: string } | { page: 'system' } | { page: 'not_found'; path: string };
 
 /** The page at `pathname`, under the root path `root` ("/" or "/some/prefix/"). */
 export function readRoute(pathname: string, root: string): Route {
@@ -10,6 +10,7 @@ export function readRoute(pathname: string, root: string): Route {
   if (pathname !== bare && !pathname.startsWith(`${bare}/`)) return { page: 'not_found', path: pathname };
   const path = pathname.slice(bare.length).replace(/^\/+|\/+$/g, '');
   if (path === '' || path === 'index.html') return { page: 'home' };
+  if (path === 'system') return { page: 'system' };
   const match = /^analyses\/([A-Za-z0-9_-]{1,80})$/.exec(path);
   return match?.[1] ? { page: 'workspace', id: match[1] } : { page: 'not_found', path: pathname };
 }

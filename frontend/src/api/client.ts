@@ -5,12 +5,15 @@ import type {
   AskedSpec,
   AttentionPattern,
   Experiment,
+  ExperimentEdit,
   ExperimentList,
   Health,
   ModelCard,
   Preview,
   Problem,
   Result,
+  SystemReport,
+  Upload,
 } from './wire';
 
 export class Trouble extends Error {
@@ -77,6 +80,10 @@ export const health = (signal?: AbortSignal) => get<Health>('health', signal);
 export const models = async (signal?: AbortSignal) => (await get<{ items: ModelCard[] }>('models', signal)).items;
 export const experiments = (limit: number, signal?: AbortSignal) =>
   get<ExperimentList>(`experiments?limit=${limit}`, signal);
+/** Those that were deleted and can still be brought back. */
+export const deletedExperiments = (limit: number, signal?: AbortSignal) =>
+  get<ExperimentList>(`experiments?deleted=true&limit=${limit}`, signal);
+export const system = (signal?: AbortSignal) => get<SystemReport>('system', signal);
 export const experiment = (id: string, signal?: AbortSignal) => get<Experiment>(at(id), signal);
 export const result = (id: string, signal?: AbortSignal) => get<Result>(at(id, '/result'), signal);
 
@@ -91,6 +98,27 @@ export async function submit(spec: AskedSpec): Promise<{ experiment: Experiment;
 
 export const cancel = async (id: string) => (await (await post(at(id, '/cancel'), {})).json()) as Experiment;
 export const retry = async (id: string) => (await (await post(at(id, '/retry'), {})).json()) as Experiment;
+
+export const edit = async (id: string, change: ExperimentEdit) =>
+  (await (
+    await call(at(id), {
+      method: 'PATCH',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify(change),
+    })
+  ).json()) as Experiment;
+export const remove = async (id: string): Promise<void> => {
+  await call(at(id), { method: 'DELETE' });
+};
+export const restore = async (id: string) => (await (await post(at(id, '/restore'), {})).json()) as Experiment;
+
+/** A file of prompts, sent as it is. What it is, its name says: browsers disagree on the type of a CSV. */
+export async function upload(file: File): Promise<Upload> {
+  const type = /\.(jsonl|ndjson|json)$/i.test(file.name) ? 'application/x-ndjson' : 'text/csv';
+  return (await (
+    await call('prompts/upload', { method: 'POST', headers: { 'Content-Type': type }, body: file })
+  ).json()) as Upload;
+}
 
 /** One layer's attention. What was not stored a worker computes: then the server says when to ask again. */
 export async function attention(

@@ -141,3 +141,15 @@ describe('following a run', () => {
     expect(reads).not.toHaveBeenCalled();
   });
 });
+
+describe('what was deleted while it was followed', () => {
+  it('is said to be gone, and nothing is asked any more', async () => {
+    const { streams, last, reads } = start(() => Promise.reject(Object.assign(new Error('no'), { status: 404 })));
+    streams[0]?.emit('state', { state: 'cancelled' });
+    await vi.advanceTimersByTimeAsync(0);
+    expect(last()?.link).toBe('gone');
+    await vi.advanceTimersByTimeAsync(10 * LOOK_MS);
+    expect(reads).toHaveBeenCalledTimes(1);
+    expect(streams).toHaveLength(1);
+  });
+});

@@ -3,7 +3,8 @@
 import { isFinal } from '../text/experiment';
 import type { Experiment, PartialMeans, Progress, State } from './wire';
 
-export type Link = 'streaming' | 'polling' | 'unreachable';
+/** 'gone': somebody deleted it meanwhile. */
+export type Link = 'streaming' | 'polling' | 'unreachable' | 'gone';
 
 export interface Seen {
   experiment: Experiment;
@@ -30,6 +31,9 @@ export const POLL_MS = 2_000;
 export const LOOK_MS = 15_000;
 const FAILURES_BEFORE_POLLING = 3;
 const POLLS_BEFORE_STREAM = 10;
+
+const isGone = (reason: unknown): boolean =>
+  typeof reason === 'object' && reason !== null && 'status' in reason && reason.status === 404;
 
 /** Tells `tell` whenever something is new; returns what stops it. Ends by itself with the final state. */
 export function follow(first: Experiment, doors: Doors, tell: (seen: Seen) => void): () => void {
@@ -61,7 +65,12 @@ export function follow(first: Experiment, doors: Doors, tell: (seen: Seen) => vo
       say({ experiment, link: stream ? 'streaming' : 'polling' });
       if (isFinal(experiment.state)) stop();
       return true;
-    } catch {
+    } catch (reason) {
+      if (!stopped && isGone(reason)) {
+        say({ link: 'gone' });
+        stop();
+        return false;
+      }
       // Whatever the reason, the row stays unknown for now: say so and try again.
       if (!stopped && !stream) say({ link: 'unreachable' });
       return false;

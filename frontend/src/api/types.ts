@@ -452,6 +452,12 @@ export interface components {
          */
         CustomPrompts: {
             /**
+             * Answer
+             * @default whole
+             * @enum {string}
+             */
+            answer: "whole" | "first" | "each";
+            /**
              * Chat
              * @default false
              */
@@ -920,6 +926,8 @@ export interface components {
         /**
          * PreviewItem
          * @description How one pair will be read. With a ``problem`` the pair cannot run, and what could be read is still shown.
+         *
+         *     ``place`` of the answer's ``places`` tokens is the one asked for, from 0: ``answer_id``.
          */
         PreviewItem: {
             /** Answer */
@@ -928,6 +936,16 @@ export interface components {
             answer_id: number | null;
             /** Counterfactual */
             counterfactual: components["schemas"]["Token"][];
+            /**
+             * Place
+             * @default 0
+             */
+            place: number;
+            /**
+             * Places
+             * @default 1
+             */
+            places: number;
             /** Problem */
             problem: string | null;
             /** Reference */
@@ -1090,9 +1108,15 @@ export interface components {
         /**
          * TemplatePrompts
          * @description Prompts drawn from templates without replacement. Wrongly answered ones are dropped and counted. ``chat``: asked
-         *     through the model's chat template.
+         *     through the model's chat template. What goes with which ``topic``: docs/prompts.md.
          */
         TemplatePrompts: {
+            /**
+             * Answer
+             * @default whole
+             * @enum {string}
+             */
+            answer: "whole" | "first" | "each";
             /**
              * Chat
              * @default false
@@ -1105,10 +1129,21 @@ export interface components {
              */
             corruption: "null_operator" | "operand_swap" | "operand_swap_same_answer" | "operator_swap";
             /**
+             * Decimals
+             * @default 0
+             */
+            decimals: number;
+            /**
              * Keep Wrong
              * @default false
              */
             keep_wrong: boolean;
+            /**
+             * Numerals
+             * @default digits
+             * @enum {string}
+             */
+            numerals: "digits" | "words";
             /**
              * Operands
              * @default [
@@ -1126,7 +1161,7 @@ export interface components {
              *       "add"
              *     ]
              */
-            operations: ("add" | "subtract" | "multiply" | "divide")[];
+            operations: ("add" | "subtract" | "multiply" | "divide" | "power")[];
             /**
              * Pairs
              * @default 64
@@ -1154,6 +1189,18 @@ export interface components {
              *     ]
              */
             styles: ("equation" | "statement" | "question")[];
+            /**
+             * Topic
+             * @default question
+             * @enum {string}
+             */
+            topic: "question" | "year_span" | "counting" | "word_problem" | "facts" | "grammar" | "antonyms" | "sequences";
+            /**
+             * Wording
+             * @default plain
+             * @enum {string}
+             */
+            wording: "plain" | "varied";
         };
         /**
          * Token
@@ -1803,6 +1850,13 @@ export interface operations {
                     "application/octet-stream": string;
                 };
             };
+            /** @description The content that `If-None-Match` names */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description No proper HTTP */
             400: {
                 headers: {
@@ -2138,6 +2192,13 @@ export interface operations {
                     "text/csv": string;
                 };
             };
+            /** @description The content that `If-None-Match` names */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description No proper HTTP */
             400: {
                 headers: {
@@ -2243,6 +2304,13 @@ export interface operations {
                 content: {
                     "application/csvm+json": Record<string, never>;
                 };
+            };
+            /** @description The content that `If-None-Match` names */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description No proper HTTP */
             400: {
@@ -2558,6 +2626,13 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["PathPatchingResult"];
                 };
+            };
+            /** @description The content that `If-None-Match` names */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description No proper HTTP */
             400: {

@@ -3,14 +3,16 @@ import type { components } from './types';
 
 type Schemas = components['schemas'];
 
-export type Spec = Schemas['PathPatchingSpec'];
+/** Specs are kept as they were asked: those of early versions lack what came later, and a new one may leave it out. */
+export type Spec = Omit<Schemas['PathPatchingSpec'], 'prompts'> & { prompts: AskedPrompts };
 /** A spec as it is sent: what is left out is filled in by the server. */
 export type AskedSpec = Omit<Spec, 'metrics' | 'prompts'> & { metrics?: Metric[]; prompts: AskedPrompts };
-export type CustomPrompts = Schemas['CustomPrompts'];
-export type TemplatePrompts = Schemas['TemplatePrompts'];
-export type AskedPrompts =
-  | Optional<CustomPrompts, 'keep_wrong' | 'chat'>
-  | Optional<TemplatePrompts, 'keep_wrong' | 'chat'>;
+export type CustomPrompts = AtLeast<Schemas['CustomPrompts'], 'source' | 'pairs' | 'shots' | 'corruption'>;
+export type TemplatePrompts = AtLeast<
+  Schemas['TemplatePrompts'],
+  'source' | 'operations' | 'styles' | 'operands' | 'pairs' | 'shots' | 'corruption' | 'seed'
+>;
+export type AskedPrompts = CustomPrompts | TemplatePrompts;
 export type Effect = Spec['effect'];
 export type Positions = Spec['positions'];
 export type Source = Spec['source'];
@@ -20,8 +22,10 @@ export type Operation = TemplatePrompts['operations'][number];
 export type Style = TemplatePrompts['styles'][number];
 export type Corruption = TemplatePrompts['corruption'];
 
-export type Experiment = Schemas['Experiment'];
-export type ExperimentList = Schemas['ExperimentList'];
+export type Experiment = Omit<Schemas['Experiment'], 'spec'> & { spec: Spec };
+export type ExperimentList = Omit<Schemas['ExperimentList'], 'items'> & { items: Experiment[] };
+export type ExperimentEdit = Schemas['ExperimentEdit'];
+export type Priority = Experiment['priority'];
 export type State = Experiment['state'];
 export type Progress = Schemas['Progress'];
 export type Stage = Progress['stage'];
@@ -51,6 +55,11 @@ export type AttentionPattern = Schemas['AttentionPattern'];
 
 export type ModelCard = Schemas['ModelCard'];
 export type Health = Schemas['Health'];
+export type SystemReport = Schemas['SystemReport'];
+export type WorkerReport = Schemas['WorkerReport'];
+/** The prompts of a file: what can be used, and what is wrong with the rest. */
+export type Upload = Schemas['Upload'];
 export type Problem = Optional<Schemas['ProblemDetails'], 'type'>;
 
+type AtLeast<T, K extends keyof T> = Pick<T, K> & Partial<Omit<T, K>>;
 type Optional<T, K extends keyof T> = Omit<T, K> & Partial<Pick<T, K>>;

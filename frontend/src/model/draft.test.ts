@@ -125,3 +125,32 @@ describe('the draft', () => {
     expect(toggled(['a', 'c'], 'c', ['a', 'b', 'c'])).toEqual(['a']);
   });
 });
+
+describe('the prompts of a file', () => {
+  const read = (...references: string[]): Draft['file'] => ({
+    name: 'sums.csv',
+    pairs: references.map((reference) => ({ reference })),
+    problems: [],
+    notes: [],
+    n_rows: references.length,
+  });
+
+  it('are asked for before there are any', () => {
+    expect(asked({ mode: 'file' }).problem).toBe('Upload a file of prompts.');
+    expect(asked({ mode: 'file', file: read() }).problem).toBe('No row of the file can be used.');
+  });
+
+  it('are asked as they are, with worked examples where all are bare sums', () => {
+    expect(asked({ mode: 'file', file: read('3 + 5 =', '4 + 4 =') }).spec?.prompts).toMatchObject({
+      source: 'custom',
+      pairs: [{ reference: '3 + 5 =' }, { reference: '4 + 4 =' }],
+      shots: 3,
+    });
+    expect(asked({ mode: 'file', file: read('3 + 5 =', 'Anna has 3 apples.') }).spec?.prompts.shots).toBe(0);
+  });
+
+  it('are a set to take a mean of unless there is one only', () => {
+    expect(asked({ mode: 'file', source: 'mean', file: read('3 + 5 =', '4 + 4 =') }).spec?.source).toBe('mean');
+    expect(asked({ mode: 'file', source: 'mean', file: read('3 + 5 =') }).spec?.source).toBe('counterfactual');
+  });
+});

@@ -1,10 +1,10 @@
 // What is being typed on the first page, and the spec that comes of it.
-import type { AskedPrompts, AskedSpec, Corruption, ModelCard, Operation, Style } from '../api/wire';
+import type { AskedPrompts, AskedSpec, Corruption, ModelCard, Operation, Style, Upload } from '../api/wire';
 import { DEFAULT_OPTIONS, needsSet, optionsOf, settled, type Options } from './options';
 
 export interface Draft extends Options {
   model: string | null;
-  mode: 'one' | 'set';
+  mode: 'one' | 'set' | 'file';
   prompt: string;
   answer: string;
   counterfactual: string;
@@ -20,6 +20,8 @@ export interface Draft extends Options {
   pairs: string;
   seed: string;
   keepWrong: boolean;
+  /** What was read of a file of prompts. */
+  file: (Upload & { name: string }) | null;
 }
 
 export const FIRST_DRAFT: Draft = {
@@ -39,6 +41,7 @@ export const FIRST_DRAFT: Draft = {
   pairs: '64',
   seed: '0',
   keepWrong: false,
+  file: null,
 };
 
 /** What the page starts with: one prompt, or a set where the source that was asked for takes from one. */
@@ -64,15 +67,16 @@ export function isBareSum(prompt: string): boolean {
 }
 
 /** Worked examples put before the prompt: the choice, or the model's own number for a bare one-line sum. */
-export function shotsOf(draft: Pick<Draft, 'mode' | 'prompt' | 'shots'>, model: ModelCard | null): number {
+export function shotsOf(draft: Pick<Draft, 'mode' | 'prompt' | 'shots' | 'file'>, model: ModelCard | null): number {
   if (draft.shots !== null) return draft.shots;
+  if (draft.mode === 'file' && !draft.file?.pairs.every(({ reference }) => isBareSum(reference))) return 0;
   if (draft.mode === 'one' && !isBareSum(draft.prompt)) return 0;
   return model?.shots ?? FALLBACK_SHOTS;
 }
 
 /** Whether there is one prompt only, so that there is no other to take from. */
-export const isAlone = (draft: Pick<Draft, 'mode' | 'pairs'>): boolean =>
-  draft.mode === 'one' || Number(draft.pairs) === 1;
+export const isAlone = (draft: Pick<Draft, 'mode' | 'pairs' | 'file'>): boolean =>
+  draft.mode === 'one' || (draft.mode === 'file' ? draft.file?.pairs.length === 1 : Number(draft.pairs) === 1);
 
 /** The model to start with: the first that can run. */
 export const firstModel = (models: readonly ModelCard[]): ModelCard | null =>
@@ -114,6 +118,11 @@ function promptsOf(draft: Draft, model: ModelCard): AskedPrompts | string {
       ...chat,
       corruption: draft.corruption,
     };
+  }
+  if (draft.mode === 'file') {
+    if (draft.file === null) return 'Upload a file of prompts.';
+    if (draft.file.pairs.length === 0) return 'No row of the file can be used.';
+    return { source: 'custom', pairs: draft.file.pairs, shots, ...chat, corruption: draft.corruption };
   }
   const smallest = whole(draft.smallest, 0, 9_999);
   const largest = whole(draft.largest, 0, 9_999);

@@ -9,6 +9,7 @@ export const OPERATION_WORDS: Record<Operation, string> = {
   subtract: 'subtraction',
   multiply: 'multiplication',
   divide: 'division',
+  power: 'powers',
 };
 
 export const FINAL: readonly State[] = ['succeeded', 'failed', 'cancelled'];
@@ -18,6 +19,10 @@ export const isFinal = (state: State): boolean => FINAL.includes(state);
 export function title(spec: Pick<Spec, 'prompts'>, kept?: number): string {
   return spec.prompts.chat ? `${questions(spec.prompts, kept)} (chat)` : questions(spec.prompts, kept);
 }
+
+/** What people call it, or what was asked. */
+export const nameOf = (experiment: Pick<Experiment, 'name' | 'spec'>, kept?: number): string =>
+  experiment.name?.trim() || title(experiment.spec, kept);
 
 function questions(prompts: Spec['prompts'], kept?: number): string {
   if (prompts.source === 'custom') {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ago, digits, duration, effect, interval, meaning, percent, plural, speakEffect } from './numbers';
+import { ago, bytes, digits, duration, effect, interval, meaning, percent, plural, speakEffect } from './numbers';
 
 describe('a number', () => {
   it.each([
@@ -65,4 +65,16 @@ it('counts and shares are written for people', () => {
   expect(percent(0.2436)).toBe('24.4 %');
   expect(percent(0.0001)).toBe('< 0.1 %');
   expect(percent(0)).toBe('0.0 %');
+});
+
+describe('a size', () => {
+  it.each([
+    [0, '0 B'],
+    [999, '999 B'],
+    [1000, '1.0 kB'],
+    [3_440_000, '3.4 MB'],
+    [999_999, '1.0 MB'],
+    [120_000_000_000, '120 GB'],
+    [5e15, '5000 TB'],
+  ])('%d bytes is written %s', (count, text) => expect(bytes(count)).toBe(text));
 });

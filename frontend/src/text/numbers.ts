@@ -88,6 +88,16 @@ export function ago(then: Date, now: Date): string {
   return plural(Math.floor(seconds / size), word) + ' ago';
 }
 
+/** "0 B", "812 B", "3.4 MB", "120 GB": as disks are sold, in thousands. */
+export function bytes(count: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  // What would be rounded up to a thousand is one of the next unit.
+  const step = units.findIndex((_, power) => Math.round(count / 1000 ** power) < 1000);
+  const power = step < 0 ? units.length - 1 : step;
+  const value = count / 1000 ** power;
+  return `${power > 0 && value < 10 ? value.toFixed(1) : Math.round(value)} ${units[power]}`;
+}
+
 export const plural = (count: number, word: string): string =>
   `${count.toLocaleString('en')} ${word}${count === 1 ? '' : 's'}`;
 

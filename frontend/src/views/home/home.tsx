@@ -10,12 +10,16 @@ import { askedPairs, estimate } from '../../text/experiment';
 import { duration } from '../../text/numbers';
 import { useLoad, useShortcut } from '../../ui/hooks';
 import { Notice, TroubleBlock, troubleOf } from '../../ui/parts';
+import { useChanges } from '../../ui/undo';
 import { Example } from './example';
+import { FileOptions } from './file';
 import { ModelChoice, PromptBox, RunOptions } from './form';
 import { PatchingOptions } from './options';
 import { PreviewPane } from './preview';
 import { Recent } from './recent';
 import { SetOptions } from './set';
+
+const MODES = { one: 'One prompt', set: 'A set of prompts', file: 'Prompts of a file' };
 
 export function Home({ address }: { address: Address }) {
   const [draft, setDraft] = useState<Draft>(() => firstDraft(readOptions(address.search).options));
@@ -23,6 +27,7 @@ export function Home({ address }: { address: Address }) {
   const [sending, setSending] = useState(false);
   const models = useLoad('models', loadModels, 30_000);
   const recent = useLoad('recent', (signal) => experiments(10, signal), 10_000);
+  useChanges(recent.again);
   const box = useRef<HTMLTextAreaElement>(null);
   useEffect(() => {
     document.title = 'Arithmoscope';
@@ -76,17 +81,19 @@ export function Home({ address }: { address: Address }) {
         >
           <fieldset class="segments">
             <legend class="unseen">What to analyse</legend>
-            {(['one', 'set'] as const).map((mode) => (
+            {(['one', 'set', 'file'] as const).map((mode) => (
               <label key={mode}>
                 <input type="radio" name="mode" checked={draft.mode === mode} onChange={() => change({ mode })} />
-                <span>{mode === 'one' ? 'One prompt' : 'A set of prompts'}</span>
+                <span>{MODES[mode]}</span>
               </label>
             ))}
           </fieldset>
           {draft.mode === 'one' ? (
             <PromptBox draft={draft} change={change} box={box} submit={() => void run()} />
-          ) : (
+          ) : draft.mode === 'set' ? (
             <SetOptions draft={draft} change={change} />
+          ) : (
+            <FileOptions draft={draft} change={change} />
           )}
           <PreviewPane asked={asked} waiting={models.busy} />
           <div class="row">

@@ -1,7 +1,7 @@
 // How the prompt will be read, as it is typed: tokens of both prompts, their roles, the answer's token.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { preview } from '../../api/client';
-import type { Preview, PreviewItem, Problem } from '../../api/wire';
+import type { AskedPrompts, Preview, PreviewItem, Problem } from '../../api/wire';
 import type { Asked } from '../../model/draft';
 import { plural } from '../../text/numbers';
 import { rolesIn, visible } from '../../text/tokens';
@@ -18,13 +18,14 @@ interface State {
 }
 
 export function PreviewPane({ asked, waiting }: { asked: Asked; waiting: boolean }) {
-  const key = useRested(asked.spec ? JSON.stringify([asked.spec.model, asked.spec.prompts]) : '', 250);
+  const prompts = asked.spec && beginning(asked.spec.prompts);
+  const key = useRested(asked.spec ? JSON.stringify([asked.spec.model, prompts]) : '', 250);
   const [state, setState] = useState<State>({ key: '', preview: null, trouble: null });
-  const spec = useRef(asked.spec);
-  spec.current = asked.spec;
+  const spec = useRef({ model: '', prompts });
+  spec.current = { model: asked.spec?.model ?? '', prompts };
   useEffect(() => {
     const wanted = new AbortController();
-    if (key === '' || !spec.current) return undefined;
+    if (key === '' || !spec.current.prompts) return undefined;
     preview(spec.current.model, spec.current.prompts, wanted.signal).then(
       (found) => setState({ key, preview: found, trouble: null }),
       (reason: unknown) => {
@@ -53,6 +54,10 @@ export function PreviewPane({ asked, waiting }: { asked: Asked; waiting: boolean
     </div>
   );
 }
+
+/** Of a long list only what is shown is sent to be read: the rest is read when it is asked. */
+const beginning = (prompts: AskedPrompts): AskedPrompts =>
+  prompts.source === 'custom' ? { ...prompts, pairs: prompts.pairs.slice(0, SHOWN) } : prompts;
 
 function Shown({
   preview: { items, n_distinct, notes },

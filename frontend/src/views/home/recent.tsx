@@ -1,11 +1,14 @@
-// The newest analyses.
-import type { ExperimentList } from '../../api/wire';
+// The newest analyses, and those that were deleted lately.
+import { useState } from 'preact/hooks';
+import { deletedExperiments, restore } from '../../api/client';
+import type { Experiment, ExperimentList, Problem } from '../../api/wire';
 import { optionsOf, shortWords } from '../../model/options';
 import { page } from '../../root';
-import { isFinal, progressLine, STATE_WORDS, title } from '../../text/experiment';
+import { isFinal, nameOf, progressLine, STATE_WORDS, title } from '../../text/experiment';
 import { ago } from '../../text/numbers';
-import type { Loaded } from '../../ui/hooks';
-import { Link, TroubleBlock } from '../../ui/parts';
+import { useLoad, type Loaded } from '../../ui/hooks';
+import { Link, TroubleBlock, troubleOf } from '../../ui/parts';
+import { tellChanged, useChanges } from '../../ui/undo';
 
 export function Recent({ list }: { list: Loaded<ExperimentList> }) {
   const now = new Date();
@@ -31,8 +34,8 @@ export function Recent({ list }: { list: Loaded<ExperimentList> }) {
               {items.map((item) => (
                 <tr key={item.id}>
                   <td>
-                    <Link to={page(`analyses/${item.id}`)}>
-                      <bdi>{title(item.spec)}</bdi>
+                    <Link to={page(`analyses/${item.id}`)} {...(item.name ? { title: title(item.spec) } : {})}>
+                      <bdi>{nameOf(item)}</bdi>
                     </Link>
                   </td>
                   <td>{item.spec.model}</td>
@@ -49,6 +52,51 @@ export function Recent({ list }: { list: Loaded<ExperimentList> }) {
           </table>
         </div>
       )}
+      <RecentlyDeleted />
     </section>
+  );
+}
+
+/** Nothing is shown while there is nothing to bring back. */
+function RecentlyDeleted() {
+  const list = useLoad('deleted', (signal) => deletedExperiments(20, signal), 30_000);
+  useChanges(list.again);
+  const items = list.data?.items ?? [];
+  if (items.length === 0) return null;
+  return (
+    <details class="fold deleted">
+      <summary>Recently deleted ({items.length})</summary>
+      <ul>
+        {items.map((item) => (
+          <Deleted key={item.id} item={item} />
+        ))}
+      </ul>
+      <p class="faint">Each can be brought back for a day, then it is gone.</p>
+    </details>
+  );
+}
+
+function Deleted({ item }: { item: Experiment }) {
+  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const [busy, setBusy] = useState(false);
+  const back = async () => {
+    setBusy(true);
+    try {
+      await restore(item.id);
+      tellChanged();
+    } catch (reason) {
+      setTrouble(troubleOf(reason));
+      setBusy(false);
+    }
+  };
+  return (
+    <li>
+      <button type="button" class="quiet" disabled={busy} onClick={() => void back()}>
+        Bring back<span class="unseen"> {nameOf(item)}</span>
+      </button>{' '}
+      <bdi>{nameOf(item)}</bdi>{' '}
+      {item.deleted_at && <span class="faint">deleted {ago(new Date(item.deleted_at), new Date())}</span>}
+      {trouble && <TroubleBlock problem={trouble} />}
+    </li>
   );
 }

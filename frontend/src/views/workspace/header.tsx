@@ -1,16 +1,23 @@
 // The workspace's head: what was asked, of which model, how it is measured, and what can be taken away.
 import { useState } from 'preact/hooks';
-import { cancel, exportAddress } from '../../api/client';
+import { cancel, exportAddress, remove } from '../../api/client';
 import type { Experiment, Metric, Problem, Result } from '../../api/wire';
 import { effectMap } from '../../charts/effectMap';
 import { spell } from '../../model/component';
 import type { EffectTable } from '../../model/effects';
 import { doneWords, optionsOf } from '../../model/options';
-import { askedPairs, isFinal, shortRevision, STATE_WORDS, title } from '../../text/experiment';
+import { navigate } from '../../nav';
+import { page } from '../../root';
+import { askedPairs, isFinal, nameOf, shortRevision, STATE_WORDS, title } from '../../text/experiment';
 import { METRIC_WORDS, plural, SIGN_WORDS } from '../../text/numbers';
 import { escapeForPlotly } from '../../text/tokens';
 import { CopyLink, Field, Menu, TroubleBlock, troubleOf } from '../../ui/parts';
 import { image, save } from '../../ui/plot';
+import { tellDeleted } from '../../ui/undo';
+import { Words } from './words';
+
+/** The example belongs to the program: it has no owner who could name or delete it. */
+const EXAMPLE = 'example';
 
 export interface HeaderProps {
   experiment: Experiment;
@@ -42,12 +49,26 @@ export function Header({ experiment, result, table, metric, metrics, onMetric, p
       setTrouble(troubleOf(reason));
     }
   };
+  const drop = async () => {
+    try {
+      await remove(id);
+      tellDeleted({ id, name: nameOf(experiment, pairs) });
+      navigate(page(''));
+    } catch (reason) {
+      setTrouble(troubleOf(reason));
+    }
+  };
   return (
     <header class="head">
-      <h1 tabIndex={-1}>
-        <bdi>{title(spec, pairs)}</bdi>
+      <h1 tabIndex={-1} class={experiment.name ? 'named' : ''}>
+        <bdi>{nameOf(experiment, pairs)}</bdi>
       </h1>
       <p class="facts">
+        {experiment.name && (
+          <span class="mono">
+            <bdi>{title(spec, pairs)}</bdi>
+          </span>
+        )}
         <span>
           {result?.model.name ?? spec.model}
           {result && <span class="faint">@{shortRevision(result.model.revision)}</span>}
@@ -82,7 +103,13 @@ export function Header({ experiment, result, table, metric, metrics, onMetric, p
         )}
         <CopyLink />
         {result && table && <Exports id={id} result={result} table={table} metric={metric} tell={setTrouble} />}
+        {id !== EXAMPLE && state !== 'running' && (
+          <button type="button" class="quiet" onClick={() => void drop()}>
+            Delete
+          </button>
+        )}
       </div>
+      {id !== EXAMPLE && <Words experiment={experiment} put={put} />}
       {trouble && <TroubleBlock problem={trouble} />}
     </header>
   );

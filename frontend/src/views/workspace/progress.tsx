@@ -1,16 +1,16 @@
 // Where a run stands, on the page of its result: a line, a bar, an ETA, and the truth about a cancel.
-import { experiment as readRow, health, retry as askRetry } from '../../api/client';
+import { edit, experiment as readRow, health, retry as askRetry } from '../../api/client';
 import type { Seen } from '../../api/follow';
-import type { Experiment, Problem } from '../../api/wire';
+import type { Experiment, Priority, Problem } from '../../api/wire';
 import { navigate } from '../../nav';
 import { page } from '../../root';
 import { askedPairs, cancelledLine, isFinal, progressLine, share } from '../../text/experiment';
 import { duration } from '../../text/numbers';
 import { useLoad } from '../../ui/hooks';
-import { Notice, TroubleBlock, troubleOf } from '../../ui/parts';
+import { Field, Notice, TroubleBlock, troubleOf } from '../../ui/parts';
 import { useEffect, useState } from 'preact/hooks';
 
-export function RunProgress({ seen }: { seen: Seen }) {
+export function RunProgress({ seen, put }: { seen: Seen; put: (experiment: Experiment) => void }) {
   const { experiment, link, partial } = seen;
   const { state, progress } = experiment;
   const part = share(progress);
@@ -42,8 +42,48 @@ export function RunProgress({ seen }: { seen: Seen }) {
           The server cannot be reached. The run goes on without this page, which keeps trying.
         </Notice>
       )}
+      {state === 'queued' && <Turn experiment={experiment} put={put} />}
       {state === 'queued' && <NoWorker />}
     </section>
+  );
+}
+
+const TURNS: readonly (readonly [Priority, string])[] = [
+  ['high', 'before others'],
+  ['normal', 'in its turn'],
+  ['low', 'after others'],
+];
+
+/** Whose turn comes first among those that wait. */
+function Turn({ experiment, put }: { experiment: Experiment; put: (experiment: Experiment) => void }) {
+  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const choose = async (priority: Priority) => {
+    try {
+      put(await edit(experiment.id, { priority }));
+      setTrouble(null);
+    } catch (reason) {
+      setTrouble(troubleOf(reason));
+    }
+  };
+  return (
+    <>
+      <Field label="Runs" class="inline turn">
+        {(id) => (
+          <select
+            id={id}
+            value={experiment.priority ?? 'normal'}
+            onChange={(event) => void choose(event.currentTarget.value as Priority)}
+          >
+            {TURNS.map(([value, words]) => (
+              <option key={value} value={value}>
+                {words}
+              </option>
+            ))}
+          </select>
+        )}
+      </Field>
+      {trouble && <TroubleBlock problem={trouble} />}
+    </>
   );
 }
 

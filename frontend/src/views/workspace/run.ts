@@ -27,12 +27,15 @@ export function useRun(id: string): Run {
   const [trouble, setTrouble] = useState<Problem | null>(null);
   const [empty, setEmpty] = useState(false);
   const [turn, setTurn] = useState(0);
+  // What an action changed: the stream knows nothing of it, and the row is read only now and then.
+  const [mine, setMine] = useState<Partial<Experiment>>({});
 
   useEffect(() => {
     const wanted = new AbortController();
     let stop: () => void = () => undefined;
     setResult(null);
     setEmpty(false);
+    setMine({});
 
     const finish = async (experiment: Experiment): Promise<void> => {
       // A failed run has no result; a cancelled one has when at least one batch was finished.
@@ -80,12 +83,16 @@ export function useRun(id: string): Run {
   }, [id, turn]);
 
   return {
-    seen,
+    seen: seen && { ...seen, experiment: { ...seen.experiment, ...mine } },
     result,
     empty,
     trouble,
     again: () => setTurn((old) => old + 1),
-    put: (experiment) => setSeen((old) => (old ? { ...old, experiment } : old)),
+    put: (experiment) => {
+      const { name, notes, priority, cancel_requested } = experiment;
+      setMine({ name, notes, priority, ...(cancel_requested ? { cancel_requested } : {}) });
+      setSeen((old) => (old ? { ...old, experiment } : old));
+    },
   };
 }
 

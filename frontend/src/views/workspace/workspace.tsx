@@ -1,16 +1,16 @@
 // One analysis: its progress, whether to believe it, the map of effects, and the chosen component.
-import { useEffect, useMemo } from 'preact/hooks';
-import { models as loadModels } from '../../api/client';
-import type { Metric, Result } from '../../api/wire';
+import { useEffect, useMemo, useState } from 'preact/hooks';
+import { models as loadModels, restore } from '../../api/client';
+import type { Metric, Problem, Result } from '../../api/wire';
 import { same, type Component } from '../../model/component';
 import { fromPartial, fromResult, type EffectTable, type Shape } from '../../model/effects';
 import { shownPair } from '../../model/pairs';
 import { navigate, type Address } from '../../nav';
 import { page } from '../../root';
 import { defaultMetric, readView, writeView, type View } from '../../route';
-import { isFinal, title } from '../../text/experiment';
+import { isFinal, nameOf } from '../../text/experiment';
 import { useLoad } from '../../ui/hooks';
-import { Link, Notice, TroubleBlock } from '../../ui/parts';
+import { Link, Notice, TroubleBlock, troubleOf } from '../../ui/parts';
 import { ComponentPanel } from './component';
 import { EffectsMap } from './effectsMap';
 import { Header } from './header';
@@ -22,10 +22,11 @@ import { Sanity } from './sanity';
 export function Workspace({ id, address }: { id: string; address: Address }) {
   const run = useRun(id);
   const { seen, result, trouble } = run;
-  const spec = seen?.experiment.spec;
+  const row = seen?.experiment;
+  const spec = row?.spec;
   useEffect(() => {
-    document.title = spec ? `${title(spec, result?.pairs.length)} · Arithmoscope` : 'Analysis · Arithmoscope';
-  }, [spec, result]);
+    document.title = row ? `${nameOf(row, result?.pairs.length)} · Arithmoscope` : 'Analysis · Arithmoscope';
+  }, [row?.name, spec, result]);
 
   if (!seen || !spec) {
     return (
@@ -43,7 +44,33 @@ export function Workspace({ id, address }: { id: string; address: Address }) {
       </div>
     );
   }
+  if (seen.link === 'gone') return <Gone id={id} name={nameOf(seen.experiment)} again={run.again} />;
   return <Opened run={run} seen={seen} id={id} address={address} result={result} />;
+}
+
+/** Somebody deleted it while it was looked at, here or elsewhere. */
+function Gone({ id, name, again }: { id: string; name: string; again: () => void }) {
+  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const back = () =>
+    restore(id).then(
+      () => again(),
+      (reason: unknown) => setTrouble(troubleOf(reason)),
+    );
+  return (
+    <div class="narrow">
+      <h1 tabIndex={-1}>
+        <bdi>{name}</bdi>
+      </h1>
+      <Notice>This analysis was deleted. For a day it can be brought back.</Notice>
+      <div class="row">
+        <button type="button" onClick={() => void back()}>
+          Bring it back
+        </button>
+        <Link to={page('')}>Start from the first page</Link>
+      </div>
+      {trouble && <TroubleBlock problem={trouble} />}
+    </div>
+  );
 }
 
 interface OpenedProps {
@@ -106,7 +133,7 @@ function Opened({ run, seen, id, address, result }: OpenedProps) {
           {notice}
         </Notice>
       ))}
-      {!done && <RunProgress seen={seen} />}
+      {!done && <RunProgress seen={seen} put={run.put} />}
       <Ending
         experiment={experiment}
         kept={result ? result.pairs.length + result.dropped.length : null}

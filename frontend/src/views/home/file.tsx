@@ -1,0 +1,93 @@
+// A set of prompts out of a file: what can be used of it, and what is wrong with the rest, by its rows.
+import { useRef, useState } from 'preact/hooks';
+import { upload } from '../../api/client';
+import type { Problem } from '../../api/wire';
+import type { Draft } from '../../model/draft';
+import { plural } from '../../text/numbers';
+import { TroubleBlock, troubleOf } from '../../ui/parts';
+import { CorruptionChoice, type FormPart } from './form';
+
+const SHOWN = 20;
+
+export function FileOptions({ draft, change }: FormPart) {
+  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const [busy, setBusy] = useState(false);
+  const picker = useRef<HTMLInputElement>(null);
+  const latest = useRef(0);
+  const read = async (file: File) => {
+    const mine = (latest.current += 1);
+    setBusy(true);
+    setTrouble(null);
+    try {
+      const found = await upload(file);
+      if (mine === latest.current) change({ file: { name: file.name, ...found } });
+    } catch (reason) {
+      if (mine === latest.current) {
+        // The file that was there before is not the one that was chosen.
+        change({ file: null });
+        setTrouble(troubleOf(reason));
+      }
+    }
+    if (mine === latest.current) setBusy(false);
+  };
+  return (
+    <div class="set">
+      <div class="row">
+        <input
+          ref={picker}
+          class="unseen"
+          type="file"
+          accept=".csv,.jsonl,.ndjson,text/csv,application/x-ndjson"
+          aria-label="File of prompts"
+          tabIndex={-1}
+          onChange={(event) => {
+            const file = event.currentTarget.files?.[0];
+            // The same file, mended, can be chosen again.
+            event.currentTarget.value = '';
+            if (file) void read(file);
+          }}
+        />
+        <button type="button" disabled={busy} onClick={() => picker.current?.click()}>
+          {busy ? 'Reading…' : draft.file ? 'Upload another file' : 'Upload a file'}
+        </button>
+        <CorruptionChoice draft={draft} change={change} />
+      </div>
+      <p class="faint">
+        CSV with the column <code>reference</code> and, if you like, <code>counterfactual</code> and{' '}
+        <code>answer</code>; or JSON lines with these keys.
+      </p>
+      <div role="status">{draft.file && <Found file={draft.file} />}</div>
+      {trouble && <TroubleBlock problem={trouble} />}
+    </div>
+  );
+}
+
+function Found({ file }: { file: NonNullable<Draft['file']> }) {
+  const { problems, pairs } = file;
+  return (
+    <>
+      <p data-testid="file">
+        <bdi class="mono">{file.name}</bdi>: {plural(pairs.length, 'prompt')}
+        {problems.length > 0 && `, ${plural(problems.length, 'row')} left out`}.
+      </p>
+      {file.notes?.map((note) => (
+        <p class="faint" key={note}>
+          {note}
+        </p>
+      ))}
+      {problems.length > 0 && (
+        <div class="notice warn">
+          <p>These rows cannot be used; the others can:</p>
+          <ul>
+            {problems.slice(0, SHOWN).map(({ row, reason }) => (
+              <li key={row}>
+                row {row}: {reason}
+              </li>
+            ))}
+            {problems.length > SHOWN && <li>and {problems.length - SHOWN} more</li>}
+          </ul>
+        </div>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,211 @@
+// The server on one page: workers and what they do, the queue, what is kept, the models, what failed lately.
+import type { ComponentChildren } from 'preact';
+import { useEffect } from 'preact/hooks';
+import { models as loadModels, system } from '../../api/client';
+import type { Experiment, ModelCard, SystemReport, WorkerReport } from '../../api/wire';
+import { page } from '../../root';
+import { STATE_WORDS } from '../../text/experiment';
+import { ago, bytes, duration, millions, plural } from '../../text/numbers';
+import { useLoad } from '../../ui/hooks';
+import { Link, Notice, TroubleBlock } from '../../ui/parts';
+
+const EVERY_MS = 3_000;
+
+export function System() {
+  const report = useLoad('system', system, EVERY_MS);
+  const cards = useLoad('models', loadModels, 30_000);
+  useEffect(() => {
+    document.title = 'System · Arithmoscope';
+  }, []);
+  return (
+    <div class="system">
+      <h1 tabIndex={-1}>System</h1>
+      {report.trouble && (
+        <TroubleBlock problem={report.trouble}>
+          {report.data && <p>What follows is what was known before.</p>}
+        </TroubleBlock>
+      )}
+      {!report.data && !report.trouble && <p class="faint">Looking…</p>}
+      {report.data && <Report report={report.data} />}
+      <Models cards={cards.data} />
+      {cards.trouble && !report.trouble && <TroubleBlock problem={cards.trouble} />}
+    </div>
+  );
+}
+
+function Report({ report }: { report: SystemReport }) {
+  const { queue, store, workers } = report;
+  return (
+    <>
+      {report.broker === 'down' && (
+        <Notice tone="warn">The queue cannot be reached. What is asked now is kept, and runs when it is back.</Notice>
+      )}
+      <Part title="Workers">
+        {workers.length === 0 ? (
+          <Notice tone="warn">No worker: results are readable, new runs will wait. Start one: arithmoscope worker</Notice>
+        ) : (
+          <Table head={['Worker', 'Device', 'Models in memory', 'Works on', 'Heard of']}>
+            {workers.map((worker) => (
+              <Worker key={worker.id} worker={worker} />
+            ))}
+          </Table>
+        )}
+      </Part>
+      <Part title="Queue">
+        <Facts
+          facts={[
+            ['Running', String(queue.running)],
+            ['Waiting', String(queue.waiting)],
+            ['The first has waited', queue.oldest_wait_s === null ? '–' : duration(queue.oldest_wait_s)],
+            ['One token may have', report.quota === 0 ? 'any number' : `${report.quota.toLocaleString('en')} unfinished`],
+          ]}
+        />
+      </Part>
+      <Part title="Store">
+        <Facts
+          facts={[
+            ...Object.entries(store.experiments).map(
+              ([state, n]) => [`Analyses ${STATE_WORDS[state as Experiment['state']]}`, n.toLocaleString('en')] as const,
+            ),
+            ['Deleted, to be brought back', store.deleted.toLocaleString('en')],
+            ['Results and saved parts', bytes(store.artifact_bytes)],
+            ['They may come to', store.budget_bytes === null ? 'no limit' : bytes(store.budget_bytes)],
+            ['Free on the disk', store.free_bytes === null ? 'unknown' : bytes(store.free_bytes)],
+          ]}
+        />
+        {store.budget_bytes !== null && (
+          <meter
+            min={0}
+            max={store.budget_bytes}
+            high={0.9 * store.budget_bytes}
+            value={store.artifact_bytes}
+            aria-label="Share of the budget that is used"
+          />
+        )}
+      </Part>
+      <Part title="How long runs take">
+        {report.durations.length === 0 ? (
+          <p class="faint">Nothing was measured yet.</p>
+        ) : (
+          <Table head={['Model', 'Usually', 'Measured over']}>
+            {report.durations.map((each) => (
+              <tr key={`${each.kind} ${each.model}`}>
+                <td>{each.model}</td>
+                <td class="number">{duration(each.mean_s)}</td>
+                <td class="number">{plural(each.n, 'run')}</td>
+              </tr>
+            ))}
+          </Table>
+        )}
+      </Part>
+      <Part title="Recent failures">
+        {report.failures.length === 0 ? (
+          <p class="faint">None.</p>
+        ) : (
+          <Table head={['Analysis', 'What', 'When']}>
+            {report.failures.map((each) => (
+              <tr key={each.experiment}>
+                <td>
+                  <Link to={page(`analyses/${each.experiment}`)}>{each.experiment.slice(0, 8)}</Link>
+                </td>
+                <td>
+                  <strong>{each.title}.</strong> {each.detail}
+                </td>
+                <td class="faint">{ago(new Date(each.at), new Date())}</td>
+              </tr>
+            ))}
+          </Table>
+        )}
+      </Part>
+      <Part title="Server">
+        <Facts
+          facts={[
+            ['Version', report.version],
+            ['Started', ago(new Date(report.started_at), new Date())],
+            ['Queue', report.broker === 'ok' ? 'reachable' : 'down'],
+            ['Live readers', String(report.live_readers)],
+          ]}
+        />
+      </Part>
+    </>
+  );
+}
+
+function Worker({ worker }: { worker: WorkerReport }) {
+  return (
+    <tr>
+      <td>{worker.id}</td>
+      <td>{worker.device}</td>
+      <td>{worker.models.join(', ') || <span class="faint">none</span>}</td>
+      <td>
+        {worker.experiment ? (
+          <Link to={page(`analyses/${worker.experiment}`)}>{worker.experiment.slice(0, 8)}</Link>
+        ) : (
+          <span class="faint">{worker.busy ? 'something' : 'nothing'}</span>
+        )}
+      </td>
+      <td class="faint">{worker.seen_s < 5 ? 'just now' : `${duration(worker.seen_s)} ago`}</td>
+    </tr>
+  );
+}
+
+function Models({ cards }: { cards: readonly ModelCard[] | null }) {
+  if (!cards) return null;
+  return (
+    <Part title="Models">
+      {cards.length === 0 ? (
+        <p class="faint">None yet: arithmoscope models fetch smollm2-135m</p>
+      ) : (
+        <Table head={['Model', 'Size', 'Layers × heads', 'Runs here']}>
+          {cards.map((card) => (
+            <tr key={card.id}>
+              <td>{card.name}</td>
+              <td class="number">{card.parameters > 0 ? millions(card.parameters) : '–'}</td>
+              <td class="number">{card.layers > 0 ? `${card.layers} × ${card.heads}` : '–'}</td>
+              <td>{card.supported ? 'yes' : `no: ${card.reason ?? 'it cannot'}`}</td>
+            </tr>
+          ))}
+        </Table>
+      )}
+    </Part>
+  );
+}
+
+function Part({ title, children }: { title: string; children: ComponentChildren }) {
+  return (
+    <section aria-label={title}>
+      <h2>{title}</h2>
+      {children}
+    </section>
+  );
+}
+
+function Table({ head, children }: { head: readonly string[]; children: ComponentChildren }) {
+  return (
+    <div class="scroll">
+      <table>
+        <thead>
+          <tr>
+            {head.map((name) => (
+              <th key={name}>{name}</th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>{children}</tbody>
+      </table>
+    </div>
+  );
+}
+
+function Facts({ facts }: { facts: readonly (readonly [name: string, value: string])[] }) {
+  return (
+    <dl class="plain-facts">
+      {facts.map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd class="number">{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}

@@ -1,0 +1,93 @@
+// What people write beside an analysis: its name and notes. What could not be saved stays in the fields.
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { edit } from '../../api/client';
+import type { Experiment, Problem } from '../../api/wire';
+import { Field, TroubleBlock, troubleOf } from '../../ui/parts';
+
+const MAX_NAME = 120;
+const MAX_NOTES = 10_000;
+
+export function Words({ experiment, put }: { experiment: Experiment; put: (experiment: Experiment) => void }) {
+  const kept = { name: experiment.name ?? '', notes: experiment.notes ?? '' };
+  const [typed, setTyped] = useState<Partial<typeof kept>>({});
+  const [state, setState] = useState<'' | 'saving' | 'saved'>('');
+  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const shown = { ...kept, ...typed };
+  const changed = shown.name !== kept.name || shown.notes !== kept.notes;
+  const unsaved = useRef(changed);
+  unsaved.current = changed;
+  useEffect(() => {
+    // Leaving the page asks, as long as something typed would be lost.
+    const ask = (event: BeforeUnloadEvent) => {
+      if (unsaved.current) event.preventDefault();
+    };
+    addEventListener('beforeunload', ask);
+    return () => removeEventListener('beforeunload', ask);
+  }, []);
+
+  const type = (part: Partial<typeof kept>) => {
+    setTyped((old) => ({ ...old, ...part }));
+    setState('');
+  };
+  const save = async () => {
+    if (!changed || state === 'saving') return;
+    const sent = shown;
+    setState('saving');
+    try {
+      put(await edit(experiment.id, sent));
+      // What was typed while it was being saved stays.
+      setTyped((now) => {
+        const left = { ...kept, ...now };
+        return left.name === sent.name && left.notes === sent.notes ? {} : now;
+      });
+      setTrouble(null);
+      setState('saved');
+    } catch (reason) {
+      setTrouble(troubleOf(reason));
+      setState('');
+    }
+  };
+  return (
+    <details class="fold words">
+      <summary>{kept.notes ? 'Name and notes' : kept.name ? 'Name, add notes' : 'Add a name or notes'}</summary>
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          void save();
+        }}
+      >
+        <Field label="Name">
+          {(id) => (
+            <input
+              id={id}
+              value={shown.name}
+              maxLength={MAX_NAME}
+              autocomplete="off"
+              onInput={(event) => type({ name: event.currentTarget.value })}
+            />
+          )}
+        </Field>
+        <Field label="Notes">
+          {(id) => (
+            <textarea
+              id={id}
+              rows={4}
+              value={shown.notes}
+              maxLength={MAX_NOTES}
+              onInput={(event) => type({ notes: event.currentTarget.value })}
+            />
+          )}
+        </Field>
+        <div class="row">
+          <button type="submit" disabled={!changed || state === 'saving'}>
+            Save
+          </button>
+          <span class="faint" role="status" data-testid="saved">
+            {state === 'saving' ? 'Saving…' : changed ? 'Not saved yet' : state === 'saved' ? 'Saved' : ''}
+          </span>
+        </div>
+        {trouble && <TroubleBlock problem={trouble} />}
+      </form>
+    </details>
+  );
+}
