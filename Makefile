@@ -30,7 +30,8 @@ run: $(VENV)/.engine $(VENV)/.demo frontend/dist/index.html ## install what is m
 	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
 	@exec "$(BIN)/arithmoscope" serve
 
-test: $(VENV)/.dev $(VENV)/.demo frontend/dist/index.html ## all tests, slow ones too; fetches a browser if there is none
+test: $(VENV)/.dev $(VENV)/.demo frontend/dist/index.html ## all tests, slow ones too; fetches a browser, PostgreSQL and Redis if there are none
+	@$(SERVICES)
 	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
 	@$(NODE); cd frontend && npm test
 	@$(CHROMIUM); $(MODELS); $(TESTS)
@@ -114,6 +115,27 @@ frontend/node_modules/.installed: frontend/package-lock.json | $(VENV)/.engine
 frontend/dist/index.html: frontend/node_modules/.installed $(PAGE_SOURCES)
 	@$(NODE); cd frontend && npm run build
 	@touch $@
+
+# ---- PostgreSQL and Redis for the tests
+
+# `$(SERVICES)` sees to it that the tests can start servers of their own, or know the addresses of others.
+# Debian has PostgreSQL's programs on no path.
+define SERVICES
+has_postgres() { [ -n "$$ARITHMOSCOPE_TEST_DATABASE_URL" ] || command -v initdb >/dev/null \
+	|| ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }; \
+has_redis() { [ -n "$$ARITHMOSCOPE_TEST_REDIS_URL" ] || command -v redis-server >/dev/null; }; \
+if ! { has_postgres && has_redis; }; then \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		{ apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			$$(has_postgres || echo postgresql) $$(has_redis || echo redis-server); } >/dev/null || :; \
+	fi; \
+	if ! { has_postgres && has_redis; }; then \
+		echo "The tests need PostgreSQL and Redis: apt-get install postgresql redis-server, or set" \
+			"ARITHMOSCOPE_TEST_DATABASE_URL and ARITHMOSCOPE_TEST_REDIS_URL to servers for them alone" >&2; \
+		exit 2; \
+	fi; \
+fi
+endef
 
 # ---- A browser for the tests
 

@@ -6,6 +6,7 @@ default begins as a reader and fails when two writers meet. Readers never wait (
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -15,12 +16,21 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DatabaseError, OperationalError, ProgrammingError
+from sqlalchemy.exc import (
+    DatabaseError,
+    DataError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from contracts.errors import Refusal
 from store.tables import REVISION
 
 BUSY_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 5
 _READING = "arithmoscope_reading"
 # Any number will do, as long as every process uses the same.
 _UPGRADE_LOCK = 0x0A417
@@ -92,8 +102,12 @@ class Database:
 
 
 def _connected(url: str) -> Engine:
-    if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, max_overflow=45)
+    if not url.startswith("sqlite"):
+        # As people write it, and as SQLAlchemy calls the driver that is ours.
+        address = make_url(re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url))
+        patience = {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": 1000 * int(BUSY_TIMEOUT_S)}
+        told = {name: value for name, value in patience.items() if name not in address.query}
+        return create_engine(address, pool_pre_ping=True, max_overflow=45, connect_args=told)
     if folder := make_url(url).database:
         Path(folder).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, max_overflow=45)
@@ -131,13 +145,20 @@ def _execute_patiently(connection: Any, statement: str) -> None:
 def _refusing() -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
-        raise Refusal("store_unavailable", f"The database does not answer ({error.orig}).") from error
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        raise Refusal("store_unavailable", f"The database does not answer ({_said(error)}).") from error
+    except DataError as error:  # PostgreSQL keeps no NUL, which a name in an address may hold
+        raise Refusal("bad_request", f"That cannot be looked up ({_said(error)}).") from error
     except DatabaseError as error:
         if type(error) is not DatabaseError:  # a broken rule is our mistake; a broken file is not
             raise
         raise Refusal(
             "store_unavailable",
-            f"The database cannot be read ({error.orig}).",
+            f"The database cannot be read ({_said(error)}).",
             "Move the file away, or choose another data folder.",
         ) from error
+
+
+def _said(error: SQLAlchemyError) -> str:
+    """The driver's words in one line; they name hosts, and never a password."""
+    return " ".join(str(getattr(error, "orig", None) or error).split())[:300]

@@ -121,7 +121,7 @@ class Leases(Changes):
         self._finish(claim, "succeeded", results, error=None)
         try:
             self._blobs.remove(_chunks_of(claim.id))
-        except OSError as error:  # it is done all the same; what nothing refers to is collected later
+        except Refusal as error:  # it is done all the same; what nothing refers to is collected later
             logger.warning("the chunks of %s are not removed: %s", claim.id, error)
 
     def fail(self, claim: Claim, problem: ProblemDetails) -> None:

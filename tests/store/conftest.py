@@ -1,4 +1,4 @@
-"""A store in a folder of the test's own, and a real Valkey server."""
+"""A store in a folder of the test's own or on PostgreSQL, and a real Valkey server."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from store import Store
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from keeping import Clock, Valkey, valkey_server
+from services import DATABASE_URL, Postgres, missing, postgres_server
 
 
 @pytest.fixture
@@ -21,23 +23,57 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def urls(tmp_path: Path) -> tuple[str, str]:
-    return f"sqlite:///{tmp_path / 'data' / 'arithmoscope.db'}", (tmp_path / "artifacts").as_uri()
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str:
+    """Every test of the store holds on both."""
+    return request.param
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database as it is when it has just been made."""
+def postgres() -> Iterator[Postgres | None]:
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def empty_postgres(postgres: Postgres | None) -> str | None:
+    """The name of a database as it is when it has just been made."""
+    if postgres is None:
+        return None
+    url = postgres.make()
+    Store.open(url, "memory://").close()
+    return make_url(url).database
+
+
+@pytest.fixture(scope="session")
+def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("empty") / "arithmoscope.db"
     Store.open(f"sqlite:///{path}", "memory://").close()
     return path
 
 
 @pytest.fixture
-def store(urls: tuple[str, str], clock: Clock, empty_database: Path, tmp_path: Path) -> Iterator[Store]:
-    (tmp_path / "data").mkdir()
-    shutil.copy(empty_database, tmp_path / "data")
+def urls(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """Where a store is to be opened: nothing is there yet, unless the test asks for a ``store`` too."""
+    artifacts = (tmp_path / "artifacts").as_uri()
+    made = "store" in request.fixturenames
+    if database == "sqlite":
+        path = tmp_path / "data" / "arithmoscope.db"
+        if made:
+            path.parent.mkdir()
+            shutil.copy(request.getfixturevalue("empty_sqlite"), path)
+        yield f"sqlite:///{path}", artifacts
+        return
+    server: Postgres | None = request.getfixturevalue("postgres")
+    if server is None:
+        missing(request, "PostgreSQL", DATABASE_URL)
+    url = server.make(request.getfixturevalue("empty_postgres")) if made else server.make()
+    yield url, artifacts
+    server.drop(url)
+
+
+@pytest.fixture
+def store(urls: tuple[str, str], clock: Clock) -> Iterator[Store]:
     with Store.open(*urls, clock=clock) as store:
         yield store
 

@@ -17,6 +17,9 @@ from contracts.errors import Refusal
 from contracts.experiments import ExperimentSpec, PathPatchingSpec
 from store import Store
 
+# About SQLite's own ways; all else holds on every database.
+on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
 
 class Clock:
     """Time that passes when it is told to."""

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from keeping import files_no_larger_than, refused, spec_of
+from keeping import files_no_larger_than, on_sqlite, refused, spec_of
 
 from store import Store
 from store.blobs import Blobs
@@ -80,6 +80,7 @@ def test_a_success_that_finds_no_room_is_no_success(store: Store, tmp_path: Path
     assert store.read_artifact(asked.id, "large.npz") == b"x" * 10_000
 
 
+@on_sqlite
 def test_a_database_that_finds_no_room_refuses_and_recovers(store: Store) -> None:
     asked, _ = store.submit(spec_of(), key="before")
     with files_no_larger_than(4096), refused("store_unavailable"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from keeping import spec_of
+from keeping import on_sqlite, refused, spec_of
 from sqlalchemy import create_engine, text
 from test_registry import CARD
 
@@ -57,7 +59,8 @@ def _made_by(revision: str, url: str) -> None:
 
 @pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
 def test_a_database_of_an_earlier_version_keeps_what_it_has(urls: tuple[str, str], revision: str) -> None:
-    Path(urls[0].removeprefix("sqlite:///")).parent.mkdir()
+    if urls[0].startswith("sqlite"):
+        Path(urls[0].removeprefix("sqlite:///")).parent.mkdir()
     _made_by(revision, urls[0])
     engine = create_engine(urls[0])
     spec = spec_of().model_dump_json()
@@ -116,6 +119,7 @@ def test_a_reader_does_not_wait_for_a_writer(store: Store) -> None:
         assert time.monotonic() - started < 1
 
 
+@on_sqlite
 def test_a_second_writer_waits_for_its_turn(store: Store) -> None:
     done = threading.Event()
 
@@ -130,6 +134,32 @@ def test_a_second_writer_waits_for_its_turn(store: Store) -> None:
         assert not done.wait(0.2)
     assert done.wait(5)
     waiting.join()
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_the_database_is_found_by_the_address_that_people_write(urls: tuple[str, str]) -> None:
+    for scheme in ("postgres", "postgresql", "postgresql+psycopg"):
+        with Store.open(scheme + urls[0].removeprefix("postgresql+psycopg"), urls[1]) as store:
+            assert store.is_up()
+
+
+def test_a_database_that_does_not_answer_is_a_refusal_without_its_password(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(Refusal, match="does not answer") as refusal:
+        Store.open(f"postgresql://ada:hunter2@127.0.0.1:{port}/lab", tmp_path.as_uri())
+    assert refusal.value.code == "store_unavailable"
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_a_name_that_no_database_can_hold_finds_nothing(store: Store) -> None:
+    looks: tuple[Callable[[str], object], ...] = (store.experiment, store.glance, store.model, store.delete)
+    for look in looks:
+        with pytest.raises(Refusal) as refusal:
+            look("a\0b")
+        assert refusal.value.code in ("unknown_experiment", "unknown_model", "bad_request")
+    with refused("unknown_experiment"):
+        store.experiment("after")
 
 
 def test_the_store_loads_no_science() -> None:

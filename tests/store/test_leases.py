@@ -146,6 +146,35 @@ def test_a_clock_that_was_put_back_hides_no_message_and_no_dead_worker(store: St
     assert [each.id for each in store.unsent()] == [asked]
 
 
+def test_a_lease_that_is_renewed_and_reaped_at_once_is_one_or_the_other(store: Store, clock: Clock) -> None:
+    outcomes = set()
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(40):
+            asked = store.submit(spec_of(), key=str(number))[0].id
+            claim = claimed(store, asked)
+            clock.now += 11
+            start = threading.Barrier(2)
+
+            def renew(claim: Claim = claim, start: threading.Barrier = start) -> bool:
+                start.wait()
+                try:
+                    store.renew(claim, 10)
+                except LeaseLost:
+                    return False
+                return True
+
+            def reap(start: threading.Barrier = start) -> int:
+                start.wait()
+                return store.expire_leases()
+
+            renewed, reaped = pool.submit(renew), pool.submit(reap)
+            outcomes.add((renewed.result(), reaped.result()))
+            assert store.experiment(asked).state == ("running" if renewed.result() else "queued")
+            store.reap(owner="w")
+            store.delete(asked)
+    assert outcomes <= {(True, 0), (False, 1)}
+
+
 def test_a_dead_workers_lease_is_taken_at_once_and_nobody_elses(store: Store, asked: str) -> None:
     other = store.submit(spec_of(), key="other")[0].id
     claimed(store, asked, owner="dead")

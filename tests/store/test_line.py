@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from keeping import Clock, spec_of
+from keeping import Clock, on_sqlite, spec_of
 from sqlalchemy import text
 
 from contracts.experiments import Progress
@@ -115,11 +115,10 @@ def test_the_eta_of_a_running_one_is_what_its_worker_says(store: Store) -> None:
     assert store.glance(asked.id).progress == Progress(stage="pairs", done=1, total=2, eta_s=3.5)
 
 
+@on_sqlite
 def test_a_long_line_costs_little_per_look(store: Store) -> None:
     """The line is read from its index alone, however large what was asked is."""
     with store._database.read() as connection:
-        if connection.dialect.name != "sqlite":
-            pytest.skip("asks SQLite for its plan")
         plan = connection.execute(
             text(
                 "EXPLAIN QUERY PLAN SELECT kind, model, count(*) FROM experiments WHERE state = 'queued'"

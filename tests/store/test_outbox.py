@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from keeping import Clock, Valkey, files_no_larger_than, refused, spec_of, valkey_server
+from keeping import Clock, Valkey, files_no_larger_than, on_sqlite, refused, spec_of, valkey_server
 
 from contracts.system import WorkerStatus
 from store import EventLog, Store
@@ -203,6 +203,7 @@ def test_a_broker_that_dies_in_the_middle_has_what_it_took(store: Store) -> None
     assert len(store.unsent()) == 2
 
 
+@on_sqlite
 def test_a_full_disk_does_not_fill_the_broker_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.submit(spec_of(), key="k")
     sent: list[str] = []
