@@ -149,7 +149,14 @@ class ExperimentList(Wire):
 
 # Options that came later: a question that leaves them as they were has the key that it had before.
 _LATER = {"positions": "end", "source": "counterfactual", "direction": "noising"}
-_LATER_OF_PROMPTS = {"chat": False}
+_LATER_OF_PROMPTS = {
+    "chat": False,
+    "topic": "question",
+    "wording": "plain",
+    "numerals": "digits",
+    "decimals": 0,
+    "answer": "whole",
+}
 
 
 def experiment_key(spec: ExperimentSpec, *, revision: str, dtype: str, device_kind: str) -> str:

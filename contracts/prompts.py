@@ -10,9 +10,15 @@ from pydantic import Field, model_validator
 from contracts.errors import Refusal
 from contracts.wire import Wire
 
-Operation = Literal["add", "subtract", "multiply", "divide"]
+Operation = Literal["add", "subtract", "multiply", "divide", "power"]
 Style = Literal["equation", "statement", "question"]
 Corruption = Literal["null_operator", "operand_swap", "operand_swap_same_answer", "operator_swap"]
+# What a set asks about. The last four have no arithmetic in them: the control.
+Topic = Literal["question", "year_span", "counting", "word_problem", "facts", "grammar", "antonyms", "sequences"]
+Wording = Literal["plain", "varied"]
+Numerals = Literal["digits", "words"]
+# An answer of several tokens is refused, measured at its first token, or at each one with those before it given.
+AnswerTokens = Literal["whole", "first", "each"]
 Role = Literal["first", "shot", "operand_a", "operator", "operand_b", "equals", "other"]
 
 MAX_PAIRS = 10_000
@@ -20,6 +26,7 @@ MAX_PROMPT_CHARACTERS = 4_000
 MAX_PROMPT_TOKENS = 1_024
 MAX_SHOTS = 8
 MAX_OPERAND = 9_999
+MAX_DECIMALS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +71,21 @@ class CustomPrompts(Wire):
     shots: int = Field(default=0, ge=0, le=MAX_SHOTS)
     corruption: Corruption = "null_operator"
     chat: bool = False
+    answer: AnswerTokens = "whole"
     keep_wrong: bool = True
 
 
 class TemplatePrompts(Wire):
     """Prompts drawn from templates without replacement. Wrongly answered ones are dropped and counted. ``chat``: asked
-    through the model's chat template."""
+    through the model's chat template. What goes with which ``topic``: docs/prompts.md."""
 
     source: Literal["template"]
-    operations: tuple[Operation, ...] = Field(default=("add",), min_length=1, max_length=4)
+    topic: Topic = "question"
+    wording: Wording = "plain"
+    numerals: Numerals = "digits"
+    decimals: int = Field(default=0, ge=0, le=MAX_DECIMALS)
+    answer: AnswerTokens = "whole"
+    operations: tuple[Operation, ...] = Field(default=("add",), min_length=1, max_length=5)
     styles: tuple[Style, ...] = Field(default=("equation",), min_length=1, max_length=3)
     operands: tuple[Annotated[int, Field(ge=0, le=MAX_OPERAND)], Annotated[int, Field(ge=0, le=MAX_OPERAND)]] = (1, 9)
     pairs: int = Field(default=64, ge=1, le=MAX_PAIRS)
@@ -127,13 +140,18 @@ class PreviewRequest(Wire):
 
 
 class PreviewItem(Wire):
-    """How one pair will be read. With a ``problem`` the pair cannot run, and what could be read is still shown."""
+    """How one pair will be read. With a ``problem`` the pair cannot run, and what could be read is still shown.
+
+    ``place`` of the answer's ``places`` tokens is the one asked for, from 0: ``answer_id``.
+    """
 
     reference: tuple[Token, ...]
     counterfactual: tuple[Token, ...]
     answer: str | None
     answer_id: int | None
     problem: str | None
+    place: int = 0
+    places: int = 1
 
 
 class Preview(Wire):

@@ -1,6 +1,6 @@
 """Reads the arithmetic of a prompt's last question: operands, operators, the sign of equality, the exact value.
 
-    3 + 5 =    three plus five is    The sum of 3 and 5 is    Q: What is (3 + 5) × 2? A:    Subtract 3 from 5
+    3 + 5 =    three plus five is    The sum of 3 and 5 is    Q: What is (3 + 5) × 2? A:    1.5 ^ 2 =
 
 A small recursive-descent parser over one pass of a linear lexer; nothing is ever evaluated as code. What it does
 not understand whole it does not read at all: a wrong reading would be worse than none.
@@ -9,12 +9,14 @@ not understand whole it does not read at all: a wrong reading would be worse tha
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 
 from contracts.prompts import Operation
 from prompts.lexicon import (
     EQUALS,
     INFIX_WORDS,
     LEAD_IN,
+    LONGEST_INFIX,
     MAX_LEXEMES,
     NOUNS,
     SENTENCE_ENDS,
@@ -25,7 +27,7 @@ from prompts.lexicon import (
 )
 from prompts.numerals import value_of_words
 from prompts.questions import Span, last_question
-from prompts.readings import Applied, Expression, Leaf, Negated, Operand, Operator, OperatorForm, Reading, whole_value
+from prompts.readings import Applied, Expression, Leaf, Negated, Operand, Operator, OperatorForm, Reading, exact_value
 
 MAX_QUESTION_CHARACTERS = 2_000
 MAX_DIGITS = 12
@@ -47,7 +49,8 @@ def read(prompt: str) -> Reading | None:
     except _Unreadable:
         return None
     operands = tuple(parser.operands)
-    value = whole_value(expression, [operand.value for operand in operands])
+    decimals = any(operand.places for operand in operands)
+    value = exact_value(expression, [operand.value for operand in operands], decimals=decimals)
     if value is None:
         return None
     return Reading(question, operands, tuple(parser.operators), equals, expression, value)
@@ -124,7 +127,7 @@ class _Parser:
         """Operation, whether the operands are reversed, length in lexemes, form."""
         if self._text() in SYMBOLS:
             return SYMBOLS[self._text()], False, 1, "symbol"
-        for length in (2, 1):
+        for length in range(LONGEST_INFIX, 0, -1):
             words = tuple(self._text(ahead) for ahead in range(length))
             if words in INFIX_WORDS:
                 return *INFIX_WORDS[words], length, "infix"
@@ -134,15 +137,31 @@ class _Parser:
         return self._chain(("add", "subtract"), self._product)
 
     def _product(self) -> Expression:
-        return self._chain(("multiply", "divide"), self._factor)
+        return self._chain(("multiply", "divide"), self._power)
+
+    def _power(self) -> Expression:
+        """Binds tighter than any other operator, and to the right: 2 ^ 3 ^ 2 is 2 ^ 9."""
+        base = self._factor()
+        infix = self._peek_infix()
+        if infix is None or infix[0] != "power":
+            return base
+        # "-3 ^ 2" is -9 to some and 9 to others.
+        if isinstance(base, Negated) or (isinstance(base, Leaf) and self.operands[base.index].value < 0):
+            raise _Unreadable
+        self._operator(*infix)
+        return Applied("power", base, self._power())
+
+    def _operator(self, operation: Operation, _: bool, length: int, form: OperatorForm) -> None:
+        first = last = self._next()
+        for _more in range(length - 1):
+            last = self._next()
+        self.operators.append(Operator((first.start, last.end), operation, form))
 
     def _chain(self, operations: tuple[Operation, ...], part: Callable[[], Expression]) -> Expression:
         left = part()
         while (infix := self._peek_infix()) and infix[0] in operations:
-            operation, is_reversed, length, form = infix
-            first = self._next()
-            last = self._next() if length == 2 else first
-            self.operators.append(Operator((first.start, last.end), operation, form))
+            operation, is_reversed = infix[:2]
+            self._operator(*infix)
             right = part()
             left = Applied(operation, right, left) if is_reversed else Applied(operation, left, right)
         return left
@@ -174,15 +193,17 @@ class _Parser:
         words = not lexeme.text[0].isdigit()
         if not words and len(lexeme.text) > MAX_DIGITS:
             raise _Unreadable
-        value = value_of_words(lexeme.text) if words else int(lexeme.text)
-        self.operands.append(Operand((start, lexeme.end), sign * value, words))
+        value = value_of_words(lexeme.text) if words else Fraction(lexeme.text)
+        value = int(value) if value.denominator == 1 else value
+        places = len(lexeme.text.partition(".")[2])
+        self.operands.append(Operand((start, lexeme.end), sign * value, words, places))
         return Leaf(len(self.operands) - 1)
 
     def _negated(self, minus: Lexeme) -> Expression:
         # "-3" is one operand; "-(3 + 5)" is an expression turned round. Nobody writes "-three".
         if self._at < len(self._lexemes) and self._lexemes[self._at].kind == "number":
             number = self._next()
-            if not number.text.isdecimal():
+            if not number.text[0].isdecimal():
                 raise _Unreadable
             return self._number(number, minus.start, -1)
         return Negated(self._factor())

@@ -23,13 +23,13 @@ from functools import lru_cache
 from contracts.errors import Refusal
 from contracts.models import ChatFrame
 from contracts.prompts import MAX_PROMPT_CHARACTERS
-from prompts.arithmetic import read
 from prompts.questions import Span, last_question
 from prompts.roles import RoleSpan
+from prompts.understanding import understood
 
 # A line that ends in one word behind a space or a sign of equality: an answer perhaps. People type the line, so it is
 # read in time that grows with its length and no faster: no two parts can share out the same white space.
-_ANSWERED = re.compile(r"(.*[=\s])[-−]?\w+[.]?")
+_ANSWERED = re.compile(r"(.*[=\s])[-−]?\w+(?:[-.]\w+)*[.]?")
 # No prompt of `MAX_PROMPT_TOKENS` tokens is so long, whatever the vocabulary: it is refused before it is cut.
 _MOST_CHARACTERS = 4 * MAX_PROMPT_CHARACTERS
 
@@ -112,7 +112,7 @@ def _exchanges(examples: str) -> tuple[tuple[tuple[Span, Span], ...], int]:
     for line in examples.splitlines(keepends=True):
         line_end = line_start + len(line)
         answered = _ANSWERED.fullmatch(line.rstrip())
-        reading = read(examples[: line_start + answered.end(1)]) if answered else None
+        reading = understood(examples[: line_start + answered.end(1)]) if answered else None
         if reading is not None and reading.question[0] >= start:
             asked = _without_space(examples, (start, reading.question[1]))
             found.append((asked, _without_space(examples, (reading.question[0], line_end))))

@@ -6,7 +6,7 @@ generator seeded by the set's seed and the question itself, so the order of a se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -14,12 +14,14 @@ from tokenizers import Tokenizer
 
 from contracts.prompts import Corruption, Operation
 from prompts.arithmetic import read
-from prompts.numerals import in_words
+from prompts.numerals import Number, in_digits
 from prompts.operands import Range, operands_of_same_value, other_operands, ranges_of, wide_ranges_of
 from prompts.questions import Span
 from prompts.readings import Operator, Reading
+from prompts.relations import Recall, corrupt_recall
+from prompts.understanding import understood
 
-_Draws = Callable[[Reading, list[Range], Random], Iterator[tuple[int, ...]]]
+_Draws = Callable[[Reading, list[Range], Random], Iterator[tuple[Number, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,11 @@ def corrupt(
 
     ``bounds`` are the smallest and largest operand to write; without them operands keep their number of digits.
     """
-    reading = read(prompt)
+    reading = understood(prompt)
     if reading is None:
         return None
+    if isinstance(reading, Recall):
+        return corrupt_recall(corruption, prompt, reading, seed)
     return CORRUPTIONS[corruption](_Source(prompt, reading, seed, tokenizer, bounds))
 
 
@@ -53,16 +57,21 @@ def _null_operator(source: _Source) -> str:
 
 
 def _operand_swap(source: _Source) -> str | None:
-    return _swap(source, other_operands, lambda value: value != source.reading.value)
+    return _swap(source, other_operands, lambda answer: answer != source.reading.answer)
 
 
 def _operand_swap_same_answer(source: _Source) -> str | None:
-    return _swap(source, operands_of_same_value, lambda value: value == source.reading.value)
+    return _swap(source, operands_of_same_value, lambda answer: answer == source.reading.answer)
 
 
 def _operator_swap(source: _Source) -> str | None:
     """Another operator; one whose answer is a whole number, not negative, if there is one."""
     fallback = None
+    story = source.reading.operators[0]
+    if story.form == "story":
+        swapped = _rewritten(source.prompt, [(story.span, story.instead)])
+        other = understood(swapped) if story.instead else None
+        return swapped if isinstance(other, Reading) and other.value != source.reading.value else None
     for turn in range(3):
         edits: list[tuple[Span, str]] = []
         for operator in source.reading.operators:
@@ -93,9 +102,16 @@ _OTHER_OPERATIONS: dict[Operation, tuple[Operation, Operation, Operation]] = {
     "subtract": ("add", "multiply", "divide"),
     "multiply": ("add", "subtract", "divide"),
     "divide": ("subtract", "add", "multiply"),
+    "power": ("multiply", "add", "subtract"),
 }
 _WORDS: dict[str, dict[Operation, str]] = {
-    "infix": {"add": "plus", "subtract": "minus", "multiply": "times", "divide": "divided by"},
+    "infix": {
+        "add": "plus",
+        "subtract": "minus",
+        "multiply": "times",
+        "divide": "divided by",
+        "power": "to the power of",
+    },
     "noun": {"add": "sum", "subtract": "difference", "multiply": "product", "divide": "quotient"},
     "action noun": {
         "add": "addition",
@@ -104,6 +120,7 @@ _WORDS: dict[str, dict[Operation, str]] = {
         "divide": "division",
     },
     "verb": {"add": "add", "subtract": "subtract", "multiply": "multiply", "divide": "divide"},
+    "gerund": {"add": "adding", "subtract": "subtracting", "multiply": "multiplying", "divide": "dividing"},
 }
 _VERB_CONNECTIVES: dict[Operation, str] = {"add": "to", "subtract": "from", "multiply": "by", "divide": "by"}
 
@@ -116,18 +133,22 @@ def _written(operation: Operation, instead_of: Operator, prompt: str) -> str:
         return {"add": "+", "subtract": "-", "multiply": "×" if typographic else "*"}.get(
             operation, "÷" if typographic else "/"
         )
-    form = "action noun" if old.lower() in _WORDS["action noun"].values() else instead_of.form
+    special = (form for form in ("action noun", "gerund") if old.lower() in _WORDS[form].values())
+    form = next(special, instead_of.form)
     word = _WORDS[form][operation]
     return word.capitalize() if old[:1].isupper() else word
 
 
-def with_operands(prompt: str, reading: Reading, values: Iterable[int]) -> str:
+def with_operands(prompt: str, reading: Reading, values: Sequence[Number]) -> str:
     """The prompt with other operands, each written as the one whose place it takes."""
     edits: list[tuple[Span, str]] = []
     for operand, value in zip(reading.operands, values, strict=True):
-        written = in_words(value) if operand.words else str(value)
+        written = operand.written(value)
         capital = prompt[operand.span[0]].isupper()
         edits.append((operand.span, written.capitalize() if capital else written))
+    answer = reading.value_with(values) if reading.stem else None
+    if reading.stem and answer is not None:
+        edits.append((reading.stem, in_digits(answer)[: reading.stem[1] - reading.stem[0]]))
     return _rewritten(prompt, edits)
 
 
@@ -137,7 +158,7 @@ def _rewritten(text: str, edits: Iterable[tuple[Span, str]]) -> str:
     return text
 
 
-def _swap(source: _Source, draws: _Draws, fits: Callable[[int], bool]) -> str | None:
+def _swap(source: _Source, draws: _Draws, fits: Callable[[str], bool]) -> str | None:
     """Other operands of the same size; where none fit, of any size up to the question's own."""
     for ranges in (ranges_of, wide_ranges_of):
         swapped = _best_swap(
@@ -148,7 +169,7 @@ def _swap(source: _Source, draws: _Draws, fits: Callable[[int], bool]) -> str | 
     return None
 
 
-def _best_swap(source: _Source, draws: Iterator[tuple[int, ...]], fits: Callable[[int], bool]) -> str | None:
+def _best_swap(source: _Source, draws: Iterator[tuple[Number, ...]], fits: Callable[[str], bool]) -> str | None:
     """The first other operands that fit and look like the original; else those that come nearest."""
     reading = source.reading
     own = tuple(operand.value for operand in reading.operands)
@@ -157,14 +178,16 @@ def _best_swap(source: _Source, draws: Iterator[tuple[int, ...]], fits: Callable
     best, best_rank = None, (-1, -1, -1)
     for values in draws:
         value = reading.value_with(values) if values != own else None
-        if value is None or not fits(value) or value < 0 <= reading.value:
+        if value is None or value < 0 <= reading.value or not fits(reading.written(value)):
             continue
         # As many tokens, an answer as long, every operand another.
-        same_answer_length = int(len(str(value)) == len(str(reading.value)))
+        same_answer_length = int(len(in_digits(value)) == len(in_digits(reading.value)))
         changed = sum(new != old for new, old in zip(values, own, strict=True))
         if (1, same_answer_length, changed) <= best_rank:
             continue
         swapped = with_operands(source.prompt, reading, values)
+        if reading.stem and understood(swapped) is None:  # the stem would give a carry away
+            continue
         asked = swapped[reading.question[0] : len(swapped) - (len(source.prompt) - reading.question[1])]
         if asked in examples:  # its answer stands there
             continue

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from contracts.prompts import Operation
-from prompts.numerals import NUMBER_WORD_PATTERN
+from prompts.numerals import LARGE_NUMBER_WORD_PATTERN
 from prompts.questions import Span
 
 # A question with more than this is no sum.
@@ -23,20 +23,34 @@ SYMBOLS: dict[str, Operation] = {
     "x": "multiply",
     "/": "divide",
     "÷": "divide",
+    "^": "power",
+    "**": "power",
 }
 # Infix words; the longest that fits is read. True: the operands stand in reverse ("3 subtracted from 5").
 INFIX_WORDS: dict[tuple[str, ...], tuple[Operation, bool]] = {
     ("plus",): ("add", False),
     ("added", "to"): ("add", False),
+    ("increased", "by"): ("add", False),
     ("minus",): ("subtract", False),
+    ("less",): ("subtract", False),
+    ("take", "away"): ("subtract", False),
+    ("reduced", "by"): ("subtract", False),
     ("subtracted", "from"): ("subtract", True),
     ("times",): ("multiply", False),
     ("multiplied", "by"): ("multiply", False),
     ("divided", "by"): ("divide", False),
+    ("over",): ("divide", False),
+    ("to", "the", "power", "of"): ("power", False),
+    ("to", "the", "power"): ("power", False),
+    ("raised", "to", "the", "power", "of"): ("power", False),
+    ("raised", "to", "the", "power"): ("power", False),
+    ("raised", "to"): ("power", False),
 }
+LONGEST_INFIX = max(len(words) for words in INFIX_WORDS)
 NOUNS: dict[str, Operation] = {
     "sum": "add",
     "addition": "add",
+    "total": "add",
     "difference": "subtract",
     "subtraction": "subtract",
     "product": "multiply",
@@ -50,20 +64,36 @@ VERBS: dict[str, tuple[Operation, tuple[str, ...]]] = {
     "subtract": ("subtract", ("from",)),
     "multiply": ("multiply", ("by", "and", "with")),
     "divide": ("divide", ("by",)),
+    "adding": ("add", ("and", "to")),
+    "subtracting": ("subtract", ("from",)),
+    "multiplying": ("multiply", ("by", "and", "with")),
+    "dividing": ("divide", ("by",)),
 }
-EQUALS = (("is", "equal", "to"), ("equals", "to"), ("equals",), ("is",), ("=",))
+EQUALS = (
+    ("is", "equal", "to"),
+    ("equals", "to"),
+    ("equals",),
+    ("equal",),
+    ("gives",),
+    ("makes",),
+    ("comes", "to"),
+    ("is",),
+    ("=",),
+)
 # What may come before the expression. "the" also opens "the sum of".
 # fmt: off
 LEAD_IN = frozenset((
     "what", "whats", "s", "is", "are", "how", "much", "does", "do", "calculate", "compute", "evaluate", "find", "solve",
     "please", "the", "result", "value", "answer", "of", "work", "out", "tell", "me", "q", "question",
+    "raise", "raising", "outcome", "can", "you",
 ))
 # fmt: on
 SENTENCE_ENDS = frozenset(".;!?")
 
 # (?ai: ASCII letters only: "ſix" is no number.
 _LEXEME = re.compile(
-    rf"(?P<number>[0-9]+|(?<![^\W_])(?ai:{NUMBER_WORD_PATTERN})(?![^\W_]))|(?P<word>[^\W\d_]+)|(?P<sign>\S)"
+    rf"(?P<number>[0-9]+(?:\.[0-9]+)?|(?<![^\W_])(?ai:{LARGE_NUMBER_WORD_PATTERN})(?![^\W_]))"
+    r"|(?P<word>[^\W\d_]+)|(?P<sign>\*\*|\S)"
 )
 
 

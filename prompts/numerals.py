@@ -1,8 +1,12 @@
-"""Whole numbers in English words, both ways: ``twenty-five`` is 25."""
+"""Numbers as they are written: in English words, both ways (``twenty-five`` is 25), and as exact decimals."""
 
 from __future__ import annotations
 
 import re
+from fractions import Fraction
+
+# Never a float: 0.1 + 0.2 is 0.3 here.
+Number = int | Fraction
 
 # fmt: off
 _SMALL = [
@@ -18,21 +22,57 @@ _TENS_VALUES = {word: 10 * value for value, word in enumerate(_TENS, start=2)}
 NUMBER_WORD_PATTERN = (
     rf"(?:(?:{'|'.join(_TENS)})(?:(?:-|[ \t]{{1,4}})(?:{'|'.join(_SMALL[1:10])}))?|(?:{'|'.join(_SMALL)}))"
 )
+_HUNDREDS = rf"(?:(?:{'|'.join(_SMALL[1:10])})[ \t]{{1,4}}hundred(?:[ \t]{{1,4}}{NUMBER_WORD_PATTERN})?)"
+_BELOW_A_THOUSAND = rf"(?:{_HUNDREDS}|{NUMBER_WORD_PATTERN})"
+# Zero to 999 999. Without "and": in "the sum of one hundred and five" it stands between two numbers.
+LARGE_NUMBER_WORD_PATTERN = (
+    rf"(?:{_BELOW_A_THOUSAND}[ \t]{{1,4}}thousand(?:[ \t]{{1,4}}{_BELOW_A_THOUSAND})?|{_BELOW_A_THOUSAND})"
+)
 _LARGEST_IN_WORDS = 999_999
+_MOST_PLACES = 12
 
 
 def value_of_words(text: str) -> int:
-    """The value of a text that matched `NUMBER_WORD_PATTERN`."""
-    words = re.split(r"[-\s]+", text.lower())
-    return sum(_TENS_VALUES.get(word, 0) + _SMALL_VALUES.get(word, 0) for word in words)
+    """The value of a text that matched `LARGE_NUMBER_WORD_PATTERN`."""
+    whole = below = 0
+    for word in re.split(r"[-\s]+", text.lower()):
+        if word == "thousand":
+            whole, below = 1_000 * below, 0
+        elif word == "hundred":
+            below *= 100
+        else:
+            below += _TENS_VALUES.get(word, 0) + _SMALL_VALUES.get(word, 0)
+    return whole + below
 
 
-def in_words(value: int) -> str:
-    """``25`` as ``twenty-five``; digits from a million on, where nobody writes words."""
+def in_digits(value: Number, places: int = 0) -> str:
+    """A number whose decimals end, exactly: at least ``places`` of them, and no more than it takes."""
+    scaled, digits = Fraction(value), 0
+    while scaled.denominator > 1:
+        scaled, digits = scaled * 10, digits + 1
+        if digits > _MOST_PLACES:
+            raise ValueError(f"the decimals of {value} do not end")
+    units = abs(scaled.numerator) * 10 ** max(0, places - digits)
+    digits = max(places, digits)
+    text = str(units).zfill(digits + 1)
+    sign = "-" if value < 0 else ""
+    return f"{sign}{text[:-digits]}.{text[-digits:]}" if digits else f"{sign}{text}"
+
+
+def decimals_end(value: Fraction) -> bool:
+    """Whether a fraction can be written as a decimal of a length that people write."""
+    return 10**_MOST_PLACES % value.denominator == 0
+
+
+def in_words(value: int, *, linked: bool = True) -> str:
+    """``25`` as ``twenty-five``; digits from a million on, where nobody writes words.
+
+    ``linked``: "one hundred and five"; otherwise "one hundred five", which is how operands are read.
+    """
     if abs(value) > _LARGEST_IN_WORDS:
         return str(value)
     if value < 0:
-        return f"minus {in_words(-value)}"
+        return f"minus {in_words(-value, linked=linked)}"
     if value < 20:
         return _SMALL[value]
     if value < 100:
@@ -40,7 +80,9 @@ def in_words(value: int) -> str:
         return _TENS[tens - 2] + (f"-{_SMALL[units]}" if units else "")
     if value < 1_000:
         hundreds, rest = divmod(value, 100)
-        return f"{_SMALL[hundreds]} hundred" + (f" and {in_words(rest)}" if rest else "")
+        linking = " and " if linked else " "
+        return f"{_SMALL[hundreds]} hundred" + (f"{linking}{in_words(rest)}" if rest else "")
     thousands, rest = divmod(value, 1_000)
-    linking = " and " if 0 < rest < 100 else " "
-    return f"{in_words(thousands)} thousand" + (f"{linking}{in_words(rest)}" if rest else "")
+    linking = " and " if linked and 0 < rest < 100 else " "
+    said = in_words(thousands, linked=linked)
+    return f"{said} thousand" + (f"{linking}{in_words(rest, linked=linked)}" if rest else "")

@@ -8,30 +8,47 @@ from fractions import Fraction
 from typing import Literal
 
 from contracts.prompts import Operation
-from prompts.numerals import in_words
+from prompts.numerals import Number, decimals_end, in_digits, in_words
 from prompts.questions import Span
 
-# How an operator is written: a sign, an infix word (plus), a noun (the sum of), a verb (add ... to ...).
-OperatorForm = Literal["symbol", "infix", "noun", "verb"]
+# How an operator is written: a sign, an infix word (plus), a noun (the sum of), a verb (add ... to ...), or the words
+# of a story (Tom *buys* ...).
+OperatorForm = Literal["symbol", "infix", "noun", "verb", "story"]
+
+# A power with more is a number that nobody writes.
+MAX_POWER_BITS = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """A number of the question: where it stands (its sign included), its value, whether it is written in words."""
+    """A number of the question: where it stands (its sign included), its value, whether it is written in words.
+
+    ``places``: how many decimals are written. ``within``: what others in its place are taken from (years are).
+    """
 
     span: Span
-    value: int
+    value: Number
     words: bool
+    places: int = 0
+    within: tuple[int, int] | None = None
+
+    def written(self, value: Number) -> str:
+        """Another number, written as this one is."""
+        if self.words and isinstance(value, int):
+            return in_words(value, linked=abs(self.value) < 100)
+        return in_digits(value, self.places)
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """An operator of the question. ``connective`` is the word between a verb's operands ("from")."""
+    """An operator of the question. ``connective`` is the word between a verb's operands ("from"); ``instead`` are the
+    words with which a story asks for another operation, if it can."""
 
     span: Span
     operation: Operation
     form: OperatorForm
     connective: Span | None = None
+    instead: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +75,18 @@ Expression = Leaf | Negated | Applied
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was read. Spans are character offsets in the whole prompt; operands stand in the order of the text."""
+    """What was read. Spans are character offsets in the whole prompt; operands stand in the order of the text.
+
+    ``stem``: the beginning of the answer, where it stands in the prompt already ("from 1723 to 172").
+    """
 
     question: Span
     operands: tuple[Operand, ...]
     operators: tuple[Operator, ...]
     equals: Span | None
     expression: Expression
-    value: int
+    value: Number
+    stem: Span | None = None
 
     @property
     def words(self) -> bool:
@@ -75,20 +96,31 @@ class Reading:
     @property
     def answer(self) -> str:
         """The value, written as the operands are."""
-        return in_words(self.value) if self.words else str(self.value)
+        return self.written(self.value)
 
-    def value_with(self, operands: Sequence[int]) -> int | None:
-        """The value with other operands, in the order of the text; None when it is not a whole number."""
-        return whole_value(self.expression, operands)
+    def written(self, value: Number) -> str:
+        """A value as the answer to this question is written: in words when all operands are."""
+        if self.words and isinstance(value, int):
+            return in_words(value, linked=all(abs(operand.value) < 100 for operand in self.operands))
+        return in_digits(value)[self.stem[1] - self.stem[0] :] if self.stem else in_digits(value)
+
+    def value_with(self, operands: Sequence[Number]) -> Number | None:
+        """The value with other operands, in the order of the text; None when it is none as in `exact_value`."""
+        return exact_value(self.expression, operands, decimals=any(operand.places for operand in self.operands))
 
 
-def whole_value(expression: Expression, operands: Sequence[int]) -> int | None:
-    """The exact value with these operands; None where it is not a whole number or a division is by zero."""
+def exact_value(expression: Expression, operands: Sequence[Number], *, decimals: bool) -> Number | None:
+    """The exact value with these operands. None where it is not a whole number (with ``decimals``: where its decimals
+    do not end), where a division is by zero, and where a power is no number that people write."""
     value = _value(expression, operands)
-    return int(value) if value is not None and value.denominator == 1 else None
+    if value is None:
+        return None
+    if value.denominator == 1:
+        return int(value)
+    return value if decimals and isinstance(value, Fraction) and decimals_end(value) else None
 
 
-def _value(expression: Expression, operands: Sequence[int]) -> Fraction | int | None:
+def _value(expression: Expression, operands: Sequence[Number]) -> Number | None:
     match expression:
         case Leaf(index):
             return operands[index]
@@ -100,7 +132,7 @@ def _value(expression: Expression, operands: Sequence[int]) -> Fraction | int | 
             return None if left is None or right is None else _applied(operation, left, right)
 
 
-def _applied(operation: Operation, left: Fraction | int, right: Fraction | int) -> Fraction | int | None:
+def _applied(operation: Operation, left: Number, right: Number) -> Number | None:
     """As a fraction where it is not whole, so that "7 / 2 * 2" is 7."""
     match operation:
         case "add":
@@ -111,3 +143,14 @@ def _applied(operation: Operation, left: Fraction | int, right: Fraction | int) 
             return left * right
         case "divide":
             return Fraction(left) / right if right else None
+        case "power":
+            return power(left, right)
+
+
+def power(base: Number, exponent: Number) -> Number | None:
+    """``base`` to a whole power. None for 0 to the power of 0, and for what is longer than `MAX_POWER_BITS`."""
+    if exponent.denominator > 1 or exponent < 0 or base == exponent == 0:
+        return None
+    if abs(base) != 1 and exponent * max(base.numerator.bit_length(), base.denominator.bit_length()) > MAX_POWER_BITS:
+        return None
+    return base ** int(exponent) if abs(base) != 1 else int(base) ** (int(exponent) % 2)

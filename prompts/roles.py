@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from contracts.prompts import PromptPair, Role
-from prompts.arithmetic import read
 from prompts.questions import Span, last_question
 from prompts.readings import Reading
+from prompts.understanding import Understood, understood
 
 RoleSpan = tuple[Span, Role]
 
 
-def reading_spans(reading: Reading | None) -> list[RoleSpan]:
-    """The parts of the last question that play a role."""
+def reading_spans(reading: Understood | None) -> list[RoleSpan]:
+    """The parts of the last question that play a role. Of what is recalled the relation plays the operator's and the
+    subject the first operand's."""
     if reading is None:
         return []
+    if not isinstance(reading, Reading):
+        parts: list[RoleSpan] = [(reading.relation_span, "operator"), (reading.subject_span, "operand_a")]
+        return sorted([*parts, (reading.equals, "equals")] if reading.equals else parts)
     spans: list[RoleSpan] = [(operator.span, "operator") for operator in reading.operators]
     for index, operand in enumerate(reading.operands):
         spans.append((operand.span, "operand_b" if index else "operand_a"))
@@ -24,17 +28,21 @@ def reading_spans(reading: Reading | None) -> list[RoleSpan]:
     return sorted(spans)
 
 
-def counterfactual_spans(pair: PromptPair, reading: Reading | None) -> list[RoleSpan]:
+def _operator_spans(reading: Understood) -> list[Span]:
+    return [o.span for o in reading.operators] if isinstance(reading, Reading) else [reading.relation_span]
+
+
+def counterfactual_spans(pair: PromptPair, reading: Understood | None) -> list[RoleSpan]:
     """The parts of the counterfactual's last question.
 
     Where that is no arithmetic ("3 @ 5 =") it is the reference's question with something else in its operators'
     places, and the other parts are found by their text.
     """
-    own = read(pair.counterfactual)
+    own = understood(pair.counterfactual)
     if own is not None or reading is None:
         return reading_spans(own)
     start, end = last_question(pair.counterfactual)
-    kept = _between([operator.span for operator in reading.operators], reading.question)
+    kept = _between(_operator_spans(reading), reading.question)
     if not pair.counterfactual.startswith(pair.reference[slice(*kept[0])], start):
         return []
     # How far each kept part has moved.

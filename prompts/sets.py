@@ -13,9 +13,12 @@ from tokenizers import Tokenizer
 from contracts.errors import Refusal
 from contracts.models import ChatFrame
 from contracts.prompts import (
+    MAX_PAIRS,
+    AnswerTokens,
     Corruption,
     CustomPair,
     CustomPrompts,
+    Numerals,
     Operation,
     Preview,
     PreviewItem,
@@ -23,14 +26,16 @@ from contracts.prompts import (
     Style,
     TemplatePrompts,
     Token,
+    Topic,
+    Wording,
 )
-from prompts.arithmetic import read
 from prompts.corruptions import corrupt
 from prompts.drawing import draw
 from prompts.questions import question_text
 from prompts.roles import RoleSpan, counterfactual_spans
 from prompts.shots import shot_prefix
-from prompts.tokens import EncodedPair, encode_pair, frame_of, prompt_tokens
+from prompts.tokens import EncodedPair, encode_answer, frame_of, prompt_tokens
+from prompts.understanding import understood
 
 PREVIEWED_PAIRS = 64
 # People's own prompts have no seed: the same prompt always gets the same counterfactual.
@@ -47,7 +52,9 @@ class PromptSet:
 
 
 def prepare(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: ChatFrame | None = None) -> PromptSet:
-    """Every pair of the set, ready to run. Refuses the set for its first pair that cannot run, by its number.
+    """Every pair of the set, ready to run; with answers at ``each`` token one pair a token.
+
+    Refuses the set for its first pair that cannot run, by its number.
 
     ``chat``: what the model's chat template writes around a prompt; a set of chat prompts needs it
     (``no_chat_template``).
@@ -58,12 +65,13 @@ def prepare(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: C
         drawn = draw(spec, tokenizer, frame)
         for number, pair in enumerate(drawn.pairs, start=1):
             with _naming(number):
-                encoded.append(encode_pair(pair, tokenizer, frame))
-        return PromptSet(tuple(encoded), drawn.n_distinct, drawn.notes)
+                encoded += encode_answer(pair, tokenizer, frame, spec.answer, number - 1)
+        return PromptSet(_not_too_many(encoded), drawn.n_distinct, drawn.notes)
     for number, custom in enumerate(spec.pairs, start=1):
         with _naming(number):
-            encoded.append(encode_pair(_completed(custom, spec, tokenizer), tokenizer, frame))
-    return PromptSet(tuple(encoded), *_repeats(spec))
+            pair = _completed(custom, spec, tokenizer)
+            encoded += encode_answer(pair, tokenizer, frame, spec.answer, number - 1)
+    return PromptSet(_not_too_many(encoded), *_repeats(spec))
 
 
 def preview(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: ChatFrame | None = None) -> Preview:
@@ -74,11 +82,12 @@ def preview(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: C
     frame = frame_of(spec.chat, chat)
     if isinstance(spec, TemplatePrompts):
         drawn = draw(spec, tokenizer, frame, PREVIEWED_PAIRS)
-        items = tuple(_item(pair, tokenizer, frame) for pair in drawn.pairs)
-        return Preview(items=items, n_distinct=drawn.n_distinct, notes=drawn.notes)
-    items = tuple(_custom_item(custom, spec, tokenizer, frame) for custom in spec.pairs[:PREVIEWED_PAIRS])
+        items = [item for pair in drawn.pairs for item in _items(pair, spec, tokenizer, frame)]
+        return Preview(items=tuple(items[:PREVIEWED_PAIRS]), n_distinct=drawn.n_distinct, notes=drawn.notes)
+    shown = spec.pairs[:PREVIEWED_PAIRS]
+    items = [item for custom in shown for item in _custom_items(custom, spec, tokenizer, frame)]
     n_distinct, notes = _repeats(spec)
-    return Preview(items=items, n_distinct=n_distinct, notes=notes)
+    return Preview(items=tuple(items[:PREVIEWED_PAIRS]), n_distinct=n_distinct, notes=notes)
 
 
 def generate(
@@ -90,6 +99,11 @@ def generate(
     corruption: Corruption = "null_operator",
     seed: int = 0,
     *,
+    topic: Topic = "question",
+    wording: Wording = "plain",
+    numerals: Numerals = "digits",
+    decimals: int = 0,
+    answer: AnswerTokens = "whole",
     tokenizer: Tokenizer | Any,
     chat: ChatFrame | None = None,
 ) -> list[PromptPair]:
@@ -110,6 +124,11 @@ def generate(
         "shots": shots,
         "corruption": corruption,
         "seed": seed,
+        "topic": topic,
+        "wording": wording,
+        "numerals": numerals,
+        "decimals": decimals,
+        "answer": answer,
         "chat": chat is not None,
     }
     try:
@@ -120,6 +139,13 @@ def generate(
         said = first["msg"].removeprefix("Value error, ")
         raise Refusal("bad_request", f"{where}: {said}." if where else f"{said}.", "Ask for another set.") from error
     return list(draw(spec, tokenizer, chat).pairs)
+
+
+def _not_too_many(encoded: Sequence[EncodedPair]) -> tuple[EncodedPair, ...]:
+    if len(encoded) > MAX_PAIRS:
+        detail = f"The tokens of all answers make {len(encoded)} pairs; the most is {MAX_PAIRS}."
+        raise Refusal("impossible_options", detail, "Ask for fewer pairs, or choose the answer's first token.")
+    return tuple(encoded)
 
 
 @contextmanager
@@ -137,7 +163,7 @@ def _completed(custom: CustomPair, spec: CustomPrompts, tokenizer: Tokenizer) ->
     custom = custom.model_copy(update={"reference": custom.reference.rstrip("\r\n")})
     if not custom.reference.strip():
         raise Refusal("empty_prompt", "The reference prompt is empty.")
-    reading = read(custom.reference)
+    reading = understood(custom.reference)
     answer = custom.answer if custom.answer is not None else reading and reading.answer
     if answer is None:
         raise Refusal("no_arithmetic", f"{_quoted(custom.reference)} is not arithmetic that can be read.")
@@ -175,39 +201,50 @@ def _repeats(spec: CustomPrompts) -> tuple[int, tuple[str, ...]]:
     return n_distinct, (f"{len(spec.pairs)} pairs ask {n_distinct} different questions.",)
 
 
-def _custom_item(custom: CustomPair, spec: CustomPrompts, tokenizer: Tokenizer, frame: ChatFrame | None) -> PreviewItem:
+def _custom_items(
+    custom: CustomPair, spec: CustomPrompts, tokenizer: Tokenizer, frame: ChatFrame | None
+) -> list[PreviewItem]:
     try:
-        return _item(_completed(custom, spec, tokenizer), tokenizer, frame)
+        return _items(_completed(custom, spec, tokenizer), spec, tokenizer, frame)
     except Refusal as refusal:
-        reading = read(custom.reference)
-        return PreviewItem(
+        reading = understood(custom.reference)
+        problem = PreviewItem(
             reference=_readable(custom.reference, tokenizer, frame),
             counterfactual=_readable(custom.counterfactual or "", tokenizer, frame),
             answer=custom.answer if custom.answer is not None else reading and reading.answer,
             answer_id=None,
             problem=f"{refusal.detail} {refusal.way_out}",
         )
+        return [problem]
 
 
-def _item(pair: PromptPair, tokenizer: Tokenizer, frame: ChatFrame | None) -> PreviewItem:
+def _items(
+    pair: PromptPair, spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | None
+) -> list[PreviewItem]:
     try:
-        encoded = encode_pair(pair, tokenizer, frame)
+        encoded = encode_answer(pair, tokenizer, frame, spec.answer)
     except Refusal as refusal:
-        spans = counterfactual_spans(pair, read(pair.reference))
-        return PreviewItem(
+        spans = counterfactual_spans(pair, understood(pair.reference))
+        problem = PreviewItem(
             reference=_readable(pair.reference, tokenizer, frame),
             counterfactual=_readable(pair.counterfactual, tokenizer, frame, spans),
             answer=pair.answer,
             answer_id=None,
             problem=f"{refusal.detail} {refusal.way_out}",
         )
-    return PreviewItem(
-        reference=encoded.reference_tokens,
-        counterfactual=encoded.counterfactual_tokens,
-        answer=pair.answer,
-        answer_id=encoded.answer_id,
-        problem=None,
-    )
+        return [problem]
+    return [
+        PreviewItem(
+            reference=each.reference_tokens,
+            counterfactual=each.counterfactual_tokens,
+            answer=pair.answer,
+            answer_id=each.answer_id,
+            problem=None,
+            place=each.place,
+            places=each.places,
+        )
+        for each in encoded
+    ]
 
 
 def _readable(

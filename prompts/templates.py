@@ -5,6 +5,7 @@ Questions are counted and numbered without being listed, so operands up to 9 999
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,14 +18,23 @@ from contracts.prompts import Operation, Style
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One wording of one operation; ``{a}`` and ``{b}`` stand for the operands, left and right."""
+    """One wording of one operation; ``{a}`` and ``{b}`` stand for the operands, left and right.
+
+    In a story of years ``{a}`` is the span, ``{b}`` the year, and ``{stem}`` what is given of the year asked for.
+    """
 
     operation: Operation
     style: Style
     text: str
 
-    def question(self, a: int, b: int) -> str:
-        return self.text.format(a=a, b=b)
+    def question(self, a: int | str, b: int | str, stem: str = "") -> str:
+        """The question of two operands as they are written; ``stem``: the beginning of a year that is asked for."""
+        return self.text.format(a=a, b=b, stem=stem)
+
+    @property
+    def ending(self) -> str:
+        """What stands between the last operand and the answer."""
+        return re.split(r"\{[a-z]+\}", self.text)[-1]
 
 
 # One row a wording. Each has a golden example in tests/prompts/test_templates.py.
@@ -49,6 +59,11 @@ TEMPLATES: tuple[Template, ...] = (
     Template("divide", "statement", "The quotient of {a} and {b} is"),
     Template("divide", "question", "Q: What is the quotient of {a} and {b}? A:"),
     Template("divide", "question", "Q: How much is {a} divided by {b}? A:"),
+    Template("power", "equation", "{a} ^ {b} ="),
+    Template("power", "statement", "{a} to the power of {b} is"),
+    Template("power", "statement", "{a} raised to the power of {b} is equal to"),
+    Template("power", "question", "Q: What is {a} to the power of {b}? A:"),
+    Template("power", "question", "Q: How much is {a} raised to the power of {b}? A:"),
 )
 
 
@@ -72,6 +87,8 @@ class Questions:
     """
 
     def __init__(self, operation: Operation, operands: tuple[int, int], answers: Collection[int]) -> None:
+        if operation == "power":
+            raise ValueError("powers are offered by prompts.offers")
         self._operation: Operation = operation
         self._operands = operands
         self._answers = frozenset(answers)
@@ -103,7 +120,7 @@ class Questions:
                 return row.known, row.known - choice
             case "multiply":
                 return row.known, choice
-            case "divide":
+            case _:
                 return row.known * choice, row.known
 
 
@@ -115,7 +132,7 @@ def _answer(operation: Operation, a: int, b: int) -> int | None:
             return a - b
         case "multiply":
             return a * b
-        case "divide":
+        case _:
             return a // b if b and a % b == 0 else None
 
 

@@ -16,13 +16,14 @@ from tokenizers import Tokenizer
 
 from contracts.errors import Refusal
 from contracts.models import ChatFrame
-from contracts.prompts import MAX_PROMPT_TOKENS, PromptPair, Role, Token
+from contracts.prompts import MAX_PROMPT_TOKENS, AnswerTokens, PromptPair, Role, Token
 from prompts.arithmetic import read
 from prompts.chat import Layout, laid_out
 from prompts.numerals import NUMBER_WORD_PATTERN, value_of_words
 from prompts.pieces import SPACE_MARKERS, Piece, chat_pieces, pieces_of, unknown_ids
 from prompts.questions import last_question, question_text
 from prompts.roles import RoleSpan, counterfactual_spans, reading_spans, role_of
+from prompts.understanding import understood
 
 _MAX_NUMBER_TOKEN = 18
 _NUMBER_WORD = re.compile(NUMBER_WORD_PATTERN, re.IGNORECASE)
@@ -33,7 +34,12 @@ _SIGNS = ("-", "\u2212", "+", "'", '"', "^")
 
 @dataclass(frozen=True, slots=True)
 class EncodedPair:
-    """A pair as the model is given it. ``question`` is the last question's text: the same question, the same key."""
+    """A pair as the model is given it. ``question`` is the last question's text: the same question, the same key.
+
+    ``place`` of the answer's ``places`` tokens is the one asked for, from 0, with those before it given; ``asked`` is
+    the pair's number in the set that was asked for, from 0. Pairs of one question are not independent: an interval
+    resamples questions.
+    """
 
     pair: PromptPair
     reference_ids: tuple[int, ...]
@@ -43,6 +49,9 @@ class EncodedPair:
     reference_tokens: tuple[Token, ...]
     counterfactual_tokens: tuple[Token, ...]
     question: str
+    asked: int = 0
+    place: int = 0
+    places: int = 1
 
 
 def encode_pair(pair: PromptPair, tokenizer: Tokenizer, chat: ChatFrame | None = None) -> EncodedPair:
@@ -53,30 +62,52 @@ def encode_pair(pair: PromptPair, tokenizer: Tokenizer, chat: ChatFrame | None =
     Refuses (``empty_prompt``, ``prompt_too_long``, ``answer_several_tokens``, ``answer_not_a_token``) a pair that
     has no such place in this vocabulary.
     """
+    return encode_answer(pair, tokenizer, chat)[0]
+
+
+def encode_answer(
+    pair: PromptPair,
+    tokenizer: Tokenizer,
+    chat: ChatFrame | None = None,
+    tokens: AnswerTokens = "whole",
+    asked: int = 0,
+) -> tuple[EncodedPair, ...]:
+    """As `encode_pair`, with ``tokens`` of an answer of several: at its ``first`` one, or at ``each``, where both
+    prompts go on with the answer's tokens before it (teacher forcing)."""
     frame = frame_of(pair.chat, chat)
     answer = pair.answer.rstrip()
     if not answer:
         raise Refusal("answer_not_a_token", "The answer is empty.", "Give an answer of one token, such as 8.")
     spaced_answer = answer_space(pair.reference, pair.answer) + answer.lstrip()
-    asked, other = laid_out(pair.reference, frame), laid_out(pair.counterfactual, frame)
-    reference, answer_piece = _cut(asked, spaced_answer, "reference", tokenizer)
-    counterfactual, other_piece = _cut(other, spaced_answer, "counterfactual", tokenizer)
-    if other_piece.id != answer_piece.id:
+    before, other = laid_out(pair.reference, frame), laid_out(pair.counterfactual, frame)
+    reference, said = _cut(before, spaced_answer, "reference", tokenizer, tokens)
+    counterfactual, said_there = _cut(other, spaced_answer, "counterfactual", tokenizer, tokens)
+    places = range(len(said) if tokens == "each" else 1)
+    if [piece.id for piece in said[: len(places)]] != [piece.id for piece in said_there[: len(places)]]:
         raise Refusal(
             "answer_not_a_token",
             f"The answer {answer.lstrip()!r} is another token after the counterfactual than after the reference.",
             "End both prompts alike.",
         )
-    reading = read(pair.reference)
-    return EncodedPair(
-        pair=pair,
-        reference_ids=tuple(piece.id for piece in reference),
-        counterfactual_ids=tuple(piece.id for piece in counterfactual),
-        answer_id=answer_piece.id,
-        answer_text=answer_piece.text,
-        reference_tokens=_with_roles(asked, reference, reading_spans(reading)),
-        counterfactual_tokens=_with_roles(other, counterfactual, counterfactual_spans(pair, reading)),
-        question=question_text(pair.reference),
+    reading = understood(pair.reference)
+    asked_tokens = _with_roles(before, [*reference, *said[: len(places) - 1]], reading_spans(reading))
+    other_spans = counterfactual_spans(pair, reading)
+    other_tokens = _with_roles(other, [*counterfactual, *said_there[: len(places) - 1]], other_spans)
+    return tuple(
+        EncodedPair(
+            pair=pair,
+            reference_ids=tuple(token.id for token in asked_tokens[: len(reference) + place]),
+            counterfactual_ids=tuple(token.id for token in other_tokens[: len(counterfactual) + place]),
+            answer_id=said[place].id,
+            answer_text=said[place].text,
+            reference_tokens=asked_tokens[: len(reference) + place],
+            counterfactual_tokens=other_tokens[: len(counterfactual) + place],
+            question=question_text(pair.reference),
+            asked=asked,
+            place=place,
+            places=len(said),
+        )
+        for place in places
     )
 
 
@@ -115,7 +146,7 @@ def prompt_tokens(
     """A prompt's tokens with their roles where no answer is known; at most `MAX_PROMPT_TOKENS`."""
     layout = laid_out(prompt, frame)
     pieces = _pieces(layout, layout.text if layout.chat else prompt, tokenizer)[:MAX_PROMPT_TOKENS]
-    return _with_roles(layout, pieces, reading_spans(read(prompt)) if spans is None else spans)
+    return _with_roles(layout, pieces, reading_spans(understood(prompt)) if spans is None else spans)
 
 
 def number_token_values(tokenizer: Tokenizer) -> dict[int, int]:
@@ -138,8 +169,10 @@ def number_word_values(tokenizer: Tokenizer) -> dict[int, int]:
     return values
 
 
-def _cut(layout: Layout, spaced_answer: str, which: str, tokenizer: Tokenizer) -> tuple[list[Piece], Piece]:
-    """The tokens before the answer, and the answer's one token."""
+def _cut(
+    layout: Layout, spaced_answer: str, which: str, tokenizer: Tokenizer, tokens: AnswerTokens
+) -> tuple[list[Piece], list[Piece]]:
+    """The tokens before the answer, and the answer's: one, unless ``tokens`` takes several."""
     if not layout.text:
         raise Refusal("empty_prompt", f"The {which} prompt is empty.")
     text = layout.text + spaced_answer
@@ -155,19 +188,19 @@ def _cut(layout: Layout, spaced_answer: str, which: str, tokenizer: Tokenizer) -
     if at is None:
         raise Refusal("answer_not_a_token", f"This vocabulary has no token for the answer {answer!r}.")
     piece = pieces[at]
-    if at > MAX_PROMPT_TOKENS:
+    said = [piece, *(later for later in pieces[at + 1 :] if later.end > later.start)]
+    if at + (len(said) - 1 if tokens == "each" else 0) > MAX_PROMPT_TOKENS:
         raise Refusal("prompt_too_long", f"The {which} prompt has {at} tokens; the most is {MAX_PROMPT_TOKENS}.")
     if text[piece.start : answer_start].strip():
         joined = text[piece.start : piece.end]
         raise Refusal("answer_not_a_token", f"{joined!r} is one token: the answer {answer!r} begins inside it.")
-    if any(later.end > later.start for later in pieces[at + 1 :]):
-        several = sum(later.end > later.start for later in pieces[at:])
-        raise Refusal("answer_several_tokens", f"The answer {answer!r} is {several} tokens for this model.")
-    if piece.id in unknown_ids(tokenizer):
+    if len(said) > 1 and tokens == "whole":
+        raise Refusal("answer_several_tokens", f"The answer {answer!r} is {len(said)} tokens for this model.")
+    if unknown_ids(tokenizer) & {each.id for each in (said if tokens == "each" else said[:1])}:
         raise Refusal("answer_not_a_token", f"This vocabulary has no token for the answer {answer!r}.")
     if at == 0:
         raise Refusal("empty_prompt", f"The {which} prompt has no token before the answer.")
-    return pieces[:at], piece
+    return pieces[:at], said
 
 
 def _pieces(layout: Layout, text: str, tokenizer: Tokenizer) -> list[Piece]:

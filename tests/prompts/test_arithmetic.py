@@ -87,6 +87,29 @@ READABLE = {
     "Q: 2 + 2? A: 4 Q: 3 + 5? A:": 8,
     "2 + 3 = 5\n1 + 7 = 8\n3 + 5 =": 8,
     "Tom has 3 apples. 3 + 5 =": 8,
+    "3 ^ 2 =": 9,
+    "3^2=": 9,
+    "3 ** 2 =": 9,
+    "3 to the power of 2 is": 9,
+    "3 raised to the power 2 is": 9,
+    "2 * 3 ^ 2 =": 18,
+    "2 ^ 3 ^ 2 =": 512,
+    "5 ^ 0 =": 1,
+    "3.5 + 2 =": Fraction("5.5"),
+    "3 + 5.5. Answer:": Fraction("8.5"),
+    "0.1 + 0.2 =": Fraction("0.3"),
+    "2.5 + 1.5 =": 4,
+    "7.0 / 2 =": Fraction("3.5"),
+    "1.5 ^ 2 =": Fraction("2.25"),
+    "-2.5 + 1 =": Fraction("-1.5"),
+    "one hundred plus one is": 101,
+    "two thousand three hundred forty-one minus one is": 2340,
+    "twelve thousand plus one is": 12_001,
+    "The product of one hundred and five is": 500,
+    "9 take away 4 is": 5,
+    "Adding 3 to 5 gives": 8,
+    "Subtracting 3 from 5 gives": 2,
+    "What does 3 plus 5 equal?": 8,
     "not arithmetic at all\n3 + 5 =\n\n": 8,
 }
 
@@ -108,12 +131,19 @@ UNREADABLE = [
     "7 / 2 =",
     "7 / 0 =",
     "0 / 0 =",
-    "3.5 + 2 =",
-    "3 + 5.5 =",
+    "1.2.3 + 5 =",
+    "3. + 5 =",
+    ".5 + 3 =",
+    "1.5 / 7 =",
+    "1.5 ^ 0.5 =",
     "1,000 + 5 =",
-    "3 ** 2 =",
     "8 // 2 =",
-    "3 ^ 2 =",
+    "-3 ^ 2 =",
+    "-(1 + 2) ^ 2 =",
+    "0 ^ 0 =",
+    "2 ^ -1 =",
+    "2 ^ 1000 =",
+    "3 * * 2 =",
     "5! + 3 =",
     "5! - 3 + 2 =",
     "8 : 2 + 1 =",
@@ -131,7 +161,8 @@ UNREADABLE = [
     "The sum of 3 and 5 times 2 is",
     "The sum of 1 and the product of 2 and 3 and 4 is",
     "The difference of 9, 3 and 2 is",
-    "one hundred plus one is",
+    "one hundred and five plus one is",
+    "hundred plus one is",
     "six-pack plus one is",
     "\u017fix plus one is",
     "-three plus five is",
@@ -190,6 +221,9 @@ def test_spans_are_offsets_in_the_whole_prompt(
         ("3 plus 5 is", "8"),
         ("twenty minus thirty-two is", "minus twelve"),
         ("fifty times twenty-one is", "one thousand and fifty"),
+        ("one hundred plus nine is", "one hundred nine"),
+        ("1.25 + 1.25 =", "2.5"),
+        ("1.5 + 1.5 =", "3"),
     ],
 )
 def test_the_answer_is_written_as_the_operands_are(prompt: str, answer: str):
@@ -209,7 +243,7 @@ def test_every_infix_word_is_read(words: tuple[str, ...]):
     prompt = f"2 {' '.join(words)} 8 is" if is_reversed else f"8 {' '.join(words)} 2 is"
     assert operation_of(prompt) == operation
     assert read(prompt) is not None
-    assert value_of(prompt) == {"add": 10, "subtract": 6, "multiply": 16, "divide": 4}[operation]
+    assert value_of(prompt) == {"add": 10, "subtract": 6, "multiply": 16, "divide": 4, "power": 64}[operation]
 
 
 @pytest.mark.parametrize("noun", NOUNS)
@@ -228,7 +262,7 @@ def operation_of(prompt: str) -> str | None:
     return reading.operators[0].operation if reading else None
 
 
-def value_of(prompt: str) -> int | None:
+def value_of(prompt: str) -> int | Fraction | None:
     reading = read(prompt)
     return reading.value if reading else None
 
@@ -315,7 +349,7 @@ def assert_consistent(text: str, reading: Reading | None) -> None:
         return
     for operand in reading.operands:
         written = text[slice(*operand.span)]
-        assert operand.words or int(written.replace("−", "-").replace("–", "-").replace(" ", "")) == operand.value
+        assert operand.words or Fraction(written.replace("−", "-").replace("–", "-").replace(" ", "")) == operand.value
     spans = sorted([operand.span for operand in reading.operands] + [operator.span for operator in reading.operators])
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
     assert reading.question[0] <= spans[0][0]

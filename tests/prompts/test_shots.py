@@ -57,7 +57,7 @@ def test_a_prompt_that_cannot_be_read_has_no_examples():
 @pytest.mark.parametrize("operation", get_args(Operation))
 def test_every_operation_has_enough_examples_each_with_a_one_digit_answer(operation: Operation):
     rows = SHOT_OPERANDS[operation]
-    sign = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}[operation]
+    sign = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "^"}[operation]
     assert len(rows) == len(set(rows)) > MAX_SHOTS
     for a, b in rows:
         reading = read(f"{a} {sign} {b} =")

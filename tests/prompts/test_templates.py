@@ -51,8 +51,23 @@ GOLDEN = {
         "Q: How much is 8 divided by 2? A:",
         "Q: How much is 8 none 2? A:",
     ),
+    "{a} ^ {b} =": ("8 ^ 2 =", "8 @ 2 ="),
+    "{a} to the power of {b} is": ("8 to the power of 2 is", "8 none 2 is"),
+    "{a} raised to the power of {b} is equal to": (
+        "8 raised to the power of 2 is equal to",
+        "8 none 2 is equal to",
+    ),
+    "Q: What is {a} to the power of {b}? A:": (
+        "Q: What is 8 to the power of 2? A:",
+        "Q: What is 8 none 2? A:",
+    ),
+    "Q: How much is {a} raised to the power of {b}? A:": (
+        "Q: How much is 8 raised to the power of 2? A:",
+        "Q: How much is 8 none 2? A:",
+    ),
 }
-RESULTS: dict[Operation, int] = {"add": 10, "subtract": 6, "multiply": 16, "divide": 4}
+RESULTS: dict[Operation, int] = {"add": 10, "subtract": 6, "multiply": 16, "divide": 4, "power": 64}
+FOUR: tuple[Operation, ...] = ("add", "subtract", "multiply", "divide")
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.text)
@@ -95,7 +110,7 @@ def listed(operation: Operation, operands: tuple[int, int], answers: set[int]) -
 
 @settings(deadline=None)
 @given(
-    st.sampled_from(get_args(Operation)),
+    st.sampled_from(FOUR),
     st.tuples(st.integers(0, 30), st.integers(0, 30)).map(lambda limits: (min(limits), max(limits))),
     st.sets(st.integers(0, 100), max_size=40),
 )

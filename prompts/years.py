@@ -1,0 +1,49 @@
+"""Spans of years: "from 1723 to 172", and the year is asked for from where the prompt leaves it.
+
+What is given of the year asked for is the same as in the year that is told: a carry would give the answer away.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import accumulate
+
+from contracts.prompts import Operation
+from prompts.stories import YEARS
+
+
+class YearSpans:
+    """The pairs (span, year) whose other year begins alike, all but ``tail`` digits, numbered from 0."""
+
+    def __init__(self, operation: Operation, spans: tuple[int, int], tail: int) -> None:
+        self._operation: Operation = operation
+        self._tail = tail
+        self._spans = range(spans[0], min(spans[1], 10**tail - 1, YEARS[1] - YEARS[0]) + 1)
+        self._years = {span: [y for y in range(YEARS[0], YEARS[1] + 1) if self._fits(span, y)] for span in self._spans}
+        self._ends = list(accumulate(len(years) for years in self._years.values()))
+
+    def _fits(self, span: int, year: int) -> bool:
+        other = year + span if self._operation == "add" else year - span
+        return YEARS[0] <= other <= YEARS[1] and other // 10**self._tail == year // 10**self._tail
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __contains__(self, pair: object) -> bool:
+        match pair:
+            case (int(span), int(year)):
+                return year in self._years.get(span, ())
+            case _:
+                return False
+
+    def __getitem__(self, number: int) -> tuple[int, int]:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        at = bisect_right(self._ends, number)
+        span = self._spans[at]
+        return span, self._years[span][number - self._ends[at]]
+
+
+def stem_of(operation: Operation, span: int, year: int, tail: int) -> str:
+    """What is given of the year asked for."""
+    return str(year + span if operation == "add" else year - span)[:-tail]
