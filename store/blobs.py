@@ -58,14 +58,28 @@ class Blobs:
     def __init__(self, place: str) -> None:
         folder = _folder(place)
         if folder is None:
-            options: dict[str, Any] = {"config_kwargs": _S3_PATIENCE} if place.startswith("s3") else {}
-            self._files, root = fsspec.core.url_to_fs(place, use_listings_cache=False, **options)
+            options: dict[str, Any] = {"use_listings_cache": False}
+            if place.startswith("s3"):
+                # Not shared with others in this process: what it connects to is closed with this.
+                options |= {"config_kwargs": _S3_PATIENCE, "skip_instance_cache": True}
+            self._files, root = fsspec.core.url_to_fs(place, **options)
             self._root = root.rstrip("/")
         else:
             self._files, self._root = LocalFileSystem(), folder
         self._local = isinstance(self._files, LocalFileSystem)
         if place.startswith("s3"):
-            self._refuse_missing_bucket()
+            try:
+                self._refuse_missing_bucket()
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Ends the connections to a service."""
+        client = getattr(self._files, "_s3creator", None)
+        if client is not None:
+            service = cast(Any, self._files)
+            service.close_session(service.loop, client)
 
     def put(self, folder: str, data: bytes) -> str:
         """Writes the bytes, if they are not there yet; their SHA-256. Refuses when there is no room."""
@@ -258,7 +272,7 @@ def _refusing(done: str) -> Iterator[None]:
     except _service_errors() as error:
         raise Refusal(
             "store_unavailable",
-            f"The artifact could not be {done}: {error}.",
+            f"The artifact could not be {done}: the store of artifacts fails ({type(error).__name__}).",
             "Look after the artifact store, then try again.",
         ) from error
 

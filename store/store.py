@@ -33,10 +33,16 @@ class Store(Leases, Registry, Bundles, Facts, Links, Garbage):
 
         ``budget``: how many bytes the artifacts may come to.
         """
-        return cls(Database.open(database_url), Blobs(artifacts_url), clock, budget)
+        blobs = Blobs(artifacts_url)
+        try:
+            return cls(Database.open(database_url), blobs, clock, budget)
+        except BaseException:
+            blobs.close()
+            raise
 
     def close(self) -> None:
         self._database.close()
+        self._blobs.close()
 
     def __enter__(self) -> Self:
         return self

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
 
 from store import Store
+from store.blobs import Blobs
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from keeping import Clock, Valkey, valkey_server
-from services import DATABASE_URL, Postgres, missing, postgres_server
+from services import DATABASE_URL, Postgres, missing, postgres_server, s3_server
 
 
 @pytest.fixture
@@ -76,6 +79,39 @@ def urls(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> Itera
 def store(urls: tuple[str, str], clock: Clock) -> Iterator[Store]:
     with Store.open(*urls, clock=clock) as store:
         yield store
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[dict[str, str]]:
+    """The environment of a program that keeps its artifacts in the bucket ``lab``."""
+    with s3_server("lab") as told:
+        yield told
+
+
+@pytest.fixture
+def bucket(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a place of the test's own in that bucket."""
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://lab/{secrets.token_hex(4)}"
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where artifacts are kept: what holds of one kind of place holds of all."""
+    match request.param:
+        case "folder":
+            return (tmp_path / "artifacts of a test").as_uri()
+        case "memory":
+            return f"memory://{secrets.token_hex(4)}"
+        case _:
+            return request.getfixturevalue("bucket")
+
+
+@pytest.fixture
+def blobs(place: str) -> Iterator[Blobs]:
+    with closing(Blobs(place)) as blobs:
+        yield blobs
 
 
 @pytest.fixture

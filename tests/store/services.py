@@ -6,6 +6,7 @@ are on this machine are started, in a temporary folder; else a full run of the t
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
 import secrets
@@ -20,8 +21,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
+import boto3
 import pytest
 import redis
+from moto.server import ThreadedMotoServer
 from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
@@ -142,6 +145,34 @@ def redis_server(folder: Path) -> Iterator[str | None]:
     finally:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def s3_server(bucket: str) -> Iterator[dict[str, str]]:
+    """What the environment says of an S3-compatible store with one bucket."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    told = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    client = boto3.client(
+        "s3",
+        endpoint_url=told["AWS_ENDPOINT_URL"],
+        aws_access_key_id=told["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=told["AWS_SECRET_ACCESS_KEY"],
+        region_name=told["AWS_DEFAULT_REGION"],
+    )
+    client.create_bucket(Bucket=bucket)
+    client.close()
+    try:
+        yield told
+    finally:
+        server.stop()
 
 
 def missing(request: pytest.FixtureRequest, what: str, variable: str) -> NoReturn:

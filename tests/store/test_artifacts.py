@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -42,30 +43,64 @@ def test_a_folder_that_cannot_be_made_is_a_refusal(tmp_path: Path) -> None:
         Blobs(tmp_path.as_uri()).put("e", b"content")
 
 
-def test_a_damaged_or_missing_file_is_not_served(tmp_path: Path) -> None:
-    blobs = Blobs(tmp_path.as_uri())
+def test_every_place_gives_back_what_was_put_there(blobs: Blobs) -> None:
     digest = blobs.put("e", b"content")
-    (tmp_path / "e" / digest).write_bytes(b"CONTENT")
-    with refused("no_result"):
-        blobs.read("e", digest)
-    (tmp_path / "e" / digest).unlink()
+    assert blobs.put("e", b"content") == digest
+    assert blobs.read("e", digest) == b"content"
+    with blobs.open("e", digest) as file:
+        assert file.seek(3) == 3
+        assert file.read(2) == b"te"
+        assert file.seek(0, os.SEEK_END) == 7
+    blobs.remove("e")
+    blobs.remove("e")
     with refused("no_result"):
         blobs.read("e", digest)
     with refused("no_result"):
         blobs.open("e", digest)
-
-
-def test_a_store_that_is_no_local_folder_serves_alike() -> None:
-    blobs = Blobs("memory://artifacts-of-a-test")
-    digest = blobs.put("e", b"content")
+    assert blobs.put("e", b"content") == digest
     assert blobs.read("e", digest) == b"content"
-    with blobs.open("e", digest) as file:
-        assert file.seek(3) == 3
-        assert file.read() == b"tent"
-    blobs.remove("e")
-    blobs.remove("e")
+
+
+def test_a_damaged_file_is_not_served_from_any_place(blobs: Blobs) -> None:
+    digest = blobs.put("e", b"content")
+    blobs._files.pipe_file(f"{blobs._root}/e/{digest}", b"CONTENT")
     with refused("no_result"):
         blobs.read("e", digest)
+    assert blobs.put("e", b"content") == digest
+    assert blobs.read("e", digest) == b"content"
+
+
+def test_removing_one_folder_leaves_the_others(blobs: Blobs) -> None:
+    kept, gone = "a" * 24, "a" * 23 + "b"
+    digests = {
+        folder: blobs.put(folder, folder.encode()) for folder in (kept, gone, f"{kept}/chunks", f"{gone}/chunks")
+    }
+    blobs.remove(gone)
+    assert {each.path for each in blobs.files()} == {
+        f"{kept}/{digests[kept]}",
+        f"{kept}/chunks/{digests[kept + '/chunks']}",
+    }
+    blobs.remove(f"{kept}/chunks")
+    assert [each.folder for each in blobs.files()] == [kept]
+
+
+def test_only_what_is_older_than_it_should_be_is_removed(blobs: Blobs) -> None:
+    folder = "a" * 24
+    digest = blobs.put(folder, b"content")
+    (file,) = blobs.files()
+    assert (file.path, file.folder, file.digest, file.size) == (f"{folder}/{digest}", folder, digest, 7)
+    assert abs(file.written_at - time.time()) < 60
+    assert not blobs.remove_if_older(file.path, file.written_at)
+    assert blobs.read(folder, digest) == b"content"
+    assert blobs.remove_if_older(file.path, file.written_at + 60)
+    assert not blobs.remove_if_older(file.path, file.written_at + 60)
+    assert list(blobs.files()) == []
+
+
+def test_a_place_belongs_to_the_first_database_that_asks(blobs: Blobs) -> None:
+    assert blobs.belong_to("first")
+    assert not blobs.belong_to("second")
+    assert blobs.belong_to("first")
 
 
 def test_a_success_that_finds_no_room_is_no_success(store: Store, tmp_path: Path) -> None:
