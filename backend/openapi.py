@@ -41,6 +41,7 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         document["components"]["schemas"] = {**more["$defs"], **schemas}
         _without_invented_refusals(document)
         _with_refusals_of_the_doors(document)
+        _with_lists_that_do_not_repeat(document)
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -63,10 +64,18 @@ def _with_refusals_of_the_doors(document: dict[str, Any]) -> None:
             if path not in OPEN_PATHS:
                 codes |= {401, 429}
             if method in ("post", "put", "patch"):
-                codes |= {408, 413, 415}
+                codes |= {408, 413, 415, 422}
             for code, answer in documented(*codes).items():
                 operation["responses"].setdefault(str(code), answer)
             operation["responses"] = dict(sorted(operation["responses"].items()))
+
+
+def _with_lists_that_do_not_repeat(document: dict[str, Any]) -> None:
+    # Validators hold it; pydantic's own word for it would be a set, which loses the order that people gave.
+    for schema in document["components"]["schemas"].values():
+        for name in ("metrics", "operations", "styles"):
+            if (listed := schema.get("properties", {}).get(name)) and listed.get("type") == "array":
+                listed["uniqueItems"] = True
 
 
 def main() -> None:

@@ -41,6 +41,8 @@ class Registry(Base):
             return [ModelCard.model_validate(card) for card in cards]
 
     def model(self, model_id: str) -> ModelCard:
+        if "\0" in model_id:  # which not every database can even look for
+            raise _unknown_model(model_id)
         with self._database.read() as connection:
             card = connection.execute(select(models.c.card).where(models.c.id == model_id)).scalar()
         if card is None:

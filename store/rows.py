@@ -99,7 +99,9 @@ def older_than(cursor: str) -> ColumnElement[bool]:
     except ValueError as error:
         raise _bad_cursor() from error
     match found:
-        case [float(created_at), str(row_id)] if math.isfinite(created_at) and row_id.isascii():
+        case [float(created_at), str(row_id)] if (
+            math.isfinite(created_at) and row_id.isascii() and row_id.isprintable()
+        ):
             pass
         case _:
             raise _bad_cursor()

@@ -22,7 +22,8 @@ router = APIRouter(prefix="/api/experiments/{experiment_id}", tags=["results"])
 _CHUNK = 256 * 1024
 # What is so small is read in one go: no turn of a thread for every piece.
 _AT_ONCE = 1024 * 1024
-_REFUSED = documented(401, 403, 404, 409, 422, 503)
+_REFUSED = documented(401, 403, 404, 409, 503)
+_REFUSED_WITH_CHOICES = {**_REFUSED, **documented(422)}
 # Only where the one who asks says which content it has.
 _SAME: dict[int | str, dict[str, Any]] = {304: {"description": "The content that `If-None-Match` names"}}
 
@@ -47,7 +48,11 @@ def result(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
 @router.get(
     "/components.csv",
     response_class=Response,
-    responses={**_file("text/csv", {"type": "string"}, "The ranking of the components"), **_SAME, **_REFUSED},
+    responses={
+        **_file("text/csv", {"type": "string"}, "The ranking of the components"),
+        **_SAME,
+        **_REFUSED_WITH_CHOICES,
+    },
 )
 def components_csv(
     experiment_id: ExperimentId, ctx: Ctx, request: Request, metric: Metric = "relative_logit"
@@ -69,7 +74,7 @@ def components_csv(
     responses={
         **_file(csvw.MEDIA_TYPE, {"type": "object"}, "The ranking described: CSV on the Web"),
         **_SAME,
-        **_REFUSED,
+        **_REFUSED_WITH_CHOICES,
     },
 )
 def components_csv_metadata(
@@ -104,7 +109,7 @@ def arrays_npz(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Respo
     responses={
         200: {"model": AttentionPattern, "description": "One layer of one prompt"},
         202: {"description": "Not stored with the result: a worker computes it; ask again after `Retry-After` seconds"},
-        **_REFUSED,
+        **_REFUSED_WITH_CHOICES,
     },
 )
 def attention(

@@ -24,12 +24,22 @@ PING_S = 10
 SEND_WITHIN_S = 30
 
 _EVENTS = {"progress": "Progress", "partial": "Partial", "state": "StateChange"}
+# One event of the stream, as a reader of such streams takes it apart.
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"enum": list(_EVENTS)},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "id": {"type": "string"},
+    },
+    "required": ["event", "data"],
+}
 _STREAM = {
     200: {
         "description": "Server-sent events `progress`, `partial` and, always last, `state`",
         "content": {
             "text/event-stream": {
-                "schema": {"type": "string"},
+                "schema": _EVENT,
                 "x-events": {name: {"$ref": f"#/components/schemas/{model}"} for name, model in _EVENTS.items()},
             }
         },

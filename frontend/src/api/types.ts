@@ -1902,15 +1902,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Cannot be used; `detail` names the field */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
             /** @description Too many; `Retry-After` says when the next is welcome */
             429: {
                 headers: {
@@ -2133,6 +2124,15 @@ export interface operations {
             };
             /** @description Not what this call takes, or compressed */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Cannot be used; `detail` names the field */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2416,7 +2416,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": string;
+                    "text/event-stream": {
+                        data: string;
+                        /** @enum {unknown} */
+                        event: "progress" | "partial" | "state";
+                        id?: string;
+                    };
                 };
             };
             /** @description No proper HTTP */
@@ -2577,6 +2582,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
+            /** @description Cannot be used; `detail` names the field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
             /** @description Too many; `Retry-After` says when the next is welcome */
             429: {
                 headers: {
@@ -2672,15 +2686,6 @@ export interface operations {
             };
             /** @description Not in this state */
             409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description Cannot be used; `detail` names the field */
-            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2803,6 +2808,15 @@ export interface operations {
             };
             /** @description Not what this call takes, or compressed */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Cannot be used; `detail` names the field */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,0 +1,172 @@
+"""Every status that the OpenAPI document promises is answered by a real request, and no other is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from api_bench import PROBLEM, Api, finish, spec
+from sockets import connected, head, read_answer, served
+
+from backend.app import routes_only
+from backend.config import ApiConfig
+from backend.credentials import GUESSES
+from backend.crowd import Crowd
+from backend.limits import BodyLimits
+from backend.openapi import openapi_document
+from contracts.errors import Refusal
+from contracts.system import WorkerStatus
+from store import Store
+
+DOCUMENT = openapi_document(routes_only())
+OPERATIONS = [(method, path) for path, operations in DOCUMENT["paths"].items() for method in operations]
+EVIL = {"host": "evil.example"}
+TOKEN = "a long and random token"
+
+
+class Seen:
+    """What was answered, by operation."""
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, str], set[int]] = {}
+
+    def ask(self, api: Any, method: str, path: str, experiment: str = "nix", **more: Any) -> Any:
+        query = more.pop("query", "?layer=0&prompt=0" if path.endswith("/attention") else "")
+        answer = api.request(method.upper(), path.replace("{experiment_id}", experiment) + query, **more)
+        self.note(method, path, answer.status_code, answer.headers.get("content-type", ""))
+        return answer
+
+    def note(self, method: str, path: str, status: int, media_type: str) -> None:
+        documented = DOCUMENT["paths"][path][method]["responses"]
+        assert str(status) in documented, (method, path, status)
+        if status >= 400:
+            assert media_type == PROBLEM, (method, path, status)
+        self.answers.setdefault((method, path), set()).add(status)
+
+
+def body_of(method: str, path: str) -> dict[str, Any]:
+    """Something that the operation takes."""
+    if method not in ("post", "put", "patch"):
+        return {}
+    if path.endswith("/upload"):
+        return {"content": b"reference\n3 + 5 =\n", "headers": {"content-type": "text/csv"}}
+    if path.endswith("/preview"):
+        return {"json": {"model": "tiny", "prompts": spec()["prompts"]}}
+    return {"json": spec() if path == "/api/experiments" else {}}
+
+
+def test_every_documented_status_is_answered_and_no_other(
+    live: Api, store: Store, config: ApiConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Seen()
+    _by_the_state_of_things(seen, live, store)
+    _by_the_doors(seen, live, monkeypatch)
+    _by_tokens(seen, config, store)
+    _by_slowness(seen, config, store, monkeypatch)
+    _by_a_full_store(seen, config, store)
+    missing = {
+        f"{method.upper()} {path} {status}"
+        for method, path in OPERATIONS
+        for status in DOCUMENT["paths"][path][method]["responses"]
+        if int(status) not in seen.answers.get((method, path), set())
+    }
+    assert missing == set()
+
+
+def _by_the_state_of_things(seen: Seen, live: Api, store: Store) -> None:
+    one = "/api/experiments/{experiment_id}"
+    finished, waiting, running, failed, thrown = (live.submit(spec(f"{number} + 1 =")) for number in range(2, 7))
+    finish(store, finished, **{"components.relative_logit.csv-metadata.json": b"{}"})
+    _claimed(store, running)
+    claim = _claimed(store, failed)
+    store.fail(claim, _problem())
+    for method, path in OPERATIONS:
+        if "{experiment_id}" not in path:
+            seen.ask(live, method, path, **body_of(method, path))
+        elif method == "get":
+            answer = seen.ask(live, method, path, finished)
+            if etag := answer.headers.get("etag"):
+                seen.ask(live, method, path, finished, headers={"if-none-match": etag})
+            if not path.endswith("/events") and path != one:
+                assert seen.ask(live, method, path, running).status_code == 409
+        if "{experiment_id}" in path:
+            assert seen.ask(live, method, path, "nix", **body_of(method, path)).status_code == 404
+    seen.ask(live, "post", "/api/experiments", json=spec())
+    seen.ask(live, "post", "/api/experiments", json=spec(model="nix"))
+    seen.ask(live, "post", "/api/prompts/preview", json={"model": "nix", "prompts": spec()["prompts"]})
+    seen.ask(live, "patch", one, waiting, json={"name": "mine"})
+    seen.ask(live, "post", f"{one}/cancel", waiting)
+    seen.ask(live, "post", f"{one}/retry", failed)
+    seen.ask(live, "post", f"{one}/retry", finished)
+    seen.ask(live, "delete", one, running)
+    seen.ask(live, "delete", one, thrown)
+    seen.ask(live, "post", f"{one}/restore", thrown)
+    seen.ask(live, "delete", one, thrown)
+    assert live.submit(spec("6 + 1 =")) != thrown
+    seen.ask(live, "post", f"{one}/restore", thrown)
+    store.beat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
+    seen.ask(live, "get", f"{one}/attention", finished, query="?layer=0&prompt=2")
+
+
+def _by_the_doors(seen: Seen, live: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {"components.csv": "?metric=nix", "csv-metadata.json": "?metric=nix", "attention": "?layer=x"}
+    for method, path in OPERATIONS:
+        seen.ask(live, method, path, query="?x=%00")
+        seen.ask(live, method, path, headers=EVIL)
+        seen.ask(live, method, path, headers={"x-long": "a" * 40_000})
+        if method in ("post", "patch"):
+            seen.ask(live, method, path, content=b"x", headers={"content-type": "text/plain"})
+            large = {"content-length": str(10**9), "content-type": "application/json"}
+            seen.ask(live, method, path, content=b"x", headers=large)
+            kind = "text/csv" if path.endswith("/upload") else "application/json"
+            seen.ask(live, method, path, content=b'{"a": 1, "a": 2}', headers={"content-type": kind})
+        elif "422" in DOCUMENT["paths"][path][method]["responses"]:
+            query = next((query for end, query in wrong.items() if path.endswith(end)), "?limit=0")
+            assert seen.ask(live, method, path, query=query).status_code == 422
+    with monkeypatch.context() as full:
+        full.setattr(Crowd, "max_requests", 0)
+        for method, path in OPERATIONS:
+            assert seen.ask(live, method, path).headers["retry-after"]
+
+
+def _by_tokens(seen: Seen, config: ApiConfig, store: Store) -> None:
+    with Api(replace(config, tokens=(TOKEN,)), store) as api:
+        closed = [(method, path) for method, path in OPERATIONS if api.request(method, path).status_code == 401]
+        for method, path in closed:
+            seen.ask(api, method, path)
+        for _ in range(GUESSES):
+            api.get("/api/models", headers={"authorization": "Bearer wrong"})
+        for method, path in closed:
+            assert seen.ask(api, method, path, headers={"authorization": "Bearer wrong"}).headers["retry-after"]
+
+
+def _by_slowness(seen: Seen, config: ApiConfig, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BodyLimits, "within_s", 0.2)
+    with served(config, store) as port:
+        for method, path in OPERATIONS:
+            if method not in ("post", "patch"):
+                continue
+            kind = "text/csv" if path.endswith("/upload") else "application/json"
+            with connected(port) as client:
+                client.sendall(head(method.upper(), path, f"Content-Type: {kind}", "Content-Length: 10") + b"{")
+                answer = read_answer(client)
+            assert answer is not None
+            seen.note(method, path, answer.status, answer.headers["content-type"])
+
+
+def _by_a_full_store(seen: Seen, config: ApiConfig, store: Store) -> None:
+    with Store.open(config.database_url, config.artifacts_url, budget=1) as full, Api(config, full) as api:
+        assert seen.ask(api, "post", "/api/experiments", json=spec("1 + 8 =")).status_code == 507
+        assert seen.ask(api, "post", "/api/experiments", json=spec("2 + 1 =")).status_code == 200
+
+
+def _claimed(store: Store, experiment_id: str) -> Any:
+    claim = store.claim(experiment_id, 1, owner="test", lease_s=600)
+    assert claim is not None
+    return claim
+
+
+def _problem() -> Any:
+
+    return Refusal("out_of_memory", "Too large.").details()
