@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from engine.methods.attribution import Attribution, attribution
     from engine.methods.edges import Edges, edges
     from engine.methods.knockout import Knockout, knockout
+    from engine.methods.lens import Lens, lens
     from engine.methods.path_patching import PatchingEffects, path_patching
+    from engine.methods.roles import RoleAttention, attention_roles
     from engine.methods.stream import StreamEffects, stream
+    from engine.methods.transfer import Transfer, transfer
     from engine.methods.writes import Written, writes
     from engine.model import LoadedModel, load_model
 
@@ -25,18 +28,24 @@ _HOMES = {
     "Attribution": "engine.methods.attribution",
     "Edges": "engine.methods.edges",
     "Knockout": "engine.methods.knockout",
+    "Lens": "engine.methods.lens",
     "LoadedModel": "engine.model",
     "PatchingEffects": "engine.methods.path_patching",
     "PromptPair": "contracts.prompts",
+    "RoleAttention": "engine.methods.roles",
     "StreamEffects": "engine.methods.stream",
+    "Transfer": "engine.methods.transfer",
     "Written": "engine.methods.writes",
     "attention": "engine.methods.attention",
+    "attention_roles": "engine.methods.roles",
     "attribution": "engine.methods.attribution",
     "edges": "engine.methods.edges",
     "knockout": "engine.methods.knockout",
+    "lens": "engine.methods.lens",
     "load_model": "engine.model",
     "path_patching": "engine.methods.path_patching",
     "stream": "engine.methods.stream",
+    "transfer": "engine.methods.transfer",
     "writes": "engine.methods.writes",
 }
 
@@ -45,18 +54,24 @@ __all__ = [
     "Attribution",
     "Edges",
     "Knockout",
+    "Lens",
     "LoadedModel",
     "PatchingEffects",
     "PromptPair",
+    "RoleAttention",
     "StreamEffects",
+    "Transfer",
     "Written",
     "attention",
+    "attention_roles",
     "attribution",
     "edges",
     "knockout",
+    "lens",
     "load_model",
     "path_patching",
     "stream",
+    "transfer",
     "writes",
 ]
 

@@ -47,13 +47,11 @@ def curve_of(
     """Means and intervals of a metric, over pairs and over draws."""
     chosen, control = chosen.double(), control.double()
     nothing = torch.full((len(chosen),), torch.nan, dtype=torch.float64)
-    low, high = _interval(chosen.T, questions) if len(set(questions)) > 1 else (nothing, nothing)
+    low, high = interval_of(chosen.T, questions)
     mean, draws = chosen.mean(1), control.mean(2)
     if not len(draws):
         return Curve(metric, unit, mean, low, high, *(nothing,) * 6)
-    control_low, control_high = (
-        _interval(draws, [str(draw) for draw in range(len(draws))]) if len(draws) > 1 else (nothing, nothing)
-    )
+    control_low, control_high = interval_of(draws, [str(draw) for draw in range(len(draws))])
     ends = torch.quantile(draws, torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
     # Equal means may differ in their last bit.
     as_bad = (draws <= mean + 1e-12).sum(0)
@@ -72,6 +70,10 @@ def curve_of(
     )
 
 
-def _interval(values: Float[Tensor, "unit k"], units: Sequence[str]) -> tuple[Tensor, Tensor]:
-    low, high = bootstrap_interval(values.numpy(), units)
+def interval_of(values: Float[Tensor, "unit k"], units: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """95 % percentile bootstrap of the means over distinct units; NaN where there is only one."""
+    if len(set(units)) < 2:
+        nothing = torch.full((values.shape[1],), torch.nan, dtype=torch.float64)
+        return nothing, nothing
+    low, high = bootstrap_interval(values.double().numpy(), units)
     return torch.from_numpy(np.ascontiguousarray(low)), torch.from_numpy(np.ascontiguousarray(high))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,6 +21,19 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+@contextmanager
+def attending_eagerly(hf: Any) -> Iterator[None]:
+    """Only the eager path forms attention weights; the sweep never pays for it."""
+    # The attribute that every attention module reads at each call: `set_attn_implementation` refuses Falcon, whose
+    # modules follow it all the same.
+    before = hf.config._attn_implementation
+    hf.config._attn_implementation = "eager"
+    try:
+        yield
+    finally:
+        hf.config._attn_implementation = before
 
 
 @contextmanager

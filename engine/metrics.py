@@ -117,3 +117,11 @@ def bootstrap_interval(values: np.ndarray, questions: Sequence[str]) -> tuple[np
         means.append((times @ sums) / (times @ sizes)[:, None])
     low, high = np.percentile(np.concatenate(means), [2.5, 97.5], axis=0)
     return low, high
+
+
+def question_draws(questions: Sequence[str], draws: int, seed: int = 0) -> Float[Tensor, "draw pair"]:
+    """How often each pair is drawn when distinct questions are drawn with replacement, with all their pairs."""
+    _, group = np.unique(np.asarray(questions), return_inverse=True)
+    n = int(group.max()) + 1
+    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
+    return torch.from_numpy(times[:, group])

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from contracts.errors import Refusal
 from contracts.prompts import PromptPair
 from engine.capture import TokenIds, encode_all
-from engine.hooks import evaluating
+from engine.hooks import attending_eagerly, evaluating
 from engine.model import LoadedModel
 
 # Patterns of the prompts that go through the model together.
@@ -114,19 +114,6 @@ def _run(
             hook = model.anatomy.blocks[layer].attention.register_forward_hook(keep(layer))
             stack.callback(hook.remove)
         stack.enter_context(evaluating(model.hf))
-        stack.enter_context(_eager(model.hf))
+        stack.enter_context(attending_eagerly(model.hf))
         model.anatomy.decoder(input_ids=torch.tensor(prompts, device=model.device), use_cache=False)
     return torch.stack([seen[layer] for layer in layers], dim=1)
-
-
-@contextmanager
-def _eager(hf: Any) -> Iterator[None]:
-    """Only the eager path forms attention weights; the sweep never pays for it."""
-    # The attribute that every attention module reads at each call: `set_attn_implementation` refuses Falcon, whose
-    # modules follow it all the same.
-    before = hf.config._attn_implementation
-    hf.config._attn_implementation = "eager"
-    try:
-        yield
-    finally:
-        hf.config._attn_implementation = before
