@@ -163,5 +163,6 @@ def requeued(now: float) -> dict[str, Any]:
         "error": None,
         "sent_at": None,
         "queued_at": now,
+        "started_at": None,
         "finished_at": None,
     }

@@ -142,7 +142,7 @@ class Leases(Changes):
 
         They go on before anything new begins: nobody who saw an experiment run should see it wait for others.
         """
-        begun = experiments.c.started_at.is_not(None) & (experiments.c.queued_at <= experiments.c.started_at)
+        begun = experiments.c.started_at.is_not(None)
         query = select(experiments.c.id, experiments.c.attempt, experiments.c.priority)
         with self._database.read() as connection:
             return [Waiting(*row) for row in connection.execute(query.where(WAITS, begun).order_by(*PLACE))]
@@ -255,8 +255,8 @@ class Leases(Changes):
 
 
 def _interrupted(now: float) -> dict[str, Any]:
-    """As `requeued`, but in its old place in the line."""
-    return {**requeued(now), "queued_at": experiments.c.queued_at}
+    """As `requeued`, but it has begun and keeps its place in the line."""
+    return {**requeued(now), "queued_at": experiments.c.queued_at, "started_at": experiments.c.started_at}
 
 
 def _fenced(connection: Connection, claim: Claim, **values: Any) -> None:

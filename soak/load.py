@@ -1,0 +1,237 @@
+"""Many at once: identical questions in one moment, a long queue, and readers and requests while the worker computes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from soak.ledger import Ledger
+from soak.memory import Slope, Watch, slope_of
+from soak.questions import Question, long_question, tiny_question
+from soak.traffic import Told
+from soak.tree import Serve, eventually, family
+from soak.wire import Reply, Wire
+
+# What the issue asks for.
+P95_S = 0.1
+_ROOT = Path(__file__).resolve().parent.parent
+_FINISHED = 12
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Posts:
+    """Identical questions sent in one moment: the experiments that they got, and how they were answered."""
+
+    sent: int
+    experiments: int
+    statuses: dict[int, int]
+    seconds: float
+
+    @property
+    def is_one(self) -> bool:
+        return self.experiments == 1 and self.statuses == {202: 1, 200: self.sent - 1}
+
+
+@dataclass(frozen=True)
+class Drain:
+    """A queue of distinct questions worked off. ``most_waiting``: how long it was when the last had been asked."""
+
+    asked: int
+    lost: int
+    twice: int
+    most_waiting: int
+    asking_s: float
+    seconds: float
+
+    @property
+    def is_clean(self) -> bool:
+        return self.lost == 0 and self.twice == 0
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Latencies in milliseconds from the scheduled moment, by kind of request and over all; memory by process."""
+
+    seconds: float
+    readers: int
+    rate: float
+    requests: int
+    latencies_ms: dict[str, dict[str, float]]
+    n_errors: int
+    errors: list[str]
+    streams: int
+    events: int
+    most_open: int
+    submitted: int
+    ended: int
+    generator_late_ms: float
+    memory: dict[str, Slope | None]
+
+
+@contextmanager
+def warm_tree(folder: Path, models: Path) -> Iterator[Serve]:
+    """A serve whose worker has its model in memory, and whose successes are counted."""
+    folder.mkdir(parents=True)
+    # Matrices this small are slower on several threads than on one, much slower on a busy machine.
+    serve = Serve(folder, models, more={"OMP_NUM_THREADS": "1"})
+    try:
+        Ledger(serve.data).count_finishes()
+        asked = serve.submit("1 + 1 =")
+        if not eventually(lambda: serve.get(f"/api/experiments/{asked}")["state"] == "succeeded", 90, 0.2):
+            raise AssertionError("the worker does not get warm")
+        yield serve
+    finally:
+        serve.end()
+
+
+def post_at_once(serve: Serve, question: Question, count: int = 50) -> Posts:
+    """Connections are opened and all but the last byte is sent before; then the last bytes go out together."""
+    return asyncio.run(_post_at_once(serve, question, count))
+
+
+async def _post_at_once(serve: Serve, question: Question, count: int) -> Posts:
+    host, port = _place(serve)
+    wires = [await Wire.open(host, port) for _ in range(count)]
+    whole = wires[0].posted("/api/experiments", question)
+    for wire in wires:
+        await wire.send(whole[:-1])
+    await asyncio.sleep(0.2)
+    began = time.monotonic()
+
+    async def rest(wire: Wire) -> Reply:
+        await wire.send(whole[-1:])
+        return await wire.reply()
+
+    replies = await asyncio.gather(*map(rest, wires))
+    took = time.monotonic() - began
+    for wire in wires:
+        wire.close()
+    found = {json.loads(reply.body).get("id") for reply in replies}
+    return Posts(count, len(found), dict(Counter(reply.status for reply in replies)), round(took, 3))
+
+
+def drain(serve: Serve, count: int, within_s: float) -> Drain:
+    """Asks ``count`` distinct tiny questions as fast as it can, and waits for the last."""
+    began = time.monotonic()
+    ids = asyncio.run(_ask_all(serve, [tiny_question(number) for number in range(1, count + 1)]))
+    asking_s = time.monotonic() - began
+    ledger = Ledger(serve.data)
+    mine = set(ids)
+
+    def waiting() -> int:
+        return sum(row.state in ("queued", "running") for name, row in ledger.rows().items() if name in mine)
+
+    most_waiting = waiting()
+    eventually(lambda: waiting() == 0, within_s, 0.5)
+    seconds = time.monotonic() - began
+    rows, finishes = ledger.rows(), ledger.finishes()
+    lost = sum(name not in rows or rows[name].state != "succeeded" for name in mine) + count - len(mine)
+    twice = sum(finishes.get(name, 0) > 1 for name in mine)
+    return Drain(count, lost, twice, most_waiting, round(asking_s, 1), round(seconds, 1))
+
+
+async def _ask_all(serve: Serve, questions: list[Question]) -> list[str]:
+    left, ids = list(reversed(questions)), []
+
+    async def one_after_another() -> None:
+        wire = await Wire.open(*_place(serve))
+        while left:
+            reply = await wire.post("/api/experiments", left.pop())
+            if reply.status not in (200, 202):
+                raise AssertionError(f"a question of the long queue was answered {reply.status}: {reply.body!r}")
+            ids.append(json.loads(reply.body)["id"])
+        wire.close()
+
+    await asyncio.gather(*(one_after_another() for _ in range(_AT_ONCE)))
+    return ids
+
+
+def stand_traffic(serve: Serve, seconds: float, readers: int = 200, rate: float = 50.0) -> Traffic:
+    """The load generator runs in a process of its own; this one only looks at the server's memory meanwhile."""
+    finished = []
+    for seed in range(_FINISHED):
+        with serve.open("/api/experiments", long_question(500_000 + seed)) as answer:
+            finished.append(json.load(answer)["id"])
+    rows = Ledger(serve.data).rows
+    if not eventually(lambda: all(rows()[name].state == "succeeded" for name in finished), 120, 0.5):
+        raise AssertionError("what is to be read does not finish")
+    host, port = _place(serve)
+    told = Told(host, port, seconds, readers, rate, finished)
+    with Watch(lambda: _parts(serve)) as watch:
+        generator = subprocess.run(
+            [sys.executable, "-m", "soak.traffic"],
+            input=json.dumps(asdict(told)),
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            cwd=_ROOT,
+        )
+    return _summed_up(told, json.loads(generator.stdout), watch)
+
+
+def _summed_up(told: Told, seen: dict[str, Any], watch: Watch) -> Traffic:
+    latencies = {name.removeprefix("/api/experiments") or "/": times for name, times in seen["latencies"].items()}
+    everything = [each for times in latencies.values() for each in times]
+    return Traffic(
+        seconds=told.seconds,
+        readers=told.readers,
+        rate=told.rate,
+        requests=len(everything),
+        latencies_ms={
+            "all": percentiles(everything),
+            **{name: percentiles(times) for name, times in latencies.items()},
+        },
+        n_errors=seen["n_errors"],
+        errors=seen["errors"],
+        streams=seen["streams"],
+        events=seen["events"],
+        most_open=seen["most_open"],
+        submitted=seen["submitted"],
+        ended=seen["ended"],
+        generator_late_ms=round(seen["late_s"] * 1000, 1),
+        memory={name: slope_of(samples) for name, samples in watch.samples.items()},
+    )
+
+
+def percentiles(seconds: list[float]) -> dict[str, float]:
+    """p50, p95, p99 and the largest, in milliseconds; the nearest rank, never better than one that was seen."""
+    ordered = sorted(seconds)
+    if not ordered:
+        return {}
+    ranks = {name: ordered[math.ceil(part * len(ordered)) - 1] for name, part in _PERCENTILES.items()}
+    return {name: round(value * 1000, 1) for name, value in {**ranks, "max": ordered[-1]}.items()} | {
+        "mean": round(statistics.fmean(ordered) * 1000, 1)
+    }
+
+
+_PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+
+def _parts(serve: Serve) -> dict[str, list[int]]:
+    """The processes whose memory is looked at."""
+    found = {"serve": [serve.process.pid]}
+    for part in ("api", "worker", "broker"):
+        pid = serve.child(part)
+        if pid is not None:
+            found[part] = [pid]
+    if "worker" in found:
+        found["worker child"] = list(family(found["worker"][0]))[:1]
+    return found
+
+
+def _place(serve: Serve) -> tuple[str, int]:
+    address = urlsplit(serve.address)
+    return str(address.hostname), int(address.port or 80)

@@ -1,0 +1,32 @@
+"""What is asked: distinct questions of several chunks, in the middle of which faults can hit, and tiny ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from soak.model import MODEL_ID
+
+Question = dict[str, Any]
+
+
+def long_question(seed: int, pairs: int = 128) -> Question:
+    """One to two seconds of work on one core, in chunks of 16 pairs."""
+    prompts = {
+        "source": "template",
+        "operations": ["add", "subtract"],
+        "operands": [1, 99],
+        "pairs": pairs,
+        "shots": 0,
+        "keep_wrong": True,
+        "seed": seed,
+    }
+    return {"kind": "path_patching", "model": MODEL_ID, "effect": "total", "prompts": prompts}
+
+
+def tiny_question(number: int) -> Question:
+    """A few hundredths of a second of work; no two numbers below 9801 ask the same. The answer is told: it must be a
+    single token, and need not be right."""
+    a, b = divmod(number, 99)
+    pair = {"reference": f"{a + 1} + {b + 1} =", "answer": f" {(a + b + 2) % 10}"}
+    prompts = {"source": "custom", "pairs": [pair]}
+    return {"kind": "path_patching", "model": MODEL_ID, "effect": "direct", "metrics": ["logit"], "prompts": prompts}

@@ -1,0 +1,111 @@
+"""Latencies, slopes, event streams and the page: what is wrong shows."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from soak.judge import Verdict
+from soak.load import Drain, Posts, Traffic, percentiles
+from soak.memory import slope_of
+from soak.report import Findings, is_flat
+from soak.rounds import Blow, Round
+from soak.traffic import Story
+
+MIB = 2**20
+
+
+def test_a_percentile_is_never_better_than_what_was_seen() -> None:
+    found = percentiles([number / 1000 for number in range(1, 101)])
+    assert found == {"p50": 50.0, "p95": 95.0, "p99": 99.0, "max": 100.0, "mean": 50.5}
+    assert percentiles([0.007]) == dict.fromkeys(("p50", "p95", "p99", "max", "mean"), 7.0)
+    assert percentiles([]) == {}
+
+
+def test_memory_that_grows_is_told_from_memory_that_rocks() -> None:
+    noise = random.Random(0)
+    rocking = [(100 + noise.uniform(-3, 3)) * MIB for _ in range(600)]
+    growing = [each + second / 60 * MIB for second, each in enumerate(rocking)]
+    flat, grows = slope_of(rocking), slope_of(growing)
+    assert flat is not None
+    assert grows is not None
+    assert (is_flat(flat), is_flat(grows)) == (True, False)
+    assert grows.low < 1 < grows.high
+    assert flat.low < 0 < flat.high
+    assert slope_of(rocking[:100]) is None
+
+
+def _read(*blocks: str) -> list[str]:
+    story = Story()
+    whole = "".join(f"{block}\n\n" for block in blocks).encode()
+    for at in range(0, len(whole), 7):  # in pieces that end anywhere
+        story.take(whole[at : at + 7])
+    return story.problems()
+
+
+PROGRESS = 'id: 1-0\nevent: progress\ndata: {"stage":"pairs","done":16,"total":16}'
+PARTIAL = 'id: 1-1\nevent: partial\ndata: {"n_pairs":16}'
+STATE = 'event: state\ndata: {"state":"succeeded"}'
+
+
+def test_a_stream_that_says_all_has_no_problems() -> None:
+    assert _read(": ping", PROGRESS, PARTIAL, STATE) == []
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        (PROGRESS, PARTIAL),
+        (STATE, PROGRESS),
+        (PROGRESS, STATE, STATE),
+        (PROGRESS, PROGRESS, STATE),
+        (PARTIAL, PROGRESS, STATE),
+        (PROGRESS.replace('"done":16', '"done":15'), PARTIAL, STATE),
+        (PROGRESS, STATE.replace("succeeded", "failed")),
+    ],
+)
+def test_a_stream_that_lacks_its_end_its_order_or_its_last_progress_has(blocks: tuple[str, ...]) -> None:
+    assert _read(*blocks) != []
+
+
+def _traffic(p95: float = 20.0, errors: int = 0) -> Traffic:
+    return Traffic(
+        seconds=600,
+        readers=200,
+        rate=50,
+        requests=30_000,
+        latencies_ms={"all": {"p50": 5.0, "p95": p95, "p99": 50.0, "max": 60.0, "mean": 6.0}},
+        n_errors=errors,
+        errors=["/: 500"] * errors,
+        streams=1,
+        events=1,
+        most_open=200,
+        submitted=1,
+        ended=1,
+        generator_late_ms=1.0,
+        memory={"api": slope_of([100.0 * MIB] * 600), "serve": None},
+    )
+
+
+def test_findings_are_clean_only_if_all_is_as_it_must_be(tmp_path: Path) -> None:
+    findings = Findings(1)
+    findings.rounds.append(Round(1, 60.0, Verdict(12), [Blow("child killed", 3, 1.5, 2.0)], 1, 2.0, "tmpfs"))
+    findings.posts = Posts(50, 1, {202: 1, 200: 49}, 0.5)
+    findings.drain = Drain(1000, 0, 0, 990, 10.0, 100.0)
+    findings.traffic = _traffic()
+    assert findings.is_clean
+    findings.write(tmp_path / "page.md", tmp_path / "results.json")
+    page = (tmp_path / "page.md").read_text()
+    assert "Everything is as it must be." in page
+    assert "| child killed | kill -9 of the worker's computing child | 1 | 3 | 0 | 0 | 0 | 1.5 s, 1.5 s |" in page
+
+    findings.rounds.append(Round(2, 60.0, Verdict(12, lost={"x": "failed"}), [Blow("disk full", 3, None, 2.0)]))
+    findings.rounds.append(Round(3, 60.0, Verdict(12), [Blow("started twice", 3, None, 2.0, error="it ran")]))
+    findings.posts = Posts(50, 2, {202: 2, 200: 48}, 0.5)
+    findings.drain = Drain(1000, 0, 1, 990, 10.0, 100.0)
+    findings.traffic = _traffic(p95=101.0, errors=1)
+    assert not findings.is_clean
+    assert len(findings.faults_found()) == 6
+    assert "Everything is as it must be." not in findings.page()

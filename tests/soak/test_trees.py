@@ -1,0 +1,100 @@
+"""Two rounds of `make soak` and a small load, by its own code, on real process trees."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from soak.disk import small_disk
+from soak.load import drain, post_at_once, stand_traffic, warm_tree
+from soak.questions import long_question
+from soak.rounds import Round, questions_of, run_round, undisturbed
+from soak.tree import Serve, clock_environment, shift_clock
+
+# Real process trees take seconds each to start, and a worker must be frozen for as long as its lease.
+pytestmark = pytest.mark.slow
+
+SEED = 2
+
+
+@pytest.fixture(scope="module")
+def rounds(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> list[Round]:
+    """Two at the same time, beside the undisturbed run that they are compared with: each waits most of the time."""
+    folder, questions = tmp_path_factory.mktemp("rounds"), questions_of(14, pairs=80)
+    with ThreadPoolExecutor(3) as pool:
+        expected = pool.submit(undisturbed, folder / "undisturbed", models_dir, questions)
+        running = [
+            pool.submit(run_round, n, SEED, folder / f"r{n}", models_dir, questions, expected.result, _say)
+            for n in (1, 2)
+        ]
+        return [each.result() for each in running]
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+@pytest.mark.timeout(600)
+def test_whatever_happens_nothing_is_lost_nothing_ends_twice_and_no_bit_differs(rounds: list[Round]) -> None:
+    for each in rounds:
+        assert each.verdict.accepted > 5
+        assert (each.verdict.lost, each.verdict.twice, each.verdict.differing) == ({}, {}, {})
+
+
+def test_every_fault_is_met_as_it_should_be_and_a_killed_workers_job_goes_on_within_ten_seconds(
+    rounds: list[Round],
+) -> None:
+    errors = [f"{blow.fault}: {blow.error}" for each in rounds for blow in each.blows if blow.error]
+    assert errors == []
+    assert [blow.recovery_s for each in rounds for blow in each.blows if blow.fault == "worker killed"] != [None, None]
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterator[Serve]:
+    with warm_tree(tmp_path_factory.mktemp("load") / "tree", models_dir) as serve:
+        yield serve
+
+
+def test_fifty_identical_questions_in_one_moment_make_one_experiment(loaded: Serve) -> None:
+    posts = post_at_once(loaded, long_question(1), 50)
+    assert (posts.experiments, posts.statuses) == (1, {202: 1, 200: 49})
+
+
+def test_a_hundred_questions_drain_with_none_lost_and_none_done_twice(loaded: Serve) -> None:
+    found = drain(loaded, 100, 120)
+    assert (found.lost, found.twice) == (0, 0)
+
+
+def test_many_readers_and_requests_get_all_they_ask_for_while_the_worker_computes(loaded: Serve) -> None:
+    found = stand_traffic(loaded, 5.0)
+    assert found.errors == []
+    assert found.requests == 250
+    assert found.streams >= found.readers == found.most_open == 200
+    assert found.latencies_ms["all"]["p95"] < 3000  # the promise is 100 on a machine that does nothing else
+
+
+def test_a_full_disk_is_full_and_can_be_freed(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        if disk.means != "tmpfs":
+            pytest.skip("no tmpfs can be mounted here: the rounds limit the length of files instead")
+        disk.fill([os.getpid()])
+        with pytest.raises(OSError, match="No space left"), (tmp_path / "disk" / "more").open("wb") as file:
+            file.write(b"x" * 100_000)
+        disk.free()
+        (tmp_path / "disk" / "more").write_bytes(b"x" * 100_000)
+    assert not (tmp_path / "disk").exists()
+
+
+def test_a_tree_that_is_told_another_time_has_it(tmp_path: Path) -> None:
+    shift_clock(tmp_path, 3600.0)
+    environment = {**os.environ, **clock_environment(tmp_path)}
+    command = [sys.executable, "-P", "-c", "import time; print(time.time())"]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert 3590 < float(told.stdout) - time.time() < 3610
