@@ -103,6 +103,31 @@ def test_an_address_that_others_reach_needs_a_token(host: str) -> None:
     assert read_settings(host=host, token="long enough").host == host
 
 
+def test_several_tokens_are_separated_by_commas_and_each_is_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARITHMOSCOPE_TOKEN", " first token , second-token,,first token")
+    assert read_settings(host="0.0.0.0").tokens == ("first token", "second-token")
+    for wrong in (",", "long enough,short", "x" * 513, "with\nline end"):
+        monkeypatch.setenv("ARITHMOSCOPE_TOKEN", wrong)
+        with pytest.raises(Refusal, match="ARITHMOSCOPE_TOKEN") as refused:
+            read_settings(host="0.0.0.0")
+        assert wrong == "," or wrong not in str(refused.value)
+
+
+def test_quota_and_rate_have_defaults_and_what_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (read_settings().quota, read_settings().rate_limit) == (5000, "6000/minute")
+    assert (read_settings(quota=0).quota, read_settings(rate_limit="0").rate_limit) == (0, "0")
+    for name, wrong in (
+        ("QUOTA", "-1"),
+        ("RATE_LIMIT", "many"),
+        ("RATE_LIMIT", "5/fortnight"),
+        ("RATE_LIMIT", "0/hour"),
+    ):
+        with monkeypatch.context() as told:
+            told.setenv(PREFIX + name, wrong)
+            with pytest.raises(Refusal, match=PREFIX + name):
+                read_settings()
+
+
 def test_loopback_is_every_spelling_of_this_machine() -> None:
     assert all(is_loopback(host) for host in ("127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"))
     assert not any(is_loopback(host) for host in ("0.0.0.0", "localhost.example", "10.0.0.1"))
