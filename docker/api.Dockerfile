@@ -22,7 +22,7 @@ COPY arithmoscope/ arithmoscope/
 COPY examples/ examples/
 COPY --from=page /page/frontend/dist/ frontend/dist/
 # Installed in place: the page and the example are found beside the packages.
-RUN pip install -c constraints.txt -e . \
+RUN pip install -c constraints.txt -e '.[distributed]' \
     && useradd --uid 10001 --create-home arithmoscope \
     && install -d -o arithmoscope -g arithmoscope -m 700 /data
 USER arithmoscope

@@ -17,7 +17,7 @@ COPY engine/ engine/
 COPY worker/ worker/
 COPY backend/ backend/
 COPY arithmoscope/ arithmoscope/
-RUN pip install -c constraints.txt -e '.[engine]' \
+RUN pip install -c constraints.txt -e '.[engine,distributed]' \
     && useradd --uid 10001 --create-home arithmoscope \
     && install -d -o arithmoscope -g arithmoscope -m 700 /data
 USER arithmoscope

@@ -15,6 +15,8 @@ from arithmoscope.cli import command_line
 from arithmoscope.settings import PREFIX, Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
+SECRETS = {"REDIS_PASSWORD", "POSTGRES_PASSWORD", "S3_PASSWORD"}
+S3_VARIABLES = {"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"}
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 
 
@@ -38,10 +40,10 @@ def test_every_setting_in_it_exists_and_the_api_and_workers_share_theirs(compose
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     told = {name: service["environment"] for name, service in compose["services"].items() if "build" in service}
     for environment in told.values():
-        assert environment.keys() <= known
+        assert environment.keys() <= known | S3_VARIABLES
     for name in ("worker", "worker-gpu"):
         assert told[name].items() <= told["api"].items()
-    assert _variables(compose) - known == {"REDIS_PASSWORD"}
+    assert _variables(compose) - known == SECRETS
 
 
 def test_its_settings_are_accepted(compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -51,13 +53,59 @@ def test_its_settings_are_accepted(compose: dict[str, Any], monkeypatch: pytest.
         monkeypatch.setenv(name, re.sub(r"\$\{\w+:\?[^}]*\}", "0123456789abcdef", filled))
     settings = read_settings()
     assert settings.redis_url == "redis://:0123456789abcdef@redis:6379/0"
-    assert settings.database == "sqlite:////data/arithmoscope.db"
+    assert settings.database == "postgresql+psycopg://arithmoscope:0123456789abcdef@postgres:5432/arithmoscope"
+    assert settings.artifacts == "s3://arithmoscope/results"
 
 
 def test_only_the_page_is_published_and_to_this_machine_alone(compose: dict[str, Any]) -> None:
     published = {name: service.get("ports", []) for name, service in compose["services"].items()}
     assert {name for name, ports in published.items() if ports} == {"api"}
     assert all(port.startswith("127.0.0.1:") for port in published["api"])
+
+
+def test_only_the_api_and_the_workers_reach_the_stores(compose: dict[str, Any]) -> None:
+    reached = {name: set(service["networks"]) for name, service in compose["services"].items()}
+    ours = {name for name, service in compose["services"].items() if "build" in service}
+    assert compose["networks"]["stores"] == {"internal": True}
+    assert {name for name, networks in reached.items() if networks != {"stores"}} == ours
+    assert all("stores" in networks for networks in reached.values())
+
+
+def test_its_secrets_come_from_env_alone_and_each_is_asked_for(compose: dict[str, Any]) -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    told = (ROOT / ".env.example").read_text()
+    for secret in SECRETS | {"ARITHMOSCOPE_TOKEN"}:
+        assert re.findall(rf"\$\{{{secret}[^?}}]*\}}", text) == [], "one without a value would be an open door"
+        assert f"${{{secret}:?set {secret} in .env}}" in text
+        assert re.search(rf"^# {secret}=$", told, flags=re.MULTILINE), secret
+    for name, service in compose["services"].items():
+        for variable, value in dict(service.get("environment", {})).items():
+            if re.search("PASSWORD|SECRET|TOKEN|AUTH", variable):
+                assert re.fullmatch(r"\$\{\w+:\?[^}]*\}", value), (name, variable)
+
+
+def test_the_bucket_that_is_made_is_the_one_that_is_used(compose: dict[str, Any]) -> None:
+    told = compose["services"]["api"]["environment"]
+    root = compose["services"]["s3"]["environment"]
+    bucket = told["ARITHMOSCOPE_ARTIFACTS_URL"].removeprefix("s3://").partition("/")[0]
+    assert f"mc mb --ignore-existing s3/{bucket}" in compose["services"]["bucket"]["command"][0]
+    assert told["AWS_ENDPOINT_URL"] == "http://s3:9000"
+    assert told["AWS_ACCESS_KEY_ID"] == root["MINIO_ROOT_USER"]
+    assert told["AWS_SECRET_ACCESS_KEY"] == root["MINIO_ROOT_PASSWORD"]
+
+
+def test_all_wait_for_what_they_need(compose: dict[str, Any]) -> None:
+    for name in ("api", "worker", "worker-gpu"):
+        assert compose["services"][name]["depends_on"].keys() == {"redis", "postgres", "bucket"}
+    for service in compose["services"].values():
+        for needed, how in service.get("depends_on", {}).items():
+            if how["condition"] == "service_healthy":
+                assert "healthcheck" in compose["services"][needed]
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.stem)
+def test_an_image_speaks_to_the_stores(file: Path) -> None:
+    assert re.search(r"pip install -c constraints\.txt -e '\.\[(engine,)?distributed\]'", file.read_text())
 
 
 def test_the_queue_is_kept_on_disk_behind_a_password(compose: dict[str, Any]) -> None:
