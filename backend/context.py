@@ -35,7 +35,7 @@ class Context:
     attention: Attention
 
 
-def _context(request: Request) -> Context:
+async def _context(request: Request) -> Context:  # not a thread's turn for every request
     return request.app.state.context
 
 
