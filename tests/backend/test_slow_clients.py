@@ -290,3 +290,28 @@ def _post(body: object) -> bytes:
     data = json.dumps(body).encode()
     told = ("Content-Type: application/json", f"Content-Length: {len(data)}")
     return head("POST", "/api/experiments", *told) + data
+
+
+def test_bodies_that_are_read_at_once_are_bounded_together(
+    config: ApiConfig, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits.BodyLimits, "max_held", 1_500)
+    with served(config, store) as port, connected(port) as slow:
+        slow.sendall(head("POST", "/api/experiments", "Content-Type: application/json", "Content-Length: 2000"))
+        slow.sendall(b" " * 1_000)
+        until = time.monotonic() + 10
+        told: list[int] = []
+        while 503 not in told and time.monotonic() < until:
+            answer = say(port, _post(spec()))
+            large = say(port, _post({**spec(), "metrics": [" " * 1_000]}))
+            assert answer is not None
+            assert large is not None
+            assert answer.status in (200, 202)
+            told.append(large.status)
+        assert told[-1] == 503
+        slow.close()
+        while time.monotonic() < until:
+            large = say(port, _post({**spec(), "metrics": [" " * 1_000]}))
+            if large is not None and large.status == 422:
+                return
+        raise AssertionError("what a client held was not given back")

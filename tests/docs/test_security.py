@@ -1,0 +1,49 @@
+"""The page on security names tests that exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+
+
+def test_every_test_that_the_page_names_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE)
+    assert len(named) >= 30
+    for file, name in named:
+        functions = [
+            each.name
+            for each in ast.parse((ROOT / file).read_text(encoding="utf-8")).body
+            if isinstance(each, ast.FunctionDef)
+        ]
+        assert name in functions, f"{file}::{name}"
+
+
+def test_every_threat_has_a_test() -> None:
+    rows = [row for row in PAGE.splitlines() if row.startswith("| ") and not row.startswith("| threat")]
+    assert len(rows) >= 25
+    for row in rows:
+        assert "::test_" in row, row
+
+
+def test_every_setting_that_the_page_names_is_one() -> None:
+    from arithmoscope.settings import PREFIX, Settings
+
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    assert set(re.findall(rf"`({PREFIX}\w+)`", PAGE)) <= known
+
+
+def test_the_bounds_on_the_page_are_those_of_the_code() -> None:
+    from backend import connections, crowd, limits
+    from backend.credentials import GUESSES
+
+    bounds = (connections.MAX_CONNECTIONS, crowd.MAX_REQUESTS, crowd.MAX_STREAMS)
+    assert f"Bounds ({', '.join(map(str, bounds))})" in PAGE
+    seconds = f"in {connections.HEAD_WITHIN_S:g} s, body in {limits.BODY_WITHIN_S:g} s"
+    assert seconds in PAGE
+    megabytes = f"{limits.MAX_BODY_BYTES >> 20} MiB, chunked too; {limits.MAX_HELD_BYTES >> 20} MiB"
+    assert megabytes in PAGE
+    assert f"{GUESSES} wrong ones a minute" in PAGE

@@ -1,0 +1,35 @@
+"""A folder of a model is data: whatever code lies in it, none of it runs."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from tiny import tiny_model
+
+from contracts.errors import Refusal
+from engine import load_model
+from engine.catalogue import Catalogue
+
+
+def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path) -> None:
+    folder, trace = tmp_path / "models" / "tiny", tmp_path / "it-ran"
+    model = tiny_model("LlamaForCausalLM", dtype=torch.float32)
+    model.hf.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    evil = f"open({str(trace)!r}, 'w').close()\nfrom transformers import LlamaConfig, LlamaForCausalLM\n"
+    for name in ("modeling_evil.py", "configuration_evil.py", "tokenization_evil.py", "__init__.py"):
+        (folder / name).write_text(evil)
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {
+        "AutoConfig": "configuration_evil.LlamaConfig",
+        "AutoModelForCausalLM": "modeling_evil.LlamaForCausalLM",
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    told = json.loads((folder / "tokenizer_config.json").read_text())
+    told["auto_map"] = {"AutoTokenizer": ["tokenization_evil.Tokenizer", "tokenization_evil.Tokenizer"]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    Catalogue(folder.parent).cards()
+    with suppress(Refusal):
+        load_model("tiny", models_dir=folder.parent)
+    assert not trace.exists()
