@@ -232,7 +232,7 @@ def _lost(scene: Scene, held: list[Row]) -> list[Row]:
 FAULTS: tuple[Fault, ...] = (
     Fault("child killed", "kill -9 of the worker's computing child", _kill_child, recovers=True),
     Fault("worker killed", "kill -9 of the worker", _kill_worker, recovers=True),
-    Fault("serve killed", "kill -9 of serve itself, started again at once", _kill_supervisor, recovers=True),
+    Fault("serve killed", "kill -9 of serve itself, started again at once", _kill_supervisor),
     Fault("stopped", "SIGTERM or Ctrl-C: over within 10 s, then started again", _stop_and_start),
     Fault("broker killed", "kill -9 of the broker; every other time a submit finds it down", _kill_broker),
     Fault("API killed", "kill -9 of the API, a submit at once", _kill_api),

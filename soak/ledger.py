@@ -58,12 +58,6 @@ class Ledger:
                 found[name] = Row(name, state, attempt, stage, owner, fruitless)
         return found
 
-    def digests(self, experiment_id: str) -> dict[str, str]:
-        """The SHA-256 of every stored file."""
-        with self._open() as database:
-            query = "SELECT name, sha256 FROM artifacts WHERE experiment_id = ?"
-            return dict(database.execute(query, (experiment_id,)))
-
     def workers_seen_at(self) -> list[float]:
         """When each worker was last seen, by its own clock."""
         with self._open() as database:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import math
 import random
 import sys
 import time
@@ -83,9 +84,10 @@ class Traffic:
         self._until = 0.0
 
     async def run(self) -> Seen:
-        self._until = time.monotonic() + self.told.seconds
+        self._until = math.inf
         feeding = asyncio.create_task(self._feed())
-        await asyncio.sleep(min(2.0, self.told.seconds / 4))  # something to read about
+        await asyncio.sleep(1.0)  # something to read about
+        self._until = time.monotonic() + self.told.seconds
         readers = [asyncio.create_task(self._read(number)) for number in range(self.told.readers)]
         await self._request_steadily()
         self._until = 0.0
