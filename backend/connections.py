@@ -23,10 +23,14 @@ from backend.security import HEADERS, MAX_HEAD_BYTES
 from contracts.errors import Refusal
 
 HEAD_WITHIN_S = 10.0
+# So long what still comes is thrown away after a refusal, before the connection is closed.
+LINGER_S = 2.0
 # A reader must take so many bytes in so many seconds.
 READ_WITHIN_S = 30.0
 READ_BYTES = 32 * 1024
 MAX_CONNECTIONS = 2_000
+# Beyond those, so many are told to wait; the next are hung up on without a word.
+TOLD_TO_WAIT = 200
 # Of the files that a process may have open, those that are no connections: the store, the broker, downloads.
 _OTHER_FILES = 400
 
@@ -43,15 +47,18 @@ class Connection(H11Protocol):
         super().__init__(*told, **named)
         self._turn: asyncio.TimerHandle | None = None
         self._reading: asyncio.TimerHandle | None = None
+        self._ended = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
         # Told of every byte that waits to be taken, not only of many: a reader that takes nothing is noticed.
         transport.set_write_buffer_limits(high=0)
-        if len(self.connections) > self.max_connections:
+        if len(self.connections) > self.max_connections + TOLD_TO_WAIT:
+            transport.abort()
+        elif len(self.connections) > self.max_connections:
             self._refuse(Refusal("too_busy", f"{self.max_connections} connections are open already."), RETRY_AFTER)
-            return
-        self._turn = self.loop.call_later(self.head_within_s, self._too_slow)
+        else:
+            self._turn = self.loop.call_later(self.head_within_s, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_turn()
@@ -59,12 +66,12 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._ended or self.transport.is_closing():
             return
         super().data_received(data)
         if self._answering():
             self._end_turn()
-        elif self._turn is None and not self.transport.is_closing():
+        elif self._turn is None and not self._ended and not self.transport.is_closing():
             self._turn = self.loop.call_later(self.head_within_s, self._too_slow)
 
     def send_400_response(self, msg: str) -> None:
@@ -94,7 +101,7 @@ class Connection(H11Protocol):
 
     def _too_slow(self) -> None:
         self._turn = None
-        if self.transport.is_closing():
+        if self._ended or self.transport.is_closing():
             return
         begun = self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]
         if begun:
@@ -151,7 +158,11 @@ class Connection(H11Protocol):
             self.transport.abort()
             return
         self.transport.write(b"".join(part or b"" for part in told))
-        self.transport.close()
+        # Closed at once, with more of the request on its way, the system would throw this answer away.
+        self._ended = True
+        self._end_turn()
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.abort)
 
 
 def connections_that_fit() -> int:
