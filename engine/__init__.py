@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from contracts.prompts import PromptPair
+    from engine.knocked import Knockout
     from engine.methods.attention import AttentionPatterns, attention
     from engine.methods.attribution import Attribution, attribution
     from engine.methods.edges import Edges, edges
-    from engine.methods.knockout import Knockout, knockout
+    from engine.methods.knockout import knockout
     from engine.methods.lens import Lens, lens
     from engine.methods.path_patching import PatchingEffects, path_patching
     from engine.methods.roles import RoleAttention, attention_roles
@@ -27,7 +28,7 @@ _HOMES = {
     "AttentionPatterns": "engine.methods.attention",
     "Attribution": "engine.methods.attribution",
     "Edges": "engine.methods.edges",
-    "Knockout": "engine.methods.knockout",
+    "Knockout": "engine.knocked",
     "Lens": "engine.methods.lens",
     "LoadedModel": "engine.model",
     "PatchingEffects": "engine.methods.path_patching",

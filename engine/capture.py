@@ -19,10 +19,11 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from contracts.errors import Refusal
-from contracts.prompts import PromptPair
+from contracts.prompts import AnswerTokens, PromptPair
 from engine.hooks import evaluating, on_input, on_output
 from engine.model import LoadedModel
-from prompts import EncodedPair, encode_pair
+from prompts import EncodedPair
+from prompts.tokens import encode_answer
 
 TokenIds = tuple[int, ...]
 
@@ -52,8 +53,9 @@ class EndStates:
         return EndStates(self.z[rows], self.mlp[rows], self.mid[rows], self.final[rows])
 
 
-def encode_all(model: LoadedModel, pairs: Sequence[PromptPair]) -> list[EncodedPair]:
-    """The pairs as token ids; a refusal names the pair, counted from 1.
+def encode_all(model: LoadedModel, pairs: Sequence[PromptPair], answer: AnswerTokens = "whole") -> list[EncodedPair]:
+    """The pairs as token ids; a refusal names the pair, counted from 1. ``answer``: ``whole`` answers have one token;
+    ``first`` takes those of several by their first token, ``each`` gives a pair a token.
 
     Refuses (``bad_request``) what is no list of pairs.
     """
@@ -69,8 +71,9 @@ def encode_all(model: LoadedModel, pairs: Sequence[PromptPair]) -> list[EncodedP
                     f"It is {type(pair).__name__}, not a PromptPair.",
                     "Write PromptPair(reference=..., counterfactual=..., answer=...).",
                 )
-            encoded.append(encode_pair(pair, model.text, model.chat if pair.chat else None))
-            check_fit(model, encoded[-1:])
+            several = encode_answer(pair, model.text, model.chat if pair.chat else None, answer, number - 1)
+            check_fit(model, several)
+            encoded += several
         except Refusal as refusal:
             raise Refusal(refusal.code, f"Pair {number}: {refusal.detail}", refusal.way_out) from refusal
     return encoded

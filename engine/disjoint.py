@@ -7,15 +7,16 @@ from collections.abc import Sequence
 
 from contracts.errors import Refusal
 from contracts.prompts import PromptPair
-from prompts.arithmetic import read
 from prompts.questions import question_text
+from prompts.readings import Reading
+from prompts.understanding import understood
 
 
 def operands_of(pair: PromptPair) -> str:
-    """What a question is about, the same for 3 + 5 and 5 - 3: its operands in ascending order; where no arithmetic can
+    """What a question is about, the same for 3 + 5 and 5 - 3: its operands in ascending order; where no calculation can
     be read, its text."""
-    reading = read(pair.reference)
-    if reading is None:
+    reading = understood(pair.reference)
+    if not isinstance(reading, Reading):
         return question_text(pair.reference)
     return " ".join(sorted(str(operand.value) for operand in reading.operands))
 

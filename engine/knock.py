@@ -138,7 +138,7 @@ def knock_pairs(
     some_sets = [forks_of(part) for part in sets.split(plan.components)]
     groups = [
         group[start : start + (1 if model.runs_alone else plan.pairs)]
-        for group in _by_length(encoded)
+        for group in by_length(encoded)
         for start in range(0, len(group), 1 if model.runs_alone else plan.pairs)
     ]
     total = sum(len(group) * (1 + forks.evaluations) for group in groups for forks in some_sets)
@@ -147,7 +147,7 @@ def knock_pairs(
         for group in groups:
             pairs = [encoded[row] for row in group]
             prepared = prepare_pairs(model, pairs, plan.tokens)
-            run, donor = _run_and_donor(model, prepared, ablation, positions, mean, plan)
+            run, donor = run_and_donor(model, prepared, ablation, positions, mean, plan)
             found.reference[group], found.columns[group] = prepared.reference_logits.cpu(), prepared.columns.cpu()
             at = 1
             for forks in some_sets:
@@ -180,14 +180,15 @@ def first_of(positions: KnockPositions, length: int) -> int:
     return {"end": length - 1, "all": 0, "after_first": min(1, length - 1)}[positions]
 
 
-def _by_length(encoded: Sequence[EncodedPair]) -> list[list[int]]:
+def by_length(encoded: Sequence[EncodedPair]) -> list[list[int]]:
+    """Pairs whose prompts have one length: what attends must."""
     groups: dict[int, list[int]] = defaultdict(list)
     for row, pair in enumerate(encoded):
         groups[len(pair.reference_ids)].append(row)
     return list(groups.values())
 
 
-def _run_and_donor(
+def run_and_donor(
     model: LoadedModel,
     prepared: PreparedPairs,
     ablation: Ablation,
@@ -195,7 +196,8 @@ def _run_and_donor(
     mean: Means | None,
     plan: Plan,
 ) -> tuple[Run, Writes]:
-    """The reference run from the first position that is followed, and what is put in a component's place there."""
+    """The reference run from the first position that is followed, and what is put in a component's place there, a row a
+    position of a pair; where nothing is out, what the run itself wrote."""
     encoded = prepared.encoded
     n, length = len(encoded), len(encoded[0].reference_ids)
     first = first_of(positions, length)

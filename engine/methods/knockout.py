@@ -29,131 +29,27 @@ back each other up show only together. Many heads out at once break more than th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Shaped
 from torch import Tensor
 
 from contracts.components import Component
 from contracts.errors import Refusal
-from contracts.findings import MAX_CONTROLS, Ablation, KnockMetric, KnockPositions
+from contracts.findings import MAX_CONTROLS, Ablation, KnockPositions
 from contracts.prompts import PromptPair
 from engine.capture import encode_all
-from engine.curves import Curve, curve_of
 from engine.draws import Draw, distinct, drawn
+from engine.generated import answers_knocked, check_answer_tokens, is_answer
 from engine.knock import Knocked, first_of, knock_pairs, masks_of, place_of
+from engine.knocked import Knockout
 from engine.model import LoadedModel
 from engine.plan import Plan, Shape, plan_for, sparing
 from engine.sources import Means, check_means, means, resampled
-from engine.tensor_file import pack, unpack
 from prompts import EncodedPair
-
-FORMAT = "arithmoscope.knockout.1"
-UNITS: dict[KnockMetric, str] = {
-    "accuracy": "share of pairs whose top token is the answer",
-    "probability": "probability of the answer",
-    "logit_difference": "logits, answer minus the best competing number of the reference run",
-}
-# The place of the pairs' axis.
-_PAIR_AXIS = {"logits": 1, "probability": 1, "correct": 1}
-_PAIR_AXIS |= {f"control_{name}": axis + 1 for name, axis in _PAIR_AXIS.items()}
-_PAIR_AXIS |= dict.fromkeys(("reference", "answers", "competitors"), 0)
-_WORDS = ("ablation", "positions", "seed", "model", "revision", "components", "controls")
-
-
-@dataclass(frozen=True, eq=False)
-class Knockout:
-    """What the model says with the first k of ``components`` out, k = 0 first, on every pair; on the CPU.
-
-    controls     the random draws, each as many components in its order
-    matched      whether a drawn component is of the layer of the one that it stands for, and was not chosen
-    logits       of the answer and of the competing number; raw, in the model's own scale
-    probability  of the answer
-    correct      whether the answer is the top token
-    control_...  the same for the draws; k = 0 is the same run for all
-    reference    logits of the plain reference run
-    answers, competitors  their token ids
-    """
-
-    ablation: Ablation
-    positions: KnockPositions
-    seed: int
-    model: str
-    revision: str
-    components: tuple[str, ...]
-    controls: tuple[tuple[str, ...], ...]
-    questions: tuple[str, ...]
-    matched: Bool[Tensor, "draw component"]
-    logits: Float[Tensor, "k pair 2"]
-    probability: Float[Tensor, "k pair"]
-    correct: Bool[Tensor, "k pair"]
-    control_logits: Float[Tensor, "draw k pair 2"]
-    control_probability: Float[Tensor, "draw k pair"]
-    control_correct: Bool[Tensor, "draw k pair"]
-    reference: Float[Tensor, "pair 2"]
-    answers: Int[Tensor, " pair"]
-    competitors: Int[Tensor, " pair"]
-
-    def __len__(self) -> int:
-        return len(self.questions)
-
-    @property
-    def noise(self) -> Float[Tensor, " pair"]:
-        """|logit with nothing out - logit of the plain run|, the larger of the two tokens'."""
-        return (self.logits[0] - self.reference).abs().amax(-1)
-
-    def curve(self, metric: KnockMetric | str = "accuracy") -> Curve:
-        """Means over the pairs with intervals, and the random draws'. Refuses a metric that there is not."""
-        if metric == "accuracy":
-            chosen, control = self.correct.double(), self.control_correct.double()
-        elif metric == "probability":
-            chosen, control = self.probability, self.control_probability
-        elif metric == "logit_difference":
-            chosen, control = (each[..., 0] - each[..., 1] for each in (self.logits, self.control_logits))
-        else:
-            raise Refusal("metric_not_computed", f"There is no metric {metric!r}; there are {', '.join(UNITS)}.")
-        return curve_of(metric, UNITS[metric], chosen, control, self.questions)
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[Knockout]) -> Knockout:
-        """The pairs of all parts, in order; all parts are of one model, one order and the same draws."""
-        if any(getattr(part, word) != getattr(parts[0], word) for part in parts for word in _WORDS):
-            raise ValueError("parts of different knock-outs do not belong together")
-        joined = {name: torch.cat([getattr(part, name) for part in parts], axis) for name, axis in _PAIR_AXIS.items()}
-        questions = tuple(question for part in parts for question in part.questions)
-        return replace(parts[0], questions=questions, **joined)
-
-    def to_bytes(self) -> bytes:
-        """As safetensors, the words in its metadata."""
-        return pack(FORMAT, {field.name: getattr(self, field.name) for field in fields(self)})
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Knockout:
-        """What `to_bytes` wrote. Refuses (``bad_request``) anything else."""
-        try:
-            held = unpack(data, FORMAT)
-            lists: dict[str, Any] = {name: tuple(held.pop(name)) for name in ("components", "questions")}
-            lists["controls"] = tuple(tuple(draw) for draw in held.pop("controls"))
-            found = cls(**held, **lists)
-            if any(getattr(found, name).shape[axis] != len(found) for name, axis in _PAIR_AXIS.items()):
-                raise ValueError("not every tensor has every pair")
-            return found
-        except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise Refusal("bad_request", "These bytes are no knock-out.") from error
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file."""
-        Path(path).write_bytes(self.to_bytes())
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Knockout:
-        """Read what `save` wrote."""
-        return cls.from_bytes(Path(path).read_bytes())
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +68,7 @@ class Task:
     seed: int
     mean: Means | None
     plan: Plan
+    answer_tokens: int | None
 
 
 def knockout(
@@ -185,6 +82,7 @@ def knockout(
     controls: int = 20,
     seed: int = 0,
     order: Sequence[Component | str] | None = None,
+    answer_tokens: int | None = None,
     memory: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Knockout:
@@ -194,20 +92,23 @@ def knockout(
     ``ablation``: ``mean`` over the reference prompts of ``mean_over`` (default: of these pairs), ``zero``, or
     ``resample``: another pair's reference prompt, drawn with ``seed``. ``positions``: ``end``, ``all``, or
     ``after_first``: all but the first token. ``order``: the order to take them out in, if it is not that of
-    ``components``. ``memory``: bytes to stay within beyond the model (default: measured from the device).
-    ``progress(done, total)`` counts thousandths. No pair is dropped.
+    ``components``. ``answer_tokens``: let answers have several tokens, and write so many by greedy decoding; all other
+    numbers are about an answer's first token. ``memory``: bytes to stay within beyond the model (default: measured from
+    the device). ``progress(done, total)`` counts thousandths. No pair is dropped.
 
     Refuses components that the model does not have or that are named twice, and what `path_patching` refuses.
     """
+    several = "whole" if answer_tokens is None else "first"
     task = knockout_task(
         model,
-        encode_all(model, pairs or []),
+        encode_all(model, pairs or [], several),
         components if order is None else _reordered(model, components, order),
         ablation=ablation,
         positions=positions,
-        mean_over=None if mean_over is None else encode_all(model, mean_over),
+        mean_over=None if mean_over is None else encode_all(model, mean_over, several),
         controls=controls,
         seed=seed,
+        answer_tokens=answer_tokens,
         memory=memory,
     )
     furthest = 0
@@ -232,6 +133,7 @@ def knockout_task(
     mean_over: Sequence[EncodedPair] | None = None,
     controls: int = 20,
     seed: int = 0,
+    answer_tokens: int | None = None,
     memory: int | None = None,
     plan: Plan | None = None,
 ) -> Task:
@@ -249,6 +151,8 @@ def knockout_task(
         raise Refusal("bad_request", f"controls is {controls}; it is from 0 to {MAX_CONTROLS}.", "Choose another.")
     if not encoded:
         raise Refusal("no_prompts", "The list of prompt pairs is empty.")
+    if answer_tokens is not None:
+        check_answer_tokens(model, encoded, answer_tokens)
     asked: Any = {"ablation": ablation, "positions": positions}
     place = place_of(asked["positions"])
     chosen = distinct(model, components)
@@ -264,7 +168,7 @@ def knockout_task(
         mean, plan = sparing(plan, lambda plan: means(model, [e.reference_ids for e in over], lengths, plan))
     draws = drawn(chosen, model.anatomy.layers, model.anatomy.heads, controls, seed)
     itself = Draw(chosen, (True,) * len(chosen))
-    return Task(tuple(encoded), (itself, *draws), **asked, seed=seed, mean=mean, plan=plan)
+    return Task(tuple(encoded), (itself, *draws), **asked, seed=seed, mean=mean, plan=plan, answer_tokens=answer_tokens)
 
 
 def knock_chunk(
@@ -284,21 +188,36 @@ def knock_chunk(
     k = len(task.draws[0].components)
     sets = masks_of([draw.components[:n] for draw in task.draws for n in range(1, k + 1)], layers, heads)
 
+    asked = (task.ablation, task.positions, task.mean)
+    halves = 1 if task.answer_tokens is None else 2
+
     def measure(plan: Plan) -> Knocked:
-        return knock_pairs(model, pairs, sets, task.ablation, task.positions, task.mean, plan, report)
+        return knock_pairs(model, pairs, sets, *asked, plan, lambda fraction: report(fraction / halves))
 
     knocked, plan = sparing(task.plan, measure)
     found = {}
     for name in ("logits", "probability", "correct"):
-        values = getattr(knocked, name)
-        rows = values[1:].unflatten(0, (len(task.draws), k)) if k else values[:0].new_empty(0, 0, *values.shape[1:])
-        with_nothing = [torch.cat([values[:1], draw]) for draw in rows] if k else [values[:1]] * len(task.draws)
-        found[name] = with_nothing[0]
-        found[f"control_{name}"] = (
-            torch.stack(with_nothing[1:])
-            if len(with_nothing) > 1
-            else with_nothing[0].new_empty(0, *with_nothing[0].shape)
+        found[name], found[f"control_{name}"] = _by_draw(getattr(knocked, name), len(task.draws), k)
+    if (tokens := task.answer_tokens) is not None:
+        with_nothing = torch.cat([sets.new_zeros(1, *sets.shape[1:]), sets])
+
+        def write(plan: Plan) -> Tensor:
+            return answers_knocked(
+                model, pairs, with_nothing, *asked, plan, tokens, lambda fraction: report((1 + fraction) / 2)
+            )
+
+        written, plan = sparing(plan, write)
+        exact = torch.tensor(
+            [
+                [
+                    is_answer(model.text.decode(ids, skip_special_tokens=True), pair.pair.answer)
+                    for ids, pair in zip(row, pairs, strict=True)
+                ]
+                for row in written.tolist()
+            ]
         )
+        found["written"], _ = _by_draw(written, len(task.draws), k)
+        found["exact"], found["control_exact"] = _by_draw(exact, len(task.draws), k)
     whole = Knockout(
         ablation=task.ablation,
         positions=task.positions,
@@ -317,6 +236,13 @@ def knock_chunk(
         **found,
     )
     return whole, replace(task, plan=plan)
+
+
+def _by_draw(rows: Shaped[Tensor, "row ..."], draws: int, k: int) -> tuple[Tensor, Tensor]:
+    """Rows as (chosen [k, ...], controls [draw, k, ...]): the first row, with nothing out, is k = 0 of all of them."""
+    nothing = rows[:1].expand(draws, *rows.shape[1:])[:, None]
+    whole = torch.cat([nothing, rows[1:].reshape(draws, k, *rows.shape[1:])], dim=1)
+    return whole[0], whole[1:].contiguous()
 
 
 def _reordered(

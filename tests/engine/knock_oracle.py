@@ -69,3 +69,21 @@ def run_of(hf, ids: list[int], first: int) -> Written:
     """What a run of another prompt wrote from ``first`` on."""
     heads, mlps = oracle.record(hf, ids)
     return [z[:, first:] for z in heads], [m[:, first:] for m in mlps]
+
+
+def greedy(hf, ids: list[int], components: Sequence[Component], instead: Written, first: int, tokens: int) -> list[int]:
+    """What is written with the components out from ``first`` on: a whole pass for every token, no cache.
+
+    ``instead``: of the prompt's positions from ``first`` on and then of END, again and again.
+    """
+    written: list[int] = []
+    for _ in range(tokens):
+        length = len(ids) + len(written) - first
+        now = tuple([_stretched(layer, length) for layer in side] for side in instead)
+        logits = knocked_logits(hf, [*ids, *written], components, (now[0], now[1]), first)
+        written.append(int(logits.argmax()))
+    return written
+
+
+def _stretched(layer: torch.Tensor, length: int) -> torch.Tensor:
+    return torch.cat([layer, layer[:, -1:].expand(-1, max(0, length - layer.shape[1]), -1)], dim=1)[:, :length]
