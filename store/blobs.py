@@ -30,6 +30,7 @@ from contracts.errors import Refusal
 # Only what we make is ever thrown away: the place may hold other people's files.
 _OURS = re.compile(r"(?P<folder>[0-9a-f]{24})/(chunks/)?([0-9a-f]{64}|\.[0-9a-f]{64}\.[0-9a-f]{8}\.part)")
 _OWNER = "arithmoscope-owner"
+_AGAIN = 100
 # Of a service that does not answer: a job waits for it, and so does a reader.
 _S3_PATIENCE = {"connect_timeout": 5, "read_timeout": 20, "retries": {"mode": "standard", "total_max_attempts": 2}}
 
@@ -239,12 +240,14 @@ def _written_at(info: dict[str, Any]) -> float:
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    for _ in range(_AGAIN):
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             return _write_beside(path, data)
-        except FileNotFoundError:  # its folder was empty for a moment, and thrown away
-            continue
+        except (FileNotFoundError, FileExistsError):  # its folder was empty for a moment, and thrown away
+            if path.parent.exists() and not path.parent.is_dir():
+                raise
+    raise OSError(errno.ENOENT, "its folder cannot be made")
 
 
 def _write_beside(path: Path, data: bytes) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy.exc import (
     DatabaseError,
     DataError,
     InterfaceError,
+    InternalError,
     OperationalError,
     ProgrammingError,
     SQLAlchemyError,
@@ -31,6 +32,8 @@ from store.tables import REVISION
 
 BUSY_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5
+# On PostgreSQL the change of a process that says nothing for so long is undone.
+FROZEN_S = 6
 _READING = "arithmoscope_reading"
 # Any number will do, as long as every process uses the same.
 _UPGRADE_LOCK = 0x0A417
@@ -107,7 +110,9 @@ def _connected(url: str) -> Engine:
         address = make_url(re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url))
         patience = {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": 1000 * int(BUSY_TIMEOUT_S)}
         told = {name: value for name, value in patience.items() if name not in address.query}
-        return create_engine(address, pool_pre_ping=True, max_overflow=45, connect_args=told)
+        engine = create_engine(address, pool_pre_ping=True, max_overflow=45, connect_args=told)
+        event.listen(engine, "connect", _limit_waits)
+        return engine
     if folder := make_url(url).database:
         Path(folder).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, max_overflow=45)
@@ -128,6 +133,14 @@ def _connected(url: str) -> Engine:
     return engine
 
 
+def _limit_waits(connection: Any, _record: object) -> None:
+    """A process that was frozen in the middle of a change must not hold up all others."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET idle_in_transaction_session_timeout = '{FROZEN_S}s'")
+        cursor.execute(f"SET lock_timeout = '{BUSY_TIMEOUT_S:g}s'")
+    connection.commit()
+
+
 def _execute_patiently(connection: Any, statement: str) -> None:
     # Switching a new file to WAL does not honour the busy timeout when two processes create it at once.
     deadline = time.monotonic() + BUSY_TIMEOUT_S
@@ -145,7 +158,7 @@ def _execute_patiently(connection: Any, statement: str) -> None:
 def _refusing() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
+    except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
         raise Refusal("store_unavailable", f"The database does not answer ({_said(error)}).") from error
     except DataError as error:  # PostgreSQL keeps no NUL, which a name in an address may hold
         raise Refusal("bad_request", f"That cannot be looked up ({_said(error)}).") from error

@@ -42,9 +42,12 @@ class Garbage(Base):
 
     def collect_garbage(self) -> Collected:
         """All that is not wanted any more; never a result of an experiment that is not deleted."""
+        # First what needs no writing to the database: the disk may be full.
+        collected = self._remove_unnamed()
+        collected += self.make_room()
         with self._database.write() as connection:
             connection.execute(used_links.delete().where(used_links.c.used_at < self._clock() - _FORGET_LINKS_S))
-        return self.make_room() + self._remove_unnamed()
+        return collected
 
     def make_room(self) -> Collected:
         """Ends what was deleted long enough ago; over the budget also what can be computed again, and then what

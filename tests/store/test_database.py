@@ -143,6 +143,40 @@ def test_the_database_is_found_by_the_address_that_people_write(urls: tuple[str,
             assert store.is_up()
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_store_goes_on_when_its_connections_were_cut(store: Store) -> None:
+    asked, _ = store.submit(spec_of(), key="k")
+    engine = create_engine(store._database.engine.url)
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> "
+    with engine.connect() as connection:
+        connection.execute(text(cut + "pg_backend_pid()"))
+    engine.dispose()
+    assert store.experiment(asked.id) == asked
+    assert store.submit(spec_of(), key="other")[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_process_that_was_frozen_in_the_middle_of_a_change_holds_nobody_up(
+    store: Store, urls: tuple[str, str]
+) -> None:
+    asked, _ = store.submit(spec_of(), key="k")
+    frozen = Database.open(urls[0])
+
+    def change() -> None:
+        with frozen.write() as connection:
+            connection.execute(text("UPDATE experiments SET notes = 'early'"))
+            started = time.monotonic()
+            assert store.claim(asked.id, 1, owner="w", lease_s=60) is not None
+            assert time.monotonic() - started < 9
+            connection.execute(text("UPDATE experiments SET notes = 'late'"))
+
+    with pytest.raises(Refusal, match="does not answer"):
+        change()
+    frozen.close()
+    assert (store.experiment(asked.id).state, store.experiment(asked.id).notes) == ("running", "")
+
+
 def test_a_database_that_does_not_answer_is_a_refusal_without_its_password(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from keeping import Clock, finish, refused, spec_of
+from keeping import Clock, files_no_larger_than, finish, on_sqlite, refused, spec_of
 
 from store import UNDO_S, Store
 from store.blobs import Blobs
@@ -157,6 +157,31 @@ def test_a_deleted_one_is_gone_for_good_after_a_day(store: Store, clock: Clock, 
     with refused("unknown_experiment"):
         store.restore(gone)
     assert store.store_report().deleted == 0
+
+
+@on_sqlite
+def test_a_full_disk_is_relieved_of_what_nothing_refers_to(store: Store, clock: Clock, files: Path) -> None:
+    store.delete(done(store, clock, "k"))
+    store.collect_garbage()  # whose the files are is known
+    clock.now += UNDO_S
+    unnamed = files / ("a" * 24) / ("0" * 64)
+    unnamed.parent.mkdir()
+    unnamed.write_bytes(KB)
+    age(unnamed, clock, HOUR + 1)
+    with files_no_larger_than(4096), refused("store_unavailable"):
+        store.collect_garbage()
+    assert not unnamed.exists()
+    assert store.collect_garbage().experiments == 1, "and the rest when it can be written again"
+
+
+def test_a_used_link_is_remembered_for_longer_than_it_lives(store: Store, clock: Clock) -> None:
+    assert store.use_link("a" * 64)
+    clock.now += 7 * 86_400
+    store.collect_garbage()
+    assert not store.use_link("a" * 64)
+    clock.now += 60 * 86_400
+    store.collect_garbage()
+    assert store.use_link("a" * 64), "its row is gone"
 
 
 def test_several_may_collect_at_once(urls: tuple[str, str], store: Store, clock: Clock, files: Path) -> None:

