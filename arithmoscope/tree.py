@@ -22,6 +22,8 @@ from contracts.errors import Refusal
 
 # Waits before a dead child is started again; one that lived for a while starts from the beginning.
 BACKOFF_S = (0.2, 1.0, 2.0, 5.0, 15.0, 30.0)
+# Who is killed was healthy, and what it worked on must go on within ten seconds, however often it happens.
+KILLED_S = 2.0
 _HEALTHY_S = 60.0
 _LOG_BYTES = 5_000_000
 
@@ -89,7 +91,7 @@ class Child:
         self._bury()
         if time.monotonic() - self._started > _HEALTHY_S:
             self.deaths = 0
-        wait = self._wait_longer()
+        wait = self._wait_longer(KILLED_S if code == -signal.SIGKILL else BACKOFF_S[-1])
         self._untold = self.deaths
         with suppress(OSError, Refusal):  # it is told again before the next start
             self._tell()
@@ -111,8 +113,8 @@ class Child:
             self._died(self._untold)
             self._untold = None
 
-    def _wait_longer(self) -> float:
-        wait = BACKOFF_S[min(self.deaths, len(BACKOFF_S) - 1)]
+    def _wait_longer(self, at_most: float = BACKOFF_S[-1]) -> float:
+        wait = min(BACKOFF_S[min(self.deaths, len(BACKOFF_S) - 1)], at_most)
         self.deaths += 1
         self._next_start = time.monotonic() + wait
         return wait

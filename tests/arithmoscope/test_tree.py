@@ -63,6 +63,25 @@ def test_what_fails_after_a_death_is_tried_again_and_does_not_end_the_parent(tmp
         child.wait(time.monotonic() + 2)
 
 
+@pytest.mark.parametrize(("dies", "longest"), [("kill -9 $$", "2"), ("exit 1", "30")], ids=["killed", "broken"])
+def test_who_is_killed_again_and_again_is_soon_back_and_who_breaks_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies: str, longest: str
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("arithmoscope.tree.time.monotonic", lambda: now[0])
+    child = Child("broker", lambda: {"argv": ["/bin/sh", "-c", dies]}, tmp_path / "log")
+    child.start()
+    lines: list[str] = []
+    until = time.time() + 60
+    while len(lines) < 6 and time.time() < until:
+        lines += [line for line in [child.look()] if line]
+        if child.pid is None:  # only waiting takes time
+            now[0] += 0.05
+        time.sleep(0.001)
+    waits = [line.partition("starts again in ")[2].partition(" s")[0] for line in lines]
+    assert waits == [wait if float(wait) < float(longest) else longest for wait in ("0.2", "1", "2", "5", "15", "30")]
+
+
 def test_a_log_that_cannot_be_written_delays_a_start_and_no_more(tmp_path: Path) -> None:
     child = Child("broker", lambda: {"argv": ["/bin/sleep", "60"]}, tmp_path / "logs" / "log")
     line = child.look()
