@@ -17,8 +17,9 @@ from contracts.errors import Refusal
 from contracts.models import ChatFrame
 from contracts.prompts import PromptPair, TemplatePrompts
 from prompts.corruptions import corrupt
-from prompts.pools import fits, pools_of
+from prompts.pools import pools_of
 from prompts.relation_rows import FRAMES
+from prompts.tokens import can_answer
 from prompts.topics import refuse_impossible_set
 from prompts.understanding import understood
 
@@ -59,7 +60,7 @@ def draw(
         pair = _pair(spec, reference, tokenizer)
         if pair is None:
             left_out += 1
-        elif spec.answer != "whole" and not fits(pair, tokenizer, frame, spec):
+        elif spec.answer != "whole" and not can_answer(pair, tokenizer, frame, spec.answer):
             no_token += 1
         else:
             pairs.append(pair)

@@ -85,7 +85,7 @@ EQUALS = (
 LEAD_IN = frozenset((
     "what", "whats", "s", "is", "are", "how", "much", "does", "do", "calculate", "compute", "evaluate", "find", "solve",
     "please", "the", "result", "value", "answer", "of", "work", "out", "tell", "me", "q", "question",
-    "raise", "raising", "outcome", "can", "you",
+    "raise", "raising", "outcome", "can", "you", "to",
 ))
 # fmt: on
 SENTENCE_ENDS = frozenset(".;!?")

@@ -64,7 +64,10 @@ class Offers:
     def __contains__(self, pair: object) -> bool:
         match pair:
             case (int() | Fraction() as a, int() | Fraction() as b):
-                return any(self[number] == (a, b) for number in self._numbers_with(b))
+                numbers = self._numbers_with(b)
+                # First operands rise within a row.
+                at = bisect_left(numbers, a, key=lambda number: self[number][0])
+                return at < len(numbers) and self[numbers[at]] == (a, b)
             case _:
                 return False
 

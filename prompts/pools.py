@@ -9,18 +9,17 @@ from typing import Protocol
 
 from tokenizers import Tokenizer
 
-from contracts.errors import Refusal
 from contracts.models import ChatFrame
 from contracts.prompts import PromptPair, TemplatePrompts
 from prompts.numerals import Number, in_digits, in_words
-from prompts.offers import Offers
+from prompts.offers import MAX_ANSWER, Offers
 from prompts.readings import Reading
 from prompts.relation_rows import FRAMES
 from prompts.relations import read_recall, recall_question, recalls
 from prompts.shots import example_operands, shot_prefix
 from prompts.stories import stories
 from prompts.templates import TEMPLATES, Questions, Template, in_random_order
-from prompts.tokens import encode_answer, number_token_values
+from prompts.tokens import can_answer, number_token_values
 from prompts.understanding import understood
 from prompts.wordings import VARIED
 from prompts.years import YearSpans, stem_of
@@ -131,7 +130,8 @@ def _templates(spec: TemplatePrompts) -> Iterator[Template]:
 
 def _calculation_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | None) -> Iterator[Pool]:
     words = spec.numerals == "words"
-    numbers = range(_MOST_IN_WORDS) if words else sorted(set(number_token_values(tokenizer).values()))
+    found = range(_MOST_IN_WORDS) if words else sorted(set(number_token_values(tokenizer).values()))
+    numbers = [number for number in found if number <= _largest_answer(spec)]
     answers: dict[str, tuple[int, ...] | None] = {}
     offered: dict[tuple[str, tuple[int, ...] | None], Questions | Offers] = {}
     for template in _templates(spec):
@@ -157,6 +157,14 @@ def _offered(spec: TemplatePrompts, template: Template, answers: tuple[int, ...]
     return Offers(template.operation, spec.operands, answers, spec.decimals)
 
 
+def _largest_answer(spec: TemplatePrompts) -> int:
+    """No answer is larger: a vocabulary may have a thousand numbers, and each takes a look at its tokens."""
+    high = spec.operands[1]
+    if "power" in spec.operations:
+        return MAX_ANSWER
+    return high * high + high if "multiply" in spec.operations else 2 * high
+
+
 def _neutral(template: Template, words: bool, decimals: int) -> str:
     a, b = _NEUTRAL_OPERANDS
     if words:
@@ -173,26 +181,12 @@ def _answers_of_one_token(
     return tuple(
         number
         for number in numbers
-        if fits(
+        if can_answer(
             PromptPair(question, question, in_words(number) if words else str(number), frame is not None),
             tokenizer,
             frame,
         )
     )
-
-
-def fits(pair: PromptPair, tokenizer: Tokenizer, frame: ChatFrame | None, spec: TemplatePrompts | None = None) -> bool:
-    """Whether a pair can run: its answer begins at a token, and is one unless the set takes several.
-
-    Refuses (``prompt_too_long``) a prompt that no answer could follow: what is wrong then is the wording.
-    """
-    try:
-        encode_answer(pair, tokenizer, frame, "whole" if spec is None else spec.answer)
-    except Refusal as refusal:
-        if refusal.code == "prompt_too_long":
-            raise
-        return False
-    return True
 
 
 def _year_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | None) -> Iterator[Pool]:
@@ -207,7 +201,7 @@ def _year_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | 
             if not isinstance(reading, Reading):
                 raise ValueError(f"the story {template.text!r} cannot be read back")
             pair = PromptPair(neutral, neutral, reading.answer, frame is not None)
-            if len(questions) and fits(pair, tokenizer, frame, spec):
+            if len(questions) and can_answer(pair, tokenizer, frame, spec.answer):
                 shots = [(span, year) for year, span in example_operands(reading)[: spec.shots]]
                 prefix = shot_prefix(neutral, reading, spec.shots)
                 yield _Calculations(template, prefix, questions, shots, False, 0, tail)
@@ -223,7 +217,8 @@ def _recall_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame 
             recall = read_recall(asked)
             if recall is None:
                 raise ValueError(f"{asked!r} cannot be read back")
-            if not fits(PromptPair(asked, asked, recall.answer, frame is not None), tokenizer, frame, spec):
+            pair = PromptPair(asked, asked, recall.answer, frame is not None)
+            if not can_answer(pair, tokenizer, frame, spec.answer):
                 continue
             found.setdefault(relation, []).append(shot_prefix(asked, recall, spec.shots) + asked)
         for relation, prompts in found.items():

@@ -113,8 +113,9 @@ def _replaced(text: str, span: Span, instead: str) -> str:
 
 
 def recall_shots(recall: Recall, shots: int) -> tuple[str, ...]:
-    """Subjects for worked examples of the same relation and kind: always the first of its rows, never the asked."""
-    kind = kind_of(recall.subject) if recall.topic == "sequences" else None
-    rows = RELATIONS[recall.topic][recall.relation]
-    others = (s for s in rows if s != recall.subject and (kind is None or kind_of(s) == kind))
-    return tuple(subject for subject, _ in zip(others, range(shots), strict=False))
+    """Subjects for worked examples of the same relation, never the asked one: the first of its rows; in a sequence
+    those of its own kind before the others, for there are only seven days."""
+    others = [subject for subject in RELATIONS[recall.topic][recall.relation] if subject != recall.subject]
+    if recall.topic == "sequences":
+        others.sort(key=lambda subject: kind_of(subject) != kind_of(recall.subject))
+    return tuple(others[:shots])

@@ -74,21 +74,8 @@ def encode_answer(
 ) -> tuple[EncodedPair, ...]:
     """As `encode_pair`, with ``tokens`` of an answer of several: at its ``first`` one, or at ``each``, where both
     prompts go on with the answer's tokens before it (teacher forcing)."""
-    frame = frame_of(pair.chat, chat)
-    answer = pair.answer.rstrip()
-    if not answer:
-        raise Refusal("answer_not_a_token", "The answer is empty.", "Give an answer of one token, such as 8.")
-    spaced_answer = answer_space(pair.reference, pair.answer) + answer.lstrip()
-    before, other = laid_out(pair.reference, frame), laid_out(pair.counterfactual, frame)
-    reference, said = _cut(before, spaced_answer, "reference", tokenizer, tokens)
-    counterfactual, said_there = _cut(other, spaced_answer, "counterfactual", tokenizer, tokens)
+    before, other, reference, said, counterfactual, said_there = _cut_both(pair, tokenizer, chat, tokens)
     places = range(len(said) if tokens == "each" else 1)
-    if [piece.id for piece in said[: len(places)]] != [piece.id for piece in said_there[: len(places)]]:
-        raise Refusal(
-            "answer_not_a_token",
-            f"The answer {answer.lstrip()!r} is another token after the counterfactual than after the reference.",
-            "End both prompts alike.",
-        )
     reading = understood(pair.reference)
     asked_tokens = _with_roles(before, [*reference, *said[: len(places) - 1]], reading_spans(reading))
     other_spans = counterfactual_spans(pair, reading)
@@ -109,6 +96,48 @@ def encode_answer(
         )
         for place in places
     )
+
+
+def can_answer(
+    pair: PromptPair, tokenizer: Tokenizer, chat: ChatFrame | None = None, tokens: AnswerTokens = "whole"
+) -> bool:
+    """Whether `encode_answer` takes a pair, at a fraction of its cost.
+
+    Refuses (``prompt_too_long``) a prompt that no answer could follow.
+    """
+    try:
+        _cut_both(pair, tokenizer, chat, tokens)
+    except Refusal as refusal:
+        if refusal.code == "prompt_too_long":
+            raise
+        return False
+    return True
+
+
+def _cut_both(
+    pair: PromptPair, tokenizer: Tokenizer, chat: ChatFrame | None, tokens: AnswerTokens
+) -> tuple[Layout, Layout, list[Piece], list[Piece], list[Piece], list[Piece]]:
+    """Both layouts, and of each the tokens before the answer and the answer's."""
+    frame = frame_of(pair.chat, chat)
+    answer = pair.answer.rstrip()
+    if not answer:
+        raise Refusal("answer_not_a_token", "The answer is empty.", "Give an answer of one token, such as 8.")
+    spaced_answer = answer_space(pair.reference, pair.answer) + answer.lstrip()
+    before, other = laid_out(pair.reference, frame), laid_out(pair.counterfactual, frame)
+    cut = _cut(before, spaced_answer, "reference", tokenizer, tokens)
+    other_cut = cut
+    if pair.counterfactual != pair.reference:
+        other_cut = _cut(other, spaced_answer, "counterfactual", tokenizer, tokens)
+    asked, asked_there = (
+        [piece.id for piece in said][: None if tokens == "each" else 1] for _, said in (cut, other_cut)
+    )
+    if asked != asked_there:
+        raise Refusal(
+            "answer_not_a_token",
+            f"The answer {answer.lstrip()!r} is another token after the counterfactual than after the reference.",
+            "End both prompts alike.",
+        )
+    return before, other, *cut, *other_cut
 
 
 def frame_of(is_chat: bool, chat: ChatFrame | None) -> ChatFrame | None:

@@ -6,7 +6,7 @@ Each is read back by our own parser, with its operands and its operator. All wri
 from __future__ import annotations
 
 from contracts.prompts import Operation, Style
-from prompts.templates import Template
+from prompts.templates import TEMPLATES, Template
 
 # Equations say the same of every operation; {sign} is one of its signs.
 _EQUATIONS = (
@@ -46,7 +46,7 @@ _INFIX_STATEMENTS = (
     "{a} {other} {b} gives",
     "The result of {a} {one} {b} is",
     "The value of {a} {one} {b} is",
-    "The answer of {a} {one} {b} is equal to",
+    "The answer to {a} {one} {b} is equal to",
     "The outcome of {a} {other} {b} is",
 )
 _INFIX_QUESTIONS = (
@@ -106,7 +106,7 @@ def _written() -> tuple[Template, ...]:
                 words = text.replace("{one}", one).replace("{other}", other)
                 found.append(Template(operation, style, words))
         found += [Template(operation, style, text) for own, style, text in _OWN if own == operation]
-    return tuple(found)
+    return tuple(each for each in found if each not in TEMPLATES)
 
 
 VARIED: tuple[Template, ...] = _written()
