@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, case, exists, func, or_, selec
 
 from contracts.errors import ProblemDetails, Refusal
 from contracts.experiments import ExperimentSpec, Progress, State
+from contracts.trace import working_on
 from store.base import put_rows
 from store.changes import Changes, requeued
 from store.line import CLOCKS_DIFFER_S, PLACE, RUNS, WAITS, seen
@@ -178,6 +179,9 @@ class Leases(Changes):
                 )
                 if done.rowcount:
                     reaped.append((experiment_id, state))
+        for experiment_id, state in reaped:
+            with working_on(experiment_id):
+                logger.warning("the worker of %s was lost; it is %s", experiment_id, state)
         return reaped
 
     def _ran_out(self) -> ColumnElement[bool]:

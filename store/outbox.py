@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from contracts.errors import Refusal
 from contracts.experiments import FINAL_STATES
+from contracts.trace import working_on
 from store.jumps import Jumps
 from store.leases import BATCH, Leases, Waiting
 
@@ -89,7 +90,6 @@ class Outbox:
 
     def _reap(self) -> None:
         for experiment_id, state in self._store.reap():
-            logger.warning("the worker of %s was lost; it is %s", experiment_id, state)
             if self._publish is not None and state in FINAL_STATES:
                 self._publish(experiment_id, "state", {"state": state})
 
@@ -114,6 +114,8 @@ class Outbox:
             for waiting in fresh:
                 self._send(waiting.id, waiting.attempt, waiting.priority)
                 self._unmarked.add(waiting)
+                with working_on(waiting.id):
+                    logger.info("attempt %d of %s is sent to the workers", waiting.attempt, waiting.id)
         finally:
             # On a full disk this fails: what the broker has is not sent to it over and over.
             if self._unmarked:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import celery.apps.worker
+from billiard.util import get_logger as get_pool_logger
 from celery import Celery, signals
 from celery.platforms import SecurityWarning
 
@@ -129,6 +130,12 @@ def _log_our_way() -> None:
     # It writes past the logging, in the middle of our lines, what `run` says in one of them.
     celery.apps.worker.safe_say = lambda *_: None  # pyright: ignore[reportAttributeAccessIssue]
 
+    def no_other(loglevel: int, **_: object) -> None:
+        # Somebody who sets the logging up is there, so Celery adds no handlers with a format of its own.
+        logging.getLogger().setLevel(loglevel)
+        # The pool's says which process died, and of what. Made here: whoever makes it cuts it off from the others.
+        get_pool_logger().propagate = True
+
     def received(request: Any, **_: object) -> None:
         match list(request.args):
             case [str(experiment_id), int(number)]:
@@ -136,4 +143,5 @@ def _log_our_way() -> None:
                     what = "attempt" if request.name == TASK_NAME else "the attention of prompt"
                     logger.info("%s %d of %s has arrived", what, number, experiment_id)
 
+    signals.setup_logging.connect(no_other, weak=False)
     signals.task_received.connect(received, weak=False)

@@ -85,8 +85,7 @@ class Child:
         if store is None:
             return
         # Whoever held these under this worker's name was the process before this one, and is dead.
-        if left := store.expire_leases(owner=self._config.name):
-            logger.warning("%d unfinished experiments of a lost process go back to the queue", left)
+        store.reap(owner=self._config.name)
         heart = Heart(
             store,
             self._status,
