@@ -30,6 +30,9 @@ LARGE_NUMBER_WORD_PATTERN = (
 )
 _LARGEST_IN_WORDS = 999_999
 _MOST_PLACES = 12
+_IN_DIGITS = re.compile(
+    r"(?P<sign>[-−]?)\$?(?P<whole>[0-9]{1,3}(?:,[0-9]{3}){1,4}|[0-9]{1,15})(?P<decimals>\.[0-9]{1,12})?%?", re.ASCII
+)
 
 
 def value_of_words(text: str) -> int:
@@ -57,6 +60,16 @@ def in_digits(value: Number, places: int = 0) -> str:
     text = str(units).zfill(digits + 1)
     sign = "-" if value < 0 else ""
     return f"{sign}{text[:-digits]}.{text[-digits:]}" if digits else f"{sign}{text}"
+
+
+def read_number(text: str) -> Number | None:
+    """A number in digits, exactly: "1,234", "-3.50", "$18"; None where it is something else or longer than people
+    write."""
+    match = _IN_DIGITS.fullmatch(text.strip())
+    if match is None:
+        return None
+    value = Fraction(match["sign"].replace("−", "-") + match["whole"].replace(",", "") + (match["decimals"] or ""))
+    return int(value) if value.denominator == 1 else value
 
 
 def decimals_end(value: Fraction) -> bool:
