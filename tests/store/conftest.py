@@ -18,7 +18,16 @@ from store.blobs import Blobs
 sys.path.insert(0, str(Path(__file__).parent))
 
 from keeping import Clock, Valkey, valkey_server
-from services import DATABASE_URL, Postgres, missing, postgres_server, s3_server
+from services import DATABASE_URL, Postgres, has_postgres, missing, postgres_server, s3_server
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without PostgreSQL a quick run says so in one line, not in hundreds."""
+    if config.getoption("markexpr") == "" or has_postgres():
+        return
+    on_it = [item for item in items if "[postgresql" in item.name and "database" in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=on_it[1:])
+    items[:] = [item for item in items if item not in on_it[1:]]
 
 
 @pytest.fixture

@@ -116,6 +116,11 @@ def postgres_server() -> Iterator[Postgres | None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def has_postgres() -> bool:
+    """Whether `postgres_server` finds one."""
+    return DATABASE_URL in os.environ or _postgres_programs() is not None
+
+
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str | None]:
     """The address of Debian's Redis over TCP, behind a password: given, or of one of our own; else None."""
