@@ -35,11 +35,10 @@ export function FileOptions({ draft, change }: FormPart) {
       <div class="row">
         <input
           ref={picker}
-          class="unseen"
+          hidden
           type="file"
           accept=".csv,.jsonl,.ndjson,text/csv,application/x-ndjson"
           aria-label="File of prompts"
-          tabIndex={-1}
           onChange={(event) => {
             const file = event.currentTarget.files?.[0];
             // The same file, mended, can be chosen again.
