@@ -22,6 +22,7 @@ from benchmarks.competitors import COMPETITORS, ROOT, compare
 from benchmarks.environment import FOLDER, python_of, ready
 from benchmarks.gpu import measure_gpu
 from benchmarks.growth import measure_growth, rows_of
+from benchmarks.knockout import measure_knockout
 from benchmarks.loops import Prompts
 from benchmarks.path_patching import measure
 from benchmarks.report import page_of, readme_with
@@ -31,7 +32,7 @@ from prompts import generate
 
 HERE = Path(__file__).parent
 README = ROOT / "README.md"
-PARTS = ("main", "competitors", "growth", "gpu")
+PARTS = ("main", "competitors", "growth", "gpu", "knockout")
 
 
 def measure_all(options: argparse.Namespace) -> dict[str, Any]:
@@ -72,6 +73,9 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
                 sample=options.others_sample,
                 say=say,
             )
+    if "knockout" in options.only:
+        small: dict[str, Any] = {"pairs": 8, "k": 4, "draws": 2, "sample": 2} if options.quick else {}
+        found["knockout"] = measure_knockout(model, say, **small)
     del model, effects
     if "growth" in options.only:
         found["growth"] = measure_growth(rows_of(options.model, torch.get_num_threads(), quick=options.quick), say)

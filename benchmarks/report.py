@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.knockout import knockout_section
+
 # The part of the README that is written here.
 OPENING = "<!-- benchmark: written by make bench -->"
 CLOSING = "<!-- /benchmark -->"
@@ -36,6 +38,10 @@ def _of(case: str, figure: str) -> Callable[[Found], float | None]:
         return next((row[figure] for row in found.get("effects", []) if row["case"] == case), None)
 
     return read
+
+
+def _of_knockout(figure: str) -> Callable[[Found], float | None]:
+    return lambda found: (found.get("knockout") or {}).get(figure)
 
 
 def _largest_difference(found: Found) -> float | None:
@@ -68,6 +74,13 @@ PROMISES = (
         least=0.7,
     ),
     Promise("largest difference to the loop and the other tools, logits", _largest_difference, most=1e-3),
+    Promise("a whole knock-out curve with its draws, seconds", _of_knockout("seconds"), most=180),
+    Promise(
+        "a knock-out curve: times faster than a pass per point and draw", _of_knockout("faster_than_loop"), least=15
+    ),
+    Promise(
+        "a knock-out curve: largest difference to those passes, logits", _of_knockout("largest_difference"), most=1e-3
+    ),
     Promise("largest peak beyond the model, share of the budget", _largest_peak, most=1),
 )
 
@@ -85,6 +98,7 @@ Written by `make bench`; not by hand. One run on one machine: {found["machine"]}
 what takes longer than 20 s is run once.""",
         _against_the_loop(found),
         _promises(found),
+        knockout_section(found),
         _against_others(found),
         _growth(found),
         _gpu(found),
