@@ -159,7 +159,9 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
-        raise Refusal("store_unavailable", f"The database does not answer ({_said(error)}).") from error
+        said = _said(error)
+        way_out = None if "full" in said or "readonly" in said else "Look after the database, then try again."
+        raise Refusal("store_unavailable", f"The database does not answer ({said}).", way_out) from error
     except DataError as error:  # PostgreSQL keeps no NUL, which a name in an address may hold
         raise Refusal("bad_request", f"That cannot be looked up ({_said(error)}).") from error
     except DatabaseError as error:

@@ -184,6 +184,7 @@ def test_a_database_that_does_not_answer_is_a_refusal_without_its_password(tmp_p
         Store.open(f"postgresql://ada:hunter2@127.0.0.1:{port}/lab", tmp_path.as_uri())
     assert refusal.value.code == "store_unavailable"
     assert "hunter2" not in str(refusal.value)
+    assert "disk" not in refusal.value.way_out
 
 
 def test_a_name_that_no_database_can_hold_finds_nothing(store: Store) -> None:
