@@ -31,6 +31,7 @@ from backend.routes import artifacts, events, experiments, prompts, system
 from backend.routes.page import Page
 from backend.routes.prompts import FILES
 from backend.security import Gate
+from backend.turns import Turns
 from backend.vocabularies import Vocabularies
 from store import AsyncEventLog, EventLog, Store
 from store.dispatch import Dispatcher
@@ -56,6 +57,7 @@ def create_app(config: ApiConfig, store: Store) -> ASGIApp:
         started_at=datetime.now(UTC),
         vocabularies=Vocabularies(store),
         results=results,
+        turns=Turns(),
         attention=Attention(store, results, broker and broker.dispatcher.ask_attention),
     )
 

@@ -13,6 +13,7 @@ from backend.config import ApiConfig
 from backend.live import Live
 from backend.requests import Requests
 from backend.results import ResultIndexes
+from backend.turns import Turns
 from backend.vocabularies import Vocabularies
 from store import AsyncEventLog, EventLog, Store
 from store.outbox import Outbox
@@ -33,6 +34,7 @@ class Context:
     vocabularies: Vocabularies
     results: ResultIndexes
     attention: Attention
+    turns: Turns
 
 
 async def _context(request: Request) -> Context:  # not a thread's turn for every request

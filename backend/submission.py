@@ -44,11 +44,16 @@ def submit(
     asked_before = ctx.store.find(key)
     if asked_before is not None:
         return asked_before, False
-    asked = prepare(spec.prompts, ctx.vocabularies.of(card), chat)
-    refuse_unequal_lengths(asked.pairs, spec.positions, spec.source)
-    experiment, is_new = ctx.store.submit(
-        spec, key=key, asked_by=asked_by, priority=priority, name=name, quota=ctx.config.quota or None
-    )
+    # Parsing and tokenising a large set takes a while: of many who ask the same at once, one does it.
+    with ctx.turns.of(key):
+        asked_before = ctx.store.find(key)
+        if asked_before is not None:
+            return asked_before, False
+        asked = prepare(spec.prompts, ctx.vocabularies.of(card), chat)
+        refuse_unequal_lengths(asked.pairs, spec.positions, spec.source)
+        experiment, is_new = ctx.store.submit(
+            spec, key=key, asked_by=asked_by, priority=priority, name=name, quota=ctx.config.quota or None
+        )
     if is_new:
         with working_on(experiment.id):
             logger.info("%s is accepted: %s on %s, priority %s", experiment.id, spec.kind, spec.model, priority)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from api_bench import PROBLEM, Api, events, finish, soon, spec
 
+from backend import submission
 from backend.config import ApiConfig
+from backend.turns import Turns
 from store import Store
 
 
@@ -127,3 +133,34 @@ def test_every_address_says_what_it_takes_and_its_head_is_that_of_a_get_without_
     refused = api.put(where, json={})
     assert refused.status_code == 405
     assert refused.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH"
+
+
+def test_of_many_who_ask_the_same_at_once_one_reads_the_prompts(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, prepare = [], submission.prepare
+
+    def slow(*asked: Any) -> Any:
+        read.append(asked)
+        time.sleep(0.2)
+        return prepare(*asked)
+
+    monkeypatch.setattr(submission, "prepare", slow)
+    with ThreadPoolExecutor(20) as people:
+        ids = set(people.map(lambda _: api.submit(), range(20)))
+    assert (len(ids), len(read)) == (1, 1)
+
+
+def test_who_waits_for_one_that_is_refused_is_refused_for_the_same_reason(api: Api) -> None:
+    bad = spec("3 +")
+    with ThreadPoolExecutor(8) as people:
+        answers = list(people.map(lambda _: api.post("/api/experiments", json=bad), range(8)))
+    assert {answer.status_code for answer in answers} == {422}
+    assert len({answer.json()["type"] for answer in answers}) == 1
+
+
+def test_a_turn_is_forgotten_when_nobody_wants_it_and_other_keys_wait_for_nobody() -> None:
+    turns = Turns()
+    with turns.of("a"), turns.of("b"):
+        assert len(turns) == 2
+    with suppress(ValueError), turns.of("a"):
+        raise ValueError
+    assert len(turns) == 0
