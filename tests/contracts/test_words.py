@@ -70,6 +70,10 @@ def test_options_that_came_later_and_are_left_alone_give_the_key_that_there_was_
     # Of the program before there were such options: what was asked then is found again.
     assert key(spec()) == "c7a1ecdb84014ea067f9a648d45fac6e5dc3d7f67072582fd3ba08a645df2425"
     assert key(spec(positions="end", source="counterfactual", direction="noising")) == key(spec())
+    assert key(spec(TEMPLATE)) == "84e569d1d8e710cfab4b4a70b2f6510fd836bb0462fdc2dec2188b99f30dcf46"
+    left_alone = {"topic": "question", "wording": "plain", "numerals": "digits", "decimals": 0, "answer": "whole"}
+    assert key(spec({**TEMPLATE, **left_alone})) == key(spec(TEMPLATE))
+    assert key(spec({**CUSTOM, "answer": "whole"})) == key(spec())
 
 
 def test_a_way_to_make_counterfactuals_is_no_part_of_the_question_where_each_was_given():
@@ -98,6 +102,21 @@ def test_the_positions_that_are_patched_are_part_of_the_question():
 )
 def test_what_moves_the_numbers_moves_the_key(other):
     assert other() != key(spec())
+
+
+def test_every_option_of_a_set_moves_its_key():
+    changes = [
+        {},
+        {"topic": "facts"},
+        {"wording": "varied"},
+        {"numerals": "words"},
+        {"decimals": 1},
+        {"answer": "first"},
+        {"answer": "each"},
+        {"operations": ["power"]},
+    ]
+    assert len({key(spec({**TEMPLATE, **change})) for change in changes}) == len(changes)
+    assert key(spec({**CUSTOM, "answer": "each"})) != key(spec())
 
 
 @pytest.mark.parametrize(

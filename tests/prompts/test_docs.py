@@ -1,0 +1,33 @@
+"""docs/prompts.md says what the tables say."""
+
+from pathlib import Path
+
+import pytest
+
+from contracts.prompts import TemplatePrompts, Topic
+from prompts.topics import TOPICS
+from prompts.understanding import understood
+
+PAGE = (Path(__file__).parents[2] / "docs" / "prompts.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_every_topic_has_its_line(topic: Topic):
+    (line,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{topic}` |")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    row = TOPICS[topic]
+    said = ["yes" if has else "no" for has in (row.styles, row.decimals, row.words)]
+    assert cells[1:6] == [", ".join(row.operations) or "-", *said, ", ".join(row.impossible) or "-"]
+    assert understood(cells[6].strip("`")) is not None
+
+
+def test_every_option_of_a_set_is_on_the_page_with_its_default():
+    plain = TemplatePrompts(source="template")
+    for name in ("topic", "wording", "numerals", "answer", "corruption"):
+        (line,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
+        assert line.endswith(f"| `{getattr(plain, name)}` |")
+    for name in ("decimals", "shots"):
+        (line,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
+        assert line.endswith(f"| {getattr(plain, name)} |")
+    for name in ("operations", "styles", "operands"):
+        assert f"| `{name}` |" in PAGE
