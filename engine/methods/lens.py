@@ -10,7 +10,8 @@ layer's output):
 The paper reads off these two curves that heads bring the operands (the first one rises, then falls) and that MLPs write
 the answer (the second one rises). Beside each, the same cosine with the other numbers' tokens, which the paper lacks.
 
-Stages, found on the curves' means over the pairs:
+Stages, found on the curves' means over the pairs, each less the same curve for the other numbers: what all numbers have
+in common says nothing about these (in SmolLM2 it is largest in the first layer). ``raw`` takes the paper's curves.
 
     inflection  the layer where the operands' curve is highest
     start       the first layer from which on, up to the inflection, the operands' curve is above its lowest value
@@ -103,10 +104,13 @@ class Lens:
     def __len__(self) -> int:
         return len(self.questions)
 
-    def stages(self) -> Stages:
-        """Start, inflection and end by the rule of this module, over the pairs whose operands can be read."""
-        keep = self.operands.isfinite().all(1) & self.answer.isfinite().all(1)
-        operands, answer = self.operands[keep].double(), self.answer[keep].double()
+    def stages(self, *, raw: bool = False) -> Stages:
+        """Start, inflection and end by the rule of this module, over the pairs whose operands can be read. ``raw``: of
+        the curves as they are, not less the other numbers' ones."""
+        operands = self.operands if raw else self.operands - self.operands_other
+        answer = self.answer if raw else self.answer - self.answer_other
+        keep = operands.isfinite().all(1) & answer.isfinite().all(1)
+        operands, answer = operands[keep].double(), answer[keep].double()
         if not len(operands):
             return Stages(None, None, None, None, None, None, 0.0)
         whole = stages_of(operands.mean(0), answer.mean(0))

@@ -99,13 +99,23 @@ class TestStages:
     def test_a_curve_that_only_rises_or_only_falls_has_none(self, curve):
         assert stages_of(curve.double(), self.ANSWER) is None
 
+    def on_paper(self, plain, operands, other):
+        answer = self.ANSWER.expand(6, -1)
+        curves = {"operands": operands, "operands_other": other, "answer": answer, "answer_other": 0 * answer}
+        return dataclasses.replace(plain, **curves)
+
+    def test_what_all_numbers_have_in_common_moves_nothing_unless_the_raw_curves_are_asked_for(self):
+        plain = lens(tiny_model("LlamaForCausalLM"), PAIRS)
+        common = torch.linspace(3, 0, 8).double().expand(6, -1)
+        found = self.on_paper(plain, self.OPERANDS + common, common)
+        assert (found.stages().start, found.stages().inflection, found.stages().end) == (4, 5, 6)
+        assert found.stages(raw=True).inflection is None, "highest in the first layer"
+
     def test_intervals_hold_the_layers_and_narrow_where_all_pairs_agree(self):
         plain = lens(tiny_model("LlamaForCausalLM"), PAIRS)
 
         def with_curves(operands):
-            curves = {"operands": operands, "answer": self.ANSWER.expand(6, -1)}
-            other = dict.fromkeys(("operands_other", "answer_other"), torch.zeros_like(operands))
-            return dataclasses.replace(plain, **curves, **other).stages()
+            return self.on_paper(plain, operands, torch.zeros_like(operands)).stages()
 
         same = self.OPERANDS.expand(6, -1)
         agreed = with_curves(same)
