@@ -108,7 +108,7 @@ def _freeze_worker(scene: Scene) -> Seen:
             other = second_worker(scene.serve, scene.models, scene.folder / "second.log", scene.environment)
             if not eventually(lambda: len(scene.ledger.workers_seen_at()) > 1, 60):
                 raise AssertionError("the second worker does not come up")
-        scene.in_the_middle(waiting=2 if beside else 1)
+        scene.in_the_middle()
         parent = _pid(scene, lambda: scene.serve.child("worker"), "worker")
         pids = [parent, _pid(scene, scene.serve.computing, "computing child")]
         name = (scene.serve.data / "worker-name").read_text().strip()
@@ -154,7 +154,7 @@ def _stop_second(other: subprocess.Popen[bytes]) -> None:
 
 
 def _empty_broker(scene: Scene) -> Seen:
-    scene.in_the_middle(waiting=2)
+    scene.in_the_middle(waiting=3)
     with redis.Redis.from_url(f"unix://{scene.serve.data / 'redis.sock'}") as client:
         client.flushall()
     scene.await_work()
@@ -176,7 +176,7 @@ def _freeze_broker(scene: Scene) -> Seen:
 
 
 def _fill_disk(scene: Scene) -> Seen:
-    scene.in_the_middle(waiting=2)
+    scene.in_the_middle(waiting=3)
     pids = [scene.serve.process.pid, *scene.serve.family()]
     scene.disk.fill(pids)
     try:

@@ -154,6 +154,8 @@ def _strike(scene: Scene, fault: Fault) -> tuple[Blow, set[str]]:
     recovery_s, error = None, None
     try:
         recovery_s = fault.strike(scene).recovery_s
+        if scene.rng.random() < 0.5:
+            scene.ask_again()
     except (AssertionError, DidNotStart) as wrong:
         error = str(wrong)
     met = before | {row.id for row in scene.unfinished()} | (scene.accepted.keys() - accepted)

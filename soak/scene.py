@@ -99,7 +99,7 @@ class Scene:
     def unfinished(self) -> list[Row]:
         return [row for row in self.ledger.rows().values() if row.state in ("queued", "running")]
 
-    def in_the_middle(self, waiting: int = 1) -> list[Row]:
+    def in_the_middle(self, waiting: int = 2) -> list[Row]:
         """Sees to it that something runs and ``waiting`` more wait, and comes back at a random moment of that work.
 
         What runs then; nothing when there is no question left to ask.
