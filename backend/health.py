@@ -24,21 +24,27 @@ async def broker_is_up(ctx: Context) -> bool:
 
 def health_of(ctx: Context, *, broker: bool) -> Health:
     """``degraded``: results are readable, but new runs will wait for a worker, the broker or the store."""
-    workers: tuple[WorkerStatus, ...] = ()
-    running = waiting = 0
-    store = ctx.store.is_up()
-    if store:
-        try:
-            workers = tuple(ctx.store.workers())
+    try:
+        if ctx.store.is_up():
             running, waiting = ctx.store.counts()
-        except Refusal:
-            store = False
+            return _health(broker=broker, store=True, workers=tuple(ctx.store.workers()), counts=(running, waiting))
+    except Refusal:
+        pass
+    return without_store(broker=broker)
+
+
+def without_store(*, broker: bool) -> Health:
+    """What can be said while the store does not answer."""
+    return _health(broker=broker, store=False, workers=(), counts=(0, 0))
+
+
+def _health(*, broker: bool, store: bool, workers: tuple[WorkerStatus, ...], counts: tuple[int, int]) -> Health:
     return Health(
         status="ok" if store and broker and workers else "degraded",
         version=code_version(),
         broker="ok" if broker else "down",
         store="ok" if store else "down",
         workers=workers,
-        running=running,
-        waiting=waiting,
+        running=counts[0],
+        waiting=counts[1],
     )

@@ -142,11 +142,15 @@ class Blobs:
             return self._files.cat_file(path) == owner.encode()
 
     def free_bytes(self) -> int | None:
-        """What the disk has left; None where the files are in a service, or the folder is not there yet."""
+        """What the disk has left; None where the files are in a service."""
         if not self._local:
             return None
+        # The folder is made with the first file: until then it is the disk of the one that it will be in.
+        place = Path(self._root)
+        while not place.exists() and place != place.parent:
+            place = place.parent
         try:
-            room = os.statvfs(self._root)
+            room = os.statvfs(place)
         except OSError:
             return None
         return room.f_bavail * room.f_frsize

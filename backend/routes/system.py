@@ -3,16 +3,18 @@ and what it can run (models)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from typing import TypeVar
 
 from anyio import fail_after, to_thread
 from fastapi import APIRouter
 from fastapi.responses import Response
-from starlette.concurrency import run_in_threadpool
 
 from backend import metrics as prometheus
 from backend.context import Ctx
-from backend.health import broker_is_up, health_of
+from backend.health import broker_is_up, health_of, without_store
 from backend.problems import documented
 from backend.system import system_report
 from contracts.errors import Refusal
@@ -21,7 +23,9 @@ from contracts.system import Health, SystemReport
 
 router = APIRouter(tags=["system"])
 
-# A scrape is answered in time also when the store hangs: without what the store would say.
+T = TypeVar("T")
+
+# Who asks how the server is gets an answer in time also when the store hangs: without what it would say.
 STORE_WITHIN_S = 3.0
 _TEXT = {200: {"description": "Prometheus's text format", "content": {"text/plain": {"schema": {"type": "string"}}}}}
 
@@ -29,7 +33,8 @@ _TEXT = {200: {"description": "Prometheus's text format", "content": {"text/plai
 @router.get("/api/health", responses=documented(401, 403))
 async def health(ctx: Ctx) -> Health:
     """What works: store, broker, the workers seen in the last 20 seconds, and what they have to do."""
-    return await run_in_threadpool(health_of, ctx, broker=await broker_is_up(ctx))
+    broker = await broker_is_up(ctx)
+    return await _in_time(partial(health_of, ctx, broker=broker)) or without_store(broker=broker)
 
 
 @router.get("/api/live")
@@ -39,9 +44,9 @@ async def live() -> dict[str, str]:
 
 
 @router.get("/api/ready", responses=documented(503))
-def ready(ctx: Ctx) -> dict[str, str]:
+async def ready(ctx: Ctx) -> dict[str, str]:
     """200 when the store can be read, 503 when not. Needs no token."""
-    if not ctx.store.is_up():
+    if not await _in_time(ctx.store.is_up):
         raise Refusal("store_unavailable", "The store cannot be read.", "Look at the server's log.")
     return {"status": "ready"}
 
@@ -55,15 +60,23 @@ def models(ctx: Ctx) -> ModelList:
 @router.get("/api/system", responses=documented(401, 403, 503))
 async def system(ctx: Ctx) -> SystemReport:
     """What the System page shows: the queue, the workers and what each does, sizes, durations, failures."""
-    return await run_in_threadpool(system_report, ctx, broker=await broker_is_up(ctx))
+    report = await _in_time(partial(system_report, ctx, broker=await broker_is_up(ctx)))
+    if report is None:
+        raise Refusal("store_unavailable", "The store does not answer.", "Look at the server's log.")
+    return report
 
 
 @router.get("/metrics", response_class=Response, responses={**_TEXT, **documented(401, 403)})
 async def metrics(ctx: Ctx) -> Response:
     """For Prometheus. Answers also when the store or the broker is down, and says so."""
     broker = await broker_is_up(ctx)
-    facts = None
-    with suppress(TimeoutError), fail_after(STORE_WITHIN_S):
-        facts = await to_thread.run_sync(prometheus.store_facts, ctx, abandon_on_cancel=True)
+    facts = await _in_time(partial(prometheus.store_facts, ctx))
     body = prometheus.exposition(ctx, facts, broker=broker)
     return Response(body, headers={"Content-Type": prometheus.MEDIA_TYPE, "Cache-Control": "no-store"})
+
+
+async def _in_time(ask: Callable[[], T]) -> T | None:
+    """What the store says; None when it hangs, as a database does whose machine is gone."""
+    with suppress(TimeoutError), fail_after(STORE_WITHIN_S):
+        return await to_thread.run_sync(ask, abandon_on_cancel=True)
+    return None

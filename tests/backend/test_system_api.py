@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,10 +17,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from arithmoscope.logs import JsonLines
 from backend.config import ApiConfig
+from backend.routes import system
 from contracts.errors import Refusal
 from contracts.system import SystemReport, WorkerStatus
 from store import Store
 
+ROOT = Path(__file__).parent.parent.parent
 GONE = Refusal("store_unavailable", "The database does not answer.")
 
 
@@ -185,3 +190,37 @@ def test_the_page_of_a_folder_is_counted_as_one_route(config: ApiConfig, api: Ap
     name, found = "arithmoscope_http_requests_total", scrape(api)
     counted = {(labels[1], labels[3]): n for labels, n in found.items() if labels[0] == name and labels[2] == "page"}
     assert counted == {("GET", "200"): 3, ("GET", "404"): 1}
+
+
+def test_a_store_that_hangs_keeps_nobody_waiting_who_asks_how_the_server_is(
+    api: Api, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "STORE_WITHIN_S", 0.2)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store._database), "read", _hang)
+        started = time.perf_counter()
+        answers = {
+            path: api.get(path) for path in ("/api/ready", "/api/health", "/api/system", "/metrics", "/api/live")
+        }
+        assert time.perf_counter() - started < 1.8
+        time.sleep(2)  # until those that were left hanging are done
+    assert [answer.status_code for answer in answers.values()] == [503, 200, 503, 200, 200]
+    assert answers["/api/health"].json()["store"] == "down"
+    assert 'arithmoscope_up{part="store"} 0.0' in answers["/metrics"].text
+
+
+@contextmanager
+def _hang(*_: object) -> Iterator[None]:
+    time.sleep(2)
+    raise GONE
+    yield
+
+
+def test_every_metric_that_the_docs_name_is_there(config: ApiConfig, fresh_database: Path) -> None:
+    named = set(re.findall(r"arithmoscope_[a-z_]+", (ROOT / "docs" / "operating.md").read_text("utf-8")))
+    shutil.copy(fresh_database, config.database_url.removeprefix("sqlite:///"))
+    with Store.open(config.database_url, config.artifacts_url, budget=10**9) as store, Api(config, store) as api:
+        api.get("/api/experiments/none")
+        families = {family.name for family in text_string_to_metric_families(api.get("/metrics").text)}
+    assert len(named) > 5
+    assert named <= families | {f"{name}_total" for name in families}
