@@ -22,7 +22,7 @@ from prompts.templates import TEMPLATES, Questions, Template, in_random_order
 from prompts.tokens import can_answer, number_token_values
 from prompts.understanding import understood
 from prompts.wordings import VARIED
-from prompts.years import YearSpans, stem_of
+from prompts.years import YearSpans, stem_of, year_spans
 
 # Operands of a question that is no worked example and that every operation can answer.
 _NEUTRAL_OPERANDS = (12, 1)
@@ -193,7 +193,7 @@ def _year_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | 
     for template in _templates(spec):
         # As much of the year is given as leaves room for the span, and an answer that this vocabulary has.
         for tail in range(min(4, len(str(spec.operands[0]))), 5):
-            questions = YearSpans(template.operation, spec.operands, tail)
+            questions = year_spans(template.operation, spec.operands, tail)
             span, year = _NEUTRAL_YEAR
             stem = stem_of(template.operation, span, year, tail)
             neutral = template.question(span, year, stem).rstrip()

@@ -6,6 +6,7 @@ What is given of the year asked for is the same as in the year that is told: a c
 from __future__ import annotations
 
 from bisect import bisect_right
+from functools import lru_cache
 from itertools import accumulate
 
 from contracts.prompts import Operation
@@ -19,12 +20,17 @@ class YearSpans:
         self._operation: Operation = operation
         self._tail = tail
         self._spans = range(spans[0], min(spans[1], 10**tail - 1, YEARS[1] - YEARS[0]) + 1)
-        self._years = {span: [y for y in range(YEARS[0], YEARS[1] + 1) if self._fits(span, y)] for span in self._spans}
+        self._years = {span: self._years_with(span) for span in self._spans}
         self._ends = list(accumulate(len(years) for years in self._years.values()))
 
-    def _fits(self, span: int, year: int) -> bool:
-        other = year + span if self._operation == "add" else year - span
-        return YEARS[0] <= other <= YEARS[1] and other // 10**self._tail == year // 10**self._tail
+    def _years_with(self, span: int) -> list[int]:
+        """Years with the other one in the same decade, century, or whatever the tail leaves open."""
+        block = 10**self._tail
+        years: list[int] = []
+        for first in range(YEARS[0] // block * block, YEARS[1] + 1, block):
+            low, high = max(first, YEARS[0]), min(first + block - 1, YEARS[1])
+            years += range(low, high - span + 1) if self._operation == "add" else range(low + span, high + 1)
+        return years
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -42,6 +48,12 @@ class YearSpans:
         at = bisect_right(self._ends, number)
         span = self._spans[at]
         return span, self._years[span][number - self._ends[at]]
+
+
+@lru_cache(maxsize=16)
+def year_spans(operation: Operation, spans: tuple[int, int], tail: int) -> YearSpans:
+    """The same for every wording of a set."""
+    return YearSpans(operation, spans, tail)
 
 
 def stem_of(operation: Operation, span: int, year: int, tail: int) -> str:

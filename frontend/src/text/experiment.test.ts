@@ -45,6 +45,9 @@ describe('the title', () => {
     expect(title(SET)).toBe('64 addition prompts');
     expect(title(SET, 34)).toBe('34 addition prompts');
     expect(title(SET, 1)).toBe('1 addition prompt');
+    const about = (topic: 'facts' | 'question') => ({ prompts: { ...SET.prompts, topic } as Spec['prompts'] });
+    expect(title(about('facts'))).toBe('64 fact prompts');
+    expect(title(about('question'))).toBe('64 addition prompts');
     expect(title({ prompts: { ...SET.prompts, chat: true } }, 34)).toBe('34 addition prompts (chat)');
   });
   it('shows what would turn the line round', () => {

@@ -12,6 +12,18 @@ export const OPERATION_WORDS: Record<Operation, string> = {
   power: 'powers',
 };
 
+type Topic = NonNullable<Extract<Spec['prompts'], { source: 'template' }>['topic']>;
+/** What a set is about, unless it is the operations themselves. */
+const TOPIC_WORDS: Record<Exclude<Topic, 'question'>, string> = {
+  year_span: 'year span',
+  counting: 'counting',
+  word_problem: 'word problem',
+  facts: 'fact',
+  grammar: 'grammar',
+  antonyms: 'antonym',
+  sequences: 'sequence',
+};
+
 export const FINAL: readonly State[] = ['succeeded', 'failed', 'cancelled'];
 export const isFinal = (state: State): boolean => FINAL.includes(state);
 
@@ -31,7 +43,11 @@ function questions(prompts: Spec['prompts'], kept?: number): string {
     return more > 0 ? `${first} and ${more} more` : first;
   }
   const count = kept ?? prompts.pairs;
-  const kinds = prompts.operations.map((operation) => OPERATION_WORDS[operation]).join(' and ');
+  const about = prompts.topic ?? 'question';
+  const kinds =
+    about === 'question'
+      ? prompts.operations.map((operation) => OPERATION_WORDS[operation]).join(' and ')
+      : TOPIC_WORDS[about];
   return `${count.toLocaleString('en')} ${kinds} ${count === 1 ? 'prompt' : 'prompts'}`;
 }
 
