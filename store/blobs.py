@@ -277,11 +277,11 @@ def _refusing(done: str) -> Iterator[None]:
         reason = "The disk is full." if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"{error.strerror or error}."
         raise Refusal("store_unavailable", f"The artifact could not be {done}: {reason}") from error
     except _service_errors() as error:
-        raise Refusal(
-            "store_unavailable",
-            f"The artifact could not be {done}: the store of artifacts fails ({type(error).__name__}).",
-            "Look after the artifact store, then try again.",
-        ) from error
+        name, way_out = type(error).__name__, "Look after the artifact store, then try again."
+        if name == "NoCredentialsError":
+            way_out = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT_URL for a store of your own."
+        said = f"The artifact could not be {done}: the store of artifacts fails ({name})."
+        raise Refusal("store_unavailable", said, way_out) from error
 
 
 def _service_errors() -> tuple[type[Exception], ...]:
