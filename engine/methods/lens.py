@@ -13,12 +13,12 @@ the answer (the second one rises). Beside each, the same cosine with the other n
 Stages, found on the curves' means over the pairs, each less the same curve for the other numbers: what all numbers have
 in common says nothing about these (in SmolLM2 it is largest in the first layer). ``raw`` takes the paper's curves.
 
-    inflection  the layer where the operands' curve is highest
-    start       the first layer from which on, up to the inflection, the operands' curve is above its lowest value
-                before the inflection by more than a tenth of its rise
+    inflection  the layer where the operands' curve has risen most above its lowest value so far
+    start       the first layer from which on, up to the inflection, it is above that value by more than a tenth of the
+                rise
     end         the layer from the inflection on where the answer's curve is highest
 
-There are none where the operands' curve is highest in the first or the last layer.
+There are none where the operands' curve never rises, or has risen most in the last layer: then it does not fall again.
 
 Sources: nostalgebraist, Interpreting GPT: the Logit Lens, 2020; Zhang et al., Interpreting and Improving Large Language
 Models in Arithmetic Calculation, ICML 2024, section 4 (the curves; the rule is ours).
@@ -139,13 +139,13 @@ class Lens:
 
 
 def stages_of(operands: Float[Tensor, " layer"], answer: Float[Tensor, " layer"]) -> tuple[int, int, int] | None:
-    """Start, inflection and end on two curves; None where the operands' curve does not rise and fall."""
-    inflection = int(operands.argmax())
-    if inflection in (0, len(operands) - 1):
+    """Start, inflection and end on two curves; None where the operands' curve does not rise and then fall."""
+    lowest = operands.cummin(0).values
+    inflection = int((operands - lowest).argmax())
+    low, high = float(lowest[inflection]), float(operands[inflection])
+    if high == low or inflection == len(operands) - 1:
         return None
-    before = operands[:inflection]
-    low = float(before.min())
-    above = (before > low + _RISE * (float(operands[inflection]) - low)).tolist()
+    above = (operands > low + _RISE * (high - low)).tolist()
     start = inflection
     while start > 0 and above[start - 1]:
         start -= 1

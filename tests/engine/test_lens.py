@@ -84,12 +84,12 @@ def test_where_no_operands_can_be_read_there_are_no_cosines_and_no_stages():
 
 class TestStages:
     #                       layer  0    1    2    3    4    5    6    7
-    OPERANDS = torch.tensor([0.1, 0.0, 0.0, 0.09, 0.6, 1.0, 0.5, 0.2]).double()
+    OPERANDS = torch.tensor([1.2, 0.0, 0.0, 0.09, 0.6, 1.0, 0.5, 0.2]).double()
     ANSWER = torch.tensor([0.9, 0.0, 0.0, 0.0, 0.0, 0.1, 0.8, 0.3]).double()
 
     def test_they_are_the_ones_on_paper(self):
-        # The highest is layer 5. A tenth of the rise from 0 to 1 is 0.1: layer 3 is not above it, layer 4 is. After
-        # layer 5 the answer is highest at 6; that it was higher at 0 is before the inflection.
+        # The largest rise is to layer 5; that the curve begins higher is none. A tenth of the rise from 0 to 1 is 0.1:
+        # layer 3 is not above it, layer 4 is. After layer 5 the answer is highest at 6; it was higher at 0, before.
         assert stages_of(self.OPERANDS, self.ANSWER) == (4, 5, 6)
 
     def test_scale_and_offset_of_the_curves_do_not_matter(self):
@@ -109,7 +109,8 @@ class TestStages:
         common = torch.linspace(3, 0, 8).double().expand(6, -1)
         found = self.on_paper(plain, self.OPERANDS + common, common)
         assert (found.stages().start, found.stages().inflection, found.stages().end) == (4, 5, 6)
-        assert found.stages(raw=True).inflection is None, "highest in the first layer"
+        # 4.2, 2.57, 2.14, 1.80, 1.89, 1.86, 0.93, 0.2: the only rise is to layer 4.
+        assert found.stages(raw=True).inflection == 4
 
     def test_intervals_hold_the_layers_and_narrow_where_all_pairs_agree(self):
         plain = lens(tiny_model("LlamaForCausalLM"), PAIRS)
