@@ -12,13 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from soak.disk import with_mounts
 from soak.load import drain, post_at_once, stand_traffic, warm_tree
 from soak.questions import long_question
 from soak.report import PAGE, RESULTS, ROOT, Findings
-from soak.rounds import questions_of, run_round, undisturbed
+from soak.rounds import Round, questions_of, run_round, undisturbed
 
 QUESTIONS = 40
 POSTS = 50
@@ -65,12 +66,21 @@ def _faults(
     questions = questions_of(told.questions)
     say(f"{len(questions)} questions are answered without any fault")
     expected = undisturbed(folder / "undisturbed", models, questions)
-    for number in range(1, told.rounds + 1):
-        say(f"round {number} of {told.rounds}")
-        found = run_round(number, told.seed, folder / f"round-{number}", models, questions, lambda: expected, say)
-        findings.rounds.append(found)
-        findings.write(told.page, told.results)
-        say(f"round {number}: {'clean' if found.is_clean else 'NOT CLEAN'}, {found.verdict.accepted} experiments")
+
+    def play(number: int) -> Round:
+        place = folder / f"round-{number}"
+        return run_round(
+            number, told.seed, place, models, questions, lambda: expected, lambda line: say(f"{number}: {line}")
+        )
+
+    # A round waits most of the time: for leases that end, and for workers that import torch.
+    with ThreadPoolExecutor(told.together) as pool:
+        for done in as_completed([pool.submit(play, number) for number in range(1, told.rounds + 1)]):
+            found = done.result()
+            findings.rounds.append(found)
+            findings.write(told.page, told.results)
+            clean = "clean" if found.is_clean else "NOT CLEAN"
+            say(f"round {found.number} of {told.rounds}: {clean}, {found.verdict.accepted} experiments")
 
 
 def _load(told: argparse.Namespace, folder: Path, models: Path, findings: Findings, say: Callable[[str], None]) -> None:
@@ -88,6 +98,7 @@ def _load(told: argparse.Namespace, folder: Path, models: Path, findings: Findin
 def _told() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m soak", description="Faults and load on real process trees.")
     parser.add_argument("--rounds", type=int, default=20, help="of all faults (20)")
+    parser.add_argument("--together", type=int, default=2, help="rounds at the same time (2)")
     parser.add_argument("--seed", type=int, default=1, help="of the random moments and orders (1)")
     parser.add_argument("--minutes", type=float, default=10.0, help="of readers and requests (10)")
     parser.add_argument("--only", choices=("faults", "load"), help="leave out the other part")

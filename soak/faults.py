@@ -21,7 +21,7 @@ from soak.scene import Scene
 from soak.tree import alive, eventually, second_worker, shift_clock, two_serves
 
 HOUR_S = 3600.0
-# A lease is 20 s, and is looked at every second.
+# A lease is some seconds long, and is looked at every second.
 _LEASE_ENDS_WITHIN_S = 40.0
 CLEAN_STOP_S = 10.0
 NOTHING_LEFT_AFTER_S = 2.0

@@ -102,12 +102,12 @@ class Scene:
     def in_the_middle(self, waiting: int = 2) -> list[Row]:
         """Sees to it that something runs and ``waiting`` more wait, and comes back at a random moment of that work.
 
-        What runs then; nothing when there is no question left to ask.
+        What runs then.
         """
-        while len(self.unfinished()) <= waiting and self.questions_left:
+        while len(self.unfinished()) <= waiting:
+            if not self.questions_left:
+                raise AssertionError("no question is left to ask: the fault would meet nothing")
             self.ask()
-        if not self.unfinished():
-            return []
         self.await_work()
         time.sleep(self.rng.uniform(0.0, 1.2))
         # A third loss at the same place ends an experiment, as it must: that is no accident to be made here.

@@ -27,6 +27,8 @@ EventName = Literal["progress", "partial", "state"]
 
 MAX_EVENTS = 1_000
 KEPT_S = 3_600
+# After the last word the row says it all: a broker in memory does not keep what nobody reads any more.
+KEPT_AFTER_END_S = 60
 # After a failure, so long nothing is sent: a job must not wait for a dead Redis again and again.
 _PAUSE_S = 2.0
 _STREAM_ID = re.compile(r"\d{1,20}(-\d{1,20})?", re.ASCII)
@@ -64,7 +66,7 @@ class EventLog:
         try:
             with self._redis.pipeline(transaction=False) as pipe:
                 pipe.xadd(_key(experiment_id), _fields(event, data), maxlen=MAX_EVENTS, approximate=True)
-                pipe.expire(_key(experiment_id), KEPT_S)
+                pipe.expire(_key(experiment_id), KEPT_AFTER_END_S if event == "state" else KEPT_S)
                 # A partial is the mean over all so far: the one before is worth nothing, and may be large.
                 if event == "partial" and self._last_partial and self._last_partial[0] == experiment_id:
                     pipe.xdel(_key(experiment_id), self._last_partial[1])

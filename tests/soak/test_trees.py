@@ -27,7 +27,7 @@ SEED = 2
 @pytest.fixture(scope="module")
 def rounds(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> list[Round]:
     """Two at the same time, beside the undisturbed run that they are compared with: each waits most of the time."""
-    folder, questions = tmp_path_factory.mktemp("rounds"), questions_of(14, pairs=80)
+    folder, questions = tmp_path_factory.mktemp("rounds"), questions_of(30, pairs=80)
     with ThreadPoolExecutor(3) as pool:
         expected = pool.submit(undisturbed, folder / "undisturbed", models_dir, questions)
         running = [
@@ -53,7 +53,8 @@ def test_every_fault_is_met_as_it_should_be_and_a_killed_workers_job_goes_on_wit
 ) -> None:
     errors = [f"{blow.fault}: {blow.error}" for each in rounds for blow in each.blows if blow.error]
     assert errors == []
-    assert [blow.recovery_s for each in rounds for blow in each.blows if blow.fault == "worker killed"] != [None, None]
+    for fault in ("worker killed", "child killed"):
+        assert [blow.recovery_s for each in rounds for blow in each.blows if blow.fault == fault] != [None, None]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def test_a_hundred_questions_drain_with_none_lost_and_none_done_twice(loaded: Se
 def test_many_readers_and_requests_get_all_they_ask_for_while_the_worker_computes(loaded: Serve) -> None:
     found = stand_traffic(loaded, 5.0, finished_ones=3)
     assert found.errors == []
-    assert found.requests == 250
+    assert found.requests >= 240  # one every 20 ms
     assert found.streams >= found.readers == found.most_open == 200
     assert found.latencies_ms["all"]["p95"] < 10_000  # the promise is 100 on a machine that does nothing else
 
