@@ -81,7 +81,7 @@ def test_a_stream_is_capped_and_expires(valkey: Valkey) -> None:
     with redis.Redis.from_url(valkey.url) as client:
         (key,) = client.keys("*")
         assert 3500 < client.ttl(key) <= 3600
-        log.publish("a", "state", {"state": "succeeded"})
+        log.publish("e", "state", {"state": "succeeded"})
         assert 0 < client.ttl(key) <= 60
     log.close()
 
