@@ -45,6 +45,8 @@ class Changes(Submissions, Artifacts):
         """A queued one ends at once; a running one when its worker looks; a finished one is left as it is."""
         with self._database.write() as connection:
             row = (experiments.c.id == experiment_id) & SHOWN
+            # Held: it may be about to begin, or to go back to the queue.
+            connection.execute(select(experiments.c.id).where(row).with_for_update())
             waiting = update(experiments).where(row, experiments.c.state == "queued")
             connection.execute(waiting.values(state="cancelled", cancel_requested=True, finished_at=self._clock()))
             running = update(experiments).where(row, experiments.c.state == "running")

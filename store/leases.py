@@ -113,7 +113,9 @@ class Leases(Changes):
         for row in rows:
             try:
                 found[row.number] = self._blobs.read(_chunks_of(experiment_id), row.sha256)
-            except Refusal:
+            except Refusal as refusal:
+                if refusal.code != "no_result":  # nobody can read now: that is no reason to compute it again
+                    raise
                 logger.warning("chunk %d of %s is damaged; it is computed again", row.number, experiment_id)
         return found
 
@@ -132,11 +134,19 @@ class Leases(Changes):
         """Stopped by its asker, with the result over what was finished, if any."""
         self._finish(claim, "cancelled", results or {}, error=None)
 
-    def release(self, claim: Claim) -> None:
-        """Gives an unfinished experiment back to the queue: its worker must stop, no fault of the job."""
+    def release(self, claim: Claim) -> State:
+        """Gives an unfinished experiment back to the queue: its worker must stop, no fault of the job.
+
+        One that was to be cancelled is cancelled. The state it is in now.
+        """
         blameless = case((experiments.c.fruitless > 0, experiments.c.fruitless - 1), else_=0)
         with self._database.write() as connection:
+            asked = select(experiments.c.cancel_requested).where(experiments.c.id == claim.id).with_for_update()
+            if connection.execute(asked).scalar():
+                _fenced(connection, claim, state="cancelled", **_ended(self._clock()))
+                return "cancelled"
             _fenced(connection, claim, **_interrupted(self._clock()), fruitless=blameless)
+            return "queued"
 
     def interrupted(self) -> list[Waiting]:
         """The queued ones that a worker had begun and lost or given back, in the order of their turns.
@@ -147,10 +157,6 @@ class Leases(Changes):
         query = select(experiments.c.id, experiments.c.attempt, experiments.c.priority)
         with self._database.read() as connection:
             return [Waiting(*row) for row in connection.execute(query.where(WAITS, begun).order_by(*PLACE))]
-
-    def expire_leases(self, *, owner: str | None = None) -> int:
-        """How many experiments `reap` has taken from lost workers."""
-        return len(self.reap(owner=owner))
 
     def reap(self, *, owner: str | None = None) -> list[tuple[str, State]]:
         """Takes experiments from workers whose lease ran out, or from ``owner``, who is known to be dead.
@@ -164,21 +170,17 @@ class Leases(Changes):
         reaped = []
         for experiment_id in ids:
             with self._database.write() as connection:
+                # Held: what is asked for or saved in this moment counts.
                 row = connection.execute(
-                    select(experiments.c.attempt, experiments.c.cancel_requested, experiments.c.fruitless).where(
-                        experiments.c.id == experiment_id, RUNS, lost
-                    )
+                    select(experiments.c.cancel_requested, experiments.c.fruitless)
+                    .where(experiments.c.id == experiment_id, RUNS, lost)
+                    .with_for_update()
                 ).first()
                 if row is None:
                     continue
                 state, values = self._after_loss(row.cancel_requested, row.fruitless)
-                done = connection.execute(
-                    update(experiments)
-                    .where(experiments.c.id == experiment_id, experiments.c.attempt == row.attempt, RUNS, lost)
-                    .values(**values)
-                )
-                if done.rowcount:
-                    reaped.append((experiment_id, state))
+                connection.execute(update(experiments).where(experiments.c.id == experiment_id).values(**values))
+            reaped.append((experiment_id, state))
         for experiment_id, state in reaped:
             with working_on(experiment_id):
                 logger.warning("the worker of %s was lost; it is %s", experiment_id, state)
@@ -223,7 +225,7 @@ class Leases(Changes):
                 connection.execute(update(experiments).where(*this).values(sent_at=self._clock()))
 
     def _after_loss(self, cancel_requested: bool, fruitless: int) -> tuple[State, dict[str, Any]]:
-        ended = {"lease_owner": None, "lease_until": None, "lease_s": None, "finished_at": self._clock()}
+        ended = _ended(self._clock())
         if cancel_requested:
             return "cancelled", {"state": "cancelled", **ended}
         if fruitless >= MAX_FRUITLESS:
@@ -246,16 +248,17 @@ class Leases(Changes):
                 state=state,
                 error=error,
                 progress=progress.model_dump(mode="json"),
-                lease_owner=None,
-                lease_until=None,
-                lease_s=None,
-                finished_at=self._clock(),
+                **_ended(self._clock()),
             )
             put_rows(connection, artifacts, kept)
             if state == "succeeded":
                 note_duration(connection, claim.id)
                 # Only a success: a cancelled or failed one continues from its chunks when it is retried.
                 connection.execute(chunks.delete().where(chunks.c.experiment_id == claim.id))
+
+
+def _ended(now: float) -> dict[str, Any]:
+    return {"lease_owner": None, "lease_until": None, "lease_s": None, "finished_at": now}
 
 
 def _interrupted(now: float) -> dict[str, Any]:

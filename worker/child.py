@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from contracts.errors import Refusal
 from contracts.system import WorkerStatus
@@ -81,11 +82,16 @@ class Child:
         store.close()
 
     def _get_ready(self) -> None:
-        store = self._store()
-        if store is None:
-            return
-        # Whoever held these under this worker's name was the process before this one, and is dead.
-        store.reap(owner=self._config.name)
+        try:
+            store = self._store()
+            if store is not None:
+                self._begin(store)
+        except Exception:  # without a heart it would take jobs and never begin them
+            logger.exception("the worker cannot begin")
+            if not self._leaving.wait(_AGAIN_S):
+                _leave("the next process may fare better")
+
+    def _begin(self, store: Store) -> None:
         heart = Heart(
             store,
             self._status,
@@ -113,11 +119,16 @@ class Child:
 
     def _store(self) -> Store | None:
         while not self._leaving.is_set():
-            try:
-                return Store.open(self._config.database_url, self._config.artifacts_url)
-            except Refusal as error:
-                logger.warning("the store is not there yet: %s", error)
-                self._leaving.wait(_AGAIN_S)
+            with ExitStack() as opened:
+                try:
+                    store = opened.enter_context(Store.open(self._config.database_url, self._config.artifacts_url))
+                    # Whoever held these under this worker's name was the process before this one, and is dead.
+                    store.reap(owner=self._config.name)
+                    opened.pop_all()
+                    return store
+                except Refusal as error:
+                    logger.warning("the store is not there yet: %s", error)
+            self._leaving.wait(_AGAIN_S)
         return None
 
     def _warm_up(self) -> None:

@@ -92,16 +92,17 @@ class Jobs:
         except LeaseLost:
             raise
         except _ToldToStop:
-            self.store.release(claim)
-            return "queued"
+            return self.store.release(claim)
         except Exception as error:
             if not isinstance(error, Refusal):
                 logger.exception("%s broke", claim.id)
             if not watch.cancelled:
-                self.store.fail(claim, problem_of(error))
+                problem = problem_of(error)
+                self._in_time(lambda: self.store.fail(claim, problem))
                 self.workshop.tidy()
                 return "failed"
-        self.store.mark_cancelled(claim, None if output is None else output.artifacts)
+        partial = None if output is None else output.artifacts
+        self._in_time(lambda: self.store.mark_cancelled(claim, partial))
         return "cancelled"
 
     def _compute(self, claim: Claim, report: Report, watch: _Watch) -> Output | None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
 
 import pytest
-from keeping import Clock, spec_of
+from keeping import Clock, refused, spec_of
+from sqlalchemy import text
 
 from contracts.errors import Refusal
 from contracts.experiments import Progress
 from contracts.system import WorkerStatus
 from store import Claim, LeaseLost, Store, Waiting
+
+T = TypeVar("T")
 
 PROBLEM = Refusal("out_of_memory", "No room.").details()
 
@@ -84,7 +90,7 @@ def test_a_failure_keeps_its_chunks_and_says_what_was_wrong(store: Store, asked:
 def test_a_worker_that_lost_its_lease_writes_nothing(store: Store, asked: str, clock: Clock) -> None:
     frozen = claimed(store, asked, owner="frozen")
     clock.now += 11
-    assert store.expire_leases() == 1
+    assert len(store.reap()) == 1
     second = claimed(store, asked, attempt=2, owner="second")
     for write in (
         lambda: store.renew(frozen, 10),
@@ -117,9 +123,9 @@ def test_a_renewed_lease_does_not_expire(store: Store, asked: str, clock: Clock)
     clock.now += 9
     store.renew(claim, 10)
     clock.now += 9
-    assert store.expire_leases() == 0
+    assert store.reap() == []
     clock.now += 2
-    assert store.expire_leases() == 1
+    assert len(store.reap()) == 1
     assert store.experiment(asked).state == "queued"
 
 
@@ -129,11 +135,11 @@ def test_a_lease_from_before_the_clock_was_put_back_counts_as_lost_unless_it_is_
     claim = claimed(store, asked)
     clock.now -= 3600
     store.renew(claim, 10)
-    assert store.expire_leases() == 0
+    assert store.reap() == []
     clock.now -= 4
-    assert store.expire_leases() == 0, "clocks of two machines are never quite the same"
+    assert store.reap() == [], "clocks of two machines are never quite the same"
     clock.now -= 3600
-    assert store.expire_leases() == 1
+    assert len(store.reap()) == 1
     assert store.experiment(asked).state == "queued"
 
 
@@ -165,7 +171,7 @@ def test_a_lease_that_is_renewed_and_reaped_at_once_is_one_or_the_other(store: S
 
             def reap(start: threading.Barrier = start) -> int:
                 start.wait()
-                return store.expire_leases()
+                return len(store.reap())
 
             renewed, reaped = pool.submit(renew), pool.submit(reap)
             outcomes.add((renewed.result(), reaped.result()))
@@ -250,6 +256,63 @@ def test_a_cancelled_job_whose_worker_is_lost_is_cancelled(store: Store, asked: 
     claimed(store, asked)
     store.request_cancel(asked)
     assert store.reap(owner="w") == [(asked, "cancelled")]
+
+
+def test_a_cancelled_job_whose_worker_must_stop_is_cancelled(store: Store, asked: str) -> None:
+    claim = claimed(store, asked)
+    store.request_cancel(asked)
+    assert store.release(claim) == "cancelled"
+    found = store.experiment(asked)
+    assert (found.state, found.cancel_requested) == ("cancelled", True)
+    assert found.finished_at is not None
+    assert store.reap(owner="w") == []
+
+
+@contextmanager
+def in_the_same_moment(store: Store, change: str, act: Callable[[], T]) -> Iterator[Future[T]]:
+    """What ``act`` gives, which begins before the change of another process is written, and ends after."""
+    with ThreadPoolExecutor(1) as pool:
+        with store._database.write() as connection:
+            connection.execute(text(f"UPDATE experiments SET {change}"))
+            acting = pool.submit(act)
+            with pytest.raises(TimeoutError):
+                acting.result(0.5)
+        yield acting
+
+
+def test_a_cancel_in_the_moment_in_which_a_loss_is_noticed_counts(store: Store, asked: str) -> None:
+    claimed(store, asked)
+    with in_the_same_moment(store, "cancel_requested = true", lambda: store.reap(owner="w")) as reaped:
+        assert reaped.result(10) == [(asked, "cancelled")]
+
+
+def test_a_chunk_in_the_moment_in_which_a_loss_is_noticed_counts(store: Store, asked: str) -> None:
+    for attempt in (1, 2):
+        claimed(store, asked, attempt)
+        store.reap(owner="w")
+    claimed(store, asked, 3)
+    with in_the_same_moment(store, "fruitless = 0", lambda: store.reap(owner="w")) as reaped:
+        assert reaped.result(10) == [(asked, "queued")]
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_cancel_in_the_moment_of_a_change_of_hands_counts(store: Store, asked: str, running: bool) -> None:
+    if running:
+        claimed(store, asked)
+    change = "state = 'queued', lease_owner = NULL" if running else "state = 'running', lease_owner = 'w'"
+    with in_the_same_moment(store, change, lambda: store.request_cancel(asked)) as cancelled:
+        assert cancelled.result(10).cancel_requested
+
+
+def test_a_chunk_that_cannot_be_read_now_is_not_taken_for_a_damaged_one(store: Store, asked: str, tmp_path) -> None:
+    store.save_chunk(claimed(store, asked), 0, b"good")
+    (path,) = (tmp_path / "artifacts" / asked / "chunks").iterdir()
+    path.unlink()
+    path.symlink_to(path)  # the file system does not answer for it
+    with refused("store_unavailable"):
+        store.chunks(asked)
+    path.unlink()
+    assert store.chunks(asked) == {}
 
 
 def test_a_damaged_chunk_is_left_out(store: Store, asked: str, tmp_path) -> None:

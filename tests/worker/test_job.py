@@ -199,6 +199,41 @@ def test_a_worker_that_is_told_to_stop_gives_the_job_back_and_the_next_one_conti
     assert seen == [{}, {0: b"chunk 0"}]
 
 
+def test_a_cancelled_job_whose_worker_must_stop_at_once_is_cancelled_and_says_so(bench: Bench) -> None:
+    def run(*_, should_stop, **__):
+        bench.store.request_cancel(asked)
+        bench.stop = True
+        should_stop()
+
+    bench.run = run
+    asked = bench.ask()
+    bench.jobs.perform(asked, 1)
+    assert bench.store.experiment(asked).state == "cancelled"
+    assert bench.said(asked)[-1].data == {"state": "cancelled"}
+
+
+def test_a_job_that_breaks_while_the_disk_is_full_says_so_when_there_is_room(bench: Bench) -> None:
+    running, full = threading.Event(), threading.Event()
+
+    def run(*_, **__):
+        running.set()
+        assert full.wait(10)
+        raise Refusal("none_kept", "None of the 3 prompts is answered rightly.")
+
+    bench.run = run
+    asked = bench.ask()
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(bench.jobs.perform, asked, 1)
+        assert running.wait(10)
+        with files_no_larger_than(4096):
+            full.set()
+            with pytest.raises(TimeoutError):
+                job.result(1.2)
+            assert bench.store.experiment(asked).state == "running"
+        job.result(20)
+    assert bench.store.experiment(asked).state == "failed"
+
+
 def test_what_a_lost_worker_had_begun_goes_on_before_anything_new(bench: Bench) -> None:
     order = []
 
@@ -277,7 +312,7 @@ def test_the_lease_is_renewed_as_long_as_the_job_runs(bench: Bench) -> None:
         claim_until = time.monotonic() + bench.lease_s + 0.5
         while time.monotonic() < claim_until:
             time.sleep(0.1)
-            assert bench.store.expire_leases() == 0
+            assert bench.store.reap() == []
         return output(result_json=b"{}")
 
     bench.lease_s = 1.0

@@ -1,0 +1,44 @@
+"""The process that computes, while it gets ready."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import cast
+
+import pytest
+from keeping import Valkey, files_no_larger_than, spec_of  # pyright: ignore[reportMissingImports]
+from outputs import output
+
+from store import Store
+from worker.child import Child
+from worker.config import WorkerConfig
+from worker.science import Run, Science
+
+
+def test_a_worker_that_starts_on_a_full_disk_works_when_there_is_room(
+    store: Store, urls: tuple[str, str], broker_of_all: Valkey, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = store.submit(spec_of(), key="k")[0].id
+    assert store.claim(asked, 1, owner="w", lease_s=60) is not None
+    run = cast(Run, lambda *_, **__: output(result_json=b"{}"))
+    science = Science("cpu", lambda name: name, {"path_patching": run}, lambda *_: b"")
+    config = WorkerConfig(
+        redis_url=broker_of_all.url,
+        database_url=urls[0],
+        artifacts_url=urls[1],
+        models_dir=tmp_path / "models",
+        name="w",
+    )
+    child = Child(config, lambda _: science, lambda: False)
+    with files_no_larger_than(4096):
+        child.start()
+        deadline = time.monotonic() + 10
+        while "the store is not there yet" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert "the store is not there yet" in caplog.text
+    try:
+        child.perform(asked, 2)
+        assert store.experiment(asked).state == "succeeded"
+    finally:
+        child.stop()
