@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from threading import Thread
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
@@ -24,7 +24,7 @@ from backend.live import Live
 from backend.methods import Methods
 from backend.mount import UnderPath
 from backend.openapi import TITLE, openapi_document
-from backend.rates import WriteRate, limit_writes
+from backend.rates import LimitedWrites, WriteRate
 from backend.requests import Observed, Requests
 from backend.results import ResultIndexes
 from backend.routes import artifacts, events, experiments, prompts, system
@@ -74,13 +74,13 @@ def create_app(config: ApiConfig, store: Store) -> ASGIApp:
             await broker.close()
 
     app.state.context = context
-    app.state.write_rate = WriteRate(config.rate_limit)
     app.router.lifespan_context = lifespan
     app.router.default = Page(config.page_dir)
     # Around the application, not inside it: the gate refuses strangers before anything of theirs is read, and
     # its headers are on the answer to an accident too.
+    known = Methods(BodyLimits(app, files=FILES), openapi_document(app)["paths"], elsewhere=app)
     gate = Gate(
-        Crowd(BodyLimits(Methods(app, openapi_document(app)["paths"]), files=FILES)),
+        LimitedWrites(Crowd(known), WriteRate(config.rate_limit)),
         host=config.host,
         allowed_hosts=config.allowed_hosts,
         tokens=config.tokens,
@@ -107,10 +107,18 @@ class _Broker:
 
 def routes_only() -> FastAPI:
     """The routes and their documentation, with nothing behind them."""
-    app = FastAPI(title=TITLE, version=code_version(), docs_url=None, redoc_url=None, openapi_url=None)
+    # An address with a slash too many is not there: a redirect would be made of the host that somebody sent.
+    app = FastAPI(
+        title=TITLE,
+        version=code_version(),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
     problems.install(app)
     for routes in (system, prompts, experiments, events, artifacts):
-        app.include_router(routes.router, dependencies=[Depends(limit_writes)])
+        app.include_router(routes.router)
 
     @app.get("/api/openapi.json", include_in_schema=False)
     def openapi() -> JSONResponse:

@@ -1,7 +1,7 @@
 """How much is done at once. Beyond it a request is refused at once, so that those that are served are served well.
 
 Event streams have a limit of their own below that of all requests: readers that look on for hours leave room for
-those that ask.
+those that ask. Probes are always let through: a server that is busy is not dead.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backend.problems import problem_response
+from backend.security import is_probe
 from contracts.errors import Refusal
 
 MAX_REQUESTS = 1_500
@@ -28,7 +29,7 @@ class Crowd:
         self.streams = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or is_probe(scope):
             await self.app(scope, receive, send)
             return
         is_stream = scope["path"].endswith("/events")

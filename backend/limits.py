@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -25,8 +26,10 @@ MAX_HELD_BYTES = 16 * MAX_BODY_BYTES
 BODY_WITHIN_S = 30.0
 JSON = frozenset({"application/json"})
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-# A body of this size is looked through beside the event loop.
+# A body of this size is looked through beside the event loop. What is read from it may take thirty times its room,
+# so few are worked on at once; the others wait.
 _LARGE = 64 * 1024
+_LARGE_AT_ONCE = 2
 
 
 class BodyLimits:
@@ -44,23 +47,34 @@ class BodyLimits:
         self.app = app
         self.files = files or {}
         self._held = 0
+        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in _WITH_BODY:
             await self.app(scope, receive, send)
             return
-        messages: list[Message] = []
+        body = bytearray()
+        turn = AsyncExitStack()
+
+        async def answer(message: Message) -> None:
+            # From here on it depends on who reads: a slow reader keeps nobody waiting.
+            await turn.aclose()
+            await send(message)
+
         try:
             taken = self._taken(scope)
             self._at_sight(Headers(scope=scope), taken)
-            await self._read(receive, messages)
-            if taken == JSON:
-                await _refuse_loose(b"".join(message.get("body", b"") for message in messages))
-            await self.app(scope, _replay(messages, receive), send)
+            whole = await self._read(receive, body)
+            async with turn:
+                if len(body) > _LARGE:
+                    await turn.enter_async_context(self._large)
+                if taken == JSON:
+                    await _refuse_loose(body)
+                await self.app(scope, _replay(bytes(body) if whole else None, receive), answer)
         except _Refused as refused:
             await problem_response(refused.refusal.details(), refused.headers)(scope, receive, send)
         finally:
-            self._held -= sum(len(message.get("body", b"")) for message in messages)
+            self._held -= len(body)
 
     def _taken(self, scope: Scope) -> frozenset[str]:
         return next((types for end, types in self.files.items() if scope["path"].endswith(end)), JSON)
@@ -78,22 +92,23 @@ class BodyLimits:
             said = f"The body came as {media_type[:80]!r}." if media_type else "The body came without a content type."
             raise _Refused(Refusal("not_json" if taken == JSON else "not_a_table", said))
 
-    async def _read(self, receive: Receive, messages: list[Message]) -> None:
-        size = 0
+    async def _read(self, receive: Receive, body: bytearray) -> bool:
+        """Gathers the body, in one piece however many it came in; False when whoever sends it went away."""
         try:
             async with asyncio.timeout(self.within_s):
                 while True:
                     message = await receive()
-                    messages.append(message)
-                    more = len(message.get("body", b""))
-                    size += more
-                    self._held += more
-                    if size > self.max_bytes:
+                    more = message.get("body", b"")
+                    body += more
+                    self._held += len(more)
+                    if len(body) > self.max_bytes:
                         raise self._too_large()
                     if self._held > self.max_held:
                         raise _Refused(Refusal("too_busy", "Too many large requests came at once."), RETRY_AFTER)
-                    if message["type"] != "http.request" or not message.get("more_body", False):
-                        return
+                    if message["type"] != "http.request":
+                        return False
+                    if not message.get("more_body", False):
+                        return True
         except TimeoutError:
             said = f"The body was not there after {self.within_s:g} seconds."
             raise _Refused(Refusal("too_slow", said), {"Connection": "close"}) from None
@@ -111,7 +126,7 @@ class _Refused(Exception):
         self.headers = headers
 
 
-async def _refuse_loose(body: bytes) -> None:
+async def _refuse_loose(body: bytearray) -> None:
     said = await run_in_threadpool(_loose, body) if len(body) > _LARGE else _loose(body)
     if said is not None:
         raise _Refused(Refusal("bad_request", said))
@@ -121,7 +136,7 @@ class _Loose(ValueError):
     """Never leaves this file."""
 
 
-def _loose(body: bytes) -> str | None:
+def _loose(body: bytearray) -> str | None:
     """What in this JSON readers would differ over. What is no JSON at all is for the route to say."""
     try:
         json.loads(body, object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
@@ -144,12 +159,11 @@ def _no_constant(name: str) -> None:
     raise _Loose(f"{name} is no JSON number.")
 
 
-def _replay(messages: list[Message], receive: Receive) -> Receive:
-    waiting = iter(messages)
+def _replay(body: bytes | None, receive: Receive) -> Receive:
+    first: Message = {"type": "http.disconnect"} if body is None else {"type": "http.request", "body": body}
+    waiting = [first]
 
     async def again() -> Message:
-        for message in waiting:
-            return message
-        return await receive()
+        return waiting.pop() if waiting else await receive()
 
     return again

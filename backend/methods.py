@@ -5,21 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from backend.problems import problem_response
+from contracts.errors import Refusal
 
 
 class Methods:
-    """``paths`` are the templates of the API's addresses, each with its methods in lower case."""
+    """``paths`` are the templates of the API's addresses, each with its methods in lower case.
 
-    def __init__(self, app: ASGIApp, paths: Mapping[str, Iterable[str]]) -> None:
+    What is at none of them goes ``elsewhere``: no body is read there. Refuses ``method_not_allowed``.
+    """
+
+    def __init__(self, app: ASGIApp, paths: Mapping[str, Iterable[str]], *, elsewhere: ASGIApp) -> None:
         self.app = app
+        self.elsewhere = elsewhere
         self.paths = [(_pattern(path), _allowed(methods)) for path, methods in paths.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         allowed = self._allowed(scope) if scope["type"] == "http" else None
         if allowed is None:
-            await self.app(scope, receive, send)
+            await self.elsewhere(scope, receive, send)
         elif scope["method"] == "OPTIONS":
             await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", allowed.encode())]})
             await send({"type": "http.response.body", "body": b""})
@@ -29,14 +35,12 @@ class Methods:
                 await self.app(as_get, head.receive, head.send)
             finally:
                 scope["route"] = as_get.get("route")  # whoever counts requests wants to know
+        elif scope["method"] in allowed.split(", "):
+            await self.app(scope, receive, send)
         else:
-
-            async def all_named(message: Message) -> None:
-                if message["type"] == "http.response.start" and message["status"] == 405:
-                    MutableHeaders(scope=message)["allow"] = allowed
-                await send(message)
-
-            await self.app(scope, receive, all_named)
+            said = f"{scope['method'][:40]} is not possible at {scope['path'][:200]}."
+            answer = problem_response(Refusal("method_not_allowed", said).details(), {"Allow": allowed})
+            await answer(scope, receive, send)
 
     def _allowed(self, scope: Scope) -> str | None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))

@@ -1,6 +1,6 @@
 """How often one token, or one address where there are no tokens, may ask for what is written or computed.
 
-A dependency that the application gives to every router: no route has to remember it. Reading is not counted.
+Counted before anything of a request is read, so that what is refused counts as well. Reading is not counted.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 import time
 
-from fastapi import Request
 from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backend.credentials import address_of
-from backend.problems import TryLater
+from backend.problems import TryLater, problem_response
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -38,8 +38,19 @@ class WriteRate:
         )
 
 
-async def limit_writes(request: Request) -> None:
-    """Counts every request that is not a read, by its token or else its address."""
-    if request.method not in _READS:
-        rate: WriteRate = request.app.state.write_rate
-        rate.count(request.scope["state"]["asked_by"] or address_of(request.scope.get("client")))
+class LimitedWrites:
+    """Counts every request that is not a read, by its token or else its address. Refuses ``too_many_requests``."""
+
+    def __init__(self, app: ASGIApp, rate: WriteRate) -> None:
+        self.app = app
+        self.rate = rate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if scope["type"] == "http" and scope["method"] not in _READS:
+                self.rate.count(scope["state"]["asked_by"] or address_of(scope.get("client")))
+        except TryLater as refused:
+            headers = {"Retry-After": str(refused.after_s)}
+            await problem_response(refused.details(), headers)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
@@ -40,13 +41,14 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-# A probe of a load balancer has no token; the answer says nothing but ready or not.
 # The request line and all headers together.
 MAX_HEAD_BYTES = 32 * 1024
+# A probe of a load balancer has no token; the answer says nothing but ready or not.
 OPEN_PATHS = frozenset({"/api/ready", "/api/live"})
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{0,5})?")
 
 
 class Gate:
@@ -112,7 +114,7 @@ class Gate:
 
     async def _with_token(self, tokens: Tokens, scope: Scope, headers: Headers) -> Response | None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if path in OPEN_PATHS:
+        if is_probe(scope):
             return None
         is_page = scope["method"] in ("GET", "HEAD") and not path.startswith(("/api/", "/metrics"))
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True) if is_page else []
@@ -171,6 +173,12 @@ def _odd_address(scope: Scope, headers: Headers) -> Refusal | None:
     return None
 
 
+def is_probe(scope: Scope) -> bool:
+    """Whether it only asks whether the server lives or is ready."""
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    return path in OPEN_PATHS and scope["method"] in _READS
+
+
 def is_wildcard(host: str) -> bool:
     """Whether binding to ``host`` means every address of the machine."""
     try:
@@ -198,11 +206,9 @@ def _let_in(cookie: str, scope: Scope, query: list[tuple[str, str]]) -> Response
 
 
 def _host_name(host: str) -> str:
-    """``"[::1]:8000"`` -> ``"::1"``; empty for what is no host."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
+    """``"[::1]:8000"`` -> ``"::1"``; empty for what is no host and nothing but a host."""
+    found = _HOST.fullmatch(host.lower())
+    return (found["v6"] or found["name"]) if found else ""
 
 
 def _same_origin(headers: Headers, host: str) -> bool:

@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 from api_bench import PROBLEM, Api, finish, spec
-from sockets import connected, head, read_answer, served
+from sockets import connected, head, read_answer, say, served
 
 from backend.app import routes_only
 from backend.config import ApiConfig
+from backend.connections import Connection
 from backend.credentials import GUESSES
 from backend.crowd import Crowd
 from backend.limits import BodyLimits
 from backend.openapi import openapi_document
+from backend.security import OPEN_PATHS
 from contracts.errors import Refusal
 from contracts.system import WorkerStatus
 from store import Store
@@ -64,6 +66,7 @@ def test_every_documented_status_is_answered_and_no_other(
     _by_the_doors(seen, live, monkeypatch)
     _by_tokens(seen, config, store)
     _by_slowness(seen, config, store, monkeypatch)
+    _by_connections(seen, config, store)
     _by_a_full_store(seen, config, store)
     missing = {
         f"{method.upper()} {path} {status}"
@@ -127,7 +130,9 @@ def _by_the_doors(seen: Seen, live: Api, monkeypatch: pytest.MonkeyPatch) -> Non
     with monkeypatch.context() as full:
         full.setattr(Crowd, "max_requests", 0)
         for method, path in OPERATIONS:
-            assert seen.ask(live, method, path).headers["retry-after"]
+            answer = seen.ask(live, method, path)
+            assert ("retry-after" in answer.headers) == (path not in OPEN_PATHS), path
+        assert live.get("/api/live").status_code == 200
 
 
 def _by_tokens(seen: Seen, config: ApiConfig, store: Store) -> None:
@@ -153,6 +158,17 @@ def _by_slowness(seen: Seen, config: ApiConfig, store: Store, monkeypatch: pytes
                 answer = read_answer(client)
             assert answer is not None
             seen.note(method, path, answer.status, answer.headers["content-type"])
+
+
+def _by_connections(seen: Seen, config: ApiConfig, store: Store) -> None:
+    class Full(Connection):
+        max_connections = 0
+
+    with served(config, store, Full) as port:
+        for path in sorted(OPEN_PATHS):
+            answer = say(port, head("GET", path))
+            assert answer is not None
+            seen.note("get", path, answer.status, answer.headers["content-type"])
 
 
 def _by_a_full_store(seen: Seen, config: ApiConfig, store: Store) -> None:

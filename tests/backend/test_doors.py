@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
+import anyio
 import pytest
 from api_bench import PROBLEM, Api, spec
 
+from backend.app import create_app
 from backend.config import ApiConfig
-from backend.limits import MAX_BODY_BYTES
+from backend.limits import MAX_BODY_BYTES, BodyLimits
 from backend.security import HEADERS
 from contracts.prompts import MAX_PAIRS
 from store import Store
@@ -29,7 +33,13 @@ def test_the_machine_itself_is_answered_by_any_of_its_names(api: Api, host: str)
     assert api.get("/api/health", headers={"host": host}).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "localhost.evil", "[::1", "a b"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("evil.example", "127.0.0.1.evil.example", "", "localhost.evil", "[::1", "a b"),
+        *("evil.example@localhost", "localhost/evil", "localhost#evil", "localhost?x", "localhost:evil", "[::1]evil"),
+    ],
+)
 @pytest.mark.parametrize("path", ["/", "/api/health", "/assets/main-abc123.js"])
 def test_a_name_that_was_pointed_at_this_machine_is_refused(api: Api, host: str, path: str) -> None:
     answer = api.get(path, headers={"host": host})
@@ -179,6 +189,101 @@ def test_addresses_and_methods_that_are_not_there_are_problem_json(
     assert set(answer.json()) == {"type", "title", "status", "detail", "way_out"}
     assert answer.json()["status"] == status
     assert ("allow" in answer.headers) == (status == 405)
+
+
+@pytest.mark.parametrize("path", ["/api/experiments/", "/api/models/", "/metrics/"])
+def test_an_address_with_a_slash_too_many_is_not_there_and_leads_nowhere(api: Api, path: str) -> None:
+    answer = api.get(path)
+    assert (answer.status_code, "location" in answer.headers) == (404, False)
+
+
+@pytest.mark.parametrize("path", ["/api/live", "/api/ready", "/api/models", "/api/nothing", "/"])
+def test_no_body_is_read_of_a_stranger_or_where_none_is_taken(config: ApiConfig, store: Store, path: str) -> None:
+    for tokens, statuses in (((TOKEN,), {401}), ((), {404, 405})):
+        told: list[Any] = []
+
+        async def read() -> Any:
+            raise AssertionError("the body was read")
+
+        async def send(message: Any, told: list[Any] = told) -> None:
+            told.append(message)
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": path,
+            "query_string": b"",
+            "headers": [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"content-length", b"999")],
+            "client": ("127.0.0.1", 1),
+        }
+        anyio.run(create_app(replace(config, tokens=tokens), store), scope, read, send)
+        assert told[0]["status"] in statuses
+
+
+def test_of_large_bodies_few_are_worked_on_at_once_and_a_slow_reader_keeps_none_waiting() -> None:
+    at_once, most = 0, 0
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal at_once, most
+        assert len((await receive())["body"]) == 100_002
+        at_once += 1
+        most = max(most, at_once)
+        await anyio.sleep(0.02)
+        at_once -= 1
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def main() -> None:
+        limits = BodyLimits(inside)
+        answered = 0
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"content-type", b"application/json")]}
+
+        async def one() -> None:
+            pieces = iter([b"[", *[b" " * 100] * 1000, b"]"])
+
+            async def receive() -> Any:
+                piece = next(pieces)
+                return {"type": "http.request", "body": piece, "more_body": piece != b"]"}
+
+            async def slow(message: Any) -> None:
+                nonlocal answered
+                answered += 1
+                await everyone.wait()
+
+            await limits(scope, receive, slow)
+
+        everyone = anyio.Event()
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                for _ in range(12):
+                    group.start_soon(one)
+                while answered < 12:
+                    await anyio.sleep(0.01)
+                everyone.set()
+
+    anyio.run(main)
+    assert most == 2
+
+
+def test_a_body_in_many_pieces_is_held_as_one() -> None:
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        assert len((await receive())["body"]) == 200_002
+
+    async def receive() -> Any:
+        piece = next(pieces)
+        return {"type": "http.request", "body": piece, "more_body": piece != b"]"}
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    pieces = iter([b"[", *[b" "] * 200_000, b"]"])
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"content-type", b"application/json")]}
+    tracemalloc.start()
+    try:
+        anyio.run(BodyLimits(inside), scope, receive, send)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000_000  # a message for every piece came to 40 MB
 
 
 def test_an_accident_tells_no_traceback(api: Api, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

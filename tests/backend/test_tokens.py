@@ -181,6 +181,14 @@ def test_every_write_of_every_route_is_counted_and_reading_goes_on(config: ApiCo
             assert {api.get("/api/models").status_code for _ in range(5)} == {200}
 
 
+def test_a_write_that_is_refused_before_it_is_read_counts_as_well(config: ApiConfig, store: Store) -> None:
+    for kind, body in (("application/json", b"{"), ("application/json", b'{"a":1,"a":2}'), ("text/plain", b"x")):
+        with Api(replace(config, rate_limit="2/hour"), store) as api:
+            headers = {"content-type": kind}
+            told = [api.post("/api/experiments", content=body, headers=headers).status_code for _ in range(3)]
+        assert [status == 429 for status in told] == [False, False, True], (kind, body)
+
+
 def test_a_write_is_welcome_again_when_retry_after_said_so() -> None:
     rate = WriteRate("2/second")
     rate.count("a")
