@@ -153,15 +153,19 @@ class Live:
         if not channel.joined:
             channel.joined, channel.read_to = True, place
         frame = b"".join(_frames(said or []))
-        if not said and channel.ended is None and (said is None or begins or channel.row.state == "queued"):
+        # One that waits again has more in its stream than it has done: those events are of an earlier attempt.
+        waits = channel.row.state == "queued"
+        if channel.ended is None and (waits or (not said and (said is None or begins))):
             frame += _frame("progress", _plain(channel.row.progress), None)
         while True:
             changed = channel.changed
             if number < channel.lost:  # fell behind what is kept
-                number = channel.number
-                said = await self._after(channel.id, place) or []
+                lost, newest = channel.lost, channel.number
+                said = await self._after(channel.id, place)
+                # Without a broker what is kept is told; what is lost, is lost.
+                number = lost if said is None else newest
                 place = said[-1].id if said else place
-                frame += b"".join(_frames(said))
+                frame += b"".join(_frames(said or []))
             news = [told for told in channel.kept if told.number > number and _is_after(told.id, place)]
             number = channel.number
             place = next((told.id for told in reversed(news) if told.id is not None), place)
@@ -196,17 +200,20 @@ class Live:
     async def _watch_rows(self) -> None:
         await self._someone.wait()
         self._look.clear()
-        watched = dict(self._channels)
+        watched = {channel: channel.row for channel in self._channels.values()}
         try:
-            rows = await run_in_threadpool(self._glances, list(watched))
+            rows = await run_in_threadpool(self._glances, [channel.id for channel in watched])
         except Refusal as error:  # readers stay: the store may come back
             logger.warning("the rows of watched experiments cannot be read: %s", error)
         else:
-            for channel in watched.values():
+            for channel in watched:
                 row = rows.get(channel.id)
                 if row is not None and row.state not in FINAL_STATES:
                     self._see(channel, row)
-            await self._end({channel: end for channel in watched.values() if (end := _end_of(rows.get(channel.id)))})
+            ends: dict[_Channel, State] = {
+                channel: end for channel in watched if (end := _end_of(rows.get(channel.id)))
+            }
+            await self._end(ends, watched)
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_S if self._up else LOOK_WITHOUT_BROKER_S):
                 await self._look.wait()
@@ -221,12 +228,15 @@ class Live:
             channel.tell("progress", _plain(row.progress), None)
             channel.wake()
 
-    async def _end(self, ended: Mapping[_Channel, State]) -> None:
+    async def _end(self, ended: Mapping[_Channel, State], seen: Mapping[_Channel, Glance]) -> None:
         # All that was said of them was said before their rows were written: this read finds the rest.
         joined = {channel.id: channel.read_to for channel in ended if channel.joined}
         if joined and self._up:
             await self._read(joined, 0, None)
         for channel, state in ended.items():
+            if channel.row is not seen[channel]:  # a reader has come with another row: it may run again
+                self._look.set()
+                continue
             if self._channels.get(channel.id) is channel:
                 del self._channels[channel.id]  # it may be run again: whoever comes now looks anew
             channel.ended = state

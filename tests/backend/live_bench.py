@@ -1,0 +1,118 @@
+"""A pump of live events over a store, the worker's side of it, and a broker to be stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import redis
+from api_bench import Sse, sse
+
+from arithmoscope import broker
+from backend.live import Live
+from contracts.errors import Refusal
+from contracts.experiments import PathPatchingSpec
+from store import AsyncEventLog, Claim, EventLog, Store
+from store.rows import Glance
+
+
+class Bench:
+    """A pump over a store, and the worker's side of it."""
+
+    def __init__(self, store: Store, redis_url: str | None) -> None:
+        self.store = store
+        self.looks: list[int] = []
+        self.said = EventLog(redis_url) if redis_url else None
+        self.events = AsyncEventLog(redis_url) if redis_url else None
+        self.live = Live(self.glances, self.events)
+        self.broken = False
+        self.after_a_look: Callable[[], None] | None = None
+
+    def glances(self, ids: Sequence[str]) -> dict[str, Glance]:
+        self.looks.append(len(ids))
+        if self.broken:
+            raise Refusal("store_unavailable", "The database does not answer.")
+        rows = self.store.glances(ids)
+        if self.after_a_look is not None:
+            self.after_a_look()
+        return rows
+
+    def joined(self) -> bool:
+        """Whether the pump reads the stream of every watched experiment."""
+        return all(channel.joined for channel in self.live._channels.values())
+
+    def ask(self, key: str = "k") -> str:
+        pairs = [{"reference": "3 + 5 ="}]
+        spec = PathPatchingSpec.model_validate(
+            {"kind": "path_patching", "model": "tiny", "prompts": {"source": "custom", "pairs": pairs}}
+        )
+        return self.store.submit(spec, key=key)[0].id
+
+    def begin(self, experiment_id: str, attempt: int = 1) -> Claim:
+        claim = self.store.claim(experiment_id, attempt, owner="w", lease_s=60)
+        assert claim is not None
+        return claim
+
+    def say(self, experiment_id: str, done: int) -> None:
+        assert self.said is not None
+        self.said.publish(experiment_id, "progress", {"done": done})
+
+    def follow(self, experiment_id: str, after: str | None = None) -> AsyncGenerator[bytes, None]:
+        return self.live.follow(experiment_id, self.store.glance(experiment_id), after)
+
+    async def read(self, experiment_id: str, after: str | None = None) -> list[Sse]:
+        return sse(b"".join([frame async for frame in self.follow(experiment_id, after)]).decode())
+
+
+@asynccontextmanager
+async def bench(store: Store, redis_url: str | None) -> AsyncIterator[Bench]:
+    made = Bench(store, redis_url)
+    yield made
+    await made.live.close()
+    if made.events is not None and made.said is not None:
+        await made.events.close()
+        made.said.close()
+
+
+@contextmanager
+def own_broker(folder: Path) -> Iterator[tuple[str, int]]:
+    """A broker to be stopped and emptied; its address and its process."""
+    with broker.socket_path(folder) as path:
+        process = subprocess.Popen(broker.arguments(folder, path), stdout=subprocess.DEVNULL)
+        url = f"unix://{path}"
+        with redis.Redis.from_url(url) as client:
+            for _ in range(100):
+                try:
+                    client.ping()
+                    break
+                except redis.ConnectionError:
+                    time.sleep(0.05)
+        try:
+            yield url, process.pid
+        finally:
+            os.kill(process.pid, signal.SIGCONT)
+            process.terminate()
+            process.wait(5)
+
+
+def run(body: Callable[[], Awaitable[None]]) -> None:
+    async def within() -> None:
+        async with asyncio.timeout(30):
+            await body()
+
+    asyncio.run(within())
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    while not happened():
+        await asyncio.sleep(0.01)
+
+
+def done(read: list[Sse]) -> list[int]:
+    return [each.data["done"] for each in read if each.event == "progress"]
