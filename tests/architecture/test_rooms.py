@@ -54,3 +54,9 @@ def test_no_file_is_longer_than_anyone_wants_to_read() -> None:
         if file != generated and (lines := len(file.read_text(encoding="utf-8").splitlines())) > MAX_LINES
     }
     assert too_long == {}
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """pytest imports them by their name alone: two of one name cannot run in one go."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))

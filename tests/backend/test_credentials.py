@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 from api_bench import PROBLEM, Api, spec
+from sockets import head, say, served
 from starlette.testclient import TestClient
 
 from backend.app import create_app, routes_only
 from backend.config import ApiConfig
 from backend.credentials import (
     GUESSES,
+    GUESSES_IN_ALL,
     GUESSES_WITHIN_S,
     LINK_LIFE_S,
     Guesses,
@@ -67,7 +69,7 @@ def test_what_the_gate_lets_through_says_who_asks() -> None:
     for tokens, given in (
         ((), {}),
         ((ANNA, BEN), bearer(ANNA)),
-        ((ANNA, BEN), {"cookie": f"{COOKIE}={cookie_value(BEN)}"}),
+        ((ANNA, BEN), {"cookie": f"{COOKIE}={cookie_value(BEN, '')}"}),
     ):
         TestClient(Gate(inside, host="testserver", tokens=tokens)).get("/", headers=given)
     assert seen == ["", token_name(ANNA), token_name(BEN)]
@@ -92,6 +94,96 @@ def test_wrong_tokens_are_slowed_down_by_address_and_the_right_one_still_opens_f
         assert 0 < int(answer.headers["retry-after"]) <= GUESSES_WITHIN_S
     assert guesser.get("/").status_code == 401  # the page that asks for the token is there
     assert friend.get("/api/models", headers=bearer(ANNA)).status_code == 200
+
+
+def test_who_is_in_already_stays_in_while_somebody_at_the_same_address_guesses(config: ApiConfig, store: Store) -> None:
+    app = create_app(replace(config, tokens=(ANNA,), host="0.0.0.0"), store)
+    friend = TestClient(app, client=("10.0.0.1", 1))
+    guesser = TestClient(app, client=("10.0.0.1", 1))
+    assert friend.get("/", params={"token": ANNA}).status_code == 200
+    for number in range(GUESSES + 1):
+        told = guesser.get("/api/models", headers=bearer(f"guess {number}")).status_code
+    assert told == 429
+    assert friend.get("/api/models", params={"layer": 1}).status_code == 200
+    # Whoever guesses the token cannot try it as a cookie: that is made with a secret of the store.
+    for made in (cookie_value(ANNA, ""), cookie_value(ANNA, "another store")):
+        assert guesser.get("/api/models", headers={"cookie": f"{COOKIE}={made}"}).status_code == 429
+
+
+def test_a_cookie_opens_after_a_restart_and_not_at_another_store(config: ApiConfig, store: Store) -> None:
+    guarded = replace(config, tokens=(ANNA,))
+    with Api(guarded, store) as first, Api(guarded, store) as second:
+        cookie = first.get("/", params={"token": ANNA}).headers["set-cookie"].partition(";")[0]
+        assert second.get("/api/models", headers={"cookie": cookie}).status_code == 200
+    with (
+        Store.open("sqlite:///" + config.database_url[10:] + ".other", config.artifacts_url + "-other") as other,
+        Api(guarded, other) as third,
+    ):
+        assert third.get("/api/models", headers={"cookie": cookie}).status_code == 401
+
+
+def test_guesses_from_many_addresses_are_slowed_down_and_known_addresses_are_not() -> None:
+    now = [0.0]
+    guesses = Guesses(lambda: now[0])
+    guesses.right("known")
+    for number in range(GUESSES_IN_ALL):
+        assert guesses.wait(f"address {number}") is None
+        guesses.wrong(f"address {number}")
+    assert guesses.wait("new") == GUESSES_WITHIN_S
+    assert guesses.wait("known") is None
+    now[0] += GUESSES_WITHIN_S
+    assert guesses.wait("new") is None
+
+
+@pytest.mark.parametrize(("trusted", "last"), [((), 429), (("127.0.0.1",), 401)])
+def test_a_client_cannot_choose_its_address_unless_a_trusted_proxy_says_it(
+    config: ApiConfig, store: Store, monkeypatch: pytest.MonkeyPatch, trusted: tuple[str, ...], last: int
+) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    statuses = []
+    with served(replace(config, tokens=(ANNA,), trusted_proxies=trusted), store) as port:
+        for number in range(GUESSES + 1):
+            lines = ("Authorization: Bearer x", f"X-Forwarded-For: 10.0.0.{number}", "Connection: close")
+            answer = say(port, head("GET", "/api/models", *lines))
+            assert answer is not None
+            statuses.append(answer.status)
+    assert statuses == [401] * GUESSES + [last]
+
+
+def test_the_form_opens_without_the_token_in_an_address(guarded: Api) -> None:
+    page = guarded.get("/analyses?view=map").text
+    assert '<form method="post">' in page
+    told = guarded.post("/analyses?view=map", data={"token": BEN})
+    assert (told.status_code, told.headers["location"]) == (303, "./analyses?view=map")
+    assert guarded.get("/api/models").status_code == 200
+    guarded.cookies.clear()
+    for wrong in ({"token": "wrong"}, {"token": BEN * 500}, {}):
+        answer = guarded.post("/", data=wrong)
+        assert (answer.status_code, "set-cookie" in answer.headers) == (401, False)
+        assert answer.headers["content-type"].startswith("text/html")
+    site = {"sec-fetch-site": "cross-site"}
+    assert guarded.post("/", data={"token": BEN}, headers=site).status_code == 403
+    assert guarded.post("/api/experiments", data={"token": BEN}).status_code == 401
+
+
+def test_who_may_not_come_in_writes_nothing_into_the_log(
+    config: ApiConfig, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with served(replace(config, tokens=(ANNA,), rate_limit="1/hour"), store) as port:
+        before = len(caplog.records)
+        answers = [
+            say(port, head("POST", "/api/experiments/x/cancel", "Content-Length: 0", "Authorization: Bearer x")),
+            say(port, head("POST", "/api/experiments/x/cancel", "Content-Length: 0", host="evil.example")),
+            say(port, b"no http\r\n\r\n"),
+            say(port, head("GET", "/api/live", "Connection: Upgrade", "Upgrade: websocket")),
+        ]
+        assert [answer.status for answer in answers if answer] == [401, 403, 400, 200]
+        assert caplog.records[before:] == []
+        asked = head("POST", "/api/experiments/x/cancel", "Content-Length: 0", f"Authorization: Bearer {ANNA}")
+        asked_twice = [say(port, asked), say(port, asked)]
+        assert [answer.status for answer in asked_twice if answer] == [404, 429]
+        assert [record.getMessage()[:4] for record in caplog.records[before:]] == ["POST"]
 
 
 def test_guesses_are_forgiven_after_a_minute_and_addresses_are_counted_apart() -> None:
