@@ -87,7 +87,7 @@ def _api(told: dict[str, Any]) -> None:
     from backend.serve import run
 
     page = told.pop("page_dir")
-    lists: dict[str, Any] = {name: tuple(told.pop(name)) for name in ("allowed_hosts", "tokens")}
+    lists: dict[str, Any] = {name: tuple(told.pop(name)) for name in ("allowed_hosts", "tokens", "trusted_proxies")}
     listening = socket.socket(fileno=told.pop("listening"))
     run(ApiConfig(**told, **lists, page_dir=page and Path(page)), listening)
 

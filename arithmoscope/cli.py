@@ -135,13 +135,15 @@ def _api(told: argparse.Namespace) -> int:
     settings = _settings(host=told.host, port=told.port)
     config = parts.api_config(settings, parts.shared_redis(settings))
     log_to_stderr("api", secrets_in(asdict(config)))
-    from arithmoscope.listening import listening_on
+    from arithmoscope.listening import address_of, listening_on
 
     with listening_on(settings.host, settings.port) as listening:
         with parts.open_store(settings) as store:
             parts.import_example(store)  # models are the workers' to register: they have the files
         from backend.serve import run
 
+        address = f"{address_of(settings.host, listening)}{settings.root_path}/{parts.opening_link(settings)}"
+        print(f"Arithmoscope listens at {address}", flush=True)
         run(config, listening)
     return 0
 

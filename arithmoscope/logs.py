@@ -14,13 +14,13 @@ import re
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from contracts import trace
 
@@ -30,6 +30,7 @@ HIDDEN = "***"
 _MAX_CHARACTERS = 20_000
 # Libraries that say much at every start, or something at every step.
 _CHATTY = ("alembic", "sse_starlette", "botocore", "aiobotocore", "s3fs", "fsspec", "httpx", "urllib3")
+_SECRET_NAME = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)
 _IN_ADDRESS = re.compile(r"([?&](?:token|link)=)[^\s&\"'<>]+")
 
 
@@ -84,6 +85,7 @@ def log_to_stderr(part: str, secrets: Iterable[str] = ()) -> None:
 def log_to_file(path: Path, part: str, secrets: Iterable[str] = ()) -> Iterator[None]:
     """What this process logs in the block goes to a file: the terminal is for people."""
     handler = _File(path, maxBytes=MAX_FILE_BYTES, backupCount=1, encoding="ascii", delay=True)
+    handler.namer = lambda _: str(older(path))
     handler.setFormatter(JsonLines(part, secrets))
     _install(handler)
     try:
@@ -91,6 +93,37 @@ def log_to_file(path: Path, part: str, secrets: Iterable[str] = ()) -> Iterator[
     finally:
         logging.getLogger().removeHandler(handler)
         handler.close()
+
+
+def keep_small(path: Path) -> None:
+    """Keep the newest of a log that has grown too large, and what was before in a second file.
+
+    Whoever writes it goes on: the file is emptied where it is, so a line of that moment may be lost. Writers must
+    append. Where the disk is full what was before is given up.
+    """
+    try:
+        if path.stat().st_size <= MAX_FILE_BYTES:
+            return
+    except OSError:  # not there yet
+        return
+    with suppress(OSError):
+        try:
+            _copy_end(path, older(path))
+        except OSError:
+            older(path).unlink(missing_ok=True)
+        os.truncate(path, 0)
+
+
+def _copy_end(path: Path, to: Path) -> None:
+    # Between two looks it may have grown to any size; the copy must not.
+    with path.open("rb") as log, to.open("wb") as copy:
+        log.seek(max(0, path.stat().st_size - MAX_FILE_BYTES))
+        copy.write(log.read(MAX_FILE_BYTES))
+
+
+def older(path: Path) -> Path:
+    """Where the lines are that no longer fit into a log: ``api.old.log``."""
+    return path.with_suffix(".old.log")
 
 
 def secrets_in(told: Any) -> set[str]:
@@ -141,7 +174,10 @@ def _uncaught(kind: type[BaseException], error: BaseException | None, trace_back
 
 def _passwords(url: str) -> set[str]:
     try:
-        password = urlsplit(url).password
+        parts = urlsplit(url)
+        password = parts.password
     except ValueError:
         return set()
-    return {password, unquote(password)} if password else set()
+    # Also as drivers take them: ?password=...
+    told = [value for name, value in parse_qsl(parts.query) if _SECRET_NAME.search(name)]
+    return {spelled for each in (password, *told) if each for spelled in (each, unquote(each))}

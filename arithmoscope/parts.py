@@ -7,6 +7,7 @@ import socket
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from arithmoscope.accidents import refused_setting
 from arithmoscope.settings import PREFIX, Settings
@@ -37,10 +38,20 @@ def api_config(settings: Settings, redis_url: str) -> ApiConfig:
         store_budget=settings.store_budget,
         rate_limit=settings.rate_limit,
         allowed_hosts=settings.hosts,
+        trusted_proxies=settings.proxies,
         device=settings.device,
         dtype=settings.dtype,
         page_dir=PAGE_DIR,
     )
+
+
+def opening_link(settings: Settings) -> str:
+    """What follows the page's address to let somebody in, once; empty where there are no tokens."""
+    if not settings.tokens:
+        return ""
+    from backend.credentials import one_time_link
+
+    return f"?link={quote(one_time_link(settings.tokens[0]))}"
 
 
 def api_told(config: ApiConfig, listening: int) -> dict[str, Any]:

@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     quota: int = Field(default=5000, ge=0, le=10**9)
     rate_limit: str = Field(default="6000/minute", pattern=r"^(0|[1-9]\d{0,8}/(second|minute|hour))$")
     allowed_hosts: str = ""
+    trusted_proxies: str = ""
     redis_url: str | None = Field(default=None, pattern=r"^(redis|rediss|unix)://")
     database_url: str | None = None
     artifacts_url: str | None = None
@@ -79,6 +80,16 @@ class Settings(BaseSettings):
             if not 8 <= len(each) <= 512 or not each.isprintable():
                 raise ValueError("a token has 8 to 512 printable characters; several are separated by commas")
         return token
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, listed: str) -> str:
+        for each in _between_commas(listed):
+            try:
+                ipaddress.ip_network(each)
+            except ValueError:
+                raise ValueError(f"{each[:60]!r} is no address or network, such as 10.0.0.2 or 10.0.0.0/24") from None
+        return listed
 
     @model_validator(mode="after")
     def _closed_unless_told(self) -> Settings:
@@ -109,6 +120,11 @@ class Settings(BaseSettings):
     def hosts(self) -> tuple[str, ...]:
         """More names by which the page may be reached, such as a proxy's."""
         return _between_commas(self.allowed_hosts)
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """Whose word for a client's address and scheme is believed: addresses or networks."""
+        return _between_commas(self.trusted_proxies)
 
     @property
     def tokens(self) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote
 
 from arithmoscope import broker, data_dir, parts
 from arithmoscope.listening import address_of, listening_on
@@ -62,7 +61,7 @@ def serve(settings: Settings, say: Callable[[str], None], opened: Callable[[Call
         api = next(child for child in children if child.part == "api")
         if not _wait_until_ready(address + settings.root_path, api, asked_to_stop):
             return
-        opened(lambda: f"{address}{settings.root_path}/{_link(settings)}")
+        opened(lambda: f"{address}{settings.root_path}/{parts.opening_link(settings)}")
         while not asked_to_stop.wait(_LOOK_EVERY_S):
             for child in children:
                 line = child.look()
@@ -109,14 +108,6 @@ def _children(held: ExitStack, settings: Settings, store: Store, listening: sock
 
     children.append(Child("worker", lambda: told, logs / "worker.log", died=worker_died))
     return children
-
-
-def _link(settings: Settings) -> str:
-    if not settings.tokens:
-        return ""
-    from backend.credentials import one_time_link
-
-    return f"?link={quote(one_time_link(settings.tokens[0]))}"
 
 
 def _broker(folder: Path, path: Path, logs: Path) -> Child:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from arithmoscope.logs import last_message
+from arithmoscope.logs import keep_small, last_message
 from contracts.errors import Refusal
 
 # Waits before a dead child is started again; one that lived for a while starts from the beginning.
@@ -25,7 +25,6 @@ BACKOFF_S = (0.2, 1.0, 2.0, 5.0, 15.0, 30.0)
 # Who is killed was healthy, and what it worked on must go on within ten seconds, however often it happens.
 KILLED_S = 2.0
 _HEALTHY_S = 60.0
-_LOG_BYTES = 5_000_000
 
 
 class Child:
@@ -61,8 +60,7 @@ class Child:
     def start(self) -> None:
         """Start the process and tell it what to do. Its output goes to the log."""
         line = json.dumps({**self._told(), "parent": os.getpid()}) + "\n"
-        if self.log.is_file() and self.log.stat().st_size > _LOG_BYTES:
-            self.log.replace(self.log.with_suffix(".old.log"))
+        keep_small(self.log)
         with self.log.open("ab") as log:
             child = subprocess.Popen(
                 # -P: a file in the folder where we were started, such as a store.py, must not replace ours.
@@ -83,6 +81,7 @@ class Child:
 
     def look(self) -> str | None:
         """Start it again if it died and its wait is over. One line for people when something happened."""
+        keep_small(self.log)
         if self._running is None:
             return self._come_back() if time.monotonic() >= self._next_start else None
         code = self._running.poll()

@@ -84,6 +84,7 @@ def create_app(config: ApiConfig, store: Store) -> ASGIApp:
         host=config.host,
         allowed_hosts=config.allowed_hosts,
         tokens=config.tokens,
+        secret=store.secret() if config.tokens else "",
         use_link=store.use_link,
     )
     return UnderPath(Observed(gate, context.requests), config.root_path)

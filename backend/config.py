@@ -12,6 +12,7 @@ class ApiConfig:
 
     ``redis_url`` is redis-py's spelling (``redis://`` or ``unix://``), None for a door without live events.
     ``host`` is the address that is bound, ``allowed_hosts`` more names by which the page may be reached.
+    ``trusted_proxies`` are addresses or networks whose ``X-Forwarded-For`` and ``-Proto`` are believed.
     Whoever holds one of ``tokens`` is let in; none: whoever reaches the address. ``quota`` is how many unfinished
     experiments one token may have, ``rate_limit`` how many writes, such as ``6000/minute``; 0: any number.
     ``store_budget`` is how many bytes the artifacts may come to.
@@ -29,6 +30,7 @@ class ApiConfig:
     store_budget: int | None = None
     rate_limit: str = "6000/minute"
     allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     device: str = "auto"
     dtype: str = "float32"
     page_dir: Path | None = None

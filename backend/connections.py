@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import resource
 import sys
 import termios
@@ -22,6 +23,9 @@ from backend.problems import MEDIA_TYPE, problem_bytes
 from backend.security import HEADERS, MAX_HEAD_BYTES
 from contracts.errors import Refusal
 
+# uvicorn warns of everything that is no proper request: whoever sends it could fill the log.
+_logger = logging.getLogger("uvicorn.error.connection")
+_logger.setLevel(logging.ERROR)
 HEAD_WITHIN_S = 10.0
 # So long what still comes is thrown away after a refusal, before the connection is closed.
 LINGER_S = 2.0
@@ -48,6 +52,7 @@ class Connection(H11Protocol):
         self._turn: asyncio.TimerHandle | None = None
         self._reading: asyncio.TimerHandle | None = None
         self._ended = False
+        self.logger = _logger
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)

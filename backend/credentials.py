@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 LINK_LIFE_S = 86_400
 GUESSES = 30
 GUESSES_WITHIN_S = 60.0
+# Over all addresses together.
+GUESSES_IN_ALL = 600
 # Addresses whose wrong tokens are counted at once; beyond, the oldest are forgotten.
 _COUNTED_ADDRESSES = 10_000
 
@@ -23,9 +25,11 @@ _COUNTED_ADDRESSES = 10_000
 class Tokens:
     """The tokens of a server. Each question is answered with the short name of the token that fits, or None."""
 
-    def __init__(self, tokens: Sequence[str]) -> None:
+    def __init__(self, tokens: Sequence[str], secret: str = "") -> None:
         self._tokens = [(token.encode(), token_name(token)) for token in tokens]
-        self._cookies = {name: cookie_value(token) for token, (_, name) in zip(tokens, self._tokens, strict=True)}
+        self._cookies = {
+            name: cookie_value(token, secret) for token, (_, name) in zip(tokens, self._tokens, strict=True)
+        }
 
     def of_token(self, given: bytes) -> str | None:
         """Whose token these bytes are."""
@@ -59,9 +63,9 @@ def token_name(token: str) -> str:
     return hmac.new(token.encode(), b"arithmoscope name", hashlib.sha256).hexdigest()[:8]
 
 
-def cookie_value(token: str) -> str:
-    """What the cookie holds: known to whoever knows the token, and no way back to it."""
-    return hmac.new(token.encode(), b"arithmoscope cookie", hashlib.sha256).hexdigest()
+def cookie_value(token: str, secret: str) -> str:
+    """What the cookie holds: nobody can make it of the token alone, and no way leads back to the token."""
+    return hmac.new(token.encode(), f"arithmoscope cookie {secret}".encode(), hashlib.sha256).hexdigest()
 
 
 def one_time_link(token: str, now: float | None = None) -> str:
@@ -88,18 +92,24 @@ class _Count:
 
 
 class Guesses:
-    """Counts wrong tokens by address: after `GUESSES` of them nothing opens from there until a minute is over.
+    """Counts wrong tokens by address: after `GUESSES` of them no token opens from there until a minute is over.
 
-    A right one does not open either, or one could go on guessing. A wrong cookie counts once: a page that is left
-    open with the cookie of yesterday's token guesses nothing.
+    A right one does not open either, or one could go on guessing. After `GUESSES_IN_ALL` that holds for every address
+    from which no right one came before: who guesses from many is slowed down as well. A wrong cookie counts once: a
+    page that is left open with the cookie of yesterday's token guesses nothing.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._counts: dict[str, _Count] = {}
+        self._in_all = _Count(0.0)
+        self._known: dict[str, None] = {}
 
     def wait(self, address: str) -> float | None:
         """Seconds until this address may try again; None when it may now."""
+        everywhere = self._in_all.until - self._clock()
+        if everywhere > 0 and self._in_all.wrong >= GUESSES_IN_ALL and address not in self._known:
+            return everywhere
         count = self._counts.get(address)
         left = 0.0 if count is None else count.until - self._clock()
         if count is None or left <= 0:
@@ -120,6 +130,16 @@ class Guesses:
                 return
             count.cookies.add(digest)
         count.wrong += 1
+        if self._in_all.until <= self._clock():
+            self._in_all = _Count(self._clock() + GUESSES_WITHIN_S)
+        self._in_all.wrong += 1
+
+    def right(self, address: str) -> None:
+        """A right token came from an address."""
+        if address not in self._known:
+            while len(self._known) >= _COUNTED_ADDRESSES:
+                del self._known[next(iter(self._known))]
+            self._known[address] = None
 
 
 def address_of(client: tuple[str, int] | None) -> str:

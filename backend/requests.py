@@ -83,7 +83,9 @@ class Observed:
             route = _route(scope, path)
             streams = answer.media_type == "text/event-stream"
             self.requests.count(route, method, answer.status, None if streams else seconds, answer.refusal())
-            if method not in _READS or answer.status >= 500:
+            # Whoever may not come in may not fill the log either: the metrics count them.
+            let_in = scope.get("state", {}).get("let_in", True) and answer.status != 429
+            if let_in and (method not in _READS or answer.status >= 500):
                 level = logging.ERROR if answer.status == 500 else logging.INFO
                 logger.log(level, "%s %s: %d in %.3f s", method, route, answer.status, seconds)
 

@@ -3,13 +3,14 @@
 - Host allow-list: a page of another site that points its own name at this machine (DNS rebinding) is refused.
 - Same origin on writes: another site cannot make a visitor's browser start or delete experiments.
 - Tokens, when there are any: a bearer header, or a cookie that the links ``/?link=...`` (once) and
-  ``/?token=...`` set. The cookie holds a value derived from the token, not the token itself. Whoever guesses is
-  slowed down by address.
+  ``/?token=...`` set, and the form of the page that asks for it. The cookie holds a value derived from the token and
+  a secret of the store, not the token itself. Whoever guesses is slowed down by address.
 - Headers on every answer: a strict content security policy, no sniffing, no framing, no referrer.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import math
 import re
@@ -46,6 +47,9 @@ MAX_HEAD_BYTES = 32 * 1024
 # A probe of a load balancer has no token; the answer says nothing but ready or not.
 OPEN_PATHS = frozenset({"/api/ready", "/api/live"})
 
+# A form that holds one token.
+_MAX_FORM_BYTES = 8 * 1024
+_FORM_WITHIN_S = 10.0
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{0,5})?")
@@ -55,6 +59,7 @@ class Gate:
     """Lets known hosts, this origin and the tokens through, and puts the headers on every answer.
 
     What it lets through finds in ``scope["state"]["asked_by"]`` the short name of its token, ``""`` without tokens.
+    ``secret`` is what its cookies are made with, beside the token; nobody outside knows it.
     ``use_link`` keeps the digest of a link and says whether it was the first time; it may wait for a database.
     """
 
@@ -65,11 +70,12 @@ class Gate:
         host: str,
         allowed_hosts: Iterable[str] = (),
         tokens: Sequence[str] = (),
+        secret: str = "",
         use_link: Callable[[str], bool] = lambda _: False,
         guesses: Guesses | None = None,
     ) -> None:
         self.app = app
-        self.tokens = Tokens(tokens) if tokens else None
+        self.tokens = Tokens(tokens, secret) if tokens else None
         self.use_link = use_link
         self.guesses = guesses or Guesses()
         self.hosts = _LOOPBACK_NAMES | {name.lower() for name in allowed_hosts} | {host.lower()}
@@ -83,9 +89,9 @@ class Gate:
                 await self.app(scope, receive, send)
             return
         # A state of its own: what is written here is for this request alone.
-        scope["state"] = {**scope.get("state", {}), "asked_by": ""}
+        scope["state"] = {**scope.get("state", {}), "asked_by": "", "let_in": False}
         try:
-            answer = await self._judge(scope)
+            answer = await self._judge(scope, receive)
         except Refusal as refusal:  # the store cannot say whether a link was used
             answer = problem_response(refusal.details())
 
@@ -96,9 +102,10 @@ class Gate:
                     headers.setdefault(name, value)
             await send(message)
 
+        scope["state"]["let_in"] = answer is None
         await (answer or self.app)(scope, receive, with_headers)
 
-    async def _judge(self, scope: Scope) -> Response | None:
+    async def _judge(self, scope: Scope, receive: Receive) -> Response | None:
         """The answer that ends the request here, or None to let it through."""
         headers = Headers(scope=scope)
         if refusal := _odd_address(scope, headers):
@@ -110,29 +117,39 @@ class Gate:
         if scope["method"] not in _READS and not _same_origin(headers, host):
             said = "The request comes from a page of another site."
             return problem_response(Refusal("forbidden", said).details())
-        return None if self.tokens is None else await self._with_token(self.tokens, scope, headers)
+        return None if self.tokens is None else await self._with_token(self.tokens, scope, receive, headers)
 
-    async def _with_token(self, tokens: Tokens, scope: Scope, headers: Headers) -> Response | None:
+    async def _with_token(self, tokens: Tokens, scope: Scope, receive: Receive, headers: Headers) -> Response | None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if is_probe(scope):
             return None
-        is_page = scope["method"] in ("GET", "HEAD") and not path.startswith(("/api/", "/metrics"))
+        for_people = not path.startswith(("/api/", "/metrics"))
+        typed = await _typed_token(receive) if for_people and _is_form(scope, headers) else None
+        is_page = for_people and (scope["method"] in ("GET", "HEAD") or typed is not None)
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True) if is_page else []
         given, rest = dict(query), [(name, value) for name, value in query if name not in ("token", "link")]
+        if typed is not None:
+            given["token"] = typed
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         bearer = bearer.strip() if scheme.lower() == "bearer" else ""
         cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
         link = given.get("link", "") if scope["method"] == "GET" else ""
         if not (bearer or cookie or link or "token" in given):
             return _closed(path, is_page)
+        # A right cookie cannot be guessed, nor be made of a guessed token: it opens whoever else is at that address.
+        if not (bearer or link or "token" in given) and (name := tokens.of_cookie(cookie)):
+            scope["state"]["asked_by"] = name
+            return None
         address = address_of(scope.get("client"))
         wait = self.guesses.wait(address)
         if wait is not None:
-            said = "Too many wrong tokens came from your address."
+            said = "Too many wrong tokens came from your address, or from everywhere."
             return problem_response(Refusal("too_many_requests", said).details(), {"Retry-After": str(math.ceil(wait))})
         # Header bytes come decoded as latin-1, whatever they were.
         name = tokens.of_token(bearer.encode("latin-1")) or tokens.of_cookie(cookie)
-        if name is not None and len(rest) == len(query):
+        if name is not None:
+            self.guesses.right(address)
+        if name is not None and len(rest) == len(query) and typed is None:
             scope["state"]["asked_by"] = name
             return None
         name = name or tokens.of_token(given.get("token", "").encode("utf-8", "replace"))
@@ -141,10 +158,31 @@ class Gate:
             if name is not None and not await run_in_threadpool(self.use_link, link_digest(link)):
                 return _closed(path, is_page, _USED_LINK)
         if name is not None:
+            self.guesses.right(address)
             return _let_in(tokens.cookie(name), scope, rest)
         only_cookie = cookie if not (bearer or link or "token" in given) else None
         self.guesses.wrong(address, only_cookie)
         return _closed(path, is_page, _USED_LINK if link else "")
+
+
+def _is_form(scope: Scope, headers: Headers) -> bool:
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return scope["method"] == "POST" and kind == "application/x-www-form-urlencoded"
+
+
+async def _typed_token(receive: Receive) -> str:
+    """What somebody wrote into the page that asks for a token; empty for what is too long or too slow."""
+    body = b""
+    try:
+        async with asyncio.timeout(_FORM_WITHIN_S):
+            more = True
+            while more and len(body) <= _MAX_FORM_BYTES:
+                message = await receive()
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
+    except TimeoutError:
+        return ""
+    return dict(parse_qsl(body.decode("latin-1"))).get("token", "") if len(body) <= _MAX_FORM_BYTES else ""
 
 
 def _closed(path: str, is_page: bool, said: str = "") -> Response:
@@ -229,5 +267,5 @@ _TOKEN_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Ari
 <meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
 <body style="font: 1rem/1.5 system-ui; max-width: 34rem; margin: 4rem auto; padding: 0 1rem">
 <h1>{title}</h1><p>{said}</p><p>{way_out}</p>
-<form method="get"><label>Token <input name="token" type="password" autocomplete="off" required></label>
+<form method="post"><label>Token <input name="token" type="password" autocomplete="off" required></label>
 <button>Open</button></form></body></html>"""

@@ -39,6 +39,9 @@ def server_of(config: ApiConfig, store: Store, connection: type[Connection]) -> 
             log_level="warning",
             access_log=False,
             server_header=False,
+            # Said here, so that uvicorn neither believes this machine by itself nor reads its own variable.
+            proxy_headers=bool(config.trusted_proxies),
+            forwarded_allow_ips=list(config.trusted_proxies),
             lifespan="on",
             ws="none",
             timeout_graceful_shutdown=GRACE_S,

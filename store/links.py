@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from store.base import Base
-from store.tables import used_links
+from store.tables import owner, used_links
 
 
 class Links(Base):
@@ -20,3 +21,8 @@ class Links(Base):
             except IntegrityError:
                 return False
         return True
+
+    def secret(self) -> str:
+        """A random text of this store alone, 128 bits, the same for every process that opens it."""
+        with self._database.read() as connection:
+            return connection.execute(select(owner.c.id)).scalar_one()

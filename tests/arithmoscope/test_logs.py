@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,6 +107,8 @@ def test_the_secrets_of_a_configuration_are_its_tokens_and_the_passwords_in_its_
     }
     assert secrets_in(told) == {"first-token", "second-token", "p%40ss", "p@ss", "word"}
     assert secrets_in({"token": "first-token, second-token"}) == {"first-token", "second-token"}
+    asked = "postgresql://host/name?user=u&password=w%2Bord&sslpassword=other&connect_timeout=5"
+    assert secrets_in({"database_url": asked}) == {"w+ord", "other"}
     assert secrets_in({"token": None, "redis_url": "unix:///a/b"}) == set()
 
 
@@ -159,6 +162,29 @@ def test_the_file_of_the_supervisor_ends_with_it_and_cannot_grow_for_ever(
     logging.getLogger("test").warning("not in the file")
     assert lines(path.read_text())[-1]["message"] == "99"
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 4_000
+    assert {file.name for file in tmp_path.iterdir()} == {"serve.log", "serve.old.log"}
+
+
+def test_the_log_of_a_part_that_writes_and_writes_stays_small_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arithmoscope.logs.MAX_FILE_BYTES", 20_000)
+    child = Child("broker", lambda: {"argv": ["/bin/sh", "-c", "yes line-of-it; exit 0"]}, tmp_path / "api.log")
+    child.start()
+    try:
+        first, emptied = child.pid, 0
+        until = time.monotonic() + 30
+        while emptied < 3 and time.monotonic() < until:
+            time.sleep(0.01)
+            before = child.log.stat().st_size
+            assert child.look() is None
+            emptied += before > child.log.stat().st_size
+        assert (emptied, child.pid) == (3, first)
+        assert (tmp_path / "api.old.log").stat().st_size <= 20_000
+        assert b"line-of-it" in (tmp_path / "api.old.log").read_bytes()
+    finally:
+        child.ask_to_stop()
+        child.wait(time.monotonic() + 2)
 
 
 @pytest.mark.parametrize(

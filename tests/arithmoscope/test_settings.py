@@ -44,6 +44,16 @@ def test_everything_stays_in_the_data_folder_whatever_its_name(tmp_path: Path, n
         store.read_artifact(EXAMPLE_ID, "result.json")
 
 
+def test_proxies_are_trusted_by_address_or_network_and_none_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings().proxies == ()
+    monkeypatch.setenv(f"{PREFIX}TRUSTED_PROXIES", "10.0.0.2, 172.16.0.0/12,fd00::/8")
+    assert read_settings().proxies == ("10.0.0.2", "172.16.0.0/12", "fd00::/8")
+    for wrong in ("*", "proxy.example", "10.0.0.1/8"):
+        monkeypatch.setenv(f"{PREFIX}TRUSTED_PROXIES", wrong)
+        with pytest.raises(Refusal, match="ARITHMOSCOPE_TRUSTED_PROXIES"):
+            read_settings()
+
+
 def test_the_page_and_the_engine_look_for_models_in_the_same_folder() -> None:
     assert read_settings().models_dir == default_models_dir()
 
