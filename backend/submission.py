@@ -81,7 +81,7 @@ def cancel(ctx: Context, experiment_id: str) -> Experiment:
 
 def retry(ctx: Context, experiment_id: str) -> Experiment:
     """Run a failed or cancelled experiment again, with a clean stream of events."""
-    experiment = ctx.store.retry(experiment_id)
+    experiment = ctx.store.retry(experiment_id, quota=ctx.config.quota or None)
     logger.info("%s runs again, attempt %d", experiment_id, experiment.attempt)
     ctx.results.forget(experiment_id)
     if ctx.spoken is not None:
@@ -102,7 +102,7 @@ def delete(ctx: Context, experiment_id: str) -> None:
 
 def restore(ctx: Context, experiment_id: str) -> Experiment:
     """Back in sight, and back in the line if it waited."""
-    experiment = ctx.store.restore(experiment_id)
+    experiment = ctx.store.restore(experiment_id, quota=ctx.config.quota or None)
     logger.info("%s is brought back; it is %s", experiment_id, experiment.state)
     if experiment.state == "queued":
         nudge(ctx)

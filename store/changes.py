@@ -61,21 +61,26 @@ class Changes(Submissions, Artifacts):
             ).scalar()
         return flag is None or bool(flag)
 
-    def retry(self, experiment_id: str) -> Experiment:
+    def retry(self, experiment_id: str, *, quota: int | None = None) -> Experiment:
         """Back to the queue; finished chunks stay finished.
 
-        Only for a failed or cancelled one, and for one whose result is gone.
+        Only for a failed or cancelled one, and for one whose result is gone. It counts as a new one does: refuses
+        ``quota_exceeded`` where whoever asked for it has ``quota`` unfinished ones, and ``store_full``.
         """
         states: tuple[State, ...] = ("failed", "cancelled")
         if self._lost_its_result(experiment_id):
             states = (*states, "succeeded")
         with self._database.write() as connection:
-            again = update(experiments).where(
+            may_run = (
                 experiments.c.id == experiment_id,
                 experiments.c.state.in_(states),
                 experiments.c.bundled.is_(False),
                 SHOWN,
             )
+            asked_by = connection.execute(select(experiments.c.asked_by).where(*may_run)).scalar()
+            if asked_by is not None:
+                self._refuse_one_more(connection, asked_by, quota)
+            again = update(experiments).where(*may_run)
             try:
                 with connection.begin_nested():
                     changed = connection.execute(again.values(**requeued(self._clock()), fruitless=0)).rowcount
@@ -122,20 +127,23 @@ class Changes(Submissions, Artifacts):
             if not gone.rowcount:
                 raise Refusal("still_running", "A running experiment cannot be deleted.")
 
-    def restore(self, experiment_id: str) -> Experiment:
+    def restore(self, experiment_id: str, *, quota: int | None = None) -> Experiment:
         """Undoes a deletion; one that waited then waits again. No change to one that is not deleted.
 
-        Refuses (``not_restorable``) when the same question has been asked again since, or when it is too late.
+        Refuses (``not_restorable``) when the same question has been asked again since, or when it is too late;
+        ``store_full`` as for a new one; and one that waited ``quota_exceeded``, as `retry` does.
         """
         with self._database.write() as connection:
             row = experiments.c.id == experiment_id
-            found = connection.execute(select(experiments.c.deleted_at, experiments.c.state).where(row)).first()
+            wanted = select(experiments.c.deleted_at, experiments.c.state, experiments.c.asked_by).where(row)
+            found = connection.execute(wanted).first()
             if found is None:
                 raise unknown_experiment(experiment_id)
             if found.deleted_at is None:
                 return read_experiment(connection, experiment_id, self._clock())
             if found.deleted_at <= self._clock() - UNDO_S:
                 raise Refusal("not_restorable", "It was deleted more than a day ago.")
+            self._refuse_one_more(connection, found.asked_by, quota if found.state == "queued" else None)
             # A message of before may have been dropped meanwhile.
             back = requeued(self._clock()) if found.state == "queued" else {}
             try:

@@ -72,10 +72,7 @@ class Submissions(Base):
             with self._database.write() as connection:
                 if (found := self._asked_before(connection, key)) is not None:
                     return found, False
-                if quota:
-                    _refuse_over_quota(connection, asked_by, quota)
-                if self._budget is not None:
-                    refuse_full(connection, self._budget)
+                self._refuse_one_more(connection, asked_by, quota)
                 try:
                     with connection.begin_nested():
                         connection.execute(experiments.insert().values(**row, **_fresh(self._clock())))
@@ -154,6 +151,13 @@ class Submissions(Base):
             items=tuple(map(experiment_of, page, outlooks)),
             next_cursor=cursor_after(page[-1]) if more else None,
         )
+
+    def _refuse_one_more(self, connection: Connection, asked_by: str, quota: int | None) -> None:
+        """Refuses what would wait from now on: ``quota_exceeded``, ``store_full``."""
+        if quota:
+            _refuse_over_quota(connection, asked_by, quota)
+        if self._budget is not None:
+            refuse_full(connection, self._budget)
 
     def _asked_before(self, connection: Connection, key: str) -> Experiment | None:
         row = connection.execute(select(experiments).where(experiments.c.key == key, ALIVE)).mappings().first()

@@ -81,7 +81,7 @@ def cancel(experiment_id: ExperimentId, ctx: Ctx) -> Experiment:
     return submission.cancel(ctx, experiment_id)
 
 
-@router.post("/{experiment_id}/retry", status_code=202, responses=documented(401, 403, 404, 409, 503))
+@router.post("/{experiment_id}/retry", status_code=202, responses=documented(401, 403, 404, 409, 429, 503, 507))
 def retry(experiment_id: ExperimentId, ctx: Ctx) -> Experiment:
     """Run a failed or cancelled experiment again, or one whose result was lost; finished batches are kept."""
     return submission.retry(ctx, experiment_id)
@@ -93,7 +93,7 @@ def delete(experiment_id: ExperimentId, ctx: Ctx) -> None:
     submission.delete(ctx, experiment_id)
 
 
-@router.post("/{experiment_id}/restore", responses=documented(401, 403, 404, 409, 503))
+@router.post("/{experiment_id}/restore", responses=documented(401, 403, 404, 409, 429, 503, 507))
 def restore(experiment_id: ExperimentId, ctx: Ctx) -> Experiment:
     """Bring a deleted experiment back; one that waited waits again."""
     return submission.restore(ctx, experiment_id)

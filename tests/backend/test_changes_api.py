@@ -98,6 +98,18 @@ def test_who_has_too_many_unfinished_experiments_is_told_to_wait_and_answered_wh
         assert api.post("/api/experiments", json=spec("1 + 1 =")).status_code == 202
 
 
+def test_running_again_and_bringing_back_are_no_way_around_the_quota(config: ApiConfig, store: Store) -> None:
+    with Api(replace(config, quota=1), store) as api:
+        cancelled = api.submit()
+        api.post(f"/api/experiments/{cancelled}/cancel")
+        deleted = api.submit(spec("4 + 4 ="))
+        api.delete(f"/api/experiments/{deleted}")
+        api.submit(spec("1 + 1 ="))
+        for path in (f"{cancelled}/retry", f"{deleted}/restore"):
+            refused = api.post(f"/api/experiments/{path}")
+            assert (refused.status_code, refused.json()["type"]) == (429, "urn:arithmoscope:problem:quota_exceeded")
+
+
 def test_a_quota_counts_for_each_token_alone(config: ApiConfig, store: Store) -> None:
     with Api(replace(config, quota=1, tokens=("first-token", "second-token")), store) as api:
         one, two = ({"Authorization": f"Bearer {token}"} for token in ("first-token", "second-token"))

@@ -172,7 +172,14 @@ def _by_connections(seen: Seen, config: ApiConfig, store: Store) -> None:
 
 
 def _by_a_full_store(seen: Seen, config: ApiConfig, store: Store) -> None:
+    one = "/api/experiments/{experiment_id}"
+    with Api(config, store) as api:
+        cancelled, deleted = api.submit(spec("2 + 5 =")), api.submit(spec("2 + 6 ="))
+        api.post(f"/api/experiments/{cancelled}/cancel")
+        api.delete(f"/api/experiments/{deleted}")
     with Store.open(config.database_url, config.artifacts_url, budget=1) as full, Api(config, full) as api:
+        assert seen.ask(api, "post", f"{one}/retry", cancelled).status_code == 507
+        assert seen.ask(api, "post", f"{one}/restore", deleted).status_code == 507
         assert seen.ask(api, "post", "/api/experiments", json=spec("1 + 8 =")).status_code == 507
         assert seen.ask(api, "post", "/api/experiments", json=spec("2 + 1 =")).status_code == 200
 

@@ -206,6 +206,45 @@ def test_the_same_question_is_free_again_after_a_deletion_and_only_one_of_both_l
         store.restore(second.id)
 
 
+def test_what_runs_again_or_waits_again_counts_for_the_quota_of_who_asked_for_it(store: Store) -> None:
+    failed, _ = store.submit(spec_of(), key="failed", asked_by="a")
+    store.request_cancel(failed.id)
+    deleted, _ = store.submit(spec_of(), key="deleted", asked_by="a")
+    store.delete(deleted.id)
+    done, _ = store.submit(spec_of(), key="done", asked_by="a")
+    finish(store, done.id)
+    store.delete(done.id)
+    waiting, _ = store.submit(spec_of(), key="waiting", asked_by="a", quota=1)
+    with refused("quota_exceeded"):
+        store.retry(failed.id, quota=1)
+    with refused("quota_exceeded"):
+        store.restore(deleted.id, quota=1)
+    assert store.restore(waiting.id, quota=1) == waiting, "it counts already"
+    assert store.restore(done.id, quota=1).state == "succeeded", "it waits for nothing"
+    with refused("not_retryable"):
+        store.retry(waiting.id, quota=1)
+    store.request_cancel(waiting.id)
+    assert store.retry(failed.id, quota=1).state == "queued"
+    with refused("quota_exceeded"):
+        store.restore(deleted.id, quota=1)
+
+
+def test_a_full_store_takes_nothing_back(store: Store, urls: tuple[str, str], clock: Clock) -> None:
+    kept, _ = store.submit(spec_of(), key="kept")
+    failed, _ = store.submit(spec_of(), key="failed")
+    store.request_cancel(failed.id)
+    deleted, _ = store.submit(spec_of(), key="deleted")
+    store.delete(deleted.id)
+    finish(store, kept.id)
+    with Store.open(*urls, budget=1, clock=clock) as full:
+        with refused("store_full"):
+            full.retry(failed.id)
+        with refused("store_full"):
+            full.restore(deleted.id)
+        full.delete(kept.id)
+        assert full.restore(deleted.id).state == "queued"
+
+
 def test_a_deletion_cannot_be_undone_after_a_day(store: Store, clock: Clock) -> None:
     asked, _ = store.submit(spec_of(), key="k")
     store.delete(asked.id)
