@@ -21,6 +21,7 @@ from arithmoscope import broker, data_dir, parts
 from arithmoscope.listening import address_of, listening_on
 from arithmoscope.logs import log_to_file, secrets_in
 from arithmoscope.settings import Settings
+from arithmoscope.silence import Aside, Silence
 from arithmoscope.tree import Child
 from contracts.errors import Refusal
 from store import Store
@@ -54,9 +55,12 @@ def serve(settings: Settings, say: Callable[[str], None], opened: Callable[[Call
         except Refusal as refusal:
             say(str(refusal))
         children = _children(held, settings, store, listening)
+        silence = Silence(store, data_dir.worker_name(settings.data_dir), children[-1])
         held.callback(_stop, children)
+        held.callback(silence.stop)
         for child in children:
             child.start()
+        silence.start()
         address = address_of(settings.host, listening)
         api = next(child for child in children if child.part == "api")
         if not _wait_until_ready(address + settings.root_path, api, asked_to_stop):
@@ -67,6 +71,8 @@ def serve(settings: Settings, say: Callable[[str], None], opened: Callable[[Call
                 line = child.look()
                 if line is not None:
                     say(line)
+            if (line := silence.end_it()) is not None:
+                say(line)
 
 
 @contextmanager
@@ -102,11 +108,13 @@ def _children(held: ExitStack, settings: Settings, store: Store, listening: sock
     name = data_dir.worker_name(folder)
     told = parts.worker_told(settings, redis_url, name)
 
-    def worker_died(_deaths: int) -> None:
+    def let_go() -> None:
         store.reap(owner=name)
         store.forget_worker(name)
 
-    children.append(Child("worker", lambda: told, logs / "worker.log", died=worker_died))
+    # A store that does not answer must not keep a Ctrl-C waiting.
+    aside = Aside(let_go)
+    children.append(Child("worker", lambda: told, logs / "worker.log", died=lambda _deaths: aside()))
     return children
 
 

@@ -129,6 +129,12 @@ class Child:
         if self._running is not None and self._running.poll() is None:
             self._running.send_signal(signal.SIGTERM)
 
+    def kill(self) -> None:
+        """End it and all it started; the next look finds it dead."""
+        if self._running is not None and self._running.poll() is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._running.pid, signal.SIGKILL)
+
     def wait(self, until: float) -> None:
         """Wait for the end until a monotonic time, then end it and all it started."""
         if self._running is None:

@@ -65,7 +65,10 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """One consistent view; waits for no writer."""
         with _refusing(), self.engine.connect() as connection:
-            yield connection.execution_options(**{_READING: True})
+            told: dict[str, Any] = {_READING: True}
+            if connection.dialect.name == "postgresql":  # where else every statement has a view of its own
+                told["isolation_level"] = "REPEATABLE READ"
+            yield connection.execution_options(**told)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -89,7 +92,7 @@ class Database:
         from alembic.util import CommandError
 
         config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
         with self.write() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _UPGRADE_LOCK})
@@ -172,6 +175,12 @@ def _refusing() -> Iterator[None]:
             f"The database cannot be read ({_said(error)}).",
             "Move the file away, or choose another data folder.",
         ) from error
+
+
+def is_held(refusal: Refusal) -> bool:
+    """Whether the database could not be written because somebody else has held it for long."""
+    cause = refusal.__cause__
+    return isinstance(cause, OperationalError) and ("locked" in _said(cause) or "lock timeout" in _said(cause))
 
 
 def _said(error: SQLAlchemyError) -> str:

@@ -220,7 +220,8 @@ class Leases(Changes):
     def mark_sent(self, *sent: Waiting) -> None:
         """The broker has these now. A word about an attempt that is over changes nothing."""
         with self._database.write() as connection:
-            for each in sent:
+            # In one order: two that do this at once must not wait for each other.
+            for each in sorted(sent, key=lambda each: each.id):
                 this = (experiments.c.id == each.id, experiments.c.attempt == each.attempt)
                 connection.execute(update(experiments).where(*this).values(sent_at=self._clock()))
 

@@ -8,7 +8,8 @@ from sqlalchemy.exc import IntegrityError
 from contracts.errors import Refusal
 from contracts.models import ChatFrame, ModelCard
 from contracts.system import WorkerStatus
-from store.base import Base
+from store.base import Base, put_rows
+from store.database import is_held
 from store.line import WORKER_SEEN_S, seen
 from store.tables import models, workers
 
@@ -77,7 +78,19 @@ class Registry(Base):
             if connection.execute(update(workers).where(workers.c.id == status.id).values(**values)).rowcount:
                 return
             connection.execute(workers.delete().where(workers.c.seen_at < now - _FORGET_WORKERS_AFTER_S))
-            connection.execute(workers.insert().values(id=status.id, **values))
+            put_rows(connection, workers, [{"id": status.id, **values}])
+
+    def could_beat(self, worker_id: str) -> bool:
+        """Whether a worker that lives could say so: True when the database is written, and when that waits for
+        somebody who holds it for so long; False when nobody can write to it."""
+        this = update(workers).where(workers.c.id == worker_id)
+        try:
+            with self._database.write() as connection:
+                # A little less than it was: what stays the same is not even written.
+                connection.execute(this.values(seen_at=workers.c.seen_at - 0.001))
+        except Refusal as refusal:
+            return is_held(refusal)
+        return True
 
     def forget_worker(self, worker_id: str) -> None:
         """A worker leaves."""

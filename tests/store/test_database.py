@@ -119,6 +119,15 @@ def test_a_reader_does_not_wait_for_a_writer(store: Store) -> None:
         assert time.monotonic() - started < 1
 
 
+def test_what_a_reader_sees_is_of_one_moment(store: Store) -> None:
+    count = text("SELECT count(*) FROM experiments")
+    with store._database.read() as connection:
+        assert connection.execute(count).scalar() == 0
+        store.submit(spec_of(), key="k")
+        assert connection.execute(count).scalar() == 0
+    assert len(store.experiments().items) == 1
+
+
 @on_sqlite
 def test_a_second_writer_waits_for_its_turn(store: Store) -> None:
     done = threading.Event()

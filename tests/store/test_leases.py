@@ -362,6 +362,20 @@ def test_what_a_broker_forgot_is_sent_again_as_soon_as_a_worker_stands_idle(stor
     assert store.unsent() == [], "both workers are gone"
 
 
+def test_two_servers_that_have_sent_the_same_write_it_down_in_one_order(store: Store) -> None:
+    sent = [Waiting(store.submit(spec_of(), key=str(number))[0].id, 1, 5) for number in range(50)]
+    start = threading.Barrier(2, timeout=20)
+
+    def mark(those: list[Waiting]) -> None:
+        for _ in range(10):
+            start.wait()
+            store.mark_sent(*those)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(mark, (sent, sent[::-1])))
+    assert store.unsent() == []
+
+
 def test_progress_comes_back_as_it_was_said(store: Store, asked: str) -> None:
     claim = claimed(store, asked)
     said = Progress(stage="pairs", done=3, total=8, layer=2, layers=30, eta_s=4.5)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from keeping import Clock
+from sqlalchemy import text
 
 from contracts.errors import Refusal
 from contracts.models import ChatFrame, ModelCard
@@ -84,3 +87,15 @@ def test_workers_that_are_long_gone_are_forgotten(store: Store, clock: Clock) ->
     clock.now += 100_000
     store.beat(WorkerStatus(id="new", device="cpu", models=(), busy=False))
     assert [each.id for each in store.workers(within_s=1e9)] == ["new"]
+
+
+def test_a_worker_that_beats_twice_at_once_for_the_first_time_is_one_worker(store: Store) -> None:
+    status = WorkerStatus(id="w", device="cpu", models=(), busy=False)
+    with ThreadPoolExecutor(1) as pool:
+        with store._database.write() as connection:
+            connection.execute(text("INSERT INTO workers (id, status, seen_at) VALUES ('w', '{}', 0)"))
+            beating = pool.submit(store.beat, status)
+            with pytest.raises(TimeoutError):
+                beating.result(0.5)
+        beating.result(10)
+    assert store.workers() == [status]

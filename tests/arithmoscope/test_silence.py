@@ -1,0 +1,116 @@
+"""A worker that is frozen in the middle of a write stops nobody for long, and a store that is busy stops no Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from arithmoscope.silence import Aside, Silence
+from arithmoscope.tree import Child
+from contracts.errors import Refusal
+from contracts.system import WorkerStatus
+from store import Store
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "store"))
+from keeping import Clock, files_no_larger_than, spec_of  # pyright: ignore[reportMissingImports]
+
+HOLDS = """
+import pathlib, sqlite3, sys, time
+folder = pathlib.Path(sys.argv[1])
+while not (folder / "hold").exists():
+    time.sleep(0.02)
+connection = sqlite3.connect(folder / "a.db", isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+(folder / "held").touch()
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
+    with Store.open(f"sqlite:///{tmp_path / 'a.db'}", "memory://", clock=clock) as store:
+        yield store
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Child]:
+    """A process that writes and never ends its write, once the file ``hold`` is there."""
+    argv = [sys.executable, "-c", HOLDS, str(tmp_path)]
+    child = Child("broker", lambda: {"argv": argv}, tmp_path / "log")
+    child.start()
+    yield child
+    child.wait(time.monotonic())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("in_a_write", [True, False])
+def test_a_worker_that_says_nothing_any_more_is_ended_and_the_store_goes_on(
+    store: Store, worker: Child, clock: Clock, tmp_path: Path, in_a_write: bool
+) -> None:
+    silence = Silence(store, "w", worker)
+    silence.look()
+    assert silence.end_it() is None, "it starts"
+    store.beat(WorkerStatus(id="w", device="cpu", models=(), busy=True))
+    silence.look()
+    clock.now += 15
+    silence.look()
+    assert silence.end_it() is None, "it may be busy"
+    if in_a_write:
+        (tmp_path / "hold").touch()
+        deadline = time.monotonic() + 10
+        while not (tmp_path / "held").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+    clock.now += 10
+    silence.look()
+    assert "frozen" in (silence.end_it() or "")
+    assert silence.end_it() is None
+    time.sleep(0.1)
+    assert "signal 9" in (worker.look() or "")
+    assert store.submit(spec_of(), key="k")[1]
+
+
+def test_a_worker_that_cannot_say_anything_on_a_full_disk_is_left_alone(
+    store: Store, worker: Child, clock: Clock
+) -> None:
+    silence = Silence(store, "w", worker)
+    store.beat(WorkerStatus(id="w", device="cpu", models=(), busy=True))
+    silence.look()
+    clock.now += 60
+    with files_no_larger_than(4096):
+        silence.look()
+    assert silence.end_it() is None
+    store.beat(WorkerStatus(id="w", device="cpu", models=(), busy=True))
+    silence.look()
+    assert silence.end_it() is None
+
+
+def test_what_takes_long_is_waited_for_only_so_long_and_never_done_twice_at_once() -> None:
+    begun, go_on = [], threading.Event()
+
+    def act() -> None:
+        begun.append(1)
+        assert go_on.wait(10)
+        if len(begun) == 2:
+            raise Refusal("store_unavailable", "The disk is full.")
+
+    aside = Aside(act, within_s=0.1)
+    for _ in range(3):
+        with pytest.raises(Refusal, match="not answered yet"):
+            aside()
+    go_on.set()
+    time.sleep(0.1)
+    aside()
+    assert begun == [1]
+    with pytest.raises(Refusal, match="full"):
+        aside()
+    assert begun == [1, 1]
