@@ -37,7 +37,8 @@ def locked(folder: Path) -> Iterator[None]:
 def worker_name(folder: Path) -> str:
     """The name of this folder's worker, the same at every start: it takes over what it left."""
     file = folder / _NAME
-    if not file.is_file():
+    # An empty one is left by who found no room to write it.
+    if not file.is_file() or not file.read_text(encoding="utf-8").strip():
         file.write_text(own_name(), encoding="utf-8")
     return file.read_text(encoding="utf-8").strip()
 

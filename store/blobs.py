@@ -134,9 +134,7 @@ class Blobs:
         path = f"{self._root}/{_OWNER}"
         with _refusing("read"):
             if self._local:
-                Path(self._root).mkdir(parents=True, exist_ok=True)
-                with suppress(FileExistsError), open(path, "x", encoding="ascii") as file:
-                    file.write(owner)
+                _claim(Path(path), owner.encode())
             elif not self._files.exists(path):
                 self._files.pipe_file(path, owner.encode())
             return self._files.cat_file(path) == owner.encode()
@@ -210,10 +208,16 @@ def _remove_if_older(path: Path, than: float) -> bool:
 
 @contextmanager
 def _locked(folder: Path, how: int) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    with _opened(folder) as descriptor:
         fcntl.flock(descriptor, how)
         yield
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -243,6 +247,17 @@ def _written_at(info: dict[str, Any]) -> float:
     return moment.timestamp() if isinstance(moment, datetime) else float(moment)
 
 
+def _claim(path: Path, owner: bytes) -> None:
+    """Whoever comes first. An empty one is nobody's: its writer found no room."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_file() and path.stat().st_size:
+        return
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not os.fstat(file.fileno()).st_size:
+            file.write(owner)
+
+
 def _write_whole(path: Path, data: bytes) -> None:
     for _ in range(_AGAIN):
         try:
@@ -262,6 +277,9 @@ def _write_beside(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+        # The database names it from now on: after a power cut, too, it must be there.
+        with _opened(path.parent) as folder:
+            os.fsync(folder)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

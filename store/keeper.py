@@ -8,6 +8,7 @@ import time
 
 from contracts.errors import Refusal
 from store.garbage import Collected, Garbage
+from store.jumps import Jumps
 
 logger = logging.getLogger(__name__)
 
@@ -17,8 +18,10 @@ _LOOKS_AT_FILES_EVERY_S = 3_600.0
 class Keeper:
     """Makes room every ``every_s`` seconds, and looks for files that nothing refers to every hour."""
 
-    def __init__(self, store: Garbage, *, every_s: float = 60.0) -> None:
+    def __init__(self, store: Garbage, *, every_s: float = 60.0, jumps: Jumps | None = None) -> None:
         self._store = store
+        # A clock that is set wrong for a moment must not end what may be brought back for a day.
+        self._jumps = jumps or Jumps(settles_s=2 * every_s)
         self._every_s = every_s
         self._looked_at = float("-inf")
         self._stop = threading.Event()
@@ -34,7 +37,9 @@ class Keeper:
             self._thread.join(timeout=5.0)
 
     def run_once(self) -> Collected:
-        """What was thrown away."""
+        """What was thrown away; nothing for a while after the clock was set."""
+        if not self._jumps.settled():
+            return Collected()
         now = time.monotonic()
         if now - self._looked_at < _LOOKS_AT_FILES_EVERY_S:
             return self._store.make_room()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from serve_tree import Serve, eventually
 
+from arithmoscope.data_dir import worker_name
 from arithmoscope.supervisor import _stop_signals
 from arithmoscope.tree import Child
 from contracts.errors import Refusal
@@ -102,6 +103,13 @@ def test_a_serve_under_nohup_stays_when_the_terminal_closes(before: signal.Handl
         assert signal.getsignal(signal.SIGHUP) is before
     finally:
         signal.signal(signal.SIGHUP, found)
+
+
+def test_a_worker_has_one_name_for_ever_also_when_there_was_no_room_for_it(tmp_path: Path) -> None:
+    (tmp_path / "worker-name").touch()
+    name = worker_name(tmp_path)
+    assert name
+    assert worker_name(tmp_path) == name
 
 
 def _kill(pid: int) -> None:

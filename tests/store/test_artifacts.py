@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,14 @@ def test_a_place_belongs_to_the_first_database_that_asks(blobs: Blobs) -> None:
     assert blobs.belong_to("first")
     assert not blobs.belong_to("second")
     assert blobs.belong_to("first")
+
+
+def test_a_place_whose_owner_found_no_room_to_say_so_is_the_next_ones(tmp_path: Path) -> None:
+    with closing(Blobs(tmp_path.as_uri())) as blobs:
+        with files_no_larger_than(0), refused("store_unavailable"):
+            blobs.belong_to("first")
+        assert blobs.belong_to("second")
+        assert not blobs.belong_to("first")
 
 
 def test_a_success_that_finds_no_room_is_no_success(store: Store, tmp_path: Path) -> None:

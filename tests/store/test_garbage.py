@@ -15,6 +15,7 @@ from keeping import Clock, files_no_larger_than, finish, on_sqlite, refused, spe
 from store import UNDO_S, Store
 from store.blobs import Blobs
 from store.garbage import Collected
+from store.jumps import Jumps
 from store.keeper import Keeper
 
 HOUR = 3600.0
@@ -267,6 +268,29 @@ def test_the_bundled_example_keeps_its_attention(small: Store, clock: Clock, tmp
     small.import_bundle(bundle)
     assert small.collect_garbage() == Collected()
     assert small.artifact_names("example") == ("attention.safetensors",)
+
+
+def test_a_clock_that_is_set_wrong_for_a_moment_ends_nothing(store: Store, clock: Clock) -> None:
+    steady = Clock()
+    keeper = Keeper(store, jumps=Jumps(clock, steady, settles_s=120))
+    asked = done(store, clock, "k")
+    keeper.run_once()
+    store.delete(asked)
+    clock.now += 2 * 86_400
+    assert keeper.run_once() == Collected()
+    clock.now += 60
+    steady.now += 60
+    assert keeper.run_once() == Collected()
+    clock.now -= 2 * 86_400
+    assert keeper.run_once() == Collected()
+    assert store.restore(asked).state == "succeeded"
+    store.delete(asked)
+    for _ in range(25):
+        clock.now += 3600
+        steady.now += 3600
+        keeper.run_once()
+    with refused("unknown_experiment"):
+        store.restore(asked)
 
 
 def test_the_keeper_tidies_by_itself_and_outlives_what_breaks(
