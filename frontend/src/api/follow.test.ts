@@ -70,6 +70,15 @@ describe('following a run', () => {
     expect(reads).toHaveBeenCalledTimes(1);
   });
 
+  it('says when the row was read, and only then: an event of the stream knows no name', async () => {
+    const named = { ...ROW, name: 'by a colleague' } as Experiment;
+    const { streams, last } = start(() => Promise.resolve(named));
+    await vi.advanceTimersByTimeAsync(LOOK_MS);
+    expect(last()).toMatchObject({ read: true, experiment: { name: 'by a colleague' } });
+    streams[0]?.emit('progress', { stage: 'pairs', done: 8, total: 64 });
+    expect(last()).toMatchObject({ read: false, experiment: { name: 'by a colleague' } });
+  });
+
   it('lets the browser resume a broken stream twice before it asks the row', async () => {
     const { streams, reads, last } = start();
     streams[0]?.emit('error');

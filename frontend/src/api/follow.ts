@@ -10,6 +10,8 @@ export interface Seen {
   experiment: Experiment;
   partial: PartialMeans | null;
   link: Link;
+  /** Whether the row was just read, so that it knows what only actions change. */
+  read?: boolean;
 }
 
 /** What an EventSource offers of what is used here. */
@@ -44,7 +46,7 @@ export function follow(first: Experiment, doors: Doors, tell: (seen: Seen) => vo
 
   const say = (change: Partial<Seen>) => {
     if (stopped) return;
-    seen = { ...seen, ...change };
+    seen = { ...seen, read: false, ...change };
     tell(seen);
   };
   const wait = (ms: number, then: () => void) => {
@@ -62,7 +64,7 @@ export function follow(first: Experiment, doors: Doors, tell: (seen: Seen) => vo
     try {
       const experiment = await doors.read();
       if (stopped) return false;
-      say({ experiment, link: stream ? 'streaming' : 'polling' });
+      say({ experiment, read: true, link: stream ? 'streaming' : 'polling' });
       if (isFinal(experiment.state)) stop();
       return true;
     } catch (reason) {

@@ -65,7 +65,9 @@ function RecentlyDeleted() {
   if (items.length === 0) return null;
   return (
     <details class="fold deleted">
-      <summary>Recently deleted ({items.length})</summary>
+      <summary>
+        Recently deleted ({list.data?.next_cursor ? `the newest ${items.length}` : items.length})
+      </summary>
       <ul>
         {items.map((item) => (
           <Deleted key={item.id} item={item} />

@@ -70,6 +70,7 @@ export function useRun(id: string): Run {
         },
         (next) => {
           setSeen(next);
+          if (next.read) setMine({});
           if (isFinal(next.experiment.state)) void finish(next.experiment);
         },
       );

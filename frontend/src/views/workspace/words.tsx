@@ -1,45 +1,43 @@
 // What people write beside an analysis: its name and notes. What could not be saved stays in the fields.
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 import { edit } from '../../api/client';
 import type { Experiment, Problem } from '../../api/wire';
+import { changes, draftOf, hasDrafts, keepDraft, leftOf, type Typed } from '../../model/words';
 import { Field, TroubleBlock, troubleOf } from '../../ui/parts';
+
+// Leaving the site asks, as long as something typed would be lost.
+addEventListener('beforeunload', (event) => {
+  if (hasDrafts()) event.preventDefault();
+});
 
 const MAX_NAME = 120;
 const MAX_NOTES = 10_000;
 
 export function Words({ experiment, put }: { experiment: Experiment; put: (experiment: Experiment) => void }) {
   const kept = { name: experiment.name ?? '', notes: experiment.notes ?? '' };
-  const [typed, setTyped] = useState<Partial<typeof kept>>({});
+  const [typed, setTyped] = useState(() => draftOf(experiment.id));
+  const [began] = useState(Object.keys(typed).length > 0);
   const [state, setState] = useState<'' | 'saving' | 'saved'>('');
   const [trouble, setTrouble] = useState<Problem | null>(null);
   const shown = { ...kept, ...typed };
-  const changed = shown.name !== kept.name || shown.notes !== kept.notes;
-  const unsaved = useRef(changed);
-  unsaved.current = changed;
-  useEffect(() => {
-    // Leaving the page asks, as long as something typed would be lost.
-    const ask = (event: BeforeUnloadEvent) => {
-      if (unsaved.current) event.preventDefault();
-    };
-    addEventListener('beforeunload', ask);
-    return () => removeEventListener('beforeunload', ask);
-  }, []);
+  const different = changes(typed, kept);
+  const changed = Object.keys(different).length > 0;
+  // Whoever goes to another page and comes back finds what was typed.
+  useEffect(() => keepDraft(experiment.id, different));
 
-  const type = (part: Partial<typeof kept>) => {
+  const type = (part: Typed) => {
     setTyped((old) => ({ ...old, ...part }));
     setState('');
   };
   const save = async () => {
     if (!changed || state === 'saving') return;
-    const sent = shown;
+    const sent = different;
     setState('saving');
     try {
       put(await edit(experiment.id, sent));
       // What was typed while it was being saved stays.
-      setTyped((now) => {
-        const left = { ...kept, ...now };
-        return left.name === sent.name && left.notes === sent.notes ? {} : now;
-      });
+      setTyped((now) => leftOf(now, sent));
+      keepDraft(experiment.id, leftOf(draftOf(experiment.id), sent)); // also when the page was left meanwhile
       setTrouble(null);
       setState('saved');
     } catch (reason) {
@@ -48,7 +46,7 @@ export function Words({ experiment, put }: { experiment: Experiment; put: (exper
     }
   };
   return (
-    <details class="fold words">
+    <details class="fold words" open={began}>
       <summary>{kept.notes ? 'Name and notes' : kept.name ? 'Name, add notes' : 'Add a name or notes'}</summary>
       <form
         onSubmit={(event) => {
