@@ -23,6 +23,8 @@ from contracts.experiments import (
 router = APIRouter(prefix="/api/experiments", tags=["experiments"])
 
 ExperimentId = Annotated[str, Path(description="As the experiment's `id` says")]
+# No zero byte: the gate refuses it in every address.
+_TEXT = r"^[^\x00]*$"
 _NEW = {202: {"model": Experiment, "description": "A new experiment; `Location` says where it is"}}
 _KNOWN = {200: {"model": Experiment, "description": "The same was asked before: this is that experiment"}}
 
@@ -36,7 +38,9 @@ def submit(
     request: Request,
     response: Response,
     priority: Annotated[Priority, Query(description="Whose turn comes first; no part of the question")] = "normal",
-    name: Annotated[str, Query(max_length=MAX_NAME, description="What to call it; no part of the question")] = "",
+    name: Annotated[
+        str, Query(max_length=MAX_NAME, pattern=_TEXT, description="What to call it; no part of the question")
+    ] = "",
 ) -> Experiment:
     """Ask for an experiment. The prompts are parsed and tokenised before it is accepted.
 
@@ -55,7 +59,9 @@ def experiments(
     kind: Kind | None = None,
     state: State | None = None,
     model: Annotated[str | None, Query(max_length=200)] = None,
-    cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before")] = None,
+    cursor: Annotated[
+        str | None, Query(max_length=200, pattern=_TEXT, description="`next_cursor` of the page before")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     deleted: Annotated[bool, Query(description="Only those that were deleted and can be brought back")] = False,
 ) -> ExperimentList:
