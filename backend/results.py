@@ -27,26 +27,28 @@ class ResultIndex:
 
 
 class ResultIndexes:
-    """Indexes by experiment; the least recently used goes first. A result never changes once it is stored."""
+    """Indexes by experiment; the least recently used goes first. A result never changes once stored."""
 
     def __init__(self, store: Store, kept_characters: int = KEPT_CHARACTERS) -> None:
         self._store = store
         self._kept_characters = kept_characters
         self._lock = Lock()
-        self._read: OrderedDict[str, Future[ResultIndex]] = OrderedDict()
+        self._read: OrderedDict[tuple[str, str], Future[ResultIndex]] = OrderedDict()
 
     def of(self, experiment_id: str) -> ResultIndex:
         """The index of a finished experiment's result. Who reads a large one keeps nobody else waiting."""
+        # It may run again, also by the word of another process: then it has another result.
+        key = experiment_id, self._store.kept_artifact(experiment_id, RESULT).sha256
         mine: Future[ResultIndex] = Future()
         with self._lock:
-            known = self._read.setdefault(experiment_id, mine)
-            self._read.move_to_end(experiment_id)
+            known = self._read.setdefault(key, mine)
+            self._read.move_to_end(key)
         if known is not mine:
             return known.result()
         try:
             mine.set_result(_index(self._store.read_artifact(experiment_id, RESULT)))
         except BaseException as error:
-            self._drop(experiment_id, mine)
+            self._drop(key, mine)
             mine.set_exception(error)
             raise
         self._make_room()
@@ -55,12 +57,13 @@ class ResultIndexes:
     def forget(self, experiment_id: str) -> None:
         """Drop what is known of an experiment that was deleted or runs again."""
         with self._lock:
-            self._read.pop(experiment_id, None)
+            for key in [key for key in self._read if key[0] == experiment_id]:
+                del self._read[key]
 
-    def _drop(self, experiment_id: str, future: Future[ResultIndex]) -> None:
+    def _drop(self, key: tuple[str, str], future: Future[ResultIndex]) -> None:
         with self._lock:
-            if self._read.get(experiment_id) is future:
-                del self._read[experiment_id]
+            if self._read.get(key) is future:
+                del self._read[key]
 
     def _make_room(self) -> None:
         with self._lock:

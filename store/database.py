@@ -6,6 +6,7 @@ default begins as a reader and fails when two writers meet. Readers never wait (
 
 from __future__ import annotations
 
+import logging
 import re
 import sqlite3
 import time
@@ -30,6 +31,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from contracts.errors import Refusal
 from store.tables import REVISION
 
+logger = logging.getLogger(__name__)
+
 BUSY_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5
 # On PostgreSQL the change of a process that says nothing for so long is undone.
@@ -50,7 +53,7 @@ class Database:
         """Connects, and makes or upgrades the schema. Refuses when the database cannot be used."""
         database = cls(_connected(url))
         try:
-            with _refusing():
+            with _refusing(in_full=True):
                 if not database._is_current():
                     database._upgrade()
         except BaseException:
@@ -158,13 +161,17 @@ def _execute_patiently(connection: Any, statement: str) -> None:
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def _refusing(*, in_full: bool = False) -> Iterator[None]:
+    """``in_full``: with the driver's words, for who starts a program; they name hosts and users."""
     try:
         yield
     except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
         said = _said(error)
         way_out = None if "full" in said or "readonly" in said else "Look after the database, then try again."
-        raise Refusal("store_unavailable", f"The database does not answer ({said}).", way_out) from error
+        if in_full or isinstance(getattr(error, "orig", None), sqlite3.Error):
+            raise Refusal("store_unavailable", f"The database does not answer ({said}).", way_out) from error
+        logger.warning("the database does not answer: %s", said)
+        raise Refusal("store_unavailable", "The database does not answer.", way_out) from error
     except DataError as error:  # PostgreSQL keeps no NUL, which a name in an address may hold
         raise Refusal("bad_request", f"That cannot be looked up ({_said(error)}).") from error
     except DatabaseError as error:

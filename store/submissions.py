@@ -33,6 +33,8 @@ UNDO_S = 86_400
 # Of the specs in one page: a thousand usual ones, or one of the largest.
 PAGE_CHARACTERS = 1_000_000
 QUEUED = Progress(stage="queued").model_dump(mode="json")
+# How often others may be quicker.
+_AGAIN = 100
 # Any number will do, as long as every process uses the same.
 _QUOTA_LOCK = 0x0A418
 
@@ -68,7 +70,7 @@ class Submissions(Base):
             "priority": PRIORITIES[priority],
             "asked_by": asked_by,
         }
-        while True:
+        for _ in range(_AGAIN):
             with self._database.write() as connection:
                 if (found := self._asked_before(connection, key)) is not None:
                     return found, False
@@ -79,6 +81,7 @@ class Submissions(Base):
                 except IntegrityError:
                     continue  # another process asked the same in this moment: its row is there now
                 return read_experiment(connection, row["id"], self._clock()), True
+        raise Refusal("store_unavailable", "The same is asked and deleted all the time.", "Try again.")
 
     def find(self, key: str) -> Experiment | None:
         """What a submit with this key would be given instead of a new experiment."""

@@ -16,6 +16,7 @@ from backend.results import ResultIndexes
 from contracts.errors import Refusal
 from contracts.system import WorkerStatus
 from store import Store
+from store.artifacts import Kept
 from store.attention import attention_name, problem_file, problem_name
 from store.outbox import BrokerDown
 
@@ -133,6 +134,9 @@ class Slow:
             assert self.go.wait(10)
         return self.store.read_artifact(experiment_id, name)
 
+    def kept_artifact(self, experiment_id: str, name: str) -> Kept:
+        return self.store.kept_artifact(experiment_id, name)
+
 
 def test_who_reads_a_large_result_keeps_nobody_waiting_and_it_is_read_once(api: Api, done: str) -> None:
     other = api.submit(spec("1 + 1 ="))
@@ -172,6 +176,18 @@ def test_a_result_that_could_not_be_read_is_read_again(api: Api) -> None:
             indexes.of(experiment_id)
     finish(api.store, experiment_id)
     assert indexes.of(experiment_id).layers == 2
+
+
+def test_a_result_that_was_computed_again_by_the_word_of_another_server_is_read_again(api: Api) -> None:
+    experiment_id = api.submit(spec("3 + 3 ="))
+    indexes = ResultIndexes(api.store)
+    for attempt in (1, 2):
+        claim = api.store.claim(experiment_id, attempt, owner="w", lease_s=60)
+        assert claim is not None
+        result = {"model": {"layers": attempt}, "pairs": [], "dropped": []}
+        api.store.mark_cancelled(claim, {"result.json": json.dumps(result).encode()})
+        assert indexes.of(experiment_id).layers == attempt
+        api.store.retry(experiment_id)
 
 
 class Asking:

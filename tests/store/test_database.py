@@ -196,6 +196,19 @@ def test_a_database_that_does_not_answer_is_a_refusal_without_its_password(tmp_p
     assert "disk" not in refusal.value.way_out
 
 
+def test_where_a_lost_database_is_stands_in_the_log_and_is_told_to_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    lost = Database(create_engine(f"postgresql+psycopg://ada:hunter2@127.0.0.1:{port}/lab"))
+    for use in (lost.read, lost.write):
+        with pytest.raises(Refusal) as refusal, use():
+            pass
+        assert refusal.value.detail == "The database does not answer."
+    assert str(port) in caplog.text
+    assert "hunter2" not in caplog.text
+    lost.close()
+
+
 def test_a_name_that_no_database_can_hold_finds_nothing(store: Store) -> None:
     looks: tuple[Callable[[str], object], ...] = (store.experiment, store.glance, store.model, store.delete)
     for look in looks:
