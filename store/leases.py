@@ -149,14 +149,15 @@ class Leases(Changes):
             return "queued"
 
     def interrupted(self) -> list[Waiting]:
-        """The queued ones that a worker had begun and lost or given back, in the order of their turns.
+        """The queued ones that a worker had begun and lost or given back, those first that ran last.
 
         They go on before anything new begins: nobody who saw an experiment run should see it wait for others.
         """
         begun = experiments.c.started_at.is_not(None)
         query = select(experiments.c.id, experiments.c.attempt, experiments.c.priority)
         with self._database.read() as connection:
-            return [Waiting(*row) for row in connection.execute(query.where(WAITS, begun).order_by(*PLACE))]
+            last = func.coalesce(experiments.c.lease_until, 0.0).desc()
+            return [Waiting(*row) for row in connection.execute(query.where(WAITS, begun).order_by(last, *PLACE))]
 
     def reap(self, *, owner: str | None = None) -> list[tuple[str, State]]:
         """Takes experiments from workers whose lease ran out, or from ``owner``, who is known to be dead.
@@ -263,8 +264,9 @@ def _ended(now: float) -> dict[str, Any]:
 
 
 def _interrupted(now: float) -> dict[str, Any]:
-    """As `requeued`, but it has begun and keeps its place in the line."""
-    return {**requeued(now), "queued_at": experiments.c.queued_at, "started_at": experiments.c.started_at}
+    """As `requeued`, but it has begun, keeps its place in the line, and how long it was held tells when it last ran."""
+    kept = ("queued_at", "started_at", "lease_until")
+    return {**requeued(now), **{name: experiments.c[name] for name in kept}}
 
 
 def _fenced(connection: Connection, claim: Claim, **values: Any) -> None:

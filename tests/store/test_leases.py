@@ -244,6 +244,15 @@ def test_what_was_begun_and_lost_keeps_its_place_before_all_that_came_after(
     assert [waiting.id for waiting in store.unsent()] == [first, later]
 
 
+def test_of_several_that_were_lost_the_one_that_ran_last_goes_on_first(store: Store, clock: Clock) -> None:
+    first, second = (store.submit(spec_of(), key=key)[0].id for key in ("first", "second"))
+    for asked in (first, second):
+        claimed(store, asked)
+        clock.now += 1
+        store.reap(owner="w")
+    assert [waiting.id for waiting in store.interrupted()] == [second, first]
+
+
 def test_what_somebody_runs_again_was_not_interrupted(store: Store, asked: str, clock: Clock) -> None:
     store.fail(claimed(store, asked), PROBLEM)
     clock.now -= 3600
