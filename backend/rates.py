@@ -15,19 +15,25 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backend.credentials import address_of
 from backend.problems import TryLater, problem_response
+from store.jumps import Jumps
 
+_AT_ONCE_S = 1e-6
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class WriteRate:
     """Counts writes by whom they come from. ``rate`` as in ``6000/minute``; ``0``: no limit."""
 
-    def __init__(self, rate: str) -> None:
+    def __init__(self, rate: str, jumps: Jumps | None = None) -> None:
         self._item: RateLimitItem | None = None if rate == "0" else parse(rate)
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        # Once for each time the clock is set: what was counted by the old one would last for as long as that.
+        self._jumps = jumps or Jumps(settles_s=_AT_ONCE_S)
 
     def count(self, who: str) -> None:
         """One more write. Refuses (``too_many_requests``) beyond the limit, and says when the next is welcome."""
+        if not self._jumps.settled():
+            self._limiter.storage.reset()
         if self._item is None or self._limiter.hit(self._item, who):
             return
         window = self._limiter.get_window_stats(self._item, who)

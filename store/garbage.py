@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 
 # A file without a row may be one that is about to be named.
 _UNNAMED_S = 3_600.0
-_FILES_STEP_S = 1.0
+# Files tell their time in steps, and a service by a clock of its own.
+_FILES_DIFFER_S = 5.0
 # Longer than any link lives.
 _FORGET_LINKS_S = 30 * 86_400.0
 # Experiments whose files are asked for at once.
@@ -67,13 +68,13 @@ class Garbage(Base):
 
     def _give_up_attention(self, budget: int) -> Collected:
         """Attention that nobody has looked at for longest goes first."""
-        collected, over = Collected(), self._over(budget)
-        if over <= 0:
-            return collected
+        collected = Collected()
         last_used = func.coalesce(artifacts.c.used_at, experiments.c.finished_at, 0.0)
         query = select(artifacts).join_from(artifacts, experiments).where(computed_again()).order_by(last_used)
+        # Both of one moment: another keeper may be at it.
         with self._database.read() as connection:
-            candidates = connection.execute(query).all()
+            over = kept_bytes(connection) - budget
+            candidates = connection.execute(query).all() if over > 0 else []
         for row in candidates:
             if over <= 0:
                 break
@@ -82,15 +83,15 @@ class Garbage(Base):
                 artifacts.c.name == row.name,
                 artifacts.c.sha256 == row.sha256,
             )
-            # Whoever puts the same file again from now on needs it: files tell their time in steps.
-            before = self._clock() - _FILES_STEP_S
+            # Whoever puts the same file again from now on needs it.
+            before = self._clock() - _FILES_DIFFER_S
             with self._database.write() as connection:
                 gone = connection.execute(artifacts.delete().where(*this)).rowcount
             path = f"{row.experiment_id}/{row.sha256}"
             if gone and row.sha256 not in self._named(row.experiment_id):
                 removed = self._blobs.remove_if_older(path, before)
                 collected += Collected(int(removed), row.size if removed else 0)
-            over -= row.size if gone else 0
+            over -= row.size  # also when another keeper was quicker
         return collected
 
     def _give_up_deleted(self, budget: int) -> Collected:

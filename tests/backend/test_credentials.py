@@ -31,6 +31,7 @@ from backend.problems import TryLater
 from backend.rates import WriteRate
 from backend.security import COOKIE, Gate
 from store import Store
+from store.jumps import Jumps
 
 ANNA, BEN = "anna's long token", "bens token, no: bén's"
 
@@ -292,6 +293,20 @@ def test_a_write_is_welcome_again_when_retry_after_said_so() -> None:
     rate.count("b")
     time.sleep(refused.value.after_s)
     rate.count("a")
+
+
+def test_a_clock_that_is_put_back_keeps_nobody_waiting_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, put_back = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() - put_back[0])
+    rate = WriteRate("2/minute", Jumps(wall=lambda: time.time(), settles_s=1e-6))
+    for _ in range(2):
+        rate.count("a")
+    put_back[0] = 3600.0
+    for _ in range(2):
+        rate.count("a")
+    with pytest.raises(TryLater) as refused:
+        rate.count("a")
+    assert refused.value.after_s <= 60
 
 
 def test_with_the_settings_as_they_come_many_at_once_and_many_in_a_row_pass(live: Api) -> None:

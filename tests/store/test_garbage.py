@@ -222,6 +222,24 @@ def test_over_the_budget_attention_goes_first_the_longest_unused_before_all(
         small.open_artifact(never, "attention.0.safetensors")
 
 
+def test_several_that_make_room_at_once_give_up_no_more_than_one_would(
+    urls: tuple[str, str], store: Store, clock: Clock
+) -> None:
+    kept = [done(store, clock, str(number), _0=bytes([number]) * 1000) for number in range(20)]
+    keepers = [Store.open(*urls, budget=15_000, clock=clock) for _ in range(4)]
+    start = threading.Barrier(4)
+
+    def make_room(keeper: Store) -> None:
+        start.wait(20)
+        keeper.make_room()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(make_room, keepers))
+    for keeper in keepers:
+        keeper.close()
+    assert [len(store.artifact_names(each)) for each in kept] == [1] * 6 + [2] * 14
+
+
 def test_over_the_budget_a_deleted_one_goes_before_its_day_is_over_and_a_result_never(
     small: Store, clock: Clock
 ) -> None:
