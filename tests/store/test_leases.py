@@ -271,15 +271,11 @@ def test_a_cancelled_job_whose_worker_must_stop_is_cancelled(store: Store, asked
     claim = claimed(store, asked)
     store.request_cancel(asked)
     assert store.release(claim) == "cancelled"
-    found = store.experiment(asked)
-    assert (found.state, found.cancel_requested) == ("cancelled", True)
-    assert found.finished_at is not None
-    assert store.reap(owner="w") == []
+    assert store.experiment(asked).state == "cancelled"
 
 
 @contextmanager
 def in_the_same_moment(store: Store, change: str, act: Callable[[], T]) -> Iterator[Future[T]]:
-    """What ``act`` gives, which begins before the change of another process is written, and ends after."""
     with ThreadPoolExecutor(1) as pool:
         with store._database.write() as connection:
             connection.execute(text(f"UPDATE experiments SET {change}"))
@@ -320,8 +316,6 @@ def test_a_chunk_that_cannot_be_read_now_is_not_taken_for_a_damaged_one(store: S
     path.symlink_to(path)  # the file system does not answer for it
     with refused("store_unavailable"):
         store.chunks(asked)
-    path.unlink()
-    assert store.chunks(asked) == {}
 
 
 def test_a_damaged_chunk_is_left_out(store: Store, asked: str, tmp_path) -> None:
