@@ -146,7 +146,9 @@ class Traffic:
             except (OSError, EOFError, ValueError, TimeoutError) as error:
                 self.seen.wrong(f"events of {about}: {type(error).__name__} {error}")
             if about not in self._unfinished:
-                await asyncio.sleep(min(_BACK_AFTER_S, max(0.0, self._until - time.monotonic())))
+                # People look at what came, and not all equally long, before they turn to another.
+                pause = self._random.uniform(0.0, 2 * _BACK_AFTER_S)
+                await asyncio.sleep(min(pause, max(0.0, self._until - time.monotonic())))
 
     def _choice(self, number: int) -> str:
         if self._unfinished and number >= self.told.readers * _FINISHED_SHARE:
