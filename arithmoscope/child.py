@@ -26,8 +26,6 @@ from contracts.errors import Refusal
 logger = logging.getLogger("arithmoscope.child")
 
 _PR_SET_PDEATHSIG = 1
-# Of 0 (as everyone else) to 19 (last).
-WORKER_NICE = 10
 
 
 def main() -> None:
@@ -92,13 +90,7 @@ def _api(told: dict[str, Any]) -> None:
     run(ApiConfig(**told, **lists, page_dir=page and Path(page)), listening)
 
 
-def _worker(told: dict[str, Any]) -> int:
-    # Where it computes on every core the page stays quick; on cores that nobody else wants it costs nothing.
-    os.nice(WORKER_NICE)
-    return run_worker(told)
-
-
-_PARTS: dict[str, Callable[[dict[str, Any]], int | None]] = {"api": _api, "worker": _worker, "broker": _broker}
+_PARTS: dict[str, Callable[[dict[str, Any]], int | None]] = {"api": _api, "worker": run_worker, "broker": _broker}
 
 if __name__ == "__main__":
     main()

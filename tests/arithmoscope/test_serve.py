@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-import psutil
 import pytest
 from serve_tree import Serve, alive, eventually, store_of
 
@@ -78,16 +77,6 @@ def _first_of_a_worker(events: IO[bytes]) -> dict[str, Any]:
             if progress["stage"] != "queued":
                 return progress
     raise AssertionError("the stream ended before a worker said anything")
-
-
-def test_a_worker_on_every_core_does_not_slow_the_page_down(serve: Serve) -> None:
-    def nice(part: str) -> int:
-        pid = eventually(lambda: serve.child(part))
-        return psutil.Process(pid).nice()
-
-    assert eventually(lambda: nice("worker") > nice("api"))
-    children = psutil.Process(serve.child("worker")).children(recursive=True)
-    assert all(child.nice() > nice("api") for child in children)
 
 
 def test_a_second_serve_on_the_same_folder_is_refused_in_one_line(serve: Serve) -> None:
