@@ -36,12 +36,16 @@ test: $(VENV)/.dev $(VENV)/.demo frontend/dist/index.html ## all tests, slow one
 	@$(NODE); cd frontend && npm test
 	@$(CHROMIUM); $(MODELS); $(TESTS)
 
-# The engine's tests beside all others: each half keeps one core busy. Its report is shown when the others have ended.
+# Three at a time: the engine's keep one core busy, those of process trees wait most of the time, and all others. What the
+# first two say is shown when the others have ended.
+TREES := tests/soak tests/store tests/worker
 define TESTS
-mkdir -p test-output; "$(BIN)/python" -m pytest -p no:cacheprovider -m "" tests/engine >test-output/engine.txt 2>&1 & \
-engine=$$!; trap 'kill $$engine 2>/dev/null || :' EXIT; trap 'exit 130' INT TERM; failed=0; \
-"$(BIN)/python" -m pytest -m "" --ignore=tests/engine || failed=$$?; \
-wait $$engine || failed=$$?; cat test-output/engine.txt; exit $$failed
+mkdir -p test-output; failed=0; \
+"$(BIN)/python" -m pytest -p no:cacheprovider -m "" tests/engine >test-output/engine.txt 2>&1 & engine=$$!; \
+"$(BIN)/python" -m pytest -p no:cacheprovider -m "" $(TREES) >test-output/trees.txt 2>&1 & trees=$$!; \
+trap 'kill $$engine $$trees 2>/dev/null || :' EXIT; trap 'exit 130' INT TERM; \
+"$(BIN)/python" -m pytest -m "" --ignore=tests/engine $(TREES:%=--ignore=%) || failed=$$?; \
+wait $$engine || failed=$$?; wait $$trees || failed=$$?; cat test-output/engine.txt test-output/trees.txt; exit $$failed
 endef
 
 check: $(VENV)/.dev frontend/node_modules/.installed ## format, lint, types, import rules

@@ -268,17 +268,26 @@ def _whole(measured) -> dict[str, Any]:
 def test_a_page_shows_every_part_or_says_that_it_was_not_measured(measured):
     found = _whole(measured)
     bare = page_of(found)
-    assert bare.count("Not measured") == 3
+    assert bare.count("Not measured") == 4
     assert "Not measured: no GPU at hand." in bare
     gpu = measure_shape(device="cpu", dtype=torch.float32, pairs=2, repeats=0, say=quiet, **TINY)
     tool = {"name": "T", "version": "1", "how": "h", "sample": 3, "effects": found["effects"]}
     tool["effects"] = [{**row, "times_ours": 77.7} for row in found["effects"]]
     growth = {"budget_bytes": 2**26, "rows": [measure_row(_toy_row(case)) for case in CASES[:3]]}
-    whole = found | {"gpu": {"device": "G", **gpu}, "competitors": [tool], "growth": growth}
+    counts = dict.fromkeys(("pairs", "tokens", "k", "draws", "passes", "passes_timed"), 2)
+    knocked = counts | {
+        "seconds": 1.5,
+        "pass_s": 0.1,
+        "loop_s": 33.3,
+        "faster_than_loop": 22.2,
+        "largest_difference": 1e-5,
+    }
+    whole = found | {"gpu": {"device": "G", **gpu}, "competitors": [tool], "growth": growth, "knockout": knocked}
     page = page_of(whole)
     assert "Not measured" not in page
     assert "| T | `direct` |" in page
     assert "### Layers" in page
+    assert "22.2 times as long" in page
     assert "G. LLaMA-2-7B's shape" in page
     assert all(promise.kept(whole) is not None for promise in PROMISES)
     failed = {"table": "layers", "case": "total, END", "pairs": 4, "problem": "it fell over"}
