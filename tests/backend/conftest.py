@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import redis
 
-from arithmoscope import broker
 from backend.config import ApiConfig
 from store import Store
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from api_bench import CARD, Api, tokenizer_json, unsupported
+from live_bench import own_broker
 
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Valkey server of this test run's own."""
-    folder = tmp_path_factory.mktemp("v")
-    with broker.socket_path(folder) as path:
-        process = subprocess.Popen(broker.arguments(folder, path), stdout=subprocess.DEVNULL)
-        url = f"unix://{path}"
-        with redis.Redis.from_url(url) as client:
-            for _ in range(100):
-                try:
-                    client.ping()
-                    break
-                except redis.ConnectionError:
-                    time.sleep(0.05)
+    with own_broker(tmp_path_factory.mktemp("v")) as (url, _):
         yield url
-        process.terminate()
-        process.wait(5)
 
 
 @pytest.fixture
