@@ -95,7 +95,7 @@ class Aside:
     def _do(self, doing: Future[None]) -> None:
         try:
             self._act()
-        except Exception as error:  # noqa: BLE001  # whoever asked gets it
+        except Exception as error:  # noqa: BLE001  (nothing is swallowed: whoever asked gets it)
             doing.set_exception(error)
         else:
             doing.set_result(None)

@@ -118,7 +118,7 @@ def _freeze_worker(scene: Scene) -> Seen:
         held = [row for row in scene.running() if row.owner == name]
         try:
             reaped = eventually(lambda: _all_reaped(scene, held), _LEASE_ENDS_WITHIN_S)
-            time.sleep(scene.rng.uniform(0.0, 2.0))
+            time.sleep(scene.rng.uniform(0.0, 2.0))  # it wakes up at any moment of the work of whoever took over
         finally:
             for pid in pids:
                 with suppress(ProcessLookupError):
@@ -168,7 +168,7 @@ def _freeze_broker(scene: Scene) -> Seen:
     os.kill(broker, signal.SIGSTOP)
     try:
         scene.ask()
-        time.sleep(scene.rng.uniform(0.5, 3.0))
+        time.sleep(scene.rng.uniform(0.5, 3.0))  # how long it answers nothing
     finally:
         with suppress(ProcessLookupError):
             os.kill(broker, signal.SIGCONT)
@@ -181,7 +181,7 @@ def _fill_disk(scene: Scene) -> Seen:
     scene.disk.fill(pids)
     try:
         scene.ask_once()
-        time.sleep(scene.rng.uniform(1.0, 4.0))
+        time.sleep(scene.rng.uniform(1.0, 4.0))  # how long the disk stays full
         scene.ask_once()
     finally:
         scene.disk.free()
@@ -192,7 +192,7 @@ def _shift_clock(scene: Scene, seconds: float) -> Seen:
     scene.in_the_middle()
     scene.clock_s += seconds
     shift_clock(scene.folder, scene.clock_s)
-    time.sleep(0.2)
+    time.sleep(0.2)  # the processes look every 50 ms at the file that says the time
     if scene.questions_left:
         api = scene.ledger.created_at(scene.ask()) - time.time() - scene.clock_s
         if abs(api) > 60:
