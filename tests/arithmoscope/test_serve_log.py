@@ -60,6 +60,8 @@ def test_one_experiment_is_followed_from_its_submit_over_a_lost_worker_to_its_en
         assert eventually(
             lambda: serve.get(f"/api/experiments/{experiment_id}")["state"] in ("succeeded", "failed"), 120
         )
+        # The store knows the end before the log does.
+        assert eventually(lambda: f"{experiment_id} ends: succeeded" in log.read_text(), 20)
         parent = serve.child("worker")
         assert parent is not None
         os.kill(parent, signal.SIGKILL)

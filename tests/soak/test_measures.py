@@ -101,6 +101,18 @@ def test_findings_are_clean_only_if_all_is_as_it_must_be(tmp_path: Path) -> None
     assert "Everything is as it must be." in page
     assert "| child killed | kill -9 of the worker's computing child | 1 | 3 | 0 | 0 | 0 | 1.5 s, 1.5 s |" in page
 
+    # Half a run keeps the other half as it was, with the facts of its own day.
+    half = Findings(2)
+    half.keep_load(tmp_path / "results.json")
+    assert (half.posts, half.drain, half.traffic) == (findings.posts, findings.drain, findings.traffic)
+    assert half.rounds == []
+    half.keep_faults(tmp_path / "results.json")
+    assert half.rounds == findings.rounds
+    assert half.page() == page
+    nothing = Findings(2)
+    nothing.keep_load(tmp_path / "none.json")
+    assert nothing.posts is None
+
     findings.rounds.append(Round(2, 60.0, Verdict(12, lost={"x": "failed"}), [Blow("disk full", 3, None, 2.0)]))
     findings.rounds.append(Round(3, 60.0, Verdict(12), [Blow("started twice", 3, None, 2.0, error="it ran")]))
     findings.posts = Posts(50, 2, {202: 2, 200: 48}, 0.5)
