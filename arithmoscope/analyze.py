@@ -13,17 +13,10 @@ from urllib.parse import quote
 from arithmoscope.settings import Settings
 from contracts.csvw import csv_metadata
 from contracts.errors import Refusal
-from contracts.experiments import (
-    Direction,
-    Effect,
-    PathPatchingSpec,
-    Positions,
-    Progress,
-    Source,
-    refuse_impossible,
-)
+from contracts.experiments import Progress
 from contracts.prompts import MAX_PROMPT_CHARACTERS, MAX_SHOTS, CustomPair, CustomPrompts
 from contracts.results import Checks, PathPatchingResult
+from contracts.specs import Direction, Effect, PathPatchingSpec, Positions, Source, refuse_impossible
 from engine.catalogue import DEMO_ID, Catalogue, Place
 from engine.chat import frame_of_folder
 from prompts import Tokenizer, prepare, refuse_unequal_lengths

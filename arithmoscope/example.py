@@ -10,8 +10,9 @@ import sys
 from datetime import UTC, datetime
 
 from arithmoscope.parts import EXAMPLE_DIR
-from contracts.experiments import Experiment, PathPatchingSpec, Progress
+from contracts.experiments import Experiment, Progress
 from contracts.prompts import TemplatePrompts
+from contracts.specs import PathPatchingSpec
 from store import EXAMPLE_ID
 
 SPEC = PathPatchingSpec(

@@ -6,16 +6,9 @@ import logging
 
 from backend.context import Context
 from contracts.errors import Refusal
-from contracts.experiments import (
-    FINAL_STATES,
-    Experiment,
-    ExperimentEdit,
-    ExperimentSpec,
-    Priority,
-    State,
-    experiment_key,
-)
+from contracts.experiments import FINAL_STATES, Experiment, ExperimentEdit, Priority, State
 from contracts.models import ModelCard
+from contracts.specs import ExperimentSpec, experiment_key
 from contracts.trace import working_on
 from prompts import prepare, refuse_unequal_lengths
 

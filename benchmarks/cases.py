@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from contracts.components import Component
-from contracts.experiments import Effect, Positions, Source
+from contracts.specs import Effect, Positions, Source
 from engine import LoadedModel, PatchingEffects, PromptPair, path_patching
 
 T = TypeVar("T")

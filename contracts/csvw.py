@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from contracts.experiments import Metric
 from contracts.ranking import COLUMNS
 from contracts.results import PathPatchingResult
+from contracts.specs import Metric
 
 MEDIA_TYPE = "application/csvm+json"
 

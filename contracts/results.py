@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from contracts.experiments import Effect, Metric, PathPatchingSpec
 from contracts.prompts import Token
+from contracts.specs import Effect, Metric, PathPatchingSpec
 from contracts.wire import Wire
 
 SCHEMA_VERSION = 1

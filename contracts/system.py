@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from contracts.experiments import Kind, State
+from contracts.experiments import State
+from contracts.specs import Kind
 from contracts.wire import Wire
 
 

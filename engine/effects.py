@@ -14,8 +14,8 @@ from torch import Tensor
 
 from contracts.components import all_components
 from contracts.errors import Refusal
-from contracts.experiments import Direction, Effect, Metric, Positions, Source
 from contracts.ranking import RankingRow
+from contracts.specs import Direction, Effect, Metric, Positions, Source
 from engine.metrics import Summary, metric_values, summarise
 from engine.tensor_file import pack, unpack
 

@@ -15,7 +15,6 @@ from safetensors.torch import save
 from torch import Tensor
 
 from contracts.csvw import csv_metadata
-from contracts.experiments import METHOD_VERSION, Metric, PathPatchingSpec
 from contracts.ranking import to_csv
 from contracts.results import (
     Checks,
@@ -29,6 +28,7 @@ from contracts.results import (
     Plan,
     Provenance,
 )
+from contracts.specs import METHOD_VERSION, Metric, PathPatchingSpec
 from engine import plan as plans
 from engine.effects import PatchingEffects
 from engine.metrics import METRICS, Summary

@@ -34,8 +34,8 @@ from torch import Tensor
 
 from contracts.components import Component, all_components
 from contracts.errors import Refusal
-from contracts.experiments import Metric
 from contracts.findings import PAPER_THRESHOLD, KeyRule
+from contracts.specs import Metric
 from engine.effects import PatchingEffects
 
 Side = Literal["less", "greater", "two"]

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from contracts.components import Component
 from contracts.errors import Refusal
-from contracts.experiments import Positions
 from contracts.findings import Ablation, KnockPositions
+from contracts.specs import Positions
 from engine.capture import end_states
 from engine.hooks import evaluating, on_input
 from engine.model import LoadedModel

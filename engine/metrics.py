@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from contracts.errors import Refusal
-from contracts.experiments import Metric
+from contracts.specs import Metric
 
 if TYPE_CHECKING:
     from engine.effects import PatchingEffects

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from contracts.errors import Refusal
-from contracts.experiments import Direction, Effect, Positions, Source
+from contracts.specs import Direction, Effect, Positions, Source
 from engine.capture import EndStates
 from engine.effects import PatchingEffects
 from engine.hooks import evaluating

@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 
 from contracts.errors import Refusal
-from contracts.experiments import Effect
+from contracts.specs import Effect
 from engine.memory import free_bytes
 from engine.model import LoadedModel
 

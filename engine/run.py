@@ -17,8 +17,9 @@ from typing import Any
 import torch
 
 from contracts.errors import Refusal
-from contracts.experiments import METHOD_VERSION, Metric, PathPatchingSpec, Progress
+from contracts.experiments import Progress
 from contracts.results import DroppedPair, Partial, PartialMetric, PathPatchingResult
+from contracts.specs import METHOD_VERSION, Metric, PathPatchingSpec
 from engine.capture import check_fit
 from engine.effects import FORMAT, PatchingEffects
 from engine.files import artifacts_of, grid, patterns_file, result_of

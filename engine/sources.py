@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from contracts.errors import Refusal
-from contracts.experiments import Positions
+from contracts.specs import Positions
 from engine.capture import TokenIds, end_states
 from engine.model import LoadedModel
 from engine.plan import Plan

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from contracts.experiments import Effect
+from contracts.specs import Effect
 from engine.model import LoadedModel
 from engine.runs import Run
 

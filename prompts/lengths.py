@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from contracts.errors import Refusal
-from contracts.experiments import Positions, Source
+from contracts.specs import Positions, Source
 from prompts.tokens import EncodedPair
 
 

@@ -14,7 +14,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, case, exists, func, or_, select, update
 
 from contracts.errors import ProblemDetails, Refusal
-from contracts.experiments import ExperimentSpec, Progress, State
+from contracts.experiments import Progress, State
+from contracts.specs import ExperimentSpec
 from contracts.trace import working_on
 from store.base import put_rows
 from store.changes import Changes, requeued

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, or_, select
 
 from contracts.errors import ProblemDetails, Refusal
-from contracts.experiments import Experiment, ExperimentSpec, Priority, Progress, State
+from contracts.experiments import Experiment, Priority, Progress, State
+from contracts.specs import ExperimentSpec
 from store.base import unknown_experiment
 from store.line import PLACE, Outlook, outlook_of
 from store.tables import SHOWN, experiments

@@ -10,7 +10,8 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Text, cast, func, 
 from sqlalchemy.exc import IntegrityError
 
 from contracts.errors import Refusal
-from contracts.experiments import Experiment, ExperimentList, ExperimentSpec, Priority, Progress
+from contracts.experiments import Experiment, ExperimentList, Priority, Progress
+from contracts.specs import ExperimentSpec
 from store.base import Base, unknown_experiment
 from store.line import outlook_of, outlooks_of
 from store.room import refuse_full

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from contracts.experiments import Kind, Progress
+from contracts.experiments import Progress
 from contracts.results import Partial, PathPatchingResult
+from contracts.specs import Kind
 from worker.config import WorkerConfig
 
 

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from contracts.experiments import Kind
 from contracts.models import ChatFrame, ModelCard
+from contracts.specs import Kind
 from worker.science import Run, Science
 from worker.shelf import Shelf
 

@@ -14,8 +14,9 @@ from backend.results import RESULT
 from backend.routes.experiments import ExperimentId
 from contracts import csvw
 from contracts.errors import Refusal
-from contracts.experiments import FINAL_STATES, Metric
+from contracts.experiments import FINAL_STATES
 from contracts.results import AttentionPattern, PathPatchingResult
+from contracts.specs import Metric
 
 router = APIRouter(prefix="/api/experiments/{experiment_id}", tags=["results"])
 

@@ -9,16 +9,8 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from backend import submission
 from backend.context import Ctx
 from backend.problems import documented
-from contracts.experiments import (
-    MAX_NAME,
-    Experiment,
-    ExperimentEdit,
-    ExperimentList,
-    ExperimentSpec,
-    Kind,
-    Priority,
-    State,
-)
+from contracts.experiments import MAX_NAME, Experiment, ExperimentEdit, ExperimentList, Priority, State
+from contracts.specs import ExperimentSpec, Kind
 from contracts.wire import Wire
 
 router = APIRouter(prefix="/api/experiments", tags=["experiments"])

@@ -37,8 +37,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 from contracts.errors import Refusal
-from contracts.experiments import Direction, Effect, Positions, Source, refuse_impossible
 from contracts.prompts import PromptPair
+from contracts.specs import Direction, Effect, Positions, Source, refuse_impossible
 from engine.capture import encode_all
 from engine.effects import PatchingEffects
 from engine.model import LoadedModel

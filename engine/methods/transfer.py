@@ -38,9 +38,9 @@ from torch import Tensor
 
 from contracts.components import Component
 from contracts.errors import Refusal
-from contracts.experiments import Effect, Metric
 from contracts.findings import Ablation
 from contracts.prompts import PromptPair
+from contracts.specs import Effect, Metric
 from engine.capture import encode_all
 from engine.curves import interval_of
 from engine.disjoint import shared_operands

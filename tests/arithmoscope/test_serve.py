@@ -15,7 +15,7 @@ from typing import IO, Any
 import pytest
 from serve_tree import Serve, alive, eventually, store_of
 
-from contracts.experiments import PathPatchingSpec
+from contracts.specs import PathPatchingSpec
 
 # Real process trees take seconds each to start and to stop.
 pytestmark = pytest.mark.slow

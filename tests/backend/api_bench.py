@@ -16,7 +16,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from backend.app import create_app
 from backend.config import ApiConfig
-from contracts.experiments import PathPatchingSpec
 from contracts.models import ModelCard
 from contracts.prompts import Token
 from contracts.results import (
@@ -29,6 +28,7 @@ from contracts.results import (
     PathPatchingResult,
     Provenance,
 )
+from contracts.specs import PathPatchingSpec
 from store import Store
 
 CARD = ModelCard(

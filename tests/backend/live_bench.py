@@ -17,7 +17,7 @@ from api_bench import Sse, sse
 from arithmoscope import broker
 from backend.live import Live
 from contracts.errors import Refusal
-from contracts.experiments import PathPatchingSpec
+from contracts.specs import PathPatchingSpec
 from store import AsyncEventLog, Claim, EventLog, Store
 from store.rows import Glance
 

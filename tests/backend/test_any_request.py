@@ -21,7 +21,7 @@ from sockets import served
 
 from backend.config import ApiConfig
 from contracts.errors import Refusal
-from contracts.experiments import PathPatchingSpec
+from contracts.specs import PathPatchingSpec
 from store import Store
 
 # What no schema can say, so that what fits the schema may still be refused with a 422: a text that is no sum, options

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from contracts.csvw import csv_metadata
-from contracts.experiments import PathPatchingSpec
 from contracts.ranking import COLUMNS, RankingRow, to_csv
 from contracts.results import (
     Checks,
@@ -23,6 +22,7 @@ from contracts.results import (
     Plan,
     Provenance,
 )
+from contracts.specs import PathPatchingSpec
 
 _NONE = ((None,),)
 ROWS = [

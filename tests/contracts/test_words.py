@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from contracts.components import Component, all_components
 from contracts.errors import PROBLEMS, Refusal
-from contracts.experiments import PathPatchingSpec, experiment_key
 from contracts.ranking import COLUMNS, RankingRow, to_csv
+from contracts.specs import PathPatchingSpec, experiment_key
 
 CUSTOM = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}]}
 TEMPLATE = {"source": "template"}

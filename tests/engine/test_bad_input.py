@@ -14,8 +14,8 @@ from tokenizers import AddedToken
 from whole import whole_run
 
 from contracts.errors import Refusal
-from contracts.experiments import PathPatchingSpec
 from contracts.prompts import MAX_PAIRS
+from contracts.specs import PathPatchingSpec
 from engine import LoadedModel, PromptPair, attention, load_model, path_patching
 from engine.run import RunOutput
 
@@ -150,7 +150,7 @@ import torch
 from tiny import tiny_model
 from engine import PromptPair, path_patching
 from engine.run import run_path_patching
-from contracts.experiments import PathPatchingSpec
+from contracts.specs import PathPatchingSpec
 from contracts.prompts import MAX_PAIRS
 
 torch.set_num_threads(1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from whole import whole_run
 
-from contracts.experiments import PathPatchingSpec
+from contracts.specs import PathPatchingSpec
 from engine import LoadedModel, PromptPair, load_model, path_patching
 from engine.catalogue import DEMO_ID, Catalogue, default_models_dir
 from prompts import encode_pair, generate

@@ -10,7 +10,7 @@ import pytest
 from whole import whole_run
 
 from contracts.components import Component
-from contracts.experiments import PathPatchingSpec
+from contracts.specs import PathPatchingSpec
 from engine import attention, load_model
 from engine.catalogue import DEMO_ID
 from prompts import encode_pair, generate, prepare

@@ -12,7 +12,7 @@ import torch
 from tiny import tiny_model
 from whole import whole_run
 
-from contracts.experiments import PathPatchingSpec
+from contracts.specs import PathPatchingSpec
 from engine.run import RunOutput
 
 

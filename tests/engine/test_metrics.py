@@ -11,8 +11,8 @@ import torch
 from tiny import PAIRS, tiny_model
 
 from contracts.errors import Refusal
-from contracts.experiments import Metric
 from contracts.ranking import COLUMNS, to_csv
+from contracts.specs import Metric
 from engine import path_patching
 from engine.metrics import METRICS, bootstrap_interval, summarise
 

@@ -13,8 +13,8 @@ from safetensors.torch import load
 from tiny import tiny_model
 
 from contracts.errors import Refusal
-from contracts.experiments import PathPatchingSpec
 from contracts.results import PathPatchingResult
+from contracts.specs import PathPatchingSpec
 from engine import path_patching
 from engine.effects import FORMAT
 from engine.run import attention_file, run_path_patching

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contracts.experiments import PathPatchingSpec
+from contracts.specs import PathPatchingSpec
 from engine.model import LoadedModel
 from engine.run import RunOutput, run_path_patching
 

@@ -6,8 +6,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from contracts.errors import Refusal
-from contracts.experiments import Positions, Source
 from contracts.prompts import CustomPair, CustomPrompts
+from contracts.specs import Positions, Source
 from prompts import EncodedPair, prepare, refuse_unequal_lengths
 
 ALIKE = CustomPair(reference="3 + 5 =")

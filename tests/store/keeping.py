@@ -14,7 +14,7 @@ import redis
 
 from arithmoscope import broker
 from contracts.errors import Refusal
-from contracts.experiments import ExperimentSpec, PathPatchingSpec
+from contracts.specs import ExperimentSpec, PathPatchingSpec
 from store import Store
 
 # About SQLite's own ways; all else holds on every database.

@@ -10,8 +10,8 @@ from typing import Any, cast
 from keeping import spec_of  # pyright: ignore[reportMissingImports]
 from outputs import output
 
-from contracts.experiments import Kind
 from contracts.models import ModelCard
+from contracts.specs import Kind
 from contracts.system import WorkerStatus
 from store import AsyncEventLog, Event, EventLog, Store
 from worker.heart import Heart
