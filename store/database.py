@@ -130,6 +130,9 @@ def _connected(url: str) -> Engine:
         _execute_patiently(connection, "PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
+        # Every connection has its own, and the system keeps the file's pages anyway: by default a server's memory
+        # grows for many minutes until all of them are full.
+        connection.execute("PRAGMA cache_size=-512")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
