@@ -123,9 +123,10 @@ def knockout_section(found: dict[str, Any]) -> str:
         return title + "Not measured in this run."
     what = f"{row['k']} heads out, mean ablation at END, beside {row['draws']} random draws"
     where = f"{row['pairs']} pairs of {row['tokens']} tokens"
+    measured = f"\n\nMeasured on {row['day']}: {row['machine']}; {row['software']}." if "day" in row else ""
     return f"""{title}k = 0 to {what}, on {where}.
 Accuracy, probability and logits of every point: {row["seconds"]} s.
 
 One hooked forward pass over all pairs takes {row["pass_s"]} s, the median of {row["passes_timed"]} that were timed.
 Scaled to the {row["passes"]} passes that one per point and draw makes it is {row["loop_s"]} s:
-{row["faster_than_loop"]} times as long. Their logits differ by {row["largest_difference"]:.0e} at most."""
+{row["faster_than_loop"]} times as long. Their logits differ by {row["largest_difference"]:.0e} at most.{measured}"""

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks import competitors, environment
-from benchmarks.__main__ import is_whole, parse, write
+from benchmarks.__main__ import is_alone, is_whole, joined, parse, write
 from benchmarks.cases import CASES, CASES_OF_OTHERS, Case, column
 from benchmarks.competitors import COMPETITORS, compare, run_tool
 from benchmarks.gpu import measure_shape
@@ -307,6 +307,15 @@ def test_a_promise_that_is_broken_is_said_to_be():
     (wave,) = [promise for promise in PROMISES if promise.kept(found) is not None]
     assert wave.kept(found) is False
     assert wave.kept({"wave_share_of_product_rate": 0.7}) is True
+
+
+def test_a_part_measured_by_itself_joins_the_figures_kept_and_changes_no_other():
+    kept = {"machine": "a", "effects": [1], "knockout": {"seconds": 1}, "growth": {}}
+    found = joined(kept, {"machine": "b", "model": "m", "knockout": {"seconds": 2}})
+    assert found == kept | {"knockout": {"seconds": 2}}
+    assert is_alone(parse(["--only", "knockout"]))
+    assert not is_alone(parse(["--only", "knockout", "--quick"]))
+    assert not is_alone(parse(["--only", "knockout", "growth"]))
 
 
 @pytest.mark.slow
