@@ -8,9 +8,10 @@ import { shortcuts, useLoad } from './ui/hooks';
 import { Link } from './ui/parts';
 import { ThemeProvider, ThemeToggle } from './ui/theme';
 import { UndoToast } from './ui/undo';
+import { ExperimentPage } from './views/experiment/experiment';
 import { Home } from './views/home/home';
 import { System } from './views/system/system';
-import { Workspace } from './views/workspace/workspace';
+import { NewTransfer } from './views/transfer/form';
 
 function StatusPill() {
   const { data, trouble } = useLoad('health', health, 5_000);
@@ -94,7 +95,8 @@ export function App() {
       <UndoToast />
       <main id="main" ref={main} tabIndex={-1}>
         {route.page === 'home' && <Home address={address} />}
-        {route.page === 'workspace' && <Workspace key={route.id} id={route.id} address={address} />}
+        {route.page === 'workspace' && <ExperimentPage key={route.id} id={route.id} address={address} />}
+        {route.page === 'transfer' && <NewTransfer address={address} />}
         {route.page === 'system' && <System />}
         {route.page === 'not_found' && <NotFound path={route.path} />}
       </main>

@@ -8,6 +8,7 @@ import './styles/home.css';
 import './styles/workspace.css';
 import './styles/map.css';
 import './styles/component.css';
+import './styles/findings.css';
 import './styles/system.css';
 
 restoreTheme();

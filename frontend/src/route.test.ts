@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Metric } from './api/wire';
-import { defaultMetric, readRoute, readView, writeView } from './route';
+import { defaultMetric, firstView, readRoute, readView, writeView, type View } from './route';
 
 const METRICS: Metric[] = ['logit', 'relative_logit', 'logit_difference'];
 const BOUNDS = { layers: 30, heads: 9, metrics: METRICS, prompts: [0, 2, 5] };
@@ -12,6 +12,7 @@ describe('the path says what is shown', () => {
     expect(readRoute(`${root}analyses/aB3/`, root)).toEqual({ page: 'workspace', id: 'aB3' });
     expect(readRoute(`${root}system`, root)).toEqual({ page: 'system' });
     expect(readRoute(`${root}system/`, root)).toEqual({ page: 'system' });
+    expect(readRoute(`${root}transfer`, root)).toEqual({ page: 'transfer' });
     expect(readRoute(`${root}analyses/a%20b`, root).page).toBe('not_found');
     expect(readRoute(`${root}elsewhere`, root).page).toBe('not_found');
   });
@@ -24,17 +25,26 @@ describe('the path says what is shown', () => {
 
 describe('the query says how it is looked at', () => {
   it('is empty for the defaults', () => {
-    expect(readView('', BOUNDS)).toEqual({
-      view: { view: 'map', sel: null, prompt: null, metric: 'relative_logit' },
-      notices: [],
-    });
-    expect(writeView('', { view: 'map', sel: null, prompt: null, metric: 'relative_logit' }, METRICS)).toBe('');
+    const first = firstView(METRICS);
+    expect(first).toEqual({ view: 'map', sel: null, prompt: null, metric: 'relative_logit', pins: [], open: [] });
+    expect(readView('', BOUNDS)).toEqual({ view: first, notices: [] });
+    expect(writeView('', first, METRICS)).toBe('');
   });
 
   it('comes back as it was written', () => {
-    const view = { view: 'ranking', sel: { layer: 14, head: 2 }, prompt: 5, metric: 'logit' } as const;
+    const view: View = {
+      view: 'ranking',
+      sel: { layer: 14, head: 2 },
+      prompt: 5,
+      metric: 'logit',
+      pins: [
+        { layer: 1, head: 0 },
+        { layer: 19, head: null },
+      ],
+      open: ['key', 'knockouts'],
+    };
     const search = writeView('', view, METRICS);
-    expect(search).toBe('?view=ranking&sel=L14H2&prompt=5&metric=logit');
+    expect(search).toBe('?view=ranking&sel=L14H2&prompt=5&metric=logit&pins=L1H0,MLP19&open=key,knockouts');
     expect(readView(search, BOUNDS)).toEqual({ view, notices: [] });
   });
 
@@ -47,14 +57,27 @@ describe('the query says how it is looked at', () => {
     '?prompt=1',
     '?prompt=-0',
     '?metric=probability',
+    '?pins=L99H99',
+    '?open=everything',
   ])('becomes the default, with a notice, for %s', (search) => {
     const { view, notices } = readView(search, BOUNDS);
-    expect(view).toEqual({ view: 'map', sel: null, prompt: null, metric: 'relative_logit' });
+    expect(view).toEqual(firstView(METRICS));
     expect(notices).toHaveLength(1);
   });
 
   it('says nothing of a prompt before the result tells which there are', () => {
     expect(readView('?prompt=7', { ...BOUNDS, prompts: null }).notices).toEqual([]);
+  });
+
+  it('keeps the pins and findings that there are, each once and in the order of the page', () => {
+    const { view, notices } = readView('?pins=L1H1,L99H0,L1H1,MLP3&open=roles,nothing,key', BOUNDS);
+    expect(view.pins).toEqual([
+      { layer: 1, head: 1 },
+      { layer: 3, head: null },
+    ]);
+    expect(view.open).toEqual(['key', 'roles']);
+    expect(notices).toHaveLength(2);
+    expect(writeView('?pins=L1H1&open=key', { pins: [], open: [] }, METRICS)).toBe('');
   });
 
   it('cuts what it quotes from the address', () => {

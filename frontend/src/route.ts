@@ -2,7 +2,12 @@
 import type { Metric } from './api/wire';
 import { parseComponent, type Component, spell } from './model/component';
 
-export type Route = { page: 'home' } | { page: 'workspace'; id: string } | { page: 'system' } | { page: 'not_found'; path: string };
+export type Route =
+  | { page: 'home' }
+  | { page: 'workspace'; id: string }
+  | { page: 'transfer' }
+  | { page: 'system' }
+  | { page: 'not_found'; path: string };
 
 /** The page at `pathname`, under the root path `root` ("/" or "/some/prefix/"). */
 export function readRoute(pathname: string, root: string): Route {
@@ -10,12 +15,15 @@ export function readRoute(pathname: string, root: string): Route {
   if (pathname !== bare && !pathname.startsWith(`${bare}/`)) return { page: 'not_found', path: pathname };
   const path = pathname.slice(bare.length).replace(/^\/+|\/+$/g, '');
   if (path === '' || path === 'index.html') return { page: 'home' };
-  if (path === 'system') return { page: 'system' };
+  if (path === 'system' || path === 'transfer') return { page: path };
   const match = /^analyses\/([A-Za-z0-9_-]{1,80})$/.exec(path);
   return match?.[1] ? { page: 'workspace', id: match[1] } : { page: 'not_found', path: pathname };
 }
 
 export type Panel = 'map' | 'ranking';
+/** What is computed when somebody looks, and what is done with components. */
+export const FINDINGS = ['key', 'roles', 'stages', 'knockouts'] as const;
+export type Finding = (typeof FINDINGS)[number];
 
 /** What the workspace shows. `sel` null means the component that matters most; `prompt` null the first kept pair. */
 export interface View {
@@ -23,6 +31,10 @@ export interface View {
   sel: Component | null;
   prompt: number | null;
   metric: Metric;
+  /** A list of components that is kept while one looks at others. */
+  pins: readonly Component[];
+  /** The findings that are unfolded. */
+  open: readonly Finding[];
 }
 
 /** What a view may name: known once the model's shape or the result is. */
@@ -41,11 +53,20 @@ export interface ReadView {
 export const defaultMetric = (metrics: readonly Metric[]): Metric =>
   metrics.includes('relative_logit') ? 'relative_logit' : (metrics[0] ?? 'relative_logit');
 
+export const firstView = (metrics: readonly Metric[]): View => ({
+  view: 'map',
+  sel: null,
+  prompt: null,
+  metric: defaultMetric(metrics),
+  pins: [],
+  open: [],
+});
+
 /** The view that `search` asks for. A value that names nothing becomes the default, with a notice. */
 export function readView(search: string, bounds: Bounds): ReadView {
   const query = new URLSearchParams(search);
   const notices: string[] = [];
-  const view: View = { view: 'map', sel: null, prompt: null, metric: defaultMetric(bounds.metrics) };
+  const view = firstView(bounds.metrics);
 
   const panel = query.get('view');
   if (panel === 'map' || panel === 'ranking') view.view = panel;
@@ -58,9 +79,13 @@ export function readView(search: string, bounds: Bounds): ReadView {
   }
 
   const sel = query.get('sel');
+  const there = (text: string): Component | null => {
+    const found = parseComponent(text);
+    return found && found.layer < bounds.layers && (found.head === null || found.head < bounds.heads) ? found : null;
+  };
   if (sel !== null) {
-    const found = parseComponent(sel);
-    if (found && found.layer < bounds.layers && (found.head === null || found.head < bounds.heads)) view.sel = found;
+    const found = there(sel);
+    if (found) view.sel = found;
     else notices.push(`This model has no component “${short(sel)}”: showing the one that matters most.`);
   }
 
@@ -70,8 +95,21 @@ export function readView(search: string, bounds: Bounds): ReadView {
     if (bounds.prompts.includes(index)) view.prompt = index;
     else notices.push(`Prompt “${short(prompt)}” is not in the numbers: showing the first that is.`);
   }
+
+  const pins = query.get('pins')?.split(',').filter((name) => name !== '') ?? [];
+  const known = [...new Set(pins)].flatMap((name) => there(name) ?? []).slice(0, MAX_PINS);
+  if (known.length < pins.length) notices.push('Some of the pins in the address cannot be kept: they are left out.');
+  view.pins = known;
+
+  const open = query.get('open')?.split(',').filter((name) => name !== '') ?? [];
+  view.open = FINDINGS.filter((name) => open.includes(name));
+  const unknown = open.find((name) => !(FINDINGS as readonly string[]).includes(name));
+  if (unknown !== undefined) notices.push(`There are no findings “${short(unknown)}”.`);
   return { view, notices };
 }
+
+/** As many as can be knocked out at once. */
+export const MAX_PINS = 128;
 
 /** `search` with some of the view changed; null and defaults leave the address. Unknown parameters stay. */
 export function writeView(search: string, change: Partial<View>, metrics: readonly Metric[]): string {
@@ -81,7 +119,10 @@ export function writeView(search: string, change: Partial<View>, metrics: readon
   if (change.sel !== undefined) set('sel', change.sel && spell(change.sel));
   if (change.prompt !== undefined) set('prompt', change.prompt === null ? null : String(change.prompt));
   if (change.metric !== undefined) set('metric', change.metric === defaultMetric(metrics) ? null : change.metric);
-  const text = query.toString();
+  if (change.pins !== undefined) set('pins', change.pins.map(spell).join(',') || null);
+  if (change.open !== undefined) set('open', FINDINGS.filter((name) => change.open?.includes(name)).join(',') || null);
+  // A comma may stand in a query as it is, and is easier to read.
+  const text = query.toString().replace(/%2C/g, ',');
   return text ? `?${text}` : '';
 }
 

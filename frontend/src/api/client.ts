@@ -11,10 +11,19 @@ import type {
   ModelCard,
   Preview,
   Problem,
-  Result,
   SystemReport,
   Upload,
 } from './wire';
+import type {
+  AnyResult,
+  AskedKnockout,
+  AskedTransfer,
+  KeyReport,
+  LensReport,
+  RoleReport,
+  StagesReport,
+  WritesReport,
+} from './findings';
 
 export class Trouble extends Error {
   /** 0 when the server was not reached at all. */
@@ -85,13 +94,18 @@ export const deletedExperiments = (limit: number, signal?: AbortSignal) =>
   get<ExperimentList>(`experiments?deleted=true&limit=${limit}`, signal);
 export const system = (signal?: AbortSignal) => get<SystemReport>('system', signal);
 export const experiment = (id: string, signal?: AbortSignal) => get<Experiment>(at(id), signal);
-export const result = (id: string, signal?: AbortSignal) => get<Result>(at(id, '/result'), signal);
+export const result = (id: string, signal?: AbortSignal) => get<AnyResult>(at(id, '/result'), signal);
+/** What was asked about the components of an analysis. */
+export const childrenOf = (id: string, signal?: AbortSignal) =>
+  get<ExperimentList>(`experiments?parent=${encodeURIComponent(id)}&limit=100`, signal);
 
 export const preview = async (model: string, prompts: AskedPrompts, signal?: AbortSignal): Promise<Preview> =>
   (await (await post('prompts/preview', { model, prompts }, signal)).json()) as Preview;
 
 /** `existing` is true when the same question was asked before. */
-export async function submit(spec: AskedSpec): Promise<{ experiment: Experiment; existing: boolean }> {
+export async function submit(
+  spec: AskedSpec | AskedKnockout | AskedTransfer,
+): Promise<{ experiment: Experiment; existing: boolean }> {
   const response = await post('experiments', spec);
   return { experiment: (await response.json()) as Experiment, existing: response.status === 200 };
 }
@@ -120,26 +134,35 @@ export async function upload(file: File): Promise<Upload> {
   ).json()) as Upload;
 }
 
-/** One layer's attention. What was not stored a worker computes: then the server says when to ask again. */
-export async function attention(
-  id: string,
-  layer: number,
-  prompt: number,
-  signal: AbortSignal,
-): Promise<AttentionPattern> {
+/** What a worker computes when somebody looks, and keeps: until it is there the server says when to ask again. */
+async function computed<T>(path: string, what: string, signal: AbortSignal): Promise<T> {
   for (let tries = 0; tries < 60; tries += 1) {
-    const response = await call(at(id, `/attention?layer=${layer}&prompt=${prompt}`), { signal });
-    if (response.status !== 202) return (await response.json()) as AttentionPattern;
+    const response = await call(path, { signal });
+    if (response.status !== 202) return (await response.json()) as T;
     const seconds = Number(response.headers.get('Retry-After')) || 2;
     await pause(Math.min(seconds, 30) * 1000, signal);
   }
   throw new Trouble({
-    title: 'Attention takes too long',
+    title: `${what} takes too long`,
     status: 202,
-    detail: 'The worker has not computed this layer yet.',
-    way_out: 'Come back later, or choose another prompt.',
+    detail: 'The worker has not computed this yet.',
+    way_out: 'Come back later: it is kept once it is there.',
   });
 }
+
+/** One layer's attention. */
+export const attention = (id: string, layer: number, prompt: number, signal: AbortSignal) =>
+  computed<AttentionPattern>(at(id, `/attention?layer=${layer}&prompt=${prompt}`), 'Attention', signal);
+export const keyReport = (id: string, signal: AbortSignal) =>
+  computed<KeyReport>(at(id, '/key'), 'The test of all components', signal);
+export const roleReport = (id: string, signal: AbortSignal) =>
+  computed<RoleReport>(at(id, '/roles'), 'Attention by role', signal);
+export const stagesReport = (id: string, signal: AbortSignal) =>
+  computed<StagesReport>(at(id, '/stages'), 'The way of the answer', signal);
+export const lensReport = (id: string, prompt: number, signal: AbortSignal) =>
+  computed<LensReport>(at(id, `/lens?prompt=${prompt}`), 'The lens', signal);
+export const writesReport = (id: string, component: string, signal: AbortSignal) =>
+  computed<WritesReport>(at(id, `/writes?component=${component}`), 'What it writes', signal);
 
 export function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -156,5 +179,8 @@ export const exportAddress = {
   csvMetadata: (id: string, metric: string) => api(at(id, `/components.csv-metadata.json?metric=${metric}`)),
   json: (id: string) => api(at(id, '/result')),
   npz: (id: string) => api(at(id, '/arrays.npz')),
+  curve: (id: string) => api(at(id, '/curve.csv')),
+  matrix: (id: string) => api(at(id, '/matrix.csv')),
+  raw: (id: string) => api(at(id, '/raw.safetensors')),
   events: (id: string) => api(at(id, '/events')),
 };

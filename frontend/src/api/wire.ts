@@ -22,13 +22,58 @@ export type Operation = TemplatePrompts['operations'][number];
 export type Style = TemplatePrompts['styles'][number];
 export type Corruption = TemplatePrompts['corruption'];
 
-export type Experiment = Omit<Schemas['Experiment'], 'spec'> & { spec: Spec };
+export type Topic = NonNullable<TemplatePrompts['topic']>;
+export type Wording = NonNullable<TemplatePrompts['wording']>;
+export type Numerals = NonNullable<TemplatePrompts['numerals']>;
+/** What is asked of an answer of several tokens. */
+export type AnswerTokens = NonNullable<TemplatePrompts['answer']>;
+
+export type Ablation = 'mean' | 'zero' | 'resample';
+export type KnockPositions = 'end' | 'all' | 'after_first';
+export type KnockMetric = 'accuracy' | 'probability' | 'logit_difference' | 'exact_match';
+export interface KnockoutSpec {
+  kind: 'knockout';
+  parent: string;
+  components?: string[] | null;
+  top_k?: number | null;
+  metric?: Metric;
+  among?: 'head' | 'any';
+  ablation?: Ablation;
+  positions?: KnockPositions;
+  controls?: number;
+  prompts?: AskedPrompts | null;
+  disjoint?: boolean;
+  answer_tokens?: number | null;
+  seed?: number;
+}
+export interface TransferSpec {
+  kind: 'transfer';
+  model: string;
+  parent?: string | null;
+  found_on: AskedPrompts[];
+  evaluated_on: AskedPrompts[];
+  top_k?: number;
+  effect?: Effect;
+  metric?: Metric;
+  ablation?: Ablation;
+  controls?: number;
+  disjoint?: boolean;
+  seed?: number;
+}
+/** What people ask for. A newer server may know more kinds: `kind` says it before anything else is read. */
+export type AnySpec = Spec | KnockoutSpec | TransferSpec;
+
+export type Experiment = Omit<Schemas['Experiment'], 'spec' | 'kind' | 'progress'> & {
+  kind: string;
+  spec: AnySpec;
+  progress: Progress;
+};
 export type ExperimentList = Omit<Schemas['ExperimentList'], 'items'> & { items: Experiment[] };
 export type ExperimentEdit = Schemas['ExperimentEdit'];
 export type Priority = Experiment['priority'];
 export type State = Experiment['state'];
-export type Progress = Schemas['Progress'];
-export type Stage = Progress['stage'];
+export type Stage = Schemas['Progress']['stage'] | 'sets';
+export type Progress = Omit<Schemas['Progress'], 'stage'> & { stage: Stage };
 export type StateChange = Schemas['StateChange'];
 
 export type Token = Schemas['Token'];

@@ -97,6 +97,14 @@ export const plotlyScale = (pairs: readonly (readonly [number, Rgb])[]): [number
 export const gradient = (pairs: readonly (readonly [number, Rgb])[]): string =>
   `linear-gradient(to right, ${pairs.map(([place, colour]) => `${css(colour)} ${100 * place}%`).join(', ')})`;
 
+/** The ink that is read best on a colour: against one of the two every colour has a contrast of 4.5 and more. */
+export function inkOn(colour: Rgb): '#000000' | '#ffffff' {
+  const linear = (value: number) => (value <= 10.3 ? value / 3294.6 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+  const [r, g, b] = colour;
+  const light = 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  return light > 0.179 ? '#000000' : '#ffffff';
+}
+
 /** What charts are drawn with beside the scales. */
 export interface Ink {
   text: string;

@@ -1,8 +1,9 @@
 // What is being typed on the first page, and the spec that comes of it.
-import type { AskedPrompts, AskedSpec, Corruption, ModelCard, Operation, Style, Upload } from '../api/wire';
+import type { AskedPrompts, AskedSpec, ModelCard, Upload } from '../api/wire';
 import { DEFAULT_OPTIONS, needsSet, optionsOf, settled, type Options } from './options';
+import { FIRST_SET, templateOf, type SetDraft } from './promptSet';
 
-export interface Draft extends Options {
+export interface Draft extends Options, SetDraft {
   model: string | null;
   mode: 'one' | 'set' | 'file';
   prompt: string;
@@ -12,20 +13,13 @@ export interface Draft extends Options {
   shots: number | null;
   /** Through the model's chat template, if it has one. */
   chat: boolean;
-  corruption: Corruption;
-  operations: readonly Operation[];
-  styles: readonly Style[];
-  smallest: string;
-  largest: string;
-  pairs: string;
-  seed: string;
-  keepWrong: boolean;
   /** What was read of a file of prompts. */
   file: (Upload & { name: string }) | null;
 }
 
 export const FIRST_DRAFT: Draft = {
   ...DEFAULT_OPTIONS,
+  ...FIRST_SET,
   model: null,
   mode: 'one',
   prompt: '3 + 5 =',
@@ -33,14 +27,6 @@ export const FIRST_DRAFT: Draft = {
   counterfactual: '',
   shots: null,
   chat: false,
-  corruption: 'null_operator',
-  operations: ['add'],
-  styles: ['equation'],
-  smallest: '1',
-  largest: '9',
-  pairs: '64',
-  seed: '0',
-  keepWrong: false,
   file: null,
 };
 
@@ -54,7 +40,7 @@ export const MAX_SHOTS = 8;
 const FALLBACK_SHOTS = 2;
 
 const SUM_WORDS = new Set(
-  'plus minus times multiplied divided added subtracted from by over equals equal to is are the of and what how much sum difference product quotient addition subtraction multiplication division q a x'.split(
+  'plus minus times multiplied divided added subtracted from by over equals equal to is are the of and what how much sum difference product quotient addition subtraction multiplication division raised power q a x'.split(
     ' ',
   ),
 );
@@ -62,7 +48,7 @@ const SUM_WORDS = new Set(
 /** One line that asks for a calculation and nothing else: a prompt that needs worked examples to be answered. */
 export function isBareSum(prompt: string): boolean {
   const text = prompt.trim();
-  if (text.includes('\n') || !/\d/.test(text) || /[^\w\s+\-*/×÷−=().,:?]/.test(text)) return false;
+  if (text.includes('\n') || !/\d/.test(text) || /[^\w\s+\-*/×÷−^=().,:?]/.test(text)) return false;
   return (text.match(/[a-z_]+/gi) ?? []).every((word) => SUM_WORDS.has(word.toLowerCase()));
 }
 
@@ -81,12 +67,6 @@ export const isAlone = (draft: Pick<Draft, 'mode' | 'pairs' | 'file'>): boolean 
 /** The model to start with: the first that can run. */
 export const firstModel = (models: readonly ModelCard[]): ModelCard | null =>
   models.find((model) => model.supported) ?? null;
-
-const whole = (text: string, least: number, most: number): number | null => {
-  if (!/^\s*\d{1,10}\s*$/.test(text)) return null;
-  const value = Number(text);
-  return value >= least && value <= most ? value : null;
-};
 
 export type Asked = { spec: AskedSpec; problem: null } | { spec: null; problem: string };
 
@@ -107,7 +87,11 @@ export function specOf(draft: Draft, models: readonly ModelCard[]): Asked {
 
 function promptsOf(draft: Draft, model: ModelCard): AskedPrompts | string {
   const shots = shotsOf(draft, model);
-  const chat = draft.chat && model.chat ? { chat: true } : {};
+  const rest = {
+    ...(draft.chat && model.chat ? { chat: true } : {}),
+    ...(draft.answerTokens === 'whole' ? {} : { answer: draft.answerTokens }),
+    corruption: draft.corruption,
+  };
   if (draft.mode === 'one') {
     if (draft.prompt.trim() === '') return 'Type a prompt, such as 3 + 5 =';
     const given = (name: 'answer' | 'counterfactual') => (draft[name].trim() === '' ? {} : { [name]: draft[name] });
@@ -115,37 +99,15 @@ function promptsOf(draft: Draft, model: ModelCard): AskedPrompts | string {
       source: 'custom',
       pairs: [{ reference: draft.prompt, ...given('answer'), ...given('counterfactual') }],
       shots,
-      ...chat,
-      corruption: draft.corruption,
+      ...rest,
     };
   }
   if (draft.mode === 'file') {
     if (draft.file === null) return 'Upload a file of prompts.';
     if (draft.file.pairs.length === 0) return 'No row of the file can be used.';
-    return { source: 'custom', pairs: draft.file.pairs, shots, ...chat, corruption: draft.corruption };
+    return { source: 'custom', pairs: draft.file.pairs, shots, ...rest };
   }
-  const smallest = whole(draft.smallest, 0, 9_999);
-  const largest = whole(draft.largest, 0, 9_999);
-  const pairs = whole(draft.pairs, 1, 10_000);
-  const seed = whole(draft.seed, 0, 2 ** 31 - 1);
-  if (smallest === null || largest === null) return 'Operands are whole numbers from 0 to 9999.';
-  if (smallest > largest) return 'The smallest operand must not be above the largest.';
-  if (pairs === null) return 'The number of pairs is a whole number from 1 to 10 000.';
-  if (seed === null) return 'The seed is a whole number from 0.';
-  if (draft.operations.length === 0) return 'Choose at least one operation.';
-  if (draft.styles.length === 0) return 'Choose at least one style.';
-  return {
-    source: 'template',
-    operations: [...draft.operations],
-    styles: [...draft.styles],
-    operands: [smallest, largest],
-    pairs,
-    shots,
-    ...chat,
-    corruption: draft.corruption,
-    seed,
-    keep_wrong: draft.keepWrong,
-  };
+  return templateOf(draft, shots, draft.chat && model.chat);
 }
 
 /** `list` with `item` put in or taken out, in the order of `all`. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { Experiment, Health, Progress, Spec } from '../api/wire';
-import { cancelledLine, estimate, healthLine, progressLine, share, title } from './experiment';
+import type { AnySpec, Experiment, Health, Progress, Spec } from '../api/wire';
+import { amountOf, cancelledLine, estimate, healthLine, progressLine, share } from './experiment';
 
 const SET: Spec = {
   kind: 'path_patching',
@@ -23,37 +23,7 @@ const SET: Spec = {
     keep_wrong: false,
   },
 };
-const typed = (...references: string[]): Spec => ({
-  ...SET,
-  prompts: {
-    source: 'custom',
-    pairs: references.map((reference) => ({ reference })),
-    shots: 0,
-    chat: false,
-    corruption: 'null_operator',
-    keep_wrong: true,
-  },
-});
 const progress = (part: Partial<Progress>): Progress => ({ stage: 'pairs', done: 0, ...part });
-
-describe('the title', () => {
-  it('is the question that was asked', () => {
-    expect(title(typed('2 + 3 = 5\n3 + 5 ='))).toBe('3 + 5 =');
-    expect(title(typed('3 + 5 =', '1 + 1 ='))).toBe('3 + 5 = and 1 more');
-  });
-  it('counts the prompts of a set, those kept once that is known', () => {
-    expect(title(SET)).toBe('64 addition prompts');
-    expect(title(SET, 34)).toBe('34 addition prompts');
-    expect(title(SET, 1)).toBe('1 addition prompt');
-    const about = (topic: 'facts' | 'question') => ({ prompts: { ...SET.prompts, topic } as Spec['prompts'] });
-    expect(title(about('facts'))).toBe('64 fact prompts');
-    expect(title(about('question'))).toBe('64 addition prompts');
-    expect(title({ prompts: { ...SET.prompts, chat: true } }, 34)).toBe('34 addition prompts (chat)');
-  });
-  it('shows what would turn the line round', () => {
-    expect(title(typed('\u202e3 + 5 ='))).toBe('‹202e›3 + 5 =');
-  });
-});
 
 describe('progress in one line', () => {
   it.each([
@@ -64,6 +34,7 @@ describe('progress in one line', () => {
     [progress({ done: 24, total: 64, layer: 12, layers: 30 }), 'pairs 24/64 (layer 12/30)'],
     [progress({ done: 24 }), 'pairs 24'],
     [progress({ stage: 'saving' }), 'saving'],
+    [progress({ stage: 'sets', done: 3, total: 12 }), 'sets 3/12'],
   ])('%j reads %s', (given, line) => expect(progressLine('running', given)).toBe(line));
 
   it('says queued whatever the stage was, once the row is queued again', () => {
@@ -77,12 +48,25 @@ describe('progress in one line', () => {
     expect(share(progress({ stage: 'loading_model' }))).toBeNull();
     expect(share(progress({ done: 3 }))).toBeNull();
     expect(share(progress({ stage: 'saving' }))).toBe(1);
+    expect(share(progress({ stage: 'sets', done: 3, total: 12 }))).toBe(0.25);
+    expect(share(progress({ stage: 'sets', done: 3 }))).toBeNull();
   });
 });
 
 it('a cancel is told truthfully', () => {
   expect(cancelledLine(24, 64)).toBe('Cancelled after 24 of 64 pairs: the result over 24 is kept.');
   expect(cancelledLine(null, 64)).toMatch(/no result/);
+  expect(cancelledLine(3, 12, 'set')).toBe('Cancelled after 3 of 12 sets: the result over 3 is kept.');
+  expect(cancelledLine(8, null)).toBe('Cancelled after 8 pairs: the result over 8 is kept.');
+});
+
+it('how much there is to do is known from the run, or from what was asked, or not yet', () => {
+  const row = (spec: AnySpec, part: Partial<Progress> = {}) => ({ spec, progress: progress(part) });
+  expect(amountOf(row(SET))).toBe(64);
+  expect(amountOf(row(SET, { total: 40 }))).toBe(40);
+  expect(amountOf(row({ kind: 'knockout', parent: 'x' }))).toBeNull();
+  expect(amountOf(row({ kind: 'knockout', parent: 'x', prompts: SET.prompts }))).toBe(64);
+  expect(amountOf(row({ kind: 'fine_tune' } as unknown as AnySpec))).toBeNull();
 });
 
 describe('the pill', () => {
@@ -136,6 +120,10 @@ describe('the time a run may take', () => {
   it('is that of a run which says that it was no chat, where this one says nothing', () => {
     const { chat: _, ...prompts } = SET.prompts;
     expect(estimate([run(64, 40)], { ...SET, prompts }, 64)).toBe(40);
+  });
+  it('is not guessed from other kinds of experiments', () => {
+    const other = { kind: 'knockout', parent: 'x' } as unknown as Spec;
+    expect(estimate([{ ...run(64, 40), spec: other }], SET, 64)).toBeNull();
   });
   it('is not guessed from other models or effects', () => {
     expect(estimate([run(64, 40, 'other')], SET, 64)).toBeNull();

@@ -1,58 +1,26 @@
-// An experiment in words: its title, where it stands, how long it may take.
-import type { AskedSpec, Experiment, Health, Operation, Progress, Spec, State } from '../api/wire';
+// An experiment in words: where it stands, how long it may take.
+import type { AnySpec, AskedPrompts, AskedSpec, Experiment, Health, Progress, State } from '../api/wire';
 import { optionsOf } from '../model/options';
-import { clip, lastLine, visible } from './tokens';
 import { duration, plural } from './numbers';
-
-export const OPERATION_WORDS: Record<Operation, string> = {
-  add: 'addition',
-  subtract: 'subtraction',
-  multiply: 'multiplication',
-  divide: 'division',
-  power: 'powers',
-};
-
-type Topic = NonNullable<Extract<Spec['prompts'], { source: 'template' }>['topic']>;
-/** What a set is about, unless it is the operations themselves. */
-const TOPIC_WORDS: Record<Exclude<Topic, 'question'>, string> = {
-  year_span: 'year span',
-  counting: 'counting',
-  word_problem: 'word problem',
-  facts: 'fact',
-  grammar: 'grammar',
-  antonyms: 'antonym',
-  sequences: 'sequence',
-};
+import { isAnalysis } from './titles';
 
 export const FINAL: readonly State[] = ['succeeded', 'failed', 'cancelled'];
 export const isFinal = (state: State): boolean => FINAL.includes(state);
 
-/** "3 + 5 =", "3 + 5 = and 11 more", "34 addition prompts", "3 + 5 = (chat)". `kept`: pairs in the numbers. */
-export function title(spec: Pick<Spec, 'prompts'>, kept?: number): string {
-  return spec.prompts.chat ? `${questions(spec.prompts, kept)} (chat)` : questions(spec.prompts, kept);
+export const pairsOf = (prompts: AskedPrompts): number =>
+  prompts.source === 'custom' ? prompts.pairs.length : prompts.pairs;
+
+export const askedPairs = (spec: Pick<AskedSpec, 'prompts'>): number => pairsOf(spec.prompts);
+
+/** What a run of this kind counts: pairs of prompts, or whole sets of them. */
+export const unitOf = (spec: AnySpec): 'pair' | 'set' => (spec.kind === 'transfer' ? 'set' : 'pair');
+
+/** How many pairs or sets it goes through: as its run says, else as was asked; null where only the run will know. */
+export function amountOf({ spec, progress }: Pick<Experiment, 'spec' | 'progress'>): number | null {
+  if (progress.total != null) return progress.total;
+  if (isAnalysis(spec)) return askedPairs(spec);
+  return spec.kind === 'knockout' && spec.prompts ? pairsOf(spec.prompts) : null;
 }
-
-/** What people call it, or what was asked. */
-export const nameOf = (experiment: Pick<Experiment, 'name' | 'spec'>, kept?: number): string =>
-  experiment.name?.trim() || title(experiment.spec, kept);
-
-function questions(prompts: Spec['prompts'], kept?: number): string {
-  if (prompts.source === 'custom') {
-    const first = clip(visible(lastLine(prompts.pairs[0]?.reference ?? '') || ' '), 48);
-    const more = prompts.pairs.length - 1;
-    return more > 0 ? `${first} and ${more} more` : first;
-  }
-  const count = kept ?? prompts.pairs;
-  const about = prompts.topic ?? 'question';
-  const kinds =
-    about === 'question'
-      ? prompts.operations.map((operation) => OPERATION_WORDS[operation]).join(' and ')
-      : TOPIC_WORDS[about];
-  return `${count.toLocaleString('en')} ${kinds} ${count === 1 ? 'prompt' : 'prompts'}`;
-}
-
-export const askedPairs = (spec: Pick<AskedSpec, 'prompts'>): number =>
-  spec.prompts.source === 'custom' ? spec.prompts.pairs.length : spec.prompts.pairs;
 
 export const shortRevision = (revision: string): string => revision.slice(0, 8);
 
@@ -64,7 +32,7 @@ export const STATE_WORDS: Record<State, string> = {
   cancelled: 'cancelled',
 };
 
-/** One line: "queued (2 ahead, ~4 min)", "loading model", "pairs 24/64 (layer 12/30)", "saving". */
+/** One line: "queued (2 ahead, ~4 min)", "loading model", "pairs 24/64 (layer 12/30)", "sets 3/12", "saving". */
 export function progressLine(state: State, progress: Progress): string {
   const eta = progress.eta_s == null ? null : `~${duration(progress.eta_s)}`;
   if (state === 'queued' || progress.stage === 'queued') {
@@ -78,7 +46,7 @@ export function progressLine(state: State, progress: Progress): string {
   const total = progress.total == null ? '' : `/${progress.total}`;
   const layer =
     progress.layer == null || progress.layers == null ? '' : ` (layer ${progress.layer}/${progress.layers})`;
-  return `pairs ${progress.done}${total}${layer}`;
+  return `${progress.stage === 'sets' ? 'sets' : 'pairs'} ${progress.done}${total}${layer}`;
 }
 
 // Pairs are finished in batches whose size is not told: a small guess never lets the bar run ahead.
@@ -87,6 +55,7 @@ const BATCH = 8;
 /** 0 to 1 along the pairs, the layers of the batch under way included; null while nothing can be measured. */
 export function share(progress: Progress): number | null {
   if (progress.stage === 'saving' || progress.stage === 'done') return 1;
+  if (progress.stage === 'sets') return progress.total ? Math.min(1, progress.done / progress.total) : null;
   if (progress.stage !== 'pairs' || !progress.total) return null;
   const layers = progress.layer != null && progress.layers ? (progress.layer - 1) / progress.layers : 0;
   const underWay = Math.min(BATCH, progress.total - progress.done) * Math.max(0, layers);
@@ -94,10 +63,10 @@ export function share(progress: Progress): number | null {
 }
 
 /** What became of a cancelled experiment, told truthfully. */
-export function cancelledLine(kept: number | null, asked: number): string {
-  return kept === null || kept === 0
-    ? 'Cancelled before the first pairs were finished: there is no result.'
-    : `Cancelled after ${kept} of ${plural(asked, 'pair')}: the result over ${kept} is kept.`;
+export function cancelledLine(kept: number | null, asked: number | null, unit: 'pair' | 'set' = 'pair'): string {
+  if (kept === null || kept === 0) return `Cancelled before the first ${unit}s were finished: there is no result.`;
+  const of = asked === null ? plural(kept, unit) : `${kept} of ${plural(asked, unit)}`;
+  return `Cancelled after ${of}: the result over ${kept} is kept.`;
 }
 
 /** The pill: what the server is doing, in one short line. */
@@ -119,8 +88,8 @@ export function estimate(
     const { effect, positions, source } = optionsOf(of);
     return JSON.stringify([of.model, effect, positions, source, of.prompts.chat ?? false]);
   };
-  const runs = done.filter((run) => run.state === 'succeeded' && cost(run.spec) === cost(spec));
-  const timed = runs.flatMap((run) => {
+  const timed = done.flatMap((run) => {
+    if (run.state !== 'succeeded' || !isAnalysis(run.spec) || cost(run.spec) !== cost(spec)) return [];
     if (!run.started_at || !run.finished_at) return [];
     const seconds = (Date.parse(run.finished_at) - Date.parse(run.started_at)) / 1000;
     return seconds > 0 ? [{ seconds, pairs: run.progress.total ?? askedPairs(run.spec) }] : [];

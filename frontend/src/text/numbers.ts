@@ -8,6 +8,14 @@ export const METRIC_WORDS: Record<Metric, string> = {
   probability: 'Change of the answer’s probability',
 };
 
+/** For a list of choices. */
+export const METRIC_NAMES: Record<Metric, string> = {
+  relative_logit: 'relative logit (%)',
+  logit: 'logit',
+  logit_difference: 'logit difference',
+  probability: 'probability',
+};
+
 const UNIT: Record<Metric, string> = {
   relative_logit: ' %',
   logit: '',

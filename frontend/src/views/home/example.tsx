@@ -5,9 +5,9 @@ import { fromResult } from '../../model/effects';
 import { navigate } from '../../nav';
 import { page } from '../../root';
 import { defaultMetric } from '../../route';
-import type { Metric } from '../../api/wire';
-import { title } from '../../text/experiment';
+import type { Metric, Result } from '../../api/wire';
 import { plural } from '../../text/numbers';
+import { asked } from '../../text/titles';
 import { useLoad } from '../../ui/hooks';
 import { Link } from '../../ui/parts';
 import { EffectsMap } from '../workspace/effectsMap';
@@ -16,7 +16,7 @@ import { useMemo } from 'preact/hooks';
 export function Example() {
   const { data, trouble, busy } = useLoad('example', async (signal) => {
     const [found, numbers] = await Promise.all([experiment('example', signal), result('example', signal)]);
-    return { found, numbers };
+    return { found, numbers: numbers as Result };
   });
   const table = useMemo(
     () => data && fromResult(data.numbers, defaultMetric(Object.keys(data.numbers.metrics) as Metric[])),
@@ -28,7 +28,7 @@ export function Example() {
         <>
           <h2>
             A finished example:{' '}
-            <Link to={page('analyses/example')}>{title(data.found.spec, data.numbers.pairs.length)}</Link>
+            <Link to={page('analyses/example')}>{asked(data.found.spec, data.numbers.pairs.length)}</Link>
           </h2>
           <p class="faint">
             {data.numbers.model.name}, {plural(data.numbers.model.layers, 'layer')} of{' '}

@@ -5,7 +5,8 @@ import type { Problem } from '../../api/wire';
 import type { Draft } from '../../model/draft';
 import { plural } from '../../text/numbers';
 import { TroubleBlock, troubleOf } from '../../ui/parts';
-import { CorruptionChoice, type FormPart } from './form';
+import { AnswerChoice, CorruptionChoice } from '../prompts/choices';
+import type { FormPart } from './form';
 
 const SHOWN = 20;
 
@@ -49,7 +50,8 @@ export function FileOptions({ draft, change }: FormPart) {
         <button type="button" disabled={busy} onClick={() => picker.current?.click()}>
           {busy ? 'Reading…' : draft.file ? 'Upload another file' : 'Upload a file'}
         </button>
-        <CorruptionChoice draft={draft} change={change} />
+        <CorruptionChoice value={draft.corruption} choose={(corruption) => change({ corruption })} />
+        <AnswerChoice value={draft.answerTokens} choose={(answerTokens) => change({ answerTokens })} />
       </div>
       <p class="faint">
         CSV with the column <code>reference</code> and, if you like, <code>counterfactual</code> and{' '}

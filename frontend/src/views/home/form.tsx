@@ -1,10 +1,11 @@
 // The parts of the form that concern one prompt, the model and the run.
 import type { RefObject } from 'preact';
 import { useId } from 'preact/hooks';
-import type { Corruption, ModelCard } from '../../api/wire';
+import type { ModelCard } from '../../api/wire';
 import { MAX_SHOTS, shotsOf, type Draft } from '../../model/draft';
 import { millions } from '../../text/numbers';
 import { Field } from '../../ui/parts';
+import { AnswerChoice, CorruptionChoice } from '../prompts/choices';
 
 export interface FormPart {
   draft: Draft;
@@ -66,37 +67,11 @@ export function PromptBox({
               />
             )}
           </Field>
-          <CorruptionChoice draft={draft} change={change} />
+          <CorruptionChoice value={draft.corruption} choose={(corruption) => change({ corruption })} />
+          <AnswerChoice value={draft.answerTokens} choose={(answerTokens) => change({ answerTokens })} />
         </div>
       </details>
     </>
-  );
-}
-
-const CORRUPTIONS: readonly (readonly [Corruption, string])[] = [
-  ['null_operator', 'operator removed (@)'],
-  ['operand_swap', 'other operands, other answer'],
-  ['operand_swap_same_answer', 'other operands, same answer (control)'],
-  ['operator_swap', 'another operator'],
-];
-
-export function CorruptionChoice({ draft, change }: FormPart) {
-  return (
-    <Field label="Counterfactual is made with">
-      {(id) => (
-        <select
-          id={id}
-          value={draft.corruption}
-          onChange={(event) => change({ corruption: event.currentTarget.value as Corruption })}
-        >
-          {CORRUPTIONS.map(([value, words]) => (
-            <option key={value} value={value}>
-              {words}
-            </option>
-          ))}
-        </select>
-      )}
-    </Field>
   );
 }
 
@@ -107,7 +82,7 @@ export function ModelChoice({
 }: {
   cards: readonly ModelCard[];
   chosen: string | null;
-  change: FormPart['change'];
+  change: (part: { model: string }) => void;
 }) {
   const card = cards.find(({ id }) => id === chosen);
   return (

@@ -9,15 +9,15 @@ import { page } from '../../root';
 import { askedPairs, estimate } from '../../text/experiment';
 import { duration } from '../../text/numbers';
 import { useLoad, useShortcut } from '../../ui/hooks';
-import { Notice, TroubleBlock, troubleOf } from '../../ui/parts';
+import { Link, Notice, TroubleBlock, troubleOf } from '../../ui/parts';
 import { useChanges } from '../../ui/undo';
+import { SetOptions } from '../prompts/set';
 import { Example } from './example';
 import { FileOptions } from './file';
 import { ModelChoice, PromptBox, RunOptions } from './form';
 import { PatchingOptions } from './options';
 import { PreviewPane } from './preview';
 import { Recent } from './recent';
-import { SetOptions } from './set';
 
 const MODES = { one: 'One prompt', set: 'A set of prompts', file: 'Prompts of a file' };
 
@@ -129,6 +129,9 @@ export function Home({ address }: { address: Address }) {
           </div>
           {trouble && <TroubleBlock problem={trouble} />}
         </form>
+        <p class="faint also">
+          Or ask whether the heads of one kind of prompt matter on others: <Link to={page('transfer')}>Transfer</Link>
+        </p>
       </section>
       <Example />
       <Recent list={recent} />

@@ -69,7 +69,7 @@ function Shown({
   /** Every position is patched from the same one of the counterfactual. */
   matched: boolean;
 }) {
-  const shown = items.slice(0, SHOWN);
+  const shown = beginningOf(items);
   return (
     <>
       {shown.map((item, i) => (
@@ -78,7 +78,7 @@ function Shown({
       <RoleLegend roles={rolesIn(...shown.flatMap((item) => [item.reference, item.counterfactual]))} />
       {set && (
         <p class="faint">
-          The first {Math.min(SHOWN, items.length)} of {plural(n_distinct, 'distinct question')}.
+          The first {questionsIn(shown)} of {plural(n_distinct, 'distinct question')}.
         </p>
       )}
       {notes.map((note) => (
@@ -90,8 +90,20 @@ function Shown({
   );
 }
 
+const MOST = 6;
+
+/** The first questions, each with all the tokens of its answer that are asked for. */
+function beginningOf(items: readonly PreviewItem[]): readonly PreviewItem[] {
+  const starts = items.flatMap((item, i) => (item.place ? [] : [i]));
+  const end = starts[SHOWN] ?? items.length;
+  return items.slice(0, Math.min(end, MOST));
+}
+
+const questionsIn = (items: readonly PreviewItem[]): number => items.filter((item) => !item.place).length;
+
 function Item({ item, matched }: { item: PreviewItem; matched: boolean }) {
   const [reference, counterfactual] = [item.reference.length, item.counterfactual.length];
+  const { place = 0, places = 1 } = item;
   return (
     <div class="preview-item">
       {(item.reference.length > 0 || item.counterfactual.length > 0) && (
@@ -105,6 +117,11 @@ function Item({ item, matched }: { item: PreviewItem; matched: boolean }) {
               <bdi>{visible(item.answer)}</bdi>
             </span>
             {item.answer_id !== null && <span class="faint"> token {item.answer_id}</span>}
+            {places > 1 && (
+              <span class="faint">
+                , token {place + 1} of the answer’s {places}
+              </span>
+            )}
           </p>
         )
       ) : (

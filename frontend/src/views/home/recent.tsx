@@ -1,11 +1,11 @@
-// The newest analyses, and those that were deleted lately.
+// The newest experiments of every kind, and those that were deleted lately.
 import { useState } from 'preact/hooks';
 import { deletedExperiments, restore } from '../../api/client';
 import type { Experiment, ExperimentList, Problem } from '../../api/wire';
-import { optionsOf, shortWords } from '../../model/options';
 import { page } from '../../root';
-import { isFinal, nameOf, progressLine, STATE_WORDS, title } from '../../text/experiment';
+import { isFinal, progressLine, STATE_WORDS } from '../../text/experiment';
 import { ago } from '../../text/numbers';
+import { asked, modelOf, nameOf, wayWords } from '../../text/titles';
 import { useLoad, type Loaded } from '../../ui/hooks';
 import { Link, TroubleBlock, troubleOf } from '../../ui/parts';
 import { tellChanged, useChanges } from '../../ui/undo';
@@ -34,12 +34,12 @@ export function Recent({ list }: { list: Loaded<ExperimentList> }) {
               {items.map((item) => (
                 <tr key={item.id}>
                   <td>
-                    <Link to={page(`analyses/${item.id}`)} {...(item.name ? { title: title(item.spec) } : {})}>
+                    <Link to={page(`analyses/${item.id}`)} {...(item.name ? { title: asked(item.spec) } : {})}>
                       <bdi>{nameOf(item)}</bdi>
                     </Link>
                   </td>
-                  <td>{item.spec.model}</td>
-                  <td>{shortWords(optionsOf(item.spec))}</td>
+                  <td>{modelOf(item, items)}</td>
+                  <td>{wayWords(item.spec)}</td>
                   <td>
                     <span class={`state state-${item.state}`}>
                       {isFinal(item.state) ? STATE_WORDS[item.state] : progressLine(item.state, item.progress)}

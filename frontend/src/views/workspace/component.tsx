@@ -4,6 +4,7 @@ import { same, spell, type Component } from '../../model/component';
 import { cellOf, uncertain, type Cell, type EffectTable } from '../../model/effects';
 import { effect, glyph, interval, meaning } from '../../text/numbers';
 import { useShortcut } from '../../ui/hooks';
+import { Writes } from '../findings/writes';
 import { AttentionPanel } from './attention';
 
 export interface ComponentProps {
@@ -14,9 +15,12 @@ export interface ComponentProps {
   prompt: number | null;
   onSelect: (component: Component, step?: boolean) => void;
   onPrompt: (prompt: number) => void;
+  pinned: boolean;
+  onPin: () => void;
 }
 
-export function ComponentPanel({ id, table, result, selected, prompt, onSelect, onPrompt }: ComponentProps) {
+export function ComponentPanel(props: ComponentProps) {
+  const { id, table, result, selected, prompt, onSelect, onPrompt, pinned, onPin } = props;
   const cell = cellOf(table, selected);
   const rank = cell?.rank ?? null;
   const place = table.ranking.findIndex((each) => same(each, selected));
@@ -25,6 +29,7 @@ export function ComponentPanel({ id, table, result, selected, prompt, onSelect, 
     if (next) onSelect(next, true);
   };
   useShortcut(['[', ']'], (key) => step(key === '[' ? -1 : 1));
+  useShortcut(['p'], onPin);
   return (
     <section class="panel component" aria-labelledby="component-name" data-testid="component">
       <header class="component-head">
@@ -55,6 +60,9 @@ export function ComponentPanel({ id, table, result, selected, prompt, onSelect, 
             ›
           </button>
         </div>
+        <button type="button" class="quiet" aria-pressed={pinned} onClick={onPin} title="Keep it in a list p">
+          {pinned ? 'Pinned' : 'Pin'}
+        </button>
       </header>
       {cell && <EffectLine cell={cell} table={table} />}
       {selected.head === null ? (
@@ -72,6 +80,7 @@ export function ComponentPanel({ id, table, result, selected, prompt, onSelect, 
       ) : (
         <p class="faint">Its attention can be seen when the analysis is done.</p>
       )}
+      {result && <Writes id={id} component={selected} />}
     </section>
   );
 }

@@ -1,26 +1,22 @@
-// The workspace's head: what was asked, of which model, how it is measured, and what can be taken away.
+// The head of an analysis: of which model, how it is measured, and what can be taken away.
 import { useState } from 'preact/hooks';
-import { cancel, exportAddress, remove } from '../../api/client';
-import type { Experiment, Metric, Problem, Result } from '../../api/wire';
+import { exportAddress } from '../../api/client';
+import type { Experiment, Metric, Problem, Result, Spec } from '../../api/wire';
 import { effectMap } from '../../charts/effectMap';
 import { spell } from '../../model/component';
 import type { EffectTable } from '../../model/effects';
 import { doneWords, optionsOf } from '../../model/options';
-import { navigate } from '../../nav';
-import { page } from '../../root';
-import { askedPairs, isFinal, nameOf, shortRevision, STATE_WORDS, title } from '../../text/experiment';
-import { METRIC_WORDS, plural, SIGN_WORDS } from '../../text/numbers';
+import { askedPairs, shortRevision } from '../../text/experiment';
+import { METRIC_NAMES, METRIC_WORDS, plural, SIGN_WORDS } from '../../text/numbers';
+import { title } from '../../text/titles';
 import { escapeForPlotly } from '../../text/tokens';
-import { CopyLink, Field, Menu, TroubleBlock, troubleOf } from '../../ui/parts';
+import { Field, Menu, troubleOf } from '../../ui/parts';
 import { image, save } from '../../ui/plot';
-import { tellDeleted } from '../../ui/undo';
-import { Words } from './words';
-
-/** The example belongs to the program: it has no owner who could name or delete it. */
-const EXAMPLE = 'example';
+import { ExperimentHeader } from '../experiment/header';
 
 export interface HeaderProps {
   experiment: Experiment;
+  spec: Spec;
   result: Result | null;
   table: EffectTable | null;
   metric: Metric;
@@ -29,57 +25,27 @@ export interface HeaderProps {
   put: (experiment: Experiment) => void;
 }
 
-const SHORT: Record<Metric, string> = {
-  relative_logit: 'relative logit (%)',
-  logit: 'logit',
-  logit_difference: 'logit difference',
-  probability: 'probability',
-};
-
-export function Header({ experiment, result, table, metric, metrics, onMetric, put }: HeaderProps) {
+export function Header({ experiment, spec, result, table, metric, metrics, onMetric, put }: HeaderProps) {
   const [trouble, setTrouble] = useState<Problem | null>(null);
-  const { spec, state, id } = experiment;
   // Fewer may exist than were asked for: the run knows.
   const pairs = result ? result.pairs.length : (experiment.progress.total ?? askedPairs(spec));
-  const stop = async () => {
-    try {
-      put(await cancel(id));
-      setTrouble(null);
-    } catch (reason) {
-      setTrouble(troubleOf(reason));
-    }
-  };
-  const drop = async () => {
-    try {
-      await remove(id);
-      tellDeleted({ id, name: nameOf(experiment, pairs) });
-      navigate(page(''));
-    } catch (reason) {
-      setTrouble(troubleOf(reason));
-    }
-  };
   return (
-    <header class="head">
-      <h1 tabIndex={-1} class={experiment.name ? 'named' : ''}>
-        <bdi>{nameOf(experiment, pairs)}</bdi>
-      </h1>
-      <p class="facts">
-        {experiment.name && (
-          <span class="mono">
-            <bdi>{title(spec, pairs)}</bdi>
+    <ExperimentHeader
+      experiment={experiment}
+      put={put}
+      kept={pairs}
+      trouble={trouble}
+      facts={
+        <>
+          <span>
+            {result?.model.name ?? spec.model}
+            {result && <span class="faint">@{shortRevision(result.model.revision)}</span>}
           </span>
-        )}
-        <span>
-          {result?.model.name ?? spec.model}
-          {result && <span class="faint">@{shortRevision(result.model.revision)}</span>}
-        </span>
-        <span>{plural(pairs, 'pair')}</span>
-        <span data-testid="done">{doneWords(optionsOf(spec))}</span>
-        <span class={`state state-${state}`} data-testid="state">
-          {experiment.cancel_requested && !isFinal(state) ? 'cancelling' : STATE_WORDS[state]}
-        </span>
-      </p>
-      <div class="tools">
+          <span>{plural(pairs, 'pair')}</span>
+          <span data-testid="done">{doneWords(optionsOf(spec))}</span>
+        </>
+      }
+      before={
         <Field label="Metric" class="inline">
           {(id) => (
             <select
@@ -90,28 +56,17 @@ export function Header({ experiment, result, table, metric, metrics, onMetric, p
             >
               {metrics.map((name) => (
                 <option key={name} value={name}>
-                  {SHORT[name]}
+                  {METRIC_NAMES[name]}
                 </option>
               ))}
             </select>
           )}
         </Field>
-        {!isFinal(state) && (
-          <button type="button" class="quiet" disabled={experiment.cancel_requested} onClick={() => void stop()}>
-            Cancel
-          </button>
-        )}
-        <CopyLink />
-        {result && table && <Exports id={id} result={result} table={table} metric={metric} tell={setTrouble} />}
-        {id !== EXAMPLE && state !== 'running' && (
-          <button type="button" class="quiet" onClick={() => void drop()}>
-            Delete
-          </button>
-        )}
-      </div>
-      {id !== EXAMPLE && <Words experiment={experiment} put={put} />}
-      {trouble && <TroubleBlock problem={trouble} />}
-    </header>
+      }
+      after={
+        result && table && <Exports id={experiment.id} result={result} table={table} metric={metric} tell={setTrouble} />
+      }
+    />
   );
 }
 

@@ -4,8 +4,9 @@ import type { Seen } from '../../api/follow';
 import type { Experiment, Priority, Problem } from '../../api/wire';
 import { navigate } from '../../nav';
 import { page } from '../../root';
-import { askedPairs, cancelledLine, isFinal, progressLine, share } from '../../text/experiment';
+import { amountOf, cancelledLine, isFinal, progressLine, share, unitOf } from '../../text/experiment';
 import { duration } from '../../text/numbers';
+import { kindWord } from '../../text/titles';
 import { useLoad } from '../../ui/hooks';
 import { Field, Notice, TroubleBlock, troubleOf } from '../../ui/parts';
 import { useEffect, useState } from 'preact/hooks';
@@ -29,11 +30,11 @@ export function RunProgress({ seen, put }: { seen: Seen; put: (experiment: Exper
         {partial && (
           <span class="faint">
             {' '}
-            · mean over {partial.n_pairs} of {progress.total ?? askedPairs(experiment.spec)} pairs
+            · mean over {partial.n_pairs} of {amountOf(experiment)} pairs
           </span>
         )}
       </p>
-      <progress max={1} {...(part === null ? {} : { value: part })} aria-label="Pairs finished" />
+      <progress max={1} {...(part === null ? {} : { value: part })} aria-label={unitOf(experiment.spec) === 'set' ? 'Sets finished' : 'Pairs finished'} />
       {link === 'polling' && (
         <p class="faint">The live view is interrupted; the page asks every two seconds instead.</p>
       )}
@@ -122,7 +123,7 @@ export function Ending({
   if (!isFinal(experiment.state) || experiment.state === 'succeeded') return null;
   if (experiment.state === 'failed') {
     const problem: Problem = experiment.error ?? {
-      title: 'The analysis failed',
+      title: `The ${kindWord(experiment.kind)} failed`,
       status: 500,
       detail: 'No reason was kept.',
       way_out: 'Look at the worker’s log, then run it again.',
@@ -135,7 +136,7 @@ export function Ending({
   }
   return (
     <div class="notice plain" role="status">
-      {cancelledLine(kept, experiment.progress.total ?? askedPairs(experiment.spec))}{' '}
+      {cancelledLine(kept, amountOf(experiment), unitOf(experiment.spec))}{' '}
       <Retry id={experiment.id} words={kept ? 'Run the rest' : 'Run again'} again={again} />
     </div>
   );

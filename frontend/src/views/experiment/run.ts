@@ -1,14 +1,15 @@
-// One experiment as the workspace knows it: its row, followed while it runs, and its result once there is one.
+// One experiment as its page knows it: its row, followed while it runs, and its result once there is one.
 import { useEffect, useState } from 'preact/hooks';
 import { experiment as readRow, exportAddress, pause, result as readResult, Trouble } from '../../api/client';
 import { follow, type Seen } from '../../api/follow';
-import type { Experiment, Problem, Result } from '../../api/wire';
+import type { AnyResult } from '../../api/findings';
+import type { Experiment, Problem } from '../../api/wire';
 import { isFinal } from '../../text/experiment';
 import { troubleOf } from '../../ui/parts';
 
 export interface Run {
   seen: Seen | null;
-  result: Result | null;
+  result: AnyResult | null;
   /** It ended and kept nothing: there is no result to wait for. */
   empty: boolean;
   /** Why there is no row, or no result where there should be one. */
@@ -23,7 +24,7 @@ const AGAIN_MS = 3_000;
 
 export function useRun(id: string): Run {
   const [seen, setSeen] = useState<Seen | null>(null);
-  const [result, setResult] = useState<Result | null>(null);
+  const [result, setResult] = useState<AnyResult | null>(null);
   const [trouble, setTrouble] = useState<Problem | null>(null);
   const [empty, setEmpty] = useState(false);
   const [turn, setTurn] = useState(0);

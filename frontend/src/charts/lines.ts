@@ -1,0 +1,180 @@
+// Curves with their intervals as bands. Numbers in, Plotly figure out; a place without a number breaks the line.
+import { INK, type Theme } from './colours';
+import { FONT, type Figure } from './figure';
+
+type Row = readonly (number | null)[];
+
+export interface Curve {
+  name: string;
+  y: Row;
+  colour: string;
+  dash?: 'solid' | 'dash' | 'dot';
+  /** The interval: both or none. */
+  low?: Row;
+  high?: Row;
+}
+
+export interface Mark {
+  at: number;
+  name: string;
+  interval?: readonly [number, number] | null;
+}
+
+export interface LinesOptions {
+  theme: Theme;
+  width: number;
+  height?: number;
+  /** What stands at each place, from the first on. */
+  x: readonly number[];
+  xName: string;
+  yName: string;
+  yRange?: readonly [number, number];
+  /** Ranks spread over decades. */
+  log?: boolean;
+  marks?: readonly Mark[];
+}
+
+/** Colours that differ in lightness too; the kind of line says it again. */
+export const LINE: Record<Theme, { main: string; second: string; chance: string; other: string }> = {
+  light: { main: '#0b6670', second: '#a84508', chance: '#6f7880', other: '#b08a6a' },
+  dark: { main: '#6cc7d0', second: '#ffab61', chance: '#9aa4ab', other: '#a58b70' },
+};
+
+const clear = (colour: string, share: number): string =>
+  `${colour}${Math.round(255 * share)
+    .toString(16)
+    .padStart(2, '0')}`;
+
+/** Runs of neighbouring places that have both ends of an interval. */
+export function stretches(low: Row, high: Row): number[][] {
+  const found: number[][] = [];
+  let open: number[] = [];
+  for (let i = 0; i < Math.max(low.length, high.length); i += 1) {
+    if (low[i] != null && high[i] != null) open.push(i);
+    else if (open.length) {
+      found.push(open);
+      open = [];
+    }
+  }
+  if (open.length) found.push(open);
+  return found;
+}
+
+function band(curve: Curve, x: readonly number[]): object[] {
+  const { low, high, colour } = curve;
+  if (!low || !high) return [];
+  return stretches(low, high).map((places) => {
+    const back = [...places].reverse();
+    return {
+      type: 'scatter',
+      mode: 'lines',
+      x: [...places.map((i) => x[i]), ...back.map((i) => x[i])],
+      y: [...places.map((i) => high[i]), ...back.map((i) => low[i])],
+      fill: 'toself',
+      fillcolor: clear(colour, 0.18),
+      line: { width: 0 },
+      hoverinfo: 'skip',
+    };
+  });
+}
+
+export function lines(curves: readonly Curve[], options: LinesOptions): Figure {
+  const { theme, width, x, log = false, marks = [] } = options;
+  const ink = INK[theme];
+  const height = options.height ?? 260;
+  const margin = { l: 56, r: 12, t: 18, b: 42 };
+  const axis = {
+    fixedrange: true,
+    zeroline: false,
+    showline: true,
+    linecolor: ink.line,
+    gridcolor: ink.line,
+    tickfont: { size: 11, color: ink.faint },
+    automargin: false,
+  };
+  const first = x[0] ?? 0;
+  const last = x.at(-1) ?? 1;
+  const edge = Math.max(0.25, (last - first) * 0.01);
+  return {
+    width,
+    height,
+    margin,
+    data: [
+      ...curves.flatMap((curve) => band(curve, x)),
+      ...curves.map(({ y, colour, dash = 'solid' }) => ({
+        type: 'scatter',
+        mode: x.length < 40 ? 'lines+markers' : 'lines',
+        x: [...x],
+        // A logarithm has no place for 0.
+        y: y.map((value) => (log && value !== null && value <= 0 ? null : value)),
+        connectgaps: false,
+        line: { color: colour, dash, width: 2 },
+        marker: { color: colour, size: 4 },
+        hoverinfo: 'skip',
+      })),
+    ],
+    layout: {
+      width,
+      height,
+      autosize: false,
+      margin: { ...margin },
+      paper_bgcolor: 'rgba(0,0,0,0)',
+      plot_bgcolor: 'rgba(0,0,0,0)',
+      font: { family: FONT, color: ink.text, size: 12 },
+      dragmode: false,
+      hovermode: false,
+      showlegend: false,
+      xaxis: {
+        ...axis,
+        range: [first - edge, last + edge],
+        showgrid: false,
+        tickformat: 'd',
+        nticks: Math.max(3, Math.floor(width / 60)),
+        title: { text: options.xName, standoff: 6, font: { size: 11, color: ink.faint } },
+      },
+      yaxis: {
+        ...axis,
+        type: log ? 'log' : 'linear',
+        ...(log ? { dtick: 1 } : {}),
+        ...(options.yRange && !log ? { range: [...options.yRange] } : { rangemode: 'normal' }),
+        title: { text: options.yName, standoff: 4, font: { size: 11, color: ink.faint } },
+      },
+      shapes: marks.flatMap(({ at, interval }) => [
+        ...(interval
+          ? [
+              {
+                type: 'rect',
+                x0: interval[0] - 0.25,
+                x1: interval[1] + 0.25,
+                yref: 'paper',
+                y0: 0,
+                y1: 1,
+                layer: 'below',
+                fillcolor: ink.faint,
+                opacity: 0.13,
+                line: { width: 0 },
+              },
+            ]
+          : []),
+        {
+          type: 'line',
+          x0: at,
+          x1: at,
+          yref: 'paper',
+          y0: 0,
+          y1: 1,
+          line: { color: ink.faint, width: 1, dash: 'dot' },
+        },
+      ]),
+      annotations: marks.map(({ at, name }) => ({
+        text: name,
+        x: at,
+        yref: 'paper',
+        y: 1,
+        yanchor: 'bottom',
+        showarrow: false,
+        font: { size: 11, color: ink.faint },
+      })),
+    },
+  };
+}

@@ -1,0 +1,22 @@
+// Which components are key: the three rules side by side, and how many of the heads each takes.
+import type { KeyTable } from '../api/findings';
+import { parseComponent } from './component';
+
+export interface Counted {
+  components: readonly string[];
+  heads: number;
+  /** Of the model's heads; null for a model without any. */
+  share: number | null;
+}
+
+export function counted(components: readonly string[], table: Pick<KeyTable, 'heads'>): Counted {
+  const heads = components.filter((name) => parseComponent(name)?.head != null).length;
+  return { components, heads, share: table.heads > 0 ? heads / table.heads : null };
+}
+
+/** The k most negative; rows come in this order. Those without a number are in no ranking. */
+export const topOf = (table: Pick<KeyTable, 'rows'>, k: number): string[] =>
+  table.rows
+    .filter(({ mean }) => mean !== null)
+    .slice(0, Math.max(0, k))
+    .map(({ component }) => component);

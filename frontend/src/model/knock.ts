@@ -1,0 +1,132 @@
+// A knock-out as it is typed, and the spec that comes of it.
+import type { AskedKnockout } from '../api/findings';
+import type { Ablation, KnockMetric, KnockoutSpec, KnockPositions, Metric } from '../api/wire';
+import { parseComponent, type Component, spell } from './component';
+import { draftOfSet, FIRST_SET, MAX_SEED, templateOf, whole, type SetDraft } from './promptSet';
+
+export const MAX_KNOCKED = 128;
+export const MAX_KNOCK_CONTROLS = 200;
+export const MAX_ANSWER_TOKENS = 16;
+
+export interface KnockDraft {
+  which: 'top' | 'these';
+  topK: string;
+  among: 'head' | 'any';
+  /** Separated by commas or spaces, as people type them. */
+  components: string;
+  ablation: Ablation;
+  positions: KnockPositions;
+  controls: string;
+  prompts: 'same' | 'new';
+  set: SetDraft;
+  shots: number;
+  chat: boolean;
+  disjoint: boolean;
+  /** Empty: answers of one token. */
+  answerTokens: string;
+  seed: string;
+}
+
+export const firstKnock = (pins: readonly Component[], single: boolean, shots: number): KnockDraft => ({
+  which: pins.length > 0 ? 'these' : 'top',
+  topK: '10',
+  among: 'any',
+  components: pins.map(spell).join(', '),
+  // Of one prompt there is no mean to take.
+  ablation: single ? 'zero' : 'mean',
+  positions: 'end',
+  controls: '20',
+  prompts: 'same',
+  set: FIRST_SET,
+  shots,
+  chat: false,
+  disjoint: false,
+  answerTokens: '',
+  seed: '0',
+});
+
+/** One that was asked, to be changed and asked again. */
+export function knockOf(spec: KnockoutSpec, shots: number): KnockDraft {
+  const { prompts } = spec;
+  const set = prompts?.source === 'template' ? draftOfSet(prompts) : FIRST_SET;
+  return {
+    which: spec.components ? 'these' : 'top',
+    topK: String(spec.top_k ?? 10),
+    among: spec.among ?? 'any',
+    components: (spec.components ?? []).join(', '),
+    ablation: spec.ablation ?? 'mean',
+    positions: spec.positions ?? 'end',
+    controls: String(spec.controls ?? 20),
+    prompts: prompts?.source === 'template' ? 'new' : 'same',
+    set,
+    shots: prompts?.shots ?? shots,
+    chat: prompts?.chat ?? false,
+    disjoint: spec.disjoint ?? false,
+    answerTokens: spec.answer_tokens == null ? '' : String(spec.answer_tokens),
+    seed: String(spec.seed ?? 0),
+  };
+}
+
+/** The names in a text, or in words which of them is none. */
+export function namesIn(text: string): string[] | string {
+  const names = text.split(/[\s,;]+/).filter((name) => name !== '');
+  const odd = names.find((name) => parseComponent(name) === null);
+  if (odd !== undefined) return `“${odd.slice(0, 24)}” is no component: write L14H2 for a head, MLP19 for an MLP.`;
+  if (names.length === 0) return 'Name at least one component, such as L14H2 or MLP19.';
+  if (new Set(names).size < names.length) return 'A component is named twice.';
+  if (names.length > MAX_KNOCKED) return `At most ${MAX_KNOCKED} components can be knocked out at once.`;
+  return names;
+}
+
+export type AskedOr<T> = { spec: T; problem: null } | { spec: null; problem: string };
+
+/** The spec of a knock-out of `parent`, or in words why there is none yet. `metric`: by which the top are taken. */
+export function knockSpec(draft: KnockDraft, parent: string, metric: Metric): AskedOr<AskedKnockout> {
+  const no = (problem: string) => ({ spec: null, problem });
+  const top = whole(draft.topK, 1, MAX_KNOCKED);
+  const names = draft.which === 'these' ? namesIn(draft.components) : [];
+  if (typeof names === 'string') return no(names);
+  if (draft.which === 'top' && top === null) return no(`The top k is a whole number from 1 to ${MAX_KNOCKED}.`);
+  const controls = whole(draft.controls, 0, MAX_KNOCK_CONTROLS);
+  if (controls === null) return no(`Random draws: a whole number from 0 to ${MAX_KNOCK_CONTROLS}.`);
+  const seed = whole(draft.seed, 0, MAX_SEED);
+  if (seed === null) return no('The seed is a whole number from 0.');
+  const tokens = draft.answerTokens.trim() === '' ? null : whole(draft.answerTokens, 1, MAX_ANSWER_TOKENS);
+  if (draft.answerTokens.trim() !== '' && tokens === null)
+    return no(`Tokens to write: a whole number from 1 to ${MAX_ANSWER_TOKENS}, or nothing.`);
+  const prompts = draft.prompts === 'new' ? templateOf(draft.set, draft.shots, draft.chat) : null;
+  if (typeof prompts === 'string') return no(prompts);
+  return {
+    spec: {
+      kind: 'knockout',
+      parent,
+      ...(draft.which === 'these' ? { components: names } : { top_k: top, metric, among: draft.among }),
+      ablation: draft.ablation,
+      positions: draft.positions,
+      controls,
+      ...(prompts ? { prompts } : {}),
+      disjoint: draft.disjoint,
+      ...(tokens === null ? {} : { answer_tokens: tokens }),
+      seed,
+    },
+    problem: null,
+  };
+}
+
+export const KNOCK_METRICS: readonly KnockMetric[] = ['accuracy', 'probability', 'logit_difference', 'exact_match'];
+export const KNOCK_WORDS: Record<KnockMetric, string> = {
+  accuracy: 'Answers right',
+  probability: 'Probability of the answer',
+  logit_difference: 'Logit difference to the best other number',
+  exact_match: 'Whole answers written right',
+};
+export const ABLATION_WORDS: Record<Ablation, string> = {
+  mean: 'the mean over the prompts instead',
+  zero: 'nothing instead',
+  resample: 'what another prompt gave instead',
+};
+export const POSITION_WORDS: Record<KnockPositions, string> = {
+  end: 'at the last position',
+  all: 'at all positions',
+  after_first: 'at all positions but the first',
+};

@@ -1,0 +1,177 @@
+// A set of prompts as it is typed, what goes together, and the part of a spec that comes of it.
+import type {
+  AnswerTokens,
+  Corruption,
+  Numerals,
+  Operation,
+  Style,
+  TemplatePrompts,
+  Topic,
+  Wording,
+} from '../api/wire';
+
+export interface SetDraft {
+  topic: Topic;
+  operations: readonly Operation[];
+  styles: readonly Style[];
+  wording: Wording;
+  numerals: Numerals;
+  decimals: number;
+  answerTokens: AnswerTokens;
+  corruption: Corruption;
+  smallest: string;
+  largest: string;
+  pairs: string;
+  seed: string;
+  keepWrong: boolean;
+}
+
+export const FIRST_SET: SetDraft = {
+  topic: 'question',
+  operations: ['add'],
+  styles: ['equation'],
+  wording: 'plain',
+  numerals: 'digits',
+  decimals: 0,
+  answerTokens: 'whole',
+  corruption: 'null_operator',
+  smallest: '1',
+  largest: '9',
+  pairs: '64',
+  seed: '0',
+  keepWrong: false,
+};
+
+export const OPERATIONS: readonly Operation[] = ['add', 'subtract', 'multiply', 'divide', 'power'];
+export const STYLES: readonly Style[] = ['equation', 'statement', 'question'];
+
+/** What a topic offers; as prompts/topics.py. No operations: there is no arithmetic in it. */
+interface TopicRow {
+  name: string;
+  example: string;
+  operations: readonly Operation[];
+  styles?: boolean;
+  decimals?: boolean;
+  words?: boolean;
+  impossible?: readonly Corruption[];
+}
+
+const FOUR: readonly Operation[] = ['add', 'subtract', 'multiply', 'divide'];
+export const TOPICS: Record<Topic, TopicRow> = {
+  question: { name: 'calculations', example: '3 + 5 =', operations: OPERATIONS, styles: true, decimals: true, words: true },
+  year_span: { name: 'spans of years', example: 'The war lasted 5 years from 1723 to 172', operations: ['add', 'subtract'] },
+  counting: {
+    name: 'counting',
+    example: 'There are 3 dogs and 5 cats. The number of animals is',
+    operations: ['add'],
+    words: true,
+    impossible: ['operator_swap'],
+  },
+  word_problem: {
+    name: 'word problems',
+    example: 'A farmer has 3 sheep and buys 5. The farmer now has',
+    operations: FOUR,
+    words: true,
+  },
+  facts: { name: 'facts (no arithmetic)', example: 'The capital of France is', operations: [] },
+  grammar: {
+    name: 'grammar (no arithmetic)',
+    example: 'The past tense of go is',
+    operations: [],
+    impossible: ['operand_swap_same_answer'],
+  },
+  antonyms: {
+    name: 'antonyms (no arithmetic)',
+    example: 'The opposite of hot is',
+    operations: [],
+    impossible: ['operand_swap_same_answer'],
+  },
+  sequences: {
+    name: 'sequences (no arithmetic)',
+    example: 'The day that comes after Monday is',
+    operations: [],
+    impossible: ['operand_swap_same_answer'],
+  },
+};
+export const TOPIC_NAMES = Object.keys(TOPICS) as Topic[];
+
+export const isControl = (topic: Topic): boolean => TOPICS[topic].operations.length === 0;
+
+/** The nearest set that there is: what a topic does not have goes back to its default. */
+export function settledSet(set: SetDraft): SetDraft {
+  const row = TOPICS[set.topic];
+  const operations = set.operations.filter((operation) => row.operations.includes(operation));
+  const numerals = row.words ? set.numerals : 'digits';
+  return {
+    ...set,
+    // A choice that leaves nothing starts with what the topic has first; an empty one is left to be filled.
+    operations: operations.length > 0 || set.operations.length === 0 ? operations : row.operations.slice(0, 1),
+    styles: row.styles ? set.styles : FIRST_SET.styles,
+    numerals,
+    decimals: row.decimals && numerals === 'digits' ? set.decimals : 0,
+    corruption: row.impossible?.includes(set.corruption) ? FIRST_SET.corruption : set.corruption,
+  };
+}
+
+export function whole(text: string, least: number, most: number): number | null {
+  if (!/^\s*\d{1,10}\s*$/.test(text)) return null;
+  const value = Number(text);
+  return value >= least && value <= most ? value : null;
+}
+
+export const MAX_SEED = 2 ** 31 - 1;
+
+/** The prompts of a set, or in words why there are none yet. What came later is said only where it is not as usual. */
+export function templateOf(draft: SetDraft, shots: number, chat: boolean): TemplatePrompts | string {
+  const set = settledSet(draft);
+  const row = TOPICS[set.topic];
+  const arithmetic = row.operations.length > 0;
+  const smallest = whole(set.smallest, 0, 9_999);
+  const largest = whole(set.largest, 0, 9_999);
+  const pairs = whole(set.pairs, 1, 10_000);
+  const seed = whole(set.seed, 0, MAX_SEED);
+  if (arithmetic) {
+    if (smallest === null || largest === null) return 'Operands are whole numbers from 0 to 9999.';
+    if (smallest > largest) return 'The smallest operand must not be above the largest.';
+    if (set.operations.length === 0) return 'Choose at least one operation.';
+  }
+  if (pairs === null) return 'The number of pairs is a whole number from 1 to 10 000.';
+  if (seed === null) return 'The seed is a whole number from 0.';
+  if (row.styles && set.styles.length === 0) return 'Choose at least one style.';
+  return {
+    source: 'template',
+    ...(set.topic === 'question' ? {} : { topic: set.topic }),
+    operations: arithmetic ? [...set.operations] : [...FIRST_SET.operations],
+    styles: [...set.styles],
+    operands: arithmetic ? [smallest ?? 1, largest ?? 9] : [1, 9],
+    pairs,
+    shots,
+    ...(set.wording === 'plain' ? {} : { wording: set.wording }),
+    ...(set.numerals === 'digits' ? {} : { numerals: set.numerals }),
+    ...(set.decimals === 0 ? {} : { decimals: set.decimals }),
+    ...(set.answerTokens === 'whole' ? {} : { answer: set.answerTokens }),
+    ...(chat ? { chat: true } : {}),
+    corruption: set.corruption,
+    seed,
+    keep_wrong: set.keepWrong,
+  };
+}
+
+/** A set that was asked, to be changed and asked again. */
+export function draftOfSet(prompts: TemplatePrompts): SetDraft {
+  return {
+    topic: prompts.topic ?? 'question',
+    operations: prompts.operations,
+    styles: prompts.styles,
+    wording: prompts.wording ?? 'plain',
+    numerals: prompts.numerals ?? 'digits',
+    decimals: prompts.decimals ?? 0,
+    answerTokens: prompts.answer ?? 'whole',
+    corruption: prompts.corruption,
+    smallest: String(prompts.operands[0]),
+    largest: String(prompts.operands[1]),
+    pairs: String(prompts.pairs),
+    seed: String(prompts.seed),
+    keepWrong: prompts.keep_wrong ?? false,
+  };
+}

@@ -1,0 +1,190 @@
+// A transfer as it is put together: sets of prompts to find heads on, and to knock them out on.
+import type { AskedTransfer } from '../api/findings';
+import type { Ablation, AskedPrompts, Effect, Metric, TransferSpec } from '../api/wire';
+import { OPERATION_WORDS } from '../text/titles';
+import { MAX_KNOCK_CONTROLS, MAX_KNOCKED, type AskedOr } from './knock';
+import { draftOfSet, FIRST_SET, isControl, MAX_SEED, TOPICS, templateOf, whole, type SetDraft } from './promptSet';
+
+export const MAX_SETS = 16;
+
+export interface SetChoice {
+  /** Told apart by this alone: two may be alike while they are edited. */
+  key: number;
+  set: SetDraft;
+  found: boolean;
+  evaluated: boolean;
+}
+
+export interface TransferDraft {
+  sets: readonly SetChoice[];
+  topK: string;
+  effect: Effect;
+  metric: Metric;
+  ablation: Ablation;
+  controls: string;
+  disjoint: boolean;
+  shots: number;
+  chat: boolean;
+  seed: string;
+}
+
+export interface Preset {
+  name: string;
+  set: SetDraft;
+}
+
+const SMALL: SetDraft = { ...FIRST_SET, pairs: '32' };
+const of = (name: string, part: Partial<SetDraft>): Preset => ({ name, set: { ...SMALL, ...part } });
+
+/** The kinds of prompts that the paper's story uses, and controls without arithmetic. */
+export const PRESETS: readonly Preset[] = [
+  of('addition', {}),
+  of('subtraction', { operations: ['subtract'] }),
+  of('multiplication', { operations: ['multiply'] }),
+  of('division', { operations: ['divide'] }),
+  of('addition, statements', { styles: ['statement'] }),
+  of('addition, questions', { styles: ['question'] }),
+  of('addition in words', { numerals: 'words' }),
+  of('addition of two digits', { smallest: '10', largest: '99', answerTokens: 'first' }),
+  of('spans of years', { topic: 'year_span' }),
+  of('word problems', { topic: 'word_problem' }),
+  of('counting', { topic: 'counting' }),
+  of('facts', { topic: 'facts' }),
+  of('grammar', { topic: 'grammar' }),
+  of('antonyms', { topic: 'antonyms' }),
+  of('sequences', { topic: 'sequences' }),
+];
+
+const STARTS = [
+  'addition',
+  'subtraction',
+  'multiplication',
+  'addition, statements',
+  'addition, questions',
+  'addition in words',
+  'spans of years',
+  'word problems',
+  'facts',
+  'grammar',
+];
+
+const chosen = (set: SetDraft, key: number): SetChoice => ({
+  key,
+  set,
+  // What has no arithmetic in it is a control: heads of calculations are tried there, none are looked for.
+  found: !isControl(set.topic),
+  evaluated: true,
+});
+
+export const firstTransfer = (shots: number): TransferDraft => ({
+  sets: STARTS.flatMap((name, key) => {
+    const preset = PRESETS.find((each) => each.name === name);
+    return preset ? [chosen(preset.set, key)] : [];
+  }),
+  topK: '10',
+  effect: 'through_mlps',
+  metric: 'logit_difference',
+  ablation: 'mean',
+  controls: '20',
+  disjoint: true,
+  shots,
+  chat: false,
+  seed: '0',
+});
+
+/** One that was asked, to be changed and asked again. Sets that people typed cannot be edited here. */
+export function transferOf(spec: TransferSpec, shots: number): TransferDraft {
+  const sets: SetChoice[] = [];
+  const put = (prompts: AskedPrompts, side: 'found' | 'evaluated') => {
+    if (prompts.source !== 'template') return;
+    const set = draftOfSet(prompts);
+    const same = sets.findIndex((each) => JSON.stringify(each.set) === JSON.stringify(set));
+    const old = sets[same];
+    if (old) sets[same] = { ...old, [side]: true };
+    else sets.push({ key: sets.length, set, found: side === 'found', evaluated: side === 'evaluated' });
+  };
+  spec.found_on.forEach((prompts) => put(prompts, 'found'));
+  spec.evaluated_on.forEach((prompts) => put(prompts, 'evaluated'));
+  const first = spec.found_on[0];
+  return {
+    ...firstTransfer(first?.shots ?? shots),
+    sets,
+    topK: String(spec.top_k ?? 10),
+    effect: spec.effect ?? 'through_mlps',
+    metric: spec.metric ?? 'logit_difference',
+    ablation: spec.ablation ?? 'mean',
+    controls: String(spec.controls ?? 20),
+    disjoint: spec.disjoint ?? true,
+    chat: first?.chat ?? false,
+    seed: String(spec.seed ?? 0),
+  };
+}
+
+export const withSet = (sets: readonly SetChoice[], set: SetDraft): SetChoice[] => [
+  ...sets,
+  chosen(set, 1 + Math.max(-1, ...sets.map(({ key }) => key))),
+];
+
+/** A set in a few words: "addition, statements, 10 to 99, in words". What is as usual is not said. */
+export function setName(set: SetDraft): string {
+  const row = TOPICS[set.topic];
+  const plain = set.topic === 'question';
+  const words = [
+    plain ? set.operations.map((operation) => OPERATION_WORDS[operation]).join(' and ') || 'no operation' : row.name,
+    !plain && row.operations.length > 1 ? set.operations.map((operation) => OPERATION_WORDS[operation]).join(' and ') : null,
+    row.styles && set.styles.join() !== 'equation' ? set.styles.map((style) => `${style}s`).join(' and ') : null,
+    row.operations.length > 0 && (set.smallest.trim() !== '1' || set.largest.trim() !== '9')
+      ? `${set.smallest.trim()} to ${set.largest.trim()}`
+      : null,
+    set.numerals === 'words' ? 'in words' : null,
+    set.decimals > 0 ? `${set.decimals} decimal${set.decimals > 1 ? 's' : ''}` : null,
+    set.wording === 'varied' ? 'many wordings' : null,
+    set.answerTokens === 'first' ? 'first token' : set.answerTokens === 'each' ? 'each token' : null,
+  ];
+  return words.filter((word) => word).join(', ');
+}
+
+export function transferSpec(draft: TransferDraft, model: string, parent: string | null): AskedOr<AskedTransfer> {
+  const no = (problem: string) => ({ spec: null, problem });
+  const sides: Record<'found' | 'evaluated', AskedPrompts[]> = { found: [], evaluated: [] };
+  for (const choice of draft.sets) {
+    const prompts = templateOf(choice.set, draft.shots, draft.chat);
+    if (typeof prompts === 'string') return no(`${setName(choice.set)}: ${prompts}`);
+    for (const side of ['found', 'evaluated'] as const) {
+      if (!choice[side]) continue;
+      const twin = sides[side].some((each) => JSON.stringify(each) === JSON.stringify(prompts));
+      if (twin) return no(`${setName(choice.set)} is there twice: change one of them, or take it out.`);
+      sides[side].push(prompts);
+    }
+  }
+  for (const [side, words] of [
+    ['found', 'to find heads on'],
+    ['evaluated', 'to knock them out on'],
+  ] as const) {
+    if (sides[side].length === 0) return no(`Choose at least one set ${words}.`);
+    if (sides[side].length > MAX_SETS) return no(`At most ${MAX_SETS} sets ${words}.`);
+  }
+  const top = whole(draft.topK, 1, MAX_KNOCKED);
+  if (top === null) return no(`The top k is a whole number from 1 to ${MAX_KNOCKED}.`);
+  const controls = whole(draft.controls, 0, MAX_KNOCK_CONTROLS);
+  if (controls === null) return no(`Random draws: a whole number from 0 to ${MAX_KNOCK_CONTROLS}.`);
+  const seed = whole(draft.seed, 0, MAX_SEED);
+  if (seed === null) return no('The seed is a whole number from 0.');
+  return {
+    spec: {
+      kind: 'transfer',
+      model,
+      ...(parent === null ? {} : { parent }),
+      found_on: sides.found,
+      evaluated_on: sides.evaluated,
+      top_k: top,
+      effect: draft.effect,
+      metric: draft.metric,
+      ablation: draft.ablation,
+      controls,
+      disjoint: draft.disjoint,
+      seed,
+    },
+    problem: null,
+  };
+}

@@ -1,0 +1,85 @@
+import { describe, expect, it } from 'vitest';
+import type { AnySpec, Experiment, Spec } from '../api/wire';
+import { asked, kindWord, modelOf, nameOf, title, wayWords } from './titles';
+
+const SET: Spec = {
+  kind: 'path_patching',
+  model: 'm',
+  effect: 'through_mlps',
+  positions: 'end',
+  source: 'counterfactual',
+  direction: 'noising',
+  metrics: ['logit'],
+  prompts: {
+    source: 'template',
+    operations: ['add'],
+    styles: ['equation'],
+    operands: [1, 9],
+    pairs: 64,
+    shots: 2,
+    chat: false,
+    corruption: 'null_operator',
+    seed: 0,
+    keep_wrong: false,
+  },
+};
+const typed = (...references: string[]): Spec => ({
+  ...SET,
+  prompts: {
+    source: 'custom',
+    pairs: references.map((reference) => ({ reference })),
+    shots: 0,
+    chat: false,
+    corruption: 'null_operator',
+    keep_wrong: true,
+  },
+});
+describe('the title', () => {
+  it('is the question that was asked', () => {
+    expect(title(typed('2 + 3 = 5\n3 + 5 ='))).toBe('3 + 5 =');
+    expect(title(typed('3 + 5 =', '1 + 1 ='))).toBe('3 + 5 = and 1 more');
+  });
+  it('counts the prompts of a set, those kept once that is known', () => {
+    expect(title(SET)).toBe('64 addition prompts');
+    expect(title(SET, 34)).toBe('34 addition prompts');
+    expect(title(SET, 1)).toBe('1 addition prompt');
+    const about = (topic: 'facts' | 'question') => ({ prompts: { ...SET.prompts, topic } as Spec['prompts'] });
+    expect(title(about('facts'))).toBe('64 fact prompts');
+    expect(title(about('question'))).toBe('64 addition prompts');
+    expect(title({ prompts: { ...SET.prompts, chat: true } }, 34)).toBe('34 addition prompts (chat)');
+  });
+  it('shows what would turn the line round', () => {
+    expect(title(typed('\u202e3 + 5 ='))).toBe('‹202e›3 + 5 =');
+  });
+});
+
+describe('every kind of experiment', () => {
+  const knockout = (part: object = {}): AnySpec => ({ kind: 'knockout', parent: 'a', ...part });
+  const transfer: AnySpec = { kind: 'transfer', model: 'm', found_on: [SET.prompts], evaluated_on: [SET.prompts, SET.prompts] };
+  const newer = { kind: 'fine_tune', parent: 'a' } as unknown as AnySpec;
+  it('has a title out of what was asked', () => {
+    expect(asked(SET, 34)).toBe('34 addition prompts');
+    expect(asked(knockout())).toBe('Knock-out of the top 10');
+    expect(asked(knockout({ top_k: 3, among: 'head' }))).toBe('Knock-out of the top 3 heads');
+    expect(asked(knockout({ components: ['L1H1', 'MLP2'] }))).toBe('Knock-out of L1H1, MLP2');
+    const many = ['L1H1', 'L1H2', 'L1H3', 'L1H4', 'L1H5'];
+    expect(asked(knockout({ components: many }))).toBe('Knock-out of L1H1, L1H2, L1H3 and 2 more');
+    expect(asked(transfer)).toBe('Transfer from 1 set to 2 sets of prompts');
+  });
+  it('is shown by its own word when the page does not know it', () => {
+    expect(asked(newer)).toBe('An experiment of the kind “fine tune”');
+    expect(wayWords(newer)).toBe('fine tune');
+    expect(modelOf({ spec: newer }, [])).toBe('');
+    expect(kindWord('x\u202ey')).not.toContain('\u202e');
+  });
+  it('is called as people call it', () => {
+    expect(nameOf({ name: ' Mine ', spec: knockout() })).toBe('Mine');
+    expect(nameOf({ name: '', spec: knockout() })).toBe('Knock-out of the top 10');
+  });
+  it('has the model of its analysis, where that is known', () => {
+    const parent = { id: 'a', spec: SET } as Experiment;
+    expect(modelOf({ spec: knockout() }, [parent])).toBe('m');
+    expect(modelOf({ spec: knockout() }, [])).toBe('');
+    expect(modelOf({ spec: transfer }, [])).toBe('m');
+  });
+});

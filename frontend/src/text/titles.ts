@@ -1,0 +1,98 @@
+// What was asked, in a line: the titles of experiments of every kind, and of sets of prompts.
+import type { AnySpec, AskedPrompts, Experiment, KnockoutSpec, Operation, Spec, Topic, TransferSpec } from '../api/wire';
+import { optionsOf, shortWords } from '../model/options';
+import { plural } from './numbers';
+import { clip, lastLine, visible } from './tokens';
+
+export const OPERATION_WORDS: Record<Operation, string> = {
+  add: 'addition',
+  subtract: 'subtraction',
+  multiply: 'multiplication',
+  divide: 'division',
+  power: 'powers',
+};
+
+/** What a set is about, unless it is the operations themselves. */
+export const TOPIC_WORDS: Record<Exclude<Topic, 'question'>, string> = {
+  year_span: 'year span',
+  counting: 'counting',
+  word_problem: 'word problem',
+  facts: 'fact',
+  grammar: 'grammar',
+  antonyms: 'antonym',
+  sequences: 'sequence',
+};
+
+const KINDS: Record<string, string> = {
+  path_patching: 'analysis',
+  knockout: 'knock-out',
+  transfer: 'transfer',
+};
+
+/** What an experiment is called; a kind that this page does not know by its own word. */
+export const kindWord = (kind: string): string => KINDS[kind] ?? visible(kind.replace(/_/g, ' '));
+
+export const isAnalysis = (spec: AnySpec): spec is Spec => spec.kind === 'path_patching';
+const isKnockout = (spec: AnySpec): spec is KnockoutSpec => spec.kind === 'knockout';
+const isTransfer = (spec: AnySpec): spec is TransferSpec => spec.kind === 'transfer';
+
+/** "3 + 5 =", "3 + 5 = and 11 more", "34 addition prompts", "3 + 5 = (chat)". `kept`: pairs in the numbers. */
+export function title(spec: { prompts: AskedPrompts }, kept?: number): string {
+  return spec.prompts.chat ? `${questions(spec.prompts, kept)} (chat)` : questions(spec.prompts, kept);
+}
+
+/** What was asked, of every kind: "Knock-out of the top 10", "Transfer between 8 sets of prompts". */
+export function asked(spec: AnySpec, kept?: number): string {
+  if (isAnalysis(spec)) return title(spec, kept);
+  if (isKnockout(spec)) return `Knock-out of ${chosenWords(spec)}`;
+  if (isTransfer(spec)) {
+    const [from, to] = [spec.found_on.length, spec.evaluated_on.length];
+    return `Transfer from ${plural(from, 'set')} to ${plural(to, 'set')} of prompts`;
+  }
+  const { kind } = spec as { kind: string };
+  return `An experiment of the kind “${kindWord(kind)}”`;
+}
+
+/** What people call it, or what was asked. */
+export const nameOf = (experiment: Pick<Experiment, 'name' | 'spec'>, kept?: number): string =>
+  experiment.name?.trim() || asked(experiment.spec, kept);
+
+/** The model that was asked: a knock-out's is that of its analysis, where that is at hand; else empty. */
+export function modelOf({ spec }: Pick<Experiment, 'spec'>, known: readonly Experiment[]): string {
+  if (!isKnockout(spec)) return (spec as { model?: string }).model ?? '';
+  const parent = known.find(({ id }) => id === spec.parent)?.spec;
+  return parent && isAnalysis(parent) ? parent.model : '';
+}
+
+const LISTED = 4;
+
+/** "the top 10", "the top 10 heads", "L14H2, MLP19", "L14H2, L1H1, L2H2 and 5 more". */
+export function chosenWords({ components, top_k, among }: KnockoutSpec): string {
+  if (!components) return `the top ${top_k ?? DEFAULT_TOP_K}${among === 'head' ? ' heads' : ''}`;
+  if (components.length <= LISTED) return components.join(', ');
+  return `${components.slice(0, LISTED - 1).join(', ')} and ${components.length - LISTED + 1} more`;
+}
+
+export const DEFAULT_TOP_K = 10;
+
+/** How it was done, for a narrow column: "total, all positions", "knock-out, mean", "transfer". */
+export function wayWords(spec: AnySpec): string {
+  if (isAnalysis(spec)) return shortWords(optionsOf(spec));
+  if (isKnockout(spec)) return `${kindWord('knockout')}, ${spec.ablation ?? 'mean'}`;
+  return kindWord(spec.kind);
+}
+
+function questions(prompts: AskedPrompts, kept?: number): string {
+  if (prompts.source === 'custom') {
+    const first = clip(visible(lastLine(prompts.pairs[0]?.reference ?? '') || ' '), 48);
+    const more = prompts.pairs.length - 1;
+    return more > 0 ? `${first} and ${more} more` : first;
+  }
+  const count = kept ?? prompts.pairs;
+  const about = prompts.topic ?? 'question';
+  const kinds =
+    about === 'question'
+      ? prompts.operations.map((operation) => OPERATION_WORDS[operation] ?? operation).join(' and ')
+      : (TOPIC_WORDS[about] ?? about);
+  return `${count.toLocaleString('en')} ${kinds} ${count === 1 ? 'prompt' : 'prompts'}`;
+}

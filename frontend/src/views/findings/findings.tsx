@@ -1,0 +1,65 @@
+// What is known of the components of a finished analysis beyond their effects: folds that are asked for when opened.
+import type { Metric, Result } from '../../api/wire';
+import type { Component } from '../../model/component';
+import type { EffectTable } from '../../model/effects';
+import type { Finding, View } from '../../route';
+import { Knockouts } from '../knockout/list';
+import { FindingFold } from './fold';
+import { KeyPanel } from './key';
+import { RolesPanel } from './roles';
+import { StagesPanel } from './stages';
+
+interface FindingsProps {
+  id: string;
+  result: Result;
+  table: EffectTable;
+  view: View;
+  selected: Component | null;
+  change: (part: Partial<View>) => void;
+  onSelect: (component: Component) => void;
+  onPrompt: (prompt: number) => void;
+}
+
+export function Findings({ id, result, table, view, selected, change, onSelect, onPrompt }: FindingsProps) {
+  const fold = (name: Finding) => ({
+    open: view.open.includes(name),
+    toggle: (open: boolean) =>
+      change({ open: open ? [...view.open, name] : view.open.filter((each) => each !== name) }),
+  });
+  return (
+    <div class="findings">
+      <FindingFold name="Key components" words="Which of them are off 0, and how many of the heads that is." {...fold('key')}>
+        {() => (
+          <KeyPanel
+            id={id}
+            metric={view.metric}
+            onMetric={(metric: Metric) => change({ metric })}
+            onSelect={onSelect}
+            onPins={(pins) => change({ pins })}
+          />
+        )}
+      </FindingFold>
+      <FindingFold
+        name="Where heads look"
+        words="How much of its attention every head gives the operands and the operator, beside chance."
+        {...fold('roles')}
+      >
+        {() => <RolesPanel id={id} table={table} selected={selected} onSelect={onSelect} />}
+      </FindingFold>
+      <FindingFold
+        name="How the answer comes up"
+        words="In which layers the operands arrive and the answer appears; and what each layer would say of one prompt."
+        {...fold('stages')}
+      >
+        {() => <StagesPanel id={id} result={result} prompt={view.prompt} onPrompt={onPrompt} />}
+      </FindingFold>
+      <FindingFold
+        name="Knock out"
+        words="What the model still answers without these components, beside as many random ones."
+        {...fold('knockouts')}
+      >
+        {() => <Knockouts id={id} result={result} metric={view.metric} pins={view.pins} />}
+      </FindingFold>
+    </div>
+  );
+}

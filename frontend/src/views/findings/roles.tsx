@@ -1,0 +1,171 @@
+// Where heads look from END: the mass on each part of the prompt, beside the average head and beside chance.
+import { useMemo, useState } from 'preact/hooks';
+import { roleReport } from '../../api/client';
+import type { HeadClass, RoleReport } from '../../api/findings';
+import { same, spell, parseComponent, type Component } from '../../model/component';
+import type { EffectTable } from '../../model/effects';
+import { averageHead, roleRows, roleTable, type Looked, type RoleSort } from '../../model/roleRows';
+import { csv } from '../../text/csv';
+import { digits, effect, percent, plural } from '../../text/numbers';
+import { ROLE_WORDS } from '../../text/tokens';
+import { Select } from '../prompts/choices';
+import { Computed, More, SaveCsv } from './fold';
+import { Pick } from './key';
+
+interface RolesProps {
+  id: string;
+  table: EffectTable;
+  selected: Component | null;
+  onSelect: (component: Component) => void;
+}
+
+export const RolesPanel = (props: RolesProps) => (
+  <Computed of={`roles ${props.id}`} load={(signal) => roleReport(props.id, signal)}>
+    {(report) => <Heads report={report} {...props} />}
+  </Computed>
+);
+
+const STEP = 30;
+const CLASS_WORDS: Record<HeadClass, string> = { operand: 'operand head', operator: 'operator head', neither: '–' };
+const SORTS: readonly (readonly [RoleSort, string])[] = [
+  ['effect', 'effect'],
+  ['mass', 'attention'],
+  ['difference', 'difference to the counterfactual'],
+  ['component', 'layer'],
+];
+
+function Heads({ report, id, table, selected, onSelect }: RolesProps & { report: RoleReport }) {
+  const [looked, setLooked] = useState<Looked>('operands');
+  const [sort, setSort] = useState<RoleSort>('effect');
+  const [wanted, setWanted] = useState<HeadClass | 'all'>('all');
+  const [shown, setShown] = useState(STEP);
+  const rows = useMemo(() => roleRows(report, table, looked, sort), [report, table, looked, sort]);
+  const listed = rows.filter((row) => wanted === 'all' || row.headClass === wanted);
+  const count = (which: HeadClass) => rows.filter((row) => row.headClass === which).length;
+  const words: readonly (readonly [Looked, string])[] = [
+    ['operands', 'both operands'],
+    ...report.roles.map((role) => [role, ROLE_WORDS[role]] as const),
+  ];
+  return (
+    <>
+      <p>
+        <strong>{plural(count('operand'), 'operand head')}</strong> and{' '}
+        <strong>{plural(count('operator'), 'operator head')}</strong> among {rows.length}: those that give the operands,
+        or the operator, at least {digits(report.times)} times the attention of chance and of the average head.
+      </p>
+      <div class="row">
+        <Select label="Attention of END to" value={looked} choices={words} choose={setLooked} />
+        <Select label="Sorted by" value={sort} choices={SORTS} choose={setSort} />
+        <Select
+          label="Heads"
+          value={wanted}
+          choices={[
+            ['all', 'all'],
+            ['operand', 'operand heads'],
+            ['operator', 'operator heads'],
+            ['neither', 'neither'],
+          ]}
+          choose={setWanted}
+        />
+      </div>
+      <p class="faint">
+        Mean over {plural(report.prompts, 'prompt')}. The average head gives{' '}
+        {words.find(([each]) => each === looked)?.[1]} {percent(averageHead(report, looked))}. Chance: the parts dealt to
+        the tokens at random, the first token apart. Difference: reference run minus counterfactual run.
+      </p>
+      {listed.length === 0 ? (
+        <p class="faint">No head is of this kind.</p>
+      ) : (
+        <div class="scroll" tabIndex={0} role="group" aria-label="Heads by attention">
+          <table>
+            <thead>
+              <tr>
+                <th>Head</th>
+                <th>Class</th>
+                <th class="number">Effect</th>
+                <th class="number">Attention</th>
+                <th class="number">95 % interval</th>
+                <th class="number">Chance</th>
+                <th class="number">Difference</th>
+              </tr>
+            </thead>
+            <tbody>
+              {listed.slice(0, shown).map((row) => (
+                <tr
+                  key={row.component}
+                  aria-current={same(parseComponent(row.component), selected) ? 'true' : undefined}
+                >
+                  <td>
+                    <Pick name={row.component} onSelect={onSelect} />
+                  </td>
+                  <td>{CLASS_WORDS[row.headClass]}</td>
+                  <td class="number">{effect(row.effect, table.metric)}</td>
+                  <td class="number">{percent(row.mass)}</td>
+                  <td class="number">
+                    {row.low === null || row.high === null ? '–' : `${percent(row.low)} to ${percent(row.high)}`}
+                  </td>
+                  <td class="number">{percent(row.baseline)}</td>
+                  <td class="number">{points(row.difference)}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+      <p class="faint">
+        <More shown={shown} all={listed.length} more={() => setShown(shown + 10 * STEP)} />{' '}
+        <SaveCsv
+          name={`${id}.roles.csv`}
+          make={() => {
+            const { head, rows: cells } = roleTable(report, table);
+            return csv(head, cells);
+          }}
+        />
+      </p>
+      {selected && selected.head !== null && <OneHead report={report} component={spell(selected)} />}
+    </>
+  );
+}
+
+/** A difference of shares: "+3.1", "−0.4" percentage points. */
+const points = (share: number): string => `${share > 0 ? '+' : ''}${digits(100 * share)} pp`;
+
+/** The chosen head, all parts of the prompt with their controls. */
+function OneHead({ report, component }: { report: RoleReport; component: string }) {
+  const head = report.heads.find((each) => each.component === component);
+  if (!head) return null;
+  return (
+    <div class="scroll" tabIndex={0} role="group" aria-label={`All parts of the prompt, ${component}`}>
+      <table class="one-head">
+        <caption>{component}: where END looks, by the part of the prompt</caption>
+        <thead>
+          <tr>
+            <th>Part</th>
+            <th class="number">Attention</th>
+            <th class="number">95 % interval</th>
+            <th class="number">Average head</th>
+            <th class="number">Chance</th>
+            <th class="number">Difference</th>
+          </tr>
+        </thead>
+        <tbody>
+          {report.roles.map((role, i) => {
+            const [low, high] = [head.ci_low[i] ?? null, head.ci_high[i] ?? null];
+            return (
+              <tr key={role}>
+                <th scope="row">{ROLE_WORDS[role]}</th>
+                <td class="number">{percent(head.mass[i] ?? 0)}</td>
+                <td class="number">
+                  {low === null || high === null ? '–' : `${percent(low)} to ${percent(high)}`}
+                </td>
+                <td class="number">{percent(report.average_head[i] ?? 0)}</td>
+                <td class="number">{percent(head.baseline[i] ?? 0)}</td>
+                <td class="number">{points(head.difference[i] ?? 0)}</td>
+              </tr>
+            );
+          })}
+        </tbody>
+      </table>
+    </div>
+  );
+}

@@ -1,0 +1,155 @@
+// How the answer comes up through the layers: its probability and rank, the two cosine curves, and one prompt's lens.
+import { lensReport, stagesReport } from '../../api/client';
+import type { Row, StagesReport } from '../../api/findings';
+import type { Result } from '../../api/wire';
+import { LINE, type Mark } from '../../charts/lines';
+import { shownPair } from '../../model/pairs';
+import { digits, percent, plural } from '../../text/numbers';
+import { PromptChoice } from '../workspace/promptChoice';
+import { Curves } from './curves';
+import { Computed } from './fold';
+import { LensTable } from './lens';
+
+interface StagesProps {
+  id: string;
+  result: Result;
+  prompt: number | null;
+  onPrompt: (prompt: number) => void;
+}
+
+export function StagesPanel({ id, result, prompt, onPrompt }: StagesProps) {
+  const pair = shownPair(result, prompt);
+  return (
+    <>
+      <Computed of={`stages ${id}`} load={(signal) => stagesReport(id, signal)}>
+        {(report) => <Stages report={report} />}
+      </Computed>
+      {pair && (
+        <>
+          <h3>One prompt</h3>
+          <PromptChoice result={result} pair={pair} onPrompt={onPrompt} />
+          <Computed of={`lens ${id} ${pair.index}`} load={(signal) => lensReport(id, pair.index, signal)}>
+            {(report) => <LensTable report={report} />}
+          </Computed>
+        </>
+      )}
+    </>
+  );
+}
+
+const STAGES = ['start', 'inflection', 'end'] as const;
+
+/** The embedding stands before layer 0. */
+const places = (row: Row, first: number): number[] => row.map((_, i) => i + first);
+
+function Stages({ report }: { report: StagesReport }) {
+  const marks: Mark[] = STAGES.flatMap((name) => {
+    const at = report[name];
+    return at === null ? [] : [{ at, name, interval: report[`${name}_interval`] }];
+  });
+  return (
+    <>
+      <dl class="stages" aria-label="Stages">
+        {STAGES.map((name) => {
+          const [at, interval] = [report[name], report[`${name}_interval`]];
+          return (
+            <div key={name}>
+              <dt>{name}</dt>
+              <dd>
+                {at === null ? 'none' : <strong>layer {at}</strong>}{' '}
+                {interval && (
+                  <span class="faint">
+                    (95 %: {digits(interval[0])} to {digits(interval[1])})
+                  </span>
+                )}
+              </dd>
+            </div>
+          );
+        })}
+      </dl>
+      <p class="faint">
+        Mean over {plural(report.prompts, 'prompt')}. Read off both cosine curves less those of other digits: the
+        inflection is where the operands’ curve has risen most, the start where it begins to rise, the end where the
+        answer’s curve is highest after it. The rule finds them in {percent(report.found)} of 1 000 draws of the
+        questions; intervals are over those draws.
+        {report.inflection === null && ' Here the curves do not show them.'}
+      </p>
+      <div class="figures">
+        <Curves
+          title="Probability of the answer, if this layer were the last"
+          of={report}
+          make={(theme) => [{ name: 'mean', y: report.probability, colour: LINE[theme].main }]}
+          options={{
+            x: places(report.probability, -1),
+            xName: 'layer (−1: the embedding)',
+            yName: 'probability',
+            yRange: [-0.02, 1.02],
+          }}
+        />
+        <Curves
+          title="Rank of the answer among all tokens"
+          of={report}
+          make={(theme) => [{ name: 'median (1: the top token)', y: report.rank, colour: LINE[theme].main }]}
+          options={{
+            x: places(report.rank, -1),
+            xName: 'layer (−1: the embedding)',
+            yName: 'rank',
+            log: true,
+          }}
+        />
+        <Curves
+          title="What each MLP reads: cosine with the operands"
+          of={report}
+          make={(theme) => [
+            { name: 'the operands', y: report.operands, colour: LINE[theme].main },
+            { name: 'other digits', y: report.operands_other, colour: LINE[theme].chance, dash: 'dash' },
+          ]}
+          options={{ x: places(report.operands, 0), xName: 'layer', yName: 'cosine', marks }}
+        />
+        <Curves
+          title="What each MLP writes: cosine with the answer"
+          of={report}
+          make={(theme) => [
+            { name: 'the answer', y: report.answer, colour: LINE[theme].second },
+            { name: 'other digits', y: report.answer_other, colour: LINE[theme].chance, dash: 'dash' },
+          ]}
+          options={{ x: places(report.answer, 0), xName: 'layer', yName: 'cosine', marks }}
+        />
+      </div>
+      <details class="fold">
+        <summary>The same as a table</summary>
+        <div class="scroll" tabIndex={0} role="group" aria-label="The answer by layer">
+          <table>
+            <thead>
+              <tr>
+                <th>Layer</th>
+                <th class="number">Probability</th>
+                <th class="number">Median rank</th>
+                <th class="number">Reads operands</th>
+                <th class="number">other digits</th>
+                <th class="number">Writes answer</th>
+                <th class="number">other digits</th>
+              </tr>
+            </thead>
+            <tbody>
+              {report.probability.map((probability, i) => (
+                <tr key={i}>
+                  <th scope="row">{layerName(i - 1)}</th>
+                  <td class="number">{digits(probability)}</td>
+                  <td class="number">{digits(report.rank[i] ?? null)}</td>
+                  {[report.operands, report.operands_other, report.answer, report.answer_other].map((row, j) => (
+                    <td key={j} class="number">
+                      {i === 0 ? '' : digits(row[i - 1] ?? null)}
+                    </td>
+                  ))}
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      </details>
+    </>
+  );
+}
+
+export const layerName = (layer: number): string => (layer < 0 ? 'embedding' : String(layer));

@@ -1,0 +1,86 @@
+// Whether a knock-out can be believed: what it was made on, what was left out, and how it was checked.
+import type { KnockoutResult } from '../../api/findings';
+import { digits, duration, percent, plural } from '../../text/numbers';
+import { visible } from '../../text/tokens';
+import { Notice } from '../../ui/parts';
+
+export function KnockChecks({ result }: { result: KnockoutResult }) {
+  const { checks, dropped, provenance: made } = result;
+  const plain = result.curves.accuracy?.mean[0] ?? null;
+  return (
+    <section class="sanity" aria-label="Can these numbers be believed">
+      {result.shared_questions > 0 && (
+        <Notice tone="warn">
+          {plural(result.shared_questions, 'pair')} of {result.n_pairs} ask about operands that the components were
+          found on: chosen on the same questions they look better than they are.
+        </Notice>
+      )}
+      {plain !== null && plain < 0.5 && (
+        <Notice tone="warn">
+          With nothing out the model answers {percent(plain)} of these prompts right: little is left to fall.
+        </Notice>
+      )}
+      {result.unmatched > 0 && (
+        <Notice>
+          {plural(result.unmatched, 'component')} of the random draws are of other layers, or were chosen themselves:
+          their layers have no others.
+        </Notice>
+      )}
+      <dl>
+        <div>
+          <dt>pairs</dt>
+          <dd>
+            {result.n_pairs} of {result.n_asked}
+          </dd>
+        </div>
+        <div>
+          <dt>answered right with nothing out</dt>
+          <dd>{plain === null ? 'n/a' : percent(plain)}</dd>
+        </div>
+        <div title="Largest |logit with nothing out − logit of the plain run|">
+          <dt>noise floor</dt>
+          <dd>{digits(checks.noise_floor)}</dd>
+        </div>
+        <div
+          title={`${plural(checks.spot_check_points, 'point')} of the curve on ${plural(checks.spot_check_pairs, 'pair')}, each by one ordinary forward pass`}
+        >
+          <dt>spot check error</dt>
+          <dd>{digits(checks.spot_check_error)}</dd>
+        </div>
+      </dl>
+      <details class="fold">
+        <summary>How these numbers were checked</summary>
+        <div class="checked">
+          <p>
+            With nothing out the logit differs from that of a plain run by at most {digits(checks.noise_floor)} logits.{' '}
+            {checks.spot_check_points > 0 &&
+              `${plural(checks.spot_check_points, 'point')} of the curve were computed again with one ordinary forward pass a pair, on ${plural(checks.spot_check_pairs, 'pair')}: the largest difference is ${digits(checks.spot_check_error)} logits.`}
+          </p>
+          <p class="faint">
+            {made.dtype} on {made.device}, PyTorch {made.torch}, {duration(made.seconds)}, prompts{' '}
+            {made.prompt_set_hash.slice(0, 12)}, arithmoscope {made.code_version}.
+          </p>
+        </div>
+      </details>
+      {dropped.length > 0 && (
+        <details class="fold">
+          <summary>{plural(dropped.length, 'pair')} dropped</summary>
+          <ul class="dropped" tabIndex={0} aria-label="Dropped pairs">
+            {dropped.slice(0, 200).map((pair) => (
+              <li key={pair.index}>
+                <bdi class="mono">{visible(pair.reference.split('\n').at(-1) ?? '')}</bdi>{' '}
+                <span class="faint">{pair.reason}</span>
+              </li>
+            ))}
+            {dropped.length > 200 && <li class="faint">and {dropped.length - 200} more, all in the JSON result</li>}
+          </ul>
+        </details>
+      )}
+      {result.notes.map((note) => (
+        <p class="faint" key={note}>
+          {note}
+        </p>
+      ))}
+    </section>
+  );
+}

@@ -1,0 +1,225 @@
+// What to knock out of a finished analysis, how, and on which prompts.
+import type { ComponentChildren } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { models as loadModels, submit } from '../../api/client';
+import type { Ablation, KnockPositions, Metric, Problem, Result } from '../../api/wire';
+import { spell, type Component } from '../../model/component';
+import {
+  ABLATION_WORDS,
+  firstKnock,
+  knockOf,
+  knockSpec,
+  POSITION_WORDS,
+  type KnockDraft,
+} from '../../model/knock';
+import { MAX_SHOTS } from '../../model/draft';
+import { takeAgain } from '../../model/again';
+import { navigate } from '../../nav';
+import { page } from '../../root';
+import { METRIC_NAMES } from '../../text/numbers';
+import { useLoad } from '../../ui/hooks';
+import { TroubleBlock, troubleOf } from '../../ui/parts';
+import { NumberField, Select } from '../prompts/choices';
+import { SetOptions } from '../prompts/set';
+
+const ABLATIONS = (Object.keys(ABLATION_WORDS) as Ablation[]).map((each) => [each, ABLATION_WORDS[each]] as const);
+const POSITIONS = (Object.keys(POSITION_WORDS) as KnockPositions[]).map((each) => [each, POSITION_WORDS[each]] as const);
+export const SHOTS = Array.from({ length: MAX_SHOTS + 1 }, (_, i) => [String(i), i === 0 ? 'none' : String(i)] as const);
+
+interface FormProps {
+  id: string;
+  result: Result;
+  metric: Metric;
+  pins: readonly Component[];
+}
+
+export function KnockForm({ id, result, metric, pins }: FormProps) {
+  const single = result.pairs.length < 2;
+  const { shots } = result.spec.prompts;
+  const [draft, setDraft] = useState<KnockDraft>(() => {
+    const again = takeAgain('knockout', id);
+    return again ? knockOf(again, shots) : firstKnock(pins, single, shots);
+  });
+  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const [sending, setSending] = useState(false);
+  const cards = useLoad('models', loadModels);
+  const chats = cards.data?.find((card) => card.id === result.model.id)?.chat ?? false;
+  const change = (part: Partial<KnockDraft>) => {
+    setDraft((old) => ({ ...old, ...part }));
+    setTrouble(null);
+  };
+  // Pinned while the form is open: they are what one wants out.
+  const pinned = pins.map(spell).join(', ');
+  const before = useRef(pinned);
+  useEffect(() => {
+    if (before.current !== pinned && pinned !== '') change({ components: pinned, which: 'these' });
+    before.current = pinned;
+  }, [pinned]);
+
+  const asked = knockSpec({ ...draft, chat: draft.chat && chats }, id, metric);
+  // Drawn or averaged over the prompts that are asked: of one prompt it is that prompt.
+  const needs = single && draft.prompts === 'same' && draft.ablation !== 'zero';
+  const run = async () => {
+    if (sending || !asked.spec || needs) return;
+    setSending(true);
+    setTrouble(null);
+    try {
+      const { experiment, existing } = await submit(asked.spec);
+      navigate(page(`analyses/${experiment.id}`), {
+        note: existing ? 'This was asked before: here is the knock-out that was made then.' : null,
+      });
+    } catch (reason) {
+      setTrouble(troubleOf(reason));
+      setSending(false);
+    }
+  };
+  return (
+    <form
+      class="set"
+      aria-label="New knock-out"
+      onSubmit={(event) => {
+        event.preventDefault();
+        void run();
+      }}
+    >
+      <fieldset class="choices">
+        <legend>What goes out</legend>
+        <Radio name="which" checked={draft.which === 'top'} pick={() => change({ which: 'top' })}>
+          the top by {METRIC_NAMES[metric]}
+        </Radio>
+        <Radio name="which" checked={draft.which === 'these'} pick={() => change({ which: 'these' })}>
+          these components
+        </Radio>
+      </fieldset>
+      {draft.which === 'top' ? (
+        <div class="row">
+          <NumberField label="Top k" value={draft.topK} change={(topK) => change({ topK })} />
+          <Select
+            label="Among"
+            value={draft.among}
+            choices={[
+              ['any', 'heads and MLPs'],
+              ['head', 'heads'],
+            ]}
+            choose={(among) => change({ among })}
+          />
+        </div>
+      ) : (
+        <div class="field">
+          <label for="knock-these">Components, in the order in which they go out</label>
+          <input
+            id="knock-these"
+            value={draft.components}
+            spellcheck={false}
+            autocomplete="off"
+            maxLength={2000}
+            placeholder="L14H2, MLP19"
+            onInput={(event) => change({ components: event.currentTarget.value })}
+          />
+        </div>
+      )}
+      <div class="row">
+        <Select
+          label="They write"
+          value={draft.ablation}
+          choices={ABLATIONS}
+          choose={(ablation) => change({ ablation })}
+        />
+        <Select
+          label="Where"
+          value={draft.positions}
+          choices={POSITIONS}
+          choose={(positions) => change({ positions })}
+        />
+        <NumberField label="Random draws beside it" value={draft.controls} change={(controls) => change({ controls })} />
+      </div>
+      <fieldset class="choices">
+        <legend>On which prompts</legend>
+        <Radio name="prompts" checked={draft.prompts === 'same'} pick={() => change({ prompts: 'same', disjoint: false })}>
+          those of this analysis
+        </Radio>
+        <Radio name="prompts" checked={draft.prompts === 'new'} pick={() => change({ prompts: 'new', disjoint: true })}>
+          a new set
+        </Radio>
+      </fieldset>
+      {draft.prompts === 'same' ? (
+        <p class="faint">
+          Components that were chosen on these very prompts look better than they are: a new set with other operands
+          tells more.
+        </p>
+      ) : (
+        <>
+          <SetOptions draft={draft.set} change={(part) => change({ set: { ...draft.set, ...part } })} />
+          <div class="row">
+            <Select
+              label="Worked examples"
+              value={String(draft.shots)}
+              choices={SHOTS}
+              choose={(next) => change({ shots: Number(next) })}
+            />
+            {chats && (
+              <label class="check">
+                <input
+                  type="checkbox"
+                  checked={draft.chat}
+                  onChange={(event) => change({ chat: event.currentTarget.checked })}
+                />
+                Chat template
+              </label>
+            )}
+          </div>
+          <label class="check">
+            <input
+              type="checkbox"
+              checked={draft.disjoint}
+              onChange={(event) => change({ disjoint: event.currentTarget.checked })}
+            />
+            Leave out operands that this analysis asked about
+          </label>
+        </>
+      )}
+      <details class="fold">
+        <summary>Advanced</summary>
+        <div class="row">
+          <NumberField
+            label="Write out answers, tokens at most"
+            value={draft.answerTokens}
+            change={(answerTokens) => change({ answerTokens })}
+          />
+          <NumberField label="Seed" value={draft.seed} change={(seed) => change({ seed })} />
+        </div>
+      </details>
+      {asked.problem !== null && <p class="notice warn">{asked.problem}</p>}
+      {needs && (
+        <p class="notice warn">
+          Of a single prompt there is no mean and no other prompt: let them write nothing, or choose a new set.
+        </p>
+      )}
+      <div class="row go">
+        <button type="submit" class="primary" disabled={sending || asked.spec === null || needs}>
+          {sending ? 'Sending…' : 'Knock out'}
+        </button>
+      </div>
+      {trouble && <TroubleBlock problem={trouble} />}
+    </form>
+  );
+}
+
+export function Radio({
+  name,
+  checked,
+  pick,
+  children,
+}: {
+  name: string;
+  checked: boolean;
+  pick: () => void;
+  children: ComponentChildren;
+}) {
+  return (
+    <label class="check">
+      <input type="radio" name={name} checked={checked} onChange={pick} />
+      {children}
+    </label>
+  );
+}

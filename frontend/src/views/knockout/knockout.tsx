@@ -1,0 +1,223 @@
+// A knock-out: what the model still answers with k components out, beside as many random ones.
+import { useState } from 'preact/hooks';
+import { exportAddress } from '../../api/client';
+import type { KnockCurve, KnockoutResult } from '../../api/findings';
+import type { KnockMetric, KnockoutSpec } from '../../api/wire';
+import { LINE, type Mark } from '../../charts/lines';
+import { askAgain } from '../../model/again';
+import { ABLATION_WORDS, KNOCK_METRICS, KNOCK_WORDS, POSITION_WORDS } from '../../model/knock';
+import { navigate } from '../../nav';
+import { page } from '../../root';
+import { amountOf, isFinal, shortRevision } from '../../text/experiment';
+import { digits, plural } from '../../text/numbers';
+import { chosenWords, title } from '../../text/titles';
+import { Menu, Notice } from '../../ui/parts';
+import { ExperimentHeader } from '../experiment/header';
+import { RunState, type OpenedProps } from '../experiment/opened';
+import { Curves } from '../findings/curves';
+import { Select } from '../prompts/choices';
+import { KnockChecks } from './checks';
+import { ParentLink } from './parent';
+
+export function KnockoutPage({ run, id, address }: OpenedProps) {
+  const { experiment } = run.seen;
+  const spec = experiment.spec as KnockoutSpec;
+  const result = run.result as KnockoutResult | null;
+  const pairs = result?.n_pairs ?? amountOf(experiment);
+  return (
+    <div class="workspace">
+      <ExperimentHeader
+        experiment={experiment}
+        put={run.put}
+        facts={
+          <>
+            <ParentLink id={spec.parent} />
+            {result && (
+              <span>
+                {result.model.name}
+                <span class="faint">@{shortRevision(result.model.revision)}</span>
+              </span>
+            )}
+            {pairs !== null && <span>{plural(pairs, 'pair')}</span>}
+            <span data-testid="done">{howWords(spec)}</span>
+          </>
+        }
+        after={
+          <>
+            {result && <Downloads id={id} />}
+            {isFinal(experiment.state) && (
+              <button
+                type="button"
+                class="quiet"
+                onClick={() => {
+                  askAgain(spec);
+                  navigate(page(`analyses/${spec.parent}?open=knockouts`));
+                }}
+              >
+                Change and ask again
+              </button>
+            )}
+          </>
+        }
+      />
+      {address.note && <Notice>{address.note}</Notice>}
+      <RunState run={run} kept={result ? result.n_pairs : null} />
+      {result && <Found result={result} />}
+    </div>
+  );
+}
+
+/** "writes the mean over the prompts instead, at the last position, beside 20 random draws, on 64 addition prompts". */
+function howWords(spec: KnockoutSpec): string {
+  const words = [
+    `they write ${ABLATION_WORDS[spec.ablation ?? 'mean']}`,
+    POSITION_WORDS[spec.positions ?? 'end'],
+    `beside ${plural(spec.controls ?? 20, 'random draw')}`,
+    spec.prompts ? `on ${title({ prompts: spec.prompts })}` : 'on the prompts of its analysis',
+    spec.disjoint ? 'with other operands than the analysis’' : null,
+  ];
+  return words.filter((word) => word !== null).join(', ');
+}
+
+function Downloads({ id }: { id: string }) {
+  return (
+    <>
+      <a class="button quiet" href={exportAddress.curve(id)} download>
+        Download CSV
+      </a>
+      <Menu label="Export">
+        <a href={exportAddress.json(id)} download={`${id}.result.json`}>
+          Result as JSON
+        </a>
+        <a href={exportAddress.raw(id)} download>
+          Every pair, as safetensors
+        </a>
+      </Menu>
+    </>
+  );
+}
+
+function Found({ result }: { result: KnockoutResult }) {
+  const measured = KNOCK_METRICS.filter((metric) => result.curves[metric]);
+  const [metric, setMetric] = useState<KnockMetric>(measured.includes('exact_match') ? 'exact_match' : 'accuracy');
+  const curve = result.curves[metric] ?? result.curves[measured[0] ?? 'accuracy'];
+  return (
+    <>
+      <KnockChecks result={result} />
+      <section class="panel" aria-label="Curves">
+        <div class="figures">
+          {measured.map((each) => (
+            <Curve key={each} metric={each} result={result} />
+          ))}
+        </div>
+        <p class="faint">
+          Shaded: 95 % bootstrap interval over {plural(result.n_distinct, 'distinct question')} (components), 95 % of{' '}
+          {plural(result.controls.length, 'random draw')} of as many components of the same layers (random).
+          {result.elbow === null
+            ? ' Accuracy does not fall, so the curve has no elbow.'
+            : ` Elbow at k = ${result.elbow}: most of the fall in accuracy is over.`}
+        </p>
+      </section>
+      {curve && (
+        <section class="panel" aria-label="Numbers">
+          <Select
+            label="Numbers of"
+            value={metric}
+            choices={measured.map((each) => [each, KNOCK_WORDS[each]] as const)}
+            choose={setMetric}
+          />
+          <Numbers curve={curve} result={result} />
+        </section>
+      )}
+    </>
+  );
+}
+
+const isShare = (metric: KnockMetric): boolean => metric !== 'logit_difference';
+
+function Curve({ metric, result }: { metric: KnockMetric; result: KnockoutResult }) {
+  const curve = result.curves[metric] as KnockCurve;
+  const marks: Mark[] = result.elbow === null ? [] : [{ at: result.elbow, name: 'elbow' }];
+  const random = result.controls.length > 0;
+  return (
+    <Curves
+      title={KNOCK_WORDS[metric]}
+      of={curve}
+      make={(theme) => [
+        ...(random
+          ? [
+              {
+                name: 'random components, mean',
+                y: curve.control,
+                low: curve.draws_low,
+                high: curve.draws_high,
+                colour: LINE[theme].chance,
+                dash: 'dash' as const,
+              },
+            ]
+          : []),
+        {
+          name: chosenName(result),
+          y: curve.mean,
+          low: curve.ci_low,
+          high: curve.ci_high,
+          colour: LINE[theme].main,
+        },
+      ]}
+      options={{
+        x: curve.mean.map((_, k) => k),
+        xName: 'components out',
+        yName: isShare(metric) ? 'share' : curve.unit,
+        ...(isShare(metric) ? { yRange: [-0.03, 1.03] as const } : {}),
+        marks,
+      }}
+    />
+  );
+}
+
+const chosenName = ({ spec }: KnockoutResult): string => (spec.components ? 'these components' : chosenWords(spec));
+
+function Numbers({ curve, result }: { curve: KnockCurve; result: KnockoutResult }) {
+  const range = (low: number | null | undefined, high: number | null | undefined) =>
+    low == null || high == null ? '–' : `${digits(low)} to ${digits(high)}`;
+  return (
+    <>
+      <div class="scroll" tabIndex={0} role="group" aria-label="The curve as a table">
+        <table>
+          <thead>
+            <tr>
+              <th class="number">Out</th>
+              <th>The last one</th>
+              <th class="number">Mean</th>
+              <th class="number">95 % interval</th>
+              <th class="number">Random, mean</th>
+              <th class="number">its 95 % interval</th>
+              <th class="number">95 % of draws</th>
+              <th class="number">p</th>
+            </tr>
+          </thead>
+          <tbody>
+            {curve.mean.map((mean, k) => (
+              <tr key={k} aria-current={k === result.elbow ? 'true' : undefined}>
+                <th scope="row" class="number">
+                  {k}
+                </th>
+                <td class="mono">{k === 0 ? '' : result.components[k - 1]}</td>
+                <td class="number">{digits(mean)}</td>
+                <td class="number">{range(curve.ci_low[k], curve.ci_high[k])}</td>
+                <td class="number">{digits(curve.control[k] ?? null)}</td>
+                <td class="number">{range(curve.control_low[k], curve.control_high[k])}</td>
+                <td class="number">{range(curve.draws_low[k], curve.draws_high[k])}</td>
+                <td class="number">{k === 0 ? '–' : digits(curve.p_value[k] ?? null)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      <p class="faint">
+        {curve.unit}; n = {plural(result.n_pairs, 'pair')} of {plural(result.n_distinct, 'distinct question')}. p: (1 +
+        draws that hurt at least as much) / (1 + {plural(result.controls.length, 'draw')}). The elbow’s row is marked.
+      </p>
+    </>
+  );
+}

@@ -1,0 +1,98 @@
+// Choices that prompts of every kind have: how a counterfactual is made, and what is asked of a long answer.
+import type { AnswerTokens, Corruption } from '../../api/wire';
+import { Field } from '../../ui/parts';
+
+const CORRUPTIONS: readonly (readonly [Corruption, string])[] = [
+  ['null_operator', 'operator removed (@)'],
+  ['operand_swap', 'other operands, other answer'],
+  ['operand_swap_same_answer', 'other operands, same answer (control)'],
+  ['operator_swap', 'another operator'],
+];
+
+export function CorruptionChoice({
+  value,
+  impossible = [],
+  choose,
+}: {
+  value: Corruption;
+  impossible?: readonly Corruption[];
+  choose: (value: Corruption) => void;
+}) {
+  return (
+    <Select
+      label="Counterfactual is made with"
+      value={value}
+      choices={CORRUPTIONS}
+      off={(corruption) => impossible.includes(corruption)}
+      choose={choose}
+    />
+  );
+}
+
+const ANSWERS: readonly (readonly [AnswerTokens, string])[] = [
+  ['whole', 'are not asked for'],
+  ['first', 'at their first token'],
+  ['each', 'at each token, those before it given'],
+];
+
+export const AnswerChoice = ({ value, choose }: { value: AnswerTokens; choose: (value: AnswerTokens) => void }) => (
+  <Select label="Answers longer than one token" value={value} choices={ANSWERS} choose={choose} />
+);
+
+/** A list of choices under its name. */
+export function Select<T extends string>({
+  label,
+  value,
+  choices,
+  off,
+  choose,
+  class: name = '',
+}: {
+  label: string;
+  value: T;
+  choices: readonly (readonly [value: T, words: string])[];
+  off?: (value: T) => boolean;
+  choose: (value: T) => void;
+  class?: string;
+}) {
+  return (
+    <Field label={label} class={name}>
+      {(id) => (
+        <select id={id} value={value} onChange={(event) => choose(event.currentTarget.value as T)}>
+          {choices.map(([each, words]) => (
+            <option key={each} value={each} disabled={off?.(each) ?? false}>
+              {words}
+            </option>
+          ))}
+        </select>
+      )}
+    </Field>
+  );
+}
+
+/** A whole number, kept as it is typed. */
+export function NumberField({
+  label,
+  value,
+  change,
+  disabled = false,
+}: {
+  label: string;
+  value: string;
+  change: (value: string) => void;
+  disabled?: boolean;
+}) {
+  return (
+    <Field label={label} class="short">
+      {(id) => (
+        <input
+          id={id}
+          inputMode="numeric"
+          value={value}
+          disabled={disabled}
+          onInput={(event) => change(event.currentTarget.value)}
+        />
+      )}
+    </Field>
+  );
+}

@@ -1,0 +1,226 @@
+// A new transfer: which sets of prompts heads are found on, and on which they are knocked out.
+import { useEffect, useState } from 'preact/hooks';
+import { models as loadModels, submit } from '../../api/client';
+import type { Ablation, Effect, Metric, Problem } from '../../api/wire';
+import { takeAgain } from '../../model/again';
+import { firstModel } from '../../model/draft';
+import { ABLATION_WORDS } from '../../model/knock';
+import { EFFECTS } from '../../model/options';
+import {
+  firstTransfer,
+  MAX_SETS,
+  PRESETS,
+  setName,
+  transferOf,
+  transferSpec,
+  withSet,
+  type SetChoice,
+  type TransferDraft,
+} from '../../model/transfer';
+import { navigate, type Address } from '../../nav';
+import { page } from '../../root';
+import { METRIC_NAMES, plural } from '../../text/numbers';
+import { useLoad } from '../../ui/hooks';
+import { TroubleBlock, troubleOf } from '../../ui/parts';
+import { ModelChoice } from '../home/form';
+import { ParentLink } from '../knockout/parent';
+import { SHOTS } from '../knockout/form';
+import { NumberField, Select } from '../prompts/choices';
+import { SetOptions } from '../prompts/set';
+
+const ABLATIONS = (Object.keys(ABLATION_WORDS) as Ablation[]).map((each) => [each, ABLATION_WORDS[each]] as const);
+const METRICS = (Object.keys(METRIC_NAMES) as Metric[]).map((each) => [each, METRIC_NAMES[each]] as const);
+const EFFECT_CHOICES = EFFECTS.map(([value, words]) => [value, words] as readonly [Effect, string]);
+
+const FALLBACK_SHOTS = 2;
+
+export function NewTransfer({ address }: { address: Address }) {
+  const query = new URLSearchParams(address.search);
+  const parent = query.get('parent');
+  const cards = useLoad('models', loadModels);
+  const [again] = useState(() => takeAgain('transfer'));
+  const [model, setModel] = useState<string | null>(again?.model ?? query.get('model'));
+  const [draft, setDraft] = useState<TransferDraft | null>(again && transferOf(again, FALLBACK_SHOTS));
+  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const [sending, setSending] = useState(false);
+  useEffect(() => {
+    document.title = 'Transfer · Arithmoscope';
+  }, []);
+
+  const known = cards.data ?? [];
+  const card = known.find(({ id, supported }) => id === model && supported) ?? firstModel(known);
+  // As many worked examples as the model needs, until somebody says otherwise.
+  const shown = draft ?? firstTransfer(card?.shots ?? FALLBACK_SHOTS);
+  const change = (part: Partial<TransferDraft>) => {
+    setDraft({ ...shown, ...part });
+    setTrouble(null);
+  };
+  const asked = card
+    ? transferSpec({ ...shown, chat: shown.chat && card.chat === true }, card.id, parent)
+    : { spec: null, problem: cards.busy ? 'Looking for models…' : 'There is no model that can run here.' };
+  const run = async () => {
+    if (sending || !asked.spec) return;
+    setSending(true);
+    try {
+      const { experiment, existing } = await submit(asked.spec);
+      navigate(page(`analyses/${experiment.id}`), {
+        note: existing ? 'This was asked before: here is the transfer that was made then.' : null,
+      });
+    } catch (reason) {
+      setTrouble(troubleOf(reason));
+      setSending(false);
+    }
+  };
+  const [found, evaluated] = [shown.sets.filter((set) => set.found), shown.sets.filter((set) => set.evaluated)];
+  return (
+    <div class="workspace transfer-new">
+      <div class="narrow">
+        <h1 tabIndex={-1}>Transfer</h1>
+        <p>
+          Do the heads found on one kind of prompt matter on another, and do they leave other things alone? On each set
+          the heads that matter most are found; then they are knocked out on every set, beside as many random heads.
+        </p>
+        {parent !== null && (
+          <p class="faint">
+            It belongs to the analysis <ParentLink id={parent} />.
+          </p>
+        )}
+      </div>
+      <form
+        class="set"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void run();
+        }}
+      >
+        <div class="row">
+          <ModelChoice cards={known} chosen={card?.id ?? null} change={(part) => setModel(part.model)} />
+          <Select
+            label="Worked examples"
+            value={String(shown.shots)}
+            choices={SHOTS}
+            choose={(shots) => change({ shots: Number(shots) })}
+          />
+          {card?.chat && (
+            <label class="check">
+              <input
+                type="checkbox"
+                checked={shown.chat}
+                onChange={(event) => change({ chat: event.currentTarget.checked })}
+              />
+              Chat template
+            </label>
+          )}
+        </div>
+        {cards.trouble && <TroubleBlock problem={cards.trouble} />}
+        <Sets sets={shown.sets} change={(sets) => change({ sets })} />
+        <label class="check">
+          <input
+            type="checkbox"
+            checked={shown.disjoint}
+            onChange={(event) => change({ disjoint: event.currentTarget.checked })}
+          />
+          Split every set by its operands: heads are found on one half and judged on the other
+        </label>
+        <div class="row">
+          <NumberField label="Top k heads" value={shown.topK} change={(topK) => change({ topK })} />
+          <Select label="Effect" value={shown.effect} choices={EFFECT_CHOICES} choose={(effect) => change({ effect })} />
+          <Select label="Ranked by" value={shown.metric} choices={METRICS} choose={(metric) => change({ metric })} />
+          <Select
+            label="Out, they write"
+            value={shown.ablation}
+            choices={ABLATIONS}
+            choose={(ablation) => change({ ablation })}
+          />
+          <NumberField label="Random draws beside it" value={shown.controls} change={(controls) => change({ controls })} />
+          <NumberField label="Seed" value={shown.seed} change={(seed) => change({ seed })} />
+        </div>
+        {asked.problem !== null && <p class="notice warn">{asked.problem}</p>}
+        <div class="row go">
+          <button type="submit" class="primary" disabled={sending || asked.spec === null}>
+            {sending ? 'Sending…' : 'Run transfer'}
+          </button>
+          <span class="faint">
+            path patching on {plural(found.length, 'set')}, knock-outs on {plural(evaluated.length, 'set')}
+          </span>
+        </div>
+        {trouble && <TroubleBlock problem={trouble} />}
+      </form>
+    </div>
+  );
+}
+
+function Sets({ sets, change }: { sets: readonly SetChoice[]; change: (sets: readonly SetChoice[]) => void }) {
+  const [edited, setEdited] = useState<number | null>(null);
+  const put = (key: number, part: Partial<SetChoice>) =>
+    change(sets.map((each) => (each.key === key ? { ...each, ...part } : each)));
+  return (
+    <fieldset class="sets">
+      <legend>Sets of prompts</legend>
+      <ul>
+        {sets.map((choice) => {
+          const name = setName(choice.set);
+          const open = edited === choice.key;
+          return (
+            <li key={choice.key} class="set-choice">
+              <div class="set-line">
+                <strong>{name}</strong>
+                <span class="faint">{choice.set.pairs} pairs</span>
+                <label class="check">
+                  <input
+                    type="checkbox"
+                    checked={choice.found}
+                    onChange={() => put(choice.key, { found: !choice.found })}
+                  />
+                  find heads<span class="unseen"> on {name}</span>
+                </label>
+                <label class="check">
+                  <input
+                    type="checkbox"
+                    checked={choice.evaluated}
+                    onChange={() => put(choice.key, { evaluated: !choice.evaluated })}
+                  />
+                  knock out<span class="unseen"> on {name}</span>
+                </label>
+                <button
+                  type="button"
+                  class="quiet"
+                  aria-expanded={open}
+                  onClick={() => setEdited(open ? null : choice.key)}
+                >
+                  {open ? 'Done' : 'Edit'}
+                  <span class="unseen"> {name}</span>
+                </button>
+                <button
+                  type="button"
+                  class="quiet"
+                  aria-label={`Take out ${name}`}
+                  onClick={() => change(sets.filter((each) => each !== choice))}
+                >
+                  ×
+                </button>
+              </div>
+              {open && (
+                <SetOptions
+                  draft={choice.set}
+                  change={(part) => put(choice.key, { set: { ...choice.set, ...part } })}
+                />
+              )}
+            </li>
+          );
+        })}
+      </ul>
+      {sets.length < 2 * MAX_SETS && (
+        <Select
+          label="Add a set"
+          value=""
+          choices={[['', 'choose…'], ...PRESETS.map(({ name }) => [name, name] as const)]}
+          choose={(wanted) => {
+            const preset = PRESETS.find(({ name }) => name === wanted);
+            if (preset) change(withSet(sets, preset.set));
+          }}
+        />
+      )}
+    </fieldset>
+  );
+}

@@ -1,0 +1,195 @@
+// A transfer: heads found on each set, knocked out on each other set, beside random heads; and how far they agree.
+import { useState } from 'preact/hooks';
+import { exportAddress } from '../../api/client';
+import type { TransferResult } from '../../api/findings';
+import type { TransferSpec } from '../../api/wire';
+import { askAgain } from '../../model/again';
+import { cellsOf, cellWords, minus, type Measure } from '../../model/matrix';
+import { navigate } from '../../nav';
+import { page } from '../../root';
+import { isFinal, shortRevision } from '../../text/experiment';
+import { digits, duration, METRIC_NAMES, plural } from '../../text/numbers';
+import { Link, Menu, Notice } from '../../ui/parts';
+import { ExperimentHeader } from '../experiment/header';
+import { RunState, type OpenedProps } from '../experiment/opened';
+import { ParentLink } from '../knockout/parent';
+import { Select } from '../prompts/choices';
+import { Matrix } from './matrix';
+
+export function TransferPage({ run, id, address }: OpenedProps) {
+  const { experiment } = run.seen;
+  const spec = experiment.spec as TransferSpec;
+  const result = run.result as TransferResult | null;
+  return (
+    <div class="workspace">
+      <ExperimentHeader
+        experiment={experiment}
+        put={run.put}
+        facts={
+          <>
+            {spec.parent && <ParentLink id={spec.parent} />}
+            <span>
+              {result?.model.name ?? spec.model}
+              {result && <span class="faint">@{shortRevision(result.model.revision)}</span>}
+            </span>
+            <span data-testid="done">
+              the top {spec.top_k ?? 10} heads by {METRIC_NAMES[spec.metric ?? 'logit_difference']},{' '}
+              {spec.ablation ?? 'mean'} ablation, beside {plural(spec.controls ?? 20, 'random draw')}
+              {spec.disjoint === false ? '' : ', found and judged on different operands'}
+            </span>
+          </>
+        }
+        after={
+          <>
+            {result && <Downloads id={id} />}
+            {isFinal(experiment.state) && (
+              <button
+                type="button"
+                class="quiet"
+                onClick={() => {
+                  askAgain(spec);
+                  navigate(page(spec.parent ? `transfer?parent=${encodeURIComponent(spec.parent)}` : 'transfer'));
+                }}
+              >
+                Change and ask again
+              </button>
+            )}
+          </>
+        }
+      />
+      {address.note && <Notice>{address.note}</Notice>}
+      <RunState run={run} kept={result ? result.found_on.length : null} />
+      {result && <Found result={result} />}
+    </div>
+  );
+}
+
+function Downloads({ id }: { id: string }) {
+  return (
+    <>
+      <a class="button quiet" href={exportAddress.matrix(id)} download>
+        Download CSV
+      </a>
+      <Menu label="Export">
+        <a href={exportAddress.json(id)} download={`${id}.result.json`}>
+          Result as JSON
+        </a>
+        <a href={exportAddress.raw(id)} download>
+          Every pair, as safetensors
+        </a>
+      </Menu>
+    </>
+  );
+}
+
+const MEASURES: readonly (readonly [Measure, string])[] = [
+  ['probability', 'probability of the answer'],
+  ['accuracy', 'answers right'],
+];
+
+function Found({ result }: { result: TransferResult }) {
+  const [measure, setMeasure] = useState<Measure>('probability');
+  const { found_on: found, evaluated_on: evaluated, provenance: made } = result;
+  const matrix = result[measure];
+  const cells = cellsOf(matrix);
+  const rows = found.map(({ name }) => name);
+  const columns = evaluated.map(({ name, is_control }) => (is_control ? `${name} (control)` : name));
+  const words = (i: number, j: number) =>
+    cellWords(cells[i]?.[j], rows[i] ?? '', evaluated[j]?.name ?? '', evaluated[j]?.pairs ?? 0);
+  return (
+    <>
+      {!result.complete && <Notice tone="warn">It was cut short: only the sets that were finished are here.</Notice>}
+      {result.notes.map((note) => (
+        <p class="faint" key={note}>
+          {note}
+        </p>
+      ))}
+      <section class="panel" aria-label="What is left">
+        <div class="row">
+          <h2>With the heads of one set out, on every set</h2>
+          <Select label="Measured as" value={measure} choices={MEASURES} choose={setMeasure} />
+        </div>
+        <div class="matrices">
+          <Matrix
+            title="What is left"
+            rows={rows}
+            columns={columns}
+            values={matrix.value}
+            intervals={(i, j) => [matrix.ci_low[i]?.[j] ?? null, matrix.ci_high[i]?.[j] ?? null]}
+            above={{ name: 'nothing out', values: matrix.plain }}
+            scale="share"
+            words={words}
+          />
+          <Matrix
+            title="Minus random heads: below 0 these heads matter more"
+            rows={rows}
+            columns={columns}
+            values={minus(matrix.value, matrix.control)}
+            scale="difference"
+            words={words}
+          />
+        </div>
+        <p class="faint">
+          Rows: where the heads were found. Columns: where they are out. {columnsWords(result)} Intervals: 95 % bootstrap
+          over questions. Random: as many heads of the same layers, {plural(result.spec.controls ?? 20, 'draw')}.
+        </p>
+      </section>
+      <section class="panel" aria-label="How far they agree">
+        <h2>How far the sets agree on their heads</h2>
+        <div class="matrices">
+          <Matrix
+            title="Overlap of the selections (Jaccard)"
+            rows={rows}
+            columns={rows}
+            values={result.jaccard}
+            scale="share"
+          />
+          <Matrix
+            title="Rank correlation of all components (Spearman)"
+            rows={rows}
+            columns={rows}
+            values={result.rank_correlation}
+            scale="correlation"
+          />
+        </div>
+      </section>
+      <section class="panel" aria-label="Heads found">
+        <h2>Heads found, the most negative first</h2>
+        <div class="scroll" tabIndex={0} role="group" aria-label="Heads found on each set">
+          <table>
+            <thead>
+              <tr>
+                <th>Set</th>
+                <th class="number">Pairs</th>
+                <th>Heads</th>
+              </tr>
+            </thead>
+            <tbody>
+              {found.map((set, i) => (
+                <tr key={set.name}>
+                  <th scope="row">
+                    <bdi>{set.name}</bdi>
+                  </th>
+                  <td class="number">{set.pairs}</td>
+                  <td class="mono">{(result.selections[i] ?? []).join(', ') || 'none hurts'}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      </section>
+      <p class="faint">
+        {made.dtype} on {made.device}, PyTorch {made.torch}, {duration(made.seconds)}, prompts{' '}
+        {made.prompt_set_hash.slice(0, 12)}, arithmoscope {made.code_version}.{' '}
+        <Link to={page('transfer')}>Another transfer</Link>
+      </p>
+    </>
+  );
+}
+
+/** How many pairs each set is judged on. */
+function columnsWords({ evaluated_on: sets }: TransferResult): string {
+  const counts = sets.map(({ pairs }) => pairs);
+  const [least, most] = [Math.min(...counts), Math.max(...counts)];
+  return least === most ? `n = ${plural(least, 'pair')} each.` : `n = ${digits(least)} to ${plural(most, 'pair')}.`;
+}
