@@ -21,7 +21,7 @@ PAGE_SOURCES := $(shell find frontend/src frontend/public frontend/index.html fr
 MODELS = set -e; ARITHMOSCOPE_MODELS_DIR=$$("$(BIN)/python" -c \
 	'from arithmoscope.settings import read_settings; print(read_settings().models_dir)'); export ARITHMOSCOPE_MODELS_DIR
 
-.PHONY: help run test check bench soak example screenshots openapi constraints clean
+.PHONY: help run test check bench findings soak example screenshots openapi constraints clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,9 @@ check: $(VENV)/.dev frontend/node_modules/.installed ## format, lint, types, imp
 bench: $(VENV)/.engine $(VENV)/.demo ## measure again, other tools too; writes benchmarks/RESULTS.md
 	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
 	@$(MODELS); "$(BIN)/python" -m benchmarks
+
+findings: $(VENV)/.engine $(VENV)/.demo ## the paper's story on MODEL (smollm2-135m), a quarter of an hour; writes docs/findings
+	@"$(BIN)/arithmoscope" findings $(MODEL)
 
 soak: $(VENV)/.dev ## faults and load on real process trees, 40 minutes; writes docs/soak.md
 	@"$(BIN)/python" -m soak

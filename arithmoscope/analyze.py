@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
 
+from arithmoscope.progress import Bar
 from arithmoscope.settings import Settings
 from contracts.csvw import csv_metadata
 from contracts.errors import Refusal
-from contracts.experiments import Progress
 from contracts.prompts import MAX_PROMPT_CHARACTERS, MAX_SHOTS, CustomPair, CustomPrompts
 from contracts.results import Checks, PathPatchingResult
 from contracts.specs import Direction, Effect, PathPatchingSpec, Positions, Source, refuse_impossible
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 15
 _METRIC = "relative_logit"
-_BAR = 24
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def analyze(
     """Run and print the ranking. Refuses before torch is loaded whatever can be refused by then."""
     _typed_well(prompt, shots)
     refuse_impossible(options.effect, options.positions, options.source, options.direction, alone=True)
-    bar = _Bar(progress)
+    bar = Bar(progress)
     catalogue = Catalogue(settings.models_dir, settings.allow_hub)
     if model_id == DEMO_ID:
         catalogue.fetch(model_id, bar.say)
@@ -79,7 +78,7 @@ def analyze(
         out.write(_report(output.result, ranking.decode()))
 
 
-def _run(settings: Settings, spec: PathPatchingSpec, bar: _Bar) -> RunOutput:
+def _run(settings: Settings, spec: PathPatchingSpec, bar: Bar) -> RunOutput:
     bar.say("loading the model and PyTorch")
     from engine import load_model
     from engine.run import run_path_patching
@@ -224,35 +223,3 @@ def _checked(checks: Checks) -> str:
     if checks.spot_check:
         said += f"; {', '.join(checks.spot_check)} by brute force: within {checks.spot_check_error:.1e} logits"
     return said
-
-
-class _Bar:
-    """Progress on a terminal as a bar that redraws itself; elsewhere as one plain line a stage."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-        self._redraws = stream.isatty()
-        self._stage = ""
-
-    def say(self, stage: str) -> None:
-        if self._redraws:
-            self._stream.write(f"\r\033[K{stage} ...")
-        elif stage != self._stage:
-            self._stream.write(f"{stage} ...\n")
-        self._stage = stage
-        self._stream.flush()
-
-    def show(self, progress: Progress) -> None:
-        if not self._redraws or not progress.total:
-            self.say({"pairs": "computing", "saving": "checking"}.get(progress.stage, progress.stage))
-            return
-        inside = (progress.layer or 0) / progress.layers if progress.layers else 0.0
-        done = min(1.0, (progress.done + inside) / progress.total)
-        bar = "#" * round(done * _BAR)
-        self._stream.write(f"\r\033[K[{bar:<{_BAR}}] {done:4.0%}  {progress.stage}")
-        self._stream.flush()
-
-    def end(self) -> None:
-        if self._redraws:
-            self._stream.write("\r\033[K")
-            self._stream.flush()

@@ -94,6 +94,11 @@ def command_line() -> argparse.ArgumentParser:
     )
     analyze.add_argument("--json", action="store_true", help="print the whole result as JSON")
 
+    findings = commands.add_parser("findings", help="the paper's whole story on a model, as a page with figures")
+    findings.add_argument("model", nargs="?", default="smollm2-135m", metavar="MODEL", help="model (smollm2-135m)")
+    findings.add_argument("--out", default="docs/findings", metavar="FOLDER", help="folder to write to (docs/findings)")
+    findings.add_argument("--quick", action="store_true", help="few prompts: does all of it run? It finds nothing")
+
     models = commands.add_parser("models", help="which models can run here, and why others cannot")
     actions = models.add_subparsers(dest="action", metavar="ACTION")
     actions.add_parser("list", help="all models (also without an action)")
@@ -177,6 +182,13 @@ def _analyze(told: argparse.Namespace) -> int:
     return 0
 
 
+def _findings(told: argparse.Namespace) -> int:
+    from arithmoscope.findings import findings
+
+    findings(_settings(), told.model, told.out, quick=told.quick, out=sys.stdout, progress=sys.stderr)
+    return 0
+
+
 def _models(told: argparse.Namespace) -> int:
     from arithmoscope import models
 
@@ -195,7 +207,14 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-_COMMANDS = {"serve": _serve, "api": _api, "worker": _worker, "analyze": _analyze, "models": _models}
+_COMMANDS = {
+    "serve": _serve,
+    "api": _api,
+    "worker": _worker,
+    "analyze": _analyze,
+    "findings": _findings,
+    "models": _models,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("arithmoscope", "contracts", "prompts", "store", "engine", "worker", "backend", "tests", "benchmarks")
+ROOMS = (
+    "arithmoscope",
+    "contracts",
+    "prompts",
+    "store",
+    "engine",
+    "worker",
+    "backend",
+    "findings",
+    "tests",
+    "benchmarks",
+)
 SCIENCE = ("torch", "transformers", "numpy", "safetensors", "scipy", "pandas")
 MAX_LINES = 400
 

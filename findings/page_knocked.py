@@ -1,0 +1,165 @@
+"""The page's chapters on what is left without components, and where else they matter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from findings.cells import ends, number, table_of, words
+from findings.plain import Numbers
+
+
+def knockouts(numbers: Numbers) -> str:
+    file, rows = numbers["model"]["file"], []
+    for row in numbers["knockouts"]:
+        k = len(row["components"])
+        for metric, form in (("accuracy", ".1%"), ("probability", ".3f"), ("logit_difference", "+.2f")):
+            curve = row["curves"][metric]
+            rows.append(
+                (
+                    row["name"] if metric == "accuracy" else "",
+                    row["pairs"],
+                    words(metric),
+                    number(curve["mean"][0], form),
+                    f"{number(curve['mean'][k], form)} {ends(curve['low'][k], curve['high'][k], form)}",
+                    f"{number(curve['control'][k], form)} {ends(curve['draws_low'][k], curve['draws_high'][k], form)}",
+                    number(curve["p_value"][k], ".2g"),
+                )
+            )
+    header = ("taken out", "n", "", "nothing out", "the top 10 out", "10 random out", "p")
+    first = numbers["knockouts"][0]
+    left_out = f" {first['left_out']} pairs have too few others of their form for a mean." if first["left_out"] else ""
+    return f"""## What is left without them
+
+Judged on operands that they were not found on, at the last position. `mean` puts in what a component writes on average
+over the other side's prompts of the same wording; `zero` nothing; `resample` what it wrote on another prompt.{left_out}
+p counts the random draws that hurt at least as much, itself included: with {first["draws"]} draws it is
+at least {1 / (1 + first["draws"]):.2g}.
+Elbow of the probability curve with heads out by mean ablation: k = {first["elbow"]}.
+
+{table_of(header, rows)}
+
+![The top heads taken out one after the other]({file}/knockout-heads.svg)
+
+![The top heads and MLPs taken out one after the other]({file}/knockout-any.svg)"""
+
+
+def written(numbers: Numbers) -> str:
+    row, title = numbers["written"], "## Whole answers, written out"
+    if row is None:
+        return f"{title}\n\nNot measured: this model's two-digit sums cannot be asked that way."
+    form = ".1%"
+    table = table_of(
+        ("n", "nothing out", "the top 10 heads out", "10 random heads out", "p"),
+        [
+            (
+                row["pairs"],
+                number(row["plain"], form),
+                f"{number(row['mean'], form)} {ends(row['low'], row['high'], form)}",
+                f"{number(row['control'], form)} {ends(row['draws_low'], row['draws_high'], form)}",
+                number(row["p_value"], ".2g"),
+            )
+        ],
+    )
+    return f"""{title}
+
+Two-digit sums, wrong ones included; share of answers that greedy decoding writes exactly. Heads found on one-digit
+sums are out by mean ablation at every position but the first token, and at all that is written. With them out,
+for example: {row["example"]}.
+
+{table}"""
+
+
+def powers(numbers: Numbers) -> str:
+    row, title = numbers["powers"], "## Powers, with five heads of addition out"
+    if row is None:
+        return f"{title}\n\nNot measured: too few powers can be asked."
+    k, lines = len(row["components"]), []
+    for metric, form in (("accuracy", ".1%"), ("probability", ".3f")):
+        curve = row["curves"][metric]
+        lines.append(
+            (
+                metric,
+                row["pairs"],
+                number(curve["mean"][0], form),
+                f"{number(curve['mean'][k], form)} {ends(curve['low'][k], curve['high'][k], form)}",
+                f"{number(curve['control'][k], form)} {ends(curve['draws_low'][k], curve['draws_high'][k], form)}",
+            )
+        )
+    out = ", ".join(row["components"])
+    table = table_of(("", "n", "nothing out", f"{k} heads out", f"{k} random out"), lines)
+    return (
+        f"{title}\n\n{out}, by mean ablation; {row['right']} of {row['asked']} powers are answered rightly.\n\n{table}"
+    )
+
+
+def carried(numbers: Numbers) -> str:
+    table, file = numbers["transfer"], numbers["model"]["file"]
+    found = table["sets"].index(numbers["addition"]["name"]) if numbers["addition"]["name"] in table["sets"] else None
+    rows = []
+    if found is not None:
+        for at, name in enumerate(table["sets"]):
+            rows.append(_transferred(table, found, at, name))
+    header = (
+        "knocked out on",
+        "n",
+        "accuracy",
+        "heads of addition out",
+        "random",
+        "probability",
+        "heads of addition out",
+        "random",
+        "shared",
+        "rank",
+    )
+    weights = ", ".join(f"{name} {count}" for name, count in zip(table["sets"], table["heads_for_half"], strict=True))
+    return f"""## Do they carry over?
+
+On each of {len(table["sets"])} sets the ten heads that hurt most (logit difference) are found on one half of the
+operands; each selection is knocked out at the last position on the other half of every set, by mean
+ablation over that side's prompts, beside {table["draws"]} random draws. The row of addition; "shared" of its
+ten heads with that set's own, "rank" the
+correlation of all components' effects. The whole matrix is in the JSON file.
+
+{table_of(header, rows)}
+
+![Probability left by every selection on every set, less that of random heads]({file}/transfer.svg)
+
+![Rank correlation of effects between sets]({file}/overlap.svg)
+
+The fewest heads that carry half of all that hurts: {weights}."""
+
+
+def _transferred(table: Numbers, found: int, at: int, name: str) -> tuple[Any, ...]:
+    cells: list[Any] = [name + (" (control)" if name in table["controls"] else ""), table["pairs"][at]]
+    for metric, form in (("accuracy", ".0%"), ("probability", ".2f")):
+        row = table[metric]
+        cells.append(number(row["plain"][at], form))
+        cells.append(
+            f"{number(row['value'][found][at], form)} {ends(row['low'][found][at], row['high'][found][at], form)}"
+        )
+        draws = ends(row["draws_low"][found][at], row["draws_high"][found][at], form)
+        cells.append(f"{number(row['control'][found][at], form)} {draws}")
+    return (*cells, table["shared"][found][at], number(table["rank_correlation"][found][at], "+.2f"))
+
+
+def controls(numbers: Numbers) -> str:
+    table = numbers["transfer"]
+    name = numbers["addition"]["name"]
+    if name not in table["sets"] or not table["controls"]:
+        return ""
+    found, row = table["sets"].index(name), table["probability"]
+    falls = []
+    for each in table["controls"]:
+        at = table["sets"].index(each)
+        outside = row["draws_low"][found][at] is not None and row["value"][found][at] < row["draws_low"][found][at]
+        where = "below 95 % of the random draws" if outside else "within the random draws, or above"
+        falls.append(
+            f"- {each}: {number(row['plain'][at], '.2f')} -> {number(row['value'][found][at], '.2f')}, {where}"
+        )
+    lines = "\n".join(falls)
+    return f"""## The negative control
+
+Probability of the answer to questions without arithmetic, with the heads of addition out. What falls here, too, was not
+the calculation:
+
+{lines}"""
