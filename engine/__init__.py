@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     from engine.methods.transfer import Transfer, transfer
     from engine.methods.writes import Written, writes
     from engine.model import LoadedModel, load_model
+    from engine.tuning.deltas import Deltas
+    from engine.tuning.fine_tune import FineTuned, fine_tune
 
 _HOMES = {
     "AttentionPatterns": "engine.methods.attention",
     "Attribution": "engine.methods.attribution",
+    "Deltas": "engine.tuning.deltas",
     "Edges": "engine.methods.edges",
+    "FineTuned": "engine.tuning.fine_tune",
     "Knockout": "engine.knocked",
     "Lens": "engine.methods.lens",
     "LoadedModel": "engine.model",
@@ -41,6 +45,7 @@ _HOMES = {
     "attention_roles": "engine.methods.roles",
     "attribution": "engine.methods.attribution",
     "edges": "engine.methods.edges",
+    "fine_tune": "engine.tuning.fine_tune",
     "knockout": "engine.methods.knockout",
     "lens": "engine.methods.lens",
     "load_model": "engine.model",
@@ -53,7 +58,9 @@ _HOMES = {
 __all__ = [
     "AttentionPatterns",
     "Attribution",
+    "Deltas",
     "Edges",
+    "FineTuned",
     "Knockout",
     "Lens",
     "LoadedModel",
@@ -67,6 +74,7 @@ __all__ = [
     "attention_roles",
     "attribution",
     "edges",
+    "fine_tune",
     "knockout",
     "lens",
     "load_model",

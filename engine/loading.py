@@ -44,7 +44,7 @@ def read_model(place: Place, dtype: str, placement: Placement) -> Any:
     # A GGUF file is unpacked where it is, and moved when it is whole.
     if placement.device_map is not None and not place.gguf:
         options["device_map"] = placement.device_map
-    with _quiet(), _refusing(name):
+    with quiet(), _refusing(name):
         from transformers import AutoModelForCausalLM
 
         if not place.gguf:
@@ -73,7 +73,7 @@ def read_tokenizer(place: Place) -> Any:
     transformers would put the tokenizer of the model's family in its place, and the preview, which reads the file,
     would show other tokens than the run.
     """
-    with _quiet(), _refusing(Path(place.path).name):
+    with quiet(), _refusing(Path(place.path).name):
         from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
         reader: Any = PreTrainedTokenizerFast if (Path(place.path) / "tokenizer.json").is_file() else AutoTokenizer
@@ -105,7 +105,7 @@ def _eight_bits(place: Place) -> Any:
     row's result depends on no other row."""
     if place.gguf:
         raise Refusal("bad_setting", "A GGUF file is unpacked when it is read.", "Choose float16 or bfloat16 for it.")
-    with _quiet():
+    with quiet():
         from transformers.utils.import_utils import is_torchao_available
 
         if not is_torchao_available():
@@ -144,7 +144,7 @@ def _unreadable() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars, and no lines of torchao about kernels of other machines, which transformers makes it say."""
     from transformers.utils import logging as progress_bars
 

@@ -1,0 +1,83 @@
+"""The tuners ``full`` and ``full_matrices``: ordinary training of whole parameters, the yardstick for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.model import LoadedModel
+from engine.tuning.changes import Values
+from engine.tuning.copies import copied
+from engine.tuning.parts import check_tunable, matrices_of
+from engine.tuning.trainee import Trainee, Wish, wide
+
+
+def full(model: LoadedModel, _wish: Wish) -> Trainee:
+    """Every parameter, embeddings, norms and biases included."""
+    return _whole(model, {name for name, _ in model.hf.named_parameters()})
+
+
+def full_matrices(model: LoadedModel, _wish: Wish) -> Trainee:
+    """Every matrix of every layer."""
+    return _whole(model, {f"{name}.weight" for name in matrices_of(model)})
+
+
+def _whole(model: LoadedModel, names: set[str]) -> Trainee:
+    """Ordinary training of whole parameters: autograd's own gradients. Narrow weights are stepped in float32, too.
+
+    It is the yardstick for time and memory, so it keeps no copy to go back to: a training that breaks ends where it
+    began.
+    """
+    check_tunable(model)
+    tuned = copied(model, names)
+    weights = {name: weight for name, weight in tuned.hf.named_parameters() if name in names}
+    original = dict(model.hf.named_parameters())
+    for weight in weights.values():
+        weight.requires_grad_(True)
+    narrow = torch.promote_types(model.dtype, torch.float32) != model.dtype
+    values = tuple(nn.Parameter(wide(weight.detach())) if narrow else weight for weight in weights.values())
+
+    def active() -> Any:
+        if not narrow:
+            return nullcontext()
+        return _widening(list(zip(weights.values(), values, strict=True)))
+
+    @torch.no_grad()
+    def settle() -> None:
+        for weight, value in zip(weights.values() if narrow else (), values, strict=False):
+            weight.copy_(value)
+
+    def changes() -> tuple[Values, ...]:
+        # No copies: they are as large as the model.
+        return tuple(Values(n, 0, ((0, len(w)),), w.detach().cpu()) for n, w in weights.items())
+
+    def first() -> Sequence[Tensor]:
+        return [original[name].detach() for name in weights]
+
+    return Trainee(tuned, values, (1.0,) * len(values), active, settle, changes, first)
+
+
+class _widening:
+    """Within the block a narrow parameter's gradient is added up in its wide twin, and freed."""
+
+    def __init__(self, twins: list[tuple[nn.Parameter, nn.Parameter]]) -> None:
+        self._twins = twins
+
+    def __enter__(self) -> None:
+        self._hooks = [weight.register_post_accumulate_grad_hook(self._moved(wide)) for weight, wide in self._twins]
+
+    def __exit__(self, *_error: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _moved(self, wide: nn.Parameter) -> Callable[[Any], None]:
+        def move(weight: Any) -> None:
+            gradient = weight.grad.to(wide.dtype)
+            wide.grad = gradient if wide.grad is None else wide.grad + gradient
+            weight.grad = None
+
+        return move

@@ -1,0 +1,107 @@
+"""A tuned model for others: a folder that transformers loads, or an adapter for PEFT."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers.pytorch_utils import Conv1D
+
+from contracts.errors import Refusal
+from engine.catalogue import MANIFEST
+from engine.model import LoadedModel
+from engine.tuning.changes import Change, Product
+from engine.tuning.parts import taken
+from engine.tuning.whole import new_folder
+
+
+def write_model(
+    tuned: LoadedModel, changes: Sequence[Change], lineage: Mapping[str, Any], folder: str | os.PathLike[str]
+) -> None:
+    """Weights, configuration, tokenizer, and what it was made of, in a folder of its own."""
+    hf: Any = tuned.hf
+    for change in changes:
+        if change.weight.endswith(".bias") and not _keeps(hf, change.weight):
+            raise Refusal(
+                "impossible_options",
+                f"Offsets become biases of the output projections, and a {type(hf).__name__} of this configuration "
+                "has none, so transformers would not load them.",
+                "Keep the deltas and apply them, or choose another tuner.",
+            )
+    with new_folder(Path(folder)) as inside:
+        hf.save_pretrained(inside)
+        tuned.tokenizer.save_pretrained(inside)
+        # What the engine reads is what it reads there: transformers may write a tokenizer as it was switched.
+        (inside / "tokenizer.json").write_text(tuned.text.to_str(), encoding="utf-8")
+        manifest = {"name": tuned.card.name, "tuned": lineage}
+        (inside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def write_adapter(base: LoadedModel, changes: Sequence[Change], folder: str | os.PathLike[str]) -> None:
+    """The changes as products of two matrices, as PEFT keeps LoRA's. A slice of n rows or columns has rank n: one of
+    the two is what changed, the other says where."""
+    weights = dict(base.hf.named_parameters())
+    products = {change.weight.removesuffix(".weight"): _factors(base, change, weights) for change in changes}
+    ranks = {name: len(reads) for name, (reads, _) in products.items()}
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base.card.id,
+        "revision": None,
+        "r": max(ranks.values()),
+        "lora_alpha": max(ranks.values()),
+        "rank_pattern": ranks,
+        "alpha_pattern": ranks,
+        "target_modules": list(products),
+        "fan_in_fan_out": any(isinstance(base.hf.get_submodule(name), Conv1D) for name in products),
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "inference_mode": True,
+    }
+    tensors: dict[str, Tensor] = {}
+    for name, (reads, writes) in products.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = reads.contiguous()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = writes.contiguous()
+    with new_folder(Path(folder)) as inside:
+        (inside / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        save_file(tensors, inside / "adapter_model.safetensors", {"format": "pt"})
+
+
+@torch.no_grad()
+def _factors(base: LoadedModel, change: Change, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """[rank, read] and [written, rank], in float32 or wider."""
+    if isinstance(change, Product):
+        return change.reads, change.scale * change.writes
+    weight = weights.get(change.weight)
+    rank = sum(stop - start for start, stop in change.ranges)
+    if weight is None or weight.dim() != 2 or rank * sum(weight.shape) > weight.numel():
+        raise Refusal(
+            "impossible_options",
+            f"What changed in {change.weight[:80]} has no low rank, and an adapter would be larger than the weight.",
+            "Export the whole model instead; heads' slices can be an adapter.",
+        )
+    wide = torch.promote_types(weight.dtype, torch.float32)
+    before = taken(weight.detach(), change.axis, change.ranges).cpu().to(wide)
+    moved = change.values.to(wide) - before
+    # A linear module stores [written, read], GPT-2's the other way round.
+    written, read = weight.shape
+    axis = change.axis
+    if isinstance(base.hf.get_submodule(change.weight.removesuffix(".weight")), Conv1D):
+        written, read, axis, moved = read, written, 1 - axis, moved.T
+    places = torch.cat([torch.arange(start, stop) for start, stop in change.ranges])
+    if axis == 0:
+        return moved, torch.eye(written, dtype=wide)[:, places]
+    return torch.eye(read, dtype=wide)[places], moved
+
+
+def _keeps(hf: Any, name: str) -> bool:
+    """Whether a model of this configuration has a parameter of that name, without one's being given to it."""
+    with torch.device("meta"):
+        fresh = type(hf)(hf.config)
+    return name in dict(fresh.named_parameters())

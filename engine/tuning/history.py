@@ -1,0 +1,59 @@
+"""How a training went, step by step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+# What ended a training: its last step, somebody who said so, or a number that was none.
+Ending = Literal["finished", "stopped", "not_finite"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the optimiser, numbered from 0.
+
+    loss     mean over the batch's answer tokens, in nats, before the step
+    rate     learning rate
+    norm     length of the whole gradient before it was clipped
+    seconds  wall-clock time, on a GPU until it has finished
+    """
+
+    number: int
+    loss: float
+    rate: float
+    norm: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """``steps`` that were made, how the training ``ended``, and after how many of them the weights that it gives are
+    ``kept`` from: all, unless a loss was not finite. Then they are those before the step that led there.
+
+    ``problem``: a sentence about it.
+    """
+
+    steps: tuple[Step, ...]
+    ended: Ending
+    kept: int
+    problem: str | None = None
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        return tuple(step.loss for step in self.steps)
+
+
+Schedule = Literal["cosine", "linear", "constant"]
+
+
+def rate_at(step: int, steps: int, warm: int, schedule: Schedule) -> float:
+    """The share of the learning rate at a step: rising over the first ``warm`` steps, then all of it (``constant``), or
+    falling to nothing in a straight ``linear`` line or half a ``cosine``."""
+    if step < warm:
+        return (step + 1) / warm
+    if schedule == "constant":
+        return 1.0
+    gone = (step - warm) / max(1, steps - warm)
+    return 1.0 - gone if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * gone))

@@ -1,0 +1,43 @@
+"""What the tests of fine-tuning share: settings that end soon, layouts, and what a model computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny import CONFIGS, PAIRS, VARIANTS
+from torch import Tensor
+
+from engine import LoadedModel, PromptPair
+from engine.tuning.parts import Part
+
+# Prompts of several lengths, one of them with an answer of two tokens.
+LESSONS = [*PAIRS, PromptPair("2 + 3 = 5\n8 + 5 =", "2 + 3 = 5\n8 @ 5 =", "13")]
+# Two heads of a layer and one of another, and an MLP between them.
+CHOSEN = ["L1H2", "L1H1", "L2H3", "MLP1"]
+QUICK: dict[str, Any] = {"steps": 3, "learning_rate": 1e-2, "batch_size": 4}
+LAYOUTS = [
+    *(pytest.param(name, None, id=name) for name in CONFIGS),
+    *(pytest.param(*layout, id=name, marks=pytest.mark.slow) for name, layout in VARIANTS.items()),
+]
+
+
+@torch.no_grad()
+def logits_of(model: LoadedModel, hf: Any = None) -> Tensor:
+    """Logits at every position of a prompt."""
+    ids = torch.tensor([model.text.encode(PAIRS[0].reference).ids])
+    return (hf or model.hf)(input_ids=ids, use_cache=False).logits
+
+
+def weights_of(model: LoadedModel) -> dict[str, Tensor]:
+    """A copy of every parameter."""
+    return {name: weight.detach().clone() for name, weight in model.hf.named_parameters()}
+
+
+def mask_of(weight: Tensor, part: Part | None) -> Tensor:
+    """Which numbers of a parameter a part names."""
+    mask = torch.zeros_like(weight, dtype=torch.bool)
+    for start, stop in () if part is None else part.ranges:
+        mask.narrow(part.axis, start, stop - start).fill_(True)
+    return mask
