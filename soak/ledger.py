@@ -58,10 +58,10 @@ class Ledger:
                 found[name] = Row(name, state, attempt, stage, owner, fruitless)
         return found
 
-    def workers_seen_at(self) -> list[float]:
-        """When each worker was last seen, by its own clock."""
+    def workers_seen_at(self) -> dict[str, float]:
+        """When each worker was last seen, by its own clock. One that was killed stays for a while."""
         with self._open() as database:
-            return [seen for (seen,) in database.execute("SELECT seen_at FROM workers")]
+            return dict(database.execute("SELECT id, seen_at FROM workers").fetchall())
 
     def created_at(self, experiment_id: str) -> float:
         """When it was asked, by the API's clock."""
