@@ -165,7 +165,7 @@ from engine import path_patching
 
 sizes = dict(hidden_size=256, num_hidden_layers=8, num_attention_heads=8, num_key_value_heads=2, intermediate_size=1024)
 model = tiny_model("LlamaForCausalLM", torch.float32, config=lambda: transformers.LlamaConfig(vocab_size=64, **sizes))
-pairs = [pair for pair in PAIRS if pair is not PAIRS[4]] * 12
+pairs = [pair for pair in PAIRS if pair is not PAIRS[4]] * 6
 settings = dict(effect={effect!r}, positions={positions!r})
 path_patching(model, pairs[:5], **settings)
 process, peak, done = psutil.Process(), [0], threading.Event()

@@ -53,8 +53,14 @@ def error_of(effects, truth) -> float:
     return float((here - there).abs().max() / there.abs().max())
 
 
-@pytest.mark.parametrize("dtype", TOLERANCES)
-@pytest.mark.parametrize("architecture", CONFIGS)
+@pytest.mark.parametrize(
+    ("architecture", "dtype"),
+    [
+        *((architecture, "bfloat16") for architecture in CONFIGS),
+        ("LlamaForCausalLM", "float16"),
+        ("GPT2LMHeadModel", "float16"),
+    ],
+)
 def test_narrow_weights_give_the_numbers_of_their_float32_twin(architecture, dtype, folder):
     narrow = folder(architecture, dtype=dtype)
     assert narrow.precision == dtype
