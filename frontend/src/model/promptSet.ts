@@ -58,8 +58,19 @@ interface TopicRow {
 
 const FOUR: readonly Operation[] = ['add', 'subtract', 'multiply', 'divide'];
 export const TOPICS: Record<Topic, TopicRow> = {
-  question: { name: 'calculations', example: '3 + 5 =', operations: OPERATIONS, styles: true, decimals: true, words: true },
-  year_span: { name: 'spans of years', example: 'The war lasted 5 years from 1723 to 172', operations: ['add', 'subtract'] },
+  question: {
+    name: 'calculations',
+    example: '3 + 5 =',
+    operations: OPERATIONS,
+    styles: true,
+    decimals: true,
+    words: true,
+  },
+  year_span: {
+    name: 'spans of years',
+    example: 'The war lasted 5 years from 1723 to 172',
+    operations: ['add', 'subtract'],
+  },
   counting: {
     name: 'counting',
     example: 'There are 3 dogs and 5 cats. The number of animals is',

@@ -59,15 +59,33 @@ export function roleRows(report: RoleReport, table: EffectTable, looked: Looked,
     component: () => 0,
   };
   // The report's own order, layer by layer, settles ties.
-  return rows.map((row, i) => ({ row, i })).sort((a, b) => compare(by[sort](a.row), by[sort](b.row)) || a.i - b.i).map(({ row }) => row);
+  return rows
+    .map((row, i) => ({ row, i }))
+    .sort((a, b) => compare(by[sort](a.row), by[sort](b.row)) || a.i - b.i)
+    .map(({ row }) => row);
 }
 
 const compare = (a: number, b: number): number => (a === b ? 0 : a < b ? -1 : 1);
 
 /** Every head and role, one a row, with all its controls. */
-export function roleTable(report: RoleReport, table: EffectTable): { head: string[]; rows: (string | number | null)[][] } {
+export function roleTable(
+  report: RoleReport,
+  table: EffectTable,
+): { head: string[]; rows: (string | number | null)[][] } {
   return {
-    head: ['component', 'class', `effect_${table.metric}`, 'role', 'mass', 'ci_low', 'ci_high', 'average_head', 'baseline', 'difference', 'n_prompts'],
+    head: [
+      'component',
+      'class',
+      `effect_${table.metric}`,
+      'role',
+      'mass',
+      'ci_low',
+      'ci_high',
+      'average_head',
+      'baseline',
+      'difference',
+      'n_prompts',
+    ],
     rows: report.heads.flatMap((head) => {
       const component = parseComponent(head.component);
       const effect = (component && cellOf(table, component)?.mean) ?? null;

@@ -1,5 +1,14 @@
 // What was asked, in a line: the titles of experiments of every kind, and of sets of prompts.
-import type { AnySpec, AskedPrompts, Experiment, KnockoutSpec, Operation, Spec, Topic, TransferSpec } from '../api/wire';
+import type {
+  AnySpec,
+  AskedPrompts,
+  Experiment,
+  KnockoutSpec,
+  Operation,
+  Spec,
+  Topic,
+  TransferSpec,
+} from '../api/wire';
 import { optionsOf, shortWords } from '../model/options';
 import { plural } from './numbers';
 import { clip, lastLine, visible } from './tokens';

@@ -28,7 +28,11 @@ export function Findings({ id, result, table, view, selected, change, onSelect, 
   });
   return (
     <div class="findings">
-      <FindingFold name="Key components" words="Which of them are off 0, and how many of the heads that is." {...fold('key')}>
+      <FindingFold
+        name="Key components"
+        words="Which of them are off 0, and how many of the heads that is."
+        {...fold('key')}
+      >
         {() => (
           <KeyPanel
             id={id}

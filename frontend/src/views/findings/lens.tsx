@@ -19,18 +19,21 @@ export function LensTable({ report }: { report: LensReport }) {
         <thead>
           <tr>
             <th>Layer</th>
+            <th class="number">Answer’s rank</th>
+            <th class="number">probability</th>
+            <th class="number">logit</th>
             {Array.from({ length: columns }, (_, i) => (
-              <th key={i}>{i + 1}</th>
+              <th key={i}>{i === 0 ? 'Top token' : i + 1}</th>
             ))}
-            <th class="number">Rank of the answer</th>
-            <th class="number">Probability</th>
-            <th class="number">Logit</th>
           </tr>
         </thead>
         <tbody>
           {report.layers.map((layer) => (
             <tr key={layer.layer}>
               <th scope="row">{layerName(layer.layer)}</th>
+              <td class="number">{layer.rank.toLocaleString('en')}</td>
+              <td class="number">{percent(layer.probability)}</td>
+              <td class="number">{digits(layer.logit)}</td>
               {Array.from({ length: columns }, (_, i) => {
                 const token = layer.top[i];
                 if (!token) return <td key={i} />;
@@ -46,9 +49,6 @@ export function LensTable({ report }: { report: LensReport }) {
                   </td>
                 );
               })}
-              <td class="number">{layer.rank.toLocaleString('en')}</td>
-              <td class="number">{percent(layer.probability)}</td>
-              <td class="number">{digits(layer.logit)}</td>
             </tr>
           ))}
         </tbody>

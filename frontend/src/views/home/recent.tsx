@@ -25,7 +25,7 @@ export function Recent({ list }: { list: Loaded<ExperimentList> }) {
               <tr>
                 <th>Analysis</th>
                 <th>Model</th>
-                <th>Effect</th>
+                <th>How</th>
                 <th>State</th>
                 <th>Started</th>
               </tr>

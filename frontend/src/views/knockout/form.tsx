@@ -19,11 +19,11 @@ import { page } from '../../root';
 import { METRIC_NAMES } from '../../text/numbers';
 import { useLoad } from '../../ui/hooks';
 import { TroubleBlock, troubleOf } from '../../ui/parts';
-import { NumberField, Select } from '../prompts/choices';
+import { choicesOf, NumberField, Select } from '../prompts/choices';
 import { SetOptions } from '../prompts/set';
 
-const ABLATIONS = (Object.keys(ABLATION_WORDS) as Ablation[]).map((each) => [each, ABLATION_WORDS[each]] as const);
-const POSITIONS = (Object.keys(POSITION_WORDS) as KnockPositions[]).map((each) => [each, POSITION_WORDS[each]] as const);
+export const ABLATIONS = choicesOf<Ablation>(ABLATION_WORDS);
+const POSITIONS = choicesOf<KnockPositions>(POSITION_WORDS);
 export const SHOTS = Array.from({ length: MAX_SHOTS + 1 }, (_, i) => [String(i), i === 0 ? 'none' : String(i)] as const);
 
 interface FormProps {
@@ -131,14 +131,26 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
           choices={POSITIONS}
           choose={(positions) => change({ positions })}
         />
-        <NumberField label="Random draws beside it" value={draft.controls} change={(controls) => change({ controls })} />
+        <NumberField
+          label="Random draws beside it"
+          value={draft.controls}
+          change={(controls) => change({ controls })}
+        />
       </div>
       <fieldset class="choices">
         <legend>On which prompts</legend>
-        <Radio name="prompts" checked={draft.prompts === 'same'} pick={() => change({ prompts: 'same', disjoint: false })}>
+        <Radio
+          name="prompts"
+          checked={draft.prompts === 'same'}
+          pick={() => change({ prompts: 'same', disjoint: false })}
+        >
           those of this analysis
         </Radio>
-        <Radio name="prompts" checked={draft.prompts === 'new'} pick={() => change({ prompts: 'new', disjoint: true })}>
+        <Radio
+          name="prompts"
+          checked={draft.prompts === 'new'}
+          pick={() => change({ prompts: 'new', disjoint: true })}
+        >
           a new set
         </Radio>
       </fieldset>

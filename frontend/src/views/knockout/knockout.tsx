@@ -111,8 +111,8 @@ function Found({ result }: { result: KnockoutResult }) {
           ))}
         </div>
         <p class="faint">
-          Shaded: 95 % bootstrap interval over {plural(result.n_distinct, 'distinct question')} (components), 95 % of{' '}
-          {plural(result.controls.length, 'random draw')} of as many components of the same layers (random).
+          n = {plural(result.n_pairs, 'pair')}. Shaded: the 95 % bootstrap interval over distinct questions (components),
+          and 95 % of {plural(result.controls.length, 'random draw')} of as many components of the same layers (random).
           {result.elbow === null
             ? ' Accuracy does not fall, so the curve has no elbow.'
             : ` Elbow at k = ${result.elbow}: most of the fall in accuracy is over.`}
@@ -120,12 +120,14 @@ function Found({ result }: { result: KnockoutResult }) {
       </section>
       {curve && (
         <section class="panel" aria-label="Numbers">
-          <Select
-            label="Numbers of"
-            value={metric}
-            choices={measured.map((each) => [each, KNOCK_WORDS[each]] as const)}
-            choose={setMetric}
-          />
+          <div class="row">
+            <Select
+              label="Numbers of"
+              value={metric}
+              choices={measured.map((each) => [each, KNOCK_WORDS[each]] as const)}
+              choose={setMetric}
+            />
+          </div>
           <Numbers curve={curve} result={result} />
         </section>
       )}
@@ -167,7 +169,7 @@ function Curve({ metric, result }: { metric: KnockMetric; result: KnockoutResult
       options={{
         x: curve.mean.map((_, k) => k),
         xName: 'components out',
-        yName: isShare(metric) ? 'share' : curve.unit,
+        yName: isShare(metric) ? 'share' : 'logits',
         ...(isShare(metric) ? { yRange: [-0.03, 1.03] as const } : {}),
         marks,
       }}
@@ -215,8 +217,7 @@ function Numbers({ curve, result }: { curve: KnockCurve; result: KnockoutResult 
         </table>
       </div>
       <p class="faint">
-        {curve.unit}; n = {plural(result.n_pairs, 'pair')} of {plural(result.n_distinct, 'distinct question')}. p: (1 +
-        draws that hurt at least as much) / (1 + {plural(result.controls.length, 'draw')}). The elbow’s row is marked.
+        {curve.unit}; n = {plural(result.n_pairs, 'pair')}. p: (1 + draws that hurt at least as much) / (1 + {plural(result.controls.length, 'draw')}). The elbow’s row is marked.
       </p>
     </>
   );

@@ -39,6 +39,10 @@ export const AnswerChoice = ({ value, choose }: { value: AnswerTokens; choose: (
   <Select label="Answers longer than one token" value={value} choices={ANSWERS} choose={choose} />
 );
 
+/** The choices of a table of words. */
+export const choicesOf = <T extends string>(words: Record<T, string>): readonly (readonly [T, string])[] =>
+  (Object.keys(words) as T[]).map((each) => [each, words[each]] as const);
+
 /** A list of choices under its name. */
 export function Select<T extends string>({
   label,

@@ -1,10 +1,9 @@
 // A new transfer: which sets of prompts heads are found on, and on which they are knocked out.
 import { useEffect, useState } from 'preact/hooks';
 import { models as loadModels, submit } from '../../api/client';
-import type { Ablation, Effect, Metric, Problem } from '../../api/wire';
+import type { Effect, Metric, Problem } from '../../api/wire';
 import { takeAgain } from '../../model/again';
 import { firstModel } from '../../model/draft';
-import { ABLATION_WORDS } from '../../model/knock';
 import { EFFECTS } from '../../model/options';
 import {
   firstTransfer,
@@ -24,12 +23,11 @@ import { useLoad } from '../../ui/hooks';
 import { TroubleBlock, troubleOf } from '../../ui/parts';
 import { ModelChoice } from '../home/form';
 import { ParentLink } from '../knockout/parent';
-import { SHOTS } from '../knockout/form';
-import { NumberField, Select } from '../prompts/choices';
+import { ABLATIONS, SHOTS } from '../knockout/form';
+import { choicesOf, NumberField, Select } from '../prompts/choices';
 import { SetOptions } from '../prompts/set';
 
-const ABLATIONS = (Object.keys(ABLATION_WORDS) as Ablation[]).map((each) => [each, ABLATION_WORDS[each]] as const);
-const METRICS = (Object.keys(METRIC_NAMES) as Metric[]).map((each) => [each, METRIC_NAMES[each]] as const);
+const METRICS = choicesOf<Metric>(METRIC_NAMES);
 const EFFECT_CHOICES = EFFECTS.map(([value, words]) => [value, words] as readonly [Effect, string]);
 
 const FALLBACK_SHOTS = 2;
@@ -124,7 +122,12 @@ export function NewTransfer({ address }: { address: Address }) {
         </label>
         <div class="row">
           <NumberField label="Top k heads" value={shown.topK} change={(topK) => change({ topK })} />
-          <Select label="Effect" value={shown.effect} choices={EFFECT_CHOICES} choose={(effect) => change({ effect })} />
+          <Select
+            label="Effect"
+            value={shown.effect}
+            choices={EFFECT_CHOICES}
+            choose={(effect) => change({ effect })}
+          />
           <Select label="Ranked by" value={shown.metric} choices={METRICS} choose={(metric) => change({ metric })} />
           <Select
             label="Out, they write"
@@ -132,7 +135,11 @@ export function NewTransfer({ address }: { address: Address }) {
             choices={ABLATIONS}
             choose={(ablation) => change({ ablation })}
           />
-          <NumberField label="Random draws beside it" value={shown.controls} change={(controls) => change({ controls })} />
+          <NumberField
+            label="Random draws beside it"
+            value={shown.controls}
+            change={(controls) => change({ controls })}
+          />
           <NumberField label="Seed" value={shown.seed} change={(seed) => change({ seed })} />
         </div>
         {asked.problem !== null && <p class="notice warn">{asked.problem}</p>}

@@ -8,7 +8,7 @@ import { cellsOf, cellWords, minus, type Measure } from '../../model/matrix';
 import { navigate } from '../../nav';
 import { page } from '../../root';
 import { isFinal, shortRevision } from '../../text/experiment';
-import { digits, duration, METRIC_NAMES, plural } from '../../text/numbers';
+import { duration, METRIC_NAMES, plural } from '../../text/numbers';
 import { Link, Menu, Notice } from '../../ui/parts';
 import { ExperimentHeader } from '../experiment/header';
 import { RunState, type OpenedProps } from '../experiment/opened';
@@ -130,8 +130,8 @@ function Found({ result }: { result: TransferResult }) {
           />
         </div>
         <p class="faint">
-          Rows: where the heads were found. Columns: where they are out. {columnsWords(result)} Intervals: 95 % bootstrap
-          over questions. Random: as many heads of the same layers, {plural(result.spec.controls ?? 20, 'draw')}.
+          Rows: where the heads were found. Columns: where they are out. {columnsWords(result)} Intervals: 95 %
+          bootstrap over questions. Random: as many heads of the same layers, {plural(result.spec.controls ?? 20, 'draw')}.
         </p>
       </section>
       <section class="panel" aria-label="How far they agree">
@@ -191,5 +191,5 @@ function Found({ result }: { result: TransferResult }) {
 function columnsWords({ evaluated_on: sets }: TransferResult): string {
   const counts = sets.map(({ pairs }) => pairs);
   const [least, most] = [Math.min(...counts), Math.max(...counts)];
-  return least === most ? `n = ${plural(least, 'pair')} each.` : `n = ${digits(least)} to ${plural(most, 'pair')}.`;
+  return least === most ? `n = ${plural(least, 'pair')} each.` : `n = ${least} to ${plural(most, 'pair')}.`;
 }

@@ -106,7 +106,9 @@ export function AnalysisPage({ run, id, address }: OpenedProps) {
           )}
         </div>
       )}
-      {view.pins.length > 0 && <Pins pins={view.pins} onSelect={(pin) => select(pin)} onPins={(pins) => change({ pins })} />}
+      {view.pins.length > 0 && (
+        <Pins pins={view.pins} onSelect={(pin) => select(pin)} onPins={(pins) => change({ pins })} />
+      )}
       {result && table && (
         <Findings
           id={id}

@@ -1,0 +1,109 @@
+import { describe, expect, it } from 'vitest';
+import { askAgain, takeAgain } from './again';
+import { firstKnock, knockOf, knockSpec, namesIn, type KnockDraft } from './knock';
+import { FIRST_SET } from './promptSet';
+import { firstTransfer, PRESETS, setName, transferOf, transferSpec, withSet, type TransferDraft } from './transfer';
+
+const knock = (part: Partial<KnockDraft> = {}) =>
+  knockSpec({ ...firstKnock([], false, 2), ...part }, 'parent', 'relative_logit');
+
+describe('a knock-out', () => {
+  it('takes the top 10 out on the analysis’ own prompts, beside 20 draws, when nothing else is said', () => {
+    expect(knock().spec).toEqual({
+      kind: 'knockout',
+      parent: 'parent',
+      top_k: 10,
+      metric: 'relative_logit',
+      among: 'any',
+      ablation: 'mean',
+      positions: 'end',
+      controls: 20,
+      disjoint: false,
+      seed: 0,
+    });
+  });
+  it('takes what is pinned, in that order, and then no ranking', () => {
+    const pins = [{ layer: 14, head: 2 }, { layer: 3, head: null }];
+    const { spec } = knockSpec(firstKnock(pins, false, 2), 'parent', 'logit');
+    expect(spec?.components).toEqual(['L14H2', 'MLP3']);
+    expect(spec).not.toHaveProperty('top_k');
+    expect(spec).not.toHaveProperty('metric');
+  });
+  it('has no mean to take of a single prompt', () => {
+    expect(firstKnock([], true, 2).ablation).toBe('zero');
+  });
+  it('asks a new set where one is chosen', () => {
+    const asked = knock({ prompts: 'new', disjoint: true, set: { ...FIRST_SET, operations: ['subtract'] }, shots: 4 });
+    expect(asked.spec?.prompts).toMatchObject({ operations: ['subtract'], shots: 4 });
+    expect(asked.spec?.disjoint).toBe(true);
+  });
+  it.each([
+    [{ topK: '0' }, /top k/],
+    [{ topK: '129' }, /top k/],
+    [{ which: 'these', components: 'L1H1, L1' }, /“L1” is no component/],
+    [{ which: 'these', components: ' , ' }, /at least one/],
+    [{ which: 'these', components: 'L1H1 L1H1' }, /twice/],
+    [{ controls: '201' }, /draws/i],
+    [{ seed: '-1' }, /seed/],
+    [{ answerTokens: '17' }, /Tokens to write/],
+    [{ prompts: 'new', set: { ...FIRST_SET, largest: 'x' } }, /whole numbers/],
+  ] as [Partial<KnockDraft>, RegExp][])('says in words what is missing: %j', (part, words) => {
+    expect(knock(part).problem).toMatch(words);
+  });
+  it('reads names as people separate them', () => {
+    expect(namesIn(' L1H1,MLP2;L3H4\nL5H6 ')).toEqual(['L1H1', 'MLP2', 'L3H4', 'L5H6']);
+  });
+  it('is asked again as it was', () => {
+    for (const part of [
+      { which: 'these', components: 'L1H1, MLP2', ablation: 'resample', positions: 'after_first' },
+      { topK: '3', among: 'head', prompts: 'new', disjoint: true, answerTokens: '4', seed: '7', controls: '0' },
+    ] as Partial<KnockDraft>[]) {
+      const { spec } = knock(part);
+      if (!spec) throw new Error('none');
+      expect(knockSpec(knockOf(spec, 2), 'parent', 'relative_logit').spec).toEqual(spec);
+    }
+  });
+});
+
+describe('what is asked again', () => {
+  it('goes to its own form, once', () => {
+    const spec = { kind: 'knockout' as const, parent: 'a' };
+    askAgain(spec);
+    expect(takeAgain('transfer')).toBeNull();
+    expect(takeAgain('knockout', 'b')).toBeNull();
+    expect(takeAgain('knockout', 'a')).toBe(spec);
+    expect(takeAgain('knockout', 'a')).toBeNull();
+  });
+});
+
+describe('a transfer', () => {
+  const first = firstTransfer(2);
+  it('starts with eight sets and more, no heads looked for where there is no arithmetic', () => {
+    const { spec } = transferSpec(first, 'm', null);
+    expect(spec?.evaluated_on.length).toBeGreaterThanOrEqual(8);
+    const topics = spec?.found_on.map((prompts) => ('topic' in prompts ? prompts.topic : 'question'));
+    expect(topics).not.toContain('facts');
+    expect(spec?.evaluated_on.some((prompts) => 'topic' in prompts && prompts.topic === 'facts')).toBe(true);
+    expect(spec).not.toHaveProperty('parent');
+    expect(transferSpec(first, 'm', 'p').spec?.parent).toBe('p');
+  });
+  it('can ask every preset there is', () => {
+    const all: TransferDraft = { ...first, sets: [] };
+    const sets = PRESETS.reduce<TransferDraft['sets']>((list, { set }) => withSet(list, set), []);
+    expect(transferSpec({ ...all, sets }, 'm', null).spec?.evaluated_on).toHaveLength(PRESETS.length);
+    expect(new Set(PRESETS.map(({ set }) => setName(set))).size).toBe(PRESETS.length);
+  });
+  it('is asked again as it was', () => {
+    const { spec } = transferSpec({ ...first, controls: '3', disjoint: false, ablation: 'zero' }, 'm', null);
+    if (!spec) throw new Error('none');
+    expect(transferSpec(transferOf(spec, 9), 'm', null).spec).toEqual(spec);
+  });
+  it('says in words what is missing', () => {
+    const problem = (part: Partial<TransferDraft>) => transferSpec({ ...first, ...part }, 'm', null).problem;
+    expect(problem({ sets: [] })).toMatch(/at least one set/);
+    expect(problem({ topK: 'ten' })).toMatch(/top k/);
+    expect(problem({ sets: withSet(first.sets, FIRST_SET) })).toBeNull();
+    expect(problem({ sets: withSet(withSet([], FIRST_SET), FIRST_SET) })).toMatch(/twice/);
+    expect(problem({ sets: withSet([], { ...FIRST_SET, pairs: '0' }) })).toMatch(/^addition: .*pairs/);
+  });
+});
