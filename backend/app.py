@@ -13,7 +13,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
 from backend import problems
-from backend.attention import Attention
 from backend.config import ApiConfig
 from backend.context import Context
 from backend.crowd import Crowd
@@ -27,11 +26,12 @@ from backend.openapi import TITLE, openapi_document
 from backend.rates import LimitedWrites, WriteRate
 from backend.requests import Observed, Requests
 from backend.results import ResultIndexes
-from backend.routes import artifacts, events, experiments, prompts, system
+from backend.routes import artifacts, events, experiments, prompts, system, views
 from backend.routes.page import Page
 from backend.routes.prompts import FILES
 from backend.security import Gate
 from backend.turns import Turns
+from backend.views import Views
 from backend.vocabularies import Vocabularies
 from store import AsyncEventLog, EventLog, Store
 from store.dispatch import Dispatcher
@@ -58,7 +58,7 @@ def create_app(config: ApiConfig, store: Store) -> ASGIApp:
         vocabularies=Vocabularies(store),
         results=results,
         turns=Turns(),
-        attention=Attention(store, results, broker and broker.dispatcher.ask_attention),
+        views=Views(store, results, broker and broker.dispatcher.ask_view),
     )
 
     @asynccontextmanager
@@ -118,7 +118,7 @@ def routes_only() -> FastAPI:
         redirect_slashes=False,
     )
     problems.install(app)
-    for routes in (system, prompts, experiments, events, artifacts):
+    for routes in (system, prompts, experiments, events, artifacts, views):
         app.include_router(routes.router)
 
     @app.get("/api/openapi.json", include_in_schema=False)

@@ -8,12 +8,12 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from backend.attention import Attention
 from backend.config import ApiConfig
 from backend.live import Live
 from backend.requests import Requests
 from backend.results import ResultIndexes
 from backend.turns import Turns
+from backend.views import Views
 from backend.vocabularies import Vocabularies
 from store import AsyncEventLog, EventLog, Store
 from store.outbox import Outbox
@@ -33,7 +33,7 @@ class Context:
     started_at: datetime
     vocabularies: Vocabularies
     results: ResultIndexes
-    attention: Attention
+    views: Views
     turns: Turns
 
 

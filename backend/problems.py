@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -11,13 +11,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from contracts.errors import PROBLEMS, ProblemDetails, Refusal
+from contracts.specs import Kind
 
 MEDIA_TYPE = "application/problem+json"
 
 _SHOWN = 3
 _PLACES = {"body", "query", "path", "header", "cookie"}
-# A tagged union puts its tag into the place of an error; people wrote no such field.
-_TAGS = {"prompts": {"custom", "template"}}
+# A tagged union puts its tag into the place of an error; people wrote no such field. "" is the body itself.
+_SETS = frozenset({"custom", "template"})
+_TAGS = {"": frozenset(get_args(Kind)), "prompts": _SETS, "found_on": _SETS, "evaluated_on": _SETS}
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "not_json"}
 
 
@@ -111,6 +113,8 @@ def _one(error: dict[str, Any]) -> str:
     if error["type"] == "json_invalid":
         return f"The body is no JSON: {error['ctx']['error']} at character {error['loc'][-1]}."
     where = _where(error["loc"])
+    if error["type"].startswith("union_tag"):  # the field that says which of the union it is
+        where = ".".join(filter(None, (where, error["ctx"]["discriminator"].strip("'"))))
     if error["type"] == "missing" and where == "":
         return "The body is missing."
     message = str(error["msg"]).removeprefix("Value error, ")
@@ -118,11 +122,12 @@ def _one(error: dict[str, Any]) -> str:
 
 
 def _where(loc: tuple[str | int, ...]) -> str:
-    path, last = "", None
+    path, last = "", ""
     for part in loc[1:] if loc and loc[0] in _PLACES else loc:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif part not in _TAGS.get(str(last), ()):
+            continue
+        if part not in _TAGS.get(last, ()):
             path += f".{part[:60]}" if path else part[:60]
         last = part
     return path

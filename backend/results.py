@@ -18,7 +18,9 @@ KEPT_CHARACTERS = 32_000_000
 class ResultIndex:
     """The kept prompts of a result with their tokens (as JSON), the dropped with their reason, by submitted index."""
 
+    revision: str
     layers: int
+    heads: int
     tokens: dict[int, str]
     dropped: dict[int, str]
 
@@ -78,7 +80,9 @@ class ResultIndexes:
 def _index(result_json: bytes) -> ResultIndex:
     result = json.loads(result_json)
     return ResultIndex(
+        revision=result["model"]["revision"],
         layers=result["model"]["layers"],
+        heads=result["model"]["heads"],
         tokens={pair["index"]: json.dumps(pair["reference"], separators=(",", ":")) for pair in result["pairs"]},
         dropped={pair["index"]: pair["reason"] for pair in result["dropped"]},
     )

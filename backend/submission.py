@@ -5,22 +5,12 @@ from __future__ import annotations
 import logging
 
 from backend.context import Context
-from contracts.errors import Refusal
+from backend.questions import question_of
 from contracts.experiments import FINAL_STATES, Experiment, ExperimentEdit, Priority, State
-from contracts.models import ModelCard
 from contracts.specs import ExperimentSpec, experiment_key
 from contracts.trace import working_on
-from prompts import prepare, refuse_unequal_lengths
 
 logger = logging.getLogger(__name__)
-
-
-def usable_model(ctx: Context, model_id: str) -> ModelCard:
-    """The card of a model that can run. Refuses ``unknown_model`` and ``unsupported_architecture``."""
-    card = ctx.store.model(model_id)
-    if not card.supported:
-        raise Refusal("unsupported_architecture", f"{card.name} cannot run here: {card.reason}")
-    return card
 
 
 def submit(
@@ -30,8 +20,8 @@ def submit(
 
     ``asked_by`` is whose quota a new one counts for.
     """
-    card = usable_model(ctx, spec.model)
-    chat = ctx.vocabularies.chat_of(card) if spec.prompts.chat else None
+    question = question_of(ctx, spec)
+    card, chat = question.card, question.chat(ctx)
     revision = card.revision if chat is None else f"{card.revision} {chat.model_dump_json()}"
     key = experiment_key(spec, revision=revision, dtype=ctx.config.dtype, device_kind=ctx.config.device)
     asked_before = ctx.store.find(key)
@@ -42,14 +32,20 @@ def submit(
         asked_before = ctx.store.find(key)
         if asked_before is not None:
             return asked_before, False
-        asked = prepare(spec.prompts, ctx.vocabularies.of(card), chat)
-        refuse_unequal_lengths(asked.pairs, spec.positions, spec.source)
+        question.refuse_impossible(ctx)
         experiment, is_new = ctx.store.submit(
-            spec, key=key, asked_by=asked_by, priority=priority, name=name, quota=ctx.config.quota or None
+            spec,
+            key=key,
+            model=card.id,
+            parent=question.parent,
+            asked_by=asked_by,
+            priority=priority,
+            name=name,
+            quota=ctx.config.quota or None,
         )
     if is_new:
         with working_on(experiment.id):
-            logger.info("%s is accepted: %s on %s, priority %s", experiment.id, spec.kind, spec.model, priority)
+            logger.info("%s is accepted: %s on %s, priority %s", experiment.id, spec.kind, card.id, priority)
         nudge(ctx)
     return experiment, is_new
 

@@ -103,6 +103,13 @@ PROBLEMS: dict[str, Problem] = {
     "unknown_experiment": Problem(404, "Unknown experiment", "Check the address, or start from the list of analyses."),
     "not_finished": Problem(409, "Not finished yet", "Wait for the experiment to finish; its events tell when."),
     "no_result": Problem(409, "No result", "Run the experiment again: it ended without a result."),
+    "wrong_kind": Problem(
+        409, "Another kind of experiment", "Ask it of an analysis (path_patching); its result links to what it has."
+    ),
+    "model_changed": Problem(409, "The model has changed since", "Run the analysis again on the model as it is now."),
+    "no_components": Problem(
+        422, "No components to take out", "Name the components yourself, or choose another metric or more of them."
+    ),
     "metric_not_computed": Problem(409, "Metric not computed", "Run the analysis again with this metric."),
     "still_running": Problem(409, "Still running", "Cancel the experiment first."),
     "not_restorable": Problem(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from contracts.findings import KnockMetric
-from contracts.results import SCHEMA_VERSION, DroppedPair, Grid, ModelFacts, Provenance, Row
+from contracts.results import SCHEMA_VERSION, DroppedPair, Grid, ModelFacts, PathPatchingResult, Provenance, Row
 from contracts.specs import KnockoutSpec, TransferSpec
 from contracts.wire import Wire
 
@@ -44,7 +46,7 @@ class KnockChecks(Wire):
 class KnockoutResult(Wire):
     """``GET /api/experiments/{id}/result`` of a knock-out.
 
-    ``shared_questions``: of the ``n_pairs`` pairs, those that ask about operands that the components were found on.
+    ``shared_questions``: of the ``n_pairs`` pairs, those that ask about operands that the analysis asked about.
     ``elbow``: with how many out most of the fall in accuracy is over; None where it does not fall. ``unmatched``: drawn
     components that are of another layer, or were chosen themselves, as there were no others.
     """
@@ -112,3 +114,6 @@ class TransferResult(Wire):
     probability: TransferMatrix
     notes: tuple[str, ...]
     provenance: Provenance
+
+
+ExperimentResult = Annotated[PathPatchingResult | KnockoutResult | TransferResult, Field(discriminator="kind")]

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from contracts.errors import Refusal
 from contracts.findings import MAX_ANSWER_TOKENS, Ablation, KnockPositions
-from contracts.prompts import PromptsSpec
+from contracts.prompts import MAX_PAIRS, PromptsSpec
 from contracts.wire import Wire
 
 Effect = Literal["direct", "through_mlps", "total"]
@@ -22,6 +22,7 @@ Metric = Literal["logit", "relative_logit", "logit_difference", "probability"]
 Kind = Literal["path_patching", "knockout", "transfer"]
 # Which components a ranking is taken among.
 Among = Literal["head", "any"]
+ExperimentId = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
 ComponentName = Annotated[str, Field(pattern=r"^(L(0|[1-9][0-9]{0,3})H(0|[1-9][0-9]{0,3})|MLP(0|[1-9][0-9]{0,3}))$")]
 
 MAX_KNOCKED = 128
@@ -100,7 +101,7 @@ class KnockoutSpec(Wire):
     """
 
     kind: Literal["knockout"]
-    parent: str = Field(min_length=1, max_length=64)
+    parent: ExperimentId
     components: tuple[ComponentName, ...] | None = Field(default=None, min_length=1, max_length=MAX_KNOCKED)
     top_k: int | None = Field(default=None, ge=1, le=MAX_KNOCKED)
     metric: Metric = "logit_difference"
@@ -131,7 +132,7 @@ class TransferSpec(Wire):
 
     kind: Literal["transfer"]
     model: str = Field(min_length=1, max_length=200)
-    parent: str | None = Field(default=None, min_length=1, max_length=64)
+    parent: ExperimentId | None = None
     found_on: tuple[PromptsSpec, ...] = Field(min_length=1, max_length=MAX_SETS)
     evaluated_on: tuple[PromptsSpec, ...] = Field(min_length=1, max_length=MAX_SETS)
     top_k: int = Field(default=DEFAULT_TOP_K, ge=1, le=MAX_KNOCKED)
@@ -141,6 +142,17 @@ class TransferSpec(Wire):
     controls: int = Field(default=20, ge=0, le=MAX_KNOCK_CONTROLS)
     disjoint: bool = True
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
+
+    @model_validator(mode="after")
+    def _distinct_sets(self) -> TransferSpec:
+        for name in ("found_on", "evaluated_on"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ValueError(f"{name} must not name a set twice")
+        asked = {prompts: prompts.pairs for prompts in (*self.found_on, *self.evaluated_on)}
+        total = sum(pairs if isinstance(pairs, int) else len(pairs) for pairs in asked.values())
+        if total > MAX_PAIRS:
+            raise ValueError(f"the sets come to {total} pairs; the most is {MAX_PAIRS}")
+        return self
 
 
 ExperimentSpec = Annotated[PathPatchingSpec | KnockoutSpec | TransferSpec, Field(discriminator="kind")]

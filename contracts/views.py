@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from contracts.findings import HeadClass
 from contracts.prompts import Role
 from contracts.results import Row
 from contracts.specs import Metric
 from contracts.wire import Wire
+
+# What can be looked at; `attention` is the oldest of them, and its own contract.
+ViewKind = Literal["attention", "key", "roles", "lens", "stages", "writes"]
 
 
 class KeyRow(Wire):

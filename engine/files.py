@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +30,7 @@ from contracts.results import (
     PathPatchingResult,
     Plan,
     Provenance,
+    Row,
 )
 from contracts.specs import METHOD_VERSION, Metric, PathPatchingSpec
 from engine import plan as plans
@@ -34,12 +38,17 @@ from engine.effects import PatchingEffects
 from engine.metrics import METRICS, Summary
 from engine.model import LoadedModel
 from engine.spot_check import SpotCheck
-from prompts import EncodedPair
+from prompts import EncodedPair, PromptSet
 
 
 def grid(values: Tensor) -> Grid:
     """A table of numbers, None where there is none."""
     return tuple(tuple(cell if math.isfinite(cell) else None for cell in row) for row in values.tolist())
+
+
+def row_of(values: Tensor) -> Row:
+    """A row of numbers, None where there is none."""
+    return grid(values[None])[0]
 
 
 def result_of(
@@ -65,21 +74,11 @@ def result_of(
     seconds: float,
 ) -> PathPatchingResult:
     """The result as it goes over the wire. ``budget``: bytes beyond the model that ``plan`` was made for."""
-    card = model.card
     return PathPatchingResult(
         experiment_id=experiment_id,
         spec=spec,
         effect=spec.effect,
-        model=ModelFacts(
-            id=card.id,
-            name=card.name,
-            revision=card.revision,
-            architecture=type(model.hf).__name__,
-            layers=model.anatomy.layers,
-            heads=model.anatomy.heads,
-            kv_heads=model.anatomy.kv_heads,
-            parameters=card.parameters,
-        ),
+        model=facts_of(model),
         complete=complete,
         n_asked=n_asked,
         n_distinct=n_distinct,
@@ -95,26 +94,69 @@ def result_of(
             spot_check_pairs=checked.pairs,
             spot_check_error=checked.error,
         ),
-        provenance=Provenance(
-            code_version=version("arithmoscope"),
-            method_version=METHOD_VERSION,
-            torch=torch.__version__,
-            transformers=transformers.__version__,
-            dtype=model.precision,
-            device=_device_name(model.device),
-            prompt_set_hash=prompt_set_hash,
-            chunk_pairs=plan.pairs,
-            plan=Plan(
-                pairs=plan.pairs,
-                components=plan.components,
-                rows=plan.rows,
-                pass_tokens=plan.tokens,
-                budget_bytes=budget,
-            ),
-            created_at=created_at,
-            seconds=seconds,
-        ),
+        provenance=provenance_of(model, prompt_set_hash, plan, budget, created_at, seconds),
     )
+
+
+def facts_of(model: LoadedModel) -> ModelFacts:
+    """The model that numbers are of."""
+    card = model.card
+    return ModelFacts(
+        id=card.id,
+        name=card.name,
+        revision=card.revision,
+        architecture=type(model.hf).__name__,
+        layers=model.anatomy.layers,
+        heads=model.anatomy.heads,
+        kv_heads=model.anatomy.kv_heads,
+        parameters=card.parameters,
+    )
+
+
+def provenance_of(
+    model: LoadedModel,
+    prompt_set_hash: str,
+    plan: plans.Plan | None,
+    budget: int | None,
+    created_at: datetime,
+    seconds: float,
+    *,
+    chunk_pairs: int | None = None,
+) -> Provenance:
+    """Where numbers come from. ``budget``: bytes beyond the model that ``plan`` was made for. ``chunk_pairs``: where
+    there is no one plan, pairs that are measured together."""
+    told = None
+    if plan is not None:
+        told = Plan(
+            pairs=plan.pairs,
+            components=plan.components,
+            rows=plan.rows,
+            pass_tokens=plan.tokens,
+            budget_bytes=budget,
+        )
+        chunk_pairs = plan.pairs
+    return Provenance(
+        code_version=version("arithmoscope"),
+        method_version=METHOD_VERSION,
+        torch=torch.__version__,
+        transformers=transformers.__version__,
+        dtype=model.precision,
+        device=_device_name(model.device),
+        prompt_set_hash=prompt_set_hash,
+        chunk_pairs=chunk_pairs or 0,
+        plan=told,
+        created_at=created_at,
+        seconds=seconds,
+    )
+
+
+def set_hash(asked: PromptSet) -> str:
+    """Of the texts and of the tokens that the model was given: the same texts are others in another chat template."""
+    rows = [
+        [p.pair.reference, p.pair.counterfactual, p.pair.answer, p.reference_ids, p.counterfactual_ids, p.answer_id]
+        for p in asked.pairs
+    ]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def artifacts_of(
@@ -179,6 +221,10 @@ def _named(tables: object) -> dict[str, Grid]:
 def _npz(effects: PatchingEffects, result: PathPatchingResult) -> bytes:
     """Raw arrays over the kept pairs, plain numbers and texts only (no pickled objects)."""
     out = io.BytesIO()
+    chances: dict[str, Any] = {}
+    if effects.probability_heads is not None and effects.probability_mlps is not None:
+        chances["probability_heads"] = effects.probability_heads.numpy()
+        chances["probability_mlps"] = effects.probability_mlps.numpy()
     np.savez_compressed(
         out,
         pair_index=np.array([pair.index for pair in result.pairs]),
@@ -198,6 +244,7 @@ def _npz(effects: PatchingEffects, result: PathPatchingResult) -> bytes:
         positions=np.array(result.spec.positions),
         source=np.array(result.spec.source),
         direction=np.array(result.spec.direction),
+        **chances,
     )
     return out.getvalue()
 

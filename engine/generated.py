@@ -27,6 +27,7 @@ from engine.pairs import prepare_pairs
 from engine.plan import Plan
 from engine.sources import Means, Writes
 from prompts import EncodedPair
+from prompts.lengths import refuse_cut_answers
 
 
 def check_answer_tokens(model: LoadedModel, encoded: Sequence[EncodedPair], tokens: int) -> None:
@@ -35,13 +36,8 @@ def check_answer_tokens(model: LoadedModel, encoded: Sequence[EncodedPair], toke
     if not 1 <= tokens <= MAX_ANSWER_TOKENS:
         detail = f"answer_tokens is {tokens}; it is from 1 to {MAX_ANSWER_TOKENS}."
         raise Refusal("bad_request", detail, "Choose another number.")
+    refuse_cut_answers(encoded, tokens)
     for number, pair in enumerate(encoded, start=1):
-        if pair.places > tokens:
-            raise Refusal(
-                "bad_request",
-                f"Pair {number}: the answer {pair.pair.answer!r} is {pair.places} tokens; answer_tokens is {tokens}.",
-                "Let more tokens be written: one more than the answer has shows whether it ends there.",
-            )
         if model.context is not None and len(pair.reference_ids) + tokens > model.context:
             raise Refusal(
                 "prompt_too_long",

@@ -36,7 +36,7 @@ from contracts.components import Component, all_components
 from contracts.errors import Refusal
 from contracts.findings import PAPER_THRESHOLD, KeyRule
 from contracts.specs import Metric
-from engine.effects import PatchingEffects
+from engine.metrics import Changes
 
 Side = Literal["less", "greater", "two"]
 
@@ -66,7 +66,7 @@ class Key:
 
 
 def key_components(
-    effects: PatchingEffects,
+    effects: Changes,
     *,
     rule: KeyRule | str = "fdr",
     metric: Metric | str = "relative_logit",

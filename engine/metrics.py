@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,9 +17,6 @@ from torch import Tensor
 from contracts.errors import Refusal
 from contracts.specs import Metric
 
-if TYPE_CHECKING:
-    from engine.effects import PatchingEffects
-
 Values = tuple[Float[Tensor, "pair layer head"], Float[Tensor, "pair layer"]]
 
 # Below this |reference logit| a percentage of it says nothing; such pairs are left out and counted.
@@ -28,27 +25,50 @@ BOOTSTRAP_DRAWS = 10_000
 _BOOTSTRAP_BYTES = 64 * 2**20
 
 
+@runtime_checkable
+class Changes(Protocol):
+    """Effects as they were measured, fresh (`PatchingEffects`) or read back from where they were stored."""
+
+    @property
+    def heads(self) -> Float[Tensor, "pair layer head"]: ...
+    @property
+    def mlps(self) -> Float[Tensor, "pair layer"]: ...
+    @property
+    def competitor_heads(self) -> Float[Tensor, "pair layer head"]: ...
+    @property
+    def competitor_mlps(self) -> Float[Tensor, "pair layer"]: ...
+    @property
+    def probability_heads(self) -> Float[Tensor, "pair layer head"] | None: ...
+    @property
+    def probability_mlps(self) -> Float[Tensor, "pair layer"] | None: ...
+    @property
+    def reference(self) -> Float[Tensor, " pair"]: ...
+    @property
+    def questions(self) -> tuple[str, ...]: ...
+    def values(self, metric: Metric | str) -> Values: ...
+
+
 @dataclass(frozen=True, slots=True)
 class MetricRow:
     unit: str
-    values: Callable[[PatchingEffects], Values]
+    values: Callable[[Changes], Values]
 
 
-def _logit(effects: PatchingEffects) -> Values:
+def _logit(effects: Changes) -> Values:
     return effects.heads, effects.mlps
 
 
-def _relative_logit(effects: PatchingEffects) -> Values:
+def _relative_logit(effects: Changes) -> Values:
     size = effects.reference.abs()
     size = torch.where(size < SMALLEST_REFERENCE, torch.nan, size)
     return 100 * effects.heads / size[:, None, None], 100 * effects.mlps / size[:, None]
 
 
-def _logit_difference(effects: PatchingEffects) -> Values:
+def _logit_difference(effects: Changes) -> Values:
     return effects.heads - effects.competitor_heads, effects.mlps - effects.competitor_mlps
 
 
-def _probability(effects: PatchingEffects) -> Values:
+def _probability(effects: Changes) -> Values:
     if effects.probability_heads is None or effects.probability_mlps is None:
         raise Refusal("metric_not_computed", "Probabilities were not asked for in this run.")
     return effects.probability_heads, effects.probability_mlps
@@ -62,7 +82,7 @@ METRICS: dict[Metric, MetricRow] = {
 }
 
 
-def metric_values(effects: PatchingEffects, metric: Metric | str) -> Values:
+def metric_values(effects: Changes, metric: Metric | str) -> Values:
     """Effects in the metric's unit, NaN where it is undefined for a pair. Refuses a metric that was not computed."""
     row = METRICS.get(cast(Metric, metric))
     if row is None:

@@ -61,8 +61,8 @@ def spot_check(
         torch.tensor([encoded[row].counterfactual_ids for row in alike], device=model.device),
     ]
     prompts, sources = runs if effects.direction == "noising" else runs[::-1]
-    base = _Recorded(model, prompts)
-    source = base.nothing() if effects.source == "zero" else base.means(mean) if mean else _Recorded(model, sources)
+    base = Recorded(model, prompts)
+    source = base.nothing() if effects.source == "zero" else base.means(mean) if mean else Recorded(model, sources)
     differences = []
     for component in chosen:
         patched = _patched(model, prompts, component, effects, base, source)
@@ -79,7 +79,7 @@ def _lengths(pair: EncodedPair) -> tuple[int, int]:
     return len(pair.reference_ids), len(pair.counterfactual_ids)
 
 
-class _Recorded:
+class Recorded:
     """One forward pass over some prompts, everything that heads and MLPs wrote kept, [prompt, position, written]."""
 
     def __init__(self, model: LoadedModel, prompts: Tensor) -> None:
@@ -94,15 +94,15 @@ class _Recorded:
             on_input([(block.heads_out, into(self.heads, layer)) for layer, block in blocks]),
             on_output([(block.writes, into(self.mlps, layer)) for layer, block in blocks]),
         ):
-            self.logits = _forward(model, prompts)
+            self.logits = forward(model, prompts)
 
-    def nothing(self) -> _Recorded:
+    def nothing(self) -> Recorded:
         """The same with all that was written taken away."""
         return self._with(
             lambda layer, states: torch.zeros_like(states), lambda layer, states: torch.zeros_like(states)
         )
 
-    def means(self, mean: Means) -> _Recorded:
+    def means(self, mean: Means) -> Recorded:
         """The same with the means written: position by position where there are such, else the mean at END."""
 
         def of(written: str) -> Callable[[int, Tensor], Tensor]:
@@ -115,8 +115,8 @@ class _Recorded:
 
         return self._with(of("z"), of("mlp"))
 
-    def _with(self, heads: Callable[[int, Tensor], Tensor], mlps: Callable[[int, Tensor], Tensor]) -> _Recorded:
-        other = object.__new__(_Recorded)
+    def _with(self, heads: Callable[[int, Tensor], Tensor], mlps: Callable[[int, Tensor], Tensor]) -> Recorded:
+        other = object.__new__(Recorded)
         other.heads = {layer: heads(layer, states) for layer, states in self.heads.items()}
         other.mlps = {layer: mlps(layer, states) for layer, states in self.mlps.items()}
         other.logits = self.logits
@@ -128,8 +128,8 @@ def _patched(
     prompts: Tensor,
     component: Component,
     effects: PatchingEffects,
-    base: _Recorded,
-    source: _Recorded,
+    base: Recorded,
+    source: Recorded,
 ) -> Float[Tensor, "pair vocabulary"]:
     width = model.anatomy.head_dim
     patched = slice(None) if effects.positions == "all" else slice(-1, None)
@@ -162,9 +162,10 @@ def _patched(
         on_input([(block.heads_out, heads(layer)) for layer, block in blocks]),
         on_output([(block.writes, mlp(layer)) for layer, block in blocks]),
     ):
-        return _forward(model, prompts)
+        return forward(model, prompts)
 
 
-def _forward(model: LoadedModel, prompts: Tensor) -> Float[Tensor, "pair vocabulary"]:
+def forward(model: LoadedModel, prompts: Tensor) -> Float[Tensor, "pair vocabulary"]:
+    """The model's own pass over whole prompts of one length: all logits at END."""
     with evaluating(model.hf):
         return model.hf(input_ids=prompts, use_cache=False, logits_to_keep=1).logits[:, -1].to(model.work_dtype)

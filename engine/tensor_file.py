@@ -40,7 +40,12 @@ def unpack(data: bytes, kind: str) -> dict[str, Any]:
 
 def write_tensors(path: str | os.PathLike[str], kind: str, fields: Mapping[str, Any]) -> None:
     """`pack` into a file."""
-    Path(path).write_bytes(pack(_format(kind), fields))
+    Path(path).write_bytes(tensor_bytes(kind, fields))
+
+
+def tensor_bytes(kind: str, fields: Mapping[str, Any]) -> bytes:
+    """What `write_tensors` writes."""
+    return pack(_format(kind), fields)
 
 
 def read_tensors(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Position by position, a run can be patched from another one only where both have as many tokens."""
+"""What the number of tokens forbids: runs of unequal length patched position by position, answers cut short."""
 
 from __future__ import annotations
 
@@ -20,4 +20,15 @@ def refuse_unequal_lengths(pairs: Sequence[EncodedPair], positions: Positions, s
                 "lengths_differ",
                 f"Pair {number}: the reference has {reference} tokens, its counterfactual {counterfactual}; "
                 "patched at all positions they must have as many.",
+            )
+
+
+def refuse_cut_answers(pairs: Sequence[EncodedPair], tokens: int) -> None:
+    """Refuses (``bad_request``) the first pair whose answer has more tokens than are to be written."""
+    for number, pair in enumerate(pairs, start=1):
+        if pair.places > tokens:
+            raise Refusal(
+                "bad_request",
+                f"Pair {number}: the answer {pair.pair.answer!r} is {pair.places} tokens; answer_tokens is {tokens}.",
+                "Let more tokens be written: one more than the answer has shows whether it ends there.",
             )

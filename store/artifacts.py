@@ -9,9 +9,9 @@ from typing import Any, BinaryIO
 from sqlalchemy import ColumnElement, select, update
 
 from contracts.errors import Refusal
-from store.attention import is_attention
 from store.base import Base, put_rows, unknown_experiment
 from store.tables import SHOWN, artifacts, experiments
+from store.views import is_view
 
 RESULT = "result.json"
 # That something is read is written down at most so often.
@@ -80,7 +80,7 @@ class Artifacts(Base):
             if state in ("queued", "running"):
                 raise Refusal("not_finished", f"The experiment is {state}.")
             raise Refusal("no_result", f"The experiment {state} without {name[:80]!r}.")
-        if is_attention(name) and self._budget is not None:
+        if is_view(name) and self._budget is not None:
             self._note_use(this, kept.used_at)
         return fetch(experiment_id, Kept(kept.sha256, kept.size))
 

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from contracts.errors import Refusal
 from contracts.experiments import Experiment
+from contracts.specs import PathPatchingSpec
 from store.base import Base, put_rows
 from store.rows import read_experiment
 from store.tables import artifacts, experiments
@@ -22,7 +23,7 @@ class Bundles(Base):
 
     def import_bundle(self, folder: Path | str) -> Experiment:
         """The bundle as the experiment ``example``: not listed, never a submit's answer. Again: no change."""
-        facts, files = _read(Path(folder))
+        facts, spec, files = _read(Path(folder))
         kept = [
             {
                 "experiment_id": EXAMPLE_ID,
@@ -35,8 +36,8 @@ class Bundles(Base):
         row = {
             "id": EXAMPLE_ID,
             "kind": facts.kind,
-            "model": facts.spec.model,
-            "spec": facts.spec.model_dump(mode="json"),
+            "model": spec.model,
+            "spec": spec.model_dump(mode="json"),
             "key": None,
             "parent": None,
             "bundled": True,
@@ -61,7 +62,7 @@ class Bundles(Base):
             return read_experiment(connection, EXAMPLE_ID, self._clock())
 
 
-def _read(folder: Path) -> tuple[Experiment, dict[str, bytes]]:
+def _read(folder: Path) -> tuple[Experiment, PathPatchingSpec, dict[str, bytes]]:
     try:
         facts = Experiment.model_validate_json((folder / _FACTS).read_bytes())
         files = {
@@ -69,6 +70,6 @@ def _read(folder: Path) -> tuple[Experiment, dict[str, bytes]]:
         }
     except (OSError, ValidationError) as error:
         raise Refusal("no_result", f"{folder} holds no finished experiment.", "Point at a bundle's folder.") from error
-    if facts.state != "succeeded" or not files:
+    if facts.state != "succeeded" or not files or not isinstance(facts.spec, PathPatchingSpec):
         raise Refusal("no_result", f"{folder} holds no finished experiment.", "Point at a bundle's folder.")
-    return facts, files
+    return facts, facts.spec, files

@@ -19,7 +19,7 @@ from store.events import client_url
 from store.outbox import BrokerDown
 
 TASK_NAME: Final = "arithmoscope.run"
-ATTENTION_TASK: Final = "arithmoscope.attention"
+VIEW_TASK: Final = "arithmoscope.view"
 QUEUE: Final = "arithmoscope"
 # Holds the run of the server that was given what is queued: a server that was emptied or started again lacks it.
 _MARK: Final = "known-to-arithmoscope"
@@ -34,7 +34,7 @@ TRANSPORT_OPTIONS: Final[dict[str, Any]] = {
     "sep": ":",
     "queue_order_strategy": "priority",
 }
-# Before any experiment (0 is the highest): somebody sits and waits for an attention pattern.
+# Before any experiment (0 is the highest): somebody sits and waits for what they want to see.
 _SOON = 1
 # A submit must not hang because the broker does: the outbox sends again.
 _PATIENCE = {
@@ -76,9 +76,9 @@ class Dispatcher:
         """``priority``: 0 (the highest) to 9. Raises `BrokerDown`, within a second, when it is not taken."""
         self._send(TASK_NAME, [experiment_id, attempt], priority)
 
-    def ask_attention(self, experiment_id: str, prompt: int) -> None:
-        """Asks a worker for the attention of a prompt that was not stored. Raises `BrokerDown`."""
-        self._send(ATTENTION_TASK, [experiment_id, prompt], _SOON)
+    def ask_view(self, experiment_id: str, name: str) -> None:
+        """Asks a worker for what somebody wants to see and is not stored (`store.views`). Raises `BrokerDown`."""
+        self._send(VIEW_TASK, [experiment_id, name], _SOON)
 
     def remembers(self) -> bool:
         """Whether the broker is as it was when `mark` was called. Raises `BrokerDown`.

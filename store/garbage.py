@@ -58,7 +58,7 @@ class Garbage(Base):
             collected += self._remove_deleted(experiment_id)
         if self._budget is None:
             return collected
-        for way in (self._give_up_attention, self._give_up_deleted):
+        for way in (self._give_up_views, self._give_up_deleted):
             collected += way(self._budget)
         return collected
 
@@ -66,8 +66,8 @@ class Garbage(Base):
         with self._database.read() as connection:
             return kept_bytes(connection) - budget
 
-    def _give_up_attention(self, budget: int) -> Collected:
-        """Attention that nobody has looked at for longest goes first."""
+    def _give_up_views(self, budget: int) -> Collected:
+        """What nobody has looked at for longest goes first."""
         collected = Collected()
         last_used = func.coalesce(artifacts.c.used_at, experiments.c.finished_at, 0.0)
         query = select(artifacts).join_from(artifacts, experiments).where(computed_again()).order_by(last_used)

@@ -41,12 +41,13 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to work on one attempt of an experiment."""
+    """The right to work on one attempt of an experiment. ``model``: what it runs on, also where its spec says none."""
 
     id: str
     attempt: int
     owner: str
     spec: ExperimentSpec
+    model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,9 @@ class Leases(Changes):
             )
             if not taken.rowcount:
                 return None
-            spec = connection.execute(select(experiments.c.spec).where(experiments.c.id == experiment_id)).scalar()
-        return Claim(experiment_id, attempt, owner, spec_of(spec))
+            asked = select(experiments.c.spec, experiments.c.model).where(experiments.c.id == experiment_id)
+            row = connection.execute(asked).one()
+        return Claim(experiment_id, attempt, owner, spec_of(row.spec), row.model)
 
     def renew(self, claim: Claim, lease_s: float) -> None:
         with self._database.write() as connection:

@@ -7,12 +7,17 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from contracts.errors import Refusal
 from store.tables import SHOWN, artifacts, chunks, experiments
 
-_ATTENTION = artifacts.c.name.like("attention.%.safetensors") | (artifacts.c.name == "attention.safetensors")
+# As `store.views.is_view` has it.
+_VIEW = (
+    artifacts.c.name.like("attention.%.safetensors")
+    | (artifacts.c.name == "attention.safetensors")
+    | artifacts.c.name.like("view.%")
+)
 
 
 def computed_again() -> ColumnElement[bool]:
-    """The artifacts that a worker computes again when somebody asks for them: attention. Never a result."""
-    return _ATTENTION & experiments.c.bundled.is_(False)
+    """The artifacts that a worker computes again when somebody looks: `store.views`. Never a result."""
+    return _VIEW & experiments.c.bundled.is_(False)
 
 
 def kept_bytes(connection: Connection, *, needed: bool = False) -> int:

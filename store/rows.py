@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, and_, or_, select
 
 from contracts.errors import ProblemDetails, Refusal
 from contracts.experiments import Experiment, Priority, Progress, State
-from contracts.specs import ExperimentSpec
+from contracts.specs import ExperimentSpec, Kind
 from store.base import unknown_experiment
 from store.line import PLACE, Outlook, outlook_of
 from store.tables import SHOWN, experiments
@@ -26,15 +26,17 @@ _SPECS: TypeAdapter[ExperimentSpec] = TypeAdapter(ExperimentSpec)
 class Glance:
     """What changes of an experiment while it runs: cheap to read, however large its spec is."""
 
+    kind: Kind
     state: State
     progress: Progress
 
 
-GLANCE = (experiments.c.id, experiments.c.state, experiments.c.progress, experiments.c.deleted_at, *PLACE[:2])
+_SEEN = (experiments.c.id, experiments.c.kind, experiments.c.state, experiments.c.progress)
+GLANCE = (*_SEEN, experiments.c.deleted_at, *PLACE[:2])
 
 
 def glance_of(row: RowMapping, outlook: Outlook) -> Glance:
-    return Glance(row["state"], _progress_of(row, outlook))
+    return Glance(row["kind"], row["state"], _progress_of(row, outlook))
 
 
 def _progress_of(row: RowMapping, outlook: Outlook) -> Progress:

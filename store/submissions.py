@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from contracts.errors import Refusal
 from contracts.experiments import Experiment, ExperimentList, Priority, Progress
-from contracts.specs import ExperimentSpec
+from contracts.specs import ExperimentSpec, KnockoutSpec
 from store.base import Base, unknown_experiment
 from store.line import outlook_of, outlooks_of
 from store.room import refuse_full
@@ -48,6 +48,7 @@ class Submissions(Base):
         spec: ExperimentSpec,
         *,
         key: str,
+        model: str | None = None,
         parent: str | None = None,
         asked_by: str = "",
         priority: Priority = "normal",
@@ -56,14 +57,18 @@ class Submissions(Base):
     ) -> tuple[Experiment, bool]:
         """A new experiment in the queue, or (False) the one that was asked before and has not failed.
 
+        ``model``: what a knock-out runs on, which its spec does not say: its parent's.
         Refuses a new one: ``quota_exceeded`` where ``asked_by`` has ``quota`` unfinished ones (None or 0: any
         number), ``store_full`` where what must be kept has come to the budget.
         """
         refuse_unwritable(name)
+        runs_on = model if isinstance(spec, KnockoutSpec) else spec.model
+        if runs_on is None:
+            raise ValueError("a knock-out runs on its parent's model: say which")
         row = {
             "id": secrets.token_hex(12),
             "kind": spec.kind,
-            "model": spec.model,
+            "model": runs_on,
             "spec": spec.model_dump(mode="json"),
             "key": key,
             "parent": parent,
@@ -118,16 +123,17 @@ class Submissions(Base):
         cursor: str | None = None,
         limit: int = 50,
         *,
+        parent: str | None = None,
         deleted: bool = False,
     ) -> ExperimentList:
         """Newest first, a page at a time. The example that is shipped is not listed.
 
-        A page also ends, before ``limit``, where what was asked comes to `PAGE_CHARACTERS`. ``deleted``: only
-        those that can still be brought back.
+        A page also ends, before ``limit``, where what was asked comes to `PAGE_CHARACTERS`. ``parent``:
+        only what was asked of that experiment. ``deleted``: only those that can still be brought back.
         """
         if not 1 <= limit <= MAX_PAGE:
             raise Refusal("bad_request", f"A page holds 1 to {MAX_PAGE} experiments.")
-        asked = {"kind": kind, "state": state, "model": model}
+        asked = {"kind": kind, "state": state, "model": model, "parent": parent}
         wanted: list[ColumnElement[bool]] = [experiments.c.bundled.is_(False)]
         wanted.append(experiments.c.deleted_at > self._clock() - UNDO_S if deleted else SHOWN)
         wanted += [experiments.c[name] == value for name, value in asked.items() if value is not None]

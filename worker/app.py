@@ -16,7 +16,7 @@ from celery.platforms import SecurityWarning
 from contracts.trace import working_on
 from engine.catalogue import Catalogue
 from store import Store
-from store.dispatch import ATTENTION_TASK, QUEUE, TASK_NAME, TRANSPORT_OPTIONS, broker_url
+from store.dispatch import QUEUE, TASK_NAME, TRANSPORT_OPTIONS, VIEW_TASK, broker_url
 from worker.child import Child
 from worker.config import WorkerConfig
 from worker.registration import register_models
@@ -52,10 +52,10 @@ SETTINGS: dict[str, Any] = {
 
 
 def make_app(
-    redis_url: str, perform: Callable[[str, int], None], attend: Callable[[str, int], None] = lambda *_: None
+    redis_url: str, perform: Callable[[str, int], None], look: Callable[[str, str], None] = lambda *_: None
 ) -> Celery:
-    """The application: ``perform(experiment id, attempt)`` runs an experiment, ``attend(experiment id, prompt)``
-    adds a prompt's attention to a finished one."""
+    """The application: ``perform(experiment id, attempt)`` runs an experiment, ``look(experiment id, name of a view)``
+    adds to a finished one what somebody wants to see."""
     app = Celery("arithmoscope", broker=broker_url(redis_url), set_as_current=False)
     app.conf.update(SETTINGS)
 
@@ -65,10 +65,10 @@ def make_app(
             perform(experiment_id, attempt)
 
     # Not given to another worker when this one dies: who still wants it asks again.
-    @app.task(name=ATTENTION_TASK, acks_late=False)
-    def add_attention(experiment_id: str, prompt: int) -> None:
+    @app.task(name=VIEW_TASK, acks_late=False)
+    def add_view(experiment_id: str, view: str) -> None:
         with working_on(experiment_id):
-            attend(experiment_id, prompt)
+            look(experiment_id, view)
 
     return app
 
@@ -88,8 +88,8 @@ def run(config: WorkerConfig, science: Callable[[WorkerConfig], Science] = engin
     def perform(experiment_id: str, attempt: int) -> None:
         child[0].perform(experiment_id, attempt)
 
-    def attend(experiment_id: str, prompt: int) -> None:
-        child[0].attend(experiment_id, prompt)
+    def look(experiment_id: str, view: str) -> None:
+        child[0].look(experiment_id, view)
 
     def begin(**_: object) -> None:
         child[:] = [Child(config, science, lambda: stop[0] != 0)]
@@ -107,7 +107,7 @@ def run(config: WorkerConfig, science: Callable[[WorkerConfig], Science] = engin
     signals.worker_shutting_down.connect(tell, weak=False)
     # Celery warns of root because of pickle; we take JSON only.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    worker = make_app(config.redis_url, perform, attend).Worker(
+    worker = make_app(config.redis_url, perform, look).Worker(
         hostname=f"{config.name}@arithmoscope",
         pool="prefork",
         concurrency=1,
@@ -138,10 +138,10 @@ def _log_our_way() -> None:
 
     def received(request: Any, **_: object) -> None:
         match list(request.args):
-            case [str(experiment_id), int(number)]:
+            case [str(experiment_id), int() | str() as which]:
                 with working_on(experiment_id):
-                    what = "attempt" if request.name == TASK_NAME else "the attention of prompt"
-                    logger.info("%s %d of %s has arrived", what, number, experiment_id)
+                    what = "attempt" if request.name == TASK_NAME else "the view"
+                    logger.info("%s %s of %s has arrived", what, which, experiment_id)
 
     signals.setup_logging.connect(no_other, weak=False)
     signals.task_received.connect(received, weak=False)

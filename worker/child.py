@@ -17,12 +17,12 @@ from contracts.errors import Refusal
 from contracts.system import WorkerStatus
 from engine.catalogue import DEMO_ID, Catalogue
 from store import EventLog, Store
-from worker.attention import add_attention
 from worker.config import WorkerConfig
 from worker.heart import Heart
 from worker.job import Jobs
 from worker.registration import Registrar, chat_here
 from worker.science import Science
+from worker.views import add_view
 from worker.workshop import Workshop
 
 logger = logging.getLogger(__name__)
@@ -57,10 +57,10 @@ class Child:
         if self._is_open() and self._open is not None:
             self._open[2].perform(experiment_id, attempt)
 
-    def attend(self, experiment_id: str, prompt: int) -> None:
-        """The other task: adds a prompt's attention to a finished experiment."""
+    def look(self, experiment_id: str, view: str) -> None:
+        """The other task: adds what somebody wants to see to a finished experiment."""
         if self._is_open() and self._open is not None:
-            add_attention(self._open[0], self._workshop, experiment_id, prompt)
+            add_view(self._open[0], self._workshop, experiment_id, view)
 
     def _is_open(self) -> bool:
         while not self._opened.wait(0.1):

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from contracts.errors import Refusal
 from contracts.experiments import Progress
+from contracts.specs import PathPatchingSpec
 from contracts.trace import working_on
 from store import Claim, EventLog, LeaseLost, Store
 from worker.heart import Heart, Hold
@@ -63,7 +64,7 @@ class Jobs:
         if claim is None:
             logger.info("attempt %d of %s is not to be had: dropped", attempt, experiment_id)
             return
-        logger.info("attempt %d of %s begins on %s", claim.attempt, claim.id, claim.spec.model)
+        logger.info("attempt %d of %s begins on %s", claim.attempt, claim.id, claim.model)
         report = Report(self.store, self.events, claim)
         with self.heart.holding(claim) as hold:
             watch = _Watch(self.store, hold, self.told_to_stop)
@@ -111,7 +112,7 @@ class Jobs:
             self.refresh()
         except Exception:  # some model cannot be looked at: this job's may have been registered long ago
             logger.exception("the models are not looked at again")
-        card = _patiently(lambda: self.store.model(claim.spec.model), watch.should_stop)
+        card = _patiently(lambda: self.store.model(claim.model), watch.should_stop)
         model = self.workshop.model(card, _patiently(lambda: self.store.chat(card.id), watch.should_stop))
 
         def on_progress(progress: Progress) -> None:
@@ -130,12 +131,32 @@ class Jobs:
             model,
             claim.spec,
             claim.id,
+            parent=self._parent_of(claim, watch),
             saved_chunks=saved,
             save_chunk=save_chunk,
             on_progress=on_progress,
             on_partial=report.partial,
             should_stop=watch.should_stop,
         )
+
+    def _parent_of(self, claim: Claim, watch: _Watch) -> Callable[[str], bytes] | None:
+        parent = None if isinstance(claim.spec, PathPatchingSpec) else claim.spec.parent
+        if parent is None:
+            return None
+
+        def read(name: str) -> bytes:
+            try:
+                return _patiently(lambda: self.store.read_artifact(parent, name), watch.should_stop)
+            except Refusal as refusal:
+                if refusal.code != "unknown_experiment":
+                    raise
+                raise Refusal(
+                    "unknown_experiment",
+                    "The analysis that this was asked of has been deleted.",
+                    "Bring it back and retry, or ask the same of another analysis.",
+                ) from refusal
+
+        return read
 
 
 def _patiently(act: Callable[[], _T], enough: Callable[[], bool]) -> _T:

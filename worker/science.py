@@ -7,22 +7,33 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from contracts.experiments import Progress
-from contracts.results import Partial, PathPatchingResult
+from contracts.results import Partial
 from contracts.specs import Kind
+from contracts.views import ViewKind
 from worker.config import WorkerConfig
+
+
+class Result(Protocol):
+    """``complete``: false where a cancel cut it short."""
+
+    @property
+    def complete(self) -> bool: ...
 
 
 class Output(Protocol):
     """A result, and every file that is kept of it."""
 
     @property
-    def result(self) -> PathPatchingResult: ...
+    def result(self) -> Result: ...
     @property
     def artifacts(self) -> Mapping[str, bytes]: ...
 
 
 class Run(Protocol):
-    """One kind of experiment, from a loaded model and a spec to its output; None when it was stopped with nothing."""
+    """One kind of experiment, from a loaded model and a spec to its output; None when it was stopped with nothing.
+
+    ``parent`` reads an artifact of the analysis that it is asked of; None where it is asked of none.
+    """
 
     def __call__(
         self,
@@ -30,6 +41,7 @@ class Run(Protocol):
         spec: Any,
         experiment_id: str,
         *,
+        parent: Callable[[str], bytes] | None,
         saved_chunks: Mapping[int, bytes],
         save_chunk: Callable[[int, bytes], None],
         on_progress: Callable[[Progress], None],
@@ -41,12 +53,12 @@ class Run(Protocol):
 @dataclass(frozen=True, slots=True)
 class Science:
     """``load(model id)`` brings a model into memory; ``runs`` has a row for every kind of experiment;
-    ``attend(model, spec, prompt, hash)`` gives the attention of one prompt of the set with that hash as a file."""
+    ``look(model, kind, which, read)`` gives a view of the analysis whose artifacts ``read`` gives as a file."""
 
     device: str
     load: Callable[[str], Any]
     runs: Mapping[Kind, Run]
-    attend: Callable[[Any, Any, int, str], bytes]
+    look: Callable[[Any, ViewKind, str, Callable[[str], bytes]], bytes]
     free: Callable[[], None] = lambda: None
 
 
@@ -58,7 +70,10 @@ def engine_science(config: WorkerConfig) -> Science:
 
     from engine import load_model
     from engine.placement import best_device
-    from engine.run import attention_file, run_path_patching
+    from engine.run import run_path_patching
+    from engine.run_knockout import run_knockout
+    from engine.run_transfer import run_transfer
+    from engine.views import view_file
 
     def load(model_id: str) -> Any:
         return load_model(
@@ -75,4 +90,5 @@ def engine_science(config: WorkerConfig) -> Science:
             torch.cuda.empty_cache()
 
     device = best_device().type if config.device == "auto" else config.device
-    return Science(device, load, {"path_patching": run_path_patching}, attention_file, free)
+    runs: dict[Kind, Run] = {"path_patching": run_path_patching, "knockout": run_knockout, "transfer": run_transfer}
+    return Science(device, load, runs, view_file, free)

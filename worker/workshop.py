@@ -8,6 +8,7 @@ from typing import Any
 
 from contracts.models import ChatFrame, ModelCard
 from contracts.specs import Kind
+from contracts.views import ViewKind
 from worker.science import Run, Science
 from worker.shelf import Shelf
 
@@ -38,9 +39,9 @@ class Workshop:
     def run(self, kind: Kind) -> Run:
         return self._get()[0].runs[kind]
 
-    def attend(self, model: Any, spec: Any, prompt: int, prompt_set_hash: str) -> bytes:
-        """The attention of one prompt of the set with this hash, as the file that is stored."""
-        return self._get()[0].attend(model, spec, prompt, prompt_set_hash)
+    def look(self, model: Any, kind: ViewKind, which: str, read: Callable[[str], bytes]) -> bytes:
+        """What somebody wants to see of the analysis whose artifacts ``read`` gives, as the file that is stored."""
+        return self._get()[0].look(model, kind, which, read)
 
     def tidy(self) -> None:
         """Gives back what memory a broken job left behind."""

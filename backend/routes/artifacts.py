@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
 from backend.context import Context, Ctx
 from backend.problems import documented
 from backend.results import RESULT
 from backend.routes.experiments import ExperimentId
+from backend.views import refuse_other_kinds
 from contracts import csvw
 from contracts.errors import Refusal
-from contracts.experiments import FINAL_STATES
-from contracts.results import AttentionPattern, PathPatchingResult
-from contracts.specs import Metric
+from contracts.outcomes import ExperimentResult
+from contracts.results import PathPatchingResult
+from contracts.specs import Kind, Metric, PathPatchingSpec
 
 router = APIRouter(prefix="/api/experiments/{experiment_id}", tags=["results"])
 
@@ -34,16 +35,51 @@ def _file(media_type: str, schema: dict[str, Any], description: str) -> dict[int
 
 
 _BYTES = {"type": "string", "format": "binary"}
+_CSV = "text/csv; charset=utf-8"
+_ANALYSIS: tuple[Kind, ...] = ("path_patching",)
 
 
 @router.get(
     "/result",
     response_class=Response,
-    responses={200: {"model": PathPatchingResult, "description": "The whole result"}, **_SAME, **_REFUSED},
+    responses={200: {"model": ExperimentResult, "description": "The whole result"}, **_SAME, **_REFUSED},
 )
 def result(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """The whole result, also of an analysis that was cancelled with some pairs finished."""
+    """The whole result, by `kind`, also of an experiment that was cancelled with some pairs finished."""
     return _stored(ctx, request, experiment_id, RESULT, "application/json")
+
+
+@router.get(
+    "/curve.csv",
+    response_class=Response,
+    responses={**_file("text/csv", {"type": "string"}, "The curve of a knock-out"), **_SAME, **_REFUSED},
+)
+def curve_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
+    """A knock-out's curve: one row for every k and metric, beside it the random components'; `component` is the one
+    that is taken out at k."""
+    return _stored(ctx, request, experiment_id, "curve.csv", _CSV, f"{experiment_id}.curve.csv", of=("knockout",))
+
+
+@router.get(
+    "/matrix.csv",
+    response_class=Response,
+    responses={**_file("text/csv", {"type": "string"}, "The matrices of a transfer"), **_SAME, **_REFUSED},
+)
+def matrix_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
+    """A transfer's matrices: one row for every set found on, set evaluated on, and metric."""
+    return _stored(ctx, request, experiment_id, "matrix.csv", _CSV, f"{experiment_id}.matrix.csv", of=("transfer",))
+
+
+@router.get(
+    "/raw.safetensors",
+    response_class=Response,
+    responses={**_file("application/octet-stream", _BYTES, "As the engine saves it"), **_SAME, **_REFUSED},
+)
+def raw_safetensors(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
+    """A knock-out's numbers of every pair, or a transfer's matrices, for `Knockout.load` and `Transfer.load`."""
+    name = "raw.safetensors"
+    of: tuple[Kind, ...] = ("knockout", "transfer")
+    return _stored(ctx, request, experiment_id, name, "application/octet-stream", f"{experiment_id}.safetensors", of=of)
 
 
 @router.get(
@@ -61,7 +97,7 @@ def components_csv(
     """One row a component, ascending by the mean effect. Refuses a metric that was not computed."""
     name = f"components.{metric}.csv"
     try:
-        answer = _stored(ctx, request, experiment_id, name, "text/csv; charset=utf-8", f"{experiment_id}.{name}")
+        answer = _stored(ctx, request, experiment_id, name, _CSV, f"{experiment_id}.{name}", of=_ANALYSIS)
     except Refusal as refusal:
         raise _computed(ctx, experiment_id, metric, refusal) from refusal
     described = f"components.csv-metadata.json?metric={metric}"
@@ -83,7 +119,8 @@ def components_csv_metadata(
 ) -> Response:
     """The columns of `components.csv` with datatypes and units; the checks and the provenance of its numbers."""
     try:
-        return _stored(ctx, request, experiment_id, f"components.{metric}.csv-metadata.json", csvw.MEDIA_TYPE)
+        name = f"components.{metric}.csv-metadata.json"
+        return _stored(ctx, request, experiment_id, name, csvw.MEDIA_TYPE, of=_ANALYSIS)
     except Refusal as refusal:
         why = _computed(ctx, experiment_id, metric, refusal)
         if why.code != "no_result":
@@ -91,7 +128,7 @@ def components_csv_metadata(
     # Stored before rankings were described: all that the document says is in the result.
     result = PathPatchingResult.model_validate_json(ctx.store.read_artifact(experiment_id, RESULT))
     document = csvw.csv_metadata(result, metric, f"components.csv?metric={metric}")
-    return Response(document, media_type=csvw.MEDIA_TYPE, headers=_UNCHANGING)
+    return Response(document, media_type=csvw.MEDIA_TYPE, headers=UNCHANGING)
 
 
 @router.get(
@@ -101,46 +138,35 @@ def components_csv_metadata(
 )
 def arrays_npz(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
     """The effects of every pair, the kept pairs' numbers in the submitted list, and the logits."""
-    return _stored(ctx, request, experiment_id, "arrays.npz", "application/octet-stream", f"{experiment_id}.npz")
-
-
-@router.get(
-    "/attention",
-    response_class=Response,
-    responses={
-        200: {"model": AttentionPattern, "description": "One layer of one prompt"},
-        202: {"description": "Not stored with the result: a worker computes it; ask again after `Retry-After` seconds"},
-        **_REFUSED_WITH_CHOICES,
-    },
-)
-def attention(
-    experiment_id: ExperimentId,
-    ctx: Ctx,
-    layer: Annotated[int, Query(description="From 0")],
-    prompt: Annotated[int, Query(description="Counts in the list that was asked for, from 0")],
-) -> Response:
-    """The reference run's attention: ``weights`` is [head][query][key], every row of it sums to 1."""
-    state = ctx.store.glance(experiment_id).state
-    if state not in FINAL_STATES:
-        raise Refusal("not_finished", f"The experiment is {state}.")
-    body = ctx.attention.read(experiment_id, layer, prompt)
-    if body is None:
-        return Response(status_code=202, headers={"Retry-After": "1", "Cache-Control": "no-store"})
-    return Response(body, media_type="application/json", headers=_UNCHANGING)
+    name = "arrays.npz"
+    return _stored(ctx, request, experiment_id, name, "application/octet-stream", f"{experiment_id}.npz", of=_ANALYSIS)
 
 
 # A result never changes, but its experiment may be deleted or, when it was cut short, run again: the browser asks
 # each time, and is told by the content's hash that it has it already.
-_UNCHANGING = {"Cache-Control": "private, no-cache"}
+UNCHANGING = {"Cache-Control": "private, no-cache"}
 
 
 def _stored(
-    ctx: Context, request: Request, experiment_id: str, name: str, media_type: str, save_as: str | None = None
+    ctx: Context,
+    request: Request,
+    experiment_id: str,
+    name: str,
+    media_type: str,
+    save_as: str | None = None,
+    *,
+    of: tuple[Kind, ...] = (),
 ) -> Response:
-    """Refuses ``not_finished``; a missing artifact says ``no_result``."""
-    kept = ctx.store.kept_artifact(experiment_id, name)
+    """Refuses ``not_finished``; a missing artifact says ``no_result``, or that only experiments ``of`` other kinds have
+    one (``wrong_kind``)."""
+    try:
+        kept = ctx.store.kept_artifact(experiment_id, name)
+    except Refusal as refusal:
+        if of and refusal.code != "unknown_experiment":
+            refuse_other_kinds(ctx.store.glance(experiment_id).kind, of)
+        raise
     tag = f'"{kept.sha256}"'
-    headers = {**_UNCHANGING, "ETag": tag}
+    headers = {**UNCHANGING, "ETag": tag}
     if save_as is not None:
         headers["Content-Disposition"] = f'attachment; filename="{save_as}"'
     if _has_already(request, tag):
@@ -167,7 +193,8 @@ def _computed(ctx: Context, experiment_id: str, metric: Metric, refusal: Refusal
     """Why a metric's file is not there: ``metric_not_computed`` where it was not asked for."""
     if refusal.code != "no_result":
         return refusal
-    computed = ctx.store.experiment(experiment_id).spec.metrics
-    if metric in computed:
+    spec = ctx.store.experiment(experiment_id).spec
+    if not isinstance(spec, PathPatchingSpec) or metric in spec.metrics:
         return refusal
+    computed = spec.metrics
     return Refusal("metric_not_computed", f"{metric} was not computed; these were: {', '.join(computed)}.")

@@ -23,7 +23,7 @@ _KNOWN = {200: {"model": Experiment, "description": "The same was asked before: 
 
 
 @router.post(
-    "", status_code=202, responses={**_NEW, **_KNOWN, **documented(401, 403, 404, 413, 415, 422, 429, 503, 507)}
+    "", status_code=202, responses={**_NEW, **_KNOWN, **documented(401, 403, 404, 409, 413, 415, 422, 429, 503, 507)}
 )
 def submit(
     spec: ExperimentSpec,
@@ -37,6 +37,7 @@ def submit(
 ) -> Experiment:
     """Ask for an experiment. The prompts are parsed and tokenised before it is accepted.
 
+    A knock-out is asked of a finished analysis, its `parent`: 409 while that has no result, or is no analysis.
     One that was asked before stays as it is, whatever name and priority come with the question.
     """
     asked_by = request.scope.get("state", {}).get("asked_by", "")
@@ -52,6 +53,9 @@ def experiments(
     kind: Kind | None = None,
     state: State | None = None,
     model: Annotated[str | None, Query(max_length=200)] = None,
+    parent: Annotated[
+        str | None, Query(max_length=64, pattern=_TEXT, description="Only what was asked of this analysis")
+    ] = None,
     cursor: Annotated[
         str | None, Query(max_length=200, pattern=_TEXT, description="`next_cursor` of the page before")
     ] = None,
@@ -60,7 +64,9 @@ def experiments(
 ) -> Response:
     """The experiments, newest first, without their results. Long questions make a page shorter than `limit`."""
     return _json(
-        ctx.store.experiments(kind=kind, state=state, model=model, cursor=cursor, limit=limit, deleted=deleted)
+        ctx.store.experiments(
+            kind=kind, state=state, model=model, parent=parent, cursor=cursor, limit=limit, deleted=deleted
+        )
     )
 
 

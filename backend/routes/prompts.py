@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 
 from backend.context import Ctx
 from backend.problems import documented
-from backend.submission import usable_model
+from backend.questions import usable_model
 from contracts.prompts import Preview, PreviewRequest, Upload
 from prompts import preview
 from prompts.uploads import FORMATS, read_upload

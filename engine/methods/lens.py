@@ -152,7 +152,6 @@ def stages_of(operands: Float[Tensor, " layer"], answer: Float[Tensor, " layer"]
     return start, inflection, inflection + int(answer[inflection:].argmax())
 
 
-@torch.no_grad()
 def lens(
     model: LoadedModel,
     pairs: Sequence[PromptPair],
@@ -164,11 +163,23 @@ def lens(
 
     ``progress(done, total)`` counts pairs. Refuses a ``k`` below 1 or above 100.
     """
-    if not 1 <= k <= min(MOST_TOKENS, model.embeddings):
-        raise Refusal("bad_request", f"k is {k}; it is from 1 to {MOST_TOKENS}.", "Choose another k.")
     encoded = encode_all(model, pairs or [])
     if not encoded:
         raise Refusal("no_prompts", "The list of prompt pairs is empty.")
+    return lens_of(model, encoded, k=k, progress=progress)
+
+
+@torch.no_grad()
+def lens_of(
+    model: LoadedModel,
+    encoded: Sequence[EncodedPair],
+    *,
+    k: int = 10,
+    progress: Callable[[int, int], None] | None = None,
+) -> Lens:
+    """As `lens`, of pairs that are encoded already."""
+    if not 1 <= k <= min(MOST_TOKENS, model.embeddings):
+        raise Refusal("bad_request", f"k is {k}; it is from 1 to {MOST_TOKENS}.", "Choose another k.")
     length = max(len(pair.reference_ids) for pair in encoded)
     plan = plan_for(model, Shape("total", length, length if model.runs_alone else 1, len(encoded), probability=True))
     parts: dict[int, dict[str, Tensor]] = {}

@@ -44,6 +44,7 @@ from engine.curves import interval_of
 from engine.hooks import attending_eagerly, evaluating
 from engine.model import LoadedModel
 from engine.tensor_file import read_tensors, write_tensors
+from prompts import EncodedPair
 
 ROLES: tuple[Role, ...] = get_args(Role)
 # Patterns of one layer of the prompts that go through the model together.
@@ -136,6 +137,13 @@ def attention_roles(
     encoded = encode_all(model, pairs or [])
     if not encoded:
         raise Refusal("no_prompts", "The list of prompt pairs is empty.")
+    return roles_of(model, encoded, progress=progress)
+
+
+def roles_of(
+    model: LoadedModel, encoded: Sequence[EncodedPair], *, progress: Callable[[int, int], None] | None = None
+) -> RoleAttention:
+    """As `attention_roles`, of pairs that are encoded already."""
     prompts = [pair.reference_ids for pair in encoded] + [pair.counterfactual_ids for pair in encoded]
     roles = [_deal(pair.reference_tokens) for pair in encoded] + [_deal(pair.counterfactual_tokens) for pair in encoded]
     masses = _masses(model, prompts, roles, progress)

@@ -30,6 +30,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,7 +53,7 @@ from engine.patching import Measured, Patching, patch_pairs
 from engine.plan import Plan, Shape, plan_for, sparing
 from engine.ranks import spearman
 from engine.sources import check_means, means, resampled
-from engine.tensor_file import read_tensors, write_tensors
+from engine.tensor_file import read_tensors, tensor_bytes
 from prompts import EncodedPair
 
 Sets = Mapping[str, Sequence[PromptPair]]
@@ -100,9 +101,13 @@ class Transfer:
     found_pairs: Float[Tensor, " found"]
     pairs: Float[Tensor, " evaluated"]
 
+    def to_bytes(self) -> bytes:
+        """As safetensors, the words in its metadata."""
+        return tensor_bytes(_FORMAT, {field.name: getattr(self, field.name) for field in fields(self)})
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a safetensors file."""
-        write_tensors(path, _FORMAT, {field.name: getattr(self, field.name) for field in fields(self)})
+        Path(path).write_bytes(self.to_bytes())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Transfer:
@@ -148,22 +153,44 @@ def transfer(
     effects: list[Tensor] = []
     selections: list[tuple[Component, ...]] = []
     for pairs in found_pairs.values():
-        mean_effect = _effects(model, pairs, effect, metric, memory)
+        mean_effect = mean_effects(model, pairs, effect, metric, memory)
         effects.append(mean_effect)
-        selections.append(_most_negative(mean_effect.view(layers, heads + 1), top_k))
+        selections.append(most_negative(mean_effect.view(layers, heads + 1), top_k))
         done += 1
         if progress is not None:
             progress(done, total)
-    draws = [drawn(chosen, layers, heads, controls, seed) for chosen in selections]
-    rows = [list(chosen) for chosen in selections]
-    rows += [list(draw.components) for each in draws for draw in each]
-    sets = masks_of(rows, layers, heads)
+    sets = sets_of(model, selections, controls, seed)
     columns: list[dict[str, Tensor]] = []
     for pairs in judged.values():
-        columns.append(_judged(model, pairs, sets, len(selections), ablation, seed, memory))
+        columns.append(judged_on(model, pairs, sets, len(selections), ablation, seed, memory))
         done += 1
         if progress is not None:
             progress(done, total)
+    return assembled(
+        model,
+        metric=str(metric),
+        ablation=ablation,
+        found_on={name: len(pairs) for name, pairs in found_pairs.items()},
+        evaluated_on={name: len(pairs) for name, pairs in judged.items()},
+        selections=selections,
+        effects=effects,
+        columns=columns,
+    )
+
+
+def assembled(
+    model: LoadedModel,
+    *,
+    metric: str,
+    ablation: str,
+    found_on: Mapping[str, int],
+    evaluated_on: Mapping[str, int],
+    selections: Sequence[Sequence[Component]],
+    effects: Sequence[Float[Tensor, " component"]],
+    columns: Sequence[Mapping[str, Tensor]],
+) -> Transfer:
+    """The whole of what was measured set by set: `mean_effects` and `most_negative` of each found set, `judged_on` of
+    each evaluated one. ``found_on``, ``evaluated_on``: how many pairs each set has."""
     whole = {key: torch.stack([column[key] for column in columns], dim=-1) for key in columns[0]}
     return Transfer(
         model=model.card.id,
@@ -171,13 +198,13 @@ def transfer(
         found_on=tuple(found_on),
         evaluated_on=tuple(evaluated_on),
         selections=tuple(tuple(str(component) for component in chosen) for chosen in selections),
-        metric=str(metric),
+        metric=metric,
         ablation=ablation,
-        effects=torch.stack(effects),
+        effects=torch.stack(list(effects)),
         jaccard=_pairwise(selections, _jaccard),
-        rank_correlation=_pairwise(effects, spearman),
-        found_pairs=torch.tensor([len(pairs) for pairs in found_pairs.values()], dtype=torch.float64),
-        pairs=torch.tensor([len(pairs) for pairs in judged.values()], dtype=torch.float64),
+        rank_correlation=_pairwise(effects, _agreement),
+        found_pairs=torch.tensor(list(found_on.values()), dtype=torch.float64),
+        pairs=torch.tensor(list(evaluated_on.values()), dtype=torch.float64),
         **whole,
     )
 
@@ -204,16 +231,22 @@ def _refuse_shared(found_on: Sets, evaluated_on: Sets) -> None:
                 )
 
 
-def _effects(
-    model: LoadedModel, pairs: Sequence[EncodedPair], effect: Effect, metric: Metric | str, memory: int | None
+def mean_effects(
+    model: LoadedModel,
+    pairs: Sequence[EncodedPair],
+    effect: Effect,
+    metric: Metric | str,
+    memory: int | None = None,
+    report: Callable[[float], None] = lambda _fraction: None,
 ) -> Float[Tensor, " component"]:
-    """Mean effect of every component, over the pairs whose metric is defined."""
+    """Mean effect of every component, over the pairs whose metric is defined. ``report(fraction)`` may raise, to
+    stop."""
     length = max(len(ids) for pair in pairs for ids in (pair.reference_ids, pair.counterfactual_ids))
     asked = Patching(effect, probability=metric == "probability")
     shape = Shape(effect, length, length if model.runs_alone else 1, len(pairs), asked.probability)
 
     def measure(plan: Plan) -> Measured:
-        return patch_pairs(model, pairs, asked, None, plan)
+        return patch_pairs(model, pairs, asked, None, plan, report=report)
 
     measured, _ = sparing(plan_for(model, shape, memory), measure)
     found: PatchingEffects | None = measured.effects
@@ -223,7 +256,7 @@ def _effects(
     return torch.cat([heads, mlps[..., None]], dim=-1).flatten(1).double().nanmean(0)
 
 
-def _most_negative(effects: Float[Tensor, "layer component"], k: int) -> tuple[Component, ...]:
+def most_negative(effects: Float[Tensor, "layer component"], k: int) -> tuple[Component, ...]:
     """The k heads whose removal hurts most, in that order; fewer where fewer hurt."""
     heads = effects[:, :-1]
     order = heads.flatten().argsort(stable=True)[:k]
@@ -231,16 +264,29 @@ def _most_negative(effects: Float[Tensor, "layer component"], k: int) -> tuple[C
     return tuple(Component(layer, head) for layer, head in at)
 
 
-def _judged(
+def sets_of(
+    model: LoadedModel, selections: Sequence[Sequence[Component]], controls: int, seed: int
+) -> Bool[Tensor, "row layer component"]:
+    """The selections, then ``controls`` random draws of each in turn."""
+    layers, heads = model.anatomy.layers, model.anatomy.heads
+    draws = [drawn(chosen, layers, heads, controls, seed) for chosen in selections]
+    rows = [list(chosen) for chosen in selections]
+    rows += [list(draw.components) for each in draws for draw in each]
+    return masks_of(rows, layers, heads)
+
+
+def judged_on(
     model: LoadedModel,
     pairs: Sequence[EncodedPair],
     sets: Bool[Tensor, "row layer component"],
     selections: int,
     ablation: Ablation,
     seed: int,
-    memory: int | None,
+    memory: int | None = None,
+    report: Callable[[float], None] = lambda _fraction: None,
 ) -> dict[str, Tensor]:
-    """One evaluated set's column of every matrix. Rows: the selections, then the draws of each in turn."""
+    """One evaluated set's column of every matrix. ``sets``: as `sets_of` has them. ``report(fraction)`` may raise, to
+    stop."""
     if ablation == "resample":
         pairs = resampled(pairs, "end", seed)
     length = max(len(pair.reference_ids) for pair in pairs)
@@ -251,13 +297,16 @@ def _judged(
         mean, plan = sparing(plan, lambda plan: means(model, [pair.reference_ids for pair in pairs], (), plan))
 
     def measure(plan: Plan) -> Knocked:
-        return knock_pairs(model, pairs, sets, ablation, "end", mean, plan)
+        return knock_pairs(model, pairs, sets, ablation, "end", mean, plan, report)
 
     knocked, _ = sparing(plan, measure)
     questions = [pair.question for pair in pairs]
     found: dict[str, Tensor] = {}
     for name, values in (("accuracy", knocked.correct.double()), ("probability", knocked.probability.double())):
-        chosen, draws = values[1 : 1 + selections], values[1 + selections :].mean(1).unflatten(0, (selections, -1))
+        chosen, draws = (
+            values[1 : 1 + selections],
+            values[1 + selections :].mean(1).reshape(selections, (len(sets) - selections) // selections),
+        )
         low, high = interval_of(chosen.T, questions)
         found[f"plain_{name}"] = values[0].mean()
         found[name], found[f"{name}_low"], found[f"{name}_high"] = chosen.mean(1), low, high
@@ -271,6 +320,11 @@ def _judged(
 
 def _pairwise(items: Sequence[Any], measure: Callable[[Any, Any], float]) -> Float[Tensor, "found found"]:
     return torch.tensor([[measure(a, b) for b in items] for a in items], dtype=torch.float64)
+
+
+def _agreement(a: Float[Tensor, " component"], b: Float[Tensor, " component"]) -> float:
+    """NaN where one of them was not measured."""
+    return float("nan") if bool(a.isnan().any() or b.isnan().any()) else spearman(a, b)
 
 
 def _jaccard(a: Sequence[Component], b: Sequence[Component]) -> float:

@@ -106,7 +106,6 @@ class Written:
         return cls(**{**read, "components": tuple(components)})
 
 
-@torch.no_grad()
 def writes(
     model: LoadedModel,
     pairs: Sequence[PromptPair],
@@ -123,14 +122,26 @@ def writes(
 
     Refuses an empty list, components that the model does not have, and a ``k`` below 1 or above 1000.
     """
-    if not 1 <= k <= MOST_TOKENS:
-        raise Refusal("bad_request", f"k is {k}; it must be from 1 to {MOST_TOKENS}.", "Choose another k.")
     if not pairs:
         raise Refusal("no_prompts", "The list of prompt pairs is empty.")
+    return writes_of(model, encode_all(model, pairs), components, k=k, progress=progress)
+
+
+@torch.no_grad()
+def writes_of(
+    model: LoadedModel,
+    encoded: Sequence[EncodedPair],
+    components: Sequence[Component | str],
+    *,
+    k: int = 10,
+    progress: Callable[[int, int], None] | None = None,
+) -> Written:
+    """As `writes`, of pairs that are encoded already."""
+    if not 1 <= k <= MOST_TOKENS:
+        raise Refusal("bad_request", f"k is {k}; it must be from 1 to {MOST_TOKENS}.", "Choose another k.")
     chosen = [_known(model, component) for component in components]
     if not chosen:
         raise Refusal("bad_component", "No component was asked for.")
-    encoded = encode_all(model, pairs)
     length = max(len(each.reference_ids) for each in encoded)
     budget = budget_of(model)
     plan = plan_for(model, Shape("direct", length, 1, len(encoded)), budget)
@@ -158,7 +169,7 @@ def writes(
     return Written(
         model=model.card.id,
         revision=model.card.revision,
-        n=len(pairs),
+        n=len(encoded),
         components=tuple(found),
         answers=torch.cat(answers, dim=1),
         centres=torch.cat(centres, dim=1),

@@ -83,6 +83,7 @@ def finish(store: Store, experiment_id: str, **more: bytes) -> PathPatchingResul
     """Do the worker's part: claim the experiment and store a result with a dropped and an unstored prompt."""
     claim = store.claim(experiment_id, 1, owner="test", lease_s=60)
     assert claim is not None
+    assert isinstance(claim.spec, PathPatchingSpec)
     result = _result(experiment_id, claim.spec)
     artifacts = {
         "result.json": result.model_dump_json().encode(),
@@ -94,6 +95,26 @@ def finish(store: Store, experiment_id: str, **more: bytes) -> PathPatchingResul
     }
     store.succeed(claim, {name: data for name, data in artifacts.items() if data})
     return result
+
+
+def finish_with(store: Store, experiment_id: str, **artifacts: bytes) -> None:
+    """Do the worker's part for any kind: these files, a ``_`` in a name being its dot."""
+    claim = store.claim(experiment_id, 1, owner="test", lease_s=60)
+    assert claim is not None
+    store.succeed(claim, {name.replace("_", "."): data for name, data in artifacts.items()})
+
+
+def knockout(parent: str, **changes: Any) -> dict[str, Any]:
+    """A knock-out as people send it, of the first head of `CARD`; over several prompts."""
+    pairs = [{"reference": f"3 + {number} ="} for number in range(1, 5)]
+    prompts = {"source": "custom", "pairs": pairs}
+    return {"kind": "knockout", "parent": parent, "components": ["L0H0"], "prompts": prompts, **changes}
+
+
+def transfer(**changes: Any) -> dict[str, Any]:
+    """A transfer as people send it, between two sets."""
+    sets = [{"source": "template", "operations": [name], "pairs": 16, "shots": 0} for name in ("add", "subtract")]
+    return {"kind": "transfer", "model": "tiny", "found_on": sets, "evaluated_on": sets, **changes}
 
 
 def attention_file() -> bytes:

@@ -25,9 +25,10 @@ from contracts.specs import PathPatchingSpec
 from store import Store
 
 # What no schema can say, so that what fits the schema may still be refused with a 422: a text that is no sum, options
-# that exclude each other, a cursor that no list gave, a file without its header.
+# that exclude each other, a cursor that no list gave, a component that the model lacks, a file without its header.
 SAYS_MORE_THAN_ITS_SCHEMA = {
     ("GET", "/api/experiments"),
+    ("GET", "/api/experiments/{experiment_id}/writes"),
     ("POST", "/api/experiments"),
     ("POST", "/api/prompts/preview"),
     ("POST", "/api/prompts/upload"),

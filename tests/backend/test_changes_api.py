@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from api_bench import PROBLEM, Api, events, finish, soon, spec
 
-from backend import submission
+from backend import questions
 from backend.config import ApiConfig
 from backend.turns import Turns
 from store import Store
@@ -148,14 +148,14 @@ def test_every_address_says_what_it_takes_and_its_head_is_that_of_a_get_without_
 
 
 def test_of_many_who_ask_the_same_at_once_one_reads_the_prompts(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, prepare = [], submission.prepare
+    read, prepare = [], questions.prepare
 
     def slow(*asked: Any) -> Any:
         read.append(asked)
         time.sleep(0.2)
         return prepare(*asked)
 
-    monkeypatch.setattr(submission, "prepare", slow)
+    monkeypatch.setattr(questions, "prepare", slow)
     with ThreadPoolExecutor(20) as people:
         ids = set(people.map(lambda _: api.submit(), range(20)))
     assert (len(ids), len(read)) == (1, 1)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from api_bench import PROBLEM, Api, finish, spec
+from api_bench import PROBLEM, Api, finish, finish_with, knockout, spec, transfer
 from sockets import connected, head, read_answer, say, served
 
 from backend.app import routes_only
@@ -25,6 +25,10 @@ DOCUMENT = openapi_document(routes_only())
 OPERATIONS = [(method, path) for path, operations in DOCUMENT["paths"].items() for method in operations]
 EVIL = {"host": "evil.example"}
 TOKEN = "a long and random token"
+# What an address cannot do without.
+QUERIES = {"/attention": "?layer=0&prompt=0", "/lens": "?prompt=0", "/writes": "?component=L0H0"}
+# What only other experiments than analyses have, with the file that it is.
+OTHERS = {"/curve.csv": "knockout", "/matrix.csv": "transfer", "/raw.safetensors": "knockout"}
 
 
 class Seen:
@@ -34,7 +38,7 @@ class Seen:
         self.answers: dict[tuple[str, str], set[int]] = {}
 
     def ask(self, api: Any, method: str, path: str, experiment: str = "nix", **more: Any) -> Any:
-        query = more.pop("query", "?layer=0&prompt=0" if path.endswith("/attention") else "")
+        query = more.pop("query", next((query for end, query in QUERIES.items() if path.endswith(end)), ""))
         answer = api.request(method.upper(), path.replace("{experiment_id}", experiment) + query, **more)
         self.note(method, path, answer.status_code, answer.headers.get("content-type", ""))
         return answer
@@ -80,7 +84,11 @@ def test_every_documented_status_is_answered_and_no_other(
 def _by_the_state_of_things(seen: Seen, live: Api, store: Store) -> None:
     one = "/api/experiments/{experiment_id}"
     finished, waiting, running, failed, thrown = (live.submit(spec(f"{number} + 1 =")) for number in range(2, 7))
-    finish(store, finished, **{"components.relative_logit.csv-metadata.json": b"{}"})
+    views = {f"view.{name}.json": b"{}" for name in ("key", "roles", "lens.0", "stages", "writes.L0H0")}
+    finish(store, finished, **{"components.relative_logit.csv-metadata.json": b"{}"}, **views)
+    others = {body["kind"]: live.submit(body) for body in (knockout(finished), transfer())}
+    for experiment_id in others.values():
+        finish_with(store, experiment_id, result_json=b"{}", curve_csv=b"k", matrix_csv=b"found", raw_safetensors=b"0")
     _claimed(store, running)
     claim = _claimed(store, failed)
     store.fail(claim, _problem())
@@ -88,15 +96,17 @@ def _by_the_state_of_things(seen: Seen, live: Api, store: Store) -> None:
         if "{experiment_id}" not in path:
             seen.ask(live, method, path, **body_of(method, path))
         elif method == "get":
-            answer = seen.ask(live, method, path, finished)
+            kind = next((kind for end, kind in OTHERS.items() if path.endswith(end)), None)
+            answer = seen.ask(live, method, path, others[kind] if kind else finished)
             if etag := answer.headers.get("etag"):
-                seen.ask(live, method, path, finished, headers={"if-none-match": etag})
+                seen.ask(live, method, path, others[kind] if kind else finished, headers={"if-none-match": etag})
             if not path.endswith("/events") and path != one:
                 assert seen.ask(live, method, path, running).status_code == 409
         if "{experiment_id}" in path:
             assert seen.ask(live, method, path, "nix", **body_of(method, path)).status_code == 404
     seen.ask(live, "post", "/api/experiments", json=spec())
     seen.ask(live, "post", "/api/experiments", json=spec(model="nix"))
+    seen.ask(live, "post", "/api/experiments", json=knockout(running))
     seen.ask(live, "post", "/api/prompts/preview", json={"model": "nix", "prompts": spec()["prompts"]})
     seen.ask(live, "patch", one, waiting, json={"name": "mine"})
     seen.ask(live, "post", f"{one}/cancel", waiting)
@@ -110,10 +120,16 @@ def _by_the_state_of_things(seen: Seen, live: Api, store: Store) -> None:
     seen.ask(live, "post", f"{one}/restore", thrown)
     store.beat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
     seen.ask(live, "get", f"{one}/attention", finished, query="?layer=0&prompt=2")
+    unseen = live.submit(spec("2 + 7 ="))
+    finish(store, unseen)
+    for view in ("key", "roles", "lens", "stages", "writes"):
+        assert seen.ask(live, "get", f"{one}/{view}", unseen).status_code == 202
 
 
 def _by_the_doors(seen: Seen, live: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = {"components.csv": "?metric=nix", "csv-metadata.json": "?metric=nix", "attention": "?layer=x"}
+    metric = "?metric=nix"
+    wrong = {"components.csv": metric, "csv-metadata.json": metric, "attention": "?layer=x"}
+    wrong |= {"lens": "?prompt=x", "writes": "?component=x"}
     for method, path in OPERATIONS:
         seen.ask(live, method, path, query="?x=%00")
         seen.ask(live, method, path, headers=EVIL)

@@ -11,14 +11,14 @@ from typing import cast
 import pytest
 from api_bench import PROBLEM, Api, attention_file, finish, spec
 
-from backend.attention import ASK_AGAIN_S, Attention
 from backend.results import ResultIndexes
+from backend.views import ASK_AGAIN_S, Views
 from contracts.errors import Refusal
 from contracts.system import WorkerStatus
 from store import Store
 from store.artifacts import Kept
-from store.attention import attention_name, problem_file, problem_name
 from store.outbox import BrokerDown
+from store.views import attention, problem_file
 
 
 @pytest.fixture
@@ -184,28 +184,28 @@ def test_a_result_that_was_computed_again_by_the_word_of_another_server_is_read_
     for attempt in (1, 2):
         claim = api.store.claim(experiment_id, attempt, owner="w", lease_s=60)
         assert claim is not None
-        result = {"model": {"layers": attempt}, "pairs": [], "dropped": []}
+        result = {"model": {"revision": "r", "layers": attempt, "heads": 1}, "pairs": [], "dropped": []}
         api.store.mark_cancelled(claim, {"result.json": json.dumps(result).encode()})
         assert indexes.of(experiment_id).layers == attempt
         api.store.retry(experiment_id)
 
 
 class Asking:
-    """`Attention` over a stored result without patterns; ``asked`` is what reaches the workers."""
+    """`Views` over a stored result without patterns; ``asked`` is what reaches the workers."""
 
     def __init__(self, api: Api) -> None:
         self.store, self.asked, self.now, self.broken = api.store, [], 0.0, False
         self.id = api.submit()
         finish(api.store, self.id, **{"attention.safetensors": b""})
-        self.attention = Attention(api.store, ResultIndexes(api.store), self.ask, lambda: self.now)
+        self.views = Views(api.store, ResultIndexes(api.store), self.ask, lambda: self.now)
 
-    def ask(self, experiment_id: str, prompt: int) -> None:
+    def ask(self, experiment_id: str, view: str) -> None:
         if self.broken:
             raise BrokerDown("gone")
-        self.asked.append((experiment_id, prompt))
+        self.asked.append((experiment_id, view))
 
     def read(self) -> bytes | None:
-        return self.attention.read(self.id, 1, 0)
+        return self.views.attention(self.id, 1, 0)
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ def test_attention_that_was_not_stored_needs_a_worker(api: Api) -> None:
 def test_a_worker_is_asked_once_and_again_when_nothing_came(asking: Asking) -> None:
     assert asking.read() is None
     assert asking.read() is None
-    assert asking.asked == [(asking.id, 0)]
+    assert asking.asked == [(asking.id, "attention.0")]
     asking.now = ASK_AGAIN_S
     assert asking.read() is None
     assert len(asking.asked) == 2
@@ -233,7 +233,7 @@ def test_a_worker_is_asked_once_and_again_when_nothing_came(asking: Asking) -> N
 
 def test_what_the_worker_added_is_served(asking: Asking) -> None:
     assert asking.read() is None
-    asking.store.put_artifact(asking.id, attention_name(0), attention_file())
+    asking.store.put_artifact(asking.id, attention(0).file, attention_file())
     body = asking.read()
     assert body is not None
     assert json.loads(body)["weights"] == [[[1.0, 0.0], [0.1, 0.9]]] * 2
@@ -242,7 +242,7 @@ def test_what_the_worker_added_is_served(asking: Asking) -> None:
 def test_why_a_worker_could_not_is_said_with_the_way_out(asking: Asking) -> None:
     why = Refusal("out_of_memory", "It is too long.").details()
     asking.now = 1_000.0
-    asking.store.put_artifact(asking.id, problem_name(0), problem_file(why, asking.now))
+    asking.store.put_artifact(asking.id, attention(0).problem, problem_file(why, asking.now))
     with pytest.raises(Refusal, match=r"It is too long\. Use fewer"):
         asking.read()
     assert asking.asked == []
@@ -251,10 +251,10 @@ def test_why_a_worker_could_not_is_said_with_the_way_out(asking: Asking) -> None
 def test_what_stood_in_the_way_a_while_ago_is_tried_again(asking: Asking) -> None:
     why = Refusal("out_of_memory", "It is too long.").details()
     for written in (problem_file(why, 1_000.0), why.model_dump_json().encode()):
-        asking.store.put_artifact(asking.id, problem_name(0), written)
+        asking.store.put_artifact(asking.id, attention(0).problem, written)
         asking.now += 1_000.0 + ASK_AGAIN_S
         assert asking.read() is None
-    assert asking.asked == [(asking.id, 0)] * 2
+    assert asking.asked == [(asking.id, "attention.0")] * 2
 
 
 def test_a_broker_that_is_down_is_said_and_asked_again_next_time(asking: Asking) -> None:

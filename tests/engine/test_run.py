@@ -17,7 +17,8 @@ from contracts.results import PathPatchingResult
 from contracts.specs import PathPatchingSpec
 from engine import path_patching
 from engine.effects import FORMAT
-from engine.run import attention_file, run_path_patching
+from engine.run import run_path_patching
+from engine.views import attention_file
 from prompts import prepare
 
 MANY = [{"reference": f"{a} + {b} ="} for a in range(1, 9) for b in range(1, 10 - a)]

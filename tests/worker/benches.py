@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from keeping import spec_of  # pyright: ignore[reportMissingImports]
 from outputs import output
@@ -44,11 +44,11 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.run: Callable[..., Output | None] = lambda *_, **__: output(result_json=b"{}")
-        self.attend: Callable[..., bytes] = lambda *_: b"patterns"
+        self.look: Callable[..., bytes] = lambda *_, **__: b"patterns"
         self.stop = False
         self.left: list[str] = []
-        runs: dict[Kind, Run] = {"path_patching": cast(Run, lambda *a, **k: self.run(*a, **k))}
-        science = Science("cpu", self._load, runs, lambda *asked: self.attend(*asked))
+        runs: dict[Kind, Run] = dict.fromkeys(get_args(Kind), cast(Run, lambda *a, **k: self.run(*a, **k)))
+        science = Science("cpu", self._load, runs, lambda *asked: self.look(*asked[:-1], read=asked[-1]))
         self.workshop = Workshop(lambda: science, room=2)
         self.heart = Heart(
             self.store,

@@ -18,14 +18,14 @@ from contracts.experiments import Progress
 from contracts.models import ChatFrame
 from contracts.results import Partial
 from store import EventLog
-from store.attention import attention_name
-from worker.attention import add_attention
+from store.views import attention
 from worker.problems import problem_of
+from worker.views import add_view
 
 
 def test_a_job_succeeds_and_says_how_far_it_is_from_first_to_last(bench: Bench) -> None:
-    def run(model, spec, experiment_id, *, saved_chunks, save_chunk, on_progress, on_partial, should_stop):
-        assert (model, spec.model, saved_chunks) == ("the model tiny", "tiny", {})
+    def run(model, spec, experiment_id, *, parent, saved_chunks, save_chunk, on_progress, on_partial, should_stop):
+        assert (model, spec.model, parent, saved_chunks) == ("the model tiny", "tiny", None, {})
         assert bench.store.experiment(experiment_id).state == "running"
         for done in range(3):
             assert not should_stop()
@@ -371,7 +371,7 @@ def test_attention_is_added_for_the_very_prompts_of_the_result(bench: Bench) -> 
     asked = bench.ask()
     bench.jobs.perform(asked, 1)
     told: list[object] = []
-    bench.attend = lambda *about: told.append(about[-1]) or b"patterns"
-    add_attention(bench.store, bench.workshop, asked, 1)
-    assert told == ["of the run"]
-    assert bench.store.read_artifact(asked, attention_name(1)) == b"patterns"
+    bench.look = lambda _model, *which, read: told.extend([*which, json.loads(read("result.json"))]) or b"patterns"
+    add_view(bench.store, bench.workshop, asked, "attention.1")
+    assert told == ["attention", "1", result]
+    assert bench.store.read_artifact(asked, attention(1).file) == b"patterns"

@@ -17,10 +17,10 @@ from trees import Tree, wait_until
 from contracts.results import PathPatchingResult
 from engine import PromptPair, load_model, path_patching
 from store import EventLog, Store
-from store.attention import WITH_RESULT, attention_name, problem_name
 from store.dispatch import Dispatcher
 from store.outbox import Outbox
 from store.tensors import read_slice
+from store.views import WITH_RESULT, attention
 from worker.config import WorkerConfig
 
 QUESTIONS = ("2 + 3 =", "3 + 5 =", "1 + 6 =")
@@ -94,15 +94,15 @@ def test_the_main_job_end_to_end(
 
 
 def assert_attention_is_added_when_asked_for(store: Store, dispatcher: Dispatcher, experiment_id: str) -> None:
-    dispatcher.ask_attention(experiment_id, 1)
-    name = attention_name(1)
+    dispatcher.ask_view(experiment_id, "attention.1")
+    name = attention(1).file
     wait_until(lambda: name in store.artifact_names(experiment_id), "no attention comes", 20)
     with store.open_artifact(experiment_id, name) as added, store.open_artifact(experiment_id, WITH_RESULT) as first:
         for layer in range(3):
             assert read_slice(added, "prompt.1", layer) == read_slice(first, "prompt.1", layer)
-    dispatcher.ask_attention(experiment_id, 99)
-    wait_until(lambda: problem_name(99) in store.artifact_names(experiment_id), "no word of what is wrong", 20)
-    assert json.loads(store.read_artifact(experiment_id, problem_name(99)))["type"].endswith("out_of_range")
+    dispatcher.ask_view(experiment_id, "attention.99")
+    wait_until(lambda: attention(99).problem in store.artifact_names(experiment_id), "no word of what is wrong", 20)
+    assert json.loads(store.read_artifact(experiment_id, attention(99).problem))["type"].endswith("out_of_range")
 
 
 def assert_numbers_are_the_engines(store: Store, experiment_id: str, models_dir: Path) -> None:

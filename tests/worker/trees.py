@@ -93,6 +93,7 @@ def slow_science(config: WorkerConfig) -> Science:
         spec: Any,
         experiment_id: str,
         *,
+        parent: Callable[[str], bytes] | None,
         saved_chunks: Mapping[int, bytes],
         save_chunk: Callable[[int, bytes], None],
         on_progress: Callable[[Progress], None],

@@ -21,6 +21,7 @@ export interface paths {
          * Submit
          * @description Ask for an experiment. The prompts are parsed and tokenised before it is accepted.
          *
+         *     A knock-out is asked of a finished analysis, its `parent`: 409 while that has no result, or is no analysis.
          *     One that was asked before stays as it is, whatever name and priority come with the question.
          */
         post: operations["submit_api_experiments_post"];
@@ -158,6 +159,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/experiments/{experiment_id}/curve.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Curve Csv
+         * @description A knock-out's curve: one row for every k and metric, beside it the random components'; `component` is the one
+         *     that is taken out at k.
+         */
+        get: operations["curve_csv_api_experiments__experiment_id__curve_csv_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/experiments/{experiment_id}/events": {
         parameters: {
             query?: never;
@@ -170,6 +192,86 @@ export interface paths {
          * @description What happens from now on, and what happened in the last hour; ends with the final state.
          */
         get: operations["events_api_experiments__experiment_id__events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/experiments/{experiment_id}/key": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Key
+         * @description Which components are key by false discovery rate and by the paper's threshold, for every metric computed.
+         */
+        get: operations["key_api_experiments__experiment_id__key_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/experiments/{experiment_id}/lens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Lens
+         * @description What the stream at END says after each layer of the reference run, the embedding first.
+         */
+        get: operations["lens_api_experiments__experiment_id__lens_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/experiments/{experiment_id}/matrix.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Matrix Csv
+         * @description A transfer's matrices: one row for every set found on, set evaluated on, and metric.
+         */
+        get: operations["matrix_csv_api_experiments__experiment_id__matrix_csv_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/experiments/{experiment_id}/raw.safetensors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Raw Safetensors
+         * @description A knock-out's numbers of every pair, or a transfer's matrices, for `Knockout.load` and `Transfer.load`.
+         */
+        get: operations["raw_safetensors_api_experiments__experiment_id__raw_safetensors_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -207,7 +309,7 @@ export interface paths {
         };
         /**
          * Result
-         * @description The whole result, also of an analysis that was cancelled with some pairs finished.
+         * @description The whole result, by `kind`, also of an experiment that was cancelled with some pairs finished.
          */
         get: operations["result_api_experiments__experiment_id__result_get"];
         put?: never;
@@ -232,6 +334,67 @@ export interface paths {
          * @description Run a failed or cancelled experiment again, or one whose result was lost; finished batches are kept.
          */
         post: operations["retry_api_experiments__experiment_id__retry_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/experiments/{experiment_id}/roles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Roles
+         * @description Where every head looks from END, by role, over the first 256 kept prompts, beside its baselines.
+         */
+        get: operations["roles_api_experiments__experiment_id__roles_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/experiments/{experiment_id}/stages": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Stages
+         * @description The answer's probability and rank by layer, the two cosine curves, and where they start, turn and end, over the
+         *     first 256 kept prompts.
+         */
+        get: operations["stages_api_experiments__experiment_id__stages_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/experiments/{experiment_id}/writes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Writes
+         * @description The number tokens that a component promotes and suppresses most at END, over the first 256 kept prompts.
+         */
+        get: operations["writes_api_experiments__experiment_id__writes_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -507,9 +670,9 @@ export interface components {
         Duration: {
             /**
              * Kind
-             * @constant
+             * @enum {string}
              */
-            kind: "path_patching";
+            kind: "path_patching" | "knockout" | "transfer";
             /** Mean S */
             mean_s: number;
             /** Model */
@@ -560,9 +723,9 @@ export interface components {
             id: string;
             /**
              * Kind
-             * @constant
+             * @enum {string}
              */
-            kind: "path_patching";
+            kind: "path_patching" | "knockout" | "transfer";
             /**
              * Name
              * @default
@@ -582,7 +745,8 @@ export interface components {
              */
             priority: "high" | "normal" | "low";
             progress: components["schemas"]["Progress"];
-            spec: components["schemas"]["PathPatchingSpec"];
+            /** Spec */
+            spec: components["schemas"]["PathPatchingSpec"] | components["schemas"]["KnockoutSpec"] | components["schemas"]["TransferSpec"];
             /** Started At */
             started_at: string | null;
             /**
@@ -628,6 +792,29 @@ export interface components {
             title: string;
         };
         /**
+         * HeadRoles
+         * @description One head: the END row's mass on every role, averaged over the prompts; each sums to 1 (``difference`` to 0).
+         */
+        HeadRoles: {
+            /** Baseline */
+            baseline: number[];
+            /** Ci High */
+            ci_high: (number | null)[];
+            /** Ci Low */
+            ci_low: (number | null)[];
+            /** Component */
+            component: string;
+            /** Difference */
+            difference: number[];
+            /**
+             * Head Class
+             * @enum {string}
+             */
+            head_class: "operand" | "operator" | "neither";
+            /** Mass */
+            mass: number[];
+        };
+        /**
          * Health
          * @description ``GET /api/health``.
          */
@@ -655,6 +842,258 @@ export interface components {
             waiting: number;
             /** Workers */
             workers: components["schemas"]["WorkerStatus"][];
+        };
+        /**
+         * KeyReport
+         * @description ``GET /api/experiments/{id}/key``: which components are key, and how sure that is.
+         */
+        KeyReport: {
+            /** Tables */
+            tables: components["schemas"]["KeyTable"][];
+        };
+        /**
+         * KeyRow
+         * @description One component: its mean effect, whether that is off 0 (two-sided studentised bootstrap over distinct questions),
+         *     and the smallest false discovery rate at which it passes. None below ten questions.
+         */
+        KeyRow: {
+            /** Component */
+            component: string;
+            /** Mean */
+            mean: number | null;
+            /** P Value */
+            p_value: number | null;
+            /** Q Value */
+            q_value: number | null;
+        };
+        /**
+         * KeyTable
+         * @description One metric: every component, the most negative first.
+         *
+         *     ``false_discovery`` are those with a negative mean that pass at a rate of 5 %; ``threshold`` those below
+         *     ``threshold_at`` (the paper: -5 % of the reference logit; None for other metrics). ``heads``: the model's, of which
+         *     shares are counted.
+         */
+        KeyTable: {
+            /** False Discovery */
+            false_discovery: string[] | null;
+            /** Heads */
+            heads: number;
+            /**
+             * Metric
+             * @enum {string}
+             */
+            metric: "logit" | "relative_logit" | "logit_difference" | "probability";
+            /** Questions */
+            questions: number;
+            /** Rows */
+            rows: components["schemas"]["KeyRow"][];
+            /** Threshold */
+            threshold: string[] | null;
+            /** Threshold At */
+            threshold_at: number | null;
+            /** Unit */
+            unit: string;
+        };
+        /**
+         * KnockChecks
+         * @description ``noise_floor``: largest |logit with nothing out - logit of the plain run|. ``spot_check_error``: largest
+         *     |difference| in logits to one hooked forward pass a pair, over ``spot_check_points`` points of the curve on
+         *     ``spot_check_pairs`` pairs.
+         */
+        KnockChecks: {
+            /** Noise Floor */
+            noise_floor: number;
+            /** Spot Check Error */
+            spot_check_error: number;
+            /** Spot Check Pairs */
+            spot_check_pairs: number;
+            /** Spot Check Points */
+            spot_check_points: number;
+        };
+        /**
+         * KnockCurve
+         * @description A metric's mean over the pairs with k = 0, 1, ... components out.
+         *
+         *     ``ci``: 95 % percentile bootstrap over distinct questions. ``control``: mean over the random draws, and the 95 %
+         *     bootstrap interval of that mean; ``draws``: 95 % of the draws lie between them. ``p_value``: (1 + draws that hurt at
+         *     least as much) / (1 + draws). A cell is None where no number exists (no draws, one question).
+         */
+        KnockCurve: {
+            /** Ci High */
+            ci_high: (number | null)[];
+            /** Ci Low */
+            ci_low: (number | null)[];
+            /** Control */
+            control: (number | null)[];
+            /** Control High */
+            control_high: (number | null)[];
+            /** Control Low */
+            control_low: (number | null)[];
+            /** Draws High */
+            draws_high: (number | null)[];
+            /** Draws Low */
+            draws_low: (number | null)[];
+            /** Mean */
+            mean: (number | null)[];
+            /** P Value */
+            p_value: (number | null)[];
+            /** Unit */
+            unit: string;
+        };
+        /**
+         * KnockoutResult
+         * @description ``GET /api/experiments/{id}/result`` of a knock-out.
+         *
+         *     ``shared_questions``: of the ``n_pairs`` pairs, those that ask about operands that the analysis asked about.
+         *     ``elbow``: with how many out most of the fall in accuracy is over; None where it does not fall. ``unmatched``: drawn
+         *     components that are of another layer, or were chosen themselves, as there were no others.
+         */
+        KnockoutResult: {
+            checks: components["schemas"]["KnockChecks"];
+            /** Complete */
+            complete: boolean;
+            /** Components */
+            components: string[];
+            /** Controls */
+            controls: string[][];
+            /** Curves */
+            curves: {
+                [key: string]: components["schemas"]["KnockCurve"];
+            };
+            /** Dropped */
+            dropped: components["schemas"]["DroppedPair"][];
+            /** Elbow */
+            elbow: number | null;
+            /** Experiment Id */
+            experiment_id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "knockout";
+            model: components["schemas"]["ModelFacts"];
+            /** N Asked */
+            n_asked: number;
+            /** N Distinct */
+            n_distinct: number;
+            /** N Pairs */
+            n_pairs: number;
+            /** Notes */
+            notes: string[];
+            /** Parent */
+            parent: string;
+            provenance: components["schemas"]["Provenance"];
+            /**
+             * Schema Version
+             * @default 1
+             * @constant
+             */
+            schema_version: 1;
+            /** Shared Questions */
+            shared_questions: number;
+            spec: components["schemas"]["KnockoutSpec"];
+            /** Unmatched */
+            unmatched: number;
+        };
+        /**
+         * KnockoutSpec
+         * @description What the model still answers with components out that an analysis found, beside as many random ones.
+         *
+         *     Which: ``components`` in this order, or the ``top_k`` whose mean effect by ``metric`` is most negative among the
+         *     heads or ``any`` components (10 where neither is said). On which prompts: ``prompts``, or those of the analysis;
+         *     ``disjoint`` leaves out what asks about operands that the analysis asked about.
+         */
+        KnockoutSpec: {
+            /**
+             * Ablation
+             * @default mean
+             * @enum {string}
+             */
+            ablation: "mean" | "zero" | "resample";
+            /**
+             * Among
+             * @default any
+             * @enum {string}
+             */
+            among: "head" | "any";
+            /** Answer Tokens */
+            answer_tokens?: number | null;
+            /** Components */
+            components?: string[] | null;
+            /**
+             * Controls
+             * @default 20
+             */
+            controls: number;
+            /**
+             * Disjoint
+             * @default false
+             */
+            disjoint: boolean;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "knockout";
+            /**
+             * Metric
+             * @default logit_difference
+             * @enum {string}
+             */
+            metric: "logit" | "relative_logit" | "logit_difference" | "probability";
+            /** Parent */
+            parent: string;
+            /**
+             * Positions
+             * @default end
+             * @enum {string}
+             */
+            positions: "end" | "all" | "after_first";
+            /** Prompts */
+            prompts?: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"]) | null;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+            /** Top K */
+            top_k?: number | null;
+        };
+        /**
+         * LensLayer
+         * @description The residual stream at END read as the output would be. ``layer`` -1 is the embedding, then after each layer.
+         */
+        LensLayer: {
+            /** Layer */
+            layer: number;
+            /** Logit */
+            logit: number;
+            /** Probability */
+            probability: number;
+            /** Rank */
+            rank: number;
+            /** Top */
+            top: components["schemas"]["LensToken"][];
+        };
+        /**
+         * LensReport
+         * @description ``GET /api/experiments/{id}/lens?prompt=``: the answer's way through the layers, the embedding first.
+         */
+        LensReport: {
+            /** Answer */
+            answer: string;
+            /** Layers */
+            layers: components["schemas"]["LensLayer"][];
+            /** Prompt */
+            prompt: number;
+        };
+        /** LensToken */
+        LensToken: {
+            /** Probability */
+            probability: number;
+            /** Token */
+            token: string;
         };
         /**
          * MetricResult
@@ -812,9 +1251,8 @@ export interface components {
             /** Experiment Id */
             experiment_id: string;
             /**
-             * Kind
-             * @default path_patching
-             * @constant
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
              */
             kind: "path_patching";
             /** Metrics */
@@ -859,8 +1297,8 @@ export interface components {
              */
             effect: "direct" | "through_mlps" | "total";
             /**
-             * Kind
-             * @constant
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
              */
             kind: "path_patching";
             /**
@@ -980,6 +1418,8 @@ export interface components {
         /**
          * Progress
          * @description How far an experiment is: ``done`` of ``total`` pairs, inside them layer ``layer`` of ``layers``.
+         *
+         *     A transfer counts sets of prompts instead.
          */
         Progress: {
             /**
@@ -1000,7 +1440,7 @@ export interface components {
              * @default queued
              * @enum {string}
              */
-            stage: "queued" | "loading_model" | "pairs" | "saving" | "done";
+            stage: "queued" | "loading_model" | "pairs" | "sets" | "saving" | "done";
             /** Total */
             total?: number | null;
         };
@@ -1045,6 +1485,75 @@ export interface components {
             running: number;
             /** Waiting */
             waiting: number;
+        };
+        /**
+         * RoleReport
+         * @description ``GET /api/experiments/{id}/roles``: where every head looks from END. Columns follow ``roles``.
+         *
+         *     ``average_head``: the mean over all heads. ``difference``: reference run - counterfactual run. ``baseline``: what
+         *     the mass would be if the roles were dealt to the tokens at random, the first token apart. An operand or operator
+         *     head has at least ``times`` the mass of the baseline and of the average head.
+         */
+        RoleReport: {
+            /** Average Head */
+            average_head: number[];
+            /** Heads */
+            heads: components["schemas"]["HeadRoles"][];
+            /** Prompts */
+            prompts: number;
+            /** Roles */
+            roles: ("first" | "shot" | "operand_a" | "operator" | "operand_b" | "equals" | "other")[];
+            /** Times */
+            times: number;
+        };
+        /**
+         * StagesReport
+         * @description ``GET /api/experiments/{id}/stages``: how the answer comes up, averaged over the prompts.
+         *
+         *     ``probability`` and ``rank`` (median) of the answer after the embedding and each layer. ``operands``: cosine of what
+         *     each MLP reads with the operands' unembedding rows; ``answer``: of what it writes with the answer's; ``..._other``
+         *     the same with other numbers. ``start``, ``inflection``, ``end``: layers by the rule in docs/methods/lens.md, None
+         *     where the curves do not show them; 95 % intervals over draws of the questions, and the share of draws in which the
+         *     rule finds them.
+         */
+        StagesReport: {
+            /** Answer */
+            answer: (number | null)[];
+            /** Answer Other */
+            answer_other: (number | null)[];
+            /** End */
+            end: number | null;
+            /** End Interval */
+            end_interval: [
+                number,
+                number
+            ] | null;
+            /** Found */
+            found: number;
+            /** Inflection */
+            inflection: number | null;
+            /** Inflection Interval */
+            inflection_interval: [
+                number,
+                number
+            ] | null;
+            /** Operands */
+            operands: (number | null)[];
+            /** Operands Other */
+            operands_other: (number | null)[];
+            /** Probability */
+            probability: (number | null)[];
+            /** Prompts */
+            prompts: number;
+            /** Rank */
+            rank: (number | null)[];
+            /** Start */
+            start: number | null;
+            /** Start Interval */
+            start_interval: [
+                number,
+                number
+            ] | null;
         };
         /**
          * StateChange
@@ -1218,6 +1727,140 @@ export interface components {
             text: string;
         };
         /**
+         * TransferMatrix
+         * @description One measure, as [found][evaluated]: with the selection out, its 95 % bootstrap interval over questions, and with
+         *     random components out (mean over draws, 95 % of them). ``plain``: by evaluated set, with nothing out.
+         */
+        TransferMatrix: {
+            /** Ci High */
+            ci_high: (number | null)[][];
+            /** Ci Low */
+            ci_low: (number | null)[][];
+            /** Control */
+            control: (number | null)[][];
+            /** Draws High */
+            draws_high: (number | null)[][];
+            /** Draws Low */
+            draws_low: (number | null)[][];
+            /** Plain */
+            plain: (number | null)[];
+            /** Unit */
+            unit: string;
+            /** Value */
+            value: (number | null)[][];
+        };
+        /**
+         * TransferResult
+         * @description ``GET /api/experiments/{id}/result`` of a transfer. ``selections``: by set of ``found_on``, most negative first.
+         *     ``jaccard`` and ``rank_correlation`` (Spearman, of all components' mean effects) are [found][found].
+         */
+        TransferResult: {
+            accuracy: components["schemas"]["TransferMatrix"];
+            /** Complete */
+            complete: boolean;
+            /** Evaluated On */
+            evaluated_on: components["schemas"]["TransferSet"][];
+            /** Experiment Id */
+            experiment_id: string;
+            /** Found On */
+            found_on: components["schemas"]["TransferSet"][];
+            /** Jaccard */
+            jaccard: (number | null)[][];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "transfer";
+            model: components["schemas"]["ModelFacts"];
+            /** Notes */
+            notes: string[];
+            probability: components["schemas"]["TransferMatrix"];
+            provenance: components["schemas"]["Provenance"];
+            /** Rank Correlation */
+            rank_correlation: (number | null)[][];
+            /**
+             * Schema Version
+             * @default 1
+             * @constant
+             */
+            schema_version: 1;
+            /** Selections */
+            selections: string[][];
+            spec: components["schemas"]["TransferSpec"];
+        };
+        /**
+         * TransferSet
+         * @description One set of prompts: what it is called and how many pairs it has. A control has no arithmetic in it.
+         */
+        TransferSet: {
+            /** Is Control */
+            is_control: boolean;
+            /** Name */
+            name: string;
+            /** Pairs */
+            pairs: number;
+        };
+        /**
+         * TransferSpec
+         * @description Whether the heads found on each set of prompts matter on each other set.
+         *
+         *     ``disjoint``: every set is split by its operands; heads are found on the one side and knocked out on the other.
+         *     ``parent``: the analysis that it belongs to, if there is one.
+         */
+        TransferSpec: {
+            /**
+             * Ablation
+             * @default mean
+             * @enum {string}
+             */
+            ablation: "mean" | "zero" | "resample";
+            /**
+             * Controls
+             * @default 20
+             */
+            controls: number;
+            /**
+             * Disjoint
+             * @default true
+             */
+            disjoint: boolean;
+            /**
+             * Effect
+             * @default through_mlps
+             * @enum {string}
+             */
+            effect: "direct" | "through_mlps" | "total";
+            /** Evaluated On */
+            evaluated_on: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"])[];
+            /** Found On */
+            found_on: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"])[];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "transfer";
+            /**
+             * Metric
+             * @default logit_difference
+             * @enum {string}
+             */
+            metric: "logit" | "relative_logit" | "logit_difference" | "probability";
+            /** Model */
+            model: string;
+            /** Parent */
+            parent?: string | null;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Top K
+             * @default 10
+             */
+            top_k: number;
+        };
+        /**
          * Upload
          * @description ``POST /api/prompts/upload``: the pairs of a file in its order, and the rows that are not among them. ``n_rows``
          *     counts both, without empty rows and the header.
@@ -1277,6 +1920,30 @@ export interface components {
             /** Models */
             models: string[];
         };
+        /** WriteToken */
+        WriteToken: {
+            /** Logit */
+            logit: number;
+            /** Token */
+            token: string;
+        };
+        /**
+         * WritesReport
+         * @description ``GET /api/experiments/{id}/writes?component=``: what a component writes at END, averaged over the prompts, as
+         *     logits of number tokens: the most promoted and the most suppressed, and the answer's own mean.
+         */
+        WritesReport: {
+            /** Answer */
+            answer: number;
+            /** Component */
+            component: string;
+            /** Promoted */
+            promoted: components["schemas"]["WriteToken"][];
+            /** Prompts */
+            prompts: number;
+            /** Suppressed */
+            suppressed: components["schemas"]["WriteToken"][];
+        };
     };
     responses: never;
     parameters: never;
@@ -1289,9 +1956,11 @@ export interface operations {
     experiments_api_experiments_get: {
         parameters: {
             query?: {
-                kind?: "path_patching" | null;
+                kind?: ("path_patching" | "knockout" | "transfer") | null;
                 state?: ("queued" | "running" | "succeeded" | "failed" | "cancelled") | null;
                 model?: string | null;
+                /** @description Only what was asked of this analysis */
+                parent?: string | null;
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 limit?: number;
@@ -1392,7 +2061,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["PathPatchingSpec"];
+                "application/json": components["schemas"]["PathPatchingSpec"] | components["schemas"]["KnockoutSpec"] | components["schemas"]["TransferSpec"];
             };
         };
         responses: {
@@ -1452,6 +2121,15 @@ export interface operations {
             };
             /** @description The body did not come in time */
             408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not in this state */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1957,7 +2635,7 @@ export interface operations {
                     "application/json": components["schemas"]["AttentionPattern"];
                 };
             };
-            /** @description Not stored with the result: a worker computes it; ask again after `Retry-After` seconds */
+            /** @description Not stored: a worker computes it; ask again after `Retry-After` seconds */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -2395,6 +3073,108 @@ export interface operations {
             };
         };
     };
+    curve_csv_api_experiments__experiment_id__curve_csv_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As the experiment's `id` says */
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The curve of a knock-out */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            /** @description The content that `If-None-Match` names */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No proper HTTP */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The token is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not in this state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many; `Retry-After` says when the next is welcome */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
     events_api_experiments__experiment_id__events_get: {
         parameters: {
             query?: never;
@@ -2453,6 +3233,426 @@ export interface operations {
             };
             /** @description Not found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many; `Retry-After` says when the next is welcome */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    key_api_experiments__experiment_id__key_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As the experiment's `id` says */
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Which components are key */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyReport"];
+                };
+            };
+            /** @description Not stored: a worker computes it; ask again after `Retry-After` seconds */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No proper HTTP */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The token is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not in this state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many; `Retry-After` says when the next is welcome */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    lens_api_experiments__experiment_id__lens_get: {
+        parameters: {
+            query: {
+                /** @description Counts in the list that was asked for, from 0 */
+                prompt: number;
+            };
+            header?: never;
+            path: {
+                /** @description As the experiment's `id` says */
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One prompt, layer by layer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LensReport"];
+                };
+            };
+            /** @description Not stored: a worker computes it; ask again after `Retry-After` seconds */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No proper HTTP */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The token is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not in this state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Cannot be used; `detail` names the field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many; `Retry-After` says when the next is welcome */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    matrix_csv_api_experiments__experiment_id__matrix_csv_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As the experiment's `id` says */
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The matrices of a transfer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            /** @description The content that `If-None-Match` names */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No proper HTTP */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The token is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not in this state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many; `Retry-After` says when the next is welcome */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    raw_safetensors_api_experiments__experiment_id__raw_safetensors_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As the experiment's `id` says */
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As the engine saves it */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description The content that `If-None-Match` names */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No proper HTTP */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The token is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not in this state */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2647,7 +3847,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["PathPatchingResult"];
+                    "application/json": components["schemas"]["PathPatchingResult"] | components["schemas"]["KnockoutResult"] | components["schemas"]["TransferResult"];
                 };
             };
             /** @description The content that `If-None-Match` names */
@@ -2862,6 +4062,324 @@ export interface operations {
             };
             /** @description The store is full */
             507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    roles_api_experiments__experiment_id__roles_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As the experiment's `id` says */
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Where every head looks */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RoleReport"];
+                };
+            };
+            /** @description Not stored: a worker computes it; ask again after `Retry-After` seconds */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No proper HTTP */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The token is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not in this state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many; `Retry-After` says when the next is welcome */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    stages_api_experiments__experiment_id__stages_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As the experiment's `id` says */
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How the answer comes up */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StagesReport"];
+                };
+            };
+            /** @description Not stored: a worker computes it; ask again after `Retry-After` seconds */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No proper HTTP */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The token is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not in this state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many; `Retry-After` says when the next is welcome */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    writes_api_experiments__experiment_id__writes_get: {
+        parameters: {
+            query: {
+                /** @description `L14H2` is a head, `MLP19` an MLP */
+                component: string;
+            };
+            header?: never;
+            path: {
+                /** @description As the experiment's `id` says */
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What a component writes */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WritesReport"];
+                };
+            };
+            /** @description Not stored: a worker computes it; ask again after `Retry-After` seconds */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No proper HTTP */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The token is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not in this state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Cannot be used; `detail` names the field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many; `Retry-After` says when the next is welcome */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,0 +1,160 @@
+"""What a spec asks, by kind: of which model, with which prompts; and why it cannot be asked, before there is a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from backend.context import Context
+from contracts.components import Component
+from contracts.errors import Refusal
+from contracts.findings import Ablation
+from contracts.models import ModelCard
+from contracts.prompts import PromptsSpec
+from contracts.specs import ExperimentSpec, KnockoutSpec, PathPatchingSpec, TransferSpec
+from prompts import ChatFrame, EncodedPair, prepare, refuse_unequal_lengths
+from prompts.disjoint import on_first_side, operands_of
+from prompts.labels import labels_of
+from prompts.lengths import refuse_cut_answers
+
+# The pairs of a set, as the model will read them.
+Read = Callable[[PromptsSpec], Sequence[EncodedPair]]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A spec with the model that answers it. ``check`` refuses prompts that it cannot be asked with."""
+
+    card: ModelCard
+    sets: tuple[PromptsSpec, ...]
+    parent: str | None
+    check: Callable[[Read], None]
+
+    def chat(self, ctx: Context) -> ChatFrame | None:
+        """The model's chat template, where a set is asked through it."""
+        return ctx.vocabularies.chat_of(self.card) if any(prompts.chat for prompts in self.sets) else None
+
+    def refuse_impossible(self, ctx: Context) -> None:
+        """Parses and tokenises every set once."""
+        tokenizer, chat = ctx.vocabularies.of(self.card), self.chat(ctx)
+        known: dict[PromptsSpec, tuple[EncodedPair, ...]] = {}
+
+        def read(prompts: PromptsSpec) -> tuple[EncodedPair, ...]:
+            if prompts not in known:
+                known[prompts] = prepare(prompts, tokenizer, chat if prompts.chat else None).pairs
+            return known[prompts]
+
+        self.check(read)
+
+
+def usable_model(ctx: Context, model_id: str) -> ModelCard:
+    """The card of a model that can run. Refuses ``unknown_model`` and ``unsupported_architecture``."""
+    card = ctx.store.model(model_id)
+    if not card.supported:
+        raise Refusal("unsupported_architecture", f"{card.name} cannot run here: {card.reason}")
+    return card
+
+
+def question_of(ctx: Context, spec: ExperimentSpec) -> Question:
+    """Refuses what can be told without reading a prompt: models, parents and components that are not there."""
+    if isinstance(spec, KnockoutSpec):
+        return _knockout(ctx, spec)
+    card = usable_model(ctx, spec.model)
+    if isinstance(spec, PathPatchingSpec):
+        return Question(card, (spec.prompts,), None, partial(_check_patching, spec))
+    if spec.parent is not None:
+        _analysis(ctx, spec.parent)
+    return Question(card, (*spec.found_on, *spec.evaluated_on), spec.parent, partial(_check_transfer, spec))
+
+
+def _analysis(ctx: Context, experiment_id: str) -> PathPatchingSpec:
+    """The spec of an analysis. Refuses ``unknown_experiment``, and other kinds (``wrong_kind``)."""
+    parent = ctx.store.experiment(experiment_id)
+    if not isinstance(parent.spec, PathPatchingSpec):
+        raise Refusal("wrong_kind", f"The parent is of the kind {parent.kind}; it must be an analysis.")
+    return parent.spec
+
+
+def _knockout(ctx: Context, spec: KnockoutSpec) -> Question:
+    asked = _analysis(ctx, spec.parent)
+    found = ctx.results.of(spec.parent)
+    card = usable_model(ctx, asked.model)
+    if found.revision != card.revision:
+        raise Refusal("model_changed", f"{card.name} has other weights than the parent's result is of.")
+    for name in spec.components or ():
+        component = Component.parse(name)
+        if component.layer >= card.layers or (component.head or 0) >= card.heads:
+            raise Refusal(
+                "bad_component", f"There is no {name}; the model has {card.layers} layers of {card.heads} heads."
+            )
+    if spec.components is None and spec.metric == "probability" and "probability" not in asked.metrics:
+        raise Refusal("metric_not_computed", "The parent did not compute the probability, to rank components by.")
+    prompts = spec.prompts or asked.prompts
+    if spec.answer_tokens is not None and prompts.answer == "each":
+        raise Refusal(
+            "impossible_options",
+            "Answers are written out from their first token on; this set asks at each one.",
+            "Ask at the first token (answer 'first'), or leave answer_tokens out.",
+        )
+    # The parent's prompts are read too, so its chat template counts.
+    sets = (prompts, asked.prompts) if spec.disjoint else (prompts,)
+    return Question(card, sets, spec.parent, partial(_check_knockout, spec, prompts, asked.prompts))
+
+
+def _check_patching(spec: PathPatchingSpec, read: Read) -> None:
+    refuse_unequal_lengths(read(spec.prompts), spec.positions, spec.source)
+
+
+def _check_knockout(spec: KnockoutSpec, prompts: PromptsSpec, parents: PromptsSpec, read: Read) -> None:
+    pairs = read(prompts)
+    if spec.disjoint:
+        known = {operands_of(pair.pair) for pair in read(parents)}
+        pairs = [pair for pair in pairs if operands_of(pair.pair) not in known]
+        if not pairs:
+            raise Refusal(
+                "no_prompts",
+                "The analysis asked about the operands of every one of these prompts.",
+                "Choose prompts with other operands, or switch 'disjoint' off.",
+            )
+    if spec.answer_tokens is not None:
+        refuse_cut_answers(pairs, spec.answer_tokens)
+    _refuse_alone(pairs, spec.ablation, "The set")
+
+
+def _check_transfer(spec: TransferSpec, read: Read) -> None:
+    names = labels_of((*spec.found_on, *spec.evaluated_on))
+    for sets, first in ((spec.found_on, True), (spec.evaluated_on, False)):
+        for prompts in sets:
+            with _naming(names[prompts]):
+                asked = read(prompts)
+            pairs = [pair for pair in asked if not spec.disjoint or on_first_side(pair.pair) == first]
+            if not pairs:
+                side = "to find components on" if first else "to judge them on"
+                raise Refusal(
+                    "no_prompts",
+                    f"Split by operands, the set {names[prompts]!r} has none left {side}.",
+                    "Ask for more pairs or wider operands, or switch 'disjoint' off.",
+                )
+            if not first:
+                _refuse_alone(pairs, spec.ablation, f"The set {names[prompts]!r}")
+
+
+@contextmanager
+def _naming(label: str) -> Iterator[None]:
+    """A refusal inside says which set it is about."""
+    try:
+        yield
+    except Refusal as refusal:
+        raise Refusal(refusal.code, f"Set {label!r}: {refusal.detail}", refusal.way_out) from refusal
+
+
+def _refuse_alone(pairs: Sequence[EncodedPair], ablation: Ablation, what: str) -> None:
+    """One prompt has no mean but itself, and no other to draw from."""
+    if ablation != "zero" and len({pair.reference_ids for pair in pairs}) < 2:
+        raise Refusal(
+            "impossible_options",
+            f"{what} has one prompt; the ablation {ablation!r} needs another one.",
+            "Ask several prompts, or choose the ablation 'zero'.",
+        )

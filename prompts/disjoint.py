@@ -1,0 +1,48 @@
+"""Sets that share no operands: components are chosen on some and judged on others."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from contracts.errors import Refusal
+from contracts.prompts import PromptPair
+from prompts.questions import question_text
+from prompts.readings import Reading
+from prompts.understanding import understood
+
+
+def operands_of(pair: PromptPair) -> str:
+    """What a question is about, the same for 3 + 5 and 5 - 3: its operands in ascending order; where no calculation can
+    be read, its text."""
+    reading = understood(pair.reference)
+    if not isinstance(reading, Reading):
+        return question_text(pair.reference)
+    return " ".join(sorted(str(operand.value) for operand in reading.operands))
+
+
+def on_first_side(pair: PromptPair, share: float = 0.5, seed: int = 0) -> bool:
+    """Which side of a split a question's operands fall on: by them and the seed alone, whatever set it stands in."""
+    digest = hashlib.sha256(f"{seed} {operands_of(pair)}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+def split_operands(
+    pairs: Sequence[PromptPair], share: float = 0.5, seed: int = 0
+) -> tuple[list[PromptPair], list[PromptPair]]:
+    """A set in two that share no operands: about ``share`` of it, and the rest.
+
+    On which side operands fall depends on them and the seed alone, so that several sets that are split alike are
+    disjoint from each other, too. Refuses (``bad_request``) a share that is none.
+    """
+    if not 0 < share < 1:
+        raise Refusal("bad_request", f"The share is {share}; it is between 0 and 1.", "Choose another share.")
+    sides: tuple[list[PromptPair], list[PromptPair]] = ([], [])
+    for pair in pairs:
+        sides[not on_first_side(pair, share, seed)].append(pair)
+    return sides
+
+
+def shared_operands(found_on: Sequence[PromptPair], evaluated_on: Sequence[PromptPair]) -> list[str]:
+    """Operands that both sets ask about, as `operands_of` writes them."""
+    return sorted({operands_of(pair) for pair in found_on} & {operands_of(pair) for pair in evaluated_on})

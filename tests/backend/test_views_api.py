@@ -1,0 +1,119 @@
+"""What is looked at of a finished analysis: validated first, asked of a worker once, then served as it was stored."""
+
+from __future__ import annotations
+
+import pytest
+from api_bench import Api, finish, spec
+
+from backend.results import ResultIndexes
+from backend.views import ASK_AGAIN_S, Views
+from contracts.errors import Refusal
+from contracts.system import WorkerStatus
+from store.views import View, is_view, problem_file
+
+CALLS = {
+    "key": View("key"),
+    "roles": View("roles"),
+    "stages": View("stages"),
+    "lens?prompt=0": View("lens", "0"),
+    "writes?component=MLP1": View("writes", "MLP1"),
+}
+
+
+@pytest.fixture
+def done(api: Api) -> str:
+    experiment_id = api.submit()
+    finish(api.store, experiment_id)
+    return experiment_id
+
+
+class Asked(list[tuple[str, str]]):
+    """What reaches the workers, by way of `Views` over the store of an API; ``now`` is the time."""
+
+    def __init__(self, api: Api) -> None:
+        self.now = 1_000.0
+        api.store.beat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
+        ask = lambda experiment_id, view: self.append((experiment_id, view))  # noqa: E731
+        self.views = Views(api.store, ResultIndexes(api.store), ask, lambda: self.now)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_view_needs_a_finished_analysis_and_a_worker_and_is_then_served_as_stored(
+    api: Api, done: str, call: str
+) -> None:
+    where = f"/api/experiments/{{}}/{call}"
+    assert api.get(where.format(api.submit(spec("1 + 1 =")))).json()["type"].endswith("not_finished")
+    assert api.get(where.format("nix")).status_code == 404
+    refused = api.get(where.format(done))
+    assert (refused.status_code, refused.json()["type"]) == (503, "urn:arithmoscope:problem:no_worker")
+    api.store.put_artifact(done, CALLS[call].file, b'{"as": "stored"}')
+    answer = api.get(where.format(done))
+    assert (answer.status_code, answer.content) == (200, b'{"as": "stored"}')
+    assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("view", CALLS.values(), ids=str)
+def test_asked_twice_a_view_is_computed_once(api: Api, done: str, view: View) -> None:
+    asked = Asked(api)
+    assert asked.views.report(done, view) is None
+    assert asked.views.report(done, view) is None
+    assert asked == [(done, str(view))]
+    asked.now += ASK_AGAIN_S
+    assert asked.views.report(done, view) is None
+    assert len(asked) == 2
+    api.store.put_artifact(done, view.file, b"{}")
+    assert asked.views.report(done, view) == b"{}"
+
+
+def test_why_a_view_could_not_be_computed_is_said_and_later_it_is_tried_again(api: Api, done: str) -> None:
+    asked, view = Asked(api), View("roles")
+    why = Refusal("model_changed", "It has other weights.").details()
+    api.store.put_artifact(done, view.problem, problem_file(why, asked.now))
+    with pytest.raises(Refusal, match="other weights"):
+        asked.views.report(done, view)
+    asked.now += ASK_AGAIN_S
+    assert asked.views.report(done, view) is None
+    assert asked == [(done, "roles")]
+
+
+@pytest.mark.parametrize(
+    ("call", "status", "code"),
+    [
+        ("lens?prompt=1", 404, "out_of_range"),
+        ("lens?prompt=99", 404, "out_of_range"),
+        ("lens?prompt=-1", 404, "out_of_range"),
+        ("lens?prompt=1e9", 422, "bad_request"),
+        ("lens", 422, "bad_request"),
+        ("writes?component=L2H0", 422, "bad_component"),
+        ("writes?component=MLP9", 422, "bad_component"),
+        ("writes?component=../result", 422, "bad_request"),
+        ("writes?component=L0H0.json", 422, "bad_request"),
+        ("writes?component=%3DL0H0", 422, "bad_request"),
+        ("writes", 422, "bad_request"),
+    ],
+)
+def test_what_the_result_lacks_is_refused_before_any_worker_is_asked(
+    api: Api, done: str, call: str, status: int, code: str
+) -> None:
+    answer = api.get(f"/api/experiments/{done}/{call}")  # there is no worker: that would be a 503
+    assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (status, code)
+
+
+def test_a_view_has_one_name_and_no_other_text_is_one() -> None:
+    for view in (*CALLS.values(), View("attention", "12")):
+        assert View.parse(str(view)) == view
+        assert is_view(view.file)
+    for text in (
+        "",
+        "lens",
+        "lens.",
+        "lens.01",
+        "lens.-1",
+        "key.1",
+        "writes.L0",
+        "writes.../x",
+        "attention.1.safetensors",
+    ):
+        assert View.parse(text) is None
+    assert View("attention", "12").file == "attention.12.safetensors"
+    assert not is_view("result.json")

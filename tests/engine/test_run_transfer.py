@@ -1,0 +1,115 @@
+"""A whole transfer without a server: the same numbers as the function, set by set, and what is said of sets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_model
+
+from contracts.outcomes import TransferResult
+from contracts.specs import TransferSpec
+from engine import Transfer, transfer
+from engine.run_transfer import run_transfer
+from prompts import prepare
+from prompts.disjoint import split_operands
+
+ADD = {"source": "custom", "pairs": [{"reference": f"{a} + {b} ="} for a in range(1, 7) for b in range(1, 9 - a)]}
+TAKE = {"source": "custom", "pairs": [{"reference": f"{a} - {b} ="} for a in range(3, 9) for b in range(1, a)]}
+WRONG = {
+    "source": "custom",
+    "pairs": [{"reference": f"{a} + 1 =", "answer": "@"} for a in range(9)],
+    "keep_wrong": False,
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model("LlamaForCausalLM", torch.float32)
+
+
+def spec_of(**more):
+    asked = {"kind": "transfer", "model": "tiny", "found_on": [ADD, TAKE], "evaluated_on": [TAKE, ADD], "controls": 2}
+    return TransferSpec.model_validate({**asked, "top_k": 3, "effect": "direct", **more})
+
+
+def run(model, spec, **more):
+    quiet = {"saved_chunks": {}, "save_chunk": lambda *_: None, "on_progress": lambda _: None}
+    told = {**quiet, "on_partial": lambda _: None, "should_stop": lambda: False, **more}
+    return run_transfer(model, spec, "t1", parent=None, **told)
+
+
+def sides(model, prompts):
+    encoded = prepare(spec_of(found_on=[prompts]).found_on[0], model.text).pairs
+    return split_operands([pair.pair for pair in encoded])
+
+
+def test_set_by_set_gives_the_function_s_numbers_on_disjoint_operands(model, tmp_path):
+    output = run(model, spec_of())
+    assert output is not None
+    (add, add_other), (take, take_other) = sides(model, ADD), sides(model, TAKE)
+    expected = transfer(
+        model, {"a": add, "t": take}, {"t": take_other, "a": add_other}, top_k=3, controls=2, effect="direct"
+    )
+    result = TransferResult.model_validate_json(output.artifacts["result.json"])
+    assert result == output.result
+    assert result.selections == expected.selections
+    for told, name in ((result.accuracy, "accuracy"), (result.probability, "probability")):
+        np.testing.assert_allclose(np.array(told.value, float), getattr(expected, name), atol=1e-5)
+        np.testing.assert_allclose(np.array(told.control, float), getattr(expected, f"control_{name}"), atol=1e-5)
+        np.testing.assert_allclose(np.array(told.plain, float), getattr(expected, f"plain_{name}"), atol=1e-5)
+    assert [each.pairs for each in result.found_on] == [len(add), len(take)]
+    assert [each.pairs for each in result.evaluated_on] == [len(take_other), len(add_other)]
+    assert len({each.name for each in (*result.found_on, *result.evaluated_on)}) == 2
+    (tmp_path / "raw").write_bytes(output.artifacts["raw.safetensors"])
+    assert Transfer.load(tmp_path / "raw").selections == result.selections
+
+
+def test_the_matrix_in_long_form_has_a_row_for_every_cell(model):
+    output = run(model, spec_of(disjoint=False, ablation="zero"))
+    assert output is not None
+    rows = list(csv.DictReader(io.StringIO(output.artifacts["matrix.csv"].decode())))
+    assert len(rows) == 2 * 2 * 2
+    for row in rows:
+        matrix = getattr(output.result, row["metric"])
+        found = [each.name for each in output.result.found_on].index(row["found_on"])
+        judged = [each.name for each in output.result.evaluated_on].index(row["evaluated_on"])
+        assert float(row["value"]) == matrix.value[found][judged]
+        assert float(row["plain"]) == matrix.plain[judged]
+        assert row["n_pairs"] == str(output.result.evaluated_on[judged].pairs)
+    assert any("same operands" in note for note in output.result.notes)
+
+
+def test_one_that_was_interrupted_goes_on_to_the_same_bytes(model):
+    chunks, more, seen = {}, {}, []
+    spec = spec_of()
+    assert run(model, spec, save_chunk=chunks.__setitem__, should_stop=lambda: len(chunks) == 3) is None
+    assert list(chunks) == [0, 1, 2]
+    resumed = run(model, spec, saved_chunks=chunks, save_chunk=more.__setitem__, on_progress=seen.append)
+    undisturbed = run(model, spec)
+    assert list(more) == [3]
+    assert resumed is not None
+    assert undisturbed is not None
+    for name in ("raw.safetensors", "matrix.csv"):
+        assert resumed.artifacts[name] == undisturbed.artifacts[name]
+    assert (seen[-1].stage, seen[-1].done, seen[-1].total) == ("saving", 4, 4)
+    assert {each.stage for each in seen} == {"sets", "saving"}
+
+
+def test_a_set_that_the_model_never_answers_has_empty_cells_and_a_note(model):
+    output = run(model, spec_of(found_on=[ADD, WRONG], evaluated_on=[WRONG, TAKE]))
+    assert output is not None
+    result = output.result
+    value = result.probability.value
+    assert [[cell is None for cell in row] for row in value] == [[True, False], [True, True]]
+    assert result.probability.plain[0] is None
+    assert result.selections[1] == ()
+    assert result.rank_correlation[0][0] == pytest.approx(1)
+    assert result.jaccard == ((1.0, None), (None, None))
+    assert result.evaluated_on[0].pairs == 0
+    assert sum("0 of" in note for note in result.notes) == 2
+    assert all(cell is None or math.isfinite(cell) for row in value for cell in row)

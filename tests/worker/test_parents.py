@@ -1,0 +1,52 @@
+"""Jobs that are asked of a finished analysis: they run on its model and read what is stored of it."""
+
+from __future__ import annotations
+
+from benches import Bench
+from keeping import finish  # pyright: ignore[reportMissingImports]
+from outputs import output
+
+from contracts.specs import KnockoutSpec
+
+
+def ask(bench: Bench, parent: str) -> str:
+    spec = KnockoutSpec(kind="knockout", parent=parent)
+    return bench.store.submit(spec, key="of it", model="tiny", parent=parent)[0].id
+
+
+def test_a_knockout_runs_on_its_parent_s_model_and_reads_its_files(bench: Bench) -> None:
+    parent = bench.ask()
+    finish(bench.store, parent)
+    told: list[object] = []
+    bench.run = lambda model, spec, _id, *, parent, **_: (
+        told.extend([model, spec.kind, parent("result.json")]) or output(result_json=b"{}")
+    )
+    asked = ask(bench, parent)
+    bench.jobs.perform(asked, 1)
+    assert bench.store.experiment(asked).state == "succeeded"
+    assert told == ["the model tiny", "knockout", b"{}"]
+
+
+def test_a_knockout_whose_parent_was_deleted_while_it_waited_fails_and_says_so(bench: Bench) -> None:
+    parent = bench.ask()
+    finish(bench.store, parent)
+    bench.run = lambda *_, parent, **__: output(result_json=parent("result.json"))
+    asked = ask(bench, parent)
+    bench.store.delete(parent)
+    bench.jobs.perform(asked, 1)
+    found = bench.store.experiment(asked)
+    assert found.state == "failed"
+    assert found.error is not None
+    assert "has been deleted" in found.error.detail
+    assert "Bring it back" in found.error.way_out
+
+
+def test_what_a_parent_never_had_is_told_as_it_is(bench: Bench) -> None:
+    parent = bench.ask()
+    finish(bench.store, parent)
+    bench.run = lambda *_, parent, **__: output(result_json=parent("arrays.npz"))
+    asked = ask(bench, parent)
+    bench.jobs.perform(asked, 1)
+    error = bench.store.experiment(asked).error
+    assert error is not None
+    assert error.type.endswith("no_result")
