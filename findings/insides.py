@@ -60,7 +60,7 @@ def role_numbers(model: LoadedModel, pairs: Sequence[PromptPair], heads: Sequenc
 
 def lens_numbers(model: LoadedModel, pairs: Sequence[PromptPair]) -> Numbers:
     """The answer's way through the layers, the two cosine curves with their stages, and what number is on top."""
-    found = lens(model, pairs, k=_TOKENS)
+    found = lens(model, pairs, k=min(_TOKENS, model.embeddings))
     stages, raw = found.stages(), found.stages(raw=True)
     keep = found.operands.isfinite().all(1) & found.answer.isfinite().all(1)
     return plain(

@@ -59,7 +59,7 @@ class Sizes:
     transfer_asked: int = 80
     written_pairs: int = 20
     draws: int = 20
-    sets: int = len(SETS)
+    sets: tuple[NamedSet, ...] = SETS
 
 
 FULL = Sizes()
@@ -135,7 +135,7 @@ _ABLATIONS: tuple[Ablation, ...] = ("mean", "zero", "resample")
 def _sets(model: LoadedModel, sizes: Sizes) -> tuple[list[Asked], list[dict[str, str]]]:
     """Every set that the model can be asked, and why it cannot be asked the others."""
     found, refused = [], []
-    for row in SETS[: sizes.sets]:
+    for row in sizes.sets:
         try:
             each = ask(model, row, sizes.transfer_asked, sizes.transfer_pairs)
         except Refusal as refusal:
