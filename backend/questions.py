@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,7 @@ from functools import partial
 from backend.context import Context
 from contracts.components import Component
 from contracts.errors import Refusal
-from contracts.findings import Ablation
+from contracts.findings import Ablation, KnockPositions
 from contracts.models import ModelCard
 from contracts.prompts import PromptsSpec
 from contracts.specs import ExperimentSpec, KnockoutSpec, PathPatchingSpec, TransferSpec
@@ -120,7 +121,7 @@ def _check_knockout(spec: KnockoutSpec, prompts: PromptsSpec, parents: PromptsSp
             )
     if spec.answer_tokens is not None:
         refuse_cut_answers(pairs, spec.answer_tokens)
-    _refuse_alone(pairs, spec.ablation, "The set")
+    _refuse_alone(pairs, spec.ablation, spec.positions, "The set")
 
 
 def _check_transfer(spec: TransferSpec, read: Read) -> None:
@@ -138,7 +139,7 @@ def _check_transfer(spec: TransferSpec, read: Read) -> None:
                     "Ask for more pairs or wider operands, or switch 'disjoint' off.",
                 )
             if not first:
-                _refuse_alone(pairs, spec.ablation, f"The set {names[prompts]!r}")
+                _refuse_alone(pairs, spec.ablation, "end", f"The set {names[prompts]!r}")
 
 
 @contextmanager
@@ -150,11 +151,19 @@ def _naming(label: str) -> Iterator[None]:
         raise Refusal(refusal.code, f"Set {label!r}: {refusal.detail}", refusal.way_out) from refusal
 
 
-def _refuse_alone(pairs: Sequence[EncodedPair], ablation: Ablation, what: str) -> None:
-    """One prompt has no mean but itself, and no other to draw from."""
-    if ablation != "zero" and len({pair.reference_ids for pair in pairs}) < 2:
-        raise Refusal(
-            "impossible_options",
-            f"{what} has one prompt; the ablation {ablation!r} needs another one.",
-            "Ask several prompts, or choose the ablation 'zero'.",
-        )
+def _refuse_alone(pairs: Sequence[EncodedPair], ablation: Ablation, positions: KnockPositions, what: str) -> None:
+    """One prompt has no mean but itself, and no other to draw from; position by position, one of its length."""
+    if ablation == "zero":
+        return
+    kinds: dict[int, set[Hashable]] = defaultdict(set)
+    for pair in pairs:
+        length = 0 if positions == "end" else len(pair.reference_ids)
+        kinds[length].add(pair.question if ablation == "resample" else pair.reference_ids)
+    for length, alike in kinds.items():
+        if len(alike) < 2:
+            long, as_long = (f" of {length} tokens", " as long") if length else ("", "")
+            raise Refusal(
+                "impossible_options",
+                f"{what} has one prompt{long}; the ablation {ablation!r} needs another one{as_long}.",
+                "Ask several prompts of equal length, or choose the ablation 'zero'.",
+            )

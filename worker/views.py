@@ -8,7 +8,7 @@ import time
 from functools import partial
 
 from contracts.errors import Refusal
-from contracts.specs import KnockoutSpec
+from contracts.specs import PathPatchingSpec
 from store import Store
 from store.views import View, problem_file
 from worker.problems import problem_of
@@ -42,7 +42,7 @@ def _compute(store: Store, workshop: Workshop, experiment_id: str, view: View) -
     if view.kind in _WITHOUT_MODEL:
         return workshop.look(None, view.kind, view.which, read)
     spec = store.experiment(experiment_id).spec
-    if isinstance(spec, KnockoutSpec):
+    if not isinstance(spec, PathPatchingSpec):
         raise Refusal("wrong_kind", "This is only had of analyses.")
     card = store.model(spec.model)
     if card.revision != json.loads(read("result.json"))["model"]["revision"]:

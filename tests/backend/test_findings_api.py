@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from api_bench import CARD, PROBLEM, Api, finish, finish_with, knockout, spec, transfer
 
+UNEQUAL = [{"reference": question} for question in ("3 + 1 =", "4 + 1 =", "10 - 5 =")]
+
 
 @pytest.fixture
 def parent(api: Api) -> str:
@@ -83,6 +85,11 @@ def test_components_of_other_weights_are_refused(api: Api, parent: str) -> None:
         ({"components": None, "metric": "probability"}, "metric_not_computed", "probability"),
         ({"prompts": {"source": "custom", "pairs": [{"reference": "hello"}]}}, "no_arithmetic", "Pair 1"),
         ({"prompts": {"source": "custom", "pairs": [{"reference": "3 + 1 ="}]}}, "impossible_options", "another one"),
+        (
+            {"positions": "all", "prompts": {"source": "custom", "pairs": UNEQUAL}},
+            "impossible_options",
+            "The set has one prompt of",
+        ),
         ({"disjoint": True, "prompts": None, "ablation": "zero"}, "no_prompts", "every one of these"),
         ({"answer_tokens": 2, "prompts": {**sets()[0], "answer": "each"}}, "impossible_options", "each one"),
         (

@@ -17,6 +17,7 @@ from store.blobs import Blobs
 from store.garbage import Collected
 from store.jumps import Jumps
 from store.keeper import Keeper
+from store.views import View, attention
 
 HOUR = 3600.0
 KB = b"x" * 1000
@@ -220,6 +221,19 @@ def test_over_the_budget_attention_goes_first_the_longest_unused_before_all(
     assert sum(path.stat().st_size for path in found(files)) == small.store_report().artifact_bytes
     with refused("no_result"):
         small.open_artifact(never, "attention.0.safetensors")
+
+
+def test_over_the_budget_every_view_goes_and_no_file_of_the_result(small: Store, clock: Clock) -> None:
+    asked = done(small, clock, "a")
+    views = [View("key"), View("roles"), View("stages"), View("lens", "3"), View("writes", "L1H2"), attention(0)]
+    for number, view in enumerate(views):
+        small.put_artifact(asked, view.file, bytes([number]) * 4_000)
+    for name in ("raw.safetensors", "curve.csv", "viewed.json"):
+        small.put_artifact(asked, name, b"r" * 2_000 + name.encode())
+    small.make_room()
+    left = set(small.artifact_names(asked))
+    assert {"result.json", "raw.safetensors", "curve.csv", "viewed.json"} <= left
+    assert len(left) == 4, "what is left comes to nearly the budget"
 
 
 def test_several_that_make_room_at_once_give_up_no_more_than_one_would(

@@ -13,6 +13,7 @@ from keeping import Clock, finish, refused, spec_of
 
 from contracts.errors import Refusal
 from contracts.experiments import Progress
+from contracts.specs import KnockoutSpec
 from store import Store
 
 
@@ -26,6 +27,18 @@ def test_an_experiment_comes_back_as_it_was_asked(store: Store, clock: Clock) ->
     assert found.progress == Progress(stage="queued", queue_position=0)
     assert found.created_at.timestamp() == clock.now
     assert found.created_at.utcoffset() is not None
+
+
+def test_a_knockout_runs_on_the_model_that_is_said_and_is_listed_by_its_parent(store: Store) -> None:
+    spec = KnockoutSpec(kind="knockout", parent="older")
+    with pytest.raises(ValueError, match="parent's model"):
+        store.submit(spec, key="k")
+    asked, _ = store.submit(spec, key="k", model="tiny", parent="older")
+    store.submit(spec_of(), key="other")
+    assert [each.id for each in store.experiments(parent="older").items] == [asked.id]
+    claim = store.claim(asked.id, 1, owner="w", lease_s=60)
+    assert claim is not None
+    assert (claim.model, claim.spec) == ("tiny", spec)
 
 
 def test_ids_cannot_be_guessed_and_begin_with_no_sign(store: Store) -> None:
