@@ -28,52 +28,28 @@ export type Numerals = NonNullable<TemplatePrompts['numerals']>;
 /** What is asked of an answer of several tokens. */
 export type AnswerTokens = NonNullable<TemplatePrompts['answer']>;
 
-export type Ablation = 'mean' | 'zero' | 'resample';
-export type KnockPositions = 'end' | 'all' | 'after_first';
-export type KnockMetric = 'accuracy' | 'probability' | 'logit_difference' | 'exact_match';
-export interface KnockoutSpec {
-  kind: 'knockout';
-  parent: string;
-  components?: string[] | null;
-  top_k?: number | null;
-  metric?: Metric;
-  among?: 'head' | 'any';
-  ablation?: Ablation;
-  positions?: KnockPositions;
-  controls?: number;
+/** As they are asked: what is left out is filled in by the server. */
+export type KnockoutSpec = AtLeast<Omit<Schemas['KnockoutSpec'], 'prompts'>, 'kind' | 'parent'> & {
   prompts?: AskedPrompts | null;
-  disjoint?: boolean;
-  answer_tokens?: number | null;
-  seed?: number;
-}
-export interface TransferSpec {
-  kind: 'transfer';
-  model: string;
-  parent?: string | null;
+};
+export type TransferSpec = AtLeast<Omit<Schemas['TransferSpec'], 'found_on' | 'evaluated_on'>, 'kind' | 'model'> & {
   found_on: AskedPrompts[];
   evaluated_on: AskedPrompts[];
-  top_k?: number;
-  effect?: Effect;
-  metric?: Metric;
-  ablation?: Ablation;
-  controls?: number;
-  disjoint?: boolean;
-  seed?: number;
-}
+};
+export type Ablation = Schemas['KnockoutSpec']['ablation'];
+export type KnockPositions = Schemas['KnockoutSpec']['positions'];
+/** The generated types know the names of curves as text only; as contracts/findings.py. */
+export type KnockMetric = 'accuracy' | 'probability' | 'logit_difference' | 'exact_match';
 /** What people ask for. A newer server may know more kinds: `kind` says it before anything else is read. */
 export type AnySpec = Spec | KnockoutSpec | TransferSpec;
 
-export type Experiment = Omit<Schemas['Experiment'], 'spec' | 'kind' | 'progress'> & {
-  kind: string;
-  spec: AnySpec;
-  progress: Progress;
-};
+export type Experiment = Omit<Schemas['Experiment'], 'spec' | 'kind'> & { kind: string; spec: AnySpec };
 export type ExperimentList = Omit<Schemas['ExperimentList'], 'items'> & { items: Experiment[] };
 export type ExperimentEdit = Schemas['ExperimentEdit'];
 export type Priority = Experiment['priority'];
 export type State = Experiment['state'];
-export type Stage = Schemas['Progress']['stage'] | 'sets';
-export type Progress = Omit<Schemas['Progress'], 'stage'> & { stage: Stage };
+export type Progress = Schemas['Progress'];
+export type Stage = Progress['stage'];
 export type StateChange = Schemas['StateChange'];
 
 export type Token = Schemas['Token'];

@@ -40,6 +40,9 @@ export const LINE: Record<Theme, { main: string; second: string; chance: string;
   dark: { main: '#6cc7d0', second: '#ffab61', chance: '#9aa4ab', other: '#a58b70' },
 };
 
+/** Pixels of a line of names. */
+const NAME = 13;
+
 const clear = (colour: string, share: number): string =>
   `${colour}${Math.round(255 * share)
     .toString(16)
@@ -81,8 +84,9 @@ function band(curve: Curve, x: readonly number[]): object[] {
 export function lines(curves: readonly Curve[], options: LinesOptions): Figure {
   const { theme, width, x, log = false, marks = [] } = options;
   const ink = INK[theme];
-  const height = options.height ?? 260;
-  const margin = { l: 56, r: 12, t: 18, b: 42 };
+  // Names of neighbouring marks stand one above the other.
+  const margin = { l: 56, r: 12, t: 6 + NAME * Math.max(1, marks.length), b: 42 };
+  const height = (options.height ?? 242) + margin.t;
   const axis = {
     fixedrange: true,
     zeroline: false,
@@ -166,12 +170,13 @@ export function lines(curves: readonly Curve[], options: LinesOptions): Figure {
           line: { color: ink.faint, width: 1, dash: 'dot' },
         },
       ]),
-      annotations: marks.map(({ at, name }) => ({
+      annotations: marks.map(({ at, name }, i) => ({
         text: name,
         x: at,
         yref: 'paper',
         y: 1,
         yanchor: 'bottom',
+        yshift: NAME * (marks.length - 1 - i),
         showarrow: false,
         font: { size: 11, color: ink.faint },
       })),

@@ -51,7 +51,7 @@ function Heads({ report, id, table, selected, onSelect }: RolesProps & { report:
       <p>
         <strong>{plural(count('operand'), 'operand head')}</strong> and{' '}
         <strong>{plural(count('operator'), 'operator head')}</strong> among {rows.length}: those that give the operands,
-        or the operator, at least {digits(report.times)} times the attention of chance and of the average head.
+        or the operator, at least {report.times} times the attention of chance and of the average head.
       </p>
       <div class="row">
         <Select label="Attention of END to" value={looked} choices={words} choose={setLooked} />
@@ -72,6 +72,7 @@ function Heads({ report, id, table, selected, onSelect }: RolesProps & { report:
         Mean over {plural(report.prompts, 'prompt')}. The average head gives{' '}
         {words.find(([each]) => each === looked)?.[1]} {percent(averageHead(report, looked))}. Chance: the parts dealt to
         the tokens at random, the first token apart. Difference: reference run minus counterfactual run.
+        {looked === 'operands' && ' Both operands together have no interval: choose one of them.'}
       </p>
       {listed.length === 0 ? (
         <p class="faint">No head is of this kind.</p>

@@ -39,6 +39,9 @@ export function StagesPanel({ id, result, prompt, onPrompt }: StagesProps) {
 
 const STAGES = ['start', 'inflection', 'end'] as const;
 
+/** An end of an interval may lie between two layers. */
+const layerWords = (layer: number): string => (Number.isInteger(layer) ? String(layer) : layer.toFixed(1));
+
 /** The embedding stands before layer 0. */
 const places = (row: Row, first: number): number[] => row.map((_, i) => i + first);
 
@@ -59,7 +62,7 @@ function Stages({ report }: { report: StagesReport }) {
                 {at === null ? 'none' : <strong>layer {at}</strong>}{' '}
                 {interval && (
                   <span class="faint">
-                    (95 %: {digits(interval[0])} to {digits(interval[1])})
+                    (95 %: {layerWords(interval[0])} to {layerWords(interval[1])})
                   </span>
                 )}
               </dd>
@@ -74,7 +77,7 @@ function Stages({ report }: { report: StagesReport }) {
         questions; intervals are over those draws.
         {report.inflection === null && ' Here the curves do not show them.'}
       </p>
-      <div class="figures">
+      <div class="figures by-two">
         <Curves
           title="Probability of the answer, if this layer were the last"
           of={report}

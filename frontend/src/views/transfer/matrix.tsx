@@ -57,6 +57,7 @@ export function Matrix({ title, rows, columns, values, intervals, above, scale, 
   };
   return (
     <div class="matrix">
+      <h3>{title}</h3>
       <div
         class="scroll"
         tabIndex={0}
@@ -68,8 +69,7 @@ export function Matrix({ title, rows, columns, values, intervals, above, scale, 
           if (place && words) setTold(words(i, j));
         }}
       >
-        <table>
-          <caption>{title}</caption>
+        <table aria-label={title}>
           <thead>
             <tr>
               <td />
