@@ -64,7 +64,7 @@ def analyze(
         raise Refusal("unsupported_architecture", f"{card.id} cannot run here: {card.reason}")
     spec = _spec(prompt, model_id, options, (card.shots if card else 0) if shots is None else shots, chat)
     _readable(spec, place)
-    with _writable(csv) as target, _writable(_beside(target)) as described:
+    with writable(csv, "--csv") as target, writable(_beside(target), "--csv") as described:
         output = _run(settings, spec, bar)
         ranking = output.artifacts[f"components.{_METRIC}.csv"]
         if target is not None:
@@ -141,7 +141,7 @@ def _readable(spec: PathPatchingSpec, place: Place) -> None:
 
 
 @contextmanager
-def _writable(file: str | None) -> Iterator[Path | None]:
+def writable(file: str | None, flag: str = "--csv") -> Iterator[Path | None]:
     """The file to write, found writable before minutes are spent. Whatever ends without writing leaves none behind."""
     if file is None:
         yield None
@@ -151,7 +151,7 @@ def _writable(file: str | None) -> Iterator[Path | None]:
     try:
         path.open("ab").close()
     except OSError as error:
-        said = f"--csv {file} cannot be written: {error.strerror}."
+        said = f"{flag} {file} cannot be written: {error.strerror}."
         raise Refusal("bad_setting", said, "Choose another file.") from error
     try:
         yield path

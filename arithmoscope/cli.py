@@ -94,6 +94,10 @@ def command_line() -> argparse.ArgumentParser:
     )
     analyze.add_argument("--json", action="store_true", help="print the whole result as JSON")
 
+    from arithmoscope.knock_flags import add_commands
+
+    add_commands(commands)
+
     findings = commands.add_parser("findings", help="the paper's whole story on a model, as a page with figures")
     findings.add_argument("model", nargs="?", default="smollm2-135m", metavar="MODEL", help="model (smollm2-135m)")
     findings.add_argument("--out", default="docs/findings", metavar="FOLDER", help="folder to write to (docs/findings)")
@@ -182,6 +186,20 @@ def _analyze(told: argparse.Namespace) -> int:
     return 0
 
 
+def _knockout(told: argparse.Namespace) -> int:
+    from arithmoscope.knockouts import run_knockout
+
+    run_knockout(_settings(), told, sys.stdout, sys.stderr)
+    return 0
+
+
+def _transfer(told: argparse.Namespace) -> int:
+    from arithmoscope.knockouts import run_transfer
+
+    run_transfer(_settings(), told, sys.stdout, sys.stderr)
+    return 0
+
+
 def _findings(told: argparse.Namespace) -> int:
     from arithmoscope.findings import findings
 
@@ -212,6 +230,8 @@ _COMMANDS = {
     "api": _api,
     "worker": _worker,
     "analyze": _analyze,
+    "knockout": _knockout,
+    "transfer": _transfer,
     "findings": _findings,
     "models": _models,
 }

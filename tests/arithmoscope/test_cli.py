@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from arithmoscope.analyze import _writable
+from arithmoscope.analyze import writable
 from arithmoscope.cli import main
 from contracts.errors import Refusal
 
@@ -74,6 +74,13 @@ def test_the_installed_command_is_this_one(capsys: pytest.CaptureFixture[str]) -
         (["models", "check", "m" * 300], "There is no model"),
         (["models", "fetch", "m" * 300], "There is no model"),
         (["analyze", "\udcff + 5 ="], "UTF-8"),
+        (["knockout", "--topic", "facts", "--operations", "power"], "no arithmetic"),
+        (["knockout", "--operands", "9", "1"], "smallest, largest"),
+        (["knockout", "--components", "L1H1", "--top-k", "3"], "not allowed"),
+        (["knockout", "--model", "nix"], "nix"),
+        (["transfer", "--sets", "addition", "poems"], "'poems'"),
+        (["transfer", "--shots", "99"], "shots"),
+        (["findings", "nix"], "nix"),
     ],
 )
 def test_a_refusal_is_one_line_on_stderr_and_exit_2(
@@ -92,7 +99,7 @@ def test_a_run_that_is_refused_leaves_no_empty_file_and_takes_none_that_was_ther
     empty.touch()
     link.symlink_to("named.csv")
     for file in (there, empty, link, tmp_path / "fresh.csv"):
-        with pytest.raises(Refusal), _writable(str(file)):
+        with pytest.raises(Refusal), writable(str(file)):
             raise Refusal("internal", "The model is gone.")
     assert {path.name for path in tmp_path.iterdir()} == {"there.csv", "empty.csv", "link.csv"}
     assert there.read_text() == "of yesterday"

@@ -1,0 +1,263 @@
+"""``arithmoscope knockout`` and ``arithmoscope transfer``: in this process, with no server."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+from typing import IO, TYPE_CHECKING, Any
+
+from arithmoscope.analyze import writable
+from arithmoscope.progress import Bar
+from arithmoscope.settings import Settings
+from contracts.components import Component
+from contracts.errors import Refusal
+from contracts.prompts import TemplatePrompts
+from engine.catalogue import DEMO_ID, Catalogue
+
+if TYPE_CHECKING:
+    from engine import Knockout, LoadedModel, Transfer
+    from findings.sets import Asked
+
+_PLAIN = TemplatePrompts(source="template")
+_CURVE = ("mean", "low", "high", "control", "control_low", "control_high", "draws_low", "draws_high", "p_value")
+_CURVE_COLUMNS = ("mean", "ci_low", "ci_high", *_CURVE[3:])
+
+
+def run_knockout(settings: Settings, told: argparse.Namespace, out: IO[str], progress: IO[str]) -> None:
+    """Find the components on one half of the operands, take them out on the other, print the curve."""
+    asked = {
+        "operations": told.operations,
+        "styles": told.styles,
+        "operands": told.operands,
+        "answer": "each" if told.answer == "first" else "whole",
+        **{name: getattr(told, name) for name in ("topic", "wording", "numerals", "decimals", "corruption", "seed")},
+    }
+    if told.topic != _PLAIN.topic and told.styles == ["equation"]:
+        asked.pop("styles")
+    if told.topic != _PLAIN.topic and told.operands == [0, 9]:
+        asked.pop("operands")
+    spec = {**asked, "shots": told.shots, "pairs": told.pairs}
+    _valid(spec)
+    named = [Component.parse(name) for name in told.components.replace(" ", "").split(",")] if told.components else []
+    bar = Bar(progress)
+    with writable(told.csv, "--csv") as table, writable(told.out, "--out") as arrays:
+        model = _loaded(settings, told.model, bar)
+        from engine import knockout
+        from findings.keys import effects_on, top
+        from findings.sets import NamedSet, ask
+
+        bar.say("asking")
+        sides = ask(model, NamedSet("the set", spec), told.pairs, told.pairs)
+        components = tuple(named)
+        if not components:
+            bar.say("patching")
+            components = top(effects_on(model, sides.found), told.metric, told.among, told.top_k)
+            if not components:
+                raise Refusal("no_prompts", "No component hurts the answer when it is taken away.")
+        bar.say("knocking out")
+        at_end = told.ablation == "mean" and told.positions == "end"
+        found = knockout(
+            model,
+            sides.judged,
+            components,
+            ablation=told.ablation,
+            positions=told.positions,
+            controls=told.controls,
+            seed=told.seed,
+            # Over other prompts than those that are judged; prompts of all lengths have an END in common.
+            mean_over=sides.found if at_end else None,
+        )
+        bar.end()
+        rows = _curve_rows(found)
+        if table is not None:
+            table.write_text(_as_csv(rows), encoding="utf-8")
+        if arrays is not None:
+            found.save(arrays)
+    if told.json:
+        said = {"components": found.components, "controls": found.controls, "curves": rows, **_facts(model, [sides])}
+        out.write(json.dumps(said) + "\n")
+    else:
+        out.write(_knocked(model, sides, found))
+
+
+def run_transfer(settings: Settings, told: argparse.Namespace, out: IO[str], progress: IO[str]) -> None:
+    """Heads found on one half of every set, out on the other half of every set."""
+    bar = Bar(progress)
+    with writable(told.csv, "--csv") as table, writable(told.out, "--out") as arrays:
+        from findings.sets import SETS, NamedSet, ask
+
+        known = {row.name: row for row in SETS}
+        unknown = next((name for name in told.sets if name not in known), None)
+        if unknown is not None:
+            raise Refusal("bad_request", f"There is no set {unknown!r}.", f"Choose among: {'; '.join(known)}.")
+        _valid({"shots": told.shots, "pairs": told.pairs})
+        model = _loaded(settings, told.model, bar)
+        from engine import transfer
+
+        asked = []
+        for name in dict.fromkeys(told.sets):
+            bar.say(f"asking {name}")
+            row = known[name]
+            spec = {**row.asked, "shots": told.shots}
+            asked.append(ask(model, NamedSet(name, spec, row.control, row.place), told.pairs, told.pairs))
+        found = transfer(
+            model,
+            {each.name: each.found for each in asked},
+            {each.name: each.judged for each in asked},
+            top_k=told.top_k,
+            ablation=told.ablation,
+            controls=told.controls,
+            progress=lambda done, total: bar.say(f"set {done} of {total}"),
+        )
+        bar.end()
+        rows = _matrix_rows(found)
+        if table is not None:
+            table.write_text(_as_csv(rows), encoding="utf-8")
+        if arrays is not None:
+            found.save(arrays)
+    if told.json:
+        chosen = dict(zip(found.found_on, found.selections, strict=True))
+        out.write(json.dumps({"selections": chosen, "matrix": rows, **_facts(model, asked)}) + "\n")
+    else:
+        out.write(_carried(model, asked, found))
+
+
+def _valid(asked: dict[str, Any]) -> None:
+    """Refuses a set that cannot be, before the model is loaded."""
+    from pydantic import ValidationError
+
+    from prompts.topics import refuse_impossible_set
+
+    try:
+        refuse_impossible_set(TemplatePrompts.model_validate({"source": "template", **asked}))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = " ".join(str(part) for part in first["loc"])
+        raise Refusal("bad_request", f"{where}: {first['msg']}.", "Ask for another set.") from error
+
+
+def _loaded(settings: Settings, model_id: str, bar: Bar) -> LoadedModel:
+    catalogue = Catalogue(settings.models_dir, settings.allow_hub)
+    if model_id == DEMO_ID:
+        catalogue.fetch(model_id, bar.say)
+    card = catalogue.locate(model_id).card
+    if card is not None and not card.supported:
+        raise Refusal("unsupported_architecture", f"{card.id} cannot run here: {card.reason}")
+    bar.say("loading the model and PyTorch")
+    from engine import load_model
+
+    return load_model(
+        model_id,
+        models_dir=settings.models_dir,
+        device=settings.device,
+        dtype=settings.dtype,
+        allow_hub=settings.allow_hub,
+    )
+
+
+def _facts(model: LoadedModel, sets: list[Asked]) -> dict[str, Any]:
+    names = ("name", "control", "example", "n", "right", "kept_wrong")
+    counts = [
+        {name: getattr(each, name) for name in names} | {"found": len(each.found), "judged": len(each.judged)}
+        for each in sets
+    ]
+    return {"model": model.card.id, "revision": model.card.revision, "sets": counts}
+
+
+def _curve_rows(found: Knockout) -> list[dict[str, Any]]:
+    rows = []
+    for metric in ("accuracy", "probability", "logit_difference"):
+        curve = found.curve(metric)
+        cells = {column: getattr(curve, name).tolist() for column, name in zip(_CURVE_COLUMNS, _CURVE, strict=True)}
+        for k in range(len(curve.mean)):
+            rows.append(
+                {"k": k, "component": found.components[k - 1] if k else None, "metric": metric}
+                | {column: _or_none(values[k]) for column, values in cells.items()}
+                | {"n_pairs": len(found), "draws": len(found.controls), "experiment_id": None}
+                | {"model": found.model, "revision": found.revision}
+            )
+    return rows
+
+
+def _matrix_rows(found: Transfer) -> list[dict[str, Any]]:
+    rows = []
+    for metric in ("accuracy", "probability"):
+        at = {
+            "value": getattr(found, metric),
+            "ci_low": getattr(found, f"{metric}_low"),
+            "ci_high": getattr(found, f"{metric}_high"),
+            "plain": getattr(found, f"plain_{metric}").expand(len(found.found_on), -1),
+            "control": getattr(found, f"control_{metric}"),
+            "draws_low": getattr(found, f"control_{metric}_low"),
+            "draws_high": getattr(found, f"control_{metric}_high"),
+        }
+        for one, found_on in enumerate(found.found_on):
+            for other, evaluated_on in enumerate(found.evaluated_on):
+                rows.append(
+                    {"found_on": found_on, "evaluated_on": evaluated_on, "metric": metric}
+                    | {column: _or_none(float(values[one, other])) for column, values in at.items()}
+                    | {"n_pairs": int(found.pairs[other]), "experiment_id": None}
+                    | {"model": found.model, "revision": found.revision}
+                )
+    return rows
+
+
+def _or_none(value: float) -> float | None:
+    return value if value == value else None
+
+
+def _as_csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _opening(sets: list[Asked]) -> list[str]:
+    lines = []
+    for each in sets:
+        kept = "all kept" if each.kept_wrong else "wrong ones left out"
+        sides = f"found on {len(each.found)}, judged on {len(each.judged)} with other operands"
+        lines.append(f"{each.name}, such as {each.example}: {each.right} of {each.n} right, {kept}; {sides}")
+    return lines
+
+
+def _knocked(model: LoadedModel, sides: Asked, found: Knockout) -> str:
+    accuracy, chance = found.curve("accuracy"), found.curve("probability")
+    lines = [f"{model.card.name}: {found.ablation} ablation, positions {found.positions}", *_opening([sides])]
+    lines.append(f"95 % by bootstrap over questions; random: {len(found.controls)} draws, p by how many hurt as much")
+    lines += [
+        "",
+        f"{'k':>3}  {'out':<8} {'accuracy':>9} {'95 %':>14} {'random':>7} {'p':>6}  {'probability':>11} {'random':>7}",
+    ]
+    for k in range(len(accuracy.mean)):
+        name = found.components[k - 1] if k else "nothing"
+        interval = f"{float(accuracy.low[k]):.2f} to {float(accuracy.high[k]):.2f}"
+        lines.append(
+            f"{k:>3}  {name:<8} {float(accuracy.mean[k]):>9.1%} {interval:>14} {float(accuracy.control[k]):>7.1%} "
+            f"{float(accuracy.p_value[k]):>6.2f}  {float(chance.mean[k]):>11.3f} {float(chance.control[k]):>7.3f}"
+        )
+    lines.append(f"noise floor {float(found.noise.max()):.1e} logits")
+    return "\n".join(lines) + "\n"
+
+
+def _carried(model: LoadedModel, sets: list[Asked], found: Transfer) -> str:
+    width = max(len("  random heads"), *(len(name) for name in found.evaluated_on))
+    lines = [
+        f"{model.card.name}: probability of the answer, heads of a row out ({found.ablation} ablation)",
+        *_opening(sets),
+    ]
+    columns = [f"[{number}]" for number in range(1, len(found.evaluated_on) + 1)]
+    lines += ["", " " * (width + 5) + "".join(f"{column:>8}" for column in columns)]
+    for number, name in enumerate(found.found_on):
+        cells = "".join(f"{float(value):>8.2f}" for value in found.probability[number])
+        lines.append(f"[{number + 1:>2}] {name:<{width}}{cells}")
+        cells = "".join(f"{float(value):>8.2f}" for value in found.control_probability[number])
+        lines.append(f"     {'  random heads':<{width}}{cells}")
+    lines.append(
+        f"     {'nothing out':<{width}}" + "".join(f"{float(value):>8.2f}" for value in found.plain_probability)
+    )
+    return "\n".join(lines) + "\n"
