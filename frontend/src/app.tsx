@@ -53,7 +53,7 @@ function ShortcutsSwitch() {
           setOn(shortcuts.on);
         }}
       />
-      Single-key shortcuts: <kbd>/</kbd> prompt, <kbd>[</kbd> <kbd>]</kbd> rank
+      Single-key shortcuts: <kbd>/</kbd> prompt, <kbd>[</kbd> <kbd>]</kbd> rank, <kbd>p</kbd> pin
     </label>
   );
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { ModelCard } from '../api/wire';
-import { firstDraft, FIRST_DRAFT, firstModel, isBareSum, shotsOf, specOf, toggled, type Draft } from './draft';
+import { draftOf, firstDraft, FIRST_DRAFT, firstModel, isBareSum, shotsOf, specOf, toggled, type Draft } from './draft';
 import { readOptions } from './options';
 
 const MODEL: ModelCard = {
@@ -87,6 +87,19 @@ describe('the draft', () => {
     }
   });
 
+  it('comes back from what was asked, and then asks the same', () => {
+    const pair = { reference: '3 + 5 =', answer: ' 8', counterfactual: '3 @ 5 =' };
+    const file = { name: 'f', pairs: [pair, { reference: '1 + 1 =' }], problems: [], notes: [], n_rows: 2 };
+    for (const part of [
+      { prompt: '3 + 5 =', answer: ' 8', counterfactual: '3 @ 5 =', shots: 0, effect: 'direct' },
+      { mode: 'file', file, answerTokens: 'each', corruption: 'operand_swap' },
+      { mode: 'set', topic: 'facts', pairs: '7', seed: '3', source: 'mean', keepWrong: true },
+    ] as Partial<Draft>[]) {
+      const { spec } = asked(part);
+      if (!spec) throw new Error('none');
+      expect(specOf(draftOf(spec), [MODEL]).spec).toEqual(spec);
+    }
+  });
   it('describes a set', () => {
     expect(asked({ mode: 'set', operations: ['add', 'subtract'], largest: ' 20 ', seed: '7' }).spec?.prompts).toEqual({
       source: 'template',

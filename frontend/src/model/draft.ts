@@ -1,7 +1,7 @@
 // What is being typed on the first page, and the spec that comes of it.
-import type { AskedPrompts, AskedSpec, ModelCard, Upload } from '../api/wire';
+import type { AskedPrompts, AskedSpec, ModelCard, Spec, Upload } from '../api/wire';
 import { DEFAULT_OPTIONS, needsSet, optionsOf, settled, type Options } from './options';
-import { FIRST_SET, templateOf, type SetDraft } from './promptSet';
+import { draftOfSet, FIRST_SET, templateOf, type SetDraft } from './promptSet';
 
 export interface Draft extends Options, SetDraft {
   model: string | null;
@@ -35,6 +35,33 @@ export const firstDraft = ({ source }: Pick<Options, 'source'>): Draft => ({
   ...FIRST_DRAFT,
   mode: needsSet(source) ? 'set' : 'one',
 });
+
+/** What was asked once, to be changed and asked again. Several typed prompts come back as those of a file. */
+export function draftOf(spec: Pick<Spec, 'model' | 'effect' | 'prompts'> & Partial<Options>): Draft {
+  const { prompts } = spec;
+  const asked = {
+    ...FIRST_DRAFT,
+    ...optionsOf(spec),
+    model: spec.model,
+    shots: prompts.shots,
+    chat: prompts.chat ?? false,
+  };
+  if (prompts.source === 'template') return { ...asked, ...draftOfSet(prompts), mode: 'set' };
+  const { pairs, corruption, answer } = prompts;
+  const typed = { ...asked, corruption, answerTokens: answer ?? FIRST_SET.answerTokens };
+  const [first] = pairs;
+  if (pairs.length > 1 || !first) {
+    const file = { name: 'the prompts asked before', pairs, problems: [], notes: [], n_rows: pairs.length };
+    return { ...typed, mode: 'file', file };
+  }
+  return {
+    ...typed,
+    mode: 'one',
+    prompt: first.reference,
+    answer: first.answer ?? '',
+    counterfactual: first.counterfactual ?? '',
+  };
+}
 
 export const MAX_SHOTS = 8;
 const FALLBACK_SHOTS = 2;

@@ -2,7 +2,8 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { experiments, models as loadModels, submit } from '../../api/client';
 import type { Problem } from '../../api/wire';
-import { firstDraft, firstModel, specOf, type Draft } from '../../model/draft';
+import { takeAgain } from '../../model/again';
+import { draftOf, firstDraft, firstModel, specOf, type Draft } from '../../model/draft';
 import { readChat, readOptions, writeChat, writeOptions } from '../../model/options';
 import { navigate, type Address } from '../../nav';
 import { page } from '../../root';
@@ -22,7 +23,10 @@ import { Recent } from './recent';
 const MODES = { one: 'One prompt', set: 'A set of prompts', file: 'Prompts of a file' };
 
 export function Home({ address }: { address: Address }) {
-  const [draft, setDraft] = useState<Draft>(() => firstDraft(readOptions(address.search).options));
+  const [draft, setDraft] = useState<Draft>(() => {
+    const again = takeAgain('path_patching');
+    return again ? draftOf(again) : firstDraft(readOptions(address.search).options);
+  });
   const [trouble, setTrouble] = useState<Problem | null>(null);
   const [sending, setSending] = useState(false);
   const models = useLoad('models', loadModels, 30_000);

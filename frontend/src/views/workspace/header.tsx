@@ -5,8 +5,11 @@ import type { Experiment, Metric, Problem, Result, Spec } from '../../api/wire';
 import { effectMap } from '../../charts/effectMap';
 import { spell } from '../../model/component';
 import type { EffectTable } from '../../model/effects';
-import { doneWords, optionsOf } from '../../model/options';
-import { askedPairs, shortRevision } from '../../text/experiment';
+import { askAgain } from '../../model/again';
+import { doneWords, optionsOf, writeChat, writeOptions } from '../../model/options';
+import { navigate } from '../../nav';
+import { page } from '../../root';
+import { askedPairs, isFinal, shortRevision } from '../../text/experiment';
 import { METRIC_NAMES, METRIC_WORDS, plural, SIGN_WORDS } from '../../text/numbers';
 import { title } from '../../text/titles';
 import { escapeForPlotly } from '../../text/tokens';
@@ -64,7 +67,23 @@ export function Header({ experiment, spec, result, table, metric, metrics, onMet
         </Field>
       }
       after={
-        result && table && <Exports id={experiment.id} result={result} table={table} metric={metric} tell={setTrouble} />
+        <>
+          {result && table && (
+            <Exports id={experiment.id} result={result} table={table} metric={metric} tell={setTrouble} />
+          )}
+          {isFinal(experiment.state) && (
+            <button
+              type="button"
+              class="quiet"
+              onClick={() => {
+                askAgain(spec);
+                navigate(page(writeChat(writeOptions('', optionsOf(spec)), spec.prompts.chat ?? false)));
+              }}
+            >
+              Change and ask again
+            </button>
+          )}
+        </>
       }
     />
   );
