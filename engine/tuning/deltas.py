@@ -60,7 +60,7 @@ class Deltas:
         """SHA-256 of all that it holds: the same for the same training on the same machine."""
         found = hashlib.sha256(json.dumps(self._words(), sort_keys=True).encode())
         for change in self.changes:
-            found.update(f"{type(change).__name__} {change.weight}".encode())
+            found.update(json.dumps(_said(change), sort_keys=True).encode())
             for tensor in tensors_of(change).values():
                 found.update(bytes_of(tensor))
         return found.hexdigest()
@@ -107,10 +107,8 @@ class Deltas:
         changes: list[dict[str, Any]] = []
         held: dict[str, Any] = {}
         for number, change in enumerate(self.changes):
-            tensors = tensors_of(change)
-            held |= {f"{name}.{number}": tensor for name, tensor in tensors.items()}
-            said = {name: value for name, value in vars(change).items() if name not in tensors}
-            changes.append({"kind": type(change).__name__, **said})
+            held |= {f"{name}.{number}": tensor for name, tensor in tensors_of(change).items()}
+            changes.append(_said(change))
         return pack(_FORMAT, {**self._words(), "changes": changes, **held})
 
     @classmethod
@@ -169,6 +167,13 @@ def _add_bias(hf: nn.Module, change: Change) -> None:
         raise Refusal("bad_request", f"The model has no {change.weight[:80]!r}.")
     module: Any = hf.get_submodule(module_name)
     module.bias = nn.Parameter(change.values.to(module.weight))
+
+
+def _said(change: Change) -> dict[str, Any]:
+    """All of a change but its tensors."""
+    tensors = tensors_of(change)
+    words = {name: value for name, value in vars(change).items() if name not in tensors}
+    return {"kind": type(change).__name__, **words}
 
 
 def _change(number: int, said: dict[str, Any], held: dict[str, Any]) -> Change:

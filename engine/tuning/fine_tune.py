@@ -28,14 +28,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, get_args
+
+import torch
 
 from contracts.components import Component
 from contracts.errors import Refusal
 from contracts.prompts import PromptPair
 from engine.model import LoadedModel
+from engine.plan import is_out_of_memory
 from engine.tuning.answers import examples_of
 from engine.tuning.copies import as_it_was, fingerprint
 from engine.tuning.deltas import Deltas, merged
@@ -43,10 +47,13 @@ from engine.tuning.export import write_model
 from engine.tuning.history import History, Schedule, Step
 from engine.tuning.loop import Settings, train
 from engine.tuning.selection import Selection, select
-from engine.tuning.trainee import Wish
+from engine.tuning.trainee import Trainee, Wish
 from engine.tuning.tuners import MERGED, TUNERS, WHOLE, at_random
 
 _MOST = 10_000_000
+# Beyond it a step is no float32, and torch says so in an error of its own.
+_STEEPEST = 1e30
+_HEAVIEST = 1e6
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +128,9 @@ def fine_tune(
     """
     settings = Settings(
         steps=_count("steps", steps),
-        learning_rate=_number("learning_rate", learning_rate, positive=True),
+        learning_rate=_number("learning_rate", learning_rate, positive=True, most=_STEEPEST),
         batch_size=_count("batch_size", batch_size),
-        weight_decay=_number("weight_decay", weight_decay),
+        weight_decay=_number("weight_decay", weight_decay, most=_HEAVIEST),
         seed=seed,
         schedule=_schedule(schedule),
         warmup=_number("warmup", warmup, most=1.0),
@@ -149,37 +156,56 @@ def fine_tune(
         "head_scale": head_scale,
         "biases": biases,
     }
-    trainee = TUNERS[tuner](model, Wish(selection, head_scale, seed))
-    history = train(
-        trainee,
-        examples,
-        settings,
-        told=told,
-        save=save,
-        save_every=_count("save_every", save_every),
-        resume=resume,
-        progress=progress,
-        on_step=on_step,
-        should_stop=should_stop,
-    )
-    deltas = Deltas(
-        base=model.card.id,
-        revision=model.card.revision,
-        weights=weights,
-        dtype=model.precision,
-        tuner=tuner,
-        components=chosen,
-        touched=() if selection is None else tuple(str(each) for each in selection.touched),
-        settings={**vars(settings), **{name: told[name] for name in ("tune", "head_scale", "biases")}},
-        changes=trainee.changes(),
-    )
-    card = deltas.card_of(model.card)
-    if tuner in MERGED:
-        tuned = merged(model, deltas.changes, card)
-    else:
-        as_it_was(trainee.model, model)
-        tuned = LoadedModel(trainee.model.hf, model.tokenizer, trainee.model.anatomy, card, model.text)
+    with _refusing_memory():
+        trainee = TUNERS[tuner](model, Wish(selection, head_scale, seed))
+        history = train(
+            trainee,
+            examples,
+            settings,
+            told=told,
+            save=save,
+            save_every=_count("save_every", save_every),
+            resume=resume,
+            progress=progress,
+            on_step=on_step,
+            should_stop=should_stop,
+        )
+        deltas = Deltas(
+            base=model.card.id,
+            revision=model.card.revision,
+            weights=weights,
+            dtype=model.precision,
+            tuner=tuner,
+            components=chosen,
+            touched=() if selection is None else tuple(str(each) for each in selection.touched),
+            settings={**vars(settings), **{name: told[name] for name in ("tune", "head_scale", "biases")}},
+            changes=trainee.changes(),
+        )
+        tuned = _ready(model, trainee, deltas)
     return FineTuned(tuned, deltas, history, selection, sum(value.numel() for value in trainee.values))
+
+
+def _ready(model: LoadedModel, trainee: Trainee, deltas: Deltas) -> LoadedModel:
+    """The tuned model, as one that was loaded."""
+    card = deltas.card_of(model.card)
+    if deltas.tuner in MERGED:
+        return merged(model, deltas.changes, card)
+    as_it_was(trainee.model, model)
+    return replace(trainee.model, card=card)
+
+
+@contextmanager
+def _refusing_memory() -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise Refusal(
+            "out_of_memory",
+            "Memory ran out while the model was tuned.",
+            "Tune with accumulate=2 or more, with checkpointing=True, or on shorter prompts.",
+        ) from error
 
 
 def _count(name: str, value: Any) -> int:
@@ -190,7 +216,7 @@ def _count(name: str, value: Any) -> int:
 
 def _number(name: str, value: Any, *, positive: bool = False, most: float = math.inf) -> float:
     if not isinstance(value, int | float) or not 0 <= value <= most or value == math.inf or (positive and value == 0):
-        bounds = "above 0" if positive else "from 0" + ("" if most == math.inf else f" to {most:g}")
+        bounds = ("above 0" if positive else "from 0") + ("" if most == math.inf else f" to {most:g}")
         raise Refusal(
             "bad_request", f"{name} is {str(value)[:40]}; it is a number {bounds}.", f"Choose another {name}."
         )

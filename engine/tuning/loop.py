@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -67,8 +66,7 @@ def train(
 ) -> History:
     """Moves the trainee's values. ``told`` is what a checkpoint must agree with besides settings and data.
 
-    Refuses (``not_finite``) a model whose first loss is none, (``bad_request``) a checkpoint of another training, and
-    (``out_of_memory``).
+    Refuses (``not_finite``) a model whose first loss is none, and (``bad_request``) a checkpoint of another training.
     """
     told = {**told, "settings": asdict(settings), "data": digest_of(examples)}
     optimiser = _optimiser(trainee, settings)
@@ -82,7 +80,7 @@ def train(
         if save is not None:
             save(_checkpoint(trainee, optimiser, told, steps))
 
-    with _refusing_memory(), evaluating(trainee.model.hf), trainee.active(), torch.enable_grad():
+    with evaluating(trainee.model.hf), trainee.active(), torch.enable_grad():
         stream = batches(examples, settings.batch_size, settings.seed, len(steps))
         unsaved, batch = 0, None
         for number in range(len(steps), settings.steps):
@@ -101,8 +99,8 @@ def train(
             if trainee.first is None:
                 before = [value.detach().clone() for value in trainee.values]
             rate = settings.learning_rate * rate_at(number, settings.steps, warm, settings.schedule)
-            for group, factor in zip(optimiser.param_groups, trainee.rates, strict=True):
-                group["lr"] = rate * factor
+            for group in optimiser.param_groups:
+                group["lr"] = rate * group["factor"]
             optimiser.step()
             trainee.settle()
             optimiser.zero_grad(set_to_none=True)
@@ -115,7 +113,9 @@ def train(
                 progress(len(steps), settings.steps)
         optimiser.zero_grad(set_to_none=True)
         if ended != "not_finite" and unsaved and batch is not None:
-            closing = _loss(trainee, batch, settings)
+            # Some attention kernels read a query that is no number as one that sees nothing: look at the values, too.
+            whole = all(bool(value.isfinite().all()) for value in trainee.values)
+            closing = _loss(trainee, batch, settings) if whole else math.nan
             if not math.isfinite(closing):
                 ended, problem = "not_finite", _said(len(steps), closing, 0.0)
             elif ended == "stopped":
@@ -146,7 +146,10 @@ def _loss(trainee: Trainee, batch: list[Example], settings: Settings) -> float:
 
 
 def _optimiser(trainee: Trainee, settings: Settings) -> torch.optim.AdamW:
-    groups = [{"params": [value], "lr": 0.0} for value in trainee.values]
+    by_factor: dict[float, list[nn.Parameter]] = {}
+    for value, factor in zip(trainee.values, trainee.rates, strict=True):
+        by_factor.setdefault(factor, []).append(value)
+    groups = [{"params": values, "lr": 0.0, "factor": factor} for factor, values in by_factor.items()]
     fused = all(value.device.type == "cuda" for value in trainee.values)  # no copy of everything in between
     return torch.optim.AdamW(groups, betas=_BETAS, eps=_EPSILON, weight_decay=settings.weight_decay, fused=fused)
 
@@ -178,29 +181,27 @@ def _checkpoint(trainee: Trainee, optimiser: torch.optim.AdamW, told: dict[str, 
 def _take_up(data: bytes, trainee: Trainee, optimiser: torch.optim.AdamW, told: dict[str, Any]) -> list[Step]:
     try:
         held = unpack(data, _FORMAT)
+        other = sorted(name for name in told if held["told"].get(name) != told[name])
+        if other:
+            raise Refusal(
+                "bad_request",
+                f"The checkpoint is of another fine-tuning: its {', '.join(other)} differ.",
+                "Ask as it was asked then, or begin anew.",
+            )
         steps = [Step(**step) for step in held["steps"]]
-        was = held["told"]
         values = [held[f"values.{number}"] for number in range(len(trainee.values))]
-        moved = [number for number in range(len(values)) if f"step.{number}" in held]
-        state = {number: {name: held[f"{name}.{number}"] for name in _MOMENTS} for number in moved}
-    except (ValueError, KeyError, TypeError) as error:
+        # The optimiser counts through its groups.
+        number_of = {id(value): number for number, value in enumerate(trainee.values)}
+        inside = [number_of[id(value)] for group in optimiser.param_groups for value in group["params"]]
+        moved = [(at, number) for at, number in enumerate(inside) if f"step.{number}" in held]
+        state = {at: {name: held[f"{name}.{number}"] for name in _MOMENTS} for at, number in moved}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refusal("bad_request", "These bytes are no checkpoint of a fine-tuning.", "Begin anew.") from error
-    other = sorted(name for name in told if was.get(name) != _as_json(told[name]))
-    if other:
-        raise Refusal(
-            "bad_request",
-            f"The checkpoint is of another fine-tuning: its {', '.join(other)} differ.",
-            "Ask as it was asked then, or begin anew.",
-        )
     for value, stored in zip(trainee.values, values, strict=True):
         value.copy_(stored)
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
     trainee.settle()
     return steps
-
-
-def _as_json(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _said(step: int, loss: float, norm: float) -> str:
@@ -211,15 +212,3 @@ def _said(step: int, loss: float, norm: float) -> str:
 def _wait(trainee: Trainee) -> None:
     if trainee.model.device.type == "cuda":
         torch.cuda.synchronize(trainee.model.device)
-
-
-@contextmanager
-def _refusing_memory() -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise Refusal(
-            "out_of_memory",
-            "Memory ran out while the model was tuned.",
-            "Tune with accumulate=2 or more, with checkpointing=True, or on shorter prompts.",
-        ) from error

@@ -38,6 +38,7 @@ def weights_of(model: LoadedModel) -> dict[str, Tensor]:
 def mask_of(weight: Tensor, part: Part | None) -> Tensor:
     """Which numbers of a parameter a part names."""
     mask = torch.zeros_like(weight, dtype=torch.bool)
-    for start, stop in () if part is None else part.ranges:
-        mask.narrow(part.axis, start, stop - start).fill_(True)
+    if part is not None:
+        for start, stop in part.ranges:
+            mask.narrow(part.axis, start, stop - start).fill_(True)
     return mask
