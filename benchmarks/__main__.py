@@ -29,13 +29,14 @@ from benchmarks.knockout import measure_knockout
 from benchmarks.loops import Prompts
 from benchmarks.path_patching import measure
 from benchmarks.report import page_of, readme_with
+from benchmarks.tuning import measure_tuning
 from engine import LoadedModel, load_model
 from engine.catalogue import DEMO_ID, Catalogue, default_models_dir
 from prompts import generate
 
 HERE = Path(__file__).parent
 README = ROOT / "README.md"
-PARTS = ("main", "competitors", "growth", "gpu", "knockout")
+PARTS = ("main", "competitors", "growth", "gpu", "knockout", "tuning")
 # Parts that need no figure of the others (`--only knockout` measures nothing else, and joins what is kept), and how
 # small they are in a quick run.
 ALONE: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any]]] = {
@@ -83,6 +84,9 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
                 say=say,
             )
     found |= {part: _alone(part, model, options, say) for part in ALONE if part in options.only}
+    if "tuning" in options.only:
+        few: dict[str, Any] = {"heads": 4, "steps": 2, "batch_size": 4} if options.quick else {}
+        found["tuning"] = measure_tuning(model, options.model, say, **few)
     del model, effects
     if "growth" in options.only:
         found["growth"] = measure_growth(rows_of(options.model, torch.get_num_threads(), quick=options.quick), say)

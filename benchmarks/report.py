@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.knockout import knockout_section
+from benchmarks.tuning import tuning_section
 
 # The part of the README that is written here.
 OPENING = "<!-- benchmark: written by make bench -->"
@@ -42,6 +43,10 @@ def _of(case: str, figure: str) -> Callable[[Found], float | None]:
 
 def _of_knockout(figure: str) -> Callable[[Found], float | None]:
     return lambda found: (found.get("knockout") or {}).get(figure)
+
+
+def _of_tuning(figure: str) -> Callable[[Found], float | None]:
+    return lambda found: (found.get("tuning") or {}).get(figure)
 
 
 def _largest_difference(found: Found) -> float | None:
@@ -81,6 +86,12 @@ PROMISES = (
     Promise(
         "a knock-out curve: largest difference to those passes, logits", _of_knockout("largest_difference"), most=1e-3
     ),
+    Promise(
+        "a step of precise fine-tuning: share of the gain that counting allows", _of_tuning("gain_of_bound"), least=0.8
+    ),
+    Promise(
+        "precise fine-tuning: peak beyond the weights, of full fine-tuning's", _of_tuning("peak_of_full"), most=0.5
+    ),
     Promise("largest peak beyond the model, share of the budget", _largest_peak, most=1),
 )
 
@@ -99,6 +110,7 @@ what takes longer than 20 s is run once.""",
         _against_the_loop(found),
         _promises(found),
         knockout_section(found),
+        tuning_section(found),
         _against_others(found),
         _growth(found),
         _gpu(found),

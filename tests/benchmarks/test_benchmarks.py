@@ -268,7 +268,7 @@ def _whole(measured) -> dict[str, Any]:
 def test_a_page_shows_every_part_or_says_that_it_was_not_measured(measured):
     found = _whole(measured)
     bare = page_of(found)
-    assert bare.count("Not measured") == 4
+    assert bare.count("Not measured") == 5
     assert "Not measured: no GPU at hand." in bare
     gpu = measure_shape(device="cpu", dtype=torch.float32, pairs=2, repeats=0, say=quiet, **TINY)
     tool = {"name": "T", "version": "1", "how": "h", "sample": 3, "effects": found["effects"]}
@@ -283,11 +283,14 @@ def test_a_page_shows_every_part_or_says_that_it_was_not_measured(measured):
         "largest_difference": 1e-5,
     }
     whole = found | {"gpu": {"device": "G", **gpu}, "competitors": [tool], "growth": growth, "knockout": knocked}
+    whole["tuning"] = _TUNING
     page = page_of(whole)
     assert "Not measured" not in page
     assert "| T | `direct` |" in page
     assert "### Layers" in page
     assert "22.2 times as long" in page
+    assert "Precise against full: 2.5 times faster." in page
+    assert "| `precise` | 1,000 | 0.2 | 1 MiB | 2 MiB |" in page
     assert "G. LLaMA-2-7B's shape" in page
     assert all(promise.kept(whole) is not None for promise in PROMISES)
     failed = {"table": "layers", "case": "total, END", "pairs": 4, "problem": "it fell over"}
@@ -300,6 +303,27 @@ def test_a_page_shows_every_part_or_says_that_it_was_not_measured(measured):
     assert "77.7 x" in readme
     assert readme.startswith("before\n")
     assert readme.endswith("\nafter")
+
+
+_TUNING = {
+    "heads": 2,
+    "tune": "qo",
+    "share": 0.01,
+    "lowest": 1,
+    "layers": 3,
+    "bound": 1.8,
+    "batch_size": 4,
+    "steps": 3,
+    "examples": 2,
+    "rows": [
+        {"tuner": "precise", "trained": 1000, "step_s": 0.2, "optimiser_bytes": 2**20, "peak_bytes": 2**21},
+        {"tuner": "full", "problem": "it fell over"},
+    ],
+    "gain": 2.5,
+    "gain_of_bound": 1.39,
+    "peak_of_full": 0.2,
+    "large": {"device": "G", "problem": "too small"},
+}
 
 
 def test_a_promise_that_is_broken_is_said_to_be():

@@ -66,7 +66,7 @@ def test_the_figures_are_of_a_whole_run(found):
     assert [row["case"] for row in found["effects"]] == [str(case) for case in CASES]
     assert {tool["name"] for tool in found["competitors"]} == {tool.name for tool in COMPETITORS.values()}
     assert {"growth", "gpu"} < set(found)
-    assert set(PARTS) == {"main", "competitors", "growth", "gpu", "knockout"}
+    assert set(PARTS) == {"main", "competitors", "growth", "gpu", "knockout", "tuning"}
 
 
 @pytest.mark.slow
