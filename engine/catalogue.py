@@ -166,6 +166,9 @@ class Catalogue:
                 reason = "It has no safetensors file; other weight formats are not read."
             elif not (folder / "tokenizer.json").is_file():
                 reason = "It has no tokenizer.json."
+            elif (folder / "adapter_config.json").exists():
+                # Where PEFT is installed, transformers would follow it: to another base, with other numbers.
+                reason = "It holds an adapter (adapter_config.json): merge it into its model first."
             weights = read_headers(files)
             revision = manifest.get("revision") or (self._revision(folder, files) if files else "")
         card = card_of_config(

@@ -4,6 +4,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 import torch
 from tiny import tiny_model
 
@@ -33,3 +34,18 @@ def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path) -> None:
     with suppress(Refusal):
         load_model("tiny", models_dir=folder.parent)
     assert not trace.exists()
+
+
+def test_an_adapter_in_a_models_folder_is_not_followed_to_another_model(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "tiny"
+    model = tiny_model("LlamaForCausalLM", dtype=torch.float32)
+    model.hf.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    assert Catalogue(folder.parent).card("tiny").supported
+    elsewhere = {"base_model_name_or_path": "somebody/another", "peft_type": "LORA"}
+    (folder / "adapter_config.json").write_text(json.dumps(elsewhere))
+    card = Catalogue(folder.parent).card("tiny")
+    assert not card.supported
+    assert "adapter" in str(card.reason)
+    with pytest.raises(Refusal, match="adapter"):
+        load_model("tiny", models_dir=folder.parent)
