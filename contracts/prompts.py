@@ -115,8 +115,9 @@ class UploadProblem(Wire):
 
 
 class Upload(Wire):
-    """``POST /api/prompts/upload``: the pairs of a file in its order, and the rows that are not among them. ``n_rows``
-    counts both, without empty rows and the header."""
+    """``POST /api/prompts/upload``: the usable pairs of a file in its order, at most 10 000, and what is wrong with
+    other rows. Where rows after those are left out, the last of the ``problems`` names the first of them and says how
+    many they are, as a note does. ``n_rows`` counts all rows, without empty ones and the header."""
 
     pairs: tuple[CustomPair, ...]
     problems: tuple[UploadProblem, ...]

@@ -29,6 +29,7 @@ from contracts.prompts import (
     Topic,
     Wording,
 )
+from prompts.answerable import answerable, quoted
 from prompts.corruptions import corrupt
 from prompts.drawing import draw
 from prompts.questions import question_text
@@ -159,39 +160,20 @@ def _naming(number: int) -> Iterator[None]:
 
 def _completed(custom: CustomPair, spec: CustomPrompts, tokenizer: Tokenizer) -> PromptPair:
     """The pair with its answer, its counterfactual and its worked examples."""
-    # A line end that slipped in behind a question would be taken for white space before the answer.
-    custom = custom.model_copy(update={"reference": custom.reference.rstrip("\r\n")})
-    if not custom.reference.strip():
-        raise Refusal("empty_prompt", "The reference prompt is empty.")
-    reading = understood(custom.reference)
-    answer = custom.answer if custom.answer is not None else reading and reading.answer
-    if answer is None:
-        raise Refusal("no_arithmetic", f"{_quoted(custom.reference)} is not arithmetic that can be read.")
-    if custom.counterfactual is not None and not custom.counterfactual.strip():
-        raise Refusal("empty_prompt", "The counterfactual prompt is empty.", "Type it, or leave it out.")
-    if custom.counterfactual is None and reading is None:
-        raise Refusal(
-            "no_counterfactual",
-            f"{_quoted(custom.reference)} is not arithmetic that can be read, so it has no counterfactual of its own.",
-            "Give the counterfactual prompt yourself.",
-        )
-    prefix = shot_prefix(custom.reference, reading, spec.shots)
+    found = answerable(custom)
+    custom = found.pair
+    prefix = shot_prefix(custom.reference, found.reading, spec.shots)
     reference = prefix + custom.reference
     if custom.counterfactual is not None:
-        return PromptPair(reference, prefix + custom.counterfactual, answer, spec.chat)
-    return PromptPair(reference, _corrupted(reference, spec.corruption, tokenizer), answer, spec.chat)
+        return PromptPair(reference, prefix + custom.counterfactual, found.answer, spec.chat)
+    return PromptPair(reference, _corrupted(reference, spec.corruption, tokenizer), found.answer, spec.chat)
 
 
 def _corrupted(reference: str, corruption: Corruption, tokenizer: Tokenizer) -> str:
     counterfactual = corrupt(corruption, reference, _CUSTOM_SEED, tokenizer)
     if counterfactual is None:
-        raise Refusal("no_counterfactual", f"{_quoted(reference)} has no counterfactual by {corruption}.")
+        raise Refusal("no_counterfactual", f"{quoted(reference)} has no counterfactual by {corruption}.")
     return counterfactual
-
-
-def _quoted(prompt: str) -> str:
-    text = question_text(prompt)
-    return repr(text if len(text) <= 80 else f"{text[:79]}…")
 
 
 def _repeats(spec: CustomPrompts) -> tuple[int, tuple[str, ...]]:

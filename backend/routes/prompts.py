@@ -32,6 +32,7 @@ _FILE = {"content": {media_type: {"schema": {"type": "string"}} for media_type i
 @router.post(UPLOAD, responses=documented(401, 403, 413, 415, 422), openapi_extra={"requestBody": _FILE})
 async def upload_prompts(request: Request) -> Upload:
     """The pairs of a file, sent as it is: CSV with the columns `reference` and, if you like, `counterfactual` and
-    `answer`, or JSON lines with these keys. A row that cannot be used is among the `problems`."""
+    `answer`, or JSON lines with these keys. A row that cannot be used is among the `problems`; of more than 10 000
+    that can be used the first are kept."""
     media_type = request.headers.get("content-type", "text/csv").split(";")[0].strip().lower()
     return await run_in_threadpool(read_upload, await request.body(), FORMATS.get(media_type, "csv"))

@@ -31,6 +31,27 @@ def test_json_lines_are_taken_too_and_a_row_that_is_wrong_says_why(api: Api, kin
     assert answer.json()["problems"][0]["row"] == 2
 
 
+def test_a_file_of_100_000_rows_is_taken_and_what_is_kept_of_it_can_be_previewed(api: Api) -> None:
+    rows = b"reference,counterfactual,answer\n1 + 1 =,,x\n" + b"3 + 5 =,3 @ 5 =,8\n" * 99_999
+    answer = api.post(UPLOAD, content=rows, headers=CSV)
+    assert answer.status_code == 200
+    read = answer.json()
+    assert (len(read["pairs"]), read["n_rows"]) == (10_000, 100_000)
+    assert [problem["row"] for problem in read["problems"]] == [2, 10_003]
+    asked = {"model": "tiny", "prompts": {"source": "custom", "pairs": read["pairs"]}}
+    shown = api.post("/api/prompts/preview", json=asked)
+    assert (shown.status_code, shown.json()["items"][0]["problem"]) == (200, None)
+
+
+def test_a_file_of_bad_rows_gives_what_can_be_used_and_this_can_be_previewed(api: Api) -> None:
+    rows = "reference,answer\n3 + 5 =,8\n6 / 4 =,\n2 + 2 =,=A1\n3 × 3 =,9\n".encode() + b"3 \xd7 2 =,6\n"
+    read = api.post(UPLOAD, content=rows, headers=CSV).json()
+    assert [problem["row"] for problem in read["problems"]] == [3, 4, 6]
+    prompts = {"source": "custom", "pairs": read["pairs"], "answer": "first"}
+    shown = api.post("/api/prompts/preview", json={"model": "tiny", "prompts": prompts}).json()
+    assert [item["problem"] for item in shown["items"]] == [None, None]
+
+
 def _archive(size: int) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -493,7 +493,8 @@ export interface paths {
         /**
          * Upload Prompts
          * @description The pairs of a file, sent as it is: CSV with the columns `reference` and, if you like, `counterfactual` and
-         *     `answer`, or JSON lines with these keys. A row that cannot be used is among the `problems`.
+         *     `answer`, or JSON lines with these keys. A row that cannot be used is among the `problems`; of more than 10 000
+         *     that can be used the first are kept.
          */
         post: operations["upload_prompts_api_prompts_upload_post"];
         delete?: never;
@@ -1862,8 +1863,9 @@ export interface components {
         };
         /**
          * Upload
-         * @description ``POST /api/prompts/upload``: the pairs of a file in its order, and the rows that are not among them. ``n_rows``
-         *     counts both, without empty rows and the header.
+         * @description ``POST /api/prompts/upload``: the usable pairs of a file in its order, at most 10 000, and what is wrong with
+         *     other rows. Where rows after those are left out, the last of the ``problems`` names the first of them and says how
+         *     many they are, as a note does. ``n_rows`` counts all rows, without empty ones and the header.
          */
         Upload: {
             /** N Rows */

@@ -64,12 +64,14 @@ export function FileOptions({ draft, change }: FormPart) {
 }
 
 function Found({ file }: { file: NonNullable<Draft['file']> }) {
-  const { problems, pairs } = file;
+  const { problems, pairs, n_rows } = file;
+  // Of rows after as many as a set holds only the first is among the problems.
+  const leftOut = n_rows - pairs.length;
   return (
     <>
       <p data-testid="file">
         <bdi class="mono">{file.name}</bdi>: {plural(pairs.length, 'prompt')}
-        {problems.length > 0 && `, ${plural(problems.length, 'row')} left out`}.
+        {leftOut > 0 && `, ${plural(leftOut, 'row')} left out`}.
       </p>
       {file.notes?.map((note) => (
         <p class="faint" key={note}>
