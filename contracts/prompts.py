@@ -17,6 +17,8 @@ Corruption = Literal["null_operator", "operand_swap", "operand_swap_same_answer"
 Topic = Literal["question", "year_span", "counting", "word_problem", "facts", "grammar", "antonyms", "sequences"]
 Wording = Literal["plain", "varied"]
 Numerals = Literal["digits", "words"]
+# Components are found on the one half of the operands and judged on the other.
+Half = Literal["first", "second"]
 # An answer of several tokens is refused, measured at its first token, or at each one with those before it given.
 AnswerTokens = Literal["whole", "first", "each"]
 Role = Literal["first", "shot", "operand_a", "operator", "operand_b", "equals", "other"]
@@ -77,7 +79,8 @@ class CustomPrompts(Wire):
 
 class TemplatePrompts(Wire):
     """Prompts drawn from templates without replacement. Wrongly answered ones are dropped and counted. ``chat``: asked
-    through the model's chat template. What goes with which ``topic``: docs/prompts.md."""
+    through the model's chat template. ``half``: only questions whose operands fall on that side of one fixed split, so
+    that two sets share none. What goes with which ``topic``: docs/prompts.md."""
 
     source: Literal["template"]
     topic: Topic = "question"
@@ -94,6 +97,7 @@ class TemplatePrompts(Wire):
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     chat: bool = False
     keep_wrong: bool = False
+    half: Half | None = None
 
     @model_validator(mode="after")
     def _ordered_and_distinct(self) -> TemplatePrompts:

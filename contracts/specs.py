@@ -167,6 +167,7 @@ _LATER_OF_PROMPTS = {
     "numerals": "digits",
     "decimals": 0,
     "answer": "whole",
+    "half": None,
 }
 
 
@@ -205,5 +206,5 @@ def _canonical(prompts: dict[str, Any]) -> None:
 
 def _without_defaults(plain: dict[str, Any], later: dict[str, Any]) -> None:
     for name, default in later.items():
-        if plain.get(name) == default:
+        if name in plain and plain[name] == default:
             plain.pop(name)

@@ -72,7 +72,7 @@ def test_options_that_came_later_and_are_left_alone_give_the_key_that_there_was_
     assert key(spec(positions="end", source="counterfactual", direction="noising")) == key(spec())
     assert key(spec(TEMPLATE)) == "84e569d1d8e710cfab4b4a70b2f6510fd836bb0462fdc2dec2188b99f30dcf46"
     left_alone = {"topic": "question", "wording": "plain", "numerals": "digits", "decimals": 0, "answer": "whole"}
-    assert key(spec({**TEMPLATE, **left_alone})) == key(spec(TEMPLATE))
+    assert key(spec({**TEMPLATE, **left_alone, "half": None})) == key(spec(TEMPLATE))
     assert key(spec({**CUSTOM, "answer": "whole"})) == key(spec())
 
 
@@ -114,6 +114,8 @@ def test_every_option_of_a_set_moves_its_key():
         {"answer": "first"},
         {"answer": "each"},
         {"operations": ["power"]},
+        {"half": "first"},
+        {"half": "second"},
     ]
     assert len({key(spec({**TEMPLATE, **change})) for change in changes}) == len(changes)
     assert key(spec({**CUSTOM, "answer": "each"})) != key(spec())

@@ -1618,7 +1618,8 @@ export interface components {
         /**
          * TemplatePrompts
          * @description Prompts drawn from templates without replacement. Wrongly answered ones are dropped and counted. ``chat``: asked
-         *     through the model's chat template. What goes with which ``topic``: docs/prompts.md.
+         *     through the model's chat template. ``half``: only questions whose operands fall on that side of one fixed split, so
+         *     that two sets share none. What goes with which ``topic``: docs/prompts.md.
          */
         TemplatePrompts: {
             /**
@@ -1643,6 +1644,8 @@ export interface components {
              * @default 0
              */
             decimals: number;
+            /** Half */
+            half?: ("first" | "second") | null;
             /**
              * Keep Wrong
              * @default false
