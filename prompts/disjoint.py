@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from contracts.errors import Refusal
 from contracts.prompts import PromptPair
+from prompts.numerals import Number
 from prompts.questions import question_text
 from prompts.readings import Reading
 from prompts.understanding import understood
@@ -18,12 +19,22 @@ def operands_of(pair: PromptPair) -> str:
     reading = understood(pair.reference)
     if not isinstance(reading, Reading):
         return question_text(pair.reference)
-    return " ".join(sorted(str(operand.value) for operand in reading.operands))
+    return written_operands(operand.value for operand in reading.operands)
+
+
+def written_operands(operands: Iterable[Number]) -> str:
+    """What a calculation with these operands is about, whatever it does with them."""
+    return " ".join(sorted(map(str, operands)))
 
 
 def on_first_side(pair: PromptPair, share: float = 0.5, seed: int = 0) -> bool:
     """Which side of a split a question's operands fall on: by them and the seed alone, whatever set it stands in."""
-    digest = hashlib.sha256(f"{seed} {operands_of(pair)}".encode()).digest()
+    return on_first_side_of(operands_of(pair), share, seed)
+
+
+def on_first_side_of(operands: str, share: float = 0.5, seed: int = 0) -> bool:
+    """The same, of what `operands_of` gives."""
+    digest = hashlib.sha256(f"{seed} {operands}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 

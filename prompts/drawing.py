@@ -74,16 +74,19 @@ def draw(
         notes.append(f"Questions left out because they have no counterfactual by {spec.corruption}: {left_out}.")
     if no_token:
         notes.append(f"Questions left out because their answer does not begin at a token: {no_token}.")
+    if not all(pool.counted for pool in pools):
+        notes.append(f"About {n_distinct} questions fall on this half; so many are not counted one by one.")
     if n_distinct < spec.pairs:
         notes.append(f"{n_distinct} of the {spec.pairs} pairs asked for exist.")
     return Drawn(tuple(pairs), n_distinct, tuple(notes))
 
 
 def _described(spec: TemplatePrompts) -> str:
+    half = f" of the {spec.half} half" if spec.half else ""
     if spec.topic in FRAMES:
-        return f"question about {spec.topic}"
+        return f"question about {spec.topic}{half}"
     low, high = spec.operands
-    return f"{' or '.join(spec.operations)} question with operands from {low} to {high}"
+    return f"{' or '.join(spec.operations)} question{half} with operands from {low} to {high}"
 
 
 def _pair(spec: TemplatePrompts, reference: str, tokenizer: Tokenizer) -> PromptPair | None:

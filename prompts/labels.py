@@ -18,6 +18,8 @@ def label_of(prompts: PromptsSpec) -> str:
         parts = [*_subject(prompts), *_numbers(prompts)]
         if prompts.wording != _PLAIN.wording:
             parts.append(f"{prompts.wording} wording")
+        if prompts.half is not None:
+            parts.append(f"{prompts.half} half")
     if prompts.answer != "whole":
         parts.append(f"{prompts.answer} token")
     if prompts.chat:

@@ -10,7 +10,9 @@ from typing import Protocol
 from tokenizers import Tokenizer
 
 from contracts.models import ChatFrame
-from contracts.prompts import PromptPair, TemplatePrompts
+from contracts.prompts import Half, PromptPair, TemplatePrompts
+from prompts.disjoint import written_operands
+from prompts.halves import MOST_COUNTED, count_asked, is_asked
 from prompts.numerals import Number, in_digits, in_words
 from prompts.offers import MAX_ANSWER, Offers
 from prompts.readings import Reading
@@ -35,10 +37,14 @@ _MOST_IN_WORDS = 100
 
 
 class Pool(Protocol):
-    """One wording's questions. ``cell`` takes its turn in a set; ``shots`` examples stand before each reference."""
+    """One wording's questions. ``cell`` takes its turn in a set; ``shots`` examples stand before each reference.
+    ``counted``: its length is exact."""
 
     @property
     def cell(self) -> tuple[str, str]: ...
+
+    @property
+    def counted(self) -> bool: ...
 
     def __len__(self) -> int: ...
 
@@ -49,7 +55,7 @@ class Pool(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Calculations:
-    """What one template offers: its questions, less those that its worked examples answer."""
+    """What one template offers: its ``asked`` questions of a half, less those that its worked examples answer."""
 
     template: Template
     prefix: str
@@ -58,18 +64,25 @@ class _Calculations:
     words: bool
     places: int
     tail: int | None
+    half: Half | None
+    asked: int
 
     @property
     def cell(self) -> tuple[str, str]:
         return self.template.operation, self.template.style
 
+    @property
+    def counted(self) -> bool:
+        return self.half is None or len(self.questions) <= MOST_COUNTED
+
     def __len__(self) -> int:
-        return len(self.questions) - sum(shot in self.questions for shot in self.shots)
+        shown = sum(shot in self.questions and is_asked(self.half, written_operands(shot)) for shot in self.shots)
+        return self.asked - shown
 
     def references(self, seed: int) -> Iterator[str]:
         for number in in_random_order(len(self.questions), Random(f"{seed} {self.template.text}")):
             a, b = self.questions[number]
-            if (a, b) not in self.shots:
+            if (a, b) not in self.shots and is_asked(self.half, written_operands((a, b))):
                 stem = "" if self.tail is None else stem_of(self.template.operation, int(a), int(b), self.tail)
                 asked = self.template.question(self._written(a, first=True), self._written(b), stem)
                 yield self.prefix + asked.rstrip()
@@ -92,6 +105,10 @@ class _Recalls:
     @property
     def cell(self) -> tuple[str, str]:
         return self.relation, ""
+
+    @property
+    def counted(self) -> bool:
+        return True
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -133,7 +150,7 @@ def _calculation_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatF
     found = range(_MOST_IN_WORDS) if words else sorted(set(number_token_values(tokenizer).values()))
     numbers = [number for number in found if number <= _largest_answer(spec)]
     answers: dict[str, tuple[int, ...] | None] = {}
-    offered: dict[tuple[str, tuple[int, ...] | None], Questions | Offers] = {}
+    offered: dict[tuple[str, tuple[int, ...] | None], tuple[Questions | Offers, int]] = {}
     for template in _templates(spec):
         ending = template.ending
         if ending not in answers:
@@ -141,14 +158,16 @@ def _calculation_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatF
             answers[ending] = _answers_of_one_token(template, numbers, tokenizer, frame, words) if one_token else None
         key = (template.operation, answers[ending])
         if key not in offered:
-            offered[key] = _offered(spec, template, answers[ending])
+            questions = _offered(spec, template, answers[ending])
+            offered[key] = questions, count_asked(spec.half, questions)
         neutral = _neutral(template, words, spec.decimals)
         reading = understood(neutral)
         if not isinstance(reading, Reading):
             raise ValueError(f"the template {template.text!r} cannot be read back")
         shots = example_operands(reading)[: spec.shots]
         prefix = shot_prefix(neutral, reading, spec.shots)
-        yield _Calculations(template, prefix, offered[key], shots, words, spec.decimals, None)
+        questions, asked = offered[key]
+        yield _Calculations(template, prefix, questions, shots, words, spec.decimals, None, spec.half, asked)
 
 
 def _offered(spec: TemplatePrompts, template: Template, answers: tuple[int, ...] | None) -> Questions | Offers:
@@ -190,6 +209,7 @@ def _answers_of_one_token(
 
 
 def _year_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | None) -> Iterator[Pool]:
+    asked: dict[tuple[str, int], int] = {}
     for template in _templates(spec):
         # As much of the year is given as leaves room for the span, and an answer that this vocabulary has.
         for tail in range(min(4, len(str(spec.operands[0]))), 5):
@@ -204,7 +224,10 @@ def _year_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | 
             if len(questions) and can_answer(pair, tokenizer, frame, spec.answer):
                 shots = [(span, year) for year, span in example_operands(reading)[: spec.shots]]
                 prefix = shot_prefix(neutral, reading, spec.shots)
-                yield _Calculations(template, prefix, questions, shots, False, 0, tail)
+                key = (template.operation, tail)
+                if key not in asked:
+                    asked[key] = count_asked(spec.half, questions)
+                yield _Calculations(template, prefix, questions, shots, False, 0, tail, spec.half, asked[key])
                 break
 
 
@@ -218,7 +241,7 @@ def _recall_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame 
             if recall is None:
                 raise ValueError(f"{asked!r} cannot be read back")
             pair = PromptPair(asked, asked, recall.answer, frame is not None)
-            if not can_answer(pair, tokenizer, frame, spec.answer):
+            if not is_asked(spec.half, asked) or not can_answer(pair, tokenizer, frame, spec.answer):
                 continue
             found.setdefault(relation, []).append(shot_prefix(asked, recall, spec.shots) + asked)
         for relation, prompts in found.items():

@@ -18,6 +18,7 @@ from contracts.prompts import (
     Corruption,
     CustomPair,
     CustomPrompts,
+    Half,
     Numerals,
     Operation,
     Preview,
@@ -105,6 +106,7 @@ def generate(
     numerals: Numerals = "digits",
     decimals: int = 0,
     answer: AnswerTokens = "whole",
+    half: Half | None = None,
     tokenizer: Tokenizer | Any,
     chat: ChatFrame | None = None,
 ) -> list[PromptPair]:
@@ -130,6 +132,7 @@ def generate(
         "numerals": numerals,
         "decimals": decimals,
         "answer": answer,
+        "half": half,
         "chat": chat is not None,
     }
     try:
