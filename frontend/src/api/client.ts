@@ -134,19 +134,24 @@ export async function upload(file: File): Promise<Upload> {
   ).json()) as Upload;
 }
 
-/** What a worker computes when somebody looks, and keeps: until it is there the server says when to ask again. */
+// A worker first finishes what it runs, which may be an analysis of hours.
+const WAIT_S = 1_200;
+const LONGEST_PAUSE_S = 5;
+
+/** What a worker computes when somebody looks, and keeps: until it is there it is asked for, with growing pauses. */
 async function computed<T>(path: string, what: string, signal: AbortSignal): Promise<T> {
-  for (let tries = 0; tries < 60; tries += 1) {
+  for (let waited = 0, step = 0; waited < WAIT_S; waited += step) {
     const response = await call(path, { signal });
     if (response.status !== 202) return (await response.json()) as T;
-    const seconds = Number(response.headers.get('Retry-After')) || 2;
-    await pause(Math.min(seconds, 30) * 1000, signal);
+    const said = Number(response.headers.get('Retry-After')) || 1;
+    step = Math.min(LONGEST_PAUSE_S, Math.max(said, 1.3 * step));
+    await pause(step * 1000, signal);
   }
   throw new Trouble({
     title: `${what} takes too long`,
     status: 202,
-    detail: 'The worker has not computed this yet.',
-    way_out: 'Come back later: it is kept once it is there.',
+    detail: 'The worker has not come to this yet.',
+    way_out: 'Try again, or come back later: it is kept once it is there.',
   });
 }
 
@@ -166,11 +171,15 @@ export const writesReport = (id: string, component: string, signal: AbortSignal)
 
 export function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener('abort', () => {
+    const stop = () => {
       clearTimeout(timer);
       reject(new DOMException('No longer wanted', 'AbortError'));
-    });
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', stop);
+      resolve();
+    }, ms);
+    signal.addEventListener('abort', stop);
   });
 }
 

@@ -24,6 +24,7 @@ export type Corruption = TemplatePrompts['corruption'];
 
 export type Topic = NonNullable<TemplatePrompts['topic']>;
 export type Wording = NonNullable<TemplatePrompts['wording']>;
+export type Half = NonNullable<TemplatePrompts['half']>;
 export type Numerals = NonNullable<TemplatePrompts['numerals']>;
 /** What is asked of an answer of several tokens. */
 export type AnswerTokens = NonNullable<TemplatePrompts['answer']>;

@@ -1,11 +1,23 @@
 import { describe, expect, it } from 'vitest';
 import { askAgain, takeAgain } from './again';
+import type { AskedPrompts, TemplatePrompts } from '../api/wire';
 import { firstKnock, knockOf, knockSpec, namesIn, type KnockDraft } from './knock';
-import { FIRST_SET } from './promptSet';
+import { FIRST_OWN } from './own';
+import { FIRST_SET, templateOf } from './promptSet';
 import { firstTransfer, PRESETS, setName, transferOf, transferSpec, withSet, type TransferDraft } from './transfer';
 
+const ALL = templateOf(FIRST_SET, 2, false) as TemplatePrompts;
+const OWN: AskedPrompts = {
+  source: 'custom',
+  pairs: [{ reference: '3 + 5 =', answer: '8' }, { reference: '1 + 1 =' }],
+  shots: 0,
+  answer: 'first',
+  corruption: 'operand_swap',
+  keep_wrong: false,
+};
+
 const knock = (part: Partial<KnockDraft> = {}) =>
-  knockSpec({ ...firstKnock([], false, 2), ...part }, 'parent', 'relative_logit');
+  knockSpec({ ...firstKnock([], false, ALL), ...part }, 'parent', 'relative_logit');
 
 describe('a knock-out', () => {
   it('takes the top 10 out on the analysis’ own prompts, beside 20 draws, when nothing else is said', () => {
@@ -24,13 +36,13 @@ describe('a knock-out', () => {
   });
   it('takes what is pinned, in that order, and then no ranking', () => {
     const pins = [{ layer: 14, head: 2 }, { layer: 3, head: null }];
-    const { spec } = knockSpec(firstKnock(pins, false, 2), 'parent', 'logit');
+    const { spec } = knockSpec(firstKnock(pins, false, ALL), 'parent', 'logit');
     expect(spec?.components).toEqual(['L14H2', 'MLP3']);
     expect(spec).not.toHaveProperty('top_k');
     expect(spec).not.toHaveProperty('metric');
   });
   it('has no mean to take of a single prompt', () => {
-    expect(firstKnock([], true, 2).ablation).toBe('zero');
+    expect(firstKnock([], true, ALL).ablation).toBe('zero');
   });
   it('asks a new set where one is chosen', () => {
     const asked = knock({ prompts: 'new', disjoint: true, set: { ...FIRST_SET, operations: ['subtract'] }, shots: 4 });
@@ -50,6 +62,23 @@ describe('a knock-out', () => {
   ] as [Partial<KnockDraft>, RegExp][])('says in words what is missing: %j', (part, words) => {
     expect(knock(part).problem).toMatch(words);
   });
+  it('of an analysis of one half of the operands is asked on the other half, with the same options', () => {
+    const first = { ...ALL, operations: ['subtract' as const], pairs: 20, half: 'first' as const, chat: true };
+    const { spec } = knockSpec(firstKnock([], false, first), 'parent', 'logit');
+    expect(spec?.prompts).toEqual({ ...first, half: 'second' });
+    expect(spec?.disjoint).toBe(true);
+  });
+  it('needs a file where the prompts of one are chosen', () => {
+    expect(knock({ prompts: 'own' }).problem).toMatch(/Upload a file/);
+    const file = { name: 'f', pairs: [{ reference: '3 + 5 =' }], problems: [], notes: [], n_rows: 1 };
+    expect(knock({ prompts: 'own', own: { ...FIRST_OWN, file } }).spec?.prompts).toMatchObject({ source: 'custom', shots: 2 });
+  });
+  it('of prompts that somebody typed is asked again with the same ones', () => {
+    const { spec } = knock();
+    if (!spec) throw new Error('none');
+    const asked = { ...spec, prompts: OWN, disjoint: true };
+    expect(knockSpec(knockOf(asked, ALL), 'parent', 'relative_logit').spec).toEqual(asked);
+  });
   it('reads names as people separate them', () => {
     expect(namesIn(' L1H1,MLP2;L3H4\nL5H6 ')).toEqual(['L1H1', 'MLP2', 'L3H4', 'L5H6']);
   });
@@ -60,7 +89,7 @@ describe('a knock-out', () => {
     ] as Partial<KnockDraft>[]) {
       const { spec } = knock(part);
       if (!spec) throw new Error('none');
-      expect(knockSpec(knockOf(spec, 2), 'parent', 'relative_logit').spec).toEqual(spec);
+      expect(knockSpec(knockOf(spec, ALL), 'parent', 'relative_logit').spec).toEqual(spec);
     }
   });
 });
@@ -79,27 +108,41 @@ describe('what is asked again', () => {
 describe('a transfer', () => {
   const first = firstTransfer(2);
   it('starts with eight sets and more, no heads looked for where there is no arithmetic', () => {
-    const { spec } = transferSpec(first, 'm', null);
+    const { spec } = transferSpec(first, 'm', null, true);
     expect(spec?.evaluated_on.length).toBeGreaterThanOrEqual(8);
     const topics = spec?.found_on.map((prompts) => ('topic' in prompts ? prompts.topic : 'question'));
     expect(topics).not.toContain('facts');
     expect(spec?.evaluated_on.some((prompts) => 'topic' in prompts && prompts.topic === 'facts')).toBe(true);
     expect(spec).not.toHaveProperty('parent');
-    expect(transferSpec(first, 'm', 'p').spec?.parent).toBe('p');
+    expect(transferSpec(first, 'm', 'p', true).spec?.parent).toBe('p');
   });
   it('can ask every preset there is', () => {
     const all: TransferDraft = { ...first, sets: [] };
     const sets = PRESETS.reduce<TransferDraft['sets']>((list, { set }) => withSet(list, set), []);
-    expect(transferSpec({ ...all, sets }, 'm', null).spec?.evaluated_on).toHaveLength(PRESETS.length);
+    expect(transferSpec({ ...all, sets }, 'm', null, true).spec?.evaluated_on).toHaveLength(PRESETS.length);
     expect(new Set(PRESETS.map(({ set }) => setName(set))).size).toBe(PRESETS.length);
   });
   it('is asked again as it was', () => {
-    const { spec } = transferSpec({ ...first, controls: '3', disjoint: false, ablation: 'zero' }, 'm', null);
+    const { spec } = transferSpec({ ...first, controls: '3', disjoint: false, ablation: 'zero' }, 'm', null, true);
     if (!spec) throw new Error('none');
-    expect(transferSpec(transferOf(spec, 9), 'm', null).spec).toEqual(spec);
+    expect(transferSpec(transferOf(spec, 9), 'm', null, true).spec).toEqual(spec);
+  });
+  it('is asked again with each set’s own prompts, worked examples and chat template', () => {
+    const { spec } = transferSpec(first, 'm', null, true);
+    if (!spec) throw new Error('none');
+    const asked = { ...spec, found_on: [ALL, { ...ALL, shots: 5 }], evaluated_on: [OWN, { ...ALL, chat: true }] };
+    const again = transferOf(asked, 9);
+    expect(again.sets).toHaveLength(4);
+    expect(transferSpec(again, 'm', null, true).spec).toEqual(asked);
+    expect(transferSpec(again, 'm', null, false).spec?.evaluated_on[1]).toEqual(ALL);
+  });
+  it('calls prompts of a file by the first of them', () => {
+    expect(setName(transferOf({ kind: 'transfer', model: 'm', found_on: [OWN], evaluated_on: [OWN] }, 2).sets[0]!.set)).toBe(
+      '3 + 5 = and 1 more',
+    );
   });
   it('says in words what is missing', () => {
-    const problem = (part: Partial<TransferDraft>) => transferSpec({ ...first, ...part }, 'm', null).problem;
+    const problem = (part: Partial<TransferDraft>) => transferSpec({ ...first, ...part }, 'm', null, true).problem;
     expect(problem({ sets: [] })).toMatch(/at least one set/);
     expect(problem({ topK: 'ten' })).toMatch(/top k/);
     expect(problem({ sets: withSet(first.sets, FIRST_SET) })).toBeNull();

@@ -1,6 +1,7 @@
 // What is being typed on the first page, and the spec that comes of it.
-import type { AskedPrompts, AskedSpec, ModelCard, Spec, Upload } from '../api/wire';
+import type { AskedPrompts, AskedSpec, ModelCard, Spec } from '../api/wire';
 import { DEFAULT_OPTIONS, needsSet, optionsOf, settled, type Options } from './options';
+import { asFile, customOf, type PromptFile } from './own';
 import { draftOfSet, FIRST_SET, templateOf, type SetDraft } from './promptSet';
 
 export interface Draft extends Options, SetDraft {
@@ -14,7 +15,7 @@ export interface Draft extends Options, SetDraft {
   /** Through the model's chat template, if it has one. */
   chat: boolean;
   /** What was read of a file of prompts. */
-  file: (Upload & { name: string }) | null;
+  file: PromptFile | null;
 }
 
 export const FIRST_DRAFT: Draft = {
@@ -50,10 +51,7 @@ export function draftOf(spec: Pick<Spec, 'model' | 'effect' | 'prompts'> & Parti
   const { pairs, corruption, answer } = prompts;
   const typed = { ...asked, corruption, answerTokens: answer ?? FIRST_SET.answerTokens };
   const [first] = pairs;
-  if (pairs.length > 1 || !first) {
-    const file = { name: 'the prompts asked before', pairs, problems: [], notes: [], n_rows: pairs.length };
-    return { ...typed, mode: 'file', file };
-  }
+  if (pairs.length > 1 || !first) return { ...typed, mode: 'file', file: asFile(prompts) };
   return {
     ...typed,
     mode: 'one',
@@ -114,11 +112,6 @@ export function specOf(draft: Draft, models: readonly ModelCard[]): Asked {
 
 function promptsOf(draft: Draft, model: ModelCard): AskedPrompts | string {
   const shots = shotsOf(draft, model);
-  const rest = {
-    ...(draft.chat && model.chat ? { chat: true } : {}),
-    ...(draft.answerTokens === 'whole' ? {} : { answer: draft.answerTokens }),
-    corruption: draft.corruption,
-  };
   if (draft.mode === 'one') {
     if (draft.prompt.trim() === '') return 'Type a prompt, such as 3 + 5 =';
     const given = (name: 'answer' | 'counterfactual') => (draft[name].trim() === '' ? {} : { [name]: draft[name] });
@@ -126,15 +119,13 @@ function promptsOf(draft: Draft, model: ModelCard): AskedPrompts | string {
       source: 'custom',
       pairs: [{ reference: draft.prompt, ...given('answer'), ...given('counterfactual') }],
       shots,
-      ...rest,
+      ...(draft.chat && model.chat ? { chat: true } : {}),
+      ...(draft.answerTokens === 'whole' ? {} : { answer: draft.answerTokens }),
+      corruption: draft.corruption,
     };
   }
-  if (draft.mode === 'file') {
-    if (draft.file === null) return 'Upload a file of prompts.';
-    if (draft.file.pairs.length === 0) return 'No row of the file can be used.';
-    return { source: 'custom', pairs: draft.file.pairs, shots, ...rest };
-  }
-  return templateOf(draft, shots, draft.chat && model.chat);
+  const chat = draft.chat && model.chat;
+  return draft.mode === 'file' ? customOf({ ...draft, keepWrong: true }, shots, chat) : templateOf(draft, shots, chat);
 }
 
 /** `list` with `item` put in or taken out, in the order of `all`. */

@@ -4,7 +4,7 @@ import type { Result } from '../api/wire';
 import { csv } from '../text/csv';
 import { fromResult, type EffectTable } from './effects';
 import { counted, topOf } from './key';
-import { cellsOf, cellWords, endOf, minus } from './matrix';
+import { cellLines, cellsOf, cellWords, endOf, minus, moved } from './matrix';
 import { averageHead, roleRows, roleTable } from './roleRows';
 
 describe('key components', () => {
@@ -12,9 +12,10 @@ describe('key components', () => {
     expect(counted(['L1H1', 'MLP1', 'L2H0'], { heads: 8 })).toMatchObject({ heads: 2, share: 0.25 });
     expect(counted([], { heads: 0 }).share).toBeNull();
   });
-  it('are the first k that have a number', () => {
+  it('are the first k that hurt and have a number, or that restore the answer when they are put back', () => {
     const row = (component: string, mean: number | null) => ({ component, mean, p_value: null, q_value: null });
-    const rows = [row('L1H1', -3), row('MLP0', -1), row('L0H0', null)];
+    const rows = [row('L1H1', -3), row('MLP0', -1), row('L1H0', 0), row('MLP1', 2), row('L0H0', null)];
+    expect(topOf({ rows: rows.toReversed() }, 9, true)).toEqual(['MLP1']);
     expect(topOf({ rows }, 2)).toEqual(['L1H1', 'MLP0']);
     expect(topOf({ rows }, 9)).toEqual(['L1H1', 'MLP0']);
     expect(topOf({ rows }, -1)).toEqual([]);
@@ -101,6 +102,17 @@ describe('the matrix of a transfer', () => {
         '(95 % of draws: 0.700 to 0.850), nothing out 0.900; n = 1 pair.',
     );
     expect(cellWords(row?.[1], 'a', 'b', 2)).toContain('n/a (95 %: no interval)');
+  });
+  it('says in a cell its interval and what random heads leave', () => {
+    const [row] = cellsOf(matrix);
+    expect(cellLines(row?.[0])).toEqual(['0.100 to 0.300', 'random 0.800', '0.700 to 0.850']);
+    expect(cellLines(undefined)).toEqual([]);
+  });
+  it('is walked with the arrow keys and left at no edge', () => {
+    const at = (row: number, column: number) => ({ row, column });
+    expect(moved(at(0, 0), 'ArrowRight', matrix.value)).toEqual(at(0, 1));
+    expect(moved(at(0, 0), 'End', matrix.value)).toEqual(at(0, 1));
+    for (const key of ['ArrowUp', 'ArrowLeft', 'ArrowDown', 'x']) expect(moved(at(0, 0), key, matrix.value)).toBeNull();
   });
   it('minus the random heads has no number where either has none', () => {
     const [[first, second] = []] = minus(matrix.value, matrix.control);

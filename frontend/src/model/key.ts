@@ -14,9 +14,12 @@ export function counted(components: readonly string[], table: Pick<KeyTable, 'he
   return { components, heads, share: table.heads > 0 ? heads / table.heads : null };
 }
 
-/** The k most negative; rows come in this order. Those without a number are in no ranking. */
-export const topOf = (table: Pick<KeyTable, 'rows'>, k: number): string[] =>
+/**
+ * The first k that hurt the answer, in the order of the rows. `restored`: effects are of putting back, and the most
+ * positive ones matter. Those without a number, or that help, are in no ranking.
+ */
+export const topOf = (table: Pick<KeyTable, 'rows'>, k: number, restored = false): string[] =>
   table.rows
-    .filter(({ mean }) => mean !== null)
+    .filter(({ mean }) => mean !== null && (restored ? mean > 0 : mean < 0))
     .slice(0, Math.max(0, k))
     .map(({ component }) => component);

@@ -1,8 +1,9 @@
 // A knock-out as it is typed, and the spec that comes of it.
 import type { AskedKnockout } from '../api/findings';
-import type { Ablation, KnockMetric, KnockoutSpec, KnockPositions, Metric } from '../api/wire';
+import type { Ablation, AskedPrompts, KnockMetric, KnockoutSpec, KnockPositions, Metric } from '../api/wire';
 import { parseComponent, type Component, spell } from './component';
-import { draftOfSet, FIRST_SET, MAX_SEED, templateOf, whole, type SetDraft } from './promptSet';
+import { customOf, FIRST_OWN, ownOf, type OwnDraft } from './own';
+import { draftOfSet, FIRST_SET, MAX_SEED, otherHalf, templateOf, whole, type SetDraft } from './promptSet';
 
 export const MAX_KNOCKED = 128;
 export const MAX_KNOCK_CONTROLS = 200;
@@ -17,8 +18,9 @@ export interface KnockDraft {
   ablation: Ablation;
   positions: KnockPositions;
   controls: string;
-  prompts: 'same' | 'new';
+  prompts: 'same' | 'new' | 'own';
   set: SetDraft;
+  own: OwnDraft;
   shots: number;
   chat: boolean;
   disjoint: boolean;
@@ -27,7 +29,8 @@ export interface KnockDraft {
   seed: string;
 }
 
-export const firstKnock = (pins: readonly Component[], single: boolean, shots: number): KnockDraft => ({
+/** `of`: the prompts of the analysis. Of an analysis of one half of the operands, the other half is asked. */
+export const firstKnock = (pins: readonly Component[], single: boolean, of: AskedPrompts): KnockDraft => ({
   which: pins.length > 0 ? 'these' : 'top',
   topK: '10',
   among: 'any',
@@ -36,19 +39,22 @@ export const firstKnock = (pins: readonly Component[], single: boolean, shots: n
   ablation: single ? 'zero' : 'mean',
   positions: 'end',
   controls: '20',
-  prompts: 'same',
-  set: FIRST_SET,
-  shots,
-  chat: false,
-  disjoint: false,
+  ...promptsBeside(of),
+  own: FIRST_OWN,
+  shots: of.shots,
   answerTokens: '',
   seed: '0',
 });
 
+function promptsBeside(of: AskedPrompts): Pick<KnockDraft, 'prompts' | 'set' | 'chat' | 'disjoint'> {
+  if (of.source === 'custom' || of.half == null) return { prompts: 'same', set: FIRST_SET, chat: false, disjoint: false };
+  const set = { ...draftOfSet(of), half: otherHalf(of.half) };
+  return { prompts: 'new', set, chat: of.chat ?? false, disjoint: true };
+}
+
 /** One that was asked, to be changed and asked again. */
-export function knockOf(spec: KnockoutSpec, shots: number): KnockDraft {
+export function knockOf(spec: KnockoutSpec, of: AskedPrompts): KnockDraft {
   const { prompts } = spec;
-  const set = prompts?.source === 'template' ? draftOfSet(prompts) : FIRST_SET;
   return {
     which: spec.components ? 'these' : 'top',
     topK: String(spec.top_k ?? 10),
@@ -57,9 +63,10 @@ export function knockOf(spec: KnockoutSpec, shots: number): KnockDraft {
     ablation: spec.ablation ?? 'mean',
     positions: spec.positions ?? 'end',
     controls: String(spec.controls ?? 20),
-    prompts: prompts?.source === 'template' ? 'new' : 'same',
-    set,
-    shots: prompts?.shots ?? shots,
+    prompts: !prompts ? 'same' : prompts.source === 'template' ? 'new' : 'own',
+    set: prompts?.source === 'template' ? draftOfSet(prompts) : promptsBeside(of).set,
+    own: prompts?.source === 'custom' ? ownOf(prompts) : FIRST_OWN,
+    shots: prompts?.shots ?? of.shots,
     chat: prompts?.chat ?? false,
     disjoint: spec.disjoint ?? false,
     answerTokens: spec.answer_tokens == null ? '' : String(spec.answer_tokens),
@@ -94,7 +101,12 @@ export function knockSpec(draft: KnockDraft, parent: string, metric: Metric): As
   const tokens = draft.answerTokens.trim() === '' ? null : whole(draft.answerTokens, 1, MAX_ANSWER_TOKENS);
   if (draft.answerTokens.trim() !== '' && tokens === null)
     return no(`Tokens to write: a whole number from 1 to ${MAX_ANSWER_TOKENS}, or nothing.`);
-  const prompts = draft.prompts === 'new' ? templateOf(draft.set, draft.shots, draft.chat) : null;
+  const prompts =
+    draft.prompts === 'same'
+      ? null
+      : draft.prompts === 'new'
+        ? templateOf(draft.set, draft.shots, draft.chat)
+        : customOf(draft.own, draft.shots, draft.chat);
   if (typeof prompts === 'string') return no(prompts);
   return {
     spec: {

@@ -50,6 +50,13 @@ export function cellWords(cell: MatrixCell | undefined, found: string, evaluated
   );
 }
 
+/** The same in short lines, for a cell itself: its interval, and what random heads leave. */
+export function cellLines(cell: MatrixCell | undefined): string[] {
+  if (!cell) return [];
+  const random = cell.control === null ? null : `random ${digits(cell.control)}`;
+  return [range(cell.low, cell.high), random, random && range(cell.drawsLow, cell.drawsHigh)].filter((line) => line !== null);
+}
+
 export type Scale = 'share' | 'difference' | 'correlation';
 
 /** The end of a scale that has 0 in its middle: the largest value at hand, a correlation's is 1. */
@@ -57,4 +64,23 @@ export function endOf(values: readonly (readonly (number | null)[])[], scale: Sc
   if (scale !== 'difference') return 1;
   const largest = Math.max(0, ...values.flat().map((value) => Math.abs(value ?? 0)));
   return largest > 0 ? largest : 1;
+}
+
+export interface Place {
+  row: number;
+  column: number;
+}
+
+/** The cell that a key leads to from this one; null for other keys and beyond the edge. */
+export function moved({ row, column }: Place, key: string, values: readonly (readonly unknown[])[]): Place | null {
+  const steps: Record<string, Place> = {
+    ArrowUp: { row: row - 1, column },
+    ArrowDown: { row: row + 1, column },
+    ArrowLeft: { row, column: column - 1 },
+    ArrowRight: { row, column: column + 1 },
+    Home: { row, column: 0 },
+    End: { row, column: (values[row]?.length ?? 0) - 1 },
+  };
+  const next = steps[key];
+  return next && values[next.row] !== undefined && next.column in (values[next.row] ?? []) ? next : null;
 }

@@ -65,6 +65,14 @@ describe('a set of prompts', () => {
     expect(templateOf(draftOfSet(asked), 3, false)).toEqual(asked);
   });
 
+  it('names the half of the operands that it asks about', () => {
+    const asked = templateOf(set({ half: 'second' }), 2, false);
+    if (typeof asked === 'string') throw new Error(asked);
+    expect(asked.half).toBe('second');
+    expect(draftOfSet(asked).half).toBe('second');
+    expect(templateOf(FIRST_SET, 2, false)).not.toHaveProperty('half');
+  });
+
   it('needs no operands where there is no arithmetic', () => {
     expect(templateOf(set({ topic: 'facts', smallest: 'x', operations: [] }), 2, false)).toMatchObject({ topic: 'facts' });
     expect(templateOf(set({ smallest: 'x' }), 2, false)).toMatch(/whole numbers/);

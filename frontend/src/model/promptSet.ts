@@ -2,6 +2,7 @@
 import type {
   AnswerTokens,
   Corruption,
+  Half,
   Numerals,
   Operation,
   Style,
@@ -24,6 +25,8 @@ export interface SetDraft {
   pairs: string;
   seed: string;
   keepWrong: boolean;
+  /** Which half of the operands; null: all. */
+  half: Half | null;
 }
 
 export const FIRST_SET: SetDraft = {
@@ -40,6 +43,7 @@ export const FIRST_SET: SetDraft = {
   pairs: '64',
   seed: '0',
   keepWrong: false,
+  half: null,
 };
 
 export const OPERATIONS: readonly Operation[] = ['add', 'subtract', 'multiply', 'divide', 'power'];
@@ -165,8 +169,12 @@ export function templateOf(draft: SetDraft, shots: number, chat: boolean): Templ
     corruption: set.corruption,
     seed,
     keep_wrong: set.keepWrong,
+    ...(set.half === null ? {} : { half: set.half }),
   };
 }
+
+/** Another half than this one. */
+export const otherHalf = (half: Half): Half => (half === 'first' ? 'second' : 'first');
 
 /** A set that was asked, to be changed and asked again. */
 export function draftOfSet(prompts: TemplatePrompts): SetDraft {
@@ -184,5 +192,6 @@ export function draftOfSet(prompts: TemplatePrompts): SetDraft {
     pairs: String(prompts.pairs),
     seed: String(prompts.seed),
     keepWrong: prompts.keep_wrong ?? false,
+    half: prompts.half ?? null,
   };
 }

@@ -2,7 +2,9 @@
 import type { AskedTransfer } from '../api/findings';
 import type { Ablation, AskedPrompts, Effect, Metric, TransferSpec } from '../api/wire';
 import { OPERATION_WORDS } from '../text/titles';
+import { clip, lastLine, visible } from '../text/tokens';
 import { MAX_KNOCK_CONTROLS, MAX_KNOCKED, type AskedOr } from './knock';
+import { customOf, ownOf, type OwnDraft } from './own';
 import { draftOfSet, FIRST_SET, isControl, MAX_SEED, TOPICS, templateOf, whole, type SetDraft } from './promptSet';
 
 export const MAX_SETS = 16;
@@ -10,10 +12,15 @@ export const MAX_SETS = 16;
 export interface SetChoice {
   /** Told apart by this alone: two may be alike while they are edited. */
   key: number;
-  set: SetDraft;
+  set: SetDraft | OwnDraft;
   found: boolean;
   evaluated: boolean;
+  /** Worked examples and the chat template of this set alone; null: as all sets have them. */
+  shots: number | null;
+  chat: boolean | null;
 }
+
+export const isOwn = (set: SetDraft | OwnDraft): set is OwnDraft => 'file' in set;
 
 export interface TransferDraft {
   sets: readonly SetChoice[];
@@ -68,12 +75,14 @@ const STARTS = [
   'grammar',
 ];
 
-const chosen = (set: SetDraft, key: number): SetChoice => ({
+const chosen = (set: SetDraft | OwnDraft, key: number): SetChoice => ({
   key,
   set,
   // What has no arithmetic in it is a control: heads of calculations are tried there, none are looked for.
-  found: !isControl(set.topic),
+  found: isOwn(set) || !isControl(set.topic),
   evaluated: true,
+  shots: null,
+  chat: null,
 });
 
 export const firstTransfer = (shots: number): TransferDraft => ({
@@ -92,20 +101,26 @@ export const firstTransfer = (shots: number): TransferDraft => ({
   seed: '0',
 });
 
-/** One that was asked, to be changed and asked again. Sets that people typed cannot be edited here. */
+/** One that was asked, to be changed and asked again: what the first set has all have, unless they say otherwise. */
 export function transferOf(spec: TransferSpec, shots: number): TransferDraft {
+  const first = spec.found_on[0];
   const sets: SetChoice[] = [];
   const put = (prompts: AskedPrompts, side: 'found' | 'evaluated') => {
-    if (prompts.source !== 'template') return;
-    const set = draftOfSet(prompts);
-    const same = sets.findIndex((each) => JSON.stringify(each.set) === JSON.stringify(set));
+    const chat = prompts.chat ?? false;
+    const row = {
+      set: prompts.source === 'template' ? draftOfSet(prompts) : ownOf(prompts),
+      shots: prompts.shots === first?.shots ? null : prompts.shots,
+      chat: chat === (first?.chat ?? false) ? null : chat,
+    };
+    const same = sets.findIndex(
+      ({ set, shots: own, chat: talks }) => JSON.stringify({ set, shots: own, chat: talks }) === JSON.stringify(row),
+    );
     const old = sets[same];
     if (old) sets[same] = { ...old, [side]: true };
-    else sets.push({ key: sets.length, set, found: side === 'found', evaluated: side === 'evaluated' });
+    else sets.push({ ...row, key: sets.length, found: side === 'found', evaluated: side === 'evaluated' });
   };
   spec.found_on.forEach((prompts) => put(prompts, 'found'));
   spec.evaluated_on.forEach((prompts) => put(prompts, 'evaluated'));
-  const first = spec.found_on[0];
   return {
     ...firstTransfer(first?.shots ?? shots),
     sets,
@@ -120,13 +135,14 @@ export function transferOf(spec: TransferSpec, shots: number): TransferDraft {
   };
 }
 
-export const withSet = (sets: readonly SetChoice[], set: SetDraft): SetChoice[] => [
+export const withSet = (sets: readonly SetChoice[], set: SetDraft | OwnDraft): SetChoice[] => [
   ...sets,
   chosen(set, 1 + Math.max(-1, ...sets.map(({ key }) => key))),
 ];
 
 /** A set in a few words: "addition, statements, 10 to 99, in words". What is as usual is not said. */
-export function setName(set: SetDraft): string {
+export function setName(set: SetDraft | OwnDraft): string {
+  if (isOwn(set)) return ownName(set);
   const row = TOPICS[set.topic];
   const plain = set.topic === 'question';
   const words = [
@@ -139,16 +155,34 @@ export function setName(set: SetDraft): string {
     set.numerals === 'words' ? 'in words' : null,
     set.decimals > 0 ? `${set.decimals} decimal${set.decimals > 1 ? 's' : ''}` : null,
     set.wording === 'varied' ? 'many wordings' : null,
+    set.half ? `${set.half} half` : null,
     set.answerTokens === 'first' ? 'first token' : set.answerTokens === 'each' ? 'each token' : null,
   ];
   return words.filter((word) => word).join(', ');
 }
 
-export function transferSpec(draft: TransferDraft, model: string, parent: string | null): AskedOr<AskedTransfer> {
+/** "3 + 5 = and 11 more", or what has yet to be uploaded. */
+function ownName({ file }: OwnDraft): string {
+  const [first, ...rest] = file?.pairs ?? [];
+  if (!first) return 'prompts of a file';
+  const name = clip(visible(lastLine(first.reference) || ' '), 48);
+  return rest.length > 0 ? `${name} and ${rest.length} more` : name;
+}
+
+export const pairsIn = (set: SetDraft | OwnDraft): string => (isOwn(set) ? String(set.file?.pairs.length ?? 0) : set.pairs);
+
+/** `chats`: the model has a chat template. */
+export function transferSpec(
+  draft: TransferDraft,
+  model: string,
+  parent: string | null,
+  chats: boolean,
+): AskedOr<AskedTransfer> {
   const no = (problem: string) => ({ spec: null, problem });
   const sides: Record<'found' | 'evaluated', AskedPrompts[]> = { found: [], evaluated: [] };
   for (const choice of draft.sets) {
-    const prompts = templateOf(choice.set, draft.shots, draft.chat);
+    const [shots, chat] = [choice.shots ?? draft.shots, (choice.chat ?? draft.chat) && chats];
+    const prompts = isOwn(choice.set) ? customOf(choice.set, shots, chat) : templateOf(choice.set, shots, chat);
     if (typeof prompts === 'string') return no(`${setName(choice.set)}: ${prompts}`);
     for (const side of ['found', 'evaluated'] as const) {
       if (!choice[side]) continue;

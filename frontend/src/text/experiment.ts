@@ -66,6 +66,8 @@ export function share(progress: Progress): number | null {
 export function cancelledLine(kept: number | null, asked: number | null, unit: 'pair' | 'set' = 'pair'): string {
   if (kept === null || kept === 0) return `Cancelled before the first ${unit}s were finished: there is no result.`;
   const of = asked === null ? plural(kept, unit) : `${kept} of ${plural(asked, unit)}`;
+  if (unit === 'set')
+    return `Cancelled after ${of}: half a matrix says nothing, so there is no result; running it again takes up the finished ones.`;
   return `Cancelled after ${of}: the result over ${kept} is kept.`;
 }
 

@@ -103,5 +103,6 @@ function questions(prompts: AskedPrompts, kept?: number): string {
     about === 'question'
       ? prompts.operations.map((operation) => OPERATION_WORDS[operation] ?? operation).join(' and ')
       : (TOPIC_WORDS[about] ?? about);
-  return `${count.toLocaleString('en')} ${kinds} ${count === 1 ? 'prompt' : 'prompts'}`;
+  const half = prompts.half ? `, ${prompts.half} half` : '';
+  return `${count.toLocaleString('en')} ${kinds} ${count === 1 ? 'prompt' : 'prompts'}${half}`;
 }

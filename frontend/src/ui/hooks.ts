@@ -48,8 +48,21 @@ export function useLoad<T>(
     data: stale ? null : state.data,
     trouble: stale ? null : state.trouble,
     busy: stale || state.busy,
-    again: () => setTurn((old) => old + 1),
+    again: () => {
+      setState((old) => ({ ...old, trouble: null, busy: true }));
+      setTurn((old) => old + 1);
+    },
   };
+}
+
+/** Whether this has been on show for `ms`. */
+export function useLate(ms: number): boolean {
+  const [late, setLate] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => setLate(true), ms);
+    return () => clearTimeout(timer);
+  }, [ms]);
+  return late;
 }
 
 /** The width of an element, kept up to date; 0 until it is known. */

@@ -41,8 +41,9 @@ export function useRun(id: string): Run {
     const finish = async (experiment: Experiment): Promise<void> => {
       // A failed run has no result; a cancelled one has when at least one batch was finished.
       if (experiment.state === 'failed') return setEmpty(true);
-      // Nothing was finished, so nothing was kept: no need to be told so by a refusal.
-      if (experiment.state === 'cancelled' && experiment.progress.done === 0) return setEmpty(true);
+      // Nothing was finished, or half a matrix, so there is no result: no need to be told so by a refusal.
+      if (experiment.state === 'cancelled' && (experiment.progress.done === 0 || experiment.kind === 'transfer'))
+        return setEmpty(true);
       await until(wanted.signal, setTrouble, async () => {
         try {
           const found = await readResult(id, wanted.signal);

@@ -2,6 +2,7 @@
 import type { Metric, Result } from '../../api/wire';
 import type { Component } from '../../model/component';
 import type { EffectTable } from '../../model/effects';
+import { optionsOf } from '../../model/options';
 import type { Finding, View } from '../../route';
 import { Knockouts } from '../knockout/list';
 import { FindingFold } from './fold';
@@ -37,6 +38,7 @@ export function Findings({ id, result, table, view, selected, change, onSelect, 
           <KeyPanel
             id={id}
             metric={view.metric}
+            restored={optionsOf(result.spec).direction === 'denoising'}
             onMetric={(metric: Metric) => change({ metric })}
             onSelect={onSelect}
             onPins={(pins) => change({ pins })}

@@ -1,7 +1,7 @@
 // A finding is asked for when it is unfolded, not before: a worker computes it, once.
 import type { ComponentChildren } from 'preact';
 import { useId } from 'preact/hooks';
-import { useLoad } from '../../ui/hooks';
+import { useLate, useLoad } from '../../ui/hooks';
 import { TroubleBlock } from '../../ui/parts';
 import { save } from '../../ui/plot';
 
@@ -55,13 +55,22 @@ export function Computed<T>({
           </button>
         </TroubleBlock>
       )}
-      {busy && (
-        <p class="faint" role="status">
-          {waiting}
-        </p>
-      )}
+      {busy && <Waiting words={waiting} />}
       {data && children(data)}
     </>
+  );
+}
+
+const LATE_MS = 10_000;
+
+/** What is computed, and after a while why that may take long. */
+export function Waiting({ words }: { words: string }) {
+  const late = useLate(LATE_MS);
+  return (
+    <p class="faint" role="status">
+      {words}
+      {late && ' It waits until the worker has finished what it runs.'}
+    </p>
   );
 }
 

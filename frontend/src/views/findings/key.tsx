@@ -14,6 +14,8 @@ import { Computed, More, SaveCsv } from './fold';
 interface KeyProps {
   id: string;
   metric: Metric;
+  /** Effects are of putting back: the most positive ones matter. */
+  restored: boolean;
   onMetric: (metric: Metric) => void;
   onSelect: (component: Component) => void;
   onPins: (pins: readonly Component[]) => void;
@@ -31,16 +33,16 @@ export const KeyPanel = (props: KeyProps) => (
 
 const STEP = 30;
 
-function Tables({ report, id, metric, onMetric, onSelect, onPins }: KeyProps & { report: KeyReport }) {
+function Tables({ report, id, metric, restored, onMetric, onSelect, onPins }: KeyProps & { report: KeyReport }) {
   const [k, setK] = useState(String(DEFAULT_TOP_K));
   const [shown, setShown] = useState(STEP);
   const table = report.tables.find((each) => each.metric === metric) ?? report.tables[0];
   if (!table) return <p class="faint">No metric was computed.</p>;
   const number = /^\s*\d{1,4}\s*$/.test(k) ? Number(k) : 0;
-  const top = topOf(table, number);
+  const top = topOf(table, number, restored);
   const marks: readonly (readonly [string, ReadonlySet<string>])[] = [
     ['fdr', new Set(table.false_discovery ?? [])],
-    ['−5 %', new Set(table.threshold ?? [])],
+    [restored ? '+5 %' : '−5 %', new Set(table.threshold ?? [])],
     [`top ${number}`, new Set(top)],
   ];
   return (
@@ -62,18 +64,18 @@ function Tables({ report, id, metric, onMetric, onSelect, onPins }: KeyProps & {
           {...{ table, onPins }}
         />
         <Rule
-          name={`below ${effect(table.threshold_at ?? -5, 'relative_logit')} of the reference logit, as in the paper`}
+          name={thresholdWords(table.threshold_at ?? (restored ? 5 : -5))}
           found={table.threshold}
           none="only of the relative logit"
           {...{ table, onPins }}
         />
-        <Rule name={`the top ${number}`} found={top} none="" {...{ table, onPins }} />
+        <Rule name={`the top ${number} that ${restored ? 'restore' : 'carry'} the answer`} found={top} none="" {...{ table, onPins }} />
       </ul>
       <p class="faint">
         Two-sided studentised bootstrap over {plural(table.questions, 'distinct question')}; q is the smallest false
         discovery rate at which a component passes. Off 0 is not the same as large: look at the effect beside it.
       </p>
-      <div class="scroll" tabIndex={0} role="group" aria-label="Components, the most negative first">
+      <div class="scroll" tabIndex={0} role="group" aria-label={`Components, the most ${restored ? 'positive' : 'negative'} first`}>
         <table>
           <thead>
             <tr>
@@ -113,6 +115,11 @@ function Tables({ report, id, metric, onMetric, onSelect, onPins }: KeyProps & {
     </>
   );
 }
+
+const thresholdWords = (at: number): string =>
+  at > 0
+    ? `above +${effect(at, 'relative_logit')} of the reference logit, the paper’s threshold turned round`
+    : `below ${effect(at, 'relative_logit')} of the reference logit, as in the paper`;
 
 const keyCsv = (table: KeyTable): string => {
   const [fdr, below] = [new Set(table.false_discovery ?? []), new Set(table.threshold ?? [])];

@@ -2,15 +2,16 @@
 import { useRef, useState } from 'preact/hooks';
 import { upload } from '../../api/client';
 import type { Problem } from '../../api/wire';
-import type { Draft } from '../../model/draft';
+import type { OwnDraft, PromptFile } from '../../model/own';
 import { plural } from '../../text/numbers';
 import { TroubleBlock, troubleOf } from '../../ui/parts';
 import { AnswerChoice, CorruptionChoice } from '../prompts/choices';
-import type { FormPart } from './form';
 
 const SHOWN = 20;
 
-export function FileOptions({ draft, change }: FormPart) {
+type FileDraft = Omit<OwnDraft, 'keepWrong'>;
+
+export function FileOptions({ draft, change }: { draft: FileDraft; change: (part: Partial<FileDraft>) => void }) {
   const [trouble, setTrouble] = useState<Problem | null>(null);
   const [busy, setBusy] = useState(false);
   const picker = useRef<HTMLInputElement>(null);
@@ -63,7 +64,7 @@ export function FileOptions({ draft, change }: FormPart) {
   );
 }
 
-function Found({ file }: { file: NonNullable<Draft['file']> }) {
+function Found({ file }: { file: PromptFile }) {
   const { problems, pairs, n_rows } = file;
   // Of rows after as many as a set holds only the first is among the problems.
   const leftOut = n_rows - pairs.length;

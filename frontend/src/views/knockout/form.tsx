@@ -13,12 +13,15 @@ import {
   type KnockDraft,
 } from '../../model/knock';
 import { MAX_SHOTS } from '../../model/draft';
-import { takeAgain } from '../../model/again';
+import { isControl } from '../../model/promptSet';
+import { addressOf, askAgain, takeAgain } from '../../model/again';
+import { optionsOf } from '../../model/options';
 import { navigate } from '../../nav';
 import { page } from '../../root';
 import { METRIC_NAMES } from '../../text/numbers';
 import { useLoad } from '../../ui/hooks';
 import { TroubleBlock, troubleOf } from '../../ui/parts';
+import { FileOptions } from '../home/file';
 import { choicesOf, NumberField, Select } from '../prompts/choices';
 import { SetOptions } from '../prompts/set';
 
@@ -35,10 +38,10 @@ interface FormProps {
 
 export function KnockForm({ id, result, metric, pins }: FormProps) {
   const single = result.pairs.length < 2;
-  const { shots } = result.spec.prompts;
+  const found = result.spec.prompts;
   const [draft, setDraft] = useState<KnockDraft>(() => {
     const again = takeAgain('knockout', id);
-    return again ? knockOf(again, shots) : firstKnock(pins, single, shots);
+    return again ? knockOf(again, found) : firstKnock(pins, single, found);
   });
   const [trouble, setTrouble] = useState<Problem | null>(null);
   const [sending, setSending] = useState(false);
@@ -153,6 +156,13 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
         >
           a new set
         </Radio>
+        <Radio
+          name="prompts"
+          checked={draft.prompts === 'own'}
+          pick={() => change({ prompts: 'own', disjoint: true })}
+        >
+          prompts of a file
+        </Radio>
       </fieldset>
       {draft.prompts === 'same' ? (
         <p class="faint">
@@ -161,7 +171,11 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
         </p>
       ) : (
         <>
-          <SetOptions draft={draft.set} change={(part) => change({ set: { ...draft.set, ...part } })} />
+          {draft.prompts === 'new' ? (
+            <SetOptions draft={draft.set} change={(part) => change({ set: { ...draft.set, ...part } })} />
+          ) : (
+            <FileOptions draft={draft.own} change={(part) => change({ own: { ...draft.own, ...part } })} />
+          )}
           <div class="row">
             <Select
               label="Worked examples"
@@ -188,6 +202,26 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
             />
             Leave out operands that this analysis asked about
           </label>
+          {draft.disjoint && found.source === 'template' && found.half == null && (
+            <p class="faint">
+              It asked about{' '}
+              {isControl(found.topic ?? 'question')
+                ? 'all questions'
+                : `all operands from ${found.operands[0]} to ${found.operands[1]}`}
+              , so that nothing may be left. For others{' '}
+              <button
+                type="button"
+                class="quiet"
+                onClick={() => {
+                  askAgain({ ...result.spec, ...optionsOf(result.spec), prompts: { ...found, half: 'first' } });
+                  navigate(page(addressOf(result.spec)));
+                }}
+              >
+                ask the analysis with the first half
+              </button>{' '}
+              of them: its knock-outs are asked with the second.
+            </p>
+          )}
         </>
       )}
       <details class="fold">

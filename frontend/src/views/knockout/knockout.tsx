@@ -17,12 +17,15 @@ import { RunState, type OpenedProps } from '../experiment/opened';
 import { Curves } from '../findings/curves';
 import { Select } from '../prompts/choices';
 import { KnockChecks } from './checks';
-import { ParentLink } from './parent';
+import { ParentLink, useParent } from './parent';
 
 export function KnockoutPage({ run, id, address }: OpenedProps) {
   const { experiment } = run.seen;
   const spec = experiment.spec as KnockoutSpec;
   const result = run.result as KnockoutResult | null;
+  const parent = useParent(spec.parent);
+  // The top are ranked by the metric that the analysis is looked at by.
+  const metric = spec.components || !spec.metric ? '' : `&metric=${spec.metric}`;
   const pairs = result?.n_pairs ?? amountOf(experiment);
   return (
     <div class="workspace">
@@ -31,7 +34,7 @@ export function KnockoutPage({ run, id, address }: OpenedProps) {
         put={run.put}
         facts={
           <>
-            <ParentLink id={spec.parent} />
+            {parent && <ParentLink parent={parent} />}
             {result && (
               <span>
                 {result.model.name}
@@ -45,13 +48,16 @@ export function KnockoutPage({ run, id, address }: OpenedProps) {
         after={
           <>
             {result && <Downloads id={id} />}
-            {isFinal(experiment.state) && (
+            {isFinal(experiment.state) && parent?.gone && (
+              <span class="faint">It cannot be changed and asked again: its analysis was deleted.</span>
+            )}
+            {isFinal(experiment.state) && !parent?.gone && (
               <button
                 type="button"
                 class="quiet"
                 onClick={() => {
                   askAgain(spec);
-                  navigate(page(`analyses/${spec.parent}?open=knockouts`));
+                  navigate(page(`analyses/${spec.parent}?open=knockouts${metric}`));
                 }}
               >
                 Change and ask again

@@ -1,17 +1,29 @@
 // The way back to the analysis that an experiment belongs to.
 import { experiment } from '../../api/client';
+import type { Experiment } from '../../api/wire';
 import { page } from '../../root';
 import { nameOf } from '../../text/titles';
 import { useLoad } from '../../ui/hooks';
 import { Link } from '../../ui/parts';
 
-export function ParentLink({ id }: { id: string }) {
-  const { data, trouble } = useLoad(`parent ${id}`, (signal) => experiment(id, signal));
-  // Only a refusal says that it is gone; a server out of reach says nothing.
-  if (trouble && trouble.status === 404) return <span class="faint">its analysis was deleted</span>;
+export interface Parent {
+  id: string;
+  row: Experiment | null;
+  /** Only a refusal says that it is gone; a server out of reach says nothing. */
+  gone: boolean;
+}
+
+/** The analysis of this id; null where there is none to look for. */
+export function useParent(id: string | null): Parent | null {
+  const { data, trouble } = useLoad(`parent ${id}`, async (signal) => (id === null ? null : experiment(id, signal)));
+  return id === null ? null : { id, row: data, gone: trouble?.status === 404 };
+}
+
+export function ParentLink({ parent: { id, row, gone } }: { parent: Parent }) {
+  if (gone) return <span class="faint">its analysis was deleted</span>;
   return (
     <span>
-      of <Link to={page(`analyses/${id}`)}>{data ? <bdi>{nameOf(data)}</bdi> : 'its analysis'}</Link>
+      of <Link to={page(`analyses/${id}`)}>{row ? <bdi>{nameOf(row)}</bdi> : 'its analysis'}</Link>
     </span>
   );
 }

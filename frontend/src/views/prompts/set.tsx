@@ -1,5 +1,5 @@
 // A set of prompts drawn from templates: what a topic does not have is not offered.
-import type { Numerals, Style, Wording } from '../../api/wire';
+import type { Half, Numerals, Style, Wording } from '../../api/wire';
 import { toggled } from '../../model/draft';
 import { OPERATIONS, settledSet, STYLES, TOPIC_NAMES, TOPICS, type SetDraft } from '../../model/promptSet';
 import { OPERATION_WORDS } from '../../text/titles';
@@ -22,6 +22,11 @@ const DECIMALS: readonly (readonly ['0' | '1' | '2', string])[] = [
   ['0', 'none'],
   ['1', 'one (2.5)'],
   ['2', 'two (2.50)'],
+];
+const HALVES: readonly (readonly [Half | 'all', string])[] = [
+  ['all', 'all'],
+  ['first', 'first half'],
+  ['second', 'second half'],
 ];
 const TOPIC_CHOICES = TOPIC_NAMES.map((topic) => [topic, TOPICS[topic].name] as const);
 
@@ -105,6 +110,12 @@ export function SetOptions({ draft, change }: SetPart) {
             choose={(decimals) => put({ decimals: Number(decimals) })}
           />
         )}
+        <Select
+          label={row.operations.length > 0 ? 'Operands' : 'Questions'}
+          value={draft.half ?? 'all'}
+          choices={HALVES}
+          choose={(half) => put({ half: half === 'all' ? null : half })}
+        />
         <AnswerChoice value={draft.answerTokens} choose={(answerTokens) => put({ answerTokens })} />
         <CorruptionChoice
           value={draft.corruption}
@@ -112,6 +123,9 @@ export function SetOptions({ draft, change }: SetPart) {
           choose={(corruption) => put({ corruption })}
         />
       </div>
+      <p class="faint">
+        Halves share no operands: components are found on one half and judged on the other.
+      </p>
       <label class="check">
         <input
           type="checkbox"

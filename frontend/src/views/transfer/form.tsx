@@ -5,9 +5,12 @@ import type { Effect, Metric, Problem } from '../../api/wire';
 import { takeAgain } from '../../model/again';
 import { firstModel } from '../../model/draft';
 import { EFFECTS } from '../../model/options';
+import { FIRST_OWN } from '../../model/own';
 import {
   firstTransfer,
+  isOwn,
   MAX_SETS,
+  pairsIn,
   PRESETS,
   setName,
   transferOf,
@@ -21,8 +24,9 @@ import { page } from '../../root';
 import { METRIC_NAMES, plural } from '../../text/numbers';
 import { useLoad } from '../../ui/hooks';
 import { TroubleBlock, troubleOf } from '../../ui/parts';
+import { FileOptions } from '../home/file';
 import { ModelChoice } from '../home/form';
-import { ParentLink } from '../knockout/parent';
+import { ParentLink, useParent } from '../knockout/parent';
 import { ABLATIONS, SHOTS } from '../knockout/form';
 import { choicesOf, NumberField, Select } from '../prompts/choices';
 import { SetOptions } from '../prompts/set';
@@ -34,7 +38,7 @@ const FALLBACK_SHOTS = 2;
 
 export function NewTransfer({ address }: { address: Address }) {
   const query = new URLSearchParams(address.search);
-  const parent = query.get('parent');
+  const parent = useParent(query.get('parent'));
   const cards = useLoad('models', loadModels);
   const [again] = useState(() => takeAgain('transfer'));
   const [model, setModel] = useState<string | null>(again?.model ?? query.get('model'));
@@ -54,7 +58,7 @@ export function NewTransfer({ address }: { address: Address }) {
     setTrouble(null);
   };
   const asked = card
-    ? transferSpec({ ...shown, chat: shown.chat && card.chat === true }, card.id, parent)
+    ? transferSpec(shown, card.id, parent && !parent.gone ? parent.id : null, card.chat === true)
     : { spec: null, problem: cards.busy ? 'Looking for models…' : 'There is no model that can run here.' };
   const run = async () => {
     if (sending || !asked.spec) return;
@@ -78,9 +82,15 @@ export function NewTransfer({ address }: { address: Address }) {
           Do the heads found on one kind of prompt matter on another, and do they leave other things alone? On each set
           the heads that matter most are found; then they are knocked out on every set, beside as many random heads.
         </p>
-        {parent !== null && (
+        {parent && (
           <p class="faint">
-            It belongs to the analysis <ParentLink id={parent} />.
+            {parent.gone ? (
+              'The analysis that it belonged to was deleted: it is asked without it.'
+            ) : (
+              <>
+                It belongs to the analysis <ParentLink parent={parent} />.
+              </>
+            )}
           </p>
         )}
       </div>
@@ -111,7 +121,7 @@ export function NewTransfer({ address }: { address: Address }) {
           )}
         </div>
         {cards.trouble && <TroubleBlock problem={cards.trouble} />}
-        <Sets sets={shown.sets} change={(sets) => change({ sets })} />
+        <Sets sets={shown.sets} chats={card?.chat === true} change={(sets) => change({ sets })} />
         <label class="check">
           <input
             type="checkbox"
@@ -157,7 +167,15 @@ export function NewTransfer({ address }: { address: Address }) {
   );
 }
 
-function Sets({ sets, change }: { sets: readonly SetChoice[]; change: (sets: readonly SetChoice[]) => void }) {
+interface SetsProps {
+  sets: readonly SetChoice[];
+  chats: boolean;
+  change: (sets: readonly SetChoice[]) => void;
+}
+
+const ADD_FILE = 'file';
+
+function Sets({ sets, chats, change }: SetsProps) {
   const [edited, setEdited] = useState<number | null>(null);
   const put = (key: number, part: Partial<SetChoice>) =>
     change(sets.map((each) => (each.key === key ? { ...each, ...part } : each)));
@@ -172,7 +190,9 @@ function Sets({ sets, change }: { sets: readonly SetChoice[]; change: (sets: rea
             <li key={choice.key} class="set-choice">
               <div class="set-line">
                 <strong>{name}</strong>
-                <span class="faint">{choice.set.pairs} pairs</span>
+                <span class="faint">
+                  {pairsIn(choice.set)} pairs{aloneWords(choice, chats)}
+                </span>
                 <label class="check">
                   <input
                     type="checkbox"
@@ -207,12 +227,7 @@ function Sets({ sets, change }: { sets: readonly SetChoice[]; change: (sets: rea
                   ×
                 </button>
               </div>
-              {open && (
-                <SetOptions
-                  draft={choice.set}
-                  change={(part) => put(choice.key, { set: { ...choice.set, ...part } })}
-                />
-              )}
+              {open && <SetEditor choice={choice} chats={chats} change={(part) => put(choice.key, part)} />}
             </li>
           );
         })}
@@ -221,13 +236,75 @@ function Sets({ sets, change }: { sets: readonly SetChoice[]; change: (sets: rea
         <Select
           label="Add a set"
           value=""
-          choices={[['', 'choose…'], ...PRESETS.map(({ name }) => [name, name] as const)]}
+          choices={[
+            ['', 'choose…'],
+            ...PRESETS.map(({ name }) => [name, name] as const),
+            [ADD_FILE, 'prompts of a file'],
+          ]}
           choose={(wanted) => {
+            if (wanted === ADD_FILE) {
+              const more = withSet(sets, FIRST_OWN);
+              setEdited(more.at(-1)?.key ?? null);
+              change(more);
+            }
             const preset = PRESETS.find(({ name }) => name === wanted);
             if (preset) change(withSet(sets, preset.set));
           }}
         />
       )}
     </fieldset>
+  );
+}
+
+/** What a set has that the others do not: ", 4 worked examples, through the chat template". */
+function aloneWords({ shots, chat }: SetChoice, chats: boolean): string {
+  const words = [
+    shots === null ? null : plural(shots, 'worked example'),
+    chat === null || !chats ? null : chat ? 'through the chat template' : 'without the chat template',
+  ];
+  return words.flatMap((word) => (word === null ? [] : `, ${word}`)).join('');
+}
+
+const AS_ALL = 'all';
+const OWN_SHOTS: readonly (readonly [string, string])[] = [[AS_ALL, 'as all sets'], ...SHOTS];
+const OWN_CHAT: readonly (readonly ['all' | 'on' | 'off', string])[] = [
+  ['all', 'as all sets'],
+  ['on', 'on'],
+  ['off', 'off'],
+];
+
+function SetEditor({
+  choice: { set, shots, chat },
+  chats,
+  change,
+}: {
+  choice: SetChoice;
+  chats: boolean;
+  change: (part: Partial<SetChoice>) => void;
+}) {
+  return (
+    <div class="set">
+      {isOwn(set) ? (
+        <FileOptions draft={set} change={(part) => change({ set: { ...set, ...part } })} />
+      ) : (
+        <SetOptions draft={set} change={(part) => change({ set: { ...set, ...part } })} />
+      )}
+      <div class="row">
+        <Select
+          label="Worked examples"
+          value={shots === null ? AS_ALL : String(shots)}
+          choices={OWN_SHOTS}
+          choose={(next) => change({ shots: next === AS_ALL ? null : Number(next) })}
+        />
+        {chats && (
+          <Select
+            label="Chat template"
+            value={chat === null ? 'all' : chat ? 'on' : 'off'}
+            choices={OWN_CHAT}
+            choose={(next) => change({ chat: next === 'all' ? null : next === 'on' })}
+          />
+        )}
+      </div>
+    </div>
   );
 }

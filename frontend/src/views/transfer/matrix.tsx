@@ -1,8 +1,8 @@
-// A matrix as a table of coloured cells: the number in each, the interval on demand, all of a cell in words below.
-import { useState } from 'preact/hooks';
+// A matrix as a table of coloured cells: the number in each, more of it on demand, all of a cell in words below.
+import { useRef, useState } from 'preact/hooks';
 import type { Grid } from '../../api/wire';
 import { at, attentionScale, css, DIVERGING, inkOn, stops, type Rgb, type Theme } from '../../charts/colours';
-import { endOf, type Scale } from '../../model/matrix';
+import { endOf, moved, type Place, type Scale } from '../../model/matrix';
 import { digits } from '../../text/numbers';
 import { useTheme } from '../../ui/theme';
 
@@ -10,8 +10,11 @@ interface MatrixProps {
   title: string;
   rows: readonly string[];
   columns: readonly string[];
+  /** By column: how many pairs its numbers are of. */
+  pairs: readonly number[];
   values: Grid;
-  intervals?: (row: number, column: number) => readonly [number | null, number | null];
+  /** What stands in a cell below its number when that is asked for, line by line. */
+  more?: (row: number, column: number) => readonly string[];
   /** A row that stands above the others. */
   above?: { name: string; values: readonly (number | null)[] };
   scale: Scale;
@@ -24,34 +27,35 @@ function colourOf(value: number, end: number, scale: Scale, theme: Theme): Rgb {
     : at(stops(DIVERGING[theme]), (Math.max(-1, Math.min(1, value / end)) + 1) / 2);
 }
 
-export function Matrix({ title, rows, columns, values, intervals, above, scale, words }: MatrixProps) {
+const placeOf = (target: EventTarget | null): Place | null => {
+  const name = (target as Element | null)?.closest('[data-cell]')?.getAttribute('data-cell');
+  const [row = NaN, column = NaN] = (name ?? '').split(' ').map(Number);
+  return name ? { row, column } : null;
+};
+
+export function Matrix({ title, rows, columns, pairs, values, more, above, scale, words }: MatrixProps) {
   const theme = useTheme();
   const [told, setTold] = useState('');
   const [full, setFull] = useState(false);
+  const [active, setActive] = useState<Place>({ row: 0, column: 0 });
+  const table = useRef<HTMLTableElement>(null);
   const end = endOf(values, scale);
-  const cell = (value: number | null, key: number, more?: { row: number }) => {
-    if (value === null) {
-      return (
-        <td key={key} class="number none">
-          n/a
-        </td>
-      );
-    }
-    const colour = colourOf(value, end, scale, theme);
-    const [low, high] = more && intervals ? intervals(more.row, key) : [null, null];
+  const tell = (place: Place | null) => {
+    if (place && words) setTold(words(place.row, place.column));
+  };
+  const cell = (value: number | null, column: number, row: number | null) => {
+    const colour = value === null ? null : colourOf(value, end, scale, theme);
+    // One of all cells is in the order of the Tab key, arrows lead to the others.
+    const focused = row === active.row && column === active.column;
     return (
       <td
-        key={key}
-        class="number"
-        style={{ background: css(colour), color: inkOn(colour) }}
-        {...(more && words ? { 'data-cell': `${more.row} ${key}` } : {})}
+        key={column}
+        class={colour ? 'number' : 'number none'}
+        {...(colour ? { style: { background: css(colour), color: inkOn(colour) } } : {})}
+        {...(row !== null && words ? { 'data-cell': `${row} ${column}`, tabIndex: focused ? 0 : -1 } : {})}
       >
-        {digits(value)}
-        {full && low !== null && high !== null && (
-          <small>
-            {digits(low)} to {digits(high)}
-          </small>
-        )}
+        {colour ? digits(value) : 'n/a'}
+        {full && row !== null && more?.(row, column).map((line, i) => <small key={i}>{line}</small>)}
       </td>
     );
   };
@@ -60,24 +64,32 @@ export function Matrix({ title, rows, columns, values, intervals, above, scale, 
       <h3>{title}</h3>
       <div
         class="scroll"
-        tabIndex={0}
+        tabIndex={words ? -1 : 0}
         role="group"
         aria-label={title}
-        onPointerOver={(event) => {
-          const place = (event.target as Element).closest('[data-cell]')?.getAttribute('data-cell');
-          const [i = NaN, j = NaN] = (place ?? '').split(' ').map(Number);
-          if (place && words) setTold(words(i, j));
+        onPointerOver={(event) => tell(placeOf(event.target))}
+        onFocusIn={(event) => {
+          const place = placeOf(event.target);
+          if (place) setActive(place);
+          tell(place);
+        }}
+        onKeyDown={(event) => {
+          const next = words && !event.altKey && !event.metaKey && placeOf(event.target) && moved(active, event.key, values);
+          if (!next) return;
+          event.preventDefault();
+          table.current?.querySelector<HTMLElement>(`[data-cell="${next.row} ${next.column}"]`)?.focus();
         }}
       >
-        <table aria-label={title}>
+        <table aria-label={title} ref={table}>
           <thead>
             <tr>
               <td />
-              {columns.map((name) => (
+              {columns.map((name, j) => (
                 <th key={name} scope="col">
                   <span>
                     <bdi>{name}</bdi>
                   </span>
+                  <small>n = {pairs[j]}</small>
                 </th>
               ))}
             </tr>
@@ -86,7 +98,7 @@ export function Matrix({ title, rows, columns, values, intervals, above, scale, 
             {above && (
               <tr class="above">
                 <th scope="row">{above.name}</th>
-                {above.values.map((value, j) => cell(value, j))}
+                {above.values.map((value, j) => cell(value, j, null))}
               </tr>
             )}
             {values.map((row, i) => (
@@ -94,19 +106,23 @@ export function Matrix({ title, rows, columns, values, intervals, above, scale, 
                 <th scope="row">
                   <bdi>{rows[i]}</bdi>
                 </th>
-                {row.map((value, j) => cell(value, j, { row: i }))}
+                {row.map((value, j) => cell(value, j, i))}
               </tr>
             ))}
           </tbody>
         </table>
       </div>
-      {intervals && (
+      {more && (
         <label class="check">
           <input type="checkbox" checked={full} onChange={(event) => setFull(event.currentTarget.checked)} />
-          Intervals in the cells
+          Intervals and random heads in the cells
         </label>
       )}
-      {words && <p class="faint told">{told || 'Point at a cell to read all of it.'}</p>}
+      {words && (
+        <p class="faint told" aria-live="polite">
+          {told || 'Point at a cell, or go to it with Tab and the arrow keys, to read all of it.'}
+        </p>
+      )}
     </div>
   );
 }

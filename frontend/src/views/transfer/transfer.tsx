@@ -4,7 +4,7 @@ import { exportAddress } from '../../api/client';
 import type { TransferResult } from '../../api/findings';
 import type { TransferSpec } from '../../api/wire';
 import { askAgain } from '../../model/again';
-import { cellsOf, cellWords, minus, type Measure } from '../../model/matrix';
+import { cellLines, cellsOf, cellWords, minus, type Measure } from '../../model/matrix';
 import { navigate } from '../../nav';
 import { page } from '../../root';
 import { isFinal, shortRevision } from '../../text/experiment';
@@ -12,7 +12,7 @@ import { duration, METRIC_NAMES, plural } from '../../text/numbers';
 import { Link, Menu, Notice } from '../../ui/parts';
 import { ExperimentHeader } from '../experiment/header';
 import { RunState, type OpenedProps } from '../experiment/opened';
-import { ParentLink } from '../knockout/parent';
+import { ParentLink, useParent } from '../knockout/parent';
 import { Select } from '../prompts/choices';
 import { Matrix } from './matrix';
 
@@ -20,6 +20,7 @@ export function TransferPage({ run, id, address }: OpenedProps) {
   const { experiment } = run.seen;
   const spec = experiment.spec as TransferSpec;
   const result = run.result as TransferResult | null;
+  const parent = useParent(spec.parent ?? null);
   return (
     <div class="workspace">
       <ExperimentHeader
@@ -27,7 +28,7 @@ export function TransferPage({ run, id, address }: OpenedProps) {
         put={run.put}
         facts={
           <>
-            {spec.parent && <ParentLink id={spec.parent} />}
+            {parent && <ParentLink parent={parent} />}
             <span>
               {result?.model.name ?? spec.model}
               {result && <span class="faint">@{shortRevision(result.model.revision)}</span>}
@@ -48,7 +49,8 @@ export function TransferPage({ run, id, address }: OpenedProps) {
                 class="quiet"
                 onClick={() => {
                   askAgain(spec);
-                  navigate(page(spec.parent ? `transfer?parent=${encodeURIComponent(spec.parent)}` : 'transfer'));
+                  // Without its analysis it can be asked all the same.
+                  navigate(page(parent && !parent.gone ? `transfer?parent=${encodeURIComponent(parent.id)}` : 'transfer'));
                 }}
               >
                 Change and ask again
@@ -58,7 +60,7 @@ export function TransferPage({ run, id, address }: OpenedProps) {
         }
       />
       {address.note && <Notice>{address.note}</Notice>}
-      <RunState run={run} kept={result ? result.found_on.length : null} />
+      <RunState run={run} kept={experiment.progress.done} />
       {result && <Found result={result} />}
     </div>
   );
@@ -75,7 +77,7 @@ function Downloads({ id }: { id: string }) {
           Result as JSON
         </a>
         <a href={exportAddress.raw(id)} download>
-          Every pair, as safetensors
+          The matrices, as safetensors
         </a>
       </Menu>
     </>
@@ -98,7 +100,6 @@ function Found({ result }: { result: TransferResult }) {
     cellWords(cells[i]?.[j], rows[i] ?? '', evaluated[j]?.name ?? '', evaluated[j]?.pairs ?? 0);
   return (
     <>
-      {!result.complete && <Notice tone="warn">It was cut short: only the sets that were finished are here.</Notice>}
       {result.notes.map((note) => (
         <p class="faint" key={note}>
           {note}
@@ -114,8 +115,9 @@ function Found({ result }: { result: TransferResult }) {
             title="What is left"
             rows={rows}
             columns={columns}
+            pairs={evaluated.map(({ pairs }) => pairs)}
             values={matrix.value}
-            intervals={(i, j) => [matrix.ci_low[i]?.[j] ?? null, matrix.ci_high[i]?.[j] ?? null]}
+            more={(i, j) => cellLines(cells[i]?.[j])}
             above={{ name: 'nothing out', values: matrix.plain }}
             scale="share"
             words={words}
@@ -124,14 +126,16 @@ function Found({ result }: { result: TransferResult }) {
             title="Minus random heads: below 0 these heads matter more"
             rows={rows}
             columns={columns}
+            pairs={evaluated.map(({ pairs }) => pairs)}
             values={minus(matrix.value, matrix.control)}
             scale="difference"
             words={words}
           />
         </div>
         <p class="faint">
-          Rows: where the heads were found. Columns: where they are out. {columnsWords(result)} Intervals: 95 %
-          bootstrap over questions. Random: as many heads of the same layers, {plural(result.spec.controls ?? 20, 'draw')}.
+          Rows: where the heads were found. Columns: where they are out, over n pairs. Intervals: 95 % bootstrap over
+          questions. Random: as many random heads of the same layers where there are others,{' '}
+          {plural(result.spec.controls ?? 20, 'draw')}.
         </p>
       </section>
       <section class="panel" aria-label="How far they agree">
@@ -141,6 +145,7 @@ function Found({ result }: { result: TransferResult }) {
             title="Overlap of the selections (Jaccard)"
             rows={rows}
             columns={rows}
+            pairs={found.map(({ pairs }) => pairs)}
             values={result.jaccard}
             scale="share"
           />
@@ -148,6 +153,7 @@ function Found({ result }: { result: TransferResult }) {
             title="Rank correlation of all components (Spearman)"
             rows={rows}
             columns={rows}
+            pairs={found.map(({ pairs }) => pairs)}
             values={result.rank_correlation}
             scale="correlation"
           />
@@ -185,11 +191,4 @@ function Found({ result }: { result: TransferResult }) {
       </p>
     </>
   );
-}
-
-/** How many pairs each set is judged on. */
-function columnsWords({ evaluated_on: sets }: TransferResult): string {
-  const counts = sets.map(({ pairs }) => pairs);
-  const [least, most] = [Math.min(...counts), Math.max(...counts)];
-  return least === most ? `n = ${plural(least, 'pair')} each.` : `n = ${least} to ${plural(most, 'pair')}.`;
 }

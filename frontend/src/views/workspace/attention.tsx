@@ -11,6 +11,7 @@ import { useLoad, useWidth } from '../../ui/hooks';
 import { TroubleBlock } from '../../ui/parts';
 import { Plot } from '../../ui/plot';
 import { useTheme } from '../../ui/theme';
+import { Waiting } from '../findings/fold';
 import { AttentionTip } from './attentionTip';
 import { PromptChoice } from './promptChoice';
 import { Thumbnails } from './thumbnails';
@@ -69,11 +70,7 @@ function Fetched({ id, layer, head, index, waiting, onHead }: FetchedProps) {
           </button>
         </TroubleBlock>
       )}
-      {busy && (
-        <p class="faint" role="status">
-          {waiting}
-        </p>
-      )}
+      {busy && <Waiting words={waiting} />}
       {data && <Pattern data={data} head={head} onHead={onHead} />}
     </>
   );

@@ -5,8 +5,8 @@ import type { Experiment, Metric, Problem, Result, Spec } from '../../api/wire';
 import { effectMap } from '../../charts/effectMap';
 import { spell } from '../../model/component';
 import type { EffectTable } from '../../model/effects';
-import { askAgain } from '../../model/again';
-import { doneWords, optionsOf, writeChat, writeOptions } from '../../model/options';
+import { addressOf, askAgain } from '../../model/again';
+import { doneWords, optionsOf } from '../../model/options';
 import { navigate } from '../../nav';
 import { page } from '../../root';
 import { askedPairs, isFinal, shortRevision } from '../../text/experiment';
@@ -77,7 +77,7 @@ export function Header({ experiment, spec, result, table, metric, metrics, onMet
               class="quiet"
               onClick={() => {
                 askAgain(spec);
-                navigate(page(writeChat(writeOptions('', optionsOf(spec)), spec.prompts.chat ?? false)));
+                navigate(page(addressOf(spec)));
               }}
             >
               Change and ask again

@@ -1,0 +1,42 @@
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { keyReport } from './client';
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => {
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+});
+
+const asked = () => {
+  const times: number[] = [];
+  return {
+    times,
+    answer: (ready: () => boolean) =>
+      vi.stubGlobal('fetch', () => {
+        times.push(Date.now());
+        return Promise.resolve(
+          ready() ? new Response('{"tables": []}') : new Response(null, { status: 202, headers: { 'Retry-After': '1' } }),
+        );
+      }),
+  };
+};
+
+it('a report is waited for while the worker runs something longer than ten minutes, with pauses that grow to 5 s', async () => {
+  const { times, answer } = asked();
+  const start = Date.now();
+  answer(() => Date.now() - start > 11 * 60_000);
+  const found = keyReport('a', new AbortController().signal);
+  await vi.advanceTimersByTimeAsync(12 * 60_000);
+  expect(await found).toEqual({ tables: [] });
+  const pauses = times.slice(1).map((time, i) => time - (times[i] ?? 0));
+  expect(pauses[0]).toBe(1_000);
+  expect(Math.max(...pauses)).toBe(5_000);
+  expect(pauses.every((pause, i) => pause >= (pauses[i - 1] ?? 0))).toBe(true);
+});
+
+it('a report that never comes is told so, with a way out', async () => {
+  asked().answer(() => false);
+  const found = keyReport('a', new AbortController().signal).catch((reason: unknown) => reason);
+  await vi.advanceTimersByTimeAsync(3_600_000);
+  expect(await found).toMatchObject({ title: 'The test of all components takes too long' });
+});
