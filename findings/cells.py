@@ -20,6 +20,11 @@ def ends(low: float | None, high: float | None, form: str) -> str:
     return "" if low is None or high is None else f"[{format(low, form)}, {format(high, form)}]"
 
 
+def of_operands(row: Numbers) -> str:
+    """Pairs, and in brackets the sets of operands that they are about."""
+    return f"{row['pairs']} ({row['operands']})"
+
+
 def number(value: float | None, form: str) -> str:
     return "n/a" if value is None else format(value, form)
 

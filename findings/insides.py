@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -12,6 +13,7 @@ from engine import Lens, LoadedModel, RoleAttention, attention_roles, lens, writ
 from engine.capture import encode_all
 from engine.methods.roles import ROLES, TIMES
 from findings.plain import Numbers, plain
+from findings.sets import operand_sets
 
 SHOWN_MLPS = 5
 _TOKENS = 100
@@ -23,7 +25,7 @@ KINDS = ("operand", "neighbour", "answer", "other number")
 def role_numbers(model: LoadedModel, pairs: Sequence[PromptPair], heads: Sequence[Component]) -> Numbers:
     """The masses of some heads beside the average head, the shuffled roles and the run without the calculation, and how
     many heads of the model are operand and operator heads."""
-    found: RoleAttention = attention_roles(model, pairs)
+    found: RoleAttention = replace(attention_roles(model, pairs), questions=operand_sets(pairs))
     low, high = found.interval()
     classes = found.classes()
     rows = []
@@ -43,7 +45,7 @@ def role_numbers(model: LoadedModel, pairs: Sequence[PromptPair], heads: Sequenc
     return plain(
         {
             "pairs": len(found),
-            "questions": len(set(found.questions)),
+            "operands": len(set(found.questions)),
             "times": TIMES,
             "roles": list(ROLES),
             "average_head": found.average_head,
@@ -60,13 +62,13 @@ def role_numbers(model: LoadedModel, pairs: Sequence[PromptPair], heads: Sequenc
 
 def lens_numbers(model: LoadedModel, pairs: Sequence[PromptPair]) -> Numbers:
     """The answer's way through the layers, the two cosine curves with their stages, and what number is on top."""
-    found = lens(model, pairs, k=min(_TOKENS, model.embeddings))
+    found = replace(lens(model, pairs, k=min(_TOKENS, model.embeddings)), questions=operand_sets(pairs))
     stages, raw = found.stages(), found.stages(raw=True)
     keep = found.operands.isfinite().all(1) & found.answer.isfinite().all(1)
     return plain(
         {
             "pairs": len(found),
-            "questions": len(set(found.questions)),
+            "operands": len(set(found.questions)),
             "layers": found.operands.shape[1],
             "probability": found.probability.double().mean(0),
             "rank": found.rank.double().median(0).values,

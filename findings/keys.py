@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -19,17 +20,22 @@ TOP = 10
 METRICS: tuple[Metric, ...] = ("relative_logit", "logit_difference")
 
 
-def effects_on(model: LoadedModel, pairs: Sequence[PromptPair]) -> PatchingEffects:
-    """What the paper measures: the last position patched from the prompt without the calculation, MLPs recomputed."""
-    return path_patching(model, pairs, effect="through_mlps")
+def effects_on(
+    model: LoadedModel, pairs: Sequence[PromptPair], operands: Sequence[str] | None = None
+) -> PatchingEffects:
+    """What the paper measures: the last position patched from the prompt without the calculation, MLPs recomputed.
+    ``operands``: of each pair, what a bootstrap resamples instead of questions."""
+    found = path_patching(model, pairs, effect="through_mlps")
+    return found if operands is None else replace(found, questions=tuple(operands))
 
 
 def key_numbers(effects: PatchingEffects) -> Numbers:
-    """By metric: counts by every rule, the components on top, and every component's mean."""
+    """By metric: counts by every rule, the components on top, and every component's mean. ``effects``: with operands in
+    the questions' place."""
     layers, heads = effects.heads.shape[1:]
     found: Numbers = {
         "pairs": len(effects),
-        "questions": len(set(effects.questions)),
+        "operands": len(set(effects.questions)),
         "layers": layers,
         "heads": layers * heads,
         "noise": float(effects.noise.max()),

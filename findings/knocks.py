@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from engine.methods.knockout import knockout_task
 from engine.plan import Plan, sparing
 from engine.sources import Means
 from findings.plain import Numbers, plain
+from findings.sets import operand_sets
 from prompts import EncodedPair
 from prompts.questions import question_text
 
@@ -68,20 +70,22 @@ def curve_numbers(
             for pairs, over in groups
         ]
         found = Knockout.concatenate(parts)
+        judged_here = [pair for pairs, _ in groups for pair in pairs]
     else:
-        found = knockout(model, judged, components, ablation=ablation, controls=draws)
+        found, judged_here = knockout(model, judged, components, ablation=ablation, controls=draws), judged
+    found = replace(found, questions=operand_sets(judged_here))
     return numbers_of(found) | {"left_out": len(judged) - len(found)}
 
 
 def numbers_of(found: Knockout) -> Numbers:
-    """A knock-out's curves with their controls."""
+    """A knock-out's curves with their controls; operands stand in the questions' place."""
     curves = {metric: found.curve(metric) for metric in METRICS}
     return plain(
         {
             "ablation": found.ablation,
             "components": list(found.components),
             "pairs": len(found),
-            "questions": len(set(found.questions)),
+            "operands": len(set(found.questions)),
             "draws": len(found.controls),
             "unmatched": int((~found.matched).sum()),
             "noise": float(found.noise.max()),
@@ -123,7 +127,7 @@ def written_numbers(
     random = drawn(components, layers, heads, draws, 0)
     sets = masks_of([[], list(components), *(list(draw.components) for draw in random)], layers, heads)
     exact: list[Tensor] = []
-    questions: list[str] = []
+    operands: list[str] = []
     example = ""
     for pairs, over in _equal_lengths(model, judged, other):
         task = knockout_task(
@@ -144,13 +148,13 @@ def written_numbers(
         said = [[model.text.decode(ids, skip_special_tokens=True) for ids in row] for row in written.tolist()]
         rows = [[is_answer(text, pair.pair.answer) for text, pair in zip(row, pairs, strict=True)] for row in said]
         exact.append(torch.tensor(rows))
-        questions += [pair.question for pair in pairs]
+        operands += operand_sets([pair.pair for pair in pairs])
         example = example or f"{pairs[0].question} {pairs[0].pair.answer}: {said[1][0].strip()!r}"
     if not exact:
         raise Refusal("no_prompts", "No length of question has enough prompts to take a mean over.")
     values = torch.cat(exact, dim=1).double()
     curve = curve_of(
-        "exact_match", "share", values[:2], torch.stack([values[0].expand(draws, -1), values[2:]], 1), questions
+        "exact_match", "share", values[:2], torch.stack([values[0].expand(draws, -1), values[2:]], 1), operands
     )
     at = {
         name: getattr(curve, name)[1]
@@ -160,7 +164,7 @@ def written_numbers(
         {
             "components": [str(component) for component in components],
             "pairs": values.shape[1],
-            "questions": len(set(questions)),
+            "operands": len(set(operands)),
             "draws": draws,
             "left_out": len(judged) - values.shape[1],
             "plain": float(curve.mean[0]),

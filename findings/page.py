@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from findings.cells import bracket, number, signed, table_of, words
+from findings.cells import bracket, number, of_operands, signed, table_of, words
 from findings.page_inside import lens_chapter, roles_chapter, writes_chapter
 from findings.page_knocked import carried, controls, knockouts, powers, written
 from findings.plain import Numbers
+
+# Fewer sets of operands on either side are worth a word of caution.
+FEW_OPERANDS = 20
 
 
 def page_of(numbers: Numbers) -> str:
@@ -45,9 +48,22 @@ Model `{model["id"]}`, revision `{model["revision"]}`, {model["layers"]} layers 
 The paper: Zhang et al., *Interpreting and Improving Large Language Models in Arithmetic Calculation*, ICML 2024. Its
 numbers are of LLaMA2-7B. What is said here is about this model alone: a "no" does not refute the paper.
 
-Components are found on some operands and judged on others; no pair of operands is on both sides. Intervals in brackets
-are 95 %, by bootstrap over distinct questions; random heads are of the same layers as those that they stand for, and
-the brackets beside them hold 95 % of {run["draws"]} draws. n counts pairs of prompts."""
+Components are found on some operands and judged on others; no pair of operands is on both sides. n counts pairs of
+prompts, in round brackets the sets of operands that they are about: 3 + 5, 5 + 3 and "the sum of 3 and 5" are one.
+Rewordings are not independent, so that intervals (95 %, in square brackets) and false discovery rates are by bootstrap
+over sets of operands. Random heads are of the same layers as those that they stand for where there are others; the
+brackets beside them hold 95 % of {run["draws"]} draws.{_few(numbers)}"""
+
+
+def _few(numbers: Numbers) -> str:
+    """Where the operands of the story are few, because few sums have an answer of one token."""
+    found, judged = numbers["addition"]["operands"]
+    if min(found, judged) >= FEW_OPERANDS:
+        return ""
+    return (
+        f"\n\nOne-digit sums with an answer of one token that the model gets right are about few operands here: "
+        f"{found} sets to find on, {judged} to judge on. Intervals over so few are rather too narrow."
+    )
 
 
 def _claims(numbers: Numbers) -> str:
@@ -70,7 +86,9 @@ def _sets(numbers: Numbers) -> str:
     for each in [numbers["addition"] | {"name": "the story: one-digit sums"}, *numbers["sets"]]:
         kept = "all, also wrong ones" if each["kept_wrong"] else "answered rightly"
         shown = f"`{each['example']}`"
-        counts = f"{each['found']} + {each['judged']}"
+        counts = " + ".join(
+            f"{n} ({operands})" for n, operands in zip((each["found"], each["judged"]), each["operands"], strict=True)
+        )
         name = each["name"] + (" (control)" if each["control"] else "")
         rows.append(
             (name, shown, f"{each['right']} of {each['asked']}", kept, counts, number(each["probability"], ".2f"))
@@ -78,9 +96,10 @@ def _sets(numbers: Numbers) -> str:
     refused = "".join(f"\n- {each['name']}: not asked. {each['reason']}" for each in numbers["not_asked"])
     return f"""## What was asked, and what the model answers
 
-All with solved examples before the question. Accuracy is of the top token after the prompt; where fewer than ten are
-right on either side, wrong answers are kept, and the probability of the answer says more than accuracy. A set without
-arithmetic is a control. "Pairs" counts the side that components are found on, and the side that they are judged on.
+All with solved examples before the question. Accuracy is of the top token after the prompt; where fewer than ten and
+fewer than half are right on either side, wrong answers are kept, and the probability of the answer says more than
+accuracy. It is the mean over the pairs that are used. A set without arithmetic is a control. "Pairs" counts the side
+that components are found on, and the side that they are judged on.
 
 {table_of(("set", "example", "right", "kept", "pairs", "probability of the answer"), rows)}{refused}"""
 
@@ -95,18 +114,19 @@ def _key(numbers: Numbers) -> str:
             else f"{row['threshold_heads']} heads ({row['threshold_head_share']:.1%}), {row['threshold_mlps']} MLPs"
         )
         by_rate = (
-            "too few questions"
+            "too few operands"
             if not row["tested"]
             else f"{row['fdr']} of {row['tested']} components, {row['fdr_heads']} heads ({row['fdr_head_share']:.1%})"
         )
-        rows.append((words(metric), row["pairs"], by_rate, threshold, ", ".join(row["top_heads"])))
+        n = of_operands({"pairs": row["pairs"], "operands": key["operands"]})
+        rows.append((words(metric), n, by_rate, threshold, ", ".join(row["top_heads"])))
     tops = []
     for row in key["metrics"]["relative_logit"]["rows"][:15]:
         tops.append((row["component"], signed(row["mean"]), bracket(row, "+.2f"), number(row["q"], ".2g")))
     counted = table_of(("metric", "n", "key by a false discovery rate of 5 %", "below -5 %", "top 10 heads"), rows)
     return f"""## Which components are key
 
-One-digit addition, {key["pairs"]} pairs, {key["questions"]} distinct questions. Each component's output at the last
+One-digit addition, {key["pairs"]} pairs, {key["operands"]} sets of operands. Each component's output at the last
 position is replaced by what it wrote on the prompt without the calculation, later MLPs are recomputed, other
 heads frozen (the paper's path patching). Noise floor {key["noise"]:.1e} logits. A mean effect that is off 0
 need not be large: read the size.

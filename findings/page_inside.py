@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from findings.cells import number, signed, table_of, tokens_of
+from findings.cells import number, of_operands, signed, table_of, tokens_of
 from findings.plain import Numbers
 
 
@@ -17,10 +17,10 @@ def roles_chapter(numbers: Numbers) -> str:
     return f"""## Where the key heads look
 
 The top 10 heads by the paper's metric: mass of the last position's attention by the part that tokens play,
-n = {roles["pairs"]}; in round brackets what the mass would be if roles were dealt at random, then the difference to the
-run without the calculation. An operand (operator) head has at least {roles["times"]:g} times the mass of random
-roles and of the
-average head: {among["operand"]} and {among["operator"]} of these {sum(among.values())}, {counts["operand"]} and
+n = {of_operands(roles)}; in round brackets what the mass would be if roles were dealt at random, then the
+difference to the run without the calculation. An operand (operator) head has at least {roles["times"]:g} times the
+mass of random roles and of the average head:
+{among["operand"]} and {among["operator"]} of these {sum(among.values())}, {counts["operand"]} and
 {counts["operator"]} of all {sum(counts.values())} heads. 95 % intervals are in the JSON file.
 
 {table_of(("head", "class", *names), rows)}
@@ -45,11 +45,11 @@ def lens_chapter(numbers: Numbers) -> str:
     on_top = lens["on_top"]
     return f"""## How the answer comes up
 
-n = {lens["pairs"]}, {lens["questions"]} distinct questions; {lens["layers"]} layers.
+n = {of_operands(lens)}; {lens["layers"]} layers.
 Heads bring the operands (what each MLP reads, cosine with the operands' rows of the unembedding), MLPs
 write
 the answer (what each MLP writes, cosine with the answer's row). Layers, with 95 %
-intervals over draws of the questions, and the share of draws in which the rule finds them:
+intervals over draws of the sets of operands, and the share of draws in which the rule finds them:
 
 {table_of(("curves", "start", "inflection", "end", "found"), rows)}
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from findings.cells import ends, number, table_of, words
+from findings.cells import ends, number, of_operands, table_of, words
 from findings.plain import Numbers
+from findings.rules import LEAST_PAIRS
 
 
 def knockouts(numbers: Numbers) -> str:
@@ -17,7 +18,7 @@ def knockouts(numbers: Numbers) -> str:
             rows.append(
                 (
                     row["name"] if metric == "accuracy" else "",
-                    row["pairs"],
+                    of_operands(row),
                     words(metric),
                     number(curve["mean"][0], form),
                     f"{number(curve['mean'][k], form)} {ends(curve['low'][k], curve['high'][k], form)}",
@@ -27,13 +28,19 @@ def knockouts(numbers: Numbers) -> str:
             )
     header = ("taken out", "n", "", "nothing out", "the top 10 out", "10 random out", "p")
     first = numbers["knockouts"][0]
-    left_out = f" {first['left_out']} pairs have too few others of their form for a mean." if first["left_out"] else ""
+    unmatched = "; ".join(
+        f"{row['unmatched']} of {row['draws'] * len(row['components'])} ({row['name']})"
+        for row in numbers["knockouts"]
+        if row["unmatched"]
+    )
+    others = f" Of other layers than those that they stand for: {unmatched}." if unmatched else ""
     return f"""## What is left without them
 
 Judged on operands that they were not found on, at the last position. `mean` puts in what a component writes on average
-over the other side's prompts of the same wording; `zero` nothing; `resample` what it wrote on another prompt.{left_out}
-p counts the random draws that hurt at least as much, itself included: with {first["draws"]} draws it is
-at least {1 / (1 + first["draws"]):.2g}.
+over the other side's prompts of the same wording; `zero` nothing; `resample` what it wrote on another prompt.
+{_left_out(first)}p counts the random draws that hurt at least as much, itself included: with {first["draws"]} draws it
+is at least {1 / (1 + first["draws"]):.2g}. Random components are of the same layers and kinds where there are others;
+an MLP is alone in its layer.{others}
 Elbow of the probability curve with heads out by mean ablation: k = {first["elbow"]}.
 
 {table_of(header, rows)}
@@ -41,6 +48,15 @@ Elbow of the probability curve with heads out by mean ablation: k = {first["elbo
 ![The top heads taken out one after the other]({file}/knockout-heads.svg)
 
 ![The top heads and MLPs taken out one after the other]({file}/knockout-any.svg)"""
+
+
+def _left_out(row: Numbers) -> str:
+    n = row["left_out"]
+    return f"{n} pairs are left out: too few others of their form and length to take a mean over.\n" if n else ""
+
+
+def _no_verdict(row: Numbers) -> str:
+    return f" Fewer than {LEAST_PAIRS} pairs: no verdict." if row["pairs"] < LEAST_PAIRS else ""
 
 
 def written(numbers: Numbers) -> str:
@@ -52,7 +68,7 @@ def written(numbers: Numbers) -> str:
         ("n", "nothing out", "the top 10 heads out", "10 random heads out", "p"),
         [
             (
-                row["pairs"],
+                of_operands(row),
                 number(row["plain"], form),
                 f"{number(row['mean'], form)} {ends(row['low'], row['high'], form)}",
                 f"{number(row['control'], form)} {ends(row['draws_low'], row['draws_high'], form)}",
@@ -62,9 +78,9 @@ def written(numbers: Numbers) -> str:
     )
     return f"""{title}
 
-Two-digit sums, wrong ones included; share of answers that greedy decoding writes exactly. Heads found on one-digit
-sums are out by mean ablation at every position but the first token, and at all that is written. With them out,
-for example: {row["example"]}.
+Two-digit sums, wrong ones included, n = {of_operands(row)}: share of answers that greedy decoding writes exactly.
+{_left_out(row)}Heads found on one-digit sums are out by mean ablation at every position but the first
+token, and at all that is written. With them out, for example: {row["example"]}.{_no_verdict(row)}
 
 {table}"""
 
@@ -79,7 +95,7 @@ def powers(numbers: Numbers) -> str:
         lines.append(
             (
                 metric,
-                row["pairs"],
+                of_operands(row),
                 number(curve["mean"][0], form),
                 f"{number(curve['mean'][k], form)} {ends(curve['low'][k], curve['high'][k], form)}",
                 f"{number(curve['control'][k], form)} {ends(curve['draws_low'][k], curve['draws_high'][k], form)}",
@@ -87,9 +103,8 @@ def powers(numbers: Numbers) -> str:
         )
     out = ", ".join(row["components"])
     table = table_of(("", "n", "nothing out", f"{k} heads out", f"{k} random out"), lines)
-    return (
-        f"{title}\n\n{out}, by mean ablation; {row['right']} of {row['asked']} powers are answered rightly.\n\n{table}"
-    )
+    said = f"{row['right']} of {row['asked']} powers are answered rightly, n = {of_operands(row)}."
+    return f"{title}\n\n{out}, by mean ablation; {said}{_no_verdict(row)}\n\n{_left_out(row)}\n{table}"
 
 
 def carried(numbers: Numbers) -> str:
@@ -111,14 +126,19 @@ def carried(numbers: Numbers) -> str:
         "shared",
         "rank",
     )
-    weights = ", ".join(f"{name} {count}" for name, count in zip(table["sets"], table["heads_for_half"], strict=True))
+    weights = ", ".join(
+        f"{name} {'n/a' if count is None else count} (n = {pairs} ({operands}))"
+        for name, count, pairs, operands in zip(
+            table["sets"], table["heads_for_half"], table["found_pairs"], table["found_operands"], strict=True
+        )
+    )
     return f"""## Do they carry over?
 
 On each of {len(table["sets"])} sets the ten heads that hurt most (logit difference) are found on one half of the
 operands; each selection is knocked out at the last position on the other half of every set, by mean
-ablation over that side's prompts, beside {table["draws"]} random draws. The row of addition; "shared" of its
-ten heads with that set's own, "rank" the
-correlation of all components' effects. The whole matrix is in the JSON file.
+ablation over that side's prompts, beside random draws: {table["draws"]} of addition's selection, {table["few_draws"]}
+of the others'. The row of addition; "shared" of its ten heads with that set's own, "rank" the correlation of all
+components' effects. {_halves(table)}The whole matrix is in the JSON file.
 
 {table_of(header, rows)}
 
@@ -126,11 +146,25 @@ correlation of all components' effects. The whole matrix is in the JSON file.
 
 ![Rank correlation of effects between sets]({file}/overlap.svg)
 
-The fewest heads that carry half of all that hurts: {weights}."""
+The fewest heads that carry half of all that hurts, over heads whose interval is below 0 (none is counted where wrong
+answers are kept, or operands are too few): {weights}."""
+
+
+def _halves(table: Numbers) -> str:
+    row = table["halves"]
+    if row is None:
+        return ""
+    one, two = (f"{n} ({operands})" for n, operands in zip(row["pairs"], row["operands"], strict=True))
+    return (
+        f"Found on one half of addition's operands and on the other (n = {one} and {two}), {row['shared']} of ten "
+        f"heads are the same, rank correlation {number(row['rank_correlation'], '+.2f')}: no two sets can be "
+        "expected to agree more.\n"
+    )
 
 
 def _transferred(table: Numbers, found: int, at: int, name: str) -> tuple[Any, ...]:
-    cells: list[Any] = [name + (" (control)" if name in table["controls"] else ""), table["pairs"][at]]
+    n = of_operands({"pairs": table["pairs"][at], "operands": table["operands"][at]})
+    cells: list[Any] = [name + (" (control)" if name in table["controls"] else ""), n]
     for metric, form in (("accuracy", ".0%"), ("probability", ".2f")):
         row = table[metric]
         cells.append(number(row["plain"][at], form))

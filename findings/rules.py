@@ -9,6 +9,7 @@ from collections.abc import Callable
 from statistics import median
 
 from contracts.components import Component
+from findings.cells import ends, number
 from findings.plain import Numbers
 from findings.sets import ADDITION, PROBLEMS
 
@@ -18,6 +19,9 @@ Shown = tuple[str, bool | None]
 PAPER_LAYERS = 32
 # How far a share of the depth may be from the paper's.
 NEAR = 0.1
+# Over fewer pairs no fall is judged, and of fewer right answers, or a smaller share of them, there is nothing to lose.
+LEAST_PAIRS = 8
+LEAST_ACCURACY = 0.25
 
 # ---- Section 1: find the components
 
@@ -50,8 +54,10 @@ def one_strong_head(numbers: Numbers) -> Shown:
 
 
 def confident(numbers: Numbers) -> Shown:
-    value = numbers["addition"]["probability"]
-    return f"{value:.0%} over {numbers['key']['pairs']} pairs that are answered rightly", abs(value - 0.82) <= 0.1
+    row = numbers["addition"]
+    value, n = row["probability"], row["found"] + row["judged"]
+    kept = "also those that are answered wrongly" if row["kept_wrong"] else "all answered rightly"
+    return f"{value:.0%} over the {n} pairs that are used, {kept}", abs(value - 0.82) <= 0.1
 
 
 def middle_layers(numbers: Numbers) -> Shown:
@@ -84,7 +90,12 @@ def _mlp_sizes(numbers: Numbers) -> tuple[float, float]:
 
 
 def plus_and_minus(numbers: Numbers) -> Shown:
-    return _shared(numbers, ADDITION, "subtraction", least=8)
+    said, agrees = _shared(numbers, ADDITION, "subtraction", least=8)
+    halves = numbers["transfer"]["halves"]
+    if agrees is None or halves is None:
+        return said, agrees
+    n = " and ".join(str(pairs) for pairs in halves["pairs"])
+    return f"{said} (two halves of addition, {n} pairs, share {halves['shared']}: more is not to be expected)", agrees
 
 
 def _shared(numbers: Numbers, one: str, other: str, least: int) -> Shown:
@@ -93,8 +104,13 @@ def _shared(numbers: Numbers, one: str, other: str, least: int) -> Shown:
         return "the model cannot be asked this", None
     a, b = table["sets"].index(one), table["sets"].index(other)
     shared, rank = table["shared"][a][b], table["rank_correlation"][a][b]
-    said = f"{shared} of {table['top']} shared; rank correlation of all components {rank:+.2f}"
+    said = f"{shared} of {table['top']} shared; rank correlation of all components {number(rank, '+.2f')}; "
+    said += f"n = {_n(table, 'found_', a)} and {_n(table, 'found_', b)}"
     return said + _caution(numbers, one, other), shared >= least
+
+
+def _n(table: Numbers, side: str, at: int) -> str:
+    return f"{table[f'{side}pairs'][at]} ({table[f'{side}operands'][at]} sets of operands)"
 
 
 def _caution(numbers: Numbers, *names: str) -> str:
@@ -107,9 +123,14 @@ def times_uses_more(numbers: Numbers) -> Shown:
     wanted = (ADDITION, "subtraction", "multiplication", "division")
     if any(name not in table["sets"] for name in wanted):
         return "not all four can be asked", None
-    plus, minus, times, divide = (table["heads_for_half"][table["sets"].index(name)] for name in wanted)
-    said = f"heads that carry half of what hurts: + {plus}, - {minus}, x {times}, / {divide}"
-    return said + _caution(numbers, *wanted), min(times, divide) > max(plus, minus)
+    counts = [table["heads_for_half"][table["sets"].index(name)] for name in wanted]
+    each = [
+        f"{sign} {'n/a' if count is None else count} of n = {_n(table, 'found_', table['sets'].index(name))}"
+        for sign, count, name in zip("+-x/", counts, wanted, strict=True)
+    ]
+    said = "heads that carry half of what hurts, those off 0 alone: " + ", ".join(each) + _caution(numbers, *wanted)
+    known = [count for count in counts if count is not None]
+    return said, min(known[2:]) > max(known[:2]) if len(known) == len(wanted) else None
 
 
 # ---- Section 2: knock-out
@@ -126,10 +147,12 @@ def accuracy_falls(numbers: Numbers) -> Shown:
     curve = row["curves"]["accuracy"]
     k = len(row["components"])
     said = (
-        f"{curve['mean'][0]:.1%} -> {curve['mean'][k]:.1%} [{curve['low'][k]:.1%}, {curve['high'][k]:.1%}] "
-        f"with {k} out, "
-        f"n = {row['pairs']}; p = {curve['p_value'][k]:.2g} against {row['draws']} random draws"
+        f"{curve['mean'][0]:.1%} -> {curve['mean'][k]:.1%} {ends(curve['low'][k], curve['high'][k], '.1%')} "
+        f"with {k} out, n = {row['pairs']} ({row['operands']} sets of operands); "
+        f"p = {number(curve['p_value'][k], '.2g')} against {row['draws']} random draws"
     )
+    if row["pairs"] < LEAST_PAIRS:
+        return said, None
     return said, curve["mean"][k] <= 0.5 * curve["mean"][0] and curve["p_value"][k] <= 0.05
 
 
@@ -141,43 +164,75 @@ def random_heads_do_not(numbers: Numbers) -> Shown:
     k = len(row["components"])
     kept = curve["control"][k] / curve["mean"][0] if curve["mean"][0] else 0.0
     draws = f"{curve['draws_low'][k]:.1%} to {curve['draws_high'][k]:.1%}"
-    said = f"{curve['control'][k]:.1%} [draws {draws}], from {curve['mean'][0]:.1%}"
-    return said, kept >= 0.95
+    said = f"{curve['control'][k]:.1%} [draws {draws}], from {curve['mean'][0]:.1%}, n = {row['pairs']}"
+    return said, kept >= 0.95 if row["pairs"] >= LEAST_PAIRS else None
 
 
 def powers_fall(numbers: Numbers) -> Shown:
     row = numbers.get("powers")
     if row is None:
         return "too few powers to ask", None
-    if row["right"] < row["asked"] / 4:
-        return f"only {row['right']} of {row['asked']} powers are answered rightly: nothing to lose", None
     curve = row["curves"]["accuracy"]
     k = len(row["components"])
-    fall = _relative(curve["mean"][0], curve["mean"][k])
-    control = _relative(curve["mean"][0], curve["control"][k])
-    return f"{fall:+.0%} with {k} heads of addition out (random: {control:+.0%}), n = {row['pairs']}", fall <= -0.5
+    at = {name: curve[name][k] for name in ("low", "high", "control", "draws_low", "draws_high")}
+    at |= {"plain": curve["mean"][0], "value": curve["mean"][k]}
+    said, agrees = _half_lost(at, row["pairs"], row["operands"])
+    return f"{said} ({k} heads of addition out; {row['right']} of {row['asked']} powers are answered rightly)", agrees
+
+
+def _half_lost(at: Numbers, pairs: int, operands: int) -> Shown:
+    """Whether half of the right answers or more are lost, and more than to random heads."""
+    said = (
+        f"accuracy {at['plain']:.0%} -> {at['value']:.0%} {ends(at['low'], at['high'], '.0%')}; "
+        f"random {_random(at)}; n = {pairs} ({operands} sets of operands)"
+    )
+    if at["plain"] < LEAST_ACCURACY or round(at["plain"] * pairs) < LEAST_PAIRS:
+        return f"{said}: too few right answers to lose", None
+    return said, at["value"] <= 0.5 * at["plain"] and at["value"] < at["draws_low"]
+
+
+def _random(at: Numbers) -> str:
+    return f"{number(at['control'], '.0%')} {ends(at['draws_low'], at['draws_high'], '.0%')}".strip()
 
 
 def others_unchanged(numbers: Numbers) -> Shown:
+    """A set is changed that falls by more than 5 points and below the random draws, or by more than 5 for sure."""
     table = numbers["transfer"]
     found = _row(table, ADDITION)
     if found is None or not table["controls"]:
         return "not measured", None
-    said, agrees = [], True
+    said, changed = [], []
     for name in table["controls"]:
-        at = table["sets"].index(name)
-        change = table["accuracy"]["value"][found][at] - table["accuracy"]["plain"][at]
-        said.append(f"{name} {100 * change:+.0f}")
-        agrees = agrees and change >= -0.05
-    return f"points of accuracy: {', '.join(said)} (no MMLU here; sets without arithmetic stand for it)", agrees
+        index = table["sets"].index(name)
+        at, n = _cell(table, "accuracy", found, index), table["pairs"][index]
+        change = at["value"] - at["plain"]
+        interval = "" if at["high"] is None else f" [{_points(at, 'low'):+.0f}, {_points(at, 'high'):+.0f}]"
+        random = (
+            "" if at["draws_low"] is None else f" [{_points(at, 'draws_low'):+.0f}, {_points(at, 'draws_high'):+.0f}]"
+        )
+        said.append(f"{name} {100 * change:+.0f}{interval}, random {_points(at, 'control'):+.0f}{random}, n = {n}")
+        if round(at["plain"] * n) < LEAST_PAIRS:
+            said[-1] += " (too few right)"
+            continue
+        below = at["draws_low"] is not None and at["value"] < at["draws_low"]
+        for_sure = at["high"] is not None and at["high"] < at["plain"] - 0.05
+        changed.append((change < -0.05 and below) or for_sure)
+    text = f"points of accuracy: {'; '.join(said)} (no MMLU here; sets without arithmetic stand for it)"
+    return text, not any(changed) if changed else None
+
+
+def _points(at: Numbers, name: str) -> float:
+    return 100 * (at[name] - at["plain"])
+
+
+def _cell(table: Numbers, measure: str, found: int, at: int) -> Numbers:
+    """One cell of the matrix, with nothing out beside it."""
+    row = table[measure]
+    return {"plain": row["plain"][at]} | {name: row[name][found][at] for name in row if name != "plain"}
 
 
 def _row(table: Numbers, name: str) -> int | None:
     return table["sets"].index(name) if name in table["sets"] else None
-
-
-def _relative(before: float, after: float) -> float:
-    return (after - before) / before if before else 0.0
 
 
 # ---- Section 3: understand
@@ -236,30 +291,32 @@ def coarse_to_fine(numbers: Numbers) -> Shown:
     peaks = _peaks(numbers)
     if peaks is None:
         return "no question in which the kinds can be told apart", None
-    operand, neighbour, answer = peaks
-    said = (
-        f"on top most often: an operand at stage {operand}, one off the answer at {neighbour}, the answer at {answer}"
+    said = "; ".join(
+        f"{kind} {'never on top' if peak is None else f'most often at stage {peak}'}"
+        for kind, peak in zip(("an operand", "one off the answer", "the answer"), peaks, strict=True)
     )
-    return said, operand < neighbour < answer
+    known = [peak for peak in peaks if peak is not None]
+    return f"on top: {said}", len(known) == len(peaks) and known[0] < known[1] < known[2]
 
 
 def neighbours_suppressed(numbers: Numbers) -> Shown:
     peaks = _peaks(numbers)
     if peaks is None:
         return "no question in which the kinds can be told apart", None
+    if peaks[1] is None:
+        return "one off the answer is never on top", False
     share = numbers["lens"]["on_top"]["share"][1]
     top, end = max(share), share[-1]
     said = f"{top:.0%} of the questions at stage {peaks[1]} of {len(share) - 1}, {end:.0%} at the end"
-    return said, top > 0 and peaks[1] > (len(share) - 1) / 2 and end <= top / 2
+    return said, peaks[1] > (len(share) - 1) / 2 and end <= top / 2
 
 
-def _peaks(numbers: Numbers) -> tuple[int, int, int] | None:
-    """The stage at which an operand, a neighbour and the answer are on top most often."""
+def _peaks(numbers: Numbers) -> list[int | None] | None:
+    """The stage at which an operand, a neighbour and the answer are on top most often; None for one that never is."""
     on_top = numbers["lens"]["on_top"]
     if not on_top["pairs"]:
         return None
-    operand, neighbour, answer = (share.index(max(share)) for share in on_top["share"][:3])
-    return operand, neighbour, answer
+    return [share.index(max(share)) if max(share) > 0 else None for share in on_top["share"][:3]]
 
 
 # ---- Section 4: transfer
@@ -271,13 +328,14 @@ def carries(name: str) -> Callable[[Numbers], Shown]:
         found, at = _row(table, ADDITION), _row(table, name)
         if found is None or at is None:
             return "the model cannot be asked this", None
-        row = table["probability"]
-        value, low, plain = row["value"][found][at], row["draws_low"][found][at], row["plain"][at]
+        row = _cell(table, "probability", found, at)
         said = (
-            f"probability {plain:.2f} -> {value:.2f}; random heads {row['control'][found][at]:.2f} "
-            f"[{low:.2f}, {row['draws_high'][found][at]:.2f}], n = {table['pairs'][at]}"
+            f"probability {row['plain']:.2f} -> {row['value']:.2f} {ends(row['low'], row['high'], '.2f')}; random "
+            f"heads {number(row['control'], '.2f')} {ends(row['draws_low'], row['draws_high'], '.2f')}, "
+            f"n = {_n(table, '', at)}"
         )
-        return said + _caution(numbers, name), value < low
+        said += _caution(numbers, name)
+        return said, None if table["pairs"][at] < LEAST_PAIRS else row["value"] < row["draws_low"]
 
     return decide
 
@@ -287,12 +345,8 @@ def problems_fall(numbers: Numbers) -> Shown:
     found, at = _row(table, ADDITION), _row(table, PROBLEMS)
     if found is None or at is None:
         return "the model cannot be asked this", None
-    row = table["accuracy"]
-    fall = _relative(row["plain"][at], row["value"][found][at])
-    control = _relative(row["plain"][at], row["control"][found][at])
-    said = f"{fall:+.0%} of the right answers (random: {control:+.0%}), n = {table['pairs'][at]}; "
-    said += "word problems of ours, not SVAMP"
-    return said + _caution(numbers, PROBLEMS), fall <= -0.5
+    said, agrees = _half_lost(_cell(table, "accuracy", found, at), table["pairs"][at], table["operands"][at])
+    return f"{said}; word problems of ours, not SVAMP{_caution(numbers, PROBLEMS)}", agrees
 
 
 def found_on_problems(numbers: Numbers) -> Shown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,26 +12,28 @@ import torch
 from contracts.errors import Refusal
 from contracts.prompts import PromptPair, TemplatePrompts
 from engine.capture import check_fit, end_states
-from engine.disjoint import split_operands
+from engine.disjoint import operands_of
 from engine.model import LoadedModel
 from engine.readout import all_logits
 from prompts import EncodedPair, encode_pair, prepare
+from prompts.disjoint import on_first_side
 from prompts.questions import question_text
 from prompts.tokens import answer_space
 
-# Fewer right answers than this on either side of the split: then wrong ones are kept, too, and it is said.
+# Fewer right answers than this on either side of the split, and fewer than half of that side's questions: then wrong
+# ones are kept, too, and it is said.
 LEAST_RIGHT = 10
 
 
 @dataclass(frozen=True)
 class NamedSet:
     """A set by its name in the report. ``control``: no arithmetic in it. ``place``: which token of the answer is asked
-    for, with those before it given."""
+    for, with those before it given; None: each."""
 
     name: str
     asked: dict[str, Any]
     control: bool = False
-    place: int = 0
+    place: int | None = 0
 
 
 def _question(name: str, operation: str, place: int = 0, **asked: Any) -> NamedSet:
@@ -64,8 +67,9 @@ SETS: tuple[NamedSet, ...] = (
 
 @dataclass(frozen=True)
 class Asked:
-    """A set as it was asked. ``found`` and ``judged`` share no operands; ``right`` of ``n`` questions were answered
-    rightly, with a mean ``probability`` of the answer over those that are used."""
+    """A set as it was asked. ``found`` and ``judged`` share no operands; ``found_drawn`` and ``judged_drawn`` are the
+    same questions with their whole answers, as they were drawn. ``right`` of ``n`` questions were answered rightly;
+    ``probability`` is the answer's mean over those that are used."""
 
     name: str
     control: bool
@@ -75,27 +79,46 @@ class Asked:
     kept_wrong: bool
     found: tuple[PromptPair, ...]
     judged: tuple[PromptPair, ...]
+    found_drawn: tuple[PromptPair, ...]
+    judged_drawn: tuple[PromptPair, ...]
     probability: float
+
+    @property
+    def found_operands(self) -> tuple[str, ...]:
+        """What each pair is about: what a bootstrap resamples, as rewordings of one sum are not independent."""
+        return operand_sets(self.found_drawn)
+
+    @property
+    def judged_operands(self) -> tuple[str, ...]:
+        return operand_sets(self.judged_drawn)
+
+
+def operand_sets(pairs: Sequence[PromptPair]) -> tuple[str, ...]:
+    return tuple(operands_of(pair) for pair in pairs)
 
 
 def ask(model: LoadedModel, row: NamedSet, n: int, a_side: int) -> Asked:
     """Asks ``n`` questions of a set, keeps those that are answered rightly, and splits them by operands into two sides
-    of at most ``a_side`` pairs. Where a side has fewer than `LEAST_RIGHT`, wrong answers are kept, too.
+    of at most ``a_side`` pairs, of as many operands as there are. Where a side has fewer than `LEAST_RIGHT` and fewer
+    than half of its questions, wrong answers are kept, too.
 
-    Refuses (``no_prompts``) a set of which nothing can be asked of this model.
+    Refuses (``no_prompts``) a set of which nothing can be asked of this model, or all on one side.
     """
     spec = TemplatePrompts.model_validate({"source": "template", "pairs": n, **row.asked})
     pairs = [pair for pair in _at_place(prepare(spec, model.text).pairs, row.place, model) if pair is not None]
     if not pairs:
         raise Refusal("no_prompts", f"No question of the set {row.name!r} can be asked of {model.card.id}.")
     right, probability = answered(model, [pair for _, pair in pairs])
-    chosen = [number for number, is_right in enumerate(right) if is_right]
-    sides = _sides([pairs[number] for number in chosen])
-    kept_wrong = min(map(len, sides)) < min(LEAST_RIGHT, a_side)
-    if kept_wrong:
-        chosen, sides = list(range(len(pairs))), _sides(pairs)
-    found, judged = (tuple(side[:a_side]) for side in sides)
-    used = {*found, *judged}
+    sides = _sides(pairs)
+    if not all(sides):
+        detail = f"All {len(pairs)} questions of the set {row.name!r} fall on one side of the split by operands."
+        raise Refusal("no_prompts", detail, "Ask for more pairs.")
+    kept = [[at for at in side if right[at]] for side in sides]
+    kept_wrong = any(len(mine) < min(LEAST_RIGHT, len(side) / 2) for mine, side in zip(kept, sides, strict=True))
+    chosen = [_spread(pairs, side)[:a_side] for side in (sides if kept_wrong else kept)]
+    (found_drawn, found), (judged_drawn, judged) = (
+        tuple(tuple(pairs[at][which] for at in side) for which in (0, 1)) for side in chosen
+    )
     return Asked(
         name=row.name,
         control=row.control,
@@ -105,7 +128,9 @@ def ask(model: LoadedModel, row: NamedSet, n: int, a_side: int) -> Asked:
         kept_wrong=kept_wrong,
         found=found,
         judged=judged,
-        probability=_mean([probability[number] for number in chosen if pairs[number][1] in used]),
+        found_drawn=found_drawn,
+        judged_drawn=judged_drawn,
+        probability=_mean([probability[at] for side in chosen for at in side]),
     )
 
 
@@ -113,14 +138,16 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else float("nan")
 
 
-def _at_place(encoded: Sequence[EncodedPair], place: int, model: LoadedModel) -> list[tuple[PromptPair, PromptPair]]:
+def _at_place(
+    encoded: Sequence[EncodedPair], place: int | None, model: LoadedModel
+) -> list[tuple[PromptPair, PromptPair]]:
     """Each question as it is drawn, and as it is asked: for one token of its answer, those before it given."""
     found: list[tuple[PromptPair, PromptPair]] = []
     given = ""
     for each in encoded:
         given = "" if each.place == 0 else given
         text = each.answer_text.strip()
-        if each.place == place:
+        if place is None or each.place == place:
             whole = each.pair
             space = answer_space(whole.reference, whole.answer) if given else ""
             asked = PromptPair(whole.reference + space + given, whole.counterfactual + space + given, text, whole.chat)
@@ -139,11 +166,24 @@ def _same(asked: PromptPair, each: EncodedPair, model: LoadedModel) -> bool:
     return (again.reference_ids, again.answer_id) == (each.reference_ids, each.answer_id)
 
 
-def _sides(pairs: Sequence[tuple[PromptPair, PromptPair]]) -> tuple[list[PromptPair], list[PromptPair]]:
-    """By the operands of the whole questions: what is given may hide them."""
-    asked = dict(pairs)
-    found, judged = split_operands([whole for whole, _ in pairs])
-    return [asked[whole] for whole in found], [asked[whole] for whole in judged]
+Drawn = Sequence[tuple[PromptPair, PromptPair]]
+
+
+def _sides(pairs: Drawn) -> tuple[list[int], list[int]]:
+    """Numbers of the pairs, by the operands of the whole questions: what is given may hide them."""
+    first = [on_first_side(whole) for whole, _ in pairs]
+    return [at for at, is_first in enumerate(first) if is_first], [at for at, it in enumerate(first) if not it]
+
+
+def _spread(pairs: Drawn, side: Sequence[int]) -> list[int]:
+    """One question of all operands first, then a second one of each, ...: the first n are about as many as can be."""
+    seen: Counter[str] = Counter()
+    turns = []
+    for at in side:
+        operands = operands_of(pairs[at][0])
+        turns.append(seen[operands])
+        seen[operands] += 1
+    return [at for _, at in sorted(zip(turns, side, strict=True))]
 
 
 @torch.no_grad()

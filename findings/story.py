@@ -55,8 +55,8 @@ class Sizes:
 
     pairs: int = 64
     asked: int = 275
-    transfer_pairs: int = 16
-    transfer_asked: int = 80
+    transfer_pairs: int = 24
+    transfer_asked: int = 110
     written_pairs: int = 20
     draws: int = 20
     sets: tuple[NamedSet, ...] = SETS
@@ -77,7 +77,7 @@ def tell(model: LoadedModel, sizes: Sizes, say: Callable[[str], None], *, quick:
             raise Refusal("none_kept", detail, "Choose a model that can add.")
         numbers["addition"] = _asked(story)
     with clock("patching"):
-        effects = effects_on(model, story.found)
+        effects = effects_on(model, story.found, story.found_operands)
         numbers["key"] = key_numbers(effects)
     with clock("knocking out"):
         numbers["knockouts"] = _knockouts(model, story, effects, sizes)
@@ -90,7 +90,7 @@ def tell(model: LoadedModel, sizes: Sizes, say: Callable[[str], None], *, quick:
         numbers["powers"] = _powers(model, sets, effects, sizes)
     with clock("transfer"):
         numbers["transfer"] = transfer_numbers(
-            model, sets, sizes.draws, lambda done, total: say(f"transfer, set {done} of {total}")
+            model, sets, sizes.draws, lambda done, total: say(f"transfer, {done} of {total}")
         )
     with clock("looking inside"):
         heads = top(effects, "relative_logit", "head")
@@ -142,7 +142,7 @@ def _sets(model: LoadedModel, sizes: Sizes) -> tuple[list[Asked], list[dict[str,
             refused.append({"name": row.name, "reason": refusal.detail})
             continue
         if min(len(each.found), len(each.judged)) < 2:
-            refused.append({"name": row.name, "reason": f"It has {each.n} questions; one side of the split is empty."})
+            refused.append({"name": row.name, "reason": f"One side of its {each.n} questions has fewer than two."})
         else:
             found.append(each)
     return found, refused
@@ -193,6 +193,7 @@ def _asked(asked: Asked) -> Numbers:
             "kept_wrong": asked.kept_wrong,
             "found": len(asked.found),
             "judged": len(asked.judged),
+            "operands": [len(set(asked.found_operands)), len(set(asked.judged_operands))],
             "probability": asked.probability,
         }
     )

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 import torch
 from tiny import tiny_model
 
+from contracts.errors import Refusal
 from contracts.prompts import PromptPair
 from engine.disjoint import shared_operands
+from engine.key import LEAST_QUESTIONS
 from findings import rules
 from findings.cells import shown_token, table_of
+from findings.keys import effects_on, key_numbers
 from findings.knocks import by_form, form_of
 from findings.plain import plain
-from findings.sets import SETS, ask
+from findings.sets import SETS, NamedSet, ask, operand_sets
+from findings.spread import heads_for_half
 from findings.svg import Line, Panel, grid, panels
 
 
@@ -41,16 +46,47 @@ def test_one_strong_head_is_the_most_negative_of_all_and_at_minus_10_or_below() 
     assert rules.one_strong_head(key(0.1, [[-1.0, 30.0], [-9.9, -3.0]])) == ("L1H0: -9.90 %", False)
 
 
-def transfer(value: float, low: float) -> dict:
+def transfer(value: float, low: float, pairs: int = 20) -> dict:
     measure = {"value": [[value]], "draws_low": [[low]], "draws_high": [[0.9]], "control": [[0.8]], "plain": [0.85]}
-    table = {"sets": ["addition"], "pairs": [7], "probability": measure}
-    return {"transfer": table, "sets": [{"name": "addition", "kept_wrong": False}]}
+    measure |= {"low": [[value - 0.1]], "high": [[value + 0.1]]}
+    table = {"sets": ["addition"], "pairs": [pairs], "operands": [5], "probability": measure, "accuracy": measure}
+    return {"transfer": table | {"controls": ["addition"]}, "sets": [{"name": "addition", "kept_wrong": False}]}
 
 
 def test_heads_carry_a_set_where_it_falls_below_the_random_draws() -> None:
     assert rules.carries("addition")(transfer(0.5, 0.7))[1] is True
     assert rules.carries("addition")(transfer(0.75, 0.7))[1] is False
+    assert rules.carries("addition")(transfer(0.5, 0.7, pairs=7))[1] is None
     assert rules.carries("year spans")(transfer(0.5, 0.7)) == ("the model cannot be asked this", None)
+
+
+def test_a_control_is_changed_only_by_more_than_5_points_and_more_than_random_heads_change_it() -> None:
+    assert rules.others_unchanged(transfer(0.79, 0.7))[1] is True  # -6 points, as random heads
+    assert rules.others_unchanged(transfer(0.79, 0.8))[1] is False
+    assert rules.others_unchanged(transfer(0.82, 0.84))[1] is True  # -3 points
+    assert rules.others_unchanged(transfer(0.6, 0.5))[1] is False  # the whole interval is below -5 points
+    assert rules.others_unchanged(transfer(0.1, 0.5, pairs=8))[1] is None  # 7 right answers
+
+
+def powers(plain: float, value: float, low: float, pairs: int) -> dict:
+    names = ("low", "high", "control", "draws_high")
+    curve = {"mean": [plain, value], "draws_low": [plain, low], **{name: [plain, value] for name in names}}
+    row = {"curves": {"accuracy": curve}, "components": ["L0H0"], "pairs": pairs, "operands": 5}
+    return {"powers": row | {"right": 20, "asked": 30}}
+
+
+def test_powers_fall_where_half_is_lost_and_more_than_to_random_heads_if_there_is_enough_to_lose() -> None:
+    assert rules.powers_fall(powers(0.8, 0.4, 0.6, 20))[1] is True
+    assert rules.powers_fall(powers(0.8, 0.5, 0.6, 20))[1] is False
+    assert rules.powers_fall(powers(0.8, 0.4, 0.3, 20))[1] is False
+    assert rules.powers_fall(powers(0.8, 0.0, 0.6, 9))[1] is None
+    assert rules.powers_fall(powers(0.2, 0.0, 0.1, 60))[1] is None
+
+
+def test_the_mean_probability_is_said_of_all_pairs_that_are_used() -> None:
+    row = {"probability": 0.8, "found": 12, "judged": 9, "kept_wrong": False}
+    assert rules.confident({"addition": row}) == ("80% over the 21 pairs that are used, all answered rightly", True)
+    assert "wrongly" in rules.confident({"addition": row | {"kept_wrong": True}})[0]
 
 
 def stages(start: int, inflection: int, end: int, layers: int) -> dict:
@@ -74,6 +110,10 @@ def test_coarse_to_fine_is_operand_then_neighbour_then_answer() -> None:
     swapped = on_top([0.0, 0.1, 0.9, 0.0], [0.0, 0.8, 0.2, 0.5], [0.0, 0.1, 0.2, 0.9], [0.1, 0, 0, 0])
     assert rules.coarse_to_fine(swapped)[1] is False
     assert rules.neighbours_suppressed(swapped)[1] is False
+    never = on_top([0.9, 0.1, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.1, 0.2, 0.9], [0.1, 0, 0, 0])
+    for rule in (rules.coarse_to_fine, rules.neighbours_suppressed):
+        assert rule(never)[1] is False
+        assert "never on top" in rule(never)[0]
 
 
 def test_the_two_sides_of_a_set_share_no_operands_whatever_token_is_asked_for() -> None:
@@ -83,9 +123,49 @@ def test_the_two_sides_of_a_set_share_no_operands_whatever_token_is_asked_for() 
         assert asked.found
         assert asked.judged
         assert not shared_operands(asked.found, asked.judged)
+        assert not shared_operands(asked.found_drawn, asked.judged_drawn)
         assert asked.kept_wrong
         if row.place:  # the first token of the answer is given
             assert all(pair.reference[-1].isdigit() and len(pair.answer) == 1 for pair in asked.found)
+
+
+def test_rewordings_of_one_sum_are_one_unit_and_a_side_takes_as_many_units_as_it_can() -> None:
+    model = tiny_model("LlamaForCausalLM", torch.float32)
+    asked = {"operations": ("add",), "operands": (0, 9), "shots": 0, "styles": ("equation", "statement")}
+    whole, few = (ask(model, NamedSet("s", asked), 60, a_side) for a_side in (60, 4))
+    assert len(set(whole.found_operands)) < len(whole.found)
+    assert len(set(few.found_operands)) == 4
+    effects = effects_on(model, whole.found, whole.found_operands)
+    assert key_numbers(effects)["operands"] == len(set(operand_sets(whole.found)))
+    # Asked again in other words, nothing is known better.
+    twice = effects_on(model, [*whole.found, *whole.found], whole.found_operands * 2)
+    once, again = (key_numbers(each)["metrics"]["logit_difference"]["rows"] for each in (effects, twice))
+    assert {row["component"] for row in once} == {row["component"] for row in again}
+    for name in ("low", "high", "q"):
+        assert [row[name] for row in again] == pytest.approx([row[name] for row in once], rel=1e-3, abs=1e-6)
+
+
+def test_a_set_that_falls_on_one_side_is_refused_with_a_way_out() -> None:
+    model = tiny_model("LlamaForCausalLM", torch.float32)
+    with pytest.raises(Refusal, match="one side") as refused:
+        ask(model, NamedSet("s", {"operations": ("add",), "operands": (2, 2), "shots": 0}), 4, 4)
+    assert refused.value.way_out == "Ask for more pairs."
+
+
+def test_only_heads_that_are_off_0_are_counted() -> None:
+    model = tiny_model("LlamaForCausalLM", torch.float32)
+    asked = {"operations": ("add",), "operands": (0, 9), "shots": 0}
+    each = ask(model, NamedSet("s", asked), 60, 24)
+    effects = effects_on(model, each.found, each.found_operands)
+    n = len(set(each.found_operands))
+    assert n >= LEAST_QUESTIONS
+    sign = torch.tensor([(-1.0) ** at for at in range(len(effects))])[:, None, None]
+    noise = replace(effects, heads=sign.expand_as(effects.heads), competitor_heads=torch.zeros_like(effects.heads))
+    assert heads_for_half(noise) is None
+    real = noise.heads.clone()
+    real[:, 0, :2] = -1 - 0.1 * sign[:, 0]
+    assert heads_for_half(replace(noise, heads=real)) == 1
+    assert heads_for_half(replace(noise, heads=real, questions=("one",) * len(effects))) is None
 
 
 def test_pairs_of_one_form_differ_in_their_numbers_alone() -> None:
