@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,6 @@ from torch import Tensor
 
 from contracts.errors import Refusal
 from contracts.specs import Metric, PathPatchingSpec
-from engine.files import set_hash
 from engine.metrics import metric_values
 from engine.model import LoadedModel
 from prompts import EncodedPair, PromptSet, prepare
@@ -29,12 +28,13 @@ _OPTIONAL = ("probability_heads", "probability_mlps")
 
 @dataclass(frozen=True)
 class Analysis:
-    """What was asked, of which weights, and the kept pairs by their numbers in the list asked for."""
+    """What was asked, of which weights; the kept pairs by their numbers in the list asked for, and of each the token
+    ids of its two prompts and of its answer."""
 
     spec: PathPatchingSpec
     revision: str
-    prompt_set_hash: str
     kept: tuple[int, ...]
+    ids: tuple[tuple[tuple[int, ...], tuple[int, ...], int], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +67,15 @@ def read_analysis(read: Read) -> Analysis:
     return Analysis(
         spec=PathPatchingSpec.model_validate(result["spec"]),
         revision=result["model"]["revision"],
-        prompt_set_hash=result["provenance"]["prompt_set_hash"],
         kept=tuple(pair["index"] for pair in result["pairs"]),
+        ids=tuple(
+            (_ids(pair["reference"]), _ids(pair["counterfactual"]), pair["answer_id"]) for pair in result["pairs"]
+        ),
     )
+
+
+def _ids(tokens: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+    return tuple(token["id"] for token in tokens)
 
 
 def read_effects(read: Read) -> StoredEffects:
@@ -85,11 +91,24 @@ def read_effects(read: Read) -> StoredEffects:
 
 
 def prepared_again(model: LoadedModel, analysis: Analysis) -> PromptSet:
-    """The analysis's prompts as it was asked them. Refuses (``model_changed``) a chat whose set is another by now."""
+    """The analysis's prompts as it was asked them. Refuses (``model_changed``) where a kept pair has other tokens by
+    now: the chat template is another one, or this version of the program words its prompts in another way."""
     prompts = analysis.spec.prompts
     prepared = prepare(prompts, model.text, model.chat if prompts.chat else None)
-    if prompts.chat and set_hash(prepared) != analysis.prompt_set_hash:
-        raise Refusal("model_changed", "The model's chat template is not the one that this result was made with.")
+    # Resampling puts other prompts in the place of the counterfactuals.
+    as_asked = analysis.spec.source != "resample"
+    for index, (reference, counterfactual, answer) in zip(analysis.kept, analysis.ids, strict=True):
+        pair = prepared.pairs[index] if index < len(prepared.pairs) else None
+        if (
+            pair is None
+            or (pair.reference_ids, pair.answer_id) != (reference, answer)
+            or (as_asked and pair.counterfactual_ids != counterfactual)
+        ):
+            raise Refusal(
+                "model_changed",
+                f"Prompt {index} is read in another way than when this result was made: the model's chat template or "
+                "the program has changed since.",
+            )
     return prepared
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from jaxtyping import Float
+from torch import Tensor
+
 from contracts.findings import KnockMetric
 from contracts.outcomes import KnockChecks, KnockCurve, KnockoutResult
 from contracts.results import DroppedPair
@@ -60,8 +63,7 @@ def knockout_result(
         notes=notes,
         dropped=tuple(dropped),
         curves={metric: _curve(curve) for metric, curve in curves.items()},
-        # No bend is at k = 0: where the curve does not fall there is none.
-        elbow=elbow(curves["accuracy"].mean) or None,
+        elbow=elbow_of(curves["accuracy"].mean),
         checks=KnockChecks(
             noise_floor=float(found.noise.max()),
             spot_check_points=checked.points,
@@ -79,6 +81,15 @@ def knockout_files(result: KnockoutResult, found: Knockout) -> dict[str, bytes]:
         "curve.csv": csv_text(_COLUMNS, _rows(result)).encode(),
         "raw.safetensors": found.to_bytes(),
     }
+
+
+def elbow_of(mean: Float[Tensor, " k"]) -> int | None:
+    """The k of `KnockoutResult.elbow`. A curve that falls at its end, or in one step, does not bend below its line."""
+    if not bool(mean[-1] < mean[0]):
+        return None
+    half = (mean[0] + mean[-1]) / 2
+    bend = elbow(mean)
+    return bend if bend and bool(mean[bend] <= half) else int((mean <= half).nonzero()[0])
 
 
 def _curve(curve: Curve) -> KnockCurve:

@@ -30,7 +30,7 @@ from contracts.views import (
     WriteToken,
 )
 from engine.analysis import Read, StoredEffects, kept_pairs, prepared_again, read_analysis, read_effects
-from engine.files import patterns_file, row_of, set_hash
+from engine.files import patterns_file, row_of
 from engine.key import LEAST_QUESTIONS, adjusted, key_components
 from engine.methods.attention import attention_of
 from engine.methods.lens import lens_of
@@ -39,7 +39,6 @@ from engine.methods.writes import writes_of
 from engine.metrics import METRICS
 from engine.model import LoadedModel
 from engine.run import ATTENTION_BYTES
-from prompts import prepare
 
 # Enough for steady means; more would keep whoever looks waiting.
 MOST_PAIRS = 256
@@ -109,23 +108,14 @@ def _names(components: tuple[Component, ...]) -> tuple[str, ...]:
 
 
 def _attention(model: LoadedModel, which: str, read: Read) -> bytes:
-    analysis = read_analysis(read)
-    return attention_file(model, analysis.spec, int(which), analysis.prompt_set_hash)
-
-
-def attention_file(
-    model: LoadedModel, spec: PathPatchingSpec, prompt: int, prompt_set_hash: str | None = None
-) -> bytes:
-    """The attention of one prompt of a set, counted in the list asked for, as a result's file of patterns has it.
-
-    Refuses (``out_of_range``) a prompt that the set does not have, and (``attention_not_stored``) a chat whose set is
-    no longer the one of ``prompt_set_hash``.
-    """
-    prepared = prepare(spec.prompts, model.text, model.chat if spec.prompts.chat else None)
-    if spec.prompts.chat and prompt_set_hash not in (None, set_hash(prepared)):
-        detail = "The attention of this prompt is not stored, and the model's chat template has changed since."
-        raise Refusal("attention_not_stored", detail)
-    asked = prepared.pairs
+    """The attention of one prompt of the set, counted in the list asked for, as a result's file of patterns has it."""
+    try:
+        asked = prepared_again(model, read_analysis(read)).pairs
+    except Refusal as refusal:
+        if refusal.code != "model_changed":
+            raise
+        raise Refusal("attention_not_stored", f"It is not stored. {refusal.detail}") from refusal
+    prompt = int(which)
     if not 0 <= prompt < len(asked):
         raise Refusal("out_of_range", f"There is no prompt {prompt}; the set has {len(asked)}.")
     size = model.anatomy.layers * model.anatomy.heads * len(asked[prompt].reference_ids) ** 2 * 4

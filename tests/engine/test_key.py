@@ -10,6 +10,7 @@ from contracts.components import Component
 from contracts.errors import Refusal
 from engine import PromptPair, path_patching
 from engine.key import adjusted, elbow, false_discoveries, key_components, p_values
+from engine.knock_files import elbow_of
 from engine.metrics import summarise
 
 SUMS = [(a, b) for a in range(1, 9) for b in range(1, 9) if a + b < 10]
@@ -172,3 +173,27 @@ class TestElbow:
         assert elbow(torch.linspace(1, 0, 5)) == 0
         assert elbow(torch.tensor([1.0, 0.99, 0.9, 0.0])) == 0
         assert elbow(torch.tensor([1.0, 0.0])) == 0
+
+    def test_a_knockout_s_is_where_at_least_half_of_the_fall_is_over_and_there_is_one_wherever_it_falls(self):
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(200):
+            points = int(torch.randint(2, 12, (1,), generator=generator))
+            mean = torch.randint(0, 5, (points,), generator=generator).double() / 4
+            at = elbow_of(mean)
+            assert (at is None) == bool(mean[-1] >= mean[0])
+            assert at is None or (0 < at < points and bool(mean[0] - mean[at] >= (mean[0] - mean[-1]) / 2))
+
+    @pytest.mark.parametrize(
+        ("mean", "at"),
+        [
+            ([1.0, 0.9, 0.3, 0.15, 0.05, 0.0], 2),
+            ([0.5, 0.2, 0.6], None),
+            ([0.5, 0.5, 0.5], None),
+            ([1.0, 0.99, 0.9, 0.0], 3),
+            ([1.0, 0.0], 1),
+            ([1.0, 0.75, 0.5, 0.25, 0.0], 2),
+            ([1.0, 0.7, 0.7, 0.7, 0.0], 4),
+        ],
+    )
+    def test_a_curve_that_falls_at_its_end_or_in_one_step_has_its_elbow_there(self, mean, at):
+        assert elbow_of(torch.tensor(mean, dtype=torch.float64)) == at

@@ -18,7 +18,7 @@ from contracts.specs import PathPatchingSpec
 from engine import path_patching
 from engine.effects import FORMAT
 from engine.run import run_path_patching
-from engine.views import attention_file
+from engine.views import view_file
 from prompts import prepare
 
 MANY = [{"reference": f"{a} + {b} ="} for a in range(1, 9) for b in range(1, 10 - a)]
@@ -194,10 +194,14 @@ def test_another_chat_template_is_another_set_and_its_attention_is_not_passed_of
         chatty.tokenizer.chat_template = turn  # pyright: ignore[reportAttributeAccessIssue]
         output = Watch().run(chatty, spec)
         assert output is not None
-        said[sign] = chatty, output.result.provenance.prompt_set_hash
+        said[sign] = chatty, output
     (one, first), (other, second) = said.values()
-    assert first != second
-    assert attention_file(one, spec, 0, first) != attention_file(other, spec, 0, second)
-    with pytest.raises(Refusal, match="template has changed") as refused:
-        attention_file(other, spec, 0, first)
+    assert first.result.provenance.prompt_set_hash != second.result.provenance.prompt_set_hash
+
+    def patterns(model, output):
+        return view_file(model, "attention", "0", output.artifacts.__getitem__)
+
+    assert patterns(one, first) != patterns(other, second)
+    with pytest.raises(Refusal, match="chat template") as refused:
+        patterns(other, first)
     assert refused.value.code == "attention_not_stored"

@@ -12,7 +12,7 @@ from whole import whole_run
 
 from contracts.errors import Refusal
 from contracts.specs import PathPatchingSpec
-from contracts.views import KeyReport, LensReport, RoleReport, StagesReport, WritesReport
+from contracts.views import KeyReport, LensReport, RoleReport, StagesReport, ViewKind, WritesReport
 from engine import attention_roles, lens, path_patching, writes
 from engine.key import adjusted, key_components
 from engine.methods.roles import ROLES
@@ -155,3 +155,27 @@ def test_what_the_analysis_lacks_is_refused(model, analysis, kind, which, code):
     with pytest.raises(Refusal) as refused:
         view_file(model, kind, which, analysis.__getitem__)
     assert refused.value.code == code
+
+
+def test_an_analysis_whose_prompts_are_worded_otherwise_by_now_is_not_looked_at(model, analysis):
+    """Whatever changed since: the template of a chat, or how this program writes its own sets."""
+    told = json.loads(analysis["result.json"])
+    other_token = json.loads(analysis["result.json"])
+    other_token["pairs"][3]["counterfactual"][0]["id"] += 1
+    fewer = {**told, "spec": {**told["spec"], "prompts": {**told["spec"]["prompts"], "pairs": MANY[:-1]}}}
+    for changed in (other_token, fewer):
+        stored = {**analysis, "result.json": json.dumps(changed).encode()}
+        looked: list[tuple[ViewKind, str, str]] = [
+            ("roles", "", "model_changed"),
+            ("lens", "0", "model_changed"),
+            ("attention", "0", "attention_not_stored"),
+        ]
+        for kind, which, code in looked:
+            with pytest.raises(Refusal) as refused:
+                view_file(model, kind, which, stored.__getitem__)
+            assert refused.value.code == code
+
+
+def test_resampled_counterfactuals_are_no_change_of_the_prompts(model):
+    stored = analysed(model, source="resample").artifacts
+    assert RoleReport.model_validate_json(view_file(model, "roles", "", stored.__getitem__)).prompts == len(MANY)

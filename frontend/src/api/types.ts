@@ -947,8 +947,10 @@ export interface components {
          * @description ``GET /api/experiments/{id}/result`` of a knock-out.
          *
          *     ``shared_questions``: of the ``n_pairs`` pairs, those that ask about operands that the analysis asked about.
-         *     ``elbow``: with how many out most of the fall in accuracy is over; None where it does not fall. ``unmatched``: drawn
-         *     components that are of another layer, or were chosen themselves, as there were no others.
+         *     ``elbow``: with how many out most of the fall in accuracy is over: at the point furthest below the line from the
+         *     first to the last, or, where less than half of the fall is over there, at the first with half of it; None where the
+         *     last point is not below the first. ``unmatched``: drawn components that are of another layer, or were chosen
+         *     themselves, as there were no others.
          */
         KnockoutResult: {
             checks: components["schemas"]["KnockChecks"];
