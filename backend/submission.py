@@ -7,8 +7,9 @@ import logging
 from backend.context import Context
 from backend.questions import question_of
 from contracts.experiments import FINAL_STATES, Experiment, ExperimentEdit, Priority, State
-from contracts.specs import ExperimentSpec, experiment_key
+from contracts.specs import ExperimentSpec, KnockoutSpec, experiment_key
 from contracts.trace import working_on
+from store.artifacts import RESULT
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,9 @@ def submit(
     question = question_of(ctx, spec)
     card, chat = question.card, question.chat(ctx)
     revision = card.revision if chat is None else f"{card.revision} {chat.model_dump_json()}"
+    if isinstance(spec, KnockoutSpec):
+        # Of the same analysis: it may have been stopped, and have run to its end since.
+        revision = f"{revision} {ctx.store.kept_artifact(spec.parent, RESULT).sha256}"
     key = experiment_key(spec, revision=revision, dtype=ctx.config.dtype, device_kind=ctx.config.device)
     asked_before = ctx.store.find(key)
     if asked_before is not None:

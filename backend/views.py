@@ -21,9 +21,10 @@ from contracts.specs import Kind
 from store import Store
 from store.outbox import BrokerDown
 from store.tensors import read_slice
-from store.views import WITH_RESULT, View, attention, read_problem
+from store.views import ASK_AGAIN_S, WITH_RESULT, View, attention, read_problem
 
-ASK_AGAIN_S = 60.0
+# Workers are asked for so many at once: they compute these before any experiment.
+MOST_ASKED = 64
 
 
 def refuse_other_kinds(kind: Kind, of: tuple[Kind, ...]) -> None:
@@ -52,7 +53,7 @@ class Views:
     def attention(self, experiment_id: str, layer: int, prompt: int) -> bytes | None:
         """An ``AttentionPattern`` as JSON bytes; None while a worker computes it.
 
-        Refuses ``out_of_range`` what the result lacks, ``no_worker`` when nobody is there to compute it.
+        Refuses ``out_of_range`` what the result lacks, ``no_worker`` when nobody is there to compute it, ``too_busy``.
         """
         index = self._analysis(experiment_id)
         if not 0 <= layer < index.layers:
@@ -62,6 +63,7 @@ class Views:
         for name in (WITH_RESULT, view.file):
             weights = self._weights(experiment_id, name, f"prompt.{prompt}", layer)
             if weights is not None:
+                self._answered(experiment_id, view)
                 shown = json.dumps(weights, separators=(",", ":"))
                 return f'{{"layer":{layer},"tokens":{index.tokens[prompt]},"weights":{shown}}}'.encode()
         self._wish(experiment_id, view)
@@ -70,7 +72,8 @@ class Views:
     def report(self, experiment_id: str, view: View) -> bytes | None:
         """The JSON bytes that a worker stored; None while it computes them.
 
-        Refuses ``out_of_range`` and ``bad_component`` what the result lacks, before anybody is asked; ``no_worker``.
+        Refuses ``out_of_range`` and ``bad_component`` what the result lacks, before anybody is asked; ``no_worker``,
+        and ``too_busy`` while `MOST_ASKED` others are on the way.
         """
         index = self._analysis(experiment_id)
         if view.kind == "lens":
@@ -82,13 +85,12 @@ class Views:
                     "bad_component",
                     f"There is no {component}; the model has {index.layers} layers of {index.heads} heads.",
                 )
-        try:
-            return self._store.read_artifact(experiment_id, view.file)
-        except Refusal as refusal:
-            if refusal.code != "no_result":
-                raise
-        self._wish(experiment_id, view)
-        return None
+        stored = self._stored(experiment_id, view.file)
+        if stored is None:
+            self._wish(experiment_id, view)
+        else:
+            self._answered(experiment_id, view)
+        return stored
 
     def _analysis(self, experiment_id: str) -> ResultIndex:
         """Refuses ``wrong_kind``, and ``not_finished`` and ``no_result`` where there is nothing to look at."""
@@ -108,10 +110,25 @@ class Views:
                 raise
         return None
 
+    def _stored(self, experiment_id: str, name: str) -> bytes | None:
+        """None also where the file is gone or damaged: then it is computed again."""
+        try:
+            return self._store.read_artifact(experiment_id, name)
+        except Refusal as refusal:
+            if refusal.code != "no_result":
+                raise
+        return None
+
+    def _answered(self, experiment_id: str, view: View) -> None:
+        with self._lock:
+            self._asked.pop((experiment_id, view), None)
+
     def _wish(self, experiment_id: str, view: View) -> None:
-        if view.problem in self._store.artifact_names(experiment_id):
-            said, at = read_problem(self._store.read_artifact(experiment_id, view.problem))
+        problem = self._stored(experiment_id, view.problem)
+        if problem is not None:
+            said, at = read_problem(problem)
             if abs(self._clock() - at) < ASK_AGAIN_S:
+                self._answered(experiment_id, view)
                 raise Refusal(said.type.rpartition(":")[2], said.detail, said.way_out)
         if self._ask is None or not self._store.workers():
             what = "The attention of this prompt" if view.kind == "attention" else "This"
@@ -121,6 +138,8 @@ class Views:
             self._asked = {asked: at for asked, at in self._asked.items() if abs(now - at) < ASK_AGAIN_S}
             if key in self._asked:
                 return
+            if len(self._asked) >= MOST_ASKED:
+                raise Refusal("too_busy", f"{MOST_ASKED} views are being computed already.")
             self._asked[key] = now
         try:
             self._ask(experiment_id, str(view))

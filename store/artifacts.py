@@ -29,18 +29,27 @@ class Kept:
 class Artifacts(Base):
     """The files of experiments that are not deleted."""
 
-    def put_artifact(self, experiment_id: str, name: str, data: bytes) -> None:
-        """Adds an artifact to an experiment, or replaces one."""
+    def put_artifact(self, experiment_id: str, name: str, data: bytes, *, seen_in: Kept | None = None) -> bool:
+        """Adds an artifact to an experiment, or replaces one; whether it did.
+
+        ``seen_in``: the result that it was read off. It may have run again since: what is of another result is dropped.
+        """
         is_there = select(experiments.c.id).where(experiments.c.id == experiment_id, SHOWN)
         with self._database.read() as connection:
             if connection.execute(is_there).first() is None:
                 raise unknown_experiment(experiment_id)
         kept = self._kept(experiment_id, name, data)
+        result = select(artifacts.c.sha256).where(
+            artifacts.c.experiment_id == experiment_id, artifacts.c.name == RESULT
+        )
         with self._database.write() as connection:
-            # Deleted in this moment: the garbage collection finds the file.
+            # Not written now, because deleted or run again in this moment: the garbage collection finds the file.
             if connection.execute(is_there.with_for_update()).first() is None:
                 raise unknown_experiment(experiment_id)
+            if seen_in is not None and connection.execute(result).scalar() != seen_in.sha256:
+                return False
             put_rows(connection, artifacts, [kept])
+        return True
 
     def read_artifact(self, experiment_id: str, name: str) -> bytes:
         return self._artifact(experiment_id, name, lambda folder, kept: self._blobs.read(folder, kept.sha256))

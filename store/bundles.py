@@ -13,6 +13,7 @@ from contracts.specs import PathPatchingSpec
 from store.base import Base, put_rows
 from store.rows import read_experiment
 from store.tables import artifacts, experiments
+from store.views import is_view
 
 EXAMPLE_ID = "example"
 _FACTS = "experiment.json"
@@ -22,7 +23,10 @@ class Bundles(Base):
     """The example that is there before anything was computed."""
 
     def import_bundle(self, folder: Path | str) -> Experiment:
-        """The bundle as the experiment ``example``: not listed, never a submit's answer. Again: no change."""
+        """The bundle as the experiment ``example``: not listed, never a submit's answer.
+
+        Again: no change, and what was computed of it meanwhile stays. Another bundle replaces all of it.
+        """
         facts, spec, files = _read(Path(folder))
         kept = [
             {
@@ -54,12 +58,17 @@ class Bundles(Base):
         with self._database.write() as connection:
             mine = artifacts.c.experiment_id == EXAMPLE_ID
             found = connection.execute(select(artifacts.c.name, artifacts.c.sha256).where(mine))
-            known = {row.name: row.sha256 for row in found}
+            known = {row.name: row.sha256 for row in found if row.name in files or not _added_later(row.name)}
             if known != {each["name"]: each["sha256"] for each in kept}:
                 connection.execute(artifacts.delete().where(mine))
                 put_rows(connection, experiments, [row])
                 put_rows(connection, artifacts, kept)
             return read_experiment(connection, EXAMPLE_ID, self._clock())
+
+
+def _added_later(name: str) -> bool:
+    """Whether a worker added it when somebody looked: a view, or why it could not be computed."""
+    return is_view(name) or name.endswith(".problem.json")
 
 
 def _read(folder: Path) -> tuple[Experiment, PathPatchingSpec, dict[str, bytes]]:

@@ -31,6 +31,13 @@ MAX_FRUITLESS = 3
 # Of a lease that was taken by an earlier version of the program.
 _LONGEST_LEASE_S = 60.0
 RESEND_AFTER_S = 30.0
+_PARENTS = experiments.alias("parents")
+# Or was deleted: then the knock-out says so.
+_PARENT_IS_DONE = (experiments.c.kind != "knockout") | ~exists().where(
+    _PARENTS.c.id == experiments.c.parent,
+    _PARENTS.c.state.in_(("queued", "running")),
+    _PARENTS.c.deleted_at.is_(None),
+)
 # As many messages are sent before it is written down that they were.
 BATCH = 100
 
@@ -64,12 +71,14 @@ class Leases(Changes):
     """The worker's side of the store, the reaper and the outbox."""
 
     def claim(self, experiment_id: str, attempt: int, *, owner: str, lease_s: float) -> Claim | None:
-        """Takes a queued attempt; None when it is another's already, cancelled, outdated or gone."""
+        """Takes a queued attempt; None when it is another's already, cancelled, outdated or gone, or a knock-out whose
+        analysis waits or runs again: that one goes first."""
         now = self._clock()
         take = update(experiments).where(
             experiments.c.id == experiment_id,
             experiments.c.attempt == attempt,
             WAITS,
+            _PARENT_IS_DONE,
         )
         begun = exists().where(chunks.c.experiment_id == experiments.c.id)
         with self._database.write() as connection:
@@ -256,6 +265,9 @@ class Leases(Changes):
                 **_ended(self._clock()),
             )
             put_rows(connection, artifacts, kept)
+            # Knock-outs that waited for this one were not to be had: the broker gives them out anew.
+            waiting = (WAITS, experiments.c.kind == "knockout", experiments.c.parent == claim.id)
+            connection.execute(update(experiments).where(*waiting).values(sent_at=None))
             if state == "succeeded":
                 note_duration(connection, claim.id)
                 # Only a success: a cancelled or failed one continues from its chunks when it is retried.

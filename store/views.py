@@ -15,6 +15,8 @@ from contracts.errors import ProblemDetails
 from contracts.views import ViewKind
 
 WITH_RESULT = "attention.safetensors"
+# What could not be computed is tried again after so long, and so is what nobody has answered.
+ASK_AGAIN_S = 60.0
 
 # Of kinds of which there are several, which one: a prompt by its number, a component by its name.
 _NAMES = re.compile(

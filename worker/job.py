@@ -148,15 +148,28 @@ class Jobs:
             try:
                 return _patiently(lambda: self.store.read_artifact(parent, name), watch.should_stop)
             except Refusal as refusal:
-                if refusal.code != "unknown_experiment":
-                    raise
-                raise Refusal(
-                    "unknown_experiment",
-                    "The analysis that this was asked of has been deleted.",
-                    "Bring it back and retry, or ask the same of another analysis.",
-                ) from refusal
+                raise _of_the_parent(refusal) from refusal
 
         return read
+
+
+def _of_the_parent(refusal: Refusal) -> Refusal:
+    """The same, so that nobody takes it to be about the experiment that reads its analysis."""
+    said, way_out = {
+        "unknown_experiment": (
+            "The analysis that this was asked of has been deleted.",
+            "Bring it back and retry, or ask the same of another analysis.",
+        ),
+        "not_finished": (
+            "The analysis that this was asked of runs again.",
+            "Retry when it has finished.",
+        ),
+        "no_result": (
+            f"The analysis that this was asked of lacks something: {refusal.detail}",
+            "Run the analysis again, then retry this.",
+        ),
+    }.get(refusal.code, (refusal.detail, refusal.way_out))
+    return Refusal(refusal.code, said, way_out)
 
 
 def _patiently(act: Callable[[], _T], enough: Callable[[], bool]) -> _T:

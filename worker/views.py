@@ -10,7 +10,8 @@ from functools import partial
 from contracts.errors import Refusal
 from contracts.specs import PathPatchingSpec
 from store import Store
-from store.views import View, problem_file
+from store.artifacts import RESULT, Kept
+from store.views import ASK_AGAIN_S, View, problem_file, read_problem
 from worker.problems import problem_of
 from worker.workshop import Workshop
 
@@ -21,20 +22,49 @@ _WITHOUT_MODEL = ("key",)
 
 
 def add_view(store: Store, workshop: Workshop, experiment_id: str, name: str) -> None:
-    """Computes and stores it; nothing when it is there already. Why it cannot be computed is stored instead."""
+    """Computes and stores it; nothing when it is there already. Why it cannot be computed is stored instead.
+
+    Nothing is stored either of an analysis that has run again meanwhile: it has another result now.
+    """
     view = View.parse(name)
     if view is None:
         logger.warning("nobody knows the view %.80r of %s: dropped", name, experiment_id)
         return
     try:
-        if view.file in store.artifact_names(experiment_id):
+        result = store.kept_artifact(experiment_id, RESULT)
+        if _has(store, experiment_id, view.file) or _has_just_failed(store, experiment_id, view):
             return
-        store.put_artifact(experiment_id, view.file, _compute(store, workshop, experiment_id, view))
+    except Refusal as refusal:  # it is gone or runs again, or nothing can be read: whoever asks again is told
+        logger.warning("%s of %s cannot be looked for: %s", view, experiment_id, refusal)
+        return
+    try:
+        data = _compute(store, workshop, experiment_id, view)
+        if not store.put_artifact(experiment_id, view.file, data, seen_in=result):
+            logger.info("%s has run again: %s is dropped", experiment_id, view)
     except Exception as error:
         if not isinstance(error, Refusal):
             logger.exception("%s of %s broke", view, experiment_id)
             workshop.tidy()
-        _say(store, experiment_id, view, error)
+        _say(store, experiment_id, view, error, result)
+
+
+def _has(store: Store, experiment_id: str, name: str) -> bool:
+    """Whether it can be read, not only whether it is listed: a file that is gone or damaged is computed again."""
+    try:
+        store.read_artifact(experiment_id, name)
+    except Refusal as refusal:
+        if refusal.code != "no_result":
+            raise
+        return False
+    return True
+
+
+def _has_just_failed(store: Store, experiment_id: str, view: View) -> bool:
+    """Several servers may have asked for the same, each once."""
+    if not _has(store, experiment_id, view.problem):
+        return False
+    _, at = read_problem(store.read_artifact(experiment_id, view.problem))
+    return abs(time.time() - at) < ASK_AGAIN_S / 2
 
 
 def _compute(store: Store, workshop: Workshop, experiment_id: str, view: View) -> bytes:
@@ -45,7 +75,7 @@ def _compute(store: Store, workshop: Workshop, experiment_id: str, view: View) -
     if not isinstance(spec, PathPatchingSpec):
         raise Refusal("wrong_kind", "This is only had of analyses.")
     card = store.model(spec.model)
-    if card.revision != json.loads(read("result.json"))["model"]["revision"]:
+    if card.revision != json.loads(read(RESULT))["model"]["revision"]:
         if view.kind == "attention":
             detail = "The attention of this prompt is not stored, and the model has changed since."
             raise Refusal("attention_not_stored", detail)
@@ -54,8 +84,9 @@ def _compute(store: Store, workshop: Workshop, experiment_id: str, view: View) -
     return workshop.look(workshop.model(card, store.chat(card.id)), view.kind, view.which, read)
 
 
-def _say(store: Store, experiment_id: str, view: View, error: Exception) -> None:
+def _say(store: Store, experiment_id: str, view: View, error: Exception, result: Kept) -> None:
+    said = problem_file(problem_of(error), time.time())
     try:
-        store.put_artifact(experiment_id, view.problem, problem_file(problem_of(error), time.time()))
+        store.put_artifact(experiment_id, view.problem, said, seen_in=result)
     except Refusal as refusal:  # deleted meanwhile, or the disk is full: whoever asks again is told
         logger.warning("why %s of %s is not there cannot be kept: %s", view, experiment_id, refusal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -46,6 +47,15 @@ def test_asked_twice_a_knockout_is_the_same_experiment_and_other_controls_are_an
     again = api.post("/api/experiments", json=knockout(parent))
     assert (again.status_code, again.json()["id"]) == (200, first)
     assert api.post("/api/experiments", json=knockout(parent, controls=3)).json()["id"] != first
+
+
+def test_a_knockout_of_a_stopped_analysis_does_not_answer_for_the_whole_of_it(api: Api, parent: str) -> None:
+    of_part = api.post("/api/experiments", json=knockout(parent)).json()["id"]
+    result = json.loads(api.store.read_artifact(parent, "result.json"))
+    api.store.put_artifact(parent, "result.json", json.dumps({**result, "notes": ["It has run to its end."]}).encode())
+    of_whole = api.post("/api/experiments", json=knockout(parent))
+    assert of_whole.status_code == 202
+    assert of_whole.json()["id"] != of_part
 
 
 def test_a_knockout_of_an_unfinished_or_broken_or_missing_parent_is_refused(api: Api, parent: str) -> None:

@@ -12,13 +12,13 @@ import pytest
 from api_bench import PROBLEM, Api, attention_file, finish, spec
 
 from backend.results import ResultIndexes
-from backend.views import ASK_AGAIN_S, Views
+from backend.views import Views
 from contracts.errors import Refusal
 from contracts.system import WorkerStatus
 from store import Store
 from store.artifacts import Kept
 from store.outbox import BrokerDown
-from store.views import attention, problem_file
+from store.views import ASK_AGAIN_S, attention, problem_file
 
 
 @pytest.fixture

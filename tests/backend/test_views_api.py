@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from api_bench import Api, finish, spec
 
 from backend.results import ResultIndexes
-from backend.views import ASK_AGAIN_S, Views
+from backend.views import MOST_ASKED, Views
 from contracts.errors import Refusal
 from contracts.system import WorkerStatus
-from store.views import View, is_view, problem_file
+from store.views import ASK_AGAIN_S, View, is_view, problem_file
 
 CALLS = {
     "key": View("key"),
@@ -72,6 +74,42 @@ def test_why_a_view_could_not_be_computed_is_said_and_later_it_is_tried_again(ap
     with pytest.raises(Refusal, match="other weights"):
         asked.views.report(done, view)
     asked.now += ASK_AGAIN_S
+    assert asked.views.report(done, view) is None
+    assert asked == [(done, "roles")]
+
+
+def test_workers_are_asked_for_so_many_views_at_once_and_for_more_when_some_are_there(api: Api, done: str) -> None:
+    result = json.loads(api.store.read_artifact(done, "result.json"))
+    result["model"]["heads"] = MOST_ASKED + 1
+    api.store.put_artifact(done, "result.json", json.dumps(result).encode())
+    asked, views = Asked(api), [View("writes", f"L0H{head}") for head in range(MOST_ASKED + 1)]
+    for view in views[:-1]:
+        assert asked.views.report(done, view) is None
+    with pytest.raises(Refusal) as refused:
+        asked.views.report(done, views[-1])
+    assert refused.value.code == "too_busy"
+    assert asked.views.report(done, views[0]) is None, "who has been promised one goes on waiting"
+    assert len(asked) == MOST_ASKED
+    api.store.put_artifact(done, views[0].file, b"{}")
+    assert asked.views.report(done, views[0]) == b"{}"
+    assert asked.views.report(done, views[-1]) is None
+    assert len(asked) == MOST_ASKED + 1
+
+
+def test_what_is_stored_and_cannot_be_read_is_asked_for_again(
+    api: Api, done: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, view = Asked(api), View("roles")
+    api.store.put_artifact(done, view.problem, problem_file(Refusal("internal", "Broke.").details(), asked.now))
+    api.store.put_artifact(done, view.file, b"{}")
+    read = api.store.read_artifact
+
+    def damaged(experiment_id: str, name: str) -> bytes:
+        if name in (view.file, view.problem):
+            raise Refusal("no_result", "The file is damaged.")
+        return read(experiment_id, name)
+
+    monkeypatch.setattr(api.store, "read_artifact", damaged)
     assert asked.views.report(done, view) is None
     assert asked == [(done, "roles")]
 

@@ -141,6 +141,21 @@ def test_an_artifact_can_be_added_and_replaced(store: Store) -> None:
     assert store.read_artifact(asked.id, "report.html") == b"two"
 
 
+def test_what_was_read_off_another_result_than_the_one_that_is_kept_is_not_added(store: Store) -> None:
+    asked = store.submit(spec_of(), key="k")[0].id
+    store.put_artifact(asked, "result.json", b"partial")
+    partial = store.kept_artifact(asked, "result.json")
+    assert store.put_artifact(asked, "view.key.json", b"of the partial one", seen_in=partial)
+    store.put_artifact(asked, "result.json", b"whole")
+    assert not store.put_artifact(asked, "view.key.json", b"too late", seen_in=partial)
+    assert store.read_artifact(asked, "view.key.json") == b"of the partial one"
+    assert store.put_artifact(asked, "view.key.json", b"new", seen_in=store.kept_artifact(asked, "result.json"))
+    store.request_cancel(asked)
+    store.retry(asked)
+    assert not store.put_artifact(asked, "view.key.json", b"too late", seen_in=partial)
+    assert store.artifact_names(asked) == ()
+
+
 def test_nothing_is_added_to_an_experiment_that_is_gone(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,18 @@ def test_importing_again_changes_nothing_and_a_new_bundle_replaces(store: Store,
     assert store.read_artifact("example", "result.json") == b'{"new": true}'
 
 
+def test_what_was_computed_of_the_example_stays_until_there_is_another_bundle(store: Store, bundle: Path) -> None:
+    store.import_bundle(bundle)
+    views = ("view.key.json", "view.roles.problem.json", "attention.7.safetensors", "attention.8.problem.json")
+    for name in views:
+        store.put_artifact(EXAMPLE_ID, name, name.encode())
+    store.import_bundle(bundle)
+    assert all(store.read_artifact(EXAMPLE_ID, name) == name.encode() for name in views)
+    (bundle / "result.json").write_bytes(b'{"new": true}')
+    store.import_bundle(bundle)
+    assert store.artifact_names(EXAMPLE_ID) == ("components.logit.csv", "result.json")
+
+
 def test_the_example_cannot_be_deleted(store: Store, bundle: Path) -> None:
     store.import_bundle(bundle)
     with pytest.raises(Refusal, match="belongs to the program"):

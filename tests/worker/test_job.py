@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +17,7 @@ from contracts.experiments import Progress
 from contracts.models import ChatFrame
 from contracts.results import Partial
 from store import EventLog
-from store.views import attention
 from worker.problems import problem_of
-from worker.views import add_view
 
 
 def test_a_job_succeeds_and_says_how_far_it_is_from_first_to_last(bench: Bench) -> None:
@@ -363,15 +360,3 @@ def test_a_changed_chat_template_brings_the_model_into_memory_anew(bench: Bench)
     assert models[0] is models[1]
     assert len({id(model) for model in models}) == 3
     assert bench.workshop.models() == ("tiny",)
-
-
-def test_attention_is_added_for_the_very_prompts_of_the_result(bench: Bench) -> None:
-    result = {"model": {"revision": CARD.revision}, "provenance": {"prompt_set_hash": "of the run"}}
-    bench.run = lambda *_, **__: output(result_json=json.dumps(result).encode())
-    asked = bench.ask()
-    bench.jobs.perform(asked, 1)
-    told: list[object] = []
-    bench.look = lambda _model, *which, read: told.extend([*which, json.loads(read("result.json"))]) or b"patterns"
-    add_view(bench.store, bench.workshop, asked, "attention.1")
-    assert told == ["attention", "1", result]
-    assert bench.store.read_artifact(asked, attention(1).file) == b"patterns"

@@ -41,6 +41,25 @@ def test_a_knockout_whose_parent_was_deleted_while_it_waited_fails_and_says_so(b
     assert "Bring it back" in found.error.way_out
 
 
+def test_a_knockout_whose_parent_is_run_again_under_its_hands_says_that_it_is_the_parent(bench: Bench) -> None:
+    parent = bench.ask()
+    claim = bench.store.claim(parent, 1, owner="w", lease_s=60)
+    assert claim is not None
+    bench.store.mark_cancelled(claim, {"result.json": b"{}"})
+
+    def run(*_, parent, **__):
+        bench.store.retry(of)
+        return output(result_json=parent("result.json"))
+
+    of, bench.run = parent, run
+    asked = ask(bench, parent)
+    bench.jobs.perform(asked, 1)
+    error = bench.store.experiment(asked).error
+    assert error is not None
+    assert error.type.endswith("not_finished")
+    assert "The analysis" in error.detail
+
+
 def test_what_a_parent_never_had_is_told_as_it_is(bench: Bench) -> None:
     parent = bench.ask()
     finish(bench.store, parent)

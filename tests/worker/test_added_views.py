@@ -1,0 +1,115 @@
+"""What a worker adds to an analysis when somebody looks: once, of the result that is kept, and again if it is lost."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from benches import CARD, Bench
+
+from contracts.errors import Refusal
+from store import Claim
+from store.views import ASK_AGAIN_S, View, problem_file
+from worker.views import add_view
+
+KEY = View("key")
+
+
+class Looks(list[str]):
+    """The results that were looked at; a view is what it says of its result."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.refusal: Refusal | None = None
+        bench.look = self._look
+
+    def _look(self, _model, _kind, _which, *, read) -> bytes:
+        if self.refusal is not None:
+            raise self.refusal
+        self.append(read("result.json").decode())
+        return b"of " + read("result.json")
+
+
+def claimed(bench: Bench, asked: str, attempt: int) -> Claim:
+    claim = bench.store.claim(asked, attempt, owner="w", lease_s=60)
+    assert claim is not None
+    return claim
+
+
+@pytest.fixture
+def done(bench: Bench) -> str:
+    asked = bench.ask()
+    bench.store.succeed(claimed(bench, asked, 1), {"result.json": b"whole"})
+    return asked
+
+
+def test_a_view_is_computed_once_and_again_when_its_file_is_gone_or_damaged(
+    bench: Bench, done: str, tmp_path: Path
+) -> None:
+    looks = Looks(bench)
+    kept = lambda: tmp_path / "artifacts" / done / bench.store.kept_artifact(done, KEY.file).sha256  # noqa: E731
+    for harm in (None, lambda: kept().unlink(), lambda: kept().write_bytes(b"other")):
+        if harm is not None:
+            harm()
+        add_view(bench.store, bench.workshop, done, "key")
+        add_view(bench.store, bench.workshop, done, "key")
+        assert bench.store.read_artifact(done, KEY.file) == b"of whole"
+    assert looks == ["whole"] * 3
+
+
+@pytest.mark.parametrize("refusal", [None, Refusal("not_finite", "It is no number.")])
+def test_nothing_is_kept_of_a_result_that_another_has_replaced_meanwhile(bench: Bench, refusal: Refusal | None) -> None:
+    asked = bench.ask()
+    first = claimed(bench, asked, 1)
+    bench.store.request_cancel(asked)
+    bench.store.mark_cancelled(first, {"result.json": b"partial"})
+
+    def look(_model, _kind, _which, *, read) -> bytes:
+        seen = read("result.json")
+        bench.store.retry(asked)
+        bench.store.succeed(claimed(bench, asked, 2), {"result.json": b"whole"})
+        if refusal is not None:
+            raise refusal
+        return b"of " + seen
+
+    bench.look = look
+    add_view(bench.store, bench.workshop, asked, "key")
+    assert bench.store.artifact_names(asked) == ("result.json",)
+    Looks(bench)
+    add_view(bench.store, bench.workshop, asked, "key")
+    assert bench.store.read_artifact(asked, KEY.file) == b"of whole"
+
+
+def test_what_has_just_failed_is_not_tried_at_once_by_the_next_message(bench: Bench, done: str) -> None:
+    looks = Looks(bench)
+    looks.refusal = Refusal("not_finite", "It is no number.")
+    add_view(bench.store, bench.workshop, done, "key")
+    assert b"It is no number." in bench.store.read_artifact(done, KEY.problem)
+    looks.refusal = None
+    add_view(bench.store, bench.workshop, done, "key")
+    assert looks == []
+    old = problem_file(Refusal("not_finite", "It is no number.").details(), time.time() - ASK_AGAIN_S)
+    bench.store.put_artifact(done, KEY.problem, old)
+    add_view(bench.store, bench.workshop, done, "key")
+    assert looks == ["whole"]
+
+
+def test_of_what_is_gone_or_runs_again_nothing_is_looked_at_and_nothing_said(bench: Bench, done: str) -> None:
+    looks = Looks(bench)
+    waiting = bench.ask("another")
+    for asked in (waiting, "nothing"):
+        add_view(bench.store, bench.workshop, asked, "key")
+    assert looks == []
+    assert bench.store.artifact_names(waiting) == ()
+
+
+def test_attention_is_added_for_the_very_prompts_of_the_result(bench: Bench) -> None:
+    asked = bench.ask()
+    result = {"model": {"revision": CARD.revision}}
+    bench.store.succeed(claimed(bench, asked, 1), {"result.json": json.dumps(result).encode()})
+    told: list[object] = []
+    bench.look = lambda _model, *which, read: told.extend([*which, json.loads(read("result.json"))]) or b"patterns"
+    add_view(bench.store, bench.workshop, asked, "attention.1")
+    assert told == ["attention", "1", result]
+    assert bench.store.read_artifact(asked, View("attention", "1").file) == b"patterns"
