@@ -36,15 +36,16 @@ test: $(VENV)/.dev $(VENV)/.demo frontend/dist/index.html ## all tests, slow one
 	@$(NODE); cd frontend && npm test
 	@$(CHROMIUM); $(MODELS); $(TESTS)
 
-# Three at a time: the engine's keep one core busy, those of process trees wait most of the time, and all others. What the
-# first two say is shown when the others have ended.
+# Three at a time: those that compute keep one core busy, those of process trees wait most of the time, and all others. What
+# the first two say is shown when the others have ended.
+ENGINE := tests/engine tests/findings tests/benchmarks
 TREES := tests/soak tests/store tests/worker
 define TESTS
 mkdir -p test-output; failed=0; \
-"$(BIN)/python" -m pytest -p no:cacheprovider -m "" tests/engine >test-output/engine.txt 2>&1 & engine=$$!; \
+"$(BIN)/python" -m pytest -p no:cacheprovider -m "" $(ENGINE) >test-output/engine.txt 2>&1 & engine=$$!; \
 "$(BIN)/python" -m pytest -p no:cacheprovider -m "" $(TREES) >test-output/trees.txt 2>&1 & trees=$$!; \
 trap 'kill $$engine $$trees 2>/dev/null || :' EXIT; trap 'exit 130' INT TERM; \
-"$(BIN)/python" -m pytest -m "" --ignore=tests/engine $(TREES:%=--ignore=%) || failed=$$?; \
+"$(BIN)/python" -m pytest -m "" $(ENGINE:%=--ignore=%) $(TREES:%=--ignore=%) || failed=$$?; \
 wait $$engine || failed=$$?; wait $$trees || failed=$$?; cat test-output/engine.txt test-output/trees.txt; exit $$failed
 endef
 
