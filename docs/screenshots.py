@@ -1,6 +1,7 @@
 """`make screenshots`: pictures of the page in docs/images, taken by a browser in front of a real server.
 
-Home and the workspace of the bundled example, light and dark, 1280 and 480 pixels wide.
+Home, the workspace of the bundled example, a knock-out and a transfer, light and dark, 1280 and 480 pixels wide. The
+last two are run by the demo model first: components are found on one half of the operands and judged on the other.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import httpx2
 from playwright.sync_api import Page, sync_playwright
 
 IMAGES = Path(__file__).parent / "images"
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-PAGES = {"home": "/", "workspace": "/analyses/example?sel=L14H2"}
+MODEL = "smollm2-135m"
 
 
 @contextmanager
@@ -40,10 +43,46 @@ def server() -> Iterator[str]:
             process.stdout.close()
 
 
-def settled(page: Page) -> None:
-    page.get_by_role("grid", name="Effect of every component").wait_for()
+def ran(address: str, spec: dict[str, Any]) -> str:
+    """The id of an experiment that was asked and has finished."""
+    asked = httpx2.post(f"{address}/api/experiments", json=spec, timeout=120)
+    asked.raise_for_status()
+    name = asked.json()["id"]
+    with httpx2.stream("GET", f"{address}/api/experiments/{name}/events", timeout=600) as events:
+        if '"succeeded"' not in "".join(events.iter_text()):
+            raise SystemExit(f"the {spec['kind']} did not succeed")
+    return name
+
+
+def prompts(**more: object) -> dict[str, Any]:
+    return {"source": "template", "pairs": 24, "shots": 2, "keep_wrong": True, **more}
+
+
+def addresses(address: str) -> dict[str, str]:
+    """Every page to take, by the name of its picture."""
+    direct = {"model": MODEL, "effect": "direct"}
+    analysis = ran(address, {"kind": "path_patching", **direct, "prompts": prompts(half="first")})
+    knockout = {"kind": "knockout", "parent": analysis, "prompts": prompts(half="second"), "disjoint": True}
+    sets = [prompts(), prompts(operations=["subtract"])]
+    transfer = {"kind": "transfer", **direct, "found_on": sets, "evaluated_on": [*sets, prompts(topic="facts")]}
+    return {
+        "home": "/",
+        "workspace": "/analyses/example?sel=L14H2",
+        "knockout": f"/analyses/{ran(address, knockout)}",
+        "transfer": f"/analyses/{ran(address, transfer)}",
+    }
+
+
+def settled(page: Page, name: str) -> None:
+    if name == "transfer":
+        page.get_by_role("table", name="What is left").wait_for()
+    elif name == "knockout":
+        page.get_by_role("group", name="The curve as a table").wait_for()
+    else:
+        page.get_by_role("grid", name="Effect of every component").wait_for()
     page.wait_for_load_state("networkidle")
-    page.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length > 0")
+    if name != "transfer":  # its matrices are tables
+        page.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length > 0")
     page.wait_for_timeout(500)  # the live status and the thumbnails arrive after the last request
 
 
@@ -51,14 +90,15 @@ def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     chromium = os.environ.get("ARITHMOSCOPE_CHROMIUM") or shutil.which("chromium")
     with server() as address, sync_playwright() as playwright:
+        pages = addresses(address)
         browser = playwright.chromium.launch(executable_path=chromium, args=SWITCHES)
         for scheme in ("light", "dark"):
             for width in (1280, 480):
                 context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
                 page = context.new_page()
-                for name, path in PAGES.items():
+                for name, path in pages.items():
                     page.goto(address + path)
-                    settled(page)
+                    settled(page, name)
                     page.screenshot(path=IMAGES / f"{name}-{scheme}-{width}.png", full_page=True)
                 context.close()
         browser.close()
