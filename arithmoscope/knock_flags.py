@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from contracts.findings import Ablation, KnockPositions
-from contracts.prompts import MAX_DECIMALS, Corruption, Numerals, Operation, Style, Topic, Wording
+from contracts.prompts import MAX_DECIMALS, AnswerTokens, Corruption, Numerals, Operation, Style, Topic, Wording
 from contracts.specs import Among
 
 _SETS = ("addition", "subtraction", "multiplication", "division", "facts", "grammar")
@@ -36,7 +36,10 @@ def add_commands(commands: Any) -> None:
     knock.add_argument("--styles", nargs="+", choices=get_args(Style), default=["equation"])
     knock.add_argument("--operands", nargs=2, type=int, metavar=("LOW", "HIGH"), default=[0, 9])
     knock.add_argument("--decimals", type=int, choices=range(MAX_DECIMALS + 1), default=0)
-    knock.add_argument("--answer", choices=("whole", "first"), default="whole", help="of several tokens: the first")
+    knock.add_argument(
+        "--answer", choices=get_args(AnswerTokens), default="whole", help="of several tokens: the first, or each"
+    )
+    knock.add_argument("--answer-tokens", type=int, metavar="N", help="write answers of up to N tokens, and judge them")
     knock.add_argument("--seed", type=int, default=0)
     carry = commands.add_parser("transfer", help="whether the heads found on one set of prompts matter on others")
     carry.add_argument("--sets", nargs="+", default=list(_SETS), metavar="NAME", help=f"({', '.join(_SETS)})")

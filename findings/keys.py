@@ -10,13 +10,14 @@ import torch
 from contracts.components import Component, all_components
 from contracts.findings import PAPER_THRESHOLD
 from contracts.prompts import PromptPair
-from contracts.specs import Metric
+from contracts.specs import Effect, Metric
 from engine import LoadedModel, PatchingEffects, path_patching
 from engine.key import LEAST_QUESTIONS, adjusted, key_components, p_values
 from findings.plain import Numbers, plain
 
 RATE = 0.05
 TOP = 10
+EFFECT: Effect = "through_mlps"
 METRICS: tuple[Metric, ...] = ("relative_logit", "logit_difference")
 
 
@@ -25,7 +26,7 @@ def effects_on(
 ) -> PatchingEffects:
     """What the paper measures: the last position patched from the prompt without the calculation, MLPs recomputed.
     ``operands``: of each pair, what a bootstrap resamples instead of questions."""
-    found = path_patching(model, pairs, effect="through_mlps")
+    found = path_patching(model, pairs, effect=EFFECT)
     return found if operands is None else replace(found, questions=tuple(operands))
 
 

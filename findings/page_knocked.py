@@ -187,9 +187,11 @@ def controls(numbers: Numbers) -> str:
         at = table["sets"].index(each)
         outside = row["draws_low"][found][at] is not None and row["value"][found][at] < row["draws_low"][found][at]
         where = "below 95 % of the random draws" if outside else "within the random draws, or above"
-        falls.append(
-            f"- {each}: {number(row['plain'][at], '.2f')} -> {number(row['value'][found][at], '.2f')}, {where}"
-        )
+        n = of_operands({"pairs": table["pairs"][at], "operands": table["operands"][at]})
+        here = {name: row[name][found][at] for name in ("value", "low", "high", "control", "draws_low", "draws_high")}
+        left = f"{number(here['value'], '.2f')} {ends(here['low'], here['high'], '.2f')}"
+        random = f"{number(here['control'], '.2f')} {ends(here['draws_low'], here['draws_high'], '.2f')}"
+        falls.append(f"- {each}: {number(row['plain'][at], '.2f')} -> {left}; random {random}; n = {n}: {where}")
     lines = "\n".join(falls)
     return f"""## The negative control
 

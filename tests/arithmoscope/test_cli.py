@@ -77,6 +77,8 @@ def test_the_installed_command_is_this_one(capsys: pytest.CaptureFixture[str]) -
         (["knockout", "--topic", "facts", "--operations", "power"], "no arithmetic"),
         (["knockout", "--operands", "9", "1"], "smallest, largest"),
         (["knockout", "--components", "L1H1", "--top-k", "3"], "not allowed"),
+        (["knockout", "--answer-tokens", "0"], "1 to 16"),
+        (["knockout", "--answer-tokens", "2", "--answer", "each"], "--answer-tokens"),
         (["knockout", "--model", "nix"], "nix"),
         (["transfer", "--sets", "addition", "poems"], "'poems'"),
         (["transfer", "--shots", "99"], "shots"),

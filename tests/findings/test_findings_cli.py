@@ -1,0 +1,81 @@
+"""``arithmoscope knockout`` and ``arithmoscope transfer`` on a tiny model on disk: what they say of what they did."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import tiny_model
+
+from arithmoscope.cli import main
+
+SMALL = ("--model", "tiny", "--pairs", "40", "--shots", "0", "--controls", "3", "--top-k", "2")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    model = tiny_model("LlamaForCausalLM", torch.float32)
+    hf: Any = model.hf
+    hf.save_pretrained(folder / "tiny")
+    model.tokenizer.save_pretrained(folder / "tiny")
+    return folder
+
+
+@pytest.fixture
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ARITHMOSCOPE_MODELS_DIR", str(folder))
+    monkeypatch.setenv("ARITHMOSCOPE_DATA_DIR", str(tmp_path))
+
+
+def said(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
+    assert main([*argv, *SMALL, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.usefixtures("here")
+def test_an_answer_that_is_written_whole_begins_with_its_first_token(capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, "knockout", "--answer-tokens", "2")
+    assert (told["ablation"], told["positions"], told["seed"], told["answer_tokens"]) == ("mean", "end", 0, 2)
+    assert (told["effect"], told["metric"], told["dtype"]) == ("through_mlps", "logit_difference", "float32")
+    curve = {(row["metric"], row["k"]): row for row in told["curves"]}
+    assert {metric for metric, _ in curve} == {"accuracy", "probability", "logit_difference", "exact_match"}
+    for k in range(3):
+        assert curve["exact_match", k]["mean"] <= curve["accuracy", k]["mean"]
+        assert curve["accuracy", k]["n_pairs"] == told["sets"][0]["judged"]
+
+
+@pytest.mark.usefixtures("here")
+def test_each_token_of_an_answer_is_a_pair_and_the_operands_are_what_is_resampled(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first, each = (said(capsys, "knockout", "--answer", answer)["sets"][0] for answer in ("first", "each"))
+    assert first["found"] + first["judged"] < each["found"] + each["judged"]
+    assert each["judged_operands"] < each["judged"]
+
+
+@pytest.mark.usefixtures("here")
+def test_the_text_of_a_knock_out_has_where_the_random_draws_lie(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = [word for word in SMALL if word not in ("--top-k", "2")]
+    assert main(["knockout", *asked, "--components", "L0H1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    header = next(line for line in lines if line.lstrip().startswith("k "))
+    assert header.split() == ["k", "out", "accuracy", "95", "%", "random", "draws", "p"]
+    assert next(line for line in lines if "L0H1" in line).count(" to ") == 2
+
+
+@pytest.mark.usefixtures("here")
+def test_a_transfer_says_its_selections_and_how_far_they_agree(capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, "transfer", "--sets", "addition", "subtraction")
+    assert told["found_on"] == list(told["selections"]) == ["addition", "subtraction"]
+    one, two = (set(heads) for heads in told["selections"].values())
+    assert told["jaccard"][0][1] == pytest.approx(len(one & two) / len(one | two))
+    assert [told["rank_correlation"][at][at] for at in (0, 1)] == pytest.approx([1, 1])
+    assert all(row["ci_low"] <= row["value"] <= row["ci_high"] for row in told["matrix"])
+    assert main(["transfer", "--sets", "addition", "subtraction", *SMALL]) == 0
+    text = capsys.readouterr().out
+    assert all(" ".join(heads) in text for heads in told["selections"].values())
+    assert "Jaccard" in text
