@@ -22,6 +22,7 @@ from sockets import served
 from backend.config import ApiConfig
 from contracts.errors import Refusal
 from contracts.specs import PathPatchingSpec
+from contracts.system import WorkerStatus
 from store import Store
 
 # What no schema can say, so that what fits the schema may still be refused with a 422: a text that is no sum, options
@@ -41,7 +42,8 @@ class Running:
     store: Store
 
     def experiments(self) -> dict[str, str]:
-        """One experiment in every state, made anew."""
+        """One experiment in every state, made anew, and a worker who is there to be asked for what is not stored."""
+        self.store.beat(WorkerStatus(id="w", device="cpu", models=(), busy=True))
         made = {}
         for number, state in enumerate(("queued", "running", "failed", "succeeded", "deleted")):
             asked = PathPatchingSpec.model_validate(spec(f"{number} + 1 ="))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import tiny_model
+from tiny import tiny_model  # pyright: ignore[reportMissingImports]
 
 from arithmoscope.cli import main
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from tiny import tiny_model
+from tiny import tiny_model  # pyright: ignore[reportMissingImports]
 
 from contracts.errors import Refusal
 from contracts.prompts import PromptPair

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from tiny import tiny_model
+from tiny import tiny_model  # pyright: ignore[reportMissingImports]
 
 from findings.claims import CLAIMS
 from findings.figures import figures_of
