@@ -14,11 +14,15 @@ from contracts.errors import Refusal
 from contracts.findings import Ablation, KnockPositions
 from contracts.models import ModelCard
 from contracts.prompts import PromptsSpec
-from contracts.specs import ExperimentSpec, KnockoutSpec, PathPatchingSpec, TransferSpec
+from contracts.specs import DEFAULT_TOP_K, ExperimentSpec, KnockoutSpec, PathPatchingSpec, TransferSpec
 from prompts import ChatFrame, EncodedPair, prepare, refuse_unequal_lengths
 from prompts.disjoint import on_first_side, operands_of
 from prompts.labels import labels_of
 from prompts.lengths import refuse_cut_answers
+from prompts.sets import refuse_too_many
+
+# Of one knock-out: a day of a small model's work, by far more than anybody waits for.
+MAX_ROWS = 20_000_000
 
 # The pairs of a set, as the model will read them.
 Read = Callable[[PromptsSpec], Sequence[EncodedPair]]
@@ -121,15 +125,32 @@ def _check_knockout(spec: KnockoutSpec, prompts: PromptsSpec, parents: PromptsSp
             )
     if spec.answer_tokens is not None:
         refuse_cut_answers(pairs, spec.answer_tokens)
-    _refuse_alone(pairs, spec.ablation, spec.positions, "The set")
+    _refuse_too_much(spec, len(pairs))
+    # At END the mean for prompts of their own is over those of the analysis.
+    if not (spec.ablation == "mean" and spec.positions == "end" and spec.prompts is not None):
+        _refuse_alone(pairs, spec.ablation, spec.positions, "The set")
+
+
+def _refuse_too_much(spec: KnockoutSpec, pairs: int) -> None:
+    """A point of the curve and of each draw is a row of every pair: together they may be days of work."""
+    points = 1 + len(spec.components or range(spec.top_k or DEFAULT_TOP_K))
+    if pairs * points * (1 + spec.controls) > MAX_ROWS:
+        raise Refusal(
+            "impossible_options",
+            f"{pairs} pairs, {points} points and {spec.controls} random draws are more than {MAX_ROWS} rows.",
+            "Ask for fewer pairs, components or controls.",
+        )
 
 
 def _check_transfer(spec: TransferSpec, read: Read) -> None:
     names = labels_of((*spec.found_on, *spec.evaluated_on))
+    read_so_far: dict[PromptsSpec, int] = {}
     for sets, first in ((spec.found_on, True), (spec.evaluated_on, False)):
         for prompts in sets:
             with _naming(names[prompts]):
                 asked = read(prompts)
+                read_so_far[prompts] = len(asked)
+                refuse_too_many(sum(read_so_far.values()))
             pairs = [pair for pair in asked if not spec.disjoint or on_first_side(pair.pair) == first]
             if not pairs:
                 side = "to find components on" if first else "to judge them on"
@@ -138,7 +159,8 @@ def _check_transfer(spec: TransferSpec, read: Read) -> None:
                     f"Split by operands, the set {names[prompts]!r} has none left {side}.",
                     "Ask for more pairs or wider operands, or switch 'disjoint' off.",
                 )
-            if not first:
+            # The mean of a set that is split is over its other half.
+            if not first and not (spec.ablation == "mean" and spec.disjoint and len(pairs) < len(asked)):
                 _refuse_alone(pairs, spec.ablation, "end", f"The set {names[prompts]!r}")
 
 

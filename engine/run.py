@@ -80,9 +80,11 @@ def run_path_patching(
     total, step, layers = len(asked.pairs), chunk_pairs(model), model.anatomy.layers
     parts = [range(start, min(start + step, total)) for start in range(0, total, step)]
     on_progress(Progress(stage="pairs", done=0, total=total))
-    saved = usable(saved_chunks, parts, made_of(model, FORMAT))
+    # Prompts of the same spec are others in another chat template.
+    made = [*made_of(model, FORMAT), set_hash(asked)]
+    saved = usable(saved_chunks, parts, made)
     try:
-        science = _Science(model, spec, asked, saved, course.go_on)
+        science = _Science(model, spec, asked, made, saved, course.go_on)
     except Stopped:
         return None
     tally = _Tally()
@@ -121,10 +123,11 @@ class _Science:
         model: LoadedModel,
         spec: PathPatchingSpec,
         asked: PromptSet,
+        made: Sequence[str],
         chunks: Mapping[int, bytes],
         go_on: Callable[[], None],
     ) -> None:
-        self._model, self._keep_wrong = model, spec.prompts.keep_wrong
+        self._model, self._keep_wrong, self._made = model, spec.prompts.keep_wrong, made
         self._asked = Patching(spec.effect, spec.positions, spec.source, spec.direction, "probability" in spec.metrics)
         self.pairs = resampled(asked.pairs, spec.positions, 0) if spec.source == "resample" else asked.pairs
         self.budget = budget_of(model)
@@ -152,7 +155,7 @@ class _Science:
             "kept": measured.kept,
         }
         effects = b"" if measured.effects is None else measured.effects.to_bytes()
-        return packed(part, made_of(self._model, FORMAT), facts, effects)
+        return packed(part, self._made, facts, effects)
 
 
 def _count(tally: _Tally, model: LoadedModel, data: bytes, pairs: Sequence[EncodedPair], start: int) -> bool:

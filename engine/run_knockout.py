@@ -7,7 +7,10 @@ analysis.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -16,7 +19,7 @@ from contracts.experiments import Progress
 from contracts.outcomes import KnockoutResult
 from contracts.results import DroppedPair, Partial
 from contracts.specs import DEFAULT_TOP_K, KnockoutSpec, PathPatchingSpec
-from engine.analysis import Analysis, Read, read_analysis, read_effects
+from engine.analysis import Analysis, Read, prepared_again, read_analysis, read_effects
 from engine.answered import top_tokens, wrong_answer
 from engine.capture import check_fit
 from engine.chunks import Course, Stopped, chunk_pairs, made_of, opened, packed, usable
@@ -41,8 +44,23 @@ class KnockoutOutput:
 
 
 @dataclass(frozen=True)
+class _Sets:
+    """What is asked, all that the analysis asked, and what the mean is over: None where it is over what is measured."""
+
+    asked: PromptSet
+    known: tuple[EncodedPair, ...]
+    over: tuple[EncodedPair, ...] | None
+
+    def made_of(self, model: LoadedModel, components: Sequence[str]) -> list[str]:
+        """What moves the numbers of a chunk besides the spec: an analysis may have been repeated since."""
+        over = json.dumps([pair.reference_ids for pair in self.over or ()])
+        means = hashlib.sha256(over.encode()).hexdigest()
+        return [*made_of(model, FORMAT), set_hash(self.asked), means, " ".join(components)]
+
+
+@dataclass(frozen=True)
 class _Kept:
-    """The pairs that are measured, those that are not, and how many ask what the analysis asked about."""
+    """The pairs that are measured, those that are not, and which ask what the analysis asked about."""
 
     pairs: tuple[EncodedPair, ...]
     indices: tuple[int, ...]
@@ -79,13 +97,16 @@ def run_knockout(
     if analysis.revision != model.card.revision:
         raise Refusal("model_changed", f"{model.card.name} has other weights than the analysis is of.")
     components = _components(spec, analysis.spec, parent)
-    asked = _read(model, spec, analysis)
+    sets = _read(model, spec, analysis)
+    asked, made = sets.asked, sets.made_of(model, components)
+    # What is finished is worth a result, and a result needs its pairs and its means.
+    go_on = course.go_on if not saved_chunks else lambda: None
     on_progress(Progress(stage="pairs", done=0, total=len(asked.pairs)))
     try:
-        kept = _kept(model, spec, asked, analysis, course.go_on)
+        kept = _kept(model, spec, sets, analysis, go_on)
         parts = _parts(kept.indices, chunk_pairs(model))
-        saved = usable(saved_chunks, parts, made_of(model, FORMAT))
-        task, means_plan = _task(model, spec, kept.pairs, components, saved)
+        saved = usable(saved_chunks, parts, made)
+        task, means_plan = _task(model, spec, kept.pairs, sets.over, components, saved, go_on)
     except Stopped:
         return None
     budget, found = budget_of(model), list[Knockout]()
@@ -95,7 +116,7 @@ def run_knockout(
         start = number * chunk_pairs(model)
         some, task = knock_chunk(model, task, start, start + len(parts[number]), report=report)
         plans = {"means": dataclasses.asdict(means_plan), "chunk": dataclasses.asdict(task.plan)}
-        return packed(parts[number], made_of(model, FORMAT), {"plans": plans}, some.to_bytes())
+        return packed(parts[number], made, {"plans": plans}, some.to_bytes())
 
     def progress(done: int, number: int, fraction: float) -> Progress:
         return Progress(stage="pairs", done=done + int(fraction * len(parts[number])))
@@ -118,7 +139,7 @@ def run_knockout(
         n_asked=len(asked.pairs),
         n_distinct=asked.n_distinct,
         shared_questions=sum(index in kept.shared for index in kept.indices[: len(whole)]),
-        notes=asked.notes,
+        notes=(*asked.notes, *_notes(spec, sets, kept)),
         dropped=kept.dropped,
         prompt_set_hash=set_hash(asked),
         plan=task.plan,
@@ -143,34 +164,41 @@ def _components(spec: KnockoutSpec, asked: PathPatchingSpec, parent: Read) -> tu
     return tuple(str(component) for component in key.components)
 
 
-def _read(model: LoadedModel, spec: KnockoutSpec, analysis: Analysis) -> PromptSet:
-    prompts = spec.prompts or analysis.spec.prompts
-    asked = prepare(prompts, model.text, model.chat if prompts.chat else None)
+def _read(model: LoadedModel, spec: KnockoutSpec, analysis: Analysis) -> _Sets:
+    parents = prepared_again(model, analysis)
+    own = spec.prompts
+    asked = parents if own is None else prepare(own, model.text, model.chat if own.chat else None)
     check_fit(model, asked.pairs)
-    return asked
+    kept = tuple(parents.pairs[index] for index in analysis.kept)
+    # Position by position a mean needs prompts of the same length, which only the set itself is sure to have.
+    elsewhere = own is not None and spec.ablation == "mean" and spec.positions == "end"
+    return _Sets(asked, parents.pairs, kept if elsewhere else None)
 
 
-def _kept(
-    model: LoadedModel, spec: KnockoutSpec, asked: PromptSet, analysis: Analysis, go_on: Callable[[], None]
-) -> _Kept:
-    parents = analysis.spec.prompts
-    known_pairs = (
-        prepare(parents, model.text, model.chat if parents.chat else None).pairs if spec.prompts else asked.pairs
-    )
-    known = {operands_of(pair.pair) for pair in known_pairs}
+def _notes(spec: KnockoutSpec, sets: _Sets, kept: _Kept) -> tuple[str, ...]:
+    """What the mean is over: other prompts than those that are judged, if there are such."""
+    if spec.ablation != "mean":
+        return ()
+    if sets.over is None:
+        alike = "" if spec.positions == "end" else ", at each position over those of equal length"
+        return (f"The mean is over these prompts themselves{alike}.",)
+    over = {pair.reference_ids for pair in sets.over}
+    same = sum(pair.reference_ids in over for pair in kept.pairs)
+    among = f"; {same} of those judged are among them" if same else ""
+    return (f"The mean is over the {len(sets.over)} prompts of the analysis{among}.",)
+
+
+def _kept(model: LoadedModel, spec: KnockoutSpec, sets: _Sets, analysis: Analysis, go_on: Callable[[], None]) -> _Kept:
+    asked = sets.asked
+    known = {operands_of(pair.pair) for pair in sets.known}
     shared = frozenset(index for index, pair in enumerate(asked.pairs) if operands_of(pair.pair) in known)
     dropped = [
-        DroppedPair(
-            index=index,
-            reference=asked.pairs[index].pair.reference,
-            answer=asked.pairs[index].pair.answer,
-            reason="The analysis asked about the same operands.",
-        )
+        _left_out(asked, index, "The analysis asked about the same operands.")
         for index in sorted(shared)
         if spec.disjoint
     ]
     left = [index for index in range(len(asked.pairs)) if not (spec.disjoint and index in shared)]
-    prompts = spec.prompts or parents
+    prompts = spec.prompts or analysis.spec.prompts
     if not prompts.keep_wrong:
         tops = top_tokens(model, [asked.pairs[index] for index in left], go_on)
         said = dict(zip(left, tops, strict=True))
@@ -180,12 +208,31 @@ def _kept(
             if said[index] != asked.pairs[index].answer_id
         ]
         left = [index for index in left if said[index] == asked.pairs[index].answer_id]
+    if spec.positions != "end":
+        alone = _alone(spec, asked, left)
+        dropped += [_left_out(asked, index, "No other prompt that is left has as many tokens.") for index in alone]
+        left = [index for index in left if index not in set(alone)]
     if not left:
         raise Refusal(
             "none_kept", f"None of the {len(asked.pairs)} prompts is left that {model.card.id} answers rightly."
         )
     pairs = tuple(asked.pairs[index] for index in left)
     return _Kept(pairs, tuple(left), tuple(sorted(dropped, key=lambda pair: pair.index)), shared)
+
+
+def _left_out(asked: PromptSet, index: int, reason: str) -> DroppedPair:
+    pair = asked.pairs[index].pair
+    return DroppedPair(index=index, reference=pair.reference, answer=pair.answer, reason=reason)
+
+
+def _alone(spec: KnockoutSpec, asked: PromptSet, left: Sequence[int]) -> list[int]:
+    """Pairs whose length no other prompt has: position by position they have no mean, and none to draw from."""
+    if spec.ablation == "zero":
+        return []
+    kinds: dict[int, set[Hashable]] = defaultdict(set)
+    for pair in (asked.pairs[index] for index in left):
+        kinds[len(pair.reference_ids)].add(pair.question if spec.ablation == "resample" else pair.reference_ids)
+    return [index for index in left if len(kinds[len(asked.pairs[index].reference_ids)]) < 2]
 
 
 def _parts(indices: Sequence[int], step: int) -> list[Sequence[int]]:
@@ -196,8 +243,10 @@ def _task(
     model: LoadedModel,
     spec: KnockoutSpec,
     pairs: Sequence[EncodedPair],
+    over: Sequence[EncodedPair] | None,
     components: Sequence[str],
     saved: Mapping[int, bytes],
+    go_on: Callable[[], None],
 ) -> tuple[Task, Plan]:
     """One that is taken up again takes its means under the plan that they were first taken under, and goes on under the
     plan of its last chunk: so it ends with the same bits. The task, and the plan of its means."""
@@ -208,9 +257,11 @@ def _task(
         components,
         ablation=spec.ablation,
         positions=spec.positions,
+        mean_over=over,
         controls=spec.controls,
         seed=spec.seed,
         answer_tokens=spec.answer_tokens,
         plan=Plan(**plans["means"]) if plans else None,
+        go_on=go_on,
     )
     return (replace(task, plan=Plan(**plans["chunk"])) if plans else task), task.plan

@@ -31,6 +31,7 @@ from engine.transfer_files import transfer_files, transfer_result
 from prompts import EncodedPair, PromptSet, prepare
 from prompts.disjoint import on_first_side
 from prompts.labels import has_arithmetic, labels_of
+from prompts.sets import refuse_too_many
 
 _FORMAT = "arithmoscope.transfer_set.1"
 # Axes of a transfer's matrices that are sets of `found_on`: the first of all, both of these.
@@ -86,17 +87,19 @@ def run_transfer(
     order = (*spec.found_on, *spec.evaluated_on)
     parts = [(number,) for number in range(len(order))]
     on_progress(Progress(stage="sets", done=0, total=len(order)))
-    made = made_of(model, _FORMAT)
+    digest = hashlib.sha256("".join(map(set_hash, asked.values())).encode()).hexdigest()
+    made = [*made_of(model, _FORMAT), digest]
     n_found = len(spec.found_on)
 
     def compute(number: int, report: Callable[[float], None]) -> bytes:
         prompts = order[number]
         first = number < n_found
-        pairs, note = _measured(model, spec, asked[prompts].pairs, prompts, first, course.go_on)
+        pairs, over, note = _measured(model, spec, asked[prompts].pairs, prompts, first, course.go_on)
         if first:
             numbers = {"effects": _found(model, spec, pairs, report)}
         else:
-            numbers = _judged(model, spec, pairs, _selections(model, spec, tally.effects), report)
+            chosen = _selections(model, spec, tally.effects)
+            numbers = _judged(model, spec, pairs, over, chosen, report, course.go_on)
         facts = {"pairs": len(pairs), "note": f"{names[prompts]}: {note}" if note else ""}
         return packed(parts[number], made, facts, pack(_FORMAT, numbers))
 
@@ -146,7 +149,7 @@ def run_transfer(
         found=found,
         sets=(told[0], told[1]),
         notes=(*_notes(spec, asked, names), *tally.notes),
-        prompt_set_hash=hashlib.sha256("".join(map(set_hash, asked.values())).encode()).hexdigest(),
+        prompt_set_hash=digest,
         created_at=clock(),
         seconds=course.seconds,
     )
@@ -160,6 +163,7 @@ def _read(model: LoadedModel, spec: TransferSpec) -> dict[PromptsSpec, PromptSet
         if prompts not in asked:
             asked[prompts] = prepare(prompts, model.text, model.chat if prompts.chat else None)
             check_fit(model, asked[prompts].pairs)
+            refuse_too_many(sum(len(each.pairs) for each in asked.values()))
     return asked
 
 
@@ -170,17 +174,38 @@ def _measured(
     prompts: PromptsSpec,
     first: bool,
     go_on: Callable[[], None],
+) -> tuple[list[EncodedPair], list[EncodedPair], str]:
+    """The pairs of a set on its side that are measured, those that a mean is over, and what there is to say of both."""
+    kept, said = _answered(model, spec, pairs, prompts, first, go_on)
+    if first or not kept or spec.ablation == "zero":
+        return kept, kept, said
+    if spec.ablation == "mean" and spec.disjoint:
+        # Other prompts than those that are judged, and of the same form.
+        others, _ = _answered(model, spec, pairs, prompts, True, go_on)
+        if others:
+            return kept, others, said
+        said = f"{said} The mean is over these prompts themselves.".strip()
+    kinds = len({pair.question if spec.ablation == "resample" else pair.reference_ids for pair in kept})
+    if kinds < 2:
+        return [], [], f"{said} Too few are left for the ablation {spec.ablation!r}.".strip()
+    return kept, kept, said
+
+
+def _answered(
+    model: LoadedModel,
+    spec: TransferSpec,
+    pairs: Sequence[EncodedPair],
+    prompts: PromptsSpec,
+    first: bool,
+    go_on: Callable[[], None],
 ) -> tuple[list[EncodedPair], str]:
-    """The pairs of a set on its side that are measured, and what there is to say about it."""
+    """The pairs of one side of a set, less those answered wrongly where these are not wanted; how many there are."""
     mine = [pair for pair in pairs if not spec.disjoint or on_first_side(pair.pair) == first]
     kept = mine
     if not prompts.keep_wrong:
         tops = top_tokens(model, mine, go_on)
         kept = [pair for pair, top in zip(mine, tops, strict=True) if top == pair.answer_id]
     said = "" if len(kept) == len(mine) else f"{len(kept)} of {len(mine)} pairs are answered rightly."
-    kinds = len({pair.question if spec.ablation == "resample" else pair.reference_ids for pair in kept})
-    if not first and spec.ablation != "zero" and 0 < kinds < 2:
-        return [], f"{said} Too few are left for the ablation {spec.ablation!r}.".strip()
     return kept, said
 
 
@@ -202,15 +227,18 @@ def _judged(
     model: LoadedModel,
     spec: TransferSpec,
     pairs: Sequence[EncodedPair],
+    over: Sequence[EncodedPair],
     selections: Sequence[Sequence[Component]],
     report: Callable[[float], None],
+    go_on: Callable[[], None],
 ) -> dict[str, Tensor]:
     if not pairs:
         plain = {f"plain_{metric}": torch.tensor(torch.nan).double() for metric in ("accuracy", "probability")}
         nothing = torch.full((len(selections),), torch.nan, dtype=torch.float64)
         return plain | {name: nothing.clone() for name in _FIRST}
     sets = sets_of(model, selections, spec.controls, spec.seed)
-    return judged_on(model, pairs, sets, len(selections), spec.ablation, spec.seed, report=report)
+    asked = (spec.ablation, spec.seed)
+    return judged_on(model, pairs, sets, len(selections), *asked, report=report, over=over, go_on=go_on)
 
 
 def _without_unmeasured(found: Transfer) -> Transfer:
@@ -227,4 +255,6 @@ def _notes(
     spec: TransferSpec, asked: Mapping[PromptsSpec, PromptSet], names: Mapping[PromptsSpec, str]
 ) -> tuple[str, ...]:
     same = () if spec.disjoint else ("Heads are found and judged on the same operands.",)
-    return (*same, *(f"{names[prompts]}: {note}" for prompts, each in asked.items() for note in each.notes))
+    over = "the other half of each set" if spec.disjoint else "the judged prompts themselves"
+    mean = (f"The mean is over {over}.",) if spec.ablation == "mean" else ()
+    return (*same, *mean, *(f"{names[prompts]}: {note}" for prompts, each in asked.items() for note in each.notes))

@@ -68,12 +68,14 @@ def prepare(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: C
         for number, pair in enumerate(drawn.pairs, start=1):
             with _naming(number):
                 encoded += encode_answer(pair, tokenizer, frame, spec.answer, number - 1)
-        return PromptSet(_not_too_many(encoded), drawn.n_distinct, drawn.notes)
+            refuse_too_many(len(encoded))
+        return PromptSet(tuple(encoded), drawn.n_distinct, drawn.notes)
     for number, custom in enumerate(spec.pairs, start=1):
         with _naming(number):
             pair = _completed(custom, spec, tokenizer)
             encoded += encode_answer(pair, tokenizer, frame, spec.answer, number - 1)
-    return PromptSet(_not_too_many(encoded), *_repeats(spec))
+        refuse_too_many(len(encoded))
+    return PromptSet(tuple(encoded), *_repeats(spec))
 
 
 def preview(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: ChatFrame | None = None) -> Preview:
@@ -145,11 +147,12 @@ def generate(
     return list(draw(spec, tokenizer, chat).pairs)
 
 
-def _not_too_many(encoded: Sequence[EncodedPair]) -> tuple[EncodedPair, ...]:
-    if len(encoded) > MAX_PAIRS:
-        detail = f"The tokens of all answers make {len(encoded)} pairs; the most is {MAX_PAIRS}."
+def refuse_too_many(pairs: int) -> None:
+    """Refuses (``impossible_options``) more pairs than an experiment has. Asked while they are made: each token of an
+    answer may be one, and all of them together may be too many to hold."""
+    if pairs > MAX_PAIRS:
+        detail = f"The tokens of all answers make more than {MAX_PAIRS} pairs."
         raise Refusal("impossible_options", detail, "Ask for fewer pairs, or choose the answer's first token.")
-    return tuple(encoded)
 
 
 @contextmanager

@@ -136,9 +136,10 @@ def knockout_task(
     answer_tokens: int | None = None,
     memory: int | None = None,
     plan: Plan | None = None,
+    go_on: Callable[[], None] = lambda: None,
 ) -> Task:
     """Everything that is settled before the first pair is measured: draws, means, the prompts that are drawn, the plan
-    (the one given, where a knock-out is taken up again)."""
+    (the one given, where a knock-out is taken up again). ``go_on`` is called now and then, and may raise."""
     for word, what, words in ((ablation, "ablation", Ablation), (positions, "positions", KnockPositions)):
         if word not in get_args(words):
             raise Refusal("bad_request", f"There is no {what} {word!r}; there are {', '.join(get_args(words))}.")
@@ -165,7 +166,7 @@ def knockout_task(
     mean = None
     if ablation == "mean":
         lengths = {len(pair.reference_ids) for pair in encoded} if place == "all" else set()
-        mean, plan = sparing(plan, lambda plan: means(model, [e.reference_ids for e in over], lengths, plan))
+        mean, plan = sparing(plan, lambda plan: means(model, [e.reference_ids for e in over], lengths, plan, go_on))
     draws = drawn(chosen, model.anatomy.layers, model.anatomy.heads, controls, seed)
     itself = Draw(chosen, (True,) * len(chosen))
     return Task(tuple(encoded), (itself, *draws), **asked, seed=seed, mean=mean, plan=plan, answer_tokens=answer_tokens)

@@ -130,13 +130,15 @@ def transfer(
     controls: int = 20,
     seed: int = 0,
     same_operands: bool = False,
+    mean_over: Sets | None = None,
     memory: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Transfer:
     """What the ``top_k`` heads of each set of ``found_on`` do on each set of ``evaluated_on``, at END.
 
-    ``metric``: what heads are ranked by. ``ablation`` ``mean`` is over each evaluated set's own reference prompts.
-    ``same_operands``: let found and evaluated sets ask about the same operands. ``progress(done, total)`` counts sets.
+    ``metric``: what heads are ranked by. ``ablation`` ``mean`` is over the reference prompts of ``mean_over``, by
+    the evaluated set's name (default: over the set's own). ``same_operands``: let found and evaluated sets ask about
+    the same operands. ``progress(done, total)`` counts sets.
 
     Refuses (``bad_request``) sets that share operands unless told, and (``no_prompts``) empty ones.
     """
@@ -145,10 +147,17 @@ def transfer(
     heads, layers = model.anatomy.heads, model.anatomy.layers
     if not 1 <= top_k <= layers * heads:
         raise Refusal("bad_request", f"top_k is {top_k}; it is from 1 to {layers * heads}.", "Choose another top_k.")
+    if mean_over is not None and (ablation != "mean" or not set(mean_over) <= set(evaluated_on)):
+        raise Refusal(
+            "bad_request",
+            "mean_over is given for sets that no mean is taken for.",
+            "Name evaluated sets in it, and choose the ablation 'mean'.",
+        )
     if not same_operands:
         _refuse_shared(found_on, evaluated_on)
     found_pairs = {name: _encoded(model, name, pairs) for name, pairs in found_on.items()}
     judged = {name: _encoded(model, name, pairs) for name, pairs in evaluated_on.items()}
+    over = {name: _encoded(model, name, pairs) for name, pairs in (mean_over or {}).items()}
     done, total = 0, len(found_pairs) + len(judged)
     effects: list[Tensor] = []
     selections: list[tuple[Component, ...]] = []
@@ -161,8 +170,8 @@ def transfer(
             progress(done, total)
     sets = sets_of(model, selections, controls, seed)
     columns: list[dict[str, Tensor]] = []
-    for pairs in judged.values():
-        columns.append(judged_on(model, pairs, sets, len(selections), ablation, seed, memory))
+    for name, pairs in judged.items():
+        columns.append(judged_on(model, pairs, sets, len(selections), ablation, seed, memory, over=over.get(name)))
         done += 1
         if progress is not None:
             progress(done, total)
@@ -284,17 +293,21 @@ def judged_on(
     seed: int,
     memory: int | None = None,
     report: Callable[[float], None] = lambda _fraction: None,
+    *,
+    over: Sequence[EncodedPair] | None = None,
+    go_on: Callable[[], None] = lambda: None,
 ) -> dict[str, Tensor]:
-    """One evaluated set's column of every matrix. ``sets``: as `sets_of` has them. ``report(fraction)`` may raise, to
-    stop."""
+    """One evaluated set's column of every matrix. ``sets``: as `sets_of` has them; ``over``: what a mean is over
+    (default: the pairs). ``report(fraction)`` and ``go_on`` may raise, to stop."""
+    over = pairs if over is None else over
     if ablation == "resample":
         pairs = resampled(pairs, "end", seed)
-    length = max(len(pair.reference_ids) for pair in pairs)
+    length = max(len(pair.reference_ids) for pair in (*pairs, *over))
     plan = plan_for(model, Shape("total", length, length if model.runs_alone else 1, len(pairs), True), memory)
     mean = None
     if ablation == "mean":
-        check_means(pairs, pairs, "end")
-        mean, plan = sparing(plan, lambda plan: means(model, [pair.reference_ids for pair in pairs], (), plan))
+        check_means(pairs, over, "end")
+        mean, plan = sparing(plan, lambda plan: means(model, [pair.reference_ids for pair in over], (), plan, go_on))
 
     def measure(plan: Plan) -> Knocked:
         return knock_pairs(model, pairs, sets, ablation, "end", mean, plan, report)
@@ -313,8 +326,8 @@ def judged_on(
         nothing = torch.full((selections,), torch.nan, dtype=torch.float64)
         ends = torch.quantile(draws, torch.tensor([0.025, 0.975]).double(), dim=1) if draws.shape[1] else None
         found[f"control_{name}"] = draws.mean(1)
-        found[f"control_{name}_low"] = nothing if ends is None else ends[0]
-        found[f"control_{name}_high"] = nothing if ends is None else ends[1]
+        found[f"control_{name}_low"] = nothing if ends is None else ends[0].clone()
+        found[f"control_{name}_high"] = nothing.clone() if ends is None else ends[1].clone()
     return found
 
 

@@ -94,7 +94,21 @@ def test_components_of_other_weights_are_refused(api: Api, parent: str) -> None:
         ({"parent": "../../etc"}, "bad_request", "parent:"),
         ({"components": None, "metric": "probability"}, "metric_not_computed", "probability"),
         ({"prompts": {"source": "custom", "pairs": [{"reference": "hello"}]}}, "no_arithmetic", "Pair 1"),
-        ({"prompts": {"source": "custom", "pairs": [{"reference": "3 + 1 ="}]}}, "impossible_options", "another one"),
+        (
+            {"ablation": "resample", "prompts": {"source": "custom", "pairs": [{"reference": "3 + 1 ="}]}},
+            "impossible_options",
+            "another one",
+        ),
+        (
+            {
+                "components": None,
+                "top_k": 128,
+                "controls": 200,
+                "prompts": sets(answer="first", operands=[0, 99], pairs=1000)[0],
+            },
+            "impossible_options",
+            "more than 20000000 rows",
+        ),
         (
             {"positions": "all", "prompts": {"source": "custom", "pairs": UNEQUAL}},
             "impossible_options",
@@ -140,6 +154,13 @@ def test_a_transfer_that_cannot_run_is_refused_and_says_which_set(
     assert (status in (404, 422), found) == (True, code)
     assert said in detail
     assert api.get("/api/experiments").json()["items"] == []
+
+
+def test_the_sets_of_a_transfer_are_no_more_pairs_together_than_one_set_may_be(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prompts.sets.MAX_PAIRS", 20)  # each has 16
+    assert refusal(api, transfer())[:2] == (422, "impossible_options")
 
 
 def test_a_transfer_is_the_same_whatever_analysis_it_is_shown_with(api: Api, parent: str) -> None:

@@ -138,6 +138,54 @@ def test_disjoint_leaves_out_what_asks_about_operands_of_the_analysis(model, ana
     assert {pair.reference for pair in apart.dropped} == {pair["reference"] for pair in known}
 
 
+def test_the_mean_for_other_prompts_is_over_the_analysis_and_said_to_be(model, analysis):
+    spec = spec_of(components=["L1H2", "MLP2"], controls=0, prompts=asking(OTHER[:5]))
+    other = run(model, spec, analysis).result
+    asked = PathPatchingSpec.model_validate(asked_of(analysis)).prompts
+    assert spec.prompts is not None
+    sets = [[each.pair for each in prepare(prompts, model.text).pairs] for prompts in (spec.prompts, asked)]
+    for over, agrees in ((sets[1], True), (sets[0], False)):
+        expected = knockout(model, sets[0], ["L1H2", "MLP2"], mean_over=over, controls=0).curve("probability").mean
+        assert np.allclose(np.array(other.curves["probability"].mean, float), expected, atol=1e-5) == agrees
+    assert other.notes == ("The mean is over the 36 prompts of the analysis.",)
+    among = run(model, spec.model_copy(update={"prompts": asked}), analysis).result
+    assert among.notes == ("The mean is over the 36 prompts of the analysis; 36 of those judged are among them.",)
+    itself = run(model, spec.model_copy(update={"prompts": None}), analysis).result
+    assert itself.notes == ("The mean is over these prompts themselves.",)
+
+
+def test_one_that_is_alone_in_its_length_is_left_out_where_positions_count(model, analysis):
+    prompts = asking([*MANY[:3], {"reference": "Q: What is the sum of 3 and 5? A:"}])
+    for ablation, dropped in (("mean", 1), ("resample", 1), ("zero", 0)):
+        spec = spec_of(components=["L0H0"], ablation=ablation, positions="after_first", prompts=prompts, controls=0)
+        result = run(model, spec, analysis).result
+        assert [pair.index for pair in result.dropped] == [3] * dropped
+        assert result.n_pairs == 4 - dropped
+        assert any("themselves, at each position" in note for note in result.notes) == (ablation == "mean")
+
+
+def test_chunks_of_an_analysis_that_has_been_repeated_since_are_computed_again(model, analysis):
+    chunks, again = {}, {}
+    spec = spec_of(top_k=1, controls=0, prompts=asking(OTHER[:4]))
+    first = run(model, spec, analysis, save_chunk=chunks.__setitem__).result
+    repeated = json.loads(analysis["result.json"])
+    repeated["pairs"] = repeated["pairs"][:5]
+    shorter = {**analysis, "result.json": json.dumps(repeated).encode()}
+    second = run(model, spec, shorter, saved_chunks=chunks, save_chunk=again.__setitem__).result
+    assert list(again) == [0]
+    assert second.curves != first.curves
+
+
+def test_one_that_is_taken_up_again_and_stopped_at_once_keeps_what_was_finished(model, analysis):
+    chunks = {}
+    spec = spec_of(components=["L0H0"], controls=0)
+    part = run(model, spec, analysis, save_chunk=chunks.__setitem__, should_stop=lambda: bool(chunks)).result
+    again = run(model, spec, analysis, saved_chunks=chunks, should_stop=lambda: True).result
+    assert (part.n_pairs, again.n_pairs, again.complete) == (16, 16, False)
+    assert again.curves == part.curves
+    assert run_knockout(model, spec, "k1", parent=analysis.__getitem__, **quiet(should_stop=lambda: True)) is None
+
+
 def test_a_stopped_run_keeps_what_is_finished_and_goes_on_to_the_same_bytes(model, analysis):
     chunks, looks = {}, iter(range(1000))
     spec = spec_of(top_k=3)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny import tiny_model
 
+from contracts.errors import Refusal
 from contracts.outcomes import TransferResult
 from contracts.specs import TransferSpec
 from engine import Transfer, transfer
@@ -53,7 +54,13 @@ def test_set_by_set_gives_the_function_s_numbers_on_disjoint_operands(model, tmp
     assert output is not None
     (add, add_other), (take, take_other) = sides(model, ADD), sides(model, TAKE)
     expected = transfer(
-        model, {"a": add, "t": take}, {"t": take_other, "a": add_other}, top_k=3, controls=2, effect="direct"
+        model,
+        {"a": add, "t": take},
+        {"t": take_other, "a": add_other},
+        mean_over={"t": take, "a": add},
+        top_k=3,
+        controls=2,
+        effect="direct",
     )
     result = TransferResult.model_validate_json(output.artifacts["result.json"])
     assert result == output.result
@@ -67,6 +74,33 @@ def test_set_by_set_gives_the_function_s_numbers_on_disjoint_operands(model, tmp
     assert len({each.name for each in (*result.found_on, *result.evaluated_on)}) == 2
     (tmp_path / "raw").write_bytes(output.artifacts["raw.safetensors"])
     assert Transfer.load(tmp_path / "raw").selections == result.selections
+
+
+def test_the_mean_is_over_the_other_half_or_the_set_says_that_it_is_not(model):
+    halved = run(model, spec_of(found_on=[ADD], evaluated_on=[TAKE], controls=0))
+    whole = run(model, spec_of(found_on=[ADD], evaluated_on=[TAKE], controls=0, disjoint=False))
+    zero = run(model, spec_of(found_on=[ADD], evaluated_on=[TAKE], controls=0, ablation="zero"))
+    (add, _), (_, judged) = sides(model, ADD), sides(model, TAKE)
+    lonely = {**TAKE, "pairs": [{"reference": pair.reference} for pair in judged]}
+    itself = run(model, spec_of(found_on=[ADD], evaluated_on=[lonely], controls=0))
+    expected = transfer(model, {"a": add}, {"t": judged}, top_k=3, controls=0, effect="direct")
+    assert halved is not None
+    assert whole is not None
+    assert zero is not None
+    assert itself is not None
+    np.testing.assert_allclose(np.array(itself.result.probability.value), expected.probability, atol=1e-5)
+    assert itself.result.probability.value != halved.result.probability.value
+    assert "The mean is over the other half of each set." in halved.result.notes
+    assert "The mean is over the judged prompts themselves." in whole.result.notes
+    assert not any("mean" in note for note in zero.result.notes)
+    assert [note for note in itself.result.notes if note.endswith(": The mean is over these prompts themselves.")]
+
+
+def test_sets_that_come_to_too_many_pairs_together_are_refused(model, monkeypatch):
+    monkeypatch.setattr("prompts.sets.MAX_PAIRS", len(ADD["pairs"]) + 1)
+    with pytest.raises(Refusal) as refused:
+        run(model, spec_of())
+    assert refused.value.code == "impossible_options"
 
 
 def test_the_matrix_in_long_form_has_a_row_for_every_cell(model):

@@ -1,6 +1,7 @@
 """Answers of several tokens: refused, measured at the first one, or at each with those before it given."""
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from tokenizers import Tokenizer
 
 from contracts.errors import Refusal
 from contracts.prompts import MAX_PAIRS, CustomPrompts, Preview, PromptPair, TemplatePrompts
-from prompts import encode_pair, prepare, preview
+from prompts import EncodedPair, encode_pair, prepare, preview
 from prompts.pieces import pieces_of
 from prompts.tokens import can_answer, encode_answer
 
@@ -106,6 +107,22 @@ def test_more_pairs_than_a_set_may_have_are_refused(tokenizer: Tokenizer):
         prepare(asked, tokenizer)
     assert refused.value.code == "impossible_options"
     assert str(MAX_PAIRS) in refused.value.detail
+
+
+def test_too_many_pairs_are_refused_before_the_rest_of_them_is_made(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+):
+    made: list[PromptPair] = []
+
+    def counted(pair: PromptPair, *rest: Any) -> Sequence[EncodedPair]:
+        made.append(pair)
+        return encode_answer(pair, *rest)
+
+    monkeypatch.setattr("prompts.sets.MAX_PAIRS", 5)
+    monkeypatch.setattr("prompts.sets.encode_answer", counted)
+    with pytest.raises(Refusal):
+        prepare(custom(*["57 + 68 ="] * 9, answer="each"), tokenizer)
+    assert len(made) == 2
 
 
 def test_an_answer_that_is_another_token_after_the_counterfactual_is_refused(vocabularies: dict[str, Tokenizer]):
