@@ -110,6 +110,16 @@ PROBLEMS: dict[str, Problem] = {
     "no_components": Problem(
         422, "No components to take out", "Name the components yourself, or choose another metric or more of them."
     ),
+    "overlapping_splits": Problem(
+        422,
+        "Questions are trained on and judged by at once",
+        "Leave 'validation' and 'test' out to have the set split by its operands, or ask about other operands there.",
+    ),
+    "training_broke": Problem(
+        422,
+        "The loss became no number",
+        "Choose a lower learning rate, a longer warm-up or shorter gradients (clip); the last good weights are kept.",
+    ),
     "metric_not_computed": Problem(409, "Metric not computed", "Run the analysis again with this metric."),
     "still_running": Problem(409, "Still running", "Cancel the experiment first."),
     "not_restorable": Problem(

@@ -12,8 +12,8 @@ from contracts.specs import ExperimentSpec, Kind
 from contracts.wire import Wire
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-# `pairs`, `sets`: what `Progress` counts.
-Stage = Literal["queued", "loading_model", "pairs", "sets", "saving", "done"]
+# `pairs`, `sets`, `steps`: what `Progress` counts; `before` and `after` a fine-tuning its questions.
+Stage = Literal["queued", "loading_model", "pairs", "sets", "before", "steps", "after", "saving", "done"]
 # Whose turn comes first among those that wait.
 Priority = Literal["high", "normal", "low"]
 
@@ -26,7 +26,7 @@ FINAL_STATES: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
 class Progress(Wire):
     """How far an experiment is: ``done`` of ``total`` pairs, inside them layer ``layer`` of ``layers``.
 
-    A transfer counts sets of prompts instead.
+    A transfer counts sets of prompts instead, a fine-tuning steps, and questions before and after them.
     """
 
     stage: Stage = "queued"

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from contracts.wire import Wire
 
-ModelSource = Literal["demo", "folder", "hub"]
+ModelSource = Literal["demo", "folder", "hub", "tuned"]
 
 # A real template writes some hundred characters, and some thousand where it explains tools.
 MAX_CHAT_CHARACTERS = 16_000
@@ -30,9 +30,29 @@ class ChatFrame(Wire):
     after: _Written
 
 
+class PartSizes(Wire):
+    """How many numbers there are of each part that can be tuned: of one head's query and output slice, of one key or
+    value slice, which heads may share, of the MLP of a layer; and the length of what a head writes into its output
+    projection. ``biases``: the same of biases. ``normed_together``: a norm covers the queries of all heads, so that
+    tuning one head's moves all."""
+
+    q: int
+    k: int
+    v: int
+    o: int
+    mlp: int
+    head_dim: int
+    q_bias: int = 0
+    k_bias: int = 0
+    v_bias: int = 0
+    mlp_bias: int = 0
+    normed_together: bool = False
+
+
 class ModelCard(Wire):
-    """A row of ``GET /api/models``. ``revision`` is the SHA-256 of the weights' file (or of their manifest); ``chat``
-    says that the model brings a chat template along."""
+    """A row of ``GET /api/models``. ``revision`` is the SHA-256 of the weights' file (or of their manifest), of a tuned
+    model that of its deltas; ``chat`` says that the model brings a chat template along. ``base``: the model that this
+    was tuned from, ``experiment``: the fine-tuning that made it. ``sizes``: None where they are not known."""
 
     id: str
     name: str
@@ -46,6 +66,9 @@ class ModelCard(Wire):
     chat: bool = False
     supported: bool
     reason: str | None = None
+    sizes: PartSizes | None = None
+    base: str | None = None
+    experiment: str | None = None
 
 
 class ModelList(Wire):

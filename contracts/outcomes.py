@@ -9,6 +9,7 @@ from pydantic import Field
 from contracts.findings import KnockMetric
 from contracts.results import SCHEMA_VERSION, DroppedPair, Grid, ModelFacts, PathPatchingResult, Provenance, Row
 from contracts.specs import KnockoutSpec, TransferSpec
+from contracts.tuned import FineTuneResult
 from contracts.wire import Wire
 
 
@@ -118,4 +119,6 @@ class TransferResult(Wire):
     provenance: Provenance
 
 
-ExperimentResult = Annotated[PathPatchingResult | KnockoutResult | TransferResult, Field(discriminator="kind")]
+ExperimentResult = Annotated[
+    PathPatchingResult | KnockoutResult | TransferResult | FineTuneResult, Field(discriminator="kind")
+]

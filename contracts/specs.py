@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from contracts.errors import Refusal
 from contracts.findings import MAX_ANSWER_TOKENS, Ablation, KnockPositions
 from contracts.prompts import MAX_PAIRS, PromptsSpec
+from contracts.tuning import WHOLE_TUNERS, HeadPart, Schedule, Tuner
 from contracts.wire import Wire
 
 Effect = Literal["direct", "through_mlps", "total"]
@@ -19,7 +20,7 @@ Positions = Literal["end", "all"]
 Source = Literal["counterfactual", "zero", "mean", "resample"]
 Direction = Literal["noising", "denoising"]
 Metric = Literal["logit", "relative_logit", "logit_difference", "probability"]
-Kind = Literal["path_patching", "knockout", "transfer"]
+Kind = Literal["path_patching", "knockout", "transfer", "fine_tune"]
 # Which components a ranking is taken among.
 Among = Literal["head", "any"]
 ExperimentId = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
@@ -28,6 +29,9 @@ ComponentName = Annotated[str, Field(pattern=r"^(L(0|[1-9][0-9]{0,3})H(0|[1-9][0
 MAX_KNOCKED = 128
 MAX_KNOCK_CONTROLS = 200
 MAX_SETS = 16
+MAX_TUNED = 10_000
+MAX_STEPS = 20_000
+MAX_BATCH = 1_024
 DEFAULT_TOP_K = 10
 
 DEFAULT_METRICS: tuple[Metric, ...] = ("logit", "relative_logit", "logit_difference")
@@ -155,7 +159,59 @@ class TransferSpec(Wire):
         return self
 
 
-ExperimentSpec = Annotated[PathPatchingSpec | KnockoutSpec | TransferSpec, Field(discriminator="kind")]
+class FineTuneSpec(Wire):
+    """Training of ``components`` alone (or of what ``tuner`` says) to give the answers of ``prompts``.
+
+    The questions of ``prompts`` are split by their operands into three sets that share none: one to train on, one to
+    look at while it trains (``validation``) and one to judge by afterwards (``test``). A set that is given for one of
+    the last two takes its place, and must ask about other operands. ``parent``: the analysis that the components come
+    from, if there is one. What the settings do: docs/methods/fine_tune.md.
+    """
+
+    kind: Literal["fine_tune"]
+    model: str = Field(min_length=1, max_length=200)
+    parent: ExperimentId | None = None
+    tuner: Tuner = "precise"
+    components: tuple[ComponentName, ...] = Field(default=(), max_length=MAX_TUNED)
+    prompts: PromptsSpec
+    validation: PromptsSpec | None = None
+    test: PromptsSpec | None = None
+    steps: int = Field(default=80, ge=1, le=MAX_STEPS)
+    batch_size: int = Field(default=32, ge=1, le=MAX_BATCH)
+    learning_rate: float = Field(default=5e-4, gt=0, le=1)
+    weight_decay: float = Field(default=0.0, ge=0, le=100)
+    schedule: Schedule = "cosine"
+    warmup: float = Field(default=0.05, ge=0, le=1)
+    clip: float | None = Field(default=1.0, gt=0, le=1e6)
+    tune: tuple[HeadPart, ...] | None = Field(default=None, min_length=1, max_length=4)
+    biases: bool = False
+    head_scale: bool = False
+    accumulate: int = Field(default=1, ge=1, le=MAX_BATCH)
+    checkpointing: bool = False
+    validate_every: int = Field(default=10, ge=1, le=MAX_STEPS)
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+
+    @model_validator(mode="after")
+    def _something_to_tune(self) -> FineTuneSpec:
+        for name in ("components", "tune"):
+            given = getattr(self, name) or ()
+            if len(set(given)) < len(given):
+                raise ValueError(f"{name} must not repeat")
+        if not self.components and self.tuner not in WHOLE_TUNERS:
+            raise PydanticCustomError(
+                "bad_component",
+                "{detail}",  # pyright: ignore[reportArgumentType]
+                {
+                    "detail": "No component is named, so there is nothing to tune.",
+                    "way_out": "Name components, or choose the tuner 'full'.",
+                },
+            )
+        return self
+
+
+ExperimentSpec = Annotated[
+    PathPatchingSpec | KnockoutSpec | TransferSpec | FineTuneSpec, Field(discriminator="kind")
+]
 
 
 # Options that came later: a question that leaves them as they were has the key that it had before.
@@ -185,10 +241,15 @@ def experiment_key(spec: ExperimentSpec, *, revision: str, dtype: str, device_ki
             plain["top_k"] = DEFAULT_TOP_K
         if spec.prompts is not None:
             _canonical(plain["prompts"])
-    else:
+    elif isinstance(spec, TransferSpec):
         plain["parent"] = None  # moves no number
         for prompts in (*plain["found_on"], *plain["evaluated_on"]):
             _canonical(prompts)
+    else:
+        plain["parent"] = None
+        for name in ("prompts", "validation", "test"):
+            if plain[name] is not None:
+                _canonical(plain[name])
     asked = [plain, revision, METHOD_VERSION, dtype, device_kind]
     return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
