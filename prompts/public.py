@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from contracts.errors import Refusal
+from prompts.encodings import decoded, no_text_in
 from prompts.numerals import Number, in_digits, read_number
 
 PublicSet = Literal["gsm8k", "svamp", "addsub", "singleeq", "mmlu", "csqa"]
@@ -60,17 +61,15 @@ _Row = Mapping[str, Any]
 def read_public(name: PublicSet, data: bytes) -> PublicQuestions:
     """The questions of a file in the published form of a set.
 
-    Refuses (``bad_upload``) what is not one of these sets, no UTF-8, too large, or no JSON, JSON lines or CSV at all.
+    A question with bytes in it that are no UTF-8 is one that cannot be read; the others can. Refuses (``bad_upload``)
+    what is not one of these sets, too large, or no JSON, JSON lines or CSV at all.
     """
     adapter = ADAPTERS.get(name)
     if adapter is None:
         raise Refusal("bad_upload", f"{name!r} is no set that can be read.", f"Choose among: {', '.join(ADAPTERS)}.")
     if len(data) > MAX_FILE_BYTES:
         raise Refusal("bad_upload", f"The file has {len(data)} bytes.", f"Split it: {MAX_FILE_BYTES} are the most.")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Refusal("bad_upload", f"Byte {error.start} is not UTF-8.", "Save the file as UTF-8.") from error
+    text = decoded(data)
     questions: list[PublicQuestion] = []
     problems: list[UnreadableRow] = []
     for number, row in _rows(name, text):
@@ -81,6 +80,9 @@ def read_public(name: PublicSet, data: bytes) -> PublicQuestions:
             if isinstance(row, _Unreadable):
                 raise row
             prompt, answer = adapter(row)
+            for what, said in (("question", prompt), ("answer", answer)):
+                if (wrong := no_text_in(said)) is not None:
+                    raise _Unreadable(f"the {what} {wrong}")
             if len(prompt) > MAX_TEXT:
                 raise _Unreadable(f"the question has {len(prompt)} characters, {MAX_TEXT} are the most")
             questions.append(PublicQuestion(number, prompt, answer))

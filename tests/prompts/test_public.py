@@ -130,7 +130,7 @@ def test_a_line_that_is_no_json_is_named():
     [
         ("gsm8k", b"", "no JSON"),
         ("gsm8k", b"question,answer\n", "no JSON"),
-        ("gsm8k", b'{"question": "\xff"}', "Byte 14 is not UTF-8"),
+        ("gsm8k", b"PK\x03\x04", "archive"),
         ("gsm8k", b"[1, 2", "no JSON"),
         ("gsm8k", b"[" * 100_000, "no JSON"),
         ("mmlu", b'a,"b', "no CSV"),
@@ -175,3 +175,12 @@ def test_no_file_raises_anything_but_a_refusal(name: PublicSet, data: bytes):
 )
 def test_numbers_are_read_as_people_write_them(text: str, value: float | None):
     assert read_number(text) == value
+
+
+def test_a_row_in_another_encoding_is_named_and_the_others_stay():
+    rows = [b'{"question": "What is 1 + 1?", "answer": "#### 2"}', b'{"question": "caf\xe9?", "answer": "#### 2"}']
+    found = read_public("gsm8k", b"\n".join([*rows, rows[0]]))
+    assert [each.row for each in found.questions] == [1, 3]
+    assert [(each.row, each.reason) for each in found.problems] == [
+        (2, "the question holds the byte 0xe9, which is no UTF-8; in Windows-1252 it is 'é'")
+    ]
