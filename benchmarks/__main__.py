@@ -41,6 +41,7 @@ PARTS = ("main", "competitors", "growth", "gpu", "knockout", "tuning")
 # small they are in a quick run.
 ALONE: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any]]] = {
     "knockout": (measure_knockout, {"pairs": 8, "k": 4, "draws": 2, "sample": 2}),
+    "tuning": (measure_tuning, {"heads": 4, "steps": 2, "batch_size": 4}),
 }
 
 
@@ -84,9 +85,6 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
                 say=say,
             )
     found |= {part: _alone(part, model, options, say) for part in ALONE if part in options.only}
-    if "tuning" in options.only:
-        few: dict[str, Any] = {"heads": 4, "steps": 2, "batch_size": 4} if options.quick else {}
-        found["tuning"] = measure_tuning(model, options.model, say, **few)
     del model, effects
     if "growth" in options.only:
         found["growth"] = measure_growth(rows_of(options.model, torch.get_num_threads(), quick=options.quick), say)
@@ -133,7 +131,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         nargs="+",
         choices=PARTS,
         default=PARTS,
-        help="parts besides the main figures; knockout is measured by itself, and joins the figures kept",
+        help="parts besides the main figures; knockout and tuning may be measured alone, and join the figures kept",
     )
     parser.add_argument("--quick", action="store_true", help="few passes and rows: do all parts run?")
     parser.add_argument("--model", default=DEMO_ID)

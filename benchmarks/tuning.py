@@ -109,7 +109,6 @@ def _copied_bytes(model: LoadedModel, run: Run) -> int:
 
 def measure_tuning(
     model: LoadedModel,
-    name: str,
     say: Callable[[str], None],
     *,
     heads: int = _HEADS,
@@ -122,7 +121,7 @@ def measure_tuning(
     asked = generate(("add", "subtract"), operands=(0, 9), pairs=_CHOSEN_ON, tokenizer=model.text)
     ranking = path_patching(model, asked).ranking("logit_difference")
     chosen = tuple(row.component for row in ranking if row.kind == "head")[:heads]
-    runs = [Run(tuner, name, chosen, steps, batch_size, examples, torch.get_num_threads()) for tuner in TUNED]
+    runs = [Run(tuner, model.card.id, chosen, steps, batch_size, examples, torch.get_num_threads()) for tuner in TUNED]
     rows = []
     for run in runs:
         rows.append(_apart(run))
@@ -206,13 +205,14 @@ def tuning_section(found: dict[str, Any]) -> str:
 
 Precise against full: {tuning["gain"]} times faster. Counting products allows {tuning["bound"]}, since the lowest tuned
 layer is number {tuning["lowest"]} of {tuning["layers"]}, from 0; what is gained beyond that is the optimiser's."""
+    measured = f"\n\nMeasured on {tuning['day']}: {tuning['machine']}; {tuning['software']}." if "day" in tuning else ""
     what = f"{tuning['heads']} heads ({tuning['tune']}), {tuning['share']:.2%} of the model"
     return f"""{title}{what}; {tuning["batch_size"]} subtractions a step behind {tuning["examples"]} solved examples.
 Medians of {tuning["steps"] - 1} steps, each tuner in a process of its own.
 
 | tuner | numbers tuned | seconds a step | moments | peak beyond the weights |
 |---|---|---|---|---|
-{table}{gain}{_large(tuning)}"""
+{table}{gain}{_large(tuning)}{measured}"""
 
 
 def _large(tuning: dict[str, Any]) -> str:
