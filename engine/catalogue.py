@@ -23,7 +23,8 @@ from contracts.models import ChatFrame, ModelCard
 from engine.cards import RECOMMENDED_SHOTS, broken_card, card_of_config, why_unusable
 from engine.chat import frame_of_folder, has_template
 from engine.families import GGUF_ARCHITECTURES, unsupported_gguf
-from engine.weights import Weights, read_headers, safetensors_files, weights_of
+from engine.sizes import part_sizes
+from engine.weights import Weights, read_shapes, safetensors_files, weights_of
 
 DEMO_ID = "smollm2-135m"
 DEMO_NAME = "SmolLM2-135M-Instruct (Q4_1, dequantised)"
@@ -159,7 +160,7 @@ class Catalogue:
     def _describe(self, folder: Path) -> tuple[ModelCard, Weights | None]:
         config, architecture = _read_config(folder)
         manifest = _read_json(folder / MANIFEST)
-        weights, revision, reason = None, "", None
+        shapes, weights, revision, reason = {}, None, "", None
         if why_unusable(config, architecture) is None:  # else its weights are not even opened
             files = safetensors_files(folder)
             if not files:
@@ -169,7 +170,8 @@ class Catalogue:
             elif (folder / "adapter_config.json").exists():
                 # Where PEFT is installed, transformers would follow it: to another base, with other numbers.
                 reason = "It holds an adapter (adapter_config.json): merge it into its model first."
-            weights = read_headers(files)
+            shapes = read_shapes(files)
+            weights = weights_of(shapes)
             revision = manifest.get("revision") or (self._revision(folder, files) if files else "")
         card = card_of_config(
             config,
@@ -181,7 +183,8 @@ class Catalogue:
             name=manifest.get("name"),
             reason=reason,
         )
-        return card.model_copy(update={"chat": has_template(folder)}), weights
+        sizes = part_sizes(shapes, card.heads, card.kv_heads)
+        return card.model_copy(update={"chat": has_template(folder), "sizes": sizes}), weights
 
     def _hub_place(self, name: str) -> Place:
         """A hub model, its configuration looked at before its weights are fetched."""

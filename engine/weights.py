@@ -65,12 +65,13 @@ def safetensors_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def read_headers(files: Iterable[Path]) -> Weights:
-    """What some safetensors files hold. Raises ValueError, KeyError or TypeError for what is none, or half of one."""
+def read_shapes(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
+    """The tensors that some safetensors files hold, by name. Raises ValueError, KeyError or TypeError for what is none,
+    or half of one."""
     shapes: dict[str, tuple[int, ...]] = {}
     for file in files:
         shapes.update(_shapes(file))
-    return weights_of(shapes)
+    return shapes
 
 
 def weights_of(shapes: Mapping[str, tuple[int, ...]], *, packed: bool = False) -> Weights:

@@ -1,0 +1,87 @@
+"""What a fine-tuning would train is known before weights are loaded, and is what the engine finds with them loaded."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from tiny import CONFIGS, tiny_model
+from tuning_cases import CHOSEN, LAYOUTS
+
+from backend.tunable import tunable_of
+from contracts.components import all_components
+from contracts.errors import Refusal
+from contracts.models import ModelCard
+from contracts.specs import FineTuneSpec
+from engine import LoadedModel, PromptPair, fine_tune
+from engine.catalogue import Catalogue
+from engine.sizes import part_sizes
+from engine.tuning.selection import parameters_of, select
+
+PROMPTS = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}]}
+
+
+def card_of(model: LoadedModel) -> ModelCard:
+    """A model's card with the sizes that its weights' names and shapes say."""
+    shapes = {name: tuple(weight.shape) for name, weight in model.hf.named_parameters()}
+    anatomy = model.anatomy
+    return model.card.model_copy(update={"sizes": part_sizes(shapes, anatomy.heads, anatomy.kv_heads)})
+
+
+def asked(**told: Any) -> FineTuneSpec:
+    spec = {"kind": "fine_tune", "model": "tiny", "components": CHOSEN, "prompts": PROMPTS}
+    return FineTuneSpec.model_validate({**spec, **told})
+
+
+@pytest.mark.parametrize(("architecture", "config"), LAYOUTS)
+def test_what_would_be_trained_of_every_family_is_what_the_engine_selects(architecture, config):
+    model = tiny_model(architecture, torch.float32, config=config)
+    card = card_of(model)
+    everything = [str(each) for each in all_components(card.layers, card.heads)]
+    for components, tune, biases in product((CHOSEN, everything, ["MLP2"]), (None, *"qkvo", "kv"), (False, True)):
+        told = tunable_of(card, asked(components=components, tune=tune and [*tune], biases=biases), "float32")
+        found = select(model, components, tune, biases=biases)
+        assert told.trained == found.parameters, (tune, biases)
+        assert told.touched == tuple(map(str, found.touched)), (tune, biases)
+        assert (told.tune, told.lowest) == (found.tune, found.lowest)
+        assert told.share == pytest.approx(found.share)
+
+
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_the_catalogue_knows_the_sizes_from_the_files_headers(architecture, tmp_path):
+    model = tiny_model(architecture, torch.float32)
+    model.hf.save_pretrained(tmp_path / "tiny")
+    model.tokenizer.save_pretrained(tmp_path / "tiny")
+    sizes = Catalogue(tmp_path).card("tiny").sizes
+    assert sizes is not None
+    assert sizes == card_of(model).sizes
+    assert sizes.head_dim == model.anatomy.head_dim
+
+
+LESSONS = [PromptPair(f"{a} + 3 =", f"{a} @ 3 =", str(a + 3)) for a in range(4)]
+
+
+@pytest.mark.parametrize("tuner", ["precise", "random", "offsets", "full_matrices", "full"])
+def test_what_a_tuner_would_train_is_what_the_optimiser_moves(tuner):
+    model = tiny_model("LlamaForCausalLM", torch.float32)
+    heads = [each for each in CHOSEN if each.startswith("L")]
+    told = tunable_of(card_of(model), asked(tuner=tuner, components=heads), "float32")
+    tuned = fine_tune(model, heads, LESSONS, steps=1, learning_rate=1e-3, batch_size=2, tuner=tuner)
+    assert told.trained == tuned.trained
+    assert told.optimiser_bytes == 8 * tuned.trained
+    assert told.share == tuned.trained / parameters_of(model)
+
+
+def test_layers_that_differ_and_layouts_that_nobody_knows_have_no_sizes():
+    shapes = {f"model.{name}": tuple(w.shape) for name, w in tiny_model("Qwen2ForCausalLM").hf.named_parameters()}
+    assert part_sizes(shapes, 4, 2) is not None
+    other = {**shapes, "model.model.layers.2.mlp.up_proj.weight": (96, 32)}
+    assert part_sizes(other, 4, 2) is None
+    assert part_sizes({name.replace("q_proj", "query"): shape for name, shape in shapes.items()}, 4, 2) is None
+    assert part_sizes(shapes, 0, 0) is None
+    card = card_of(tiny_model("Qwen2ForCausalLM")).model_copy(update={"sizes": None})
+    with pytest.raises(Refusal, match="not known before its weights are loaded"):
+        tunable_of(card, asked(), "float32")
+    assert tunable_of(card, asked(tuner="full"), "float32").share == 1
