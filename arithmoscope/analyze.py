@@ -52,7 +52,7 @@ def analyze(
     progress: IO[str],
 ) -> None:
     """Run and print the ranking. Refuses before torch is loaded whatever can be refused by then."""
-    _typed_well(prompt, shots)
+    typed_well(prompt, shots)
     refuse_impossible(options.effect, options.positions, options.source, options.direction, alone=True)
     bar = Bar(progress)
     catalogue = Catalogue(settings.models_dir, settings.allow_hub)
@@ -106,7 +106,7 @@ def _run(settings: Settings, spec: PathPatchingSpec, bar: Bar) -> RunOutput:
     return output
 
 
-def _typed_well(prompt: str, shots: int | None) -> None:
+def typed_well(prompt: str, shots: int | None) -> None:
     if not prompt.strip():
         raise Refusal("empty_prompt", "The prompt is empty.")
     if any("\ud800" <= letter <= "\udfff" for letter in prompt):

@@ -95,8 +95,10 @@ def command_line() -> argparse.ArgumentParser:
     analyze.add_argument("--json", action="store_true", help="print the whole result as JSON")
 
     from arithmoscope.knock_flags import add_commands
+    from arithmoscope.look_flags import add_look
 
     add_commands(commands)
+    add_look(commands)
 
     findings = commands.add_parser("findings", help="the paper's whole story on a model, as a page with figures")
     findings.add_argument("model", nargs="?", default="smollm2-135m", metavar="MODEL", help="model (smollm2-135m)")
@@ -200,6 +202,13 @@ def _transfer(told: argparse.Namespace) -> int:
     return 0
 
 
+def _look(told: argparse.Namespace) -> int:
+    from arithmoscope.look import look
+
+    look(_settings(), told, sys.stdout, sys.stderr)
+    return 0
+
+
 def _findings(told: argparse.Namespace) -> int:
     from arithmoscope.findings import findings
 
@@ -232,6 +241,7 @@ _COMMANDS = {
     "analyze": _analyze,
     "knockout": _knockout,
     "transfer": _transfer,
+    "look": _look,
     "findings": _findings,
     "models": _models,
 }

@@ -46,11 +46,11 @@ def run_knockout(settings: Settings, told: argparse.Namespace, out: IO[str], pro
     if told.topic != _PLAIN.topic and told.operands == [0, 9]:
         asked.pop("operands")
     spec = {**asked, "shots": told.shots, "pairs": told.pairs}
-    _valid(spec)
+    valid_set(spec)
     named = [Component.parse(name) for name in told.components.replace(" ", "").split(",")] if told.components else []
     bar = Bar(progress)
     with writable(told.csv, "--csv") as table, writable(told.out, "--out") as arrays:
-        model = _loaded(settings, told.model, bar)
+        model = loaded(settings, told.model, bar)
         from engine import knockout
         from findings.keys import EFFECT, effects_on, top
         from findings.sets import NamedSet, ask
@@ -131,8 +131,8 @@ def run_transfer(settings: Settings, told: argparse.Namespace, out: IO[str], pro
         unknown = next((name for name in told.sets if name not in known), None)
         if unknown is not None:
             raise Refusal("bad_request", f"There is no set {unknown!r}.", f"Choose among: {'; '.join(known)}.")
-        _valid({"shots": told.shots, "pairs": told.pairs})
-        model = _loaded(settings, told.model, bar)
+        valid_set({"shots": told.shots, "pairs": told.pairs})
+        model = loaded(settings, told.model, bar)
         from engine import transfer
         from findings.keys import EFFECT
 
@@ -178,7 +178,7 @@ def run_transfer(settings: Settings, told: argparse.Namespace, out: IO[str], pro
         out.write(_carried(model, asked, found))
 
 
-def _valid(asked: dict[str, Any]) -> None:
+def valid_set(asked: dict[str, Any]) -> None:
     """Refuses a set that cannot be, before the model is loaded."""
     from pydantic import ValidationError
 
@@ -192,7 +192,7 @@ def _valid(asked: dict[str, Any]) -> None:
         raise Refusal("bad_request", f"{where}: {first['msg']}.", "Ask for another set.") from error
 
 
-def _loaded(settings: Settings, model_id: str, bar: Bar) -> LoadedModel:
+def loaded(settings: Settings, model_id: str, bar: Bar) -> LoadedModel:
     catalogue = Catalogue(settings.models_dir, settings.allow_hub)
     if model_id == DEMO_ID:
         catalogue.fetch(model_id, bar.say)

@@ -83,6 +83,13 @@ def test_the_installed_command_is_this_one(capsys: pytest.CaptureFixture[str]) -
         (["transfer", "--sets", "addition", "poems"], "'poems'"),
         (["transfer", "--shots", "99"], "shots"),
         (["findings", "nix"], "nix"),
+        (["look", "writes", "3 + 5 ="], "--component"),
+        (["look", "writes", "3 + 5 =", "--component", "L1"], "L1"),
+        (["look", "lens", "3 + 5 =", "--file", "own.csv"], "one of them"),
+        (["look", "key", "--file", "own.txt"], ".csv"),
+        (["look", "key", "--file", "gone.csv"], "gone.csv"),
+        (["look", "key", "--operands", "9", "1"], "smallest, largest"),
+        (["look", "key", "3 + 5 =", "--model", "nix"], "nix"),
     ],
 )
 def test_a_refusal_is_one_line_on_stderr_and_exit_2(

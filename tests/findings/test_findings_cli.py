@@ -1,4 +1,4 @@
-"""``arithmoscope knockout`` and ``arithmoscope transfer`` on a tiny model on disk: what they say of what they did."""
+"""``arithmoscope knockout``, ``transfer`` and ``look`` on a tiny model on disk: what they say of what they did."""
 
 from __future__ import annotations
 
@@ -79,3 +79,29 @@ def test_a_transfer_says_its_selections_and_how_far_they_agree(capsys: pytest.Ca
     text = capsys.readouterr().out
     assert all(" ".join(heads) in text for heads in told["selections"].values())
     assert "Jaccard" in text
+
+
+@pytest.mark.usefixtures("here")
+def test_a_look_is_what_the_api_would_give_and_can_be_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    asked = ["3 + 5 =", "--model", "tiny", "--shots", "0"]
+    views = {"key": [], "roles": [], "lens": [], "stages": [], "writes": ["--component", "MLP1"], "attention": []}
+    told = {}
+    for view, more in views.items():
+        file = tmp_path / f"{view}.json"
+        assert main(["look", view, *asked, *more, "--out", str(file)]) == 0
+        assert "1 prompt such as" in capsys.readouterr().out
+        told[view] = json.loads(file.read_text())
+    assert all(sum(head["mass"]) == pytest.approx(1) for head in told["roles"]["heads"])
+    assert sum(told["attention"]["weights"][0][-1]) == pytest.approx(1)
+    assert told["lens"]["layers"][0]["layer"] == -1
+    assert told["writes"]["component"] == "MLP1"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_look_at_a_file_names_the_rows_it_cannot_use(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "own.csv"
+    file.write_bytes(b"reference,answer\n3 + 5 =,8\ncaf\xe9,1\n2 + 4 =,6\n")
+    assert main(["look", "key", "--file", str(file), "--model", "tiny", "--shots", "0", "--json"]) == 0
+    said = capsys.readouterr()
+    assert "row 3: " in said.err
+    assert json.loads(said.out)["tables"][0]["questions"] == 2
