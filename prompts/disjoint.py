@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from contracts.errors import Refusal
 from contracts.prompts import PromptPair
@@ -11,6 +12,12 @@ from prompts.numerals import Number
 from prompts.questions import question_text
 from prompts.readings import Reading
 from prompts.understanding import understood
+
+# What a fine-tuning does with a question.
+Use = Literal["train", "validation", "test"]
+# Up to here operands are trained on, and up to here validated with. Below a half they are on the first side, too: what
+# an analysis of that half found is judged on operands that it never saw.
+_TRAINED, _VALIDATED = 0.8, 0.9
 
 
 def operands_of(pair: PromptPair) -> str:
@@ -57,3 +64,19 @@ def split_operands(
 def shared_operands(found_on: Sequence[PromptPair], evaluated_on: Sequence[PromptPair]) -> list[str]:
     """Operands that both sets ask about, as `operands_of` writes them."""
     return sorted({operands_of(pair) for pair in found_on} & {operands_of(pair) for pair in evaluated_on})
+
+
+def use_of(pair: PromptPair) -> Use:
+    """What a fine-tuning uses a question for: by its operands alone, whatever set it stands in."""
+    operands = operands_of(pair)
+    if on_first_side_of(operands, _TRAINED):
+        return "train"
+    return "validation" if on_first_side_of(operands, _VALIDATED) else "test"
+
+
+def split_in_three(pairs: Sequence[PromptPair]) -> dict[Use, list[PromptPair]]:
+    """A set in three that share no operands: eight tenths to train on, one to look at meanwhile, one to judge by."""
+    parts: dict[Use, list[PromptPair]] = {"train": [], "validation": [], "test": []}
+    for pair in pairs:
+        parts[use_of(pair)].append(pair)
+    return parts

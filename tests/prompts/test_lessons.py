@@ -1,0 +1,150 @@
+"""Three sets that share no operands: what a fine-tuning trains on, looks at meanwhile, and is judged by."""
+
+from typing import Any, get_args
+
+import pytest
+from tokenizers import Tokenizer
+
+from contracts.errors import Refusal
+from contracts.prompts import Operation
+from contracts.specs import FineTuneSpec
+from prompts.disjoint import on_first_side, operands_of, shared_operands
+from prompts.drawing import draw
+from prompts.lessons import Lessons, lessons_of, questions_of
+
+SUMS = {"source": "template", "operations": ["add", "subtract"], "operands": [10, 99], "pairs": 300, "shots": 2}
+
+
+def spec(prompts: dict[str, Any] = SUMS, **more: Any) -> FineTuneSpec:
+    asked = {"kind": "fine_tune", "model": "tiny", "components": ["L1H1"], "prompts": prompts, **more}
+    return FineTuneSpec.model_validate(asked)
+
+
+def custom(*pairs: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"source": "custom", "pairs": list(pairs), **more}
+
+
+def sums(first: int, last: int, plus: int = 1) -> dict[str, Any]:
+    return custom(*({"reference": f"{a} + {plus} ="} for a in range(first, last)))
+
+
+def sets_of(lessons: Lessons) -> list[tuple[Any, ...]]:
+    return [lessons.train, lessons.validation, lessons.test]
+
+
+def test_the_three_sets_share_no_operands_and_are_the_whole_set_together(tokenizer: Tokenizer):
+    lessons = lessons_of(spec(), tokenizer)
+    train, validation, test = sets_of(lessons)
+    for one, other in ((train, validation), (train, test), (validation, test)):
+        assert not {operands_of(pair) for pair in one} & {operands_of(pair) for pair in other}
+    asked, _ = questions_of(spec().prompts, tokenizer)
+    assert sorted(map(repr, (*train, *validation, *test))) == sorted(map(repr, asked))
+    assert len(asked) == 300
+    assert 0.7 < len(train) / 300 < 0.9
+    split = lessons.split
+    assert (split.train, split.validation, split.test, split.shared) == (len(train), len(validation), len(test), 0)
+    assert [example.endswith("=") for example in split.examples] == [True] * 3
+
+
+def test_an_analysis_of_the_first_half_saw_no_operands_that_are_judged_by(tokenizer: Tokenizer):
+    first = draw(spec({**SUMS, "half": "first"}).prompts.model_copy(update={"answer": "first"}), tokenizer)  # pyright: ignore
+    lessons = lessons_of(spec(), tokenizer)
+    assert first.pairs
+    assert shared_operands(first.pairs, [*lessons.validation, *lessons.test]) == []
+    assert any(not on_first_side(pair) for pair in lessons.train)
+
+
+def test_the_same_sum_asked_in_any_way_stays_on_one_side(tokenizer: Tokenizer):
+    together = {**SUMS, "operations": list(get_args(Operation))[:4], "styles": ["equation", "question"], "pairs": 400}
+    train, validation, test = sets_of(lessons_of(spec({**together, "operands": [1, 9]}), tokenizer))
+    about = [{operands_of(pair) for pair in pairs} for pairs in (train, validation, test)]
+    assert sum(map(len, about)) == len(set.union(*about))
+
+
+def test_a_set_that_is_given_takes_the_place_of_a_part_which_is_trained_on(tokenizer: Tokenizer):
+    whole = lessons_of(spec(sums(1, 60)), tokenizer)
+    given = lessons_of(spec(sums(1, 60), test=sums(70, 80)), tokenizer)
+    assert [pair.reference for pair in given.test] == [f"{a} + 1 =" for a in range(70, 80)]
+    assert {*given.train} == {*whole.train, *whole.test}
+    assert given.validation == whole.validation
+    both = lessons_of(spec(sums(1, 60), test=sums(70, 80), validation=sums(80, 90)), tokenizer)
+    assert (len(both.train), len(both.validation), len(both.test)) == (59, 10, 10)
+
+
+@pytest.mark.parametrize(
+    ("given", "both"),
+    [
+        ({"test": custom({"reference": "1 + 5 ="}, {"reference": "1 + 70 ="})}, "trained on and judged by"),
+        ({"test": custom({"reference": "6 - 1 ="}, {"reference": "1 + 70 ="})}, "trained on and judged by"),
+        ({"validation": custom({"reference": "1 + 5 ="})}, "trained on and validated with"),
+        (
+            {"validation": custom({"reference": "70 + 1 ="}), "test": custom({"reference": "1 + 70 ="})},
+            "validated with and judged by",
+        ),
+    ],
+)
+def test_sets_that_ask_about_the_same_operands_are_refused(given: Any, both: str, tokenizer: Tokenizer):
+    with pytest.raises(Refusal, match=both) as refused:
+        lessons_of(spec(sums(1, 60), **given), tokenizer)
+    assert refused.value.code == "overlapping_splits"
+    assert "=" in refused.value.detail, "one of the questions is named"
+
+
+def test_a_set_too_small_to_be_judged_by_is_refused_and_one_too_small_to_look_at_says_so(tokenizer: Tokenizer):
+    with pytest.raises(Refusal, match="none is left to judge by") as refused:
+        lessons_of(spec(custom({"reference": "1 + 1 ="})), tokenizer)
+    assert refused.value.code == "no_prompts"
+    with pytest.raises(Refusal, match="none is left to judge by"):
+        lessons_of(spec({**SUMS, "half": "first"}), tokenizer)
+    few = lessons_of(spec(custom({"reference": "1 + 1 ="}), test=sums(70, 80)), tokenizer)
+    assert (len(few.train), few.validation, few.split.examples[1]) == (1, (), "")
+    assert any("look at while it trains" in note for note in few.notes)
+
+
+def test_answers_of_several_tokens_are_taken_whole_whatever_the_set_says(tokenizer: Tokenizer):
+    for answer in ("whole", "first", "each"):
+        lessons = lessons_of(spec({**SUMS, "answer": answer}), tokenizer)
+        assert lessons == lessons_of(spec(), tokenizer)
+        assert any(len(pair.answer) > 1 for pair in lessons.train)
+
+
+def test_a_question_that_nobody_can_read_needs_an_answer_and_no_counterfactual(tokenizer: Tokenizer):
+    told = custom({"reference": "A riddle without numbers is", "answer": "8"})
+    (pair,), _ = questions_of(spec(told).prompts, tokenizer)
+    assert (pair.reference, pair.counterfactual, pair.answer) == ("A riddle without numbers is",) * 2 + ("8",)
+    (read,), _ = questions_of(spec(custom({"reference": "3 + 5 ="}, shots=1)).prompts, tokenizer)
+    assert read.reference.endswith("\n3 + 5 =")
+    assert read.counterfactual.endswith("\n3 @ 5 =")
+    (given,), _ = questions_of(spec(custom({"reference": "3 + 5 =", "counterfactual": "x ="})).prompts, tokenizer)
+    assert given.counterfactual == "x ="
+
+
+@pytest.mark.parametrize(
+    ("pair", "code"),
+    [
+        ({"reference": "A riddle without numbers is"}, "no_arithmetic"),
+        ({"reference": " ", "answer": "8"}, "empty_prompt"),
+        ({"reference": "3 + 5 =", "answer": " "}, "answer_not_a_token"),
+        ({"reference": "\ud800 + 5 =", "answer": "8"}, "bad_request"),
+    ],
+)
+def test_a_pair_that_cannot_be_trained_on_is_refused_by_its_number(pair: Any, code: str, tokenizer: Tokenizer):
+    good = {"reference": "3 + 5 ="}
+    bad = spec(custom(good)).prompts.model_copy(  # half a character does not come through the door
+        update={"pairs": (*spec(custom(good)).prompts.pairs, *_pairs(pair))}  # pyright: ignore
+    )
+    with pytest.raises(Refusal, match="Pair 2") as refused:
+        questions_of(bad, tokenizer)
+    assert refused.value.code == code
+
+
+def _pairs(pair: dict[str, Any]) -> tuple[Any, ...]:
+    from contracts.prompts import CustomPair
+
+    return (CustomPair.model_construct(**{"counterfactual": None, "answer": None, **pair}),)
+
+
+def test_a_chat_needs_a_chat_template(tokenizer: Tokenizer):
+    with pytest.raises(Refusal) as refused:
+        lessons_of(spec({**SUMS, "chat": True}), tokenizer)
+    assert refused.value.code == "no_chat_template"

@@ -1,0 +1,17 @@
+"""The neutral text: plain, varied, and without a number in it."""
+
+import re
+
+from prompts.neutral import PASSAGES
+from prompts.numerals import NUMBER_WORD_PATTERN
+
+
+def test_passages_are_as_long_as_they_say_and_no_two_begin_alike():
+    assert len(PASSAGES) == 40
+    assert all(40 <= len(passage.split()) <= 80 for passage in PASSAGES)
+    assert len({tuple(passage.split()[:3]) for passage in PASSAGES}) == len(PASSAGES)
+
+
+def test_there_is_no_number_in_them():
+    numbers = re.compile(rf"[0-9]|\b(?:{NUMBER_WORD_PATTERN}|hundreds?|thousands?|first|second|third)\b", re.IGNORECASE)
+    assert [found.group() for passage in PASSAGES for found in numbers.finditer(passage)] == []
