@@ -60,7 +60,7 @@ bench: $(VENV)/.engine $(VENV)/.demo ## measure again, other tools too; writes b
 	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
 	@$(MODELS); "$(BIN)/python" -m benchmarks
 
-findings: $(VENV)/.engine $(VENV)/.demo ## the paper's story on MODEL (smollm2-135m), a quarter of an hour; writes docs/findings
+findings: $(VENV)/.engine $(VENV)/.demo ## the paper's story on MODEL (smollm2-135m), 15 to 25 minutes; writes docs/findings
 	@"$(BIN)/arithmoscope" findings $(MODEL)
 
 soak: $(VENV)/.dev ## faults and load on real process trees, 40 minutes; writes docs/soak.md

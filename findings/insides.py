@@ -68,7 +68,6 @@ def lens_numbers(model: LoadedModel, pairs: Sequence[PromptPair]) -> Numbers:
     return plain(
         {
             "pairs": len(found),
-            "operands": len(set(found.questions)),
             "layers": found.operands.shape[1],
             "probability": found.probability.double().mean(0),
             "rank": found.rank.double().median(0).values,

@@ -43,13 +43,14 @@ def lens_chapter(numbers: Numbers) -> str:
         cells = [_stage(stages, stage) for stage in ("start", "inflection", "end")]
         rows.append((name, *cells, number(stages["found"], ".0%")))
     on_top = lens["on_top"]
+    # The same pairs as the roles'; among the lens's numbers `operands` is a curve.
+    n = of_operands({"pairs": lens["pairs"], "operands": numbers["roles"]["operands"]})
     return f"""## How the answer comes up
 
-n = {of_operands(lens)}; {lens["layers"]} layers.
-Heads bring the operands (what each MLP reads, cosine with the operands' rows of the unembedding), MLPs
-write
-the answer (what each MLP writes, cosine with the answer's row). Layers, with 95 %
-intervals over draws of the sets of operands, and the share of draws in which the rule finds them:
+n = {n}; {lens["layers"]} layers.
+Heads bring the operands (what each MLP reads, cosine with the operands' rows of the unembedding), MLPs write the
+answer (what each MLP writes, cosine with the answer's row). Layers, with 95 % intervals over draws of the sets of
+operands, and the share of draws in which the rule finds them:
 
 {table_of(("curves", "start", "inflection", "end", "found"), rows)}
 

@@ -113,6 +113,14 @@ def test_the_page_and_the_figures_are_made_of_the_json_file_alone(told: dict[str
         assert (tmp_path / target).exists(), target
 
 
+def test_no_number_on_the_page_is_a_list_or_a_table(told: dict[str, Any]) -> None:
+    assert not re.search(r"\[[-\d.e]+, [-\d.e]+, |\{'", page_of(told))
+
+
+def test_the_demo_models_report_is_committed() -> None:
+    assert (DOCS / "smollm2-135m.json").exists(), "run make findings"
+
+
 @pytest.mark.parametrize("file", COMMITTED, ids=lambda file: file.stem)
 def test_a_committed_report_is_what_its_numbers_make_and_of_a_whole_run(file: Path) -> None:
     numbers = json.loads(file.read_text(encoding="utf-8"))
