@@ -12,6 +12,7 @@ import { ExperimentPage } from './views/experiment/experiment';
 import { Home } from './views/home/home';
 import { System } from './views/system/system';
 import { NewTransfer } from './views/transfer/form';
+import { NewTuning } from './views/tuning/form';
 
 function StatusPill() {
   const { data, trouble } = useLoad('health', health, 5_000);
@@ -97,6 +98,7 @@ export function App() {
         {route.page === 'home' && <Home address={address} />}
         {route.page === 'workspace' && <ExperimentPage key={route.id} id={route.id} address={address} />}
         {route.page === 'transfer' && <NewTransfer address={address} />}
+        {route.page === 'tune' && <NewTuning address={address} />}
         {route.page === 'system' && <System />}
         {route.page === 'not_found' && <NotFound path={route.path} />}
       </main>

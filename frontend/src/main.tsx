@@ -9,6 +9,7 @@ import './styles/workspace.css';
 import './styles/map.css';
 import './styles/component.css';
 import './styles/findings.css';
+import './styles/tuning.css';
 import './styles/system.css';
 
 restoreTheme();

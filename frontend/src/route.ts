@@ -6,6 +6,7 @@ export type Route =
   | { page: 'home' }
   | { page: 'workspace'; id: string }
   | { page: 'transfer' }
+  | { page: 'tune' }
   | { page: 'system' }
   | { page: 'not_found'; path: string };
 
@@ -15,14 +16,14 @@ export function readRoute(pathname: string, root: string): Route {
   if (pathname !== bare && !pathname.startsWith(`${bare}/`)) return { page: 'not_found', path: pathname };
   const path = pathname.slice(bare.length).replace(/^\/+|\/+$/g, '');
   if (path === '' || path === 'index.html') return { page: 'home' };
-  if (path === 'system' || path === 'transfer') return { page: path };
+  if (path === 'system' || path === 'transfer' || path === 'tune') return { page: path };
   const match = /^analyses\/([A-Za-z0-9_-]{1,80})$/.exec(path);
   return match?.[1] ? { page: 'workspace', id: match[1] } : { page: 'not_found', path: pathname };
 }
 
 export type Panel = 'map' | 'ranking';
 /** What is computed when somebody looks, and what is done with components. */
-export const FINDINGS = ['key', 'roles', 'stages', 'knockouts'] as const;
+export const FINDINGS = ['key', 'roles', 'stages', 'knockouts', 'tunings'] as const;
 export type Finding = (typeof FINDINGS)[number];
 
 /** What the workspace shows. `sel` null means the component that matters most; `prompt` null the first kept pair. */

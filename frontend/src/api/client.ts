@@ -7,6 +7,7 @@ import type {
   Experiment,
   ExperimentEdit,
   ExperimentList,
+  FineTuneSpec,
   Health,
   ModelCard,
   Preview,
@@ -24,6 +25,7 @@ import type {
   StagesReport,
   WritesReport,
 } from './findings';
+import type { TuningPreview } from './tuned';
 
 export class Trouble extends Error {
   /** 0 when the server was not reached at all. */
@@ -99,12 +101,38 @@ export const result = (id: string, signal?: AbortSignal) => get<AnyResult>(at(id
 export const childrenOf = (id: string, signal?: AbortSignal) =>
   get<ExperimentList>(`experiments?parent=${encodeURIComponent(id)}&limit=100`, signal);
 
+const MOST_PAGES = 5;
+
+/** The newest fine-tunings of a model: at most five pages of them. */
+export async function fineTuningsOf(model: string, signal?: AbortSignal): Promise<Experiment[]> {
+  const found: Experiment[] = [];
+  let cursor: string | null = null;
+  for (let page = 0; page < MOST_PAGES; page += 1) {
+    const after: string = cursor === null ? '' : `&cursor=${encodeURIComponent(cursor)}`;
+    const list: ExperimentList = await get(
+      `experiments?kind=fine_tune&model=${encodeURIComponent(model)}&limit=200${after}`,
+      signal,
+    );
+    found.push(...list.items);
+    cursor = list.next_cursor ?? null;
+    if (cursor === null) break;
+  }
+  return found;
+}
+
+
 export const preview = async (model: string, prompts: AskedPrompts, signal?: AbortSignal): Promise<Preview> =>
   (await (await post('prompts/preview', { model, prompts }, signal)).json()) as Preview;
 
+/** What a fine-tuning would train, on which questions. */
+export const tuningPreview = async (spec: FineTuneSpec, signal?: AbortSignal) =>
+  (await (await post('tuning/preview', spec, signal)).json()) as TuningPreview;
+/** The tuned part as an adapter for PEFT; refused where there is none. */
+export const adapter = async (id: string) => (await call(at(id, '/adapter.zip'))).blob();
+
 /** `existing` is true when the same question was asked before. */
 export async function submit(
-  spec: AskedSpec | AskedKnockout | AskedTransfer,
+  spec: AskedSpec | AskedKnockout | AskedTransfer | FineTuneSpec,
 ): Promise<{ experiment: Experiment; existing: boolean }> {
   const response = await post('experiments', spec);
   return { experiment: (await response.json()) as Experiment, existing: response.status === 200 };
@@ -192,4 +220,8 @@ export const exportAddress = {
   matrix: (id: string) => api(at(id, '/matrix.csv')),
   raw: (id: string) => api(at(id, '/raw.safetensors')),
   events: (id: string) => api(at(id, '/events')),
+  deltas: (id: string) => api(at(id, '/deltas.safetensors')),
+  history: (id: string) => api(at(id, '/history.csv')),
+  judged: (id: string) => api(at(id, '/judged.csv')),
+  repatched: (id: string) => api(at(id, '/repatched.csv')),
 };

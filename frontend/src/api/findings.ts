@@ -1,6 +1,7 @@
 // What is found with components once they are known: results of knock-outs and transfers, and the reports on demand.
 // Short names for the generated types, with the specs as this page writes them.
 import type { components } from './types';
+import type { FineTuneResult } from './tuned';
 import type { KnockMetric, KnockoutSpec, Result, TransferSpec } from './wire';
 
 type Schemas = components['schemas'];
@@ -15,7 +16,7 @@ export type TransferMatrix = Schemas['TransferMatrix'];
 export type TransferResult = Omit<Schemas['TransferResult'], 'spec'> & { spec: TransferSpec };
 
 /** Whatever the kind of the experiment. Results of analyses came first and are told by what the others are not. */
-export type AnyResult = Result | KnockoutResult | TransferResult;
+export type AnyResult = Result | KnockoutResult | TransferResult | FineTuneResult;
 
 export type KeyTable = Schemas['KeyTable'];
 export type KeyReport = Schemas['KeyReport'];

@@ -1,6 +1,7 @@
 // Following a run to its end: the event stream first (the browser resumes it by Last-Event-ID), the row when the
 // stream keeps failing, and the stream again when the row has answered for a while.
 import { isFinal } from '../text/experiment';
+import type { TrainingCurve } from './tuned';
 import type { Experiment, PartialMeans, Progress, State } from './wire';
 
 /** 'gone': somebody deleted it meanwhile. */
@@ -9,6 +10,8 @@ export type Link = 'streaming' | 'polling' | 'unreachable' | 'gone';
 export interface Seen {
   experiment: Experiment;
   partial: PartialMeans | null;
+  /** How a training went so far. */
+  training?: TrainingCurve | null;
   link: Link;
   /** Whether the row was just read, so that it knows what only actions change. */
   read?: boolean;
@@ -115,6 +118,7 @@ export function follow(first: Experiment, doors: Doors, tell: (seen: Seen) => vo
       say({ experiment: { ...seen.experiment, progress, state }, link: 'streaming' });
     });
     on('partial', (data) => say({ partial: JSON.parse(data) as PartialMeans, link: 'streaming' }));
+    on('training', (data) => say({ training: JSON.parse(data) as TrainingCurve, link: 'streaming' }));
     on('state', (data) => {
       const { state } = JSON.parse(data) as { state: State };
       if (!isFinal(state)) {

@@ -21,7 +21,8 @@ export interface paths {
          * Submit
          * @description Ask for an experiment. The prompts are parsed and tokenised before it is accepted.
          *
-         *     A knock-out is asked of a finished analysis, its `parent`: 409 while that has no result, or is no analysis.
+         *     A knock-out is asked of a finished analysis, its `parent`: 409 while that has no result, or is no analysis. What a
+         *     fine-tuning would train, `POST /api/tuning/preview` says beforehand.
          *     One that was asked before stays as it is, whatever name and priority come with the question.
          */
         post: operations["submit_api_experiments_post"];
@@ -57,6 +58,27 @@ export interface paths {
          * @description Name it, write beside it, or change whose turn comes first. What is left out stays as it is.
          */
         patch: operations["edit_api_experiments__experiment_id__patch"];
+        trace?: never;
+    };
+    "/api/experiments/{experiment_id}/adapter.zip": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Adapter Zip
+         * @description A folder that PEFT loads onto the model that was tuned. 409 where what was tuned has no low rank: heads' slices
+         *     have, whole MLPs have not.
+         */
+        get: operations["adapter_zip_api_experiments__experiment_id__adapter_zip_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/experiments/{experiment_id}/arrays.npz": {
@@ -180,6 +202,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/experiments/{experiment_id}/deltas.safetensors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Deltas
+         * @description The tuned numbers alone, for `Deltas.load`, which puts them onto the model that was tuned. Also of one that was
+         *     cancelled or broke: those of its last good step.
+         */
+        get: operations["deltas_api_experiments__experiment_id__deltas_safetensors_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/experiments/{experiment_id}/events": {
         parameters: {
             query?: never;
@@ -192,6 +235,46 @@ export interface paths {
          * @description What happens from now on, and what happened in the last hour; ends with the final state.
          */
         get: operations["events_api_experiments__experiment_id__events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/experiments/{experiment_id}/history.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * History Csv
+         * @description A fine-tuning's steps, one a row.
+         */
+        get: operations["history_csv_api_experiments__experiment_id__history_csv_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/experiments/{experiment_id}/judged.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Judged Csv
+         * @description What the model answers before and after a fine-tuning, one question a row.
+         */
+        get: operations["judged_csv_api_experiments__experiment_id__judged_csv_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -280,6 +363,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/experiments/{experiment_id}/repatched.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Repatched Csv
+         * @description Every component's effect before and after a fine-tuning, and the difference, one component a row.
+         */
+        get: operations["repatched_csv_api_experiments__experiment_id__repatched_csv_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/experiments/{experiment_id}/restore": {
         parameters: {
             query?: never;
@@ -309,7 +412,8 @@ export interface paths {
         };
         /**
          * Result
-         * @description The whole result, by `kind`, also of an experiment that was cancelled with some pairs finished.
+         * @description The whole result, by `kind`, also of an experiment that was cancelled with some pairs finished, and of a
+         *     fine-tuning that broke: its `problem` says how.
          */
         get: operations["result_api_experiments__experiment_id__result_get"];
         put?: never;
@@ -543,6 +647,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/tuning/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Preview Tuning
+         * @description How many numbers would be trained, which other heads would change, and how the questions are split: into three
+         *     sets that share no operands. Refuses what `POST /api/experiments` would refuse.
+         */
+        post: operations["preview_tuning_api_tuning_preview_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/metrics": {
         parameters: {
             query?: never;
@@ -673,7 +798,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "path_patching" | "knockout" | "transfer";
+            kind: "path_patching" | "knockout" | "transfer" | "fine_tune";
             /** Mean S */
             mean_s: number;
             /** Model */
@@ -697,6 +822,20 @@ export interface components {
             mean: (number | null)[][];
             /** Std */
             std: (number | null)[][];
+        };
+        /**
+         * Evaluation
+         * @description Before and after. ``held_out``: the test questions as a whole; ``sets``: by operation, digits and style of them,
+         *     then other arithmetic, then what has none. ``prompts``: the first held-out questions, at most 500.
+         */
+        Evaluation: {
+            held_out: components["schemas"]["Judged"];
+            neutral: components["schemas"]["Neutral"];
+            /** Prompts */
+            prompts: components["schemas"]["JudgedPrompt"][];
+            repatched: components["schemas"]["Repatched"] | null;
+            /** Sets */
+            sets: components["schemas"]["Judged"][];
         };
         /**
          * Experiment
@@ -726,7 +865,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "path_patching" | "knockout" | "transfer";
+            kind: "path_patching" | "knockout" | "transfer" | "fine_tune";
             /**
              * Name
              * @default
@@ -747,7 +886,7 @@ export interface components {
             priority: "high" | "normal" | "low";
             progress: components["schemas"]["Progress"];
             /** Spec */
-            spec: components["schemas"]["PathPatchingSpec"] | components["schemas"]["KnockoutSpec"] | components["schemas"]["TransferSpec"];
+            spec: components["schemas"]["PathPatchingSpec"] | components["schemas"]["KnockoutSpec"] | components["schemas"]["TransferSpec"] | components["schemas"]["FineTuneSpec"];
             /** Started At */
             started_at: string | null;
             /**
@@ -791,6 +930,165 @@ export interface components {
             experiment: string;
             /** Title */
             title: string;
+        };
+        /**
+         * FineTuneResult
+         * @description ``GET /api/experiments/{id}/result`` of a fine-tuning.
+         *
+         *     ``kept``: after how many steps the weights are that it gives. Where it was cancelled, or ended on a loss that is no
+         *     number (``problem``), they are the last good ones, and a cancelled one is not evaluated. ``tuned``: the id that the
+         *     tuned model has in the catalogue, ``deltas_bytes`` the size of what is kept of it. ``seconds_per_step``: median.
+         */
+        FineTuneResult: {
+            /** Complete */
+            complete: boolean;
+            curve: components["schemas"]["TrainingCurve"];
+            /** Deltas Bytes */
+            deltas_bytes: number;
+            /** Deltas Sha256 */
+            deltas_sha256: string;
+            /**
+             * Ended
+             * @enum {string}
+             */
+            ended: "finished" | "stopped" | "not_finite";
+            evaluation: components["schemas"]["Evaluation"] | null;
+            /** Experiment Id */
+            experiment_id: string;
+            /** Kept */
+            kept: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "fine_tune";
+            model: components["schemas"]["ModelFacts"];
+            /**
+             * Notes
+             * @default []
+             */
+            notes: string[];
+            /** Problem */
+            problem: string | null;
+            provenance: components["schemas"]["Provenance"];
+            /**
+             * Schema Version
+             * @default 1
+             * @constant
+             */
+            schema_version: 1;
+            /** Seconds Per Step */
+            seconds_per_step: number | null;
+            spec: components["schemas"]["FineTuneSpec"];
+            split: components["schemas"]["Split"];
+            tunable: components["schemas"]["Tunable"];
+            /** Tuned */
+            tuned: string | null;
+        };
+        /**
+         * FineTuneSpec
+         * @description Training of ``components`` alone (or of what ``tuner`` says) to give the answers of ``prompts``.
+         *
+         *     The questions of ``prompts`` are split by their operands into three sets that share none: one to train on, one to
+         *     look at while it trains (``validation``) and one to judge by afterwards (``test``). A set that is given for one of
+         *     the last two takes its place, and must ask about other operands. ``parent``: the analysis that the components come
+         *     from, if there is one. What the settings do: docs/methods/fine_tune.md.
+         */
+        FineTuneSpec: {
+            /**
+             * Accumulate
+             * @default 1
+             */
+            accumulate: number;
+            /**
+             * Batch Size
+             * @default 32
+             */
+            batch_size: number;
+            /**
+             * Biases
+             * @default false
+             */
+            biases: boolean;
+            /**
+             * Checkpointing
+             * @default false
+             */
+            checkpointing: boolean;
+            /**
+             * Clip
+             * @default 1
+             */
+            clip: number | null;
+            /**
+             * Components
+             * @default []
+             */
+            components: string[];
+            /**
+             * Head Scale
+             * @default false
+             */
+            head_scale: boolean;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "fine_tune";
+            /**
+             * Learning Rate
+             * @default 0.0005
+             */
+            learning_rate: number;
+            /** Model */
+            model: string;
+            /** Parent */
+            parent?: string | null;
+            /** Prompts */
+            prompts: components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"];
+            /**
+             * Schedule
+             * @default cosine
+             * @enum {string}
+             */
+            schedule: "cosine" | "linear" | "constant";
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Steps
+             * @default 80
+             */
+            steps: number;
+            /** Test */
+            test?: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"]) | null;
+            /** Tune */
+            tune?: ("q" | "k" | "v" | "o")[] | null;
+            /**
+             * Tuner
+             * @default precise
+             * @enum {string}
+             */
+            tuner: "precise" | "random" | "offsets" | "lora" | "full_matrices" | "full";
+            /**
+             * Validate Every
+             * @default 10
+             */
+            validate_every: number;
+            /** Validation */
+            validation?: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"]) | null;
+            /**
+             * Warmup
+             * @default 0.05
+             */
+            warmup: number;
+            /**
+             * Weight Decay
+             * @default 0
+             */
+            weight_decay: number;
         };
         /**
          * HeadRoles
@@ -843,6 +1141,75 @@ export interface components {
             waiting: number;
             /** Workers */
             workers: components["schemas"]["WorkerStatus"][];
+        };
+        /**
+         * Interval
+         * @description A mean and its 95 % percentile bootstrap interval over distinct questions (10 000 draws, seed 0); no interval
+         *     for one question.
+         */
+        Interval: {
+            /** High */
+            high: number | null;
+            /** Low */
+            low: number | null;
+            /** Mean */
+            mean: number;
+        };
+        /**
+         * Judged
+         * @description One set of questions, before and after. An answer is right where each of its tokens is the model's first choice,
+         *     those before it given.
+         *
+         *     ``change``: after - before, its interval over the same questions. ``fixed``: wrong, then right; ``broken``: right,
+         *     then wrong. ``log_probability``: of the whole answer, mean over questions, in nats. ``divergence``: mean over
+         *     questions of KL(before || after) of the answer's first token, in nats.
+         */
+        Judged: {
+            after: components["schemas"]["Interval"];
+            before: components["schemas"]["Interval"];
+            /** Broken */
+            broken: number;
+            change: components["schemas"]["Interval"];
+            /** Divergence */
+            divergence: number;
+            /** Fixed */
+            fixed: number;
+            /**
+             * Group
+             * @enum {string}
+             */
+            group: "held_out" | "arithmetic" | "control";
+            /** Log Probability After */
+            log_probability_after: number;
+            /** Log Probability Before */
+            log_probability_before: number;
+            /** N */
+            n: number;
+            /** Name */
+            name: string;
+            /** Right */
+            right: number;
+            /** Wrong */
+            wrong: number;
+        };
+        /**
+         * JudgedPrompt
+         * @description One held-out question: what the model says, before and after, where its answer should be (as many tokens).
+         */
+        JudgedPrompt: {
+            /** After */
+            after: string;
+            /** Answer */
+            answer: string;
+            /** Before */
+            before: string;
+            /**
+             * Outcome
+             * @enum {string}
+             */
+            outcome: "fixed" | "broken" | "right" | "wrong";
+            /** Reference */
+            reference: string;
         };
         /**
          * KeyReport
@@ -1114,15 +1481,23 @@ export interface components {
         };
         /**
          * ModelCard
-         * @description A row of ``GET /api/models``. ``revision`` is the SHA-256 of the weights' file (or of their manifest); ``chat``
-         *     says that the model brings a chat template along.
+         * @description A row of ``GET /api/models``. ``revision`` is the SHA-256 of the weights' file (or of their manifest), of a tuned
+         *     model that of its deltas; ``chat`` says that the model brings a chat template along. ``base``: the model that this
+         *     was tuned from, with its revision then; ``experiment``: the fine-tuning that made it. ``sizes``: None where they are
+         *     not known.
          */
         ModelCard: {
+            /** Base */
+            base?: string | null;
+            /** Base Revision */
+            base_revision?: string | null;
             /**
              * Chat
              * @default false
              */
             chat: boolean;
+            /** Experiment */
+            experiment?: string | null;
             /** Heads */
             heads: number;
             /** Id */
@@ -1141,11 +1516,12 @@ export interface components {
             revision: string;
             /** Shots */
             shots: number;
+            sizes?: components["schemas"]["PartSizes"] | null;
             /**
              * Source
              * @enum {string}
              */
-            source: "demo" | "folder" | "hub";
+            source: "demo" | "folder" | "hub" | "tuned";
             /** Supported */
             supported: boolean;
         };
@@ -1177,6 +1553,22 @@ export interface components {
             items: components["schemas"]["ModelCard"][];
         };
         /**
+         * Neutral
+         * @description Plain text without arithmetic, written for this: ``before`` and ``after`` are its perplexity, ``ratio`` after to
+         *     before; ``divergence``: mean over tokens of KL(before || after) of the next token, in nats. Intervals over
+         *     passages.
+         */
+        Neutral: {
+            after: components["schemas"]["Interval"];
+            before: components["schemas"]["Interval"];
+            divergence: components["schemas"]["Interval"];
+            /** Passages */
+            passages: number;
+            ratio: components["schemas"]["Interval"];
+            /** Tokens */
+            tokens: number;
+        };
+        /**
          * PairResult
          * @description One kept pair: what was asked, what the model said. Logits are raw, in the model's own scale.
          */
@@ -1205,6 +1597,52 @@ export interface components {
             reference_probability: number;
             /** Top */
             top: string;
+        };
+        /**
+         * PartSizes
+         * @description How many numbers there are of each part that can be tuned: of one head's query and output slice, of one key or
+         *     value slice, which heads may share, of the MLP of a layer; and the length of what a head writes into its output
+         *     projection. ``biases``: the same of biases. ``normed_together``: a norm covers the queries of all heads, so that
+         *     tuning one head's moves all.
+         */
+        PartSizes: {
+            /** Head Dim */
+            head_dim: number;
+            /** K */
+            k: number;
+            /**
+             * K Bias
+             * @default 0
+             */
+            k_bias: number;
+            /** Mlp */
+            mlp: number;
+            /**
+             * Mlp Bias
+             * @default 0
+             */
+            mlp_bias: number;
+            /**
+             * Normed Together
+             * @default false
+             */
+            normed_together: boolean;
+            /** O */
+            o: number;
+            /** Q */
+            q: number;
+            /**
+             * Q Bias
+             * @default 0
+             */
+            q_bias: number;
+            /** V */
+            v: number;
+            /**
+             * V Bias
+             * @default 0
+             */
+            v_bias: number;
         };
         /**
          * Partial
@@ -1422,7 +1860,7 @@ export interface components {
          * Progress
          * @description How far an experiment is: ``done`` of ``total`` pairs, inside them layer ``layer`` of ``layers``.
          *
-         *     A transfer counts sets of prompts instead.
+         *     A transfer counts sets of prompts instead, a fine-tuning steps, and questions before and after them.
          */
         Progress: {
             /**
@@ -1443,7 +1881,7 @@ export interface components {
              * @default queued
              * @enum {string}
              */
-            stage: "queued" | "loading_model" | "pairs" | "sets" | "saving" | "done";
+            stage: "queued" | "loading_model" | "pairs" | "sets" | "before" | "steps" | "after" | "saving" | "done";
             /** Total */
             total?: number | null;
         };
@@ -1490,6 +1928,20 @@ export interface components {
             waiting: number;
         };
         /**
+         * Repatched
+         * @description Path patching of the same pairs before and after: effects on the logit difference, in logits, of wrongly answered
+         *     pairs, too. ``difference``: after - before, pair by pair.
+         */
+        Repatched: {
+            after: components["schemas"]["MetricResult"];
+            before: components["schemas"]["MetricResult"];
+            difference: components["schemas"]["MetricResult"];
+            /** Effect */
+            effect: string;
+            /** N Pairs */
+            n_pairs: number;
+        };
+        /**
          * RoleReport
          * @description ``GET /api/experiments/{id}/roles``: where every head looks from END. Columns follow ``roles``.
          *
@@ -1508,6 +1960,23 @@ export interface components {
             roles: ("first" | "shot" | "operand_a" | "operator" | "operand_b" | "equals" | "other")[];
             /** Times */
             times: number;
+        };
+        /**
+         * Split
+         * @description The three sets by their number of pairs. ``shared``: operands that two of them ask about; the run refuses any
+         *     but 0. ``examples``: a question of each.
+         */
+        Split: {
+            /** Examples */
+            examples: string[];
+            /** Shared */
+            shared: number;
+            /** Test */
+            test: number;
+            /** Train */
+            train: number;
+            /** Validation */
+            validation: number;
         };
         /**
          * StagesReport
@@ -1733,6 +2202,19 @@ export interface components {
             text: string;
         };
         /**
+         * TrainingCurve
+         * @description Steps by their number from 1, at most 500 of them evenly spread, the first and the last included, each with the
+         *     mean loss (nats an answer token) of its batch. Also the data of an SSE ``training`` event.
+         */
+        TrainingCurve: {
+            /** Losses */
+            losses: number[];
+            /** Steps */
+            steps: number[];
+            /** Validation */
+            validation: components["schemas"]["Validation"][];
+        };
+        /**
          * TransferMatrix
          * @description One measure, as [found][evaluated]: with the selection out, its 95 % bootstrap interval over questions, and with
          *     random components out (mean over draws, 95 % of them). ``plain``: by evaluated set, with nothing out.
@@ -1867,6 +2349,45 @@ export interface components {
             top_k: number;
         };
         /**
+         * Tunable
+         * @description What is trained. ``components``: the drawn ones where the tuner is ``random``. ``touched``: heads that were not
+         *     chosen and change all the same. ``share`` of the model's ``parameters``; ``optimiser_bytes``: two moments each.
+         */
+        Tunable: {
+            /** Components */
+            components: string[];
+            /** Lowest */
+            lowest: number;
+            /** Optimiser Bytes */
+            optimiser_bytes: number;
+            /** Parameters */
+            parameters: number;
+            /** Share */
+            share: number;
+            /** Touched */
+            touched: string[];
+            /** Trained */
+            trained: number;
+            /** Tune */
+            tune: ("q" | "k" | "v" | "o")[];
+        };
+        /**
+         * TuningPreview
+         * @description ``POST /api/tuning/preview``: what a fine-tuning would train, of which questions; nothing is computed.
+         *
+         *     For ``random`` the ``components`` are those to be drawn instead of; for ``lora`` ``trained`` is what the rank is
+         *     chosen to come near to.
+         */
+        TuningPreview: {
+            /**
+             * Notes
+             * @default []
+             */
+            notes: string[];
+            split: components["schemas"]["Split"];
+            tunable: components["schemas"]["Tunable"];
+        };
+        /**
          * Upload
          * @description ``POST /api/prompts/upload``: the usable pairs of a file in its order, at most 10 000, and what is wrong with
          *     other rows. Where rows after those are left out, the last of the ``problems`` names the first of them and says how
@@ -1894,6 +2415,19 @@ export interface components {
             reason: string;
             /** Row */
             row: number;
+        };
+        /**
+         * Validation
+         * @description The validation questions after so many steps. ``accuracy``: share of whole answers that are right; ``loss``: mean
+         *     over their answers' tokens, in nats.
+         */
+        Validation: {
+            /** Accuracy */
+            accuracy: number;
+            /** Loss */
+            loss: number;
+            /** Step */
+            step: number;
         };
         /**
          * WorkerReport
@@ -1963,7 +2497,7 @@ export interface operations {
     experiments_api_experiments_get: {
         parameters: {
             query?: {
-                kind?: ("path_patching" | "knockout" | "transfer") | null;
+                kind?: ("path_patching" | "knockout" | "transfer" | "fine_tune") | null;
                 state?: ("queued" | "running" | "succeeded" | "failed" | "cancelled") | null;
                 model?: string | null;
                 /** @description Only what was asked of this analysis */
@@ -2068,7 +2602,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["PathPatchingSpec"] | components["schemas"]["KnockoutSpec"] | components["schemas"]["TransferSpec"];
+                "application/json": components["schemas"]["PathPatchingSpec"] | components["schemas"]["KnockoutSpec"] | components["schemas"]["TransferSpec"] | components["schemas"]["FineTuneSpec"];
             };
         };
         responses: {
@@ -2478,6 +3012,108 @@ export interface operations {
             };
             /** @description Cannot be used; `detail` names the field */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many; `Retry-After` says when the next is welcome */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    adapter_zip_api_experiments__experiment_id__adapter_zip_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As the experiment's `id` says */
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The same as a PEFT adapter */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/zip": string;
+                };
+            };
+            /** @description The content that `If-None-Match` names */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No proper HTTP */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The token is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not in this state */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3182,6 +3818,108 @@ export interface operations {
             };
         };
     };
+    deltas_api_experiments__experiment_id__deltas_safetensors_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As the experiment's `id` says */
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What a fine-tuning changed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description The content that `If-None-Match` names */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No proper HTTP */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The token is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not in this state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many; `Retry-After` says when the next is welcome */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
     events_api_experiments__experiment_id__events_get: {
         parameters: {
             query?: never;
@@ -3197,7 +3935,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Server-sent events `progress`, `partial` and, always last, `state` */
+            /** @description Server-sent events `progress`, `partial`, `training` and, always last, `state` */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3206,7 +3944,7 @@ export interface operations {
                     "text/event-stream": {
                         data: string;
                         /** @enum {unknown} */
-                        event: "progress" | "partial" | "state";
+                        event: "progress" | "partial" | "training" | "state";
                         id?: string;
                     };
                 };
@@ -3240,6 +3978,210 @@ export interface operations {
             };
             /** @description Not found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many; `Retry-After` says when the next is welcome */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    history_csv_api_experiments__experiment_id__history_csv_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As the experiment's `id` says */
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The steps of a training */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            /** @description The content that `If-None-Match` names */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No proper HTTP */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The token is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not in this state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many; `Retry-After` says when the next is welcome */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    judged_csv_api_experiments__experiment_id__judged_csv_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As the experiment's `id` says */
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Before and after, question by question */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            /** @description The content that `If-None-Match` names */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No proper HTTP */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The token is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not in this state */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3696,6 +4638,108 @@ export interface operations {
             };
         };
     };
+    repatched_csv_api_experiments__experiment_id__repatched_csv_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As the experiment's `id` says */
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Path patching before and after */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            /** @description The content that `If-None-Match` names */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No proper HTTP */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The token is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not in this state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many; `Retry-After` says when the next is welcome */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
     restore_api_experiments__experiment_id__restore_post: {
         parameters: {
             query?: never;
@@ -3854,7 +4898,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["PathPatchingResult"] | components["schemas"]["KnockoutResult"] | components["schemas"]["TransferResult"];
+                    "application/json": components["schemas"]["PathPatchingResult"] | components["schemas"]["KnockoutResult"] | components["schemas"]["TransferResult"] | components["schemas"]["FineTuneResult"];
                 };
             };
             /** @description The content that `If-None-Match` names */
@@ -4937,6 +5981,138 @@ export interface operations {
             };
             /** @description Not allowed */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many; `Retry-After` says when the next is welcome */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    preview_tuning_api_tuning_preview_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FineTuneSpec"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TuningPreview"];
+                };
+            };
+            /** @description No proper HTTP */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The token is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description The body did not come in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not in this state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not what this call takes, or compressed */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Cannot be used; `detail` names the field */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

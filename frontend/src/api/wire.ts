@@ -37,12 +37,20 @@ export type TransferSpec = AtLeast<Omit<Schemas['TransferSpec'], 'found_on' | 'e
   found_on: AskedPrompts[];
   evaluated_on: AskedPrompts[];
 };
+export type FineTuneSpec = AtLeast<Omit<Schemas['FineTuneSpec'], 'prompts' | 'validation' | 'test'>, 'kind' | 'model'> & {
+  prompts: AskedPrompts;
+  validation?: AskedPrompts | null;
+  test?: AskedPrompts | null;
+};
+export type Tuner = Schemas['FineTuneSpec']['tuner'];
+export type Schedule = Schemas['FineTuneSpec']['schedule'];
+export type HeadPart = NonNullable<Schemas['FineTuneSpec']['tune']>[number];
 export type Ablation = Schemas['KnockoutSpec']['ablation'];
 export type KnockPositions = Schemas['KnockoutSpec']['positions'];
 /** The generated types know the names of curves as text only; as contracts/findings.py. */
 export type KnockMetric = 'accuracy' | 'probability' | 'logit_difference' | 'exact_match';
 /** What people ask for. A newer server may know more kinds: `kind` says it before anything else is read. */
-export type AnySpec = Spec | KnockoutSpec | TransferSpec;
+export type AnySpec = Spec | KnockoutSpec | TransferSpec | FineTuneSpec;
 
 export type Experiment = Omit<Schemas['Experiment'], 'spec' | 'kind'> & { kind: string; spec: AnySpec };
 export type ExperimentList = Omit<Schemas['ExperimentList'], 'items'> & { items: Experiment[] };

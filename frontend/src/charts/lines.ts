@@ -9,6 +9,8 @@ export interface Curve {
   y: Row;
   colour: string;
   dash?: 'solid' | 'dash' | 'dot';
+  /** Drawn on over places without a number: it was looked at only now and then. */
+  sparse?: boolean;
   /** The interval: both or none. */
   low?: Row;
   high?: Row;
@@ -105,13 +107,13 @@ export function lines(curves: readonly Curve[], options: LinesOptions): Figure {
     margin,
     data: [
       ...curves.flatMap((curve) => band(curve, x)),
-      ...curves.map(({ y, colour, dash = 'solid' }) => ({
+      ...curves.map(({ y, colour, dash = 'solid', sparse = false }) => ({
         type: 'scatter',
-        mode: x.length < 40 ? 'lines+markers' : 'lines',
+        mode: x.length < 40 || sparse ? 'lines+markers' : 'lines',
         x: [...x],
         // A logarithm has no place for 0.
         y: y.map((value) => (log && value !== null && value <= 0 ? null : value)),
-        connectgaps: false,
+        connectgaps: sparse,
         line: { color: colour, dash, width: 2 },
         marker: { color: colour, size: 4 },
         hoverinfo: 'skip',

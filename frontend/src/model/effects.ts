@@ -1,5 +1,6 @@
 // Effects as the page uses them: one flat table of cells, with ranks. Made from a result or from running means.
-import type { Direction, Metric, PartialMeans, Result } from '../api/wire';
+import type { Direction, Metric, MetricResult, PartialMeans, Result } from '../api/wire';
+import type { Reading } from '../text/numbers';
 import type { Component } from './component';
 import { optionsOf } from './options';
 
@@ -17,7 +18,7 @@ export interface EffectTable {
   readonly heads: number;
   readonly kvHeads: number;
   readonly metric: Metric;
-  readonly direction: Direction;
+  readonly direction: Reading;
   readonly nPairs: number;
   /** False while pairs are still running: a cell without a number may yet get one. */
   readonly finished: boolean;
@@ -25,6 +26,8 @@ export interface EffectTable {
   readonly cells: readonly Cell[];
   /** Cells with a number, what matters most first: the most harmful to remove, or what restores most. */
   readonly ranking: readonly Cell[];
+  /** The end of the colour scale where several maps share one. */
+  readonly locked?: number;
 }
 
 export interface Shape {
@@ -41,7 +44,7 @@ const finite = (value: number | null | undefined): number | null =>
 function table(
   shape: Shape,
   metric: Metric,
-  direction: Direction,
+  direction: Reading,
   nPairs: number,
   finished: boolean,
   read: Read,
@@ -78,8 +81,12 @@ function table(
 /** The table of a finished result, or null when the metric was not computed. */
 export function fromResult(result: Result, metric: Metric): EffectTable | null {
   const found = result.metrics[metric];
-  if (!found) return null;
-  return table(result.model, metric, optionsOf(result.spec).direction, found.n_pairs, true, (layer, head) => {
+  return found ? tableOf(result.model, metric, optionsOf(result.spec).direction, found) : null;
+}
+
+/** The table of one metric. */
+export const tableOf = (shape: Shape, metric: Metric, direction: Reading, found: MetricResult): EffectTable =>
+  table(shape, metric, direction, found.n_pairs, true, (layer, head) => {
     const part = head === null ? found.mlps : found.heads;
     const column = head ?? 0;
     return {
@@ -88,7 +95,6 @@ export function fromResult(result: Result, metric: Metric): EffectTable | null {
       high: finite(part.ci_high[layer]?.[column]),
     };
   });
-}
 
 /** The table of the means so far; without any, every cell is not computed yet. */
 export function fromPartial(
@@ -117,14 +123,17 @@ export const uncertain = (cell: Cell): boolean =>
 /**
  * The colour scale's end, the same on both sides of 0. A few huge components must not bleach the rest: when the
  * largest is over twice the 99th percentile the scale stops at the percentile, and `beyond` says how many lie past.
+ * A locked scale is kept.
  */
 export function colourLimit(table: EffectTable): { limit: number; beyond: number } {
   const sizes = table.ranking.map((cell) => Math.abs(cell.mean ?? 0)).sort((a, b) => a - b);
   const largest = sizes.at(-1) ?? 0;
+  const past = (limit: number) => ({ limit, beyond: sizes.filter((size) => size > limit).length });
+  if (table.locked !== undefined) return past(table.locked);
   if (largest === 0) return { limit: 1, beyond: 0 };
   const high = sizes[Math.floor((sizes.length - 1) * 0.99)] ?? largest;
   if (high === 0 || largest <= 2 * high) return { limit: largest, beyond: 0 };
-  return { limit: high, beyond: sizes.filter((size) => size > high).length };
+  return past(high);
 }
 
 export type SortKey = 'rank' | 'component' | 'mean' | 'width';

@@ -75,13 +75,13 @@ export function knockOf(spec: KnockoutSpec, of: AskedPrompts): KnockDraft {
 }
 
 /** The names in a text, or in words which of them is none. */
-export function namesIn(text: string): string[] | string {
+export function namesIn(text: string, most = MAX_KNOCKED, done = 'knocked out'): string[] | string {
   const names = text.split(/[\s,;]+/).filter((name) => name !== '');
   const odd = names.find((name) => parseComponent(name) === null);
   if (odd !== undefined) return `“${odd.slice(0, 24)}” is no component: write L14H2 for a head, MLP19 for an MLP.`;
   if (names.length === 0) return 'Name at least one component, such as L14H2 or MLP19.';
   if (new Set(names).size < names.length) return 'A component is named twice.';
-  if (names.length > MAX_KNOCKED) return `At most ${MAX_KNOCKED} components can be knocked out at once.`;
+  if (names.length > most) return `At most ${most} components can be ${done} at once.`;
   return names;
 }
 

@@ -66,7 +66,7 @@ it('how much there is to do is known from the run, or from what was asked, or no
   expect(amountOf(row(SET, { total: 40 }))).toBe(40);
   expect(amountOf(row({ kind: 'knockout', parent: 'x' }))).toBeNull();
   expect(amountOf(row({ kind: 'knockout', parent: 'x', prompts: SET.prompts }))).toBe(64);
-  expect(amountOf(row({ kind: 'fine_tune' } as unknown as AnySpec))).toBeNull();
+  expect(amountOf(row({ kind: 'steering' } as unknown as AnySpec))).toBeNull();
 });
 
 describe('the pill', () => {

@@ -1,8 +1,8 @@
 // An experiment in words: where it stands, how long it may take.
-import type { AnySpec, AskedPrompts, AskedSpec, Experiment, Health, Progress, State } from '../api/wire';
+import type { AnySpec, AskedPrompts, AskedSpec, Experiment, Health, Progress, Stage, State } from '../api/wire';
 import { optionsOf } from '../model/options';
 import { duration, plural } from './numbers';
-import { isAnalysis } from './titles';
+import { isAnalysis, isFineTune } from './titles';
 
 export const FINAL: readonly State[] = ['succeeded', 'failed', 'cancelled'];
 export const isFinal = (state: State): boolean => FINAL.includes(state);
@@ -12,11 +12,16 @@ export const pairsOf = (prompts: AskedPrompts): number =>
 
 export const askedPairs = (spec: Pick<AskedSpec, 'prompts'>): number => pairsOf(spec.prompts);
 
-/** What a run of this kind counts: pairs of prompts, or whole sets of them. */
-export const unitOf = (spec: AnySpec): 'pair' | 'set' => (spec.kind === 'transfer' ? 'set' : 'pair');
+export type Unit = 'pair' | 'set' | 'step';
 
-/** How many pairs or sets it goes through: as its run says, else as was asked; null where only the run will know. */
+/** What a run of this kind counts: pairs of prompts, whole sets of them, or steps of a training. */
+export const unitOf = (spec: AnySpec): Unit =>
+  spec.kind === 'transfer' ? 'set' : spec.kind === 'fine_tune' ? 'step' : 'pair';
+
+/** How many pairs, sets or steps it goes through: as its run says, else as was asked; null where only the run will
+ * know. Beside its steps a fine-tuning counts questions: those are not meant. */
 export function amountOf({ spec, progress }: Pick<Experiment, 'spec' | 'progress'>): number | null {
+  if (isFineTune(spec)) return spec.steps ?? null;
   if (progress.total != null) return progress.total;
   if (isAnalysis(spec)) return askedPairs(spec);
   return spec.kind === 'knockout' && spec.prompts ? pairsOf(spec.prompts) : null;
@@ -32,7 +37,15 @@ export const STATE_WORDS: Record<State, string> = {
   cancelled: 'cancelled',
 };
 
-/** One line: "queued (2 ahead, ~4 min)", "loading model", "pairs 24/64 (layer 12/30)", "sets 3/12", "saving". */
+const COUNTED: Partial<Record<Stage, string>> = {
+  pairs: 'pairs',
+  sets: 'sets',
+  before: 'judging the model as it is: questions',
+  steps: 'training: steps',
+  after: 'judging it before and after: questions',
+};
+
+/** One line: "queued (2 ahead, ~4 min)", "loading model", "pairs 24/64 (layer 12/30)", "training: steps 3/80", "saving". */
 export function progressLine(state: State, progress: Progress): string {
   const eta = progress.eta_s == null ? null : `~${duration(progress.eta_s)}`;
   if (state === 'queued' || progress.stage === 'queued') {
@@ -46,7 +59,7 @@ export function progressLine(state: State, progress: Progress): string {
   const total = progress.total == null ? '' : `/${progress.total}`;
   const layer =
     progress.layer == null || progress.layers == null ? '' : ` (layer ${progress.layer}/${progress.layers})`;
-  return `${progress.stage === 'sets' ? 'sets' : 'pairs'} ${progress.done}${total}${layer}`;
+  return `${COUNTED[progress.stage] ?? 'pairs'} ${progress.done}${total}${layer}`;
 }
 
 // Pairs are finished in batches whose size is not told: a small guess never lets the bar run ahead.
@@ -55,17 +68,19 @@ const BATCH = 8;
 /** 0 to 1 along the pairs, the layers of the batch under way included; null while nothing can be measured. */
 export function share(progress: Progress): number | null {
   if (progress.stage === 'saving' || progress.stage === 'done') return 1;
-  if (progress.stage === 'sets') return progress.total ? Math.min(1, progress.done / progress.total) : null;
-  if (progress.stage !== 'pairs' || !progress.total) return null;
+  if (COUNTED[progress.stage] === undefined || !progress.total) return null;
+  if (progress.stage !== 'pairs') return Math.min(1, progress.done / progress.total);
   const layers = progress.layer != null && progress.layers ? (progress.layer - 1) / progress.layers : 0;
   const underWay = Math.min(BATCH, progress.total - progress.done) * Math.max(0, layers);
   return Math.min(1, (progress.done + underWay) / progress.total);
 }
 
 /** What became of a cancelled experiment, told truthfully. */
-export function cancelledLine(kept: number | null, asked: number | null, unit: 'pair' | 'set' = 'pair'): string {
+export function cancelledLine(kept: number | null, asked: number | null, unit: Unit = 'pair'): string {
   if (kept === null || kept === 0) return `Cancelled before the first ${unit}s were finished: there is no result.`;
   const of = asked === null ? plural(kept, unit) : `${kept} of ${plural(asked, unit)}`;
+  if (unit === 'step')
+    return `Cancelled after ${of}: the weights of step ${kept.toLocaleString('en')} are kept. They were not judged.`;
   if (unit === 'set')
     return `Cancelled after ${of}: half a matrix says nothing, so there is no result; running it again takes up the finished ones.`;
   return `Cancelled after ${of}: the result over ${kept} is kept.`;

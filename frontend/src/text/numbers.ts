@@ -59,13 +59,17 @@ export function speakEffect(value: number | null, metric: Metric): string {
   return `${value < 0 ? 'minus ' : ''}${number}${unit}`;
 }
 
+/** How effects were had: by taking away, by putting back, or as the difference between two models. */
+export type Reading = Direction | 'difference';
+
 /** What the sign means: taking a component away, or putting it back into the counterfactual run. */
-export const SIGN_WORDS: Record<Direction, { below: string; above: string; none: string }> = {
+export const SIGN_WORDS: Record<Reading, { below: string; above: string; none: string }> = {
   noising: { below: 'hurts when removed', above: 'helps when removed', none: 'changes nothing when removed' },
   denoising: { below: 'hurts when put back', above: 'restores the answer', none: 'changes nothing when put back' },
+  difference: { below: 'hurts more when removed', above: 'hurts less when removed', none: 'as before' },
 };
 
-export function meaning(value: number, direction: Direction): string {
+export function meaning(value: number, direction: Reading): string {
   const { below, above, none } = SIGN_WORDS[direction];
   return value < 0 ? below : value > 0 ? above : none;
 }

@@ -56,7 +56,7 @@ describe('the title', () => {
 describe('every kind of experiment', () => {
   const knockout = (part: object = {}): AnySpec => ({ kind: 'knockout', parent: 'a', ...part });
   const transfer: AnySpec = { kind: 'transfer', model: 'm', found_on: [SET.prompts], evaluated_on: [SET.prompts, SET.prompts] };
-  const newer = { kind: 'fine_tune', parent: 'a' } as unknown as AnySpec;
+  const newer = { kind: 'steering', parent: 'a' } as unknown as AnySpec;
   it('has a title out of what was asked', () => {
     expect(asked(SET, 34)).toBe('34 addition prompts');
     expect(asked(knockout())).toBe('Knock-out of the top 10');
@@ -67,8 +67,8 @@ describe('every kind of experiment', () => {
     expect(asked(transfer)).toBe('Transfer from 1 set to 2 sets of prompts');
   });
   it('is shown by its own word when the page does not know it', () => {
-    expect(asked(newer)).toBe('An experiment of the kind “fine tune”');
-    expect(wayWords(newer)).toBe('fine tune');
+    expect(asked(newer)).toBe('An experiment of the kind “steering”');
+    expect(wayWords(newer)).toBe('steering');
     expect(modelOf({ spec: newer }, [])).toBe('');
     expect(kindWord('x\u202ey')).not.toContain('\u202e');
   });

@@ -3,14 +3,17 @@ import type {
   AnySpec,
   AskedPrompts,
   Experiment,
+  FineTuneSpec,
   KnockoutSpec,
   Operation,
   Spec,
   Topic,
   TransferSpec,
+  Tuner,
 } from '../api/wire';
 import { optionsOf, shortWords } from '../model/options';
 import { plural } from './numbers';
+import { TUNER_NAMES } from './tuning';
 import { clip, lastLine, visible } from './tokens';
 
 export const OPERATION_WORDS: Record<Operation, string> = {
@@ -36,6 +39,7 @@ const KINDS: Record<string, string> = {
   path_patching: 'analysis',
   knockout: 'knock-out',
   transfer: 'transfer',
+  fine_tune: 'fine-tuning',
 };
 
 /** What an experiment is called; a kind that this page does not know by its own word. */
@@ -44,6 +48,7 @@ export const kindWord = (kind: string): string => KINDS[kind] ?? visible(kind.re
 export const isAnalysis = (spec: AnySpec): spec is Spec => spec.kind === 'path_patching';
 const isKnockout = (spec: AnySpec): spec is KnockoutSpec => spec.kind === 'knockout';
 const isTransfer = (spec: AnySpec): spec is TransferSpec => spec.kind === 'transfer';
+export const isFineTune = (spec: AnySpec): spec is FineTuneSpec => spec.kind === 'fine_tune';
 
 /** "3 + 5 =", "3 + 5 = and 11 more", "34 addition prompts", "3 + 5 = (chat)". `kept`: pairs in the numbers. */
 export function title(spec: { prompts: AskedPrompts }, kept?: number): string {
@@ -58,6 +63,7 @@ export function asked(spec: AnySpec, kept?: number): string {
     const [from, to] = [spec.found_on.length, spec.evaluated_on.length];
     return `Transfer from ${plural(from, 'set')} to ${plural(to, 'set')} of prompts`;
   }
+  if (isFineTune(spec)) return tunedWords(spec);
   const { kind } = spec as { kind: string };
   return `An experiment of the kind “${kindWord(kind)}”`;
 }
@@ -77,9 +83,26 @@ const LISTED = 4;
 
 /** "the top 10", "the top 10 heads", "L14H2, MLP19", "L14H2, L1H1, L2H2 and 5 more". */
 export function chosenWords({ components, top_k, among }: KnockoutSpec): string {
-  if (!components) return `the top ${top_k ?? DEFAULT_TOP_K}${among === 'head' ? ' heads' : ''}`;
+  return components ? listWords(components) : `the top ${top_k ?? DEFAULT_TOP_K}${among === 'head' ? ' heads' : ''}`;
+}
+
+/** "L14H2, L1H1, L2H2 and 5 more". */
+export function listWords(components: readonly string[]): string {
   if (components.length <= LISTED) return components.join(', ');
   return `${components.slice(0, LISTED - 1).join(', ')} and ${components.length - LISTED + 1} more`;
+}
+
+/** "Fine-tuning of L14H2, MLP19", "Fine-tuning of 10 random components", "Fine-tuning with LoRA". */
+function tunedWords({ tuner, components = [] }: FineTuneSpec): string {
+  const words: Record<Tuner, string> = {
+    precise: `of ${listWords(components)}`,
+    random: `of ${plural(components.length, 'random component')}`,
+    offsets: `of offsets at ${listWords(components)}`,
+    lora: 'with LoRA',
+    full_matrices: 'of all matrices',
+    full: 'of the whole model',
+  };
+  return `Fine-tuning ${words[tuner ?? 'precise'] ?? tuner}`;
 }
 
 export const DEFAULT_TOP_K = 10;
@@ -88,6 +111,7 @@ export const DEFAULT_TOP_K = 10;
 export function wayWords(spec: AnySpec): string {
   if (isAnalysis(spec)) return shortWords(optionsOf(spec));
   if (isKnockout(spec)) return `${kindWord('knockout')}, ${spec.ablation ?? 'mean'}`;
+  if (isFineTune(spec)) return `${kindWord('fine_tune')}, ${TUNER_NAMES[spec.tuner ?? 'precise'] ?? spec.tuner}`;
   return kindWord(spec.kind);
 }
 

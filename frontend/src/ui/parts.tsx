@@ -62,7 +62,7 @@ export function Notice({ children, tone = 'plain' }: { children: ComponentChildr
   );
 }
 
-async function copyText(text: string): Promise<boolean> {
+export async function copyText(text: string): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(text);
     return true;

@@ -8,6 +8,7 @@ import { kindWord, nameOf } from '../../text/titles';
 import { Link, Notice, TroubleBlock, troubleOf } from '../../ui/parts';
 import { KnockoutPage } from '../knockout/knockout';
 import { TransferPage } from '../transfer/transfer';
+import { TuningPage } from '../tuning/tuning';
 import { AnalysisPage } from '../workspace/workspace';
 import { ExperimentHeader } from './header';
 import { RunState, type OpenedProps } from './opened';
@@ -43,6 +44,7 @@ export function ExperimentPage({ id, address }: { id: string; address: Address }
   if (row.kind === 'path_patching') return <AnalysisPage {...opened} />;
   if (row.kind === 'knockout') return <KnockoutPage {...opened} />;
   if (row.kind === 'transfer') return <TransferPage {...opened} />;
+  if (row.kind === 'fine_tune') return <TuningPage {...opened} />;
   return <Unknown {...opened} />;
 }
 

@@ -4,7 +4,7 @@ import type { Seen } from '../../api/follow';
 import type { Experiment, Priority, Problem } from '../../api/wire';
 import { navigate } from '../../nav';
 import { page } from '../../root';
-import { amountOf, cancelledLine, isFinal, progressLine, share, unitOf } from '../../text/experiment';
+import { amountOf, cancelledLine, isFinal, progressLine, share, unitOf, type Unit } from '../../text/experiment';
 import { duration } from '../../text/numbers';
 import { kindWord } from '../../text/titles';
 import { useLoad } from '../../ui/hooks';
@@ -15,16 +15,18 @@ export function RunProgress({ seen, put }: { seen: Seen; put: (experiment: Exper
   const { experiment, link, partial } = seen;
   const { state, progress } = experiment;
   const part = share(progress);
-  const line = experiment.cancel_requested ? 'cancelling: finishing the current batch' : progressLine(state, progress);
-  const layers = line.includes(' (layer') ? line.indexOf(' (layer') : line.length;
+  const under = unitOf(experiment.spec) === 'step' ? 'step' : 'batch';
+  const line = experiment.cancel_requested ? `cancelling: finishing the current ${under}` : progressLine(state, progress);
+  const found = line.search(/ \(layer|: (steps|questions)/);
+  const told = found < 0 ? line.length : found;
   const left = useCountdown(state === 'running' && !experiment.cancel_requested ? (progress.eta_s ?? null) : null);
   return (
     <section class="progress" aria-label="Progress">
       <p class="line">
-        {/* Told aloud when the stage or the pairs change, not at every layer. */}
+        {/* Told aloud when the stage or the pairs change, not at every layer or step. */}
         <span data-testid="progress-line">
-          <span role="status">{line.slice(0, layers)}</span>
-          {line.slice(layers)}
+          <span role="status">{line.slice(0, told)}</span>
+          {line.slice(told)}
         </span>
         {left !== null && <span class="faint"> about {duration(left)} left</span>}
         {partial && (
@@ -34,7 +36,7 @@ export function RunProgress({ seen, put }: { seen: Seen; put: (experiment: Exper
           </span>
         )}
       </p>
-      <progress max={1} {...(part === null ? {} : { value: part })} aria-label={unitOf(experiment.spec) === 'set' ? 'Sets finished' : 'Pairs finished'} />
+      <progress max={1} {...(part === null ? {} : { value: part })} aria-label={FINISHED[unitOf(experiment.spec)]} />
       {link === 'polling' && (
         <p class="faint">The live view is interrupted; the page asks every two seconds instead.</p>
       )}
@@ -48,6 +50,8 @@ export function RunProgress({ seen, put }: { seen: Seen; put: (experiment: Exper
     </section>
   );
 }
+
+const FINISHED: Record<Unit, string> = { pair: 'Pairs finished', set: 'Sets finished', step: 'Share of this stage' };
 
 const TURNS: readonly (readonly [Priority, string])[] = [
   ['high', 'before others'],

@@ -39,8 +39,10 @@ export function useRun(id: string): Run {
     setMine({});
 
     const finish = async (experiment: Experiment): Promise<void> => {
-      // A failed run has no result; a cancelled one has when at least one batch was finished.
-      if (experiment.state === 'failed') return setEmpty(true);
+      // A failed run has no result, but a training that broke keeps its last good weights; a cancelled one has when at
+      // least one batch was finished.
+      const broke = experiment.kind === 'fine_tune' && experiment.error?.type.endsWith('training_broke');
+      if (experiment.state === 'failed' && !broke) return setEmpty(true);
       // Nothing was finished, or half a matrix, so there is no result: no need to be told so by a refusal.
       if (experiment.state === 'cancelled' && (experiment.progress.done === 0 || experiment.kind === 'transfer'))
         return setEmpty(true);
@@ -50,7 +52,7 @@ export function useRun(id: string): Run {
           if (!wanted.signal.aborted) setResult(found);
         } catch (reason) {
           const none = reason instanceof Trouble && (reason.status === 409 || reason.status === 404);
-          if (!(none && experiment.state === 'cancelled')) throw reason;
+          if (!none || experiment.state === 'succeeded') throw reason;
           setEmpty(true);
         }
       });

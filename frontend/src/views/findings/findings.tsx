@@ -5,6 +5,7 @@ import type { EffectTable } from '../../model/effects';
 import { optionsOf } from '../../model/options';
 import type { Finding, View } from '../../route';
 import { Knockouts } from '../knockout/list';
+import { Tunings } from '../tuning/list';
 import { FindingFold } from './fold';
 import { KeyPanel } from './key';
 import { RolesPanel } from './roles';
@@ -65,6 +66,13 @@ export function Findings({ id, result, table, view, selected, change, onSelect, 
         {...fold('knockouts')}
       >
         {() => <Knockouts id={id} result={result} metric={view.metric} pins={view.pins} />}
+      </FindingFold>
+      <FindingFold
+        name="Fine-tune"
+        words="Train these components and nothing else: does arithmetic get better, and does the rest stay?"
+        {...fold('tunings')}
+      >
+        {() => <Tunings id={id} result={result} pins={view.pins} />}
       </FindingFold>
     </div>
   );

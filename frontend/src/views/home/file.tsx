@@ -11,7 +11,16 @@ const SHOWN = 20;
 
 type FileDraft = Omit<OwnDraft, 'keepWrong'>;
 
-export function FileOptions({ draft, change }: { draft: FileDraft; change: (part: Partial<FileDraft>) => void }) {
+export function FileOptions({
+  draft,
+  change,
+  trained = false,
+}: {
+  draft: FileDraft;
+  change: (part: Partial<FileDraft>) => void;
+  /** Trained on, or judged by: whole answers. */
+  trained?: boolean;
+}) {
   const [trouble, setTrouble] = useState<Problem | null>(null);
   const [busy, setBusy] = useState(false);
   const picker = useRef<HTMLInputElement>(null);
@@ -52,7 +61,7 @@ export function FileOptions({ draft, change }: { draft: FileDraft; change: (part
           {busy ? 'Reading…' : draft.file ? 'Upload another file' : 'Upload a file'}
         </button>
         <CorruptionChoice value={draft.corruption} choose={(corruption) => change({ corruption })} />
-        <AnswerChoice value={draft.answerTokens} choose={(answerTokens) => change({ answerTokens })} />
+        {!trained && <AnswerChoice value={draft.answerTokens} choose={(answerTokens) => change({ answerTokens })} />}
       </div>
       <p class="faint">
         CSV with the column <code>reference</code> and, if you like, <code>counterfactual</code> and{' '}

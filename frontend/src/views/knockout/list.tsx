@@ -1,4 +1,5 @@
 // What was asked about the components of an analysis: its knock-outs and transfers, newest first, with the way to more.
+// Its fine-tunings have a list of their own.
 import { childrenOf } from '../../api/client';
 import type { Metric, Result } from '../../api/wire';
 import type { Component } from '../../model/component';
@@ -21,7 +22,7 @@ interface KnockoutsProps {
 export function Knockouts({ id, result, metric, pins }: KnockoutsProps) {
   const list = useLoad(`children ${id}`, (signal) => childrenOf(id, signal), 10_000);
   useChanges(list.again);
-  const items = list.data?.items ?? [];
+  const items = (list.data?.items ?? []).filter(({ kind }) => kind !== 'fine_tune');
   const now = new Date();
   return (
     <>

@@ -33,9 +33,11 @@ const TOPIC_CHOICES = TOPIC_NAMES.map((topic) => [topic, TOPICS[topic].name] as 
 interface SetPart {
   draft: SetDraft;
   change: (part: Partial<SetDraft>) => void;
+  /** It is trained on: whole answers, whatever the model says of them. */
+  trained?: boolean;
 }
 
-export function SetOptions({ draft, change }: SetPart) {
+export function SetOptions({ draft, change, trained = false }: SetPart) {
   const row = TOPICS[draft.topic];
   const put = (part: Partial<SetDraft>) => {
     const { topic, operations, styles, numerals, decimals, corruption } = settledSet({ ...draft, ...part });
@@ -116,24 +118,28 @@ export function SetOptions({ draft, change }: SetPart) {
           choices={HALVES}
           choose={(half) => put({ half: half === 'all' ? null : half })}
         />
-        <AnswerChoice value={draft.answerTokens} choose={(answerTokens) => put({ answerTokens })} />
+        {!trained && <AnswerChoice value={draft.answerTokens} choose={(answerTokens) => put({ answerTokens })} />}
         <CorruptionChoice
           value={draft.corruption}
           impossible={row.impossible ?? []}
           choose={(corruption) => put({ corruption })}
         />
       </div>
-      <p class="faint">
-        Halves share no operands: components are found on one half and judged on the other.
-      </p>
-      <label class="check">
-        <input
-          type="checkbox"
-          checked={draft.keepWrong}
-          onChange={(event) => put({ keepWrong: event.currentTarget.checked })}
-        />
-        Keep prompts that the model answers wrongly
-      </label>
+      {!trained && (
+        <p class="faint">
+          Halves share no operands: components are found on one half and judged on the other.
+        </p>
+      )}
+      {!trained && (
+        <label class="check">
+          <input
+            type="checkbox"
+            checked={draft.keepWrong}
+            onChange={(event) => put({ keepWrong: event.currentTarget.checked })}
+          />
+          Keep prompts that the model answers wrongly
+        </label>
+      )}
     </div>
   );
 }

@@ -156,10 +156,15 @@ function Models({ cards }: { cards: readonly ModelCard[] | null }) {
       {cards.length === 0 ? (
         <p class="faint">None yet: arithmoscope models fetch smollm2-135m</p>
       ) : (
-        <Table head={['Model', 'Size', 'Layers × heads', 'Runs here']}>
+        <Table head={['Model', 'Made', 'Size', 'Layers × heads', 'Runs here']}>
           {cards.map((card) => (
             <tr key={card.id}>
-              <td>{card.name}</td>
+              <td>
+                <bdi>{card.name}</bdi>
+              </td>
+              <td>
+                <Made card={card} cards={cards} />
+              </td>
               <td class="number">{card.parameters > 0 ? millions(card.parameters) : '–'}</td>
               <td class="number">{card.layers > 0 ? `${card.layers} × ${card.heads}` : '–'}</td>
               <td>{card.supported ? 'yes' : `no: ${card.reason ?? 'it cannot'}`}</td>
@@ -170,6 +175,29 @@ function Models({ cards }: { cards: readonly ModelCard[] | null }) {
     </Part>
   );
 }
+
+/** Where a model comes from: a tuned one from another, by a fine-tuning. */
+function Made({ card, cards }: { card: ModelCard; cards: readonly ModelCard[] }) {
+  if (card.source !== 'tuned') return <span class="faint">{SOURCES[card.source]}</span>;
+  const base = cards.find(({ id }) => id === card.base)?.name ?? card.base;
+  return (
+    <>
+      from <bdi>{base ?? 'a model that is gone'}</bdi>
+      {card.experiment && (
+        <>
+          {' '}
+          by <Link to={page(`analyses/${card.experiment}`)}>fine-tuning</Link>
+        </>
+      )}
+    </>
+  );
+}
+
+const SOURCES: Record<Exclude<ModelCard['source'], 'tuned'>, string> = {
+  demo: 'for demonstration',
+  folder: 'from a folder',
+  hub: 'from the hub',
+};
 
 function Part({ title, children }: { title: string; children: ComponentChildren }) {
   return (

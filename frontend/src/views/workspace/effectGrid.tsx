@@ -17,7 +17,7 @@ const named = (target: EventTarget | null): Component | null => {
   return name ? parseComponent(name) : null;
 };
 
-export function EffectGrid({ table, selected, onSelect, onMove }: GridProps) {
+export function EffectGrid({ table, selected, onSelect, onMove, label = 'Effect of every component' }: GridProps) {
   const start = selected ?? table.ranking[0] ?? { layer: 0, head: 0 };
   const [active, setActive] = useState<Component>(start);
   const place = useRef<HTMLDivElement>(null);
@@ -37,7 +37,7 @@ export function EffectGrid({ table, selected, onSelect, onMove }: GridProps) {
       ref={place}
       class="grid"
       role="grid"
-      aria-label="Effect of every component"
+      aria-label={label}
       aria-rowcount={table.layers}
       aria-colcount={table.heads + 1}
       onKeyDown={(event) => {

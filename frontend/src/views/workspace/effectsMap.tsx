@@ -16,6 +16,8 @@ export interface MapProps {
   selected: Component | null;
   /** null frees the selection. */
   onSelect: (component: Component | null) => void;
+  /** Where there are several maps, of which this is. */
+  label?: string;
 }
 
 export function spoken(cell: Cell, table: EffectTable): string {
@@ -23,7 +25,7 @@ export function spoken(cell: Cell, table: EffectTable): string {
   return `${speak(cell)}, effect ${speakEffect(cell.mean, table.metric)}${rank}`;
 }
 
-export function EffectsMap({ table, selected, onSelect }: MapProps) {
+export function EffectsMap({ table, selected, onSelect, label }: MapProps) {
   const theme = useTheme();
   const [place, width] = useWidth<HTMLDivElement>();
   const [hovered, setHovered] = useState<Component | null>(null);
@@ -66,6 +68,7 @@ export function EffectsMap({ table, selected, onSelect }: MapProps) {
                 table={table}
                 selected={selected}
                 onSelect={onSelect}
+                {...(label ? { label } : {})}
                 onMove={(component) => {
                   const reached = cellOf(table, component);
                   if (reached) setSaid(spoken(reached, table));

@@ -1,11 +1,17 @@
 // The components that are kept while one looks at others: what can be knocked out together.
 import { spell, type Component } from '../../model/component';
+import { tuneFrom } from '../../model/tuneAddress';
+import { page } from '../../root';
+import { Link } from '../../ui/parts';
 
 export function Pins({
+  analysis,
   pins,
   onSelect,
   onPins,
 }: {
+  /** Finished: its components can be tuned. */
+  analysis: { id: string; model: string } | null;
   pins: readonly Component[];
   onSelect: (component: Component) => void;
   onPins: (pins: readonly Component[]) => void;
@@ -30,6 +36,11 @@ export function Pins({
           </li>
         ))}
       </ul>
+      {analysis && (
+        <Link to={page(tuneFrom(analysis, pins.map(spell)))} class="button">
+          Fine-tune
+        </Link>
+      )}
       <button type="button" class="quiet" onClick={() => onPins([])}>
         Unpin all
       </button>

@@ -107,7 +107,12 @@ export function AnalysisPage({ run, id, address }: OpenedProps) {
         </div>
       )}
       {view.pins.length > 0 && (
-        <Pins pins={view.pins} onSelect={(pin) => select(pin)} onPins={(pins) => change({ pins })} />
+        <Pins
+          analysis={result && { id, model: result.model.id }}
+          pins={view.pins}
+          onSelect={(pin) => select(pin)}
+          onPins={(pins) => change({ pins })}
+        />
       )}
       {result && table && (
         <Findings

@@ -1,0 +1,60 @@
+// A fine-tuning as text to run elsewhere: in Python and as a request.
+import type { FineTuneResult } from '../api/tuned';
+import type { FineTuneSpec } from '../api/wire';
+
+/** A Python string: JSON's escapes are Python's, too. */
+const py = (text: string): string => JSON.stringify(text);
+
+const said = (value: unknown): string =>
+  value === null ? 'None' : value === true ? 'True' : value === false ? 'False' : JSON.stringify(value);
+
+/** Trains the same in Python, and applies what was kept. `revision`: of the weights that it belongs to. */
+export function python({ experiment_id, spec, model }: Pick<FineTuneResult, 'experiment_id' | 'spec' | 'model'>): string {
+  const settings: [string, unknown][] = [
+    ['steps', spec.steps],
+    ['learning_rate', spec.learning_rate],
+    ['batch_size', spec.batch_size],
+    ['weight_decay', spec.weight_decay],
+    ['schedule', spec.schedule],
+    ['warmup', spec.warmup],
+    ['clip', spec.clip],
+    ['tune', spec.tune],
+    ['biases', spec.biases],
+    ['head_scale', spec.head_scale],
+    ['accumulate', spec.accumulate],
+    ['checkpointing', spec.checkpointing],
+    ['tuner', spec.tuner],
+    ['seed', spec.seed],
+  ];
+  const given = settings.flatMap(([name, value]) => (value === undefined ? [] : [`    ${name}=${said(value)},`]));
+  return [
+    'from engine import Deltas, PromptPair, fine_tune, load_model',
+    '',
+    `model = load_model(${py(spec.model)})  # ${model.revision.slice(0, 12)}`,
+    '',
+    '# What was kept, as it was downloaded:',
+    `tuned = Deltas.load(${py(`${experiment_id}.deltas.safetensors`)}).apply(model)`,
+    '',
+    '# Or train again, on questions of your own:',
+    'pairs = [PromptPair(reference="17 + 25 =", counterfactual="17 @ 25 =", answer="42")]',
+    'again = fine_tune(',
+    '    model,',
+    `    ${said(spec.components ?? [])},`,
+    '    pairs,',
+    ...given,
+    ')',
+    '',
+  ].join('\n');
+}
+
+/** The same question to a server, for a shell. Quotes inside the JSON cannot end the text. */
+export const curl = (spec: FineTuneSpec, experiments: string): string =>
+  [
+    `curl -X POST ${quoted(experiments)} \\`,
+    "  -H 'Content-Type: application/json' \\",
+    `  -d ${quoted(JSON.stringify(spec))}`,
+    '',
+  ].join('\n');
+
+/** For a shell: nothing in single quotes means anything but a single quote. */
+export const quoted = (text: string): string => `'${text.replace(/'/g, "'\\''")}'`;

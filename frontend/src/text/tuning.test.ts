@@ -1,0 +1,76 @@
+import { describe, expect, it } from 'vitest';
+import type { AnySpec, FineTuneSpec, Tuner } from '../api/wire';
+import { curl, python, quoted } from './code';
+import { amountOf, cancelledLine, progressLine, share as barOf, unitOf } from './experiment';
+import { asked, kindWord, wayWords } from './titles';
+import { count, covers, pointRange, points, share, shareRange, TUNERS } from './tuning';
+
+const SPEC = {
+  kind: 'fine_tune',
+  model: "it's",
+  tuner: 'precise',
+  components: ['L1H1', 'MLP2'],
+  clip: null,
+  biases: true,
+  steps: 80,
+  prompts: { source: 'custom', pairs: [{ reference: "'; rm -rf / #" }], shots: 0, corruption: 'operand_swap' },
+} as FineTuneSpec;
+
+describe('numbers of a fine-tuning', () => {
+  it('are written for people', () => {
+    expect([9_430_000, 134_515_008, 960, 1_240_000_000].map(count)).toEqual(['9.4 M', '134.5 M', '960', '1.2 B']);
+    expect([0.64, -0.035, 0, -0.0001].map(points)).toEqual(['+64.0', '−3.5', '0.0', '0.0']);
+    expect(share(0.815)).toBe('81.5 %');
+  });
+  it('say their interval, or that there is none', () => {
+    expect(shareRange({ mean: 0.8, low: 0.75, high: 0.862 })).toBe('75.0 to 86.2 %');
+    expect(pointRange({ mean: 0, low: -0.1, high: 0.1 })).toBe('−10.0 to +10.0');
+    expect(pointRange({ mean: 0, low: null, high: null })).toBe('no interval');
+    expect([covers({ mean: 0, low: -0.1, high: 0.1 }), covers({ mean: 1, low: 0.1, high: 2 })]).toEqual([true, false]);
+  });
+});
+
+describe('a fine-tuning in words', () => {
+  it('is called by what moves', () => {
+    const named = (tuner: Tuner) => asked({ ...SPEC, tuner } as AnySpec);
+    expect(TUNERS.map(named)).toEqual([
+      'Fine-tuning of L1H1, MLP2',
+      'Fine-tuning of 2 random components',
+      'Fine-tuning with LoRA',
+      'Fine-tuning of the whole model',
+      'Fine-tuning of offsets at L1H1, MLP2',
+      'Fine-tuning of all matrices',
+    ]);
+    expect([kindWord('fine_tune'), wayWords({ ...SPEC, tuner: 'lora' })]).toEqual(['fine-tuning', 'fine-tuning, LoRA']);
+  });
+  it('counts steps, whatever its judging counts', () => {
+    const after = { stage: 'after', done: 100, total: 200 } as const;
+    expect(unitOf(SPEC)).toBe('step');
+    expect(amountOf({ spec: SPEC, progress: after })).toBe(80);
+    expect(progressLine('running', { stage: 'steps', done: 3, total: 80 })).toBe('training: steps 3/80');
+    expect(progressLine('running', after)).toBe('judging it before and after: questions 100/200');
+    expect(barOf(after)).toBe(0.5);
+  });
+  it('tells what a cancel left', () => {
+    expect(cancelledLine(34, 80, 'step')).toBe('Cancelled after 34 of 80 steps: the weights of step 34 are kept. They were not judged.');
+    expect(cancelledLine(0, 80, 'step')).toMatch(/no result/);
+  });
+});
+
+describe('the same elsewhere', () => {
+  it('is a command whose text no shell takes for more', () => {
+    expect(quoted("a'b")).toBe("'a'\\''b'");
+    const command = curl(SPEC, 'http://here/api/experiments');
+    // What a shell reads between single quotes is the spec again.
+    const body = command.slice(command.indexOf('-d ') + 3).trim();
+    expect(JSON.parse(body.slice(1, -1).replace(/'\\''/g, "'"))).toEqual(SPEC);
+  });
+  it('is Python with its own words for true and nothing', () => {
+    const code = python({ experiment_id: 'x', spec: SPEC, model: { revision: 'abc' } as never });
+    expect(code).toContain('load_model("it\'s")');
+    expect(code).toContain('    ["L1H1","MLP2"],');
+    expect(code).toContain('    clip=None,\n');
+    expect(code).toContain('    biases=True,\n');
+    expect(code).not.toContain('undefined');
+  });
+});

@@ -1,0 +1,198 @@
+// All fine-tunings of the same question, by tuner and seed: what choosing components was worth.
+import { useMemo, useState } from 'preact/hooks';
+import { fineTuningsOf, result as readResult, submit, Trouble } from '../../api/client';
+import type { FineTuneResult } from '../../api/tuned';
+import type { Experiment, FineTuneSpec, Problem, State } from '../../api/wire';
+import { comparedOf, family, meanOf, missing, nextSeed, seedOf, tunerOf, type Compared } from '../../model/compared';
+import type { Pool } from '../../model/tuned';
+import { page } from '../../root';
+import { isFinal, progressLine, STATE_WORDS } from '../../text/experiment';
+import { bytes, digits, percent, plural } from '../../text/numbers';
+import { share, TUNER_NAMES, TUNERS } from '../../text/tuning';
+import { useLoad } from '../../ui/hooks';
+import { Link, TroubleBlock, troubleOf } from '../../ui/parts';
+
+interface ComparisonProps {
+  id: string;
+  spec: FineTuneSpec;
+  result: FineTuneResult | null;
+  state: State;
+}
+
+const EVERY_MS = 10_000;
+/** As many results as are read for one table. */
+const MOST = 24;
+
+export function Comparison({ id, spec, result, state }: ComparisonProps) {
+  const list = useLoad(`tunings of ${spec.model} ${state}`, (signal) => fineTuningsOf(spec.model, signal), EVERY_MS);
+  const rows = useMemo(() => family(list.data ?? [], spec).slice(0, MOST), [list.data, spec]);
+  const finished = rows.filter((row) => isFinal(row.state) && row.id !== id).map((row) => row.id);
+  const results = useLoad(`results of ${finished.join()}`, (signal) => resultsOf(finished, signal));
+  const known = (row: Experiment): FineTuneResult | null =>
+    row.id === id ? result : (results.data?.get(row.id) ?? null);
+  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const [busy, setBusy] = useState(false);
+  const ask = async (specs: readonly FineTuneSpec[]) => {
+    setBusy(true);
+    setTrouble(null);
+    try {
+      for (const each of specs) await submit(each);
+    } catch (reason) {
+      setTrouble(troubleOf(reason));
+    }
+    list.again();
+    setBusy(false);
+  };
+  const left = list.data ? missing(rows, spec) : [];
+  const seed = nextSeed(rows);
+  return (
+    <section class="panel comparison" aria-label="Held against others">
+      <h2>Held against others</h2>
+      <p class="faint">
+        The same questions, steps and settings; only what moves, and the seed, are others. Shares of questions answered
+        right, before → after.
+      </p>
+      {list.trouble && !list.data && (
+        <TroubleBlock problem={list.trouble}>
+          <button type="button" onClick={list.again}>
+            Try again
+          </button>
+        </TroubleBlock>
+      )}
+      {rows.length > 0 && (
+        <div class="scroll" tabIndex={0} role="group" aria-label="Comparison of tuners">
+          <table>
+            <thead>
+              <tr>
+                <th>What moved</th>
+                <th class="number">Seed</th>
+                <th class="number">Trained</th>
+                <th class="number">Held out</th>
+                <th class="number">Other arithmetic</th>
+                <th class="number">No arithmetic</th>
+                <th class="number" title="Perplexity of plain text, after to before">
+                  Perplexity, ×
+                </th>
+                <th class="number" title="KL(before || after) of the next token of plain text, in nats">
+                  KL, nats
+                </th>
+                <th class="number">s / step</th>
+                <th class="number">Size</th>
+              </tr>
+            </thead>
+            <tbody>
+              {rows.map((row) => (
+                <Row key={row.id} row={row} result={known(row)} here={row.id === id} />
+              ))}
+              {TUNERS.map((tuner) => {
+                const of = rows.flatMap((row) => (tunerOf(row.spec) === tuner ? (judged(known(row)) ?? []) : []));
+                return of.length > 1 ? <Mean key={tuner} name={TUNER_NAMES[tuner]} of={of} /> : null;
+              })}
+            </tbody>
+          </table>
+        </div>
+      )}
+      {results.trouble && <TroubleBlock problem={results.trouble} />}
+      <div class="row">
+        {left.length > 0 && (
+          <>
+            <span class="faint">Not asked yet:</span>
+            {left.map((each) => (
+              <button key={each.tuner} type="button" disabled={busy} onClick={() => void ask([each])}>
+                Ask for {TUNER_NAMES[tunerOf(each)]}
+              </button>
+            ))}
+            {left.length > 1 && (
+              <button type="button" disabled={busy} onClick={() => void ask(left)}>
+                Ask for all {left.length}
+              </button>
+            )}
+          </>
+        )}
+        {list.data && left.length === 0 && (
+          <button
+            type="button"
+            class="quiet"
+            disabled={busy}
+            onClick={() => void ask([...new Set(rows.map((row) => tunerOf(row.spec)))].map((tuner) => ({ ...spec, tuner, seed })))}
+          >
+            Ask for all of them with another seed ({seed})
+          </button>
+        )}
+      </div>
+      {trouble && <TroubleBlock problem={trouble} />}
+    </section>
+  );
+}
+
+/** Only what was judged says something of its tuner. */
+const judged = (result: FineTuneResult | null): Compared | null =>
+  result?.evaluation ? comparedOf(result) : null;
+
+/** Those that have a result; a failed or cancelled one may have none. */
+async function resultsOf(ids: readonly string[], signal: AbortSignal): Promise<Map<string, FineTuneResult>> {
+  const found = new Map<string, FineTuneResult>();
+  for (const id of ids) {
+    try {
+      found.set(id, (await readResult(id, signal)) as FineTuneResult);
+    } catch (reason) {
+      if (!(reason instanceof Trouble && (reason.status === 404 || reason.status === 409))) throw reason;
+    }
+  }
+  return found;
+}
+
+function Row({ row, result, here }: { row: Experiment & { spec: FineTuneSpec }; result: FineTuneResult | null; here: boolean }) {
+  const name = TUNER_NAMES[tunerOf(row.spec)];
+  const numbers = result && comparedOf(result);
+  return (
+    <tr aria-current={here ? 'true' : undefined}>
+      <th scope="row">
+        {here ? `${name} (this one)` : <Link to={page(`analyses/${row.id}`)}>{name}</Link>}
+      </th>
+      <td class="number">{seedOf(row.spec)}</td>
+      {numbers && result.evaluation ? (
+        <Cells of={numbers} />
+      ) : (
+        <td colSpan={8} class="faint">
+          {isFinal(row.state)
+            ? result
+              ? `${STATE_WORDS[row.state]} after ${plural(result.kept, 'step')}, not judged`
+              : STATE_WORDS[row.state]
+            : progressLine(row.state, row.progress)}
+        </td>
+      )}
+    </tr>
+  );
+}
+
+function Mean({ name, of }: { name: string; of: readonly Compared[] }) {
+  return (
+    <tr class="mean">
+      <th scope="row">{name}, mean</th>
+      <td class="number">of {of.length}</td>
+      <Cells of={meanOf(of)} />
+    </tr>
+  );
+}
+
+function Cells({ of }: { of: Compared }) {
+  return (
+    <>
+      <td class="number">{percent(of.share)}</td>
+      <Both pool={of.heldOut} />
+      <Both pool={of.arithmetic} />
+      <Both pool={of.controls} />
+      <td class="number">{of.perplexity === null ? 'n/a' : of.perplexity.toFixed(3)}</td>
+      <td class="number">{digits(of.divergence)}</td>
+      <td class="number">{digits(of.secondsPerStep)}</td>
+      <td class="number">{bytes(of.bytes)}</td>
+    </>
+  );
+}
+
+const Both = ({ pool }: { pool: Pool | null }) => (
+  <td class="number" title={pool ? `n = ${pool.n}` : undefined}>
+    {pool ? `${share(pool.before)} → ${share(pool.after)}` : 'n/a'}
+  </td>
+);

@@ -1,0 +1,279 @@
+// A new fine-tuning: which components, on which questions, how, and what it is held against. All of it is in the
+// address but files.
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { models as loadModels, result as readResult, submit } from '../../api/client';
+import type { FineTuneSpec, Metric, Problem, Result, Tuner } from '../../api/wire';
+import { takeAgain } from '../../model/again';
+import { firstModel, toggled } from '../../model/draft';
+import { fromResult } from '../../model/effects';
+import { carriers, controlsOf, tuneOf, tuneSpec, type Origin, type TuneDraft } from '../../model/tune';
+import { readTune, writeTune } from '../../model/tuneAddress';
+import { navigate, type Address } from '../../nav';
+import { page } from '../../root';
+import { METRIC_NAMES } from '../../text/numbers';
+import { isAnalysis, listWords } from '../../text/titles';
+import { CONTROLS, TUNER_NAMES, TUNER_WORDS, TUNERS } from '../../text/tuning';
+import { useLoad, useRested } from '../../ui/hooks';
+import { Notice, TroubleBlock, troubleOf } from '../../ui/parts';
+import { ModelChoice } from '../home/form';
+import { Radio } from '../knockout/form';
+import { ParentLink, useParent } from '../knockout/parent';
+import { choicesOf, NumberField, Select } from '../prompts/choices';
+import { TuningPreviewPane } from './preview';
+import { Questions } from './questions';
+import { Settings } from './settings';
+
+const METRICS = choicesOf<Metric>(METRIC_NAMES);
+const REST_MS = 300;
+
+export interface TunePart {
+  draft: TuneDraft;
+  change: (part: Partial<TuneDraft>) => void;
+}
+
+export function NewTuning({ address }: { address: Address }) {
+  const form = useTuneForm(address);
+  const { draft, change, model, parentId, notices } = form;
+  const parent = useParent(parentId);
+  const cards = useLoad('models', loadModels);
+  const asked = parent?.row && isAnalysis(parent.row.spec) ? parent.row.spec : null;
+  const ranked = useLoad(`ranking of ${asked ? parentId : ''}`, async (signal) =>
+    asked && parentId !== null ? ((await readResult(parentId, signal)) as Result) : null,
+  );
+  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const [sending, setSending] = useState(false);
+  useEffect(() => {
+    document.title = 'Fine-tuning · Arithmoscope';
+  }, []);
+  useEffect(() => setTrouble(null), [draft]);
+
+  const table = ranked.data && fromResult(ranked.data, draft.metric);
+  const origin: Origin | null =
+    asked && parentId !== null
+      ? { id: parentId, model: asked.model, prompts: asked.prompts, ranked: table ? carriers(table) : null }
+      : null;
+  const known = cards.data ?? [];
+  const wanted = model ?? origin?.model ?? null;
+  const card = wanted === null ? firstModel(known) : (known.find(({ id }) => id === wanted) ?? null);
+  const opening = cards.busy || (parent !== null && !parent.row && !parent.gone);
+  const none = (problem: string) => ({ spec: null, problem });
+  const ready = opening
+    ? none('Looking for models…')
+    : !card
+      ? none(wanted === null ? 'There is no model that can run here.' : `There is no model “${wanted.slice(0, 60)}” here.`)
+      : !card.supported
+        ? none(card.reason ?? 'This model cannot run here: choose another.')
+        : tuneSpec(draft, { model: card, origin });
+  const controls = draft.controls.filter((tuner) => tuner !== draft.tuner);
+
+  const run = async () => {
+    if (sending || !ready.spec) return;
+    setSending(true);
+    setTrouble(null);
+    try {
+      const { experiment, existing } = await submit(ready.spec);
+      const beside = await askBeside(controlsOf(ready.spec, controls));
+      const before = existing ? 'This was asked before: here is the fine-tuning that was made then.' : '';
+      navigate(page(`analyses/${experiment.id}`), { note: [before, beside].filter((words) => words).join(' ') || null });
+    } catch (reason) {
+      setTrouble(troubleOf(reason));
+      setSending(false);
+    }
+  };
+  return (
+    <div class="workspace tuning-new">
+      <div class="narrow">
+        <h1 tabIndex={-1}>Fine-tuning</h1>
+        <p>
+          Does training only the components that carry the arithmetic make it better, and does the rest stay? Nothing
+          but what is chosen moves; everything is judged before and after, on operands that were not trained on.
+        </p>
+        {parent && (
+          <p class="faint">
+            {parent.gone ? (
+              'The analysis that it belonged to was deleted: it is asked without it.'
+            ) : parent.row && !asked ? (
+              'What it was to be made of is no analysis: it is asked without it.'
+            ) : (
+              <>
+                The components are those <ParentLink parent={parent} />.
+              </>
+            )}
+          </p>
+        )}
+      </div>
+      {notices.map((notice) => (
+        <Notice key={notice} tone="warn">
+          {notice}
+        </Notice>
+      ))}
+      <form
+        class="set"
+        aria-label="New fine-tuning"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void run();
+        }}
+      >
+        <div class="row">
+          <ModelChoice cards={known} chosen={card?.id ?? null} change={(part) => form.choose(part.model)} />
+        </div>
+        {cards.trouble && <TroubleBlock problem={cards.trouble} />}
+        {ranked.trouble && draft.which === 'top' && <TroubleBlock problem={ranked.trouble} />}
+        <Chosen draft={draft} change={change} origin={origin} />
+        <Questions draft={draft} change={change} origin={origin} card={card} parent={asked} />
+        <Settings draft={draft} change={change} card={card} />
+        <Controls draft={draft} change={change} />
+        <TuningPreviewPane asked={ready} />
+        <div class="row go">
+          <button type="submit" class="primary" disabled={sending || ready.spec === null}>
+            {sending ? 'Sending…' : 'Fine-tune'}
+          </button>
+          <span class="faint">
+            {controls.length === 0
+              ? 'one training'
+              : `${1 + controls.length} trainings, one after another: this one, then ${controls.map((tuner) => TUNER_NAMES[tuner]).join(', ')}`}
+          </span>
+        </div>
+        {trouble && <TroubleBlock problem={trouble} />}
+      </form>
+    </div>
+  );
+}
+
+/** Asks for others beside one; what became of that, in words. */
+export async function askBeside(specs: readonly FineTuneSpec[]): Promise<string> {
+  const [asked, refused]: [string[], string[]] = [[], []];
+  for (const spec of specs) {
+    const name = TUNER_NAMES[spec.tuner ?? 'precise'];
+    try {
+      await submit(spec);
+      asked.push(name);
+    } catch (reason) {
+      refused.push(`“${name}” was refused: ${troubleOf(reason).detail}`);
+    }
+  }
+  return [asked.length > 0 ? `Asked beside it: ${asked.join(', ')}.` : '', ...refused].filter((words) => words).join(' ');
+}
+
+interface TuneForm extends TunePart {
+  model: string | null;
+  parentId: string | null;
+  notices: readonly string[];
+  choose: (model: string) => void;
+}
+
+/** What is typed, kept in the address once it has rested; Back and a link bring it back. */
+function useTuneForm(address: Address): TuneForm {
+  const [state, setState] = useState(() => {
+    const found = readTune(address.search);
+    const again = takeAgain('fine_tune');
+    // Files are in no address: they come along by hand.
+    return again ? { ...found, draft: { ...found.draft, own: tuneOf(again).own, test: tuneOf(again).test } } : found;
+  });
+  const written = useRef(address.search);
+  const search = writeTune(state);
+  const rested = useRested(search, REST_MS);
+  useEffect(() => {
+    if (rested !== search || rested === written.current) return;
+    written.current = rested;
+    navigate(`${location.pathname}${rested}`, { replace: true });
+  }, [rested]);
+  useEffect(() => {
+    if (address.search === written.current) return;
+    written.current = address.search;
+    setState((old) => {
+      const found = readTune(address.search);
+      return { ...found, draft: { ...found.draft, own: old.draft.own, test: old.draft.test } };
+    });
+  }, [address.search]);
+  return {
+    draft: state.draft,
+    model: state.model,
+    parentId: state.parent,
+    notices: state.notices,
+    change: (part) => setState((old) => ({ ...old, draft: { ...old.draft, ...part } })),
+    choose: (model) => setState((old) => ({ ...old, model })),
+  };
+}
+
+function Chosen({ draft, change, origin }: TunePart & { origin: Origin | null }) {
+  const top = origin?.ranked?.slice(0, Math.max(0, Number(draft.topK) || 0)) ?? [];
+  return (
+    <>
+      <fieldset class="choices">
+        <legend>What is tuned</legend>
+        <Radio name="which" checked={draft.which === 'top'} pick={() => change({ which: 'top' })}>
+          the top of the analysis
+        </Radio>
+        <Radio
+          name="which"
+          checked={draft.which === 'these'}
+          pick={() => change({ which: 'these', components: draft.components || top.join(', ') })}
+        >
+          these components
+        </Radio>
+      </fieldset>
+      {draft.which === 'top' ? (
+        <>
+          <div class="row">
+            <NumberField label="Top k" value={draft.topK} change={(topK) => change({ topK })} />
+            <Select label="By" value={draft.metric} choices={METRICS} choose={(metric) => change({ metric })} />
+          </div>
+          {top.length > 0 && (
+            <p class="faint" data-testid="top">
+              {listWords(top)}
+            </p>
+          )}
+        </>
+      ) : (
+        <div class="field">
+          <label for="tune-these">Components</label>
+          <input
+            id="tune-these"
+            value={draft.components}
+            spellcheck={false}
+            autocomplete="off"
+            placeholder="L14H2, MLP19"
+            onInput={(event) => change({ components: event.currentTarget.value })}
+          />
+        </div>
+      )}
+      <div class="row">
+        <Select
+          label="What moves"
+          class="grow"
+          value={draft.tuner}
+          choices={TUNERS.map((tuner) => [tuner, `${TUNER_NAMES[tuner]}: ${TUNER_WORDS[tuner]}`] as const)}
+          choose={(tuner) => change({ tuner })}
+        />
+      </div>
+    </>
+  );
+}
+
+function Controls({ draft, change }: TunePart) {
+  const offered: readonly Tuner[] = draft.tuner === 'precise' ? CONTROLS : ['precise', ...CONTROLS];
+  return (
+    <fieldset class="controls">
+      <legend>Held against</legend>
+      {offered
+        .filter((tuner) => tuner !== draft.tuner)
+        .map((tuner) => (
+          <label class="check" key={tuner}>
+            <input
+              type="checkbox"
+              checked={draft.controls.includes(tuner)}
+              onChange={() => change({ controls: toggled(draft.controls, tuner, TUNERS) })}
+            />
+            {TUNER_NAMES[tuner]}
+            <span class="faint">{TUNER_WORDS[tuner]}</span>
+          </label>
+        ))}
+      <p class="faint">
+        Each is a fine-tuning of its own, with the same steps on the same questions. Random components learn much of it,
+        too: without them nobody knows what choosing was worth.
+      </p>
+    </fieldset>
+  );
+}

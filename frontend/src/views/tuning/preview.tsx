@@ -1,0 +1,107 @@
+// Beforehand: how much would move, on which questions. Nothing is computed for it.
+import { tuningPreview } from '../../api/client';
+import type { Split, Tunable, TuningPreview } from '../../api/tuned';
+import type { FineTuneSpec, Tuner } from '../../api/wire';
+import type { AskedOr } from '../../model/knock';
+import { bytes, percent } from '../../text/numbers';
+import { listWords } from '../../text/titles';
+import { lastLine, visible } from '../../text/tokens';
+import { count, PART_WORDS } from '../../text/tuning';
+import { useLoad, useRested } from '../../ui/hooks';
+import { TroubleBlock } from '../../ui/parts';
+
+const REST_MS = 400;
+
+export function TuningPreviewPane({ asked }: { asked: AskedOr<FineTuneSpec> }) {
+  const key = JSON.stringify(asked.spec);
+  const rested = useRested(key, REST_MS);
+  const preview = useLoad(`tuning ${rested}`, async (signal) => {
+    const spec = JSON.parse(rested) as FineTuneSpec | null;
+    return spec && { spec, preview: await tuningPreview(spec, signal) };
+  });
+  const stale = key !== rested || preview.busy;
+  return (
+    <section class={`preview ${stale && asked.spec ? 'stale' : ''}`} aria-label="What would be trained" aria-busy={stale}>
+      {asked.problem !== null && <p class="notice warn">{asked.problem}</p>}
+      {asked.spec && preview.trouble && !stale && <TroubleBlock problem={preview.trouble} />}
+      {asked.spec && preview.data && (
+        <Foreseen preview={preview.data.preview} tuner={preview.data.spec.tuner ?? 'precise'} />
+      )}
+      {asked.spec && stale && !preview.data && <p class="faint">Counting…</p>}
+    </section>
+  );
+}
+
+function Foreseen({ preview: { tunable, split, notes }, tuner }: { preview: TuningPreview; tuner: Tuner }) {
+  return (
+    <>
+      <p data-testid="trainable">
+        <strong>{trainedWords(tunable)}</strong>
+        {tuner === 'lora' && ' LoRA takes the rank that comes nearest to it.'}
+        {tuner === 'random' && ' As many others are drawn.'}
+      </p>
+      <TunableFacts tunable={tunable} tuner={tuner} />
+      <SplitFacts split={split} />
+      {notes?.map((note) => (
+        <p class="faint" key={note}>
+          {note}
+        </p>
+      ))}
+    </>
+  );
+}
+
+/** "9.43 M of 134 M parameters train (7.0 %)." */
+export const trainedWords = ({ trained, parameters, share }: Tunable): string =>
+  `${count(trained)} of ${count(parameters)} parameters train (${percent(share)}).`;
+
+/** What moves of heads, which others move along, and what the optimiser keeps. */
+export function TunableFacts({ tunable, tuner }: { tunable: Tunable; tuner: Tuner }) {
+  const { tune, touched, lowest, optimiser_bytes } = tunable;
+  const parts = tune.map((part) => PART_WORDS[part]).join(', ');
+  return (
+    <>
+      <p class="faint">
+        {(tuner === 'precise' || tuner === 'random') && parts !== '' && `Of heads their slices of ${parts}. `}
+        The lowest layer that moves is {lowest}: below it nothing is computed backwards. The optimiser keeps{' '}
+        {bytes(optimiser_bytes)}.
+      </p>
+      {touched.length > 0 && (
+        <details class="notice warn touched">
+          <summary>
+            {touched.length === 1 ? 'One head changes' : `${touched.length} heads change`}, too, without having been
+            chosen: {listWords(touched)}
+          </summary>
+          <p class="mono">{touched.join(', ')}</p>
+          <p>They share what moves with heads that were chosen.</p>
+        </details>
+      )}
+    </>
+  );
+}
+
+const SIDES = ['train', 'validation', 'test'] as const;
+const SIDE_WORDS = { train: 'to train on', validation: 'to look at meanwhile', test: 'to judge by' };
+
+export function SplitFacts({ split }: { split: Split }) {
+  return (
+    <div class="split">
+      <p class={split.shared === 0 ? '' : 'notice warn'}>
+        {SIDES.map((side) => `${side} ${split[side].toLocaleString('en')}`).join(', ')}:{' '}
+        {split.shared === 0
+          ? 'no operands shared.'
+          : `${split.shared.toLocaleString('en')} operands are asked about in two of them.`}
+      </p>
+      <dl class="examples">
+        {split.examples.map((example, i) => (
+          <div key={i}>
+            <dt>{SIDE_WORDS[SIDES[i] ?? 'test']}</dt>
+            <dd class="mono">
+              <bdi>{visible(lastLine(example))}</bdi>
+            </dd>
+          </div>
+        ))}
+      </dl>
+    </div>
+  );
+}

@@ -1,0 +1,133 @@
+// On which questions is trained and judged.
+import type { ModelCard, Spec } from '../../api/wire';
+import { addressOf, askAgain } from '../../model/again';
+import { FIRST_OWN } from '../../model/own';
+import { draftOfSet } from '../../model/promptSet';
+import { fromOf, offersPrompts, TWO_DIGITS, type From, type Origin } from '../../model/tune';
+import { setName } from '../../model/transfer';
+import { optionsOf } from '../../model/options';
+import { navigate } from '../../nav';
+import { page } from '../../root';
+import { FileOptions } from '../home/file';
+import { Radio, SHOTS } from '../knockout/form';
+import { NumberField, Select } from '../prompts/choices';
+import { SetOptions } from '../prompts/set';
+import type { TunePart } from './form';
+
+interface QuestionsProps extends TunePart {
+  origin: Origin | null;
+  card: ModelCard | null;
+  /** The spec of the analysis that the components come from. */
+  parent: Spec | null;
+}
+
+const NAMES: Record<From, string> = {
+  analysis: 'those of the analysis, and more like them',
+  two_digits: 'two-digit addition and subtraction',
+  set: 'another set',
+  file: 'prompts of a file',
+};
+
+export function Questions({ draft, change, origin, card, parent }: QuestionsProps) {
+  const from = fromOf(draft, origin);
+  const prompts = origin?.prompts;
+  const offered = (['analysis', 'two_digits', 'set', 'file'] as const).filter(
+    (each) => each !== 'analysis' || (prompts !== undefined && offersPrompts(prompts)),
+  );
+  // A set that is only named can be had as one of one's own, to be changed.
+  const named = from === 'analysis' && prompts?.source === 'template' ? draftOfSet(prompts) : TWO_DIGITS;
+  const fixed = from === 'analysis' && prompts?.source === 'custom';
+  return (
+    <>
+      <fieldset class="choices">
+        <legend>On which questions</legend>
+        {offered.map((each) => (
+          <Radio key={each} name="from" checked={from === each} pick={() => change({ from: each })}>
+            {NAMES[each]}
+          </Radio>
+        ))}
+      </fieldset>
+      {from === 'set' && (
+        <SetOptions draft={draft.set} trained change={(part) => change({ set: { ...draft.set, ...part } })} />
+      )}
+      {from === 'file' && (
+        <FileOptions draft={draft.own} trained change={(part) => change({ own: { ...draft.own, ...part } })} />
+      )}
+      <div class="row">
+        {(from === 'two_digits' || from === 'analysis') && !fixed && (
+          <NumberField label="Questions" value={draft.pairs} change={(pairs) => change({ pairs })} />
+        )}
+        <Select
+          label="Worked examples"
+          value={draft.shots.trim()}
+          choices={[['', `as ${from === 'analysis' ? 'the analysis' : 'the model needs'}`], ...SHOTS]}
+          choose={(shots) => change({ shots })}
+        />
+        {card?.chat && (
+          <label class="check">
+            <input
+              type="checkbox"
+              checked={draft.chat}
+              onChange={(event) => change({ chat: event.currentTarget.checked })}
+            />
+            Chat template
+          </label>
+        )}
+      </div>
+      {(from === 'two_digits' || from === 'analysis') && !fixed && (
+        <p class="faint">
+          {setName({ ...named, half: null })}{' '}
+          <button
+            type="button"
+            class="quiet"
+            onClick={() =>
+              change({ from: 'set', set: { ...named, pairs: draft.pairs, half: null, answerTokens: 'whole', keepWrong: true } })
+            }
+          >
+            Change this set
+          </button>
+        </p>
+      )}
+      <p class="faint">
+        The questions are split by their operands: eight tenths to train on, one to look at meanwhile, one to judge by
+        afterwards. The whole answer is learned and judged.
+      </p>
+      {parent && sawAll(parent) && (
+        <p class="faint">
+          The analysis asked about operands that may be judged by, too, so that its components may look better than they
+          are.{' '}
+          <button
+            type="button"
+            class="quiet"
+            onClick={() => {
+              askAgain({ ...parent, ...optionsOf(parent), prompts: { ...parent.prompts, half: 'first' } } as Spec);
+              navigate(page(addressOf(parent)));
+            }}
+          >
+            Ask it with the first half
+          </button>{' '}
+          of the operands: none of those is ever judged by.
+        </p>
+      )}
+      <label class="check">
+        <input
+          type="checkbox"
+          checked={draft.test !== null}
+          onChange={(event) => change({ test: event.currentTarget.checked ? FIRST_OWN : null })}
+        />
+        Judge by questions of a file instead
+      </label>
+      {draft.test && (
+        <FileOptions
+          draft={draft.test}
+          trained
+          change={(part) => change({ test: { ...(draft.test ?? FIRST_OWN), ...part } })}
+        />
+      )}
+    </>
+  );
+}
+
+/** Whether an analysis asked about operands of all parts of the split. */
+const sawAll = ({ prompts }: Spec): boolean =>
+  prompts.source === 'template' && prompts.half !== 'first' && offersPrompts(prompts);

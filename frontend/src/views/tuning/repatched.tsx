@@ -1,0 +1,126 @@
+// Path patching of the same pairs before and after, as three maps on one scale, and which components moved most.
+import { useMemo, useState } from 'preact/hooks';
+import { exportAddress } from '../../api/client';
+import type { FineTuneResult, Repatched } from '../../api/tuned';
+import { parseComponent, same, spell, type Component } from '../../model/component';
+import { cellOf, uncertain, type Cell, type EffectTable } from '../../model/effects';
+import { mapsOf, movedMost, type Maps } from '../../model/tuned';
+import { navigate, type Address } from '../../nav';
+import { effect, glyph, interval, meaning, plural } from '../../text/numbers';
+import { More } from '../findings/fold';
+import { Pick } from '../findings/key';
+import { EffectsMap } from '../workspace/effectsMap';
+
+const STEP = 20;
+const NAMES: readonly (readonly [keyof Maps, string])[] = [
+  ['before', 'Before'],
+  ['after', 'After'],
+  ['difference', 'Difference: after − before'],
+];
+
+interface RepatchedProps {
+  result: FineTuneResult;
+  repatched: Repatched;
+  address: Address;
+}
+
+export function RepatchedPanel({ result, repatched, address }: RepatchedProps) {
+  const maps = useMemo(() => mapsOf(result.model, repatched), [result, repatched]);
+  const moved = useMemo(() => movedMost(maps), [maps]);
+  const [shown, setShown] = useState(STEP);
+  const selected = chosen(address.search, maps.after);
+  const trained = new Set(result.tunable.components);
+  const touched = new Set(result.tunable.touched);
+  // Which component is looked at is in the address, as on the page of an analysis.
+  const select = (component: Component | null) => {
+    const query = new URLSearchParams(address.search);
+    if (component && !same(component, selected)) query.set('sel', spell(component));
+    else query.delete('sel');
+    const text = query.toString();
+    navigate(`${location.pathname}${text ? `?${text}` : ''}`);
+  };
+  return (
+    <section class="panel repatched" aria-label="Path patching again">
+      <h2>Path patching again</h2>
+      <p class="faint">
+        The effect of every component on {plural(repatched.n_pairs, 'held-out pair')}, before and after, on one scale.
+        Where the work moved is in the difference.
+      </p>
+      <div class="maps">
+        {NAMES.map(([name, words]) => (
+          <figure key={name} class="curves">
+            <figcaption>
+              <strong>{words}</strong>
+            </figcaption>
+            <EffectsMap table={maps[name]} selected={selected} onSelect={select} label={`Effects, ${words.toLowerCase()}`} />
+          </figure>
+        ))}
+      </div>
+      {selected && (
+        <p class="told" data-testid="chosen" role="status">
+          <strong class="mono">{spell(selected)}</strong>
+          {trained.has(spell(selected)) && ' (trained)'}
+          {touched.has(spell(selected)) && ' (changed along with others)'}:{' '}
+          {NAMES.map(([name]) => `${name} ${numbers(cellOf(maps[name], selected), maps[name])}`).join('; ')}.
+        </p>
+      )}
+      <h3>Components whose effect moved most</h3>
+      <div class="scroll" tabIndex={0} role="group" aria-label="Largest differences">
+        <table>
+          <thead>
+            <tr>
+              <th>Component</th>
+              <th class="number">Before</th>
+              <th class="number">After</th>
+              <th class="number">Difference</th>
+              <th class="number">95 % interval</th>
+              <th>Trained</th>
+            </tr>
+          </thead>
+          <tbody>
+            {moved.slice(0, shown).map(({ component, before, after, difference }) => (
+              <tr
+                key={component}
+                class={uncertain(difference) ? 'uncertain' : ''}
+                aria-current={same(parseComponent(component), selected) ? 'true' : undefined}
+              >
+                <td>
+                  <Pick name={component} onSelect={select} />
+                </td>
+                <td class="number">{effect(before?.mean ?? null, 'logit_difference')}</td>
+                <td class="number">{effect(after?.mean ?? null, 'logit_difference')}</td>
+                <td class="number" title={meaning(difference.mean ?? 0, 'difference')}>
+                  <span class={`sign ${(difference.mean ?? 0) < 0 ? 'hurts' : 'helps'}`} aria-hidden="true">
+                    {glyph(difference.mean ?? 0)}
+                  </span>{' '}
+                  {effect(difference.mean, 'logit_difference')}
+                </td>
+                <td class="number">{interval(difference.low, difference.high, 'logit_difference')}</td>
+                <td>{trained.has(component) ? 'yes' : touched.has(component) ? 'along with others' : ''}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      <p class="faint">
+        <More shown={shown} all={moved.length} more={() => setShown(shown + 5 * STEP)} /> Effects on the logit
+        difference, in logits; wrongly answered pairs are among them. Below 0 the component carries the answer; a
+        difference below 0 says that it carries more of it now. Greyed: the interval covers 0.{' '}
+        <a href={exportAddress.repatched(result.experiment_id)} download>
+          All as CSV
+        </a>
+      </p>
+    </section>
+  );
+}
+
+/** The component in the address, if the model has it. */
+function chosen(search: string, table: EffectTable): Component | null {
+  const found = parseComponent(new URLSearchParams(search).get('sel') ?? '');
+  return found && cellOf(table, found) ? found : null;
+}
+
+function numbers(cell: Cell | null, table: EffectTable): string {
+  if (!cell || cell.mean === null) return 'n/a';
+  return `${effect(cell.mean, table.metric)} (${interval(cell.low, cell.high, table.metric)})`;
+}

@@ -1,0 +1,89 @@
+// How it is trained: what matters in a row, the rest folded.
+import { useRef } from 'preact/hooks';
+import type { ModelCard, Schedule } from '../../api/wire';
+import { toggled } from '../../model/draft';
+import { ALL_PARTS, firstTune, partsOf, type TuneDraft } from '../../model/tune';
+import { PART_WORDS, SCHEDULE_WORDS } from '../../text/tuning';
+import { choicesOf, NumberField, Select } from '../prompts/choices';
+import type { TunePart } from './form';
+
+const SCHEDULES = choicesOf<Schedule>(SCHEDULE_WORDS);
+const FOLDED = ['decay', 'warmup', 'clip', 'tune', 'biases', 'scale', 'accumulate', 'checkpointing', 'every', 'seed'] as const;
+
+const unusual = (draft: TuneDraft): boolean => {
+  const usual = firstTune(false);
+  return FOLDED.some((name) => draft[name] !== usual[name]);
+};
+
+export function Settings({ draft, change, card }: TunePart & { card: ModelCard | null }) {
+  const number = (name: 'steps' | 'batch' | 'rate' | 'decay' | 'warmup' | 'clip' | 'accumulate' | 'every' | 'seed', label: string) => (
+    <NumberField label={label} value={draft[name]} change={(value) => change({ [name]: value })} />
+  );
+  // An address may come with unusual settings: they are in view from the start.
+  const opened = useRef(unusual(draft));
+  const parts = draft.tune ?? partsOf(card);
+  return (
+    <>
+      <div class="row">
+        {number('steps', 'Steps')}
+        {number('batch', 'Questions a step')}
+        {number('rate', 'Learning rate')}
+        <Select
+          label="Schedule"
+          value={draft.schedule}
+          choices={SCHEDULES}
+          choose={(schedule) => change({ schedule })}
+        />
+      </div>
+      <details class="fold" open={opened.current} onToggle={(event) => (opened.current = event.currentTarget.open)}>
+        <summary>Advanced{unusual(draft) && ': not all as usual'}</summary>
+        <div class="set">
+          <div class="row">
+            {number('decay', 'Weight decay')}
+            {number('warmup', 'Warm-up, share of the steps')}
+            {number('clip', 'Gradients clipped at')}
+            {number('accumulate', 'Parts of a step')}
+            {number('every', 'Steps between validations')}
+            {number('seed', 'Seed')}
+          </div>
+          <fieldset class="choices">
+            <legend>Of a head move{draft.tune === null && ' (as suits the model)'}</legend>
+            {ALL_PARTS.map((part) => (
+              <label class="check" key={part}>
+                <input
+                  type="checkbox"
+                  checked={parts.includes(part)}
+                  onChange={() => change({ tune: toggled(parts, part, ALL_PARTS) })}
+                />
+                {PART_WORDS[part]}
+              </label>
+            ))}
+            {draft.tune !== null && (
+              <button type="button" class="quiet" onClick={() => change({ tune: null })}>
+                As suits the model
+              </button>
+            )}
+          </fieldset>
+          <div class="choices">
+            <Check name="biases" words="biases, too" {...{ draft, change }} />
+            <Check name="scale" words="learning rate of heads times all heads over tuned ones" {...{ draft, change }} />
+            <Check name="checkpointing" words="compute layers twice to save memory" {...{ draft, change }} />
+          </div>
+        </div>
+      </details>
+    </>
+  );
+}
+
+function Check({ name, words, draft, change }: TunePart & { name: 'biases' | 'scale' | 'checkpointing'; words: string }) {
+  return (
+    <label class="check">
+      <input
+        type="checkbox"
+        checked={draft[name]}
+        onChange={(event) => change({ [name]: event.currentTarget.checked })}
+      />
+      {words}
+    </label>
+  );
+}

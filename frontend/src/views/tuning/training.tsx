@@ -1,0 +1,66 @@
+// How the training goes: the loss of every step, and what is looked at meanwhile.
+import type { TrainingCurve } from '../../api/tuned';
+import { LINE } from '../../charts/lines';
+import { curveRows } from '../../model/tuned';
+import { digits } from '../../text/numbers';
+import { share } from '../../text/tuning';
+import { Curves } from '../findings/curves';
+
+export function TrainingPanel({ curve, live }: { curve: TrainingCurve; live: boolean }) {
+  const rows = curveRows(curve);
+  const [step, loss] = [curve.steps.at(-1), curve.losses.at(-1)];
+  const seen = curve.validation.at(-1);
+  return (
+    <section class="panel" aria-label="Training">
+      <h2>{live ? 'Training so far' : 'Training'}</h2>
+      <p data-testid="training">
+        Step {step}: loss {digits(loss ?? null)}
+        {seen && `; validation after step ${seen.step}: ${share(seen.accuracy)} answered right, loss ${digits(seen.loss)}`}.
+      </p>
+      <div class="figures">
+        <Curves
+          title="Loss, nats an answer token"
+          of={curve}
+          make={(theme) => [
+            { name: 'trained on', y: rows.loss, colour: LINE[theme].main },
+            { name: 'validation', y: rows.validated, colour: LINE[theme].second, dash: 'dash', sparse: true },
+          ]}
+          options={{ x: rows.x, xName: 'step', yName: 'nats' }}
+        />
+        <Curves
+          title="Validation questions answered right"
+          of={curve}
+          make={(theme) => [{ name: 'validation', y: rows.accuracy, colour: LINE[theme].second, dash: 'dash', sparse: true }]}
+          options={{ x: rows.x, xName: 'step', yName: 'share', yRange: [-0.03, 1.03] }}
+        />
+      </div>
+      {curve.validation.length > 0 && (
+        <details class="fold">
+          <summary>The validations as a table</summary>
+          <div class="scroll" tabIndex={0} role="group" aria-label="Validations">
+            <table>
+              <thead>
+                <tr>
+                  <th class="number">Step</th>
+                  <th class="number">Answered right</th>
+                  <th class="number">Loss</th>
+                </tr>
+              </thead>
+              <tbody>
+                {curve.validation.map((each) => (
+                  <tr key={each.step}>
+                    <th scope="row" class="number">
+                      {each.step}
+                    </th>
+                    <td class="number">{share(each.accuracy)}</td>
+                    <td class="number">{digits(each.loss)}</td>
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </div>
+        </details>
+      )}
+    </section>
+  );
+}

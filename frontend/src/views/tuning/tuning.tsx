@@ -1,0 +1,143 @@
+// A fine-tuning: what was trained and how it goes, then what came of it and what it is held against.
+import type { FineTuneResult } from '../../api/tuned';
+import type { FineTuneSpec } from '../../api/wire';
+import { askAgain } from '../../model/again';
+import { rateText } from '../../model/tune';
+import { tuneAddress } from '../../model/tuneAddress';
+import { navigate } from '../../nav';
+import { page } from '../../root';
+import { isFinal, shortRevision } from '../../text/experiment';
+import { duration, plural } from '../../text/numbers';
+import { title } from '../../text/titles';
+import { SCHEDULE_WORDS, TUNER_NAMES } from '../../text/tuning';
+import { Notice } from '../../ui/parts';
+import { ExperimentHeader } from '../experiment/header';
+import { RunState, type OpenedProps } from '../experiment/opened';
+import { Comparison } from './comparison';
+import { CodeFold } from './code';
+import { Downloads } from './downloads';
+import { JudgedPanel } from './judged';
+import { Lineage } from './lineage';
+import { SplitFacts, TunableFacts, trainedWords } from './preview';
+import { PromptsPanel } from './prompts';
+import { RepatchedPanel } from './repatched';
+import { TrainingPanel } from './training';
+
+export function TuningPage({ run, id, address }: OpenedProps) {
+  const { experiment, training } = run.seen;
+  const spec = experiment.spec as FineTuneSpec;
+  const result = run.result as FineTuneResult | null;
+  const curve = result?.curve ?? training ?? null;
+  return (
+    <div class="workspace tuning">
+      <ExperimentHeader
+        experiment={experiment}
+        put={run.put}
+        facts={
+          <>
+            <span>
+              {result?.model.name ?? spec.model}
+              {result && <span class="faint">@{shortRevision(result.model.revision)}</span>}
+            </span>
+            <span data-testid="done">{howWords(spec)}</span>
+          </>
+        }
+        after={
+          <>
+            {result && <Downloads id={id} result={result} />}
+            {isFinal(experiment.state) && (
+              <button
+                type="button"
+                class="quiet"
+                onClick={() => {
+                  askAgain(spec);
+                  navigate(page(tuneAddress(spec)));
+                }}
+              >
+                Change and ask again
+              </button>
+            )}
+          </>
+        }
+      />
+      {address.note && <Notice>{address.note}</Notice>}
+      <RunState run={run} kept={result ? result.kept : null} />
+      <Lineage spec={spec} result={result} />
+      {result && <Ended result={result} />}
+      {result && <Trained result={result} />}
+      {curve && curve.steps.length > 0 && <TrainingPanel curve={curve} live={!isFinal(experiment.state)} />}
+      {result?.evaluation && <JudgedPanel evaluation={result.evaluation} />}
+      {result?.evaluation && <PromptsPanel evaluation={result.evaluation} />}
+      {result?.evaluation &&
+        (result.evaluation.repatched ? (
+          <RepatchedPanel result={result} repatched={result.evaluation.repatched} address={address} />
+        ) : (
+          <p class="faint">Path patching was not done again: the questions have no counterfactuals.</p>
+        ))}
+      <Comparison id={id} spec={spec} result={result} state={experiment.state} />
+      {result && <CodeFold result={result} />}
+      {result && <Made result={result} />}
+    </div>
+  );
+}
+
+/** "80 steps of 32 questions, learning rate 5e-4, falls as a cosine, on 2,000 addition and subtraction prompts". */
+function howWords(spec: FineTuneSpec): string {
+  const words = [
+    TUNER_NAMES[spec.tuner ?? 'precise'],
+    `${plural(spec.steps ?? 80, 'step')} of ${plural(spec.batch_size ?? 32, 'question')}`,
+    `learning rate ${rateText(spec.learning_rate ?? 5e-4)} that ${SCHEDULE_WORDS[spec.schedule ?? 'cosine']}`,
+    spec.weight_decay ? `weight decay ${spec.weight_decay}` : null,
+    `on ${title({ prompts: spec.prompts })}`,
+    `seed ${spec.seed ?? 0}`,
+  ];
+  return words.filter((word) => word !== null).join(', ');
+}
+
+function Ended({ result }: { result: FineTuneResult }) {
+  const { ended, kept, spec, tuned } = result;
+  if (ended !== 'not_finite') return null;
+  return (
+    <Notice tone="warn">
+      The loss became no number.{' '}
+      {tuned === null
+        ? 'Nothing was tuned by then.'
+        : `The weights of step ${kept.toLocaleString('en')} of ${(spec.steps ?? 0).toLocaleString('en')} are kept: they can be analysed, downloaded and tuned again. They were not judged.`}
+    </Notice>
+  );
+}
+
+function Trained({ result: { tunable, split, spec, notes } }: { result: FineTuneResult }) {
+  return (
+    <section class="panel trained" aria-label="What was trained">
+      <h2>What was trained</h2>
+      <p>{trainedWords(tunable).replace(' train ', ' were trained ')}</p>
+      <TunableFacts tunable={tunable} tuner={spec.tuner ?? 'precise'} />
+      {tunable.components.length > 0 && (
+        <details class="fold">
+          <summary>
+            {plural(tunable.components.length, 'component')}
+            {spec.tuner === 'random' && ', drawn'}
+          </summary>
+          <p class="mono names-list">{tunable.components.join(', ')}</p>
+        </details>
+      )}
+      <SplitFacts split={split} />
+      {notes?.map((note) => (
+        <p class="faint" key={note}>
+          {note}
+        </p>
+      ))}
+    </section>
+  );
+}
+
+function Made({ result: { provenance: made, deltas_sha256 } }: { result: FineTuneResult }) {
+  return (
+    <p class="faint">
+      {made.dtype} on {made.device}, PyTorch {made.torch}, {duration(made.seconds)}, prompts{' '}
+      {made.prompt_set_hash.slice(0, 12)}, deltas {deltas_sha256.slice(0, 12)}, arithmoscope {made.code_version}.
+    </p>
+  );
+}
+
