@@ -21,7 +21,7 @@ PAGE_SOURCES := $(shell find frontend/src frontend/public frontend/index.html fr
 MODELS = set -e; ARITHMOSCOPE_MODELS_DIR=$$("$(BIN)/python" -c \
 	'from arithmoscope.settings import read_settings; print(read_settings().models_dir)'); export ARITHMOSCOPE_MODELS_DIR
 
-.PHONY: help run test check bench findings soak example screenshots openapi constraints clean
+.PHONY: help run test check bench findings tuners soak example screenshots openapi constraints clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,10 @@ bench: $(VENV)/.engine $(VENV)/.demo ## measure again, other tools too; writes b
 
 findings: $(VENV)/.engine $(VENV)/.demo ## the paper's story on MODEL (smollm2-135m), 15 to 25 minutes; writes docs/findings
 	@"$(BIN)/arithmoscope" findings $(MODEL)
+
+tuners: $(VENV)/.engine $(VENV)/.demo ## precise fine-tuning beside its controls, an hour or two; goes on where it was; writes docs/tuning
+	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
+	@$(MODELS); "$(BIN)/python" -m benchmarks.tuners
 
 soak: $(VENV)/.dev ## faults and load on real process trees, 40 minutes; writes docs/soak.md
 	@"$(BIN)/python" -m soak

@@ -102,6 +102,8 @@ def _copied_bytes(model: LoadedModel, run: Run) -> int:
         names = set(weights)
     elif run.tuner == "full_matrices":
         names = {f"{name}.weight" for name in matrices_of(model)}
+    elif run.tuner == "lora":
+        names = set[str]()
     else:
         names = {part.name for part in select(model, run.components).parts}
     return sum(weights[name].numel() * weights[name].element_size() for name in names)
@@ -124,7 +126,7 @@ def measure_tuning(
     runs = [Run(tuner, model.card.id, chosen, steps, batch_size, examples, torch.get_num_threads()) for tuner in TUNED]
     rows = []
     for run in runs:
-        rows.append(_apart(run))
+        rows.append(apart(run))
         said = rows[-1].get("problem") or f"{rows[-1]['step_s']} s a step"
         say(f"tuning, {run.tuner}: {said}")
     found = _settled(model, chosen, rows)
@@ -172,7 +174,7 @@ def measure_large(say: Callable[[str], None], **config: Any) -> dict[str, Any] |
     return found | row | {"full_bytes": 18 * row["parameters"]}
 
 
-def _apart(run: Run) -> dict[str, Any]:
+def apart(run: Run) -> dict[str, Any]:
     """A run measured by a fresh process, or its ``problem``."""
     command = [sys.executable, "-m", "benchmarks.tuning", json.dumps(asdict(run))]
     try:

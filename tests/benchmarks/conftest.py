@@ -1,0 +1,6 @@
+"""Makes the engine's tiny models importable by name."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
