@@ -87,7 +87,7 @@ def result_of(
         pairs=tuple(_pair(model, effects, row, index, pair) for row, (index, pair) in enumerate(kept.items())),
         dropped=tuple(dropped),
         attention_pairs=attention_pairs,
-        metrics={metric: _metric(METRICS[metric].unit, summary) for metric, summary in summaries.items()},
+        metrics={metric: metric_result(METRICS[metric].unit, summary) for metric, summary in summaries.items()},
         checks=Checks(
             noise_floor=float(effects.noise.max()),
             spot_check=tuple(str(component) for component in checked.components),
@@ -203,7 +203,8 @@ def _pair(model: LoadedModel, effects: PatchingEffects, row: int, index: int, pa
     )
 
 
-def _metric(unit: str, summary: Summary) -> MetricResult:
+def metric_result(unit: str, summary: Summary) -> MetricResult:
+    """A metric's summary as it goes over the wire."""
     tables = (summary.mean, summary.std, summary.ci_low, summary.ci_high)
     return MetricResult(
         unit=unit,

@@ -1,0 +1,243 @@
+"""A whole fine-tuning: its questions split, its components trained, what it can do before and after, and its files.
+
+It knows no server: what is saved, published and cancelled comes in as functions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import torch
+
+from contracts.errors import Refusal
+from contracts.experiments import Progress
+from contracts.specs import FineTuneSpec
+from contracts.tuned import TrainingCurve, Validation
+from engine.analysis import Read
+from engine.chunks import Course, Stopped, made_of, opened, packed
+from engine.model import LoadedModel
+from engine.plan import is_out_of_memory
+from engine.tuning.answers import Example, digest_of, examples_of
+from engine.tuning.evaluate import Evaluated, evaluate
+from engine.tuning.fine_tune import FineTuned, fine_tune
+from engine.tuning.history import Step
+from engine.tuning.judging import answered
+from engine.tuning.output import FineTuneOutput, output_of, width_of
+from engine.tuning.selection import select
+from engine.tuning.tuners import WHOLE
+from prompts.lessons import Lessons, lessons_of
+
+# Of a chunk's bytes: raise its number when they change.
+_FORMAT = "arithmoscope.fine_tuning.1"
+# Questions that are looked at while it trains.
+VALIDATED = 100
+# Steps of a curve that are told.
+_POINTS = 500
+# A checkpoint (values, and two moments each) is worth so many bytes a step, and this many steps at least and at most.
+_CHECKPOINT_BYTES = 8 * 2**20
+_LEAST_STEPS, _MOST_STEPS = 5, 50
+
+
+@dataclass
+class _Seen:
+    """What there is to tell of a training that goes on: a loss a step, and what was validated."""
+
+    losses: list[float] = field(default_factory=list)
+    validation: list[Validation] = field(default_factory=list)
+
+    def curve(self) -> TrainingCurve:
+        chosen = _spread(len(self.losses), _POINTS)
+        return TrainingCurve(
+            steps=tuple(number + 1 for number in chosen),
+            losses=tuple(self.losses[number] for number in chosen),
+            validation=tuple(self.validation[number] for number in _spread(len(self.validation), _POINTS)),
+        )
+
+
+def run_fine_tune(
+    model: LoadedModel,
+    spec: FineTuneSpec,
+    experiment_id: str,
+    *,
+    parent: Read | None = None,
+    saved_chunks: Mapping[int, bytes],
+    save_chunk: Callable[[int, bytes], None],
+    on_progress: Callable[[Progress], None],
+    on_partial: Callable[[TrainingCurve], None],
+    should_stop: Callable[[], bool],
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> FineTuneOutput | None:
+    """Train, and ask both models, or until ``should_stop``. ``model`` is left as it is.
+
+    A chunk's number is how many steps were made; each holds all that is needed to go on, and ends with the bits of an
+    undisturbed training. One that is stopped while it trains gives what it has, without an evaluation, and None where
+    no step was made. ``parent`` moves no number.
+
+    Refuses as `lessons_of` and `fine_tune` do, before anything is trained.
+    """
+    course = Course(save_chunk, on_progress, should_stop)
+    chats = [asked.chat for asked in (spec.prompts, spec.validation, spec.test) if asked is not None]
+    lessons = lessons_of(spec, model.text, model.chat if any(chats) else None)
+    watched = examples_of(model, lessons.validation[:VALIDATED]) if lessons.validation else ()
+    examples_of(model, lessons.test)  # refuses now what it cannot be judged by
+    save_every = _save_every(model, spec)
+    made = _made_of(model, spec, lessons)
+    done, seen, resume = _taken_up(saved_chunks, made)
+    try:
+        if resume is None:
+            on_progress(Progress(stage="before", done=0, total=len(watched) or None))
+            course.go_on()
+            _look(seen, model, watched, 0)
+            on_partial(seen.curve())
+        tuned = _train(model, spec, lessons, watched, course, made, done, seen, resume, save_every, on_partial)
+    except Stopped:
+        return None
+    if not tuned.history.steps:
+        return None
+    on_partial(seen.curve())
+    evaluated, cancelled, notes = _evaluated(model, tuned, lessons, course)
+    on_progress(Progress(stage="saving"))
+    return output_of(
+        model=model,
+        spec=spec,
+        experiment_id=experiment_id,
+        lessons=lessons,
+        tuned=tuned,
+        curve=seen.curve(),
+        validation=seen.validation,
+        evaluated=evaluated,
+        complete=tuned.history.ended == "finished" and not cancelled,
+        notes=notes,
+        created_at=clock(),
+        seconds=course.seconds,
+    )
+
+
+def _made_of(model: LoadedModel, spec: FineTuneSpec, lessons: Lessons) -> list[str]:
+    """What moves the bits of a chunk: it may be of a set that this version of the program draws in another way."""
+    asked = spec.model_dump_json(exclude={"parent"})
+    sets = (lessons.train, lessons.validation[:VALIDATED])
+    data = "".join(digest_of(examples_of(model, pairs)) if pairs else "" for pairs in sets)
+    return [*made_of(model, _FORMAT), hashlib.sha256(f"{asked} {data}".encode()).hexdigest()]
+
+
+def _taken_up(saved: Mapping[int, bytes], made: Sequence[str]) -> tuple[int, _Seen, bytes | None]:
+    """After how many steps the newest chunk was written, what had been seen by then, and the training's own bytes."""
+    for number in sorted(saved, reverse=True):
+        facts, checkpoint = opened(saved[number])
+        if facts.get("made") == made:
+            validation = [Validation.model_validate(each) for each in facts["validation"]]
+            return number, _Seen(facts["losses"], validation), checkpoint
+    return 0, _Seen(), None
+
+
+def _train(
+    model: LoadedModel,
+    spec: FineTuneSpec,
+    lessons: Lessons,
+    watched: Sequence[Example],
+    course: Course,
+    made: Sequence[str],
+    begun: int,
+    seen: _Seen,
+    resume: bytes | None,
+    save_every: int,
+    on_partial: Callable[[TrainingCurve], None],
+) -> FineTuned:
+    since = time.monotonic()
+
+    def told(done: int) -> None:
+        fresh = done - begun
+        left = (time.monotonic() - since) / fresh * (spec.steps - done) if fresh else None
+        course.on_progress(Progress(stage="steps", done=done, total=spec.steps, eta_s=left))
+
+    def on_step(step: Step, now: LoadedModel) -> None:
+        done = step.number + 1
+        seen.losses.append(step.loss)
+        if done % spec.validate_every == 0 or done == spec.steps:
+            _look(seen, now, watched, done)
+        on_partial(seen.curve())
+        told(done)
+
+    def save(checkpoint: bytes) -> None:
+        facts = {"losses": seen.losses, "validation": [each.model_dump() for each in seen.validation]}
+        done = len(seen.losses)
+        course.save_chunk(done, packed(range(done, done + 1), made, facts, checkpoint))
+
+    told(begun)
+    return fine_tune(
+        model,
+        () if spec.tuner in WHOLE else spec.components,
+        lessons.train,
+        steps=spec.steps,
+        learning_rate=spec.learning_rate,
+        batch_size=spec.batch_size,
+        weight_decay=spec.weight_decay,
+        seed=spec.seed,
+        tune=spec.tune,
+        schedule=spec.schedule,
+        warmup=spec.warmup,
+        clip=spec.clip,
+        head_scale=spec.head_scale,
+        biases=spec.biases,
+        accumulate=spec.accumulate,
+        checkpointing=spec.checkpointing,
+        tuner=spec.tuner,
+        save=save,
+        save_every=save_every,
+        resume=resume,
+        on_step=on_step,
+        should_stop=course.should_stop,
+    )
+
+
+def _save_every(model: LoadedModel, spec: FineTuneSpec) -> int:
+    """How many steps a checkpoint is apart. Refuses as `select` does."""
+    if spec.tuner in WHOLE:
+        return _MOST_STEPS
+    size = 3 * width_of(model) * select(model, spec.components, spec.tune, biases=spec.biases).parameters
+    return min(_MOST_STEPS, max(_LEAST_STEPS, size // _CHECKPOINT_BYTES))
+
+
+def _look(seen: _Seen, model: LoadedModel, watched: Sequence[Example], step: int) -> None:
+    """Validates. A loss that is no number is left to the training to stumble over."""
+    if not watched:
+        return
+    accuracy, loss = answered(model, watched)
+    if loss == loss and abs(loss) != float("inf"):
+        seen.validation.append(Validation(step=step, accuracy=accuracy, loss=loss))
+
+
+def _evaluated(
+    model: LoadedModel, tuned: FineTuned, lessons: Lessons, course: Course
+) -> tuple[Evaluated | None, bool, tuple[str, ...]]:
+    """What both models answer, whether it was cancelled instead, and what is said of it. Nothing is asked where the
+    training was stopped, or has changed nothing."""
+    if tuned.history.ended == "stopped" or tuned.history.kept == 0:
+        return None, False, ()
+
+    def report(done: int, total: int) -> None:
+        course.on_progress(Progress(stage="after", done=done, total=total))
+
+    try:
+        found = evaluate(model, tuned.model, lessons.test, lessons.train, go_on=course.go_on, report=report)
+    except Stopped:
+        return None, True, ("It was cancelled while it was evaluated; the training had ended.",)
+    except Refusal as refusal:  # hours of training are not lost for it
+        return None, False, (f"It could not be evaluated: {refusal}",)
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None, False, ("It could not be evaluated: memory ran out.",)
+    return found, False, found.notes
+
+
+def _spread(number: int, most: int) -> list[int]:
+    """Places of at most so many of a list, evenly spread, the first and the last included."""
+    if number <= most:
+        return list(range(number))
+    return sorted({round(at * (number - 1) / (most - 1)) for at in range(most)})

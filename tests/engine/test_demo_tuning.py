@@ -1,0 +1,67 @@
+"""The real pretrained model through a whole fine-tuning, few steps of it: everything that it can be asked is."""
+
+from __future__ import annotations
+
+import pytest
+
+from contracts.specs import FineTuneSpec
+from engine import Deltas, load_model
+from engine.catalogue import DEMO_ID
+from engine.run_fine_tune import run_fine_tune
+from engine.tuning import evaluate as evaluating
+from engine.tuning.quizzes import QUIZZES
+
+pytestmark = pytest.mark.slow
+
+SUMS = {"source": "template", "operations": ["add", "subtract"], "operands": [10, 99], "pairs": 70, "shots": 2}
+
+
+def test_a_few_steps_on_the_demo_model_improve_what_was_trained_and_all_else_is_judged(monkeypatch: pytest.MonkeyPatch):
+    plain, whole = evaluating.neutral, evaluating.evaluate
+    monkeypatch.setattr(evaluating, "PASSAGES", evaluating.PASSAGES[:6])
+    monkeypatch.setattr(evaluating, "neutral", lambda a, b, **more: plain(a, b, evaluating.PASSAGES, **more))
+    monkeypatch.setattr("engine.run_fine_tune.evaluate", lambda *asked, **more: whole(*asked, questions=8, **more))
+    model = load_model(DEMO_ID)
+    spec = FineTuneSpec.model_validate(
+        {
+            "kind": "fine_tune",
+            "model": DEMO_ID,
+            "components": ["L14H2", "L20H5", "MLP22", "MLP24"],
+            "prompts": SUMS,
+            "steps": 6,
+            "batch_size": 8,
+            "learning_rate": 1e-3,
+            "validate_every": 6,
+        }
+    )
+    output = run_fine_tune(
+        model,
+        spec,
+        "demo0123",
+        saved_chunks={},
+        save_chunk=lambda *_: None,
+        on_progress=lambda _: None,
+        on_partial=lambda _: None,
+        should_stop=lambda: False,
+    )
+    assert output is not None
+    result = output.result
+    assert result.complete
+    assert result.evaluation is not None
+    found = result.evaluation
+    before, after = result.curve.validation
+    assert after.loss < before.loss
+    assert found.held_out.log_probability_after > found.held_out.log_probability_before
+    by_name = {each.name: each for each in found.sets if each.group != "held_out"}
+    assert list(by_name) == [quiz.name for quiz in QUIZZES], "this model can be asked all of them"
+    assert by_name["one-digit addition"].before.mean >= 0.5
+    assert by_name["facts"].before.mean >= 0.5
+    assert 5 < found.neutral.before.mean < 60
+    assert 0.9 < found.neutral.ratio.mean < 1.2
+    assert found.neutral.divergence.mean > 0
+    assert found.repatched is not None
+    assert found.repatched.n_pairs == min(32, result.split.test)
+    assert result.tunable.lowest == 14
+    tuned = Deltas.from_bytes(output.artifacts["deltas.safetensors"]).apply(model)
+    assert output.card is not None
+    assert tuned.card.revision == output.card.revision

@@ -1,0 +1,227 @@
+"""Two models side by side: what is right, how likely, how far apart; each against the slow and plain way."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from tiny import tiny_model
+from tuning_cases import LESSONS
+
+from contracts.errors import Refusal
+from engine import LoadedModel, PromptPair
+from engine.tuning.answers import Example, examples_of
+from engine.tuning.evaluate import Asked, evaluate, judged_of
+from engine.tuning.judging import answered, judge
+from engine.tuning.plain_text import neutral
+from engine.tuning.quizzes import facets_of, quizzes_for
+from engine.tuning.repatching import pairs_to_patch, repatched
+from prompts.neutral import PASSAGES
+
+SUMS = [PromptPair(f"2 + 3 = 5\n{a} + {b} =", f"2 + 3 = 5\n{a} @ {b} =", str(a + b)) for a in range(8) for b in (7, 15)]
+
+
+@pytest.fixture(scope="module")
+def models() -> tuple[LoadedModel, LoadedModel]:
+    return tiny_model("LlamaForCausalLM", torch.float32), tiny_model("LlamaForCausalLM", torch.float32, seed=1)
+
+
+@torch.no_grad()
+def logs(model: LoadedModel, ids: Any) -> torch.Tensor:
+    """The log-probabilities of what comes after every token, by the model's own forward pass."""
+    return model.hf(input_ids=torch.tensor([list(ids)])).logits[0].double().log_softmax(-1)
+
+
+@torch.no_grad()
+def written(model: LoadedModel, example: Example) -> list[int]:
+    """What greedy decoding writes, as many tokens as the answer has."""
+    prompt = torch.tensor([example.ids[: -example.answers]])
+    asked: dict[str, Any] = {"max_new_tokens": example.answers, "min_new_tokens": example.answers, "do_sample": False}
+    return model.hf.generate(prompt, **asked, pad_token_id=0)[0, -example.answers :].tolist()  # pyright: ignore
+
+
+def right_for(model: LoadedModel) -> list[Example]:
+    """Questions with what the model writes as their answers, so that some are right, and one token of each other."""
+    found = []
+    for each in examples_of(model, [*LESSONS, *SUMS]):
+        mine = (*each.ids[: -each.answers], *written(model, each))
+        found += [Example(mine, each.answers), Example((*mine[:-1], (mine[-1] + 1) % 20), each.answers)]
+    return found
+
+
+@pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "Gemma2ForCausalLM"])
+def test_an_answer_is_right_where_greedy_decoding_writes_it(architecture: str):
+    model = tiny_model(architecture, torch.float32)
+    examples = [*examples_of(model, [*LESSONS, *SUMS]), *right_for(model)]
+    said = judge(model, model, examples).before
+    assert said.right.tolist() == [written(model, each) == list(each.ids[-each.answers :]) for each in examples]
+    assert 0 < int(said.right.sum()) < len(examples)
+
+
+@pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "Gemma2ForCausalLM"])
+def test_log_probabilities_and_divergence_are_those_of_whole_forward_passes(architecture: str):
+    one, other = tiny_model(architecture, torch.float32), tiny_model(architecture, torch.float32, seed=1)
+    examples = examples_of(one, [*LESSONS, *SUMS])
+    found = judge(one, other, examples)
+    for row, each in enumerate(examples):
+        first = len(each.ids) - each.answers - 1
+        before, after = logs(one, each.ids), logs(other, each.ids)
+        for said, log in ((found.before, before), (found.after, after)):
+            expected = sum(float(log[at, each.ids[at + 1]]) for at in range(first, len(each.ids) - 1))
+            assert float(said.log_probability[row]) == pytest.approx(expected, abs=1e-4)
+        divergence = float((before[first].exp() * (before[first] - after[first])).sum())
+        assert float(found.divergence[row]) == pytest.approx(divergence, abs=1e-4)
+    accuracy, loss = answered(one, examples)
+    assert accuracy == float(found.before.right.double().mean())
+    tokens = sum(each.answers for each in examples)
+    assert loss == pytest.approx(-float(found.before.log_probability.sum()) / tokens, abs=1e-5)
+
+
+def test_neither_company_nor_order_moves_a_verdict(models: tuple[LoadedModel, LoadedModel]):
+    examples = examples_of(models[0], [*LESSONS, *SUMS])
+    together = judge(*models, examples)
+    turned = judge(*models, examples[::-1])
+    assert together.before.words == turned.before.words[::-1]
+    near: dict[str, Any] = {"atol": 1e-4, "rtol": 1e-4}
+    torch.testing.assert_close(together.divergence, turned.divergence.flip(0), **near)
+    for row in (0, 5, len(examples) - 1):
+        alone = judge(*models, [examples[row]])
+        torch.testing.assert_close(together.after.log_probability[row : row + 1], alone.after.log_probability, **near)
+        assert together.after.words[row] == alone.after.words[0]
+
+
+def test_what_a_model_says_ends_with_its_first_wrong_token(models: tuple[LoadedModel, LoadedModel]):
+    model = models[0]
+    (each,) = examples_of(model, [PromptPair("2 + 3 = 5\n8 + 5 =", "2 + 3 = 5\n8 @ 5 =", "13")])
+    mine = written(model, each)
+    right = Example((*each.ids[:-2], *mine), 2)
+    late = Example((*each.ids[:-2], mine[0], (mine[1] + 1) % 20), 2)
+    early = Example((*each.ids[:-2], (mine[0] + 1) % 20, 5), 2)
+    words = judge(model, model, [right, late, early]).before.words
+    whole = model.text.decode(mine, skip_special_tokens=False)
+    assert words == (whole, whole, model.token_text(mine[0]) + "…")
+
+
+def test_perplexity_and_divergence_of_plain_text_are_those_of_whole_forward_passes(
+    models: tuple[LoadedModel, LoadedModel],
+):
+    one, other = models
+    passages = ["2 + 3 = 5\nThe sum of 2 and 3 is 5", "7 plus 1 equals 8", "4"]
+    found = neutral(one, other, passages)
+    losses: dict[str, list[float]] = {"before": [], "after": [], "divergence": []}
+    for passage in passages:
+        ids = one.text.encode(passage).ids
+        before, after = logs(one, ids), logs(other, ids)
+        for at in range(len(ids) - 1):
+            losses["before"].append(-float(before[at, ids[at + 1]]))
+            losses["after"].append(-float(after[at, ids[at + 1]]))
+            losses["divergence"].append(float((before[at].exp() * (before[at] - after[at])).sum()))
+    mean = {name: sum(values) / len(values) for name, values in losses.items()}
+    assert (found.passages, found.tokens) == (2, len(losses["before"])), "one token says nothing"
+    assert found.before.mean == pytest.approx(math.exp(mean["before"]), rel=1e-4)
+    assert found.after.mean == pytest.approx(math.exp(mean["after"]), rel=1e-4)
+    assert found.ratio.mean == pytest.approx(math.exp(mean["after"] - mean["before"]), rel=1e-4)
+    assert found.divergence.mean == pytest.approx(mean["divergence"], abs=1e-4)
+    assert found.before.low is not None
+    assert found.before.high is not None
+    assert found.before.low <= found.before.mean <= found.before.high
+    with pytest.raises(Refusal, match="plain English"):
+        neutral(one, other, ["4"])
+
+
+def test_a_model_held_against_itself_has_changed_in_nothing(models: tuple[LoadedModel, LoadedModel]):
+    model, _ = models
+    found = evaluate(model, model, SUMS, LESSONS, questions=6).evaluation
+    for each in (found.held_out, *found.sets):
+        assert each.before == each.after
+        assert (each.change.mean, each.divergence, each.fixed, each.broken) == (0, 0, 0, 0)
+        assert each.right + each.wrong == each.n
+        assert each.log_probability_before == each.log_probability_after
+    assert (found.neutral.ratio.mean, found.neutral.divergence.mean) == (1, 0)
+    assert found.neutral.passages == len(PASSAGES)
+    assert {each.outcome for each in found.prompts} <= {"right", "wrong"}
+    assert found.repatched is not None
+    cells = [*found.repatched.difference.heads.mean, *found.repatched.difference.mlps.mean]
+    assert {cell for row in cells for cell in row} == {0}
+
+
+def test_a_change_is_counted_question_by_question(models: tuple[LoadedModel, LoadedModel]):
+    one, other = models
+    evaluated = evaluate(one, other, SUMS, LESSONS, questions=6)
+    found, held_out = evaluated.evaluation, evaluated.asked[0]
+    for each in (found.held_out, *found.sets):
+        assert each.fixed + each.broken + each.right + each.wrong == each.n
+        assert each.before.mean == pytest.approx((each.broken + each.right) / each.n)
+        assert each.after.mean == pytest.approx((each.fixed + each.right) / each.n)
+        assert each.change.mean == pytest.approx((each.fixed - each.broken) / each.n)
+    by_name = {(each.group, each.name): each for each in found.sets}
+    assert by_name["held_out", "addition"].n == len(SUMS)
+    assert by_name["held_out", "1 digit"].n + by_name["held_out", "2 digits"].n == len(SUMS)
+    assert by_name["held_out", "equations"].n == len(SUMS)
+    assert {group for group, _ in by_name} >= {"held_out", "arithmetic"}
+    assert any(note.startswith("Not asked: facts") for note in evaluated.notes), "its words are none of this model's"
+    alone = judged_of(Asked("one", "held_out", held_out.pairs, held_out.verdicts), [3])
+    assert (alone.n, alone.change.low, alone.change.high) == (1, None, None)
+
+
+def test_path_patching_again_is_that_of_either_model(models: tuple[LoadedModel, LoadedModel]):
+    from engine import path_patching
+
+    pairs = [pair for pair in SUMS if len(pair.answer) == 1][:3]
+    found = repatched(*models, pairs_to_patch(models[0], pairs))
+    effects = [path_patching(model, pairs) for model in models]
+    for side, expected in zip((found.before, found.after), effects, strict=True):
+        heads, _ = expected.values("logit_difference")
+        torch.testing.assert_close(torch.tensor(side.heads.mean), heads.mean(0).float(), atol=1e-4, rtol=1e-3)
+    moved = effects[1].values("logit_difference")[1] - effects[0].values("logit_difference")[1]
+    told = torch.tensor(found.difference.mlps.mean)[:, 0]
+    torch.testing.assert_close(told, moved.mean(0).float(), atol=1e-4, rtol=1e-3)
+    assert (found.n_pairs, found.difference.n_pairs) == (3, 3)
+
+
+def test_questions_without_a_counterfactual_are_not_patched_and_it_is_said(models: tuple[LoadedModel, LoadedModel]):
+    plain = [PromptPair(pair.reference, pair.reference, pair.answer) for pair in SUMS]
+    assert pairs_to_patch(models[0], plain) == []
+    assert len(pairs_to_patch(models[0], SUMS, at_most=5)) == 5
+    evaluated = evaluate(*models, plain, [], questions=2)
+    assert evaluated.evaluation.repatched is None
+    assert any("no held-out question has a counterfactual" in note for note in evaluated.notes)
+
+
+def test_what_was_trained_on_is_asked_in_no_other_set(models: tuple[LoadedModel, LoadedModel]):
+    trained = [PromptPair(f"{a} + {b} =", f"{a} @ {b} =", str(a + b)) for a in range(10) for b in range(a, 10)]
+    asked, notes = quizzes_for(models[0], trained[:-2])
+    one_digit = next(pairs for quiz, pairs in asked if quiz.name == "one-digit addition")
+    assert {facets_of(pair)["operation"] for pair in one_digit} == {"addition"}
+    assert {tuple(sorted(pair.reference.splitlines()[-1][:-2].split(" + "))) for pair in one_digit} == {
+        ("8", "9"),
+        ("9", "9"),
+    }
+    _, notes = quizzes_for(models[0], trained)
+    assert "Not asked: one-digit addition. All questions were trained on." in notes
+    subtraction = next(pairs for quiz, pairs in asked if quiz.name == "one-digit subtraction")
+    assert len(subtraction) == 50, "the same operands, another question"
+
+
+def test_a_model_that_gives_no_finite_numbers_is_not_evaluated(models: tuple[LoadedModel, LoadedModel]):
+    broken = tiny_model("LlamaForCausalLM", torch.float32, seed=2)
+    broken.anatomy.final_norm.weight.data.fill_(math.nan)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    with pytest.raises(Refusal) as refused:
+        evaluate(models[0], broken, SUMS, [], questions=2)
+    assert refused.value.code == "not_finite"
+
+
+@pytest.mark.parametrize(
+    ("reference", "facets"),
+    [
+        ("3 + 5 =", ("addition", "1 digit", "equations")),
+        ("The difference of 123 and 5 is", ("subtraction", "3 digits", "statements")),
+        ("Q: What is 12 times 5? A:", ("multiplication", "2 digits", "questions")),
+        ("3 + 5 - 2 =", ("several operations", "1 digit", "equations")),
+        ("The capital of France is", ("no calculation", "no operands", "other wordings")),
+    ],
+)
+def test_questions_are_counted_by_operation_digits_and_style(reference: str, facets: tuple[str, ...]):
+    assert tuple(facets_of(PromptPair(reference, reference, "8")).values()) == facets
