@@ -26,7 +26,7 @@ from backend.openapi import TITLE, openapi_document
 from backend.rates import LimitedWrites, WriteRate
 from backend.requests import Observed, Requests
 from backend.results import ResultIndexes
-from backend.routes import artifacts, events, experiments, prompts, system, views
+from backend.routes import artifacts, events, experiments, prompts, system, tuning, views
 from backend.routes.page import Page
 from backend.routes.prompts import FILES
 from backend.security import Gate
@@ -118,7 +118,7 @@ def routes_only() -> FastAPI:
         redirect_slashes=False,
     )
     problems.install(app)
-    for routes in (system, prompts, experiments, events, artifacts, views):
+    for routes in (system, prompts, experiments, events, artifacts, views, tuning):
         app.include_router(routes.router)
 
     @app.get("/api/openapi.json", include_in_schema=False)

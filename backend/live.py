@@ -24,7 +24,7 @@ from starlette.concurrency import run_in_threadpool
 from contracts.errors import Refusal
 from contracts.experiments import FINAL_STATES, Progress, State, StateChange
 from store import AsyncEventLog, Event, EventsDown
-from store.events import place_of
+from store.events import CUMULATIVE, place_of
 from store.rows import Glance
 
 logger = logging.getLogger(__name__)
@@ -77,8 +77,8 @@ class _Channel:
     readers: int = 0
 
     def tell(self, name: str, data: Mapping[str, Any], event_id: str | None) -> None:
-        if name == "partial":  # a mean over all so far: the one before is worth nothing, and may be large
-            self.kept = deque(told for told in self.kept if told.name != "partial")
+        if name in CUMULATIVE:
+            self.kept = deque(told for told in self.kept if told.name != name)
         self.number += 1
         self.kept.append(_Told(self.number, event_id, name, _frame(name, data, event_id)))
         while len(self.kept) > KEPT_EVENTS:

@@ -20,6 +20,7 @@ from backend.security import OPEN_PATHS
 from contracts.errors import ProblemDetails
 from contracts.experiments import Progress, StateChange
 from contracts.results import Partial
+from contracts.tuned import TrainingCurve
 
 TITLE = "Arithmoscope"
 DESCRIPTION = (
@@ -28,7 +29,7 @@ DESCRIPTION = (
 )
 _REF = "#/components/schemas/{model}"
 # Of events and of refusals: FastAPI sees no route that returns them.
-_MORE: tuple[type[BaseModel], ...] = (ProblemDetails, Progress, Partial, StateChange)
+_MORE: tuple[type[BaseModel], ...] = (ProblemDetails, Progress, Partial, TrainingCurve, StateChange)
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def _with_refusals_of_the_doors(document: dict[str, Any]) -> None:
 def _with_lists_that_do_not_repeat(document: dict[str, Any]) -> None:
     # Validators hold it; pydantic's own word for it would be a set, which loses the order that people gave.
     for schema in document["components"]["schemas"].values():
-        for name in ("metrics", "operations", "styles"):
+        for name in ("metrics", "operations", "styles", "components"):
             if (listed := schema.get("properties", {}).get(name)) and listed.get("type") == "array":
                 listed["uniqueItems"] = True
 

@@ -19,7 +19,8 @@ _SHOWN = 3
 _PLACES = {"body", "query", "path", "header", "cookie"}
 # A tagged union puts its tag into the place of an error; people wrote no such field. "" is the body itself.
 _SETS = frozenset({"custom", "template"})
-_TAGS = {"": frozenset(get_args(Kind)), "prompts": _SETS, "found_on": _SETS, "evaluated_on": _SETS}
+_LISTS_OF_PROMPTS = ("prompts", "found_on", "evaluated_on", "validation", "test")
+_TAGS = {"": frozenset(get_args(Kind)), **dict.fromkeys(_LISTS_OF_PROMPTS, _SETS)}
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "not_json"}
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from tokenizers import Tokenizer
+
 from backend.context import Context
+from backend.tunable import refuse_untunable
 from contracts.components import Component
 from contracts.errors import Refusal
 from contracts.findings import Ablation, KnockPositions
 from contracts.models import ModelCard
 from contracts.prompts import PromptsSpec
-from contracts.specs import DEFAULT_TOP_K, ExperimentSpec, KnockoutSpec, PathPatchingSpec, TransferSpec
+from contracts.specs import DEFAULT_TOP_K, ExperimentSpec, FineTuneSpec, KnockoutSpec, PathPatchingSpec, TransferSpec
 from prompts import ChatFrame, EncodedPair, prepare, refuse_unequal_lengths
 from prompts.disjoint import on_first_side, operands_of
 from prompts.labels import labels_of
 from prompts.lengths import refuse_cut_answers
+from prompts.lessons import lessons_of
 from prompts.sets import refuse_too_many
 
 # Of one knock-out: a day of a small model's work, by far more than anybody waits for.
@@ -26,6 +30,8 @@ MAX_ROWS = 20_000_000
 
 # The pairs of a set, as the model will read them.
 Read = Callable[[PromptsSpec], Sequence[EncodedPair]]
+# Refuses prompts that a question cannot be asked with.
+Check = Callable[[Tokenizer, ChatFrame | None], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,7 @@ class Question:
     card: ModelCard
     sets: tuple[PromptsSpec, ...]
     parent: str | None
-    check: Callable[[Read], None]
+    check: Check
 
     def chat(self, ctx: Context) -> ChatFrame | None:
         """The model's chat template, where a set is asked through it."""
@@ -43,7 +49,13 @@ class Question:
 
     def refuse_impossible(self, ctx: Context) -> None:
         """Parses and tokenises every set once."""
-        tokenizer, chat = ctx.vocabularies.of(self.card), self.chat(ctx)
+        self.check(ctx.vocabularies.of(self.card), self.chat(ctx))
+
+
+def _of_pairs(check: Callable[[Read], None]) -> Check:
+    """A check that looks at the pairs as the model will read them."""
+
+    def checked(tokenizer: Tokenizer, chat: ChatFrame | None) -> None:
         known: dict[PromptsSpec, tuple[EncodedPair, ...]] = {}
 
         def read(prompts: PromptsSpec) -> tuple[EncodedPair, ...]:
@@ -51,12 +63,18 @@ class Question:
                 known[prompts] = prepare(prompts, tokenizer, chat if prompts.chat else None).pairs
             return known[prompts]
 
-        self.check(read)
+        check(read)
+
+    return checked
 
 
 def usable_model(ctx: Context, model_id: str) -> ModelCard:
-    """The card of a model that can run. Refuses ``unknown_model`` and ``unsupported_architecture``."""
+    """The card of a model that can run. Refuses ``unknown_model`` and ``unsupported_architecture``, and of a tuned
+    model ``model_changed``: it needs the one that it was tuned from."""
     card = ctx.store.model(model_id)
+    if not card.supported and card.base is not None:
+        way_out = f"Put the files of {card.base} back as they were, or tune it anew."
+        raise Refusal("model_changed", f"{card.name} cannot run here: {card.reason}", way_out)
     if not card.supported:
         raise Refusal("unsupported_architecture", f"{card.name} cannot run here: {card.reason}")
     return card
@@ -68,10 +86,16 @@ def question_of(ctx: Context, spec: ExperimentSpec) -> Question:
         return _knockout(ctx, spec)
     card = usable_model(ctx, spec.model)
     if isinstance(spec, PathPatchingSpec):
-        return Question(card, (spec.prompts,), None, partial(_check_patching, spec))
+        return Question(card, (spec.prompts,), None, _of_pairs(partial(_check_patching, spec)))
     if spec.parent is not None:
         _analysis(ctx, spec.parent)
-    return Question(card, (*spec.found_on, *spec.evaluated_on), spec.parent, partial(_check_transfer, spec))
+    if isinstance(spec, FineTuneSpec):
+        refuse_missing(card, spec.components)
+        refuse_untunable(card, spec, ctx.config.dtype)
+        sets = tuple(prompts for prompts in (spec.prompts, spec.validation, spec.test) if prompts is not None)
+        return Question(card, sets, spec.parent, partial(lessons_of, spec))
+    sets = (*spec.found_on, *spec.evaluated_on)
+    return Question(card, sets, spec.parent, _of_pairs(partial(_check_transfer, spec)))
 
 
 def _analysis(ctx: Context, experiment_id: str) -> PathPatchingSpec:
@@ -88,12 +112,7 @@ def _knockout(ctx: Context, spec: KnockoutSpec) -> Question:
     card = usable_model(ctx, asked.model)
     if found.revision != card.revision:
         raise Refusal("model_changed", f"{card.name} has other weights than the parent's result is of.")
-    for name in spec.components or ():
-        component = Component.parse(name)
-        if component.layer >= card.layers or (component.head or 0) >= card.heads:
-            raise Refusal(
-                "bad_component", f"There is no {name}; the model has {card.layers} layers of {card.heads} heads."
-            )
+    refuse_missing(card, spec.components or ())
     if spec.components is None and spec.metric == "probability" and "probability" not in asked.metrics:
         raise Refusal("metric_not_computed", "The parent did not compute the probability, to rank components by.")
     prompts = spec.prompts or asked.prompts
@@ -105,7 +124,17 @@ def _knockout(ctx: Context, spec: KnockoutSpec) -> Question:
         )
     # The parent's prompts are read too, so its chat template counts.
     sets = (prompts, asked.prompts) if spec.disjoint else (prompts,)
-    return Question(card, sets, spec.parent, partial(_check_knockout, spec, prompts, asked.prompts))
+    return Question(card, sets, spec.parent, _of_pairs(partial(_check_knockout, spec, prompts, asked.prompts)))
+
+
+def refuse_missing(card: ModelCard, components: Iterable[str]) -> None:
+    """Refuses (``bad_component``) what a model does not have."""
+    for name in components:
+        component = Component.parse(name)
+        if component.layer >= card.layers or (component.head or 0) >= card.heads:
+            raise Refusal(
+                "bad_component", f"There is no {name}; the model has {card.layers} layers of {card.heads} heads."
+            )
 
 
 def _check_patching(spec: PathPatchingSpec, read: Read) -> None:

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from contracts.components import Component
 from contracts.errors import Refusal
-from contracts.models import ModelCard, PartSizes
+from contracts.models import MAX_MODEL_ID, ModelCard, PartSizes
 from contracts.specs import FineTuneSpec
 from contracts.tuned import Tunable
 from contracts.tuning import HeadPart
@@ -15,6 +15,31 @@ _HEAD_PARTS: tuple[HeadPart, ...] = ("q", "k", "v", "o")
 # Each number that is trained has two moments, in float32 or wider.
 _MOMENTS = 2
 _BYTES = {"float64": 8}
+_UNTUNABLE = {
+    "int8": "Weights in 8 bits cannot be tuned.",
+    "float16": "Gradients in float16 vanish or overflow.",
+}
+# What a tuned model's id is longer than its base's: "-tuned-" and a piece of the experiment's id.
+_LONGER = 7 + 8
+
+
+def refuse_untunable(card: ModelCard, spec: FineTuneSpec, dtype: str) -> None:
+    """Refuses (``bad_setting``) weights that gradients cannot move; (``bad_component``) offsets on MLPs;
+    (``impossible_options``) a model that has been tuned so many times over that no name is left for another."""
+    if dtype in _UNTUNABLE:
+        raise Refusal(
+            "bad_setting", _UNTUNABLE[dtype], "Start the workers with ARITHMOSCOPE_DTYPE=bfloat16 or float32."
+        )
+    if spec.tuner == "offsets":
+        for name in spec.components:
+            if Component.parse(name).head is None:
+                raise Refusal("bad_component", f"Offsets are added to heads, and {name} is none.", "Name heads alone.")
+    if len(card.id) + _LONGER > MAX_MODEL_ID:
+        raise Refusal(
+            "impossible_options",
+            "This model has been tuned over and over, and its name would become too long.",
+            "Tune one of those that it came from, or export it under a short name into MODELS_DIR.",
+        )
 
 
 def tunable_of(card: ModelCard, spec: FineTuneSpec, dtype: str) -> Tunable:
@@ -37,7 +62,7 @@ def tunable_of(card: ModelCard, spec: FineTuneSpec, dtype: str) -> Tunable:
     whole = spec.tuner in ("full", "full_matrices")
     return Tunable(
         components=() if whole else spec.components,
-        tune=tune,
+        tune=tune if spec.tuner in ("precise", "random") else (),
         touched=touched,
         trained=trained,
         parameters=card.parameters,

@@ -26,6 +26,8 @@ class Vocabularies:
 
     def of(self, card: ModelCard) -> Tokenizer:
         """The tokenizer of a model. Refuses (``bad_tokenizer``) when there is none or it cannot be read."""
+        while card.base is not None:  # a tuned model reads as its base does
+            card = self._store.model(card.base)
         key = (card.id, card.revision)
         with self._lock:
             tokenizer = self._parsed.get(key)

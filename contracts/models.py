@@ -10,6 +10,8 @@ from contracts.wire import Wire
 
 ModelSource = Literal["demo", "folder", "hub", "tuned"]
 
+# Of a model's name in specs and in the store.
+MAX_MODEL_ID = 200
 # A real template writes some hundred characters, and some thousand where it explains tools.
 MAX_CHAT_CHARACTERS = 16_000
 _Written = Annotated[str, Field(max_length=MAX_CHAT_CHARACTERS)]
@@ -52,7 +54,8 @@ class PartSizes(Wire):
 class ModelCard(Wire):
     """A row of ``GET /api/models``. ``revision`` is the SHA-256 of the weights' file (or of their manifest), of a tuned
     model that of its deltas; ``chat`` says that the model brings a chat template along. ``base``: the model that this
-    was tuned from, ``experiment``: the fine-tuning that made it. ``sizes``: None where they are not known."""
+    was tuned from, with its revision then; ``experiment``: the fine-tuning that made it. ``sizes``: None where they are
+    not known."""
 
     id: str
     name: str
@@ -68,6 +71,7 @@ class ModelCard(Wire):
     reason: str | None = None
     sizes: PartSizes | None = None
     base: str | None = None
+    base_revision: str | None = None
     experiment: str | None = None
 
 

@@ -209,9 +209,7 @@ class FineTuneSpec(Wire):
         return self
 
 
-ExperimentSpec = Annotated[
-    PathPatchingSpec | KnockoutSpec | TransferSpec | FineTuneSpec, Field(discriminator="kind")
-]
+ExperimentSpec = Annotated[PathPatchingSpec | KnockoutSpec | TransferSpec | FineTuneSpec, Field(discriminator="kind")]
 
 
 # Options that came later: a question that leaves them as they were has the key that it had before.

@@ -1,4 +1,4 @@
-"""The passing stream of an experiment's events: ``progress``, ``partial`` and, always last, ``state``.
+"""The passing stream of an experiment's events: ``progress``, ``partial``, ``training`` and, always last, ``state``.
 
 One Redis stream per experiment, capped and expiring. A stream id is an event's id, so a reader that lost the
 connection goes on where it was. Nothing depends on it: a broken Redis costs the live view, never a job.
@@ -23,7 +23,9 @@ from redis.retry import Retry
 
 logger = logging.getLogger(__name__)
 
-EventName = Literal["progress", "partial", "state"]
+EventName = Literal["progress", "partial", "training", "state"]
+# Each says all that those before it said: the newest is enough, and they may be large.
+CUMULATIVE: frozenset[str] = frozenset({"partial", "training"})
 
 MAX_EVENTS = 1_000
 KEPT_S = 3_600
@@ -58,7 +60,8 @@ class EventLog:
         )
         self._clock = clock
         self._silent_until = 0.0
-        self._last_partial: tuple[str, Any] | None = None
+        # The newest one: of which experiment, what, and its id.
+        self._latest: tuple[str, EventName, Any] | None = None
 
     def publish(self, experiment_id: str, event: EventName, data: dict[str, Any]) -> None:
         if self._clock() < self._silent_until:
@@ -67,12 +70,11 @@ class EventLog:
             with self._redis.pipeline(transaction=False) as pipe:
                 pipe.xadd(_key(experiment_id), _fields(event, data), maxlen=MAX_EVENTS, approximate=True)
                 pipe.expire(_key(experiment_id), KEPT_AFTER_END_S if event == "state" else KEPT_S)
-                # A partial is the mean over all so far: the one before is worth nothing, and may be large.
-                if event == "partial" and self._last_partial and self._last_partial[0] == experiment_id:
-                    pipe.xdel(_key(experiment_id), self._last_partial[1])
+                if event in CUMULATIVE and self._latest and self._latest[:2] == (experiment_id, event):
+                    pipe.xdel(_key(experiment_id), self._latest[2])
                 added = pipe.execute()[0]
-            if event == "partial":
-                self._last_partial = (experiment_id, added)
+            if event in CUMULATIVE:
+                self._latest = (experiment_id, event, added)
         except redis.RedisError as error:
             logger.warning("event %s of %s is not published: %s", event, experiment_id, error)
             self._silent_until = self._clock() + _PAUSE_S

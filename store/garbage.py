@@ -12,7 +12,7 @@ from store.base import Base
 from store.blobs import StoredFile
 from store.room import computed_again, kept_bytes
 from store.submissions import UNDO_S
-from store.tables import artifacts, chunks, experiments, owner, used_links
+from store.tables import artifacts, chunks, experiments, models, owner, used_links
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +120,7 @@ class Garbage(Base):
             # It may have been brought back in this moment.
             if not connection.execute(experiments.delete().where(this, experiments.c.deleted_at.is_not(None))).rowcount:
                 return Collected()
+            connection.execute(models.delete().where(models.c.card["experiment"].as_string() == experiment_id))
         self._blobs.remove(experiment_id)
         return Collected(len(sizes), sum(sizes), 1)
 

@@ -7,6 +7,7 @@ which was frozen past its lease, and whose experiment has gone to another, chang
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +16,14 @@ from sqlalchemy import ColumnElement, Connection, case, exists, func, or_, selec
 
 from contracts.errors import ProblemDetails, Refusal
 from contracts.experiments import Progress, State
+from contracts.models import ModelCard
 from contracts.specs import ExperimentSpec
 from contracts.trace import working_on
 from store.base import put_rows
 from store.changes import Changes, requeued
 from store.line import CLOCKS_DIFFER_S, PLACE, RUNS, WAITS, seen
 from store.pace import note_duration
+from store.registry import put_model
 from store.rows import spec_of
 from store.tables import artifacts, chunks, experiments, workers
 
@@ -107,15 +110,26 @@ class Leases(Changes):
         with self._database.write() as connection:
             _fenced(connection, claim, progress=progress.model_dump(mode="json"))
 
-    def save_chunk(self, claim: Claim, number: int, data: bytes) -> None:
-        """Keeps a finished part, from which the next attempt continues."""
+    def save_chunk(self, claim: Claim, number: int, data: bytes, *, alone: bool = False) -> None:
+        """Keeps a finished part, from which the next attempt continues. ``alone``: it holds all that those before it
+        did, so they go."""
         digest = self._blobs.put(_chunks_of(claim.id), data)
         kept = {"experiment_id": claim.id, "number": number, "sha256": digest, "size": len(data)}
+        mine = chunks.c.experiment_id == claim.id
+        older: set[str] = set()
         with self._database.write() as connection:
-            known = select(chunks.c.sha256).where(chunks.c.experiment_id == claim.id, chunks.c.number == number)
+            known = select(chunks.c.sha256).where(mine, chunks.c.number == number)
             is_new = connection.execute(known).first() is None
             _fenced(connection, claim, fruitless=0 if is_new else experiments.c.fruitless)
+            if alone:
+                older = {*connection.execute(select(chunks.c.sha256).where(mine)).scalars()} - {digest}
+                connection.execute(chunks.delete().where(mine))
             put_rows(connection, chunks, [kept])
+        for gone in older:
+            try:
+                self._blobs.remove_if_older(f"{_chunks_of(claim.id)}/{gone}", math.inf)
+            except Refusal as error:  # what nothing refers to is collected when it has ended
+                logger.warning("an older chunk of %s is not removed: %s", claim.id, error)
 
     def chunks(self, experiment_id: str) -> dict[int, bytes]:
         """The finished parts by number. A damaged one is left out: it will be computed again."""
@@ -131,20 +145,30 @@ class Leases(Changes):
                 logger.warning("chunk %d of %s is damaged; it is computed again", row.number, experiment_id)
         return found
 
-    def succeed(self, claim: Claim, results: Mapping[str, bytes]) -> None:
-        """The experiment is done: all artifacts are there, or none."""
-        self._finish(claim, "succeeded", results, error=None)
+    def succeed(self, claim: Claim, results: Mapping[str, bytes], *, tuned: ModelCard | None = None) -> None:
+        """The experiment is done: all artifacts are there, and the model that it ``tuned``, or none."""
+        self._finish(claim, "succeeded", results, error=None, tuned=tuned)
         try:
             self._blobs.remove(_chunks_of(claim.id))
         except Refusal as error:  # it is done all the same; what nothing refers to is collected later
             logger.warning("the chunks of %s are not removed: %s", claim.id, error)
 
-    def fail(self, claim: Claim, problem: ProblemDetails) -> None:
-        self._finish(claim, "failed", {}, error=problem.model_dump(mode="json"))
+    def fail(
+        self,
+        claim: Claim,
+        problem: ProblemDetails,
+        results: Mapping[str, bytes] | None = None,
+        *,
+        tuned: ModelCard | None = None,
+    ) -> None:
+        """It could not be done; with what can be used of it all the same, if anything."""
+        self._finish(claim, "failed", results or {}, error=problem.model_dump(mode="json"), tuned=tuned)
 
-    def mark_cancelled(self, claim: Claim, results: Mapping[str, bytes] | None = None) -> None:
+    def mark_cancelled(
+        self, claim: Claim, results: Mapping[str, bytes] | None = None, *, tuned: ModelCard | None = None
+    ) -> None:
         """Stopped by its asker, with the result over what was finished, if any."""
-        self._finish(claim, "cancelled", results or {}, error=None)
+        self._finish(claim, "cancelled", results or {}, error=None, tuned=tuned)
 
     def release(self, claim: Claim) -> State:
         """Gives an unfinished experiment back to the queue: its worker must stop, no fault of the job.
@@ -247,7 +271,9 @@ class Leases(Changes):
             return "failed", {"state": "failed", "error": problem.details().model_dump(mode="json"), **ended}
         return "queued", _interrupted(self._clock())
 
-    def _finish(self, claim: Claim, state: State, results: Mapping[str, bytes], *, error: Any) -> None:
+    def _finish(
+        self, claim: Claim, state: State, results: Mapping[str, bytes], *, error: Any, tuned: ModelCard | None
+    ) -> None:
         kept = [self._kept(claim.id, name, data) for name, data in results.items()]
         with self._database.write() as connection:
             said = connection.execute(
@@ -265,6 +291,8 @@ class Leases(Changes):
                 **_ended(self._clock()),
             )
             put_rows(connection, artifacts, kept)
+            if tuned is not None:
+                put_model(connection, tuned)
             # Knock-outs that waited for this one were not to be had: the broker gives them out anew.
             waiting = (WAITS, experiments.c.kind == "knockout", experiments.c.parent == claim.id)
             connection.execute(update(experiments).where(*waiting).values(sent_at=None))

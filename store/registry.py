@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select, update
-from sqlalchemy.exc import IntegrityError
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, select, update
 
 from contracts.errors import Refusal
 from contracts.models import ChatFrame, ModelCard
@@ -12,6 +13,7 @@ from store.base import Base, put_rows
 from store.database import is_held
 from store.line import WORKER_SEEN_S, seen
 from store.tables import models, workers
+from store.tuned import ancestry_of, as_they_stand, kept_tunings
 
 _FORGET_WORKERS_AFTER_S = 86_400.0
 
@@ -21,54 +23,49 @@ class Registry(Base):
 
     def register_model(self, card: ModelCard, tokenizer_json: str | None, chat: ChatFrame | str | None = None) -> None:
         """``chat``: what its chat template writes, or in words why that cannot be used."""
-        values = {
-            "card": card.model_dump(mode="json"),
-            "tokenizer_json": tokenizer_json,
-            "chat": {"problem": chat} if isinstance(chat, str) else chat and chat.model_dump(mode="json"),
-        }
         with self._database.write() as connection:
-            known = update(models).where(models.c.id == card.id)
-            if connection.execute(known.values(**values)).rowcount:
-                return
-            try:
-                with connection.begin_nested():
-                    connection.execute(models.insert().values(id=card.id, **values))
-            except IntegrityError:  # another worker registered it in this moment
-                connection.execute(known.values(**values))
+            put_model(connection, card, tokenizer_json, chat)
 
     def models(self) -> list[ModelCard]:
+        """As they stand: see `store.tuned`."""
         with self._database.read() as connection:
-            cards = connection.execute(select(models.c.card).order_by(models.c.id)).scalars()
-            return [ModelCard.model_validate(card) for card in cards]
+            rows = connection.execute(select(models.c.id, models.c.card).order_by(models.c.id))
+            cards = {row.id: ModelCard.model_validate(row.card) for row in rows}
+            tunings = kept_tunings(connection) if any(card.base for card in cards.values()) else frozenset[str]()
+        return list(as_they_stand(cards, tunings).values())
 
     def model(self, model_id: str) -> ModelCard:
         if "\0" in model_id:  # which not every database can even look for
             raise _unknown_model(model_id)
         with self._database.read() as connection:
-            card = connection.execute(select(models.c.card).where(models.c.id == model_id)).scalar()
-        if card is None:
+            cards = ancestry_of(connection, model_id)
+            tunings = kept_tunings(connection) if any(card.base for card in cards.values()) else frozenset[str]()
+        found = as_they_stand(cards, tunings).get(model_id)
+        if found is None:
             raise _unknown_model(model_id)
-        return ModelCard.model_validate(card)
+        return found
 
     def tokenizer_json(self, model_id: str) -> str:
-        """The text of the model's tokenizer.json."""
-        with self._database.read() as connection:
-            row = connection.execute(select(models.c.tokenizer_json).where(models.c.id == model_id)).first()
-        if row is None:
-            raise _unknown_model(model_id)
-        if row.tokenizer_json is None:
+        """The text of the model's tokenizer.json; a tuned model has its base's."""
+        text = self._told_of(model_id, models.c.tokenizer_json)
+        if text is None:
             raise Refusal("bad_tokenizer", f"The model {model_id!r} has no tokenizer.json.")
-        return row.tokenizer_json
+        return text
 
     def chat(self, model_id: str) -> ChatFrame | str | None:
-        """What the model's chat template writes, or why that cannot be used; None where it has none."""
-        with self._database.read() as connection:
-            row = connection.execute(select(models.c.chat).where(models.c.id == model_id)).first()
-        if row is None:
-            raise _unknown_model(model_id)
-        if row.chat is None:
+        """What the model's chat template writes, or why that cannot be used; None where it has none. A tuned model has
+        its base's."""
+        chat = self._told_of(model_id, models.c.chat)
+        if chat is None:
             return None
-        return row.chat["problem"] if "problem" in row.chat else ChatFrame.model_validate(row.chat)
+        return chat["problem"] if "problem" in chat else ChatFrame.model_validate(chat)
+
+    def _told_of(self, model_id: str, column: ColumnElement[Any]) -> Any:
+        with self._database.read() as connection:
+            cards = ancestry_of(connection, model_id)
+            if not cards:
+                raise _unknown_model(model_id)
+            return connection.execute(select(column).where(models.c.id == [*cards][-1])).scalar()
 
     def beat(self, status: WorkerStatus) -> None:
         """A worker says that it is alive."""
@@ -103,6 +100,15 @@ class Registry(Base):
             recent = select(workers.c.status).where(seen(self._clock(), within_s))
             found = connection.execute(recent.order_by(workers.c.id)).scalars()
             return [WorkerStatus.model_validate(status) for status in found]
+
+
+def put_model(
+    connection: Connection, card: ModelCard, tokenizer_json: str | None = None, chat: ChatFrame | str | None = None
+) -> None:
+    """Registers a model, or what has changed of one. What ``chat`` is, `Registry.register_model` says."""
+    frame = {"problem": chat} if isinstance(chat, str) else chat and chat.model_dump(mode="json")
+    told = {"card": card.model_dump(mode="json"), "tokenizer_json": tokenizer_json, "chat": frame}
+    put_rows(connection, models, [{"id": card.id, **told}])
 
 
 def _unknown_model(model_id: str) -> Refusal:

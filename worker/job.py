@@ -12,21 +12,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from contracts.errors import Refusal
+from contracts.errors import ProblemDetails, Refusal
 from contracts.experiments import Progress
-from contracts.specs import PathPatchingSpec
+from contracts.models import ModelCard
+from contracts.specs import Kind, PathPatchingSpec
 from contracts.trace import working_on
 from store import Claim, EventLog, LeaseLost, Store
 from worker.heart import Heart, Hold
+from worker.models import model_of
 from worker.problems import problem_of
 from worker.report import Report
-from worker.science import Output
+from worker.science import Output, TunedOutput
 from worker.workshop import Workshop
 
 logger = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 0.2
 _AGAIN_S = 0.5
+# Of these a chunk holds all that the chunks before it did: a checkpoint.
+_CHECKPOINTED: frozenset[Kind] = frozenset({"fine_tune"})
 
 _T = TypeVar("_T")
 
@@ -86,9 +90,13 @@ class Jobs:
         try:
             output = self._compute(claim, report, watch)
             report.flush()
+            if output is not None and (broke := _problem_of(output)) is not None:
+                kept = output
+                self._in_time(lambda: self.store.fail(claim, broke, kept.artifacts, tuned=_card_of(kept)))
+                return "failed"
             if output is not None and output.result.complete:
-                done = output.artifacts
-                _patiently(lambda: self.store.succeed(claim, done), watch.should_stop)
+                done = output
+                _patiently(lambda: self.store.succeed(claim, done.artifacts, tuned=_card_of(done)), watch.should_stop)
                 return "succeeded"
         except LeaseLost:
             raise
@@ -103,7 +111,7 @@ class Jobs:
                 self.workshop.tidy()
                 return "failed"
         partial = None if output is None else output.artifacts
-        self._in_time(lambda: self.store.mark_cancelled(claim, partial))
+        self._in_time(lambda: self.store.mark_cancelled(claim, partial, tuned=_card_of(output)))
         return "cancelled"
 
     def _compute(self, claim: Claim, report: Report, watch: _Watch) -> Output | None:
@@ -112,8 +120,7 @@ class Jobs:
             self.refresh()
         except Exception:  # some model cannot be looked at: this job's may have been registered long ago
             logger.exception("the models are not looked at again")
-        card = _patiently(lambda: self.store.model(claim.model), watch.should_stop)
-        model = self.workshop.model(card, _patiently(lambda: self.store.chat(card.id), watch.should_stop))
+        model = model_of(self.store, self.workshop, claim.model, lambda act: _patiently(act, watch.should_stop))
 
         def on_progress(progress: Progress) -> None:
             watch.go_on()
@@ -124,7 +131,8 @@ class Jobs:
             logger.info("attempt %d of %s goes on after %d saved chunks", claim.attempt, claim.id, len(saved))
 
         def save_chunk(number: int, data: bytes) -> None:
-            _patiently(lambda: self.store.save_chunk(claim, number, data), watch.should_stop)
+            alone = claim.spec.kind in _CHECKPOINTED
+            _patiently(lambda: self.store.save_chunk(claim, number, data, alone=alone), watch.should_stop)
             logger.info("chunk %d of %s is saved: %d bytes", number, claim.id, len(data))
 
         return self.workshop.run(claim.spec.kind)(
@@ -151,6 +159,17 @@ class Jobs:
                 raise _of_the_parent(refusal) from refusal
 
         return read
+
+
+def _card_of(output: Output | None) -> ModelCard | None:
+    """The model that a run made, if it made any."""
+    return output.card if isinstance(output, TunedOutput) else None
+
+
+def _problem_of(output: Output) -> ProblemDetails | None:
+    """Why a run could not go on, though it has something to keep."""
+    problem = output.problem if isinstance(output, TunedOutput) else None
+    return None if problem is None else problem.details()
 
 
 def _of_the_parent(refusal: Refusal) -> Refusal:

@@ -23,13 +23,14 @@ class Registrar:
     """Keeps the store's list true to the folders. Threads may share one. Loads no weights and no torch.
 
     A model whose folder goes is marked as such if it was registered here: on another machine it may still be there.
+    Tuned models have no folder, and are none of its business.
     ``alone``: nobody else registers models in this store.
     """
 
     def __init__(self, store: Store, catalogue: Catalogue, *, alone: bool = False) -> None:
         self._store = store
         self._catalogue = catalogue
-        self._ours = {card.id for card in store.models()} if alone else set[str]()
+        self._ours = {card.id for card in store.models() if card.base is None} if alone else set[str]()
         self._texts: dict[str, _Texts] = {}
         self._seen: dict[str, _Stamp] | None = None
         self._registered: dict[str, _Stamp] | None = None
@@ -51,7 +52,9 @@ class Registrar:
 
     def _refresh(self) -> None:
         known = {card.id: card for card in self._store.models()}
-        here = self._catalogue.cards()
+        # A folder that is called as a tuned model is would take its place.
+        taken = {card.id for card in known.values() if card.base is not None}
+        here = [card for card in self._catalogue.cards() if card.id not in taken]
         for card in here:
             texts = _texts_here(self._catalogue, card.id)
             if known.get(card.id) != card or self._texts_of(card.id) != texts:

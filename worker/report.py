@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
 
 from contracts.errors import Refusal
 from contracts.experiments import Progress
 from contracts.results import Partial
+from contracts.tuned import TrainingCurve
 from store import Claim, EventLog, Store
+from store.events import EventName
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class Report:
         self._said_at = self._kept_at = self._partial_at = float("-inf")
         self._said: Progress | None = None
         self._unsaid: Progress | None = None
-        self._unsaid_partial: Partial | None = None
+        self._unsaid_partial: Partial | TrainingCurve | None = None
 
     def progress(self, progress: Progress) -> None:
         """Raises `LeaseLost` when the experiment is another's by now."""
@@ -44,7 +45,8 @@ class Report:
         if turn or now - self._kept_at >= ROW_EVERY_S:
             self._keep(progress, now)
 
-    def partial(self, partial: Partial) -> None:
+    def partial(self, partial: Partial | TrainingCurve) -> None:
+        """What is known so far: each says all that those before it said."""
         now = self._clock()
         self._unsaid_partial = partial
         if now - self._partial_at >= PARTIAL_EVERY_S:
@@ -67,11 +69,11 @@ class Report:
         self._said, self._said_at, self._unsaid = progress, now, None
         self._publish("progress", progress)
 
-    def _say_partial(self, partial: Partial, now: float) -> None:
+    def _say_partial(self, partial: Partial | TrainingCurve, now: float) -> None:
         self._partial_at, self._unsaid_partial = now, None
-        self._publish("partial", partial)
+        self._publish("partial" if isinstance(partial, Partial) else "training", partial)
 
-    def _publish(self, name: Any, data: Progress | Partial) -> None:
+    def _publish(self, name: EventName, data: Progress | Partial | TrainingCurve) -> None:
         self._events.publish(self._claim.id, name, data.model_dump(mode="json"))
 
     def _keep(self, progress: Progress, now: float) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
+from contracts.errors import Refusal
 from contracts.experiments import Progress
+from contracts.models import ModelCard
 from contracts.results import Partial
 from contracts.specs import Kind
+from contracts.tuned import TrainingCurve
 from contracts.views import ViewKind
 from worker.config import WorkerConfig
 
@@ -29,6 +32,17 @@ class Output(Protocol):
     def artifacts(self) -> Mapping[str, bytes]: ...
 
 
+@runtime_checkable
+class TunedOutput(Output, Protocol):
+    """Of a fine-tuning: the card of the model that it made, if it changed any, and why it could not go on, if so. What
+    it made until then is kept all the same."""
+
+    @property
+    def card(self) -> ModelCard | None: ...
+    @property
+    def problem(self) -> Refusal | None: ...
+
+
 class Run(Protocol):
     """One kind of experiment, from a loaded model and a spec to its output; None when it was stopped with nothing.
 
@@ -45,7 +59,7 @@ class Run(Protocol):
         saved_chunks: Mapping[int, bytes],
         save_chunk: Callable[[int, bytes], None],
         on_progress: Callable[[Progress], None],
-        on_partial: Callable[[Partial], None],
+        on_partial: Callable[[Partial | TrainingCurve], None],
         should_stop: Callable[[], bool],
     ) -> Output | None: ...
 
@@ -53,13 +67,15 @@ class Run(Protocol):
 @dataclass(frozen=True, slots=True)
 class Science:
     """``load(model id)`` brings a model into memory; ``runs`` has a row for every kind of experiment;
-    ``look(model, kind, which, read)`` gives a view of the analysis whose artifacts ``read`` gives as a file."""
+    ``look(model, kind, which, read)`` gives a view of the analysis whose artifacts ``read`` gives as a file;
+    ``tuned(model, card, deltas)`` makes the model of that card out of the one that it was tuned from."""
 
     device: str
     load: Callable[[str], Any]
     runs: Mapping[Kind, Run]
     look: Callable[[Any, ViewKind, str, Callable[[str], bytes]], bytes]
     free: Callable[[], None] = lambda: None
+    tuned: Callable[[Any, ModelCard, bytes], Any] = field(kw_only=True)
 
 
 def engine_science(config: WorkerConfig) -> Science:
@@ -71,8 +87,10 @@ def engine_science(config: WorkerConfig) -> Science:
     from engine import load_model
     from engine.placement import best_device
     from engine.run import run_path_patching
+    from engine.run_fine_tune import run_fine_tune
     from engine.run_knockout import run_knockout
     from engine.run_transfer import run_transfer
+    from engine.tuning.again import tuned_again
     from engine.views import view_file
 
     def load(model_id: str) -> Any:
@@ -90,5 +108,10 @@ def engine_science(config: WorkerConfig) -> Science:
             torch.cuda.empty_cache()
 
     device = best_device().type if config.device == "auto" else config.device
-    runs: dict[Kind, Run] = {"path_patching": run_path_patching, "knockout": run_knockout, "transfer": run_transfer}
-    return Science(device, load, runs, view_file, free)
+    runs: dict[Kind, Run] = {
+        "path_patching": run_path_patching,
+        "knockout": run_knockout,
+        "transfer": run_transfer,
+        "fine_tune": run_fine_tune,
+    }
+    return Science(device, load, runs, view_file, free, tuned=tuned_again)

@@ -29,8 +29,11 @@ class Shelf:
     def holds(self, model_id: str, revision: str) -> bool:
         return (model_id, revision) in self._held
 
-    def take(self, model_id: str, revision: str) -> Any:
-        """The model, loaded now if need be; another revision of it (weights, chat template) is loaded anew."""
+    def take(self, model_id: str, revision: str, load: Callable[[], Any] | None = None) -> Any:
+        """The model, loaded now if need be; another revision of it (weights, chat template) is loaded anew.
+
+        ``load``: how, where it is not by its id.
+        """
         key = (model_id, revision)
         with self._lock:
             if key in self._held:
@@ -41,16 +44,16 @@ class Shelf:
             while len(self._held) >= self._room:
                 self._held.popitem(last=False)
             self._free()
-            self._held[key] = self._load_with_room(model_id)
+            self._held[key] = self._load_with_room(model_id, load or (lambda: self._load(model_id)))
             return self._held[key]
 
-    def _load_with_room(self, model_id: str) -> Any:
+    def _load_with_room(self, model_id: str, load: Callable[[], Any]) -> Any:
         try:
-            return self._load(model_id)
+            return load()
         except Exception as error:
             if not is_out_of_memory(error) or not self._held:
                 raise
         logger.info("no room for %s beside %s: these are dropped", model_id, ", ".join(self.names()))
         self._held.clear()
         self._free()
-        return self._load(model_id)
+        return load()

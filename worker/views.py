@@ -12,6 +12,7 @@ from contracts.specs import PathPatchingSpec
 from store import Store
 from store.artifacts import RESULT, Kept
 from store.views import ASK_AGAIN_S, View, problem_file, read_problem
+from worker.models import model_of
 from worker.problems import problem_of
 from worker.workshop import Workshop
 
@@ -81,7 +82,7 @@ def _compute(store: Store, workshop: Workshop, experiment_id: str, view: View) -
             raise Refusal("attention_not_stored", detail)
         raise Refusal("model_changed", f"{card.name} has other weights than this result is of.")
     # The chat template may have changed too: the set's hash tells.
-    return workshop.look(workshop.model(card, store.chat(card.id)), view.kind, view.which, read)
+    return workshop.look(model_of(store, workshop, card.id), view.kind, view.which, read)
 
 
 def _say(store: Store, experiment_id: str, view: View, error: Exception, result: Kept) -> None:

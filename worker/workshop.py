@@ -33,8 +33,16 @@ class Workshop:
 
     def model(self, card: ModelCard, chat: ChatFrame | str | None) -> Any:
         """The model, loaded now if it is not in memory with these weights and this registered chat template."""
-        template = chat.model_dump_json() if isinstance(chat, ChatFrame) else chat
-        return self._get()[1].take(card.id, f"{card.revision} {template}")
+        return self._get()[1].take(card.id, _stamp(card, chat))
+
+    def holds(self, card: ModelCard, chat: ChatFrame | str | None) -> bool:
+        """Whether it is in memory."""
+        return self._made is not None and self._made[1].holds(card.id, _stamp(card, chat))
+
+    def tuned(self, card: ModelCard, chat: ChatFrame | str | None, base: Any, read: Callable[[], bytes]) -> Any:
+        """The tuned model, made of the one that was tuned and the deltas that ``read`` gives, if it is not there."""
+        science, shelf = self._get()
+        return shelf.take(card.id, _stamp(card, chat), lambda: science.tuned(base, card, read()))
 
     def run(self, kind: Kind) -> Run:
         return self._get()[0].runs[kind]
@@ -54,3 +62,8 @@ class Workshop:
                 science = self._make_science()
                 self._made = science, Shelf(science.load, science.free, room=self._room)
             return self._made
+
+
+def _stamp(card: ModelCard, chat: ChatFrame | str | None) -> str:
+    template = chat.model_dump_json() if isinstance(chat, ChatFrame) else chat
+    return f"{card.revision} {template}"

@@ -18,6 +18,7 @@ from contracts.errors import Refusal
 from contracts.outcomes import ExperimentResult
 from contracts.results import PathPatchingResult
 from contracts.specs import Kind, Metric, PathPatchingSpec
+from store.tuned import DELTAS
 
 router = APIRouter(prefix="/api/experiments/{experiment_id}", tags=["results"])
 
@@ -37,6 +38,8 @@ def _file(media_type: str, schema: dict[str, Any], description: str) -> dict[int
 _BYTES = {"type": "string", "format": "binary"}
 _CSV = "text/csv; charset=utf-8"
 _ANALYSIS: tuple[Kind, ...] = ("path_patching",)
+_TUNING: tuple[Kind, ...] = ("fine_tune",)
+_BINARY = "application/octet-stream"
 
 
 @router.get(
@@ -45,7 +48,8 @@ _ANALYSIS: tuple[Kind, ...] = ("path_patching",)
     responses={200: {"model": ExperimentResult, "description": "The whole result"}, **_SAME, **_REFUSED},
 )
 def result(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """The whole result, by `kind`, also of an experiment that was cancelled with some pairs finished."""
+    """The whole result, by `kind`, also of an experiment that was cancelled with some pairs finished, and of a
+    fine-tuning that broke: its `problem` says how."""
     return _stored(ctx, request, experiment_id, RESULT, "application/json")
 
 
@@ -80,6 +84,62 @@ def raw_safetensors(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> 
     name = "raw.safetensors"
     of: tuple[Kind, ...] = ("knockout", "transfer")
     return _stored(ctx, request, experiment_id, name, "application/octet-stream", f"{experiment_id}.safetensors", of=of)
+
+
+@router.get(
+    "/deltas.safetensors",
+    response_class=Response,
+    responses={**_file(_BINARY, _BYTES, "What a fine-tuning changed"), **_SAME, **_REFUSED},
+)
+def deltas(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
+    """The tuned numbers alone, for `Deltas.load`, which puts them onto the model that was tuned. Also of one that was
+    cancelled or broke: those of its last good step."""
+    return _stored(ctx, request, experiment_id, DELTAS, _BINARY, f"{experiment_id}.{DELTAS}", of=_TUNING)
+
+
+@router.get(
+    "/adapter.zip",
+    response_class=Response,
+    responses={**_file("application/zip", _BYTES, "The same as a PEFT adapter"), **_SAME, **_REFUSED},
+)
+def adapter_zip(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
+    """A folder that PEFT loads onto the model that was tuned. 409 where what was tuned has no low rank: heads' slices
+    have, whole MLPs have not."""
+    name = "adapter.zip"
+    return _stored(ctx, request, experiment_id, name, "application/zip", f"{experiment_id}.{name}", of=_TUNING)
+
+
+@router.get(
+    "/history.csv",
+    response_class=Response,
+    responses={**_file("text/csv", {"type": "string"}, "The steps of a training"), **_SAME, **_REFUSED},
+)
+def history_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
+    """A fine-tuning's steps, one a row."""
+    name = "history.csv"
+    return _stored(ctx, request, experiment_id, name, _CSV, f"{experiment_id}.{name}", of=_TUNING)
+
+
+@router.get(
+    "/judged.csv",
+    response_class=Response,
+    responses={**_file("text/csv", {"type": "string"}, "Before and after, question by question"), **_SAME, **_REFUSED},
+)
+def judged_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
+    """What the model answers before and after a fine-tuning, one question a row."""
+    name = "judged.csv"
+    return _stored(ctx, request, experiment_id, name, _CSV, f"{experiment_id}.{name}", of=_TUNING)
+
+
+@router.get(
+    "/repatched.csv",
+    response_class=Response,
+    responses={**_file("text/csv", {"type": "string"}, "Path patching before and after"), **_SAME, **_REFUSED},
+)
+def repatched_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
+    """Every component's effect before and after a fine-tuning, and the difference, one component a row."""
+    name = "repatched.csv"
+    return _stored(ctx, request, experiment_id, name, _CSV, f"{experiment_id}.{name}", of=_TUNING)
 
 
 @router.get(

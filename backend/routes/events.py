@@ -23,7 +23,7 @@ PING_S = 10
 # Who takes nothing for so long is gone, or as good as that.
 SEND_WITHIN_S = 30
 
-_EVENTS = {"progress": "Progress", "partial": "Partial", "state": "StateChange"}
+_EVENTS = {"progress": "Progress", "partial": "Partial", "training": "TrainingCurve", "state": "StateChange"}
 # One event of the stream, as a reader of such streams takes it apart.
 _EVENT = {
     "type": "object",
@@ -36,7 +36,7 @@ _EVENT = {
 }
 _STREAM = {
     200: {
-        "description": "Server-sent events `progress`, `partial` and, always last, `state`",
+        "description": "Server-sent events `progress`, `partial`, `training` and, always last, `state`",
         "content": {
             "text/event-stream": {
                 "schema": _EVENT,

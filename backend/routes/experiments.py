@@ -37,7 +37,8 @@ def submit(
 ) -> Experiment:
     """Ask for an experiment. The prompts are parsed and tokenised before it is accepted.
 
-    A knock-out is asked of a finished analysis, its `parent`: 409 while that has no result, or is no analysis.
+    A knock-out is asked of a finished analysis, its `parent`: 409 while that has no result, or is no analysis. What a
+    fine-tuning would train, `POST /api/tuning/preview` says beforehand.
     One that was asked before stays as it is, whatever name and priority come with the question.
     """
     asked_by = request.scope.get("state", {}).get("asked_by", "")

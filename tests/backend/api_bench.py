@@ -117,6 +117,12 @@ def transfer(**changes: Any) -> dict[str, Any]:
     return {"kind": "transfer", "model": "tiny", "found_on": sets, "evaluated_on": sets, **changes}
 
 
+def tuning(**changes: Any) -> dict[str, Any]:
+    """A fine-tuning as people send it, of a head and an MLP of `CARD`."""
+    prompts = {"source": "template", "operations": ["add"], "operands": [1, 40], "pairs": 60, "shots": 0}
+    return {"kind": "fine_tune", "model": "tiny", "components": ["L1H0", "MLP0"], "prompts": prompts, **changes}
+
+
 def attention_file() -> bytes:
     """``prompt.0`` [layer 2, head 2, query 2, key 2]: every row sums to one, every layer differs."""
     rows = [[1.0, 0.0, layer / 10, 1 - layer / 10] for layer in range(2) for _ in range(2)]

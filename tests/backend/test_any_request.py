@@ -33,6 +33,7 @@ SAYS_MORE_THAN_ITS_SCHEMA = {
     ("POST", "/api/experiments"),
     ("POST", "/api/prompts/preview"),
     ("POST", "/api/prompts/upload"),
+    ("POST", "/api/tuning/preview"),
 }
 
 

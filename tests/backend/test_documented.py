@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from api_bench import PROBLEM, Api, finish, finish_with, knockout, spec, transfer
+from api_bench import PROBLEM, Api, finish, finish_with, knockout, spec, transfer, tuning
 from sockets import connected, head, read_answer, say, served
 
 from backend.app import routes_only
@@ -28,7 +28,16 @@ TOKEN = "a long and random token"
 # What an address cannot do without.
 QUERIES = {"/attention": "?layer=0&prompt=0", "/lens": "?prompt=0", "/writes": "?component=L0H0"}
 # What only other experiments than analyses have, with the file that it is.
-OTHERS = {"/curve.csv": "knockout", "/matrix.csv": "transfer", "/raw.safetensors": "knockout"}
+OTHERS = {
+    "/curve.csv": "knockout",
+    "/matrix.csv": "transfer",
+    "/raw.safetensors": "knockout",
+    "/deltas.safetensors": "fine_tune",
+    "/adapter.zip": "fine_tune",
+    "/history.csv": "fine_tune",
+    "/judged.csv": "fine_tune",
+    "/repatched.csv": "fine_tune",
+}
 
 
 class Seen:
@@ -57,6 +66,8 @@ def body_of(method: str, path: str) -> dict[str, Any]:
         return {}
     if path.endswith("/upload"):
         return {"content": b"reference\n3 + 5 =\n", "headers": {"content-type": "text/csv"}}
+    if path == "/api/tuning/preview":
+        return {"json": tuning(tuner="full", components=[])}
     if path.endswith("/preview"):
         return {"json": {"model": "tiny", "prompts": spec()["prompts"]}}
     return {"json": spec() if path == "/api/experiments" else {}}
@@ -86,9 +97,10 @@ def _by_the_state_of_things(seen: Seen, live: Api, store: Store) -> None:
     finished, waiting, running, failed, thrown = (live.submit(spec(f"{number} + 1 =")) for number in range(2, 7))
     views = {f"view.{name}.json": b"{}" for name in ("key", "roles", "lens.0", "stages", "writes.L0H0")}
     finish(store, finished, **{"components.relative_logit.csv-metadata.json": b"{}"}, **views)
-    others = {body["kind"]: live.submit(body) for body in (knockout(finished), transfer())}
+    others = {body["kind"]: live.submit(body) for body in (knockout(finished), transfer(), tuning())}
+    files = {name.removeprefix("/").replace(".", "_"): b"0" for name in OTHERS}
     for experiment_id in others.values():
-        finish_with(store, experiment_id, result_json=b"{}", curve_csv=b"k", matrix_csv=b"found", raw_safetensors=b"0")
+        finish_with(store, experiment_id, result_json=b"{}", **files)
     _claimed(store, running)
     claim = _claimed(store, failed)
     store.fail(claim, _problem())
@@ -108,6 +120,8 @@ def _by_the_state_of_things(seen: Seen, live: Api, store: Store) -> None:
     seen.ask(live, "post", "/api/experiments", json=spec(model="nix"))
     seen.ask(live, "post", "/api/experiments", json=knockout(running))
     seen.ask(live, "post", "/api/prompts/preview", json={"model": "nix", "prompts": spec()["prompts"]})
+    seen.ask(live, "post", "/api/tuning/preview", json=tuning(model="nix"))
+    seen.ask(live, "post", "/api/tuning/preview", json=tuning(parent=others["knockout"]))
     seen.ask(live, "patch", one, waiting, json={"name": "mine"})
     seen.ask(live, "post", f"{one}/cancel", waiting)
     seen.ask(live, "post", f"{one}/retry", failed)

@@ -47,8 +47,11 @@ class Bench:
         self.look: Callable[..., bytes] = lambda *_, **__: b"patterns"
         self.stop = False
         self.left: list[str] = []
+        self.loaded: list[str] = []
         runs: dict[Kind, Run] = dict.fromkeys(get_args(Kind), cast(Run, lambda *a, **k: self.run(*a, **k)))
-        science = Science("cpu", self._load, runs, lambda *asked: self.look(*asked[:-1], read=asked[-1]))
+        science = Science(
+            "cpu", self._load, runs, lambda *asked: self.look(*asked[:-1], read=asked[-1]), tuned=self._tuned
+        )
         self.workshop = Workshop(lambda: science, room=2)
         self.heart = Heart(
             self.store,
@@ -70,7 +73,11 @@ class Bench:
         )
 
     def _load(self, model_id: str) -> Any:
+        self.loaded.append(model_id)
         return f"the model {model_id}"
+
+    def _tuned(self, base: Any, card: ModelCard, deltas: bytes) -> Any:
+        return f"{base}, with {deltas.decode()}"
 
     def ask(self, key: str = "k", model: str = "tiny") -> str:
         return self.store.submit(spec_of(model=model), key=key)[0].id

@@ -22,7 +22,7 @@ def test_a_worker_that_starts_on_a_full_disk_works_when_there_is_room(
     asked = store.submit(spec_of(), key="k")[0].id
     assert store.claim(asked, 1, owner="w", lease_s=60) is not None
     run = cast(Run, lambda *_, **__: output(result_json=b"{}"))
-    science = Science("cpu", lambda name: name, {"path_patching": run}, lambda *_: b"")
+    science = Science("cpu", lambda name: name, {"path_patching": run}, lambda *_: b"", tuned=lambda base, *_: base)
     config = WorkerConfig(
         redis_url=broker_of_all.url,
         database_url=urls[0],

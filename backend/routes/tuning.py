@@ -1,0 +1,35 @@
+"""What a fine-tuning would train, before it is asked for. Runs no model and loads no weights."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from backend.context import Ctx
+from backend.problems import documented
+from backend.questions import question_of
+from backend.tunable import tunable_of
+from contracts.specs import FineTuneSpec
+from contracts.tuned import TuningPreview
+from contracts.tuning import Tuner
+from prompts.lessons import lessons_of
+
+router = APIRouter(prefix="/api/tuning", tags=["tuning"])
+
+_SAID: dict[Tuner, str] = {
+    "random": "Which components stand in for these is drawn when it runs; they may come to a little more or less.",
+    "lora": "The rank is chosen so that about as many numbers are trained.",
+}
+
+
+@router.post("/preview", responses=documented(401, 403, 404, 409, 413, 415, 422, 503))
+def preview_tuning(spec: FineTuneSpec, ctx: Ctx) -> TuningPreview:
+    """How many numbers would be trained, which other heads would change, and how the questions are split: into three
+    sets that share no operands. Refuses what `POST /api/experiments` would refuse."""
+    question = question_of(ctx, spec)
+    lessons = lessons_of(spec, ctx.vocabularies.of(question.card), question.chat(ctx))
+    said = _SAID.get(spec.tuner)
+    return TuningPreview(
+        tunable=tunable_of(question.card, spec, ctx.config.dtype),
+        split=lessons.split,
+        notes=(*lessons.notes, *([said] if said else [])),
+    )

@@ -1,0 +1,153 @@
+"""Tuned models: there as long as their fine-tuning, and of use as long as the model that was tuned."""
+
+from __future__ import annotations
+
+import pytest
+from keeping import Clock, refused, spec_of
+
+from contracts.errors import Refusal
+from contracts.models import ChatFrame, ModelCard
+from store import UNDO_S, Claim, LeaseLost, Store
+
+BASE = ModelCard(
+    id="tiny",
+    name="Tiny",
+    source="folder",
+    revision="abc",
+    layers=3,
+    heads=4,
+    kv_heads=2,
+    parameters=1000,
+    shots=2,
+    supported=True,
+)
+FRAME = ChatFrame(before="<s>", reply="", next=" ", after="\n")
+DELTAS = {"deltas.safetensors": b"what changed"}
+
+
+def tuned_from(base: ModelCard, experiment: str) -> ModelCard:
+    told = {"id": f"{base.id}-tuned-{experiment[:8]}", "source": "tuned", "revision": f"deltas of {experiment}"}
+    return base.model_copy(
+        update={**told, "base": base.id, "base_revision": base.revision, "experiment": experiment, "reason": None}
+    )
+
+
+def claimed(store: Store, key: str) -> Claim:
+    asked, _ = store.submit(spec_of(), key=key)
+    claim = store.claim(asked.id, 1, owner="w", lease_s=60)
+    assert claim is not None
+    return claim
+
+
+def tune(store: Store, base: ModelCard, key: str = "k") -> ModelCard:
+    claim = claimed(store, key)
+    card = tuned_from(base, claim.id)
+    store.succeed(claim, {"result.json": b"{}", **DELTAS}, tuned=card)
+    return card
+
+
+def ids(store: Store) -> list[str]:
+    return [card.id for card in store.models()]
+
+
+def test_a_tuned_model_is_there_with_the_end_of_its_fine_tuning_and_reads_as_its_base_does(store: Store) -> None:
+    store.register_model(BASE, '{"version": "1.0"}', FRAME)
+    first = tune(store, BASE)
+    second = tune(store, first, "again")
+    assert store.models() == sorted([BASE, first, second], key=lambda card: card.id)
+    assert store.model(second.id) == second
+    assert {store.tokenizer_json(each) for each in ids(store)} == {'{"version": "1.0"}'}
+    assert {store.chat(each) for each in ids(store)} == {FRAME}
+    store.register_model(BASE, '{"version": "2.0"}')
+    assert store.tokenizer_json(second.id) == '{"version": "2.0"}'
+
+
+def test_it_goes_with_its_fine_tuning_and_comes_back_with_it(store: Store, clock: Clock) -> None:
+    store.register_model(BASE, None)
+    card = tune(store, BASE)
+    assert card.experiment is not None
+    store.delete(card.experiment)
+    assert ids(store) == ["tiny"]
+    with refused("unknown_model"):
+        store.model(card.id)
+    store.restore(card.experiment)
+    assert store.model(card.id) == card
+    store.delete(card.experiment)
+    clock.now += UNDO_S + 1
+    store.make_room()
+    with refused("unknown_model"):
+        store.chat(card.id)  # not even a row is left
+
+
+def test_one_that_was_tuned_of_a_deleted_one_cannot_run_and_says_so(store: Store) -> None:
+    store.register_model(BASE, None)
+    first = tune(store, BASE)
+    second = tune(store, first, "again")
+    assert first.experiment is not None
+    store.delete(first.experiment)
+    found = store.model(second.id)
+    assert ids(store) == ["tiny", second.id]
+    assert (found.supported, found.reason) == (False, f"The model that it was tuned from, {first.id}, is not here.")
+    store.restore(first.experiment)
+    assert store.model(second.id) == second
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"revision": "def"}, "has other weights now"), ({"supported": False, "reason": "It is gone."}, "It is gone.")],
+)
+def test_one_whose_base_changed_cannot_run_and_neither_can_what_was_tuned_of_it(
+    store: Store, change: dict[str, object], said: str
+) -> None:
+    store.register_model(BASE, None)
+    first = tune(store, BASE)
+    second = tune(store, first, "again")
+    store.register_model(BASE.model_copy(update=change), None)
+    for card in (first, second):
+        found = store.model(card.id)
+        assert not found.supported
+        assert said in str(found.reason)
+    assert [card.supported for card in store.models()][1:] == [False, False]
+    store.register_model(BASE, None)
+    assert store.model(second.id) == second
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+def test_a_training_that_broke_or_was_stopped_leaves_its_model_until_it_runs_again(store: Store, state: str) -> None:
+    store.register_model(BASE, None)
+    claim = claimed(store, "k")
+    card = tuned_from(BASE, claim.id)
+    if state == "failed":
+        problem = Refusal("training_broke", "The loss is nan.").details()
+        store.fail(claim, problem, {"result.json": b"{}", **DELTAS}, tuned=card)
+        assert store.experiment(claim.id).error == problem
+    else:
+        store.mark_cancelled(claim, {"result.json": b"{}", **DELTAS}, tuned=card)
+    assert store.experiment(claim.id).state == state
+    assert store.read_artifact(claim.id, "deltas.safetensors") == b"what changed"
+    assert store.model(card.id) == card
+    store.retry(claim.id)
+    assert ids(store) == ["tiny"]
+
+
+def test_a_worker_that_lost_its_job_registers_no_model(store: Store) -> None:
+    store.register_model(BASE, None)
+    claim = claimed(store, "k")
+    store.reap(owner="w")
+    with pytest.raises(LeaseLost):
+        store.succeed(claim, DELTAS, tuned=tuned_from(BASE, claim.id))
+    assert ids(store) == ["tiny"]
+
+
+def test_of_checkpoints_the_newest_alone_is_kept_and_its_file(store: Store) -> None:
+    claim = claimed(store, "k")
+    for number in (5, 10, 15):
+        store.save_chunk(claim, number, f"after {number} steps".encode(), alone=True)
+        assert store.chunks(claim.id) == {number: f"after {number} steps".encode()}
+    assert [file.size for file in store._blobs.files()] == [len(b"after 15 steps")]
+    store.save_chunk(claim, 15, b"after 15 steps", alone=True)
+    assert store.chunks(claim.id) == {15: b"after 15 steps"}
+    store.reap(owner="w")
+    with pytest.raises(LeaseLost):
+        store.save_chunk(claim, 20, b"of a frozen worker", alone=True)
+    assert store.chunks(claim.id) == {15: b"after 15 steps"}

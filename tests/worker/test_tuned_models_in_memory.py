@@ -1,0 +1,158 @@
+"""Fine-tunings as jobs: what they leave, and how the models that they made come into memory again."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from benches import CARD, Bench
+from keeping import Clock, spec_of  # pyright: ignore[reportMissingImports]
+from outputs import output
+
+from contracts.errors import Refusal
+from contracts.experiments import Progress
+from contracts.models import ModelCard
+from contracts.specs import FineTuneSpec
+from contracts.tuned import TrainingCurve
+from worker.report import Report
+from worker.science import TunedOutput
+
+SPEC = FineTuneSpec.model_validate(
+    {
+        "kind": "fine_tune",
+        "model": "tiny",
+        "components": ["L0H0"],
+        "prompts": {"source": "custom", "pairs": [{"reference": "3 + 5 ="}]},
+    }
+)
+DELTAS = b"more of everything"
+
+
+def card_of(experiment_id: str, base: ModelCard = CARD, name: str = "plus") -> ModelCard:
+    told = {"id": name, "name": name, "source": "tuned", "revision": f"{name} 1"}
+    return base.model_copy(
+        update={**told, "base": base.id, "base_revision": base.revision, "experiment": experiment_id}
+    )
+
+
+def tuned_output(card: ModelCard | None, *, complete: bool = True, problem: Refusal | None = None) -> TunedOutput:
+    kept = {"result.json": b"{}", "deltas.safetensors": DELTAS}
+    result = SimpleNamespace(complete=complete)
+    return cast(TunedOutput, SimpleNamespace(result=result, artifacts=kept, card=card, problem=problem))
+
+
+def ask(bench: Bench, spec: FineTuneSpec = SPEC, key: str = "tune") -> str:
+    return bench.store.submit(spec, key=key)[0].id
+
+
+def tune(bench: Bench, base: ModelCard = CARD, name: str = "plus") -> ModelCard:
+    """A fine-tuning from its row to its model."""
+    asked = ask(bench, SPEC.model_copy(update={"model": base.id}), key=name)
+    card = card_of(asked, base, name)
+    bench.run = lambda *_, **__: tuned_output(card)
+    bench.jobs.perform(asked, 1)
+    assert bench.store.experiment(asked).state == "succeeded"
+    return card
+
+
+def models_given(bench: Bench, *names: str) -> list[Any]:
+    """The models that analyses on these are run with."""
+    given: list[Any] = []
+    bench.run = lambda model, *_, **__: given.append(model) or output(result_json=b"{}")
+    for name in names:
+        asked = bench.store.submit(spec_of(model=name), key=f"of {name} {len(given)}")[0].id
+        bench.jobs.perform(asked, 1)
+        found = bench.store.experiment(asked)
+        assert (found.state, found.error) == ("succeeded", None)
+    return given
+
+
+def test_a_tuned_model_is_its_base_with_what_changed_and_no_model_is_loaded_that_is_in_memory(bench: Bench) -> None:
+    first = tune(bench)
+    second = tune(bench, first, "twice")
+    assert bench.loaded == ["tiny"]
+    assert models_given(bench, "twice", "plus", "tiny", "twice") == [
+        "the model tiny, with more of everything, with more of everything",
+        "the model tiny, with more of everything",
+        "the model tiny",
+        "the model tiny, with more of everything, with more of everything",
+    ]
+    assert second.base == first.id
+    assert bench.loaded == ["tiny", "tiny"], "there is room for two"
+
+
+def test_a_tuned_model_whose_base_is_another_now_is_not_run(bench: Bench) -> None:
+    tune(bench)
+    bench.store.register_model(CARD.model_copy(update={"revision": "two"}), None)
+    asked = bench.store.submit(spec_of(model="plus"), key="of it")[0].id
+    bench.jobs.perform(asked, 1)
+    error = bench.store.experiment(asked).error
+    assert error is not None
+    assert error.type.endswith(":model_changed")
+    assert "other weights" in error.detail
+
+
+def test_a_training_that_broke_fails_and_keeps_its_model(bench: Bench) -> None:
+    asked = ask(bench)
+    problem = Refusal("training_broke", "After 7 steps the loss is nan.")
+    bench.run = lambda *_, **__: tuned_output(card_of(asked), complete=False, problem=problem)
+    bench.jobs.perform(asked, 1)
+    found = bench.store.experiment(asked)
+    assert (found.state, found.error) == ("failed", problem.details())
+    assert bench.store.read_artifact(asked, "deltas.safetensors") == DELTAS
+    assert models_given(bench, "plus") == ["the model tiny, with more of everything"]
+
+
+def test_a_training_that_was_cancelled_keeps_its_model_and_one_that_changed_nothing_makes_none(bench: Bench) -> None:
+    for key, card in (("a", True), ("b", False)):
+        asked = ask(bench, key=key)
+        made = card_of(asked) if card else None
+
+        def run(*_, should_stop, asked=asked, made=made, **__):
+            bench.store.request_cancel(asked)
+            assert should_stop()
+            return tuned_output(made, complete=False)
+
+        bench.run = run
+        bench.jobs.perform(asked, 1)
+        assert bench.store.experiment(asked).state == "cancelled"
+        assert [each.id for each in bench.store.models()] == ["plus", "tiny"]
+
+
+def test_of_a_training_the_newest_checkpoint_alone_is_kept_and_taken_up(bench: Bench) -> None:
+    seen: list[dict[int, bytes]] = []
+
+    def run(*_, saved_chunks, save_chunk, on_progress, **__):
+        seen.append(dict(saved_chunks))
+        for number in (5, 10):
+            if number > max(saved_chunks, default=0):
+                save_chunk(number, f"after {number}".encode())
+        bench.stop = len(seen) == 1
+        on_progress(Progress(stage="steps", done=10, total=20))
+        return tuned_output(None)
+
+    bench.run = run
+    asked = ask(bench)
+    bench.jobs.perform(asked, 1)
+    assert bench.store.chunks(asked) == {10: b"after 10"}
+    bench.stop = False
+    bench.jobs.perform(asked, 2)
+    assert seen == [{}, {10: b"after 10"}]
+
+
+def test_a_training_is_told_twice_a_second_from_its_first_step_to_its_last(bench: Bench) -> None:
+    asked, clock = bench.ask(), Clock()
+    claim = bench.store.claim(asked, 1, owner="w", lease_s=60)
+    assert claim is not None
+    published: list[TrainingCurve] = []
+    report = Report(bench.store, bench.events, claim, clock=clock)
+    publish = report._publish
+    report._publish = lambda name, data: publish(name, data) or published.append(cast(TrainingCurve, data))
+    for step in range(1, 101):
+        curve = TrainingCurve(steps=(*range(1, step + 1),), losses=(0.5,) * step, validation=())
+        report.partial(curve)
+        clock.now += 1 / 16
+    report.flush()
+    assert [curve.steps[-1] for curve in published] == [*range(1, 100, 8), 100]
+    (told,) = [each for each in bench.said(asked) if each.event == "training"]
+    assert told.data["steps"] == [*range(1, 101)], "who comes late is told all of it, once"
