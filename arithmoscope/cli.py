@@ -96,9 +96,11 @@ def command_line() -> argparse.ArgumentParser:
 
     from arithmoscope.knock_flags import add_commands
     from arithmoscope.look_flags import add_look
+    from arithmoscope.tune_flags import add_fine_tune
 
     add_commands(commands)
     add_look(commands)
+    add_fine_tune(commands)
 
     findings = commands.add_parser("findings", help="the paper's whole story on a model, as a page with figures")
     findings.add_argument("model", nargs="?", default="smollm2-135m", metavar="MODEL", help="model (smollm2-135m)")
@@ -209,6 +211,13 @@ def _look(told: argparse.Namespace) -> int:
     return 0
 
 
+def _fine_tune(told: argparse.Namespace) -> int:
+    from arithmoscope.tunings import run_tuning
+
+    run_tuning(_settings(), told, sys.stdout, sys.stderr)
+    return 0
+
+
 def _findings(told: argparse.Namespace) -> int:
     from arithmoscope.findings import findings
 
@@ -242,6 +251,7 @@ _COMMANDS = {
     "knockout": _knockout,
     "transfer": _transfer,
     "look": _look,
+    "fine-tune": _fine_tune,
     "findings": _findings,
     "models": _models,
 }

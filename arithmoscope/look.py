@@ -62,13 +62,13 @@ def _prompts(told: argparse.Namespace, progress: IO[str]) -> PromptsSpec:
         typed_well(told.prompt, told.shots)
         return CustomPrompts(source="custom", pairs=(CustomPair(reference=told.prompt),), shots=told.shots)
     if told.file is not None:
-        return CustomPrompts(source="custom", pairs=_of_file(told.file, progress), shots=told.shots)
+        return CustomPrompts(source="custom", pairs=pairs_of_file(told.file, progress), shots=told.shots)
     asked = {name: getattr(told, name) for name in ("operations", "operands", "pairs", "shots", "seed")}
     valid_set(asked)
     return TemplatePrompts.model_validate({"source": "template", **asked})
 
 
-def _of_file(file: str, progress: IO[str]) -> tuple[CustomPair, ...]:
+def pairs_of_file(file: str, progress: IO[str]) -> tuple[CustomPair, ...]:
     """The usable rows of a file; which others there are is said."""
     from prompts.uploads import read_upload
 

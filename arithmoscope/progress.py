@@ -7,6 +7,13 @@ from typing import IO
 from contracts.experiments import Progress
 
 _BAR = 24
+_STAGES = {
+    "pairs": "computing",
+    "saving": "checking",
+    "before": "looking before",
+    "steps": "training",
+    "after": "asking before and after",
+}
 
 
 class Bar:
@@ -25,14 +32,15 @@ class Bar:
         self._stage = stage
         self._stream.flush()
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: Progress, seen: str = "") -> None:
+        """``seen``: what there is to say besides, such as a loss."""
         if not self._redraws or not progress.total:
-            self.say({"pairs": "computing", "saving": "checking"}.get(progress.stage, progress.stage))
+            self.say(_STAGES.get(progress.stage, progress.stage))
             return
         inside = (progress.layer or 0) / progress.layers if progress.layers else 0.0
         done = min(1.0, (progress.done + inside) / progress.total)
         bar = "#" * round(done * _BAR)
-        self._stream.write(f"\r\033[K[{bar:<{_BAR}}] {done:4.0%}  {progress.stage}")
+        self._stream.write(f"\r\033[K[{bar:<{_BAR}}] {done:4.0%}  {progress.stage}{seen and f'  {seen}'}")
         self._stream.flush()
 
     def end(self) -> None:

@@ -39,7 +39,7 @@ def test_every_make_target_of_the_readme_exists():
 
 
 def test_every_command_of_the_readme_exists():
-    for command in set(re.findall(r"arithmoscope (\w+)", README)):
+    for command in set(re.findall(r"arithmoscope (\w[\w-]*)", README)):
         done = subprocess.run(
             [sys.executable, "-m", "arithmoscope.cli", command, "--help"], capture_output=True, check=False
         )

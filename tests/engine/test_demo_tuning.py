@@ -54,9 +54,9 @@ def test_a_few_steps_on_the_demo_model_improve_what_was_trained_and_all_else_is_
     assert found.held_out.log_probability_after > found.held_out.log_probability_before
     by_name = {each.name: each for each in found.sets if each.group != "held_out"}
     assert list(by_name) == [quiz.name for quiz in QUIZZES], "this model can be asked all of them"
-    assert by_name["one-digit addition"].before.mean >= 0.5
-    assert by_name["facts"].before.mean >= 0.5
-    assert 5 < found.neutral.before.mean < 60
+    assert by_name["one-digit addition"].before.mean >= 0.25
+    assert by_name["facts"].before.mean >= 0.25
+    assert 10 < found.neutral.before.mean < 200
     assert 0.9 < found.neutral.ratio.mean < 1.2
     assert found.neutral.divergence.mean > 0
     assert found.repatched is not None

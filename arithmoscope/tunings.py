@@ -1,0 +1,230 @@
+"""``arithmoscope fine-tune``: find components, train them alone, and say what it changed; in this process."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from arithmoscope.analyze import writable
+from arithmoscope.knockouts import loaded, valid_set
+from arithmoscope.look import pairs_of_file
+from arithmoscope.progress import Bar
+from arithmoscope.public_benchmarks import benchmark, benchmarks_named
+from arithmoscope.settings import Settings
+from arithmoscope.tuned_report import closing, opening
+from contracts.components import Component
+from contracts.errors import Refusal
+from contracts.experiments import Progress
+from contracts.prompts import MAX_PAIRS, CustomPair, CustomPrompts, PromptPair, PromptsSpec, TemplatePrompts
+from contracts.specs import FineTuneSpec, PathPatchingSpec
+from contracts.tuned import TrainingCurve
+from contracts.tuning import WHOLE_TUNERS
+
+if TYPE_CHECKING:
+    from engine import Deltas, LoadedModel
+    from engine.tuning.output import FineTuneOutput
+
+# Questions that components are found on.
+_FOUND_ON = 64
+_SPEC = (
+    *("tuner", "steps", "batch_size", "learning_rate", "weight_decay", "schedule", "warmup", "tune", "biases"),
+    *("head_scale", "accumulate", "checkpointing", "validate_every", "seed"),
+)
+
+
+def run_tuning(settings: Settings, told: argparse.Namespace, out: IO[str], progress: IO[str]) -> None:
+    """Train and print. Refuses before torch is loaded whatever can be refused by then."""
+    tasks = benchmarks_named(told.benchmarks)
+    prompts = _prompts(told, progress)
+    named = _named(told)
+    _spec(told, prompts, named or ("MLP0",))  # refuses bad numbers now
+    for flag in ("export", "adapter"):
+        _refuse_full(getattr(told, flag), f"--{flag}")
+    bar = Bar(progress)
+    with writable(told.save, "--save") as kept, writable(told.csv, "--csv") as table:
+        model = loaded(settings, told.model, bar)
+        if not named and told.tuner not in WHOLE_TUNERS:
+            bar.say("patching")
+            named = _found(model, told, prompts)
+        spec = _spec(told, prompts, named)
+        if not told.json:
+            bar.end()
+            out.write(opening(model, spec))
+            out.flush()
+        output = _trained(model, spec, bar)
+        if kept is not None:
+            kept.write_bytes(output.artifacts["deltas.safetensors"])
+        if table is not None:
+            table.write_bytes(output.artifacts.get("judged.csv", b""))
+    deltas = _exported(model, output, told)
+    numbers = _benchmarked(model, deltas, tasks, bar)
+    bar.end()
+    if told.json:
+        said = json.loads(output.artifacts["result.json"])
+        out.write(json.dumps(said | ({"benchmarks": numbers} if tasks else {})) + "\n")
+    else:
+        out.write(closing(output.result, numbers))
+    if output.problem is not None:
+        raise output.problem
+
+
+def _prompts(told: argparse.Namespace, progress: IO[str]) -> PromptsSpec:
+    if told.file is not None:
+        pairs = _public(told.file, told.public) if told.public else pairs_of_file(told.file, progress)
+        # A published question stands as it is: it may be none that worked examples can be made of.
+        return CustomPrompts(source="custom", pairs=pairs, shots=0 if told.public else told.shots)
+    if told.public:
+        raise Refusal("bad_request", f"--public {told.public} needs --file.", "Name the file that holds the set.")
+    names = ("topic", "operations", "styles", "wording", "numerals", "decimals", "pairs", "shots")
+    asked: dict[str, Any] = {name: getattr(told, name) for name in names}
+    if told.operands is not None or told.topic == "question":
+        digits = (0 if told.digits == 1 else 10 ** (told.digits - 1), 10**told.digits - 1)
+        asked["operands"] = digits if told.operands is None else told.operands
+    if told.topic != "question" and told.styles == ["equation"]:
+        asked.pop("styles")
+    valid_set(asked)
+    return TemplatePrompts.model_validate({"source": "template", **asked})
+
+
+def _public(file: str, name: Any) -> tuple[CustomPair, ...]:
+    from prompts.public import read_public
+
+    try:
+        found = read_public(name, Path(file).read_bytes()).questions[:MAX_PAIRS]
+    except OSError as error:
+        said = f"--file {file} cannot be read: {error.strerror}."
+        raise Refusal("bad_setting", said, "Choose another file.") from error
+    if not found:
+        raise Refusal("no_prompts", f"No row of {file} can be used.", f"Is it {name} as it is published?")
+    return tuple(CustomPair(reference=each.prompt, answer=each.answer) for each in found)
+
+
+def _named(told: argparse.Namespace) -> tuple[str, ...]:
+    names = filter(None, (told.components or "").replace(" ", "").split(","))
+    return tuple(str(Component.parse(name)) for name in names)
+
+
+def _spec(told: argparse.Namespace, prompts: PromptsSpec, components: tuple[str, ...]) -> FineTuneSpec:
+    from pydantic import ValidationError
+
+    asked = {name: getattr(told, name) for name in _SPEC}
+    asked |= {"kind": "fine_tune", "model": told.model, "components": components, "prompts": prompts}
+    try:
+        return FineTuneSpec.model_validate({**asked, "clip": told.clip or None})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = " ".join(str(part).replace("_", "-") for part in first["loc"])
+        said = f"--{where}: {first['msg']}." if where else f"{first['msg']}."
+        raise Refusal("bad_request", said, "See arithmoscope fine-tune --help.") from error
+
+
+def _refuse_full(folder: str | None, flag: str) -> None:
+    """Found out before minutes are spent."""
+    path = Path(folder or "")
+    if folder is not None and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise Refusal(
+            "bad_setting", f"There is something at {flag} {folder} already.", "Name a folder that is not there."
+        )
+
+
+def _found(model: LoadedModel, told: argparse.Namespace, prompts: PromptsSpec) -> tuple[str, ...]:
+    """The components that hurt most when they are taken away, on operands that are trained on and never judged by."""
+    from engine.analysis import read_effects
+    from engine.key import key_components
+    from engine.run import run_path_patching
+
+    half = _first_half(prompts)
+    for keep_wrong in (False, True):
+        asked = half.model_copy(update={"answer": "first", "keep_wrong": keep_wrong})
+        try:
+            output = run_path_patching(
+                model,
+                PathPatchingSpec(kind="path_patching", model=told.model, prompts=asked, metrics=(told.metric,)),
+                secrets.token_hex(12),
+                saved_chunks={},
+                save_chunk=lambda _number, _data: None,
+                on_progress=lambda _progress: None,
+                on_partial=lambda _partial: None,
+                should_stop=lambda: False,
+            )
+        except Refusal as refusal:
+            if refusal.code != "none_kept" or keep_wrong:
+                raise
+            continue
+        if output is None:
+            raise Refusal("internal", "The analysis ended without a result.")
+        effects = read_effects(output.artifacts.__getitem__)
+        key = key_components(effects, rule="top_k", metric=told.metric, top_k=told.top_k, kind=told.among)
+        if key.components:
+            return tuple(map(str, key.components))
+    raise Refusal("no_components", "No component hurts the answer when it is taken away.", "Name --components.")
+
+
+def _first_half(prompts: PromptsSpec) -> PromptsSpec:
+    if isinstance(prompts, TemplatePrompts):
+        return prompts.model_copy(update={"half": "first", "pairs": min(prompts.pairs, _FOUND_ON)})
+    from prompts.disjoint import on_first_side
+
+    mine = [pair for pair in prompts.pairs if on_first_side(PromptPair(pair.reference, pair.reference, ""))]
+    if not mine:
+        raise Refusal("no_prompts", "No question of the file is left to find components on.", "Name --components.")
+    return prompts.model_copy(update={"pairs": tuple(mine[:_FOUND_ON])})
+
+
+def _trained(model: LoadedModel, spec: FineTuneSpec, bar: Bar) -> FineTuneOutput:
+    from engine.run_fine_tune import run_fine_tune
+
+    curve = TrainingCurve(steps=(), losses=(), validation=())
+
+    def keep(now: TrainingCurve) -> None:
+        nonlocal curve
+        curve = now
+
+    def show(progress: Progress) -> None:
+        bar.show(progress, _seen(curve) if progress.stage == "steps" else "")
+
+    output = run_fine_tune(
+        model,
+        spec,
+        secrets.token_hex(12),
+        saved_chunks={},
+        save_chunk=lambda _number, _data: None,
+        on_progress=show,
+        on_partial=keep,
+        should_stop=lambda: False,
+    )
+    if output is None:
+        raise Refusal("internal", "The training ended without a result.")
+    return output
+
+
+def _seen(curve: TrainingCurve) -> str:
+    loss = f"loss {curve.losses[-1]:.3f}" if curve.losses else ""
+    right = f"{curve.validation[-1].accuracy:.0%} of validation right" if curve.validation else ""
+    return ", ".join(filter(None, (loss, right)))
+
+
+def _exported(model: LoadedModel, output: FineTuneOutput, told: argparse.Namespace) -> Deltas | None:
+    if output.card is None:
+        return None
+    from engine import Deltas
+
+    deltas = Deltas.from_bytes(output.artifacts["deltas.safetensors"])
+    if told.export is not None:
+        deltas.export(model, told.export)
+    if told.adapter is not None:
+        deltas.export_adapter(model, told.adapter)
+    return deltas
+
+
+def _benchmarked(
+    model: LoadedModel, deltas: Deltas | None, tasks: tuple[str, ...], bar: Bar
+) -> dict[str, tuple[float, float]]:
+    if not tasks or deltas is None:
+        return {}
+    bar.say("public benchmarks")
+    before, after = benchmark(model, tasks), benchmark(deltas.apply(model), tasks)
+    return {name: (value, after[name]) for name, value in before.items() if name in after}
