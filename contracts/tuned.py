@@ -101,7 +101,8 @@ class Judged(Wire):
 
 
 class JudgedPrompt(Wire):
-    """One held-out question: what the model says, before and after, where its answer should be (as many tokens)."""
+    """One held-out question: what the model says where its answer should be, before and after, up to the first token
+    that is wrong."""
 
     reference: str
     answer: str

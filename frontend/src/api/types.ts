@@ -1194,7 +1194,8 @@ export interface components {
         };
         /**
          * JudgedPrompt
-         * @description One held-out question: what the model says, before and after, where its answer should be (as many tokens).
+         * @description One held-out question: what the model says where its answer should be, before and after, up to the first token
+         *     that is wrong.
          */
         JudgedPrompt: {
             /** After */
