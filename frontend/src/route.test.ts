@@ -13,6 +13,7 @@ describe('the path says what is shown', () => {
     expect(readRoute(`${root}system`, root)).toEqual({ page: 'system' });
     expect(readRoute(`${root}system/`, root)).toEqual({ page: 'system' });
     expect(readRoute(`${root}transfer`, root)).toEqual({ page: 'transfer' });
+    expect(readRoute(`${root}tune`, root)).toEqual({ page: 'tune' });
     expect(readRoute(`${root}analyses/a%20b`, root).page).toBe('not_found');
     expect(readRoute(`${root}elsewhere`, root).page).toBe('not_found');
   });

@@ -127,8 +127,6 @@ export const preview = async (model: string, prompts: AskedPrompts, signal?: Abo
 /** What a fine-tuning would train, on which questions. */
 export const tuningPreview = async (spec: FineTuneSpec, signal?: AbortSignal) =>
   (await (await post('tuning/preview', spec, signal)).json()) as TuningPreview;
-/** The tuned part as an adapter for PEFT; refused where there is none. */
-export const adapter = async (id: string) => (await call(at(id, '/adapter.zip'))).blob();
 
 /** `existing` is true when the same question was asked before. */
 export async function submit(
@@ -220,6 +218,7 @@ export const exportAddress = {
   matrix: (id: string) => api(at(id, '/matrix.csv')),
   raw: (id: string) => api(at(id, '/raw.safetensors')),
   events: (id: string) => api(at(id, '/events')),
+  adapter: (id: string) => api(at(id, '/adapter.zip')),
   deltas: (id: string) => api(at(id, '/deltas.safetensors')),
   history: (id: string) => api(at(id, '/history.csv')),
   judged: (id: string) => api(at(id, '/judged.csv')),

@@ -59,6 +59,15 @@ describe('following a run', () => {
     expect(last()?.link).toBe('streaming');
   });
 
+  it('tells how a training goes, the whole curve each time', () => {
+    const { streams, last } = start();
+    streams[0]?.emit('training', { steps: [1], losses: [3], validation: [] });
+    streams[0]?.emit('progress', { stage: 'steps', done: 2, total: 80 });
+    streams[0]?.emit('training', { steps: [1, 2], losses: [3, 2], validation: [] });
+    expect(last()?.training?.losses).toEqual([3, 2]);
+    expect(last()?.experiment.progress).toMatchObject({ stage: 'steps', done: 2 });
+  });
+
   it('ends with the final state, and takes the rest from the row', async () => {
     const done = { ...ROW, state: 'succeeded', finished_at: 'now' } as Experiment;
     const { streams, last, reads } = start(() => Promise.resolve(done));

@@ -37,7 +37,10 @@ export type TransferSpec = AtLeast<Omit<Schemas['TransferSpec'], 'found_on' | 'e
   found_on: AskedPrompts[];
   evaluated_on: AskedPrompts[];
 };
-export type FineTuneSpec = AtLeast<Omit<Schemas['FineTuneSpec'], 'prompts' | 'validation' | 'test'>, 'kind' | 'model'> & {
+export type FineTuneSpec = AtLeast<
+  Omit<Schemas['FineTuneSpec'], 'prompts' | 'validation' | 'test'>,
+  'kind' | 'model'
+> & {
   prompts: AskedPrompts;
   validation?: AskedPrompts | null;
   test?: AskedPrompts | null;

@@ -16,6 +16,10 @@ describe('a figure of curves', () => {
     expect(bands.map(({ x }) => x)).toEqual([[0, 0], [2, 3, 3, 2]]);
     expect(bands[1]?.y).toEqual([0.6, 0.3, 0.1, 0.4]);
   });
+  it('is drawn on over gaps where it was looked at only now and then', () => {
+    const [plain, sparse] = lines([curve, { ...curve, sparse: true }], options).data as { connectgaps: boolean }[];
+    expect([plain?.connectgaps, sparse?.connectgaps]).toEqual([false, true]);
+  });
   it('has no band without both ends of an interval', () => {
     expect(stretches([null, 1], [1, null])).toEqual([]);
     expect(lines([curve], options).data).toHaveLength(1);

@@ -2,6 +2,7 @@
 import type { AskedPrompts, FineTuneSpec, HeadPart, Metric, ModelCard, Schedule, Tuner } from '../api/wire';
 import { CONTROLS, TUNER_NAMES, WHOLE } from '../text/tuning';
 import { spell } from './component';
+import { MAX_SHOTS } from './draft';
 import type { EffectTable } from './effects';
 import { namesIn, type AskedOr } from './knock';
 import { customOf, FIRST_OWN, ownOf, type OwnDraft } from './own';
@@ -215,8 +216,9 @@ function componentsOf(draft: TuneDraft, origin: Origin | null): string[] | strin
 function promptsOf(draft: TuneDraft, model: Asking['model'], origin: Origin | null): AskedPrompts | string {
   const from = fromOf(draft, origin);
   const given = draft.shots.trim();
-  const shots = given === '' ? (from === 'analysis' && origin ? origin.prompts.shots : model.shots) : whole(given, 0, 8);
-  if (shots === null) return 'Worked examples: a whole number from 0 to 8.';
+  const usual = from === 'analysis' && origin ? origin.prompts.shots : model.shots;
+  const shots = given === '' ? usual : whole(given, 0, MAX_SHOTS);
+  if (shots === null) return `Worked examples: a whole number from 0 to ${MAX_SHOTS}.`;
   const chat = draft.chat && model.chat === true;
   if (from === 'file') return customOf(draft.own, shots, chat);
   if (from === 'set') return templateOf(draft.set, shots, chat);

@@ -3,7 +3,7 @@ import type { Evaluation, FineTuneResult, Judged, Repatched } from '../api/tuned
 import type { Experiment, FineTuneSpec, Tuner } from '../api/wire';
 import { comparedOf, family, familyOf, meanOf, missing, nextSeed, seedOf, tunerOf } from './compared';
 import { colourLimit } from './effects';
-import { curveRows, grouped, mapsOf, movedMost, pooled, promptsOf } from './tuned';
+import { curveRows, grouped, mapsOf, movedMost, noAdapter, notJudged, pooled, promptsOf } from './tuned';
 
 const at = (mean: number) => ({ mean, low: null, high: null });
 const judged = (name: string, group: Judged['group'], n: number, before: number, after: number) =>
@@ -62,6 +62,13 @@ describe('effects before and after', () => {
     const still = mapsOf({ layers: 1, heads: 2, kv_heads: 2 }, { before: none, after: none, difference: none });
     expect(colourLimit(still.after)).toEqual({ limit: 1, beyond: 0 });
   });
+});
+
+it('a note says why there is no adapter, or no judgement', () => {
+  const notes = ['Something.', 'No adapter for PEFT: What changed has no low rank.', 'It could not be evaluated: memory ran out.'];
+  expect(noAdapter({ notes })).toBe(notes[1]);
+  expect(notJudged({ notes })).toBe(notes[2]);
+  expect([noAdapter({ notes: [] }), notJudged({ notes: [] })]).toEqual([null, null]);
 });
 
 it('the curve has every step and every validation in its place', () => {

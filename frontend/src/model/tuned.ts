@@ -1,5 +1,13 @@
 // What came of a fine-tuning, as the page shows it: prompts by what became of them, effects before and after.
-import type { Evaluation, Judged, JudgedPrompt, Outcome, Repatched, TrainingCurve } from '../api/tuned';
+import type {
+  Evaluation,
+  FineTuneResult,
+  Judged,
+  JudgedPrompt,
+  Outcome,
+  Repatched,
+  TrainingCurve,
+} from '../api/tuned';
 import { spell } from './component';
 import { cellOf, colourLimit, tableOf, type Cell, type EffectTable, type Shape } from './effects';
 
@@ -16,7 +24,10 @@ export interface Pool {
 }
 
 /** Several sets as one: the share of all their questions that is answered right. Null where there are none. */
-export function pooled(sets: readonly Pick<Judged, 'group' | 'n' | 'before' | 'after'>[], group: Judged['group']): Pool | null {
+export function pooled(
+  sets: readonly Pick<Judged, 'group' | 'n' | 'before' | 'after'>[],
+  group: Judged['group'],
+): Pool | null {
   const of = sets.filter((set) => set.group === group);
   const n = of.reduce((sum, set) => sum + set.n, 0);
   if (n === 0) return null;
@@ -25,10 +36,15 @@ export function pooled(sets: readonly Pick<Judged, 'group' | 'n' | 'before' | 'a
 }
 
 /** Sets in the order of the table: those trained for, other sums, then what has no arithmetic in it. */
-export const grouped = ({ held_out, sets }: Evaluation): readonly (readonly [group: Judged['group'], sets: readonly Judged[]])[] =>
-  (['held_out', 'arithmetic', 'control'] as const)
-    .map((group) => [group, [...(group === 'held_out' ? [held_out] : []), ...sets.filter((set) => set.group === group)]] as const)
-    .filter(([, of]) => of.length > 0);
+export function grouped({ held_out, sets }: Evaluation): [group: Judged['group'], sets: Judged[]][] {
+  const of = (group: Judged['group']) => sets.filter((set) => set.group === group);
+  const groups: [Judged['group'], Judged[]][] = [
+    ['held_out', [held_out, ...of('held_out')]],
+    ['arithmetic', of('arithmetic')],
+    ['control', of('control')],
+  ];
+  return groups.filter(([, found]) => found.length > 0);
+}
 
 export interface Maps {
   before: EffectTable;
@@ -37,13 +53,17 @@ export interface Maps {
 }
 
 /** Three maps on one scale: the largest that any of them would have. */
-export function mapsOf(shape: Shape, { before, after, difference }: Pick<Repatched, 'before' | 'after' | 'difference'>): Maps {
+export function mapsOf(
+  shape: Shape,
+  { before, after, difference }: Pick<Repatched, 'before' | 'after' | 'difference'>,
+): Maps {
   const maps = {
     before: tableOf(shape, 'logit_difference', 'noising', before),
     after: tableOf(shape, 'logit_difference', 'noising', after),
     difference: tableOf(shape, 'logit_difference', 'difference', difference),
   };
-  const locked = Math.max(...Object.values(maps).map((table) => (table.ranking.length > 0 ? colourLimit(table).limit : 0)));
+  const drawn = Object.values(maps).filter((table) => table.ranking.length > 0);
+  const locked = Math.max(0, ...drawn.map((table) => colourLimit(table).limit));
   const lock = (table: EffectTable) => ({ ...table, locked: locked || 1 });
   return { before: lock(maps.before), after: lock(maps.after), difference: lock(maps.difference) };
 }
@@ -60,7 +80,25 @@ export const movedMost = ({ before, after, difference }: Maps): Moved[] =>
   difference.cells
     .filter(({ mean }) => mean !== null)
     .sort((a, b) => Math.abs(b.mean ?? 0) - Math.abs(a.mean ?? 0))
-    .map((cell) => ({ component: spell(cell), before: cellOf(before, cell), after: cellOf(after, cell), difference: cell }));
+    .map((cell) => ({
+      component: spell(cell),
+      before: cellOf(before, cell),
+      after: cellOf(after, cell),
+      difference: cell,
+    }));
+
+// As engine/tuning/output.py and engine/run_fine_tune.py begin their notes.
+const NO_ADAPTER = 'No adapter for PEFT:';
+const NOT_JUDGED = 'It could not be evaluated:';
+
+const noteOf = ({ notes }: Pick<FineTuneResult, 'notes'>, beginning: string): string | null =>
+  notes?.find((note) => note.startsWith(beginning)) ?? null;
+
+/** Why what was tuned is no adapter; null where it is one. */
+export const noAdapter = (result: Pick<FineTuneResult, 'notes'>): string | null => noteOf(result, NO_ADAPTER);
+
+/** Why a finished training was not judged; null where nothing is said. */
+export const notJudged = (result: Pick<FineTuneResult, 'notes'>): string | null => noteOf(result, NOT_JUDGED);
 
 /** The curve as lines that share their places: steps, and what was validated after them. */
 export function curveRows({ steps, losses, validation }: TrainingCurve): {

@@ -1,4 +1,4 @@
-// A fine-tuning as text to run elsewhere: in Python and as a request.
+// A fine-tuning as text to run elsewhere: in Python, on the command line, and as a request.
 import type { FineTuneResult } from '../api/tuned';
 import type { FineTuneSpec } from '../api/wire';
 
@@ -8,8 +8,10 @@ const py = (text: string): string => JSON.stringify(text);
 const said = (value: unknown): string =>
   value === null ? 'None' : value === true ? 'True' : value === false ? 'False' : JSON.stringify(value);
 
-/** Trains the same in Python, and applies what was kept. `revision`: of the weights that it belongs to. */
-export function python({ experiment_id, spec, model }: Pick<FineTuneResult, 'experiment_id' | 'spec' | 'model'>): string {
+type Trained = Pick<FineTuneResult, 'experiment_id' | 'spec' | 'model'>;
+
+/** Trains the same in Python, and applies what was kept. */
+export function python({ experiment_id, spec, model }: Trained): string {
   const settings: [string, unknown][] = [
     ['steps', spec.steps],
     ['learning_rate', spec.learning_rate],
@@ -45,6 +47,48 @@ export function python({ experiment_id, spec, model }: Pick<FineTuneResult, 'exp
     ')',
     '',
   ].join('\n');
+}
+
+/** The same as a command; null where its flags cannot say what was asked. */
+export function command(spec: FineTuneSpec): string | null {
+  const { prompts } = spec;
+  if (prompts.source !== 'template' || prompts.seed !== 0 || prompts.corruption !== 'null_operator') return null;
+  if (prompts.half || prompts.chat || spec.test || spec.validation) return null;
+  const flags: [string, unknown][] = [
+    ['model', spec.model],
+    ['components', (spec.components ?? []).join(',') || null],
+    ['tuner', spec.tuner],
+    ['topic', prompts.topic],
+    ['operations', prompts.operations],
+    ['styles', prompts.styles],
+    ['wording', prompts.wording],
+    ['numerals', prompts.numerals],
+    ['decimals', prompts.decimals],
+    ['operands', prompts.operands],
+    ['pairs', prompts.pairs],
+    ['shots', prompts.shots],
+    ['steps', spec.steps],
+    ['batch-size', spec.batch_size],
+    ['learning-rate', spec.learning_rate],
+    ['schedule', spec.schedule],
+    ['warmup', spec.warmup],
+    ['weight-decay', spec.weight_decay],
+    ['clip', spec.clip === null ? 0 : spec.clip],
+    ['tune', spec.tune],
+    ['biases', spec.biases],
+    ['head-scale', spec.head_scale],
+    ['accumulate', spec.accumulate],
+    ['checkpointing', spec.checkpointing],
+    ['validate-every', spec.validate_every],
+    ['seed', spec.seed],
+  ];
+  const plain = (value: unknown): string => (/^[\w.,/-]+$/.test(String(value)) ? String(value) : quoted(String(value)));
+  const words = flags.flatMap(([name, value]) => {
+    if (value === undefined || value === null || value === false) return [];
+    if (value === true) return [`--${name}`];
+    return [`--${name} ${Array.isArray(value) ? value.map(plain).join(' ') : plain(value)}`];
+  });
+  return ['arithmoscope fine-tune', ...words].join(' \\\n  ') + '\n';
 }
 
 /** The same question to a server, for a shell. Quotes inside the JSON cannot end the text. */

@@ -45,7 +45,7 @@ const COUNTED: Partial<Record<Stage, string>> = {
   after: 'judging it before and after: questions',
 };
 
-/** One line: "queued (2 ahead, ~4 min)", "loading model", "pairs 24/64 (layer 12/30)", "training: steps 3/80", "saving". */
+/** One line: "queued (2 ahead, ~4 min)", "loading model", "pairs 24/64 (layer 12/30)", "training: steps 3/80". */
 export function progressLine(state: State, progress: Progress): string {
   const eta = progress.eta_s == null ? null : `~${duration(progress.eta_s)}`;
   if (state === 'queued' || progress.stage === 'queued') {

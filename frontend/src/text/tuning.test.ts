@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { AnySpec, FineTuneSpec, Tuner } from '../api/wire';
-import { curl, python, quoted } from './code';
+import { command, curl, python, quoted } from './code';
 import { amountOf, cancelledLine, progressLine, share as barOf, unitOf } from './experiment';
 import { asked, kindWord, wayWords } from './titles';
 import { count, covers, pointRange, points, share, shareRange, TUNERS } from './tuning';
@@ -64,6 +64,17 @@ describe('the same elsewhere', () => {
     // What a shell reads between single quotes is the spec again.
     const body = command.slice(command.indexOf('-d ') + 3).trim();
     expect(JSON.parse(body.slice(1, -1).replace(/'\\''/g, "'"))).toEqual(SPEC);
+  });
+  it('is a command of the program where its flags can say it', () => {
+    expect(command(SPEC)).toBeNull();
+    const prompts = { source: 'template', operations: ['add', 'subtract'], styles: ['equation'], operands: [10, 99], pairs: 9, shots: 2, corruption: 'null_operator', seed: 0 } as const;
+    const asked = { ...SPEC, prompts: { ...prompts } } as unknown as FineTuneSpec;
+    expect(command(asked)?.replace(/ \\\n {2}/g, ' ')).toBe(
+      "arithmoscope fine-tune --model 'it'\\''s' --components L1H1,MLP2 --tuner precise --operations add subtract " +
+        '--styles equation --operands 10 99 --pairs 9 --shots 2 --steps 80 --clip 0 --biases\n',
+    );
+    for (const part of [{ seed: 1 }, { half: 'first' }, { corruption: 'operand_swap' }])
+      expect(command({ ...asked, prompts: { ...prompts, ...part } } as unknown as FineTuneSpec)).toBeNull();
   });
   it('is Python with its own words for true and nothing', () => {
     const code = python({ experiment_id: 'x', spec: SPEC, model: { revision: 'abc' } as never });

@@ -55,7 +55,7 @@ export const share = (value: number): string => `${(100 * value).toFixed(1)} %`;
 
 /** Ends of an interval of shares: "75.0 to 86.2 %"; without one in words. */
 export const shareRange = ({ low, high }: Interval): string =>
-  low === null || high === null ? 'no interval' : `${minus((100 * low).toFixed(1))} to ${minus((100 * high).toFixed(1))} %`;
+  low === null || high === null ? 'no interval' : `${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)} %`;
 
 /** A change of a share, in points: "+64.0", "−3.5", "0.0". */
 export function points(value: number): string {

@@ -16,7 +16,9 @@ export function RunProgress({ seen, put }: { seen: Seen; put: (experiment: Exper
   const { state, progress } = experiment;
   const part = share(progress);
   const under = unitOf(experiment.spec) === 'step' ? 'step' : 'batch';
-  const line = experiment.cancel_requested ? `cancelling: finishing the current ${under}` : progressLine(state, progress);
+  const line = experiment.cancel_requested
+    ? `cancelling: finishing the current ${under}`
+    : progressLine(state, progress);
   const found = line.search(/ \(layer|: (steps|questions)/);
   const told = found < 0 ? line.length : found;
   const left = useCountdown(state === 'running' && !experiment.cancel_requested ? (progress.eta_s ?? null) : null);

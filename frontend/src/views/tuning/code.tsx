@@ -1,17 +1,19 @@
-// The same fine-tuning in Python, and as a request.
+// The same fine-tuning in Python, as a command, and as a request.
 import { useEffect, useState } from 'preact/hooks';
 import type { FineTuneResult } from '../../api/tuned';
 import { api } from '../../root';
-import { curl, python } from '../../text/code';
+import { command, curl, python } from '../../text/code';
 import { copyText } from '../../ui/parts';
 
 export function CodeFold({ result }: { result: FineTuneResult }) {
+  const line = command(result.spec);
   return (
     <details class="fold code-fold">
       <summary>The same in Python, or as a command</summary>
       <div class="set">
         <Code name="Python" text={python(result)} />
-        <Code name="Command" text={curl(result.spec, api('experiments'))} />
+        {line && <Code name="Command" text={line} />}
+        <Code name="Request" text={curl(result.spec, api('experiments'))} />
       </div>
     </details>
   );
@@ -42,7 +44,9 @@ function Code({ name, text }: { name: string; text: string }) {
         </span>
       </div>
       <pre tabIndex={0} aria-label={name}>
-        {text.length > LONGEST ? `${text.slice(0, LONGEST)}…\n(${text.length.toLocaleString('en')} characters: copy takes all)` : text}
+        {text.length > LONGEST
+          ? `${text.slice(0, LONGEST)}…\n(${text.length.toLocaleString('en')} characters: copy takes all)`
+          : text}
       </pre>
     </div>
   );

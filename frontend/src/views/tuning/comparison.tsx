@@ -1,5 +1,5 @@
 // All fine-tunings of the same question, by tuner and seed: what choosing components was worth.
-import { useMemo, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { fineTuningsOf, result as readResult, submit, Trouble } from '../../api/client';
 import type { FineTuneResult } from '../../api/tuned';
 import type { Experiment, FineTuneSpec, Problem, State } from '../../api/wire';
@@ -24,12 +24,17 @@ const EVERY_MS = 10_000;
 const MOST = 24;
 
 export function Comparison({ id, spec, result, state }: ComparisonProps) {
-  const list = useLoad(`tunings of ${spec.model} ${state}`, (signal) => fineTuningsOf(spec.model, signal), EVERY_MS);
+  // Looked at again only while something of it is still to come.
+  const [every, setEvery] = useState(0);
+  const list = useLoad(`tunings of ${spec.model} ${state}`, (signal) => fineTuningsOf(spec.model, signal), every);
   const rows = useMemo(() => family(list.data ?? [], spec).slice(0, MOST), [list.data, spec]);
-  const finished = rows.filter((row) => isFinal(row.state) && row.id !== id).map((row) => row.id);
-  const results = useLoad(`results of ${finished.join()}`, (signal) => resultsOf(finished, signal));
-  const known = (row: Experiment): FineTuneResult | null =>
-    row.id === id ? result : (results.data?.get(row.id) ?? null);
+  const finished = rows.filter((row) => mayHaveResult(row) && row.id !== id).map((row) => row.id);
+  const waiting = rows.some((row) => !isFinal(row.state));
+  useEffect(() => setEvery(waiting ? EVERY_MS : 0), [waiting]);
+  // A finished one never changes: it is read once.
+  const read = useRef(new Map<string, FineTuneResult | null>());
+  const results = useLoad(`results of ${finished.join()}`, (signal) => readMore(read.current, finished, signal));
+  const known = (row: Experiment): FineTuneResult | null => (row.id === id ? result : (read.current.get(row.id) ?? null));
   const [trouble, setTrouble] = useState<Problem | null>(null);
   const [busy, setBusy] = useState(false);
   const ask = async (specs: readonly FineTuneSpec[]) => {
@@ -45,6 +50,7 @@ export function Comparison({ id, spec, result, state }: ComparisonProps) {
   };
   const left = list.data ? missing(rows, spec) : [];
   const seed = nextSeed(rows);
+  const tuners = [...new Set(rows.map((row) => tunerOf(row.spec)))];
   return (
     <section class="panel comparison" aria-label="Held against others">
       <h2>Held against others</h2>
@@ -114,7 +120,7 @@ export function Comparison({ id, spec, result, state }: ComparisonProps) {
             type="button"
             class="quiet"
             disabled={busy}
-            onClick={() => void ask([...new Set(rows.map((row) => tunerOf(row.spec)))].map((tuner) => ({ ...spec, tuner, seed })))}
+            onClick={() => void ask(tuners.map((tuner) => ({ ...spec, tuner, seed })))}
           >
             Ask for all of them with another seed ({seed})
           </button>
@@ -125,24 +131,42 @@ export function Comparison({ id, spec, result, state }: ComparisonProps) {
   );
 }
 
+/** One that failed or was cancelled before its first step has none: that need not be told by a refusal. */
+const mayHaveResult = ({ state, error, progress }: Experiment): boolean =>
+  state === 'succeeded' ||
+  (state === 'cancelled' && progress.done > 0) ||
+  (state === 'failed' && error?.type.endsWith('training_broke') === true);
+
 /** Only what was judged says something of its tuner. */
 const judged = (result: FineTuneResult | null): Compared | null =>
   result?.evaluation ? comparedOf(result) : null;
 
-/** Those that have a result; a failed or cancelled one may have none. */
-async function resultsOf(ids: readonly string[], signal: AbortSignal): Promise<Map<string, FineTuneResult>> {
-  const found = new Map<string, FineTuneResult>();
+/** Reads what is not there yet; a failed or cancelled one may have no result. */
+async function readMore(
+  read: Map<string, FineTuneResult | null>,
+  ids: readonly string[],
+  signal: AbortSignal,
+): Promise<number> {
   for (const id of ids) {
+    if (read.has(id)) continue;
     try {
-      found.set(id, (await readResult(id, signal)) as FineTuneResult);
+      read.set(id, (await readResult(id, signal)) as FineTuneResult);
     } catch (reason) {
       if (!(reason instanceof Trouble && (reason.status === 404 || reason.status === 409))) throw reason;
+      read.set(id, null);
     }
   }
-  return found;
+  return read.size;
 }
 
-function Row({ row, result, here }: { row: Experiment & { spec: FineTuneSpec }; result: FineTuneResult | null; here: boolean }) {
+interface RowProps {
+  row: Experiment & { spec: FineTuneSpec };
+  result: FineTuneResult | null;
+  /** It is the one whose page this is. */
+  here: boolean;
+}
+
+function Row({ row, result, here }: RowProps) {
   const name = TUNER_NAMES[tunerOf(row.spec)];
   const numbers = result && comparedOf(result);
   return (

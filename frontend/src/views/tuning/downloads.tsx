@@ -1,27 +1,12 @@
 // What can be taken away: the tuned part alone, and every number about it.
-import { useState } from 'preact/hooks';
-import { adapter, exportAddress } from '../../api/client';
+import { exportAddress } from '../../api/client';
 import type { FineTuneResult } from '../../api/tuned';
-import type { Problem } from '../../api/wire';
+import { noAdapter } from '../../model/tuned';
 import { bytes } from '../../text/numbers';
-import { Menu, TroubleBlock, troubleOf } from '../../ui/parts';
-import { save } from '../../ui/plot';
+import { Menu } from '../../ui/parts';
 
 export function Downloads({ id, result }: { id: string; result: FineTuneResult }) {
-  const [trouble, setTrouble] = useState<Problem | null>(null);
-  const [busy, setBusy] = useState(false);
-  const judged = result.evaluation !== null;
-  // Not every change can be an adapter: the server knows, and says why.
-  const asAdapter = async () => {
-    setBusy(true);
-    try {
-      save(await adapter(id), `${id}.adapter.zip`);
-      setTrouble(null);
-    } catch (reason) {
-      setTrouble(troubleOf(reason));
-    }
-    setBusy(false);
-  };
+  const without = noAdapter(result);
   return (
     <>
       {result.tuned !== null && (
@@ -30,15 +15,16 @@ export function Downloads({ id, result }: { id: string; result: FineTuneResult }
         </a>
       )}
       <Menu label="Export">
-        {result.tuned !== null && (
-          <button type="button" disabled={busy} onClick={() => void asAdapter()}>
-            Adapter for PEFT (zip)
-          </button>
+        {result.tuned !== null && without === null && (
+          <a href={exportAddress.adapter(id)} download>
+            Adapter for PEFT
+          </a>
         )}
+        {without !== null && <p class="faint menu-words">{without}</p>}
         <a href={exportAddress.history(id)} download>
           Every step as CSV
         </a>
-        {judged && (
+        {result.evaluation && (
           <a href={exportAddress.judged(id)} download>
             Every judged question as CSV
           </a>
@@ -52,7 +38,6 @@ export function Downloads({ id, result }: { id: string; result: FineTuneResult }
           Result as JSON
         </a>
       </Menu>
-      {trouble && <TroubleBlock problem={trouble} />}
     </>
   );
 }

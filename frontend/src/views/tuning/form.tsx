@@ -60,7 +60,7 @@ export function NewTuning({ address }: { address: Address }) {
   const ready = opening
     ? none('Looking for models…')
     : !card
-      ? none(wanted === null ? 'There is no model that can run here.' : `There is no model “${wanted.slice(0, 60)}” here.`)
+      ? none(wanted === null ? 'No model can run here.' : `There is no model “${wanted.slice(0, 60)}” here.`)
       : !card.supported
         ? none(card.reason ?? 'This model cannot run here: choose another.')
         : tuneSpec(draft, { model: card, origin });
@@ -74,7 +74,8 @@ export function NewTuning({ address }: { address: Address }) {
       const { experiment, existing } = await submit(ready.spec);
       const beside = await askBeside(controlsOf(ready.spec, controls));
       const before = existing ? 'This was asked before: here is the fine-tuning that was made then.' : '';
-      navigate(page(`analyses/${experiment.id}`), { note: [before, beside].filter((words) => words).join(' ') || null });
+      const note = [before, beside].filter((words) => words).join(' ') || null;
+      navigate(page(`analyses/${experiment.id}`), { note });
     } catch (reason) {
       setTrouble(troubleOf(reason));
       setSending(false);
@@ -132,7 +133,7 @@ export function NewTuning({ address }: { address: Address }) {
           <span class="faint">
             {controls.length === 0
               ? 'one training'
-              : `${1 + controls.length} trainings, one after another: this one, then ${controls.map((tuner) => TUNER_NAMES[tuner]).join(', ')}`}
+              : `${1 + controls.length} trainings, one after another: this one, then ${namesOf(controls)}`}
           </span>
         </div>
         {trouble && <TroubleBlock problem={trouble} />}
@@ -140,6 +141,8 @@ export function NewTuning({ address }: { address: Address }) {
     </div>
   );
 }
+
+const namesOf = (tuners: readonly Tuner[]): string => tuners.map((tuner) => TUNER_NAMES[tuner]).join(', ');
 
 /** Asks for others beside one; what became of that, in words. */
 export async function askBeside(specs: readonly FineTuneSpec[]): Promise<string> {
@@ -153,7 +156,8 @@ export async function askBeside(specs: readonly FineTuneSpec[]): Promise<string>
       refused.push(`“${name}” was refused: ${troubleOf(reason).detail}`);
     }
   }
-  return [asked.length > 0 ? `Asked beside it: ${asked.join(', ')}.` : '', ...refused].filter((words) => words).join(' ');
+  const told = asked.length > 0 ? [`Asked beside it: ${asked.join(', ')}.`] : [];
+  return [...told, ...refused].join(' ');
 }
 
 interface TuneForm extends TunePart {
@@ -203,9 +207,11 @@ function Chosen({ draft, change, origin }: TunePart & { origin: Origin | null })
     <>
       <fieldset class="choices">
         <legend>What is tuned</legend>
-        <Radio name="which" checked={draft.which === 'top'} pick={() => change({ which: 'top' })}>
-          the top of the analysis
-        </Radio>
+        {(origin || draft.which === 'top') && (
+          <Radio name="which" checked={draft.which === 'top'} pick={() => change({ which: 'top' })}>
+            the top of the analysis
+          </Radio>
+        )}
         <Radio
           name="which"
           checked={draft.which === 'these'}
@@ -266,8 +272,7 @@ function Controls({ draft, change }: TunePart) {
               checked={draft.controls.includes(tuner)}
               onChange={() => change({ controls: toggled(draft.controls, tuner, TUNERS) })}
             />
-            {TUNER_NAMES[tuner]}
-            <span class="faint">{TUNER_WORDS[tuner]}</span>
+            {TUNER_NAMES[tuner]} <span class="faint">{TUNER_WORDS[tuner]}</span>
           </label>
         ))}
       <p class="faint">

@@ -109,6 +109,18 @@ function Before({ cards, model }: { cards: readonly ModelCard[]; model: string }
   );
 }
 
+/** On the page of an analysis: which fine-tuning its model came out of. Nothing for other models. */
+export function TunedFrom({ cards, model }: { cards: readonly ModelCard[]; model: string }) {
+  const card = cards.find(({ id }) => id === model);
+  if (!card?.experiment) return null;
+  const base = cards.find(({ id }) => id === card.base)?.name ?? card.base;
+  return (
+    <span>
+      tuned from <bdi>{base}</bdi> by <Link to={page(`analyses/${card.experiment}`)}>a fine-tuning</Link>
+    </span>
+  );
+}
+
 const SOME_PAIRS = 64;
 
 /** The analysis of a tuned model: as that of its base was asked, else of a part of what it was trained for. */
@@ -118,5 +130,6 @@ function analysisOf({ prompts }: FineTuneSpec, asked: Spec | null, model: string
     prompts.source === 'template'
       ? { ...prompts, pairs: Math.min(SOME_PAIRS, prompts.pairs), answer: 'first' as const, keep_wrong: true }
       : { ...prompts, pairs: prompts.pairs.slice(0, SOME_PAIRS), answer: 'first' as const };
-  return { kind: 'path_patching', model, ...DEFAULT_OPTIONS, metrics: ['logit', 'relative_logit', 'logit_difference'], prompts: few };
+  const metrics: Spec['metrics'] = ['logit', 'relative_logit', 'logit_difference'];
+  return { kind: 'path_patching', model, ...DEFAULT_OPTIONS, metrics, prompts: few };
 }

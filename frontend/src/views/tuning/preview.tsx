@@ -21,7 +21,11 @@ export function TuningPreviewPane({ asked }: { asked: AskedOr<FineTuneSpec> }) {
   });
   const stale = key !== rested || preview.busy;
   return (
-    <section class={`preview ${stale && asked.spec ? 'stale' : ''}`} aria-label="What would be trained" aria-busy={stale}>
+    <section
+      class={`preview ${stale && asked.spec ? 'stale' : ''}`}
+      aria-label="What would be trained"
+      aria-busy={stale}
+    >
       {asked.problem !== null && <p class="notice warn">{asked.problem}</p>}
       {asked.spec && preview.trouble && !stale && <TroubleBlock problem={preview.trouble} />}
       {asked.spec && preview.data && (

@@ -37,7 +37,8 @@ export function PromptsPanel({ evaluation: { held_out: held, prompts } }: { eval
       </div>
       {rows.length === 0 ? (
         <p class="faint" role="status">
-          {outcome === null ? 'None.' : `None was ${OUTCOME_WORDS[outcome]}${prompts.length < held.n ? ' among those listed' : ''}.`}
+          None{outcome !== null && `: ${OUTCOME_WORDS[outcome]}`}
+          {prompts.length < held.n && ', among those listed'}.
         </p>
       ) : (
         <div class="scroll" tabIndex={0} role="group" aria-label="Held-out questions">
@@ -70,7 +71,7 @@ export function PromptsPanel({ evaluation: { held_out: held, prompts } }: { eval
       <p class="faint">
         <More shown={shown} all={rows.length} more={() => setShown(shown + 4 * STEP)} />{' '}
         {prompts.length < held.n &&
-          `The first ${prompts.length.toLocaleString('en')} of ${held.n.toLocaleString('en')} are listed; all are in judged.csv.`}
+          `The first ${prompts.length} of ${held.n.toLocaleString('en')} are listed; all are in judged.csv.`}
       </p>
     </section>
   );

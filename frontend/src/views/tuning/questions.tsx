@@ -81,7 +81,10 @@ export function Questions({ draft, change, origin, card, parent }: QuestionsProp
             type="button"
             class="quiet"
             onClick={() =>
-              change({ from: 'set', set: { ...named, pairs: draft.pairs, half: null, answerTokens: 'whole', keepWrong: true } })
+              change({
+                from: 'set',
+                set: { ...named, pairs: draft.pairs, half: null, answerTokens: 'whole', keepWrong: true },
+              })
             }
           >
             Change this set

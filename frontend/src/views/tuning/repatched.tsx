@@ -52,7 +52,12 @@ export function RepatchedPanel({ result, repatched, address }: RepatchedProps) {
             <figcaption>
               <strong>{words}</strong>
             </figcaption>
-            <EffectsMap table={maps[name]} selected={selected} onSelect={select} label={`Effects, ${words.toLowerCase()}`} />
+            <EffectsMap
+              table={maps[name]}
+              selected={selected}
+              onSelect={select}
+              label={`Effects, ${words.toLowerCase()}`}
+            />
           </figure>
         ))}
       </div>

@@ -8,7 +8,8 @@ import { choicesOf, NumberField, Select } from '../prompts/choices';
 import type { TunePart } from './form';
 
 const SCHEDULES = choicesOf<Schedule>(SCHEDULE_WORDS);
-const FOLDED = ['decay', 'warmup', 'clip', 'tune', 'biases', 'scale', 'accumulate', 'checkpointing', 'every', 'seed'] as const;
+const NUMBERS = ['decay', 'warmup', 'clip', 'accumulate', 'every', 'seed'] as const;
+const FOLDED = [...NUMBERS, 'tune', 'biases', 'scale', 'checkpointing'] as const;
 
 const unusual = (draft: TuneDraft): boolean => {
   const usual = firstTune(false);
@@ -16,7 +17,7 @@ const unusual = (draft: TuneDraft): boolean => {
 };
 
 export function Settings({ draft, change, card }: TunePart & { card: ModelCard | null }) {
-  const number = (name: 'steps' | 'batch' | 'rate' | 'decay' | 'warmup' | 'clip' | 'accumulate' | 'every' | 'seed', label: string) => (
+  const number = (name: 'steps' | 'batch' | 'rate' | (typeof NUMBERS)[number], label: string) => (
     <NumberField label={label} value={draft[name]} change={(value) => change({ [name]: value })} />
   );
   // An address may come with unusual settings: they are in view from the start.
@@ -75,7 +76,12 @@ export function Settings({ draft, change, card }: TunePart & { card: ModelCard |
   );
 }
 
-function Check({ name, words, draft, change }: TunePart & { name: 'biases' | 'scale' | 'checkpointing'; words: string }) {
+interface CheckProps extends TunePart {
+  name: 'biases' | 'scale' | 'checkpointing';
+  words: string;
+}
+
+function Check({ name, words, draft, change }: CheckProps) {
   return (
     <label class="check">
       <input

@@ -15,7 +15,9 @@ export function TrainingPanel({ curve, live }: { curve: TrainingCurve; live: boo
       <h2>{live ? 'Training so far' : 'Training'}</h2>
       <p data-testid="training">
         Step {step}: loss {digits(loss ?? null)}
-        {seen && `; validation after step ${seen.step}: ${share(seen.accuracy)} answered right, loss ${digits(seen.loss)}`}.
+        {seen &&
+          `; validation after step ${seen.step}: ${share(seen.accuracy)} answered right, loss ${digits(seen.loss)}`}
+        .
       </p>
       <div class="figures">
         <Curves
@@ -30,7 +32,9 @@ export function TrainingPanel({ curve, live }: { curve: TrainingCurve; live: boo
         <Curves
           title="Validation questions answered right"
           of={curve}
-          make={(theme) => [{ name: 'validation', y: rows.accuracy, colour: LINE[theme].second, dash: 'dash', sparse: true }]}
+          make={(theme) => [
+            { name: 'validation', y: rows.accuracy, colour: LINE[theme].second, dash: 'dash', sparse: true },
+          ]}
           options={{ x: rows.x, xName: 'step', yName: 'share', yRange: [-0.03, 1.03] }}
         />
       </div>

@@ -4,6 +4,7 @@ import type { FineTuneSpec } from '../../api/wire';
 import { askAgain } from '../../model/again';
 import { rateText } from '../../model/tune';
 import { tuneAddress } from '../../model/tuneAddress';
+import { notJudged } from '../../model/tuned';
 import { navigate } from '../../nav';
 import { page } from '../../root';
 import { isFinal, shortRevision } from '../../text/experiment';
@@ -96,13 +97,15 @@ function howWords(spec: FineTuneSpec): string {
 
 function Ended({ result }: { result: FineTuneResult }) {
   const { ended, kept, spec, tuned } = result;
+  const why = notJudged(result);
+  if (why !== null) return <Notice tone="warn">{why}</Notice>;
   if (ended !== 'not_finite') return null;
   return (
     <Notice tone="warn">
       The loss became no number.{' '}
       {tuned === null
         ? 'Nothing was tuned by then.'
-        : `The weights of step ${kept.toLocaleString('en')} of ${(spec.steps ?? 0).toLocaleString('en')} are kept: they can be analysed, downloaded and tuned again. They were not judged.`}
+        : `The weights of step ${kept} of ${spec.steps} are kept: they can be analysed, downloaded and tuned again.`}
     </Notice>
   );
 }

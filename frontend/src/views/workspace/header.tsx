@@ -1,7 +1,7 @@
 // The head of an analysis: of which model, how it is measured, and what can be taken away.
 import { useState } from 'preact/hooks';
 import { exportAddress } from '../../api/client';
-import type { Experiment, Metric, Problem, Result, Spec } from '../../api/wire';
+import type { Experiment, Metric, ModelCard, Problem, Result, Spec } from '../../api/wire';
 import { effectMap } from '../../charts/effectMap';
 import { spell } from '../../model/component';
 import type { EffectTable } from '../../model/effects';
@@ -16,11 +16,13 @@ import { escapeForPlotly } from '../../text/tokens';
 import { Field, Menu, troubleOf } from '../../ui/parts';
 import { image, save } from '../../ui/plot';
 import { ExperimentHeader } from '../experiment/header';
+import { TunedFrom } from '../tuning/lineage';
 
 export interface HeaderProps {
   experiment: Experiment;
   spec: Spec;
   result: Result | null;
+  cards: readonly ModelCard[];
   table: EffectTable | null;
   metric: Metric;
   metrics: readonly Metric[];
@@ -28,7 +30,7 @@ export interface HeaderProps {
   put: (experiment: Experiment) => void;
 }
 
-export function Header({ experiment, spec, result, table, metric, metrics, onMetric, put }: HeaderProps) {
+export function Header({ experiment, spec, result, cards, table, metric, metrics, onMetric, put }: HeaderProps) {
   const [trouble, setTrouble] = useState<Problem | null>(null);
   // Fewer may exist than were asked for: the run knows.
   const pairs = result ? result.pairs.length : (experiment.progress.total ?? askedPairs(spec));
@@ -44,6 +46,7 @@ export function Header({ experiment, spec, result, table, metric, metrics, onMet
             {result?.model.name ?? spec.model}
             {result && <span class="faint">@{shortRevision(result.model.revision)}</span>}
           </span>
+          <TunedFrom cards={cards} model={spec.model} />
           <span>{plural(pairs, 'pair')}</span>
           <span data-testid="done">{doneWords(optionsOf(spec))}</span>
         </>

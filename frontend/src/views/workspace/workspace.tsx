@@ -65,6 +65,7 @@ export function AnalysisPage({ run, id, address }: OpenedProps) {
         experiment={experiment}
         spec={spec}
         result={result}
+        cards={cards.data ?? []}
         table={table}
         metric={view.metric}
         metrics={metrics}
