@@ -11,7 +11,7 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Re
 from starlette.types import Receive, Scope, Send
 
 # The addresses that the page itself knows; anything else still gets the page, which says so, but as a 404.
-_KNOWN = re.compile(r"/|/analyses/?|/analyses/[^/]+/?|/compare/?|/system/?|/transfer/?")
+_KNOWN = re.compile(r"/|/analyses/?|/analyses/[^/]+/?|/compare/?|/system/?|/transfer/?|/tune/?")
 _BASE = re.compile(r"<base\b[^>]*>")
 _FOREVER = "public, max-age=31536000, immutable"
 

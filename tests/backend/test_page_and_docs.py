@@ -18,7 +18,8 @@ from store import Store
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/analyses", "/analyses/abc", "/analyses/abc/", "/compare", "/system", "/transfer", "/no/such/page"]
+    "path",
+    ["/", "/analyses", "/analyses/abc", "/analyses/abc/", "/compare", "/system", "/transfer", "/tune", "/no/such/page"],
 )
 def test_the_index_finds_its_files_from_any_address(api: Api, path: str) -> None:
     answer = api.get(path)

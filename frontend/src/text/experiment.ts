@@ -75,6 +75,14 @@ export function share(progress: Progress): number | null {
   return Math.min(1, (progress.done + underWay) / progress.total);
 }
 
+/** Whether a fine-tuning that did not succeed may have kept something: a step was made before it was cancelled, or the
+ * loss became no number. That there is nothing need not be told by a refusal. */
+export function keptSteps({ state, progress, error }: Pick<Experiment, 'state' | 'progress' | 'error'>): boolean {
+  if (state === 'failed') return error?.type.endsWith('training_broke') === true;
+  const begun = progress.stage === 'steps' ? progress.done > 0 : ['after', 'saving', 'done'].includes(progress.stage);
+  return state === 'cancelled' && begun;
+}
+
 /** What became of a cancelled experiment, told truthfully. */
 export function cancelledLine(kept: number | null, asked: number | null, unit: Unit = 'pair'): string {
   if (kept === null || kept === 0) return `Cancelled before the first ${unit}s were finished: there is no result.`;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { AnySpec, FineTuneSpec, Tuner } from '../api/wire';
 import { command, curl, python, quoted } from './code';
-import { amountOf, cancelledLine, progressLine, share as barOf, unitOf } from './experiment';
+import { amountOf, cancelledLine, keptSteps, progressLine, share as barOf, unitOf } from './experiment';
 import { asked, kindWord, wayWords } from './titles';
 import { count, covers, pointRange, points, share, shareRange, TUNERS } from './tuning';
 
@@ -50,6 +50,24 @@ describe('a fine-tuning in words', () => {
     expect(progressLine('running', { stage: 'steps', done: 3, total: 80 })).toBe('training: steps 3/80');
     expect(progressLine('running', after)).toBe('judging it before and after: questions 100/200');
     expect(barOf(after)).toBe(0.5);
+  });
+  it('has kept something once a step was made, or where the loss became no number', () => {
+    const row = (state: string, stage: string, done: number, type = '') =>
+      ({ state, progress: { stage, done }, error: { type } }) as unknown as Parameters<typeof keptSteps>[0];
+    const kept = [row('cancelled', 'steps', 1), row('cancelled', 'saving', 0), row('cancelled', 'after', 0)];
+    expect([...kept, row('failed', 'steps', 0, 'urn:arithmoscope:problem:training_broke')].map(keptSteps)).toEqual([
+      true,
+      true,
+      true,
+      true,
+    ]);
+    const none = [row('cancelled', 'steps', 0), row('cancelled', 'before', 40), row('cancelled', 'queued', 0)];
+    expect([...none, row('failed', 'steps', 9, 'urn:x:out_of_memory')].map(keptSteps)).toEqual([
+      false,
+      false,
+      false,
+      false,
+    ]);
   });
   it('tells what a cancel left', () => {
     expect(cancelledLine(34, 80, 'step')).toBe('Cancelled after 34 of 80 steps: the weights of step 34 are kept. They were not judged.');

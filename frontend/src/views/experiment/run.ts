@@ -4,7 +4,7 @@ import { experiment as readRow, exportAddress, pause, result as readResult, Trou
 import { follow, type Seen } from '../../api/follow';
 import type { AnyResult } from '../../api/findings';
 import type { Experiment, Problem } from '../../api/wire';
-import { isFinal } from '../../text/experiment';
+import { isFinal, keptSteps } from '../../text/experiment';
 import { troubleOf } from '../../ui/parts';
 
 export interface Run {
@@ -21,6 +21,15 @@ export interface Run {
 }
 
 const AGAIN_MS = 3_000;
+
+/** A failed run has no result; a cancelled one has when at least one batch was finished, but not half a matrix. There
+ * is no need to be told so by a refusal. */
+function noResult(experiment: Experiment): boolean {
+  const { state, kind, progress } = experiment;
+  if (state === 'succeeded') return false;
+  if (kind === 'fine_tune') return !keptSteps(experiment);
+  return state === 'failed' || progress.done === 0 || kind === 'transfer';
+}
 
 export function useRun(id: string): Run {
   const [seen, setSeen] = useState<Seen | null>(null);
@@ -39,13 +48,7 @@ export function useRun(id: string): Run {
     setMine({});
 
     const finish = async (experiment: Experiment): Promise<void> => {
-      // A failed run has no result, but a training that broke keeps its last good weights; a cancelled one has when at
-      // least one batch was finished.
-      const broke = experiment.kind === 'fine_tune' && experiment.error?.type.endsWith('training_broke');
-      if (experiment.state === 'failed' && !broke) return setEmpty(true);
-      // Nothing was finished, or half a matrix, so there is no result: no need to be told so by a refusal.
-      if (experiment.state === 'cancelled' && (experiment.progress.done === 0 || experiment.kind === 'transfer'))
-        return setEmpty(true);
+      if (noResult(experiment)) return setEmpty(true);
       await until(wanted.signal, setTrouble, async () => {
         try {
           const found = await readResult(id, wanted.signal);

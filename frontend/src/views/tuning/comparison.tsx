@@ -6,7 +6,7 @@ import type { Experiment, FineTuneSpec, Problem, State } from '../../api/wire';
 import { comparedOf, family, meanOf, missing, nextSeed, seedOf, tunerOf, type Compared } from '../../model/compared';
 import type { Pool } from '../../model/tuned';
 import { page } from '../../root';
-import { isFinal, progressLine, STATE_WORDS } from '../../text/experiment';
+import { isFinal, keptSteps, progressLine, STATE_WORDS } from '../../text/experiment';
 import { bytes, digits, percent, plural } from '../../text/numbers';
 import { share, TUNER_NAMES, TUNERS } from '../../text/tuning';
 import { useLoad } from '../../ui/hooks';
@@ -28,7 +28,7 @@ export function Comparison({ id, spec, result, state }: ComparisonProps) {
   const [every, setEvery] = useState(0);
   const list = useLoad(`tunings of ${spec.model} ${state}`, (signal) => fineTuningsOf(spec.model, signal), every);
   const rows = useMemo(() => family(list.data ?? [], spec).slice(0, MOST), [list.data, spec]);
-  const finished = rows.filter((row) => mayHaveResult(row) && row.id !== id).map((row) => row.id);
+  const finished = rows.filter((row) => (row.state === 'succeeded' || keptSteps(row)) && row.id !== id).map((row) => row.id);
   const waiting = rows.some((row) => !isFinal(row.state));
   useEffect(() => setEvery(waiting ? EVERY_MS : 0), [waiting]);
   // A finished one never changes: it is read once.
@@ -130,12 +130,6 @@ export function Comparison({ id, spec, result, state }: ComparisonProps) {
     </section>
   );
 }
-
-/** One that failed or was cancelled before its first step has none: that need not be told by a refusal. */
-const mayHaveResult = ({ state, error, progress }: Experiment): boolean =>
-  state === 'succeeded' ||
-  (state === 'cancelled' && progress.done > 0) ||
-  (state === 'failed' && error?.type.endsWith('training_broke') === true);
 
 /** Only what was judged says something of its tuner. */
 const judged = (result: FineTuneResult | null): Compared | null =>
