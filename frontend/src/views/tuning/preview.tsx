@@ -1,4 +1,5 @@
 // Beforehand: how much would move, on which questions. Nothing is computed for it.
+import { useRef } from 'preact/hooks';
 import { tuningPreview } from '../../api/client';
 import type { Split, Tunable, TuningPreview } from '../../api/tuned';
 import type { FineTuneSpec, Tuner } from '../../api/wire';
@@ -20,18 +21,20 @@ export function TuningPreviewPane({ asked }: { asked: AskedOr<FineTuneSpec> }) {
     return spec && { spec, preview: await tuningPreview(spec, signal) };
   });
   const stale = key !== rested || preview.busy;
+  // What was known stays on show, faintly, until it is counted anew.
+  const last = useRef(preview.data);
+  if (preview.data || preview.trouble) last.current = preview.data;
+  const shown = preview.data ?? (stale ? last.current : null);
   return (
     <section
-      class={`preview ${stale && asked.spec ? 'stale' : ''}`}
+      class={`preview ${stale && shown ? 'stale' : ''}`}
       aria-label="What would be trained"
       aria-busy={stale}
     >
       {asked.problem !== null && <p class="notice warn">{asked.problem}</p>}
       {asked.spec && preview.trouble && !stale && <TroubleBlock problem={preview.trouble} />}
-      {asked.spec && preview.data && (
-        <Foreseen preview={preview.data.preview} tuner={preview.data.spec.tuner ?? 'precise'} />
-      )}
-      {asked.spec && stale && !preview.data && <p class="faint">Counting…</p>}
+      {asked.spec && shown && <Foreseen preview={shown.preview} tuner={shown.spec.tuner ?? 'precise'} />}
+      {asked.spec && stale && !shown && <p class="faint">Counting…</p>}
     </section>
   );
 }
