@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from keeping import Valkey  # pyright: ignore[reportMissingImports]
+from keeping import Valkey, spec_of  # pyright: ignore[reportMissingImports]
 from trees import Tree, wait_until
 
 from contracts.models import ChatFrame
@@ -138,6 +138,29 @@ def test_a_worker_without_a_folder_leaves_what_another_worker_registered(
     assert store.model("mine").reason == GONE
     looks(registrar)
     assert store.model("mine").supported, "it is here after all"
+
+
+def test_a_tuned_model_stays_whatever_folders_come_and_go(store: Store, models_dir: Path) -> None:
+    put(models_dir, "mine")
+    register_models(store, Catalogue(models_dir), alone=True)
+    asked = store.submit(spec_of(model="mine"), key="k")[0].id
+    claim = store.claim(asked, 1, owner="w", lease_s=60)
+    assert claim is not None
+    base = store.model("mine")
+    told = {"id": "plus", "source": "tuned", "base": "mine", "base_revision": base.revision, "experiment": asked}
+    card = base.model_copy(update=told)
+    store.succeed(claim, {"deltas.safetensors": b""}, tuned=card)
+    put(models_dir, "plus", tokenizer='{"of": "a folder of that name"}')
+    register_models(store, Catalogue(models_dir), alone=True)
+    assert store.model("plus") == card
+    assert store.tokenizer_json("plus") == "{}"
+    shutil.rmtree(models_dir / "mine")
+    register_models(store, Catalogue(models_dir), alone=True)
+    assert not store.model("plus").supported
+    assert GONE in str(store.model("plus").reason)
+    put(models_dir, "mine")
+    register_models(store, Catalogue(models_dir), alone=True)
+    assert store.model("plus") == card
 
 
 @pytest.mark.slow
