@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from contracts.errors import Refusal
 from contracts.prompts import PromptPair
-from prompts.numerals import Number
-from prompts.questions import question_text
-from prompts.readings import Reading
-from prompts.understanding import understood
+from prompts.asking import about
 
 # What a fine-tuning does with a question.
 Use = Literal["train", "validation", "test"]
@@ -21,17 +18,8 @@ _TRAINED, _VALIDATED = 0.8, 0.9
 
 
 def operands_of(pair: PromptPair) -> str:
-    """What a question is about, the same for 3 + 5 and 5 - 3: its operands in ascending order; where no calculation can
-    be read, its text."""
-    reading = understood(pair.reference)
-    if not isinstance(reading, Reading):
-        return question_text(pair.reference)
-    return written_operands(operand.value for operand in reading.operands)
-
-
-def written_operands(operands: Iterable[Number]) -> str:
-    """What a calculation with these operands is about, whatever it does with them."""
-    return " ".join(sorted(map(str, operands)))
+    """What a question is about, as `prompts.asking.about` writes it."""
+    return about(pair.reference)
 
 
 def on_first_side(pair: PromptPair, share: float = 0.5, seed: int = 0) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from contracts.prompts import Half
-from prompts.disjoint import on_first_side_of, written_operands
+from prompts.asking import written_operands
+from prompts.disjoint import on_first_side_of
 from prompts.numerals import Number
 
 # More questions than this are not gone through: about half of them fall on either side.

@@ -14,10 +14,10 @@ from contracts.prompts import CustomPair, CustomPrompts, PromptPair, PromptsSpec
 from contracts.specs import FineTuneSpec
 from contracts.tuned import Split
 from prompts.answerable import answerable
+from prompts.asking import asked_of
 from prompts.corruptions import corrupt
 from prompts.disjoint import Use, operands_of, shared_operands, split_in_three
 from prompts.drawing import draw
-from prompts.questions import question_text
 from prompts.shots import shot_prefix
 from prompts.tokens import can_answer, encode_answer, frame_of
 from prompts.understanding import understood
@@ -44,7 +44,7 @@ class Lessons:
             validation=len(self.validation),
             test=len(self.test),
             shared=len({each for one, other in combinations(sets, 2) for each in shared_operands(one, other)}),
-            examples=tuple(question_text(pairs[0].reference) if pairs else "" for pairs in sets),
+            examples=tuple(asked_of(pairs[0].reference) if pairs else "" for pairs in sets),
         )
 
     @property
@@ -135,7 +135,7 @@ def _refuse_overlap(parts: dict[Use, list[PromptPair]]) -> None:
             raise Refusal(
                 "overlapping_splits",
                 f"{_counted(shared)} asked about by what is {_SAID[one]} and {_SAID[other]}, as in "
-                f"{question_text(example.reference)[:80]!r}.",
+                f"{asked_of(example.reference)[:80]!r}.",
             )
 
 

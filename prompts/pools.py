@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from contracts.models import ChatFrame
 from contracts.prompts import Half, PromptPair, TemplatePrompts
-from prompts.disjoint import written_operands
+from prompts.asking import written_operands
 from prompts.halves import MOST_COUNTED, count_asked, is_asked
 from prompts.numerals import Number, in_digits, in_words
 from prompts.offers import MAX_ANSWER, Offers

@@ -26,8 +26,8 @@ from engine.tuning.judging import Verdicts, judge
 from engine.tuning.plain_text import neutral
 from engine.tuning.quizzes import FACETS, QUESTIONS, facets_of, quizzes_for
 from engine.tuning.repatching import pairs_to_patch, repatched
+from prompts.asking import asked_of
 from prompts.neutral import PASSAGES
-from prompts.questions import question_text
 
 HELD_OUT = "held out"
 # Held-out questions that are shown one by one.
@@ -126,7 +126,7 @@ def judged_of(asked: Asked, rows: Sequence[int], name: str | None = None) -> Jud
     one, other = asked.verdicts.before, asked.verdicts.after
     right = torch.stack([one.right[at], other.right[at]], dim=1).double()
     values = torch.cat([right, right[:, 1:] - right[:, :1]], dim=1)
-    low, high = interval_of(values, [question_text(asked.pairs[row].reference) for row in rows])
+    low, high = interval_of(values, [asked_of(asked.pairs[row].reference) for row in rows])
     before, after, change = (
         Interval(mean=mean, low=_or_none(at_least), high=_or_none(at_most))
         for mean, at_least, at_most in zip(values.mean(0).tolist(), low.tolist(), high.tolist(), strict=True)

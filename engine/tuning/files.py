@@ -18,7 +18,7 @@ from engine.tuning.evaluate import Asked
 from engine.tuning.export import write_adapter
 from engine.tuning.history import Step
 from engine.tuning.quizzes import FACETS, facets_of
-from prompts.questions import question_text
+from prompts.asking import asked_of
 
 _WHICH = ("experiment_id", "model", "revision")
 _HISTORY = ("step", "loss", "learning_rate", "gradient_norm", "seconds", "validation_accuracy", "validation_loss")
@@ -66,7 +66,7 @@ def judged_csv(asked: Sequence[Asked], result: FineTuneResult) -> bytes:
                 yield [
                     each.group,
                     each.name,
-                    question_text(pair.reference),
+                    asked_of(pair.reference),
                     pair.answer,
                     one.words[row],
                     other.words[row],

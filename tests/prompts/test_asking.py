@@ -1,0 +1,53 @@
+"""What questions are about: the same numbers are the same question, whether it is understood or not."""
+
+import pytest
+
+from contracts.prompts import PromptPair
+from prompts.asking import about, asked_of
+from prompts.disjoint import operands_of, shared_operands
+from prompts.public import ADAPTERS
+
+
+@pytest.mark.parametrize(
+    "unread",
+    [
+        "34 + 1,200 =",
+        "1’200 + 34, please",
+        "Tom has 1200 apples and buys 34 more. How many has he?",
+        "What is 1200 plus 34?\nThe answer is",
+        "What is 1200 plus 34?\n\nThe answer is:",
+        "1,100 + 3 = 1,103\n1,200 + 34 =",
+        "Q: 3 apples and 4, how many? A: 7\n\nQ: 34 apples and 1,200, how many? A:",
+        "Which one is thirty-four and then 1200",
+    ],
+)
+def test_what_no_reader_understands_is_about_its_numbers_as_any_other_question(unread: str):
+    assert about(unread) == about("1200 + 34 =") == "1200 34"
+
+
+def test_numbers_are_told_apart_by_sign_and_decimals_but_not_by_how_they_are_written():
+    assert about("it is -3 and 4.50 or") == about("4.5 + -3 =")
+    assert about("5 -3 and") == about("3 + 5 =") == about("one 3 and 5, then")
+    assert about("one and then 4 of") == about("4 + 1 =")
+    assert about("7" * 5_000) == "7" * 5_000
+
+
+def test_two_sets_with_the_same_sums_share_operands_however_those_are_asked():
+    def pairs(*prompts: str) -> list[PromptPair]:
+        return [PromptPair(prompt, prompt, "1") for prompt in prompts]
+
+    assert shared_operands(pairs("1200 + 34 =", "5 + 5 ="), pairs("Add up: 1,200, 34 and then")) == ["1200 34"]
+
+
+def test_questions_of_several_lines_are_told_apart_by_all_of_them():
+    choice = ADAPTERS["mmlu"]
+    one, other = (
+        choice({"question": said, "choices": ["of them", "all"], "answer": 1})[0]
+        for said in ("Which holds?\nIt is true:", "Which fails?\nIt is true:")
+    )
+    assert operands_of(PromptPair(one, one, "B")) != operands_of(PromptPair(other, other, "B"))
+    assert asked_of(one) == one
+    told = [asked_of(f"What is {a} plus 4?\nThe answer is") for a in range(3)]
+    assert len({*told}) == 3
+    assert asked_of("2 + 3 = 5\n\n" + told[0]) == asked_of("1 + 1 = 2\n" + told[0]) == told[0]
+    assert asked_of("2 + 3 = 5\n3 + 5 =") == "3 + 5 ="
