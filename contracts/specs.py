@@ -191,6 +191,11 @@ class FineTuneSpec(Wire):
     validate_every: int = Field(default=10, ge=1, le=MAX_STEPS)
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
 
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _template_where_nothing_is_said(cls, prompts: object) -> object:
+        return {"source": "template"} if prompts == {} else prompts
+
     @model_validator(mode="after")
     def _something_to_tune(self) -> FineTuneSpec:
         for name in ("components", "tune"):

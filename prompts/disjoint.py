@@ -15,6 +15,8 @@ Use = Literal["train", "validation", "test"]
 # Up to here operands are trained on, and up to here validated with. Below a half they are on the first side, too: what
 # an analysis of that half found is judged on operands that it never saw.
 _TRAINED, _VALIDATED = 0.8, 0.9
+# Operands that so many of fall to a use by themselves are as many as it takes.
+_ENOUGH = 8
 
 
 def operands_of(pair: PromptPair) -> str:
@@ -29,8 +31,13 @@ def on_first_side(pair: PromptPair, share: float = 0.5, seed: int = 0) -> bool:
 
 def on_first_side_of(operands: str, share: float = 0.5, seed: int = 0) -> bool:
     """The same, of what `operands_of` gives."""
+    return _place_of(operands, seed) < share
+
+
+def _place_of(operands: str, seed: int = 0) -> float:
+    """Where operands fall between 0 and 1, by chance and always the same."""
     digest = hashlib.sha256(f"{seed} {operands}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def split_operands(
@@ -54,17 +61,27 @@ def shared_operands(found_on: Sequence[PromptPair], evaluated_on: Sequence[Promp
     return sorted({operands_of(pair) for pair in found_on} & {operands_of(pair) for pair in evaluated_on})
 
 
-def use_of(pair: PromptPair) -> Use:
-    """What a fine-tuning uses a question for: by its operands alone, whatever set it stands in."""
-    operands = operands_of(pair)
-    if on_first_side_of(operands, _TRAINED):
-        return "train"
-    return "validation" if on_first_side_of(operands, _VALIDATED) else "test"
-
-
 def split_in_three(pairs: Sequence[PromptPair]) -> dict[Use, list[PromptPair]]:
-    """A set in three that share no operands: eight tenths to train on, one to look at meanwhile, one to judge by."""
+    """A set in three that share no operands: eight tenths to train on, one to look at meanwhile, one to judge by.
+
+    Each is used by its operands alone, whatever set it stands in, as long as about a tenth of them fall to the last
+    two. Of a small set those follow that came nearest to it: they are on the second side (of `on_first_side`) as far as
+    that has any.
+    """
+    operands = [operands_of(pair) for pair in pairs]
+    ordered = sorted({*operands}, key=_place_of, reverse=True)
+    held = {least: sum(_place_of(each) >= least for each in ordered) for least in (_TRAINED, _VALIDATED)}
+    most = max(0, len(ordered) - 1)
+    tested = min(max(held[_VALIDATED], _fewest(len(ordered), 3)), most)
+    validated = min(max(held[_TRAINED] - tested, _fewest(len(ordered), 1)), most - tested)
+    uses: dict[str, Use] = dict.fromkeys(ordered[: tested + validated], "validation")
+    uses |= dict.fromkeys(ordered[:tested], "test")
     parts: dict[Use, list[PromptPair]] = {"train": [], "validation": [], "test": []}
-    for pair in pairs:
-        parts[use_of(pair)].append(pair)
+    for pair, asked in zip(pairs, operands, strict=True):
+        parts[uses.get(asked, "train")].append(pair)
     return parts
+
+
+def _fewest(operands: int, wanted: int) -> int:
+    """How many of so many operands are judged by at least: a tenth, and no more than leaves some to train on."""
+    return min(max(wanted, operands // 10), _ENOUGH, max(1, operands // 3))

@@ -24,6 +24,8 @@ from prompts.understanding import understood
 
 # People's own prompts have no seed: the same prompt always gets the same counterfactual.
 _CUSTOM_SEED = 0
+# Fewer questions than this say little about a model.
+_FEW = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,11 @@ def lessons_of(spec: FineTuneSpec, tokenizer: Tokenizer, chat: ChatFrame | None 
             )
     if not parts["validation"]:
         notes.append("No question is left to look at while it trains: the set is too small to be split in three.")
+    if len(parts["test"]) < _FEW:
+        notes.append(
+            f"The test set has {len(parts['test'])} questions: what is said of it is uncertain. More pairs, or a wider "
+            "range of operands, give it more."
+        )
     return Lessons(tuple(parts["train"]), tuple(parts["validation"]), tuple(parts["test"]), tuple(notes))
 
 

@@ -94,11 +94,38 @@ def test_a_set_too_small_to_be_judged_by_is_refused_and_one_too_small_to_look_at
     with pytest.raises(Refusal, match="none is left to judge by") as refused:
         lessons_of(spec(custom({"reference": "1 + 1 ="})), tokenizer)
     assert refused.value.code == "no_prompts"
-    with pytest.raises(Refusal, match="none is left to judge by"):
-        lessons_of(spec({**SUMS, "half": "first"}), tokenizer)
     few = lessons_of(spec(custom({"reference": "1 + 1 ="}), test=sums(70, 80)), tokenizer)
     assert (len(few.train), few.validation, few.split.examples[1]) == (1, (), "")
     assert any("look at while it trains" in note for note in few.notes)
+
+
+@pytest.mark.parametrize("operands", [[1, 9], [1, 5]])
+def test_a_small_set_has_operands_left_to_look_at_and_to_judge_by(operands: list[int], tokenizer: Tokenizer):
+    small = {"source": "template", "operands": operands, "half": "second", "pairs": 64}
+    for asked in ({**small, "half": None}, small):
+        lessons = lessons_of(spec(asked), tokenizer)
+        about = [{operands_of(pair) for pair in pairs} for pairs in sets_of(lessons)]
+        assert len(set.union(*about)) == sum(map(len, about))
+        assert len(about[2]) >= min(3, sum(map(len, about)) // 3)
+        assert about[1]
+        assert about[0]
+        assert any(f"test set has {len(lessons.test)} questions" in note for note in lessons.notes)
+    first = draw(spec({**small, "half": "first"}).prompts.model_copy(update={"answer": "first"}), tokenizer)  # pyright: ignore
+    whole = lessons_of(spec({**small, "half": None, "operands": [1, 9]}), tokenizer)
+    assert shared_operands(first.pairs, [*whole.validation, *whole.test]) == []
+
+
+def test_a_large_set_is_split_by_the_operands_alone(tokenizer: Tokenizer):
+    lessons = lessons_of(spec({**SUMS, "pairs": 600}), tokenizer)
+    for pairs, low, high in ((lessons.train, 0, 0.8), (lessons.validation, 0.8, 0.9), (lessons.test, 0.9, 1)):
+        assert all(on_first_side(pair, high) and not on_first_side(pair, low) for pair in pairs)
+    assert not any("test set has" in note for note in lessons.notes)
+
+
+def test_prompts_without_a_word_are_the_template_s():
+    assert spec({}) == spec({"source": "template"})
+    with pytest.raises(ValueError, match="source"):
+        spec({"operands": [1, 9]})
 
 
 def test_answers_of_several_tokens_are_taken_whole_whatever_the_set_says(tokenizer: Tokenizer):
