@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from contracts.components import Component, all_components
 from contracts.errors import Refusal
 from engine.model import LoadedModel
+
+# A kind of component, and which of it: a layer's number, or a word.
+_Pool = tuple[str, int | str]
 
 
 @dataclass(frozen=True)
@@ -27,23 +32,38 @@ def drawn(chosen: Sequence[Component], layers: int, heads: int, draws: int, seed
     The first k of a draw are the draw for the first k. A draw depends on the seed and its number alone.
     """
     everything = all_components(layers, heads)
+    picked = frozenset(chosen)
+    # Numbers of components, ascending: of a kind, those of them that were not chosen, and these by layer.
+    pools: dict[_Pool, list[int]] = defaultdict(list)
+    for at, each in enumerate(everything):
+        pools[each.kind, "all"].append(at)
+        if each not in picked:
+            pools[each.kind, "others"].append(at)
+            pools[each.kind, each.layer].append(at)
     found = []
     for number in range(draws):
         # Seeded by a text: the same on every machine and version.
         rng = random.Random(f"knockout {seed} {number}")
-        taken: set[Component] = set()
+        left = defaultdict(list, {name: [*pool] for name, pool in pools.items()})
         order: list[Component] = []
         matched: list[bool] = []
         for component in chosen:
-            kind = [each for each in everything if each.kind == component.kind and each not in taken]
-            others = [each for each in kind if each not in chosen]
-            beside = [each for each in others if each.layer == component.layer]
-            pick = rng.choice(beside or others or kind)
-            taken.add(pick)
-            order.append(pick)
+            kind = component.kind
+            beside, others = left[kind, component.layer], left[kind, "others"]
+            at = rng.choice(beside or others or left[kind, "all"])
             matched.append(bool(beside))
+            order.append(everything[at])
+            for pool in (left[kind, "all"], others, left[kind, everything[at].layer]):
+                _drop(pool, at)
         found.append(Draw(tuple(order), tuple(matched)))
     return found
+
+
+def _drop(numbers: list[int], number: int) -> None:
+    """Out of an ascending list, if it is in it."""
+    place = bisect_left(numbers, number)
+    if place < len(numbers) and numbers[place] == number:
+        del numbers[place]
 
 
 def known(model: LoadedModel, component: Component | str) -> Component:

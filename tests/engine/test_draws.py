@@ -1,0 +1,39 @@
+"""Random components to hold chosen ones against: the same draws for a small model as ever, and soon for a large one."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from contracts.components import Component, all_components
+from engine.draws import drawn
+
+LAYERS, HEADS = 4, 3
+
+
+def plainly(chosen: list[Component], seed: int) -> list[tuple[Component, bool]]:
+    """The rule word for word, looking through all components each time."""
+    rng, found = random.Random(f"knockout {seed} 0"), []
+    for component in chosen:
+        taken = [pick for pick, _ in found]
+        kind = [each for each in all_components(LAYERS, HEADS) if each.kind == component.kind and each not in taken]
+        others = [each for each in kind if each not in chosen]
+        beside = [each for each in others if each.layer == component.layer]
+        found.append((rng.choice(beside or others or kind), bool(beside)))
+    return found
+
+
+def test_a_draw_follows_its_rule_however_many_are_chosen():
+    everything = all_components(LAYERS, HEADS)
+    for seed, many in enumerate((1, 4, 9, 13, len(everything))):
+        chosen = random.Random(seed).sample(everything, many)
+        (draw,) = drawn(chosen, LAYERS, HEADS, 1, seed)
+        assert list(zip(draw.components, draw.matched, strict=True)) == plainly(chosen, seed)
+
+
+def test_all_components_of_a_large_model_are_drawn_in_no_time():
+    everything = all_components(80, 64)
+    began = time.process_time()
+    (draw,) = drawn(everything, 80, 64, 1, 0)
+    assert time.process_time() - began < 2
+    assert set(draw.components) == set(everything)
