@@ -21,6 +21,9 @@ from engine.model import LoadedModel
 from engine.tuning.judging import Report, divergence_of, log_probabilities, logit_rows
 from prompts.neutral import PASSAGES
 
+# Of more nats the exponential is no finite number.
+_LARGEST = 709.0
+
 
 @torch.no_grad()
 def neutral(
@@ -88,16 +91,14 @@ def _surprise(before: LoadedModel, after: LoadedModel, ids: Sequence[int]) -> Fl
 
 
 def _exponential(loss: Interval) -> Interval:
-    """A mean loss as a perplexity: it rises with it, so the ends of an interval do, too."""
+    """A mean loss as a perplexity: it rises with it, so the ends of an interval do, too. Where it is beyond any number
+    it is the largest one, exp(709) or about 8e307."""
     bounds = (None if each is None else _exp(each) for each in (loss.low, loss.high))
     return Interval(**dict(zip(("mean", "low", "high"), (_exp(loss.mean), *bounds), strict=True)))  # pyright: ignore
 
 
 def _exp(nats: float) -> float:
-    try:
-        return math.exp(nats)
-    except OverflowError as error:
-        raise Refusal("not_finite", f"A loss of {nats:.0f} nats a token has no finite perplexity.") from error
+    return math.exp(min(nats, _LARGEST))
 
 
 def _or_none(value: float) -> float | None:

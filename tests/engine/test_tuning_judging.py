@@ -131,6 +131,17 @@ def test_perplexity_and_divergence_of_plain_text_are_those_of_whole_forward_pass
         neutral(one, other, ["4"])
 
 
+def test_a_loss_beyond_any_perplexity_is_the_largest_number_and_not_the_end_of_the_evaluation(
+    models: tuple[LoadedModel, LoadedModel],
+):
+    lost = tiny_model("LlamaForCausalLM", torch.float32, seed=2)
+    lost.anatomy.final_norm.weight.data.mul_(1e6)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    found = neutral(models[0], lost, ["One passage of plain text.", "And another one."])
+    assert found.after.mean == found.after.high == math.exp(709)
+    assert found.before.mean < 1e6
+    assert math.isfinite(found.divergence.mean)
+
+
 def test_a_model_held_against_itself_has_changed_in_nothing(models: tuple[LoadedModel, LoadedModel]):
     model, _ = models
     found = evaluate(model, model, SUMS, LESSONS, questions=6).evaluation
