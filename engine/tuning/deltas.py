@@ -92,7 +92,7 @@ class Deltas:
         Refuses as `apply`; (``impossible_options``) offsets where the model has no biases for them; (``bad_request``) a
         folder with something in it; (``store_unavailable``) a disk that is full. Nothing is left behind then.
         """
-        write_model(self.apply(model), self.changes, self.lineage, folder)
+        write_model(self.apply(model), self.lineage, folder)
 
     def export_adapter(self, model: LoadedModel, folder: str | os.PathLike[str]) -> None:
         """The changes as an adapter that PEFT loads onto the model that was tuned: heads' slices have a low rank.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
@@ -21,19 +21,16 @@ from engine.tuning.parts import taken
 from engine.tuning.whole import new_folder
 
 
-def write_model(
-    tuned: LoadedModel, changes: Sequence[Change], lineage: Mapping[str, Any], folder: str | os.PathLike[str]
-) -> None:
+def write_model(tuned: LoadedModel, lineage: Mapping[str, Any], folder: str | os.PathLike[str]) -> None:
     """Weights, configuration, tokenizer, and what it was made of, in a folder of its own."""
     hf: Any = tuned.hf
-    for change in changes:
-        if change.weight.endswith(".bias") and not _keeps(hf, change.weight):
-            raise Refusal(
-                "impossible_options",
-                f"Offsets become biases of the output projections, and a {type(hf).__name__} of this configuration "
-                "has none, so transformers would not load them.",
-                "Keep the deltas and apply them, or choose another tuner.",
-            )
+    if unread := _unread(hf):
+        raise Refusal(
+            "impossible_options",
+            f"Offsets become biases of the output projections, and a {type(hf).__name__} of this configuration "
+            f"has none, so transformers would not load them ({unread[0]}).",
+            "Keep the deltas and apply them, or choose another tuner.",
+        )
     with new_folder(Path(folder)) as inside:
         hf.save_pretrained(inside)
         tuned.tokenizer.save_pretrained(inside)
@@ -44,8 +41,19 @@ def write_model(
 
 
 def write_adapter(base: LoadedModel, changes: Sequence[Change], folder: str | os.PathLike[str]) -> None:
+    """What `adapter_files` gives, in a folder of its own."""
+    files = adapter_files(base, changes)
+    with new_folder(Path(folder)) as inside:
+        for name, data in files.items():
+            (inside / name).write_bytes(data)
+
+
+def adapter_files(base: LoadedModel, changes: Sequence[Change]) -> dict[str, bytes]:
     """The changes as products of two matrices, as PEFT keeps LoRA's. A slice of n rows or columns has rank n: one of
-    the two is what changed, the other says where."""
+    the two is what changed, the other says where. By file name.
+
+    Refuses (``impossible_options``) whole matrices, biases and embeddings, which have no low rank.
+    """
     weights = dict(base.hf.named_parameters())
     products = {change.weight.removesuffix(".weight"): _factors(base, change, weights) for change in changes}
     ranks = {name: len(reads) for name, (reads, _) in products.items()}
@@ -68,9 +76,10 @@ def write_adapter(base: LoadedModel, changes: Sequence[Change], folder: str | os
     for name, (reads, writes) in products.items():
         tensors[f"base_model.model.{name}.lora_A.weight"] = reads.contiguous()
         tensors[f"base_model.model.{name}.lora_B.weight"] = writes.contiguous()
-    with new_folder(Path(folder)) as inside:
-        (inside / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-        save_file(tensors, inside / "adapter_model.safetensors", {"format": "pt"})
+    return {
+        "adapter_config.json": (json.dumps(config, indent=1) + "\n").encode(),
+        "adapter_model.safetensors": save(tensors, {"format": "pt"}),
+    }
 
 
 @torch.no_grad()
@@ -100,8 +109,10 @@ def _factors(base: LoadedModel, change: Change, weights: Mapping[str, Tensor]) -
     return torch.eye(read, dtype=wide)[places], moved
 
 
-def _keeps(hf: Any, name: str) -> bool:
-    """Whether a model of this configuration has a parameter of that name, without one's being given to it."""
+def _unread(hf: Any) -> list[str]:
+    """Parameters that a model of this configuration does not have unless they are given to it, here or when it was
+    tuned before: transformers would leave them out without an error."""
     with torch.device("meta"):
         fresh = type(hf)(hf.config)
-    return name in dict(fresh.named_parameters())
+    known = dict(fresh.named_parameters(remove_duplicate=False))
+    return [name for name, _ in hf.named_parameters() if name not in known]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from contracts.components import all_components
 from contracts.results import MetricResult
@@ -15,7 +13,7 @@ from contracts.tuned import FineTuneResult, Repatched, Validation
 from engine.model import LoadedModel
 from engine.tuning.deltas import Deltas
 from engine.tuning.evaluate import Asked
-from engine.tuning.export import write_adapter
+from engine.tuning.export import adapter_files
 from engine.tuning.history import Step
 from engine.tuning.quizzes import FACETS, facets_of
 from prompts.asking import asked_of
@@ -124,18 +122,15 @@ def adapter_zip(base: LoadedModel, deltas: Deltas) -> bytes:
 
     Refuses (``impossible_options``) what an adapter cannot express.
     """
-    with tempfile.TemporaryDirectory(prefix="adapter-") as folder:
-        inside = Path(folder) / "adapter"
-        write_adapter(base, deltas.changes, inside)
-        out = io.BytesIO()
-        # Half of an adapter says which rows are meant, in ones and zeros.
-        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for file in sorted(inside.iterdir()):
-                entry = zipfile.ZipInfo(file.name, _DATE)
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                entry.external_attr = 0o644 << 16
-                archive.writestr(entry, file.read_bytes())
-        return out.getvalue()
+    out = io.BytesIO()
+    # Half of an adapter says which rows are meant, in ones and zeros.
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, data in sorted(adapter_files(base, deltas.changes).items()):
+            entry = zipfile.ZipInfo(name, _DATE)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, data)
+    return out.getvalue()
 
 
 def _which(result: FineTuneResult) -> tuple[str, str, str]:

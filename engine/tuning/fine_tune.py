@@ -75,7 +75,7 @@ class FineTuned:
 
     def export(self, folder: str | os.PathLike[str]) -> None:
         """A folder that transformers loads, and the catalogue when it lies in MODELS_DIR; see `Deltas.export`."""
-        write_model(self.model, self.deltas.changes, self.deltas.lineage, folder)
+        write_model(self.model, self.deltas.lineage, folder)
 
 
 def fine_tune(
@@ -115,7 +115,7 @@ def fine_tune(
     ``tuner``: a row of `TUNERS`: ``precise``, or to hold it against ``random``, ``offsets``, ``lora``, ``full`` or
     ``full_matrices``; the last two need no components.
 
-    ``save(bytes)`` is called every ``save_every`` steps and when it is stopped; ``resume`` takes such bytes and ends as
+    ``save(bytes)`` is called every ``save_every`` steps and at its end; ``resume`` takes such bytes and ends as
     if nothing had been. ``progress(done, total)`` counts steps; ``on_step(step, model)`` tells the loss and may look at
     the model as it is; when ``should_stop()`` is true the training ends after the step, and gives what it has.
 

@@ -166,6 +166,15 @@ def test_offsets_are_exported_only_where_the_model_keeps_a_bias_for_them(tmp_pat
     assert not (tmp_path / "other").exists()
 
 
+def test_offsets_of_an_earlier_tuning_are_not_lost_when_a_later_one_is_exported(tmp_path: Path):
+    offset = fine_tune(tiny_model("Qwen3ForCausalLM"), HEADS, LESSONS, **QUICK, tuner="offsets")
+    again = fine_tune(offset.model, HEADS, LESSONS, **QUICK)
+    with pytest.raises(Refusal, match=r"self_attn\.o_proj\.bias") as refused:
+        again.export(tmp_path / "other")
+    assert refused.value.code == "impossible_options"
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_full_disk_leaves_nothing_and_what_was_there_as_it_was(tmp_path: Path):
     model = tiny_model("LlamaForCausalLM", torch.float32)
     tuned = fine_tune(model, HEADS, LESSONS, **QUICK)
