@@ -6,12 +6,12 @@ It knows no server: what is saved, published and cancelled comes in as functions
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-
-import torch
+from functools import partial
 
 from contracts.errors import Refusal
 from contracts.experiments import Progress
@@ -30,6 +30,8 @@ from engine.tuning.output import FineTuneOutput, output_of, width_of
 from engine.tuning.selection import select
 from engine.tuning.tuners import WHOLE
 from prompts.lessons import Lessons, lessons_of
+
+logger = logging.getLogger(__name__)
 
 # Of a chunk's bytes: raise its number when they change.
 _FORMAT = "arithmoscope.fine_tuning.1"
@@ -220,19 +222,33 @@ def _evaluated(
     if tuned.history.ended == "stopped" or tuned.history.kept == 0:
         return None, False, ()
 
+    told: list[Exception] = []
+
+    def let(act: Callable[[], None]) -> None:
+        """What whoever started it raises is theirs, and goes through."""
+        try:
+            act()
+        except Exception as error:
+            told.append(error)
+            raise
+
     def report(done: int, total: int) -> None:
-        course.on_progress(Progress(stage="after", done=done, total=total))
+        let(lambda: course.on_progress(Progress(stage="after", done=done, total=total)))
 
     try:
-        found = evaluate(model, tuned.model, lessons.test, lessons.train, go_on=course.go_on, report=report)
+        go_on = partial(let, course.go_on)
+        found = evaluate(model, tuned.model, lessons.test, lessons.train, go_on=go_on, report=report)
     except Stopped:
         return None, True, ("It was cancelled while it was evaluated; the training had ended.",)
     except Refusal as refusal:  # hours of training are not lost for it
         return None, False, (f"It could not be evaluated: {refusal}",)
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+    except Exception as error:
+        if any(error is each for each in told):
             raise
-        return None, False, ("It could not be evaluated: memory ran out.",)
+        if is_out_of_memory(error):
+            return None, False, ("It could not be evaluated: memory ran out.",)
+        logger.exception("a trained model could not be evaluated")
+        return None, False, (f"It could not be evaluated: {type(error).__name__}. The log says more.",)
     return found, False, found.notes
 
 

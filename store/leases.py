@@ -25,7 +25,7 @@ from store.line import CLOCKS_DIFFER_S, PLACE, RUNS, WAITS, seen
 from store.pace import note_duration
 from store.registry import put_model
 from store.rows import spec_of
-from store.tables import artifacts, chunks, experiments, workers
+from store.tables import artifacts, chunks, experiments, models, workers
 
 logger = logging.getLogger(__name__)
 
@@ -293,6 +293,8 @@ class Leases(Changes):
             put_rows(connection, artifacts, kept)
             if tuned is not None:
                 put_model(connection, tuned)
+            else:  # what an earlier attempt made is not what is kept now
+                connection.execute(models.delete().where(models.c.card["experiment"].as_string() == claim.id))
             # Knock-outs that waited for this one were not to be had: the broker gives them out anew.
             waiting = (WAITS, experiments.c.kind == "knockout", experiments.c.parent == claim.id)
             connection.execute(update(experiments).where(*waiting).values(sent_at=None))

@@ -118,7 +118,7 @@ def train(
             closing = _loss(trainee, batch, settings) if whole else math.nan
             if not math.isfinite(closing):
                 ended, problem = "not_finite", _said(len(steps), closing, 0.0)
-            elif ended == "stopped":
+            else:
                 keep()
         kept = len(steps) if ended != "not_finite" else _back(trainee, before, len(steps))
     if kept == 0 and not steps and ended == "not_finite":

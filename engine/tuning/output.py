@@ -20,6 +20,7 @@ from engine.tuning.evaluate import Evaluated
 from engine.tuning.files import adapter_zip, history_csv, judged_csv, repatched_csv
 from engine.tuning.fine_tune import FineTuned
 from engine.tuning.selection import parameters_of
+from engine.tuning.tuners import WHOLE
 from prompts.lessons import Lessons
 
 
@@ -53,10 +54,11 @@ def output_of(
     ``evaluated``: None where it was not; ``notes``: what is said of that."""
     history, deltas = tuned.history, tuned.deltas
     card = _card_of(model, deltas, experiment_id) if history.kept else None
-    kept = deltas.to_bytes()
-    artifacts = {"deltas.safetensors": kept}
+    kept = b"" if card is None else deltas.to_bytes()
+    artifacts: dict[str, bytes] = {}
     said = [*lessons.notes, *_drawn_among_chosen(spec, tuned), *notes]
     if card is not None:
+        artifacts["deltas.safetensors"] = kept
         try:
             artifacts["adapter.zip"] = adapter_zip(model, deltas)
         except Refusal as refusal:
@@ -77,7 +79,7 @@ def output_of(
         evaluation=None if evaluated is None else evaluated.evaluation,
         tuned=None if card is None else card.id,
         deltas_bytes=len(kept),
-        deltas_sha256=hashlib.sha256(kept).hexdigest(),
+        deltas_sha256=hashlib.sha256(kept).hexdigest() if kept else "",
         notes=tuple(said),
         provenance=provenance_of(
             model, _hash_of(lessons), None, None, created_at, seconds, chunk_pairs=spec.batch_size
@@ -91,8 +93,7 @@ def output_of(
     artifacts["result.json"] = result.model_dump_json().encode()
     problem = None
     if history.ended == "not_finite":
-        what = f"The weights after {history.kept} steps are kept." if history.kept else "No weights are kept."
-        problem = Refusal("training_broke", f"{history.problem} {what}")
+        problem = Refusal("training_broke", f"{history.problem} {_kept(spec, history.kept)}")
     return FineTuneOutput(result, artifacts, card, problem)
 
 
@@ -123,6 +124,16 @@ def _card_of(model: LoadedModel, deltas: Deltas, experiment_id: str) -> ModelCar
         "experiment": experiment_id,
     }
     return deltas.card_of(model.card).model_copy(update=told)
+
+
+def _kept(spec: FineTuneSpec, steps: int) -> str:
+    if steps:
+        return f"The weights after {steps} steps are kept."
+    if spec.tuner in WHOLE:
+        return (
+            f"No weights are kept: those before the last step are as large as the model, and {spec.tuner} holds none."
+        )
+    return "No weights are kept."
 
 
 def _drawn_among_chosen(spec: FineTuneSpec, tuned: FineTuned) -> tuple[str, ...]:

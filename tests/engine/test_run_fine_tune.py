@@ -149,7 +149,8 @@ def test_the_files_hold_every_step_every_question_and_every_component(model: Loa
         assert {row["experiment_id"] for row in rows_of(output, name)} == {"abcdefgh1234"}
 
 
-def test_heads_have_an_adapter_and_whole_mlps_a_note_instead(model: LoadedModel):
+def test_heads_have_an_adapter_and_whole_mlps_a_note_instead(model: LoadedModel, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tempfile.tempdir", "/a disk/that is not there")
     heads = run(model, spec_of(steps=2))
     assert heads is not None
     with zipfile.ZipFile(io.BytesIO(heads.artifacts["adapter.zip"])) as archive:
@@ -182,19 +183,54 @@ def test_one_that_was_interrupted_goes_on_to_the_same_bytes(model: LoadedModel):
     chunks: dict[int, bytes] = {}
     undisturbed = run(model, spec_of(), save_chunk=chunks.__setitem__)
     assert undisturbed is not None
-    assert list(chunks) == [5, 10]
+    assert list(chunks) == [5, 10, 11]
     more: dict[int, bytes] = {}
     curves: list[TrainingCurve] = []
     resumed = run(
         model, spec_of(parent="p"), saved_chunks={5: chunks[5]}, save_chunk=more.__setitem__, on_partial=curves.append
     )
     assert resumed is not None
-    assert list(more) == [10]
+    assert list(more) == [10, 11]
     for name in ("deltas.safetensors", "judged.csv", "repatched.csv", "adapter.zip"):
         assert resumed.artifacts[name] == undisturbed.artifacts[name]
     assert resumed.result.curve == undisturbed.result.curve == curves[-1]
     assert len(curves[0].steps) == 6, "who looks on sees all of it"
     assert resumed.result.evaluation == undisturbed.result.evaluation
+
+
+def test_one_that_was_interrupted_after_its_last_step_is_only_evaluated(model: LoadedModel):
+    chunks: dict[int, bytes] = {}
+    undisturbed = run(model, spec_of(), save_chunk=chunks.__setitem__)
+    seen: list[Any] = []
+    resumed = run(model, spec_of(), saved_chunks={11: chunks[11]}, on_progress=seen.append)
+    assert undisturbed is not None
+    assert resumed is not None
+    assert [each.done for each in seen if each.stage == "steps"] == [11]
+    for name in ("deltas.safetensors", "judged.csv", "history.csv"):
+        assert resumed.artifacts[name] == undisturbed.artifacts[name]
+    assert resumed.result.complete
+
+
+def test_an_evaluation_that_breaks_leaves_the_training_and_what_the_worker_raises_goes_through(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(*_asked: Any, **_more: Any) -> Any:
+        raise KeyError("a bug")
+
+    class LeaseLost(Exception): ...
+
+    def lost(progress: Any) -> None:
+        if progress.stage == "after":
+            raise LeaseLost
+
+    with pytest.raises(LeaseLost):
+        run(model, spec_of(steps=2), on_progress=lost)
+    monkeypatch.setattr("engine.run_fine_tune.evaluate", broken)
+    output = run(model, spec_of(steps=2))
+    assert output is not None
+    assert (output.result.complete, output.result.evaluation, output.result.kept) == (True, None, 2)
+    assert any(note == "It could not be evaluated: KeyError. The log says more." for note in output.result.notes)
+    assert output.card is not None
 
 
 def test_chunks_of_another_training_are_not_taken(model: LoadedModel):
@@ -262,8 +298,14 @@ def test_a_rate_that_breaks_the_model_keeps_nothing_but_what_happened(model: Loa
     assert (output.card, output.result.tuned, output.result.evaluation) == (None, None, None)
     assert output.problem is not None
     assert output.problem.code == "training_broke"
-    assert "No weights are kept" in output.problem.detail
+    assert output.problem.detail.endswith("No weights are kept.")
     assert len(rows_of(output, "history.csv")) == 2
+    assert {*output.artifacts} == {"result.json", "history.csv"}
+    assert (output.result.deltas_bytes, output.result.deltas_sha256) == (0, "")
+    whole = run(model, huge.model_copy(update={"tuner": "full", "components": ()}))
+    assert whole is not None
+    assert whole.problem is not None
+    assert "are as large as the model, and full holds none" in whole.problem.detail
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_good_weights_and_says_so(

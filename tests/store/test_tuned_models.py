@@ -130,6 +130,17 @@ def test_a_training_that_broke_or_was_stopped_leaves_its_model_until_it_runs_aga
     assert ids(store) == ["tiny"]
 
 
+def test_a_training_that_keeps_nothing_the_second_time_leaves_no_model_of_the_first(store: Store) -> None:
+    store.register_model(BASE, None)
+    claim = claimed(store, "k")
+    store.mark_cancelled(claim, {"result.json": b"{}", **DELTAS}, tuned=tuned_from(BASE, claim.id))
+    store.retry(claim.id)
+    again = store.claim(claim.id, 2, owner="w", lease_s=60)
+    assert again is not None
+    store.fail(again, Refusal("training_broke", "The loss is nan.").details(), {"result.json": b"{}", **DELTAS})
+    assert ids(store) == ["tiny"]
+
+
 def test_a_worker_that_lost_its_job_registers_no_model(store: Store) -> None:
     store.register_model(BASE, None)
     claim = claimed(store, "k")

@@ -139,7 +139,8 @@ function Made({ result: { provenance: made, deltas_sha256 } }: { result: FineTun
   return (
     <p class="faint">
       {made.dtype} on {made.device}, PyTorch {made.torch}, {duration(made.seconds)}, prompts{' '}
-      {made.prompt_set_hash.slice(0, 12)}, deltas {deltas_sha256.slice(0, 12)}, arithmoscope {made.code_version}.
+      {made.prompt_set_hash.slice(0, 12)}
+      {deltas_sha256 && `, deltas ${deltas_sha256.slice(0, 12)}`}, arithmoscope {made.code_version}.
     </p>
   );
 }
