@@ -9,7 +9,7 @@ Prompts run by exact length, without any padding; what those of a length begin w
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -62,15 +62,17 @@ def judge(
     Cost: two forward passes over the prompts and their answers.
     """
     models = (before, after)
-    right = torch.zeros(2, len(examples), dtype=torch.bool)
-    log_probability = torch.zeros(2, len(examples), dtype=torch.float64)
-    divergence = torch.zeros(len(examples), dtype=torch.float64)
-    words: list[list[str]] = [[""] * len(examples) for _ in models]
+    times = Counter(examples)  # what is asked several times is judged once
+    distinct = list(times)
+    right = torch.zeros(2, len(distinct), dtype=torch.bool)
+    log_probability = torch.zeros(2, len(distinct), dtype=torch.float64)
+    divergence = torch.zeros(len(distinct), dtype=torch.float64)
+    words: list[list[str]] = [[""] * len(distinct) for _ in models]
     done = 0
     with evaluating(before.hf), evaluating(after.hf):
-        for batch in _batches(before, examples):
+        for batch in _batches(before, distinct):
             go_on()
-            some = [examples[row] for row in batch.rows]
+            some = [distinct[row] for row in batch.rows]
             logs = [_log_softmax(model, batch, some) for model in models]
             targets = torch.tensor([token for each in some for token in each.ids[-each.answers :]])
             ends = torch.tensor([each.answers for each in some]).cumsum(0)
@@ -83,24 +85,32 @@ def judge(
                     log_probability[which, row] = mine[start:end].sum()
                     words[which][row] = _words(model, top[start:end], targets[start:end])
             divergence[batch.rows] = divergence_of(logs[0][starts], logs[1][starts])
-            done += len(batch.rows)
+            done += sum(times[each] for each in some)
             report(done)
-    one, other = (Said(right[at], log_probability[at], tuple(words[at])) for at in (0, 1))
-    return Verdicts(one, other, divergence)
+    number_of = {each: number for number, each in enumerate(distinct)}
+    rows = [number_of[each] for each in examples]
+    one, other = (
+        Said(right[at, rows], log_probability[at, rows], tuple(words[at][row] for row in rows)) for at in (0, 1)
+    )
+    return Verdicts(one, other, divergence[rows])
 
 
 @torch.no_grad()
 def answered(model: LoadedModel, examples: Sequence[Example]) -> tuple[float, float]:
     """The share of whole answers that are right, and the mean of -log p over all their tokens, in nats."""
     right, total = 0, 0.0
+    times = Counter(examples)
+    distinct = list(times)
     with evaluating(model.hf):
-        for batch in _batches(model, examples):
-            some = [examples[row] for row in batch.rows]
+        for batch in _batches(model, distinct):
+            some = [distinct[row] for row in batch.rows]
             log = _log_softmax(model, batch, some)
             targets = torch.tensor([token for each in some for token in each.ids[-each.answers :]], device=log.device)
             hit = (log.argmax(-1) == targets).cpu()
-            right += sum(bool(part.all()) for part in hit.split([each.answers for each in some]))
-            total -= float(log.gather(1, targets[:, None]).double().sum())
+            parts = hit.split([each.answers for each in some])
+            right += sum(times[each] * bool(part.all()) for each, part in zip(some, parts, strict=True))
+            weights = torch.tensor([times[each] for each in some for _ in range(each.answers)], device=log.device)
+            total -= float((log.gather(1, targets[:, None])[:, 0].double() * weights).sum())
     return right / len(examples), total / sum(each.answers for each in examples)
 
 

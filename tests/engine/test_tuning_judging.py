@@ -12,6 +12,7 @@ from tuning_cases import LESSONS
 
 from contracts.errors import Refusal
 from engine import LoadedModel, PromptPair
+from engine.tuning import judging
 from engine.tuning.answers import Example, examples_of
 from engine.tuning.evaluate import Asked, evaluate, judged_of
 from engine.tuning.judging import answered, judge
@@ -90,6 +91,30 @@ def test_neither_company_nor_order_moves_a_verdict(models: tuple[LoadedModel, Lo
         alone = judge(*models, [examples[row]])
         torch.testing.assert_close(together.after.log_probability[row : row + 1], alone.after.log_probability, **near)
         assert together.after.words[row] == alone.after.words[0]
+
+
+def test_a_question_that_is_asked_many_times_is_judged_once_and_counts_as_often(
+    models: tuple[LoadedModel, LoadedModel], monkeypatch: pytest.MonkeyPatch
+):
+    once = examples_of(models[0], SUMS[:3])
+    many = [*once, *[once[0]] * 500]
+    held: list[int] = []
+    honest = judging._log_softmax
+    monkeypatch.setattr(
+        judging, "_log_softmax", lambda model, batch, some: held.append(len(some)) or honest(model, batch, some)
+    )
+    done: list[int] = []
+    found, single = judge(*models, many, report=done.append), judge(*models, once)
+    assert max(held) <= 3
+    assert done[-1] == 503
+    assert found.after.words == (*single.after.words, *[single.after.words[0]] * 500)
+    assert torch.equal(found.divergence[3:], single.divergence[:1].expand(500))
+    losses = [answered(models[0], [each])[1] for each in once]
+    lengths = [each.answers for each in once]
+    shares = [501 * lengths[0], *lengths[1:]]
+    mean = sum(loss * share for loss, share in zip(losses, shares, strict=True)) / sum(shares)
+    assert answered(models[0], many)[1] == pytest.approx(mean, rel=1e-5)
+    assert answered(models[0], many)[0] == pytest.approx(single.before.right[[*range(3), *[0] * 500]].double().mean())
 
 
 def test_what_a_model_says_ends_with_its_first_wrong_token(models: tuple[LoadedModel, LoadedModel]):
