@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from contracts.errors import Refusal
+from engine.memory import free_bytes
 from engine.model import LoadedModel
 from engine.tuning.changes import Values
 from engine.tuning.copies import copied
@@ -33,6 +36,7 @@ def _whole(model: LoadedModel, names: set[str]) -> Trainee:
     began.
     """
     check_tunable(model)
+    _refuse_too_large(model, names)
     tuned = copied(model, names)
     weights = {name: weight for name, weight in tuned.hf.named_parameters() if name in names}
     original = dict(model.hf.named_parameters())
@@ -59,6 +63,25 @@ def _whole(model: LoadedModel, names: set[str]) -> Trainee:
         return [original[name].detach() for name in weights]
 
     return Trainee(tuned, values, (1.0,) * len(values), active, settle, changes, first)
+
+
+def _refuse_too_large(model: LoadedModel, names: set[str]) -> None:
+    """Before anything is taken: a copy in the weights' own type, and of each number that moves a gradient and two
+    moments, with a wide twin of narrow ones."""
+    needed: dict[torch.device, int] = defaultdict(int)
+    for name, weight in model.hf.named_parameters():
+        if name in names:
+            own, moved = weight.itemsize, torch.promote_types(weight.dtype, torch.float32).itemsize
+            needed[weight.device] += weight.numel() * (own + moved * (3 if own == moved else 4))
+    for device, size in needed.items():
+        free = free_bytes(device)
+        if size > free:
+            raise Refusal(
+                "out_of_memory",
+                f"Training all of {model.card.id} takes {size:,} bytes beside it for a copy, gradients and moments; "
+                f"{free:,} are free on {device}.",
+                "Use the tuner precise, or a smaller model.",
+            )
 
 
 class _widening:

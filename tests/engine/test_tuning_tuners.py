@@ -97,6 +97,18 @@ def test_lora_without_peft_is_refused_with_what_to_install(monkeypatch):
     assert "pip install peft" in refused.value.way_out
 
 
+@pytest.mark.parametrize(("dtype", "bytes_each"), [(torch.float32, 16), (torch.bfloat16, 18)])
+def test_a_whole_model_that_does_not_fit_is_refused_before_anything_is_taken(dtype, bytes_each, monkeypatch):
+    model = tiny_model("LlamaForCausalLM", dtype)
+    needed = bytes_each * sum(weight.numel() for weight in model.hf.parameters())
+    monkeypatch.setattr("engine.tuning.entire.free_bytes", lambda _device: needed - 1)
+    with pytest.raises(Refusal, match=f"takes {needed:,} bytes") as refused:
+        fine_tune(model, [], LESSONS, **QUICK, tuner="full")
+    assert refused.value.code == "out_of_memory"
+    monkeypatch.setattr("engine.tuning.entire.free_bytes", lambda _device: needed)
+    assert fine_tune(model, [], LESSONS, **QUICK, tuner="full").history.ended == "finished"
+
+
 def test_narrow_weights_are_tuned_as_a_whole_in_float32_too():
     model = tiny_model("LlamaForCausalLM", torch.bfloat16)
     small = {"steps": 12, "learning_rate": 1e-4, "batch_size": 2, "schedule": "constant", "warmup": 0.0}
