@@ -230,6 +230,15 @@ _LATER_OF_PROMPTS = {
 }
 
 
+# What a tuner does not read: it moves nothing.
+_UNREAD: dict[Tuner, tuple[str, ...]] = {
+    "offsets": ("tune", "biases", "head_scale"),
+    "lora": ("head_scale",),
+    "full": ("components", "tune", "biases", "head_scale"),
+    "full_matrices": ("components", "tune", "biases", "head_scale"),
+}
+
+
 def experiment_key(spec: ExperimentSpec, *, revision: str, dtype: str, device_kind: str) -> str:
     """The same question has the same key: SHA-256 of the canonical spec and of what else moves the numbers."""
     plain = spec.model_dump(mode="json")
@@ -253,6 +262,8 @@ def experiment_key(spec: ExperimentSpec, *, revision: str, dtype: str, device_ki
         for name in ("prompts", "validation", "test"):
             if plain[name] is not None:
                 _canonical(plain[name])
+        for name in _UNREAD.get(spec.tuner, ()):
+            plain[name] = None
     asked = [plain, revision, METHOD_VERSION, dtype, device_kind]
     return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

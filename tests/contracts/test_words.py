@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from contracts.components import Component, all_components
 from contracts.errors import PROBLEMS, Refusal
 from contracts.ranking import COLUMNS, RankingRow, to_csv
-from contracts.specs import PathPatchingSpec, experiment_key
+from contracts.specs import FineTuneSpec, PathPatchingSpec, experiment_key
 
 CUSTOM = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}]}
 TEMPLATE = {"source": "template"}
@@ -55,6 +55,27 @@ def test_every_problem_says_a_way_out_in_a_sentence():
 def test_a_refusal_survives_a_process_border():
     again = pickle.loads(pickle.dumps(Refusal("no_prompts", "Nothing.", "Ask.")))
     assert (again.code, again.detail, again.way_out) == ("no_prompts", "Nothing.", "Ask.")
+
+
+@pytest.mark.parametrize(
+    ("tuner", "read"),
+    [
+        ("precise", {"components", "tune", "biases", "head_scale"}),
+        ("random", {"components", "tune", "biases", "head_scale"}),
+        ("lora", {"components", "tune", "biases"}),
+        ("offsets", {"components"}),
+        ("full_matrices", set()),
+        ("full", set()),
+    ],
+)
+def test_what_a_tuner_does_not_read_asks_no_other_question(tuner, read):
+    def tuning(**more):
+        asked = {"kind": "fine_tune", "model": "m", "prompts": TEMPLATE, "tuner": tuner, "components": ["L1H2"]}
+        return key(FineTuneSpec.model_validate({**asked, **more}))
+
+    others = {"components": ["MLP0"], "tune": ["v"], "biases": True, "head_scale": True}
+    assert {name for name, value in others.items() if tuning(**{name: value}) != tuning()} == read
+    assert tuning(seed=1) != tuning(), "the order of the questions is drawn by it"
 
 
 def test_the_same_question_has_the_same_key_however_it_is_written():
