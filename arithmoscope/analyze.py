@@ -155,10 +155,9 @@ def writable(file: str | None, flag: str = "--csv") -> Iterator[Path | None]:
         raise Refusal("bad_setting", said, "Choose another file.") from error
     try:
         yield path
-    except BaseException:  # a stop from the keyboard, too
+    finally:  # a stop from the keyboard, too
         if fresh and path.is_file() and path.stat().st_size == 0:
             path.resolve().unlink()  # of a link, what it names: the link is not ours
-        raise
 
 
 def _beside(target: Path | None) -> str | None:

@@ -32,6 +32,12 @@ class Bar:
         self._stage = stage
         self._stream.flush()
 
+    def note(self, said: str) -> None:
+        """A line that stays."""
+        self.end()
+        self._stream.write(f"{said}\n")
+        self._stream.flush()
+
     def show(self, progress: Progress, seen: str = "") -> None:
         """``seen``: what there is to say besides, such as a loss."""
         if not self._redraws or not progress.total:

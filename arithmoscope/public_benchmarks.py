@@ -21,7 +21,10 @@ _BATCH = 16
 
 
 def benchmarks_named(told: str | None) -> tuple[str, ...]:
-    """The tasks of a list such as ``gsm8k,arc_easy``. Refuses (``bad_setting``) any where lm-eval is not installed."""
+    """The tasks of a list such as ``gsm8k,arc_easy``; where any are named, nothing is fetched in this process any more.
+
+    Refuses (``bad_setting``) any where lm-eval is not installed.
+    """
     names = tuple(filter(None, (told or "").replace(" ", "").split(",")))
     if names and importlib.util.find_spec("lm_eval") is None:
         raise Refusal(
@@ -29,6 +32,8 @@ def benchmarks_named(told: str | None) -> tuple[str, ...]:
             "--benchmarks needs the package lm-eval, which is not installed.",
             "Install it (pip install lm-eval) and fetch the tasks' data, or leave --benchmarks out.",
         )
+    for name in _OFFLINE if names else ():  # read when what loads models is imported, so not later
+        os.environ.setdefault(name, "1")
     return names
 
 
@@ -37,8 +42,6 @@ def benchmark(model: LoadedModel, names: Sequence[str]) -> dict[str, float]:
 
     Refuses (``bad_setting``) tasks that it does not have, or whose data is not at hand.
     """
-    for name in _OFFLINE:  # read when it is imported
-        os.environ.setdefault(name, "1")
     harness: Any = importlib.import_module("lm_eval")
     adapters: Any = importlib.import_module("lm_eval.models.huggingface")
     try:

@@ -39,7 +39,7 @@ def opening(model: LoadedModel, spec: FineTuneSpec) -> str:
     return "\n".join(lines) + "\n"
 
 
-def closing(result: FineTuneResult, benchmarks: Mapping[str, tuple[float, float]]) -> str:
+def closing(result: FineTuneResult) -> str:
     """What came of it."""
     lines = [""]
     if result.tunable.components and result.spec.tuner == "random":
@@ -60,12 +60,16 @@ def closing(result: FineTuneResult, benchmarks: Mapping[str, tuple[float, float]
             f"ratio {neutral.ratio.mean:.3f}{_between(neutral.ratio, '.3f')}; "
             f"KL {neutral.divergence.mean:.4f} nats a token",
         ]
-    lines += [f"{name}: {before:.4g} before, {after:.4g} after" for name, (before, after) in benchmarks.items()]
     trained = f"{_count(result.tunable.trained)} numbers trained ({result.tunable.share:.2%} of the model)"
     speed = "" if result.seconds_per_step is None else f"; {result.seconds_per_step:.2f} s a step"
     lines.append(f"{trained}{speed}; what changed takes {_count(result.deltas_bytes)}B")
     lines += [f"Note: {note}" for note in result.notes]
     return "\n".join(lines) + "\n"
+
+
+def compared(benchmarks: Mapping[str, tuple[float, float]]) -> str:
+    """What public benchmarks say of the model, before and after."""
+    return "".join(f"{name}: {before:.4g} before, {after:.4g} after\n" for name, (before, after) in benchmarks.items())
 
 
 def _row(each: Judged) -> str:

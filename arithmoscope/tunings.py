@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -14,11 +17,19 @@ from arithmoscope.look import pairs_of_file
 from arithmoscope.progress import Bar
 from arithmoscope.public_benchmarks import benchmark, benchmarks_named
 from arithmoscope.settings import Settings
-from arithmoscope.tuned_report import closing, opening
+from arithmoscope.tuned_report import closing, compared, opening
 from contracts.components import Component
 from contracts.errors import Refusal
 from contracts.experiments import Progress
-from contracts.prompts import MAX_PAIRS, CustomPair, CustomPrompts, PromptPair, PromptsSpec, TemplatePrompts
+from contracts.prompts import (
+    MAX_PAIRS,
+    MAX_PROMPT_CHARACTERS,
+    CustomPair,
+    CustomPrompts,
+    PromptPair,
+    PromptsSpec,
+    TemplatePrompts,
+)
 from contracts.specs import FineTuneSpec, PathPatchingSpec
 from contracts.tuned import TrainingCurve
 from contracts.tuning import WHOLE_TUNERS
@@ -29,6 +40,8 @@ if TYPE_CHECKING:
 
 # Questions that components are found on.
 _FOUND_ON = 64
+# Solved examples before a sum, where components are found on other sums than those that are trained on.
+_SHOTS = 2
 _SPEC = (
     *("tuner", "steps", "batch_size", "learning_rate", "weight_decay", "schedule", "warmup", "tune", "biases"),
     *("head_scale", "accumulate", "checkpointing", "validate_every", "seed"),
@@ -40,7 +53,7 @@ def run_tuning(settings: Settings, told: argparse.Namespace, out: IO[str], progr
     tasks = benchmarks_named(told.benchmarks)
     prompts = _prompts(told, progress)
     named = _named(told)
-    _spec(told, prompts, named or ("MLP0",))  # refuses bad numbers now
+    _refuse_no_adapter(told, _spec(told, prompts, named or ("L0H0",)))  # refuses bad numbers, too
     for flag in ("export", "adapter"):
         _refuse_full(getattr(told, flag), f"--{flag}")
     bar = Bar(progress)
@@ -48,32 +61,80 @@ def run_tuning(settings: Settings, told: argparse.Namespace, out: IO[str], progr
         model = loaded(settings, told.model, bar)
         if not named and told.tuner not in WHOLE_TUNERS:
             bar.say("patching")
-            named = _found(model, told, prompts)
+            named = _found(model, told, prompts, bar)
         spec = _spec(told, prompts, named)
+        _refuse_no_adapter(told, spec)
         if not told.json:
             bar.end()
             out.write(opening(model, spec))
             out.flush()
         output = _trained(model, spec, bar)
-        if kept is not None:
-            kept.write_bytes(output.artifacts["deltas.safetensors"])
-        if table is not None:
-            table.write_bytes(output.artifacts.get("judged.csv", b""))
-    deltas = _exported(model, output, told)
-    numbers = _benchmarked(model, deltas, tasks, bar)
-    bar.end()
-    if told.json:
-        said = json.loads(output.artifacts["result.json"])
-        out.write(json.dumps(said | ({"benchmarks": numbers} if tasks else {})) + "\n")
+        bar.end()
+        numbers: dict[str, tuple[float, float]] = {}
+        refused = [output.problem]
+        try:
+            for path, name in ((kept, "deltas.safetensors"), (table, "judged.csv")):
+                if path is not None and name in output.artifacts:
+                    with _noting(refused):
+                        write_whole(path, output.artifacts[name])
+            if not told.json:
+                out.write(closing(output.result))
+                out.flush()  # what was learnt is told, whatever becomes of the rest
+            with _noting(refused):
+                numbers = _benchmarked(model, _exported(model, output, told), tasks, bar)
+        finally:
+            bar.end()
+            if told.json:
+                said = json.loads(output.artifacts["result.json"])
+                out.write(json.dumps(said | ({"benchmarks": numbers} if tasks else {})) + "\n")
+            else:
+                out.write(compared(numbers))
+            out.flush()
+    for problem in filter(None, refused):
+        raise problem
+
+
+@contextmanager
+def _noting(refused: list[Refusal | None]) -> Iterator[None]:
+    """A refusal inside is kept for the end."""
+    try:
+        yield
+    except Refusal as refusal:
+        refused.append(refusal)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file in one step; of a link, what it names. What was there before stays until all is written."""
+    from engine.tuning.whole import write_bytes
+
+    real = path.resolve()
+    if real.is_file() and os.access(real.parent, os.W_OK):
+        write_bytes(real, data)
+    else:  # a pipe, a device, or a file where none can be put beside it
+        path.write_bytes(data)
+
+
+def _refuse_no_adapter(told: argparse.Namespace, spec: FineTuneSpec) -> None:
+    """Found out before it trains: whole matrices and biases have no low rank."""
+    if told.adapter is None or spec.tuner == "lora":
+        return
+    mlp = next((name for name in spec.components if name.startswith("MLP")), None)
+    if spec.tuner in (*WHOLE_TUNERS, "offsets"):
+        what = f"what the tuner {spec.tuner} moves"
+    elif mlp is not None:
+        what = f"what changes in {mlp}"
     else:
-        out.write(closing(output.result, numbers))
-    if output.problem is not None:
-        raise output.problem
+        return
+    raise Refusal(
+        "impossible_options",
+        f"--adapter: {what} has no low rank, so that no adapter can hold it.",
+        "Leave --adapter out and use --export, or tune heads alone.",
+    )
 
 
 def _prompts(told: argparse.Namespace, progress: IO[str]) -> PromptsSpec:
     if told.file is not None:
-        pairs = _public(told.file, told.public) if told.public else pairs_of_file(told.file, progress)
+        pairs = _public(told.file, told.public, progress) if told.public else pairs_of_file(told.file, progress)
         # A published question stands as it is: it may be none that worked examples can be made of.
         return CustomPrompts(source="custom", pairs=pairs, shots=0 if told.public else told.shots)
     if told.public:
@@ -89,17 +150,21 @@ def _prompts(told: argparse.Namespace, progress: IO[str]) -> PromptsSpec:
     return TemplatePrompts.model_validate({"source": "template", **asked})
 
 
-def _public(file: str, name: Any) -> tuple[CustomPair, ...]:
+def _public(file: str, name: Any, progress: IO[str]) -> tuple[CustomPair, ...]:
     from prompts.public import read_public
 
     try:
-        found = read_public(name, Path(file).read_bytes()).questions[:MAX_PAIRS]
+        asked = read_public(name, Path(file).read_bytes()).questions
     except OSError as error:
         said = f"--file {file} cannot be read: {error.strerror}."
         raise Refusal("bad_setting", said, "Choose another file.") from error
-    if not found:
+    short = [each for each in asked if len(each.prompt) <= MAX_PROMPT_CHARACTERS]
+    if len(short) < len(asked):
+        left_out = len(asked) - len(short)
+        progress.write(f"{left_out} questions of more than {MAX_PROMPT_CHARACTERS} characters are left out.\n")
+    if not short:
         raise Refusal("no_prompts", f"No row of {file} can be used.", f"Is it {name} as it is published?")
-    return tuple(CustomPair(reference=each.prompt, answer=each.answer) for each in found)
+    return tuple(CustomPair(reference=each.prompt, answer=each.answer) for each in short[:MAX_PAIRS])
 
 
 def _named(told: argparse.Namespace) -> tuple[str, ...]:
@@ -130,13 +195,13 @@ def _refuse_full(folder: str | None, flag: str) -> None:
         )
 
 
-def _found(model: LoadedModel, told: argparse.Namespace, prompts: PromptsSpec) -> tuple[str, ...]:
+def _found(model: LoadedModel, told: argparse.Namespace, prompts: PromptsSpec, bar: Bar) -> tuple[str, ...]:
     """The components that hurt most when they are taken away, on operands that are trained on and never judged by."""
     from engine.analysis import read_effects
     from engine.key import key_components
     from engine.run import run_path_patching
 
-    half = _first_half(prompts)
+    half = _first_half(prompts, bar)
     for keep_wrong in (False, True):
         asked = half.model_copy(update={"answer": "first", "keep_wrong": keep_wrong})
         try:
@@ -163,12 +228,20 @@ def _found(model: LoadedModel, told: argparse.Namespace, prompts: PromptsSpec) -
     raise Refusal("no_components", "No component hurts the answer when it is taken away.", "Name --components.")
 
 
-def _first_half(prompts: PromptsSpec) -> PromptsSpec:
+def _first_half(prompts: PromptsSpec, bar: Bar) -> PromptsSpec:
     if isinstance(prompts, TemplatePrompts):
         return prompts.model_copy(update={"half": "first", "pairs": min(prompts.pairs, _FOUND_ON)})
     from prompts.disjoint import on_first_side
+    from prompts.understanding import understood
 
-    mine = [pair for pair in prompts.pairs if on_first_side(PromptPair(pair.reference, pair.reference, ""))]
+    # What nobody understands has no counterfactual unless it was given.
+    read = [pair for pair in prompts.pairs if pair.counterfactual is not None or understood(pair.reference)]
+    if not read:
+        bar.note("No question of the file has a counterfactual: components are found on sums of two digits instead.")
+        return TemplatePrompts(
+            source="template", operands=(10, 99), pairs=_FOUND_ON, half="first", shots=_SHOTS, chat=prompts.chat
+        )
+    mine = [pair for pair in read if on_first_side(PromptPair(pair.reference, pair.reference, ""))]
     if not mine:
         raise Refusal("no_prompts", "No question of the file is left to find components on.", "Name --components.")
     return prompts.model_copy(update={"pairs": tuple(mine[:_FOUND_ON])})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import pytest
 import torch
 from tiny import tiny_model  # pyright: ignore[reportMissingImports]
 
+from arithmoscope.analyze import writable
 from arithmoscope.cli import main
 from arithmoscope.progress import Bar
+from arithmoscope.public_benchmarks import benchmarks_named
+from arithmoscope.tunings import write_whole
 from contracts.experiments import Progress
 from engine import Deltas, load_model
 
@@ -80,6 +84,78 @@ def test_own_questions_and_public_ones_are_trained_on(capsys: pytest.CaptureFixt
         assert main([*SMALL, "--components", "L1H2", *more, "--json"]) == 0
         split = json.loads(capsys.readouterr().out)["split"]
         assert (split["train"] + split["validation"] + split["test"], split["shared"]) == (40, 0)
+
+
+# A row as the set is published, but for its words.
+WORDED = {
+    "question": "A shop sold {} lamps in May. It sold half as many in June.\nHow many lamps did it sell altogether?",
+    "answer": "It sold {0}/2 = <<{0}/2=9>>9 lamps in June.\nThat is <<{0}+9=27>>27 lamps.\n#### 27",
+}
+
+
+def test_components_for_a_public_set_are_found_on_sums_and_rows_that_are_too_long_are_left_out(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    public = tmp_path / "gsm8k.jsonl"
+    rows = [{name: text.format(number) for name, text in WORDED.items()} for number in range(10, 22)]
+    rows.append({**rows[0], "question": "It sold 7. " * 400})
+    public.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert main([*SMALL, "--top-k", "1", "--file", str(public), "--public", "gsm8k", "--json"]) == 0
+    told = capsys.readouterr()
+    assert "1 questions of more than 4000 characters are left out." in told.err.splitlines()
+    assert any("found on sums" in line for line in told.err.splitlines())
+    result = json.loads(told.out)
+    assert len(result["spec"]["components"]) == 1
+    assert sum(result["split"][name] for name in ("train", "validation", "test")) == 12
+
+
+def test_what_cannot_be_exported_takes_nothing_else_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    told = ("--components", "L1H2", "--biases", "--save", "plus", "--adapter", "part")
+    assert main([*SMALL, *told]) == 2
+    said = capsys.readouterr()
+    assert "plain text: perplexity" in said.out
+    assert "no low rank" in said.err.splitlines()[-1]
+    assert Deltas.load("plus").components == ("L1H2",)
+    assert not Path("part").exists()
+
+
+def test_an_adapter_that_cannot_be_is_refused_before_anything_is_trained(capsys: pytest.CaptureFixture[str]) -> None:
+    for more, what in ((("--components", "L1H2,MLP1"), "MLP1"), (("--tuner", "full"), "tuner full")):
+        assert main([*SMALL, *more, "--adapter", "part"]) == 2
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert what in told.err.splitlines()[-1]
+    assert not Path("part").exists()
+
+
+def test_a_file_stays_as_it_was_until_its_new_content_is_written_whole(tmp_path: Path) -> None:
+    before, fresh = tmp_path / "before.csv", tmp_path / "fresh.csv"
+    before.write_text("as it was", encoding="utf-8")
+    with writable(str(before)) as kept, writable(str(fresh)) as made:
+        assert kept == before
+        assert made == fresh
+    assert before.read_text(encoding="utf-8") == "as it was"
+    assert not fresh.exists()
+    link = tmp_path / "link.csv"
+    link.symlink_to(before)
+    inode = before.stat().st_ino
+    write_whole(link, b"new")
+    assert (before.read_bytes(), link.is_symlink()) == (b"new", True)
+    assert before.stat().st_ino != inode, "another file took its place in one step"
+
+
+def test_nothing_is_fetched_where_benchmarks_are_named_and_otherwise_nothing_is_switched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    switches = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
+    for name in switches:
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: object())
+    assert benchmarks_named(None) == ()
+    assert not any(name in os.environ for name in switches)
+    assert benchmarks_named("gsm8k, arc_easy") == ("gsm8k", "arc_easy")
+    assert [os.environ.get(name) for name in switches] == ["1", "1"]
 
 
 def test_a_training_that_breaks_says_so_and_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
