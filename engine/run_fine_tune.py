@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from contracts.errors import Refusal
 from contracts.experiments import Progress
 from contracts.specs import FineTuneSpec
 from contracts.tuned import TrainingCurve, Validation
 from engine.analysis import Read
-from engine.chunks import Course, Stopped, made_of, opened, packed
+from engine.chunks import Course, Stopped, made_of
 from engine.model import LoadedModel
 from engine.plan import is_out_of_memory
 from engine.tuning.answers import Example, digest_of, examples_of
@@ -26,6 +27,7 @@ from engine.tuning.evaluate import Evaluated, evaluate
 from engine.tuning.fine_tune import FineTuned, fine_tune
 from engine.tuning.history import Step
 from engine.tuning.judging import answered
+from engine.tuning.loop import beside_of
 from engine.tuning.output import FineTuneOutput, output_of, width_of
 from engine.tuning.selection import select
 from engine.tuning.tuners import WHOLE
@@ -34,7 +36,7 @@ from prompts.lessons import Lessons, lessons_of
 logger = logging.getLogger(__name__)
 
 # Of a chunk's bytes: raise its number when they change.
-_FORMAT = "arithmoscope.fine_tuning.1"
+_FORMAT = "arithmoscope.fine_tuning.2"
 # Questions that are looked at while it trains.
 VALIDATED = 100
 # Steps of a curve that are told.
@@ -89,6 +91,7 @@ def run_fine_tune(
     save_every = _save_every(model, spec)
     made = _made_of(model, spec, lessons)
     done, seen, resume = _taken_up(saved_chunks, made)
+    del saved_chunks  # they are large, and taken up once
     try:
         if resume is None:
             on_progress(Progress(stage="before", done=0, total=len(watched) or None))
@@ -127,13 +130,13 @@ def _made_of(model: LoadedModel, spec: FineTuneSpec, lessons: Lessons) -> list[s
     return [*made_of(model, _FORMAT), hashlib.sha256(f"{asked} {data}".encode()).hexdigest()]
 
 
-def _taken_up(saved: Mapping[int, bytes], made: Sequence[str]) -> tuple[int, _Seen, bytes | None]:
-    """After how many steps the newest chunk was written, what had been seen by then, and the training's own bytes."""
+def _taken_up(saved: Mapping[int, bytes], made: Sequence[str]) -> tuple[int, _Seen, Callable[[], bytes] | None]:
+    """After how many steps the newest chunk was written, what had been seen by then, and what gives it, once."""
     for number in sorted(saved, reverse=True):
-        facts, checkpoint = opened(saved[number])
+        facts = beside_of(saved[number]) or {}
         if facts.get("made") == made:
             validation = [Validation.model_validate(each) for each in facts["validation"]]
-            return number, _Seen(facts["losses"], validation), checkpoint
+            return number, _Seen(facts["losses"], validation), [saved[number]].pop
     return 0, _Seen(), None
 
 
@@ -146,7 +149,7 @@ def _train(
     made: Sequence[str],
     begun: int,
     seen: _Seen,
-    resume: bytes | None,
+    resume: Callable[[], bytes] | None,
     save_every: int,
     on_partial: Callable[[TrainingCurve], None],
 ) -> FineTuned:
@@ -165,10 +168,9 @@ def _train(
         on_partial(seen.curve())
         told(done)
 
-    def save(checkpoint: bytes) -> None:
-        facts = {"losses": seen.losses, "validation": [each.model_dump() for each in seen.validation]}
-        done = len(seen.losses)
-        course.save_chunk(done, packed(range(done, done + 1), made, facts, checkpoint))
+    def beside() -> dict[str, Any]:
+        validation = [each.model_dump() for each in seen.validation]
+        return {"made": list(made), "losses": seen.losses, "validation": validation}
 
     told(begun)
     return fine_tune(
@@ -189,8 +191,9 @@ def _train(
         accumulate=spec.accumulate,
         checkpointing=spec.checkpointing,
         tuner=spec.tuner,
-        save=save,
+        save=lambda checkpoint: course.save_chunk(len(seen.losses), checkpoint),
         save_every=save_every,
+        beside=beside,
         resume=resume,
         on_step=on_step,
         should_stop=course.should_stop,

@@ -28,13 +28,22 @@ def pack(kind: str, fields: Mapping[str, Any]) -> bytes:
 
 def unpack(data: bytes, kind: str) -> dict[str, Any]:
     """What `pack` wrote. Raises `ValueError` for anything else."""
+    words = words_of(data, kind)
+    try:
+        return {**words, **load(data)}
+    except (SafetensorError, KeyError, TypeError, OverflowError) as error:
+        raise ValueError(f"not of the kind {kind}") from error
+
+
+def words_of(data: bytes, kind: str) -> dict[str, Any]:
+    """Of what `pack` wrote all but the tensors, of which none is copied. Raises `ValueError` for anything else."""
     try:
         length = int.from_bytes(data[:8], "little")
         said = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["words"])
         if said["format"] != kind:
             raise ValueError("another kind")
-        return {**said["words"], **load(data)}
-    except (SafetensorError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        return {**said["words"]}
+    except (KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"not of the kind {kind}") from error
 
 

@@ -126,10 +126,6 @@ class Jobs:
             watch.go_on()
             report.progress(progress)
 
-        saved = _patiently(lambda: self.store.chunks(claim.id), watch.should_stop)
-        if saved:
-            logger.info("attempt %d of %s goes on after %d saved chunks", claim.attempt, claim.id, len(saved))
-
         def save_chunk(number: int, data: bytes) -> None:
             alone = claim.spec.kind in _CHECKPOINTED
             _patiently(lambda: self.store.save_chunk(claim, number, data, alone=alone), watch.should_stop)
@@ -140,12 +136,18 @@ class Jobs:
             claim.spec,
             claim.id,
             parent=self._parent_of(claim, watch),
-            saved_chunks=saved,
+            saved_chunks=self._saved(claim, watch),  # held by whoever takes it up alone: it may be large
             save_chunk=save_chunk,
             on_progress=on_progress,
             on_partial=report.partial,
             should_stop=watch.should_stop,
         )
+
+    def _saved(self, claim: Claim, watch: _Watch) -> dict[int, bytes]:
+        saved = _patiently(lambda: self.store.chunks(claim.id), watch.should_stop)
+        if saved:
+            logger.info("attempt %d of %s goes on after %d saved chunks", claim.attempt, claim.id, len(saved))
+        return saved
 
     def _parent_of(self, claim: Claim, watch: _Watch) -> Callable[[str], bytes] | None:
         parent = None if isinstance(claim.spec, PathPatchingSpec) else claim.spec.parent

@@ -99,7 +99,8 @@ def fine_tune(
     tuner: str = "precise",
     save: Callable[[bytes], None] | None = None,
     save_every: int = 50,
-    resume: bytes | None = None,
+    beside: Callable[[], dict[str, Any]] | None = None,
+    resume: bytes | Callable[[], bytes] | None = None,
     progress: Callable[[int, int], None] | None = None,
     on_step: Callable[[Step, LoadedModel], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -115,9 +116,10 @@ def fine_tune(
     ``tuner``: a row of `TUNERS`: ``precise``, or to hold it against ``random``, ``offsets``, ``lora``, ``full`` or
     ``full_matrices``; the last two need no components.
 
-    ``save(bytes)`` is called every ``save_every`` steps and at its end; ``resume`` takes such bytes and ends as
-    if nothing had been. ``progress(done, total)`` counts steps; ``on_step(step, model)`` tells the loss and may look at
-    the model as it is; when ``should_stop()`` is true the training ends after the step, and gives what it has.
+    ``save(bytes)`` is called every ``save_every`` steps and at its end; ``resume`` takes such bytes, or what gives
+    them, and ends as if nothing had been. ``beside()`` is JSON that they hold, too. ``progress(done, total)`` counts
+    steps; ``on_step(step, model)`` tells the loss and may look at the model as it is; when ``should_stop()`` is true
+    the training ends after the step, and gives what it has.
 
     A loss that is not finite ends it, too: the weights are those before the step that led there (``full``: those it
     began with), and ``history.ended`` is ``not_finite``. Dropout is off.
@@ -165,6 +167,7 @@ def fine_tune(
             told=told,
             save=save,
             save_every=_count("save_every", save_every),
+            beside=beside,
             resume=resume,
             progress=progress,
             on_step=on_step,

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from contracts.errors import Refusal
 from engine.hooks import evaluating
 from engine.model import LoadedModel
-from engine.tensor_file import pack, unpack
+from engine.tensor_file import pack, unpack, words_of
 from engine.tuning.answers import Example, answers_loss, batches, digest_of, pieces
 from engine.tuning.checkpointed import checkpointed
 from engine.tuning.history import Ending, History, Schedule, Step, rate_at
@@ -59,18 +59,23 @@ def train(
     told: dict[str, Any],
     save: Callable[[bytes], None] | None = None,
     save_every: int = 50,
-    resume: bytes | None = None,
+    beside: Callable[[], dict[str, Any]] | None = None,
+    resume: bytes | Callable[[], bytes] | None = None,
     progress: Callable[[int, int], None] | None = None,
     on_step: Callable[[Step, LoadedModel], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> History:
-    """Moves the trainee's values. ``told`` is what a checkpoint must agree with besides settings and data.
+    """Moves the trainee's values. ``told`` is what a checkpoint must agree with besides settings and data;
+    ``beside()`` what it holds besides, as `beside_of` gives it.
 
     Refuses (``not_finite``) a model whose first loss is none, and (``bad_request``) a checkpoint of another training.
     """
     told = {**told, "settings": asdict(settings), "data": digest_of(examples)}
     optimiser = _optimiser(trainee, settings)
-    steps: list[Step] = [] if resume is None else _take_up(resume, trainee, optimiser, told)
+    # Nothing here holds the bytes of a checkpoint: it is three times as large as what moves.
+    steps: list[Step] = []
+    if resume is not None:
+        steps = _take_up(resume() if callable(resume) else resume, trainee, optimiser, told)
     warm = math.ceil(settings.warmup * settings.steps)
     ended: Ending = "finished"
     problem: str | None = None
@@ -78,7 +83,7 @@ def train(
 
     def keep() -> None:
         if save is not None:
-            save(_checkpoint(trainee, optimiser, told, steps))
+            save(_checkpoint(trainee, optimiser, told, steps, {} if beside is None else beside()))
 
     with evaluating(trainee.model.hf), trainee.active(), torch.enable_grad():
         stream = batches(examples, settings.batch_size, settings.seed, len(steps))
@@ -166,10 +171,20 @@ def _back(trainee: Trainee, before: list[Tensor] | None, made: int) -> int:
     return made - 1 if trainee.first is None else 0
 
 
-def _checkpoint(trainee: Trainee, optimiser: torch.optim.AdamW, told: dict[str, Any], steps: list[Step]) -> bytes:
+def beside_of(checkpoint: bytes) -> dict[str, Any] | None:
+    """What ``beside()`` gave when these bytes were written; None where they are no checkpoint."""
+    try:
+        return words_of(checkpoint, _FORMAT).get("beside")
+    except ValueError:
+        return None
+
+
+def _checkpoint(
+    trainee: Trainee, optimiser: torch.optim.AdamW, told: dict[str, Any], steps: list[Step], beside: dict[str, Any]
+) -> bytes:
     """Everything that the steps to come depend on: values, moments, and how many steps were made. The order of the
     data follows from the seed."""
-    held: dict[str, Any] = {"told": told, "steps": [asdict(step) for step in steps]}
+    held: dict[str, Any] = {"told": told, "steps": [asdict(step) for step in steps], "beside": beside}
     for number, value in enumerate(trainee.values):
         state: dict[str, Tensor] = optimiser.state.get(value, {})  # none where no gradient ever came
         held[f"values.{number}"] = value.detach().cpu()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import inspect
 import io
 import json
 import math
+import sys
 import zipfile
 from itertools import pairwise
 from typing import Any
@@ -196,6 +198,24 @@ def test_one_that_was_interrupted_goes_on_to_the_same_bytes(model: LoadedModel):
     assert resumed.result.curve == undisturbed.result.curve == curves[-1]
     assert len(curves[0].steps) == 6, "who looks on sees all of it"
     assert resumed.result.evaluation == undisturbed.result.evaluation
+
+
+def test_a_checkpoint_is_not_held_by_the_run_that_took_it_up(model: LoadedModel):
+    chunks: dict[int, bytes] = {}
+    run(model, spec_of(), save_chunk=chunks.__setitem__)
+    (data,) = [chunks.pop(5)]
+    held: list[int] = []
+    inspect.unwrap(run_fine_tune)(  # the check of types in tests holds what it passes on
+        model,
+        spec_of(),
+        "abcdefgh1234",
+        saved_chunks={5: data},
+        save_chunk=lambda *_: None,
+        on_progress=lambda _: None,
+        on_partial=lambda _: held.append(sys.getrefcount(data)),
+        should_stop=lambda: False,
+    )
+    assert set(held) == {sys.getrefcount(data)}
 
 
 def test_one_that_was_interrupted_after_its_last_step_is_only_evaluated(model: LoadedModel):

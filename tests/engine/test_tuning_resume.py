@@ -17,6 +17,7 @@ from tuning_cases import CHOSEN, LESSONS, QUICK, logits_of, weights_of
 from contracts.errors import Refusal
 from engine import fine_tune
 from engine.tensor_file import unpack
+from engine.tuning.loop import beside_of
 from engine.tuning.selection import select
 from engine.tuning.tuners import TUNERS
 
@@ -63,6 +64,21 @@ def test_a_stopped_training_keeps_a_checkpoint_and_goes_on_from_it():
     assert not same(stopped, undisturbed)
     (data,) = kept
     assert same(fine_tune(model, CHOSEN, LESSONS, **LONG, resume=data), undisturbed)
+
+
+def test_a_checkpoint_is_let_go_of_when_it_is_taken_up_and_holds_what_was_given_along():
+    model = tiny_model("LlamaForCausalLM", torch.float32)
+    kept: list[bytes] = []
+    fine_tune(model, CHOSEN, LESSONS, **LONG, save=kept.append, save_every=3, beside=lambda: {"seen": len(kept)})
+    assert [beside_of(data) for data in kept] == [{"seen": 0}, {"seen": 1}, {"seen": 2}]
+    assert beside_of(b"nonsense") is None
+    (data,) = kept[:1]
+    kept.clear()
+    alone = sys.getrefcount(data)
+    held: list[int] = []
+    resume = [data].pop
+    fine_tune(model, CHOSEN, LESSONS, **LONG, resume=resume, on_step=lambda *_: held.append(sys.getrefcount(data)))
+    assert set(held) == {alone}
 
 
 def test_a_checkpoint_of_another_training_is_refused():

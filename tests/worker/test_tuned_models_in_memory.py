@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from benches import CARD, Bench
 from keeping import Clock, spec_of  # pyright: ignore[reportMissingImports]
 from outputs import output
@@ -138,6 +140,30 @@ def test_of_a_training_the_newest_checkpoint_alone_is_kept_and_taken_up(bench: B
     bench.stop = False
     bench.jobs.perform(asked, 2)
     assert seen == [{}, {10: b"after 10"}]
+
+
+def test_a_checkpoint_that_was_taken_up_is_not_held_while_it_trains(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+
+    def run(*_, saved_chunks, save_chunk, on_progress, **__):
+        if not saved_chunks:
+            save_chunk(5, bytes(1000))
+            bench.stop = True
+            on_progress(Progress(stage="steps", done=5, total=20))
+        taken = saved_chunks[5]
+        del saved_chunks
+        held.append(sys.getrefcount(taken))
+        return tuned_output(None)
+
+    monkeypatch.setattr(bench.jobs.workshop, "run", lambda _kind: run)  # nothing in between that holds it
+    asked = ask(bench)
+    bench.jobs.perform(asked, 1)
+    bench.stop = False
+    bench.jobs.perform(asked, 2)
+    taken = bytes(1000)
+    assert held == [sys.getrefcount(taken)]
 
 
 def test_a_training_is_told_twice_a_second_from_its_first_step_to_its_last(bench: Bench) -> None:
