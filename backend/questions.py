@@ -88,7 +88,7 @@ def question_of(ctx: Context, spec: ExperimentSpec) -> Question:
     if isinstance(spec, PathPatchingSpec):
         return Question(card, (spec.prompts,), None, _of_pairs(partial(_check_patching, spec)))
     if spec.parent is not None:
-        _analysis(ctx, spec.parent)
+        analysis_of(ctx, spec.parent)
     if isinstance(spec, FineTuneSpec):
         refuse_missing(card, spec.components)
         refuse_untunable(card, spec, ctx.config.dtype)
@@ -98,7 +98,7 @@ def question_of(ctx: Context, spec: ExperimentSpec) -> Question:
     return Question(card, sets, spec.parent, _of_pairs(partial(_check_transfer, spec)))
 
 
-def _analysis(ctx: Context, experiment_id: str) -> PathPatchingSpec:
+def analysis_of(ctx: Context, experiment_id: str) -> PathPatchingSpec:
     """The spec of an analysis. Refuses ``unknown_experiment``, and other kinds (``wrong_kind``)."""
     parent = ctx.store.experiment(experiment_id)
     if not isinstance(parent.spec, PathPatchingSpec):
@@ -107,7 +107,7 @@ def _analysis(ctx: Context, experiment_id: str) -> PathPatchingSpec:
 
 
 def _knockout(ctx: Context, spec: KnockoutSpec) -> Question:
-    asked = _analysis(ctx, spec.parent)
+    asked = analysis_of(ctx, spec.parent)
     found = ctx.results.of(spec.parent)
     card = usable_model(ctx, asked.model)
     if found.revision != card.revision:

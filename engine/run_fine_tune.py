@@ -9,13 +9,14 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from contracts.errors import Refusal
 from contracts.experiments import Progress
+from contracts.results import PathPatchingResult
 from contracts.specs import FineTuneSpec
 from contracts.tuned import TrainingCurve, Validation
 from engine.analysis import Read
@@ -31,7 +32,7 @@ from engine.tuning.loop import beside_of
 from engine.tuning.output import FineTuneOutput, output_of, width_of
 from engine.tuning.selection import select
 from engine.tuning.tuners import WHOLE
-from prompts.lessons import Lessons, lessons_of
+from prompts.lessons import Lessons, lessons_of, seen_before
 
 logger = logging.getLogger(__name__)
 
@@ -79,13 +80,14 @@ def run_fine_tune(
 
     A chunk's number is how many steps were made; each holds all that is needed to go on, and ends with the bits of an
     undisturbed training. One that is stopped while it trains gives what it has, without an evaluation, and None where
-    no step was made. ``parent`` moves no number.
+    no step was made. ``parent`` moves no number: of it is said whether it asked about what is judged by.
 
     Refuses as `lessons_of` and `fine_tune` do, before anything is trained.
     """
     course = Course(save_chunk, on_progress, should_stop)
     chats = [asked.chat for asked in (spec.prompts, spec.validation, spec.test) if asked is not None]
     lessons = lessons_of(spec, model.text, model.chat if any(chats) else None)
+    lessons = replace(lessons, notes=(*lessons.notes, *_seen_before(model, lessons, parent)))
     watched = examples_of(model, lessons.validation[:VALIDATED]) if lessons.validation else ()
     examples_of(model, lessons.test)  # refuses now what it cannot be judged by
     save_every = _save_every(model, spec)
@@ -120,6 +122,18 @@ def run_fine_tune(
         created_at=clock(),
         seconds=course.seconds,
     )
+
+
+def _seen_before(model: LoadedModel, lessons: Lessons, parent: Read | None) -> tuple[str, ...]:
+    """What is said of the analysis that the components come from. Nothing where that is deleted, not finished, or of
+    another version: the training is no worse for it."""
+    if parent is None:
+        return ()
+    try:
+        analysed = PathPatchingResult.model_validate_json(parent("result.json")).spec.prompts
+        return seen_before(lessons, analysed, model.text, model.chat if analysed.chat else None)
+    except (Refusal, ValueError):
+        return ()
 
 
 def _made_of(model: LoadedModel, spec: FineTuneSpec, lessons: Lessons) -> list[str]:

@@ -14,7 +14,7 @@ from contracts.prompts import CustomPair, CustomPrompts, PromptPair, PromptsSpec
 from contracts.specs import FineTuneSpec
 from contracts.tuned import Split
 from prompts.answerable import answerable
-from prompts.asking import asked_of
+from prompts.asking import about, asked_of
 from prompts.corruptions import corrupt
 from prompts.disjoint import Use, operands_of, shared_operands, split_in_three
 from prompts.drawing import draw
@@ -91,6 +91,27 @@ def lessons_of(spec: FineTuneSpec, tokenizer: Tokenizer, chat: ChatFrame | None 
             "range of operands, give it more."
         )
     return Lessons(tuple(parts["train"]), tuple(parts["validation"]), tuple(parts["test"]), tuple(notes))
+
+
+def seen_before(
+    lessons: Lessons, analysed: PromptsSpec, tokenizer: Tokenizer, chat: ChatFrame | None = None
+) -> tuple[str, ...]:
+    """What there is to say of components that an analysis of ``analysed`` found: whether it asked about operands that
+    they are judged by. Nothing where those questions can no longer be drawn. ``chat`` is as in `prompts.prepare`."""
+    if isinstance(analysed, TemplatePrompts):
+        try:
+            asked = {operands_of(pair) for pair in draw(analysed, tokenizer, frame_of(analysed.chat, chat)).pairs}
+        except Refusal:
+            return ()
+    else:
+        asked = {about(pair.reference) for pair in analysed.pairs}
+    shared = sum(operands_of(pair) in asked for pair in lessons.test)
+    if not shared:
+        return ("The analysis asked about none of the operands that are judged by.",)
+    return (
+        f"Of the {len(lessons.test)} test questions {shared} ask about operands that the analysis asked about, too: "
+        "the components may have been chosen for them. An analysis with half 'first' leaves those out.",
+    )
 
 
 def questions_of(

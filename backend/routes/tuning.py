@@ -6,12 +6,12 @@ from fastapi import APIRouter
 
 from backend.context import Ctx
 from backend.problems import documented
-from backend.questions import question_of
+from backend.questions import analysis_of, question_of
 from backend.tunable import tunable_of
 from contracts.specs import FineTuneSpec
 from contracts.tuned import TuningPreview
 from contracts.tuning import Tuner
-from prompts.lessons import lessons_of
+from prompts.lessons import lessons_of, seen_before
 
 router = APIRouter(prefix="/api/tuning", tags=["tuning"])
 
@@ -26,10 +26,15 @@ def preview_tuning(spec: FineTuneSpec, ctx: Ctx) -> TuningPreview:
     """How many numbers would be trained, which other heads would change, and how the questions are split: into three
     sets that share no operands. Refuses what `POST /api/experiments` would refuse."""
     question = question_of(ctx, spec)
-    lessons = lessons_of(spec, ctx.vocabularies.of(question.card), question.chat(ctx))
-    said = _SAID.get(spec.tuner)
+    tokenizer = ctx.vocabularies.of(question.card)
+    lessons = lessons_of(spec, tokenizer, question.chat(ctx))
+    notes = list(lessons.notes)
+    if spec.parent is not None:
+        analysed = analysis_of(ctx, spec.parent).prompts
+        chat = ctx.vocabularies.chat_of(question.card) if analysed.chat else None
+        notes += seen_before(lessons, analysed, tokenizer, chat)
+    if spec.tuner in _SAID:
+        notes.append(_SAID[spec.tuner])
     return TuningPreview(
-        tunable=tunable_of(question.card, spec, ctx.config.dtype),
-        split=lessons.split,
-        notes=(*lessons.notes, *([said] if said else [])),
+        tunable=tunable_of(question.card, spec, ctx.config.dtype), split=lessons.split, notes=tuple(notes)
     )

@@ -129,6 +129,18 @@ def test_what_a_test_set_takes_the_place_of_is_trained_on(api: Api) -> None:
     assert (split["train"], split["validation"], split["test"]) == (60, 1, 2)
 
 
+def test_a_preview_says_how_much_of_the_test_the_analysis_of_the_components_had_asked(api: Api) -> None:
+    prompts = {**tuning()["prompts"], "answer": "each"}
+    tested = preview(api)["split"]["test"]
+    for asked, said in (
+        (prompts, f"Of the {tested} test questions {tested} ask"),
+        ({**prompts, "half": "first"}, "none of the operands"),
+    ):
+        parent = api.submit({"kind": "path_patching", "model": "tiny", "prompts": asked})
+        (note,) = [note for note in preview(api, parent=parent)["notes"] if "analysis" in note]
+        assert said in note
+
+
 def test_weights_that_no_gradient_can_move_are_refused(config: ApiConfig, store: Store) -> None:
     with Api(replace(config, dtype="int8"), store) as narrow:
         assert refusal(narrow, tuning())[:2] == (422, "bad_setting")
