@@ -366,11 +366,12 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_weights_and_says_so(
 def test_what_cannot_be_trained_is_refused_before_anything_is(model: LoadedModel):
     chunks: dict[int, bytes] = {}
     overlapping = {"test": {"source": "custom", "pairs": [{"reference": "12 + 13 ="}, {"reference": "20 - 11 ="}]}}
+    alone = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}, {"reference": "5 - 3 ="}]}
     many = {"source": "template", "operations": ["add"], "operands": [10, 14], "pairs": 90, "shots": 0}
     for more, code in (
         ({"components": ["L9H0"]}, "bad_component"),
         ({"prompts": {**many, "operands": [10, 30], "pairs": 400}, **overlapping}, "overlapping_splits"),
-        ({"prompts": {**PROMPTS, "half": "first"}}, "no_prompts"),
+        ({"prompts": alone}, "no_prompts"),
         ({"prompts": {**PROMPTS, "chat": True}}, "no_chat_template"),
     ):
         with pytest.raises(Refusal) as refused:
