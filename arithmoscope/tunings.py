@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from arithmoscope.analyze import writable
+from arithmoscope.interrupts import stopped_by_ctrl_c
 from arithmoscope.knockouts import loaded, valid_set
 from arithmoscope.look import pairs_of_file
 from arithmoscope.progress import Bar
@@ -92,6 +93,8 @@ def run_tuning(settings: Settings, told: argparse.Namespace, out: IO[str], progr
             out.flush()
     for problem in filter(None, refused):
         raise problem
+    if output.result.ended == "stopped":
+        raise KeyboardInterrupt
 
 
 @contextmanager
@@ -259,18 +262,19 @@ def _trained(model: LoadedModel, spec: FineTuneSpec, bar: Bar) -> FineTuneOutput
     def show(progress: Progress) -> None:
         bar.show(progress, _seen(curve) if progress.stage == "steps" else "")
 
-    output = run_fine_tune(
-        model,
-        spec,
-        secrets.token_hex(12),
-        saved_chunks={},
-        save_chunk=lambda _number, _data: None,
-        on_progress=show,
-        on_partial=keep,
-        should_stop=lambda: False,
-    )
-    if output is None:
-        raise Refusal("internal", "The training ended without a result.")
+    with stopped_by_ctrl_c() as told_to_stop:
+        output = run_fine_tune(
+            model,
+            spec,
+            secrets.token_hex(12),
+            saved_chunks={},
+            save_chunk=lambda _number, _data: None,
+            on_progress=show,
+            on_partial=keep,
+            should_stop=told_to_stop,
+        )
+    if output is None:  # interrupted before its first step
+        raise KeyboardInterrupt
     return output
 
 

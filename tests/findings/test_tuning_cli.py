@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -219,3 +220,23 @@ def test_a_bar_in_a_terminal_shows_the_loss_beside_it() -> None:
     for done in range(3):
         bar.show(Progress(stage="steps", done=done, total=3), "loss 1.250")
     assert plain.getvalue() == "training ...\n"
+
+
+def test_ctrl_c_keeps_what_was_trained_and_says_that_it_was_stopped(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show = Bar.show
+
+    def interrupt(bar: Bar, progress: Progress, *more: Any) -> None:
+        if progress.stage == "steps" and progress.done == 2:
+            signal.raise_signal(signal.SIGINT)
+        show(bar, progress, *more)
+
+    monkeypatch.setattr(Bar, "show", interrupt)
+    assert main([*SMALL, "--components", "L1H2", "--steps", "9", "--save", "part", "--json"]) == 130
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert (result["ended"], result["kept"], result["evaluation"]) == ("stopped", 2, None)
+    assert Deltas.load("part").components == ("L1H2",)
+    assert said.err.endswith("Stopped.\n")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

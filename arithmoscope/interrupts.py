@@ -1,0 +1,29 @@
+"""Ctrl-C in a command that has something worth keeping."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def stopped_by_ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Inside, the first Ctrl-C is only told, so that what was computed is kept; a second one ends at once."""
+    told = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+        yield told.is_set
+        return
+    before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
+
+    def tell(_number: int, _frame: FrameType | None) -> None:
+        told.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, tell)
+    try:
+        yield told.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
