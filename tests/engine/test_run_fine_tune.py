@@ -26,13 +26,7 @@ from engine.tuning import evaluate as evaluating
 from engine.tuning.output import FineTuneOutput
 from engine.tuning.quizzes import QUIZZES
 
-PROMPTS = {
-    "source": "template",
-    "operations": ["add", "subtract"],
-    "operands": [10, 40],
-    "pairs": 90,
-    "shots": 1,
-}
+PROMPTS = {"source": "template", "operations": ["add", "subtract"], "operands": [10, 40], "pairs": 90, "shots": 1}
 SMALL = {"steps": 11, "batch_size": 4, "learning_rate": 1e-2, "validate_every": 4}
 
 
