@@ -20,7 +20,7 @@ def test_a_few_steps_on_the_demo_model_improve_what_was_trained_and_all_else_is_
     plain, whole = evaluating.neutral, evaluating.evaluate
     monkeypatch.setattr(evaluating, "PASSAGES", evaluating.PASSAGES[:6])
     monkeypatch.setattr(evaluating, "neutral", lambda a, b, **more: plain(a, b, evaluating.PASSAGES, **more))
-    monkeypatch.setattr("engine.run_fine_tune.evaluate", lambda *asked, **more: whole(*asked, questions=8, **more))
+    monkeypatch.setattr("engine.run_fine_tune.evaluate", lambda *asked, **more: whole(*asked, questions=3, **more))
     model = load_model(DEMO_ID)
     spec = FineTuneSpec.model_validate(
         {
