@@ -37,12 +37,16 @@ test: $(VENV)/.dev $(VENV)/.demo frontend/dist/index.html ## all tests, slow one
 	@$(CHROMIUM); $(MODELS); $(TESTS)
 
 # Three at a time: those that compute keep one core busy, those of process trees wait most of the time, and all others. What
-# the first two say is shown when the others have ended.
+# the first two say is shown when the others have ended. The engine's quick tests check shapes (tests/conftest.py says why
+# only those).
 ENGINE := tests/engine tests/findings tests/benchmarks
 TREES := tests/soak tests/store tests/worker
 define TESTS
 mkdir -p test-output; failed=0; \
-"$(BIN)/python" -m pytest -p no:cacheprovider -m "" $(ENGINE) >test-output/engine.txt 2>&1 & engine=$$!; \
+{ trap 'kill $$!; exit 143' TERM; \
+	"$(BIN)/python" -m pytest -p no:cacheprovider $(ENGINE) & wait $$! || quick=$$?; \
+	"$(BIN)/python" -m pytest -p no:cacheprovider -m slow $(ENGINE) & wait $$! && exit $${quick:-0}; } \
+	>test-output/engine.txt 2>&1 & engine=$$!; \
 "$(BIN)/python" -m pytest -p no:cacheprovider -m "" $(TREES) >test-output/trees.txt 2>&1 & trees=$$!; \
 trap 'kill $$engine $$trees 2>/dev/null || :' EXIT; trap 'exit 130' INT TERM; \
 "$(BIN)/python" -m pytest -m "" $(ENGINE:%=--ignore=%) $(TREES:%=--ignore=%) || failed=$$?; \

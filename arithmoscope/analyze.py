@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 from urllib.parse import quote
 
+from arithmoscope.in_process import analysed, loaded, runnable
 from arithmoscope.progress import Bar
 from arithmoscope.settings import Settings
 from contracts.csvw import csv_metadata
@@ -17,12 +17,9 @@ from contracts.errors import Refusal
 from contracts.prompts import MAX_PROMPT_CHARACTERS, MAX_SHOTS, CustomPair, CustomPrompts
 from contracts.results import Checks, PathPatchingResult
 from contracts.specs import Direction, Effect, PathPatchingSpec, Positions, Source, refuse_impossible
-from engine.catalogue import DEMO_ID, Catalogue, Place
+from engine.catalogue import Place
 from engine.chat import frame_of_folder
 from prompts import Tokenizer, prepare, refuse_unequal_lengths
-
-if TYPE_CHECKING:
-    from engine.run import RunOutput
 
 _SHOWN = 15
 _METRIC = "relative_logit"
@@ -55,17 +52,13 @@ def analyze(
     typed_well(prompt, shots)
     refuse_impossible(options.effect, options.positions, options.source, options.direction, alone=True)
     bar = Bar(progress)
-    catalogue = Catalogue(settings.models_dir, settings.allow_hub)
-    if model_id == DEMO_ID:
-        catalogue.fetch(model_id, bar.say)
-    place = catalogue.locate(model_id)
+    place = runnable(settings, model_id, bar)
     card = place.card
-    if card is not None and not card.supported:
-        raise Refusal("unsupported_architecture", f"{card.id} cannot run here: {card.reason}")
     spec = _spec(prompt, model_id, options, (card.shots if card else 0) if shots is None else shots, chat)
     _readable(spec, place)
     with writable(csv, "--csv") as target, writable(_beside(target), "--csv") as described:
-        output = _run(settings, spec, bar)
+        output = analysed(loaded(settings, model_id, bar), spec, bar.show)
+        bar.end()
         ranking = output.artifacts[f"components.{_METRIC}.csv"]
         if target is not None:
             target.write_bytes(ranking)
@@ -76,34 +69,6 @@ def analyze(
         out.write(output.artifacts["result.json"].decode() + "\n")
     else:
         out.write(_report(output.result, ranking.decode()))
-
-
-def _run(settings: Settings, spec: PathPatchingSpec, bar: Bar) -> RunOutput:
-    bar.say("loading the model and PyTorch")
-    from engine import load_model
-    from engine.run import run_path_patching
-
-    model = load_model(
-        spec.model,
-        models_dir=settings.models_dir,
-        device=settings.device,
-        dtype=settings.dtype,
-        allow_hub=settings.allow_hub,
-    )
-    output = run_path_patching(
-        model,
-        spec,
-        secrets.token_hex(12),
-        saved_chunks={},
-        save_chunk=lambda _number, _data: None,
-        on_progress=bar.show,
-        on_partial=lambda _partial: None,
-        should_stop=lambda: False,
-    )
-    bar.end()
-    if output is None:
-        raise Refusal("internal", "The analysis ended without a result.")
-    return output
 
 
 def typed_well(prompt: str, shots: int | None) -> None:

@@ -5,33 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import IO
 
+from arithmoscope.in_process import loaded, runnable
 from arithmoscope.progress import Bar
 from arithmoscope.settings import Settings
 from contracts.errors import Refusal
-from engine.catalogue import DEMO_ID, Catalogue
 
 
 def findings(settings: Settings, model_id: str, folder: str, *, quick: bool, out: IO[str], progress: IO[str]) -> None:
     """Measure, write, and print where. Refuses a folder that cannot be written before minutes are spent."""
     bar = Bar(progress)
-    catalogue = Catalogue(settings.models_dir, settings.allow_hub)
-    if model_id == DEMO_ID:
-        catalogue.fetch(model_id, bar.say)
-    card = catalogue.locate(model_id).card
-    if card is not None and not card.supported:
-        raise Refusal("unsupported_architecture", f"{card.id} cannot run here: {card.reason}")
+    runnable(settings, model_id, bar)
     target = _writable(folder)
-    bar.say("loading the model and PyTorch")
-    from engine import load_model
+    model = loaded(settings, model_id, bar)
     from findings.story import FULL, QUICK, tell, write
 
-    model = load_model(
-        model_id,
-        models_dir=settings.models_dir,
-        device=settings.device,
-        dtype=settings.dtype,
-        allow_hub=settings.allow_hub,
-    )
     numbers = tell(model, QUICK if quick else FULL, bar.say, quick=quick)
     page = write(numbers, target)
     bar.end()

@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any
 
 from arithmoscope.analyze import writable
+from arithmoscope.in_process import loaded
 from arithmoscope.progress import Bar
 from arithmoscope.settings import Settings
 from contracts.components import Component
 from contracts.errors import Refusal
 from contracts.findings import MAX_ANSWER_TOKENS
 from contracts.prompts import TemplatePrompts
-from engine.catalogue import DEMO_ID, Catalogue
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -190,25 +190,6 @@ def valid_set(asked: dict[str, Any]) -> None:
         first = error.errors(include_url=False)[0]
         where = " ".join(str(part) for part in first["loc"])
         raise Refusal("bad_request", f"{where}: {first['msg']}.", "Ask for another set.") from error
-
-
-def loaded(settings: Settings, model_id: str, bar: Bar) -> LoadedModel:
-    catalogue = Catalogue(settings.models_dir, settings.allow_hub)
-    if model_id == DEMO_ID:
-        catalogue.fetch(model_id, bar.say)
-    card = catalogue.locate(model_id).card
-    if card is not None and not card.supported:
-        raise Refusal("unsupported_architecture", f"{card.id} cannot run here: {card.reason}")
-    bar.say("loading the model and PyTorch")
-    from engine import load_model
-
-    return load_model(
-        model_id,
-        models_dir=settings.models_dir,
-        device=settings.device,
-        dtype=settings.dtype,
-        allow_hub=settings.allow_hub,
-    )
 
 
 def _facts(model: LoadedModel, sets: list[Asked]) -> dict[str, Any]:

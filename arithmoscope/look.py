@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import secrets
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from arithmoscope.analyze import typed_well, writable
-from arithmoscope.knockouts import loaded, valid_set
+from arithmoscope.in_process import analysed, loaded
+from arithmoscope.knockouts import valid_set
 from arithmoscope.progress import Bar
 from arithmoscope.settings import Settings
 from contracts.components import Component
@@ -37,7 +37,8 @@ def look(settings: Settings, told: argparse.Namespace, out: IO[str], progress: I
     bar = Bar(progress)
     with writable(told.out, "--out") as target:
         model = loaded(settings, told.model, bar)
-        artifacts = _analysis(model, told.model, prompts, bar)
+        spec = PathPatchingSpec(kind="path_patching", model=told.model, prompts=prompts)
+        artifacts = analysed(model, spec, bar.show).artifacts
         bar.say("looking")
         from engine.views import view_file
 
@@ -97,24 +98,6 @@ def _which(told: argparse.Namespace) -> str:
             raise Refusal("bad_request", "Of which component is not said.", "Add --component MLP19, for instance.")
         return str(Component.parse(told.component))
     return str(told.number) if told.view in ("attention", "lens") else ""
-
-
-def _analysis(model: LoadedModel, model_id: str, prompts: PromptsSpec, bar: Bar) -> Mapping[str, bytes]:
-    from engine.run import run_path_patching
-
-    output = run_path_patching(
-        model,
-        PathPatchingSpec(kind="path_patching", model=model_id, prompts=prompts),
-        secrets.token_hex(12),
-        saved_chunks={},
-        save_chunk=lambda _number, _data: None,
-        on_progress=bar.show,
-        on_partial=lambda _partial: None,
-        should_stop=lambda: False,
-    )
-    if output is None:
-        raise Refusal("internal", "The analysis ended without a result.")
-    return output.artifacts
 
 
 def _patterns(

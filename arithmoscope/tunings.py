@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from arithmoscope.analyze import writable
+from arithmoscope.in_process import analysed, loaded
 from arithmoscope.interrupts import stopped_by_ctrl_c
-from arithmoscope.knockouts import loaded, valid_set
+from arithmoscope.knockouts import valid_set
 from arithmoscope.look import pairs_of_file
 from arithmoscope.progress import Bar
 from arithmoscope.public_benchmarks import benchmark, benchmarks_named
@@ -202,28 +203,18 @@ def _found(model: LoadedModel, told: argparse.Namespace, prompts: PromptsSpec, b
     """The components that hurt most when they are taken away, on operands that are trained on and never judged by."""
     from engine.analysis import read_effects
     from engine.key import key_components
-    from engine.run import run_path_patching
 
     half = _first_half(prompts, bar)
     for keep_wrong in (False, True):
         asked = half.model_copy(update={"answer": "first", "keep_wrong": keep_wrong})
         try:
-            output = run_path_patching(
-                model,
-                PathPatchingSpec(kind="path_patching", model=told.model, prompts=asked, metrics=(told.metric,)),
-                secrets.token_hex(12),
-                saved_chunks={},
-                save_chunk=lambda _number, _data: None,
-                on_progress=lambda _progress: None,
-                on_partial=lambda _partial: None,
-                should_stop=lambda: False,
+            output = analysed(
+                model, PathPatchingSpec(kind="path_patching", model=told.model, prompts=asked, metrics=(told.metric,))
             )
         except Refusal as refusal:
             if refusal.code != "none_kept" or keep_wrong:
                 raise
             continue
-        if output is None:
-            raise Refusal("internal", "The analysis ended without a result.")
         effects = read_effects(output.artifacts.__getitem__)
         key = key_components(effects, rule="top_k", metric=told.metric, top_k=told.top_k, kind=told.among)
         if key.components:

@@ -97,10 +97,11 @@ def _fresh(model: LoadedModel, quiz: Quiz, known: Collection[str], chat: bool, q
 
 
 def _sum_of(pair: PromptPair) -> str:
-    """The same for 3 + 5 and 5 + 3, however they are worded; 5 - 3 is another."""
+    """The same for 3 + 5 and 5 + 3, however they are worded; 5 - 3 is another. What no reader understands is what it is
+    about."""
     reading = understood(pair.reference)
     if not isinstance(reading, Reading):
-        return question_text(pair.reference)
+        return operands_of(pair)
     return f"{' '.join(operator.operation for operator in reading.operators)} {operands_of(pair)}"
 
 

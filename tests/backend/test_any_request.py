@@ -69,7 +69,7 @@ def running(config: ApiConfig, store: Store, redis_url: str) -> Iterator[Running
 
 
 def _any_requests(running: Running, examples: int) -> int:
-    """How many requests were made and answered as documented."""
+    """How many requests were made and answered as documented, ``examples`` at most of each kind and operation."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tool's own
         import schemathesis
@@ -126,11 +126,6 @@ def _requests(cases: st.SearchStrategy[Any], ids: list[str | None], checks: list
 
 def test_whatever_is_asked_the_answer_is_one_that_is_documented(running: Running) -> None:
     assert _any_requests(running, examples=8) > 200
-
-
-@pytest.mark.slow
-def test_whatever_is_asked_more_often_the_answer_is_one_that_is_documented(running: Running) -> None:
-    assert _any_requests(running, examples=40) > 800
 
 
 @pytest.mark.slow

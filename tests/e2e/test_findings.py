@@ -9,11 +9,11 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from playwright.sync_api import Page, expect
+from barriers import no_serious_barrier
+from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
 
-AXE = Path(__file__).parent.parent.parent / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 LONG = 120_000
 
 
@@ -28,17 +28,6 @@ def analysis(address: str) -> str:
     with httpx2.stream("GET", f"{address}/api/experiments/{experiment_id}/events", timeout=120) as events:
         assert '"succeeded"' in "".join(events.iter_text())
     return experiment_id
-
-
-def no_serious_barrier(page: Page) -> None:
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1")
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    assert [
-        (each["id"], each["help"], [node["target"] for node in each["nodes"]][:3])
-        for each in found["violations"]
-        if each["impact"] in ("serious", "critical")
-    ] == []
 
 
 @pytest.mark.parametrize("watched", ["light-1280", "dark-400"], indirect=True)

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from barriers import no_serious_barrier
 from playwright.sync_api import Page, Route, expect
 
 pytestmark = pytest.mark.slow
-
-AXE = Path(__file__).parent.parent.parent / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 def ask(address: str, reference: str, **more: object) -> str:
@@ -58,17 +57,6 @@ def busy(address: str) -> Iterator[None]:
     with httpx2.stream("GET", f"{where}/events", timeout=120) as events:
         assert "cancelled" in "".join(events.iter_text())
     httpx2.delete(where)
-
-
-def no_serious_barrier(page: Page) -> None:
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1")
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    assert [
-        (each["id"], each["help"], [node["target"] for node in each["nodes"]][:3])
-        for each in found["violations"]
-        if each["impact"] in ("serious", "critical")
-    ] == []
 
 
 def test_a_name_and_notes_are_kept_and_what_could_not_be_saved_stays_in_the_fields(watched):

@@ -12,25 +12,14 @@ from typing import Any
 import httpx2
 import pytest
 import tuned_results as fixed
+from barriers import no_serious_barrier
 from playwright.sync_api import Page, Route, expect
 
 from contracts.experiments import Progress
 
 pytestmark = pytest.mark.slow
 
-AXE = Path(__file__).parent.parent.parent / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 LONG = 120_000
-
-
-def no_serious_barrier(page: Page) -> None:
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1")
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    assert [
-        (each["id"], each["help"], [node["target"] for node in each["nodes"]][:3])
-        for each in found["violations"]
-        if each["impact"] in ("serious", "critical")
-    ] == []
 
 
 def serve(page: Page, rows: dict[str, dict[str, Any]], results: dict[str, dict[str, Any]]) -> list[Any]:
@@ -279,6 +268,8 @@ def test_a_real_training_of_pinned_components_is_cancelled_and_its_weights_are_a
 
     # The System page says where it comes from, and the analysis what was tuned of it.
     watched.open("/system")
+    times = page.get_by_role("region", name="How long runs take")
+    expect(times.get_by_role("row").filter(has_text="analysis")).to_have_count(1)
     made = page.get_by_role("region", name="Models").get_by_role("row").filter(has_text="fine-tuning")
     expect(made.get_by_role("link", name="fine-tuning")).to_have_attribute("href", re.compile(f"{experiment}$"))
     watched.open(f"/analyses/{analysis}?open=tunings")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from jaxtyping import config
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -35,13 +34,3 @@ def _one_thread_for_tiny_models(request: pytest.FixtureRequest):
         torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def _shapes_are_checked_on_two_families(request: pytest.FixtureRequest):
-    """Looking at every tensor's shape more than doubles the time of a test, and all families have the same shapes."""
-    before = config.jaxtyping_disable
-    if "slow" in request.keywords:
-        config.update("jaxtyping_disable", True)
-    yield
-    config.update("jaxtyping_disable", before)

@@ -7,22 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from tiny import tiny_model  # pyright: ignore[reportMissingImports]
 
 from arithmoscope.cli import main
 
 SMALL = ("--model", "tiny", "--pairs", "40", "--shots", "0", "--controls", "3", "--top-k", "2")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    model = tiny_model("LlamaForCausalLM", torch.float32)
-    hf: Any = model.hf
-    hf.save_pretrained(folder / "tiny")
-    model.tokenizer.save_pretrained(folder / "tiny")
-    return folder
 
 
 @pytest.fixture

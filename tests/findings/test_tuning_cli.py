@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import tiny_model  # pyright: ignore[reportMissingImports]
 
 from arithmoscope.analyze import writable
 from arithmoscope.cli import main
+from arithmoscope.interrupts import stopped_by_ctrl_c
 from arithmoscope.progress import Bar
 from arithmoscope.public_benchmarks import benchmarks_named
 from arithmoscope.tunings import write_whole
@@ -24,16 +24,6 @@ from engine import Deltas, load_model
 
 QUICK = ("--steps", "3", "--batch-size", "4", "--learning-rate", "0.01", "--pairs", "60", "--operands", "10", "30")
 SMALL = ("fine-tune", "--model", "tiny", "--shots", "1", *QUICK)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    model = tiny_model("LlamaForCausalLM", torch.float32)
-    hf: Any = model.hf
-    hf.save_pretrained(folder / "tiny")
-    model.tokenizer.save_pretrained(folder / "tiny")
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -233,10 +223,26 @@ def test_ctrl_c_keeps_what_was_trained_and_says_that_it_was_stopped(
         show(bar, progress, *more)
 
     monkeypatch.setattr(Bar, "show", interrupt)
-    assert main([*SMALL, "--components", "L1H2", "--steps", "9", "--save", "part", "--json"]) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's tests ignore it
+    try:
+        status = main([*SMALL, "--components", "L1H2", "--steps", "9", "--save", "part", "--json"])
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert status == 130
     said = capsys.readouterr()
     result = json.loads(said.out)
     assert (result["ended"], result["kept"], result["evaluation"]) == ("stopped", 2, None)
     assert Deltas.load("part").components == ("L1H2",)
     assert said.err.endswith("Stopped.\n")
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_command_that_was_started_to_ignore_ctrl_c_goes_on_ignoring_it() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stopped_by_ctrl_c() as told:
+            signal.raise_signal(signal.SIGINT)
+            assert not told()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -14,9 +14,22 @@ import redis
 
 from arithmoscope import broker
 from contracts.errors import Refusal
+from contracts.models import ModelCard
 from contracts.specs import ExperimentSpec, PathPatchingSpec
 from store import Store
 
+CARD = ModelCard(
+    id="tiny",
+    name="Tiny",
+    source="folder",
+    revision="abc",
+    layers=3,
+    heads=4,
+    kv_heads=2,
+    parameters=1000,
+    shots=2,
+    supported=True,
+)
 # About SQLite's own ways; all else holds on every database.
 on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 

@@ -5,26 +5,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from keeping import Clock
+from keeping import CARD, Clock
 from sqlalchemy import text
 
 from contracts.errors import Refusal
-from contracts.models import ChatFrame, ModelCard
+from contracts.models import ChatFrame
 from contracts.system import WorkerStatus
 from store import Store
-
-CARD = ModelCard(
-    id="tiny",
-    name="Tiny",
-    source="folder",
-    revision="abc",
-    layers=3,
-    heads=4,
-    kv_heads=2,
-    parameters=1000,
-    shots=2,
-    supported=True,
-)
 
 
 def test_a_registered_model_is_known_with_its_tokenizer(store: Store) -> None:

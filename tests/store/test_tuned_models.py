@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from keeping import Clock, refused, spec_of
+from keeping import CARD, Clock, refused, spec_of
 
 from contracts.errors import Refusal
 from contracts.models import ChatFrame, ModelCard
 from store import UNDO_S, Claim, LeaseLost, Store
 
-BASE = ModelCard(
-    id="tiny",
-    name="Tiny",
-    source="folder",
-    revision="abc",
-    layers=3,
-    heads=4,
-    kv_heads=2,
-    parameters=1000,
-    shots=2,
-    supported=True,
-)
 FRAME = ChatFrame(before="<s>", reply="", next=" ", after="\n")
 DELTAS = {"deltas.safetensors": b"what changed"}
 
@@ -51,20 +39,20 @@ def ids(store: Store) -> list[str]:
 
 
 def test_a_tuned_model_is_there_with_the_end_of_its_fine_tuning_and_reads_as_its_base_does(store: Store) -> None:
-    store.register_model(BASE, '{"version": "1.0"}', FRAME)
-    first = tune(store, BASE)
+    store.register_model(CARD, '{"version": "1.0"}', FRAME)
+    first = tune(store, CARD)
     second = tune(store, first, "again")
-    assert store.models() == sorted([BASE, first, second], key=lambda card: card.id)
+    assert store.models() == sorted([CARD, first, second], key=lambda card: card.id)
     assert store.model(second.id) == second
     assert {store.tokenizer_json(each) for each in ids(store)} == {'{"version": "1.0"}'}
     assert [store.chat(each) for each in ids(store)] == [FRAME] * 3
-    store.register_model(BASE, '{"version": "2.0"}')
+    store.register_model(CARD, '{"version": "2.0"}')
     assert store.tokenizer_json(second.id) == '{"version": "2.0"}'
 
 
 def test_it_goes_with_its_fine_tuning_and_comes_back_with_it(store: Store, clock: Clock) -> None:
-    store.register_model(BASE, None)
-    card = tune(store, BASE)
+    store.register_model(CARD, None)
+    card = tune(store, CARD)
     assert card.experiment is not None
     store.delete(card.experiment)
     assert ids(store) == ["tiny"]
@@ -80,8 +68,8 @@ def test_it_goes_with_its_fine_tuning_and_comes_back_with_it(store: Store, clock
 
 
 def test_one_that_was_tuned_of_a_deleted_one_cannot_run_and_says_so(store: Store) -> None:
-    store.register_model(BASE, None)
-    first = tune(store, BASE)
+    store.register_model(CARD, None)
+    first = tune(store, CARD)
     second = tune(store, first, "again")
     assert first.experiment is not None
     store.delete(first.experiment)
@@ -99,24 +87,24 @@ def test_one_that_was_tuned_of_a_deleted_one_cannot_run_and_says_so(store: Store
 def test_one_whose_base_changed_cannot_run_and_neither_can_what_was_tuned_of_it(
     store: Store, change: dict[str, object], said: str
 ) -> None:
-    store.register_model(BASE, None)
-    first = tune(store, BASE)
+    store.register_model(CARD, None)
+    first = tune(store, CARD)
     second = tune(store, first, "again")
-    store.register_model(BASE.model_copy(update=change), None)
+    store.register_model(CARD.model_copy(update=change), None)
     for card in (first, second):
         found = store.model(card.id)
         assert not found.supported
         assert said in str(found.reason)
     assert [card.supported for card in store.models()][1:] == [False, False]
-    store.register_model(BASE, None)
+    store.register_model(CARD, None)
     assert store.model(second.id) == second
 
 
 @pytest.mark.parametrize("state", ["failed", "cancelled"])
 def test_a_training_that_broke_or_was_stopped_leaves_its_model_until_it_runs_again(store: Store, state: str) -> None:
-    store.register_model(BASE, None)
+    store.register_model(CARD, None)
     claim = claimed(store, "k")
-    card = tuned_from(BASE, claim.id)
+    card = tuned_from(CARD, claim.id)
     if state == "failed":
         problem = Refusal("training_broke", "The loss is nan.").details()
         store.fail(claim, problem, {"result.json": b"{}", **DELTAS}, tuned=card)
@@ -131,9 +119,9 @@ def test_a_training_that_broke_or_was_stopped_leaves_its_model_until_it_runs_aga
 
 
 def test_a_training_that_keeps_nothing_the_second_time_leaves_no_model_of_the_first(store: Store) -> None:
-    store.register_model(BASE, None)
+    store.register_model(CARD, None)
     claim = claimed(store, "k")
-    store.mark_cancelled(claim, {"result.json": b"{}", **DELTAS}, tuned=tuned_from(BASE, claim.id))
+    store.mark_cancelled(claim, {"result.json": b"{}", **DELTAS}, tuned=tuned_from(CARD, claim.id))
     store.retry(claim.id)
     again = store.claim(claim.id, 2, owner="w", lease_s=60)
     assert again is not None
@@ -142,11 +130,11 @@ def test_a_training_that_keeps_nothing_the_second_time_leaves_no_model_of_the_fi
 
 
 def test_a_worker_that_lost_its_job_registers_no_model(store: Store) -> None:
-    store.register_model(BASE, None)
+    store.register_model(CARD, None)
     claim = claimed(store, "k")
     store.reap(owner="w")
     with pytest.raises(LeaseLost):
-        store.succeed(claim, DELTAS, tuned=tuned_from(BASE, claim.id))
+        store.succeed(claim, DELTAS, tuned=tuned_from(CARD, claim.id))
     assert ids(store) == ["tiny"]
 
 

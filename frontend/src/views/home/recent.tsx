@@ -2,56 +2,26 @@
 import { useState } from 'preact/hooks';
 import { deletedExperiments, restore } from '../../api/client';
 import type { Experiment, ExperimentList, Problem } from '../../api/wire';
-import { page } from '../../root';
-import { isFinal, progressLine, STATE_WORDS } from '../../text/experiment';
 import { ago } from '../../text/numbers';
-import { asked, modelOf, nameOf, wayWords } from '../../text/titles';
+import { modelOf, nameOf } from '../../text/titles';
 import { useLoad, type Loaded } from '../../ui/hooks';
-import { Link, TroubleBlock, troubleOf } from '../../ui/parts';
+import { TroubleBlock, troubleOf } from '../../ui/parts';
 import { tellChanged, useChanges } from '../../ui/undo';
+import { ExperimentTable } from '../experiment/table';
 
 export function Recent({ list }: { list: Loaded<ExperimentList> }) {
-  const now = new Date();
   const items = list.data?.items ?? [];
   return (
     <section class="recent" aria-label="Recent analyses">
       <h2>Recent analyses</h2>
       {list.trouble && !list.data && <TroubleBlock problem={list.trouble} />}
       {list.data && items.length === 0 && <p class="faint">None yet. The prompt above is ready to run.</p>}
-      {items.length > 0 && (
-        <div class="scroll">
-          <table>
-            <thead>
-              <tr>
-                <th>Analysis</th>
-                <th>Model</th>
-                <th>How</th>
-                <th>State</th>
-                <th>Started</th>
-              </tr>
-            </thead>
-            <tbody>
-              {items.map((item) => (
-                <tr key={item.id}>
-                  <td>
-                    <Link to={page(`analyses/${item.id}`)} {...(item.name ? { title: asked(item.spec) } : {})}>
-                      <bdi>{nameOf(item)}</bdi>
-                    </Link>
-                  </td>
-                  <td>{modelOf(item, items)}</td>
-                  <td>{wayWords(item.spec)}</td>
-                  <td>
-                    <span class={`state state-${item.state}`}>
-                      {isFinal(item.state) ? STATE_WORDS[item.state] : progressLine(item.state, item.progress)}
-                    </span>
-                  </td>
-                  <td class="faint">{ago(new Date(item.created_at), now)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
-      )}
+      <ExperimentTable
+        items={items}
+        label="Analyses"
+        first="Analysis"
+        modelOf={(item) => modelOf(item, items)}
+      />
       <RecentlyDeleted />
     </section>
   );

@@ -4,14 +4,12 @@ import { exportAddress } from '../../api/client';
 import type { KnockCurve, KnockoutResult } from '../../api/findings';
 import type { KnockMetric, KnockoutSpec } from '../../api/wire';
 import { LINE, type Mark } from '../../charts/lines';
-import { askAgain } from '../../model/again';
 import { ABLATION_WORDS, KNOCK_METRICS, KNOCK_WORDS, POSITION_WORDS } from '../../model/knock';
-import { navigate } from '../../nav';
-import { page } from '../../root';
 import { amountOf, isFinal, shortRevision } from '../../text/experiment';
 import { digits, plural } from '../../text/numbers';
 import { chosenWords, title } from '../../text/titles';
 import { Menu, Notice } from '../../ui/parts';
+import { AskAgain } from '../experiment/askAgain';
 import { ExperimentHeader } from '../experiment/header';
 import { RunState, type OpenedProps } from '../experiment/opened';
 import { Curves } from '../findings/curves';
@@ -52,16 +50,7 @@ export function KnockoutPage({ run, id, address }: OpenedProps) {
               <span class="faint">It cannot be changed and asked again: its analysis was deleted.</span>
             )}
             {isFinal(experiment.state) && !parent?.gone && (
-              <button
-                type="button"
-                class="quiet"
-                onClick={() => {
-                  askAgain(spec);
-                  navigate(page(`analyses/${spec.parent}?open=knockouts${metric}`));
-                }}
-              >
-                Change and ask again
-              </button>
+              <AskAgain spec={spec} to={`analyses/${spec.parent}?open=knockouts${metric}`} />
             )}
           </>
         }

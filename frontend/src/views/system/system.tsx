@@ -6,6 +6,7 @@ import type { Experiment, ModelCard, SystemReport, WorkerReport } from '../../ap
 import { page } from '../../root';
 import { STATE_WORDS } from '../../text/experiment';
 import { ago, bytes, duration, millions, plural } from '../../text/numbers';
+import { kindWord } from '../../text/titles';
 import { useLoad } from '../../ui/hooks';
 import { Link, Notice, TroubleBlock } from '../../ui/parts';
 
@@ -87,9 +88,10 @@ function Report({ report }: { report: SystemReport }) {
         {report.durations.length === 0 ? (
           <p class="faint">Nothing was measured yet.</p>
         ) : (
-          <Table head={['Model', 'Usually', 'Measured over']}>
+          <Table head={['What', 'Model', 'Usually', 'Measured over']} numbers={['Usually', 'Measured over']}>
             {report.durations.map((each) => (
               <tr key={`${each.kind} ${each.model}`}>
+                <td>{kindWord(each.kind)}</td>
                 <td>{each.model}</td>
                 <td class="number">{duration(each.mean_s)}</td>
                 <td class="number">{plural(each.n, 'run')}</td>
@@ -156,7 +158,7 @@ function Models({ cards }: { cards: readonly ModelCard[] | null }) {
       {cards.length === 0 ? (
         <p class="faint">None yet: arithmoscope models fetch smollm2-135m</p>
       ) : (
-        <Table head={['Model', 'Made', 'Size', 'Layers × heads', 'Runs here']}>
+        <Table head={['Model', 'Made', 'Size', 'Layers × heads', 'Runs here']} numbers={['Size', 'Layers × heads']}>
           {cards.map((card) => (
             <tr key={card.id}>
               <td>
@@ -208,14 +210,23 @@ function Part({ title, children }: { title: string; children: ComponentChildren 
   );
 }
 
-function Table({ head, children }: { head: readonly string[]; children: ComponentChildren }) {
+interface TableProps {
+  head: readonly string[];
+  /** Which of them stand over numbers. */
+  numbers?: readonly string[];
+  children: ComponentChildren;
+}
+
+function Table({ head, numbers = [], children }: TableProps) {
   return (
     <div class="scroll">
       <table>
         <thead>
           <tr>
             {head.map((name) => (
-              <th key={name}>{name}</th>
+              <th key={name} {...(numbers.includes(name) ? { class: 'number' } : {})}>
+                {name}
+              </th>
             ))}
           </tr>
         </thead>

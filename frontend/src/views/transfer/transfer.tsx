@@ -3,13 +3,12 @@ import { useState } from 'preact/hooks';
 import { exportAddress } from '../../api/client';
 import type { TransferResult } from '../../api/findings';
 import type { TransferSpec } from '../../api/wire';
-import { askAgain } from '../../model/again';
 import { cellLines, cellsOf, cellWords, minus, type Measure } from '../../model/matrix';
-import { navigate } from '../../nav';
 import { page } from '../../root';
 import { isFinal, shortRevision } from '../../text/experiment';
 import { duration, METRIC_NAMES, plural } from '../../text/numbers';
 import { Link, Menu, Notice } from '../../ui/parts';
+import { AskAgain } from '../experiment/askAgain';
 import { ExperimentHeader } from '../experiment/header';
 import { RunState, type OpenedProps } from '../experiment/opened';
 import { ParentLink, useParent } from '../knockout/parent';
@@ -44,17 +43,11 @@ export function TransferPage({ run, id, address }: OpenedProps) {
           <>
             {result && <Downloads id={id} />}
             {isFinal(experiment.state) && (
-              <button
-                type="button"
-                class="quiet"
-                onClick={() => {
-                  askAgain(spec);
-                  // Without its analysis it can be asked all the same.
-                  navigate(page(parent && !parent.gone ? `transfer?parent=${encodeURIComponent(parent.id)}` : 'transfer'));
-                }}
-              >
-                Change and ask again
-              </button>
+              // Without its analysis it can be asked all the same.
+              <AskAgain
+                spec={spec}
+                to={parent && !parent.gone ? `transfer?parent=${encodeURIComponent(parent.id)}` : 'transfer'}
+              />
             )}
           </>
         }

@@ -1,17 +1,15 @@
 // A fine-tuning: what was trained and how it goes, then what came of it and what it is held against.
 import type { FineTuneResult } from '../../api/tuned';
 import type { FineTuneSpec } from '../../api/wire';
-import { askAgain } from '../../model/again';
 import { rateText } from '../../model/tune';
 import { tuneAddress } from '../../model/tuneAddress';
 import { notJudged } from '../../model/tuned';
-import { navigate } from '../../nav';
-import { page } from '../../root';
 import { isFinal, shortRevision } from '../../text/experiment';
 import { duration, plural } from '../../text/numbers';
 import { title } from '../../text/titles';
 import { SCHEDULE_WORDS, TUNER_NAMES } from '../../text/tuning';
 import { Notice } from '../../ui/parts';
+import { AskAgain } from '../experiment/askAgain';
 import { ExperimentHeader } from '../experiment/header';
 import { RunState, type OpenedProps } from '../experiment/opened';
 import { Comparison } from './comparison';
@@ -46,18 +44,7 @@ export function TuningPage({ run, id, address }: OpenedProps) {
         after={
           <>
             {result && <Downloads id={id} result={result} />}
-            {isFinal(experiment.state) && (
-              <button
-                type="button"
-                class="quiet"
-                onClick={() => {
-                  askAgain(spec);
-                  navigate(page(tuneAddress(spec)));
-                }}
-              >
-                Change and ask again
-              </button>
-            )}
+            {isFinal(experiment.state) && <AskAgain spec={spec} to={tuneAddress(spec)} />}
           </>
         }
       />

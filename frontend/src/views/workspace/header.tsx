@@ -5,16 +5,15 @@ import type { Experiment, Metric, ModelCard, Problem, Result, Spec } from '../..
 import { effectMap } from '../../charts/effectMap';
 import { spell } from '../../model/component';
 import type { EffectTable } from '../../model/effects';
-import { addressOf, askAgain } from '../../model/again';
+import { addressOf } from '../../model/again';
 import { doneWords, optionsOf } from '../../model/options';
-import { navigate } from '../../nav';
-import { page } from '../../root';
 import { askedPairs, isFinal, shortRevision } from '../../text/experiment';
 import { METRIC_NAMES, METRIC_WORDS, plural, SIGN_WORDS } from '../../text/numbers';
 import { title } from '../../text/titles';
 import { escapeForPlotly } from '../../text/tokens';
 import { Field, Menu, troubleOf } from '../../ui/parts';
 import { image, save } from '../../ui/plot';
+import { AskAgain } from '../experiment/askAgain';
 import { ExperimentHeader } from '../experiment/header';
 import { TunedFrom } from '../tuning/lineage';
 
@@ -74,18 +73,7 @@ export function Header({ experiment, spec, result, cards, table, metric, metrics
           {result && table && (
             <Exports id={experiment.id} result={result} table={table} metric={metric} tell={setTrouble} />
           )}
-          {isFinal(experiment.state) && (
-            <button
-              type="button"
-              class="quiet"
-              onClick={() => {
-                askAgain(spec);
-                navigate(page(addressOf(spec)));
-              }}
-            >
-              Change and ask again
-            </button>
-          )}
+          {isFinal(experiment.state) && <AskAgain spec={spec} to={addressOf(spec)} />}
         </>
       }
     />

@@ -1,0 +1,20 @@
+// The way back to the form that an experiment came from, filled in with what it asked.
+import type { AnySpec } from '../../api/wire';
+import { askAgain } from '../../model/again';
+import { navigate } from '../../nav';
+import { page } from '../../root';
+
+export function AskAgain({ spec, to }: { spec: AnySpec; to: string }) {
+  return (
+    <button
+      type="button"
+      class="quiet"
+      onClick={() => {
+        askAgain(spec);
+        navigate(page(to));
+      }}
+    >
+      Change and ask again
+    </button>
+  );
+}
