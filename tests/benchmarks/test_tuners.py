@@ -67,6 +67,10 @@ def test_every_tuner_and_seed_asks_the_same_questions_in_as_many_steps():
     assert len({spec.model_dump_json() for spec in specs}) == len(RUNS)
 
 
+def test_the_comparison_on_the_demo_model_is_committed() -> None:
+    assert (FOLDER / "smollm2-135m.json").exists(), "run make tuners"
+
+
 @pytest.mark.parametrize("file", COMMITTED, ids=lambda file: file.stem)
 def test_a_committed_comparison_is_what_its_numbers_make_and_of_a_whole_run(file: Path) -> None:
     found = json.loads(file.read_text(encoding="utf-8"))

@@ -55,7 +55,9 @@ def test_a_chat_model_answers_as_a_chat_what_it_does_not_answer_plainly(model: L
 
 def test_a_chat_experiment_runs_end_to_end(model: LoadedModel) -> None:
     prompts = {"source": "template", "operands": [1, 9], "pairs": 4, "shots": 2, "chat": True, "keep_wrong": True}
-    spec = PathPatchingSpec.model_validate({"kind": "path_patching", "model": DEMO_ID, "prompts": prompts})
+    spec = PathPatchingSpec.model_validate(
+        {"kind": "path_patching", "model": DEMO_ID, "effect": "direct", "prompts": prompts}
+    )
     output = whole_run(model, spec)
     result = output.result
     assert result.n_correct == 4

@@ -18,7 +18,7 @@ from engine.views import view_file
 
 pytestmark = pytest.mark.slow
 
-ADD = {"source": "template", "operations": ["add"], "pairs": 24, "shots": 2}
+ADD = {"source": "template", "operations": ["add"], "pairs": 16, "shots": 2}
 QUIET = {
     **{name: lambda *_: None for name in ("save_chunk", "on_progress", "on_partial")},
     "saved_chunks": {},
