@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import ByteSize, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from contracts.errors import Refusal
+from arithmoscope.contracts.errors import Refusal
 
 PREFIX = "ARITHMOSCOPE_"
 _APP = "arithmoscope"
@@ -25,7 +25,7 @@ def default_data_dir() -> Path:
 
 
 def _models_dir() -> Path:
-    from engine.catalogue import cached_models_dir
+    from arithmoscope.engine.models.catalogue import cached_models_dir
 
     return cached_models_dir()
 

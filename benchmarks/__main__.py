@@ -20,6 +20,9 @@ from typing import Any
 import torch
 import transformers
 
+from arithmoscope.engine import LoadedModel, load_model
+from arithmoscope.engine.models.catalogue import DEMO_ID, Catalogue, default_models_dir
+from arithmoscope.prompts import generate
 from benchmarks.cases import CASES_OF_OTHERS
 from benchmarks.competitors import COMPETITORS, ROOT, compare
 from benchmarks.environment import FOLDER, python_of, ready
@@ -30,9 +33,6 @@ from benchmarks.loops import Prompts
 from benchmarks.path_patching import measure
 from benchmarks.report import page_of, readme_with
 from benchmarks.tuning import measure_tuning
-from engine import LoadedModel, load_model
-from engine.catalogue import DEMO_ID, Catalogue, default_models_dir
-from prompts import generate
 
 HERE = Path(__file__).parent
 README = ROOT / "README.md"

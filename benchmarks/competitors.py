@@ -30,10 +30,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from arithmoscope.contracts.components import Component
+from arithmoscope.engine import LoadedModel, PatchingEffects
 from benchmarks.cases import CASES_OF_OTHERS, Case, clocked, column
 from benchmarks.loops import Prompts, chosen
-from contracts.components import Component
-from engine import LoadedModel, PatchingEffects
 
 ROOT = Path(__file__).resolve().parents[1]
 _LIMIT_SECONDS = 1_800

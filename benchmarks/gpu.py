@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
+from arithmoscope.contracts.errors import Refusal
 from benchmarks.cases import Case, timed
 from benchmarks.competitors import one_line
 from benchmarks.loops import Prompts
 from benchmarks.models import random_llama, subtractions
 from benchmarks.peak import peak_memory
-from contracts.errors import Refusal
 
 PAIRS = 64
 _EXAMPLES = 2

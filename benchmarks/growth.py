@@ -25,12 +25,12 @@ from typing import Any
 
 import torch
 
+from arithmoscope.engine import load_model
 from benchmarks.cases import Case, clocked
 from benchmarks.competitors import ROOT, one_line
 from benchmarks.loops import Prompts
 from benchmarks.models import random_llama, subtractions
 from benchmarks.peak import peak_memory, touch
-from engine import load_model
 
 BUDGET = 512 * 2**20
 _LIMIT_SECONDS = 3_600

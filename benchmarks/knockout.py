@@ -24,11 +24,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from arithmoscope.contracts.components import Component
+from arithmoscope.engine import Knockout, LoadedModel, knockout, path_patching
+from arithmoscope.prompts import generate
 from benchmarks.cases import clocked
 from benchmarks.loops import Prompts
-from contracts.components import Component
-from engine import Knockout, LoadedModel, knockout, path_patching
-from prompts import generate
 
 # Pairs that the components are chosen on: enough to have a curve of the usual kind.
 _CHOSEN_ON = 16

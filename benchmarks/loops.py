@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from arithmoscope.contracts.components import Component, all_components
+from arithmoscope.engine import LoadedModel, PatchingEffects, PromptPair
+from arithmoscope.prompts import encode_pair
 from benchmarks.cases import Case, clocked, column
-from contracts.components import Component, all_components
-from engine import LoadedModel, PatchingEffects, PromptPair
-from prompts import encode_pair
 
 
 class Prompts:

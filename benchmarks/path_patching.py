@@ -27,9 +27,9 @@ from typing import Any
 
 import torch
 
+from arithmoscope.engine import LoadedModel, PatchingEffects, PromptPair
 from benchmarks.cases import CASES, Case, timed
 from benchmarks.loops import PlainLoop, Prompts, chosen, loop_row
-from engine import LoadedModel, PatchingEffects, PromptPair
 
 Say = Callable[[str], None]
 # Rows of the products whose rate is measured: those of the engine's wave on a CPU.

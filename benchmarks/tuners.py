@@ -26,17 +26,17 @@ from typing import Any
 import torch
 import transformers
 
+from arithmoscope.contracts.prompts import PromptPair, TemplatePrompts
+from arithmoscope.contracts.specs import FineTuneSpec
+from arithmoscope.contracts.tuning_terms import Tuner
+from arithmoscope.engine import LoadedModel, load_model, path_patching
+from arithmoscope.engine.experiments.fine_tune import run_fine_tune
+from arithmoscope.engine.models.catalogue import DEMO_ID
+from arithmoscope.prompts import prepare
+from arithmoscope.replication.plain_numbers import plain
 from benchmarks.competitors import ROOT, one_line
 from benchmarks.tuners_page import figure_of, page_of
 from benchmarks.tuning import Run, apart
-from contracts.prompts import PromptPair, TemplatePrompts
-from contracts.specs import FineTuneSpec
-from contracts.tuning import Tuner
-from engine import LoadedModel, load_model, path_patching
-from engine.catalogue import DEMO_ID
-from engine.run_fine_tune import run_fine_tune
-from findings.plain import plain
-from prompts import prepare
 
 FOLDER = ROOT / "docs" / "tuning"
 RATE = 5e-4

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from statistics import mean
 from typing import Any
 
-from findings.cells import number, table_of
-from findings.svg import Line, Panel, panels
+from arithmoscope.replication.formatting import number, table_of
+from arithmoscope.replication.svg import Line, Panel, panels
 
 Found = dict[str, Any]
 Row = tuple[str, float]

@@ -26,14 +26,14 @@ from typing import Any
 
 import torch
 
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import LoadedModel, fine_tune, load_model, path_patching
+from arithmoscope.engine.tuning.parts import matrices_of
+from arithmoscope.engine.tuning.selection import parameters_of, select
+from arithmoscope.prompts import generate
 from benchmarks.competitors import ROOT, one_line
 from benchmarks.models import random_llama, subtractions
 from benchmarks.peak import peak_memory, touch
-from contracts.errors import Refusal
-from engine import LoadedModel, fine_tune, load_model, path_patching
-from engine.tuning.parts import matrices_of
-from engine.tuning.selection import parameters_of, select
-from prompts import generate
 
 TUNED = ("precise", "full_matrices", "full")
 _HEADS = 32

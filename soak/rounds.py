@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from contracts.errors import Refusal
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.store import Store
 from soak.disk import small_disk
 from soak.faults import FAULTS, Fault
 from soak.judge import Answer, Verdict, comparable, is_compared, judge
 from soak.questions import Question, long_question
 from soak.scene import Scene
 from soak.tree import DidNotStart, Serve, TookTooLong, alive, clock_environment, eventually
-from store import Store
 
 ENDS_WITHIN_S = 180.0
 RECOVERS_WITHIN_S = 10.0

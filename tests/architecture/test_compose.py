@@ -11,7 +11,7 @@ import pytest
 import yaml
 from jsonschema import Draft201909Validator
 
-from arithmoscope.cli import command_line
+from arithmoscope.cli.main import command_line
 from arithmoscope.settings import PREFIX, Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]

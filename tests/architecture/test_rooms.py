@@ -36,7 +36,14 @@ def test_rooms_import_one_way_only() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["backend.app", "backend.serve", "arithmoscope.cli", "arithmoscope.supervisor", "engine.catalogue", "worker.app"],
+    [
+        "arithmoscope_api.app",
+        "arithmoscope_api.serve",
+        "arithmoscope.cli.main",
+        "arithmoscope.serve.supervisor",
+        "arithmoscope.engine.models.catalogue",
+        "arithmoscope_worker.app",
+    ],
 )
 def test_importing_a_door_loads_no_science(module: str) -> None:
     said = _run("-c", f"import sys, {module}; print([name for name in {SCIENCE} if name in sys.modules])")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from arithmoscope.store import Store
 from soak.tree import STRAIGHT, Serve, alive, eventually, family
-from store import Store
 
 __all__ = ["STRAIGHT", "Serve", "alive", "eventually", "family", "store_of"]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from arithmoscope.analyze import _beside
-from arithmoscope.cli import main
-from contracts.ranking import COLUMNS
-from contracts.results import PathPatchingResult
+from arithmoscope.cli.analyze import _beside
+from arithmoscope.cli.main import main
+from arithmoscope.contracts.ranking import COLUMNS
+from arithmoscope.contracts.results import PathPatchingResult
 
 pytestmark = pytest.mark.slow
 

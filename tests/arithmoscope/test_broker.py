@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from arithmoscope import broker
+from arithmoscope.serve import broker
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from arithmoscope.analyze import writable
-from arithmoscope.cli import main
-from contracts.errors import Refusal
+from arithmoscope.cli.analyze import writable
+from arithmoscope.cli.main import main
+from arithmoscope.contracts.errors import Refusal
 
 
 @pytest.fixture(autouse=True)

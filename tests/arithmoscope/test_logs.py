@@ -19,9 +19,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arithmoscope.logs import HIDDEN, JsonLines, last_message, log_to_file, secrets_in
-from arithmoscope.tree import Child
-from contracts.trace import working_on
+from arithmoscope.contracts.log_context import working_on
+from arithmoscope.serve.logs import HIDDEN, JsonLines, last_message, log_to_file, secrets_in
+from arithmoscope.serve.processes import Child
 
 
 @contextmanager
@@ -154,7 +154,7 @@ os.wait(); logging.info("parent")
 def test_the_file_of_the_supervisor_ends_with_it_and_cannot_grow_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("arithmoscope.logs.MAX_FILE_BYTES", 2_000)
+    monkeypatch.setattr("arithmoscope.serve.logs.MAX_FILE_BYTES", 2_000)
     path = tmp_path / "serve.log"
     with log_to_file(path, "serve"):
         for number in range(100):
@@ -168,7 +168,7 @@ def test_the_file_of_the_supervisor_ends_with_it_and_cannot_grow_for_ever(
 def test_the_log_of_a_part_that_writes_and_writes_stays_small_while_it_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("arithmoscope.logs.MAX_FILE_BYTES", 20_000)
+    monkeypatch.setattr("arithmoscope.serve.logs.MAX_FILE_BYTES", 20_000)
     child = Child("broker", lambda: {"argv": ["/bin/sh", "-c", "yes line-of-it; exit 0"]}, tmp_path / "api.log")
     child.start()
     try:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from arithmoscope import models
+from arithmoscope.cli import models
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine.models.catalogue import Catalogue, Place
 from arithmoscope.settings import Settings
-from contracts.errors import Refusal
-from engine.catalogue import Catalogue, Place
 
 
 @pytest.fixture

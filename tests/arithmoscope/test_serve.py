@@ -15,7 +15,7 @@ from typing import IO, Any
 import pytest
 from serve_tree import Serve, alive, eventually, store_of
 
-from contracts.specs import PathPatchingSpec
+from arithmoscope.contracts.specs import PathPatchingSpec
 
 # Real process trees take seconds each to start and to stop.
 pytestmark = pytest.mark.slow
@@ -81,7 +81,7 @@ def _first_of_a_worker(events: IO[bytes]) -> dict[str, Any]:
 
 def test_a_second_serve_on_the_same_folder_is_refused_in_one_line(serve: Serve) -> None:
     second = subprocess.run(
-        [sys.executable, "-m", "arithmoscope.cli", "serve", "--port", "0", "--data-dir", str(serve.data)],
+        [sys.executable, "-m", "arithmoscope.cli.main", "serve", "--port", "0", "--data-dir", str(serve.data)],
         capture_output=True,
         text=True,
         check=False,

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from serve_tree import Serve, eventually
 
+from arithmoscope.contracts.results import PathPatchingResult
 from arithmoscope.settings import read_settings
-from contracts.results import PathPatchingResult
 
 pytestmark = pytest.mark.slow
 

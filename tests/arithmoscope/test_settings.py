@@ -8,10 +8,10 @@ from typing import get_args
 
 import pytest
 
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine.models.catalogue import default_models_dir
 from arithmoscope.settings import PREFIX, Settings, is_loopback, read_settings
-from contracts.errors import Refusal
-from engine.catalogue import default_models_dir
-from store import EXAMPLE_ID, Store
+from arithmoscope.store import EXAMPLE_ID, Store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,7 +73,7 @@ def test_every_device_word_of_the_engine_is_a_setting(device: str) -> None:
 
 
 def test_every_dtype_of_the_engine_is_a_setting_and_no_other() -> None:
-    from engine.loading import DTYPES
+    from arithmoscope.engine.models.loading import DTYPES
 
     assert set(get_args(Settings.model_fields["dtype"].annotation)) == set(DTYPES)
 

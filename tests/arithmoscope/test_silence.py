@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from arithmoscope.silence import Aside, Silence
-from arithmoscope.tree import Child
-from contracts.errors import Refusal
-from contracts.system import WorkerStatus
-from store import Store
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.system import WorkerStatus
+from arithmoscope.serve.processes import Child
+from arithmoscope.serve.watchdog import Aside, Silence
+from arithmoscope.store import Store
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "store"))
 from keeping import Clock, files_no_larger_than, spec_of  # pyright: ignore[reportMissingImports]

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from serve_tree import Serve, eventually
 
-from arithmoscope.data_dir import worker_name
-from arithmoscope.supervisor import _stop_signals
-from arithmoscope.tree import Child
-from contracts.errors import Refusal
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.serve.data_dir import worker_name
+from arithmoscope.serve.processes import Child
+from arithmoscope.serve.supervisor import _stop_signals
 
 
 @pytest.mark.slow
@@ -69,7 +69,7 @@ def test_who_is_killed_again_and_again_is_soon_back_and_who_breaks_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies: str, longest: str
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr("arithmoscope.tree.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("arithmoscope.serve.processes.time.monotonic", lambda: now[0])
     child = Child("broker", lambda: {"argv": ["/bin/sh", "-c", dies]}, tmp_path / "log")
     child.start()
     lines: list[str] = []

@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from threading import Timer
 from typing import Any
 
+from arithmoscope_api.app import create_app
+from arithmoscope_api.config import ApiConfig
 from starlette.testclient import TestClient
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from backend.app import create_app
-from backend.config import ApiConfig
-from contracts.models import ModelCard
-from contracts.prompts import Token
-from contracts.results import (
+from arithmoscope.contracts.models import ModelCard
+from arithmoscope.contracts.prompts import Token
+from arithmoscope.contracts.results import (
     Checks,
     DroppedPair,
     Effects,
@@ -28,8 +28,8 @@ from contracts.results import (
     PathPatchingResult,
     Provenance,
 )
-from contracts.specs import PathPatchingSpec
-from store import Store
+from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.store import Store
 
 CARD = ModelCard(
     id="tiny",

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from arithmoscope_api.config import ApiConfig
 
-from backend.config import ApiConfig
-from store import Store
+from arithmoscope.store import Store
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import redis
 from api_bench import Sse, sse
+from arithmoscope_api.event_hub import Live
 
-from arithmoscope import broker
-from backend.live import Live
-from contracts.errors import Refusal
-from contracts.specs import PathPatchingSpec
-from store import AsyncEventLog, Claim, EventLog, Store
-from store.rows import Glance
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.serve import broker
+from arithmoscope.store import AsyncEventLog, Claim, EventLog, Store
+from arithmoscope.store.rows import Glance
 
 
 class Bench:

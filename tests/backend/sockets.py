@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from backend.config import ApiConfig
-from backend.connections import Connection
-from backend.serve import server_of
-from store import Store
+from arithmoscope_api.config import ApiConfig
+from arithmoscope_api.http.connections import Connection
+from arithmoscope_api.serve import server_of
+
+from arithmoscope.store import Store
 
 
 @contextmanager

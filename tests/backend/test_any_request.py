@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 from api_bench import finish, spec
+from arithmoscope_api.config import ApiConfig
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from sockets import served
 
-from backend.config import ApiConfig
-from contracts.errors import Refusal
-from contracts.specs import PathPatchingSpec
-from contracts.system import WorkerStatus
-from store import Store
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.contracts.system import WorkerStatus
+from arithmoscope.store import Store
 
 # What no schema can say, so that what fits the schema may still be refused with a 422: a text that is no sum, options
 # that exclude each other, a cursor that no list gave, a component that the model lacks, a file without its header.

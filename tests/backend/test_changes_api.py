@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from api_bench import PROBLEM, Api, events, finish, soon, spec
+from arithmoscope_api import validation as questions
+from arithmoscope_api.config import ApiConfig
+from arithmoscope_api.http.keyed_lock import Turns
 
-from backend import questions
-from backend.config import ApiConfig
-from backend.turns import Turns
-from store import Store
+from arithmoscope.store import Store
 
 
 def ids(api: Api, query: str = "") -> list[str]:

@@ -10,12 +10,9 @@ from typing import Any
 
 import pytest
 from api_bench import PROBLEM, Api, spec
-from sockets import head, say, served
-from starlette.testclient import TestClient
-
-from backend.app import create_app, routes_only
-from backend.config import ApiConfig
-from backend.credentials import (
+from arithmoscope_api.app import create_app, routes_only
+from arithmoscope_api.config import ApiConfig
+from arithmoscope_api.http.credentials import (
     GUESSES,
     GUESSES_IN_ALL,
     GUESSES_WITHIN_S,
@@ -26,12 +23,15 @@ from backend.credentials import (
     one_time_link,
     token_name,
 )
-from backend.openapi import openapi_document
-from backend.problems import TryLater
-from backend.rates import WriteRate
-from backend.security import COOKIE, Gate
-from store import Store
-from store.jumps import Jumps
+from arithmoscope_api.http.problems import TryLater
+from arithmoscope_api.http.rate_limit import WriteRate
+from arithmoscope_api.http.security import COOKIE, Gate
+from arithmoscope_api.openapi import openapi_document
+from sockets import head, say, served
+from starlette.testclient import TestClient
+
+from arithmoscope.store import Store
+from arithmoscope.store.clock_watch import Jumps
 
 ANNA, BEN = "anna's long token", "bens token, no: bén's"
 

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 from api_bench import PROBLEM, Api, finish, finish_with, knockout, spec, transfer, tuning
+from arithmoscope_api.app import routes_only
+from arithmoscope_api.config import ApiConfig
+from arithmoscope_api.http.body_limit import BodyLimits
+from arithmoscope_api.http.concurrency_limit import Crowd
+from arithmoscope_api.http.connections import Connection
+from arithmoscope_api.http.credentials import GUESSES
+from arithmoscope_api.http.security import OPEN_PATHS
+from arithmoscope_api.openapi import openapi_document
 from sockets import connected, head, read_answer, say, served
 
-from backend.app import routes_only
-from backend.config import ApiConfig
-from backend.connections import Connection
-from backend.credentials import GUESSES
-from backend.crowd import Crowd
-from backend.limits import BodyLimits
-from backend.openapi import openapi_document
-from backend.security import OPEN_PATHS
-from contracts.errors import Refusal
-from contracts.system import WorkerStatus
-from store import Store
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.system import WorkerStatus
+from arithmoscope.store import Store
 
 DOCUMENT = openapi_document(routes_only())
 OPERATIONS = [(method, path) for path, operations in DOCUMENT["paths"].items() for method in operations]

@@ -11,13 +11,13 @@ from typing import Any
 import anyio
 import pytest
 from api_bench import PROBLEM, Api, spec
+from arithmoscope_api.app import create_app
+from arithmoscope_api.config import ApiConfig
+from arithmoscope_api.http.body_limit import MAX_BODY_BYTES, BodyLimits
+from arithmoscope_api.http.security import HEADERS
 
-from backend.app import create_app
-from backend.config import ApiConfig
-from backend.limits import MAX_BODY_BYTES, BodyLimits
-from backend.security import HEADERS
-from contracts.prompts import MAX_PAIRS
-from store import Store
+from arithmoscope.contracts.prompts import MAX_PAIRS
+from arithmoscope.store import Store
 
 TOKEN = "a long and random token"
 

@@ -8,10 +8,10 @@ from threading import Timer
 
 import pytest
 from api_bench import Api, Sse, events, finish, soon
+from arithmoscope_api.config import ApiConfig
 
-from backend.config import ApiConfig
-from contracts.experiments import Progress
-from store import EventLog, Store
+from arithmoscope.contracts.experiments import Progress
+from arithmoscope.store import EventLog, Store
 
 
 def test_a_reader_gets_every_event_and_the_state_last(live: Api, redis_url: str) -> None:

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import redis
 from api_bench import PROBLEM, Api, finish, spec
+from arithmoscope_api.config import ApiConfig
 
-from backend.config import ApiConfig
-from store import Store, Waiting
-from store.dispatch import QUEUE
-from store.outbox import Outbox
+from arithmoscope.store import Store, Waiting
+from arithmoscope.store.dispatch import QUEUE
+from arithmoscope.store.outbox import Outbox
 
 
 def test_a_new_question_is_accepted_and_says_where_it_is(api: Api) -> None:
@@ -86,7 +86,7 @@ def test_an_accepted_experiment_is_with_the_broker_at_once(
 
     monkeypatch.setattr(store, "unsent", look)
     # The outbox looks when it starts; after that, unless it is told of something, not before this test has ended.
-    monkeypatch.setattr("backend.app.Outbox", partial(Outbox, every_s=600.0))
+    monkeypatch.setattr("arithmoscope_api.app.Outbox", partial(Outbox, every_s=600.0))
     with redis.Redis.from_url(redis_url) as broker, Api(replace(config, redis_url=redis_url), store) as live:
 
         def takes_a_job() -> bool:

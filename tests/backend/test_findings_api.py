@@ -159,7 +159,7 @@ def test_a_transfer_that_cannot_run_is_refused_and_says_which_set(
 def test_the_sets_of_a_transfer_are_no_more_pairs_together_than_one_set_may_be(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prompts.sets.MAX_PAIRS", 20)  # each has 16
+    monkeypatch.setattr("arithmoscope.prompts.sets.prompt_sets.MAX_PAIRS", 20)  # each has 16
     assert refusal(api, transfer())[:2] == (422, "impossible_options")
 
 

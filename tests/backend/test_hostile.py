@@ -14,9 +14,9 @@ from api_bench import PROBLEM, Api, finish, spec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contracts.prompts import MAX_PROMPT_CHARACTERS
-from contracts.ranking import COLUMNS, RankingRow, to_csv
-from prompts.arithmetic import read
+from arithmoscope.contracts.prompts import MAX_PROMPT_CHARACTERS
+from arithmoscope.contracts.ranking import COLUMNS, RankingRow, to_csv
+from arithmoscope.prompts.language.arithmetic import read
 
 TRAVERSALS = [
     "../../etc/passwd",

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import redis
 from api_bench import sse
+from arithmoscope_api import event_hub as live_module
+from arithmoscope_api.event_hub import KEPT_EVENTS
 from live_bench import bench, done, own_broker, run, until
 
-from backend import live as live_module
-from backend.live import KEPT_EVENTS
-from contracts.errors import Refusal
-from contracts.experiments import Progress
-from store import Store
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.experiments import Progress
+from arithmoscope.store import Store
 
 MANY = 200
 

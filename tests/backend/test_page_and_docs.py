@@ -9,12 +9,12 @@ from urllib.parse import urljoin
 
 import pytest
 from api_bench import PROBLEM, Api, finish
+from arithmoscope_api.app import routes_only
+from arithmoscope_api.config import ApiConfig
+from arithmoscope_api.openapi import openapi_document
 
-from backend.app import routes_only
-from backend.config import ApiConfig
-from backend.openapi import openapi_document
-from contracts.system import WorkerStatus
-from store import Store
+from arithmoscope.contracts.system import WorkerStatus
+from arithmoscope.store import Store
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from api_bench import CARD, PROBLEM, Api, spec, tokenizer_json
 
-from contracts.models import ChatFrame
-from contracts.prompts import MAX_PAIRS
-from store import Store
+from arithmoscope.contracts.models import ChatFrame
+from arithmoscope.contracts.prompts import MAX_PAIRS
+from arithmoscope.store import Store
 
 FRAME = ChatFrame(before="U: ", reply="\nA: ", next="\nU: ", after="\nA: ")
 

@@ -10,15 +10,15 @@ from typing import cast
 
 import pytest
 from api_bench import PROBLEM, Api, attention_file, finish, spec
+from arithmoscope_api.result_tokens import ResultIndexes
+from arithmoscope_api.views import Views
 
-from backend.results import ResultIndexes
-from backend.views import Views
-from contracts.errors import Refusal
-from contracts.system import WorkerStatus
-from store import Store
-from store.artifacts import Kept
-from store.outbox import BrokerDown
-from store.views import ASK_AGAIN_S, attention, problem_file
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.system import WorkerStatus
+from arithmoscope.store import Store
+from arithmoscope.store.artifacts import Kept
+from arithmoscope.store.outbox import BrokerDown
+from arithmoscope.store.views import ASK_AGAIN_S, attention, problem_file
 
 
 @pytest.fixture

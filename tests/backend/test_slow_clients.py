@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 from api_bench import PROBLEM, spec
+from arithmoscope_api.config import ApiConfig
+from arithmoscope_api.http import body_limit as limits
+from arithmoscope_api.http.body_limit import BODY_WITHIN_S, MAX_BODY_BYTES
+from arithmoscope_api.http.concurrency_limit import MAX_REQUESTS, MAX_STREAMS, Crowd
+from arithmoscope_api.http.connections import HEAD_WITHIN_S, READ_WITHIN_S, Connection, connections_that_fit
+from arithmoscope_api.http.security import HEADERS, MAX_HEAD_BYTES
 from sockets import connected, head, read_answer, say, served
 
-from backend import limits
-from backend.config import ApiConfig
-from backend.connections import HEAD_WITHIN_S, READ_WITHIN_S, Connection, connections_that_fit
-from backend.crowd import MAX_REQUESTS, MAX_STREAMS, Crowd
-from backend.limits import BODY_WITHIN_S, MAX_BODY_BYTES
-from backend.security import HEADERS, MAX_HEAD_BYTES
-from store import Store
+from arithmoscope.store import Store
 
 
 class Hasty(Connection):

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 from api_bench import Api, finish, spec
+from arithmoscope_api.config import ApiConfig
+from arithmoscope_api.routes import system
 from prometheus_client.parser import text_string_to_metric_families
 
-from arithmoscope.logs import JsonLines
-from backend.config import ApiConfig
-from backend.routes import system
-from contracts.errors import Refusal
-from contracts.system import SystemReport, WorkerStatus
-from store import Store
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.system import SystemReport, WorkerStatus
+from arithmoscope.serve.logs import JsonLines
+from arithmoscope.store import Store
 
 ROOT = Path(__file__).parent.parent.parent
 GONE = Refusal("store_unavailable", "The database does not answer.")

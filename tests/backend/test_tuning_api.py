@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from api_bench import CARD, PROBLEM, Api, finish, finish_with, knockout, tokenizer_json, tuning
+from arithmoscope_api.config import ApiConfig
 
-from backend.config import ApiConfig
-from contracts.errors import Refusal
-from contracts.models import PartSizes
-from store import Store
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.models import PartSizes
+from arithmoscope.store import Store
 
 SIZES = PartSizes(q=20, k=20, v=20, o=20, mlp=300, head_dim=2, q_bias=2, mlp_bias=5)
 FILES = ("deltas.safetensors", "adapter.zip", "history.csv", "judged.csv", "repatched.csv")

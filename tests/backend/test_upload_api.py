@@ -8,8 +8,7 @@ import zipfile
 
 import pytest
 from api_bench import PROBLEM, Api, spec
-
-from backend.limits import MAX_BODY_BYTES
+from arithmoscope_api.http.body_limit import MAX_BODY_BYTES
 
 CSV = {"content-type": "text/csv"}
 UPLOAD = "/api/prompts/upload"

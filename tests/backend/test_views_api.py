@@ -6,12 +6,12 @@ import json
 
 import pytest
 from api_bench import Api, finish, spec
+from arithmoscope_api.result_tokens import ResultIndexes
+from arithmoscope_api.views import MOST_ASKED, Views
 
-from backend.results import ResultIndexes
-from backend.views import MOST_ASKED, Views
-from contracts.errors import Refusal
-from contracts.system import WorkerStatus
-from store.views import ASK_AGAIN_S, View, is_view, problem_file
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.system import WorkerStatus
+from arithmoscope.store.views import ASK_AGAIN_S, View, is_view, problem_file
 
 CALLS = {
     "key": View("key"),

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import torch
 
+from arithmoscope.contracts.components import Component, all_components
+from arithmoscope.engine import LoadedModel, PatchingEffects
 from benchmarks import competitors, environment
 from benchmarks.__main__ import is_alone, is_whole, joined, parse, write
 from benchmarks.cases import CASES, CASES_OF_OTHERS, Case, column
@@ -24,8 +26,6 @@ from benchmarks.models import random_llama, subtractions
 from benchmarks.path_patching import measure, wave_operations
 from benchmarks.peak import peak_memory
 from benchmarks.report import PROMISES, page_of, readme_with
-from contracts.components import Component, all_components
-from engine import LoadedModel, PatchingEffects
 
 TINY: dict[str, Any] = {
     "hidden_size": 32,

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from arithmoscope.engine.tuning.selection import select
 from benchmarks import tuning
 from benchmarks.models import random_llama
 from benchmarks.tuning import TUNED, Run, measure_large, measure_run, tuning_section
-from engine.tuning.selection import select
 
 TINY: dict[str, Any] = {
     "hidden_size": 64,

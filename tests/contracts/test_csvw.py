@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from contracts.csvw import csv_metadata
-from contracts.ranking import COLUMNS, RankingRow, to_csv
-from contracts.results import (
+from arithmoscope.contracts.csvw import csv_metadata
+from arithmoscope.contracts.ranking import COLUMNS, RankingRow, to_csv
+from arithmoscope.contracts.results import (
     Checks,
     Effects,
     MetricResult,
@@ -22,7 +22,7 @@ from contracts.results import (
     Plan,
     Provenance,
 )
-from contracts.specs import PathPatchingSpec
+from arithmoscope.contracts.specs import PathPatchingSpec
 
 _NONE = ((None,),)
 ROWS = [

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from contracts.components import Component, all_components
-from contracts.errors import PROBLEMS, Refusal
-from contracts.ranking import COLUMNS, RankingRow, to_csv
-from contracts.specs import FineTuneSpec, PathPatchingSpec, experiment_key
+from arithmoscope.contracts.components import Component, all_components
+from arithmoscope.contracts.errors import PROBLEMS, Refusal
+from arithmoscope.contracts.ranking import COLUMNS, RankingRow, to_csv
+from arithmoscope.contracts.specs import FineTuneSpec, PathPatchingSpec, experiment_key
 
 CUSTOM = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}]}
 TEMPLATE = {"source": "template"}

@@ -41,7 +41,7 @@ def test_every_make_target_of_the_readme_exists():
 def test_every_command_of_the_readme_exists():
     for command in set(re.findall(r"arithmoscope (\w[\w-]*)", README)):
         done = subprocess.run(
-            [sys.executable, "-m", "arithmoscope.cli", command, "--help"], capture_output=True, check=False
+            [sys.executable, "-m", "arithmoscope.cli.main", command, "--help"], capture_output=True, check=False
         )
         assert done.returncode == 0, command
 

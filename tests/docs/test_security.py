@@ -37,8 +37,10 @@ def test_every_setting_that_the_page_names_is_one() -> None:
 
 
 def test_the_bounds_on_the_page_are_those_of_the_code() -> None:
-    from backend import connections, crowd, limits
-    from backend.credentials import GUESSES
+    from arithmoscope_api.http import body_limit as limits
+    from arithmoscope_api.http import concurrency_limit as crowd
+    from arithmoscope_api.http import connections
+    from arithmoscope_api.http.credentials import GUESSES
 
     bounds = (connections.MAX_CONNECTIONS, crowd.MAX_REQUESTS, crowd.MAX_STREAMS)
     assert f"Bounds ({', '.join(map(str, bounds))})" in PAGE

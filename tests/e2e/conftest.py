@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from engine.catalogue import default_models_dir
+from arithmoscope.engine.models.catalogue import default_models_dir
 
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
@@ -28,7 +28,16 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("serve")  # and it starts there: a developer's .env is not for it
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ARITHMOSCOPE_")}
     environment["ARITHMOSCOPE_MODELS_DIR"] = str(default_models_dir())
-    command = [sys.executable, "-m", "arithmoscope.cli", "serve", "--port", "0", "--data-dir", str(folder / "data")]
+    command = [
+        sys.executable,
+        "-m",
+        "arithmoscope.cli.main",
+        "serve",
+        "--port",
+        "0",
+        "--data-dir",
+        str(folder / "data"),
+    ]
     with (folder / "stderr").open("wb") as err:
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, text=True, env=environment, cwd=folder)
     try:

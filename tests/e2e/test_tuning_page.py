@@ -15,7 +15,7 @@ import tuned_results as fixed
 from barriers import no_serious_barrier
 from playwright.sync_api import Page, Route, expect
 
-from contracts.experiments import Progress
+from arithmoscope.contracts.experiments import Progress
 
 pytestmark = pytest.mark.slow
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from contracts.errors import ProblemDetails
-from contracts.experiments import Experiment, Progress
-from contracts.prompts import TemplatePrompts
-from contracts.results import Effects, MetricResult, ModelFacts, Provenance
-from contracts.specs import FineTuneSpec
-from contracts.tuned import (
+from arithmoscope.contracts.errors import ProblemDetails
+from arithmoscope.contracts.experiments import Experiment, Progress
+from arithmoscope.contracts.prompts import TemplatePrompts
+from arithmoscope.contracts.results import Effects, MetricResult, ModelFacts, Provenance
+from arithmoscope.contracts.specs import FineTuneSpec
+from arithmoscope.contracts.tuning_results import (
     Evaluation,
     FineTuneResult,
     Interval,
@@ -23,7 +23,7 @@ from contracts.tuned import (
     Tunable,
     Validation,
 )
-from contracts.tuning import Group, Outcome, Tuner
+from arithmoscope.contracts.tuning_terms import Group, Outcome, Tuner
 
 MODEL = "smollm2-135m"
 LAYERS, HEADS, KV_HEADS, PARAMETERS = 30, 9, 3, 134_515_008

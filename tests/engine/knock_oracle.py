@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import oracle
 import torch
 
-from contracts.components import Component
+from arithmoscope.contracts.components import Component
 
 Written = tuple[list[torch.Tensor], list[torch.Tensor]]
 

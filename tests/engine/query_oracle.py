@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from prompts import encode_pair
+from arithmoscope.prompts import encode_pair
 
 
 def ids_of(model, pair):

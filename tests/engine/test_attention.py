@@ -8,9 +8,9 @@ import pytest
 import torch
 from tiny import CONFIGS, PAIRS, tiny_model
 
-from contracts.errors import Refusal
-from engine import AttentionPatterns, attention
-from prompts import encode_pair
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import AttentionPatterns, attention
+from arithmoscope.prompts import encode_pair
 
 
 @pytest.mark.parametrize("architecture", CONFIGS)

@@ -9,12 +9,12 @@ import pytest
 import torch
 from tiny import CONFIGS, PAIRS, tiny_model
 
-from contracts.components import Component
-from contracts.errors import Refusal
-from engine import PromptPair, RoleAttention, attention, attention_roles
-from engine.capture import encode_all
-from engine.methods import roles as module
-from engine.methods.roles import ROLES
+from arithmoscope.contracts.components import Component
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import PromptPair, RoleAttention, attention, attention_roles
+from arithmoscope.engine.forward.activations import encode_all
+from arithmoscope.engine.methods import roles as module
+from arithmoscope.engine.methods.roles import ROLES
 
 
 @pytest.mark.parametrize("architecture", CONFIGS)

@@ -20,12 +20,12 @@ from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.pytorch_utils import Conv1D
 
-from contracts.components import Component
-from contracts.errors import Refusal
-from engine import Attribution, PromptPair, attribution, path_patching
-from engine.families import FAMILIES
-from engine.methods import attribution as module
-from engine.ranks import spearman
+from arithmoscope.contracts.components import Component
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import Attribution, PromptPair, attribution, path_patching
+from arithmoscope.engine.families import FAMILIES
+from arithmoscope.engine.measures.rank_correlation import spearman
+from arithmoscope.engine.methods import attribution as module
 
 TWO = [PAIRS[0], PAIRS[4]]  # prompts of equal length, and of different lengths
 # A shape of each kind: sequential, with norms behind sublayers, parallel with a method of its own, fused projections.

@@ -13,11 +13,11 @@ from tiny import PAIRS, tiny_model, tiny_tokenizer
 from tokenizers import AddedToken
 from whole import whole_run
 
-from contracts.errors import Refusal
-from contracts.prompts import MAX_PAIRS
-from contracts.specs import PathPatchingSpec
-from engine import LoadedModel, PromptPair, attention, load_model, path_patching
-from engine.run import RunOutput
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.prompts import MAX_PAIRS
+from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.engine import LoadedModel, PromptPair, attention, load_model, path_patching
+from arithmoscope.engine.experiments.path_patching import RunOutput
 
 EFFECTS: list[dict[str, Any]] = [
     {"effect": "direct"},

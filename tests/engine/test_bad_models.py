@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from tiny import CONFIGS, PAIRS, WORDS, tiny_model, tiny_tokenizer
 from tokenizers import Tokenizer
 
-from contracts.errors import Refusal
-from engine import load_model, path_patching
-from engine.catalogue import Catalogue
-from engine.weights import INDEX
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import load_model, path_patching
+from arithmoscope.engine.models.catalogue import Catalogue
+from arithmoscope.engine.models.weight_headers import INDEX
 
 
 def save(folder: Path, architecture: str = "LlamaForCausalLM", **options: Any) -> Any:
@@ -57,7 +57,7 @@ def unread(monkeypatch) -> None:
         return whole(path, *args, **kwargs)
 
     monkeypatch.setattr(Path, "open", guarded)
-    monkeypatch.setattr("engine.model.read_model", lambda *_: pytest.fail("weights were read"))
+    monkeypatch.setattr("arithmoscope.engine.models.loaded.read_model", lambda *_: pytest.fail("weights were read"))
 
 
 # ---- architectures -------------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def test_a_part_of_a_weights_file_is_refused_before_it_is_read(folder, part, mon
     weights = folder / "tiny" / "model.safetensors"
     data = weights.read_bytes()
     weights.write_bytes(data[: int(len(data) * part)])
-    monkeypatch.setattr("engine.model.read_model", lambda *_: pytest.fail("weights were read"))
+    monkeypatch.setattr("arithmoscope.engine.models.loaded.read_model", lambda *_: pytest.fail("weights were read"))
     assert refused(folder, "cut off" if part > 0.1 else "cannot be read").code == "bad_model_files"
 
 

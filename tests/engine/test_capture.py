@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import tiny_model
 
-from engine.capture import end_states, group_prompts
+from arithmoscope.engine.forward.activations import end_states, group_prompts
 
 ids = st.lists(st.integers(0, 3), min_size=1, max_size=9).map(tuple)
 

@@ -14,10 +14,16 @@ import transformers
 from tiny import tiny_model, tiny_tokenizer
 from tokenizers import AddedToken
 
-from contracts.errors import Refusal
-from contracts.models import MAX_CHAT_CHARACTERS, ChatFrame
-from engine import PromptPair, load_model, path_patching
-from engine.chat import _RENDERER, MAX_TEMPLATE_CHARACTERS, frame_of_folder, frame_of_tokenizer, has_template
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.models import MAX_CHAT_CHARACTERS, ChatFrame
+from arithmoscope.engine import PromptPair, load_model, path_patching
+from arithmoscope.engine.models.chat_template import (
+    _RENDERER,
+    MAX_TEMPLATE_CHARACTERS,
+    frame_of_folder,
+    frame_of_tokenizer,
+    has_template,
+)
 
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
 _SYSTEM = "{% if messages[0].role != 'system' %}<|im_start|>system\nBe brief.<|im_end|>\n{% endif %}"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from whole import whole_run
 
-from contracts.specs import PathPatchingSpec
-from engine import LoadedModel, PromptPair, load_model, path_patching
-from engine.catalogue import DEMO_ID, Catalogue, default_models_dir
-from prompts import encode_pair, generate
+from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.engine import LoadedModel, PromptPair, load_model, path_patching
+from arithmoscope.engine.models.catalogue import DEMO_ID, Catalogue, default_models_dir
+from arithmoscope.prompts import encode_pair, generate
 
 pytestmark = pytest.mark.slow
 

@@ -9,11 +9,11 @@ import oracle
 import pytest
 from whole import whole_run
 
-from contracts.components import Component
-from contracts.specs import PathPatchingSpec
-from engine import attention, load_model
-from engine.catalogue import DEMO_ID
-from prompts import encode_pair, generate, prepare
+from arithmoscope.contracts.components import Component
+from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.engine import attention, load_model
+from arithmoscope.engine.models.catalogue import DEMO_ID
+from arithmoscope.prompts import encode_pair, generate, prepare
 
 pytestmark = pytest.mark.slow
 

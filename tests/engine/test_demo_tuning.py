@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from contracts.specs import FineTuneSpec
-from engine import Deltas, load_model
-from engine.catalogue import DEMO_ID
-from engine.run_fine_tune import run_fine_tune
-from engine.tuning import evaluate as evaluating
-from engine.tuning.quizzes import QUIZZES
+from arithmoscope.contracts.specs import FineTuneSpec
+from arithmoscope.engine import Deltas, load_model
+from arithmoscope.engine.experiments.fine_tune import run_fine_tune
+from arithmoscope.engine.models.catalogue import DEMO_ID
+from arithmoscope.engine.tuning import evaluate as evaluating
+from arithmoscope.engine.tuning.evaluation_sets import QUIZZES
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,9 @@ def test_a_few_steps_on_the_demo_model_improve_what_was_trained_and_all_else_is_
     plain, whole = evaluating.neutral, evaluating.evaluate
     monkeypatch.setattr(evaluating, "PASSAGES", evaluating.PASSAGES[:6])
     monkeypatch.setattr(evaluating, "neutral", lambda a, b, **more: plain(a, b, evaluating.PASSAGES, **more))
-    monkeypatch.setattr("engine.run_fine_tune.evaluate", lambda *asked, **more: whole(*asked, questions=3, **more))
+    monkeypatch.setattr(
+        "arithmoscope.engine.experiments.fine_tune.evaluate", lambda *asked, **more: whole(*asked, questions=3, **more)
+    )
     model = load_model(DEMO_ID)
     spec = FineTuneSpec.model_validate(
         {

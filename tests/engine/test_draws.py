@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import time
 
-from contracts.components import Component, all_components
-from engine.draws import drawn
+from arithmoscope.contracts.components import Component, all_components
+from arithmoscope.engine.measures.random_controls import drawn
 
 LAYERS, HEADS = 4, 3
 

@@ -15,11 +15,11 @@ from query_oracle import ids_of, output_of, projections, written
 from test_micro_model import PAIR, REF, ROOT, SRC, answer, micro_model, norm
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 
-from contracts.components import Component, all_components
-from contracts.errors import Refusal
-from engine import Edges, edges, load_model, path_patching
-from engine.methods import edges as module
-from engine.plan import Plan
+from arithmoscope.contracts.components import Component, all_components
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import Edges, edges, load_model, path_patching
+from arithmoscope.engine.forward.batching import Plan
+from arithmoscope.engine.methods import edges as module
 
 LAYOUTS = [
     *(pytest.param(name, None, id=name) for name in CONFIGS),

@@ -12,8 +12,8 @@ import torch
 from tiny import tiny_model
 from whole import whole_run
 
-from contracts.specs import PathPatchingSpec
-from engine.run import RunOutput
+from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.engine.experiments.path_patching import RunOutput
 
 
 @pytest.fixture(scope="module")

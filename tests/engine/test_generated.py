@@ -10,13 +10,13 @@ from everywhere_double import EverywhereDouble
 from knock_oracle import Written, greedy, mean_of, run_of, zeros
 from tiny import CONFIGS, tiny_model
 
-from contracts.components import Component
-from contracts.errors import Refusal
-from engine import Knockout, PromptPair, knockout
-from engine.capture import encode_all
-from engine.generated import is_answer
-from engine.methods.knockout import knock_chunk, knockout_task
-from engine.sources import resampled
+from arithmoscope.contracts.components import Component
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import Knockout, PromptPair, knockout
+from arithmoscope.engine.forward.activations import encode_all
+from arithmoscope.engine.interventions.generation import is_answer
+from arithmoscope.engine.interventions.replacements import resampled
+from arithmoscope.engine.methods.knockout import knock_chunk, knockout_task
 
 SET = [
     PromptPair("7 + 5 =", "7 @ 5 =", "12"),

@@ -11,10 +11,10 @@ import torch
 from gguf import MODEL_ARCH_NAMES, GGUFWriter, get_tensor_name_map
 from tiny import CONFIGS, PAIRS, WORDS, tiny_model, tiny_tokenizer
 
-from contracts.errors import Refusal
-from engine import load_model, path_patching
-from engine.catalogue import Catalogue
-from engine.loading import read_tokenizer
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import load_model, path_patching
+from arithmoscope.engine.models.catalogue import Catalogue
+from arithmoscope.engine.models.loading import read_tokenizer
 
 
 def write_gguf(path: Path, architecture: str = "llama", chat: str | None = None, merges=("1 2",), **told: int) -> int:
@@ -113,8 +113,8 @@ def test_a_gguf_file_says_whether_it_brings_a_chat_template(tmp_path):
 
 def test_a_gguf_file_that_does_not_fit_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     write_gguf(tmp_path / "small.gguf")
-    monkeypatch.setattr("engine.placement.free_bytes", lambda _device: 1_000)
-    monkeypatch.setattr("engine.model.read_model", lambda *_: pytest.fail("weights were read"))
+    monkeypatch.setattr("arithmoscope.engine.models.placement.free_bytes", lambda _device: 1_000)
+    monkeypatch.setattr("arithmoscope.engine.models.loaded.read_model", lambda *_: pytest.fail("weights were read"))
     with pytest.raises(Refusal, match=r"small\.gguf needs 67 MB in float32"):
         load_model(tmp_path / "small.gguf", device="cpu")
 
@@ -129,7 +129,7 @@ def test_a_gguf_file_in_8_bits_is_refused(tmp_path):
 @pytest.mark.parametrize("architecture", ["mamba", "t5", "qwen2moe", "gemma2", "nothing known"])
 def test_a_gguf_file_of_an_unsupported_architecture_is_refused_by_name(tmp_path, architecture, monkeypatch):
     write_gguf(tmp_path / "small.gguf", architecture)
-    monkeypatch.setattr("engine.model.read_model", lambda *_: pytest.fail("weights were read"))
+    monkeypatch.setattr("arithmoscope.engine.models.loaded.read_model", lambda *_: pytest.fail("weights were read"))
     said = f"'{architecture}' is not supported as a GGUF file; supported as one are gpt2, llama, mistral, qwen2, qwen3"
     with pytest.raises(Refusal, match=said) as caught:
         load_model(tmp_path / "small.gguf", device="cpu")

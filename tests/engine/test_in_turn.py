@@ -8,13 +8,13 @@ import pytest
 import torch
 from tiny import PAIRS, tiny_model
 
-from contracts.errors import Refusal
-from engine import attribution, edges, stream
-from engine.in_turn import in_turn
-from engine.methods import attribution as attribution_module
-from engine.methods import edges as edges_module
-from engine.methods import stream as stream_module
-from engine.plan import Plan
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import attribution, edges, stream
+from arithmoscope.engine.forward.batching import Plan
+from arithmoscope.engine.forward.chunked import in_turn
+from arithmoscope.engine.methods import attribution as attribution_module
+from arithmoscope.engine.methods import edges as edges_module
+from arithmoscope.engine.methods import stream as stream_module
 
 EQUAL = [PAIRS[0], PAIRS[1], PAIRS[5], PAIRS[2]]  # three of one length, and a shorter one
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from tiny import tiny_model
 
-from contracts.components import Component
-from contracts.errors import Refusal
-from engine import PromptPair, path_patching
-from engine.key import adjusted, elbow, false_discoveries, key_components, p_values
-from engine.knock_files import elbow_of
-from engine.metrics import summarise
+from arithmoscope.contracts.components import Component
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import PromptPair, path_patching
+from arithmoscope.engine.measures.key_components import adjusted, elbow, false_discoveries, key_components, p_values
+from arithmoscope.engine.measures.metrics import summarise
+from arithmoscope.engine.results.knockout_files import elbow_of
 
 SUMS = [(a, b) for a in range(1, 9) for b in range(1, 9) if a + b < 10]
 

@@ -11,14 +11,14 @@ from everywhere_double import EverywhereDouble
 from knock_oracle import knocked_logits, mean_of, run_of, zeros
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 
-from contracts.components import Component, all_components
-from contracts.errors import Refusal
-from engine import Knockout, PromptPair, knockout, load_model, path_patching
-from engine.capture import encode_all
-from engine.draws import drawn
-from engine.knock import forks_of, masks_of
-from engine.methods.knockout import knock_chunk, knockout_task
-from engine.sources import resampled
+from arithmoscope.contracts.components import Component, all_components
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import Knockout, PromptPair, knockout, load_model, path_patching
+from arithmoscope.engine.forward.activations import encode_all
+from arithmoscope.engine.interventions.ablation import forks_of, masks_of
+from arithmoscope.engine.interventions.replacements import resampled
+from arithmoscope.engine.measures.random_controls import drawn
+from arithmoscope.engine.methods.knockout import knock_chunk, knockout_task
 
 # Three lengths among them.
 SET = PAIRS[:5]
@@ -285,7 +285,7 @@ def test_bfloat16_weights_follow_the_float32_model_roughly():
 
 @pytest.mark.slow
 def test_the_real_model_agrees_with_plain_hooks():
-    from prompts import generate
+    from arithmoscope.prompts import generate
 
     model = load_model("smollm2-135m", device="cpu")
     pairs = generate(pairs=6, tokenizer=model.text)

@@ -11,10 +11,10 @@ from everywhere_double import EverywhereDouble
 from test_stream import streams
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 
-from contracts.errors import Refusal
-from engine import Lens, PromptPair, lens
-from engine.capture import encode_all, end_states
-from engine.methods.lens import stages_of
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import Lens, PromptPair, lens
+from arithmoscope.engine.forward.activations import encode_all, end_states
+from arithmoscope.engine.methods.lens import stages_of
 
 LAYOUTS = [
     *(pytest.param(name, None, id=name) for name in CONFIGS),

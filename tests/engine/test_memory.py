@@ -6,7 +6,7 @@ import psutil
 import pytest
 import torch
 
-from engine.memory import cgroup_free_bytes, free_bytes
+from arithmoscope.engine.models.memory import cgroup_free_bytes, free_bytes
 
 
 def write(folder, files):
@@ -87,7 +87,9 @@ def test_the_cpu_gives_the_smaller_of_the_machine_and_its_limit(machine, monkeyp
     write(root, group_2(limit, 100))
     available = psutil.virtual_memory()._replace(available=4000)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: available)
-    monkeypatch.setattr("engine.memory.cgroup_free_bytes", lambda: cgroup_free_bytes(root, membership))
+    monkeypatch.setattr(
+        "arithmoscope.engine.models.memory.cgroup_free_bytes", lambda: cgroup_free_bytes(root, membership)
+    )
     assert free_bytes(torch.device("cpu")) == expected
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from tiny import PAIRS, tiny_model
 
-from contracts.errors import Refusal
-from contracts.ranking import COLUMNS, to_csv
-from contracts.specs import Metric
-from engine import path_patching
-from engine.metrics import METRICS, bootstrap_interval, summarise
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.ranking import COLUMNS, to_csv
+from arithmoscope.contracts.specs import Metric
+from arithmoscope.engine import path_patching
+from arithmoscope.engine.measures.metrics import METRICS, bootstrap_interval, summarise
 
 
 @pytest.fixture(scope="module")

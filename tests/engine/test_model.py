@@ -10,10 +10,10 @@ import torch
 import transformers
 from tiny import CONFIGS, PAIRS, tiny_model, tiny_tokenizer
 
-from contracts.errors import Refusal
-from engine import load_model, path_patching
-from engine.catalogue import DEMO_ID, Catalogue, is_whole
-from prompts import generate
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import load_model, path_patching
+from arithmoscope.engine.models.catalogue import DEMO_ID, Catalogue, is_whole
+from arithmoscope.prompts import generate
 
 
 @pytest.fixture

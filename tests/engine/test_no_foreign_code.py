@@ -8,9 +8,9 @@ import pytest
 import torch
 from tiny import tiny_model
 
-from contracts.errors import Refusal
-from engine import load_model
-from engine.catalogue import Catalogue
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import load_model
+from arithmoscope.engine.models.catalogue import Catalogue
 
 
 def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path) -> None:

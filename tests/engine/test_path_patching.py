@@ -10,12 +10,12 @@ import pytest
 import torch
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 
-from contracts.components import all_components
-from contracts.errors import Refusal
-from engine import PromptPair, attention, load_model, path_patching
-from engine.capture import encode_all, end_states
-from engine.families import FAMILIES
-from prompts import encode_pair
+from arithmoscope.contracts.components import all_components
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import PromptPair, attention, load_model, path_patching
+from arithmoscope.engine.families import FAMILIES
+from arithmoscope.engine.forward.activations import encode_all, end_states
+from arithmoscope.prompts import encode_pair
 
 EFFECTS = ["direct", "through_mlps", "total"]
 

@@ -10,12 +10,19 @@ import torch
 from tiny import PAIRS, tiny_model, tiny_tokenizer
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from contracts.errors import Refusal
-from engine import load_model, path_patching
-from engine.catalogue import Catalogue
-from engine.families.anatomy import apply_norm
-from engine.placement import Placement, best_device, check_in_place, check_room, in_words, placement_of
-from engine.weights import Weights
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import load_model, path_patching
+from arithmoscope.engine.families.layout import apply_norm
+from arithmoscope.engine.models.catalogue import Catalogue
+from arithmoscope.engine.models.placement import (
+    Placement,
+    best_device,
+    check_in_place,
+    check_room,
+    in_words,
+    placement_of,
+)
+from arithmoscope.engine.models.weight_headers import Weights
 
 CPU = torch.device("cpu")
 
@@ -31,18 +38,20 @@ def folder(tmp_path):
 
 
 def free(monkeypatch, **by_device):
-    monkeypatch.setattr("engine.placement.free_bytes", lambda device: by_device[str(device).replace(":", "")])
+    monkeypatch.setattr(
+        "arithmoscope.engine.models.placement.free_bytes", lambda device: by_device[str(device).replace(":", "")]
+    )
 
 
 def gpus(monkeypatch, count):
     """As on a machine with some GPUs, as far as names go."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    monkeypatch.setattr("engine.placement._present", torch.device)
+    monkeypatch.setattr("arithmoscope.engine.models.placement._present", torch.device)
 
 
 def test_a_model_that_does_not_fit_is_refused_with_needed_and_free_bytes_before_weights_load(folder, monkeypatch):
     free(monkeypatch, cpu=50_000_000)
-    monkeypatch.setattr("engine.model.read_model", lambda *_: pytest.fail("weights were read"))
+    monkeypatch.setattr("arithmoscope.engine.models.loaded.read_model", lambda *_: pytest.fail("weights were read"))
     with pytest.raises(
         Refusal, match=r"tiny needs 67 MB in float32 \(0 MB of weights\); cpu has 50 MB free"
     ) as refused:

@@ -13,10 +13,11 @@ import torch
 from test_run import MANY, Watch, spec_of
 from tiny import CONFIGS, PAIRS, tiny_model
 
-from contracts.errors import Refusal
-from engine import patching, path_patching
-from engine.methods import path_patching as method
-from engine.plan import Plan, Shape, bytes_of, is_out_of_memory, plan_for, sparing
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import path_patching
+from arithmoscope.engine.forward.batching import Plan, Shape, bytes_of, is_out_of_memory, plan_for, sparing
+from arithmoscope.engine.interventions import patching
+from arithmoscope.engine.methods import path_patching as method
 
 SHAPE = Shape("through_mlps", length=10, positions=1, pairs=64)
 
@@ -210,7 +211,7 @@ def test_a_kept_plan_is_gone_on_with_however_little_is_free_now(monkeypatch):
     spec = spec_of({"source": "custom", "pairs": MANY}, source="counterfactual")
     stopped = Watch(stop_after=6)
     stopped.run(model, spec)
-    monkeypatch.setattr("engine.plan.free_bytes", lambda _device: 1000)
+    monkeypatch.setattr("arithmoscope.engine.forward.batching.free_bytes", lambda _device: 1000)
     assert Watch().run(model, spec, stopped.chunks) is not None
     with pytest.raises(Refusal, match="bytes beyond the model"):
         Watch().run(model, spec)
@@ -218,7 +219,7 @@ def test_a_kept_plan_is_gone_on_with_however_little_is_free_now(monkeypatch):
 
 def test_a_cpu_goes_beyond_what_it_gains_by_when_a_prompt_needs_it(monkeypatch):
     model = tiny_model("LlamaForCausalLM", torch.float32)
-    monkeypatch.setattr("engine.plan._CPU_BYTES", 1000)
+    monkeypatch.setattr("arithmoscope.engine.forward.batching._CPU_BYTES", 1000)
     assert path_patching(model, PAIRS[:1]).heads.any()
 
 

@@ -12,13 +12,13 @@ import torch
 from tiny import CONFIGS, PAIRS, tiny_model, tiny_tokenizer
 from torch import nn
 
-from contracts.components import all_components
-from contracts.errors import Refusal
-from engine import load_model, path_patching
-from engine.families.anatomy import is_packed, matrix_of
-from engine.loading import DTYPES
-from engine.weights import Weights
-from prompts import encode_pair
+from arithmoscope.contracts.components import all_components
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import load_model, path_patching
+from arithmoscope.engine.families.layout import is_packed, matrix_of
+from arithmoscope.engine.models.loading import DTYPES
+from arithmoscope.engine.models.weight_headers import Weights
+from arithmoscope.prompts import encode_pair
 
 # The largest error of any component, as a share of the largest effect. A number of bfloat16 is rounded by up to
 # 1/256, one of float16 by up to 1/2048; three layers round several times each.

@@ -12,14 +12,14 @@ import torch
 from safetensors.torch import load
 from tiny import tiny_model
 
-from contracts.errors import Refusal
-from contracts.results import PathPatchingResult
-from contracts.specs import PathPatchingSpec
-from engine import path_patching
-from engine.effects import FORMAT
-from engine.run import run_path_patching
-from engine.views import view_file
-from prompts import prepare
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.results import PathPatchingResult
+from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.engine import path_patching
+from arithmoscope.engine.experiments.path_patching import run_path_patching
+from arithmoscope.engine.experiments.views import view_file
+from arithmoscope.engine.measures.effects import FORMAT
+from arithmoscope.prompts import prepare
 
 MANY = [{"reference": f"{a} + {b} ="} for a in range(1, 9) for b in range(1, 10 - a)]
 

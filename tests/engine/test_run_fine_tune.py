@@ -17,14 +17,14 @@ import pytest
 import torch
 from tiny import tiny_model
 
-from contracts.errors import Refusal
-from contracts.specs import FineTuneSpec
-from contracts.tuned import FineTuneResult, TrainingCurve
-from engine import Deltas, LoadedModel
-from engine.run_fine_tune import run_fine_tune
-from engine.tuning import evaluate as evaluating
-from engine.tuning.output import FineTuneOutput
-from engine.tuning.quizzes import QUIZZES
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.specs import FineTuneSpec
+from arithmoscope.contracts.tuning_results import FineTuneResult, TrainingCurve
+from arithmoscope.engine import Deltas, LoadedModel
+from arithmoscope.engine.experiments.fine_tune import run_fine_tune
+from arithmoscope.engine.tuning import evaluate as evaluating
+from arithmoscope.engine.tuning.evaluation_sets import QUIZZES
+from arithmoscope.engine.tuning.output import FineTuneOutput
 
 PROMPTS = {"source": "template", "operations": ["add", "subtract"], "operands": [10, 40], "pairs": 90, "shots": 1}
 SMALL = {"steps": 11, "batch_size": 4, "learning_rate": 1e-2, "validate_every": 4}
@@ -38,11 +38,13 @@ def model() -> LoadedModel:
 @pytest.fixture(autouse=True)
 def few_questions(monkeypatch: pytest.MonkeyPatch):
     """Three sets of four questions, and three passages: what is asked is tested elsewhere."""
-    monkeypatch.setattr("engine.tuning.quizzes.QUIZZES", QUIZZES[:3])
+    monkeypatch.setattr("arithmoscope.engine.tuning.evaluation_sets.QUIZZES", QUIZZES[:3])
     whole, plain = evaluating.evaluate, evaluating.neutral
     monkeypatch.setattr(evaluating, "PASSAGES", evaluating.PASSAGES[:3])
     monkeypatch.setattr(evaluating, "neutral", lambda a, b, **more: plain(a, b, evaluating.PASSAGES, **more))
-    monkeypatch.setattr("engine.run_fine_tune.evaluate", lambda *asked, **more: whole(*asked, questions=4, **more))
+    monkeypatch.setattr(
+        "arithmoscope.engine.experiments.fine_tune.evaluate", lambda *asked, **more: whole(*asked, questions=4, **more)
+    )
 
 
 def spec_of(**more: Any) -> FineTuneSpec:
@@ -96,9 +98,9 @@ def test_a_whole_run_says_what_was_trained_what_it_changed_and_keeps_all_of_it(m
 
 
 def test_its_numbers_are_those_of_the_model_that_its_deltas_make(model: LoadedModel):
-    from engine.tuning.answers import examples_of
-    from engine.tuning.judging import answered
-    from prompts.lessons import lessons_of
+    from arithmoscope.engine.tuning.answers import examples_of
+    from arithmoscope.engine.tuning.side_by_side import answered
+    from arithmoscope.prompts.sets.dataset_splits import lessons_of
 
     output = run(model, spec_of())
     assert output is not None
@@ -239,7 +241,7 @@ def test_an_evaluation_that_breaks_leaves_the_training_and_what_the_worker_raise
 
     with pytest.raises(LeaseLost):
         run(model, spec_of(steps=2), on_progress=lost)
-    monkeypatch.setattr("engine.run_fine_tune.evaluate", broken)
+    monkeypatch.setattr("arithmoscope.engine.experiments.fine_tune.evaluate", broken)
     output = run(model, spec_of(steps=2))
     assert output is not None
     assert (output.result.complete, output.result.evaluation, output.result.kept) == (True, None, 2)
@@ -325,7 +327,7 @@ def test_a_rate_that_breaks_the_model_keeps_nothing_but_what_happened(model: Loa
 def test_a_loss_that_is_no_number_keeps_the_last_good_weights_and_says_so(
     model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ):
-    from engine.tuning import loop
+    from arithmoscope.engine.tuning import loop
 
     honest, calls = loop._gradients, []
 
@@ -389,7 +391,7 @@ def test_prompts_that_a_spreadsheet_would_run_are_text_in_every_file(model: Load
 
 
 def test_a_long_curve_is_thinned_out_and_keeps_both_ends():
-    from engine.run_fine_tune import _spread
+    from arithmoscope.engine.experiments.fine_tune import _spread
 
     assert _spread(3, 500) == [0, 1, 2]
     chosen = _spread(20_000, 500)

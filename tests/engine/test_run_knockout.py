@@ -11,15 +11,15 @@ import pytest
 import torch
 from tiny import tiny_model
 
-from contracts.errors import Refusal
-from contracts.outcomes import KnockoutResult
-from contracts.specs import KnockoutSpec, PathPatchingSpec
-from engine import Knockout, knockout
-from engine.analysis import read_effects
-from engine.key import key_components
-from engine.run import run_path_patching
-from engine.run_knockout import run_knockout
-from prompts import prepare
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.knockout_results import KnockoutResult
+from arithmoscope.contracts.specs import KnockoutSpec, PathPatchingSpec
+from arithmoscope.engine import Knockout, knockout
+from arithmoscope.engine.experiments.knockout import run_knockout
+from arithmoscope.engine.experiments.parent_analysis import read_effects
+from arithmoscope.engine.experiments.path_patching import run_path_patching
+from arithmoscope.engine.measures.key_components import key_components
+from arithmoscope.prompts import prepare
 
 MANY = [{"reference": f"{a} + {b} ="} for a in range(1, 9) for b in range(1, 10 - a)]
 OTHER = [{"reference": f"{a} - {b} ="} for a in range(2, 8) for b in range(1, a)]
@@ -96,7 +96,7 @@ def test_some_points_are_recomputed_by_brute_force_and_agree(model, analysis, ab
 
 
 def test_a_brute_force_that_takes_out_something_else_is_noticed(model, analysis, monkeypatch):
-    import engine.knock_check as checking
+    import arithmoscope.engine.results.knockout_check as checking
 
     monkeypatch.setattr(checking, "first_of", lambda _positions, _length: 0)
     checks = run(model, spec_of(components=["MLP1"], ablation="zero", prompts=asking(MANY[:4])), analysis).result.checks

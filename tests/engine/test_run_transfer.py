@@ -11,13 +11,13 @@ import pytest
 import torch
 from tiny import tiny_model
 
-from contracts.errors import Refusal
-from contracts.outcomes import TransferResult
-from contracts.specs import TransferSpec
-from engine import Transfer, transfer
-from engine.run_transfer import run_transfer
-from prompts import prepare
-from prompts.disjoint import split_operands
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.knockout_results import TransferResult
+from arithmoscope.contracts.specs import TransferSpec
+from arithmoscope.engine import Transfer, transfer
+from arithmoscope.engine.experiments.transfer import run_transfer
+from arithmoscope.prompts import prepare
+from arithmoscope.prompts.sets.operand_split import split_operands
 
 ADD = {"source": "custom", "pairs": [{"reference": f"{a} + {b} ="} for a in range(1, 7) for b in range(1, 9 - a)]}
 TAKE = {"source": "custom", "pairs": [{"reference": f"{a} - {b} ="} for a in range(3, 9) for b in range(1, a)]}
@@ -97,7 +97,7 @@ def test_the_mean_is_over_the_other_half_or_the_set_says_that_it_is_not(model):
 
 
 def test_sets_that_come_to_too_many_pairs_together_are_refused(model, monkeypatch):
-    monkeypatch.setattr("prompts.sets.MAX_PAIRS", len(ADD["pairs"]) + 1)
+    monkeypatch.setattr("arithmoscope.prompts.sets.prompt_sets.MAX_PAIRS", len(ADD["pairs"]) + 1)
     with pytest.raises(Refusal) as refused:
         run(model, spec_of())
     assert refused.value.code == "impossible_options"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from engine.metrics import summarise
+from arithmoscope.engine.measures.metrics import summarise
 
 
 def test_a_tensor_of_another_shape_than_named_is_caught(request: pytest.FixtureRequest) -> None:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 
-from contracts.components import all_components
-from contracts.errors import Refusal
-from engine import PromptPair, path_patching
-from engine.capture import encode_all
-from engine.sources import resampled
+from arithmoscope.contracts.components import all_components
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import PromptPair, path_patching
+from arithmoscope.engine.forward.activations import encode_all
+from arithmoscope.engine.interventions.replacements import resampled
 
 # Reference and counterfactual of as many tokens.
 ALIGNED = [PAIRS[0], PAIRS[1], PAIRS[2], PAIRS[3], PAIRS[5]]

@@ -12,11 +12,11 @@ from everywhere_double import EverywhereDouble
 from test_micro_model import LOGIT, PAIR, ROOT, answer, micro_model, mlp
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 
-from contracts.errors import Refusal
-from engine import PromptPair, StreamEffects, path_patching, stream
-from engine.methods import stream as module
-from engine.plan import Plan
-from prompts import encode_pair
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import PromptPair, StreamEffects, path_patching, stream
+from arithmoscope.engine.forward.batching import Plan
+from arithmoscope.engine.methods import stream as module
+from arithmoscope.prompts import encode_pair
 
 LAYOUTS = [
     *(pytest.param(name, None, id=name) for name in CONFIGS),

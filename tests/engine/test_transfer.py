@@ -8,10 +8,10 @@ import pytest
 import torch
 from tiny import tiny_model
 
-from contracts.errors import Refusal
-from engine import PromptPair, Transfer, knockout, path_patching, transfer
-from engine.disjoint import operands_of, shared_operands, split_operands
-from engine.ranks import spearman
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import PromptPair, Transfer, knockout, path_patching, transfer
+from arithmoscope.engine.measures.rank_correlation import spearman
+from arithmoscope.prompts.sets.operand_split import operands_of, shared_operands, split_operands
 
 ADD = [PromptPair(f"{a} + {b} =", f"{a} @ {b} =", str(a + b)) for a in range(1, 6) for b in range(1, 5)]
 TAKE = [PromptPair(f"{a} - {b} =", f"{a} @ {b} =", str(a - b)) for a in range(3, 10) for b in range(1, 4)]

@@ -16,10 +16,10 @@ import transformers
 from tiny import CONFIGS, tiny_model
 from tuning_cases import CHOSEN, LESSONS, QUICK, logits_of
 
-from contracts.errors import Refusal
-from engine import Deltas, fine_tune, load_model, path_patching
-from engine.tuning.selection import select
-from engine.tuning.tuners import TUNERS
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import Deltas, fine_tune, load_model, path_patching
+from arithmoscope.engine.tuning.selection import select
+from arithmoscope.engine.tuning.tuners import TUNERS
 
 HEADS = ["L1H2", "L2H3"]
 

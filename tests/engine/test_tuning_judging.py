@@ -10,16 +10,16 @@ import torch
 from tiny import tiny_model
 from tuning_cases import LESSONS
 
-from contracts.errors import Refusal
-from engine import LoadedModel, PromptPair
-from engine.tuning import judging
-from engine.tuning.answers import Example, examples_of
-from engine.tuning.evaluate import Asked, evaluate, judged_of
-from engine.tuning.judging import answered, judge
-from engine.tuning.plain_text import neutral
-from engine.tuning.quizzes import facets_of, quizzes_for
-from engine.tuning.repatching import pairs_to_patch, repatched
-from prompts.neutral import PASSAGES
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import LoadedModel, PromptPair
+from arithmoscope.engine.tuning import side_by_side as judging
+from arithmoscope.engine.tuning.answers import Example, examples_of
+from arithmoscope.engine.tuning.evaluate import Asked, evaluate, judged_of
+from arithmoscope.engine.tuning.evaluation_sets import facets_of, quizzes_for
+from arithmoscope.engine.tuning.plain_text import neutral
+from arithmoscope.engine.tuning.repatching import pairs_to_patch, repatched
+from arithmoscope.engine.tuning.side_by_side import answered, judge
+from arithmoscope.prompts.sets.neutral_text import PASSAGES
 
 SUMS = [PromptPair(f"2 + 3 = 5\n{a} + {b} =", f"2 + 3 = 5\n{a} @ {b} =", str(a + b)) for a in range(8) for b in (7, 15)]
 
@@ -203,7 +203,7 @@ def test_a_change_is_counted_question_by_question(models: tuple[LoadedModel, Loa
 
 
 def test_path_patching_again_is_that_of_either_model(models: tuple[LoadedModel, LoadedModel]):
-    from engine import path_patching
+    from arithmoscope.engine import path_patching
 
     pairs = [pair for pair in SUMS if len(pair.answer) == 1][:3]
     found = repatched(*models, pairs_to_patch(models[0], pairs))

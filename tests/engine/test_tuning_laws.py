@@ -11,15 +11,15 @@ from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 from torch.nn.functional import log_softmax
 from tuning_cases import CHOSEN, LAYOUTS, LESSONS, QUICK, logits_of, mask_of, weights_of
 
-from contracts.components import all_components
-from engine import fine_tune
-from engine.hooks import on_output
-from engine.tuning.answers import answers_loss, batches, examples_of
-from engine.tuning.checkpointed import checkpointed
-from engine.tuning.history import rate_at
-from engine.tuning.selection import select
-from engine.tuning.slices import precise
-from engine.tuning.trainee import Wish
+from arithmoscope.contracts.components import all_components
+from arithmoscope.engine import fine_tune
+from arithmoscope.engine.forward.hooks import on_output
+from arithmoscope.engine.tuning.answers import answers_loss, batches, examples_of
+from arithmoscope.engine.tuning.gradient_checkpointing import checkpointed
+from arithmoscope.engine.tuning.history import rate_at
+from arithmoscope.engine.tuning.precise import precise
+from arithmoscope.engine.tuning.selection import select
+from arithmoscope.engine.tuning.trainee import Wish
 
 
 @pytest.mark.parametrize(("architecture", "config"), LAYOUTS)

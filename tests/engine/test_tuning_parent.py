@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from tiny import tiny_model
 
-from contracts.errors import Refusal
-from contracts.prompts import TemplatePrompts
-from contracts.specs import FineTuneSpec, PathPatchingSpec
-from engine.run import run_path_patching
-from engine.run_fine_tune import run_fine_tune
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.prompts import TemplatePrompts
+from arithmoscope.contracts.specs import FineTuneSpec, PathPatchingSpec
+from arithmoscope.engine.experiments.fine_tune import run_fine_tune
+from arithmoscope.engine.experiments.path_patching import run_path_patching
 
 SUMS: dict[str, Any] = {"source": "template", "operands": [1, 9], "pairs": 81, "shots": 0, "answer": "each"}
 

@@ -7,12 +7,12 @@ import torch
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 from tuning_cases import LAYOUTS, mask_of
 
-from contracts.components import Component, all_components
-from contracts.errors import Refusal
-from engine.hooks import on_input
-from engine.tuning.copies import copied
-from engine.tuning.parts import matrices_of
-from engine.tuning.selection import parameters_of, select
+from arithmoscope.contracts.components import Component, all_components
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine.forward.hooks import on_input
+from arithmoscope.engine.tuning.model_copy import copied
+from arithmoscope.engine.tuning.parts import matrices_of
+from arithmoscope.engine.tuning.selection import parameters_of, select
 
 
 @torch.no_grad()

@@ -14,12 +14,12 @@ import torch
 from tiny import PAIRS, tiny_model
 from tuning_cases import CHOSEN, LESSONS, QUICK, logits_of, weights_of
 
-from contracts.errors import Refusal
-from engine import fine_tune
-from engine.tensor_file import unpack
-from engine.tuning.loop import beside_of
-from engine.tuning.selection import select
-from engine.tuning.tuners import TUNERS
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import fine_tune
+from arithmoscope.engine.serialization import unpack
+from arithmoscope.engine.tuning.loop import beside_of
+from arithmoscope.engine.tuning.selection import select
+from arithmoscope.engine.tuning.tuners import TUNERS
 
 LONG = {**QUICK, "steps": 7, "weight_decay": 0.1}
 

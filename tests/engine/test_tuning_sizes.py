@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from arithmoscope_api.trainable import tunable_of
 from tiny import CONFIGS, tiny_model
 from tuning_cases import CHOSEN, LAYOUTS
 
-from backend.tunable import tunable_of
-from contracts.components import all_components
-from contracts.errors import Refusal
-from contracts.models import ModelCard
-from contracts.specs import FineTuneSpec
-from engine import LoadedModel, PromptPair, fine_tune
-from engine.catalogue import Catalogue
-from engine.sizes import part_sizes
-from engine.tuning.selection import parameters_of, select
+from arithmoscope.contracts.components import all_components
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.models import ModelCard
+from arithmoscope.contracts.specs import FineTuneSpec
+from arithmoscope.engine import LoadedModel, PromptPair, fine_tune
+from arithmoscope.engine.models.catalogue import Catalogue
+from arithmoscope.engine.models.component_sizes import part_sizes
+from arithmoscope.engine.tuning.selection import parameters_of, select
 
 PROMPTS = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}]}
 

@@ -10,12 +10,12 @@ import torch
 from tiny import CONFIGS, PAIRS, tiny_model
 from tuning_cases import CHOSEN, LESSONS, QUICK, logits_of, weights_of
 
-from contracts.components import Component
-from contracts.errors import Refusal
-from engine import fine_tune, load_model
-from engine.hooks import on_input
-from engine.tuning.selection import select
-from engine.tuning.tuners import TUNERS, at_random
+from arithmoscope.contracts.components import Component
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import fine_tune, load_model
+from arithmoscope.engine.forward.hooks import on_input
+from arithmoscope.engine.tuning.selection import select
+from arithmoscope.engine.tuning.tuners import TUNERS, at_random
 
 
 def test_random_components_are_others_of_the_same_layers_kinds_and_size():
@@ -101,11 +101,11 @@ def test_lora_without_peft_is_refused_with_what_to_install(monkeypatch):
 def test_a_whole_model_that_does_not_fit_is_refused_before_anything_is_taken(dtype, bytes_each, monkeypatch):
     model = tiny_model("LlamaForCausalLM", dtype)
     needed = bytes_each * sum(weight.numel() for weight in model.hf.parameters())
-    monkeypatch.setattr("engine.tuning.entire.free_bytes", lambda _device: needed - 1)
+    monkeypatch.setattr("arithmoscope.engine.tuning.full.free_bytes", lambda _device: needed - 1)
     with pytest.raises(Refusal, match=f"takes {needed:,} bytes") as refused:
         fine_tune(model, [], LESSONS, **QUICK, tuner="full")
     assert refused.value.code == "out_of_memory"
-    monkeypatch.setattr("engine.tuning.entire.free_bytes", lambda _device: needed)
+    monkeypatch.setattr("arithmoscope.engine.tuning.full.free_bytes", lambda _device: needed)
     assert fine_tune(model, [], LESSONS, **QUICK, tuner="full").history.ended == "finished"
 
 

@@ -10,14 +10,14 @@ import torch
 from tiny import tiny_model
 from whole import whole_run
 
-from contracts.errors import Refusal
-from contracts.specs import PathPatchingSpec
-from contracts.views import KeyReport, LensReport, RoleReport, StagesReport, ViewKind, WritesReport
-from engine import attention_roles, lens, path_patching, writes
-from engine.key import adjusted, key_components
-from engine.methods.roles import ROLES
-from engine.views import view_file
-from prompts import prepare
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.contracts.views import KeyReport, LensReport, RoleReport, StagesReport, ViewKind, WritesReport
+from arithmoscope.engine import attention_roles, lens, path_patching, writes
+from arithmoscope.engine.experiments.views import view_file
+from arithmoscope.engine.measures.key_components import adjusted, key_components
+from arithmoscope.engine.methods.roles import ROLES
+from arithmoscope.prompts import prepare
 
 MANY = [{"reference": f"{a} + {b} ="} for a in range(1, 7) for b in range(1, 4)]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from tokenizers import Tokenizer
 
-from contracts.prompts import PromptPair
-from engine.catalogue import DEMO_ID, Catalogue, default_models_dir
-from prompts import encode_pair, generate, number_token_values
+from arithmoscope.contracts.prompts import PromptPair
+from arithmoscope.engine.models.catalogue import DEMO_ID, Catalogue, default_models_dir
+from arithmoscope.prompts import encode_pair, generate, number_token_values
 
 pytestmark = pytest.mark.slow
 

@@ -13,12 +13,12 @@ from test_micro_model import PAIR, REF, micro_model, mlp
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 from torch import nn
 
-from contracts.components import Component, all_components
-from contracts.errors import Refusal
-from engine import Written, path_patching, writes
-from engine.methods import writes as module
-from engine.plan import Plan
-from prompts import encode_pair
+from arithmoscope.contracts.components import Component, all_components
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine import Written, path_patching, writes
+from arithmoscope.engine.forward.batching import Plan
+from arithmoscope.engine.methods import writes as module
+from arithmoscope.prompts import encode_pair
 
 LAYOUTS = [
     *(pytest.param(name, None, id=name) for name in CONFIGS),

@@ -9,8 +9,8 @@ import torch
 from tiny import CONFIGS, PAIRS, VARIANTS
 from torch import Tensor
 
-from engine import LoadedModel, PromptPair
-from engine.tuning.parts import Part
+from arithmoscope.engine import LoadedModel, PromptPair
+from arithmoscope.engine.tuning.parts import Part
 
 # Prompts of several lengths, one of them with an answer of two tokens.
 LESSONS = [*PAIRS, PromptPair("2 + 3 = 5\n8 + 5 =", "2 + 3 = 5\n8 @ 5 =", "13")]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contracts.specs import PathPatchingSpec
-from engine.model import LoadedModel
-from engine.run import RunOutput, run_path_patching
+from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.engine.experiments.path_patching import RunOutput, run_path_patching
+from arithmoscope.engine.models.loaded import LoadedModel
 
 
 def whole_run(model: LoadedModel, spec: PathPatchingSpec) -> RunOutput:

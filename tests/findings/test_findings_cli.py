@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from arithmoscope.cli import main
+from arithmoscope.cli.main import main
 
 SMALL = ("--model", "tiny", "--pairs", "40", "--shots", "0", "--controls", "3", "--top-k", "2")
 

@@ -9,18 +9,18 @@ import pytest
 import torch
 from tiny import tiny_model  # pyright: ignore[reportMissingImports]
 
-from contracts.errors import Refusal
-from contracts.prompts import PromptPair
-from engine.disjoint import shared_operands
-from engine.key import LEAST_QUESTIONS
-from findings import rules
-from findings.cells import shown_token, table_of
-from findings.keys import effects_on, key_numbers
-from findings.knocks import by_form, form_of
-from findings.plain import plain
-from findings.sets import SETS, NamedSet, ask, operand_sets
-from findings.spread import heads_for_half
-from findings.svg import Line, Panel, grid, panels
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.prompts import PromptPair
+from arithmoscope.engine.measures.key_components import LEAST_QUESTIONS
+from arithmoscope.prompts.sets.operand_split import shared_operands
+from arithmoscope.replication import decision_rules as rules
+from arithmoscope.replication.formatting import shown_token, table_of
+from arithmoscope.replication.key_components import effects_on, key_numbers
+from arithmoscope.replication.knockouts import by_form, form_of
+from arithmoscope.replication.plain_numbers import plain
+from arithmoscope.replication.prompt_sets import SETS, NamedSet, ask, operand_sets
+from arithmoscope.replication.svg import Line, Panel, grid, panels
+from arithmoscope.replication.transfer import heads_for_half
 
 
 def key(share: float, heads: list[list[float]]) -> dict:

@@ -12,11 +12,11 @@ import pytest
 import torch
 from tiny import tiny_model  # pyright: ignore[reportMissingImports]
 
-from findings.claims import CLAIMS
-from findings.figures import figures_of
-from findings.page import page_of
-from findings.sets import ADDITION, POWERS, SETS
-from findings.story import Sizes, tell, write
+from arithmoscope.replication.claims import CLAIMS
+from arithmoscope.replication.figures import figures_of
+from arithmoscope.replication.measure import Sizes, tell, write
+from arithmoscope.replication.page import page_of
+from arithmoscope.replication.prompt_sets import ADDITION, POWERS, SETS
 
 DOCS = Path(__file__).parents[2] / "docs" / "findings"
 COMMITTED = sorted(DOCS.glob("*.json"))

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from contracts.errors import Refusal
-from contracts.prompts import MAX_PAIRS, CustomPrompts, Preview, PromptPair, TemplatePrompts
-from prompts import EncodedPair, encode_pair, prepare, preview
-from prompts.pieces import pieces_of
-from prompts.tokens import can_answer, encode_answer
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.prompts import MAX_PAIRS, CustomPrompts, Preview, PromptPair, TemplatePrompts
+from arithmoscope.prompts import EncodedPair, encode_pair, prepare, preview
+from arithmoscope.prompts.tokens.encoded import can_answer, encode_answer
+from arithmoscope.prompts.tokens.tokenization import pieces_of
 
 
 def custom(*pairs: str, **changes: Any) -> CustomPrompts:
@@ -118,8 +118,8 @@ def test_too_many_pairs_are_refused_before_the_rest_of_them_is_made(
         made.append(pair)
         return encode_answer(pair, *rest)
 
-    monkeypatch.setattr("prompts.sets.MAX_PAIRS", 5)
-    monkeypatch.setattr("prompts.sets.encode_answer", counted)
+    monkeypatch.setattr("arithmoscope.prompts.sets.prompt_sets.MAX_PAIRS", 5)
+    monkeypatch.setattr("arithmoscope.prompts.sets.prompt_sets.encode_answer", counted)
     with pytest.raises(Refusal):
         prepare(custom(*["57 + 68 ="] * 9, answer="each"), tokenizer)
     assert len(made) == 2

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompts.arithmetic import MAX_DEPTH, MAX_DIGITS, MAX_QUESTION_CHARACTERS, read
-from prompts.lexicon import INFIX_WORDS, NOUNS, SYMBOLS, VERBS
-from prompts.readings import Reading
+from arithmoscope.prompts.language.arithmetic import MAX_DEPTH, MAX_DIGITS, MAX_QUESTION_CHARACTERS, read
+from arithmoscope.prompts.language.lexicon import INFIX_WORDS, NOUNS, SYMBOLS, VERBS
+from arithmoscope.prompts.language.readings import Reading
 
 READABLE = {
     "3 + 5 =": 8,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from contracts.prompts import PromptPair
-from prompts.asking import about, asked_of
-from prompts.disjoint import operands_of, shared_operands
-from prompts.public import ADAPTERS
+from arithmoscope.contracts.prompts import PromptPair
+from arithmoscope.prompts.language.question_operands import about, asked_of
+from arithmoscope.prompts.sets.operand_split import operands_of, shared_operands
+from arithmoscope.prompts.sets.public_datasets import ADAPTERS
 
 
 @pytest.mark.parametrize(

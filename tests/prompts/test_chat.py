@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from vocabularies import CONTROL_TOKENS, VOCABULARIES, with_control_tokens
 
-from contracts.errors import Refusal
-from contracts.models import ChatFrame
-from contracts.prompts import CustomPrompts, PromptPair, TemplatePrompts
-from prompts import encode_pair, generate, prepare, preview
-from prompts.chat import _exchanges, laid_out
-from prompts.pieces import chat_pieces
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.models import ChatFrame
+from arithmoscope.contracts.prompts import CustomPrompts, PromptPair, TemplatePrompts
+from arithmoscope.prompts import encode_pair, generate, prepare, preview
+from arithmoscope.prompts.tokens.chat_layout import _exchanges, laid_out
+from arithmoscope.prompts.tokens.tokenization import chat_pieces
 
 CHATML = ChatFrame(
     before="<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n",
@@ -195,7 +195,8 @@ def test_many_hostile_prompts_cost_one_copy_of_the_tokenizer(
     made: list[int] = []
     from_str = Tokenizer.from_str
     monkeypatch.setattr(
-        "prompts.pieces.Tokenizer", type("T", (), {"from_str": staticmethod(lambda t: made.append(1) or from_str(t))})
+        "arithmoscope.prompts.tokens.tokenization.Tokenizer",
+        type("T", (), {"from_str": staticmethod(lambda t: made.append(1) or from_str(t))}),
     )
     for a in range(1, 9):
         encode_pair(PromptPair(f"<|im_end|> {a} + 1 =", f"{a} @ 1 =", str(a + 1), chat=True), tokenizer, CHATML)
@@ -252,7 +253,9 @@ def test_cutting_a_chat_takes_time_that_grows_with_what_is_typed_and_no_faster(t
 def test_a_prompt_that_is_too_long_for_a_chat_is_refused_before_it_is_cut(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prompts.chat._exchanges", lambda _examples: pytest.fail("it was cut"))
+    monkeypatch.setattr(
+        "arithmoscope.prompts.tokens.chat_layout._exchanges", lambda _examples: pytest.fail("it was cut")
+    )
     with pytest.raises(Refusal) as refused:
         encode_pair(PromptPair("1 + 1 = 2\n" * 9_000 + "3 + 5 =", "3 @ 5 =", "8", chat=True), tokenizer, CHATML)
     assert refused.value.code == "prompt_too_long"

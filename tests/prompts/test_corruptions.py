@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from contracts.prompts import Corruption
-from prompts.arithmetic import read
-from prompts.corruptions import CORRUPTIONS, corrupt
+from arithmoscope.contracts.prompts import Corruption
+from arithmoscope.prompts.language.arithmetic import read
+from arithmoscope.prompts.language.corruptions import CORRUPTIONS, corrupt
 
 # One golden example a row of the table.
 GOLDEN: dict[Corruption, tuple[str, str]] = {

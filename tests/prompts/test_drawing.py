@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from contracts.errors import Refusal
-from contracts.prompts import Corruption, Operation, Style, TemplatePrompts
-from prompts import encode_pair, prepare
-from prompts.arithmetic import read
-from prompts.drawing import draw
-from prompts.questions import question_text
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.prompts import Corruption, Operation, Style, TemplatePrompts
+from arithmoscope.prompts import encode_pair, prepare
+from arithmoscope.prompts.language.arithmetic import read
+from arithmoscope.prompts.language.questions import question_text
+from arithmoscope.prompts.sets.sampling import draw
 
 
 def spec(**changes: Any) -> TemplatePrompts:

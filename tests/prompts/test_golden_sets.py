@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-from contracts.prompts import CustomPrompts, TemplatePrompts
-from prompts import prepare
+from arithmoscope.contracts.prompts import CustomPrompts, TemplatePrompts
+from arithmoscope.prompts import prepare
 
 GOLDEN: dict[str, str] = json.loads((Path(__file__).parent / "golden" / "sets.json").read_text("utf-8"))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import get_args
 
-from contracts.prompts import CustomPrompts, TemplatePrompts, Topic
-from prompts.labels import has_arithmetic, label_of, labels_of
+from arithmoscope.contracts.prompts import CustomPrompts, TemplatePrompts, Topic
+from arithmoscope.prompts.sets.labels import has_arithmetic, label_of, labels_of
 
 
 def template(**options):

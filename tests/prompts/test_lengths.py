@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from tokenizers import Tokenizer
 
-from contracts.errors import Refusal
-from contracts.prompts import CustomPair, CustomPrompts
-from contracts.specs import Positions, Source
-from prompts import EncodedPair, prepare, refuse_unequal_lengths
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.prompts import CustomPair, CustomPrompts
+from arithmoscope.contracts.specs import Positions, Source
+from arithmoscope.prompts import EncodedPair, prepare, refuse_unequal_lengths
 
 ALIKE = CustomPair(reference="3 + 5 =")
 LONGER = CustomPair(reference="2 + 2 =", counterfactual="2 @ @ 2 =")

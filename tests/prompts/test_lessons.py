@@ -5,12 +5,12 @@ from typing import Any, get_args
 import pytest
 from tokenizers import Tokenizer
 
-from contracts.errors import Refusal
-from contracts.prompts import Operation
-from contracts.specs import FineTuneSpec
-from prompts.disjoint import on_first_side, operands_of, shared_operands
-from prompts.drawing import draw
-from prompts.lessons import Lessons, lessons_of, questions_of
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.prompts import Operation
+from arithmoscope.contracts.specs import FineTuneSpec
+from arithmoscope.prompts.sets.dataset_splits import Lessons, lessons_of, questions_of
+from arithmoscope.prompts.sets.operand_split import on_first_side, operands_of, shared_operands
+from arithmoscope.prompts.sets.sampling import draw
 
 SUMS = {"source": "template", "operations": ["add", "subtract"], "operands": [10, 99], "pairs": 300, "shots": 2}
 
@@ -166,7 +166,7 @@ def test_a_pair_that_cannot_be_trained_on_is_refused_by_its_number(pair: Any, co
 
 
 def _pairs(pair: dict[str, Any]) -> tuple[Any, ...]:
-    from contracts.prompts import CustomPair
+    from arithmoscope.contracts.prompts import CustomPair
 
     return (CustomPair.model_construct(**{"counterfactual": None, "answer": None, **pair}),)
 

@@ -2,8 +2,8 @@
 
 import re
 
-from prompts.neutral import PASSAGES
-from prompts.numerals import NUMBER_WORD_PATTERN
+from arithmoscope.prompts.language.numerals import NUMBER_WORD_PATTERN
+from arithmoscope.prompts.sets.neutral_text import PASSAGES
 
 
 def test_passages_are_as_long_as_they_say_and_no_two_begin_alike():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompts.numerals import NUMBER_WORD_PATTERN, in_words, value_of_words
+from arithmoscope.prompts.language.numerals import NUMBER_WORD_PATTERN, in_words, value_of_words
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.prompts import Operation
-from prompts.numerals import decimals_end, in_digits
-from prompts.offers import MAX_ANSWER, MAX_EXPONENT, Offers
+from arithmoscope.contracts.prompts import Operation
+from arithmoscope.prompts.language.numerals import decimals_end, in_digits
+from arithmoscope.prompts.sets.extra_questions import MAX_ANSWER, MAX_EXPONENT, Offers
 
 FIVE: tuple[Operation, ...] = ("add", "subtract", "multiply", "divide", "power")
 

@@ -6,9 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompts.arithmetic import read
-from prompts.operands import operands_of_same_value, other_operands, ranges_of, wide_ranges_of
-from prompts.readings import Reading
+from arithmoscope.prompts.language.arithmetic import read
+from arithmoscope.prompts.language.other_operands import (
+    operands_of_same_value,
+    other_operands,
+    ranges_of,
+    wide_ranges_of,
+)
+from arithmoscope.prompts.language.readings import Reading
 
 
 def reading_of(prompt: str) -> Reading:

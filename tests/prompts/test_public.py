@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.errors import Refusal
-from prompts.numerals import read_number
-from prompts.public import ADAPTERS, MAX_ROWS, PublicSet, read_public
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.prompts.language.numerals import read_number
+from arithmoscope.prompts.sets.public_datasets import ADAPTERS, MAX_ROWS, PublicSet, read_public
 
 GSM8K = {
     "question": "A hen lays 12 eggs a week.\nHow many eggs does it lay in 100 weeks?",

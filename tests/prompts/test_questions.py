@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompts.questions import last_question, question_text
+from arithmoscope.prompts.language.questions import last_question, question_text
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.prompts import Corruption, Topic
-from prompts.relation_rows import FRAMES, RELATIONS
-from prompts.relations import corrupt_recall, read_recall, recall_question, recalls
-from prompts.roles import reading_spans
-from prompts.understanding import understood
+from arithmoscope.contracts.prompts import Corruption, Topic
+from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.relation_facts import FRAMES, RELATIONS
+from arithmoscope.prompts.language.relations import corrupt_recall, read_recall, recall_question, recalls
+from arithmoscope.prompts.language.roles import reading_spans
 
 EVERY: list[tuple[Topic, str, str, str]] = [
     (topic, frame, *asked) for topic in FRAMES for frame in FRAMES[topic] for asked in recalls(topic)

@@ -3,10 +3,10 @@
 import pytest
 from tokenizers import Tokenizer
 
-from contracts.prompts import PromptPair
-from prompts import encode_pair
-from prompts.arithmetic import read
-from prompts.roles import counterfactual_spans, role_of
+from arithmoscope.contracts.prompts import PromptPair
+from arithmoscope.prompts import encode_pair
+from arithmoscope.prompts.language.arithmetic import read
+from arithmoscope.prompts.language.roles import counterfactual_spans, role_of
 
 
 def roles(pair: PromptPair, tokenizer: Tokenizer) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from contracts.errors import Refusal
-from contracts.prompts import CustomPrompts, Preview, TemplatePrompts
-from prompts import PromptPair, generate, prepare
-from prompts.sets import PREVIEWED_PAIRS, preview
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.prompts import CustomPrompts, Preview, TemplatePrompts
+from arithmoscope.prompts import PromptPair, generate, prepare
+from arithmoscope.prompts.sets.prompt_sets import PREVIEWED_PAIRS, preview
 
 
 def custom(*pairs: str | dict[str, Any], **changes: Any) -> CustomPrompts:

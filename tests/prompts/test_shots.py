@@ -4,10 +4,10 @@ from typing import get_args
 
 import pytest
 
-from contracts.errors import Refusal
-from contracts.prompts import MAX_SHOTS, Operation
-from prompts.arithmetic import read
-from prompts.shots import SHOT_OPERANDS, shot_prefix
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.prompts import MAX_SHOTS, Operation
+from arithmoscope.prompts.language.arithmetic import read
+from arithmoscope.prompts.sets.shots import SHOT_OPERANDS, shot_prefix
 
 
 def shots(prompt: str, count: int) -> str:

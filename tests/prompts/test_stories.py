@@ -6,15 +6,15 @@ from random import Random
 import pytest
 from tokenizers import Tokenizer
 
-from contracts.prompts import Topic
-from prompts.arithmetic import read
-from prompts.corruptions import corrupt
-from prompts.numerals import in_words
-from prompts.readings import Reading
-from prompts.roles import reading_spans
-from prompts.stories import Story, read_story, stories
-from prompts.topics import TOPICS
-from prompts.years import YearSpans, stem_of
+from arithmoscope.contracts.prompts import Topic
+from arithmoscope.prompts.language.arithmetic import read
+from arithmoscope.prompts.language.corruptions import corrupt
+from arithmoscope.prompts.language.numerals import in_words
+from arithmoscope.prompts.language.readings import Reading
+from arithmoscope.prompts.language.roles import reading_spans
+from arithmoscope.prompts.language.stories import Story, read_story, stories
+from arithmoscope.prompts.language.years import YearSpans, stem_of
+from arithmoscope.prompts.sets.topics import TOPICS
 
 RESULTS = {"add": 10, "subtract": 6, "multiply": 16, "divide": 4}
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vocabularies import digits_and_bare_spaces
 
-from contracts.prompts import MAX_OPERAND, Operation, Style
-from prompts.arithmetic import read
-from prompts.corruptions import corrupt
-from prompts.templates import TEMPLATES, Questions, Template, in_random_order
+from arithmoscope.contracts.prompts import MAX_OPERAND, Operation, Style
+from arithmoscope.prompts.language.arithmetic import read
+from arithmoscope.prompts.language.corruptions import corrupt
+from arithmoscope.prompts.language.templates import TEMPLATES, Questions, Template, in_random_order
 
 # One golden example a row of the table: the question for 8 and 2, and its null operator.
 GOLDEN = {

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 from vocabularies import digits_and_bare_spaces
 
-from contracts.errors import Refusal
-from contracts.prompts import MAX_PROMPT_TOKENS, PromptPair
-from prompts import encode_pair, number_token_values, number_word_values
-from prompts.tokens import answer_space, prompt_tokens
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.prompts import MAX_PROMPT_TOKENS, PromptPair
+from arithmoscope.prompts import encode_pair, number_token_values, number_word_values
+from arithmoscope.prompts.tokens.encoded import answer_space, prompt_tokens
 
 SUM = PromptPair("2 + 3 = 5\n3 + 5 =", "2 + 3 = 5\n3 @ 5 =", "8")
 

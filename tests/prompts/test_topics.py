@@ -6,19 +6,19 @@ from typing import Any, get_args
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from contracts.errors import Refusal
-from contracts.prompts import Corruption, TemplatePrompts, Topic
-from prompts import encode_pair, generate, prepare
-from prompts.chat import laid_out
-from prompts.drawing import draw
-from prompts.numerals import in_words
-from prompts.questions import question_text
-from prompts.readings import Reading
-from prompts.relation_rows import FRAMES
-from prompts.relations import recall_question, recalls
-from prompts.stories import stories
-from prompts.topics import TOPICS, TopicRow
-from prompts.understanding import understood
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.prompts import Corruption, TemplatePrompts, Topic
+from arithmoscope.prompts import encode_pair, generate, prepare
+from arithmoscope.prompts.language.numerals import in_words
+from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.questions import question_text
+from arithmoscope.prompts.language.readings import Reading
+from arithmoscope.prompts.language.relation_facts import FRAMES
+from arithmoscope.prompts.language.relations import recall_question, recalls
+from arithmoscope.prompts.language.stories import stories
+from arithmoscope.prompts.sets.sampling import draw
+from arithmoscope.prompts.sets.topics import TOPICS, TopicRow
+from arithmoscope.prompts.tokens.chat_layout import laid_out
 
 
 def spec(**changes: Any) -> TemplatePrompts:

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from contracts.errors import Refusal
-from contracts.prompts import MAX_PAIRS, MAX_PROMPT_CHARACTERS, CustomPair, CustomPrompts, Upload
-from prompts import prepare
-from prompts.answerable import is_number
-from prompts.arithmetic import read
-from prompts.uploads import FORMATS, MAX_PROBLEMS, UploadFormat, read_upload
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.prompts import MAX_PAIRS, MAX_PROMPT_CHARACTERS, CustomPair, CustomPrompts, Upload
+from arithmoscope.prompts import prepare
+from arithmoscope.prompts.language.arithmetic import read
+from arithmoscope.prompts.sets.custom_pairs import is_number
+from arithmoscope.prompts.sets.uploads import FORMATS, MAX_PROBLEMS, UploadFormat, read_upload
 
 LARGEST = 16 * 1024 * 1024
 

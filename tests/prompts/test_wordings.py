@@ -7,15 +7,15 @@ from typing import get_args
 import pytest
 from vocabularies import digits_and_bare_spaces
 
-from contracts.prompts import Operation, Style
-from prompts.arithmetic import read
-from prompts.corruptions import corrupt
-from prompts.numerals import in_words
-from prompts.roles import reading_spans
-from prompts.stories import stories
-from prompts.templates import TEMPLATES, Template
-from prompts.understanding import understood
-from prompts.wordings import VARIED
+from arithmoscope.contracts.prompts import Operation, Style
+from arithmoscope.prompts.language.arithmetic import read
+from arithmoscope.prompts.language.corruptions import corrupt
+from arithmoscope.prompts.language.numerals import in_words
+from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.roles import reading_spans
+from arithmoscope.prompts.language.stories import stories
+from arithmoscope.prompts.language.templates import TEMPLATES, Template
+from arithmoscope.prompts.language.wordings import VARIED
 
 ALL = (*TEMPLATES, *VARIED)
 RESULTS: dict[Operation, int] = {"add": 10, "subtract": 6, "multiply": 16, "divide": 4, "power": 64}

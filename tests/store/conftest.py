@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from store import Store
-from store.blobs import Blobs
+from arithmoscope.store import Store
+from arithmoscope.store.blobs import Blobs
 
 sys.path.insert(0, str(Path(__file__).parent))
 

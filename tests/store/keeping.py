@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from arithmoscope import broker
-from contracts.errors import Refusal
-from contracts.models import ModelCard
-from contracts.specs import ExperimentSpec, PathPatchingSpec
-from store import Store
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.models import ModelCard
+from arithmoscope.contracts.specs import ExperimentSpec, PathPatchingSpec
+from arithmoscope.serve import broker
+from arithmoscope.store import Store
 
 CARD = ModelCard(
     id="tiny",

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from keeping import files_no_larger_than, on_sqlite, refused, spec_of
 
-from store import Store
-from store.blobs import Blobs
+from arithmoscope.store import Store
+from arithmoscope.store.blobs import Blobs
 
 
 def files_under(folder: Path) -> list[Path]:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from keeping import spec_of
 
-from contracts.errors import Refusal
-from contracts.experiments import Experiment
-from contracts.results import PathPatchingResult
-from store import EXAMPLE_ID, Store
-from store.rows import spec_of as stored_spec_of
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.experiments import Experiment
+from arithmoscope.contracts.results import PathPatchingResult
+from arithmoscope.store import EXAMPLE_ID, Store
+from arithmoscope.store.rows import spec_of as stored_spec_of
 
 SHIPPED = Path(__file__).parents[2] / "examples" / "one-digit-addition"
 LATER = ("positions", "source", "direction")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from keeping import Clock, finish, refused, spec_of
 
-from contracts.experiments import ExperimentEdit
-from store import UNDO_S, Store, Waiting
+from arithmoscope.contracts.experiments import ExperimentEdit
+from arithmoscope.store import UNDO_S, Store, Waiting
 
 
 def test_cancelling_a_queued_one_ends_it_and_cancelling_twice_changes_nothing(store: Store) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from keeping import Clock, finish, spec_of
 
-from contracts.specs import KnockoutSpec, TransferSpec
-from store import Store
+from arithmoscope.contracts.specs import KnockoutSpec, TransferSpec
+from arithmoscope.store import Store
 
 SETS = ({"source": "custom", "pairs": [{"reference": "3 + 5 ="}]},)
 

@@ -20,11 +20,11 @@ from keeping import on_sqlite, refused, spec_of
 from sqlalchemy import create_engine, text
 from test_registry import CARD
 
-import store as store_package
-from contracts.errors import Refusal
-from store import Store
-from store.database import Database
-from store.tables import REVISION, metadata
+import arithmoscope.store as store_package
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.store import Store
+from arithmoscope.store.database import Database
+from arithmoscope.store.tables import REVISION, metadata
 
 
 def test_the_migrations_make_the_tables_that_the_code_uses(urls: tuple[str, str]) -> None:

@@ -11,8 +11,8 @@ import pytest
 import redis
 from keeping import Valkey
 
-from store import AsyncEventLog, EventLog, EventsDown
-from store.events import MAX_EVENTS
+from arithmoscope.store import AsyncEventLog, EventLog, EventsDown
+from arithmoscope.store.events import MAX_EVENTS
 
 
 def read(url: str, after: str | None = None, block_ms: int = 0):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from keeping import Clock, finish, spec_of
 
-from contracts.errors import Refusal
-from contracts.system import WorkerStatus
-from store import Store
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.system import WorkerStatus
+from arithmoscope.store import Store
 
 
 def test_an_empty_store_says_so(store: Store) -> None:

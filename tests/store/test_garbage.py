@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from keeping import Clock, files_no_larger_than, finish, on_sqlite, refused, spec_of
 
-from store import UNDO_S, Store
-from store.blobs import Blobs
-from store.garbage import Collected
-from store.jumps import Jumps
-from store.keeper import Keeper
-from store.views import View, attention
+from arithmoscope.store import UNDO_S, Store
+from arithmoscope.store.blobs import Blobs
+from arithmoscope.store.clock_watch import Jumps
+from arithmoscope.store.garbage_collection import Collected
+from arithmoscope.store.janitor import Keeper
+from arithmoscope.store.views import View, attention
 
 HOUR = 3600.0
 KB = b"x" * 1000

@@ -13,10 +13,10 @@ import pytest
 from keeping import Clock, refused, spec_of
 from sqlalchemy import text
 
-from contracts.errors import Refusal
-from contracts.experiments import Progress
-from contracts.system import WorkerStatus
-from store import Claim, LeaseLost, Store, Waiting
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.experiments import Progress
+from arithmoscope.contracts.system import WorkerStatus
+from arithmoscope.store import Claim, LeaseLost, Store, Waiting
 
 T = TypeVar("T")
 

@@ -8,9 +8,9 @@ import pytest
 from keeping import Clock, on_sqlite, spec_of
 from sqlalchemy import text
 
-from contracts.experiments import Progress
-from contracts.system import WorkerStatus
-from store import Store
+from arithmoscope.contracts.experiments import Progress
+from arithmoscope.contracts.system import WorkerStatus
+from arithmoscope.store import Store
 
 
 def run(store: Store, clock: Clock, key: str, seconds: float, model: str = "tiny") -> None:

@@ -15,11 +15,11 @@ import pytest
 import redis
 from keeping import Clock, Valkey, files_no_larger_than, on_sqlite, refused, spec_of, valkey_server
 
-from contracts.system import WorkerStatus
-from store import EventLog, Store
-from store.dispatch import QUEUE, TASK_NAME, Dispatcher, broker_url
-from store.jumps import Jumps
-from store.outbox import BrokerDown, Outbox
+from arithmoscope.contracts.system import WorkerStatus
+from arithmoscope.store import EventLog, Store
+from arithmoscope.store.clock_watch import Jumps
+from arithmoscope.store.dispatch import QUEUE, TASK_NAME, Dispatcher, broker_url
+from arithmoscope.store.outbox import BrokerDown, Outbox
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 from keeping import CARD, Clock
 from sqlalchemy import text
 
-from contracts.errors import Refusal
-from contracts.models import ChatFrame
-from contracts.system import WorkerStatus
-from store import Store
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.models import ChatFrame
+from arithmoscope.contracts.system import WorkerStatus
+from arithmoscope.store import Store
 
 
 def test_a_registered_model_is_known_with_its_tokenizer(store: Store) -> None:

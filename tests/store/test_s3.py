@@ -9,9 +9,9 @@ import pytest
 from keeping import Clock, finish, refused, spec_of
 from moto.server import ThreadedMotoServer
 
-from store import UNDO_S, Store
-from store.blobs import Blobs
-from store.garbage import Collected
+from arithmoscope.store import UNDO_S, Store
+from arithmoscope.store.blobs import Blobs
+from arithmoscope.store.garbage_collection import Collected
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from keeping import Clock, finish, refused, spec_of
 
-from contracts.errors import Refusal
-from contracts.experiments import Progress
-from contracts.specs import KnockoutSpec
-from store import Store
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.experiments import Progress
+from arithmoscope.contracts.specs import KnockoutSpec
+from arithmoscope.store import Store
 
 
 def test_an_experiment_comes_back_as_it_was_asked(store: Store, clock: Clock) -> None:

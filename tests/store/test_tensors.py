@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from contracts.errors import Refusal
-from store.tensors import read_slice
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.store.tensor_slices import read_slice
 
 PATTERN = np.linspace(0, 1, 3 * 4 * 5 * 5, dtype=np.float32).reshape(3, 4, 5, 5)
 FILE = save({"prompt.0": PATTERN, "prompt.7": PATTERN[::-1].copy()}, {"made": "here"})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from keeping import CARD, Clock, refused, spec_of
 
-from contracts.errors import Refusal
-from contracts.models import ChatFrame, ModelCard
-from store import UNDO_S, Claim, LeaseLost, Store
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.models import ChatFrame, ModelCard
+from arithmoscope.store import UNDO_S, Claim, LeaseLost, Store
 
 FRAME = ChatFrame(before="<s>", reply="", next=" ", after="\n")
 DELTAS = {"deltas.safetensors": b"what changed"}

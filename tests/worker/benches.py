@@ -7,17 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
+from arithmoscope_worker.engine_port import Output, Run, Science
+from arithmoscope_worker.heartbeat import Heart
+from arithmoscope_worker.job import Jobs
+from arithmoscope_worker.runtime import Workshop
 from keeping import spec_of  # pyright: ignore[reportMissingImports]
 from outputs import output
 
-from contracts.models import ModelCard
-from contracts.specs import Kind
-from contracts.system import WorkerStatus
-from store import AsyncEventLog, Event, EventLog, Store
-from worker.heart import Heart
-from worker.job import Jobs
-from worker.science import Output, Run, Science
-from worker.workshop import Workshop
+from arithmoscope.contracts.models import ModelCard
+from arithmoscope.contracts.specs import Kind
+from arithmoscope.contracts.system import WorkerStatus
+from arithmoscope.store import AsyncEventLog, Event, EventLog, Store
 
 CARD = ModelCard(
     id="tiny",

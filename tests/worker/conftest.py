@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from store import EventLog, Store
+from arithmoscope.store import EventLog, Store
 
 for room in ("worker", "store", "engine"):
     sys.path.insert(0, str(Path(__file__).parent.parent / room))

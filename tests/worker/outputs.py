@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import cast
 
-from worker.science import Output
+from arithmoscope_worker.engine_port import Output
 
 
 def output(*, complete: bool = True, **artifacts: bytes) -> Output:

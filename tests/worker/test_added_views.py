@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
+from arithmoscope_worker.compute_view import add_view
 from benches import CARD, Bench
 
-from contracts.errors import Refusal
-from store import Claim
-from store.views import ASK_AGAIN_S, View, problem_file
-from worker.views import add_view
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.store import Claim
+from arithmoscope.store.views import ASK_AGAIN_S, View, problem_file
 
 KEY = View("key")
 

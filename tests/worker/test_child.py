@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from arithmoscope_worker.child import Child
+from arithmoscope_worker.config import WorkerConfig
+from arithmoscope_worker.engine_port import Run, Science
 from keeping import Valkey, files_no_larger_than, spec_of  # pyright: ignore[reportMissingImports]
 from outputs import output
 
-from store import Store
-from worker.child import Child
-from worker.config import WorkerConfig
-from worker.science import Run, Science
+from arithmoscope.store import Store
 
 
 def test_a_worker_that_starts_on_a_full_disk_works_when_there_is_room(

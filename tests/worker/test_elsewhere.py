@@ -33,8 +33,8 @@ from test_faults import (  # noqa: F401  # the same laws, on these services
 )
 from trees import wait_until
 
+from arithmoscope.store import Store
 from soak.model import write_model
-from store import Store
 
 pytestmark = pytest.mark.slow
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
+from arithmoscope_worker.config import WorkerConfig
 from keeping import Valkey, spec_of  # pyright: ignore[reportMissingImports]
 from trees import CHUNKS, SLOW, Tree, wait_until
 
-from store import Store
-from store.dispatch import Dispatcher
-from store.outbox import Outbox
-from worker.config import WorkerConfig
+from arithmoscope.store import Store
+from arithmoscope.store.dispatch import Dispatcher
+from arithmoscope.store.outbox import Outbox
 
 # Real process trees take seconds each to start and to stop.
 pytestmark = pytest.mark.slow
@@ -63,7 +63,7 @@ def ask(store: Store, valkey: Valkey) -> Iterator[Ask]:
 
 
 def worker(config: WorkerConfig) -> Tree:
-    return Tree(config, config.models_dir.parent / "worker.log")
+    return Tree(config, config.models_dir.parent / "arithmoscope_worker.log")
 
 
 def computed(config: WorkerConfig) -> list[str]:

@@ -8,16 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from arithmoscope_worker.problems import problem_of
 from benches import CARD, Bench
 from keeping import Valkey, files_no_larger_than  # pyright: ignore[reportMissingImports]
 from outputs import output
 
-from contracts.errors import Refusal
-from contracts.experiments import Progress
-from contracts.models import ChatFrame
-from contracts.results import Partial
-from store import EventLog
-from worker.problems import problem_of
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.experiments import Progress
+from arithmoscope.contracts.models import ChatFrame
+from arithmoscope.contracts.results import Partial
+from arithmoscope.store import EventLog
 
 
 def test_a_job_succeeds_and_says_how_far_it_is_from_first_to_last(bench: Bench) -> None:

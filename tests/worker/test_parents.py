@@ -6,7 +6,7 @@ from benches import Bench
 from keeping import finish  # pyright: ignore[reportMissingImports]
 from outputs import output
 
-from contracts.specs import KnockoutSpec
+from arithmoscope.contracts.specs import KnockoutSpec
 
 
 def ask(bench: Bench, parent: str) -> str:

@@ -10,18 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from arithmoscope_worker.config import WorkerConfig
 from benches import Bench
 from keeping import Valkey, spec_of  # pyright: ignore[reportMissingImports]
 from trees import Tree, wait_until
 
-from contracts.results import PathPatchingResult
-from engine import PromptPair, load_model, path_patching
-from store import EventLog, Store
-from store.dispatch import Dispatcher
-from store.outbox import Outbox
-from store.tensors import read_slice
-from store.views import WITH_RESULT, attention
-from worker.config import WorkerConfig
+from arithmoscope.contracts.results import PathPatchingResult
+from arithmoscope.engine import PromptPair, load_model, path_patching
+from arithmoscope.store import EventLog, Store
+from arithmoscope.store.dispatch import Dispatcher
+from arithmoscope.store.outbox import Outbox
+from arithmoscope.store.tensor_slices import read_slice
+from arithmoscope.store.views import WITH_RESULT, attention
 
 QUESTIONS = ("2 + 3 =", "3 + 5 =", "1 + 6 =")
 
@@ -49,7 +49,7 @@ def tree(urls: tuple[str, str], models_dir: Path, broker_of_all: Valkey, tmp_pat
         device="cpu",
         beat_s=0.3,
     )
-    with Tree(config, tmp_path / "worker.log", real=True) as tree:
+    with Tree(config, tmp_path / "arithmoscope_worker.log", real=True) as tree:
         yield tree
 
 
@@ -90,7 +90,7 @@ def test_the_main_job_end_to_end(
     dispatcher.close()
     events.close()
     assert tree.stop() == 0
-    assert "torch in the parent: False" in (tmp_path / "worker.log").read_text()
+    assert "torch in the parent: False" in (tmp_path / "arithmoscope_worker.log").read_text()
 
 
 def assert_attention_is_added_when_asked_for(store: Store, dispatcher: Dispatcher, experiment_id: str) -> None:

@@ -7,14 +7,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from arithmoscope_worker.config import WorkerConfig
+from arithmoscope_worker.registration import GONE, Registrar, register_models
 from keeping import Valkey, spec_of  # pyright: ignore[reportMissingImports]
 from trees import Tree, wait_until
 
-from contracts.models import ChatFrame
-from engine.catalogue import Catalogue
-from store import Store
-from worker.config import WorkerConfig
-from worker.registration import GONE, Registrar, register_models
+from arithmoscope.contracts.models import ChatFrame
+from arithmoscope.engine.models.catalogue import Catalogue
+from arithmoscope.store import Store
 
 CONFIG = {"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2, "num_attention_heads": 4}
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from arithmoscope_worker.progress_report import Report
 from benches import Bench
 from keeping import Clock  # pyright: ignore[reportMissingImports]
 
-from contracts.experiments import Progress
-from contracts.results import Partial
-from store import LeaseLost
-from worker.report import Report
+from arithmoscope.contracts.experiments import Progress
+from arithmoscope.contracts.results import Partial
+from arithmoscope.store import LeaseLost
 
 
 def test_progress_is_said_at_most_ten_times_a_second_and_the_first_and_last_always(bench: Bench) -> None:

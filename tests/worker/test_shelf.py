@@ -6,9 +6,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from arithmoscope_worker.model_cache import Shelf
 
-from contracts.errors import Refusal
-from worker.shelf import Shelf
+from arithmoscope.contracts.errors import Refusal
 
 
 def test_the_least_recently_used_model_makes_room() -> None:

@@ -7,17 +7,17 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from arithmoscope_worker.engine_port import TunedOutput
+from arithmoscope_worker.progress_report import Report
 from benches import CARD, Bench
 from keeping import Clock, spec_of  # pyright: ignore[reportMissingImports]
 from outputs import output
 
-from contracts.errors import Refusal
-from contracts.experiments import Progress
-from contracts.models import ModelCard
-from contracts.specs import FineTuneSpec
-from contracts.tuned import TrainingCurve
-from worker.report import Report
-from worker.science import TunedOutput
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.experiments import Progress
+from arithmoscope.contracts.models import ModelCard
+from arithmoscope.contracts.specs import FineTuneSpec
+from arithmoscope.contracts.tuning_results import TrainingCurve
 
 SPEC = FineTuneSpec.model_validate(
     {

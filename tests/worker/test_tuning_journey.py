@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from arithmoscope_api.config import ApiConfig
+from arithmoscope_worker.config import WorkerConfig
 from keeping import Valkey, valkey_server  # pyright: ignore[reportMissingImports]
 from trees import Tree, wait_until
 
-from backend.config import ApiConfig
-from contracts.specs import FineTuneSpec
-from contracts.tuned import FineTuneResult
-from store import Store
-from worker.config import WorkerConfig
+from arithmoscope.contracts.specs import FineTuneSpec
+from arithmoscope.contracts.tuning_results import FineTuneResult
+from arithmoscope.store import Store
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "backend"))
 
@@ -84,7 +84,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             device="cpu",
             beat_s=0.3,
         )
-        with Tree(worker, folder / "worker.log", real=True) as tree, Api(api, store) as client:
+        with Tree(worker, folder / "arithmoscope_worker.log", real=True) as tree, Api(api, store) as client:
             found = Lab(client, store, tree)
             wait_until(lambda: found.models().get(MODEL_ID, {}).get("supported", False), "no model is registered", 60)
             yield found

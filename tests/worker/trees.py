@@ -15,11 +15,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import psutil
+from arithmoscope_worker.config import WorkerConfig
+from arithmoscope_worker.engine_port import Science
 from outputs import output
 
-from contracts.experiments import Progress
-from worker.config import WorkerConfig
-from worker.science import Science
+from arithmoscope.contracts.experiments import Progress
 
 CHUNKS = 6
 SLOW = "9 + 9 ="
@@ -75,7 +75,7 @@ def work(told: str, real: bool) -> None:
     """The worker's process."""
     import logging
 
-    from worker.app import run
+    from arithmoscope_worker.app import run
 
     logging.basicConfig(level="INFO", format="%(asctime)s %(process)d %(name)s %(message)s")
     values: dict[str, Any] = json.loads(told)

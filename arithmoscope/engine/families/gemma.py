@@ -1,0 +1,24 @@
+"""Gemma-2 and Gemma-3: a norm before and after each sublayer, soft-capped logits (Gemma-2), sliding windows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from arithmoscope.engine.families.layout import Anatomy, Block
+from arithmoscope.engine.families.llama import by_head, whole
+
+
+def anatomy(hf: Any) -> Anatomy:
+    def block(layer: Any) -> Block:
+        return Block(
+            attention=layer.self_attn,
+            heads_out=layer.self_attn.o_proj,
+            by_head=by_head(hf.config),
+            mlp=layer.mlp,
+            attention_norm=layer.input_layernorm,
+            mlp_norm=layer.pre_feedforward_layernorm,
+            head_norm=layer.post_attention_layernorm,
+            mlp_post=layer.post_feedforward_layernorm,
+        )
+
+    return whole(hf, tuple(block(layer) for layer in hf.model.layers))

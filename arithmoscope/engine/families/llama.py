@@ -1,0 +1,51 @@
+"""Llama and its kin: norm before each sublayer, grouped-query attention.
+
+SmolLM, SmolLM3, Mistral, Qwen2, Qwen2.5, Qwen3 (norms on queries and keys), Phi-3 (fused projections) and StableLM
+(layer norms; some with parallel residuals) share the layout; what differs lies inside attention or the MLP.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from arithmoscope.engine.families.layout import Anatomy, Block
+
+
+def anatomy(hf: Any) -> Anatomy:
+    config = hf.config
+    parallel = bool(getattr(config, "use_parallel_residual", False))
+
+    def block(layer: Any) -> Block:
+        return Block(
+            attention=layer.self_attn,
+            heads_out=layer.self_attn.o_proj,
+            by_head=by_head(config),
+            mlp=layer.mlp,
+            attention_norm=layer.input_layernorm,
+            mlp_norm=layer.input_layernorm if parallel else layer.post_attention_layernorm,
+            parallel=parallel,
+        )
+
+    return whole(hf, tuple(block(layer) for layer in hf.model.layers))
+
+
+def by_head(config: Any) -> Any:
+    """Views an output projection, [heads side by side, hidden], as [head, head_dim, hidden]."""
+    return lambda matrix: matrix.view(config.num_attention_heads, -1, config.hidden_size)
+
+
+def whole(hf: Any, blocks: tuple[Block, ...]) -> Anatomy:
+    """The parts that all families of this layout share."""
+    config = hf.config
+    heads = config.num_attention_heads
+    return Anatomy(
+        decoder=hf.model,
+        blocks=blocks,
+        final_norm=hf.model.norm,
+        unembed=hf.lm_head,
+        heads=heads,
+        kv_heads=config.num_key_value_heads,
+        head_dim=blocks[0].heads_out.weight.shape[1] // heads,  # pyright: ignore
+        hidden=config.hidden_size,
+        softcap=getattr(config, "final_logit_softcapping", None),
+    )

@@ -1,0 +1,160 @@
+"""What path patching gives back: effects on every pair, their summaries, and their ranking."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from arithmoscope.contracts.components import all_components
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.ranking import RankingRow
+from arithmoscope.contracts.specs import Direction, Effect, Metric, Positions, Source
+from arithmoscope.engine.measures.metrics import Summary, metric_values, summarise
+from arithmoscope.engine.serialization import pack, unpack
+
+_WORDS = ("effect", "positions", "source", "direction", "model", "revision")
+_TEXT = (*_WORDS, "questions")
+_OPTIONAL = ("probability_heads", "probability_mlps")
+# Of the stored bytes: raise its number when they change.
+FORMAT = "arithmoscope.path_patching.3"
+
+
+@dataclass(frozen=True, eq=False)
+class PatchingEffects:
+    """Effects of all components on all pairs, on the CPU: patched run minus the run that was patched, which is the
+    reference run, or the counterfactual run where ``direction`` is ``denoising``.
+
+    heads, mlps                        change of the answer's logit at END
+    competitor_heads, competitor_mlps  change of the competing number's logit
+    probability_heads, ..._mlps        change of the answer's probability, if it was asked for
+    reference, counterfactual          the answer's logit in either run (resample: in the run that was drawn)
+    noise                              |logit of the unpatched control row - logit of the run|, the larger of the two
+    questions                          text of each pair's question: what the bootstrap resamples
+    """
+
+    effect: Effect
+    positions: Positions
+    source: Source
+    direction: Direction
+    model: str
+    revision: str
+    questions: tuple[str, ...]
+    heads: Float[Tensor, "pair layer head"]
+    mlps: Float[Tensor, "pair layer"]
+    competitor_heads: Float[Tensor, "pair layer head"]
+    competitor_mlps: Float[Tensor, "pair layer"]
+    probability_heads: Float[Tensor, "pair layer head"] | None
+    probability_mlps: Float[Tensor, "pair layer"] | None
+    reference: Float[Tensor, " pair"]
+    counterfactual: Float[Tensor, " pair"]
+    reference_competitor: Float[Tensor, " pair"]
+    reference_probability: Float[Tensor, " pair"]
+    answers: Int[Tensor, " pair"]
+    competitors: Int[Tensor, " pair"]
+    top: Int[Tensor, " pair"]
+    correct: Bool[Tensor, " pair"]
+    noise: Float[Tensor, " pair"]
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def values(self, metric: Metric | str) -> tuple[Float[Tensor, "pair layer head"], Float[Tensor, "pair layer"]]:
+        """Effects in a metric's unit; NaN where the metric is undefined for a pair."""
+        return metric_values(self, metric)
+
+    def summary(self, metric: Metric | str) -> Summary:
+        """Mean, standard deviation and interval of every component, [layer, head + 1], the MLP last in its row."""
+        heads, mlps = self.values(metric)
+        return summarise(torch.cat([heads, mlps[..., None]], dim=-1), self.questions)
+
+    def ranking(
+        self, metric: Metric | str = "relative_logit", experiment_id: str = "", summary: Summary | None = None
+    ) -> list[RankingRow]:
+        """Rows as in components.csv, ascending by the mean effect: first the component whose removal hurts most. Where
+        parts are put back (``denoising``) the one that restores most is the last with a number. ``summary``: if it is
+        at hand."""
+        summary = summary or self.summary(metric)
+        cells = [s.flatten().tolist() for s in (summary.mean, summary.std, summary.ci_low, summary.ci_high)]
+        components = all_components(self.heads.shape[1], self.heads.shape[2])
+        order = sorted(range(len(components)), key=lambda at: (_is_nan(cells[0][at]), cells[0][at], at))
+        rows = []
+        for rank, at in enumerate(order, start=1):
+            component = components[at]
+            mean, std, low, high = (None if _is_nan(cell[at]) else cell[at] for cell in cells)
+            rows.append(
+                RankingRow(
+                    rank=rank,
+                    component=str(component),
+                    kind=component.kind,
+                    layer=component.layer,
+                    head=component.head,
+                    effect_mean=mean,
+                    effect_std=std,
+                    ci_low=low,
+                    ci_high=high,
+                    n_pairs=summary.n_pairs,
+                    metric=metric,
+                    effect=self.effect,
+                    experiment_id=experiment_id,
+                    model=self.model,
+                    revision=self.revision,
+                )
+            )
+        return rows
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[PatchingEffects]) -> PatchingEffects:
+        """The pairs of all parts, in order. All parts are of one model and one effect."""
+        if len({tuple(getattr(part, word) for word in _WORDS) for part in parts}) != 1:
+            raise ValueError("parts of different models or effects do not belong together")
+        whole = {}
+        for field in fields(cls):
+            values = [getattr(part, field.name) for part in parts]
+            if field.name == "questions":
+                whole[field.name] = tuple(q for part in values for q in part)
+            elif field.name in _TEXT or values[0] is None:
+                whole[field.name] = values[0]
+            else:
+                whole[field.name] = torch.cat(values)
+        return cls(**whole)
+
+    def to_bytes(self) -> bytes:
+        """As safetensors, the words in its metadata."""
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        return pack(FORMAT, {name: value for name, value in held.items() if name in _TEXT or value is not None})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> PatchingEffects:
+        """What `to_bytes` wrote. Refuses (``bad_request``) anything else."""
+        try:
+            held = unpack(data, FORMAT)
+            if missing := {field.name for field in fields(cls)} - set(held) - set(_OPTIONAL):
+                raise ValueError(f"without {missing}")
+            questions = tuple(held.pop("questions"))
+            words = {word: held.pop(word) for word in _WORDS}
+            if {len(tensor) for tensor in held.values()} != {len(questions)}:
+                raise ValueError("not every tensor has a row for every pair")
+            whole: dict[str, Any] = {**dict.fromkeys(_OPTIONAL), **held, **words, "questions": questions}
+            return cls(**whole)
+        except (ValueError, TypeError) as error:
+            raise Refusal("bad_request", "These bytes are no path patching effects.") from error
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to a safetensors file."""
+        Path(path).write_bytes(self.to_bytes())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> PatchingEffects:
+        """Read what `save` wrote."""
+        return cls.from_bytes(Path(path).read_bytes())
+
+
+def _is_nan(value: float) -> bool:
+    return value != value

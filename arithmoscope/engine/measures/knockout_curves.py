@@ -1,0 +1,79 @@
+"""A knock-out and its controls, counted in a metric: what is left with k components out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from arithmoscope.engine.measures.metrics import bootstrap_interval
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric's mean over the pairs, for k = 0, 1, ... components out; NaN where there is none.
+
+    low, high                  95 % percentile bootstrap over distinct questions
+    control                    mean over the random draws
+    control_low, control_high  95 % percentile bootstrap over the draws: how sure their mean is
+    draws_low, draws_high      95 % of the draws lie between them (percentiles)
+    p_value                    (1 + draws that hurt at least as much) / (1 + draws), one-sided
+    """
+
+    metric: str
+    unit: str
+    mean: Float[Tensor, " k"]
+    low: Float[Tensor, " k"]
+    high: Float[Tensor, " k"]
+    control: Float[Tensor, " k"]
+    control_low: Float[Tensor, " k"]
+    control_high: Float[Tensor, " k"]
+    draws_low: Float[Tensor, " k"]
+    draws_high: Float[Tensor, " k"]
+    p_value: Float[Tensor, " k"]
+
+
+def curve_of(
+    metric: str,
+    unit: str,
+    chosen: Float[Tensor, "k pair"],
+    control: Float[Tensor, "draw k pair"],
+    questions: Sequence[str],
+) -> Curve:
+    """Means and intervals of a metric, over pairs and over draws."""
+    chosen, control = chosen.double(), control.double()
+    nothing = torch.full((len(chosen),), torch.nan, dtype=torch.float64)
+    low, high = interval_of(chosen.T, questions)
+    mean, draws = chosen.mean(1), control.mean(2)
+    if not len(draws):
+        return Curve(metric, unit, mean, low, high, *(nothing,) * 6)
+    control_low, control_high = interval_of(draws, [str(draw) for draw in range(len(draws))])
+    ends = torch.quantile(draws, torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+    # Equal means may differ in their last bit.
+    as_bad = (draws <= mean + 1e-12).sum(0)
+    return Curve(
+        metric=metric,
+        unit=unit,
+        mean=mean,
+        low=low,
+        high=high,
+        control=draws.mean(0),
+        control_low=control_low,
+        control_high=control_high,
+        draws_low=ends[0],
+        draws_high=ends[1],
+        p_value=(1 + as_bad) / (1 + len(draws)),
+    )
+
+
+def interval_of(values: Float[Tensor, "unit k"], units: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """95 % percentile bootstrap of the means over distinct units; NaN where there is only one."""
+    if len(set(units)) < 2:
+        nothing = torch.full((values.shape[1],), torch.nan, dtype=torch.float64)
+        return nothing, nothing
+    low, high = bootstrap_interval(values.double().numpy(), units)
+    return torch.from_numpy(np.ascontiguousarray(low)), torch.from_numpy(np.ascontiguousarray(high))

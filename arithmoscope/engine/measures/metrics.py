@@ -1,0 +1,147 @@
+"""What a change of logits is counted in, and how sure its mean is.
+
+A metric is a row of `METRICS`: a unit and a function from effects to values per pair and component.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.specs import Metric
+
+Values = tuple[Float[Tensor, "pair layer head"], Float[Tensor, "pair layer"]]
+
+# Below this |reference logit| a percentage of it says nothing; such pairs are left out and counted.
+SMALLEST_REFERENCE = 1.0
+BOOTSTRAP_DRAWS = 10_000
+_BOOTSTRAP_BYTES = 64 * 2**20
+
+
+@runtime_checkable
+class Changes(Protocol):
+    """Effects as they were measured, fresh (`PatchingEffects`) or read back from where they were stored."""
+
+    @property
+    def heads(self) -> Float[Tensor, "pair layer head"]: ...
+    @property
+    def mlps(self) -> Float[Tensor, "pair layer"]: ...
+    @property
+    def competitor_heads(self) -> Float[Tensor, "pair layer head"]: ...
+    @property
+    def competitor_mlps(self) -> Float[Tensor, "pair layer"]: ...
+    @property
+    def probability_heads(self) -> Float[Tensor, "pair layer head"] | None: ...
+    @property
+    def probability_mlps(self) -> Float[Tensor, "pair layer"] | None: ...
+    @property
+    def reference(self) -> Float[Tensor, " pair"]: ...
+    @property
+    def questions(self) -> tuple[str, ...]: ...
+    def values(self, metric: Metric | str) -> Values: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    unit: str
+    values: Callable[[Changes], Values]
+
+
+def _logit(effects: Changes) -> Values:
+    return effects.heads, effects.mlps
+
+
+def _relative_logit(effects: Changes) -> Values:
+    size = effects.reference.abs()
+    size = torch.where(size < SMALLEST_REFERENCE, torch.nan, size)
+    return 100 * effects.heads / size[:, None, None], 100 * effects.mlps / size[:, None]
+
+
+def _logit_difference(effects: Changes) -> Values:
+    return effects.heads - effects.competitor_heads, effects.mlps - effects.competitor_mlps
+
+
+def _probability(effects: Changes) -> Values:
+    if effects.probability_heads is None or effects.probability_mlps is None:
+        raise Refusal("metric_not_computed", "Probabilities were not asked for in this run.")
+    return effects.probability_heads, effects.probability_mlps
+
+
+METRICS: dict[Metric, MetricRow] = {
+    "logit": MetricRow("logits", _logit),
+    "relative_logit": MetricRow("percent of |reference logit|", _relative_logit),
+    "logit_difference": MetricRow("logits", _logit_difference),
+    "probability": MetricRow("probability", _probability),
+}
+
+
+def metric_values(effects: Changes, metric: Metric | str) -> Values:
+    """Effects in the metric's unit, NaN where it is undefined for a pair. Refuses a metric that was not computed."""
+    row = METRICS.get(cast(Metric, metric))
+    if row is None:
+        raise Refusal("metric_not_computed", f"There is no metric {metric!r}; there are {', '.join(METRICS)}.")
+    return row.values(effects)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Over pairs: mean, standard deviation (ddof 1), 95 % interval; NaN where there is none."""
+
+    n_pairs: int
+    left_out: int
+    mean: Float[Tensor, "layer component"]
+    std: Float[Tensor, "layer component"]
+    ci_low: Float[Tensor, "layer component"]
+    ci_high: Float[Tensor, "layer component"]
+
+
+def summarise(values: Float[Tensor, "pair layer component"], questions: Sequence[str]) -> Summary:
+    """Summaries over the pairs whose values are defined.
+
+    The interval is a percentile bootstrap over distinct questions (a question asked twice is drawn as one, with all
+    its pairs), 10 000 draws, seed 0. Below two pairs there is no deviation, below two questions no interval.
+    """
+    shape = values.shape[1:]
+    flat = values.reshape(len(questions), -1).double().numpy()
+    defined = np.logical_not(np.isnan(flat).any(axis=1))
+    flat = flat[defined]
+    asked = [q for q, keep in zip(questions, defined.tolist(), strict=True) if keep]
+    nothing = np.full(flat.shape[1], np.nan)
+    mean = flat.mean(axis=0) if len(flat) else nothing
+    std = flat.std(axis=0, ddof=1) if len(flat) > 1 else nothing
+    low, high = bootstrap_interval(flat, asked) if len(set(asked)) > 1 else (nothing, nothing)
+    tensors = [torch.from_numpy(np.ascontiguousarray(a)).view(shape) for a in (mean, std, low, high)]
+    return Summary(len(flat), len(questions) - len(flat), *tensors)
+
+
+def bootstrap_interval(values: np.ndarray, questions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """95 % percentile interval of the mean of ``values`` [pair, component], resampling distinct questions."""
+    _, group = np.unique(np.asarray(questions), return_inverse=True)
+    n = int(group.max()) + 1
+    sums = np.zeros((n, values.shape[1]))
+    np.add.at(sums, group, values)
+    sizes = np.bincount(group, minlength=n).astype(float)
+    rng = np.random.default_rng(0)
+    step = max(1, _BOOTSTRAP_BYTES // (8 * n))
+    means = []
+    for start in range(0, BOOTSTRAP_DRAWS, step):
+        # n draws with replacement, as how often each question was drawn
+        times = rng.multinomial(n, np.full(n, 1 / n), size=min(step, BOOTSTRAP_DRAWS - start)).astype(float)
+        means.append((times @ sums) / (times @ sizes)[:, None])
+    low, high = np.percentile(np.concatenate(means), [2.5, 97.5], axis=0)
+    return low, high
+
+
+def question_draws(questions: Sequence[str], draws: int, seed: int = 0) -> Float[Tensor, "draw pair"]:
+    """How often each pair is drawn when distinct questions are drawn with replacement, with all their pairs."""
+    _, group = np.unique(np.asarray(questions), return_inverse=True)
+    n = int(group.max()) + 1
+    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
+    return torch.from_numpy(times[:, group])

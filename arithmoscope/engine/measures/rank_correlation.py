@@ -1,0 +1,62 @@
+"""Whether two lists of numbers put the components in the same order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from arithmoscope.contracts.components import Component, all_components
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Spearman's rank correlation over components, 1 when an estimate puts them in the exact order; NaN for fewer
+    than two components or for numbers that are all equal.
+
+    absolute    of the mean |effect|           effect   what the exact numbers measure
+    signed      of the mean effect             drawn    whether the components are a random sample of the model's
+    """
+
+    absolute: float
+    signed: float
+    components: int
+    pairs: int
+    effect: str
+    drawn: bool
+
+
+def compare(
+    estimate: Float[Tensor, "pair component"], exact: Float[Tensor, "pair component"], effect: str, drawn: bool
+) -> RankCorrelation:
+    """How well an estimate orders components, by their means over the same pairs."""
+    pairs, components = exact.shape
+    return RankCorrelation(
+        absolute=spearman(estimate.abs().mean(0), exact.abs().mean(0)),
+        signed=spearman(estimate.mean(0), exact.mean(0)),
+        components=components,
+        pairs=pairs,
+        effect=effect,
+        drawn=drawn,
+    )
+
+
+def spearman(a: Float[Tensor, " n"], b: Float[Tensor, " n"]) -> float:
+    """Pearson's correlation of the ranks; equal numbers share the mean of their ranks."""
+    x, y = (ranks - ranks.mean() for ranks in (_ranks(a), _ranks(b)))
+    return float((x * y).sum() / (x.square().sum() * y.square().sum()).sqrt())
+
+
+def _ranks(values: Tensor) -> Tensor:
+    _, place, count = torch.unique(values, return_inverse=True, return_counts=True)
+    last = count.cumsum(0).double()
+    return (last - (count - 1) / 2)[place]
+
+
+def largest(effects: Float[Tensor, "pair component"], layers: int, heads: int, k: int) -> list[Component]:
+    """The ``k`` components with the largest mean |effect|, those first in the model first among equals."""
+    order = effects.abs().mean(0).argsort(descending=True, stable=True)[:k]
+    components = all_components(layers, heads)
+    return [components[int(at)] for at in order]

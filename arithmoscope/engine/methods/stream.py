@@ -1,0 +1,211 @@
+"""Where it happens: which layers carry what the prompts differ in, and at which positions.
+
+What it measures. The residual stream that layer l reads at position t of the reference run is replaced by the
+counterfactual's there, everything after it is recomputed, and the change of the answer's logit at END is read:
+
+    effect[l, t]     = logit(reference with stream[l, t] of the counterfactual) - logit(reference)
+    recovered[l, t]  = effect[l, t] / (logit(counterfactual) - logit(reference))        1: all of the difference
+
+Early layers show it at the tokens that differ, late ones at END: the path between is where it was carried over.
+
+Source: Meng et al., Locating and Editing Factual Associations in GPT, NeurIPS 2022 (patching hidden states).
+
+Exact. Before the first token that differs the two runs are the same, and the effect is 0 by definition.
+
+Cost. For each position from the first that differs: a forward pass and a wave over the layers, in which each layer's
+patch joins those under way; about L/2 evaluations of every layer for the positions behind it.
+
+When it misleads. The whole stream is replaced, with all that it carries besides the calculation. Effects at different
+places overlap and do not add up. Shares of a small difference are noise: average effects first, then divide.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.prompts import PromptPair
+from arithmoscope.engine.forward.activations import encode_all
+from arithmoscope.engine.forward.batching import Plan, Shape, plan_for
+from arithmoscope.engine.forward.cached_run import Run, first_difference, run_from
+from arithmoscope.engine.forward.chunked import in_turn
+from arithmoscope.engine.forward.hooks import evaluating
+from arithmoscope.engine.forward.logits import column_logits
+from arithmoscope.engine.interventions.propagation import Place, carry
+from arithmoscope.engine.models.loaded import LoadedModel
+from arithmoscope.engine.serialization import read_tensors, write_tensors
+from arithmoscope.prompts import EncodedPair, refuse_unequal_lengths
+
+
+@dataclass(frozen=True, eq=False)
+class StreamEffects:
+    """Effects of the stream at every layer and position, patched minus reference, in logits, on the CPU.
+
+    effects                    NaN beyond the end of a prompt that is shorter than the longest
+    lengths                    tokens of each pair's prompts
+    reference, counterfactual  the answer's logit in either run
+    noise                      |logit of the unpatched control row - reference logit|, the largest over the positions
+    """
+
+    model: str
+    revision: str
+    questions: tuple[str, ...]
+    effects: Float[Tensor, "pair layer position"]
+    lengths: Int[Tensor, " pair"]
+    reference: Float[Tensor, " pair"]
+    counterfactual: Float[Tensor, " pair"]
+    noise: Float[Tensor, " pair"]
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    @property
+    def recovered(self) -> Float[Tensor, "pair layer position"]:
+        """The share of the two runs' difference that each patch brings about; NaN where they do not differ."""
+        difference = (self.counterfactual - self.reference)[:, None, None]
+        return torch.where(difference == 0, torch.nan, self.effects / difference)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to a safetensors file."""
+        write_tensors(path, "stream_effects", {field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> StreamEffects:
+        """Read what `save` wrote. Refuses (``bad_request``) any other file."""
+        read = read_tensors(path, "stream_effects")
+        return cls(**{**read, "questions": tuple(read["questions"])})
+
+
+@torch.no_grad()
+def stream(
+    model: LoadedModel, pairs: Sequence[PromptPair], *, progress: Callable[[int, int], None] | None = None
+) -> StreamEffects:
+    """The effect of the residual stream that each layer reads, at each position, on every pair.
+
+    ``progress(done, total)`` counts positions of pairs. Refuses (``lengths_differ``) a pair whose prompts differ in
+    their numbers of tokens, besides what `path_patching` refuses.
+    """
+    if not pairs:
+        raise Refusal("no_prompts", "The list of prompt pairs is empty.")
+    encoded = encode_all(model, pairs)
+    refuse_unequal_lengths(encoded, "all", "counterfactual")
+    longest = max(len(each.reference_ids) for each in encoded)
+    layers, wide = model.anatomy.layers, model.work_dtype
+    found = StreamEffects(
+        model=model.card.id,
+        revision=model.card.revision,
+        questions=tuple(each.question for each in encoded),
+        effects=torch.full((len(encoded), layers, longest), torch.nan, dtype=wide),
+        lengths=torch.tensor([len(each.reference_ids) for each in encoded]),
+        reference=torch.empty(len(encoded), dtype=wide),
+        counterfactual=torch.empty(len(encoded), dtype=wide),
+        noise=torch.zeros(len(encoded), dtype=wide),
+    )
+    firsts = [first_difference(each.reference_ids, each.counterfactual_ids) for each in encoded]
+    total = sum(len(each.reference_ids) - first for each, first in zip(encoded, firsts, strict=True))
+    positions = longest if model.runs_alone else longest - min(firsts)
+    plan = plan_for(model, Shape("total", longest, positions, len(encoded)))
+    before = furthest = 0
+    groups: dict[int, list[int]] = defaultdict(list)
+    for row, each in enumerate(encoded):
+        groups[len(each.reference_ids)].append(row)
+
+    def measure(rest: Sequence[int], plan: Plan) -> int:
+        nonlocal before, furthest
+        rows = rest[: 1 if model.runs_alone else plan.pairs]
+        done = before
+        for more in _measure(model, encoded, firsts, rows, plan, found):
+            done += more
+            furthest = max(furthest, done)  # when memory ran out, some is done again
+            if progress is not None:
+                progress(furthest, total)
+        before = done
+        return len(rows)
+
+    in_turn(groups.values(), plan, measure)
+    return found
+
+
+def _measure(
+    model: LoadedModel,
+    encoded: Sequence[EncodedPair],
+    firsts: Sequence[int],
+    rows: Sequence[int],
+    plan: Plan,
+    found: StreamEffects,
+) -> Iterator[int]:
+    """Some pairs of one length, position after position, written into ``found``; gives the number of pairs that each
+    position was measured on."""
+    length = len(encoded[rows[0]].reference_ids)
+    begin = min(firsts[row] for row in rows)
+    found.effects[list(rows), :, :length] = 0.0
+    donor = run_from(model, [encoded[row].counterfactual_ids for row in rows], begin, plan.tokens)
+    answers = torch.tensor([[encoded[row].answer_id] for row in rows], device=model.device)
+    found.counterfactual[list(rows)] = _at_end(model, donor, len(rows), answers)
+    for position in range(begin, length):
+        part = [at for at, row in enumerate(rows) if firsts[row] <= position]
+        pairs = [rows[at] for at in part]
+        # Where batches must not be mixed, neither must the pass be cut: every position is followed.
+        first = 0 if model.runs_alone else position
+        run = run_from(model, [encoded[row].reference_ids for row in pairs], first, plan.tokens)
+        found.reference[pairs] = reference = _at_end(model, run, len(part), answers[part])
+        theirs = donor.stream.unflatten(0, (len(rows), -1))[part, position - begin]
+        moved = theirs - run.stream.unflatten(0, (len(part), -1))[:, position - first]
+        logits = _patched(model, run, moved, position - first, answers[part], plan).cpu()
+        if not bool(logits.isfinite().all()):
+            raise Refusal("not_finite", "The patched runs' logits are not finite.")
+        # Row 0 is the control: nothing patched, everything recomputed.
+        change = (logits[1:] - logits[0]).masked_fill((moved == 0).all(-1).T.cpu(), 0.0)
+        found.effects[pairs, :, position] = change.T
+        found.noise[pairs] = torch.maximum(found.noise[pairs], (logits[0] - reference).abs())
+        yield len(part)
+
+
+def _at_end(model: LoadedModel, run: Run, prompts: int, answers: Int[Tensor, "pair 1"]) -> Float[Tensor, " pair"]:
+    """The answers' logits in a run."""
+    final = run.final.unflatten(0, (prompts, -1))[:, -1]
+    return column_logits(model.anatomy, final, answers)[:, 0].cpu()
+
+
+def _patched(
+    model: LoadedModel,
+    run: Run,
+    moved: Float[Tensor, "pair layer hidden"],
+    at: int,
+    answers: Int[Tensor, "pair 1"],
+    plan: Plan,
+) -> Float[Tensor, "rows pair"]:
+    """The answers' logits: of the control, then with the stream that each layer reads moved at the position ``at``."""
+    layers, prompts = model.anatomy.layers, len(moved)
+
+    def enter(layer: int, place: Place, low: int, high: int) -> Tensor | None:
+        if place != "stream" or not low <= layer < high:
+            return None
+        whole = torch.zeros(prompts, run.positions, moved.shape[-1], dtype=moved.dtype, device=moved.device)
+        whole[:, at] = moved[:, layer]
+        return whole.flatten(0, 1)[None]
+
+    parts = []
+    with evaluating(model.hf):
+        for low in range(0, layers, plan.components):
+            high = min(low + plan.components, layers)
+            x = carry(
+                model,
+                run,
+                "total",
+                lambda layer, place, low=low, high=high: enter(layer, place, low, high),
+                high - low,
+                first_layer=low,
+                product_rows=plan.rows,
+            )
+            end = (x + run.final).unflatten(1, (prompts, -1))[:, :, -1]
+            logits = column_logits(model.anatomy, end, answers)[..., 0]
+            parts.append(logits if low == 0 else logits[1:])
+    return torch.cat(parts)

@@ -1,0 +1,317 @@
+"""Which models can run here, known before any weights are loaded, and without torch.
+
+A model is a folder of MODELS_DIR (config.json, safetensors, tokenizer.json), the demo model that a package brings
+along, or a hub name where the hub is allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.models import ChatFrame, ModelCard
+from arithmoscope.engine.families import GGUF_ARCHITECTURES, unsupported_gguf
+from arithmoscope.engine.models.cards import RECOMMENDED_SHOTS, broken_card, card_of_config, why_unusable
+from arithmoscope.engine.models.chat_template import frame_of_folder, has_template
+from arithmoscope.engine.models.component_sizes import part_sizes
+from arithmoscope.engine.models.weight_headers import Weights, read_shapes, safetensors_files, weights_of
+
+DEMO_ID = "smollm2-135m"
+DEMO_NAME = "SmolLM2-135M-Instruct (Q4_1, dequantised)"
+MANIFEST = "arithmoscope.json"
+_REVISIONS = ".revisions.json"
+# A configuration is a few kB; one that is nested without end is no configuration.
+_MOST_CONFIG_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a model's files are, and what is known of it; ``weights`` where its files could be read."""
+
+    path: str
+    gguf: str | None
+    card: ModelCard
+    weights: Weights | None = None
+
+
+def default_models_dir() -> Path:
+    """ARITHMOSCOPE_MODELS_DIR, else the folder in the user's cache."""
+    told = os.environ.get("ARITHMOSCOPE_MODELS_DIR")
+    return Path(told).expanduser() if told else cached_models_dir()
+
+
+def cached_models_dir() -> Path:
+    """A folder in the user's cache, shared by all data folders: models are large and can be fetched again."""
+    if sys.platform == "darwin":
+        cache = Path("~/Library/Caches")
+    else:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return cache.expanduser() / "arithmoscope" / "models"
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The models under ``models_dir``. Reads files at each call: a folder that was just copied in is there."""
+
+    models_dir: Path
+    allow_hub: bool = False
+
+    def cards(self) -> list[ModelCard]:
+        """Every model, the demo model first; what cannot run says why."""
+        folders = sorted(p for p in self.models_dir.iterdir() if p.is_dir()) if self.models_dir.is_dir() else []
+        cards = [self._card(p) for p in folders if p.name != DEMO_ID and not p.name.startswith(".")]
+        return [self._demo_card(), *cards]
+
+    def card(self, model_id: str) -> ModelCard:
+        """One model. Refuses ``unknown_model``."""
+        if model_id == DEMO_ID:
+            return self._demo_card()
+        return self._card(self._folder(model_id))
+
+    def tokenizer_json(self, model_id: str) -> str | None:
+        """The text of the folder's tokenizer.json; None if there is none."""
+        path = self._folder(model_id) / "tokenizer.json"
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+
+    def chat_frame(self, model_id: str) -> ChatFrame:
+        """What the model's chat template writes. Refuses ``no_chat_template`` and ``bad_chat_template``."""
+        return frame_of_folder(self._folder(model_id))
+
+    def locate(self, model: str) -> Place:
+        """Where to load ``model`` from: a catalogue id first, then a local path, then a hub name where allowed.
+
+        The demo model is converted first if need be. Refuses ``unknown_model``, ``hub_not_allowed``.
+        """
+        if model == DEMO_ID:
+            card = self._demo_card()
+            return self._place(self.models_dir / DEMO_ID, card if card.supported else self.fetch(DEMO_ID))
+        if _is_plain_name(model) and (self.models_dir / model).is_dir():
+            return self._place(self.models_dir / model)
+        path = Path(model).expanduser()
+        if path.is_file() and path.suffix == ".gguf":
+            return self._gguf_place(path)
+        if path.is_dir():
+            files = sorted(path.glob("*.gguf"))
+            if len(files) == 1 and not (path / "config.json").is_file():
+                return self._gguf_place(files[0])
+            return self._place(path)
+        if model.count("/") == 1 and not model.startswith((".", "/", "~")):
+            if not self.allow_hub:
+                raise Refusal("hub_not_allowed", f"{model!r} is no local model, and fetching models is off.")
+            return self._hub_place(model)
+        raise Refusal("unknown_model", f"There is no model {model[:80]!r} here.")
+
+    def fetch(self, model_id: str, say: Callable[[str], None] = lambda _line: None) -> ModelCard:
+        """Make a model ready: convert the demo model once, or download a hub model where that is allowed."""
+        if model_id != DEMO_ID:
+            return self.locate(model_id).card
+        if not is_whole(self.models_dir / DEMO_ID):
+            from arithmoscope.engine.models.demo import convert_demo_model
+
+            convert_demo_model(self.models_dir, say)
+        return self._demo_card()
+
+    def _folder(self, model_id: str) -> Path:
+        folder = self.models_dir / model_id
+        if not _is_plain_name(model_id) or not folder.is_dir():
+            raise Refusal("unknown_model", f"There is no model {model_id[:80]!r} here.")
+        return folder
+
+    def _demo_card(self) -> ModelCard:
+        folder = self.models_dir / DEMO_ID
+        if is_whole(folder):
+            return self._card(folder)
+        return ModelCard(
+            id=DEMO_ID,
+            name=DEMO_NAME,
+            source="demo",
+            revision="",
+            layers=30,
+            heads=9,
+            kv_heads=3,
+            parameters=134_515_008,
+            shots=RECOMMENDED_SHOTS,
+            chat=True,
+            supported=False,
+            reason=f"Not converted yet: run arithmoscope models fetch {DEMO_ID}.",
+        )
+
+    def _card(self, folder: Path) -> ModelCard:
+        return self._place(folder).card
+
+    def _place(self, folder: Path, card: ModelCard | None = None) -> Place:
+        """What a folder says of itself; a folder that says nonsense is a card with the reason, never an error."""
+        try:
+            described, weights = self._describe(folder)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error) as error:
+            described, weights = broken_card(folder.name, f"Its files cannot be read: {_said(error)}"[:300]), None
+        return Place(str(folder), None, card or described, weights)
+
+    def _describe(self, folder: Path) -> tuple[ModelCard, Weights | None]:
+        config, architecture = _read_config(folder)
+        manifest = _read_json(folder / MANIFEST)
+        shapes, weights, revision, reason = {}, None, "", None
+        if why_unusable(config, architecture) is None:  # else its weights are not even opened
+            files = safetensors_files(folder)
+            if not files:
+                reason = "It has no safetensors file; other weight formats are not read."
+            elif not (folder / "tokenizer.json").is_file():
+                reason = "It has no tokenizer.json."
+            elif (folder / "adapter_config.json").exists():
+                # Where PEFT is installed, transformers would follow it: to another base, with other numbers.
+                reason = "It holds an adapter (adapter_config.json): merge it into its model first."
+            shapes = read_shapes(files)
+            weights = weights_of(shapes)
+            revision = manifest.get("revision") or (self._revision(folder, files) if files else "")
+        card = card_of_config(
+            config,
+            model_id=folder.name,
+            architecture=architecture,
+            source="demo" if folder.name == DEMO_ID else "folder",
+            revision=str(revision),
+            parameters=weights.parameters if weights else 0,
+            name=manifest.get("name"),
+            reason=reason,
+        )
+        sizes = part_sizes(shapes, card.heads, card.kv_heads)
+        return card.model_copy(update={"chat": has_template(folder), "sizes": sizes}), weights
+
+    def _hub_place(self, name: str) -> Place:
+        """A hub model, its configuration looked at before its weights are fetched."""
+        peek = Path(_from_hub(name, ["config.json"]))
+        try:
+            hopeless = why_unusable(*_read_config(peek))
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            hopeless = f"Its config.json cannot be read: {_said(error)}"[:300]
+        if hopeless is not None:
+            return Place(name, None, broken_card(name, hopeless, "hub"))
+        place = self._place(Path(_from_hub(name, ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"])))
+        # The hub keeps a commit's files in a folder called like the commit.
+        told = {"id": name, "name": name, "source": "hub", "revision": Path(place.path).name}
+        return replace(place, card=place.card.model_copy(update=told))
+
+    def _gguf_place(self, path: Path) -> Place:
+        from gguf import GGUFReader
+
+        try:
+            reader = GGUFReader(path)
+            fields = reader.fields
+            kind = str(fields["general.architecture"].contents())
+            weights = weights_of({t.name: tuple(int(side) for side in t.shape) for t in reader.tensors}, packed=True)
+        except (OSError, ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
+            raise Refusal("bad_model_files", f"{path.name} is not a readable GGUF file.") from error
+
+        def number(key: str, default: int) -> Any:
+            field = fields.get(f"{kind}.{key}")
+            return field.contents() if field is not None else default
+
+        heads, experts = number("attention.head_count", 1), number("expert_count", 0)
+        config = {
+            "num_hidden_layers": number("block_count", 1),
+            "num_attention_heads": heads,
+            "num_key_value_heads": number("attention.head_count_kv", heads),
+        }
+        card = card_of_config(
+            config,
+            model_id=path.name,
+            architecture=GGUF_ARCHITECTURES.get(kind, kind),
+            source="folder",
+            revision=self._revision(path.parent, [path]),
+            parameters=weights.parameters,
+        )
+        told: dict[str, Any] = {"chat": "tokenizer.chat_template" in fields}
+        if (reason := unsupported_gguf(kind, experts)) is not None:
+            told |= {"supported": False, "reason": reason}
+        card = card.model_copy(update=told)
+        return Place(str(path.parent), path.name, card, weights)
+
+    def _revision(self, folder: Path, files: list[Path]) -> str:
+        """SHA-256 of the weights' file, or of the shards' hashes; kept beside the models until a file changes."""
+        stamp = [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+        key = str(folder.resolve())
+        known = _read_json(self.models_dir / _REVISIONS)
+        if known.get(key, {}).get("stamp") == stamp:
+            return known[key]["revision"]
+        hashes = [_sha256(f) for f in files]
+        revision = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+        known[key] = {"stamp": stamp, "revision": revision}
+        with suppress(OSError):  # only remembered to save time: a full or read-only disk costs a hash, no more
+            write_whole(self.models_dir / _REVISIONS, json.dumps(known, indent=1))
+        return revision
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a converted demo model is there, its weights as long as they were when they were written."""
+    try:
+        size = (folder / "model.safetensors").stat().st_size
+    except OSError:
+        return False
+    return size > 0 and _read_json(folder / MANIFEST).get("bytes") == size
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file in one step: readers see the old text or the new, never half."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as out:
+        try:
+            out.write(text)
+            out.flush()
+            os.replace(out.name, path)
+        except OSError:
+            os.unlink(out.name)
+            raise
+
+
+def _is_plain_name(name: str) -> bool:
+    return bool(name) and "/" not in name and "\\" not in name and not name.startswith(".") and "\0" not in name
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _read_config(folder: Path) -> tuple[dict[str, Any], str | None]:
+    """A folder's configuration, and its architecture's name where it gives one. Raises what nonsense raises."""
+    size = (folder / "config.json").stat().st_size
+    if size > _MOST_CONFIG_BYTES:
+        raise ValueError(f"config.json has {size:,} bytes; a configuration has a few thousand.")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    architecture = next(iter(config.get("architectures") or []), None)
+    if not isinstance(architecture, str | None):
+        raise TypeError("config.json names no architecture by its name.")
+    return config, architecture
+
+
+def _said(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _from_hub(name: str, files: list[str]) -> str:
+    """The local folder of a hub model's files, downloaded if need be."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        return snapshot_download(name, allow_patterns=files)
+    except RepositoryNotFoundError as error:
+        raise Refusal("unknown_model", f"The hub knows no model {name!r}, or it is gated.") from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise Refusal("hub_unreachable", f"{name!r} could not be fetched.") from error

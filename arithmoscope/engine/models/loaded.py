@@ -1,0 +1,231 @@
+"""A model in memory, ready to be analysed: from the catalogue, a local folder, a GGUF file, the hub, or in hand."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tokenizers import Tokenizer
+
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.models import ChatFrame, ModelCard
+from arithmoscope.engine.families import anatomy_of, is_architecture
+from arithmoscope.engine.families.layout import Anatomy, is_packed
+from arithmoscope.engine.models.cards import card_of_config, looks_ahead
+from arithmoscope.engine.models.catalogue import Catalogue, default_models_dir
+from arithmoscope.engine.models.chat_template import frame_of_tokenizer
+from arithmoscope.engine.models.loading import DTYPES, plain_tokenizer, read_model, read_tokenizer
+from arithmoscope.engine.models.placement import DeviceMap, check_in_place, check_room, placement_of
+from arithmoscope.prompts import number_token_values, number_word_values
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory. ``hf`` is the transformers model, ``text`` the tokenizer as the prompts room reads it."""
+
+    hf: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    anatomy: Anatomy
+    card: ModelCard
+    text: Tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        """Where what is measured is kept: the unembedding's device."""
+        return self.anatomy.unembed.weight.device  # pyright: ignore[reportReturnType]
+
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """Every device that holds a part of the model, `device` first."""
+        return tuple(dict.fromkeys((self.device, *(block.device for block in self.anatomy.blocks))))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that the weights compute in."""
+        return self.anatomy.unembed.weight.dtype  # pyright: ignore[reportReturnType]
+
+    @property
+    def precision(self) -> str:
+        """What the weights are kept in, as `load_model` calls it: the name of `dtype`, or ``"int8"``."""
+        packed = any(is_packed(block.heads_out) for block in self.anatomy.blocks)
+        return "int8" if packed else str(self.dtype).removeprefix("torch.")
+
+    @property
+    def work_dtype(self) -> torch.dtype:
+        """The type of the residual stream, the deltas and the effects: never narrower than float32."""
+        return torch.float64 if self.dtype == torch.float64 else torch.float32
+
+    @property
+    def runs_alone(self) -> bool:
+        """Whether prompts and patches must be run one by one: a float64 model is for exact numbers, and the float32
+        products or softmax inside its attention would differ with what is run together."""
+        # transformers' eager attention computes its softmax in float32.
+        narrow = self.anatomy.float32_attention or self.hf.config._attn_implementation == "eager"
+        return narrow and self.dtype == torch.float64
+
+    @property
+    def context(self) -> int | None:
+        """The most tokens that the model can read, where its configuration says so."""
+        return getattr(self.hf.config, "max_position_embeddings", None)
+
+    @property
+    def embeddings(self) -> int:
+        """How many tokens the model knows."""
+        return len(self.anatomy.unembed.weight)  # pyright: ignore[reportArgumentType]
+
+    @cached_property
+    def word_values(self) -> dict[int, int]:
+        """Token ids that read as a number word, with their values."""
+        return number_word_values(self.text)
+
+    @cached_property
+    def number_values(self) -> dict[int, int]:
+        """Token ids that read as a number, with their values."""
+        return number_token_values(self.text)
+
+    @cached_property
+    def chat(self) -> ChatFrame:
+        """What the model's chat template writes. Refuses ``no_chat_template`` and ``bad_chat_template``."""
+        return frame_of_tokenizer(self.tokenizer, self.card.id)
+
+    def token_text(self, token_id: int) -> str:
+        """One token as a person reads it."""
+        return self.text.decode([token_id], skip_special_tokens=False)
+
+
+def load_model(
+    model: str | os.PathLike[str] | PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    *,
+    device: str = "auto",
+    device_map: DeviceMap | str | None = None,
+    dtype: str | None = None,
+    models_dir: str | os.PathLike[str] | None = None,
+    allow_hub: bool | None = None,
+) -> LoadedModel:
+    """A model ready to be analysed.
+
+    ``model``: an id of the catalogue (``"smollm2-135m"``), a local folder or GGUF file, a hub name, or a
+    transformers model, then with its ``tokenizer``; that one is put into evaluation mode, as a model from a folder is.
+    ``device``: ``"auto"`` (CUDA, else MPS, else the CPU), ``"cpu"``, ``"cuda:1"``, ``"mps"``, or ``"balanced"``: spread
+    over all GPUs. ``device_map``: instead of it, a device for each module by name, as transformers takes it, or
+    ``"auto"``: over all GPUs where there are several.
+    ``dtype``: ``"float32"`` unless told, ``"float64"``, ``"bfloat16"``, ``"float16"``, or ``"int8"``: the layers'
+    matrices in 8 bits, all else in float32.
+    ``models_dir`` and ``allow_hub`` default to the environment (ARITHMOSCOPE_MODELS_DIR, ARITHMOSCOPE_ALLOW_HUB).
+
+    Refuses unknown ids, unreadable files and tokenizers that know more tokens than the model; unsupported
+    architectures and models that do not fit into what the device has free, before weights load.
+    """
+    if not isinstance(model, str | os.PathLike):
+        return _given(model, tokenizer, moved=device != "auto" or device_map is not None, dtype=dtype)
+    dtype = "float32" if dtype is None else dtype
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise Refusal("bad_setting", f"dtype {dtype!r} is none of {', '.join(DTYPES)}.")
+    placement = placement_of(device, device_map, dtype)
+    if allow_hub is None:
+        allow_hub = os.environ.get("ARITHMOSCOPE_ALLOW_HUB", "").lower() in ("1", "true", "yes", "on", "y", "t")
+    catalogue = Catalogue(Path(models_dir) if models_dir else default_models_dir(), allow_hub=allow_hub)
+    place = catalogue.locate(os.fspath(model))
+    if not place.card.supported:
+        reason = place.card.reason or "It cannot be loaded."
+        raise Refusal("unsupported_architecture" if is_architecture(reason) else "bad_model_files", reason)
+    if place.weights is not None:
+        check_room(place.card.id, place.weights, dtype, placement)
+    hf = read_model(place, dtype, placement)
+    loaded = _in_hand(hf, tokenizer or read_tokenizer(place), card=place.card)
+    if tokenizer is None:
+        loaded = _as_the_file_says(loaded, Path(place.path) / "tokenizer.json")
+    if dtype == "int8" and not _computes_in_8_bits(loaded):
+        raise Refusal(
+            "bad_setting",
+            f"A {type(hf).__name__} cannot compute with 8-bit weights.",
+            "Choose float16 or bfloat16 for it.",
+        )
+    return loaded
+
+
+def _computes_in_8_bits(model: LoadedModel) -> bool:
+    """Whether the layers' matrices are torch's own linear modules: GPT-2's are none and were left as they were, and
+    Falcon's transpose the weight themselves, which 8-bit weights do not know."""
+    block = model.anatomy.blocks[0]
+    try:
+        with torch.no_grad():
+            block.mlp(torch.zeros(1, 1, model.anatomy.hidden, dtype=model.dtype, device=block.device))
+    except NotImplementedError:
+        return False
+    return model.precision == "int8"
+
+
+def _given(
+    hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, *, moved: bool, dtype: str | None
+) -> LoadedModel:
+    """A model that somebody has in hand, as it is."""
+    if tokenizer is None:
+        raise Refusal("bad_tokenizer", "A model in hand needs its tokenizer as the second argument.")
+    if moved:
+        raise Refusal("bad_setting", "A model in hand stays where it is.", "Move it with model.to(device) first.")
+    loaded = _in_hand(hf, tokenizer, card=None)
+    if dtype not in (None, loaded.precision):
+        raise Refusal(
+            "bad_setting",
+            f"A model in hand stays as it is: {loaded.precision}, not {dtype}.",
+            "Convert it with model.to(dtype) first, or leave dtype out.",
+        )
+    return loaded
+
+
+def _in_hand(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, card: ModelCard | None) -> LoadedModel:
+    config = {name: value for name, value in hf.config.to_dict().items() if name != "quantization_config"}
+    ahead = looks_ahead(config, type(hf).__name__)
+    if ahead is not None:
+        raise Refusal("unsupported_architecture", ahead)
+    anatomy = anatomy_of(hf)
+    check_in_place(hf.named_parameters())
+    if is_packed(anatomy.unembed):
+        raise Refusal(
+            "bad_setting",
+            "The model's unembedding is quantised, and logits are read from its rows.",
+            "Leave it as it is when the model is quantised (llm_int8_skip_modules, modules_to_not_convert).",
+        )
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise Refusal("bad_tokenizer", "This tokenizer does not report character offsets; a fast tokenizer does.")
+    # Our own copy: padding or truncation that somebody switched on does not follow us.
+    text = plain_tokenizer(backend.to_str())
+    embeddings: Any = hf.get_input_embeddings()
+    rows = embeddings.weight.shape[0]
+    # Tokens that somebody added, for padding say, may lie beyond: a prompt that uses one is refused then.
+    highest = max(text.get_vocab(with_added_tokens=False).values(), default=-1)
+    if highest >= rows:
+        raise Refusal(
+            "bad_tokenizer",
+            f"It knows token ids up to {highest}, the model has embeddings for {rows} tokens.",
+        )
+    if card is None:
+        card = card_of_config(
+            config,
+            model_id=str(getattr(hf.config, "_name_or_path", "") or "in-hand"),
+            architecture=type(hf).__name__,
+            source="folder",
+            revision="in-hand",
+            parameters=sum(parameter.numel() for parameter in hf.parameters()),
+        )
+    return LoadedModel(hf=hf.eval(), tokenizer=tokenizer, anatomy=anatomy, card=card, text=text)
+
+
+def _as_the_file_says(loaded: LoadedModel, file: Path) -> LoadedModel:
+    """With the very tokenizer that the preview reads, where there is a file. Refuses one that contradicts it."""
+    if not file.is_file():
+        return loaded
+    text = plain_tokenizer(file.read_text(encoding="utf-8"))
+    if text.get_vocab(with_added_tokens=False) != loaded.text.get_vocab(with_added_tokens=False):
+        raise Refusal("bad_tokenizer", "Its tokenizer.json and what transformers makes of it know different tokens.")
+    return replace(loaded, text=text)

@@ -1,0 +1,254 @@
+"""A finished analysis as data that leaves the engine: the wire result, and the files that are kept with it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from safetensors.torch import save
+from torch import Tensor
+
+from arithmoscope.contracts.csvw import csv_metadata
+from arithmoscope.contracts.ranking import to_csv
+from arithmoscope.contracts.results import (
+    Checks,
+    DroppedPair,
+    Effects,
+    Grid,
+    MetricResult,
+    ModelFacts,
+    PairResult,
+    PathPatchingResult,
+    Plan,
+    Provenance,
+    Row,
+)
+from arithmoscope.contracts.specs import METHOD_VERSION, Metric, PathPatchingSpec
+from arithmoscope.engine.forward import batching as plans
+from arithmoscope.engine.interventions.spot_check import SpotCheck
+from arithmoscope.engine.measures.effects import PatchingEffects
+from arithmoscope.engine.measures.metrics import METRICS, Summary
+from arithmoscope.engine.models.loaded import LoadedModel
+from arithmoscope.prompts import EncodedPair, PromptSet
+
+
+def grid(values: Tensor) -> Grid:
+    """A table of numbers, None where there is none."""
+    return tuple(tuple(cell if math.isfinite(cell) else None for cell in row) for row in values.tolist())
+
+
+def row_of(values: Tensor) -> Row:
+    """A row of numbers, None where there is none."""
+    return grid(values[None])[0]
+
+
+def result_of(
+    *,
+    model: LoadedModel,
+    spec: PathPatchingSpec,
+    experiment_id: str,
+    effects: PatchingEffects,
+    summaries: Mapping[Metric, Summary],
+    kept: Mapping[int, EncodedPair],
+    dropped: Sequence[DroppedPair],
+    n_asked: int,
+    n_distinct: int,
+    n_correct: int,
+    notes: tuple[str, ...],
+    complete: bool,
+    checked: SpotCheck,
+    attention_pairs: tuple[int, ...],
+    prompt_set_hash: str,
+    plan: plans.Plan,
+    budget: int,
+    created_at: datetime,
+    seconds: float,
+) -> PathPatchingResult:
+    """The result as it goes over the wire. ``budget``: bytes beyond the model that ``plan`` was made for."""
+    return PathPatchingResult(
+        experiment_id=experiment_id,
+        spec=spec,
+        effect=spec.effect,
+        model=facts_of(model),
+        complete=complete,
+        n_asked=n_asked,
+        n_distinct=n_distinct,
+        n_correct=n_correct,
+        notes=notes,
+        pairs=tuple(_pair(model, effects, row, index, pair) for row, (index, pair) in enumerate(kept.items())),
+        dropped=tuple(dropped),
+        attention_pairs=attention_pairs,
+        metrics={metric: metric_result(METRICS[metric].unit, summary) for metric, summary in summaries.items()},
+        checks=Checks(
+            noise_floor=float(effects.noise.max()),
+            spot_check=tuple(str(component) for component in checked.components),
+            spot_check_pairs=checked.pairs,
+            spot_check_error=checked.error,
+        ),
+        provenance=provenance_of(model, prompt_set_hash, plan, budget, created_at, seconds),
+    )
+
+
+def facts_of(model: LoadedModel) -> ModelFacts:
+    """The model that numbers are of."""
+    card = model.card
+    return ModelFacts(
+        id=card.id,
+        name=card.name,
+        revision=card.revision,
+        architecture=type(model.hf).__name__,
+        layers=model.anatomy.layers,
+        heads=model.anatomy.heads,
+        kv_heads=model.anatomy.kv_heads,
+        parameters=card.parameters,
+    )
+
+
+def provenance_of(
+    model: LoadedModel,
+    prompt_set_hash: str,
+    plan: plans.Plan | None,
+    budget: int | None,
+    created_at: datetime,
+    seconds: float,
+    *,
+    chunk_pairs: int | None = None,
+) -> Provenance:
+    """Where numbers come from. ``budget``: bytes beyond the model that ``plan`` was made for. ``chunk_pairs``: where
+    there is no one plan, pairs that are measured together."""
+    told = None
+    if plan is not None:
+        told = Plan(
+            pairs=plan.pairs,
+            components=plan.components,
+            rows=plan.rows,
+            pass_tokens=plan.tokens,
+            budget_bytes=budget,
+        )
+        chunk_pairs = plan.pairs
+    return Provenance(
+        code_version=version("arithmoscope"),
+        method_version=METHOD_VERSION,
+        torch=torch.__version__,
+        transformers=transformers.__version__,
+        dtype=model.precision,
+        device=_device_name(model.device),
+        prompt_set_hash=prompt_set_hash,
+        chunk_pairs=chunk_pairs or 0,
+        plan=told,
+        created_at=created_at,
+        seconds=seconds,
+    )
+
+
+def set_hash(asked: PromptSet) -> str:
+    """Of the texts and of the tokens that the model was given: the same texts are others in another chat template."""
+    rows = [
+        [p.pair.reference, p.pair.counterfactual, p.pair.answer, p.reference_ids, p.counterfactual_ids, p.answer_id]
+        for p in asked.pairs
+    ]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def artifacts_of(
+    result: PathPatchingResult,
+    effects: PatchingEffects,
+    summaries: Mapping[Metric, Summary],
+    patterns: Mapping[int, Tensor],
+) -> dict[str, bytes]:
+    """Every file of a result by name."""
+    files = {
+        "result.json": result.model_dump_json().encode(),
+        "arrays.npz": _npz(effects, result),
+        "attention.safetensors": patterns_file(patterns),
+    }
+    for metric, summary in summaries.items():
+        rows = effects.ranking(metric, result.experiment_id, summary)
+        files[f"components.{metric}.csv"] = to_csv(rows).encode()
+        # Beside it over HTTP, where both are asked for by metric.
+        described = csv_metadata(result, metric, f"components.csv?metric={metric}")
+        files[f"components.{metric}.csv-metadata.json"] = described.encode()
+    return files
+
+
+def patterns_file(patterns: Mapping[int, Tensor]) -> bytes:
+    """Attention patterns, [layer, head, query, key] a prompt, as safetensors."""
+    return save({f"prompt.{index}": weights.contiguous() for index, weights in patterns.items()})
+
+
+def _pair(model: LoadedModel, effects: PatchingEffects, row: int, index: int, pair: EncodedPair) -> PairResult:
+    competitor = int(effects.competitors[row])
+    return PairResult(
+        index=index,
+        reference=pair.reference_tokens,
+        counterfactual=pair.counterfactual_tokens,
+        answer=pair.answer_text,
+        answer_id=pair.answer_id,
+        competitor=model.token_text(competitor),
+        competitor_id=competitor,
+        top=model.token_text(int(effects.top[row])),
+        correct=bool(effects.correct[row]),
+        reference_logit=float(effects.reference[row]),
+        counterfactual_logit=float(effects.counterfactual[row]),
+        reference_probability=float(effects.reference_probability[row]),
+    )
+
+
+def metric_result(unit: str, summary: Summary) -> MetricResult:
+    """A metric's summary as it goes over the wire."""
+    tables = (summary.mean, summary.std, summary.ci_low, summary.ci_high)
+    return MetricResult(
+        unit=unit,
+        n_pairs=summary.n_pairs,
+        left_out=summary.left_out,
+        heads=Effects(**_named(table[:, :-1] for table in tables)),
+        mlps=Effects(**_named(table[:, -1:] for table in tables)),
+    )
+
+
+def _named(tables: object) -> dict[str, Grid]:
+    return dict(zip(("mean", "std", "ci_low", "ci_high"), (grid(t) for t in tables), strict=True))  # pyright: ignore
+
+
+def _npz(effects: PatchingEffects, result: PathPatchingResult) -> bytes:
+    """Raw arrays over the kept pairs, plain numbers and texts only (no pickled objects)."""
+    out = io.BytesIO()
+    chances: dict[str, Any] = {}
+    if effects.probability_heads is not None and effects.probability_mlps is not None:
+        chances["probability_heads"] = effects.probability_heads.numpy()
+        chances["probability_mlps"] = effects.probability_mlps.numpy()
+    np.savez_compressed(
+        out,
+        pair_index=np.array([pair.index for pair in result.pairs]),
+        questions=np.array(effects.questions),
+        heads=effects.heads.numpy(),
+        mlps=effects.mlps.numpy(),
+        competitor_heads=effects.competitor_heads.numpy(),
+        competitor_mlps=effects.competitor_mlps.numpy(),
+        reference=effects.reference.numpy(),
+        counterfactual=effects.counterfactual.numpy(),
+        reference_competitor=effects.reference_competitor.numpy(),
+        answers=effects.answers.numpy(),
+        competitors=effects.competitors.numpy(),
+        correct=effects.correct.numpy(),
+        model=np.array([effects.model, effects.revision]),
+        effect=np.array(effects.effect),
+        positions=np.array(result.spec.positions),
+        source=np.array(result.spec.source),
+        direction=np.array(result.spec.direction),
+        **chances,
+    )
+    return out.getvalue()
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

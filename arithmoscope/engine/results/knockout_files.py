@@ -1,0 +1,115 @@
+"""A finished knock-out as data that leaves the engine: the wire result, and the files that are kept with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from jaxtyping import Float
+from torch import Tensor
+
+from arithmoscope.contracts.csv_cells import csv_text
+from arithmoscope.contracts.knockout_results import KnockChecks, KnockCurve, KnockoutResult
+from arithmoscope.contracts.knockout_terms import KnockMetric
+from arithmoscope.contracts.results import DroppedPair
+from arithmoscope.contracts.specs import KnockoutSpec
+from arithmoscope.engine.forward import batching as plans
+from arithmoscope.engine.measures.key_components import elbow
+from arithmoscope.engine.measures.knockout_curves import Curve
+from arithmoscope.engine.measures.knockout_result import UNITS, Knockout
+from arithmoscope.engine.models.loaded import LoadedModel
+from arithmoscope.engine.results.analysis_files import facts_of, provenance_of, row_of
+from arithmoscope.engine.results.knockout_check import KnockCheck
+
+_CURVE = ("mean", "ci_low", "ci_high", "control", "control_low", "control_high", "draws_low", "draws_high", "p_value")
+_COLUMNS = ("k", "component", "metric", *_CURVE, "n_pairs", "draws", "experiment_id", "model", "revision")
+
+
+def knockout_result(
+    *,
+    model: LoadedModel,
+    spec: KnockoutSpec,
+    experiment_id: str,
+    found: Knockout,
+    checked: KnockCheck,
+    complete: bool,
+    n_asked: int,
+    n_distinct: int,
+    shared_questions: int,
+    notes: tuple[str, ...],
+    dropped: Sequence[DroppedPair],
+    prompt_set_hash: str,
+    plan: plans.Plan,
+    budget: int,
+    created_at: datetime,
+    seconds: float,
+) -> KnockoutResult:
+    """The result as it goes over the wire. ``budget``: bytes beyond the model that ``plan`` was made for."""
+    metrics: list[KnockMetric] = [metric for metric in UNITS if metric != "exact_match" or found.exact is not None]
+    curves: dict[KnockMetric, Curve] = {metric: found.curve(metric) for metric in metrics}
+    return KnockoutResult(
+        experiment_id=experiment_id,
+        spec=spec,
+        parent=spec.parent,
+        model=facts_of(model),
+        complete=complete,
+        components=found.components,
+        controls=found.controls,
+        unmatched=int(found.matched.logical_not().sum()),
+        n_asked=n_asked,
+        n_distinct=n_distinct,
+        n_pairs=len(found),
+        shared_questions=shared_questions,
+        notes=notes,
+        dropped=tuple(dropped),
+        curves={metric: _curve(curve) for metric, curve in curves.items()},
+        elbow=elbow_of(curves["accuracy"].mean),
+        checks=KnockChecks(
+            noise_floor=float(found.noise.max()),
+            spot_check_points=checked.points,
+            spot_check_pairs=checked.pairs,
+            spot_check_error=checked.error,
+        ),
+        provenance=provenance_of(model, prompt_set_hash, plan, budget, created_at, seconds),
+    )
+
+
+def knockout_files(result: KnockoutResult, found: Knockout) -> dict[str, bytes]:
+    """Every file of a result by name."""
+    return {
+        "result.json": result.model_dump_json().encode(),
+        "curve.csv": csv_text(_COLUMNS, _rows(result)).encode(),
+        "raw.safetensors": found.to_bytes(),
+    }
+
+
+def elbow_of(mean: Float[Tensor, " k"]) -> int | None:
+    """The k of `KnockoutResult.elbow`. A curve that falls at its end, or in one step, does not bend below its line."""
+    if not bool(mean[-1] < mean[0]):
+        return None
+    half = (mean[0] + mean[-1]) / 2
+    bend = elbow(mean)
+    return bend if bend and bool(mean[bend] <= half) else int((mean <= half).nonzero()[0])
+
+
+def _curve(curve: Curve) -> KnockCurve:
+    bounds = {"ci_low": curve.low, "ci_high": curve.high}
+    names = [name for name in _CURVE if name not in bounds]
+    tensors = bounds | {name: getattr(curve, name) for name in names}
+    return KnockCurve(unit=curve.unit, **{name: row_of(values) for name, values in tensors.items()})
+
+
+def _rows(result: KnockoutResult) -> Iterator[list[object]]:
+    for metric, curve in result.curves.items():
+        for k in range(len(curve.mean)):
+            yield [
+                k,
+                result.components[k - 1] if k else None,
+                metric,
+                *(getattr(curve, name)[k] for name in _CURVE),
+                result.n_pairs,
+                len(result.controls),
+                result.experiment_id,
+                result.model.id,
+                result.model.revision,
+            ]

@@ -1,0 +1,190 @@
+"""What a fine-tuning changed, apart from the model that it changed: small, and put back onto that model alone.
+
+Values are kept as they are in the tuned weights, not as differences: base + (tuned - base) is not tuned, in floating
+point. So a model and its deltas give the tuned model back bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.models import ModelCard
+from arithmoscope.engine.models.loaded import LoadedModel
+from arithmoscope.engine.serialization import pack, unpack
+from arithmoscope.engine.tuning.atomic_write import write_bytes
+from arithmoscope.engine.tuning.export import write_adapter, write_model
+from arithmoscope.engine.tuning.model_copy import as_it_was, bytes_of, copied, fingerprint
+from arithmoscope.engine.tuning.parts import put
+from arithmoscope.engine.tuning.weight_changes import Change, Product, Values, add, tensors_of
+
+_FORMAT = "arithmoscope.deltas.1"
+_SHORT = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Deltas:
+    """The changed numbers, and what they belong to.
+
+    base         the model's id; ``revision`` of its weights' file, ``weights``: SHA-256 of the weights in ``dtype``
+    tuner        how they were found; ``settings`` says the rest
+    components   that were chosen; ``touched``: heads that changed with them
+    """
+
+    base: str
+    revision: str
+    weights: str
+    dtype: str
+    tuner: str
+    components: tuple[str, ...]
+    touched: tuple[str, ...]
+    settings: dict[str, Any]
+    changes: tuple[Change, ...]
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers it holds."""
+        return sum(tensor.numel() for change in self.changes for tensor in tensors_of(change).values())
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that it holds: the same for the same training on the same machine."""
+        found = hashlib.sha256(json.dumps(self._words(), sort_keys=True).encode())
+        for change in self.changes:
+            found.update(json.dumps(_said(change), sort_keys=True).encode())
+            for tensor in tensors_of(change).values():
+                found.update(bytes_of(tensor))
+        return found.hexdigest()
+
+    @property
+    def lineage(self) -> dict[str, Any]:
+        """What a tuned model was made of, as JSON."""
+        words = {name: list(told) if isinstance(told, tuple) else told for name, told in self._words().items()}
+        return {**words, "deltas": self.digest}
+
+    def card_of(self, base: ModelCard) -> ModelCard:
+        """What the tuned model is called: its base's name with a piece of the digest, which is its revision."""
+        short = self.digest[:_SHORT]
+        named = {"id": f"{base.id}-tuned-{short}", "name": f"{base.name}, tuned ({self.tuner}, {short})"}
+        return base.model_copy(update={**named, "revision": self.digest})
+
+    def apply(self, model: LoadedModel) -> LoadedModel:
+        """The tuned model, out of the one that was tuned. What is not changed shares its memory.
+
+        Refuses (``bad_request``) another model, another revision, and the same in another type.
+        """
+        self._check(model)
+        return merged(model, self.changes, self.card_of(model.card))
+
+    def export(self, model: LoadedModel, folder: str | os.PathLike[str]) -> None:
+        """The tuned model as a folder that transformers loads, out of the one that was tuned. It is in the catalogue
+        when it lies in MODELS_DIR.
+
+        Refuses as `apply`; (``impossible_options``) offsets where the model has no biases for them; (``bad_request``) a
+        folder with something in it; (``store_unavailable``) a disk that is full. Nothing is left behind then.
+        """
+        write_model(self.apply(model), self.lineage, folder)
+
+    def export_adapter(self, model: LoadedModel, folder: str | os.PathLike[str]) -> None:
+        """The changes as an adapter that PEFT loads onto the model that was tuned: heads' slices have a low rank.
+
+        Refuses as `export`, and (``impossible_options``) whole matrices, biases and embeddings, which have none.
+        """
+        self._check(model)
+        write_adapter(model, self.changes, folder)
+
+    def to_bytes(self) -> bytes:
+        """As safetensors, the words in its metadata."""
+        changes: list[dict[str, Any]] = []
+        held: dict[str, Any] = {}
+        for number, change in enumerate(self.changes):
+            held |= {f"{name}.{number}": tensor for name, tensor in tensors_of(change).items()}
+            changes.append(_said(change))
+        return pack(_FORMAT, {**self._words(), "changes": changes, **held})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Deltas:
+        """What `to_bytes` wrote. Refuses (``bad_request``) anything else."""
+        try:
+            held = unpack(data, _FORMAT)
+            changes = tuple(_change(number, said, held) for number, said in enumerate(held["changes"]))
+            words = {name: held[name] for name in cls.__dataclass_fields__}
+            lists = {name: tuple(words[name]) for name in ("components", "touched")}
+            return cls(**{**words, **lists, "changes": changes})
+        except (ValueError, KeyError, TypeError) as error:
+            raise Refusal("bad_request", "These bytes are no deltas of a fine-tuning.") from error
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to a safetensors file, whole or not at all. Refuses (``store_unavailable``) a disk that is full."""
+        write_bytes(Path(path), self.to_bytes())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Deltas:
+        """Read what `save` wrote."""
+        return cls.from_bytes(Path(path).read_bytes())
+
+    def _words(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "changes"}
+
+    def _check(self, model: LoadedModel) -> None:
+        if fingerprint(model) != self.weights:
+            raise Refusal(
+                "bad_request",
+                f"These deltas belong to {self.base} in {self.dtype} (revision {self.revision[:12]}); these weights of "
+                f"{model.card.id} are others, or in another type.",
+                f"Load {self.base} as it was tuned: dtype={self.dtype!r}.",
+            )
+
+
+def merged(model: LoadedModel, changes: Sequence[Change], card: ModelCard) -> LoadedModel:
+    """A copy of a model with changes made."""
+    tuned = copied(model, {change.weight for change in changes})
+    known = dict(tuned.hf.named_parameters())
+    for change in changes:
+        weight = known.get(change.weight)
+        if weight is None:
+            _add_bias(tuned.hf, change)
+        elif isinstance(change, Values):
+            put(weight, change.axis, change.ranges, change.values)
+        else:
+            add(weight, change)
+    as_it_was(tuned, model)
+    return LoadedModel(tuned.hf, tuned.tokenizer, tuned.anatomy, card, tuned.text)
+
+
+def _add_bias(hf: nn.Module, change: Change) -> None:
+    module_name, _, leaf = change.weight.rpartition(".")
+    if leaf != "bias" or not isinstance(change, Values):
+        raise Refusal("bad_request", f"The model has no {change.weight[:80]!r}.")
+    module: Any = hf.get_submodule(module_name)
+    module.bias = nn.Parameter(change.values.to(module.weight))
+
+
+def _said(change: Change) -> dict[str, Any]:
+    """All of a change but its tensors."""
+    tensors = tensors_of(change)
+    words = {name: value for name, value in vars(change).items() if name not in tensors}
+    return {"kind": type(change).__name__, **words}
+
+
+def _change(number: int, said: dict[str, Any], held: dict[str, Any]) -> Change:
+    told = {name: value for name, value in said.items() if name != "kind"}
+    if "ranges" in told:
+        told["ranges"] = tuple((start, stop) for start, stop in told["ranges"])
+    make, names = _KINDS[said["kind"]]
+    return make(**told, **{name: held[f"{name}.{number}"] for name in names})
+
+
+_KINDS: dict[str, tuple[Callable[..., Change], tuple[str, ...]]] = {
+    "Values": (Values, ("values",)),
+    "Product": (Product, ("reads", "writes")),
+}

@@ -1,0 +1,41 @@
+"""Gradient checkpointing: layers that are computed a second time in the backward pass instead of being kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.engine.models.loaded import LoadedModel
+
+
+@contextmanager
+def checkpointed(model: LoadedModel, wanted: bool) -> Iterator[None]:
+    """Within the block every layer keeps no more than what it reads. Cost: one more forward pass over the layers that
+    a gradient goes through."""
+    with ExitStack() as stack:
+        for layer in _layers(model) if wanted else ():
+            # On the layer itself there is a forward only where somebody put it, accelerate over several devices say.
+            stack.callback(_put_back, layer, layer.__dict__.get("forward"))
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+        yield
+
+
+def _put_back(layer: Any, forward: Any) -> None:
+    if forward is None:
+        del layer.forward
+    else:
+        layer.forward = forward
+
+
+def _layers(model: LoadedModel) -> list[Any]:
+    anatomy = model.anatomy
+    for module in anatomy.decoder.children():
+        if isinstance(module, nn.ModuleList) and len(module) == anatomy.layers:
+            return list(module)
+    raise Refusal("unsupported_architecture", f"The layers of a {type(model.hf).__name__} cannot be checkpointed.")

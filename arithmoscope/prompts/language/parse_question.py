@@ -1,0 +1,15 @@
+"""What a prompt asks, whatever it is about: a calculation, a story with one in it, or something to recall."""
+
+from __future__ import annotations
+
+from arithmoscope.prompts.language.arithmetic import read
+from arithmoscope.prompts.language.readings import Reading
+from arithmoscope.prompts.language.relations import Recall, read_recall
+from arithmoscope.prompts.language.stories import read_story
+
+Understood = Reading | Recall
+
+
+def understood(prompt: str) -> Understood | None:
+    """The last question of ``prompt``, or None where no reader understands all of it."""
+    return read(prompt) or read_story(prompt) or read_recall(prompt)

@@ -1,0 +1,104 @@
+"""Reads stories back: which numbers are the operands, which words tell the operation, and the answer.
+
+A story is read by the row that wrote it, whole or not at all, so that it has roles, counterfactuals and worked
+examples as a plain question has. People may type one, too.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from arithmoscope.contracts.prompts import Operation, Topic
+from arithmoscope.prompts.language.numerals import LARGE_NUMBER_WORD_PATTERN, in_digits, value_of_words
+from arithmoscope.prompts.language.questions import Span, last_question
+from arithmoscope.prompts.language.readings import Applied, Leaf, Operand, Operator, Reading, exact_value
+from arithmoscope.prompts.language.story_templates import STORIES
+from arithmoscope.prompts.language.templates import Template
+
+MAX_STORY_CHARACTERS = 400
+# Years that a story is about.
+YEARS = (1100, 1999)
+_NUMBER = rf"[0-9]{{1,9}}|(?ai:{LARGE_NUMBER_WORD_PATTERN})"
+_ENDS_IN_EQUALS = re.compile(r"(?<=\s)is\Z")
+_CUE = re.compile(r"\[([^\]|]*)(?:\|([^\]]*))?\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One wording: the template, what reads it back, and the words that would ask for another operation."""
+
+    topic: Topic
+    template: Template
+    pattern: re.Pattern[str]
+    instead: str
+
+
+@lru_cache(maxsize=1)
+def stories() -> tuple[Story, ...]:
+    """Every wording of every row: a row with other words is a wording of each of its two operations."""
+    found: list[Story] = []
+    for topic, operation, other, text in STORIES:
+        cue = _CUE.search(text)
+        if cue is None:
+            raise ValueError(f"the story {text!r} has no words in brackets")
+        one, instead = cue[1], cue[2] or ""
+        found.append(_story(topic, operation, text, cue, one, instead))
+        if other is not None:
+            found.append(_story(topic, other, text, cue, instead, one))
+    return tuple(found)
+
+
+def _story(topic: Topic, operation: Operation, text: str, cue: re.Match[str], words: str, instead: str) -> Story:
+    before, after = text[: cue.start()], text[cue.end() :]
+    pattern = f"{_pattern(before)}(?P<operator>{re.escape(words)}){_pattern(after)}"
+    style = "question" if text.startswith("Q:") else "statement"
+    return Story(topic, Template(operation, style, f"{before}{words}{after}"), re.compile(pattern), instead)
+
+
+def _pattern(text: str) -> str:
+    escaped = re.escape(text)
+    for name, number in (("a", _NUMBER), ("b", _NUMBER), ("stem", "[0-9]{0,9}")):
+        escaped = escaped.replace(rf"\{{{name}\}}", f"(?P<{name}>{number})")
+    # The prompt may end before the stem of a year.
+    return escaped.replace(r"\ (?P<stem>", r"(?:\ |\Z)(?P<stem>")
+
+
+def read_story(prompt: str) -> Reading | None:
+    """The story that a prompt's last question tells; None where no row tells it."""
+    question = last_question(prompt)
+    if question[1] - question[0] > MAX_STORY_CHARACTERS:
+        return None
+    for story in stories():
+        match = story.pattern.fullmatch(prompt, *question)
+        if match:
+            return _reading(story, match, question)
+    return None
+
+
+def _reading(story: Story, match: re.Match[str], question: Span) -> Reading | None:
+    in_order = sorted(("a", "b"), key=match.start)
+    is_year = story.topic == "year_span"
+    operands = tuple(_operand(match, name, YEARS if is_year and name == "b" else None) for name in in_order)
+    # Of a year and a span the year comes first: 1723 + 5, 1723 - 5.
+    left, right = ("b", "a") if is_year else ("a", "b")
+    operation = story.template.operation
+    expression = Applied(operation, Leaf(in_order.index(left)), Leaf(in_order.index(right)))
+    value = exact_value(expression, [operand.value for operand in operands], decimals=False)
+    if value is None:
+        return None
+    stem = match.span("stem") if is_year and match["stem"] else None
+    if stem:
+        year, whole = match[left], in_digits(value)
+        if not (len(whole) > len(match["stem"]) and whole.startswith(match["stem"]) and year.startswith(match["stem"])):
+            return None
+    operator = Operator(match.span("operator"), operation, "story", instead=story.instead)
+    sign = _ENDS_IN_EQUALS.search(match.string, *question)
+    return Reading(question, operands, (operator,), sign.span() if sign else None, expression, value, stem)
+
+
+def _operand(match: re.Match[str], name: str, within: Span | None) -> Operand:
+    text = match[name]
+    words = not text.isdecimal()
+    return Operand(match.span(name), value_of_words(text) if words else int(text), words, within=within)

@@ -1,0 +1,248 @@
+"""What a set can be drawn from: the questions of each wording, counted and in a random order, shots left out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from tokenizers import Tokenizer
+
+from arithmoscope.contracts.models import ChatFrame
+from arithmoscope.contracts.prompts import Half, PromptPair, TemplatePrompts
+from arithmoscope.prompts.language.numerals import Number, in_digits, in_words
+from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.question_operands import written_operands
+from arithmoscope.prompts.language.readings import Reading
+from arithmoscope.prompts.language.relation_facts import FRAMES
+from arithmoscope.prompts.language.relations import read_recall, recall_question, recalls
+from arithmoscope.prompts.language.stories import stories
+from arithmoscope.prompts.language.templates import TEMPLATES, Questions, Template, in_random_order
+from arithmoscope.prompts.language.wordings import VARIED
+from arithmoscope.prompts.language.years import YearSpans, stem_of, year_spans
+from arithmoscope.prompts.sets.extra_questions import MAX_ANSWER, Offers
+from arithmoscope.prompts.sets.shots import example_operands, shot_prefix
+from arithmoscope.prompts.sets.split_half import MOST_COUNTED, count_asked, is_asked
+from arithmoscope.prompts.tokens.encoded import can_answer, number_token_values
+
+# Operands of a question that is no worked example and that every operation can answer.
+_NEUTRAL_OPERANDS = (12, 1)
+_NEUTRAL_DECIMALS = ("", "12.5", "12.25")
+_NEUTRAL_YEAR = (1, 1234)
+# Of stories this many wordings an operation are plain.
+_PLAIN_STORIES = 3
+# Answers in words are looked for up to here: a larger one is never a single token.
+_MOST_IN_WORDS = 100
+
+
+class Pool(Protocol):
+    """One wording's questions. ``cell`` takes its turn in a set; ``shots`` examples stand before each reference.
+    ``counted``: its length is exact."""
+
+    @property
+    def cell(self) -> tuple[str, str]: ...
+
+    @property
+    def counted(self) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+    def references(self, seed: int) -> Iterator[str]:
+        """Prompts with their worked examples, each question once, in an order that the seed settles."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Calculations:
+    """What one template offers: its ``asked`` questions of a half, less those that its worked examples answer."""
+
+    template: Template
+    prefix: str
+    questions: Questions | Offers | YearSpans
+    shots: Collection[tuple[Number, Number]]
+    words: bool
+    places: int
+    tail: int | None
+    half: Half | None
+    asked: int
+
+    @property
+    def cell(self) -> tuple[str, str]:
+        return self.template.operation, self.template.style
+
+    @property
+    def counted(self) -> bool:
+        return self.half is None or len(self.questions) <= MOST_COUNTED
+
+    def __len__(self) -> int:
+        shown = sum(shot in self.questions and is_asked(self.half, written_operands(shot)) for shot in self.shots)
+        return self.asked - shown
+
+    def references(self, seed: int) -> Iterator[str]:
+        for number in in_random_order(len(self.questions), Random(f"{seed} {self.template.text}")):
+            a, b = self.questions[number]
+            if (a, b) not in self.shots and is_asked(self.half, written_operands((a, b))):
+                stem = "" if self.tail is None else stem_of(self.template.operation, int(a), int(b), self.tail)
+                asked = self.template.question(self._written(a, first=True), self._written(b), stem)
+                yield self.prefix + asked.rstrip()
+
+    def _written(self, number: Number, *, first: bool = False) -> str:
+        if self.words and isinstance(number, int):
+            return in_words(number, linked=False)
+        both = self.template.operation in ("add", "subtract")
+        return in_digits(number, self.places if first or both else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Recalls:
+    """What one wording asks to recall of one relation."""
+
+    frame: str
+    relation: str
+    prompts: tuple[str, ...]
+
+    @property
+    def cell(self) -> tuple[str, str]:
+        return self.relation, ""
+
+    @property
+    def counted(self) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def references(self, seed: int) -> Iterator[str]:
+        for number in in_random_order(len(self.prompts), Random(f"{seed} {self.relation} {self.frame}")):
+            yield self.prompts[number]
+
+
+def pools_of(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | None) -> list[Pool]:
+    """Every wording that the set may use, in the order of the tables."""
+    if spec.topic in FRAMES:
+        return list(_recall_pools(spec, tokenizer, frame))
+    if spec.topic == "year_span":
+        return list(_year_pools(spec, tokenizer, frame))
+    return list(_calculation_pools(spec, tokenizer, frame))
+
+
+def _templates(spec: TemplatePrompts) -> Iterator[Template]:
+    if spec.topic == "question":
+        for template in (*TEMPLATES, *VARIED) if spec.wording == "varied" else TEMPLATES:
+            # "twenty-three" is no 20 - 3: words have space around the operator.
+            compact = spec.numerals == "words" and " " not in template.text
+            if template.operation in spec.operations and template.style in spec.styles and not compact:
+                yield template
+        return
+    told: dict[str, int] = {}
+    for story in stories():
+        operation = story.template.operation
+        if story.topic != spec.topic or operation not in spec.operations:
+            continue
+        told[operation] = told.get(operation, 0) + 1
+        if spec.wording == "varied" or told[operation] <= _PLAIN_STORIES:
+            yield story.template
+
+
+def _calculation_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | None) -> Iterator[Pool]:
+    words = spec.numerals == "words"
+    found = range(_MOST_IN_WORDS) if words else sorted(set(number_token_values(tokenizer).values()))
+    numbers = [number for number in found if number <= _largest_answer(spec)]
+    answers: dict[str, tuple[int, ...] | None] = {}
+    offered: dict[tuple[str, tuple[int, ...] | None], tuple[Questions | Offers, int]] = {}
+    for template in _templates(spec):
+        ending = template.ending
+        if ending not in answers:
+            one_token = spec.answer == "whole"
+            answers[ending] = _answers_of_one_token(template, numbers, tokenizer, frame, words) if one_token else None
+        key = (template.operation, answers[ending])
+        if key not in offered:
+            questions = _offered(spec, template, answers[ending])
+            offered[key] = questions, count_asked(spec.half, questions)
+        neutral = _neutral(template, words, spec.decimals)
+        reading = understood(neutral)
+        if not isinstance(reading, Reading):
+            raise ValueError(f"the template {template.text!r} cannot be read back")
+        shots = example_operands(reading)[: spec.shots]
+        prefix = shot_prefix(neutral, reading, spec.shots)
+        questions, asked = offered[key]
+        yield _Calculations(template, prefix, questions, shots, words, spec.decimals, None, spec.half, asked)
+
+
+def _offered(spec: TemplatePrompts, template: Template, answers: tuple[int, ...] | None) -> Questions | Offers:
+    if answers is not None and spec.decimals == 0 and template.operation != "power":
+        return Questions(template.operation, spec.operands, answers)
+    return Offers(template.operation, spec.operands, answers, spec.decimals)
+
+
+def _largest_answer(spec: TemplatePrompts) -> int:
+    """No answer is larger: a vocabulary may have a thousand numbers, and each takes a look at its tokens."""
+    high = spec.operands[1]
+    if "power" in spec.operations:
+        return MAX_ANSWER
+    return high * high + high if "multiply" in spec.operations else 2 * high
+
+
+def _neutral(template: Template, words: bool, decimals: int) -> str:
+    a, b = _NEUTRAL_OPERANDS
+    if words:
+        return template.question(in_words(a), in_words(b))
+    both = template.operation in ("add", "subtract")
+    return template.question(_NEUTRAL_DECIMALS[decimals] or a, in_digits(b, decimals if both else 0))
+
+
+def _answers_of_one_token(
+    template: Template, numbers: Iterable[int], tokenizer: Tokenizer, frame: ChatFrame | None, words: bool
+) -> tuple[int, ...]:
+    """The numbers that are one token after this template's ending."""
+    question = template.question(*_NEUTRAL_OPERANDS)
+    return tuple(
+        number
+        for number in numbers
+        if can_answer(
+            PromptPair(question, question, in_words(number) if words else str(number), frame is not None),
+            tokenizer,
+            frame,
+        )
+    )
+
+
+def _year_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | None) -> Iterator[Pool]:
+    asked: dict[tuple[str, int], int] = {}
+    for template in _templates(spec):
+        # As much of the year is given as leaves room for the span, and an answer that this vocabulary has.
+        for tail in range(min(4, len(str(spec.operands[0]))), 5):
+            questions = year_spans(template.operation, spec.operands, tail)
+            span, year = _NEUTRAL_YEAR
+            stem = stem_of(template.operation, span, year, tail)
+            neutral = template.question(span, year, stem).rstrip()
+            reading = understood(neutral)
+            if not isinstance(reading, Reading):
+                raise ValueError(f"the story {template.text!r} cannot be read back")
+            pair = PromptPair(neutral, neutral, reading.answer, frame is not None)
+            if len(questions) and can_answer(pair, tokenizer, frame, spec.answer):
+                shots = [(span, year) for year, span in example_operands(reading)[: spec.shots]]
+                prefix = shot_prefix(neutral, reading, spec.shots)
+                key = (template.operation, tail)
+                if key not in asked:
+                    asked[key] = count_asked(spec.half, questions)
+                yield _Calculations(template, prefix, questions, shots, False, 0, tail, spec.half, asked[key])
+                break
+
+
+def _recall_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | None) -> Iterator[Pool]:
+    frames = FRAMES[spec.topic] if spec.wording == "varied" else FRAMES[spec.topic][:1]
+    for wording in frames:
+        found: dict[str, list[str]] = {}
+        for relation, subject in recalls(spec.topic):
+            asked = recall_question(spec.topic, wording, relation, subject)
+            recall = read_recall(asked)
+            if recall is None:
+                raise ValueError(f"{asked!r} cannot be read back")
+            pair = PromptPair(asked, asked, recall.answer, frame is not None)
+            if not is_asked(spec.half, asked) or not can_answer(pair, tokenizer, frame, spec.answer):
+                continue
+            found.setdefault(relation, []).append(shot_prefix(asked, recall, spec.shots) + asked)
+        for relation, prompts in found.items():
+            yield _Recalls(wording, relation, tuple(prompts))

@@ -1,0 +1,70 @@
+"""What can be said of a pair that people typed before any vocabulary is known: whether it asks something, what the
+answer is, and whether there is anything to compare it with.
+
+A file that is uploaded and a set that is prepared are held to the same.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.prompts import CustomPair
+from arithmoscope.prompts.language.numerals import LARGE_NUMBER_WORD_PATTERN
+from arithmoscope.prompts.language.parse_question import Understood, understood
+from arithmoscope.prompts.language.questions import question_text
+
+# A number as the answer of a calculation, with its unit if it has one: 8, -3.50, $1,234, 2,5, 1/2, 12 %, 8 sheep.
+_DIGITS = r"[0-9]+(?:,[0-9]{3})*(?:[.,/][0-9]+)?\s?%?"
+_WORDS = LARGE_NUMBER_WORD_PATTERN
+_NUMBER = re.compile(
+    rf"(?:[-−+]\s?)?[$€£]?{_DIGITS}(?:\s+[^\W\d_].*)?\.?|(?:(?:minus|negative) )?{_WORDS}(?:\s+[^\W\d_].*)?\.?",
+    re.IGNORECASE | re.DOTALL,
+)
+_AND = re.compile(r"(?<=hundred|housand)\s+and(?=\s)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Answerable:
+    """A pair with its answer. ``reading`` is None where no reader understands the reference: then the answer and the
+    counterfactual were given."""
+
+    pair: CustomPair
+    reading: Understood | None
+    answer: str
+
+
+def answerable(pair: CustomPair) -> Answerable:
+    """The pair with its answer, typed or computed.
+
+    Refuses (``empty_prompt``, ``no_arithmetic``, ``no_counterfactual``) what no model could be asked.
+    """
+    # A line end that slipped in behind a question would be taken for white space before the answer.
+    pair = pair.model_copy(update={"reference": pair.reference.rstrip("\r\n")})
+    if not pair.reference.strip():
+        raise Refusal("empty_prompt", "The reference prompt is empty.")
+    reading = understood(pair.reference)
+    answer = pair.answer if pair.answer is not None else reading and reading.answer
+    if answer is None:
+        raise Refusal("no_arithmetic", f"{quoted(pair.reference)} is not arithmetic that can be read.")
+    if pair.counterfactual is not None and not pair.counterfactual.strip():
+        raise Refusal("empty_prompt", "The counterfactual prompt is empty.", "Type it, or leave it out.")
+    if pair.counterfactual is None and reading is None:
+        raise Refusal(
+            "no_counterfactual",
+            f"{quoted(pair.reference)} is not arithmetic that can be read, so it has no counterfactual of its own.",
+            "Give the counterfactual prompt yourself.",
+        )
+    return Answerable(pair, reading, answer)
+
+
+def is_number(answer: str) -> bool:
+    """Whether a text is a number in digits or in English words, a unit behind it allowed: "8", "-3.50", "8 sheep"."""
+    return _NUMBER.fullmatch(_AND.sub("", answer.strip())) is not None
+
+
+def quoted(prompt: str) -> str:
+    """The question of a prompt as a message shows it: in quotes, at most 80 characters."""
+    text = question_text(prompt)
+    return repr(text if len(text) <= 80 else f"{text[:79]}…")

@@ -1,0 +1,90 @@
+"""What a set of prompts is called where there are several: its topic, and the options that set it apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from arithmoscope.contracts.prompts import CustomPrompts, PromptsSpec, TemplatePrompts
+from arithmoscope.prompts.sets.topics import TOPICS
+
+_PLAIN = TemplatePrompts(source="template")
+
+
+def label_of(prompts: PromptsSpec) -> str:
+    """A short name made of the set's options, those at their defaults left out. Nothing that people typed is in it."""
+    if isinstance(prompts, CustomPrompts):
+        parts = [f"own prompts ({len(prompts.pairs)})"]
+    else:
+        parts = [*_subject(prompts), *_numbers(prompts)]
+        if prompts.wording != _PLAIN.wording:
+            parts.append(f"{prompts.wording} wording")
+        if prompts.half is not None:
+            parts.append(f"{prompts.half} half")
+    if prompts.answer != "whole":
+        parts.append(f"{prompts.answer} token")
+    if prompts.chat:
+        parts.append("chat")
+    return ", ".join(parts)
+
+
+def labels_of(sets: Sequence[PromptsSpec]) -> dict[PromptsSpec, str]:
+    """A label for every set, no two alike: sets that differ in other options are told apart by these, or numbered."""
+    distinct = list(dict.fromkeys(sets))
+    labels = [label_of(prompts) for prompts in distinct]
+    for tell in (_shots, _corruption, _seed, _pairs):
+        said = list(map(tell, distinct))
+        differ = {label: {said[at] for at, other in enumerate(labels) if other == label} for label in labels}
+        labels = [
+            f"{label}, {words}" if words and len(differ[label]) > 1 else label
+            for label, words in zip(labels, said, strict=True)
+        ]
+    found: dict[PromptsSpec, str] = {}
+    for prompts, label in zip(distinct, labels, strict=True):
+        number, name = 1, label
+        while name in found.values():
+            number += 1
+            name = f"{label} #{number}"
+        found[prompts] = name
+    return found
+
+
+def has_arithmetic(prompts: PromptsSpec) -> bool:
+    """Whether there is a calculation in the set: sets without are the negative control. People's own count as such."""
+    return isinstance(prompts, CustomPrompts) or bool(TOPICS[prompts.topic].operations)
+
+
+def _subject(prompts: TemplatePrompts) -> list[str]:
+    topic = TOPICS[prompts.topic]
+    parts = [] if prompts.topic == "question" else [prompts.topic.replace("_", " ")]
+    if topic.operations and (prompts.topic == "question" or prompts.operations != _PLAIN.operations):
+        parts.append(" + ".join(prompts.operations))
+    if topic.styles and prompts.styles != _PLAIN.styles:
+        parts.append(" + ".join(prompts.styles))
+    return parts
+
+
+def _numbers(prompts: TemplatePrompts) -> list[str]:
+    parts = []
+    if prompts.operands != _PLAIN.operands:
+        parts.append(f"{prompts.operands[0]} to {prompts.operands[1]}")
+    if prompts.decimals:
+        parts.append(f"{prompts.decimals} decimal{'s' if prompts.decimals > 1 else ''}")
+    if prompts.numerals != _PLAIN.numerals:
+        parts.append("in words")
+    return parts
+
+
+def _shots(prompts: PromptsSpec) -> str:
+    return f"{prompts.shots} shot{'' if prompts.shots == 1 else 's'}"
+
+
+def _corruption(prompts: PromptsSpec) -> str:
+    return prompts.corruption.replace("_", " ")
+
+
+def _seed(prompts: PromptsSpec) -> str:
+    return "" if isinstance(prompts, CustomPrompts) else f"seed {prompts.seed}"
+
+
+def _pairs(prompts: PromptsSpec) -> str:
+    return "" if isinstance(prompts, CustomPrompts) else f"{prompts.pairs} pairs"

@@ -1,0 +1,245 @@
+"""Prompt sets: what people ask for, turned into encoded pairs, a preview, or plain strings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from tokenizers import Tokenizer
+
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.models import ChatFrame
+from arithmoscope.contracts.prompts import (
+    MAX_PAIRS,
+    AnswerTokens,
+    Corruption,
+    CustomPair,
+    CustomPrompts,
+    Half,
+    Numerals,
+    Operation,
+    Preview,
+    PreviewItem,
+    PromptPair,
+    Style,
+    TemplatePrompts,
+    Token,
+    Topic,
+    Wording,
+)
+from arithmoscope.prompts.language.corruptions import corrupt
+from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.questions import question_text
+from arithmoscope.prompts.language.roles import RoleSpan, counterfactual_spans
+from arithmoscope.prompts.sets.custom_pairs import answerable, quoted
+from arithmoscope.prompts.sets.sampling import draw
+from arithmoscope.prompts.sets.shots import shot_prefix
+from arithmoscope.prompts.tokens.encoded import EncodedPair, encode_answer, frame_of, prompt_tokens
+
+PREVIEWED_PAIRS = 64
+# People's own prompts have no seed: the same prompt always gets the same counterfactual.
+_CUSTOM_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """The pairs of an experiment, in the order asked for; ``n_distinct`` different questions exist."""
+
+    pairs: tuple[EncodedPair, ...]
+    n_distinct: int
+    notes: tuple[str, ...]
+
+
+def prepare(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: ChatFrame | None = None) -> PromptSet:
+    """Every pair of the set, ready to run; with answers at ``each`` token one pair a token.
+
+    Refuses the set for its first pair that cannot run, by its number.
+
+    ``chat``: what the model's chat template writes around a prompt; a set of chat prompts needs it
+    (``no_chat_template``).
+    """
+    frame = frame_of(spec.chat, chat)
+    encoded: list[EncodedPair] = []
+    if isinstance(spec, TemplatePrompts):
+        drawn = draw(spec, tokenizer, frame)
+        for number, pair in enumerate(drawn.pairs, start=1):
+            with _naming(number):
+                encoded += encode_answer(pair, tokenizer, frame, spec.answer, number - 1)
+            refuse_too_many(len(encoded))
+        return PromptSet(tuple(encoded), drawn.n_distinct, drawn.notes)
+    for number, custom in enumerate(spec.pairs, start=1):
+        with _naming(number):
+            pair = _completed(custom, spec, tokenizer)
+            encoded += encode_answer(pair, tokenizer, frame, spec.answer, number - 1)
+        refuse_too_many(len(encoded))
+    return PromptSet(tuple(encoded), *_repeats(spec))
+
+
+def preview(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: ChatFrame | None = None) -> Preview:
+    """How the first `PREVIEWED_PAIRS` pairs will be read; what is wrong with a pair stands in its ``problem``.
+
+    ``chat`` is as in `prepare`.
+    """
+    frame = frame_of(spec.chat, chat)
+    if isinstance(spec, TemplatePrompts):
+        drawn = draw(spec, tokenizer, frame, PREVIEWED_PAIRS)
+        items = [item for pair in drawn.pairs for item in _items(pair, spec, tokenizer, frame)]
+        return Preview(items=tuple(items[:PREVIEWED_PAIRS]), n_distinct=drawn.n_distinct, notes=drawn.notes)
+    shown = spec.pairs[:PREVIEWED_PAIRS]
+    items = [item for custom in shown for item in _custom_items(custom, spec, tokenizer, frame)]
+    n_distinct, notes = _repeats(spec)
+    return Preview(items=tuple(items[:PREVIEWED_PAIRS]), n_distinct=n_distinct, notes=notes)
+
+
+def generate(
+    operations: Sequence[Operation] = ("add",),
+    styles: Sequence[Style] = ("equation",),
+    operands: tuple[int, int] = (1, 9),
+    pairs: int = 64,
+    shots: int = 2,
+    corruption: Corruption = "null_operator",
+    seed: int = 0,
+    *,
+    topic: Topic = "question",
+    wording: Wording = "plain",
+    numerals: Numerals = "digits",
+    decimals: int = 0,
+    answer: AnswerTokens = "whole",
+    half: Half | None = None,
+    tokenizer: Tokenizer | Any,
+    chat: ChatFrame | None = None,
+) -> list[PromptPair]:
+    """A template set as strings, the worked examples included; fewer pairs than asked for where fewer exist.
+
+    ``tokenizer``: a `tokenizers.Tokenizer`, or a transformers tokenizer that has one. ``chat``: a loaded model's
+    ``chat``; the pairs are then asked through its chat template. Refuses what no set can be (``bad_request``).
+    """
+    tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if not isinstance(tokenizer, Tokenizer):
+        raise Refusal("bad_tokenizer", f"{type(tokenizer).__name__} is no tokenizer.", "Pass the model's tokenizer.")
+    asked = {
+        "source": "template",
+        "operations": operations,
+        "styles": styles,
+        "operands": operands,
+        "pairs": pairs,
+        "shots": shots,
+        "corruption": corruption,
+        "seed": seed,
+        "topic": topic,
+        "wording": wording,
+        "numerals": numerals,
+        "decimals": decimals,
+        "answer": answer,
+        "half": half,
+        "chat": chat is not None,
+    }
+    try:
+        spec = TemplatePrompts.model_validate(asked)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = " ".join(str(part) for part in first["loc"])
+        said = first["msg"].removeprefix("Value error, ")
+        raise Refusal("bad_request", f"{where}: {said}." if where else f"{said}.", "Ask for another set.") from error
+    return list(draw(spec, tokenizer, chat).pairs)
+
+
+def refuse_too_many(pairs: int) -> None:
+    """Refuses (``impossible_options``) more pairs than an experiment has. Asked while they are made: each token of an
+    answer may be one, and all of them together may be too many to hold."""
+    if pairs > MAX_PAIRS:
+        detail = f"The tokens of all answers make more than {MAX_PAIRS} pairs."
+        raise Refusal("impossible_options", detail, "Ask for fewer pairs, or choose the answer's first token.")
+
+
+@contextmanager
+def _naming(number: int) -> Iterator[None]:
+    """A refusal inside says which pair it is about."""
+    try:
+        yield
+    except Refusal as refusal:
+        raise Refusal(refusal.code, f"Pair {number}: {refusal.detail}", refusal.way_out) from refusal
+
+
+def _completed(custom: CustomPair, spec: CustomPrompts, tokenizer: Tokenizer) -> PromptPair:
+    """The pair with its answer, its counterfactual and its worked examples."""
+    found = answerable(custom)
+    custom = found.pair
+    prefix = shot_prefix(custom.reference, found.reading, spec.shots)
+    reference = prefix + custom.reference
+    if custom.counterfactual is not None:
+        return PromptPair(reference, prefix + custom.counterfactual, found.answer, spec.chat)
+    return PromptPair(reference, _corrupted(reference, spec.corruption, tokenizer), found.answer, spec.chat)
+
+
+def _corrupted(reference: str, corruption: Corruption, tokenizer: Tokenizer) -> str:
+    counterfactual = corrupt(corruption, reference, _CUSTOM_SEED, tokenizer)
+    if counterfactual is None:
+        raise Refusal("no_counterfactual", f"{quoted(reference)} has no counterfactual by {corruption}.")
+    return counterfactual
+
+
+def _repeats(spec: CustomPrompts) -> tuple[int, tuple[str, ...]]:
+    n_distinct = len({question_text(pair.reference) for pair in spec.pairs})
+    if n_distinct == len(spec.pairs):
+        return n_distinct, ()
+    return n_distinct, (f"{len(spec.pairs)} pairs ask {n_distinct} different questions.",)
+
+
+def _custom_items(
+    custom: CustomPair, spec: CustomPrompts, tokenizer: Tokenizer, frame: ChatFrame | None
+) -> list[PreviewItem]:
+    try:
+        return _items(_completed(custom, spec, tokenizer), spec, tokenizer, frame)
+    except Refusal as refusal:
+        reading = understood(custom.reference)
+        problem = PreviewItem(
+            reference=_readable(custom.reference, tokenizer, frame),
+            counterfactual=_readable(custom.counterfactual or "", tokenizer, frame),
+            answer=custom.answer if custom.answer is not None else reading and reading.answer,
+            answer_id=None,
+            problem=f"{refusal.detail} {refusal.way_out}",
+        )
+        return [problem]
+
+
+def _items(
+    pair: PromptPair, spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | None
+) -> list[PreviewItem]:
+    try:
+        encoded = encode_answer(pair, tokenizer, frame, spec.answer)
+    except Refusal as refusal:
+        spans = counterfactual_spans(pair, understood(pair.reference))
+        problem = PreviewItem(
+            reference=_readable(pair.reference, tokenizer, frame),
+            counterfactual=_readable(pair.counterfactual, tokenizer, frame, spans),
+            answer=pair.answer,
+            answer_id=None,
+            problem=f"{refusal.detail} {refusal.way_out}",
+        )
+        return [problem]
+    return [
+        PreviewItem(
+            reference=each.reference_tokens,
+            counterfactual=each.counterfactual_tokens,
+            answer=pair.answer,
+            answer_id=each.answer_id,
+            problem=None,
+            place=each.place,
+            places=each.places,
+        )
+        for each in encoded
+    ]
+
+
+def _readable(
+    prompt: str, tokenizer: Tokenizer, frame: ChatFrame | None, spans: Sequence[RoleSpan] | None = None
+) -> tuple[Token, ...]:
+    """What can be shown of a prompt that cannot run; nothing of one that cannot even be cut into tokens."""
+    try:
+        return prompt_tokens(prompt, tokenizer, spans, frame)
+    except Refusal:
+        return ()

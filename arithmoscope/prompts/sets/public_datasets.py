@@ -1,0 +1,227 @@
+"""Public question sets that people have on disk, as they are published: GSM8K, SVAMP, AddSub, SingleEq, MMLU, CSQA.
+
+Nothing is fetched: bytes in, questions out. A file is JSON lines, a JSON array, or (MMLU) CSV. A row that cannot be
+read is named by its number, with the reason, and the others stay usable.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.prompts.language.numerals import Number, in_digits, read_number
+from arithmoscope.prompts.sets.text_decoding import decoded, no_text_in
+
+PublicSet = Literal["gsm8k", "svamp", "addsub", "singleeq", "mmlu", "csqa"]
+
+MAX_FILE_BYTES = 64 * 2**20
+MAX_ROWS = 100_000
+MAX_TEXT = 8_000
+_LETTERS = "ABCDEFGHIJ"
+
+
+@dataclass(frozen=True, slots=True)
+class PublicQuestion:
+    """``prompt`` ends where the answer comes next; ``answer`` is a number, or the letter of a choice.
+
+    ``row`` counts from 1, in the file.
+    """
+
+    row: int
+    prompt: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRow:
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublicQuestions:
+    """What could be read of a file, in its order, and what could not."""
+
+    questions: tuple[PublicQuestion, ...]
+    problems: tuple[UnreadableRow, ...]
+
+
+class _Unreadable(Exception):
+    """Why a row cannot be used; never leaves this file."""
+
+
+_Row = Mapping[str, Any]
+
+
+def read_public(name: PublicSet, data: bytes) -> PublicQuestions:
+    """The questions of a file in the published form of a set.
+
+    A question with bytes in it that are no UTF-8 is one that cannot be read; the others can. Refuses (``bad_upload``)
+    what is not one of these sets, too large, or no JSON, JSON lines or CSV at all.
+    """
+    adapter = ADAPTERS.get(name)
+    if adapter is None:
+        raise Refusal("bad_upload", f"{name!r} is no set that can be read.", f"Choose among: {', '.join(ADAPTERS)}.")
+    if len(data) > MAX_FILE_BYTES:
+        raise Refusal("bad_upload", f"The file has {len(data)} bytes.", f"Split it: {MAX_FILE_BYTES} are the most.")
+    text = decoded(data)
+    questions: list[PublicQuestion] = []
+    problems: list[UnreadableRow] = []
+    for number, row in _rows(name, text):
+        try:
+            if number > MAX_ROWS:
+                problems.append(UnreadableRow(number, f"only the first {MAX_ROWS} rows are read"))
+                break
+            if isinstance(row, _Unreadable):
+                raise row
+            prompt, answer = adapter(row)
+            for what, said in (("question", prompt), ("answer", answer)):
+                if (wrong := no_text_in(said)) is not None:
+                    raise _Unreadable(f"the {what} {wrong}")
+            if len(prompt) > MAX_TEXT:
+                raise _Unreadable(f"the question has {len(prompt)} characters, {MAX_TEXT} are the most")
+            questions.append(PublicQuestion(number, prompt, answer))
+        except _Unreadable as problem:
+            problems.append(UnreadableRow(number, str(problem)))
+    return PublicQuestions(tuple(questions), tuple(problems))
+
+
+def _rows(name: PublicSet, text: str) -> Iterator[tuple[int, _Row | _Unreadable]]:
+    opening = text.lstrip()[:1]
+    if opening == "[":
+        yield from _array(text)
+    elif opening == "{":
+        yield from _lines(text)
+    elif name == "mmlu" and opening:
+        yield from _table(text)
+    else:
+        raise Refusal("bad_upload", "The file holds no JSON.", "Give the set's JSON or JSONL file as it is published.")
+
+
+def _array(text: str) -> Iterator[tuple[int, _Row | _Unreadable]]:
+    try:
+        listed = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Refusal("bad_upload", f"The file is no JSON: {error}.", "Give the file as it is published.") from error
+    for number, row in enumerate(listed, start=1):
+        yield number, row if isinstance(row, dict) else _Unreadable("the row is no JSON object")
+
+
+def _lines(text: str) -> Iterator[tuple[int, _Row | _Unreadable]]:
+    # Only "\n" ends a line: a question may hold other line ends.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            yield number, _Unreadable("the line is no JSON")
+            continue
+        yield number, row if isinstance(row, dict) else _Unreadable("the line is no JSON object")
+
+
+def _table(text: str) -> Iterator[tuple[int, _Row | _Unreadable]]:
+    """MMLU's CSV: question, four choices, the letter; no header."""
+    try:
+        for number, cells in enumerate(csv.reader(io.StringIO(text, newline=""), strict=True), start=1):
+            if len(cells) != 6:
+                yield number, _Unreadable(f"the row has {len(cells)} cells, not 6")
+                continue
+            yield number, {"question": cells[0], "choices": cells[1:5], "answer": cells[5].strip()}
+    except csv.Error as error:
+        raise Refusal("bad_upload", f"The file is no CSV: {error}.", "Give the file as it is published.") from error
+
+
+def _gsm8k(row: _Row) -> tuple[str, str]:
+    """The answer stands behind ``####``, after the way to it."""
+    question, worked = _text(row, "question"), _text(row, "answer")
+    _, mark, answer = worked.rpartition("####")
+    if not mark:
+        raise _Unreadable("'answer' holds no ####")
+    return _asked(question), _number(answer)
+
+
+def _svamp(row: _Row) -> tuple[str, str]:
+    body = _text(row, "Body").strip()
+    end = "" if body.endswith((".", "?", "!")) else "."
+    return _asked(f"{body}{end} {_text(row, 'Question').strip()}"), _number(row.get("Answer"))
+
+
+def _word_problem(row: _Row) -> tuple[str, str]:
+    """AddSub and SingleEq: ``sQuestion`` and a list of solutions, of which there is one."""
+    solutions = row.get("lSolutions")
+    if not isinstance(solutions, list) or len(solutions) != 1:
+        raise _Unreadable("'lSolutions' is no list of one number")
+    return _asked(_text(row, "sQuestion")), _number(solutions[0])
+
+
+def _mmlu(row: _Row) -> tuple[str, str]:
+    """The answer is a letter, or the number of a choice from 0."""
+    choices = row.get("choices")
+    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
+        raise _Unreadable("'choices' is no list of texts")
+    answer = row.get("answer")
+    letter = _LETTERS[answer] if isinstance(answer, int) and 0 <= answer < len(choices) <= len(_LETTERS) else answer
+    return _choice(_text(row, "question"), dict(zip(_LETTERS, choices, strict=False)), letter)
+
+
+def _csqa(row: _Row) -> tuple[str, str]:
+    """Two published forms: ``question.stem`` with a list of choices, or ``choices.label`` beside ``choices.text``."""
+    inner = row.get("question")
+    if isinstance(inner, dict):
+        listed = inner.get("choices")
+        rows = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+        labels, texts = [each.get("label") for each in rows], [each.get("text") for each in rows]
+        stem = _text(inner, "stem")
+    else:
+        stem, listed = _text(row, "question"), row.get("choices")
+        labels, texts = (listed.get("label"), listed.get("text")) if isinstance(listed, dict) else (None, None)
+    if not isinstance(labels, list) or not isinstance(texts, list) or len(labels) != len(texts) or not labels:
+        raise _Unreadable("the choices cannot be read")
+    choices = {label: text for label, text in zip(labels, texts, strict=True) if isinstance(label, str) and text}
+    if len(choices) < len(texts) or not all(isinstance(text, str) for text in choices.values()):
+        raise _Unreadable("a choice is no text, or there twice")
+    return _choice(stem, {label: str(text) for label, text in choices.items()}, row.get("answerKey"))
+
+
+def _choice(question: str, choices: Mapping[str, str], answer: object) -> tuple[str, str]:
+    if not isinstance(answer, str) or answer not in choices:
+        raise _Unreadable(f"the answer {str(answer)[:20]!r} is none of the choices")
+    listed = "\n".join(f"{label}. {text.strip()}" for label, text in choices.items())
+    return f"{question.strip()}\n{listed}\nAnswer:", answer
+
+
+def _asked(question: str) -> str:
+    # One line: a line end would end the question for the worked examples.
+    return f"Q: {' '.join(question.split())} A:"
+
+
+def _text(row: _Row, field: str) -> str:
+    value = row.get(field)
+    if not isinstance(value, str) or not value.strip():
+        raise _Unreadable(f"{field!r} is missing, empty or no text")
+    return value
+
+
+def _number(value: object) -> str:
+    """A number as it is written, exactly: 1,234 and 1234.0 are 1234."""
+    found: Number | None = read_number(str(value)) if isinstance(value, str | int | float) else None
+    if found is None or isinstance(value, bool):
+        raise _Unreadable(f"the answer {str(value)[:20]!r} is no number")
+    return in_digits(found)
+
+
+# One row a set; each has a fixture of its published form in tests/prompts/test_public.py.
+ADAPTERS: dict[PublicSet, Callable[[_Row], tuple[str, str]]] = {
+    "gsm8k": _gsm8k,
+    "svamp": _svamp,
+    "addsub": _word_problem,
+    "singleeq": _word_problem,
+    "mmlu": _mmlu,
+    "csqa": _csqa,
+}

@@ -1,0 +1,127 @@
+"""How a prompt is laid out before it is cut into tokens: as it is, or as a conversation.
+
+As a conversation every worked example is an exchange, the question is a person's last turn, and the assistant answers
+by repeating the question, which is where the prompt ends:
+
+    user        2 + 3 =
+    assistant   2 + 3 = 5
+    user        3 + 5 =
+    assistant   3 + 5 = |8
+
+Without that repetition a small chat model opens with words ("The answer is ..."), and the answer's first token is not
+what comes next. With it END and the answer's token are those of the plain prompt, so that both can be compared;
+docs/methods/prompts.md has the numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.models import ChatFrame
+from arithmoscope.contracts.prompts import MAX_PROMPT_CHARACTERS
+from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.questions import Span, last_question
+from arithmoscope.prompts.language.roles import RoleSpan
+
+# A line that ends in one word behind a space or a sign of equality: an answer perhaps. People type the line, so it is
+# read in time that grows with its length and no faster: no two parts can share out the same white space.
+_ANSWERED = re.compile(r"(.*[=\s])[-−]?\w+(?:[-.]\w+)*[.]?")
+# No prompt of `MAX_PROMPT_TOKENS` tokens is so long, whatever the vocabulary: it is refused before it is cut.
+_MOST_CHARACTERS = 4 * MAX_PROMPT_CHARACTERS
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of a prompt, ``span`` in there, that stands at ``at`` in the text that the model reads."""
+
+    at: int
+    span: Span
+
+    @property
+    def place(self) -> Span:
+        return self.at, self.at + self.span[1] - self.span[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The text that a model reads up to its answer, white space before that aside; empty for an empty prompt.
+
+    ``stretches``: what of it people typed, in the order of the text. The rest a template wrote (``chat``).
+    """
+
+    prompt: str
+    text: str
+    stretches: tuple[Stretch, ...]
+    chat: bool
+
+    def placed(self, spans: Sequence[RoleSpan]) -> list[tuple[Span, list[RoleSpan]]]:
+        """Where each stretch stands in the text, and the parts of the prompt in there, by where they stand."""
+        placed: list[tuple[Span, list[RoleSpan]]] = []
+        for stretch in self.stretches:
+            first, last = stretch.span
+            shift = stretch.at - first
+            inside: list[RoleSpan] = [
+                ((max(start, first) + shift, min(end, last) + shift), role)
+                for (start, end), role in spans
+                if max(start, first) < min(end, last)
+            ]
+            placed.append((stretch.place, inside))
+        return placed
+
+
+def laid_out(prompt: str, frame: ChatFrame | None) -> Layout:
+    """A prompt as it is, or with a ``frame`` as a conversation; the white space around a turn belongs to none.
+
+    Refuses (``prompt_too_long``) a prompt that is too long to be cut into turns.
+    """
+    visible = prompt.rstrip()
+    if frame is None or not visible:
+        return Layout(prompt, visible, (Stretch(0, (0, len(visible))),), chat=frame is not None)
+    if len(prompt) > _MOST_CHARACTERS:
+        raise Refusal("prompt_too_long", f"A prompt has {len(prompt)} characters; a chat's has {_MOST_CHARACTERS}.")
+    question = last_question(prompt)
+    exchanges, start = _exchanges(prompt[: question[0]])
+    turns: list[tuple[str, Span]] = []
+    opening = frame.before
+    for asked, said in exchanges:
+        turns += [(opening, asked), (frame.reply, said)]
+        opening = frame.next
+    turns += [(opening, _without_space(prompt, (start, len(visible)))), (frame.after, question)]
+    parts: list[str] = []
+    stretches: list[Stretch] = []
+    at = 0
+    for written, span in turns:
+        parts += written, prompt[slice(*span)]
+        stretches.append(Stretch(at + len(written), span))
+        at = stretches[-1].place[1]
+    return Layout(prompt, "".join(parts), tuple(stretches), chat=True)
+
+
+@lru_cache(maxsize=256)  # the same for every pair of a set
+def _exchanges(examples: str) -> tuple[tuple[tuple[Span, Span], ...], int]:
+    """The worked examples of a text, each as what a person asks and what is replied, and where the text goes on.
+
+    An example is a question that can be read and one word behind it. Anything else belongs to the next question.
+    """
+    found: list[tuple[Span, Span]] = []
+    start = line_start = 0
+    for line in examples.splitlines(keepends=True):
+        line_end = line_start + len(line)
+        answered = _ANSWERED.fullmatch(line.rstrip())
+        reading = understood(examples[: line_start + answered.end(1)]) if answered else None
+        if reading is not None and reading.question[0] >= start:
+            asked = _without_space(examples, (start, reading.question[1]))
+            found.append((asked, _without_space(examples, (reading.question[0], line_end))))
+            start = line_end
+        line_start = line_end
+    return tuple(found), start
+
+
+def _without_space(text: str, span: Span) -> Span:
+    part = text[slice(*span)]
+    start = span[0] + len(part) - len(part.lstrip())
+    return start, max(start, span[1] - len(part) + len(part.rstrip()))

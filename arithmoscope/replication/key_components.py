@@ -1,0 +1,104 @@
+"""Which components are key: by false discovery rate, by the paper's threshold, by top k."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from arithmoscope.contracts.components import Component, all_components
+from arithmoscope.contracts.knockout_terms import PAPER_THRESHOLD
+from arithmoscope.contracts.prompts import PromptPair
+from arithmoscope.contracts.specs import Effect, Metric
+from arithmoscope.engine import LoadedModel, PatchingEffects, path_patching
+from arithmoscope.engine.measures.key_components import LEAST_QUESTIONS, adjusted, key_components, p_values
+from arithmoscope.replication.plain_numbers import Numbers, plain
+
+RATE = 0.05
+TOP = 10
+EFFECT: Effect = "through_mlps"
+METRICS: tuple[Metric, ...] = ("relative_logit", "logit_difference")
+
+
+def effects_on(
+    model: LoadedModel, pairs: Sequence[PromptPair], operands: Sequence[str] | None = None
+) -> PatchingEffects:
+    """What the paper measures: the last position patched from the prompt without the calculation, MLPs recomputed.
+    ``operands``: of each pair, what a bootstrap resamples instead of questions."""
+    found = path_patching(model, pairs, effect=EFFECT)
+    return found if operands is None else replace(found, questions=tuple(operands))
+
+
+def key_numbers(effects: PatchingEffects) -> Numbers:
+    """By metric: counts by every rule, the components on top, and every component's mean. ``effects``: with operands in
+    the questions' place."""
+    layers, heads = effects.heads.shape[1:]
+    found: Numbers = {
+        "pairs": len(effects),
+        "operands": len(set(effects.questions)),
+        "layers": layers,
+        "heads": layers * heads,
+        "noise": float(effects.noise.max()),
+        "rate": RATE,
+        "threshold": PAPER_THRESHOLD,
+        "metrics": {},
+    }
+    for metric in METRICS:
+        found["metrics"][metric] = _of_metric(effects, metric)
+    both = [found["metrics"][metric]["top_heads"] for metric in METRICS]
+    found["shared_by_both_metrics"] = len({*both[0]} & {*both[1]})
+    return plain(found)
+
+
+def _of_metric(effects: PatchingEffects, metric: Metric) -> Numbers:
+    summary = effects.summary(metric)
+    layers, width = summary.mean.shape
+    names = [str(component) for component in all_components(layers, width - 1)]
+    mean = summary.mean.flatten()
+    values = torch.cat([each if each.dim() == 3 else each[..., None] for each in effects.values(metric)], dim=-1)
+    values = values.flatten(1).double()
+    defined = values.isnan().any(1).logical_not()
+    asked = [question for question, keep in zip(effects.questions, defined.tolist(), strict=True) if keep]
+    q = torch.full_like(mean, torch.nan)
+    if len(set(asked)) >= LEAST_QUESTIONS:
+        q = adjusted(p_values(values[defined], asked))
+    hurts = (q <= RATE) & (mean < 0)
+    is_head = torch.tensor([name.startswith("L") for name in names])
+    order = mean.argsort(stable=True).tolist()
+    below = mean < PAPER_THRESHOLD
+    n_heads = int(is_head.sum())
+    rows = [
+        {
+            "component": names[at],
+            "mean": float(mean[at]),
+            "low": float(summary.ci_low.flatten()[at]),
+            "high": float(summary.ci_high.flatten()[at]),
+            "q": float(q[at]),
+        }
+        for at in order
+    ]
+    return {
+        "unit": "percent" if metric == "relative_logit" else "logits",
+        "pairs": summary.n_pairs,
+        "left_out": summary.left_out,
+        "tested": int(q.isfinite().sum()),
+        "fdr": int(hurts.sum()),
+        "fdr_heads": int((hurts & is_head).sum()),
+        "fdr_head_share": int((hurts & is_head).sum()) / n_heads,
+        "fdr_names": [names[at] for at in order if bool(hurts[at])],
+        "threshold_heads": int((below & is_head).sum()) if metric == "relative_logit" else None,
+        "threshold_mlps": int((below & ~is_head).sum()) if metric == "relative_logit" else None,
+        "threshold_head_share": int((below & is_head).sum()) / n_heads if metric == "relative_logit" else None,
+        "top_heads": [str(each) for each in top(effects, metric, "head")],
+        "top_any": [str(each) for each in top(effects, metric, "any")],
+        "rows": rows[:20],
+        "heads": summary.mean[:, :-1].tolist(),
+        "mlps": summary.mean[:, -1].tolist(),
+    }
+
+
+def top(effects: PatchingEffects, metric: Metric, among: str, k: int = TOP) -> tuple[Component, ...]:
+    """The ``k`` components whose removal hurts most, heads alone or any."""
+    kind = "head" if among == "head" else "any"
+    return key_components(effects, rule="top_k", metric=metric, top_k=k, kind=kind).components

@@ -1,0 +1,188 @@
+"""What is left with components out: whole curves beside random draws, and answers that are written out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from arithmoscope.contracts.components import Component
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.knockout_terms import Ablation
+from arithmoscope.contracts.prompts import PromptPair
+from arithmoscope.engine import Knockout, LoadedModel, knockout
+from arithmoscope.engine.forward.activations import encode_all
+from arithmoscope.engine.forward.batching import Plan, sparing
+from arithmoscope.engine.interventions.ablation import masks_of
+from arithmoscope.engine.interventions.generation import answers_knocked, is_answer
+from arithmoscope.engine.interventions.replacements import Means
+from arithmoscope.engine.measures.key_components import elbow
+from arithmoscope.engine.measures.knockout_curves import curve_of
+from arithmoscope.engine.measures.random_controls import drawn
+from arithmoscope.engine.methods.knockout import knockout_task
+from arithmoscope.prompts import EncodedPair
+from arithmoscope.prompts.language.questions import question_text
+from arithmoscope.replication.plain_numbers import Numbers, plain
+from arithmoscope.replication.prompt_sets import operand_sets
+
+METRICS = ("accuracy", "probability", "logit_difference")
+# A mean over fewer prompts of a form is hardly one.
+LEAST_FOR_A_MEAN = 3
+
+
+def form_of(pair: PromptPair) -> str:
+    """A question with its numbers taken out: what prompts of one template share."""
+    return re.sub(r"\d+", "#", question_text(pair.reference))
+
+
+def by_form(
+    judged: Sequence[PromptPair], other: Sequence[PromptPair]
+) -> list[tuple[list[PromptPair], list[PromptPair]]]:
+    """Pairs of one form beside the other side's prompts of that form, which the mean is taken over; forms with too few
+    of those are left out."""
+    forms = dict.fromkeys(form_of(pair) for pair in judged)
+    groups = [
+        ([pair for pair in judged if form_of(pair) == form], [pair for pair in other if form_of(pair) == form])
+        for form in forms
+    ]
+    return [(pairs, over) for pairs, over in groups if len(over) >= LEAST_FOR_A_MEAN]
+
+
+def curve_numbers(
+    model: LoadedModel,
+    judged: Sequence[PromptPair],
+    other: Sequence[PromptPair],
+    components: Sequence[Component],
+    ablation: Ablation,
+    draws: int,
+) -> Numbers:
+    """The whole curve. Mean ablation is over the ``other`` prompts of the same form, which share no operands with the
+    ``judged`` ones. Refuses (``no_prompts``) where no form has enough of them."""
+    if ablation == "mean":
+        groups = by_form(judged, other)
+        if not groups:
+            raise Refusal("no_prompts", "No form of question has enough prompts to take a mean over.")
+        parts = [
+            knockout(model, pairs, components, ablation="mean", mean_over=over, controls=draws)
+            for pairs, over in groups
+        ]
+        found = Knockout.concatenate(parts)
+        judged_here = [pair for pairs, _ in groups for pair in pairs]
+    else:
+        found, judged_here = knockout(model, judged, components, ablation=ablation, controls=draws), judged
+    found = replace(found, questions=operand_sets(judged_here))
+    return numbers_of(found) | {"left_out": len(judged) - len(found)}
+
+
+def numbers_of(found: Knockout) -> Numbers:
+    """A knock-out's curves with their controls; operands stand in the questions' place."""
+    curves = {metric: found.curve(metric) for metric in METRICS}
+    return plain(
+        {
+            "ablation": found.ablation,
+            "components": list(found.components),
+            "pairs": len(found),
+            "operands": len(set(found.questions)),
+            "draws": len(found.controls),
+            "unmatched": int((~found.matched).sum()),
+            "noise": float(found.noise.max()),
+            "elbow": elbow(curves["probability"].mean),
+            "curves": {
+                metric: {
+                    name: getattr(curve, name)
+                    for name in (
+                        "mean",
+                        "low",
+                        "high",
+                        "control",
+                        "control_low",
+                        "control_high",
+                        "draws_low",
+                        "draws_high",
+                        "p_value",
+                    )
+                }
+                for metric, curve in curves.items()
+            },
+        }
+    )
+
+
+def written_numbers(
+    model: LoadedModel,
+    judged: Sequence[PromptPair],
+    other: Sequence[PromptPair],
+    components: Sequence[Component],
+    draws: int,
+    tokens: int,
+) -> Numbers:
+    """Whole answers, written by greedy decoding with nothing out, with all ``components`` out and with random ones.
+
+    Mean ablation after the first token of the prompt, over the other prompts of the same form and length, and at
+    whatever is written after it."""
+    layers, heads = model.anatomy.layers, model.anatomy.heads
+    random = drawn(components, layers, heads, draws, 0)
+    sets = masks_of([[], list(components), *(list(draw.components) for draw in random)], layers, heads)
+    exact: list[Tensor] = []
+    operands: list[str] = []
+    example = ""
+    for pairs, over in _equal_lengths(model, judged, other):
+        task = knockout_task(
+            model,
+            pairs,
+            components,
+            ablation="mean",
+            positions="after_first",
+            mean_over=over,
+            controls=0,
+            answer_tokens=tokens,
+        )
+
+        def write(plan: Plan, pairs: list[EncodedPair] = pairs, mean: Means | None = task.mean) -> Tensor:
+            return answers_knocked(model, pairs, sets, "mean", "after_first", mean, plan, tokens)
+
+        written, _ = sparing(task.plan, write)
+        said = [[model.text.decode(ids, skip_special_tokens=True) for ids in row] for row in written.tolist()]
+        rows = [[is_answer(text, pair.pair.answer) for text, pair in zip(row, pairs, strict=True)] for row in said]
+        exact.append(torch.tensor(rows))
+        operands += operand_sets([pair.pair for pair in pairs])
+        example = example or f"{pairs[0].question} {pairs[0].pair.answer}: {said[1][0].strip()!r}"
+    if not exact:
+        raise Refusal("no_prompts", "No length of question has enough prompts to take a mean over.")
+    values = torch.cat(exact, dim=1).double()
+    curve = curve_of(
+        "exact_match", "share", values[:2], torch.stack([values[0].expand(draws, -1), values[2:]], 1), operands
+    )
+    at = {
+        name: getattr(curve, name)[1]
+        for name in ("mean", "low", "high", "control", "draws_low", "draws_high", "p_value")
+    }
+    return plain(
+        {
+            "components": [str(component) for component in components],
+            "pairs": values.shape[1],
+            "operands": len(set(operands)),
+            "draws": draws,
+            "left_out": len(judged) - values.shape[1],
+            "plain": float(curve.mean[0]),
+            "example": example,
+            **at,
+        }
+    )
+
+
+def _equal_lengths(
+    model: LoadedModel, judged: Sequence[PromptPair], other: Sequence[PromptPair]
+) -> list[tuple[list[EncodedPair], list[EncodedPair]]]:
+    """As `by_form`, and of one number of tokens: where positions are replaced one by one they must be the same."""
+    found = []
+    for pairs, over in by_form(judged, other):
+        sides = [encode_all(model, side, "first") for side in (pairs, over)]
+        for length in dict.fromkeys(len(each.reference_ids) for each in sides[0]):
+            mine, theirs = ([each for each in side if len(each.reference_ids) == length] for side in sides)
+            if len({each.reference_ids for each in theirs}) >= LEAST_FOR_A_MEAN:
+                found.append((mine, theirs))
+    return found

@@ -1,0 +1,247 @@
+"""The whole story on one model, measured once: sets, key components, knock-outs, transfer, roles, lens, writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+import transformers
+
+from arithmoscope.contracts.components import Component
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.knockout_terms import Ablation
+from arithmoscope.contracts.prompts import PromptPair, TemplatePrompts
+from arithmoscope.engine import LoadedModel, PatchingEffects
+from arithmoscope.prompts import prepare
+from arithmoscope.prompts.sets.operand_split import split_operands
+from arithmoscope.replication.attention_and_lens import SHOWN_MLPS, lens_numbers, role_numbers, write_numbers
+from arithmoscope.replication.claims import judged
+from arithmoscope.replication.figures import figures_of
+from arithmoscope.replication.key_components import TOP, effects_on, key_numbers, top
+from arithmoscope.replication.knockouts import curve_numbers, written_numbers
+from arithmoscope.replication.page import page_of
+from arithmoscope.replication.plain_numbers import Numbers, plain
+from arithmoscope.replication.prompt_sets import ADDITION, POWERS, SETS, Asked, NamedSet, ask
+from arithmoscope.replication.transfer import transfer_numbers
+
+FORMAT = 1
+# One-digit addition in a few wordings of every style: enough questions of each form to take a mean over.
+STORY = NamedSet(
+    ADDITION,
+    {"operations": ("add",), "styles": ("equation", "statement", "question"), "operands": (0, 9), "shots": 4},
+)
+# Sums whose whole answer is written out: two tokens where a model has one a digit.
+WRITTEN = NamedSet(
+    "two digits",
+    {"operations": ("add",), "operands": (10, 49), "shots": 4, "answer": "first"},
+)
+# The paper takes five heads out for powers.
+HEADS_OUT_FOR_POWERS = 5
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is asked. ``pairs`` on each side of the story's set, ``transfer_pairs`` on each side of the others;
+    ``asked`` questions of a set to find those that are answered rightly among."""
+
+    pairs: int = 64
+    asked: int = 275
+    transfer_pairs: int = 24
+    transfer_asked: int = 110
+    written_pairs: int = 20
+    draws: int = 20
+    sets: tuple[NamedSet, ...] = SETS
+
+
+FULL = Sizes()
+QUICK = Sizes(pairs=12, asked=40, transfer_pairs=4, transfer_asked=12, written_pairs=4, draws=3)
+
+
+def tell(model: LoadedModel, sizes: Sizes, say: Callable[[str], None], *, quick: bool = False) -> Numbers:
+    """All numbers of the report, claims included. Refuses (``none_kept``) a model that answers too few sums."""
+    clock = _Clock(say)
+    numbers: Numbers = {"format": FORMAT, "model": _model(model)}
+    with clock("asking one-digit sums"):
+        story = ask(model, STORY, sizes.asked, sizes.pairs)
+        if story.kept_wrong and not quick:
+            detail = f"{model.card.id} answers {story.right} of {story.n} one-digit sums: there is no story to tell."
+            raise Refusal("none_kept", detail, "Choose a model that can add.")
+        numbers["addition"] = _asked(story)
+    with clock("patching"):
+        effects = effects_on(model, story.found, story.found_operands)
+        numbers["key"] = key_numbers(effects)
+    with clock("knocking out"):
+        numbers["knockouts"] = _knockouts(model, story, effects, sizes)
+    with clock("asking the other sets"):
+        sets, refused = _sets(model, sizes)
+        numbers["sets"], numbers["not_asked"] = [_asked(each) for each in sets], refused
+    with clock("writing answers out"):
+        numbers["written"] = _written(model, effects, sizes)
+    with clock("powers"):
+        numbers["powers"] = _powers(model, sets, effects, sizes)
+    with clock("transfer"):
+        numbers["transfer"] = transfer_numbers(
+            model, sets, sizes.draws, lambda done, total: say(f"transfer, {done} of {total}")
+        )
+    with clock("looking inside"):
+        heads = top(effects, "relative_logit", "head")
+        numbers["roles"] = role_numbers(model, story.found, heads)
+        numbers["lens"] = lens_numbers(model, story.found)
+        numbers["writes"] = write_numbers(model, story.found, _top_mlps(effects))
+    numbers["run"] = _run(model, sizes, clock, quick)
+    numbers["claims"] = judged(numbers)
+    return numbers
+
+
+def write(numbers: Numbers, folder: Path) -> Path:
+    """The page, its figures and the JSON file; the page's path. Files are replaced."""
+    name = numbers["model"]["file"]
+    figures = folder / name
+    figures.mkdir(parents=True, exist_ok=True)
+    for file, text in figures_of(numbers).items():
+        (figures / file).write_text(text, encoding="utf-8")
+    (folder / f"{name}.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    page = folder / f"{name}.md"
+    page.write_text(page_of(numbers), encoding="utf-8")
+    return page
+
+
+def _knockouts(model: LoadedModel, story: Asked, effects: PatchingEffects, sizes: Sizes) -> list[Numbers]:
+    """The heads that hurt most by logit difference, the same with MLPs, and the heads of the paper's metric."""
+    asked: list[tuple[str, tuple[Component, ...], Ablation]] = []
+    for among, name in (("head", "heads"), ("any", "heads and MLPs")):
+        chosen = top(effects, "logit_difference", among)
+        for ablation in _ABLATIONS:
+            asked.append((f"{name}, logit difference, {ablation}", chosen, ablation))
+    asked.append(("heads, paper's metric, mean", top(effects, "relative_logit", "head"), "mean"))
+    return [
+        {"name": name} | curve_numbers(model, story.judged, story.found, chosen, ablation, sizes.draws)
+        for name, chosen, ablation in asked
+    ]
+
+
+_ABLATIONS: tuple[Ablation, ...] = ("mean", "zero", "resample")
+
+
+def _sets(model: LoadedModel, sizes: Sizes) -> tuple[list[Asked], list[dict[str, str]]]:
+    """Every set that the model can be asked, and why it cannot be asked the others."""
+    found, refused = [], []
+    for row in sizes.sets:
+        try:
+            each = ask(model, row, sizes.transfer_asked, sizes.transfer_pairs)
+        except Refusal as refusal:
+            refused.append({"name": row.name, "reason": refusal.detail})
+            continue
+        if min(len(each.found), len(each.judged)) < 2:
+            refused.append({"name": row.name, "reason": f"One side of its {each.n} questions has fewer than two."})
+        else:
+            found.append(each)
+    return found, refused
+
+
+def _written(model: LoadedModel, effects: PatchingEffects, sizes: Sizes) -> Numbers | None:
+    """None where the model's answers to such sums are one token, or are not asked."""
+    try:
+        pairs = _whole_answers(model, sizes)
+        chosen = top(effects, "logit_difference", "head")
+        return written_numbers(model, *pairs, chosen, sizes.draws, tokens=3)
+    except Refusal:
+        return None
+
+
+def _whole_answers(model: LoadedModel, sizes: Sizes) -> tuple[list[PromptPair], list[PromptPair]]:
+    """Two sides of two-digit sums with their whole answers, whether the model writes them or not."""
+    spec = TemplatePrompts.model_validate({"source": "template", "pairs": 4 * sizes.written_pairs, **WRITTEN.asked})
+    other, judged_pairs = split_operands([each.pair for each in prepare(spec, model.text).pairs])
+    return judged_pairs[: sizes.written_pairs], other[: 2 * sizes.written_pairs]
+
+
+def _powers(model: LoadedModel, sets: list[Asked], effects: PatchingEffects, sizes: Sizes) -> Numbers | None:
+    asked = next((each for each in sets if each.name == POWERS), None)
+    heads = top(effects, "relative_logit", "head", HEADS_OUT_FOR_POWERS)
+    if asked is None or not heads:
+        return None
+    try:
+        row = curve_numbers(model, asked.judged, asked.found, heads, "mean", sizes.draws)
+    except Refusal:
+        return None
+    return row | {"asked": asked.n, "right": asked.right}
+
+
+def _top_mlps(effects: PatchingEffects) -> list[Component]:
+    mean = effects.summary("logit_difference").mean[:, -1]
+    return [Component(int(layer), None) for layer in mean.argsort(stable=True)[:SHOWN_MLPS]]
+
+
+def _asked(asked: Asked) -> Numbers:
+    return plain(
+        {
+            "name": asked.name,
+            "example": asked.example,
+            "control": asked.control,
+            "asked": asked.n,
+            "right": asked.right,
+            "kept_wrong": asked.kept_wrong,
+            "found": len(asked.found),
+            "judged": len(asked.judged),
+            "operands": [len(set(asked.found_operands)), len(set(asked.judged_operands))],
+            "probability": asked.probability,
+        }
+    )
+
+
+def _model(model: LoadedModel) -> Numbers:
+    card = model.card
+    return {
+        "id": card.id,
+        "file": "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in Path(card.id).name),
+        "name": card.name,
+        "revision": card.revision,
+        "layers": model.anatomy.layers,
+        "heads": model.anatomy.heads,
+        "parameters": card.parameters,
+        "dtype": model.precision,
+    }
+
+
+def _run(model: LoadedModel, sizes: Sizes, clock: _Clock, quick: bool) -> Numbers:
+    device = model.device.type
+    return {
+        "quick": quick,
+        "date": datetime.now(UTC).date().isoformat(),
+        "seconds": round(clock.seconds, 1),
+        "parts": clock.parts,
+        "code": version("arithmoscope"),
+        "software": f"torch {torch.__version__}, transformers {transformers.__version__}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, on {device}",
+        "draws": sizes.draws,
+        "top": TOP,
+    }
+
+
+class _Clock:
+    """Says what is being done, and keeps the seconds of every part."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._began = say, time.perf_counter()
+        self.parts: dict[str, float] = {}
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        self._say(part)
+        began = time.perf_counter()
+        yield
+        self.parts[part] = round(time.perf_counter() - began, 1)

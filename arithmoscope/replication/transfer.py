@@ -1,0 +1,157 @@
+"""Whether the heads of one set matter on another: the transfer matrix, with controls that hold no arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from arithmoscope.contracts.components import Component
+from arithmoscope.engine import LoadedModel, PatchingEffects, Transfer
+from arithmoscope.engine.forward.activations import encode_all
+from arithmoscope.engine.measures.key_components import LEAST_QUESTIONS
+from arithmoscope.engine.measures.rank_correlation import spearman
+from arithmoscope.engine.methods.transfer import assembled, judged_on, most_negative, sets_of
+from arithmoscope.replication.key_components import TOP, effects_on
+from arithmoscope.replication.plain_numbers import Numbers, plain
+from arithmoscope.replication.prompt_sets import ADDITION, Asked
+
+# A list of heads whose effects make up this share of all that hurts: how many heads a set uses.
+SHARE = 0.5
+METRIC = "logit_difference"
+# Random draws beside selections that no claim is about: enough for their mean, too few to say where 95 % of them lie.
+FEW_DRAWS = 4
+
+
+def transfer_numbers(
+    model: LoadedModel, sets: Sequence[Asked], draws: int, progress: Callable[[int, int], None] | None = None
+) -> Numbers:
+    """Heads found on one side of every set, knocked out on the other side of every set, at END.
+
+    All sets are split by their operands in the same way, so that no two sides of different sets share any, either.
+    Intervals are over sets of operands. The selection of addition has ``draws`` random ones beside it, others few.
+    """
+    done, total = 0, 2 * len(sets)
+    names = [each.name for each in sets]
+
+    def report() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    patched: list[PatchingEffects] = []
+    for each in sets:
+        patched.append(effects_on(model, each.found, each.found_operands))
+        report()
+    means = [_mean(effects) for effects in patched]
+    selections = [_selection(model, mean) for mean in means]
+    main = names.index(ADDITION) if ADDITION in names else None
+    columns = []
+    for each in sets:
+        columns.append(_column(model, each, selections, main, draws))
+        report()
+    found = assembled(
+        model,
+        metric=METRIC,
+        ablation="mean",
+        found_on={each.name: len(each.found) for each in sets},
+        evaluated_on={each.name: len(each.judged) for each in sets},
+        selections=selections,
+        effects=means,
+        columns=columns,
+    )
+    chosen = [set(selection) for selection in found.selections]
+    return plain(
+        {
+            "sets": names,
+            "controls": [each.name for each in sets if each.control],
+            "top": TOP,
+            "draws": draws,
+            "few_draws": min(FEW_DRAWS, draws),
+            "selections": [list(selection) for selection in found.selections],
+            "found_pairs": found.found_pairs.int(),
+            "found_operands": [len(set(each.found_operands)) for each in sets],
+            "pairs": found.pairs.int(),
+            "operands": [len(set(each.judged_operands)) for each in sets],
+            "jaccard": found.jaccard,
+            "shared": [[len(a & b) for b in chosen] for a in chosen],
+            "rank_correlation": found.rank_correlation,
+            "halves": None if main is None else _halves(model, sets[main], means[main]),
+            "heads_for_half": [
+                None if each.kept_wrong else heads_for_half(effects)
+                for each, effects in zip(sets, patched, strict=True)
+            ],
+            "accuracy": _measure(found, "accuracy"),
+            "probability": _measure(found, "probability"),
+        }
+    )
+
+
+def _mean(effects: PatchingEffects) -> Tensor:
+    return effects.summary(METRIC).mean.flatten()
+
+
+def _selection(model: LoadedModel, mean: Tensor) -> tuple[Component, ...]:
+    return most_negative(mean.view(model.anatomy.layers, model.anatomy.heads + 1), TOP)
+
+
+def _column(
+    model: LoadedModel, each: Asked, selections: Sequence[Sequence[Component]], main: int | None, draws: int
+) -> dict[str, Tensor]:
+    """All selections on one set, and random heads in their place."""
+    pairs = [
+        replace(pair, question=operands)
+        for pair, operands in zip(encode_all(model, each.judged), each.judged_operands, strict=True)
+    ]
+    few = sets_of(model, selections, min(FEW_DRAWS, draws), 0)
+    column = judged_on(model, pairs, few, len(selections), "mean", 0)
+    for name in column:
+        if name.startswith("control_") and name.endswith(("_low", "_high")):
+            column[name] = torch.full_like(column[name], torch.nan)
+    if main is not None:
+        alone = judged_on(model, pairs, sets_of(model, [selections[main]], draws, 0), 1, "mean", 0)
+        for name in (name for name in column if not name.startswith("plain_")):
+            column[name][main] = alone[name][0]
+    return column
+
+
+def _halves(model: LoadedModel, addition: Asked, mean: Tensor) -> Numbers:
+    """How far two halves of one set agree, found on different operands: what no two sets can be expected to exceed."""
+    other = _mean(effects_on(model, addition.judged))
+    one, two = (set(_selection(model, each)) for each in (mean, other))
+    return {
+        "pairs": [len(addition.found), len(addition.judged)],
+        "operands": [len(set(addition.found_operands)), len(set(addition.judged_operands))],
+        "shared": len(one & two),
+        "rank_correlation": None if bool((mean + other).isnan().any()) else spearman(mean, other),
+    }
+
+
+def _measure(found: Transfer, name: str) -> Numbers:
+    """[found][evaluated]: with the selection out, with random heads out, and with nothing out."""
+    parts = {
+        "plain": f"plain_{name}",
+        "value": name,
+        "low": f"{name}_low",
+        "high": f"{name}_high",
+        "control": f"control_{name}",
+        "draws_low": f"control_{name}_low",
+        "draws_high": f"control_{name}_high",
+    }
+    return {short: getattr(found, long) for short, long in parts.items()}
+
+
+def heads_for_half(effects: PatchingEffects) -> int | None:
+    """The fewest heads whose mean effects add up to `SHARE` of those of all heads that hurt, the 95 % interval below 0:
+    the sum over all others is noise. None below `LEAST_QUESTIONS` sets of operands, or where no head hurts so."""
+    if len(set(effects.questions)) < LEAST_QUESTIONS:
+        return None
+    summary = effects.summary(METRIC)
+    heads, high = summary.mean[:, :-1].flatten(), summary.ci_high[:, :-1].flatten()
+    hurting = (-heads[high < 0]).sort(descending=True).values
+    if not len(hurting):
+        return None
+    return int((hurting.cumsum(0) < SHARE * hurting.sum()).sum()) + 1

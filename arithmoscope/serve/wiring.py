@@ -1,0 +1,153 @@
+"""The parts of the program as the settings make them: the API, the worker, the store with what it must know."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.settings import PREFIX, Settings
+from arithmoscope.system_errors import refused_setting
+
+if TYPE_CHECKING:
+    from arithmoscope_api.config import ApiConfig
+
+    from arithmoscope.store import Store
+
+_ROOT = Path(__file__).resolve().parent.parent
+PAGE_DIR = _ROOT / "frontend" / "dist"
+EXAMPLE_DIR = _ROOT / "examples" / "one-digit-addition"
+
+
+def api_config(settings: Settings, redis_url: str) -> ApiConfig:
+    """What the API is told."""
+    from arithmoscope_api.config import ApiConfig
+
+    return ApiConfig(
+        database_url=settings.database,
+        artifacts_url=settings.artifacts,
+        redis_url=redis_url,
+        host=settings.host,
+        port=settings.port,
+        root_path=settings.root_path,
+        tokens=settings.tokens,
+        quota=settings.quota,
+        store_budget=settings.store_budget,
+        rate_limit=settings.rate_limit,
+        allowed_hosts=settings.hosts,
+        trusted_proxies=settings.proxies,
+        device=settings.device,
+        dtype=settings.dtype,
+        page_dir=PAGE_DIR,
+    )
+
+
+def opening_link(settings: Settings) -> str:
+    """What follows the page's address to let somebody in, once; empty where there are no tokens."""
+    if not settings.tokens:
+        return ""
+    from arithmoscope_api.http.credentials import one_time_link
+
+    return f"?link={quote(one_time_link(settings.tokens[0]))}"
+
+
+def api_told(config: ApiConfig, listening: int) -> dict[str, Any]:
+    """The API's configuration as JSON values, for a child that takes over a listening socket."""
+    page = None if config.page_dir is None else str(config.page_dir)
+    return {**asdict(config), "page_dir": page, "listening": listening}
+
+
+def worker_told(settings: Settings, redis_url: str, name: str) -> dict[str, Any]:
+    """The worker's configuration as JSON values."""
+    return {
+        "redis_url": redis_url,
+        "database_url": settings.database,
+        "artifacts_url": settings.artifacts,
+        "models_dir": str(settings.models_dir),
+        "name": name,
+        "device": settings.device,
+        "dtype": settings.dtype,
+        "allow_hub": settings.allow_hub,
+    }
+
+
+def run_worker(told: dict[str, Any]) -> int:
+    """Become a worker; its exit status. Refuses where the science is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise Refusal(
+            "bad_setting", "PyTorch is not installed, so no worker can run.", "pip install 'arithmoscope[engine]'"
+        )
+    from arithmoscope_worker.app import run
+    from arithmoscope_worker.config import WorkerConfig
+
+    models_dir = Path(told.pop("models_dir"))
+    return run(WorkerConfig(**told, models_dir=models_dir))
+
+
+def open_store(settings: Settings) -> Store:
+    """The store of these settings, its schema made or upgraded. Refuses settings that lead to none."""
+    from arithmoscope.store import Store
+
+    if settings.artifacts_url is not None:
+        import fsspec
+
+        way_out = "Give a URL that fsspec knows, such as file:///srv/results, and install the package that it needs."
+        with refused_setting(f"{PREFIX}ARTIFACTS_URL", way_out):
+            fsspec.get_filesystem_class(
+                settings.artifacts_url.partition("://")[0] if "://" in settings.artifacts_url else "file"
+            )
+    if settings.database_url is not None:
+        name, way_out = "DATABASE_URL", "Give a URL such as postgresql+psycopg://HOST/NAME, and install its driver."
+    else:
+        name, way_out = "DATA_DIR", "Choose a folder that you may write to."
+    with refused_setting(PREFIX + name, way_out):
+        return Store.open(settings.database, settings.artifacts)
+
+
+def register_models(store: Store, settings: Settings) -> None:
+    """Tell the store which models are here, so that the page has them before a worker is up."""
+    from arithmoscope_worker.registration import register_models as register
+
+    from arithmoscope.engine.models.catalogue import Catalogue
+
+    alone = settings.database_url is None  # the data folder's own database has no other worker
+    register(store, Catalogue(settings.models_dir, settings.allow_hub), alone=alone)
+
+
+def import_example(store: Store) -> None:
+    """Give the page its finished example, where there is one."""
+    if EXAMPLE_DIR.is_dir():
+        store.import_bundle(EXAMPLE_DIR)
+
+
+def shared_redis(settings: Settings) -> str:
+    """The Redis where parts on several machines meet. Refuses when none was told."""
+    redis_url = told_redis(settings)
+    if redis_url is None:
+        raise Refusal(
+            "bad_setting",
+            f"{PREFIX}REDIS_URL is not set, and an API and a worker on their own meet in one Redis.",
+            f"Set {PREFIX}REDIS_URL=redis://HOST:6379/0, or use arithmoscope serve, which brings its own.",
+        )
+    return redis_url
+
+
+def told_redis(settings: Settings) -> str | None:
+    """The Redis of the settings. Refuses an address that cannot be one."""
+    from redis.connection import parse_url
+
+    if settings.redis_url is not None:
+        with refused_setting(f"{PREFIX}REDIS_URL", "Write it as redis://HOST:6379/0."):
+            parse_url(settings.redis_url)
+    return settings.redis_url
+
+
+def own_name() -> str:
+    """A name for a worker that no other worker has, also across machines and restarts."""
+    return f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}"

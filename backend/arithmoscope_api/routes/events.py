@@ -1,0 +1,69 @@
+"""What happens to an experiment while it happens: server-sent events that resume where a reader left off."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+from fastapi import APIRouter, Header
+from sse_starlette import EventSourceResponse
+from sse_starlette.sse import SendTimeoutError
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
+
+from arithmoscope_api.context import Ctx
+from arithmoscope_api.http.problems import documented
+from arithmoscope_api.routes.experiments import ExperimentId
+
+logger = logging.getLogger(__name__)
+
+router = APIRouter(prefix="/api/experiments/{experiment_id}", tags=["results"])
+
+PING_S = 10
+# Who takes nothing for so long is gone, or as good as that.
+SEND_WITHIN_S = 30
+
+_EVENTS = {"progress": "Progress", "partial": "Partial", "training": "TrainingCurve", "state": "StateChange"}
+# One event of the stream, as a reader of such streams takes it apart.
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"enum": list(_EVENTS)},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "id": {"type": "string"},
+    },
+    "required": ["event", "data"],
+}
+_STREAM = {
+    200: {
+        "description": "Server-sent events `progress`, `partial`, `training` and, always last, `state`",
+        "content": {
+            "text/event-stream": {
+                "schema": _EVENT,
+                "x-events": {name: {"$ref": f"#/components/schemas/{model}"} for name, model in _EVENTS.items()},
+            }
+        },
+    }
+}
+
+
+class _Stream(EventSourceResponse):
+    """A reader that takes nothing any more is cut off; it may come back and go on where it was."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            logger.info("a reader took nothing for %d s and was cut off", SEND_WITHIN_S)
+
+
+@router.get("/events", response_class=EventSourceResponse, responses={**_STREAM, **documented(401, 403, 404, 503)})
+async def events(
+    experiment_id: ExperimentId,
+    ctx: Ctx,
+    last_event_id: Annotated[str | None, Header(description="Go on after this event")] = None,
+) -> EventSourceResponse:
+    """What happens from now on, and what happened in the last hour; ends with the final state."""
+    row = await run_in_threadpool(ctx.store.glance, experiment_id)
+    frames = ctx.live.follow(experiment_id, row, last_event_id)
+    return _Stream(frames, ping=PING_S, sep="\n", send_timeout=SEND_WITHIN_S)
