@@ -21,16 +21,16 @@ PAGE_SOURCES := $(shell find frontend/src frontend/public frontend/index.html fr
 MODELS = set -e; ARITHMOSCOPE_MODELS_DIR=$$("$(BIN)/python" -c \
 	'from arithmoscope.settings import read_settings; print(read_settings().models_dir)'); export ARITHMOSCOPE_MODELS_DIR
 
-.PHONY: help run test check bench findings tuners soak example screenshots openapi constraints clean
+.PHONY: help run test check bench replicate tuners soak example screenshots openapi constraints clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-run: $(VENV)/.engine $(VENV)/.demo frontend/dist/index.html ## install what is missing, then serve on http://127.0.0.1:8000
+run: $(VENV)/.engine $(VENV)/.demo arithmoscope/page/index.html ## install what is missing, then serve on http://127.0.0.1:8000
 	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
 	@exec "$(BIN)/arithmoscope" serve
 
-test: $(VENV)/.dev $(VENV)/.demo frontend/dist/index.html ## all tests, slow ones too; fetches a browser, PostgreSQL and Redis if there are none
+test: $(VENV)/.dev $(VENV)/.demo arithmoscope/page/index.html ## all tests, slow ones too; fetches a browser, PostgreSQL and Redis if there are none
 	@$(SERVICES)
 	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
 	@$(NODE); cd frontend && npm test
@@ -39,7 +39,7 @@ test: $(VENV)/.dev $(VENV)/.demo frontend/dist/index.html ## all tests, slow one
 # Three at a time: those that compute keep one core busy, those of process trees wait most of the time, and all others. What
 # the first two say is shown when the others have ended. The engine's quick tests check shapes (tests/conftest.py says why
 # only those).
-ENGINE := tests/engine tests/findings tests/benchmarks
+ENGINE := tests/engine tests/replication tests/benchmarks
 TREES := tests/soak tests/store tests/worker
 define TESTS
 mkdir -p test-output; failed=0; \
@@ -64,25 +64,25 @@ bench: $(VENV)/.engine $(VENV)/.demo ## measure again, other tools too; writes b
 	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
 	@$(MODELS); "$(BIN)/python" -m benchmarks
 
-findings: $(VENV)/.engine $(VENV)/.demo ## the paper's story on MODEL (smollm2-135m), 15 to 25 minutes; writes docs/findings
-	@"$(BIN)/arithmoscope" findings $(MODEL)
+replicate: $(VENV)/.engine $(VENV)/.demo ## the paper's story on MODEL (smollm2-135m), 15 to 25 minutes; writes docs/findings
+	@"$(BIN)/arithmoscope" replicate $(MODEL)
 
 tuners: $(VENV)/.engine $(VENV)/.demo ## precise fine-tuning beside its controls, an hour or two; goes on where it was; writes docs/tuning
 	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
 	@$(MODELS); "$(BIN)/python" -m benchmarks.tuners
 
 soak: $(VENV)/.dev ## faults and load on real process trees, 40 minutes; writes docs/soak.md
-	@"$(BIN)/python" -m soak
+	@"$(BIN)/python" -m benchmarks.soak
 
 example: $(VENV)/.engine $(VENV)/.demo ## compute the bundled example again
 	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
-	@$(MODELS); "$(BIN)/python" -m arithmoscope.example
+	@$(MODELS); "$(BIN)/python" -m arithmoscope.bundled_example
 
-screenshots: $(VENV)/.dev $(VENV)/.demo frontend/dist/index.html ## take the pictures in docs/images again
+screenshots: $(VENV)/.dev $(VENV)/.demo arithmoscope/page/index.html ## take the pictures in docs/images again
 	@$(CHROMIUM); $(MODELS); "$(BIN)/python" docs/screenshots.py
 
 openapi: $(VENV)/.engine ## write openapi.json again after a change of the API
-	"$(BIN)/python" -m backend.openapi > openapi.json.new
+	"$(BIN)/python" -m arithmoscope_api.write_openapi > openapi.json.new
 	mv openapi.json.new openapi.json
 
 # The demo model's package is left out (it is installed without its own requirements), and so are local builds.
@@ -91,7 +91,7 @@ constraints: $(VENV)/.dev ## pin what is installed now
 	mv constraints.txt.new constraints.txt
 
 clean: ## remove what was built (not the data, not the models)
-	rm -rf $(VENV) .venv-bench frontend/node_modules frontend/dist
+	rm -rf $(VENV) .venv-bench frontend/node_modules arithmoscope/page
 
 # ---- Python
 
@@ -101,8 +101,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "No virtual environment could be made. On Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
 
-# An installation in place knows the rooms that there were: a new one asks for another.
-$(VENV)/.engine: pyproject.toml constraints.txt $(wildcard */__init__.py) | $(VENV)/bin/python
+$(VENV)/.engine: pyproject.toml constraints.txt  | $(VENV)/bin/python
 	$(PIP) install -q -c constraints.txt -e '.[engine]'
 	@touch $@
 
@@ -131,7 +130,7 @@ frontend/node_modules/.installed: frontend/package-lock.json | $(VENV)/.engine
 	@$(NODE); cd frontend && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-frontend/dist/index.html: frontend/node_modules/.installed $(PAGE_SOURCES)
+arithmoscope/page/index.html: frontend/node_modules/.installed $(PAGE_SOURCES)
 	@$(NODE); cd frontend && npm run build
 	@touch $@
 

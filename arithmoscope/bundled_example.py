@@ -26,9 +26,9 @@ _ATTENTION_BYTES = 4 * 2**20
 
 
 def main() -> None:
-    """Write ``examples/one-digit-addition``."""
-    from arithmoscope.engine import load_model
+    """Write ``arithmoscope/example``."""
     from arithmoscope.engine.experiments.path_patching import run_path_patching
+    from arithmoscope.engine.models.loaded import load_model
 
     started = datetime.now(UTC)
     output = run_path_patching(

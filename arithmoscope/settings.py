@@ -25,7 +25,7 @@ def default_data_dir() -> Path:
 
 
 def _models_dir() -> Path:
-    from arithmoscope.engine.models.catalogue import cached_models_dir
+    from arithmoscope.engine.models.folders import cached_models_dir
 
     return cached_models_dir()
 

@@ -20,8 +20,9 @@ from typing import Any
 import torch
 import transformers
 
-from arithmoscope.engine import LoadedModel, load_model
-from arithmoscope.engine.models.catalogue import DEMO_ID, Catalogue, default_models_dir
+from arithmoscope import LoadedModel, load_model
+from arithmoscope.engine.models.catalogue import Catalogue
+from arithmoscope.engine.models.folders import DEMO_ID, default_models_dir
 from arithmoscope.prompts import generate
 from benchmarks.cases import CASES_OF_OTHERS
 from benchmarks.competitors import COMPETITORS, ROOT, compare

@@ -11,9 +11,9 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
+from arithmoscope import LoadedModel, PatchingEffects, PromptPair, path_patching
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.specs import Effect, Positions, Source
-from arithmoscope.engine import LoadedModel, PatchingEffects, PromptPair, path_patching
 
 T = TypeVar("T")
 

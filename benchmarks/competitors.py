@@ -30,8 +30,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from arithmoscope import LoadedModel, PatchingEffects
 from arithmoscope.contracts.components import Component
-from arithmoscope.engine import LoadedModel, PatchingEffects
 from benchmarks.cases import CASES_OF_OTHERS, Case, clocked, column
 from benchmarks.loops import Prompts, chosen
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from arithmoscope.engine import load_model
+from arithmoscope import load_model
 from benchmarks.cases import Case, clocked
 from benchmarks.competitors import ROOT, one_line
 from benchmarks.loops import Prompts

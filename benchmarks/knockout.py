@@ -24,8 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from arithmoscope import Knockout, LoadedModel, knockout, path_patching
 from arithmoscope.contracts.components import Component
-from arithmoscope.engine import Knockout, LoadedModel, knockout, path_patching
 from arithmoscope.prompts import generate
 from benchmarks.cases import clocked
 from benchmarks.loops import Prompts

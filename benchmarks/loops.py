@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from arithmoscope import LoadedModel, PatchingEffects, PromptPair
 from arithmoscope.contracts.components import Component, all_components
-from arithmoscope.engine import LoadedModel, PatchingEffects, PromptPair
 from arithmoscope.prompts import encode_pair
 from benchmarks.cases import Case, clocked, column
 

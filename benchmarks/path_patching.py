@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 
-from arithmoscope.engine import LoadedModel, PatchingEffects, PromptPair
+from arithmoscope import LoadedModel, PatchingEffects, PromptPair
 from benchmarks.cases import CASES, Case, timed
 from benchmarks.loops import PlainLoop, Prompts, chosen, loop_row
 

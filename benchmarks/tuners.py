@@ -3,8 +3,8 @@
 `make tuners` measures and writes docs/tuning/<model>.md, its figure and all numbers; hours on a small machine, and a
 run that was interrupted goes on with the trainings that are left (`--work FOLDER` keeps the finished ones).
 
-Every training is the product's own (`engine.run_fine_tune`), so that anybody gets the same from the page or the
-command line. Components are found by path patching on operands that nothing is judged on. Costs are measured apart, in
+Every training is the product's own (`engine.experiments.fine_tune`), so that the page and the command line
+give the same. Components are found by path patching on operands that nothing is judged on. Costs are measured apart, in
 processes of their own, as `benchmarks.tuning` does.
 """
 
@@ -26,12 +26,12 @@ from typing import Any
 import torch
 import transformers
 
+from arithmoscope import LoadedModel, load_model, path_patching
 from arithmoscope.contracts.prompts import PromptPair, TemplatePrompts
 from arithmoscope.contracts.specs import FineTuneSpec
 from arithmoscope.contracts.tuning_terms import Tuner
-from arithmoscope.engine import LoadedModel, load_model, path_patching
 from arithmoscope.engine.experiments.fine_tune import run_fine_tune
-from arithmoscope.engine.models.catalogue import DEMO_ID
+from arithmoscope.engine.models.folders import DEMO_ID
 from arithmoscope.prompts import prepare
 from arithmoscope.replication.plain_numbers import plain
 from benchmarks.competitors import ROOT, one_line

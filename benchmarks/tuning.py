@@ -26,8 +26,8 @@ from typing import Any
 
 import torch
 
+from arithmoscope import LoadedModel, fine_tune, load_model, path_patching
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import LoadedModel, fine_tune, load_model, path_patching
 from arithmoscope.engine.tuning.parts import matrices_of
 from arithmoscope.engine.tuning.selection import parameters_of, select
 from arithmoscope.prompts import generate

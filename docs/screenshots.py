@@ -31,7 +31,7 @@ MODEL = "smollm2-135m"
 def server() -> Iterator[str]:
     """A server on a data folder and a port of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "arithmoscope.cli.main", "serve", "--port", "0", "--data-dir", folder]
+        command = [sys.executable, "-m", "arithmoscope", "serve", "--port", "0", "--data-dir", folder]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         found = re.search(r"http://[\d.:]+", process.stdout.readline())

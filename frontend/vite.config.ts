@@ -7,7 +7,9 @@ export default defineConfig({
   esbuild: { jsx: 'automatic', jsxImportSource: 'preact' },
   build: {
     target: 'es2022',
-    outDir: 'dist',
+    // Package data: what `arithmoscope serve` shows.
+    outDir: '../arithmoscope/page',
+    emptyOutDir: true,
     modulePreload: { polyfill: false },
     // A data: font or script would be refused by the content policy; files are always allowed.
     assetsInlineLimit: 0,

@@ -15,7 +15,7 @@ QUICK = "not slow"
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.markexpr == QUICK:
         jaxtyping.jaxtyped = _outer(jaxtyping.jaxtyped)  # what the hook's decorators call
-        jaxtyping.install_import_hook("engine", "beartype.beartype")
+        jaxtyping.install_import_hook("arithmoscope.engine", "beartype.beartype")
 
 
 def _outer(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:

@@ -37,7 +37,8 @@ from arithmoscope.contracts.tuning_terms import WHOLE_TUNERS
 from arithmoscope.settings import Settings
 
 if TYPE_CHECKING:
-    from arithmoscope.engine import Deltas, LoadedModel
+    from arithmoscope.engine.models.loaded import LoadedModel
+    from arithmoscope.engine.tuning.deltas import Deltas
     from arithmoscope.engine.tuning.output import FineTuneOutput
 
 # Questions that components are found on.
@@ -278,7 +279,7 @@ def _seen(curve: TrainingCurve) -> str:
 def _exported(model: LoadedModel, output: FineTuneOutput, told: argparse.Namespace) -> Deltas | None:
     if output.card is None:
         return None
-    from arithmoscope.engine import Deltas
+    from arithmoscope.engine.tuning.deltas import Deltas
 
     deltas = Deltas.from_bytes(output.artifacts["deltas.safetensors"])
     if told.export is not None:

@@ -10,7 +10,7 @@ from arithmoscope.contracts.tuning_results import FineTuneResult, Interval, Judg
 from arithmoscope.contracts.tuning_terms import WHOLE_TUNERS
 
 if TYPE_CHECKING:
-    from arithmoscope.engine import LoadedModel
+    from arithmoscope.engine.models.loaded import LoadedModel
 
 _GROUPS = {"held_out": "held-out questions", "arithmetic": "other arithmetic", "control": "no arithmetic"}
 

@@ -1,4 +1,4 @@
-"""``arithmoscope look``: one analysis in this process, and what is to be seen of it besides the ranking.
+"""``arithmoscope inspect``: one analysis in this process, and what is to be seen of it besides the ranking.
 
 The views are the API's, made by the same code: key components, attention, roles, the lens, stages, what a component
 writes.
@@ -24,14 +24,14 @@ from arithmoscope.contracts.views import KeyReport, LensReport, RoleReport, Stag
 from arithmoscope.settings import Settings
 
 if TYPE_CHECKING:
-    from arithmoscope.engine import LoadedModel
+    from arithmoscope.engine.models.loaded import LoadedModel
 
 _SHOWN = 15
 _NAMED = 3  # tokens that are named of what a head looks at, or of what a layer says
 _FORMS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
-def look(settings: Settings, told: argparse.Namespace, out: IO[str], progress: IO[str]) -> None:
+def inspect(settings: Settings, told: argparse.Namespace, out: IO[str], progress: IO[str]) -> None:
     """Analyse, look, print. Refuses before torch is loaded whatever can be refused by then."""
     prompts, which = _prompts(told, progress), _which(told)
     bar = Bar(progress)

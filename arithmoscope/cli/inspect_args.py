@@ -1,4 +1,4 @@
-"""The flags of ``arithmoscope look``; ``--help`` reads them, too: few imports."""
+"""The flags of ``arithmoscope inspect``; ``--help`` reads them, too: few imports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from arithmoscope.contracts.views import ViewKind
 
 def add_look(commands: Any) -> None:
     """The command's flags."""
-    look = commands.add_parser("look", help="key components, attention, roles, lens, stages or writes of an analysis")
+    look = commands.add_parser(
+        "inspect", help="key components, attention, roles, lens, stages or writes of an analysis"
+    )
     look.add_argument("view", choices=get_args(ViewKind), help="what to see")
     look.add_argument("prompt", nargs="?", help='one calculation such as "3 + 5 ="; a set of them if left out')
     look.add_argument("--file", metavar="FILE", help="own prompts instead, as CSV or JSON lines")

@@ -22,7 +22,9 @@ from arithmoscope.settings import Settings
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from arithmoscope.engine import Knockout, LoadedModel, Transfer
+    from arithmoscope.engine.measures.knockout_result import Knockout
+    from arithmoscope.engine.methods.transfer import Transfer
+    from arithmoscope.engine.models.loaded import LoadedModel
     from arithmoscope.replication.prompt_sets import Asked
 
 _PLAIN = TemplatePrompts(source="template")
@@ -51,7 +53,7 @@ def run_knockout(settings: Settings, told: argparse.Namespace, out: IO[str], pro
     bar = Bar(progress)
     with writable(told.csv, "--csv") as table, writable(told.out, "--out") as arrays:
         model = loaded(settings, told.model, bar)
-        from arithmoscope.engine import knockout
+        from arithmoscope.engine.methods.knockout import knockout
         from arithmoscope.replication.key_components import EFFECT, effects_on, top
         from arithmoscope.replication.prompt_sets import NamedSet, ask
 
@@ -133,7 +135,7 @@ def run_transfer(settings: Settings, told: argparse.Namespace, out: IO[str], pro
             raise Refusal("bad_request", f"There is no set {unknown!r}.", f"Choose among: {'; '.join(known)}.")
         valid_set({"shots": told.shots, "pairs": told.pairs})
         model = loaded(settings, told.model, bar)
-        from arithmoscope.engine import transfer
+        from arithmoscope.engine.methods.transfer import transfer
         from arithmoscope.replication.key_components import EFFECT
 
         asked = []

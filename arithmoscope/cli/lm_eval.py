@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from arithmoscope.contracts.errors import Refusal
 
 if TYPE_CHECKING:
-    from arithmoscope.engine import LoadedModel
+    from arithmoscope.engine.models.loaded import LoadedModel
 
 _OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 _BATCH = 16

@@ -10,12 +10,13 @@ from arithmoscope.cli.progress import Bar
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress
 from arithmoscope.contracts.specs import PathPatchingSpec
-from arithmoscope.engine.models.catalogue import DEMO_ID, Catalogue, Place
+from arithmoscope.engine.models.catalogue import Catalogue, Place
+from arithmoscope.engine.models.folders import DEMO_ID
 from arithmoscope.settings import Settings
 
 if TYPE_CHECKING:
-    from arithmoscope.engine import LoadedModel
     from arithmoscope.engine.experiments.path_patching import RunOutput
+    from arithmoscope.engine.models.loaded import LoadedModel
 
 
 def runnable(settings: Settings, model_id: str, bar: Bar) -> Place:
@@ -33,7 +34,7 @@ def loaded(settings: Settings, model_id: str, bar: Bar) -> LoadedModel:
     """The model in memory. Refuses as `runnable`."""
     runnable(settings, model_id, bar)
     bar.say("loading the model and PyTorch")
-    from arithmoscope.engine import load_model
+    from arithmoscope.engine.models.loaded import load_model
 
     return load_model(
         model_id,

@@ -102,7 +102,7 @@ def command_line() -> argparse.ArgumentParser:
     add_look(commands)
     add_fine_tune(commands)
 
-    findings = commands.add_parser("findings", help="the paper's whole story on a model, as a page with figures")
+    findings = commands.add_parser("replicate", help="the paper's claims on a model, as a page with figures")
     findings.add_argument("model", nargs="?", default="smollm2-135m", metavar="MODEL", help="model (smollm2-135m)")
     findings.add_argument("--out", default="docs/findings", metavar="FOLDER", help="folder to write to (docs/findings)")
     findings.add_argument("--quick", action="store_true", help="few prompts: does all of it run? It finds nothing")
@@ -204,10 +204,10 @@ def _transfer(told: argparse.Namespace) -> int:
     return 0
 
 
-def _look(told: argparse.Namespace) -> int:
-    from arithmoscope.cli.inspect import look
+def _inspect(told: argparse.Namespace) -> int:
+    from arithmoscope.cli.inspect import inspect
 
-    look(_settings(), told, sys.stdout, sys.stderr)
+    inspect(_settings(), told, sys.stdout, sys.stderr)
     return 0
 
 
@@ -218,10 +218,10 @@ def _fine_tune(told: argparse.Namespace) -> int:
     return 0
 
 
-def _findings(told: argparse.Namespace) -> int:
-    from arithmoscope.cli.replicate import findings
+def _replicate(told: argparse.Namespace) -> int:
+    from arithmoscope.cli.replicate import replicate
 
-    findings(_settings(), told.model, told.out, quick=told.quick, out=sys.stdout, progress=sys.stderr)
+    replicate(_settings(), told.model, told.out, quick=told.quick, out=sys.stdout, progress=sys.stderr)
     return 0
 
 
@@ -250,9 +250,9 @@ _COMMANDS = {
     "analyze": _analyze,
     "knockout": _knockout,
     "transfer": _transfer,
-    "look": _look,
+    "inspect": _inspect,
     "fine-tune": _fine_tune,
-    "findings": _findings,
+    "replicate": _replicate,
     "models": _models,
 }
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ModelCard
-from arithmoscope.engine.models.catalogue import MANIFEST, Catalogue, Place
+from arithmoscope.engine.models.catalogue import Catalogue, Place
+from arithmoscope.engine.models.folders import MANIFEST
 from arithmoscope.settings import Settings
 
 _MAX_NAME = 200

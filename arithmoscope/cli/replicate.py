@@ -1,4 +1,4 @@
-"""``arithmoscope findings``: the paper's story told on one model, written as a page with figures and a JSON file."""
+"""``arithmoscope replicate``: the paper's story told on one model, written as a page with figures and a JSON file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.settings import Settings
 
 
-def findings(settings: Settings, model_id: str, folder: str, *, quick: bool, out: IO[str], progress: IO[str]) -> None:
+def replicate(settings: Settings, model_id: str, folder: str, *, quick: bool, out: IO[str], progress: IO[str]) -> None:
     """Measure, write, and print where. Refuses a folder that cannot be written before minutes are spent."""
     bar = Bar(progress)
     runnable(settings, model_id, bar)

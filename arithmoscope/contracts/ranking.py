@@ -33,5 +33,5 @@ COLUMNS = tuple(field.name for field in fields(RankingRow))
 
 
 def to_csv(rows: Iterable[RankingRow]) -> str:
-    """The rows as `contracts.tables.csv_text` writes them."""
+    """The rows as `arithmoscope.contracts.csv_cells.csv_text` writes them."""
     return csv_text(COLUMNS, (asdict(row).values() for row in rows))

@@ -9,9 +9,11 @@ import torch
 
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.prompts import PromptPair
-from arithmoscope.engine import Lens, LoadedModel, RoleAttention, attention_roles, lens, writes
 from arithmoscope.engine.forward.activations import encode_all
-from arithmoscope.engine.methods.roles import ROLES, TIMES
+from arithmoscope.engine.methods.lens import Lens, lens
+from arithmoscope.engine.methods.roles import ROLES, TIMES, RoleAttention, attention_roles
+from arithmoscope.engine.methods.writes import writes
+from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.replication.plain_numbers import Numbers, plain
 from arithmoscope.replication.prompt_sets import operand_sets
 

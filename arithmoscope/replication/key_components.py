@@ -11,8 +11,10 @@ from arithmoscope.contracts.components import Component, all_components
 from arithmoscope.contracts.knockout_terms import PAPER_THRESHOLD
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.contracts.specs import Effect, Metric
-from arithmoscope.engine import LoadedModel, PatchingEffects, path_patching
+from arithmoscope.engine.measures.effects import PatchingEffects
 from arithmoscope.engine.measures.key_components import LEAST_QUESTIONS, adjusted, key_components, p_values
+from arithmoscope.engine.methods.path_patching import path_patching
+from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.replication.plain_numbers import Numbers, plain
 
 RATE = 0.05

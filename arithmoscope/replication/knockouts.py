@@ -13,7 +13,6 @@ from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import Ablation
 from arithmoscope.contracts.prompts import PromptPair
-from arithmoscope.engine import Knockout, LoadedModel, knockout
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.forward.batching import Plan, sparing
 from arithmoscope.engine.interventions.ablation import masks_of
@@ -21,8 +20,10 @@ from arithmoscope.engine.interventions.generation import answers_knocked, is_ans
 from arithmoscope.engine.interventions.replacements import Means
 from arithmoscope.engine.measures.key_components import elbow
 from arithmoscope.engine.measures.knockout_curves import curve_of
+from arithmoscope.engine.measures.knockout_result import Knockout
 from arithmoscope.engine.measures.random_controls import drawn
-from arithmoscope.engine.methods.knockout import knockout_task
+from arithmoscope.engine.methods.knockout import knockout, knockout_task
+from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.prompts import EncodedPair
 from arithmoscope.prompts.language.questions import question_text
 from arithmoscope.replication.plain_numbers import Numbers, plain

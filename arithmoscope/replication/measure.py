@@ -20,7 +20,8 @@ from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import Ablation
 from arithmoscope.contracts.prompts import PromptPair, TemplatePrompts
-from arithmoscope.engine import LoadedModel, PatchingEffects
+from arithmoscope.engine.measures.effects import PatchingEffects
+from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.prompts import prepare
 from arithmoscope.prompts.sets.operand_split import split_operands
 from arithmoscope.replication.attention_and_lens import SHOWN_MLPS, lens_numbers, role_numbers, write_numbers

@@ -40,7 +40,7 @@ def _opening(numbers: Numbers) -> str:
     )
     return f"""# What {model["name"]} shows of the paper's findings
 
-Written by `arithmoscope findings`; not by hand. The numbers, all of them: [{model["file"]}.json]({model["file"]}.json).
+Written by `arithmoscope replicate`; not by hand. All numbers: [{model["file"]}.json]({model["file"]}.json).
 Model `{model["id"]}`, revision `{model["revision"]}`, {model["layers"]} layers of {model["heads"]} heads and an MLP,
 {model["parameters"] / 1e6:.1f} M parameters, {model["dtype"]}. Code {run["code"]}; {run["software"]}; {run["machine"]}.
 {run["date"]}, {run["seconds"]:.0f} s.{short}

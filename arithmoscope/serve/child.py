@@ -1,4 +1,4 @@
-"""One process of the tree: ``python -m arithmoscope.child api|worker|broker``, told what to do on its stdin.
+"""One process of the tree: ``python -m arithmoscope.serve.child api|worker|broker``, told what to do on its stdin.
 
 The first line of stdin is what to do, as JSON. Stdin then stays open as a lifeline: it ends when the parent
 does, however it died, and this process ends with it, and everything it started.

@@ -115,7 +115,7 @@ def _children(held: ExitStack, settings: Settings, store: Store, listening: sock
 
     # A store that does not answer must not keep a Ctrl-C waiting.
     aside = Aside(let_go)
-    children.append(Child("worker", lambda: told, logs / "arithmoscope_worker.log", died=lambda _deaths: aside()))
+    children.append(Child("worker", lambda: told, logs / "worker.log", died=lambda _deaths: aside()))
     return children
 
 

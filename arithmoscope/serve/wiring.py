@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from arithmoscope.store import Store
 
-_ROOT = Path(__file__).resolve().parent.parent
-PAGE_DIR = _ROOT / "frontend" / "dist"
-EXAMPLE_DIR = _ROOT / "examples" / "one-digit-addition"
+_PACKAGE = Path(__file__).resolve().parent.parent
+PAGE_DIR = _PACKAGE / "page"
+EXAMPLE_DIR = _PACKAGE / "example"
 
 
 def api_config(settings: Settings, redis_url: str) -> ApiConfig:

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.store.tables import SHOWN, artifacts, chunks, experiments
 
-# As `store.views.is_view` has it.
+# As `arithmoscope.store.views.is_view` has it.
 _VIEW = (
     artifacts.c.name.like("attention.%.safetensors")
     | (artifacts.c.name == "attention.safetensors")
@@ -16,7 +16,7 @@ _VIEW = (
 
 
 def computed_again() -> ColumnElement[bool]:
-    """The artifacts that a worker computes again when somebody looks: `store.views`. Never a result."""
+    """The artifacts that a worker computes again when somebody looks: `arithmoscope.store.views`. Never a result."""
     return _VIEW & experiments.c.bundled.is_(False)
 
 

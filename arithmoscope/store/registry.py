@@ -27,7 +27,7 @@ class Registry(Base):
             put_model(connection, card, tokenizer_json, chat)
 
     def models(self) -> list[ModelCard]:
-        """As they stand: see `store.tuned`."""
+        """As they stand: see `arithmoscope.store.tuned_models`."""
         with self._database.read() as connection:
             rows = connection.execute(select(models.c.id, models.c.card).order_by(models.c.id))
             cards = {row.id: ModelCard.model_validate(row.card) for row in rows}

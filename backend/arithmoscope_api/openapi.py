@@ -1,4 +1,4 @@
-"""The OpenAPI document. ``python -m backend.openapi > openapi.json`` writes the committed copy.
+"""The OpenAPI document of the API.
 
 Types of the page are generated from it, so that it also holds the data of server-sent events, and says for
 every call which refusals it may answer.
@@ -6,8 +6,6 @@ every call which refusals it may answer.
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 from fastapi import FastAPI
@@ -77,15 +75,3 @@ def _with_lists_that_do_not_repeat(document: dict[str, Any]) -> None:
         for name in ("metrics", "operations", "styles", "components"):
             if (listed := schema.get("properties", {}).get(name)) and listed.get("type") == "array":
                 listed["uniqueItems"] = True
-
-
-def main() -> None:
-    """Write the document to standard output, in a stable order."""
-    from arithmoscope_api.app import routes_only
-
-    json.dump(openapi_document(routes_only()), sys.stdout, indent=2, sort_keys=True, ensure_ascii=False)
-    sys.stdout.write("\n")
-
-
-if __name__ == "__main__":
-    main()

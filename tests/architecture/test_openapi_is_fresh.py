@@ -11,6 +11,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_openapi_json_is_fresh() -> None:
     made = subprocess.run(
-        [sys.executable, "-m", "arithmoscope_api.openapi"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "arithmoscope_api.write_openapi"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert (ROOT / "openapi.json").read_text(encoding="utf-8") == made.stdout

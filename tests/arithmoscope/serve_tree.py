@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from arithmoscope.store import Store
-from soak.tree import STRAIGHT, Serve, alive, eventually, family
+from benchmarks.soak.tree import STRAIGHT, Serve, alive, eventually, family
 
 __all__ = ["STRAIGHT", "Serve", "alive", "eventually", "family", "store_of"]
 

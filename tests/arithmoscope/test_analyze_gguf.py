@@ -9,7 +9,8 @@ from tokenizers import Tokenizer, models
 
 from arithmoscope.cli.analyze import Options, _readable, _spec
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine.models.catalogue import DEMO_ID, Catalogue, Place
+from arithmoscope.engine.models.catalogue import Catalogue, Place
+from arithmoscope.engine.models.folders import DEMO_ID
 
 
 def test_a_gguf_file_with_a_tokenizer_beside_it_is_not_asked_for_a_folders_chat_template(tmp_path: Path) -> None:

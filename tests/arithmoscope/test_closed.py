@@ -48,7 +48,7 @@ def test_another_address_without_a_token_is_refused_at_the_start(tmp_path: Path,
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ARITHMOSCOPE_")}
     environment |= {"ARITHMOSCOPE_DATA_DIR": str(tmp_path / "data"), "ARITHMOSCOPE_REDIS_URL": "redis://127.0.0.1:1/0"}
     told = subprocess.run(
-        [sys.executable, "-m", "arithmoscope.cli.main", command, "--port", "0", "--host", host],
+        [sys.executable, "-m", "arithmoscope", command, "--port", "0", "--host", host],
         capture_output=True,
         text=True,
         env=environment,
@@ -104,7 +104,7 @@ def _guarded(folder: Path) -> Iterator[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ARITHMOSCOPE_")}
     environment |= {"ARITHMOSCOPE_TOKEN": TOKEN, "ARITHMOSCOPE_MODELS_DIR": str(folder / "models")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "arithmoscope.cli.main", "serve", "--port", "0", "--data-dir", str(folder / "data")],
+        [sys.executable, "-m", "arithmoscope", "serve", "--port", "0", "--data-dir", str(folder / "data")],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

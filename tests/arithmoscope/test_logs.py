@@ -121,7 +121,7 @@ def test_a_library_that_counts_its_arguments_wrongly_is_heard_anyway() -> None:
 def test_a_process_that_dies_of_a_mistake_says_so_in_one_line() -> None:
     code = """
 import threading, warnings
-from arithmoscope.logs import log_to_stderr
+from arithmoscope.serve.logs import log_to_stderr
 log_to_stderr("worker", ["hush-hush"])
 warnings.warn("beware")
 thread = threading.Thread(target=lambda: 1 / 0)
@@ -139,7 +139,7 @@ raise RuntimeError("hush-hush\\nis broken")
 def test_what_is_forked_off_is_told_apart_by_its_part() -> None:
     code = """
 import logging, os
-from arithmoscope.logs import log_to_stderr
+from arithmoscope.serve.logs import log_to_stderr
 log_to_stderr("worker")
 if os.fork() == 0:
     logging.info("child"); os._exit(0)

@@ -17,7 +17,7 @@ DONE = (
     ".venv/.dev",
     ".venv/.demo",
     "frontend/node_modules/.installed",
-    "frontend/dist/index.html",
+    "arithmoscope/page/index.html",
 )
 
 

@@ -81,7 +81,7 @@ def _first_of_a_worker(events: IO[bytes]) -> dict[str, Any]:
 
 def test_a_second_serve_on_the_same_folder_is_refused_in_one_line(serve: Serve) -> None:
     second = subprocess.run(
-        [sys.executable, "-m", "arithmoscope.cli.main", "serve", "--port", "0", "--data-dir", str(serve.data)],
+        [sys.executable, "-m", "arithmoscope", "serve", "--port", "0", "--data-dir", str(serve.data)],
         capture_output=True,
         text=True,
         check=False,

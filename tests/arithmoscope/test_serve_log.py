@@ -52,7 +52,7 @@ def test_one_experiment_is_followed_from_its_submit_over_a_lost_worker_to_its_en
         assert eventually(lambda: serve.get("/api/health")["workers"], 30)
         prompts = {"source": "template", "pairs": 200, "operands": [0, 9], "operations": ["add", "subtract"]}
         experiment_id = serve.submit(effect="total", positions="all", prompts={**prompts, "keep_wrong": True})
-        log = serve.data / "log" / "arithmoscope_worker.log"
+        log = serve.data / "log" / "worker.log"
         assert eventually(lambda: f"chunk 0 of {experiment_id}" in log.read_text() and serve.computing(), 60)
         computing = serve.computing()
         assert computing is not None
@@ -95,7 +95,7 @@ def test_the_token_is_in_no_log_whatever_is_asked_with_it(tmp_path: Path, models
     command = [
         sys.executable,
         "-m",
-        "arithmoscope.cli.main",
+        "arithmoscope",
         "serve",
         "--port",
         "0",
@@ -131,7 +131,7 @@ def test_the_token_is_in_no_log_whatever_is_asked_with_it(tmp_path: Path, models
         process.wait(15)
         process.stdout.close()
     logs = {path.name: path.read_text("utf-8") for path in (tmp_path / "data" / "log").iterdir()}
-    assert {"serve.log", "api.log", "arithmoscope_worker.log"} <= logs.keys()
+    assert {"serve.log", "api.log", "worker.log"} <= logs.keys()
     link = printed[2].partition("=")[2]
     for name, text in logs.items():
         assert TOKEN not in text, name

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine.models.catalogue import default_models_dir
+from arithmoscope.engine.models.folders import default_models_dir
 from arithmoscope.settings import PREFIX, Settings, is_loopback, read_settings
 from arithmoscope.store import EXAMPLE_ID, Store
 
@@ -36,7 +36,7 @@ def test_without_any_setting_everything_stays_on_this_machine() -> None:
 def test_everything_stays_in_the_data_folder_whatever_its_name(tmp_path: Path, name: str) -> None:
     settings = read_settings(data_dir=tmp_path / name)
     with Store.open(settings.database, settings.artifacts) as store:
-        store.import_bundle(ROOT / "examples" / "one-digit-addition")
+        store.import_bundle(ROOT / "arithmoscope" / "example")
         store.read_artifact(EXAMPLE_ID, "result.json")
     assert [each.name for each in tmp_path.iterdir()] == [name]
     assert {each.name for each in (tmp_path / name).iterdir()} == {"arithmoscope.db", "artifacts"}

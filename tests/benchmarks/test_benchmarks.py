@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
+from arithmoscope import LoadedModel, PatchingEffects
 from arithmoscope.contracts.components import Component, all_components
-from arithmoscope.engine import LoadedModel, PatchingEffects
 from benchmarks import competitors, environment
 from benchmarks.__main__ import is_alone, is_whole, joined, parse, write
 from benchmarks.cases import CASES, CASES_OF_OTHERS, Case, column

@@ -39,15 +39,15 @@ def test_every_make_target_of_the_readme_exists():
 
 
 def test_every_command_of_the_readme_exists():
-    for command in set(re.findall(r"arithmoscope (\w[\w-]*)", README)):
+    for command in set(re.findall(r"(?:^|`)arithmoscope (\w[\w-]*)", README, re.MULTILINE)):
         done = subprocess.run(
-            [sys.executable, "-m", "arithmoscope.cli.main", command, "--help"], capture_output=True, check=False
+            [sys.executable, "-m", "arithmoscope", command, "--help"], capture_output=True, check=False
         )
         assert done.returncode == 0, command
 
 
 def test_every_room_of_the_map_is_a_folder():
-    for room in re.findall(r"`(\w+)/`", README):
+    for room in re.findall(r"`([\w/]+)/`", README):
         assert (ROOT / room).is_dir(), room
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from arithmoscope.engine.models.catalogue import default_models_dir
+from arithmoscope.engine.models.folders import default_models_dir
 
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
@@ -31,7 +31,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = [
         sys.executable,
         "-m",
-        "arithmoscope.cli.main",
+        "arithmoscope",
         "serve",
         "--port",
         "0",

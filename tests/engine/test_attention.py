@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny import CONFIGS, PAIRS, tiny_model
 
+from arithmoscope import AttentionPatterns, attention
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import AttentionPatterns, attention
 from arithmoscope.prompts import encode_pair
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from tiny import CONFIGS, PAIRS, tiny_model
 
+from arithmoscope import PromptPair, RoleAttention, attention, attention_roles
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import PromptPair, RoleAttention, attention, attention_roles
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.methods import roles as module
 from arithmoscope.engine.methods.roles import ROLES

@@ -20,9 +20,9 @@ from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.pytorch_utils import Conv1D
 
+from arithmoscope import Attribution, PromptPair, attribution, path_patching
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import Attribution, PromptPair, attribution, path_patching
 from arithmoscope.engine.families import FAMILIES
 from arithmoscope.engine.measures.rank_correlation import spearman
 from arithmoscope.engine.methods import attribution as module

@@ -13,10 +13,10 @@ from tiny import PAIRS, tiny_model, tiny_tokenizer
 from tokenizers import AddedToken
 from whole import whole_run
 
+from arithmoscope import LoadedModel, PromptPair, attention, load_model, path_patching
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import MAX_PAIRS
 from arithmoscope.contracts.specs import PathPatchingSpec
-from arithmoscope.engine import LoadedModel, PromptPair, attention, load_model, path_patching
 from arithmoscope.engine.experiments.path_patching import RunOutput
 
 EFFECTS: list[dict[str, Any]] = [
@@ -113,8 +113,8 @@ def test_an_answer_beyond_the_models_embeddings_is_refused() -> None:
 
 _CALLS = """
 from tiny import PAIRS, tiny_model
-from contracts.errors import Refusal
-from engine import attention, path_patching
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope import attention, path_patching
 
 model = tiny_model("LlamaForCausalLM")
 for call in (path_patching, attention):
@@ -148,10 +148,10 @@ _MANY = """
 import resource, sys, time
 import torch
 from tiny import tiny_model
-from engine import PromptPair, path_patching
-from engine.run import run_path_patching
-from contracts.specs import PathPatchingSpec
-from contracts.prompts import MAX_PAIRS
+from arithmoscope import PromptPair, path_patching
+from arithmoscope.engine.experiments.path_patching import run_path_patching
+from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.contracts.prompts import MAX_PAIRS
 
 torch.set_num_threads(1)
 model = tiny_model("LlamaForCausalLM", torch.float32)

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from tiny import CONFIGS, PAIRS, WORDS, tiny_model, tiny_tokenizer
 from tokenizers import Tokenizer
 
+from arithmoscope import load_model, path_patching
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import load_model, path_patching
 from arithmoscope.engine.models.catalogue import Catalogue
 from arithmoscope.engine.models.weight_headers import INDEX
 

@@ -14,9 +14,9 @@ import transformers
 from tiny import tiny_model, tiny_tokenizer
 from tokenizers import AddedToken
 
+from arithmoscope import PromptPair, load_model, path_patching
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import MAX_CHAT_CHARACTERS, ChatFrame
-from arithmoscope.engine import PromptPair, load_model, path_patching
 from arithmoscope.engine.models.chat_template import (
     _RENDERER,
     MAX_TEMPLATE_CHARACTERS,

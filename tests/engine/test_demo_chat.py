@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from whole import whole_run
 
+from arithmoscope import LoadedModel, PromptPair, load_model, path_patching
 from arithmoscope.contracts.specs import PathPatchingSpec
-from arithmoscope.engine import LoadedModel, PromptPair, load_model, path_patching
-from arithmoscope.engine.models.catalogue import DEMO_ID, Catalogue, default_models_dir
+from arithmoscope.engine.models.catalogue import Catalogue
+from arithmoscope.engine.models.folders import DEMO_ID, default_models_dir
 from arithmoscope.prompts import encode_pair, generate
 
 pytestmark = pytest.mark.slow

@@ -7,14 +7,14 @@ import json
 import pytest
 from whole import whole_run
 
+from arithmoscope import load_model
 from arithmoscope.contracts.knockout_results import KnockoutResult, TransferResult
 from arithmoscope.contracts.specs import KnockoutSpec, PathPatchingSpec, TransferSpec
 from arithmoscope.contracts.views import KeyReport, LensReport, RoleReport, StagesReport, WritesReport
-from arithmoscope.engine import load_model
 from arithmoscope.engine.experiments.knockout import run_knockout
 from arithmoscope.engine.experiments.transfer import run_transfer
 from arithmoscope.engine.experiments.views import view_file
-from arithmoscope.engine.models.catalogue import DEMO_ID
+from arithmoscope.engine.models.folders import DEMO_ID
 
 pytestmark = pytest.mark.slow
 

@@ -9,10 +9,10 @@ import oracle
 import pytest
 from whole import whole_run
 
+from arithmoscope import attention, load_model
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.specs import PathPatchingSpec
-from arithmoscope.engine import attention, load_model
-from arithmoscope.engine.models.catalogue import DEMO_ID
+from arithmoscope.engine.models.folders import DEMO_ID
 from arithmoscope.prompts import encode_pair, generate, prepare
 
 pytestmark = pytest.mark.slow

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from arithmoscope import Deltas, load_model
 from arithmoscope.contracts.specs import FineTuneSpec
-from arithmoscope.engine import Deltas, load_model
 from arithmoscope.engine.experiments.fine_tune import run_fine_tune
-from arithmoscope.engine.models.catalogue import DEMO_ID
+from arithmoscope.engine.models.folders import DEMO_ID
 from arithmoscope.engine.tuning import evaluate as evaluating
 from arithmoscope.engine.tuning.evaluation_sets import QUIZZES
 

@@ -15,9 +15,9 @@ from query_oracle import ids_of, output_of, projections, written
 from test_micro_model import PAIR, REF, ROOT, SRC, answer, micro_model, norm
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 
+from arithmoscope import Edges, edges, load_model, path_patching
 from arithmoscope.contracts.components import Component, all_components
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import Edges, edges, load_model, path_patching
 from arithmoscope.engine.forward.batching import Plan
 from arithmoscope.engine.methods import edges as module
 

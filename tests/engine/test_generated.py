@@ -10,9 +10,9 @@ from everywhere_double import EverywhereDouble
 from knock_oracle import Written, greedy, mean_of, run_of, zeros
 from tiny import CONFIGS, tiny_model
 
+from arithmoscope import Knockout, PromptPair, knockout
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import Knockout, PromptPair, knockout
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.interventions.generation import is_answer
 from arithmoscope.engine.interventions.replacements import resampled

@@ -11,8 +11,8 @@ import torch
 from gguf import MODEL_ARCH_NAMES, GGUFWriter, get_tensor_name_map
 from tiny import CONFIGS, PAIRS, WORDS, tiny_model, tiny_tokenizer
 
+from arithmoscope import load_model, path_patching
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import load_model, path_patching
 from arithmoscope.engine.models.catalogue import Catalogue
 from arithmoscope.engine.models.loading import read_tokenizer
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny import PAIRS, tiny_model
 
+from arithmoscope import attribution, edges, stream
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import attribution, edges, stream
 from arithmoscope.engine.forward.batching import Plan
 from arithmoscope.engine.forward.chunked import in_turn
 from arithmoscope.engine.methods import attribution as attribution_module

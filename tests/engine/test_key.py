@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny import tiny_model
 
+from arithmoscope import PromptPair, path_patching
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import PromptPair, path_patching
 from arithmoscope.engine.measures.key_components import adjusted, elbow, false_discoveries, key_components, p_values
 from arithmoscope.engine.measures.metrics import summarise
 from arithmoscope.engine.results.knockout_files import elbow_of

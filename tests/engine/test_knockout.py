@@ -11,9 +11,9 @@ from everywhere_double import EverywhereDouble
 from knock_oracle import knocked_logits, mean_of, run_of, zeros
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 
+from arithmoscope import Knockout, PromptPair, knockout, load_model, path_patching
 from arithmoscope.contracts.components import Component, all_components
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import Knockout, PromptPair, knockout, load_model, path_patching
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.interventions.ablation import forks_of, masks_of
 from arithmoscope.engine.interventions.replacements import resampled

@@ -11,8 +11,8 @@ from everywhere_double import EverywhereDouble
 from test_stream import streams
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 
+from arithmoscope import Lens, PromptPair, lens
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import Lens, PromptPair, lens
 from arithmoscope.engine.forward.activations import encode_all, end_states
 from arithmoscope.engine.methods.lens import stages_of
 

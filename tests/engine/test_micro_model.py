@@ -14,7 +14,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from arithmoscope.engine import PromptPair, load_model, path_patching
+from arithmoscope import PromptPair, load_model, path_patching
 
 ROOT = sqrt(2)
 PAIR = PromptPair(reference="a b", counterfactual="c b", answer="d")

@@ -10,9 +10,10 @@ import torch
 import transformers
 from tiny import CONFIGS, PAIRS, tiny_model, tiny_tokenizer
 
+from arithmoscope import load_model, path_patching
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import load_model, path_patching
-from arithmoscope.engine.models.catalogue import DEMO_ID, Catalogue, is_whole
+from arithmoscope.engine.models.catalogue import Catalogue
+from arithmoscope.engine.models.folders import DEMO_ID, is_whole
 from arithmoscope.prompts import generate
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny import tiny_model
 
+from arithmoscope import load_model
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import load_model
 from arithmoscope.engine.models.catalogue import Catalogue
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 
+from arithmoscope import PromptPair, attention, load_model, path_patching
 from arithmoscope.contracts.components import all_components
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import PromptPair, attention, load_model, path_patching
 from arithmoscope.engine.families import FAMILIES
 from arithmoscope.engine.forward.activations import encode_all, end_states
 from arithmoscope.prompts import encode_pair

@@ -10,8 +10,8 @@ import torch
 from tiny import PAIRS, tiny_model, tiny_tokenizer
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from arithmoscope import load_model, path_patching
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import load_model, path_patching
 from arithmoscope.engine.families.layout import apply_norm
 from arithmoscope.engine.models.catalogue import Catalogue
 from arithmoscope.engine.models.placement import (

@@ -13,8 +13,8 @@ import torch
 from test_run import MANY, Watch, spec_of
 from tiny import CONFIGS, PAIRS, tiny_model
 
+from arithmoscope import path_patching
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import path_patching
 from arithmoscope.engine.forward.batching import Plan, Shape, bytes_of, is_out_of_memory, plan_for, sparing
 from arithmoscope.engine.interventions import patching
 from arithmoscope.engine.methods import path_patching as method
@@ -162,7 +162,7 @@ import sys, threading, time
 import psutil, torch, transformers
 sys.path.insert(0, {here!r})
 from tiny import PAIRS, tiny_model
-from engine import path_patching
+from arithmoscope import path_patching
 
 sizes = dict(hidden_size=256, num_hidden_layers=8, num_attention_heads=8, num_key_value_heads=2, intermediate_size=1024)
 model = tiny_model("LlamaForCausalLM", torch.float32, config=lambda: transformers.LlamaConfig(vocab_size=64, **sizes))

@@ -12,9 +12,9 @@ import torch
 from tiny import CONFIGS, PAIRS, tiny_model, tiny_tokenizer
 from torch import nn
 
+from arithmoscope import load_model, path_patching
 from arithmoscope.contracts.components import all_components
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import load_model, path_patching
 from arithmoscope.engine.families.layout import is_packed, matrix_of
 from arithmoscope.engine.models.loading import DTYPES
 from arithmoscope.engine.models.weight_headers import Weights

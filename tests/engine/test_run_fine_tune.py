@@ -17,10 +17,10 @@ import pytest
 import torch
 from tiny import tiny_model
 
+from arithmoscope import Deltas, LoadedModel
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.specs import FineTuneSpec
 from arithmoscope.contracts.tuning_results import FineTuneResult, TrainingCurve
-from arithmoscope.engine import Deltas, LoadedModel
 from arithmoscope.engine.experiments.fine_tune import run_fine_tune
 from arithmoscope.engine.tuning import evaluate as evaluating
 from arithmoscope.engine.tuning.evaluation_sets import QUIZZES

@@ -11,10 +11,10 @@ import pytest
 import torch
 from tiny import tiny_model
 
+from arithmoscope import Transfer, transfer
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_results import TransferResult
 from arithmoscope.contracts.specs import TransferSpec
-from arithmoscope.engine import Transfer, transfer
 from arithmoscope.engine.experiments.transfer import run_transfer
 from arithmoscope.prompts import prepare
 from arithmoscope.prompts.sets.operand_split import split_operands

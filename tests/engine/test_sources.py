@@ -9,9 +9,9 @@ import pytest
 import torch
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 
+from arithmoscope import PromptPair, path_patching
 from arithmoscope.contracts.components import all_components
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import PromptPair, path_patching
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.interventions.replacements import resampled
 

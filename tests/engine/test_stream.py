@@ -12,8 +12,8 @@ from everywhere_double import EverywhereDouble
 from test_micro_model import LOGIT, PAIR, ROOT, answer, micro_model, mlp
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 
+from arithmoscope import PromptPair, StreamEffects, path_patching, stream
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import PromptPair, StreamEffects, path_patching, stream
 from arithmoscope.engine.forward.batching import Plan
 from arithmoscope.engine.methods import stream as module
 from arithmoscope.prompts import encode_pair

@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny import tiny_model
 
+from arithmoscope import PromptPair, Transfer, knockout, path_patching, transfer
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import PromptPair, Transfer, knockout, path_patching, transfer
 from arithmoscope.engine.measures.rank_correlation import spearman
 from arithmoscope.prompts.sets.operand_split import operands_of, shared_operands, split_operands
 

@@ -16,8 +16,8 @@ import transformers
 from tiny import CONFIGS, tiny_model
 from tuning_cases import CHOSEN, LESSONS, QUICK, logits_of
 
+from arithmoscope import Deltas, fine_tune, load_model, path_patching
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import Deltas, fine_tune, load_model, path_patching
 from arithmoscope.engine.tuning.selection import select
 from arithmoscope.engine.tuning.tuners import TUNERS
 

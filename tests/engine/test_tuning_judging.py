@@ -10,8 +10,8 @@ import torch
 from tiny import tiny_model
 from tuning_cases import LESSONS
 
+from arithmoscope import LoadedModel, PromptPair
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import LoadedModel, PromptPair
 from arithmoscope.engine.tuning import side_by_side as judging
 from arithmoscope.engine.tuning.answers import Example, examples_of
 from arithmoscope.engine.tuning.evaluate import Asked, evaluate, judged_of
@@ -203,7 +203,7 @@ def test_a_change_is_counted_question_by_question(models: tuple[LoadedModel, Loa
 
 
 def test_path_patching_again_is_that_of_either_model(models: tuple[LoadedModel, LoadedModel]):
-    from arithmoscope.engine import path_patching
+    from arithmoscope import path_patching
 
     pairs = [pair for pair in SUMS if len(pair.answer) == 1][:3]
     found = repatched(*models, pairs_to_patch(models[0], pairs))

@@ -11,8 +11,8 @@ from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 from torch.nn.functional import log_softmax
 from tuning_cases import CHOSEN, LAYOUTS, LESSONS, QUICK, logits_of, mask_of, weights_of
 
+from arithmoscope import fine_tune
 from arithmoscope.contracts.components import all_components
-from arithmoscope.engine import fine_tune
 from arithmoscope.engine.forward.hooks import on_output
 from arithmoscope.engine.tuning.answers import answers_loss, batches, examples_of
 from arithmoscope.engine.tuning.gradient_checkpointing import checkpointed

@@ -14,8 +14,8 @@ import torch
 from tiny import PAIRS, tiny_model
 from tuning_cases import CHOSEN, LESSONS, QUICK, logits_of, weights_of
 
+from arithmoscope import fine_tune
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import fine_tune
 from arithmoscope.engine.serialization import unpack
 from arithmoscope.engine.tuning.loop import beside_of
 from arithmoscope.engine.tuning.selection import select
@@ -166,7 +166,7 @@ sys.path.insert(0, {here!r})
 import torch
 from tiny import tiny_model
 from tuning_cases import CHOSEN, LESSONS
-from engine import fine_tune
+from arithmoscope import fine_tune
 from test_tuning_resume import LONG
 torch.set_num_threads(1)
 def save(data):

@@ -10,9 +10,9 @@ import torch
 from tiny import CONFIGS, PAIRS, tiny_model
 from tuning_cases import CHOSEN, LESSONS, QUICK, logits_of, weights_of
 
+from arithmoscope import fine_tune, load_model
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import fine_tune, load_model
 from arithmoscope.engine.forward.hooks import on_input
 from arithmoscope.engine.tuning.selection import select
 from arithmoscope.engine.tuning.tuners import TUNERS, at_random

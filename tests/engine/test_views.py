@@ -10,10 +10,10 @@ import torch
 from tiny import tiny_model
 from whole import whole_run
 
+from arithmoscope import attention_roles, lens, path_patching, writes
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.specs import PathPatchingSpec
 from arithmoscope.contracts.views import KeyReport, LensReport, RoleReport, StagesReport, ViewKind, WritesReport
-from arithmoscope.engine import attention_roles, lens, path_patching, writes
 from arithmoscope.engine.experiments.views import view_file
 from arithmoscope.engine.measures.key_components import adjusted, key_components
 from arithmoscope.engine.methods.roles import ROLES

@@ -6,7 +6,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from arithmoscope.contracts.prompts import PromptPair
-from arithmoscope.engine.models.catalogue import DEMO_ID, Catalogue, default_models_dir
+from arithmoscope.engine.models.catalogue import Catalogue
+from arithmoscope.engine.models.folders import DEMO_ID, default_models_dir
 from arithmoscope.prompts import encode_pair, generate, number_token_values
 
 pytestmark = pytest.mark.slow

@@ -13,9 +13,9 @@ from test_micro_model import PAIR, REF, micro_model, mlp
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 from torch import nn
 
+from arithmoscope import Written, path_patching, writes
 from arithmoscope.contracts.components import Component, all_components
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine import Written, path_patching, writes
 from arithmoscope.engine.forward.batching import Plan
 from arithmoscope.engine.methods import writes as module
 from arithmoscope.prompts import encode_pair

@@ -9,7 +9,7 @@ import torch
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from arithmoscope.engine import LoadedModel, PromptPair, load_model
+from arithmoscope import LoadedModel, PromptPair, load_model
 
 WORDS = [
     *"0123456789",

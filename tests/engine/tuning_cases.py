@@ -9,7 +9,7 @@ import torch
 from tiny import CONFIGS, PAIRS, VARIANTS
 from torch import Tensor
 
-from arithmoscope.engine import LoadedModel, PromptPair
+from arithmoscope import LoadedModel, PromptPair
 from arithmoscope.engine.tuning.parts import Part
 
 # Prompts of several lengths, one of them with an answer of two tokens.

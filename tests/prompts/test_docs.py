@@ -8,7 +8,7 @@ from arithmoscope.contracts.prompts import TemplatePrompts, Topic
 from arithmoscope.prompts.language.parse_question import understood
 from arithmoscope.prompts.sets.topics import TOPICS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "arithmoscope.prompts.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "prompts.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("topic", TOPICS)

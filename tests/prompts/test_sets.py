@@ -243,7 +243,7 @@ def test_no_typed_text_breaks_a_preview(
 
 def test_importing_the_room_loads_no_science():
     heavy = "{'torch', 'transformers', 'numpy', 'safetensors'}"
-    code = f"import sys, prompts; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, arithmoscope.prompts; print(sorted({heavy} & set(sys.modules)))"
     fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert fresh.stdout.strip() == "[]"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from soak.__main__ import write_model
+from benchmarks.soak.__main__ import write_model
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "store"))
 

@@ -10,8 +10,8 @@ import pytest
 from keeping import spec_of  # pyright: ignore[reportMissingImports]
 
 from arithmoscope.store import Store
-from soak.judge import Answer, Verdict, comparable, is_compared, judge
-from soak.ledger import Ledger
+from benchmarks.soak.judge import Answer, Verdict, comparable, is_compared, judge
+from benchmarks.soak.ledger import Ledger
 
 FILES = {"result.json": "one", "arrays.npz": "two"}
 GOOD = Answer("q1", "succeeded", 1, FILES)

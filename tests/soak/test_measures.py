@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from soak.judge import Verdict
-from soak.load import Drain, Posts, Traffic, percentiles
-from soak.memory import slope_of
-from soak.report import Findings, is_flat
-from soak.rounds import Blow, Round
-from soak.traffic import Story
+from benchmarks.soak.judge import Verdict
+from benchmarks.soak.load import Drain, Posts, Traffic, percentiles
+from benchmarks.soak.memory import slope_of
+from benchmarks.soak.report import Findings, is_flat
+from benchmarks.soak.rounds import Blow, Round
+from benchmarks.soak.traffic import Story
 
 MIB = 2**20
 

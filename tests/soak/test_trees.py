@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from soak.disk import small_disk
-from soak.load import drain, post_at_once, stand_traffic, warm_tree
-from soak.questions import long_question
-from soak.rounds import Round, questions_of, run_round, undisturbed
-from soak.tree import Serve, clock_environment, shift_clock
+from benchmarks.soak.disk import small_disk
+from benchmarks.soak.load import drain, post_at_once, stand_traffic, warm_tree
+from benchmarks.soak.questions import long_question
+from benchmarks.soak.rounds import Round, questions_of, run_round, undisturbed
+from benchmarks.soak.tree import Serve, clock_environment, shift_clock
 
 # Real process trees take seconds each to start, and a worker must be frozen for as long as its lease.
 pytestmark = pytest.mark.slow

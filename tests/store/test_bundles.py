@@ -14,7 +14,7 @@ from arithmoscope.contracts.results import PathPatchingResult
 from arithmoscope.store import EXAMPLE_ID, Store
 from arithmoscope.store.rows import spec_of as stored_spec_of
 
-SHIPPED = Path(__file__).parents[2] / "examples" / "one-digit-addition"
+SHIPPED = Path(__file__).parents[2] / "arithmoscope" / "example"
 LATER = ("positions", "source", "direction")
 
 

@@ -221,7 +221,8 @@ def test_a_name_that_no_database_can_hold_finds_nothing(store: Store) -> None:
 
 def test_the_store_loads_no_science() -> None:
     code = (
-        "import sys, store, store.dispatch, store.outbox, store.tensors;"
-        "assert not {'torch', 'numpy', 'transformers', 'safetensors', 'prompts', 'engine'} & set(sys.modules)"
+        "import sys, arithmoscope.store.dispatch, arithmoscope.store.outbox, arithmoscope.store.tensor_slices\n"
+        "assert not {'torch', 'numpy', 'transformers', 'safetensors'} & set(sys.modules)\n"
+        "assert not {'arithmoscope.prompts', 'arithmoscope.engine'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -33,7 +33,7 @@ class Installation:
         """``arithmoscope COMMAND``, ended with the block."""
         with (self._folder / f"{log_name or command[0]}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "arithmoscope.cli.main", *command],
+                [sys.executable, "-m", "arithmoscope", *command],
                 stdout=log,
                 stderr=log,
                 env=self._environment,

@@ -34,7 +34,7 @@ from test_faults import (  # noqa: F401  # the same laws, on these services
 from trees import wait_until
 
 from arithmoscope.store import Store
-from soak.model import write_model
+from benchmarks.soak.model import write_model
 
 pytestmark = pytest.mark.slow
 

@@ -63,7 +63,7 @@ def ask(store: Store, valkey: Valkey) -> Iterator[Ask]:
 
 
 def worker(config: WorkerConfig) -> Tree:
-    return Tree(config, config.models_dir.parent / "arithmoscope_worker.log")
+    return Tree(config, config.models_dir.parent / "worker.log")
 
 
 def computed(config: WorkerConfig) -> list[str]:

@@ -15,8 +15,8 @@ from benches import Bench
 from keeping import Valkey, spec_of  # pyright: ignore[reportMissingImports]
 from trees import Tree, wait_until
 
+from arithmoscope import PromptPair, load_model, path_patching
 from arithmoscope.contracts.results import PathPatchingResult
-from arithmoscope.engine import PromptPair, load_model, path_patching
 from arithmoscope.store import EventLog, Store
 from arithmoscope.store.dispatch import Dispatcher
 from arithmoscope.store.outbox import Outbox
@@ -49,7 +49,7 @@ def tree(urls: tuple[str, str], models_dir: Path, broker_of_all: Valkey, tmp_pat
         device="cpu",
         beat_s=0.3,
     )
-    with Tree(config, tmp_path / "arithmoscope_worker.log", real=True) as tree:
+    with Tree(config, tmp_path / "worker.log", real=True) as tree:
         yield tree
 
 
@@ -90,7 +90,7 @@ def test_the_main_job_end_to_end(
     dispatcher.close()
     events.close()
     assert tree.stop() == 0
-    assert "torch in the parent: False" in (tmp_path / "arithmoscope_worker.log").read_text()
+    assert "torch in the parent: False" in (tmp_path / "worker.log").read_text()
 
 
 def assert_attention_is_added_when_asked_for(store: Store, dispatcher: Dispatcher, experiment_id: str) -> None:
@@ -122,6 +122,7 @@ def assert_numbers_are_the_engines(store: Store, experiment_id: str, models_dir:
 
 def test_the_parent_of_a_worker_needs_no_torch() -> None:
     code = (
-        "import sys, worker.app, worker.registration;assert not {'torch', 'transformers', 'fastapi'} & set(sys.modules)"
+        "import sys, arithmoscope_worker.app, arithmoscope_worker.registration\n"
+        "assert not {'torch', 'transformers', 'fastapi'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

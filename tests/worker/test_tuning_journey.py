@@ -84,7 +84,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             device="cpu",
             beat_s=0.3,
         )
-        with Tree(worker, folder / "arithmoscope_worker.log", real=True) as tree, Api(api, store) as client:
+        with Tree(worker, folder / "worker.log", real=True) as tree, Api(api, store) as client:
             found = Lab(client, store, tree)
             wait_until(lambda: found.models().get(MODEL_ID, {}).get("supported", False), "no model is registered", 60)
             yield found

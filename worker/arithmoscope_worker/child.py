@@ -15,7 +15,8 @@ from contextlib import ExitStack
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.system import WorkerStatus
-from arithmoscope.engine.models.catalogue import DEMO_ID, Catalogue
+from arithmoscope.engine.models.catalogue import Catalogue
+from arithmoscope.engine.models.folders import DEMO_ID
 from arithmoscope.store import EventLog, Store
 from arithmoscope_worker.compute_view import add_view
 from arithmoscope_worker.config import WorkerConfig

@@ -84,12 +84,12 @@ def engine_science(config: WorkerConfig) -> Science:
 
     import torch
 
-    from arithmoscope.engine import load_model
     from arithmoscope.engine.experiments.fine_tune import run_fine_tune
     from arithmoscope.engine.experiments.knockout import run_knockout
     from arithmoscope.engine.experiments.path_patching import run_path_patching
     from arithmoscope.engine.experiments.transfer import run_transfer
     from arithmoscope.engine.experiments.views import view_file
+    from arithmoscope.engine.models.loaded import load_model
     from arithmoscope.engine.models.placement import best_device
     from arithmoscope.engine.tuning.rebuild import tuned_again
 

@@ -1,6 +1,6 @@
 """What somebody wants to see of a finished analysis: computed when they look, from what is stored of it.
 
-One row of `_VIEWS` a kind. A view is a file: JSON as `contracts.views` has it, or attention patterns.
+One row of `_VIEWS` a kind. A view is a file: JSON as `arithmoscope.contracts.views` has it, or attention patterns.
 """
 
 from __future__ import annotations

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
-import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -24,11 +21,9 @@ from arithmoscope.engine.families import GGUF_ARCHITECTURES, unsupported_gguf
 from arithmoscope.engine.models.cards import RECOMMENDED_SHOTS, broken_card, card_of_config, why_unusable
 from arithmoscope.engine.models.chat_template import frame_of_folder, has_template
 from arithmoscope.engine.models.component_sizes import part_sizes
+from arithmoscope.engine.models.folders import DEMO_ID, DEMO_NAME, MANIFEST, is_whole, read_json, write_whole
 from arithmoscope.engine.models.weight_headers import Weights, read_shapes, safetensors_files, weights_of
 
-DEMO_ID = "smollm2-135m"
-DEMO_NAME = "SmolLM2-135M-Instruct (Q4_1, dequantised)"
-MANIFEST = "arithmoscope.json"
 _REVISIONS = ".revisions.json"
 # A configuration is a few kB; one that is nested without end is no configuration.
 _MOST_CONFIG_BYTES = 2**20
@@ -42,21 +37,6 @@ class Place:
     gguf: str | None
     card: ModelCard
     weights: Weights | None = None
-
-
-def default_models_dir() -> Path:
-    """ARITHMOSCOPE_MODELS_DIR, else the folder in the user's cache."""
-    told = os.environ.get("ARITHMOSCOPE_MODELS_DIR")
-    return Path(told).expanduser() if told else cached_models_dir()
-
-
-def cached_models_dir() -> Path:
-    """A folder in the user's cache, shared by all data folders: models are large and can be fetched again."""
-    if sys.platform == "darwin":
-        cache = Path("~/Library/Caches")
-    else:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    return cache.expanduser() / "arithmoscope" / "models"
 
 
 @dataclass(frozen=True)
@@ -159,7 +139,7 @@ class Catalogue:
 
     def _describe(self, folder: Path) -> tuple[ModelCard, Weights | None]:
         config, architecture = _read_config(folder)
-        manifest = _read_json(folder / MANIFEST)
+        manifest = read_json(folder / MANIFEST)
         shapes, weights, revision, reason = {}, None, "", None
         if why_unusable(config, architecture) is None:  # else its weights are not even opened
             files = safetensors_files(folder)
@@ -239,7 +219,7 @@ class Catalogue:
         """SHA-256 of the weights' file, or of the shards' hashes; kept beside the models until a file changes."""
         stamp = [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]
         key = str(folder.resolve())
-        known = _read_json(self.models_dir / _REVISIONS)
+        known = read_json(self.models_dir / _REVISIONS)
         if known.get(key, {}).get("stamp") == stamp:
             return known[key]["revision"]
         hashes = [_sha256(f) for f in files]
@@ -250,37 +230,8 @@ class Catalogue:
         return revision
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether a converted demo model is there, its weights as long as they were when they were written."""
-    try:
-        size = (folder / "model.safetensors").stat().st_size
-    except OSError:
-        return False
-    return size > 0 and _read_json(folder / MANIFEST).get("bytes") == size
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file in one step: readers see the old text or the new, never half."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as out:
-        try:
-            out.write(text)
-            out.flush()
-            os.replace(out.name, path)
-        except OSError:
-            os.unlink(out.name)
-            raise
-
-
 def _is_plain_name(name: str) -> bool:
     return bool(name) and "/" not in name and "\\" not in name and not name.startswith(".") and "\0" not in name
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _read_config(folder: Path) -> tuple[dict[str, Any], str | None]:

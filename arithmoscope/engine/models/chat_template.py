@@ -1,7 +1,7 @@
 """A model's chat template as a frame: what it writes before, between and after the turns of a conversation.
 
 The template is rendered once, around marks in the place of what people say: no prompt ever passes through it. It is
-foreign code and runs in a process of its own (`engine.chat_renderer`). Models that think before they answer are told
+foreign code and runs in a process of its own (`chat_template_renderer`). Models that think before they answer are told
 not to, where their template has the usual switch for it. No torch is needed here.
 """
 

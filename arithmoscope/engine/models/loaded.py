@@ -16,8 +16,9 @@ from arithmoscope.contracts.models import ChatFrame, ModelCard
 from arithmoscope.engine.families import anatomy_of, is_architecture
 from arithmoscope.engine.families.layout import Anatomy, is_packed
 from arithmoscope.engine.models.cards import card_of_config, looks_ahead
-from arithmoscope.engine.models.catalogue import Catalogue, default_models_dir
+from arithmoscope.engine.models.catalogue import Catalogue
 from arithmoscope.engine.models.chat_template import frame_of_tokenizer
+from arithmoscope.engine.models.folders import default_models_dir
 from arithmoscope.engine.models.loading import DTYPES, plain_tokenizer, read_model, read_tokenizer
 from arithmoscope.engine.models.placement import DeviceMap, check_in_place, check_room, placement_of
 from arithmoscope.prompts import number_token_values, number_word_values

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine.models.catalogue import MANIFEST
+from arithmoscope.engine.models.folders import MANIFEST
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.tuning.atomic_write import new_folder
 from arithmoscope.engine.tuning.parts import taken

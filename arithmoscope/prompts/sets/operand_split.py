@@ -20,7 +20,7 @@ _ENOUGH = 8
 
 
 def operands_of(pair: PromptPair) -> str:
-    """What a question is about, as `prompts.asking.about` writes it."""
+    """What a question is about, as `arithmoscope.prompts.language.question_operands.about` writes it."""
     return about(pair.reference)
 
 

@@ -1,4 +1,4 @@
-"""Half of a set: the questions whose operands fall on one side of the split that `prompts.disjoint` makes."""
+"""Half of a set: the questions whose operands fall on one side of the split that `operand_split` makes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Numbered(Protocol):
 
 
 def is_asked(half: Half | None, about: str) -> bool:
-    """Whether a question is in this half; ``about`` is as `prompts.disjoint.operands_of` writes it."""
+    """Whether a question is in this half; ``about`` is as `operand_split.operands_of` writes it."""
     return half is None or on_first_side_of(about) == (half == "first")
 
 

@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that `store.database` hands over, inside its transaction."""
+"""Runs the migrations on the connection that `arithmoscope.store.database` hands over, inside its transaction."""
 
 from alembic import context
 

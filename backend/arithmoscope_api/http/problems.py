@@ -81,7 +81,7 @@ async def _refused(request: Request, error: Refusal) -> Response:
 
 async def _invalid(request: Request, error: RequestValidationError) -> Response:
     for each in error.errors():
-        # A validator that refused in words of its own: `contracts.experiments` says which.
+        # A validator that refused in words of its own: `arithmoscope.contracts.experiments` says which.
         if each["type"] in PROBLEMS:
             said = each["ctx"]
             return problem_response(Refusal(each["type"], said["detail"], said["way_out"]).details())

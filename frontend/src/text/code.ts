@@ -30,7 +30,7 @@ export function python({ experiment_id, spec, model }: Trained): string {
   ];
   const given = settings.flatMap(([name, value]) => (value === undefined ? [] : [`    ${name}=${said(value)},`]));
   return [
-    'from engine import Deltas, PromptPair, fine_tune, load_model',
+    'from arithmoscope import Deltas, PromptPair, fine_tune, load_model',
     '',
     `model = load_model(${py(spec.model)})  # ${model.revision.slice(0, 12)}`,
     '',

@@ -1,7 +1,7 @@
 """The load, in a process of its own: readers of event streams, and requests at a steady rate whatever the server does.
 
-``python -m soak.traffic`` reads what to do as JSON on stdin and writes what it saw as JSON on stdout. A request's
-latency counts from the moment when it should have been sent: a server that stalls makes all the next ones late.
+``python -m benchmarks.soak.traffic`` reads its instructions as JSON on stdin and writes its measurements as JSON on
+stdout. A request's latency counts from the moment when it should have been sent: a server that stalls delays the next.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from soak.questions import long_question
-from soak.wire import Reply, Wire
+from benchmarks.soak.questions import long_question
+from benchmarks.soak.wire import Reply, Wire
 
 # Of a finished experiment; of all, what a page asks for again and again.
 PATHS = ("/api/experiments/{}/result", "/api/experiments/{}/components.csv", "/api/experiments/{}", "/api/experiments")

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from arithmoscope.store.leases import MAX_FRUITLESS
-from soak.disk import Disk
-from soak.ledger import Ledger, Row
-from soak.questions import Question
-from soak.tree import DidNotStart, Serve, clock_environment, eventually, free_port
+from benchmarks.soak.disk import Disk
+from benchmarks.soak.ledger import Ledger, Row
+from benchmarks.soak.questions import Question
+from benchmarks.soak.tree import DidNotStart, Serve, clock_environment, eventually, free_port
 
 # A server that answers nothing for so long is a fault of ours, not one of those that are made.
 _ANSWERS_WITHIN_S = 60.0

@@ -76,7 +76,7 @@ def test_a_look_is_what_the_api_would_give_and_can_be_read(capsys: pytest.Captur
     told = {}
     for view, more in views.items():
         file = tmp_path / f"{view}.json"
-        assert main(["look", view, *asked, *more, "--out", str(file)]) == 0
+        assert main(["inspect", view, *asked, *more, "--out", str(file)]) == 0
         assert "1 prompt such as" in capsys.readouterr().out
         told[view] = json.loads(file.read_text())
     assert all(sum(head["mass"]) == pytest.approx(1) for head in told["roles"]["heads"])
@@ -89,7 +89,7 @@ def test_a_look_is_what_the_api_would_give_and_can_be_read(capsys: pytest.Captur
 def test_a_look_at_a_file_names_the_rows_it_cannot_use(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "own.csv"
     file.write_bytes(b"reference,answer\n3 + 5 =,8\ncaf\xe9,1\n2 + 4 =,6\n")
-    assert main(["look", "key", "--file", str(file), "--model", "tiny", "--shots", "0", "--json"]) == 0
+    assert main(["inspect", "key", "--file", str(file), "--model", "tiny", "--shots", "0", "--json"]) == 0
     said = capsys.readouterr()
     assert "row 3: " in said.err
     assert json.loads(said.out)["tables"][0]["questions"] == 2

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from arithmoscope import Deltas, load_model
 from arithmoscope.cli.analyze import writable
 from arithmoscope.cli.fine_tune import write_whole
 from arithmoscope.cli.interrupts import stopped_by_ctrl_c
@@ -20,7 +21,6 @@ from arithmoscope.cli.lm_eval import benchmarks_named
 from arithmoscope.cli.main import main
 from arithmoscope.cli.progress import Bar
 from arithmoscope.contracts.experiments import Progress
-from arithmoscope.engine import Deltas, load_model
 
 QUICK = ("--steps", "3", "--batch-size", "4", "--learning-rate", "0.01", "--pairs", "60", "--operands", "10", "30")
 SMALL = ("fine-tune", "--model", "tiny", "--shots", "1", *QUICK)

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.store import Store
-from soak.disk import small_disk
-from soak.faults import FAULTS, Fault
-from soak.judge import Answer, Verdict, comparable, is_compared, judge
-from soak.questions import Question, long_question
-from soak.scene import Scene
-from soak.tree import DidNotStart, Serve, TookTooLong, alive, clock_environment, eventually
+from benchmarks.soak.disk import small_disk
+from benchmarks.soak.faults import FAULTS, Fault
+from benchmarks.soak.judge import Answer, Verdict, comparable, is_compared, judge
+from benchmarks.soak.questions import Question, long_question
+from benchmarks.soak.scene import Scene
+from benchmarks.soak.tree import DidNotStart, Serve, TookTooLong, alive, clock_environment, eventually
 
 ENDS_WITHIN_S = 180.0
 RECOVERS_WITHIN_S = 10.0

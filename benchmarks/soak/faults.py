@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import psutil
 import redis
 
-from soak.ledger import Row
-from soak.scene import Scene
-from soak.tree import alive, eventually, second_worker, shift_clock, two_serves
+from benchmarks.soak.ledger import Row
+from benchmarks.soak.scene import Scene
+from benchmarks.soak.tree import alive, eventually, second_worker, shift_clock, two_serves
 
 HOUR_S = 3600.0
 # A lease is some seconds long, and is looked at every second.

@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from soak.ledger import Ledger
-from soak.memory import Slope, Watch, slope_of
-from soak.questions import Question, long_question, tiny_question
-from soak.traffic import Told
-from soak.tree import Serve, eventually, family
-from soak.wire import Reply, Wire
+from benchmarks.soak.ledger import Ledger
+from benchmarks.soak.memory import Slope, Watch, slope_of
+from benchmarks.soak.questions import Question, long_question, tiny_question
+from benchmarks.soak.traffic import Told
+from benchmarks.soak.tree import Serve, eventually, family
+from benchmarks.soak.wire import Reply, Wire
 
 # What the issue asks for.
 P95_S = 0.1
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 _AT_ONCE = 8
 
 
@@ -173,7 +173,7 @@ def stand_traffic(
     told = Told(host, port, seconds, readers, rate, finished)
     with Watch(lambda: _parts(serve)) as watch:
         generator = subprocess.run(
-            [sys.executable, "-m", "soak.traffic"],
+            [sys.executable, "-m", "benchmarks.soak.traffic"],
             input=json.dumps(asdict(told)),
             stdout=subprocess.PIPE,
             text=True,

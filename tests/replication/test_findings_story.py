@@ -118,13 +118,13 @@ def test_no_number_on_the_page_is_a_list_or_a_table(told: dict[str, Any]) -> Non
 
 
 def test_the_demo_models_report_is_committed() -> None:
-    assert (DOCS / "smollm2-135m.json").exists(), "run make findings"
+    assert (DOCS / "smollm2-135m.json").exists(), "run make replicate"
 
 
 @pytest.mark.parametrize("file", COMMITTED, ids=lambda file: file.stem)
 def test_a_committed_report_is_what_its_numbers_make_and_of_a_whole_run(file: Path) -> None:
     numbers = json.loads(file.read_text(encoding="utf-8"))
     assert not numbers["run"]["quick"]
-    assert file.with_suffix(".md").read_text(encoding="utf-8") == page_of(numbers), "run make findings"
+    assert file.with_suffix(".md").read_text(encoding="utf-8") == page_of(numbers), "run make replicate"
     for name, text in figures_of(numbers).items():
-        assert (DOCS / file.stem / name).read_text(encoding="utf-8") == text, "run make findings"
+        assert (DOCS / file.stem / name).read_text(encoding="utf-8") == text, "run make replicate"

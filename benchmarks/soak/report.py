@@ -1,4 +1,4 @@
-"""docs/soak.md and soak/results.json, out of what was measured; written again after every round."""
+"""docs/soak.md and benchmarks/soak/results.json, out of what was measured; written again after every round."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from typing import Any
 import psutil
 from pydantic import TypeAdapter
 
-from soak.faults import FAULTS
-from soak.load import P95_S, Drain, Posts, Traffic
-from soak.memory import Slope
-from soak.rounds import RECOVERS_WITHIN_S, Round
+from benchmarks.soak.faults import FAULTS
+from benchmarks.soak.load import P95_S, Drain, Posts, Traffic
+from benchmarks.soak.memory import Slope
+from benchmarks.soak.rounds import RECOVERS_WITHIN_S, Round
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "soak.md"
 RESULTS = Path(__file__).parent / "results.json"
 # Memory is called flat when it surely grows by no more than this, in MiB a minute.
@@ -100,9 +100,9 @@ class Findings:
         lines = [
             "# Faults and load",
             "",
-            "Written by `make soak`. Do not edit; the numbers behind it are in `soak/results.json`.",
+            "Written by `make soak`. Do not edit; the numbers behind it are in `benchmarks/soak/results.json`.",
             "",
-            "Again: `make soak`, or a part of it: `.venv/bin/python -m soak --only faults --rounds 5 --seed 2`.",
+            "Again: `make soak`, or a part: `.venv/bin/python -m benchmarks.soak --only faults --rounds 5 --seed 2`.",
             "",
         ]
         if self.rounds:

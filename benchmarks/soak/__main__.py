@@ -1,7 +1,7 @@
-"""`make soak`: twenty rounds of all faults, then the load; writes docs/soak.md and soak/results.json.
+"""`make soak`: twenty rounds of all faults, then the load; writes docs/soak.md and benchmarks/soak/results.json.
 
-`python -m soak --rounds 2 --only faults` does a part of it and keeps what the other part found before. A run that is
-cut keeps what it has found.
+`python -m benchmarks.soak --rounds 2 --only faults` does a part of it and keeps the other part's
+earlier results. A run that is cut keeps its results so far.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from soak.disk import with_mounts
-from soak.load import drain, post_at_once, stand_traffic, warm_tree
-from soak.questions import long_question
-from soak.report import PAGE, RESULTS, ROOT, Findings
-from soak.rounds import Round, questions_of, run_round, undisturbed
+from benchmarks.soak.disk import with_mounts
+from benchmarks.soak.load import drain, post_at_once, stand_traffic, warm_tree
+from benchmarks.soak.questions import long_question
+from benchmarks.soak.report import PAGE, RESULTS, ROOT, Findings
+from benchmarks.soak.rounds import Round, questions_of, run_round, undisturbed
 
 QUESTIONS = 40
 POSTS = 50
@@ -62,7 +62,9 @@ def main() -> int:
 
 def write_model(models: Path) -> None:
     """In a process of its own: this one never loads torch, whose threads and memory would be in the way."""
-    subprocess.run([sys.executable, "-m", "soak.model", str(models)], check=True, capture_output=True, cwd=ROOT)
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.soak.model", str(models)], check=True, capture_output=True, cwd=ROOT
+    )
 
 
 def _faults(
@@ -101,7 +103,9 @@ def _load(told: argparse.Namespace, folder: Path, models: Path, findings: Findin
 
 
 def _told() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m soak", description="Faults and load on real process trees.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.soak", description="Faults and load on real process trees."
+    )
     parser.add_argument("--rounds", type=int, default=20, help="of all faults (20)")
     parser.add_argument("--together", type=int, default=2, help="rounds at the same time (2)")
     parser.add_argument("--seed", type=int, default=1, help="of the random moments and orders (1)")

@@ -89,7 +89,7 @@ def with_mounts() -> None:
     unshare = shutil.which("unshare")
     if unshare and subprocess.run([unshare, "-Urm", "true"], check=False, capture_output=True).returncode == 0:
         environment = {**os.environ, "SOAK_IN_NAMESPACE": "1"}
-        os.execve(unshare, [unshare, "-Urm", sys.executable, "-m", "soak", *sys.argv[1:]], environment)
+        os.execve(unshare, [unshare, "-Urm", sys.executable, "-m", "benchmarks.soak", *sys.argv[1:]], environment)
 
 
 def _mount(folder: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from soak.model import MODEL_ID
+from benchmarks.soak.model import MODEL_ID
 
 Question = dict[str, Any]
 

@@ -40,7 +40,7 @@ class Serve:
         self.data = folder / "data"
         self.err = folder / "stderr"
         environment = {**_own_settings(), "ARITHMOSCOPE_MODELS_DIR": str(models or folder / "models"), **(more or {})}
-        command = command or [sys.executable, "-m", "arithmoscope.cli.main"]
+        command = command or [sys.executable, "-m", "arithmoscope"]
         with self.err.open("ab") as err:
             self.process = subprocess.Popen(
                 [*command, "serve", "--port", str(port), "--data-dir", str(self.data)],
@@ -90,7 +90,7 @@ class Serve:
 
     def child(self, part: str) -> int | None:
         """The process of a part; the broker's is a server of another name."""
-        name = "valkey-server" if part == "broker" else f"arithmoscope.child {part}"
+        name = "valkey-server" if part == "broker" else f"arithmoscope.serve.child {part}"
         found = [pid for pid, command in family(self.process.pid, deep=False).items() if name in command]
         return found[0] if found else None
 
@@ -150,7 +150,7 @@ def second_worker(serve: Serve, models: Path, log: Path, more: Mapping[str, str]
     }
     with log.open("ab") as out:
         return subprocess.Popen(
-            [sys.executable, "-m", "arithmoscope.cli.main", "worker"],
+            [sys.executable, "-m", "arithmoscope", "worker"],
             stdout=out,
             stderr=out,
             env=environment,
@@ -160,7 +160,7 @@ def second_worker(serve: Serve, models: Path, log: Path, more: Mapping[str, str]
 
 def two_serves(serve: Serve) -> tuple[int, str, str]:
     """Starts a second one on the same folder: its exit code, and what it said on both streams."""
-    command = [sys.executable, "-m", "arithmoscope.cli.main", "serve", "--port", "0", "--data-dir", str(serve.data)]
+    command = [sys.executable, "-m", "arithmoscope", "serve", "--port", "0", "--data-dir", str(serve.data)]
     second = subprocess.run(command, capture_output=True, text=True, check=False, env=_own_settings(), timeout=60)
     return second.returncode, second.stdout, second.stderr
 

@@ -1,0 +1,30 @@
+from .contracts.errors import Refusal as Refusal
+from .contracts.prompts import PromptPair as PromptPair
+from .engine.measures.effects import PatchingEffects as PatchingEffects
+from .engine.measures.knockout_result import Knockout as Knockout
+from .engine.methods.attention import AttentionPatterns as AttentionPatterns
+from .engine.methods.attention import attention as attention
+from .engine.methods.attribution import Attribution as Attribution
+from .engine.methods.attribution import attribution as attribution
+from .engine.methods.edges import Edges as Edges
+from .engine.methods.edges import edges as edges
+from .engine.methods.knockout import knockout as knockout
+from .engine.methods.lens import Lens as Lens
+from .engine.methods.lens import lens as lens
+from .engine.methods.path_patching import path_patching as path_patching
+from .engine.methods.roles import RoleAttention as RoleAttention
+from .engine.methods.roles import attention_roles as attention_roles
+from .engine.methods.stream import StreamEffects as StreamEffects
+from .engine.methods.stream import stream as stream
+from .engine.methods.transfer import Transfer as Transfer
+from .engine.methods.transfer import transfer as transfer
+from .engine.methods.writes import Written as Written
+from .engine.methods.writes import writes as writes
+from .engine.models.loaded import LoadedModel as LoadedModel
+from .engine.models.loaded import load_model as load_model
+from .engine.tuning.deltas import Deltas as Deltas
+from .engine.tuning.fine_tune import FineTuned as FineTuned
+from .engine.tuning.fine_tune import fine_tune as fine_tune
+from .prompts.sets.operand_split import split_operands as split_operands
+
+__version__: str
