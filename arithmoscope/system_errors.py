@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +14,6 @@ from arithmoscope.contracts.errors import Refusal
 @contextmanager
 def refused() -> Iterator[None]:
     """Around a whole command. Its parts refuse in better words where they know more."""
-    from redis.exceptions import RedisError
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         yield
     except BrokenPipeError:
@@ -23,8 +21,10 @@ def refused() -> Iterator[None]:
     except OSError as error:
         raise Refusal("bad_setting", f"{said(error)}.", "Check that it is there and that you may use it.") from error
     except ImportError as error:
-        raise Refusal("bad_setting", f"{error}.", "Install what is missing: make run, or pip install.") from error
-    except (SQLAlchemyError, RedisError) as error:
+        raise Refusal(
+            "bad_setting", f"{error}.", "Install what is missing: pip install 'arithmoscope[all]'."
+        ) from error
+    except _store_errors() as error:
         raise Refusal("store_unavailable", f"{error}.", "Look after the database and Redis, then try again.") from error
     except ValueError as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
@@ -34,14 +34,21 @@ def refused() -> Iterator[None]:
         ) from error
 
 
+def _store_errors() -> tuple[type[Exception], ...]:
+    """Errors of the database and the broker, where their packages are installed and were used."""
+    names = (("sqlalchemy.exc", "SQLAlchemyError"), ("redis.exceptions", "RedisError"))
+    return tuple(getattr(sys.modules[module], name) for module, name in names if module in sys.modules)
+
+
 @contextmanager
 def refused_setting(name: str, way_out: str) -> Iterator[None]:
     """Around the first use of what a setting says."""
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         yield
-    except (OSError, ValueError, ImportError, SQLAlchemyError) as error:
+    except ImportError as error:
+        way_out = "pip install 'arithmoscope[distributed]' for PostgreSQL and S3, or the package that it names."
+        raise Refusal("bad_setting", f"{name}: {said(error)}.", way_out) from error
+    except (OSError, ValueError, *_store_errors()) as error:
         raise Refusal("bad_setting", f"{name}: {said(error)}.", way_out) from error
 
 

@@ -22,10 +22,14 @@ _DIRECTIONS = ("noising", "denoising")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code. Each command imports what it needs, and nothing before it is chosen."""
     told = command_line().parse_args(argv)
+    from arithmoscope.cli.installation import require_extra, require_one_copy
     from arithmoscope.system_errors import refused
 
     try:
         with refused():
+            require_one_copy()
+            if told.command in _NEED_SERVER:
+                require_extra("server", told.command)
             status = _COMMANDS[told.command](told)
             sys.stdout.flush()  # a pipe that nobody reads any more is noticed here and not in the exit
             return status
@@ -256,5 +260,4 @@ _COMMANDS = {
     "models": _models,
 }
 
-if __name__ == "__main__":
-    sys.exit(main())
+_NEED_SERVER = ("serve", "api", "worker")

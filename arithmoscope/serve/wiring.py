@@ -81,7 +81,7 @@ def run_worker(told: dict[str, Any]) -> int:
 
     if find_spec("torch") is None:
         raise Refusal(
-            "bad_setting", "PyTorch is not installed, so no worker can run.", "pip install 'arithmoscope[engine]'"
+            "bad_setting", "PyTorch is not installed, so no worker can run.", "pip install 'arithmoscope[server]'"
         )
     from arithmoscope_worker.app import run
     from arithmoscope_worker.config import WorkerConfig

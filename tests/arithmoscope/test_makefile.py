@@ -13,9 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 DONE = (
-    ".venv/.engine",
+    ".venv/.server",
     ".venv/.dev",
-    ".venv/.demo",
     "frontend/node_modules/.installed",
     "arithmoscope/page/index.html",
 )
@@ -28,6 +27,7 @@ def checkout(tmp_path: Path) -> Path:
     commands = folder / ".venv" / "bin"
     commands.mkdir(parents=True)
     shutil.copy(ROOT / "Makefile", folder)
+    shutil.copytree(ROOT / "scripts", folder / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "constraints.txt", "openapi.json", "frontend/package-lock.json", *DONE):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()

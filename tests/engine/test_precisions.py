@@ -27,9 +27,7 @@ TOLERANCES = {"bfloat16": 0.06, "float16": 0.015}
 # Their layers' matrices are no linear modules of torch.
 NO_8_BITS = ["GPT2LMHeadModel", "FalconForCausalLM"]
 
-needs_torchao = pytest.mark.skipif(
-    importlib.util.find_spec("torchao") is None, reason="8-bit weights need torchao: pip install torchao"
-)
+needs_torchao = pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="8-bit weights need torchao")
 
 
 @pytest.fixture
@@ -165,7 +163,7 @@ def test_8_bit_weights_without_torchao_are_refused_with_what_to_install(folder, 
     monkeypatch.setattr("transformers.utils.import_utils.is_torchao_available", lambda: False)
     with pytest.raises(Refusal, match="needs the package torchao") as refused:
         folder("LlamaForCausalLM", dtype="int8")
-    assert "pip install torchao" in refused.value.way_out
+    assert "arithmoscope[int8]" in refused.value.way_out
 
 
 def test_a_dtype_for_a_model_in_hand_is_refused_unless_it_is_the_models():

@@ -112,7 +112,7 @@ def _eight_bits(place: Place) -> Any:
             raise Refusal(
                 "bad_setting",
                 "The dtype int8 needs the package torchao, which is not installed.",
-                "Install it (pip install torchao), or choose float16 or bfloat16.",
+                "Install it (pip install 'arithmoscope[int8]'), or choose float16 or bfloat16.",
             )
         from torchao.quantization import Int8WeightOnlyConfig  # pyright: ignore[reportMissingImports]
         from transformers import TorchAoConfig

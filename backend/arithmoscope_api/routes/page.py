@@ -72,8 +72,7 @@ def _with_base(html: str, path: str) -> str:
 _NOT_BUILT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Arithmoscope</title>
 <meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
 <body style="font: 1rem/1.5 system-ui; max-width: 34rem; margin: 4rem auto; padding: 0 1rem">
-<h1>The page is not built yet</h1>
-<p>The server runs and its API answers, but the page's files are missing. Build them with
-<code>make run</code>, or <code>npm ci &amp;&amp; npm run build</code> in <code>frontend/</code>, and load this
-address again.</p>
+<h1>This installation has no page</h1>
+<p>The server runs and its API answers, but the page's files are missing. In a checkout, <code>make run</code> builds
+them; a wheel (<code>pip wheel .</code>) brings them along. Then load this address again.</p>
 <p>The API is described <a href="api/docs">here</a>.</p></body></html>"""
