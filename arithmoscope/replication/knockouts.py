@@ -124,7 +124,7 @@ def written_numbers(
 
     Mean ablation after the first token of the prompt, over the other prompts of the same form and length, and at
     whatever is written after it."""
-    layers, heads = model.anatomy.layers, model.anatomy.heads
+    layers, heads = model.layout.layers, model.layout.heads
     random = drawn(components, layers, heads, draws, 0)
     sets = masks_of([[], list(components), *(list(draw.components) for draw in random)], layers, heads)
     exact: list[Tensor] = []

@@ -159,13 +159,13 @@ def test_where_all_behind_the_softmax_is_linear_the_estimates_are_exact(architec
     model = tiny_model(architecture, config=one_layer)
     hf: Any = model.hf
     body = hf.model if hasattr(hf, "model") else hf.transformer
-    block = model.anatomy.blocks[0]
+    block = model.layout.blocks[0]
     for name, part in list(body.named_modules()):
-        if part is model.anatomy.final_norm or part is block.head_norm:
+        if part is model.layout.final_norm or part is block.head_norm:
             body.set_submodule(name, nn.Identity())
         elif part is block.mlp:
             body.set_submodule(name, Silent())
-    model = dataclasses.replace(model, anatomy=importlib.import_module(FAMILIES[architecture]).anatomy(hf))
+    model = dataclasses.replace(model, layout=importlib.import_module(FAMILIES[architecture]).layout(hf))
     pair = PromptPair("3 + 5 =", "4 @ 6 is", "8")  # ends in another token: the first layer's query at END differs
     found = attribution(model, [pair])
     assert found.keys is not None

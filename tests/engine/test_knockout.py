@@ -74,7 +74,7 @@ def test_knocking_out_nothing_changes_nothing(architecture, positions):
 @pytest.mark.parametrize("positions", ["end", "after_first"])
 def test_everything_out_is_the_model_that_writes_nothing_by_brute_force(architecture, config, positions):
     model = tiny_model(architecture, config=config)
-    everything = all_components(model.anatomy.layers, model.anatomy.heads)
+    everything = all_components(model.layout.layers, model.layout.heads)
     found = knockout(model, SET[:3], everything[::-1], ablation="zero", positions=positions, controls=1)
     for row, pair in enumerate(encode_all(model, SET[:3])):
         ids = list(pair.reference_ids)
@@ -89,7 +89,7 @@ def test_everything_out_is_the_model_that_writes_nothing_by_brute_force(architec
 @pytest.mark.parametrize("positions", ["end", "all"])
 def test_everything_out_is_the_mean_model_by_brute_force(architecture, config, positions):
     model = tiny_model(architecture, config=config)
-    everything = all_components(model.anatomy.layers, model.anatomy.heads)
+    everything = all_components(model.layout.layers, model.layout.heads)
     over = [*EQUAL, EQUAL[1]]  # one of them twice: it counts twice
     found = knockout(model, EQUAL[:2], everything, positions=positions, mean_over=over, controls=0)
     prompts = [list(each.reference_ids) for each in encode_all(model, over)]

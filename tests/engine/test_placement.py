@@ -245,18 +245,18 @@ def test_a_block_computes_on_its_own_device_and_answers_on_the_callers(architect
     def pretend(shape, device):
         return FakeTensor(mode, torch.empty(shape, device="meta"), device)
 
-    anatomy, block = model.anatomy, model.anatomy.blocks[1]
-    modules = [block.heads_out, block.mlp, block.mlp_norm, block.head_norm, block.mlp_post, anatomy.final_norm]
+    layout, block = model.layout, model.layout.blocks[1]
+    modules = [block.heads_out, block.mlp, block.mlp_norm, block.head_norm, block.mlp_post, layout.final_norm]
     for module in (m for whole in modules if whole is not None for m in whole.modules()):
         for name, weight in list(module.named_parameters(recurse=False)):
             setattr(module, name, torch.nn.Parameter(pretend(weight.shape, there), requires_grad=False))
-    stream = pretend((5, anatomy.hidden), here)
-    moved = pretend((anatomy.heads, 5, anatomy.head_dim), here)
-    reference = pretend((5, anatomy.heads, anatomy.head_dim), here)
+    stream = pretend((5, layout.hidden), here)
+    moved = pretend((layout.heads, 5, layout.head_dim), here)
+    reference = pretend((5, layout.heads, layout.head_dim), here)
     with mode, torch.no_grad():
         with pytest.raises(RuntimeError, match=r"two devices|same device"):
             block.mlp(stream)
         assert block.device == there
         assert block.mlp_write(stream, torch.float32).device == here
         assert block.head_writes(moved, reference, torch.float32).device == here
-        assert apply_norm(anatomy.final_norm, stream).device == here
+        assert apply_norm(layout.final_norm, stream).device == here

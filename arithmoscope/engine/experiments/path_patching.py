@@ -77,7 +77,7 @@ def run_path_patching(
     course = Course(save_chunk, on_progress, should_stop)
     asked = prepare(spec.prompts, model.text, model.chat if spec.prompts.chat else None)
     check_fit(model, asked.pairs)
-    total, step, layers = len(asked.pairs), chunk_pairs(model), model.anatomy.layers
+    total, step, layers = len(asked.pairs), chunk_pairs(model), model.layout.layers
     parts = [range(start, min(start + step, total)) for start in range(0, total, step)]
     on_progress(Progress(stage="pairs", done=0, total=total))
     # Prompts of the same spec are others in another chat template.
@@ -241,10 +241,10 @@ def _patterns(model: LoadedModel, kept: Mapping[int, EncodedPair], room: int) ->
     """Attention of the kept prompts' reference runs, as many as fit, by the prompt's place in the list asked for."""
     chosen = []
     for index, pair in kept.items():
-        room -= model.anatomy.layers * model.anatomy.heads * len(pair.reference_ids) ** 2 * 4
+        room -= model.layout.layers * model.layout.heads * len(pair.reference_ids) ** 2 * 4
         if room < 0:
             break
         chosen.append(index)
     prompts = [kept[index].reference_ids for index in chosen]
-    patterns = attention_of(model, prompts, range(model.anatomy.layers))
+    patterns = attention_of(model, prompts, range(model.layout.layers))
     return {index: weights.float() for index, weights in zip(chosen, patterns, strict=True)}

@@ -125,10 +125,10 @@ def _attention(model: LoadedModel, which: str, read: Read) -> bytes:
     prompt = int(which)
     if not 0 <= prompt < len(asked):
         raise Refusal("out_of_range", f"There is no prompt {prompt}; the set has {len(asked)}.")
-    size = model.anatomy.layers * model.anatomy.heads * len(asked[prompt].reference_ids) ** 2 * 4
+    size = model.layout.layers * model.layout.heads * len(asked[prompt].reference_ids) ** 2 * 4
     if size > 4 * ATTENTION_BYTES:
         raise Refusal("attention_not_stored", f"The patterns of this prompt take {size / 2**20:.0f} MiB.")
-    (weights,) = attention_of(model, [asked[prompt].reference_ids], range(model.anatomy.layers))
+    (weights,) = attention_of(model, [asked[prompt].reference_ids], range(model.layout.layers))
     return patterns_file({prompt: weights.float()})
 
 

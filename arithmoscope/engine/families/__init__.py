@@ -13,9 +13,9 @@ from arithmoscope.contracts.errors import Refusal
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from arithmoscope.engine.families.layout import Anatomy
+    from arithmoscope.engine.families.layout import Layout
 
-# transformers' class name -> the module with its `anatomy(hf) -> Anatomy`
+# transformers' class name -> the module with its `layout(hf) -> Layout`
 FAMILIES: dict[str, str] = {
     "LlamaForCausalLM": "arithmoscope.engine.families.llama",
     "MistralForCausalLM": "arithmoscope.engine.families.llama",
@@ -75,10 +75,10 @@ def is_architecture(reason: str) -> bool:
     return reason.startswith(_UNSUPPORTED)
 
 
-def anatomy_of(hf: PreTrainedModel) -> Anatomy:
+def layout_of(hf: PreTrainedModel) -> Layout:
     """Where the heads, MLPs and norms of a loaded model are. Refuses (``unsupported_architecture``) others."""
     architecture = type(hf).__name__
     reason = why_unsupported(architecture)
     if reason is not None:
         raise Refusal("unsupported_architecture", reason)
-    return importlib.import_module(FAMILIES[architecture]).anatomy(hf)
+    return importlib.import_module(FAMILIES[architecture]).layout(hf)

@@ -109,7 +109,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class Layout:
     """A model taken apart. ``decoder`` maps token ids to the residual stream after ``final_norm``."""
 
     decoder: nn.Module

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from arithmoscope.engine.families.layout import Anatomy, Block
+from arithmoscope.engine.families.layout import Block, Layout
 
 
-def anatomy(hf: Any) -> Anatomy:
+def layout(hf: Any) -> Layout:
     config = hf.config
     parallel = bool(getattr(config, "use_parallel_residual", False))
 
@@ -34,11 +34,11 @@ def by_head(config: Any) -> Any:
     return lambda matrix: matrix.view(config.num_attention_heads, -1, config.hidden_size)
 
 
-def whole(hf: Any, blocks: tuple[Block, ...]) -> Anatomy:
+def whole(hf: Any, blocks: tuple[Block, ...]) -> Layout:
     """The parts that all families of this layout share."""
     config = hf.config
     heads = config.num_attention_heads
-    return Anatomy(
+    return Layout(
         decoder=hf.model,
         blocks=blocks,
         final_norm=hf.model.norm,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from arithmoscope.engine.families.layout import Anatomy, Block
+from arithmoscope.engine.families.layout import Block, Layout
 from arithmoscope.engine.families.llama import by_head, whole
 
 
-def anatomy(hf: Any) -> Anatomy:
+def layout(hf: Any) -> Layout:
     def block(layer: Any) -> Block:
         return Block(
             attention=layer.self_attn,

@@ -100,15 +100,15 @@ def end_states(model: LoadedModel, prompts: Sequence[TokenIds], tokens: int = PA
 
     Cost: one pass over each distinct prompt's tokens, shared beginnings counted once.
     """
-    anatomy = model.anatomy
+    layout = model.layout
     unique = list(dict.fromkeys(prompts))
     row_of = {ids: row for row, ids in enumerate(unique)}
-    n, layers, dtype = len(unique), anatomy.layers, model.work_dtype
+    n, layers, dtype = len(unique), layout.layers, model.work_dtype
     kept = EndStates(
-        z=torch.empty(n, layers, anatomy.heads, anatomy.head_dim, dtype=dtype, device=model.device),
-        mlp=torch.empty(n, layers, anatomy.hidden, dtype=dtype, device=model.device),
-        mid=torch.empty(n, layers, anatomy.hidden, dtype=dtype, device=model.device),
-        final=torch.empty(n, anatomy.hidden, dtype=dtype, device=model.device),
+        z=torch.empty(n, layers, layout.heads, layout.head_dim, dtype=dtype, device=model.device),
+        mlp=torch.empty(n, layers, layout.hidden, dtype=dtype, device=model.device),
+        mid=torch.empty(n, layers, layout.hidden, dtype=dtype, device=model.device),
+        final=torch.empty(n, layout.hidden, dtype=dtype, device=model.device),
     )
     with evaluating(model.hf):
         for group in group_prompts(unique):
@@ -118,7 +118,7 @@ def end_states(model: LoadedModel, prompts: Sequence[TokenIds], tokens: int = PA
 
 
 def _run_group(model: LoadedModel, group: list[TokenIds], rows: Tensor, kept: EndStates, tokens: int) -> None:
-    anatomy = model.anatomy
+    layout = model.layout
     shared = shared_prefix(group) if shares_beginnings(model, len(group[0])) else 0
     step = max(1, tokens // (len(group[0]) - shared))
     if model.runs_alone:
@@ -130,15 +130,15 @@ def _run_group(model: LoadedModel, group: list[TokenIds], rows: Tensor, kept: En
         if shared:
             prefix = prefix or run_prefix(model, group[0][:shared])
             cache = repeated(prefix, len(part))
-        blocks = list(enumerate(anatomy.blocks))
+        blocks = list(enumerate(layout.blocks))
         with (
             on_input([(b.heads_out, _Keep(kept.z[:, i], part_rows)) for i, b in blocks]),
             on_input([(b.reads, _Keep(kept.mid[:, i], part_rows)) for i, b in blocks]),
             on_output([(b.writes, _Keep(kept.mlp[:, i], part_rows)) for i, b in blocks]),
-            on_input([(anatomy.final_norm, _Keep(kept.final, part_rows))]),
+            on_input([(layout.final_norm, _Keep(kept.final, part_rows))]),
         ):
             ids = torch.tensor([prompt[shared:] for prompt in part], device=model.device)
-            anatomy.decoder(input_ids=ids, past_key_values=cache, use_cache=cache is not None)
+            layout.decoder(input_ids=ids, past_key_values=cache, use_cache=cache is not None)
 
 
 class _Keep:
@@ -159,7 +159,7 @@ def run_prefix(model: LoadedModel, prefix: TokenIds) -> DynamicCache:
     """
     cache = DynamicCache()
     ids = torch.tensor([prefix], device=model.device)
-    model.anatomy.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
+    model.layout.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
     return cache
 
 

@@ -85,11 +85,11 @@ def plan_for(model: LoadedModel, shape: Shape, budget: int | None = None) -> Pla
 
 
 def _within(model: LoadedModel, shape: Shape, budget: int) -> Plan:
-    anatomy = model.anatomy
+    layout = model.layout
     pairs = min(_up(shape.pairs), _PAIRS)
     plan = Plan(
         pairs=pairs,
-        components=_up(anatomy.layers * (anatomy.heads + 1)),
+        components=_up(layout.layers * (layout.heads + 1)),
         rows=_ROWS.get(model.device.type, _ROWS_GPU),
         tokens=min(_TOKENS, _up(2 * pairs * shape.length)),
     )
@@ -107,29 +107,29 @@ def _within(model: LoadedModel, shape: Shape, budget: int) -> Plan:
 
 def bytes_of(model: LoadedModel, shape: Shape, plan: Plan) -> dict[str, int]:
     """What a plan takes at most, by what it is for: ``states``, ``perturbations``, ``products`` and ``passes``."""
-    anatomy = model.anatomy
+    layout = model.layout
     wide = torch.finfo(model.work_dtype).bits // 8
     narrow = torch.finfo(model.dtype).bits // 8
-    heads, hidden = anatomy.heads * anatomy.head_dim, anatomy.hidden
-    inner = max((max(p.shape) for p in anatomy.blocks[0].mlp.parameters()), default=hidden)
-    components = min(plan.components, anatomy.layers * (anatomy.heads + 1))
-    a_run = anatomy.layers * (heads + 2 * hidden) * wide  # a position of a run at END
+    heads, hidden = layout.heads * layout.head_dim, layout.hidden
+    inner = max((max(p.shape) for p in layout.blocks[0].mlp.parameters()), default=hidden)
+    components = min(plan.components, layout.layers * (layout.heads + 1))
+    a_run = layout.layers * (heads + 2 * hidden) * wide  # a position of a run at END
     # Both runs' keys and values: kept for `total`, and in any pass that continues a shared beginning.
-    past = 4 * anatomy.layers * anatomy.kv_heads * anatomy.head_dim * narrow
+    past = 4 * layout.layers * layout.kv_heads * layout.head_dim * narrow
     states = plan.pairs * (4 * a_run + 4 * model.embeddings * wide + shape.length * past)
     if shape.effect == "total":
-        kept = anatomy.layers * (2 * heads + 4 * hidden) * wide
+        kept = layout.layers * (2 * heads + 4 * hidden) * wide
         states += plan.pairs * shape.positions * 2 * kept
     perturbations = (1 + components) * plan.pairs * shape.positions * hidden * wide
     product = max(plan.rows, shape.positions)
     products = product * (4 * inner + 8 * hidden + 4 * heads) * wide
     if shape.effect == "total":
-        products += product * anatomy.heads * (2 * shape.length + 128) * wide
-        products += product * 4 * anatomy.heads * anatomy.head_dim * wide  # copies of what comes before long rows
+        products += product * layout.heads * (2 * shape.length + 128) * wide
+        products += product * 4 * layout.heads * layout.head_dim * wide  # copies of what comes before long rows
     if shape.probability:  # all logits of a row at once
         products += 3 * (product // UNEMBED_SHARE) * model.embeddings * wide
     tokens = max(plan.tokens, shape.length)
-    passes = tokens * (4 * inner + 8 * hidden + 4 * heads + 2 * anatomy.heads * shape.length) * narrow
+    passes = tokens * (4 * inner + 8 * hidden + 4 * heads + 2 * layout.heads * shape.length) * narrow
     return {"states": states, "perturbations": perturbations, "products": products, "passes": passes}
 
 

@@ -136,7 +136,7 @@ class Run:
         self, model: LoadedModel, layer: int, rows: Float[Tensor, "n row hidden"]
     ) -> Float[Tensor, "n row hidden"]:
         """What the heads of a layer write more than in this run, when its stream is moved by each of ``rows``."""
-        block, call = model.anatomy.blocks[layer], self.calls[layer]
+        block, call = model.layout.blocks[layer], self.calls[layer]
         before, own = self.stream[:, layer], self.heads[:, layer]
         apart = model.runs_alone or (self.positions >= _LONG and self.positions >= call.first)
         together = max(1, max(_TOGETHER, call.first) // self.positions)
@@ -168,7 +168,7 @@ def run_from(model: LoadedModel, prompts: Sequence[TokenIds], first: int, tokens
             f"Attention is followed as 'sdpa' or 'eager' compute it; this model uses {way!r}.",
             "Call model.hf.set_attn_implementation('sdpa') first.",
         )
-    anatomy, length = model.anatomy, len(prompts[0])
+    layout, length = model.layout, len(prompts[0])
     alone = model.runs_alone
     shared = min(shared_prefix(sorted(prompts)), first) if shares_beginnings(model, length) else 0
     step = 1 if alone else max(1, tokens // (length - shared))
@@ -185,7 +185,7 @@ def run_from(model: LoadedModel, prompts: Sequence[TokenIds], first: int, tokens
             rows = slice(start * run.positions, (start + len(part)) * run.positions)
             with _keeping(model, run, rows), _listening(model, seen):
                 ids = torch.tensor([ids[shared:] for ids in part], device=model.device)
-                anatomy.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
+                layout.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
             layers: Any = cache.layers
             keys.append([(each.keys[:, :, :first].clone(), each.values[:, :, :first].clone()) for each in layers])
             calls = calls or tuple(_call(*each, length, first, shared, model.dtype) for each in seen)
@@ -194,21 +194,21 @@ def run_from(model: LoadedModel, prompts: Sequence[TokenIds], first: int, tokens
 
 
 def _empty(model: LoadedModel, prompts: int, positions: int) -> Run:
-    anatomy, rows = model.anatomy, prompts * positions
+    layout, rows = model.layout, prompts * positions
 
     def room(*shape: int) -> Tensor:
         return torch.empty(rows, *shape, dtype=model.work_dtype, device=model.device)
 
-    wide = (anatomy.layers, anatomy.hidden)
+    wide = (layout.layers, layout.hidden)
     return Run(
         prompts=prompts,
         positions=positions,
-        z=room(anatomy.layers, anatomy.heads, anatomy.head_dim),
+        z=room(layout.layers, layout.heads, layout.head_dim),
         stream=room(*wide),
         heads=room(*wide),
         mid=room(*wide),
         mlp=room(*wide),
-        final=room(anatomy.hidden),
+        final=room(layout.hidden),
         past=(),
         calls=(),
     )
@@ -222,13 +222,13 @@ def _keeping(model: LoadedModel, run: Run, rows: slice) -> ExitStack:
 
         return keep
 
-    blocks = list(enumerate(model.anatomy.blocks))
+    blocks = list(enumerate(model.layout.blocks))
     stack = ExitStack()
     stack.enter_context(on_input([(b.heads_out, into(run.z[:, i])) for i, b in blocks]))
     stack.enter_context(on_output([(b.attends, into(run.heads[:, i])) for i, b in blocks]))
     stack.enter_context(on_input([(b.reads, into(run.mid[:, i])) for i, b in blocks]))
     stack.enter_context(on_output([(b.writes, into(run.mlp[:, i])) for i, b in blocks]))
-    stack.enter_context(on_input([(model.anatomy.final_norm, into(run.final))]))
+    stack.enter_context(on_input([(model.layout.final_norm, into(run.final))]))
     for layer, block in blocks:
         stack.enter_context(_reading(block, into(run.stream[:, layer])))
     return stack
@@ -255,7 +255,7 @@ def _listening(model: LoadedModel, seen: list[tuple[tuple[Any, ...], dict[str, A
         seen.append((args, kwargs))
 
     stack = ExitStack()
-    for block in model.anatomy.blocks:
+    for block in model.layout.blocks:
         stack.callback(block.attention.register_forward_pre_hook(hook, with_kwargs=True).remove)
     return stack
 

@@ -79,7 +79,7 @@ def before_end(model: LoadedModel, prompts: Sequence[TokenIds]) -> DynamicCache:
     cache = repeated(run_prefix(model, prompts[0][:shared]), len(prompts)) if shared else DynamicCache()
     if shared < last:
         ids = torch.tensor([ids[shared:last] for ids in prompts], device=model.device)
-        model.anatomy.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
+        model.layout.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
     return cache
 
 
@@ -93,7 +93,7 @@ class Listener:
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
-        self._layers = {id(block.attention): layer for layer, block in enumerate(model.anatomy.blocks)}
+        self._layers = {id(block.attention): layer for layer, block in enumerate(model.layout.blocks)}
         self._calls: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
         self._seen: dict[int, EndAttention] = {}
         self._asked: Tensor | None = None
@@ -121,7 +121,7 @@ class Listener:
         rows = read.shape[1]
         told = {name: _tiled(name, value, rows) for name, value in kwargs.items() if name != "hidden_states"}
         told.update({name: None for name in _CACHES if name in told})
-        block = self._model.anatomy.blocks[layer]
+        block = self._model.layout.blocks[layer]
         attention: Any = block.attention
         self._asking, self._asked, before, self.current = True, None, self.current, attention
         try:
@@ -173,7 +173,7 @@ def listening(model: LoadedModel) -> Iterator[Listener]:
     """Listen to the attention of every layer. Inside, run the decoder on END alone, with `before_end` as its cache."""
     listener = Listener(model)
     with ExitStack() as stack:
-        for block in model.anatomy.blocks:
+        for block in model.layout.blocks:
             stack.callback(block.attention.register_forward_pre_hook(listener.called, with_kwargs=True).remove)
         stack.enter_context(_LISTENING.get(type(model.hf).__name__, _interface)(model, listener))
         yield listener
@@ -222,7 +222,7 @@ def _interface(model: LoadedModel, listener: Listener) -> Iterator[None]:
 @contextmanager
 def _own_method(model: LoadedModel, listener: Listener) -> Iterator[None]:
     """In front of GPT-J's method ``_attn``, wherever it has one."""
-    modules: list[Any] = [b.attention for b in model.anatomy.blocks if hasattr(b.attention, "_attn")]
+    modules: list[Any] = [b.attention for b in model.layout.blocks if hasattr(b.attention, "_attn")]
 
     def attend(own: Callable[..., Any], scaling: float) -> Callable[..., Any]:
         def wrapped(query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None = None) -> Any:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import linear
 
-from arithmoscope.engine.families.layout import Anatomy, apply_norm
+from arithmoscope.engine.families.layout import Layout, apply_norm
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.prompts import EncodedPair
 
@@ -18,28 +18,28 @@ _UNEMBED_ROWS = 8_192
 
 
 def column_logits(
-    anatomy: Anatomy, final: Float[Tensor, "... pair hidden"], columns: Int[Tensor, "pair k"]
+    layout: Layout, final: Float[Tensor, "... pair hidden"], columns: Int[Tensor, "pair k"]
 ) -> Float[Tensor, "... pair k"]:
     """Logits of a few tokens of each pair, of streams before the final norm."""
-    weight, bias = anatomy.unembed_columns(columns)
-    read = apply_norm(anatomy.final_norm, final)
+    weight, bias = layout.unembed_columns(columns)
+    read = apply_norm(layout.final_norm, final)
     logits = torch.einsum("...pd,pkd->...pk", read, weight.to(read.dtype))
-    return anatomy.capped(logits if bias is None else logits + bias.to(read.dtype))
+    return layout.capped(logits if bias is None else logits + bias.to(read.dtype))
 
 
 def all_logits(model: LoadedModel, final: Float[Tensor, "... hidden"]) -> Float[Tensor, "... vocabulary"]:
     """Logits in the work precision, also over narrower weights, which are widened a few rows at a time."""
-    read = apply_norm(model.anatomy.final_norm, final)
-    unembed: Any = model.anatomy.unembed
+    read = apply_norm(model.layout.final_norm, final)
+    unembed: Any = model.layout.unembed
     if model.dtype == read.dtype:
-        return model.anatomy.capped(unembed(read))
+        return model.layout.capped(unembed(read))
     bias = unembed.bias
     biases = [None] * -(-len(unembed.weight) // _UNEMBED_ROWS) if bias is None else bias.split(_UNEMBED_ROWS)
     parts = [
         linear(read, weight.to(read.dtype), None if part is None else part.to(read.dtype))
         for weight, part in zip(unembed.weight.split(_UNEMBED_ROWS), biases, strict=True)
     ]
-    return model.anatomy.capped(torch.cat(parts, dim=-1))
+    return model.layout.capped(torch.cat(parts, dim=-1))
 
 
 def competitors(

@@ -240,7 +240,7 @@ def end_writes(
     model: LoadedModel, encoded: Sequence[EncodedPair], ablation: Ablation, mean: Means | None, tokens: int
 ) -> Writes:
     """What is put in a component's place at END of each pair, and at whatever is generated after it."""
-    n, anatomy = len(encoded), model.anatomy
+    n, layout = len(encoded), model.layout
     if ablation == "mean" and mean is not None:
         return mean.at_end(n)
     if ablation == "resample":
@@ -248,8 +248,8 @@ def end_writes(
         return Writes(states.z, states.mlp)
     kept = {"dtype": model.work_dtype, "device": model.device}
     return Writes(
-        torch.zeros(n, anatomy.layers, anatomy.heads, anatomy.head_dim, **kept),
-        torch.zeros(n, anatomy.layers, anatomy.hidden, **kept),
+        torch.zeros(n, layout.layers, layout.heads, layout.head_dim, **kept),
+        torch.zeros(n, layout.layers, layout.hidden, **kept),
     )
 
 
@@ -258,20 +258,20 @@ def _carry(
 ) -> Float[Tensor, "place row hidden"]:
     """What each row changes in the stream before the final norm, at the positions that are followed; in the last layer,
     where nobody reads the others any more, at END alone."""
-    anatomy, positions = model.anatomy, run.positions
+    layout, positions = model.layout, run.positions
     order = torch.tensor(forks.order)
     sets = forks.sets[order].to(model.device)
     x = torch.zeros(len(order), *run.final.shape, dtype=model.work_dtype, device=model.device)
     step = max(1, product_rows // len(run.final))
     active = 1
     # Before the first row parts, nothing is measured.
-    for layer in range(forks.births[1] if len(order) > 1 else 0, anatomy.layers):
-        block = anatomy.blocks[layer]
+    for layer in range(forks.births[1] if len(order) > 1 else 0, layout.layers):
+        block = layout.blocks[layer]
         while active < len(order) and forks.births[active] <= layer:
             x[active] = x[forks.parents[active]]
             active += 1
         out = sets[:active, layer]
-        read = slice(None) if layer + 1 < anatomy.layers else slice(positions - 1, None, positions)
+        read = slice(None) if layer + 1 < layout.layers else slice(positions - 1, None, positions)
         for start in range(0, active, step):
             some, marks = x[start : min(start + step, active)], out[start : min(start + step, active)]
             if block.parallel:  # heads and MLP read the same stream, and neither sees what the other writes
@@ -296,7 +296,7 @@ def _attend(
     """What the heads of a layer write more than in the run, those that are ``out`` putting in the donor's output."""
     if not bool(out.any()):
         return run.attend(model, layer, rows)
-    block, heads, width = model.anatomy.blocks[layer], model.anatomy.heads, model.anatomy.head_dim
+    block, heads, width = model.layout.blocks[layer], model.layout.heads, model.layout.head_dim
     theirs = donor.z[:, layer].to(block.device).unflatten(0, (run.prompts, run.positions))
     out = out.to(block.device)
     at = 0
@@ -326,7 +326,7 @@ def _mlp_change(
     out: Bool[Tensor, " n"],
     read: slice,
 ) -> Float[Tensor, "n read hidden"]:
-    block = model.anatomy.blocks[layer]
+    block = model.layout.blocks[layer]
     wrote = block.mlp_write(rows[:, read] + run.mid[read, layer], model.dtype)
     if bool(out.any()):
         wrote[out] = donor.mlp[read, layer]

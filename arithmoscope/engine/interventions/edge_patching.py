@@ -51,7 +51,7 @@ class PairGroup:
         self.run = run_from(model, self._prompts, len(self._prompts[0]) - 1, plan.tokens)
         self._source = end_states(model, [each.counterfactual_ids for each in encoded], plan.tokens)
         self._answers = torch.tensor([[each.answer_id] for each in encoded], device=model.device)
-        components = all_components(model.anatomy.layers, model.anatomy.heads)
+        components = all_components(model.layout.layers, model.layout.heads)
         self._number = {component: number for number, component in enumerate(components)}
         same_heads = (self._source.z == self.run.z).all(-1)
         same_mlps = (self._source.mlp == self.run.mlp).all(-1, keepdim=True)
@@ -59,7 +59,7 @@ class PairGroup:
 
     def logits(self, final: Float[Tensor, "*rows pair hidden"]) -> Float[Tensor, "*rows pair"]:
         """The answers' logits."""
-        return column_logits(self._model.anatomy, final, self._answers)[..., 0]
+        return column_logits(self._model.layout, final, self._answers)[..., 0]
 
     def move(
         self, senders: Sequence[Component], receivers: Sequence[Component], visit: Callable[[Moved], None]
@@ -71,7 +71,7 @@ class PairGroup:
         cache = before_end(self._model, self._prompts)
         with evaluating(self._model.hf), listening(self._model) as listener:
             ids = last_tokens(self._model, self._prompts)
-            self._model.anatomy.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
+            self._model.layout.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
             for start in range(0, len(early), self._plan.components):
                 some = early[start : start + self._plan.components]
 
@@ -100,7 +100,7 @@ class PairGroup:
             if place == "heads" and heads:
                 here = self.run.z[:, layer]
                 moved = (self._source.z[:, layer] - here).transpose(0, 1)
-                return self._model.anatomy.blocks[layer].head_writes(moved, here, self._model.dtype)[heads]
+                return self._model.layout.blocks[layer].head_writes(moved, here, self._model.dtype)[heads]
             if place == "mlp" and Component(layer) in senders:
                 return (self._source.mlp[:, layer] - self.run.mlp[:, layer])[None]
             return None
@@ -117,7 +117,7 @@ class PairGroup:
     ) -> None:
         """Row 0 is the control; the others are what the layer's stream is moved by."""
         layer = receivers[0].layer
-        block = self._model.anatomy.blocks[layer]
+        block = self._model.layout.blocks[layer]
         streams = (rows + self.run.stream[:, layer]).transpose(0, 1)
         read = streams if block.attention_norm is None else apply_norm(block.attention_norm, streams)
         queries = listener.queries(layer, read)

@@ -104,8 +104,8 @@ def _written(
     written = []
     for _ in range(tokens):
         with _out(model, sets, z, mlp):
-            said: Any = model.anatomy.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
-        ids = model.anatomy.unembed(said.last_hidden_state[:, -1:]).argmax(-1)
+            said: Any = model.layout.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
+        ids = model.layout.unembed(said.last_hidden_state[:, -1:]).argmax(-1)
         written.append(ids)
         z, mlp = later.z[:, None], later.mlp[:, None]
     return torch.cat(written, dim=1).unflatten(0, (n, r)).transpose(0, 1).cpu()
@@ -118,7 +118,7 @@ def _out(
     mlp: Float[Tensor, "prompt position layer hidden"],
 ) -> ExitStack:
     """Hooks that put ``z`` and ``mlp`` in the places of each row's components, at the last positions of a pass."""
-    n, r, heads = len(z), len(sets), model.anatomy.heads
+    n, r, heads = len(z), len(sets), model.layout.heads
     stack = ExitStack()
 
     def swap(marks: Tensor, theirs: Tensor) -> Callable[[Tensor], Tensor]:
@@ -130,7 +130,7 @@ def _out(
 
         return replace
 
-    for layer, block in enumerate(model.anatomy.blocks):
+    for layer, block in enumerate(model.layout.blocks):
         out = sets[:, layer]
         if bool(out[:, :heads].any()):
             hook = swap(out[None, :, None, :heads, None], z[:, :, layer])

@@ -71,6 +71,6 @@ def prepare_pairs(model: LoadedModel, encoded: Sequence[EncodedPair], tokens: in
         columns=columns,
         top=logits.argmax(-1),
         reference_logits=logits.gather(1, columns),
-        counterfactual_logits=column_logits(model.anatomy, counterfactual.final, columns),
+        counterfactual_logits=column_logits(model.layout, counterfactual.final, columns),
         log_total=logits.logsumexp(-1),
     )

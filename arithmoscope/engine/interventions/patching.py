@@ -96,7 +96,7 @@ def patch(
     report: Report = lambda _fraction: None,
 ) -> PatchingEffects:
     """Every component's effect on prepared pairs."""
-    layers, heads, n = model.anatomy.layers, model.anatomy.heads, len(prepared)
+    layers, heads, n = model.layout.layers, model.layout.heads, len(prepared)
     components = layers * (heads + 1)
     device, dtype = model.device, model.work_dtype
     change = torch.empty(components, n, 2, device=device, dtype=dtype)
@@ -259,14 +259,14 @@ def _entering(
     model: LoadedModel, run: Written, donor: Written, start: int, stop: int
 ) -> Callable[[int, Place], Float[Tensor, "new row hidden"] | None]:
     """The patches of components ``start`` to ``stop``, counted layer by layer, a layer's heads before its MLP."""
-    heads = model.anatomy.heads
+    heads = model.layout.heads
 
     def enter(layer: int, place: Place) -> Tensor | None:
         low, high = start - layer * (heads + 1), stop - layer * (heads + 1)
         if place == "heads" and low < heads and high > 0:
             here = run.z[:, layer]
             moved = (donor.z[:, layer] - here).transpose(0, 1)
-            return model.anatomy.blocks[layer].head_writes(moved, here, model.dtype)[max(0, low) : min(heads, high)]
+            return model.layout.blocks[layer].head_writes(moved, here, model.dtype)[max(0, low) : min(heads, high)]
         if place == "mlp" and low <= heads < high:
             return (donor.mlp[:, layer] - run.mlp[:, layer])[None]
         return None
@@ -295,7 +295,7 @@ def _read_out(
     at_once = plan.rows // UNEMBED_SHARE if probability else plan.rows
     for rows in x.split(max(1, at_once // len(final))):
         patched = rows + final
-        logits.append(column_logits(model.anatomy, patched, columns))
+        logits.append(column_logits(model.layout, patched, columns))
         if probability:
             totals.append(all_logits(model, patched).logsumexp(-1))
     return torch.cat(logits), torch.cat(totals) if probability else None

@@ -63,7 +63,7 @@ def carry(
     of one matrix product. ``watch(layer, active)`` sees the rows under way as the layer reads them.
     ``progress(done, total)`` counts layers. The effect ``total`` needs a `Run`.
     """
-    anatomy = model.anatomy
+    layout = model.layout
     x = torch.zeros(1 + rows, *run.final.shape, dtype=model.work_dtype, device=model.device)
     step = max(1, product_rows // len(run.final))
     positions = run.positions if isinstance(run, Run) else 1
@@ -76,8 +76,8 @@ def carry(
             x[active : active + len(new)] = new
             active += len(new)
 
-    for layer in range(first_layer, anatomy.layers):
-        block = anatomy.blocks[layer]
+    for layer in range(first_layer, layout.layers):
+        block = layout.blocks[layer]
         begin(layer, "stream")
         if watch is not None:
             watch(layer, x[:active])
@@ -91,7 +91,7 @@ def carry(
             begin(layer, "heads")
             before = active
         if effect != "direct":
-            read = slice(None) if layer + 1 < anatomy.layers else slice(positions - 1, None, positions)
+            read = slice(None) if layer + 1 < layout.layers else slice(positions - 1, None, positions)
             for some in x[:before].split(step):
                 attended = _attend(model, run, layer, some) if block.parallel and effect == "total" else None
                 some[:, read] += block.mlp_write(some[:, read] + run.mid[read, layer], model.dtype).sub_(
@@ -101,7 +101,7 @@ def carry(
                     some += attended
         begin(layer, "mlp")
         if progress is not None:
-            progress(layer + 1 - first_layer, anatomy.layers - first_layer)
+            progress(layer + 1 - first_layer, layout.layers - first_layer)
     return x
 
 

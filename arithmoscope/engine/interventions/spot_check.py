@@ -1,6 +1,6 @@
 """A brute-force comparison that every result carries: three components, one hooked forward pass each.
 
-It shares only the anatomy with the wave: whole prompts go through the model's own forward pass, without shared
+It shares only the layout with the wave: whole prompts go through the model's own forward pass, without shared
 prefixes, buckets of perturbations or control rows.
 """
 
@@ -47,7 +47,7 @@ def spot_check(
     ``mean``: what was patched in where the source was a mean. ``at_most``: pairs at once. Refuses (``not_finite``) a
     model that does not stay finite under brute force.
     """
-    layers, heads = model.anatomy.layers, model.anatomy.heads
+    layers, heads = model.layout.layers, model.layout.heads
     components = all_components(layers, heads)
     drawn = components[int(torch.randint(len(components), (1,), generator=torch.Generator().manual_seed(0)))]
     strongest_head = int(effects.heads.abs().mean(0).argmax())
@@ -89,7 +89,7 @@ class Recorded:
         def into(store: dict[int, Tensor], layer: int) -> Callable[[Tensor], None]:
             return lambda states: store.update({layer: states.clone()})
 
-        blocks = list(enumerate(model.anatomy.blocks))
+        blocks = list(enumerate(model.layout.blocks))
         with (
             on_input([(block.heads_out, into(self.heads, layer)) for layer, block in blocks]),
             on_output([(block.writes, into(self.mlps, layer)) for layer, block in blocks]),
@@ -131,7 +131,7 @@ def _patched(
     base: Recorded,
     source: Recorded,
 ) -> Float[Tensor, "pair vocabulary"]:
-    width = model.anatomy.head_dim
+    width = model.layout.head_dim
     patched = slice(None) if effects.positions == "all" else slice(-1, None)
 
     def heads(layer: int) -> Callable[[Tensor], Tensor]:
@@ -157,7 +157,7 @@ def _patched(
 
         return hook
 
-    blocks = list(enumerate(model.anatomy.blocks))
+    blocks = list(enumerate(model.layout.blocks))
     with (
         on_input([(block.heads_out, heads(layer)) for layer, block in blocks]),
         on_output([(block.writes, mlp(layer)) for layer, block in blocks]),

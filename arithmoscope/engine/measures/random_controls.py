@@ -71,7 +71,7 @@ def known(model: LoadedModel, component: Component | str) -> Component:
     found = Component.parse(component) if isinstance(component, str) else component
     if not isinstance(found, Component):
         raise Refusal("bad_component", f"{str(found)[:40]!r} is not a component.")
-    layers, heads = model.anatomy.layers, model.anatomy.heads
+    layers, heads = model.layout.layers, model.layout.heads
     if not 0 <= found.layer < layers or not 0 <= (found.head or 0) < heads:
         raise Refusal("bad_component", f"There is no {found}; the model has {layers} layers of {heads} heads.")
     return found

@@ -144,7 +144,7 @@ def attribution(
         raise Refusal("no_prompts", "The list of prompt pairs is empty.")
     encoded = encode_all(model, pairs)
     questions = tuple(each.question for each in encoded)
-    layers, heads = model.anatomy.layers, model.anatomy.heads
+    layers, heads = model.layout.layers, model.layout.heads
     everything = all_components(layers, heads)
     few = encoded[:_CHECKED_PAIRS]
     if exact is not None:
@@ -206,7 +206,7 @@ def _estimate(
     by_lengths: dict[tuple[int, int], list[int]] = {}
     for row, each in enumerate(encoded):
         by_lengths.setdefault((len(each.reference_ids), len(each.counterfactual_ids)), []).append(row)
-    layers, heads, n = model.anatomy.layers, model.anatomy.heads, len(encoded)
+    layers, heads, n = model.layout.layers, model.layout.heads, len(encoded)
     whole = _Estimate(
         torch.empty(n, layers, heads + 1, dtype=model.work_dtype),
         torch.empty(n, layers, heads, dtype=model.work_dtype),
@@ -230,7 +230,7 @@ def _estimate(
 
 
 def _some(model: LoadedModel, encoded: Sequence[EncodedPair]) -> _Estimate:
-    blocks = model.anatomy.blocks
+    blocks = model.layout.blocks
     references = [each.reference_ids for each in encoded]
     sources = [each.counterfactual_ids for each in encoded]
     with torch.no_grad():
@@ -239,7 +239,7 @@ def _some(model: LoadedModel, encoded: Sequence[EncodedPair]) -> _Estimate:
     with torch.enable_grad():
         reads = [source_attention[layer].read for layer in range(len(blocks))]
         reference, attention, queries = _run_end(model, references, reads)
-        logit = column_logits(model.anatomy, reference.final.to(model.work_dtype), wanted)[:, 0]
+        logit = column_logits(model.layout, reference.final.to(model.work_dtype), wanted)[:, 0]
         if not bool(logit.isfinite().all()):
             raise Refusal("not_finite", "The reference run's logits are not finite.")
         gradients = torch.autograd.grad(logit.sum(), [*reference.z, *reference.mlp])
@@ -282,7 +282,7 @@ def _run_end(
     model: LoadedModel, prompts: Sequence[TokenIds], reads: Sequence[Tensor] | None
 ) -> tuple[_EndGraph, list[EndAttention], list[Tensor]]:
     """The forward pass of END after everything before it; and each layer's query there, had it read ``reads``."""
-    anatomy = model.anatomy
+    layout = model.layout
     cache = before_end(model, prompts)
     kept = _EndGraph([], [], torch.empty(0))
 
@@ -303,13 +303,13 @@ def _run_end(
     with listening(model) as listener:
         with (
             on_output([(embeddings, begin)]),
-            on_input([(block.heads_out, attends) for block in anatomy.blocks]),
-            on_output([(block.writes, wrote) for block in anatomy.blocks]),
-            on_input([(anatomy.final_norm, last)]),
+            on_input([(block.heads_out, attends) for block in layout.blocks]),
+            on_output([(block.writes, wrote) for block in layout.blocks]),
+            on_input([(layout.final_norm, last)]),
         ):
-            anatomy.decoder(input_ids=last_tokens(model, prompts), past_key_values=cache, use_cache=True)
+            layout.decoder(input_ids=last_tokens(model, prompts), past_key_values=cache, use_cache=True)
         queries = [] if reads is None else _asked(listener, reads)
-    return kept, [listener[layer] for layer in range(anatomy.layers)], queries
+    return kept, [listener[layer] for layer in range(layout.layers)], queries
 
 
 @torch.no_grad()
@@ -318,7 +318,7 @@ def _asked(listener: Listener, reads: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _by_head(model: LoadedModel, states: Tensor) -> Float[Tensor, "pair head head_dim"]:
-    return states.detach()[:, -1].to(model.work_dtype).view(len(states), model.anatomy.heads, model.anatomy.head_dim)
+    return states.detach()[:, -1].to(model.work_dtype).view(len(states), model.layout.heads, model.layout.head_dim)
 
 
 def _refuse_another(model: LoadedModel, block: Block, layer: int, ours: Tensor, own: Tensor) -> None:
@@ -352,7 +352,7 @@ def _totals(
             if place == "heads" and heads:
                 here = run.z[:, layer]
                 moved = (source.z[:, layer] - here).transpose(0, 1)
-                return model.anatomy.blocks[layer].head_writes(moved, here, model.dtype)[heads]
+                return model.layout.blocks[layer].head_writes(moved, here, model.dtype)[heads]
             if place == "mlp" and Component(layer) in order:
                 return (source.mlp[:, layer] - run.mlp[:, layer])[None]
             return None
@@ -360,7 +360,7 @@ def _totals(
         with evaluating(model.hf):
             moved = carry(model, run, "total", enter, len(order), product_rows=plan.rows)
         answers = torch.tensor([[encoded[row].answer_id] for row in rows], device=model.device)
-        logits = column_logits(model.anatomy, moved + run.final, answers)[..., 0]
+        logits = column_logits(model.layout, moved + run.final, answers)[..., 0]
         found[rows] = (logits[1:] - logits[0]).T.cpu()
     return found[:, [order.index(component) for component in components]]
 

@@ -144,7 +144,7 @@ def edges(
         raise Refusal("no_prompts", "The list of prompt pairs is empty.")
     heads = _heads(model, receivers)
     encoded = encode_all(model, pairs)
-    senders = all_components(model.anatomy.layers, model.anatomy.heads)
+    senders = all_components(model.layout.layers, model.layout.heads)
     column_of = {sender: column for column, sender in enumerate(senders)}
     row_of = {receiver: row for row, receiver in enumerate(heads)}
     n, wide = len(encoded), model.work_dtype
@@ -227,7 +227,7 @@ def edges(
 
 
 def _heads(model: LoadedModel, receivers: Sequence[Component | str] | None) -> list[Component]:
-    layers, heads = model.anatomy.layers, model.anatomy.heads
+    layers, heads = model.layout.layers, model.layout.heads
     if receivers is None:
         if layers < 2:
             raise Refusal("bad_component", "The model has one layer: no head has anything before it to receive from.")

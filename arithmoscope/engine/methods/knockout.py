@@ -167,7 +167,7 @@ def knockout_task(
     if ablation == "mean":
         lengths = {len(pair.reference_ids) for pair in encoded} if place == "all" else set()
         mean, plan = sparing(plan, lambda plan: means(model, [e.reference_ids for e in over], lengths, plan, go_on))
-    draws = drawn(chosen, model.anatomy.layers, model.anatomy.heads, controls, seed)
+    draws = drawn(chosen, model.layout.layers, model.layout.heads, controls, seed)
     itself = Draw(chosen, (True,) * len(chosen))
     return Task(tuple(encoded), (itself, *draws), **asked, seed=seed, mean=mean, plan=plan, answer_tokens=answer_tokens)
 
@@ -185,7 +185,7 @@ def knock_chunk(
     Chunks are put together with `Knockout.concatenate`. ``report(fraction)`` may raise, to stop.
     """
     pairs = task.pairs[start:stop]
-    layers, heads = model.anatomy.layers, model.anatomy.heads
+    layers, heads = model.layout.layers, model.layout.heads
     k = len(task.draws[0].components)
     sets = masks_of([draw.components[:n] for draw in task.draws for n in range(1, k + 1)], layers, heads)
 

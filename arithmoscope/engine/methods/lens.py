@@ -264,5 +264,5 @@ def _mean_cosine(model: LoadedModel, states: Float[Tensor, "layer hidden"], toke
     """Over some tokens' rows of the unembedding; NaN where there are none."""
     if not tokens:
         return torch.full((len(states),), torch.nan, dtype=states.dtype)
-    rows, _ = model.anatomy.unembed_columns(torch.tensor(list(tokens), device=model.device))
+    rows, _ = model.layout.unembed_columns(torch.tensor(list(tokens), device=model.device))
     return functional.cosine_similarity(states[:, None], rows.to(states.dtype)[None], dim=-1).mean(1)

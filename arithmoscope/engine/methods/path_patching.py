@@ -90,7 +90,7 @@ def path_patching(
     over = encoded if mean_over is None else encode_all(model, mean_over)
     plan = plan_of(model, encoded, asked, over, memory)
     mean, plan = mean_of(model, encoded, over, asked, plan)
-    layers, parts, furthest = model.anatomy.layers, [], 0
+    layers, parts, furthest = model.layout.layers, [], 0
     starts = range(0, len(encoded), plan.pairs)
     step = plan.pairs
     for chunk, start in enumerate(starts):

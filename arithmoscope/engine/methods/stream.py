@@ -97,7 +97,7 @@ def stream(
     encoded = encode_all(model, pairs)
     refuse_unequal_lengths(encoded, "all", "counterfactual")
     longest = max(len(each.reference_ids) for each in encoded)
-    layers, wide = model.anatomy.layers, model.work_dtype
+    layers, wide = model.layout.layers, model.work_dtype
     found = StreamEffects(
         model=model.card.id,
         revision=model.card.revision,
@@ -171,7 +171,7 @@ def _measure(
 def _at_end(model: LoadedModel, run: Run, prompts: int, answers: Int[Tensor, "pair 1"]) -> Float[Tensor, " pair"]:
     """The answers' logits in a run."""
     final = run.final.unflatten(0, (prompts, -1))[:, -1]
-    return column_logits(model.anatomy, final, answers)[:, 0].cpu()
+    return column_logits(model.layout, final, answers)[:, 0].cpu()
 
 
 def _patched(
@@ -183,7 +183,7 @@ def _patched(
     plan: Plan,
 ) -> Float[Tensor, "rows pair"]:
     """The answers' logits: of the control, then with the stream that each layer reads moved at the position ``at``."""
-    layers, prompts = model.anatomy.layers, len(moved)
+    layers, prompts = model.layout.layers, len(moved)
 
     def enter(layer: int, place: Place, low: int, high: int) -> Tensor | None:
         if place != "stream" or not low <= layer < high:
@@ -206,6 +206,6 @@ def _patched(
                 product_rows=plan.rows,
             )
             end = (x + run.final).unflatten(1, (prompts, -1))[:, :, -1]
-            logits = column_logits(model.anatomy, end, answers)[..., 0]
+            logits = column_logits(model.layout, end, answers)[..., 0]
             parts.append(logits if low == 0 else logits[1:])
     return torch.cat(parts)

@@ -144,7 +144,7 @@ def transfer(
     """
     if not found_on or not evaluated_on:
         raise Refusal("no_prompts", "There is no set to find components on, or none to knock them out on.")
-    heads, layers = model.anatomy.heads, model.anatomy.layers
+    heads, layers = model.layout.heads, model.layout.layers
     if not 1 <= top_k <= layers * heads:
         raise Refusal("bad_request", f"top_k is {top_k}; it is from 1 to {layers * heads}.", "Choose another top_k.")
     if mean_over is not None and (ablation != "mean" or not set(mean_over) <= set(evaluated_on)):
@@ -277,7 +277,7 @@ def sets_of(
     model: LoadedModel, selections: Sequence[Sequence[Component]], controls: int, seed: int
 ) -> Bool[Tensor, "row layer component"]:
     """The selections, then ``controls`` random draws of each in turn."""
-    layers, heads = model.anatomy.layers, model.anatomy.heads
+    layers, heads = model.layout.layers, model.layout.heads
     draws = [drawn(chosen, layers, heads, controls, seed) for chosen in selections]
     rows = [list(chosen) for chosen in selections]
     rows += [list(draw.components) for each in draws for draw in each]

@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ChatFrame, ModelCard
-from arithmoscope.engine.families import anatomy_of, is_architecture
-from arithmoscope.engine.families.layout import Anatomy, is_packed
+from arithmoscope.engine.families import is_architecture, layout_of
+from arithmoscope.engine.families.layout import Layout, is_packed
 from arithmoscope.engine.models.cards import card_of_config, looks_ahead
 from arithmoscope.engine.models.catalogue import Catalogue
 from arithmoscope.engine.models.chat_template import frame_of_tokenizer
@@ -33,29 +33,29 @@ class LoadedModel:
 
     hf: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    anatomy: Anatomy
+    layout: Layout
     card: ModelCard
     text: Tokenizer
 
     @property
     def device(self) -> torch.device:
         """Where what is measured is kept: the unembedding's device."""
-        return self.anatomy.unembed.weight.device  # pyright: ignore[reportReturnType]
+        return self.layout.unembed.weight.device  # pyright: ignore[reportReturnType]
 
     @property
     def devices(self) -> tuple[torch.device, ...]:
         """Every device that holds a part of the model, `device` first."""
-        return tuple(dict.fromkeys((self.device, *(block.device for block in self.anatomy.blocks))))
+        return tuple(dict.fromkeys((self.device, *(block.device for block in self.layout.blocks))))
 
     @property
     def dtype(self) -> torch.dtype:
         """The type that the weights compute in."""
-        return self.anatomy.unembed.weight.dtype  # pyright: ignore[reportReturnType]
+        return self.layout.unembed.weight.dtype  # pyright: ignore[reportReturnType]
 
     @property
     def precision(self) -> str:
         """What the weights are kept in, as `load_model` calls it: the name of `dtype`, or ``"int8"``."""
-        packed = any(is_packed(block.heads_out) for block in self.anatomy.blocks)
+        packed = any(is_packed(block.heads_out) for block in self.layout.blocks)
         return "int8" if packed else str(self.dtype).removeprefix("torch.")
 
     @property
@@ -68,7 +68,7 @@ class LoadedModel:
         """Whether prompts and patches must be run one by one: a float64 model is for exact numbers, and the float32
         products or softmax inside its attention would differ with what is run together."""
         # transformers' eager attention computes its softmax in float32.
-        narrow = self.anatomy.float32_attention or self.hf.config._attn_implementation == "eager"
+        narrow = self.layout.float32_attention or self.hf.config._attn_implementation == "eager"
         return narrow and self.dtype == torch.float64
 
     @property
@@ -79,7 +79,7 @@ class LoadedModel:
     @property
     def embeddings(self) -> int:
         """How many tokens the model knows."""
-        return len(self.anatomy.unembed.weight)  # pyright: ignore[reportArgumentType]
+        return len(self.layout.unembed.weight)  # pyright: ignore[reportArgumentType]
 
     @cached_property
     def word_values(self) -> dict[int, int]:
@@ -156,10 +156,10 @@ def load_model(
 def _computes_in_8_bits(model: LoadedModel) -> bool:
     """Whether the layers' matrices are torch's own linear modules: GPT-2's are none and were left as they were, and
     Falcon's transpose the weight themselves, which 8-bit weights do not know."""
-    block = model.anatomy.blocks[0]
+    block = model.layout.blocks[0]
     try:
         with torch.no_grad():
-            block.mlp(torch.zeros(1, 1, model.anatomy.hidden, dtype=model.dtype, device=block.device))
+            block.mlp(torch.zeros(1, 1, model.layout.hidden, dtype=model.dtype, device=block.device))
     except NotImplementedError:
         return False
     return model.precision == "int8"
@@ -188,9 +188,9 @@ def _in_hand(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, card: M
     ahead = looks_ahead(config, type(hf).__name__)
     if ahead is not None:
         raise Refusal("unsupported_architecture", ahead)
-    anatomy = anatomy_of(hf)
+    layout = layout_of(hf)
     check_in_place(hf.named_parameters())
-    if is_packed(anatomy.unembed):
+    if is_packed(layout.unembed):
         raise Refusal(
             "bad_setting",
             "The model's unembedding is quantised, and logits are read from its rows.",
@@ -219,7 +219,7 @@ def _in_hand(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, card: M
             revision="in-hand",
             parameters=sum(parameter.numel() for parameter in hf.parameters()),
         )
-    return LoadedModel(hf=hf.eval(), tokenizer=tokenizer, anatomy=anatomy, card=card, text=text)
+    return LoadedModel(hf=hf.eval(), tokenizer=tokenizer, layout=layout, card=card, text=text)
 
 
 def _as_the_file_says(loaded: LoadedModel, file: Path) -> LoadedModel:

@@ -1,6 +1,6 @@
 """A brute-force comparison that every knock-out carries: some points of its curve, one hooked forward pass each.
 
-It shares only the anatomy and the means with the wave: whole prompts go through the model's own forward pass, one at a
+It shares only the layout and the means with the wave: whole prompts go through the model's own forward pass, one at a
 time, without forks, shared keys and values or batches.
 """
 
@@ -60,7 +60,7 @@ def knock_check(model: LoadedModel, task: Task, found: Knockout) -> KnockCheck:
 
 def _knocked(model: LoadedModel, task: Task, row: int, components: Sequence[Component]) -> Float[Tensor, " vocabulary"]:
     """All logits at END of one pair's reference prompt with the components out, on the CPU."""
-    pair, width = task.pairs[row], model.anatomy.head_dim
+    pair, width = task.pairs[row], model.layout.head_dim
     prompt = torch.tensor([pair.reference_ids], device=model.device)
     own = len(pair.reference_ids) - first_of(task.positions, len(pair.reference_ids))
     if task.ablation == "resample":
@@ -89,7 +89,7 @@ def _knocked(model: LoadedModel, task: Task, row: int, components: Sequence[Comp
 
         return hook
 
-    blocks = list(enumerate(model.anatomy.blocks))
+    blocks = list(enumerate(model.layout.blocks))
     with (
         on_input([(block.heads_out, heads(layer)) for layer, block in blocks]),
         on_output([(block.writes, mlp(layer)) for layer, block in blocks]),

@@ -37,6 +37,6 @@ MERGED = ("offsets", "lora")
 
 def at_random(model: LoadedModel, selection: Selection, *, biases: bool, seed: int) -> Selection:
     """As many components that were not chosen, of the same kinds and, where there are others, layers."""
-    anatomy = model.anatomy
-    (draw,) = drawn(selection.components, anatomy.layers, anatomy.heads, 1, seed)
+    layout = model.layout
+    (draw,) = drawn(selection.components, layout.layers, layout.heads, 1, seed)
     return select(model, draw.components, selection.tune or None, biases=biases)
