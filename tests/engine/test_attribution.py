@@ -36,11 +36,11 @@ LAYOUTS = [
 ]
 
 
-Changes = dict[nn.Module, Callable[[torch.Tensor], torch.Tensor]]
+MeasuredEffects = dict[nn.Module, Callable[[torch.Tensor], torch.Tensor]]
 
 
 @torch.no_grad()
-def answer_with(hf, ids, answer, replaced: Changes, writes: Changes) -> float:
+def answer_with(hf, ids, answer, replaced: MeasuredEffects, writes: MeasuredEffects) -> float:
     """The answer's logit when functions change what modules read, and what they write. Plain hooks."""
     handles = [m.register_forward_pre_hook(reading(f)) for m, f in replaced.items()]
     handles += [m.register_forward_hook(writing(f)) for m, f in writes.items()]

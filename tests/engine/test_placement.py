@@ -17,9 +17,9 @@ from arithmoscope.engine.models.catalogue import Catalogue
 from arithmoscope.engine.models.placement import (
     Placement,
     best_device,
-    check_in_place,
-    check_room,
-    in_words,
+    check_devices,
+    check_memory,
+    format_bytes,
     placement_of,
 )
 from arithmoscope.engine.models.weight_headers import Weights
@@ -72,24 +72,24 @@ def test_a_narrower_dtype_fits_where_a_wider_one_does_not(monkeypatch):
     with pytest.raises(
         Refusal, match=r"big needs 12\.7 GB in float32 \(12\.0 GB of weights\); cuda:0 has 8\.0 GB free"
     ):
-        check_room("big", weights, "float32", placement)
-    check_room("big", weights, "bfloat16", placement)
-    check_room("big", weights, "int8", placement)
+        check_memory("big", weights, "float32", placement)
+    check_memory("big", weights, "bfloat16", placement)
+    check_memory("big", weights, "int8", placement)
 
 
 def test_several_devices_count_together(monkeypatch):
     free(monkeypatch, cuda0=300, cuda1=4_000_000_000)
     weights = Weights(parameters=500_000_000, matrices=0, largest=0)
-    check_room("m", weights, "float32", Placement((torch.device("cuda:0"), torch.device("cuda:1"))))
+    check_memory("m", weights, "float32", Placement((torch.device("cuda:0"), torch.device("cuda:1"))))
     with pytest.raises(Refusal, match="cuda:0 has 0 MB free"):
-        check_room("m", weights, "float32", Placement((torch.device("cuda:0"),)))
+        check_memory("m", weights, "float32", Placement((torch.device("cuda:0"),)))
 
 
 def test_what_is_unpacked_on_the_cpu_must_fit_there_too(monkeypatch):
     free(monkeypatch, cuda0=10**12, cpu=1_000_000_000)
     weights = Weights(parameters=500_000_000, matrices=0, largest=10, packed=True)
     with pytest.raises(Refusal, match=r"2\.0 GB of weights\); loading it, cpu has 1\.0 GB"):
-        check_room("m", weights, "float32", Placement((torch.device("cuda:0"),), {"": "cuda:0"}))
+        check_memory("m", weights, "float32", Placement((torch.device("cuda:0"),), {"": "cuda:0"}))
 
 
 def test_the_room_for_a_folder_is_that_of_the_model_it_becomes(folder):
@@ -104,7 +104,7 @@ def test_the_room_for_a_folder_is_that_of_the_model_it_becomes(folder):
 
 @pytest.mark.parametrize(("size", "words"), [(538_060_032, "538 MB"), (13_476_839_424, "13.5 GB"), (300, "0 MB")])
 def test_bytes_are_said_as_people_say_them(size, words):
-    assert in_words(size) == words
+    assert format_bytes(size) == words
 
 
 @pytest.mark.parametrize(
@@ -208,9 +208,9 @@ def test_a_device_map_of_the_cpu_alone_gives_the_same_numbers(folder):
 
 def test_a_device_map_that_forgets_a_module_is_refused():
     two = [("norm", torch.zeros(1)), ("lm_head", torch.zeros(1))]
-    check_in_place(two, Placement((CPU,)))
+    check_devices(two, Placement((CPU,)))
     with pytest.raises(Refusal, match="norm is on cpu, not on cuda:0"):
-        check_in_place(two, Placement((torch.device("cuda:0"),)))
+        check_devices(two, Placement((torch.device("cuda:0"),)))
 
 
 def test_a_model_in_hand_that_is_offloaded_is_refused(folder):

@@ -118,8 +118,8 @@ def test_a_batch_in_parts_gives_the_same_but_for_rounding():
         model = tiny_model("LlamaForCausalLM")
         plain = fine_tune(model, CHOSEN, LESSONS, **{**QUICK, "batch_size": 7})
         for parts in (3, 7, 20):
-            sparing = fine_tune(model, CHOSEN, LESSONS, **{**QUICK, "batch_size": 7}, accumulate=parts)
-            for weight, other in zip(plain.model.hf.parameters(), sparing.model.hf.parameters(), strict=True):
+            retry_on_oom = fine_tune(model, CHOSEN, LESSONS, **{**QUICK, "batch_size": 7}, accumulate=parts)
+            for weight, other in zip(plain.model.hf.parameters(), retry_on_oom.model.hf.parameters(), strict=True):
                 torch.testing.assert_close(weight, other, atol=1e-9, rtol=0)
 
 

@@ -18,8 +18,8 @@ from arithmoscope.contracts.results import DroppedPair, Partial, PartialMetric, 
 from arithmoscope.contracts.specs import Metric, PathPatchingSpec
 from arithmoscope.engine.experiments.chunks import Course, Stopped, chunk_pairs, made_of, opened, packed, usable
 from arithmoscope.engine.forward.activations import check_fit
-from arithmoscope.engine.forward.batching import Plan, budget_of, sparing
-from arithmoscope.engine.interventions.patching import Measured, Patching, patch_pairs
+from arithmoscope.engine.forward.batching import Plan, budget_of, retry_on_oom
+from arithmoscope.engine.interventions.patching import PatchedPairs, Patching, patch_pairs
 from arithmoscope.engine.interventions.replacements import resampled
 from arithmoscope.engine.interventions.spot_check import spot_check
 from arithmoscope.engine.measures.effects import FORMAT, PatchingEffects
@@ -142,12 +142,12 @@ class _Science:
         """One chunk: its plans, each pair's top token, which are kept; then the effects."""
         pairs = self.pairs[part.start : part.stop]
 
-        def measure(plan: Plan) -> Measured:
+        def measure(plan: Plan) -> PatchedPairs:
             return patch_pairs(
                 self._model, pairs, self._asked, self.mean, plan, keep_wrong=self._keep_wrong, report=report
             )
 
-        measured, self.plan = sparing(self.plan, measure)
+        measured, self.plan = retry_on_oom(self.plan, measure)
         facts = {
             "plans": {"means": dataclasses.asdict(self._mean_plan), "chunk": dataclasses.asdict(self.plan)},
             "top": measured.top,
@@ -209,7 +209,7 @@ def _finish(
     effects = PatchingEffects.concatenate(tally.parts)
     kept = {index: science.pairs[index] for index in tally.kept}
     summaries: dict[Metric, Summary] = {metric: effects.summary(metric) for metric in spec.metrics}
-    checked, _ = sparing(
+    checked, _ = retry_on_oom(
         science.plan, lambda plan: spot_check(model, list(kept.values()), effects, science.mean, plan.pairs)
     )
     patterns = _patterns(model, kept, attention_bytes)

@@ -38,7 +38,7 @@ from arithmoscope.engine.experiments.parent_analysis import (
     read_effects,
 )
 from arithmoscope.engine.experiments.path_patching import ATTENTION_BYTES
-from arithmoscope.engine.measures.key_components import LEAST_QUESTIONS, adjusted, key_components
+from arithmoscope.engine.measures.key_components import LEAST_QUESTIONS, adjusted_p_values, key_components
 from arithmoscope.engine.measures.metrics import METRICS
 from arithmoscope.engine.methods.attention import attention_of
 from arithmoscope.engine.methods.lens import lens_of
@@ -89,7 +89,7 @@ def _key_table(effects: StoredEffects, metric: Metric, spec: PathPatchingSpec) -
     enough = over.questions >= LEAST_QUESTIONS
     sure = key_components(hurting, rule="fdr", metric=metric).components if enough else None
     p = over.p_values.flatten()
-    q = adjusted(p) if enough else p
+    q = adjusted_p_values(p) if enough else p
     heads, mlps = hurting.values(metric)
     values = torch.cat([heads, mlps[..., None]], dim=-1).double()
     mean = values[values.flatten(1).isfinite().all(1)].mean(0)

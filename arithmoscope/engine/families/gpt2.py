@@ -1,6 +1,6 @@
-"""GPT-2: layer norm before each sublayer, learned positions, weights stored input-first, biases throughout.
+"""GPT-2: layer norm before each sublayer, learned positions, weights stored as [in, out], biases throughout.
 
-A head has no bias of its own: the bias of the output projection belongs to no head and cancels in every delta.
+The bias of the output projection belongs to no head; it cancels in every difference between two runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""GPT-J: attention and MLP read the same norm side by side; the unembedding has a bias."""
+"""GPT-J: parallel blocks in which attention and MLP read the same norm; the unembedding has a bias."""
 
 from __future__ import annotations
 

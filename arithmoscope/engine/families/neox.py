@@ -1,4 +1,4 @@
-"""GPT-NeoX and Pythia: parallel residuals unless the configuration says otherwise, layer norms, biases."""
+"""GPT-NeoX and Pythia: parallel residuals unless the configuration turns them off, layer norms, biases."""
 
 from __future__ import annotations
 

@@ -133,8 +133,8 @@ def _run_group(model: LoadedModel, group: list[TokenIds], rows: Tensor, kept: En
         blocks = list(enumerate(layout.blocks))
         with (
             on_input([(b.heads_out, _Keep(kept.z[:, i], part_rows)) for i, b in blocks]),
-            on_input([(b.reads, _Keep(kept.mid[:, i], part_rows)) for i, b in blocks]),
-            on_output([(b.writes, _Keep(kept.mlp[:, i], part_rows)) for i, b in blocks]),
+            on_input([(b.mlp_input, _Keep(kept.mid[:, i], part_rows)) for i, b in blocks]),
+            on_output([(b.mlp_output, _Keep(kept.mlp[:, i], part_rows)) for i, b in blocks]),
             on_input([(layout.final_norm, _Keep(kept.final, part_rows))]),
         ):
             ids = torch.tensor([prompt[shared:] for prompt in part], device=model.device)

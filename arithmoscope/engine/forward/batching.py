@@ -146,7 +146,7 @@ def _smaller(plan: Plan, parts: dict[str, int]) -> Plan | None:
     return None
 
 
-def sparing(plan: Plan, run: Callable[[Plan], T]) -> tuple[T, Plan]:
+def retry_on_oom(plan: Plan, run: Callable[[Plan], T]) -> tuple[T, Plan]:
     """``run(plan)``, with a halved plan whenever memory runs out, and the plan that it ended with.
 
     Refuses (``out_of_memory``) when the smallest plan runs out, too.

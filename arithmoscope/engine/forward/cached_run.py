@@ -225,9 +225,9 @@ def _keeping(model: LoadedModel, run: Run, rows: slice) -> ExitStack:
     blocks = list(enumerate(model.layout.blocks))
     stack = ExitStack()
     stack.enter_context(on_input([(b.heads_out, into(run.z[:, i])) for i, b in blocks]))
-    stack.enter_context(on_output([(b.attends, into(run.heads[:, i])) for i, b in blocks]))
-    stack.enter_context(on_input([(b.reads, into(run.mid[:, i])) for i, b in blocks]))
-    stack.enter_context(on_output([(b.writes, into(run.mlp[:, i])) for i, b in blocks]))
+    stack.enter_context(on_output([(b.attention_output, into(run.heads[:, i])) for i, b in blocks]))
+    stack.enter_context(on_input([(b.mlp_input, into(run.mid[:, i])) for i, b in blocks]))
+    stack.enter_context(on_output([(b.mlp_output, into(run.mlp[:, i])) for i, b in blocks]))
     stack.enter_context(on_input([(model.layout.final_norm, into(run.final))]))
     for layer, block in blocks:
         stack.enter_context(_reading(block, into(run.stream[:, layer])))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from arithmoscope.engine.forward.batching import Plan, sparing
+from arithmoscope.engine.forward.batching import Plan, retry_on_oom
 
 
-def in_turn(groups: Iterable[Sequence[int]], plan: Plan, measure: Callable[[Sequence[int], Plan], int]) -> Plan:
+def run_in_chunks(groups: Iterable[Sequence[int]], plan: Plan, measure: Callable[[Sequence[int], Plan], int]) -> Plan:
     """``measure(rows, plan)`` takes the first of a group's rows, as many as the plan allows, and says how many; it is
     called until all groups are done. Gives the plan that it ended with: a halved one stays for all that follows.
 
@@ -17,6 +17,6 @@ def in_turn(groups: Iterable[Sequence[int]], plan: Plan, measure: Callable[[Sequ
         start = 0
         while start < len(rows):
             rest = rows[start:]
-            taken, plan = sparing(plan, lambda plan, rest=rest: measure(rest, plan))
+            taken, plan = retry_on_oom(plan, lambda plan, rest=rest: measure(rest, plan))
             start += taken
     return plan

@@ -69,7 +69,7 @@ class EndAttention:
 
 
 @torch.no_grad()
-def before_end(model: LoadedModel, prompts: Sequence[TokenIds]) -> DynamicCache:
+def cache_before_end(model: LoadedModel, prompts: Sequence[TokenIds]) -> DynamicCache:
     """Keys and values of every position before END, of prompts of one length. END never changes them.
 
     What all prompts begin with in common is run once.
@@ -84,7 +84,7 @@ def before_end(model: LoadedModel, prompts: Sequence[TokenIds]) -> DynamicCache:
 
 
 def last_tokens(model: LoadedModel, prompts: Sequence[TokenIds]) -> Int[Tensor, "prompt 1"]:
-    """END of each prompt, to be run after `before_end`."""
+    """END of each prompt, to be run after `cache_before_end`."""
     return torch.tensor([ids[-1:] for ids in prompts], device=model.device)
 
 
@@ -170,7 +170,7 @@ class Listener:
 
 @contextmanager
 def listening(model: LoadedModel) -> Iterator[Listener]:
-    """Listen to the attention of every layer. Inside, run the decoder on END alone, with `before_end` as its cache."""
+    """Listens to every layer's attention. Inside, run the decoder on END alone, with the cache of `cache_before_end`."""
     listener = Listener(model)
     with ExitStack() as stack:
         for block in model.layout.blocks:

@@ -24,7 +24,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def attending_eagerly(hf: Any) -> Iterator[None]:
+def eager_attention(hf: Any) -> Iterator[None]:
     """Only the eager path forms attention weights; the sweep never pays for it."""
     # The attribute that every attention module reads at each call: `set_attn_implementation` refuses Falcon, whose
     # modules follow it all the same.

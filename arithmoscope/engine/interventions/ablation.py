@@ -87,7 +87,7 @@ def forks_of(sets: Bool[Tensor, "row layer component"]) -> Forks:
 
 
 @dataclass(frozen=True, eq=False)
-class Knocked:
+class KnockoutOutputs:
     """What the model says at END, a row a set; row 0 knocks nothing out. On the CPU.
 
     logits       of the answer and of the best competing number of the reference run
@@ -112,7 +112,7 @@ def masks_of(sets: Sequence[Sequence[Component]], layers: int, heads: int) -> Bo
 
 
 @torch.no_grad()
-def knock_pairs(
+def knock_out_pairs(
     model: LoadedModel,
     encoded: Sequence[EncodedPair],
     sets: Bool[Tensor, "row layer component"],
@@ -121,14 +121,14 @@ def knock_pairs(
     mean: Means | None,
     plan: Plan,
     report: Report = lambda _fraction: None,
-) -> Knocked:
+) -> KnockoutOutputs:
     """Every set on every pair, ``plan.components`` sets and ``plan.pairs`` pairs at once.
 
     ``ablation`` resample: the pairs' counterfactuals are what is put in their place (`sources.resampled`).
     ``report(fraction)``: how much is done. Refuses (``not_finite``) a model whose logits are not finite.
     """
     n, rows = len(encoded), len(sets)
-    found = Knocked(
+    found = KnockoutOutputs(
         logits=torch.empty(1 + rows, n, 2, dtype=model.work_dtype),
         probability=torch.empty(1 + rows, n, dtype=model.work_dtype),
         correct=torch.empty(1 + rows, n, dtype=torch.bool),
@@ -170,12 +170,12 @@ def knock_pairs(
     return found
 
 
-def place_of(positions: KnockPositions) -> Positions:
+def replacement_positions(positions: KnockPositions) -> Positions:
     """Whether what is put in the place of a component is looked up at END or position by position."""
     return "end" if positions == "end" else "all"
 
 
-def first_of(positions: KnockPositions, length: int) -> int:
+def first_position(positions: KnockPositions, length: int) -> int:
     """The first position of a prompt of ``length`` tokens at which components are out."""
     return {"end": length - 1, "all": 0, "after_first": min(1, length - 1)}[positions]
 
@@ -200,7 +200,7 @@ def run_and_donor(
     position of a pair; where nothing is out, what the run itself wrote."""
     encoded = prepared.encoded
     n, length = len(encoded), len(encoded[0].reference_ids)
-    first = first_of(positions, length)
+    first = first_position(positions, length)
     # Where batches must not be mixed, neither must the pass be cut: every position is followed.
     run = run_from(model, [pair.reference_ids for pair in encoded], 0 if model.runs_alone else first, plan.tokens)
     z, mlp = run.z.clone(), run.mlp.clone()

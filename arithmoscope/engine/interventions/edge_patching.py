@@ -19,10 +19,10 @@ from arithmoscope.engine.families.layout import apply_norm
 from arithmoscope.engine.forward.activations import end_states
 from arithmoscope.engine.forward.batching import Plan
 from arithmoscope.engine.forward.cached_run import run_from
-from arithmoscope.engine.forward.end_attention import Listener, before_end, last_tokens, listening
+from arithmoscope.engine.forward.end_attention import Listener, cache_before_end, last_tokens, listening
 from arithmoscope.engine.forward.hooks import evaluating
 from arithmoscope.engine.forward.logits import column_logits
-from arithmoscope.engine.interventions.propagation import Place, carry
+from arithmoscope.engine.interventions.propagation import EntryPoint, carry
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.prompts import EncodedPair
 
@@ -31,7 +31,7 @@ Pair = tuple[Component, Component]  # sender, receiver
 
 
 @dataclass(frozen=True)
-class Moved:
+class ReceiverChange:
     """What some senders do to one receiver: to its query, and to what it writes into the stream. ``same``: the sender
     wrote the very same in both runs, so that it sends nothing, by definition."""
 
@@ -62,13 +62,13 @@ class PairGroup:
         return column_logits(self._model.layout, final, self._answers)[..., 0]
 
     def move(
-        self, senders: Sequence[Component], receivers: Sequence[Component], visit: Callable[[Moved], None]
+        self, senders: Sequence[Component], receivers: Sequence[Component], visit: Callable[[ReceiverChange], None]
     ) -> None:
         """Patch every sender, recompute the MLPs behind it, and let ``visit`` see what every later receiver makes of
         it. Senders in the order of `all_components`."""
         last_layer = max(receiver.layer for receiver in receivers)
         early = [sender for sender in senders if sender.layer < last_layer]
-        cache = before_end(self._model, self._prompts)
+        cache = cache_before_end(self._model, self._prompts)
         with evaluating(self._model.hf), listening(self._model) as listener:
             ids = last_tokens(self._model, self._prompts)
             self._model.layout.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
@@ -94,8 +94,8 @@ class PairGroup:
                     watch=watch,
                 )
 
-    def _entering(self, senders: Sequence[Component]) -> Callable[[int, Place], Tensor | None]:
-        def enter(layer: int, place: Place) -> Tensor | None:
+    def _entering(self, senders: Sequence[Component]) -> Callable[[int, EntryPoint], Tensor | None]:
+        def enter(layer: int, place: EntryPoint) -> Tensor | None:
             heads = [sender.head for sender in senders if sender.layer == layer and sender.head is not None]
             if place == "heads" and heads:
                 here = self.run.z[:, layer]
@@ -113,7 +113,7 @@ class PairGroup:
         receivers: Sequence[Component],
         senders: Sequence[Component],
         rows: Float[Tensor, "rows pair hidden"],
-        visit: Callable[[Moved], None],
+        visit: Callable[[ReceiverChange], None],
     ) -> None:
         """Row 0 is the control; the others are what the layer's stream is moved by."""
         layer = receivers[0].layer
@@ -130,7 +130,7 @@ class PairGroup:
             length = query[0].norm(dim=-1)
             change = (query[1:] - query[0]).norm(dim=-1) / torch.where(length == 0, 1, length)
             write = block.head_write(receiver.head, (moved[1:] - moved[0]).to(here.device), here, self._model.dtype)
-            visit(Moved(receiver, senders, change.to(same.device).masked_fill(same, 0.0), write, same))
+            visit(ReceiverChange(receiver, senders, change.to(same.device).masked_fill(same, 0.0), write, same))
 
     def carried(
         self, edges: Sequence[tuple[Pair, Float[Tensor, "pair hidden"]]], through: Through
@@ -143,7 +143,7 @@ class PairGroup:
         for start in range(0, len(order), self._plan.components):
             some = order[start : start + self._plan.components]
 
-            def enter(layer: int, place: Place, some: Sequence[int] = some) -> Tensor | None:
+            def enter(layer: int, place: EntryPoint, some: Sequence[int] = some) -> Tensor | None:
                 here = [edges[at][1] for at in some if edges[at][0][1].layer == layer]
                 return torch.stack(here) if place == "heads" and here else None
 

@@ -20,9 +20,9 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import MAX_ANSWER_TOKENS, Ablation, KnockPositions
 from arithmoscope.engine.forward.activations import repeated, shares_beginnings
 from arithmoscope.engine.forward.batching import Plan
-from arithmoscope.engine.forward.end_attention import before_end
+from arithmoscope.engine.forward.end_attention import cache_before_end
 from arithmoscope.engine.forward.hooks import evaluating, on_input, on_output
-from arithmoscope.engine.interventions.ablation import by_length, end_writes, first_of, run_and_donor
+from arithmoscope.engine.interventions.ablation import by_length, end_writes, first_position, run_and_donor
 from arithmoscope.engine.interventions.paired_runs import prepare_pairs
 from arithmoscope.engine.interventions.replacements import Means, Writes
 from arithmoscope.engine.models.loaded import LoadedModel
@@ -47,7 +47,7 @@ def check_answer_tokens(model: LoadedModel, encoded: Sequence[EncodedPair], toke
 
 
 @torch.no_grad()
-def answers_knocked(
+def answers_under_knockout(
     model: LoadedModel,
     encoded: Sequence[EncodedPair],
     sets: Bool[Tensor, "row layer component"],
@@ -96,10 +96,10 @@ def _written(
     prompts = [pair.reference_ids for pair in pairs]
     length = len(prompts[0])
     cached = positions == "end" and length > 1 and shares_beginnings(model, length)
-    cache = repeated(before_end(model, prompts), r) if cached else DynamicCache()
+    cache = repeated(cache_before_end(model, prompts), r) if cached else DynamicCache()
     ids = torch.tensor([prompt[-1:] if cached else prompt for prompt in prompts], device=model.device)
     ids = ids.repeat_interleave(r, 0)
-    own = length - first_of(positions, length)
+    own = length - first_position(positions, length)
     z, mlp = (side.unflatten(0, (n, -1))[:, -own:] for side in (donor.z, donor.mlp))
     written = []
     for _ in range(tokens):
@@ -137,7 +137,7 @@ def _out(
             stack.enter_context(on_input([(block.heads_out, hook)]))
         if bool(out[:, heads].any()):
             hook = swap(out[None, :, None, heads, None], mlp[:, :, layer])
-            stack.enter_context(on_output([(block.writes, hook)]))
+            stack.enter_context(on_output([(block.mlp_output, hook)]))
     return stack
 
 

@@ -22,8 +22,8 @@ from arithmoscope.engine.forward.cached_run import Run, first_difference, run_fr
 from arithmoscope.engine.forward.hooks import evaluating
 from arithmoscope.engine.forward.logits import all_logits, column_logits
 from arithmoscope.engine.interventions.paired_runs import PreparedPairs, prepare_pairs
-from arithmoscope.engine.interventions.propagation import Place, carry
-from arithmoscope.engine.interventions.replacements import Means, Writes, Written, nothing
+from arithmoscope.engine.interventions.propagation import EntryPoint, carry
+from arithmoscope.engine.interventions.replacements import HasWrites, Means, Writes, zero_writes
 from arithmoscope.engine.measures.effects import PatchingEffects
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.prompts import EncodedPair
@@ -44,7 +44,7 @@ class Patching:
 
 
 @dataclass(frozen=True)
-class Measured:
+class PatchedPairs:
     """Some pairs' effects, of those that were ``kept``; ``top`` and ``correct`` are of all of them."""
 
     top: tuple[int, ...]
@@ -62,7 +62,7 @@ def patch_pairs(
     *,
     keep_wrong: bool = True,
     report: Report = lambda _fraction: None,
-) -> Measured:
+) -> PatchedPairs:
     """Some pairs from tokens to effects, ``plan.pairs`` at once."""
     starts = range(0, len(encoded), plan.pairs)
     top: list[int] = []
@@ -83,7 +83,7 @@ def patch_pairs(
                 report((chunk + part) / len(starts))
 
             parts.append(patch(model, chosen, asked, mean, plan, part_done))
-    return Measured(tuple(top), tuple(correct), tuple(kept), PatchingEffects.concatenate(parts) if parts else None)
+    return PatchedPairs(tuple(top), tuple(correct), tuple(kept), PatchingEffects.concatenate(parts) if parts else None)
 
 
 @torch.no_grad()
@@ -220,7 +220,7 @@ def _run_and_donor(
     pairs: list[int],
     first: int,
     plan: Plan,
-) -> tuple[EndStates | Run, Written, Written]:
+) -> tuple[EndStates | Run, HasWrites, HasWrites]:
     """The run that is patched, what was written where it is patched, and what is written there instead."""
     noising = asked.direction == "noising"
     encoded = [prepared.encoded[row] for row in pairs]
@@ -230,7 +230,7 @@ def _run_and_donor(
         run = run_from(model, [base_ids(pair, asked) for pair in encoded], first, plan.tokens)
     if asked.positions == "end":
         if asked.source == "zero":
-            donor: Written = nothing(base_end)
+            donor: HasWrites = zero_writes(base_end)
         elif mean is not None:
             donor = mean.at_end(len(pairs))
         else:
@@ -240,14 +240,14 @@ def _run_and_donor(
         # As the donor was captured, so that what wrote the same in both runs differs by nothing.
         return run, base_end, donor
     if asked.source == "zero":
-        return run, run, nothing(run)
+        return run, run, zero_writes(run)
     if mean is not None:
         return run, run, mean.everywhere(len(pairs), len(base_ids(encoded[0], asked)))
     donor = run_from(model, [_donor_ids(pair, asked) for pair in encoded], first, plan.tokens)
     return run, run, Writes(donor.z, donor.mlp)
 
 
-def _at_end_alone(run: Written, donor: Written, prompts: int) -> Writes:
+def _at_end_alone(run: HasWrites, donor: HasWrites, prompts: int) -> Writes:
     """What the run itself wrote, but at END what the donor did."""
     z, mlp = run.z.clone(), run.mlp.clone()
     z.unflatten(0, (prompts, -1))[:, -1] = donor.z
@@ -256,12 +256,12 @@ def _at_end_alone(run: Written, donor: Written, prompts: int) -> Writes:
 
 
 def _entering(
-    model: LoadedModel, run: Written, donor: Written, start: int, stop: int
-) -> Callable[[int, Place], Float[Tensor, "new row hidden"] | None]:
+    model: LoadedModel, run: HasWrites, donor: HasWrites, start: int, stop: int
+) -> Callable[[int, EntryPoint], Float[Tensor, "new row hidden"] | None]:
     """The patches of components ``start`` to ``stop``, counted layer by layer, a layer's heads before its MLP."""
     heads = model.layout.heads
 
-    def enter(layer: int, place: Place) -> Tensor | None:
+    def enter(layer: int, place: EntryPoint) -> Tensor | None:
         low, high = start - layer * (heads + 1), stop - layer * (heads + 1)
         if place == "heads" and low < heads and high > 0:
             here = run.z[:, layer]
@@ -274,7 +274,7 @@ def _entering(
     return enter
 
 
-def _untouched(run: Written, donor: Written, prompts: int) -> Bool[Tensor, "component pair"]:
+def _untouched(run: HasWrites, donor: HasWrites, prompts: int) -> Bool[Tensor, "component pair"]:
     """Components that wrote the very same in both runs: their effect is 0 by definition."""
     same_heads = (donor.z == run.z).all(-1)
     same_mlps = (donor.mlp == run.mlp).all(-1, keepdim=True)

@@ -25,8 +25,8 @@ from arithmoscope.engine.forward.cached_run import Run
 from arithmoscope.engine.models.loaded import LoadedModel
 
 # What enters a layer: into the stream before it reads, beside its heads, or beside its MLP.
-Place = Literal["stream", "heads", "mlp"]
-Entering = Callable[[int, Place], Float[Tensor, "new row hidden"] | None]
+EntryPoint = Literal["stream", "heads", "mlp"]
+Entering = Callable[[int, EntryPoint], Float[Tensor, "new row hidden"] | None]
 Watching = Callable[[int, Float[Tensor, "active row hidden"]], None]
 LayerProgress = Callable[[int, int], None]
 
@@ -69,7 +69,7 @@ def carry(
     positions = run.positions if isinstance(run, Run) else 1
     active = 1
 
-    def begin(layer: int, place: Place) -> None:
+    def begin(layer: int, place: EntryPoint) -> None:
         nonlocal active
         new = enter(layer, place)
         if new is not None:

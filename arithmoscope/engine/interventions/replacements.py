@@ -29,7 +29,7 @@ _TRIES = 8
 
 
 @runtime_checkable
-class Written(Protocol):
+class HasWrites(Protocol):
     """What heads and MLPs wrote; a row is a position of a prompt."""
 
     @property
@@ -46,7 +46,7 @@ class Writes:
     mlp: Float[Tensor, "row layer hidden"]
 
 
-def nothing(like: Written) -> Writes:
+def zero_writes(like: HasWrites) -> Writes:
     """Zero ablation: heads and MLPs that write nothing. The output projection's bias belongs to no head and stays."""
     return Writes(torch.zeros_like(like.z), torch.zeros_like(like.mlp))
 

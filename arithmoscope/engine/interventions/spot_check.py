@@ -62,7 +62,7 @@ def spot_check(
     ]
     prompts, sources = runs if effects.direction == "noising" else runs[::-1]
     base = Recorded(model, prompts)
-    source = base.nothing() if effects.source == "zero" else base.means(mean) if mean else Recorded(model, sources)
+    source = base.zeroed() if effects.source == "zero" else base.means(mean) if mean else Recorded(model, sources)
     differences = []
     for component in chosen:
         patched = _patched(model, prompts, component, effects, base, source)
@@ -92,11 +92,11 @@ class Recorded:
         blocks = list(enumerate(model.layout.blocks))
         with (
             on_input([(block.heads_out, into(self.heads, layer)) for layer, block in blocks]),
-            on_output([(block.writes, into(self.mlps, layer)) for layer, block in blocks]),
+            on_output([(block.mlp_output, into(self.mlps, layer)) for layer, block in blocks]),
         ):
             self.logits = forward(model, prompts)
 
-    def nothing(self) -> Recorded:
+    def zeroed(self) -> Recorded:
         """The same with all that was written taken away."""
         return self._with(
             lambda layer, states: torch.zeros_like(states), lambda layer, states: torch.zeros_like(states)
@@ -160,7 +160,7 @@ def _patched(
     blocks = list(enumerate(model.layout.blocks))
     with (
         on_input([(block.heads_out, heads(layer)) for layer, block in blocks]),
-        on_output([(block.writes, mlp(layer)) for layer, block in blocks]),
+        on_output([(block.mlp_output, mlp(layer)) for layer, block in blocks]),
     ):
         return forward(model, prompts)
 

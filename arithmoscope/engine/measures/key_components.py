@@ -36,7 +36,7 @@ from arithmoscope.contracts.components import Component, all_components
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import PAPER_THRESHOLD, KeyRule
 from arithmoscope.contracts.specs import Metric
-from arithmoscope.engine.measures.metrics import Changes
+from arithmoscope.engine.measures.metrics import MeasuredEffects
 
 Side = Literal["less", "greater", "two"]
 
@@ -66,7 +66,7 @@ class Key:
 
 
 def key_components(
-    effects: Changes,
+    effects: MeasuredEffects,
     *,
     rule: KeyRule | str = "fdr",
     metric: Metric | str = "relative_logit",
@@ -200,7 +200,7 @@ def false_discoveries(p: Float[Tensor, " test"], rate: float = 0.05) -> Bool[Ten
     return through
 
 
-def adjusted(p: Float[Tensor, " test"]) -> Float[Tensor, " test"]:
+def adjusted_p_values(p: Float[Tensor, " test"]) -> Float[Tensor, " test"]:
     """Each test's smallest false discovery rate at which it passes (Benjamini and Hochberg's adjusted p-values)."""
     m = len(p)
     ordered, order = p.sort(stable=True)

@@ -26,7 +26,7 @@ _BOOTSTRAP_BYTES = 64 * 2**20
 
 
 @runtime_checkable
-class Changes(Protocol):
+class MeasuredEffects(Protocol):
     """Effects as they were measured, fresh (`PatchingEffects`) or read back from where they were stored."""
 
     @property
@@ -51,24 +51,24 @@ class Changes(Protocol):
 @dataclass(frozen=True, slots=True)
 class MetricRow:
     unit: str
-    values: Callable[[Changes], Values]
+    values: Callable[[MeasuredEffects], Values]
 
 
-def _logit(effects: Changes) -> Values:
+def _logit(effects: MeasuredEffects) -> Values:
     return effects.heads, effects.mlps
 
 
-def _relative_logit(effects: Changes) -> Values:
+def _relative_logit(effects: MeasuredEffects) -> Values:
     size = effects.reference.abs()
     size = torch.where(size < SMALLEST_REFERENCE, torch.nan, size)
     return 100 * effects.heads / size[:, None, None], 100 * effects.mlps / size[:, None]
 
 
-def _logit_difference(effects: Changes) -> Values:
+def _logit_difference(effects: MeasuredEffects) -> Values:
     return effects.heads - effects.competitor_heads, effects.mlps - effects.competitor_mlps
 
 
-def _probability(effects: Changes) -> Values:
+def _probability(effects: MeasuredEffects) -> Values:
     if effects.probability_heads is None or effects.probability_mlps is None:
         raise Refusal("metric_not_computed", "Probabilities were not asked for in this run.")
     return effects.probability_heads, effects.probability_mlps
@@ -82,7 +82,7 @@ METRICS: dict[Metric, MetricRow] = {
 }
 
 
-def metric_values(effects: Changes, metric: Metric | str) -> Values:
+def metric_values(effects: MeasuredEffects, metric: Metric | str) -> Values:
     """Effects in the metric's unit, NaN where it is undefined for a pair. Refuses a metric that was not computed."""
     row = METRICS.get(cast(Metric, metric))
     if row is None:

@@ -24,7 +24,7 @@ class Draw:
     matched: tuple[bool, ...]
 
 
-def drawn(chosen: Sequence[Component], layers: int, heads: int, draws: int, seed: int) -> list[Draw]:
+def random_draws(chosen: Sequence[Component], layers: int, heads: int, draws: int, seed: int) -> list[Draw]:
     """Draws for chosen components, in their order: the i-th of a draw stands for the i-th that was chosen.
 
     It is drawn among what was neither chosen nor drawn before: of the same layer and kind; where there is none, of the
@@ -66,7 +66,7 @@ def _drop(numbers: list[int], number: int) -> None:
         del numbers[place]
 
 
-def known(model: LoadedModel, component: Component | str) -> Component:
+def component_of(model: LoadedModel, component: Component | str) -> Component:
     """A component of this model, by its value or its name. Refuses (``bad_component``) any other."""
     found = Component.parse(component) if isinstance(component, str) else component
     if not isinstance(found, Component):
@@ -77,11 +77,11 @@ def known(model: LoadedModel, component: Component | str) -> Component:
     return found
 
 
-def distinct(model: LoadedModel, components: Sequence[Component | str]) -> tuple[Component, ...]:
+def distinct_components(model: LoadedModel, components: Sequence[Component | str]) -> tuple[Component, ...]:
     """Components of this model, none of them twice. Refuses (``bad_component``) a repetition, and a plain text."""
     if isinstance(components, str | Component):
         raise Refusal("bad_component", f"The components are a list, not one {components}.", "Write them in a list.")
-    found = tuple(known(model, component) for component in components)
+    found = tuple(component_of(model, component) for component in components)
     for at, component in enumerate(found):
         if component in found[:at]:
             raise Refusal("bad_component", f"{component} is named twice.", "Name every component once.")

@@ -28,7 +28,7 @@ class RankCorrelation:
     drawn: bool
 
 
-def compare(
+def correlate_ranks(
     estimate: Float[Tensor, "pair component"], exact: Float[Tensor, "pair component"], effect: str, drawn: bool
 ) -> RankCorrelation:
     """How well an estimate orders components, by their means over the same pairs."""
@@ -55,7 +55,7 @@ def _ranks(values: Tensor) -> Tensor:
     return (last - (count - 1) / 2)[place]
 
 
-def largest(effects: Float[Tensor, "pair component"], layers: int, heads: int, k: int) -> list[Component]:
+def strongest_components(effects: Float[Tensor, "pair component"], layers: int, heads: int, k: int) -> list[Component]:
     """The ``k`` components with the largest mean |effect|, those first in the model first among equals."""
     order = effects.abs().mean(0).argsort(descending=True, stable=True)[:k]
     components = all_components(layers, heads)

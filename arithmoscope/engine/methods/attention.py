@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import TokenIds, encode_all
-from arithmoscope.engine.forward.hooks import attending_eagerly, evaluating
+from arithmoscope.engine.forward.hooks import eager_attention, evaluating
 from arithmoscope.engine.models.loaded import LoadedModel
 
 # Patterns of the prompts that go through the model together.
@@ -114,6 +114,6 @@ def _run(
             hook = model.layout.blocks[layer].attention.register_forward_hook(keep(layer))
             stack.callback(hook.remove)
         stack.enter_context(evaluating(model.hf))
-        stack.enter_context(attending_eagerly(model.hf))
+        stack.enter_context(eager_attention(model.hf))
         model.layout.decoder(input_ids=torch.tensor(prompts, device=model.device), use_cache=False)
     return torch.stack([seen[layer] for layer in layers], dim=1)

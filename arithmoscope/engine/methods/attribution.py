@@ -46,15 +46,15 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.families.layout import Block
 from arithmoscope.engine.forward.activations import EndStates, TokenIds, encode_all, end_states
-from arithmoscope.engine.forward.batching import Plan, Shape, plan_for, sparing
+from arithmoscope.engine.forward.batching import Plan, Shape, plan_for, retry_on_oom
 from arithmoscope.engine.forward.cached_run import Run, run_from
-from arithmoscope.engine.forward.chunked import in_turn
-from arithmoscope.engine.forward.end_attention import EndAttention, Listener, before_end, last_tokens, listening
+from arithmoscope.engine.forward.chunked import run_in_chunks
+from arithmoscope.engine.forward.end_attention import EndAttention, Listener, cache_before_end, last_tokens, listening
 from arithmoscope.engine.forward.hooks import evaluating, on_input, on_output
 from arithmoscope.engine.forward.logits import column_logits
-from arithmoscope.engine.interventions.propagation import Place, carry
+from arithmoscope.engine.interventions.propagation import EntryPoint, carry
 from arithmoscope.engine.measures.effects import PatchingEffects
-from arithmoscope.engine.measures.rank_correlation import RankCorrelation, compare, largest
+from arithmoscope.engine.measures.rank_correlation import RankCorrelation, correlate_ranks, strongest_components
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.serialization import read_tensors, write_tensors
 from arithmoscope.prompts import EncodedPair
@@ -100,7 +100,7 @@ class Attribution:
 
     def verify_first(self, k: int) -> list[Component]:
         """The ``k`` heads and MLPs with the largest mean |estimate|: what to compute exactly first."""
-        return largest(_by_component(self.heads, self.mlps), self.heads.shape[1], self.heads.shape[2], k)
+        return strongest_components(_by_component(self.heads, self.mlps), self.heads.shape[1], self.heads.shape[2], k)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a safetensors file."""
@@ -164,12 +164,12 @@ def attribution(
     if not bool(flat.isfinite().all()) or not bool(estimate.queries.isfinite().all()):
         raise Refusal("not_finite", "The estimates are not finite.")
 
-    checked = [*drawn, *(c for c in largest(flat, layers, heads, top) if c not in drawn)]
-    checked_exact, _ = sparing(plan, lambda plan: _totals(model, few, checked, plan))
+    checked = [*drawn, *(c for c in strongest_components(flat, layers, heads, top) if c not in drawn)]
+    checked_exact, _ = retry_on_oom(plan, lambda plan: _totals(model, few, checked, plan))
     if exact is None:
         at = [everything.index(component) for component in drawn]
         of_all = drawn == everything
-        correlation = compare(flat[: len(few), at], checked_exact[:, : len(drawn)], "total", drawn=not of_all)
+        correlation = correlate_ranks(flat[: len(few), at], checked_exact[:, : len(drawn)], "total", drawn=not of_all)
         tell(len(pairs) + len(drawn) + top)
     else:
         correlation = _to_exact(questions, flat, exact)
@@ -225,7 +225,7 @@ def _estimate(
         return len(part)
 
     with evaluating(model.hf), _frozen(model.hf):
-        plan = in_turn(by_lengths.values(), plan, measure)
+        plan = run_in_chunks(by_lengths.values(), plan, measure)
     return whole, plan
 
 
@@ -283,7 +283,7 @@ def _run_end(
 ) -> tuple[_EndGraph, list[EndAttention], list[Tensor]]:
     """The forward pass of END after everything before it; and each layer's query there, had it read ``reads``."""
     layout = model.layout
-    cache = before_end(model, prompts)
+    cache = cache_before_end(model, prompts)
     kept = _EndGraph([], [], torch.empty(0))
 
     def last(states: Tensor) -> None:
@@ -304,7 +304,7 @@ def _run_end(
         with (
             on_output([(embeddings, begin)]),
             on_input([(block.heads_out, attends) for block in layout.blocks]),
-            on_output([(block.writes, wrote) for block in layout.blocks]),
+            on_output([(block.mlp_output, wrote) for block in layout.blocks]),
             on_input([(layout.final_norm, last)]),
         ):
             layout.decoder(input_ids=last_tokens(model, prompts), past_key_values=cache, use_cache=True)
@@ -347,7 +347,7 @@ def _totals(
         run = run_from(model, [encoded[row].reference_ids for row in rows], length - 1, plan.tokens)
         source = end_states(model, [encoded[row].counterfactual_ids for row in rows], plan.tokens)
 
-        def enter(layer: int, place: Place, run: Run = run, source: EndStates = source) -> Tensor | None:
+        def enter(layer: int, place: EntryPoint, run: Run = run, source: EndStates = source) -> Tensor | None:
             heads = [c.head for c in order if c.layer == layer and c.head is not None]
             if place == "heads" and heads:
                 here = run.z[:, layer]
@@ -384,7 +384,7 @@ def _to_exact(questions: Sequence[str], estimate: Tensor, exact: PatchingEffects
             f"{exact.direction!r}; the estimate is of 'end', 'counterfactual', 'noising'.",
             "Give those that path_patching finds by default, or with effect='total'.",
         )
-    return compare(estimate, effects, exact.effect, drawn=False)
+    return correlate_ranks(estimate, effects, exact.effect, drawn=False)
 
 
 @contextmanager

@@ -40,7 +40,7 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import HeadClass
 from arithmoscope.contracts.prompts import PromptPair, Role, Token
 from arithmoscope.engine.forward.activations import TokenIds, encode_all
-from arithmoscope.engine.forward.hooks import attending_eagerly, evaluating
+from arithmoscope.engine.forward.hooks import eager_attention, evaluating
 from arithmoscope.engine.measures.knockout_curves import interval_of
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.serialization import read_tensors, write_tensors
@@ -215,7 +215,7 @@ def _run(
         for layer, block in enumerate(model.layout.blocks):
             stack.callback(block.attention.register_forward_hook(keep(layer)).remove)
         stack.enter_context(evaluating(model.hf))
-        stack.enter_context(attending_eagerly(model.hf))
+        stack.enter_context(eager_attention(model.hf))
         ids = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
         model.layout.decoder(input_ids=ids, use_cache=False)
     return torch.stack([seen[layer] for layer in range(model.layout.layers)], dim=1)

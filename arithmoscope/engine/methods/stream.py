@@ -35,10 +35,10 @@ from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.forward.batching import Plan, Shape, plan_for
 from arithmoscope.engine.forward.cached_run import Run, first_difference, run_from
-from arithmoscope.engine.forward.chunked import in_turn
+from arithmoscope.engine.forward.chunked import run_in_chunks
 from arithmoscope.engine.forward.hooks import evaluating
 from arithmoscope.engine.forward.logits import column_logits
-from arithmoscope.engine.interventions.propagation import Place, carry
+from arithmoscope.engine.interventions.propagation import EntryPoint, carry
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.serialization import read_tensors, write_tensors
 from arithmoscope.prompts import EncodedPair, refuse_unequal_lengths
@@ -129,7 +129,7 @@ def stream(
         before = done
         return len(rows)
 
-    in_turn(groups.values(), plan, measure)
+    run_in_chunks(groups.values(), plan, measure)
     return found
 
 
@@ -185,7 +185,7 @@ def _patched(
     """The answers' logits: of the control, then with the stream that each layer reads moved at the position ``at``."""
     layers, prompts = model.layout.layers, len(moved)
 
-    def enter(layer: int, place: Place, low: int, high: int) -> Tensor | None:
+    def enter(layer: int, place: EntryPoint, low: int, high: int) -> Tensor | None:
         if place != "stream" or not low <= layer < high:
             return None
         whole = torch.zeros(prompts, run.positions, moved.shape[-1], dtype=moved.dtype, device=moved.device)

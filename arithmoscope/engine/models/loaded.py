@@ -15,12 +15,12 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ChatFrame, ModelCard
 from arithmoscope.engine.families import is_architecture, layout_of
 from arithmoscope.engine.families.layout import Layout, is_packed
-from arithmoscope.engine.models.cards import card_of_config, looks_ahead
+from arithmoscope.engine.models.cards import card_of_config, why_not_causal
 from arithmoscope.engine.models.catalogue import Catalogue
 from arithmoscope.engine.models.chat_template import frame_of_tokenizer
 from arithmoscope.engine.models.folders import default_models_dir
 from arithmoscope.engine.models.loading import DTYPES, plain_tokenizer, read_model, read_tokenizer
-from arithmoscope.engine.models.placement import DeviceMap, check_in_place, check_room, placement_of
+from arithmoscope.engine.models.placement import DeviceMap, check_devices, check_memory, placement_of
 from arithmoscope.prompts import number_token_values, number_word_values
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def load_model(
         reason = place.card.reason or "It cannot be loaded."
         raise Refusal("unsupported_architecture" if is_architecture(reason) else "bad_model_files", reason)
     if place.weights is not None:
-        check_room(place.card.id, place.weights, dtype, placement)
+        check_memory(place.card.id, place.weights, dtype, placement)
     hf = read_model(place, dtype, placement)
     loaded = _in_hand(hf, tokenizer or read_tokenizer(place), card=place.card)
     if tokenizer is None:
@@ -185,11 +185,11 @@ def _given(
 
 def _in_hand(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, card: ModelCard | None) -> LoadedModel:
     config = {name: value for name, value in hf.config.to_dict().items() if name != "quantization_config"}
-    ahead = looks_ahead(config, type(hf).__name__)
+    ahead = why_not_causal(config, type(hf).__name__)
     if ahead is not None:
         raise Refusal("unsupported_architecture", ahead)
     layout = layout_of(hf)
-    check_in_place(hf.named_parameters())
+    check_devices(hf.named_parameters())
     if is_packed(layout.unembed):
         raise Refusal(
             "bad_setting",

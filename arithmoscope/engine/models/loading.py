@@ -13,9 +13,9 @@ from tokenizers import Tokenizer
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.families import why_unsupported
-from arithmoscope.engine.models.catalogue import Place
-from arithmoscope.engine.models.memory import return_freed
-from arithmoscope.engine.models.placement import SPREAD, Placement, check_in_place
+from arithmoscope.engine.models.catalogue import ModelLocation
+from arithmoscope.engine.models.memory import release_freed_memory
+from arithmoscope.engine.models.placement import SPREAD, Placement, check_devices
 from arithmoscope.engine.models.weight_headers import INT8_REST
 
 DTYPES = {
@@ -31,7 +31,7 @@ _UNREADABLE = (OSError, ValueError, LookupError, RuntimeError, TypeError, Attrib
 _NO_MEMORY = "can't allocate memory"  # torch says so in a plain RuntimeError on the CPU
 
 
-def read_model(place: Place, dtype: str, placement: Placement) -> Any:
+def read_model(place: ModelLocation, dtype: str, placement: Placement) -> Any:
     """The transformers model of a place, on its devices. ``dtype`` is a key of `DTYPES`.
 
     Refuses (``bad_model_files``) what cannot be read or lacks weights, and (``model_too_large``) what did not fit
@@ -62,12 +62,12 @@ def read_model(place: Place, dtype: str, placement: Placement) -> Any:
         with _refusing(name):
             hf = hf.to(placement.devices[0])
     if placement.device_map is not None:
-        check_in_place(hf.named_parameters(), placement)
-    return_freed()
+        check_devices(hf.named_parameters(), placement)
+    release_freed_memory()
     return hf
 
 
-def read_tokenizer(place: Place) -> Any:
+def read_tokenizer(place: ModelLocation) -> Any:
     """The tokenizer of a place: what its tokenizer.json says wherever there is one.
 
     transformers would put the tokenizer of the model's family in its place, and the preview, which reads the file,
@@ -100,7 +100,7 @@ def _check_class(path: str) -> None:
         raise Refusal("unsupported_architecture", reason)
 
 
-def _eight_bits(place: Place) -> Any:
+def _eight_bits(place: ModelLocation) -> Any:
     """8-bit weights by torchao: each row of a matrix has its scale, and what a token reads is not rounded, so that a
     row's result depends on no other row."""
     if place.gguf:

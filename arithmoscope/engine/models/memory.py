@@ -83,7 +83,7 @@ def _left(group: Path, version: int) -> int | None:
     return max(0, limit - used + cached)
 
 
-def return_freed() -> None:
+def release_freed_memory() -> None:
     """Give the machine back what was freed but is still held by the C library, where that has a call for it (glibc).
 
     Measured after loading 8-bit weights: up to 1.3 GB of a model of 0.65 GB.

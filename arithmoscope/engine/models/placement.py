@@ -64,7 +64,7 @@ def placement_of(device: str, device_map: DeviceMap | str | None, dtype: str) ->
     return placement
 
 
-def check_room(name: str, weights: Weights, dtype: str, placement: Placement) -> None:
+def check_memory(name: str, weights: Weights, dtype: str, placement: Placement) -> None:
     """Refuses (``model_too_large``) a model that does not fit into what its devices have free."""
     held = weights.bytes_in(dtype)
     passing = weights.passing_bytes(dtype)
@@ -78,12 +78,12 @@ def _check(name: str, dtype: str, held: int, needed: int, place: str, free: int)
     if needed > free:
         raise Refusal(
             "model_too_large",
-            f"{name} needs {in_words(needed)} in {dtype} ({in_words(held)} of weights); "
-            f"{place} has {in_words(free)} free.",
+            f"{name} needs {format_bytes(needed)} in {dtype} ({format_bytes(held)} of weights); "
+            f"{place} has {format_bytes(free)} free.",
         )
 
 
-def in_words(size: int) -> str:
+def format_bytes(size: int) -> str:
     """Bytes as people say them."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
@@ -147,7 +147,7 @@ def _offloading(where: str) -> Refusal:
     )
 
 
-def check_in_place(tensors: Iterable[tuple[str, torch.Tensor]], placement: Placement | None = None) -> None:
+def check_devices(tensors: Iterable[tuple[str, torch.Tensor]], placement: Placement | None = None) -> None:
     """Refuses (``bad_setting``) a model some of whose weights, given with their names, are not in memory, or not where
     they were told to be."""
     for name, tensor in tensors:

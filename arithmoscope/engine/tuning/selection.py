@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine.measures.random_controls import distinct
+from arithmoscope.engine.measures.random_controls import distinct_components
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.tuning.parts import Part, What, check_tunable, head_part, joined, mlp_parts
 
@@ -51,7 +51,7 @@ def select(
     that cannot be tuned.
     """
     check_tunable(model)
-    chosen = distinct(model, components)
+    chosen = distinct_components(model, components)
     if not chosen:
         raise Refusal("bad_component", "No component is named, so there is nothing to tune.")
     layout = model.layout
