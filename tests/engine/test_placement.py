@@ -46,7 +46,7 @@ def free(monkeypatch, **by_device):
 def gpus(monkeypatch, count):
     """As on a machine with some GPUs, as far as names go."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    monkeypatch.setattr("arithmoscope.engine.models.placement._present", torch.device)
+    monkeypatch.setattr("arithmoscope.engine.models.placement._existing_device", torch.device)
 
 
 def test_a_model_that_does_not_fit_is_refused_with_needed_and_free_bytes_before_weights_load(folder, monkeypatch):
@@ -121,7 +121,7 @@ def test_auto_is_cuda_else_mps_else_the_cpu(monkeypatch, cuda, mps, best):
 def test_float64_on_mps_is_refused(monkeypatch):
     gpus(monkeypatch, 0)
     assert placement_of("mps", None, "float32").devices == (torch.device("mps"),)
-    with pytest.raises(Refusal, match="MPS computes no float64") as refused:
+    with pytest.raises(Refusal, match="MPS does not support float64") as refused:
         placement_of("mps", None, "float64")
     assert refused.value.code == "bad_setting"
 
@@ -153,10 +153,10 @@ def test_a_device_map_of_one_word_is_that_device(monkeypatch):
 
 @pytest.mark.parametrize("device_map", ["cuda:0", "sequential", 0, ["cpu"]], ids=str)
 def test_a_device_map_that_is_no_map_is_refused_with_what_would_be_one(device_map):
-    with pytest.raises(Refusal, match="is no map") as refused:
+    with pytest.raises(Refusal, match="is not a mapping") as refused:
         unwrap(placement_of)("auto", device_map, "float32")
     assert refused.value.code == "bad_setting"
-    assert "Name a device for each module" in refused.value.way_out
+    assert "Map each module to a device" in refused.value.way_out
 
 
 def test_balanced_is_all_gpus_and_needs_two(monkeypatch):
@@ -219,7 +219,7 @@ def test_a_model_in_hand_that_is_offloaded_is_refused(folder):
 
     hf: Any = transformers.LlamaForCausalLM.from_pretrained(folder / "tiny")
     accelerate.cpu_offload(hf)
-    with pytest.raises(Refusal, match="is not in memory, but offloaded") as refused:
+    with pytest.raises(Refusal, match="is not in memory: it is offloaded") as refused:
         load_model(hf, tiny_tokenizer())
     assert refused.value.code == "bad_setting"
     with pytest.raises(Refusal, match="is not in memory"):
@@ -229,7 +229,7 @@ def test_a_model_in_hand_that_is_offloaded_is_refused(folder):
 @pytest.mark.parametrize("how", [{"device": "cpu"}, {"device_map": {"": "cpu"}}], ids=str)
 def test_a_model_in_hand_stays_where_it_is(how):
     hf: Any = tiny_model("LlamaForCausalLM").hf
-    with pytest.raises(Refusal, match="stays where it is"):
+    with pytest.raises(Refusal, match="stays on its device"):
         load_model(hf, tiny_tokenizer(), **how)
 
 

@@ -169,7 +169,7 @@ def test_8_bit_weights_without_torchao_are_refused_with_what_to_install(folder, 
 def test_a_dtype_for_a_model_in_hand_is_refused_unless_it_is_the_models():
     hf: Any = tiny_model("LlamaForCausalLM", torch.float32).hf
     assert load_model(hf, tiny_tokenizer(), dtype="float32").precision == "float32"
-    with pytest.raises(Refusal, match="stays as it is: float32, not bfloat16") as refused:
+    with pytest.raises(Refusal, match="keeps its dtype: float32, not bfloat16") as refused:
         load_model(hf, tiny_tokenizer(), dtype="bfloat16")
     assert refused.value.code == "bad_setting"
 

@@ -170,7 +170,7 @@ class Listener:
 
 @contextmanager
 def listening(model: LoadedModel) -> Iterator[Listener]:
-    """Listens to every layer's attention. Inside, run the decoder on END alone, with the cache of `cache_before_end`."""
+    """Listens to every layer's attention. Inside it, run the decoder on END alone with `cache_before_end` as cache."""
     listener = Listener(model)
     with ExitStack() as stack:
         for block in model.layout.blocks:

@@ -111,7 +111,7 @@ def _frame_or_reason(template: str, tokens: tuple[tuple[str, str], ...]) -> Chat
             return _LONE_SURROGATE.sub("\ufffd", rendered["error"])
     parts, one_parts = _split(five["text"], _TURNS[:5]), _split(one["text"], _TURNS[:1])
     if parts is None or one_parts is None:
-        return "it does not write every turn exactly once and unchanged"
+        return "it does not write every turn once and unchanged"
     before, reply, next_, reply_again, next_again, after = parts
     if [before, after] != one_parts or (reply, next_) != (reply_again, next_again):
         return "it does not write every turn in the same way"
