@@ -384,7 +384,7 @@ def test_an_attention_that_cannot_be_followed_is_refused_by_name():
         config._attn_implementation = "eager"
         return config
 
-    with pytest.raises(Refusal, match="GPT2LMHeadModel computes attention cannot be followed") as refused:
+    with pytest.raises(Refusal, match="of this GPT2LMHeadModel cannot be recorded") as refused:
         attribution(tiny_model("GPT2LMHeadModel", torch.float32, config=upcast), PAIRS)
     assert refused.value.code == "unsupported_architecture"
 

@@ -18,7 +18,7 @@ from transformers import DynamicCache
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import MAX_ANSWER_TOKENS, Ablation, KnockPositions
-from arithmoscope.engine.forward.activations import repeated, shares_beginnings
+from arithmoscope.engine.forward.activations import can_share_prefix, repeated
 from arithmoscope.engine.forward.batching import Plan
 from arithmoscope.engine.forward.end_attention import cache_before_end
 from arithmoscope.engine.forward.hooks import evaluating, on_input, on_output
@@ -95,7 +95,7 @@ def _written(
     n, r = len(pairs), len(sets)
     prompts = [pair.reference_ids for pair in pairs]
     length = len(prompts[0])
-    cached = positions == "end" and length > 1 and shares_beginnings(model, length)
+    cached = positions == "end" and length > 1 and can_share_prefix(model, length)
     cache = repeated(cache_before_end(model, prompts), r) if cached else DynamicCache()
     ids = torch.tensor([prompt[-1:] if cached else prompt for prompt in prompts], device=model.device)
     ids = ids.repeat_interleave(r, 0)

@@ -148,7 +148,7 @@ def _device_of(value: int | str | torch.device) -> torch.device:
 def _offloading(target: str) -> Refusal:
     return Refusal(
         "bad_setting",
-        f"The device map keeps weights on {target} and loads them onto a GPU when needed; they must stay on one device.",
+        f"The device map keeps weights on {target} and loads them onto a GPU when needed, but they must stay in place.",
         "Spread the model over GPUs only, put all of it on the CPU, or choose a smaller dtype.",
     )
 

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
-from arithmoscope.engine.forward.activations import encode_all, shares_beginnings
+from arithmoscope.engine.forward.activations import can_share_prefix, encode_all
 from arithmoscope.engine.models.loaded import LoadedModel
 
 
@@ -78,7 +78,7 @@ def pieces(model: LoadedModel, batch: Sequence[Example], number: int) -> list[li
     ordered = sorted(batch, key=lambda each: len(each.ids))
     size = -(-len(ordered) // number)
     parts = [ordered[start : start + size] for start in range(0, len(ordered), size)]
-    if shares_beginnings(model, len(ordered[-1].ids)):
+    if can_share_prefix(model, len(ordered[-1].ids)):
         return parts
     by_length: list[list[Example]] = []
     for part in parts:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine.forward.hooks import Watch, on_input
+from arithmoscope.engine.forward.hooks import TensorHook, on_input
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.tuning.model_copy import copied
 from arithmoscope.engine.tuning.trainee import Trainee, Wish
@@ -43,7 +43,7 @@ def offsets(model: LoadedModel, wish: Wish) -> Trainee:
         nothing = value.new_zeros(layout.heads * layout.head_dim)
         return nothing.index_put((places[layer],), value)
 
-    def adding(layer: int, value: Tensor) -> Watch:
+    def adding(layer: int, value: Tensor) -> TensorHook:
         return lambda z: z + added(layer, value).to(z.dtype)
 
     def active() -> Any:

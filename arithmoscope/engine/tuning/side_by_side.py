@@ -20,11 +20,11 @@ from torch import Tensor
 from arithmoscope.engine.forward.activations import (
     PASS_TOKENS,
     TokenIds,
+    can_share_prefix,
     group_prompts,
     repeated,
     run_prefix,
     shared_prefix,
-    shares_beginnings,
 )
 from arithmoscope.engine.forward.hooks import evaluating
 from arithmoscope.engine.models.loaded import LoadedModel
@@ -155,7 +155,7 @@ def _batches(model: LoadedModel, examples: Sequence[Example]) -> list[_Batch]:
     for group in group_prompts(list(asked)):
         length = len(group[0])
         longest = max(examples[row].answers for ids in group for row in asked[ids])
-        alone = model.runs_alone or not shares_beginnings(model, length)
+        alone = model.runs_alone or not can_share_prefix(model, length)
         # At least the positions that are looked at run in every prompt.
         shared = 0 if alone else min(shared_prefix(group), length - longest)
         together = min(PASS_TOKENS // (length - shared), logit_rows(model) // longest)
