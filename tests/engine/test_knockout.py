@@ -171,7 +171,7 @@ def test_a_row_is_computed_from_the_layer_on_where_it_parts_from_another():
     # Each row of a nested order costs the layers from its last component's on.
     assert forks.evaluations == sum(3 - component.layer for component in components)
     again = forks_of(masks_of([components[:2], components[1::-1], []], 3, 4))
-    assert again.places[0] == again.places[1] != again.places[2] == 0, "equal sets are one row"
+    assert again.indices[0] == again.indices[1] != again.indices[2] == 0, "equal sets are one row"
 
 
 class TestDraws:

@@ -72,7 +72,7 @@ def unsupported_gguf(architecture: str, experts: int = 0) -> str | None:
 
 
 def is_architecture(reason: str) -> bool:
-    """Whether a card's ``reason`` is an unsupported architecture."""
+    """True if a card's ``reason`` is an unsupported architecture."""
     return reason.startswith(_UNSUPPORTED)
 
 

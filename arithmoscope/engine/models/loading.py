@@ -91,7 +91,11 @@ def plain_tokenizer(source: str) -> Tokenizer:
 
 
 def _check_class(path: str) -> None:
-    """Refuses a folder whose configuration is of another class than the architecture it names."""
+    """Checks that a folder's configuration has the class of the architecture that it names.
+
+    Raises:
+        Refusal: ``unsupported_architecture``.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     kind = type(AutoConfig.from_pretrained(path, trust_remote_code=False))
