@@ -242,7 +242,7 @@ def test_a_knockout_survives_saving(tmp_path):
     for field in dataclasses.fields(Knockout):
         was, now = getattr(found, field.name), getattr(loaded, field.name)
         assert torch.equal(was, now) if isinstance(was, torch.Tensor) else was == now, field.name
-    with pytest.raises(Refusal, match="no knock-out"):
+    with pytest.raises(Refusal, match="not a knock-out"):
         Knockout.from_bytes(path_patching(model, SET[:1]).to_bytes())
 
 
