@@ -206,7 +206,7 @@ def compare(
 
     ``folder``: the model's files. ``seconds``: ours, by case. ``python``: of the environment that has the tools.
     """
-    components = chosen(model.anatomy.layers, model.anatomy.heads, sample)
+    components = chosen(model.layout.layers, model.layout.heads, sample)
     order = {
         "folder": folder,
         "reference": prompts.reference.tolist(),
@@ -216,7 +216,7 @@ def compare(
         "cases": [dataclasses.asdict(case) for case in CASES_OF_OTHERS],
         "threads": torch.get_num_threads(),
     }
-    total = model.anatomy.layers * (model.anatomy.heads + 1)
+    total = model.layout.layers * (model.layout.heads + 1)
     found = []
     for name in names:
         tool = COMPETITORS[name]

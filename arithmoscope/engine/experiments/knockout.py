@@ -23,7 +23,7 @@ from arithmoscope.engine.experiments.chunks import Course, Stopped, chunk_pairs,
 from arithmoscope.engine.experiments.parent_analysis import Analysis, Read, prepared_again, read_analysis, read_effects
 from arithmoscope.engine.forward.activations import check_fit
 from arithmoscope.engine.forward.baseline import top_tokens, wrong_answer
-from arithmoscope.engine.forward.batching import Plan, budget_of, sparing
+from arithmoscope.engine.forward.batching import Plan, budget_of, retry_on_oom
 from arithmoscope.engine.measures.key_components import key_components
 from arithmoscope.engine.measures.knockout_result import FORMAT, Knockout
 from arithmoscope.engine.methods.knockout import Task, knock_chunk, knockout_task
@@ -128,7 +128,7 @@ def run_knockout(
         return None
     whole = Knockout.concatenate(found)
     on_progress(Progress(stage="saving", done=len(whole), total=len(kept.pairs)))
-    checked, _ = sparing(task.plan, lambda _: knock_check(model, task, whole))
+    checked, _ = retry_on_oom(task.plan, lambda _: knock_check(model, task, whole))
     result = knockout_result(
         model=model,
         spec=spec,

@@ -1,4 +1,4 @@
-"""What path patching gives back: effects on every pair, their summaries, and their ranking."""
+"""Results of path patching: effects per pair and component, their summaries and ranking, and their stored form."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from arithmoscope.contracts.specs import Direction, Effect, Metric, Positions, S
 from arithmoscope.engine.measures.metrics import Summary, metric_values, summarise
 from arithmoscope.engine.serialization import pack, unpack
 
-_WORDS = ("effect", "positions", "source", "direction", "model", "revision")
-_TEXT = (*_WORDS, "questions")
+_SETTINGS = ("effect", "positions", "source", "direction", "model", "revision")
+_TEXT = (*_SETTINGS, "questions")
 _OPTIONAL = ("probability_heads", "probability_mlps")
-# Of the stored bytes: raise its number when they change.
+# Version of the stored bytes: increase the number when they change.
 FORMAT = "arithmoscope.path_patching.3"
 
 
@@ -112,39 +112,39 @@ class PatchingEffects:
     @classmethod
     def concatenate(cls, parts: Sequence[PatchingEffects]) -> PatchingEffects:
         """The pairs of all parts, in order. All parts are of one model and one effect."""
-        if len({tuple(getattr(part, word) for word in _WORDS) for part in parts}) != 1:
-            raise ValueError("parts of different models or effects do not belong together")
-        whole = {}
+        if len({tuple(getattr(part, name) for name in _SETTINGS) for part in parts}) != 1:
+            raise ValueError("cannot concatenate effects of different models or settings")
+        joined = {}
         for field in fields(cls):
             values = [getattr(part, field.name) for part in parts]
             if field.name == "questions":
-                whole[field.name] = tuple(q for part in values for q in part)
+                joined[field.name] = tuple(q for part in values for q in part)
             elif field.name in _TEXT or values[0] is None:
-                whole[field.name] = values[0]
+                joined[field.name] = values[0]
             else:
-                whole[field.name] = torch.cat(values)
-        return cls(**whole)
+                joined[field.name] = torch.cat(values)
+        return cls(**joined)
 
     def to_bytes(self) -> bytes:
         """As safetensors, the words in its metadata."""
-        held = {field.name: getattr(self, field.name) for field in fields(self)}
-        return pack(FORMAT, {name: value for name, value in held.items() if name in _TEXT or value is not None})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return pack(FORMAT, {name: value for name, value in values.items() if name in _TEXT or value is not None})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> PatchingEffects:
         """What `to_bytes` wrote. Refuses (``bad_request``) anything else."""
         try:
-            held = unpack(data, FORMAT)
-            if missing := {field.name for field in fields(cls)} - set(held) - set(_OPTIONAL):
+            stored = unpack(data, FORMAT)
+            if missing := {field.name for field in fields(cls)} - set(stored) - set(_OPTIONAL):
                 raise ValueError(f"without {missing}")
-            questions = tuple(held.pop("questions"))
-            words = {word: held.pop(word) for word in _WORDS}
-            if {len(tensor) for tensor in held.values()} != {len(questions)}:
+            questions = tuple(stored.pop("questions"))
+            settings = {name: stored.pop(name) for name in _SETTINGS}
+            if {len(tensor) for tensor in stored.values()} != {len(questions)}:
                 raise ValueError("not every tensor has a row for every pair")
-            whole: dict[str, Any] = {**dict.fromkeys(_OPTIONAL), **held, **words, "questions": questions}
-            return cls(**whole)
+            values: dict[str, Any] = {**dict.fromkeys(_OPTIONAL), **stored, **settings, "questions": questions}
+            return cls(**values)
         except (ValueError, TypeError) as error:
-            raise Refusal("bad_request", "These bytes are no path patching effects.") from error
+            raise Refusal("bad_request", "These bytes are not path patching effects.") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a safetensors file."""

@@ -1,4 +1,4 @@
-"""What a knock-out gives back: what the model says with k components out, and with random ones."""
+"""Results of a knock-out: the model's answers with the first k components out, and with random ones out."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ UNITS: dict[KnockMetric, str] = {
     "logit_difference": "logits, answer minus the best competing number of the reference run",
     "exact_match": "share of pairs whose whole answer is written by greedy decoding",
 }
-# The place of the pairs' axis.
+# Index of the pair axis.
 _PAIR_AXIS = {"logits": 1, "probability": 1, "correct": 1}
 _PAIR_AXIS |= {f"control_{name}": axis + 1 for name, axis in _PAIR_AXIS.items()}
 _PAIR_AXIS |= dict.fromkeys(("reference", "answers", "competitors"), 0)
-# Only where answers were written out.
+# Only if answers were decoded in full.
 _WRITTEN_AXIS = {"written": 1, "exact": 1, "control_exact": 2}
-_WORDS = ("ablation", "positions", "seed", "model", "revision", "components", "controls")
+_SETTINGS = ("ablation", "positions", "seed", "model", "revision", "components", "controls")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ class Knockout:
             chosen, control = (each[..., 0] - each[..., 1] for each in (self.logits, self.control_logits))
         elif metric == "exact_match":
             if self.exact is None or self.control_exact is None:
-                raise Refusal("metric_not_computed", "Answers were not written out.", "Ask with answer_tokens.")
+                raise Refusal("metric_not_computed", "Answers were not decoded.", "Set answer_tokens.")
             chosen, control = self.exact.double(), self.control_exact.double()
         else:
             raise Refusal("metric_not_computed", f"There is no metric {metric!r}; there are {', '.join(UNITS)}.")
@@ -98,8 +98,8 @@ class Knockout:
     @classmethod
     def concatenate(cls, parts: Sequence[Knockout]) -> Knockout:
         """The pairs of all parts, in order; all parts are of one model, one order and the same draws."""
-        if any(getattr(part, word) != getattr(parts[0], word) for part in parts for word in _WORDS):
-            raise ValueError("parts of different knock-outs do not belong together")
+        if any(getattr(part, name) != getattr(parts[0], name) for part in parts for name in _SETTINGS):
+            raise ValueError("cannot concatenate parts of different knock-outs")
         joined = {
             name: torch.cat([getattr(part, name) for part in parts], axis)
             for name, axis in (_PAIR_AXIS | _WRITTEN_AXIS).items()
@@ -116,15 +116,15 @@ class Knockout:
     def from_bytes(cls, data: bytes) -> Knockout:
         """What `to_bytes` wrote. Refuses (``bad_request``) anything else."""
         try:
-            held = unpack(data, FORMAT)
-            lists: dict[str, Any] = {name: tuple(held.pop(name)) for name in ("components", "questions")}
-            lists["controls"] = tuple(tuple(draw) for draw in held.pop("controls"))
-            found = cls(**held, **lists)
-            if any(getattr(found, name).shape[axis] != len(found) for name, axis in _PAIR_AXIS.items()):
+            stored = unpack(data, FORMAT)
+            lists: dict[str, Any] = {name: tuple(stored.pop(name)) for name in ("components", "questions")}
+            lists["controls"] = tuple(tuple(draw) for draw in stored.pop("controls"))
+            knockout = cls(**stored, **lists)
+            if any(getattr(knockout, name).shape[axis] != len(knockout) for name, axis in _PAIR_AXIS.items()):
                 raise ValueError("not every tensor has every pair")
-            return found
+            return knockout
         except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise Refusal("bad_request", "These bytes are no knock-out.") from error
+            raise Refusal("bad_request", "These bytes are not a knock-out.") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a safetensors file."""

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import TokenIds, encode_all
-from arithmoscope.engine.forward.hooks import attending_eagerly, evaluating
+from arithmoscope.engine.forward.hooks import eager_attention, evaluating
 from arithmoscope.engine.models.loaded import LoadedModel
 
 # Patterns of the prompts that go through the model together.
@@ -61,10 +61,10 @@ def attention(
     progress: Callable[[int, int], None] | None = None,
 ) -> AttentionPatterns:
     """Patterns of the reference prompts, of all layers unless told; ``progress(done, total)`` counts prompts."""
-    wanted = tuple(range(model.anatomy.layers)) if layers is None else tuple(layers)
+    wanted = tuple(range(model.layout.layers)) if layers is None else tuple(layers)
     for layer in wanted:
-        if not 0 <= layer < model.anatomy.layers:
-            raise Refusal("out_of_range", f"There is no layer {layer}; the model has {model.anatomy.layers}.")
+        if not 0 <= layer < model.layout.layers:
+            raise Refusal("out_of_range", f"There is no layer {layer}; the model has {model.layout.layers}.")
     if not wanted:
         raise Refusal("out_of_range", "No layer was asked for.")
     prompts = [pair.reference_ids for pair in encode_all(model, pairs)]
@@ -86,7 +86,7 @@ def attention_of(
     for number, ids in enumerate(prompts):
         by_length.setdefault(len(ids), []).append(number)
     for length, numbers in by_length.items():
-        step = max(1, _BATCH_BYTES // (8 * len(layers) * model.anatomy.heads * length**2))
+        step = max(1, _BATCH_BYTES // (8 * len(layers) * model.layout.heads * length**2))
         if model.runs_alone:
             step = 1
         for start in range(0, len(numbers), step):
@@ -111,9 +111,9 @@ def _run(
 
     with ExitStack() as stack:
         for layer in layers:
-            hook = model.anatomy.blocks[layer].attention.register_forward_hook(keep(layer))
+            hook = model.layout.blocks[layer].attention.register_forward_hook(keep(layer))
             stack.callback(hook.remove)
         stack.enter_context(evaluating(model.hf))
-        stack.enter_context(attending_eagerly(model.hf))
-        model.anatomy.decoder(input_ids=torch.tensor(prompts, device=model.device), use_cache=False)
+        stack.enter_context(eager_attention(model.hf))
+        model.layout.decoder(input_ids=torch.tensor(prompts, device=model.device), use_cache=False)
     return torch.stack([seen[layer] for layer in layers], dim=1)

@@ -46,15 +46,15 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.families.layout import Block
 from arithmoscope.engine.forward.activations import EndStates, TokenIds, encode_all, end_states
-from arithmoscope.engine.forward.batching import Plan, Shape, plan_for, sparing
+from arithmoscope.engine.forward.batching import Plan, Shape, plan_for, retry_on_oom
 from arithmoscope.engine.forward.cached_run import Run, run_from
-from arithmoscope.engine.forward.chunked import in_turn
-from arithmoscope.engine.forward.end_attention import EndAttention, Listener, before_end, last_tokens, listening
+from arithmoscope.engine.forward.chunked import run_in_chunks
+from arithmoscope.engine.forward.end_attention import EndAttention, Listener, cache_before_end, last_tokens, listening
 from arithmoscope.engine.forward.hooks import evaluating, on_input, on_output
 from arithmoscope.engine.forward.logits import column_logits
-from arithmoscope.engine.interventions.propagation import Place, carry
+from arithmoscope.engine.interventions.propagation import EntryPoint, carry
 from arithmoscope.engine.measures.effects import PatchingEffects
-from arithmoscope.engine.measures.rank_correlation import RankCorrelation, compare, largest
+from arithmoscope.engine.measures.rank_correlation import RankCorrelation, correlate_ranks, strongest_components
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.serialization import read_tensors, write_tensors
 from arithmoscope.prompts import EncodedPair
@@ -100,7 +100,7 @@ class Attribution:
 
     def verify_first(self, k: int) -> list[Component]:
         """The ``k`` heads and MLPs with the largest mean |estimate|: what to compute exactly first."""
-        return largest(_by_component(self.heads, self.mlps), self.heads.shape[1], self.heads.shape[2], k)
+        return strongest_components(_by_component(self.heads, self.mlps), self.heads.shape[1], self.heads.shape[2], k)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a safetensors file."""
@@ -144,7 +144,7 @@ def attribution(
         raise Refusal("no_prompts", "The list of prompt pairs is empty.")
     encoded = encode_all(model, pairs)
     questions = tuple(each.question for each in encoded)
-    layers, heads = model.anatomy.layers, model.anatomy.heads
+    layers, heads = model.layout.layers, model.layout.heads
     everything = all_components(layers, heads)
     few = encoded[:_CHECKED_PAIRS]
     if exact is not None:
@@ -164,12 +164,12 @@ def attribution(
     if not bool(flat.isfinite().all()) or not bool(estimate.queries.isfinite().all()):
         raise Refusal("not_finite", "The estimates are not finite.")
 
-    checked = [*drawn, *(c for c in largest(flat, layers, heads, top) if c not in drawn)]
-    checked_exact, _ = sparing(plan, lambda plan: _totals(model, few, checked, plan))
+    checked = [*drawn, *(c for c in strongest_components(flat, layers, heads, top) if c not in drawn)]
+    checked_exact, _ = retry_on_oom(plan, lambda plan: _totals(model, few, checked, plan))
     if exact is None:
         at = [everything.index(component) for component in drawn]
         of_all = drawn == everything
-        correlation = compare(flat[: len(few), at], checked_exact[:, : len(drawn)], "total", drawn=not of_all)
+        correlation = correlate_ranks(flat[: len(few), at], checked_exact[:, : len(drawn)], "total", drawn=not of_all)
         tell(len(pairs) + len(drawn) + top)
     else:
         correlation = _to_exact(questions, flat, exact)
@@ -206,7 +206,7 @@ def _estimate(
     by_lengths: dict[tuple[int, int], list[int]] = {}
     for row, each in enumerate(encoded):
         by_lengths.setdefault((len(each.reference_ids), len(each.counterfactual_ids)), []).append(row)
-    layers, heads, n = model.anatomy.layers, model.anatomy.heads, len(encoded)
+    layers, heads, n = model.layout.layers, model.layout.heads, len(encoded)
     whole = _Estimate(
         torch.empty(n, layers, heads + 1, dtype=model.work_dtype),
         torch.empty(n, layers, heads, dtype=model.work_dtype),
@@ -225,12 +225,12 @@ def _estimate(
         return len(part)
 
     with evaluating(model.hf), _frozen(model.hf):
-        plan = in_turn(by_lengths.values(), plan, measure)
+        plan = run_in_chunks(by_lengths.values(), plan, measure)
     return whole, plan
 
 
 def _some(model: LoadedModel, encoded: Sequence[EncodedPair]) -> _Estimate:
-    blocks = model.anatomy.blocks
+    blocks = model.layout.blocks
     references = [each.reference_ids for each in encoded]
     sources = [each.counterfactual_ids for each in encoded]
     with torch.no_grad():
@@ -239,7 +239,7 @@ def _some(model: LoadedModel, encoded: Sequence[EncodedPair]) -> _Estimate:
     with torch.enable_grad():
         reads = [source_attention[layer].read for layer in range(len(blocks))]
         reference, attention, queries = _run_end(model, references, reads)
-        logit = column_logits(model.anatomy, reference.final.to(model.work_dtype), wanted)[:, 0]
+        logit = column_logits(model.layout, reference.final.to(model.work_dtype), wanted)[:, 0]
         if not bool(logit.isfinite().all()):
             raise Refusal("not_finite", "The reference run's logits are not finite.")
         gradients = torch.autograd.grad(logit.sum(), [*reference.z, *reference.mlp])
@@ -282,8 +282,8 @@ def _run_end(
     model: LoadedModel, prompts: Sequence[TokenIds], reads: Sequence[Tensor] | None
 ) -> tuple[_EndGraph, list[EndAttention], list[Tensor]]:
     """The forward pass of END after everything before it; and each layer's query there, had it read ``reads``."""
-    anatomy = model.anatomy
-    cache = before_end(model, prompts)
+    layout = model.layout
+    cache = cache_before_end(model, prompts)
     kept = _EndGraph([], [], torch.empty(0))
 
     def last(states: Tensor) -> None:
@@ -303,13 +303,13 @@ def _run_end(
     with listening(model) as listener:
         with (
             on_output([(embeddings, begin)]),
-            on_input([(block.heads_out, attends) for block in anatomy.blocks]),
-            on_output([(block.writes, wrote) for block in anatomy.blocks]),
-            on_input([(anatomy.final_norm, last)]),
+            on_input([(block.heads_out, attends) for block in layout.blocks]),
+            on_output([(block.mlp_output, wrote) for block in layout.blocks]),
+            on_input([(layout.final_norm, last)]),
         ):
-            anatomy.decoder(input_ids=last_tokens(model, prompts), past_key_values=cache, use_cache=True)
+            layout.decoder(input_ids=last_tokens(model, prompts), past_key_values=cache, use_cache=True)
         queries = [] if reads is None else _asked(listener, reads)
-    return kept, [listener[layer] for layer in range(anatomy.layers)], queries
+    return kept, [listener[layer] for layer in range(layout.layers)], queries
 
 
 @torch.no_grad()
@@ -318,7 +318,7 @@ def _asked(listener: Listener, reads: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _by_head(model: LoadedModel, states: Tensor) -> Float[Tensor, "pair head head_dim"]:
-    return states.detach()[:, -1].to(model.work_dtype).view(len(states), model.anatomy.heads, model.anatomy.head_dim)
+    return states.detach()[:, -1].to(model.work_dtype).view(len(states), model.layout.heads, model.layout.head_dim)
 
 
 def _refuse_another(model: LoadedModel, block: Block, layer: int, ours: Tensor, own: Tensor) -> None:
@@ -347,12 +347,12 @@ def _totals(
         run = run_from(model, [encoded[row].reference_ids for row in rows], length - 1, plan.tokens)
         source = end_states(model, [encoded[row].counterfactual_ids for row in rows], plan.tokens)
 
-        def enter(layer: int, place: Place, run: Run = run, source: EndStates = source) -> Tensor | None:
+        def enter(layer: int, place: EntryPoint, run: Run = run, source: EndStates = source) -> Tensor | None:
             heads = [c.head for c in order if c.layer == layer and c.head is not None]
             if place == "heads" and heads:
                 here = run.z[:, layer]
                 moved = (source.z[:, layer] - here).transpose(0, 1)
-                return model.anatomy.blocks[layer].head_writes(moved, here, model.dtype)[heads]
+                return model.layout.blocks[layer].head_writes(moved, here, model.dtype)[heads]
             if place == "mlp" and Component(layer) in order:
                 return (source.mlp[:, layer] - run.mlp[:, layer])[None]
             return None
@@ -360,7 +360,7 @@ def _totals(
         with evaluating(model.hf):
             moved = carry(model, run, "total", enter, len(order), product_rows=plan.rows)
         answers = torch.tensor([[encoded[row].answer_id] for row in rows], device=model.device)
-        logits = column_logits(model.anatomy, moved + run.final, answers)[..., 0]
+        logits = column_logits(model.layout, moved + run.final, answers)[..., 0]
         found[rows] = (logits[1:] - logits[0]).T.cpu()
     return found[:, [order.index(component) for component in components]]
 
@@ -384,7 +384,7 @@ def _to_exact(questions: Sequence[str], estimate: Tensor, exact: PatchingEffects
             f"{exact.direction!r}; the estimate is of 'end', 'counterfactual', 'noising'.",
             "Give those that path_patching finds by default, or with effect='total'.",
         )
-    return compare(estimate, effects, exact.effect, drawn=False)
+    return correlate_ranks(estimate, effects, exact.effect, drawn=False)
 
 
 @contextmanager

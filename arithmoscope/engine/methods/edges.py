@@ -43,8 +43,8 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.forward.batching import Plan, Shape, budget_of, plan_for
-from arithmoscope.engine.forward.chunked import in_turn
-from arithmoscope.engine.interventions.edge_patching import Moved, Pair, PairGroup, Through
+from arithmoscope.engine.forward.chunked import run_in_chunks
+from arithmoscope.engine.interventions.edge_patching import Pair, PairGroup, ReceiverChange, Through
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.serialization import read_tensors, write_tensors
 
@@ -144,7 +144,7 @@ def edges(
         raise Refusal("no_prompts", "The list of prompt pairs is empty.")
     heads = _heads(model, receivers)
     encoded = encode_all(model, pairs)
-    senders = all_components(model.anatomy.layers, model.anatomy.heads)
+    senders = all_components(model.layout.layers, model.layout.heads)
     column_of = {sender: column for column, sender in enumerate(senders)}
     row_of = {receiver: row for row, receiver in enumerate(heads)}
     n, wide = len(encoded), model.work_dtype
@@ -171,7 +171,7 @@ def edges(
         base = group.logits(group.run.final)
         reference[rows] = base.cpu()
 
-        def visit(moved: Moved) -> None:
+        def visit(moved: ReceiverChange) -> None:
             columns = [column_of[sender] for sender in moved.senders]
             cells = torch.tensor(rows)[:, None], row_of[moved.receiver], torch.tensor(columns)[None]
             change = group.logits(group.run.final + moved.write) - base
@@ -183,7 +183,7 @@ def edges(
         tell(done)
         return len(rows)
 
-    plan = in_turn(by_length.values(), plan, screen)
+    plan = run_in_chunks(by_length.values(), plan, screen)
     if not bool(directs.isfinite().all() and reference.isfinite().all()):
         raise Refusal("not_finite", "The patched runs' logits are not finite.")
     chosen = _strongest(directs, senders, heads, top)
@@ -207,7 +207,7 @@ def edges(
         return len(rows)
 
     if chosen:
-        in_turn(by_length.values(), plan, verify)
+        run_in_chunks(by_length.values(), plan, verify)
     if not bool(effects.isfinite().all()):
         raise Refusal("not_finite", "The patched runs' logits are not finite.")
     return Edges(
@@ -227,7 +227,7 @@ def edges(
 
 
 def _heads(model: LoadedModel, receivers: Sequence[Component | str] | None) -> list[Component]:
-    layers, heads = model.anatomy.layers, model.anatomy.heads
+    layers, heads = model.layout.layers, model.layout.heads
     if receivers is None:
         if layers < 2:
             raise Refusal("bad_component", "The model has one layer: no head has anything before it to receive from.")
@@ -262,7 +262,7 @@ def _writes(
     asked, sending, receiving = set(edges), {sender for sender, _ in edges}, {receiver for _, receiver in edges}
     writes: dict[Pair, Tensor] = {}
 
-    def visit(moved: Moved) -> None:
+    def visit(moved: ReceiverChange) -> None:
         for write, same, sender in zip(moved.write, moved.same, moved.senders, strict=True):
             if (sender, moved.receiver) in asked:
                 writes[sender, moved.receiver] = write.masked_fill(same[:, None], 0.0)

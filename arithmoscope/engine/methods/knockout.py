@@ -42,12 +42,18 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import MAX_CONTROLS, Ablation, KnockPositions
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import encode_all
-from arithmoscope.engine.forward.batching import Plan, Shape, plan_for, sparing
-from arithmoscope.engine.interventions.ablation import Knocked, first_of, knock_pairs, masks_of, place_of
-from arithmoscope.engine.interventions.generation import answers_knocked, check_answer_tokens, is_answer
+from arithmoscope.engine.forward.batching import Plan, Shape, plan_for, retry_on_oom
+from arithmoscope.engine.interventions.ablation import (
+    KnockoutOutputs,
+    first_position,
+    knock_out_pairs,
+    masks_of,
+    replacement_positions,
+)
+from arithmoscope.engine.interventions.generation import answers_under_knockout, check_answer_tokens, is_answer
 from arithmoscope.engine.interventions.replacements import Means, check_means, means, resampled
 from arithmoscope.engine.measures.knockout_result import Knockout
-from arithmoscope.engine.measures.random_controls import Draw, distinct, drawn
+from arithmoscope.engine.measures.random_controls import Draw, distinct_components, random_draws
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.prompts import EncodedPair
 
@@ -155,8 +161,8 @@ def knockout_task(
     if answer_tokens is not None:
         check_answer_tokens(model, encoded, answer_tokens)
     asked: Any = {"ablation": ablation, "positions": positions}
-    place = place_of(asked["positions"])
-    chosen = distinct(model, components)
+    place = replacement_positions(asked["positions"])
+    chosen = distinct_components(model, components)
     over = encoded if mean_over is None else mean_over
     if ablation == "mean":
         check_means(encoded, over, place)
@@ -166,8 +172,10 @@ def knockout_task(
     mean = None
     if ablation == "mean":
         lengths = {len(pair.reference_ids) for pair in encoded} if place == "all" else set()
-        mean, plan = sparing(plan, lambda plan: means(model, [e.reference_ids for e in over], lengths, plan, go_on))
-    draws = drawn(chosen, model.anatomy.layers, model.anatomy.heads, controls, seed)
+        mean, plan = retry_on_oom(
+            plan, lambda plan: means(model, [e.reference_ids for e in over], lengths, plan, go_on)
+        )
+    draws = random_draws(chosen, model.layout.layers, model.layout.heads, controls, seed)
     itself = Draw(chosen, (True,) * len(chosen))
     return Task(tuple(encoded), (itself, *draws), **asked, seed=seed, mean=mean, plan=plan, answer_tokens=answer_tokens)
 
@@ -185,17 +193,17 @@ def knock_chunk(
     Chunks are put together with `Knockout.concatenate`. ``report(fraction)`` may raise, to stop.
     """
     pairs = task.pairs[start:stop]
-    layers, heads = model.anatomy.layers, model.anatomy.heads
+    layers, heads = model.layout.layers, model.layout.heads
     k = len(task.draws[0].components)
     sets = masks_of([draw.components[:n] for draw in task.draws for n in range(1, k + 1)], layers, heads)
 
     asked = (task.ablation, task.positions, task.mean)
     halves = 1 if task.answer_tokens is None else 2
 
-    def measure(plan: Plan) -> Knocked:
-        return knock_pairs(model, pairs, sets, *asked, plan, lambda fraction: report(fraction / halves))
+    def measure(plan: Plan) -> KnockoutOutputs:
+        return knock_out_pairs(model, pairs, sets, *asked, plan, lambda fraction: report(fraction / halves))
 
-    knocked, plan = sparing(task.plan, measure)
+    knocked, plan = retry_on_oom(task.plan, measure)
     found = {}
     for name in ("logits", "probability", "correct"):
         found[name], found[f"control_{name}"] = _by_draw(getattr(knocked, name), len(task.draws), k)
@@ -203,11 +211,11 @@ def knock_chunk(
         with_nothing = torch.cat([sets.new_zeros(1, *sets.shape[1:]), sets])
 
         def write(plan: Plan) -> Tensor:
-            return answers_knocked(
+            return answers_under_knockout(
                 model, pairs, with_nothing, *asked, plan, tokens, lambda fraction: report((1 + fraction) / 2)
             )
 
-        written, plan = sparing(plan, write)
+        written, plan = retry_on_oom(plan, write)
         exact = torch.tensor(
             [
                 [
@@ -249,7 +257,7 @@ def _by_draw(rows: Shaped[Tensor, "row ..."], draws: int, k: int) -> tuple[Tenso
 def _reordered(
     model: LoadedModel, components: Sequence[Component | str], order: Sequence[Component | str]
 ) -> tuple[Component, ...]:
-    chosen, ordered = distinct(model, components), distinct(model, order)
+    chosen, ordered = distinct_components(model, components), distinct_components(model, order)
     if set(chosen) != set(ordered):
         raise Refusal("bad_component", "The order does not name the components that are taken out.", "Name all once.")
     return ordered
@@ -267,6 +275,6 @@ def _plan(
     followed = (
         longest
         if model.runs_alone
-        else max(len(pair.reference_ids) - first_of(positions, len(pair.reference_ids)) for pair in encoded)
+        else max(len(pair.reference_ids) - first_position(positions, len(pair.reference_ids)) for pair in encoded)
     )
     return plan_for(model, Shape("total", length, followed, len(encoded), probability=True), memory)

@@ -49,7 +49,7 @@ from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.forward.batching import UNEMBED_SHARE, Plan, Shape, plan_for
 from arithmoscope.engine.forward.cached_run import run_from
-from arithmoscope.engine.forward.chunked import in_turn
+from arithmoscope.engine.forward.chunked import run_in_chunks
 from arithmoscope.engine.forward.hooks import evaluating
 from arithmoscope.engine.forward.logits import all_logits
 from arithmoscope.engine.measures.metrics import question_draws
@@ -196,7 +196,7 @@ def lens_of(
             progress(len(parts), len(encoded))
         return len(some)
 
-    in_turn(groups.values(), plan, measure)
+    run_in_chunks(groups.values(), plan, measure)
     whole = {name: torch.stack([parts[row][name] for row in range(len(encoded))]) for name in parts[0]}
     return Lens(
         model=model.card.id,
@@ -264,5 +264,5 @@ def _mean_cosine(model: LoadedModel, states: Float[Tensor, "layer hidden"], toke
     """Over some tokens' rows of the unembedding; NaN where there are none."""
     if not tokens:
         return torch.full((len(states),), torch.nan, dtype=states.dtype)
-    rows, _ = model.anatomy.unembed_columns(torch.tensor(list(tokens), device=model.device))
+    rows, _ = model.layout.unembed_columns(torch.tensor(list(tokens), device=model.device))
     return functional.cosine_similarity(states[:, None], rows.to(states.dtype)[None], dim=-1).mean(1)

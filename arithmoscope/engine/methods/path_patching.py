@@ -40,8 +40,15 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.contracts.specs import Direction, Effect, Positions, Source, refuse_impossible
 from arithmoscope.engine.forward.activations import encode_all
-from arithmoscope.engine.forward.batching import Plan, Shape, plan_for, sparing
-from arithmoscope.engine.interventions.patching import Measured, Patching, Report, base_ids, first_followed, patch_pairs
+from arithmoscope.engine.forward.batching import Plan, Shape, plan_for, retry_on_oom
+from arithmoscope.engine.interventions.patching import (
+    PatchedPairs,
+    Patching,
+    Report,
+    base_ids,
+    first_followed,
+    patch_pairs,
+)
 from arithmoscope.engine.interventions.replacements import Means, check_means, means, resampled
 from arithmoscope.engine.measures.effects import PatchingEffects
 from arithmoscope.engine.models.loaded import LoadedModel
@@ -90,7 +97,7 @@ def path_patching(
     over = encoded if mean_over is None else encode_all(model, mean_over)
     plan = plan_of(model, encoded, asked, over, memory)
     mean, plan = mean_of(model, encoded, over, asked, plan)
-    layers, parts, furthest = model.anatomy.layers, [], 0
+    layers, parts, furthest = model.layout.layers, [], 0
     starts = range(0, len(encoded), plan.pairs)
     step = plan.pairs
     for chunk, start in enumerate(starts):
@@ -102,10 +109,10 @@ def path_patching(
             if progress is not None:
                 progress(furthest, len(starts) * layers)
 
-        def measure(plan: Plan, some: Sequence[EncodedPair] = some, report: Report = report) -> Measured:
+        def measure(plan: Plan, some: Sequence[EncodedPair] = some, report: Report = report) -> PatchedPairs:
             return patch_pairs(model, some, asked, mean, plan, report=report)
 
-        measured, plan = sparing(plan, measure)
+        measured, plan = retry_on_oom(plan, measure)
         parts.append(measured.effects)
     return PatchingEffects.concatenate(parts)
 
@@ -160,4 +167,4 @@ def mean_of(
         return None, plan
     prompts = [pair.reference_ids for pair in over]
     lengths = {len(pair.reference_ids) for pair in pairs} if asked.positions == "all" else set()
-    return sparing(plan, lambda plan: means(model, prompts, lengths, plan, go_on))
+    return retry_on_oom(plan, lambda plan: means(model, prompts, lengths, plan, go_on))

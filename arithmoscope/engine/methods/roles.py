@@ -40,7 +40,7 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import HeadClass
 from arithmoscope.contracts.prompts import PromptPair, Role, Token
 from arithmoscope.engine.forward.activations import TokenIds, encode_all
-from arithmoscope.engine.forward.hooks import attending_eagerly, evaluating
+from arithmoscope.engine.forward.hooks import eager_attention, evaluating
 from arithmoscope.engine.measures.knockout_curves import interval_of
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.serialization import read_tensors, write_tensors
@@ -181,14 +181,14 @@ def _masses(
     roles: Sequence[Float[Tensor, "_ role"]],
     progress: Callable[[int, int], None] | None,
 ) -> Float[Tensor, "prompt layer head role"]:
-    anatomy = model.anatomy
-    found = torch.empty(len(prompts), anatomy.layers, anatomy.heads, len(ROLES), dtype=model.work_dtype)
+    layout = model.layout
+    found = torch.empty(len(prompts), layout.layers, layout.heads, len(ROLES), dtype=model.work_dtype)
     by_length: dict[int, list[int]] = defaultdict(list)
     for number, ids in enumerate(prompts):
         by_length[len(ids)].append(number)
     done = 0
     for length, numbers in by_length.items():
-        step = 1 if model.runs_alone else max(1, _BATCH_BYTES // (8 * anatomy.heads * length**2))
+        step = 1 if model.runs_alone else max(1, _BATCH_BYTES // (8 * layout.heads * length**2))
         for start in range(0, len(numbers), step):
             part = numbers[start : start + step]
             marks = torch.stack([roles[number] for number in part]).to(model.work_dtype)
@@ -212,10 +212,10 @@ def _run(
         return hook
 
     with ExitStack() as stack:
-        for layer, block in enumerate(model.anatomy.blocks):
+        for layer, block in enumerate(model.layout.blocks):
             stack.callback(block.attention.register_forward_hook(keep(layer)).remove)
         stack.enter_context(evaluating(model.hf))
-        stack.enter_context(attending_eagerly(model.hf))
+        stack.enter_context(eager_attention(model.hf))
         ids = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
-        model.anatomy.decoder(input_ids=ids, use_cache=False)
-    return torch.stack([seen[layer] for layer in range(model.anatomy.layers)], dim=1)
+        model.layout.decoder(input_ids=ids, use_cache=False)
+    return torch.stack([seen[layer] for layer in range(model.layout.layers)], dim=1)

@@ -35,10 +35,10 @@ from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.forward.batching import Plan, Shape, plan_for
 from arithmoscope.engine.forward.cached_run import Run, first_difference, run_from
-from arithmoscope.engine.forward.chunked import in_turn
+from arithmoscope.engine.forward.chunked import run_in_chunks
 from arithmoscope.engine.forward.hooks import evaluating
 from arithmoscope.engine.forward.logits import column_logits
-from arithmoscope.engine.interventions.propagation import Place, carry
+from arithmoscope.engine.interventions.propagation import EntryPoint, carry
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.serialization import read_tensors, write_tensors
 from arithmoscope.prompts import EncodedPair, refuse_unequal_lengths
@@ -97,7 +97,7 @@ def stream(
     encoded = encode_all(model, pairs)
     refuse_unequal_lengths(encoded, "all", "counterfactual")
     longest = max(len(each.reference_ids) for each in encoded)
-    layers, wide = model.anatomy.layers, model.work_dtype
+    layers, wide = model.layout.layers, model.work_dtype
     found = StreamEffects(
         model=model.card.id,
         revision=model.card.revision,
@@ -129,7 +129,7 @@ def stream(
         before = done
         return len(rows)
 
-    in_turn(groups.values(), plan, measure)
+    run_in_chunks(groups.values(), plan, measure)
     return found
 
 
@@ -171,7 +171,7 @@ def _measure(
 def _at_end(model: LoadedModel, run: Run, prompts: int, answers: Int[Tensor, "pair 1"]) -> Float[Tensor, " pair"]:
     """The answers' logits in a run."""
     final = run.final.unflatten(0, (prompts, -1))[:, -1]
-    return column_logits(model.anatomy, final, answers)[:, 0].cpu()
+    return column_logits(model.layout, final, answers)[:, 0].cpu()
 
 
 def _patched(
@@ -183,9 +183,9 @@ def _patched(
     plan: Plan,
 ) -> Float[Tensor, "rows pair"]:
     """The answers' logits: of the control, then with the stream that each layer reads moved at the position ``at``."""
-    layers, prompts = model.anatomy.layers, len(moved)
+    layers, prompts = model.layout.layers, len(moved)
 
-    def enter(layer: int, place: Place, low: int, high: int) -> Tensor | None:
+    def enter(layer: int, place: EntryPoint, low: int, high: int) -> Tensor | None:
         if place != "stream" or not low <= layer < high:
             return None
         whole = torch.zeros(prompts, run.positions, moved.shape[-1], dtype=moved.dtype, device=moved.device)
@@ -206,6 +206,6 @@ def _patched(
                 product_rows=plan.rows,
             )
             end = (x + run.final).unflatten(1, (prompts, -1))[:, :, -1]
-            logits = column_logits(model.anatomy, end, answers)[..., 0]
+            logits = column_logits(model.layout, end, answers)[..., 0]
             parts.append(logits if low == 0 else logits[1:])
     return torch.cat(parts)

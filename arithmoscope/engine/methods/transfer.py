@@ -43,13 +43,13 @@ from arithmoscope.contracts.knockout_terms import Ablation
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.contracts.specs import Effect, Metric
 from arithmoscope.engine.forward.activations import encode_all
-from arithmoscope.engine.forward.batching import Plan, Shape, plan_for, sparing
-from arithmoscope.engine.interventions.ablation import Knocked, knock_pairs, masks_of
-from arithmoscope.engine.interventions.patching import Measured, Patching, patch_pairs
+from arithmoscope.engine.forward.batching import Plan, Shape, plan_for, retry_on_oom
+from arithmoscope.engine.interventions.ablation import KnockoutOutputs, knock_out_pairs, masks_of
+from arithmoscope.engine.interventions.patching import PatchedPairs, Patching, patch_pairs
 from arithmoscope.engine.interventions.replacements import check_means, means, resampled
 from arithmoscope.engine.measures.effects import PatchingEffects
 from arithmoscope.engine.measures.knockout_curves import interval_of
-from arithmoscope.engine.measures.random_controls import drawn
+from arithmoscope.engine.measures.random_controls import random_draws
 from arithmoscope.engine.measures.rank_correlation import spearman
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.serialization import read_tensors, tensor_bytes
@@ -144,7 +144,7 @@ def transfer(
     """
     if not found_on or not evaluated_on:
         raise Refusal("no_prompts", "There is no set to find components on, or none to knock them out on.")
-    heads, layers = model.anatomy.heads, model.anatomy.layers
+    heads, layers = model.layout.heads, model.layout.layers
     if not 1 <= top_k <= layers * heads:
         raise Refusal("bad_request", f"top_k is {top_k}; it is from 1 to {layers * heads}.", "Choose another top_k.")
     if mean_over is not None and (ablation != "mean" or not set(mean_over) <= set(evaluated_on)):
@@ -254,10 +254,10 @@ def mean_effects(
     asked = Patching(effect, probability=metric == "probability")
     shape = Shape(effect, length, length if model.runs_alone else 1, len(pairs), asked.probability)
 
-    def measure(plan: Plan) -> Measured:
+    def measure(plan: Plan) -> PatchedPairs:
         return patch_pairs(model, pairs, asked, None, plan, report=report)
 
-    measured, _ = sparing(plan_for(model, shape, memory), measure)
+    measured, _ = retry_on_oom(plan_for(model, shape, memory), measure)
     found: PatchingEffects | None = measured.effects
     if found is None:
         raise Refusal("none_kept", "No pair was measured.")
@@ -277,8 +277,8 @@ def sets_of(
     model: LoadedModel, selections: Sequence[Sequence[Component]], controls: int, seed: int
 ) -> Bool[Tensor, "row layer component"]:
     """The selections, then ``controls`` random draws of each in turn."""
-    layers, heads = model.anatomy.layers, model.anatomy.heads
-    draws = [drawn(chosen, layers, heads, controls, seed) for chosen in selections]
+    layers, heads = model.layout.layers, model.layout.heads
+    draws = [random_draws(chosen, layers, heads, controls, seed) for chosen in selections]
     rows = [list(chosen) for chosen in selections]
     rows += [list(draw.components) for each in draws for draw in each]
     return masks_of(rows, layers, heads)
@@ -307,12 +307,14 @@ def judged_on(
     mean = None
     if ablation == "mean":
         check_means(pairs, over, "end")
-        mean, plan = sparing(plan, lambda plan: means(model, [pair.reference_ids for pair in over], (), plan, go_on))
+        mean, plan = retry_on_oom(
+            plan, lambda plan: means(model, [pair.reference_ids for pair in over], (), plan, go_on)
+        )
 
-    def measure(plan: Plan) -> Knocked:
-        return knock_pairs(model, pairs, sets, ablation, "end", mean, plan, report)
+    def measure(plan: Plan) -> KnockoutOutputs:
+        return knock_out_pairs(model, pairs, sets, ablation, "end", mean, plan, report)
 
-    knocked, _ = sparing(plan, measure)
+    knocked, _ = retry_on_oom(plan, measure)
     questions = [pair.question for pair in pairs]
     found: dict[str, Tensor] = {}
     for name, values in (("accuracy", knocked.correct.double()), ("probability", knocked.probability.double())):

@@ -224,10 +224,10 @@ def _changes(
 
 def _known(model: LoadedModel, component: Component | str) -> Component:
     known = Component.parse(component) if isinstance(component, str) else component
-    if known.layer >= model.anatomy.layers or (known.head or 0) >= model.anatomy.heads:
+    if known.layer >= model.layout.layers or (known.head or 0) >= model.layout.heads:
         raise Refusal(
             "bad_component",
-            f"There is no {known}; the model has {model.anatomy.layers} layers of {model.anatomy.heads} heads.",
+            f"There is no {known}; the model has {model.layout.layers} layers of {model.layout.heads} heads.",
         )
     return known
 
@@ -243,7 +243,7 @@ def _write(model: LoadedModel, states: EndStates, component: Component) -> Float
         return states.mlp[:, component.layer]
     here = states.z[:, component.layer]
     # What taking one head's output out changes, of all heads; the projection's bias belongs to none.
-    gone = model.anatomy.blocks[component.layer].head_writes(-here.transpose(0, 1), here, model.dtype)
+    gone = model.layout.blocks[component.layer].head_writes(-here.transpose(0, 1), here, model.dtype)
     return -gone[component.head]
 
 

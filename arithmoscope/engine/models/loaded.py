@@ -1,4 +1,4 @@
-"""A model in memory, ready to be analysed: from the catalogue, a local folder, a GGUF file, the hub, or in hand."""
+"""Loads a model for analysis: from the catalogue, a local folder, a GGUF file, the hub, or a transformers model."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tokenizers import Tokenizer
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ChatFrame, ModelCard
-from arithmoscope.engine.families import anatomy_of, is_architecture
-from arithmoscope.engine.families.layout import Anatomy, is_packed
-from arithmoscope.engine.models.cards import card_of_config, looks_ahead
+from arithmoscope.engine.families import is_architecture, layout_of
+from arithmoscope.engine.families.layout import Layout, is_packed
+from arithmoscope.engine.models.cards import card_of_config, why_not_causal
 from arithmoscope.engine.models.catalogue import Catalogue
 from arithmoscope.engine.models.chat_template import frame_of_tokenizer
 from arithmoscope.engine.models.folders import default_models_dir
 from arithmoscope.engine.models.loading import DTYPES, plain_tokenizer, read_model, read_tokenizer
-from arithmoscope.engine.models.placement import DeviceMap, check_in_place, check_room, placement_of
+from arithmoscope.engine.models.placement import DeviceMap, check_devices, check_memory, placement_of
 from arithmoscope.prompts import number_token_values, number_word_values
 
 if TYPE_CHECKING:
@@ -33,29 +33,29 @@ class LoadedModel:
 
     hf: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    anatomy: Anatomy
+    layout: Layout
     card: ModelCard
     text: Tokenizer
 
     @property
     def device(self) -> torch.device:
         """Where what is measured is kept: the unembedding's device."""
-        return self.anatomy.unembed.weight.device  # pyright: ignore[reportReturnType]
+        return self.layout.unembed.weight.device  # pyright: ignore[reportReturnType]
 
     @property
     def devices(self) -> tuple[torch.device, ...]:
         """Every device that holds a part of the model, `device` first."""
-        return tuple(dict.fromkeys((self.device, *(block.device for block in self.anatomy.blocks))))
+        return tuple(dict.fromkeys((self.device, *(block.device for block in self.layout.blocks))))
 
     @property
     def dtype(self) -> torch.dtype:
         """The type that the weights compute in."""
-        return self.anatomy.unembed.weight.dtype  # pyright: ignore[reportReturnType]
+        return self.layout.unembed.weight.dtype  # pyright: ignore[reportReturnType]
 
     @property
     def precision(self) -> str:
         """What the weights are kept in, as `load_model` calls it: the name of `dtype`, or ``"int8"``."""
-        packed = any(is_packed(block.heads_out) for block in self.anatomy.blocks)
+        packed = any(is_packed(block.heads_out) for block in self.layout.blocks)
         return "int8" if packed else str(self.dtype).removeprefix("torch.")
 
     @property
@@ -68,7 +68,7 @@ class LoadedModel:
         """Whether prompts and patches must be run one by one: a float64 model is for exact numbers, and the float32
         products or softmax inside its attention would differ with what is run together."""
         # transformers' eager attention computes its softmax in float32.
-        narrow = self.anatomy.float32_attention or self.hf.config._attn_implementation == "eager"
+        narrow = self.layout.float32_attention or self.hf.config._attn_implementation == "eager"
         return narrow and self.dtype == torch.float64
 
     @property
@@ -79,7 +79,7 @@ class LoadedModel:
     @property
     def embeddings(self) -> int:
         """How many tokens the model knows."""
-        return len(self.anatomy.unembed.weight)  # pyright: ignore[reportArgumentType]
+        return len(self.layout.unembed.weight)  # pyright: ignore[reportArgumentType]
 
     @cached_property
     def word_values(self) -> dict[int, int]:
@@ -126,7 +126,7 @@ def load_model(
     architectures and models that do not fit into what the device has free, before weights load.
     """
     if not isinstance(model, str | os.PathLike):
-        return _given(model, tokenizer, moved=device != "auto" or device_map is not None, dtype=dtype)
+        return _wrap_unchanged(model, tokenizer, placed=device != "auto" or device_map is not None, dtype=dtype)
     dtype = "float32" if dtype is None else dtype
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise Refusal("bad_setting", f"dtype {dtype!r} is none of {', '.join(DTYPES)}.")
@@ -134,16 +134,16 @@ def load_model(
     if allow_hub is None:
         allow_hub = os.environ.get("ARITHMOSCOPE_ALLOW_HUB", "").lower() in ("1", "true", "yes", "on", "y", "t")
     catalogue = Catalogue(Path(models_dir) if models_dir else default_models_dir(), allow_hub=allow_hub)
-    place = catalogue.locate(os.fspath(model))
-    if not place.card.supported:
-        reason = place.card.reason or "It cannot be loaded."
+    location = catalogue.locate(os.fspath(model))
+    if not location.card.supported:
+        reason = location.card.reason or "It cannot be loaded."
         raise Refusal("unsupported_architecture" if is_architecture(reason) else "bad_model_files", reason)
-    if place.weights is not None:
-        check_room(place.card.id, place.weights, dtype, placement)
-    hf = read_model(place, dtype, placement)
-    loaded = _in_hand(hf, tokenizer or read_tokenizer(place), card=place.card)
+    if location.weights is not None:
+        check_memory(location.card.id, location.weights, dtype, placement)
+    hf = read_model(location, dtype, placement)
+    loaded = _wrap(hf, tokenizer or read_tokenizer(location), card=location.card)
     if tokenizer is None:
-        loaded = _as_the_file_says(loaded, Path(place.path) / "tokenizer.json")
+        loaded = _with_tokenizer_file(loaded, Path(location.path) / "tokenizer.json")
     if dtype == "int8" and not _computes_in_8_bits(loaded):
         raise Refusal(
             "bad_setting",
@@ -154,43 +154,48 @@ def load_model(
 
 
 def _computes_in_8_bits(model: LoadedModel) -> bool:
-    """Whether the layers' matrices are torch's own linear modules: GPT-2's are none and were left as they were, and
-    Falcon's transpose the weight themselves, which 8-bit weights do not know."""
-    block = model.anatomy.blocks[0]
+    """True if the layers' matrices are plain torch linear modules. GPT-2's are not, so they stay unquantised; Falcon's
+    transpose the weight themselves, which 8-bit weights do not support."""
+    block = model.layout.blocks[0]
     try:
         with torch.no_grad():
-            block.mlp(torch.zeros(1, 1, model.anatomy.hidden, dtype=model.dtype, device=block.device))
+            block.mlp(torch.zeros(1, 1, model.layout.hidden, dtype=model.dtype, device=block.device))
     except NotImplementedError:
         return False
     return model.precision == "int8"
 
 
-def _given(
-    hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, *, moved: bool, dtype: str | None
+def _wrap_unchanged(
+    hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, *, placed: bool, dtype: str | None
 ) -> LoadedModel:
-    """A model that somebody has in hand, as it is."""
+    """Wraps a transformers model that the caller passed; neither moves nor converts it. ``placed``: whether the caller
+    also named a device."""
     if tokenizer is None:
-        raise Refusal("bad_tokenizer", "A model in hand needs its tokenizer as the second argument.")
-    if moved:
-        raise Refusal("bad_setting", "A model in hand stays where it is.", "Move it with model.to(device) first.")
-    loaded = _in_hand(hf, tokenizer, card=None)
+        raise Refusal("bad_tokenizer", "A transformers model needs its tokenizer as the second argument.")
+    if placed:
+        raise Refusal(
+            "bad_setting",
+            "A transformers model stays on its device.",
+            "Leave device and device_map out, and move the model with model.to(device) first.",
+        )
+    loaded = _wrap(hf, tokenizer, card=None)
     if dtype not in (None, loaded.precision):
         raise Refusal(
             "bad_setting",
-            f"A model in hand stays as it is: {loaded.precision}, not {dtype}.",
+            f"A transformers model keeps its dtype: {loaded.precision}, not {dtype}.",
             "Convert it with model.to(dtype) first, or leave dtype out.",
         )
     return loaded
 
 
-def _in_hand(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, card: ModelCard | None) -> LoadedModel:
+def _wrap(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, card: ModelCard | None) -> LoadedModel:
     config = {name: value for name, value in hf.config.to_dict().items() if name != "quantization_config"}
-    ahead = looks_ahead(config, type(hf).__name__)
-    if ahead is not None:
-        raise Refusal("unsupported_architecture", ahead)
-    anatomy = anatomy_of(hf)
-    check_in_place(hf.named_parameters())
-    if is_packed(anatomy.unembed):
+    reason = why_not_causal(config, type(hf).__name__)
+    if reason is not None:
+        raise Refusal("unsupported_architecture", reason)
+    layout = layout_of(hf)
+    check_devices(hf.named_parameters())
+    if is_packed(layout.unembed):
         raise Refusal(
             "bad_setting",
             "The model's unembedding is quantised, and logits are read from its rows.",
@@ -199,16 +204,16 @@ def _in_hand(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, card: M
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise Refusal("bad_tokenizer", "This tokenizer does not report character offsets; a fast tokenizer does.")
-    # Our own copy: padding or truncation that somebody switched on does not follow us.
+    # A copy, without the padding or truncation that may be enabled on the caller's tokenizer.
     text = plain_tokenizer(backend.to_str())
     embeddings: Any = hf.get_input_embeddings()
     rows = embeddings.weight.shape[0]
-    # Tokens that somebody added, for padding say, may lie beyond: a prompt that uses one is refused then.
+    # Added tokens, such as one for padding, may exceed the embeddings: only a prompt that uses one is rejected.
     highest = max(text.get_vocab(with_added_tokens=False).values(), default=-1)
     if highest >= rows:
         raise Refusal(
             "bad_tokenizer",
-            f"It knows token ids up to {highest}, the model has embeddings for {rows} tokens.",
+            f"The tokenizer has token ids up to {highest}; the model has embeddings for {rows} tokens.",
         )
     if card is None:
         card = card_of_config(
@@ -219,14 +224,18 @@ def _in_hand(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, card: M
             revision="in-hand",
             parameters=sum(parameter.numel() for parameter in hf.parameters()),
         )
-    return LoadedModel(hf=hf.eval(), tokenizer=tokenizer, anatomy=anatomy, card=card, text=text)
+    return LoadedModel(hf=hf.eval(), tokenizer=tokenizer, layout=layout, card=card, text=text)
 
 
-def _as_the_file_says(loaded: LoadedModel, file: Path) -> LoadedModel:
-    """With the very tokenizer that the preview reads, where there is a file. Refuses one that contradicts it."""
+def _with_tokenizer_file(loaded: LoadedModel, file: Path) -> LoadedModel:
+    """The model with the tokenizer of ``file``, which the preview reads, too; unchanged if there is no such file.
+
+    Raises:
+        Refusal: ``bad_tokenizer`` if the file and transformers' tokenizer have different vocabularies.
+    """
     if not file.is_file():
         return loaded
     text = plain_tokenizer(file.read_text(encoding="utf-8"))
     if text.get_vocab(with_added_tokens=False) != loaded.text.get_vocab(with_added_tokens=False):
-        raise Refusal("bad_tokenizer", "Its tokenizer.json and what transformers makes of it know different tokens.")
+        raise Refusal("bad_tokenizer", "Its tokenizer.json and the tokenizer in transformers have different tokens.")
     return replace(loaded, text=text)

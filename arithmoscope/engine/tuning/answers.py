@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
-from arithmoscope.engine.forward.activations import encode_all, shares_beginnings
+from arithmoscope.engine.forward.activations import can_share_prefix, encode_all
 from arithmoscope.engine.models.loaded import LoadedModel
 
 
@@ -78,7 +78,7 @@ def pieces(model: LoadedModel, batch: Sequence[Example], number: int) -> list[li
     ordered = sorted(batch, key=lambda each: len(each.ids))
     size = -(-len(ordered) // number)
     parts = [ordered[start : start + size] for start in range(0, len(ordered), size)]
-    if shares_beginnings(model, len(ordered[-1].ids)):
+    if can_share_prefix(model, len(ordered[-1].ids)):
         return parts
     by_length: list[list[Example]] = []
     for part in parts:
@@ -95,17 +95,17 @@ def answers_loss(model: LoadedModel, examples: Sequence[Example]) -> Float[Tenso
     Shorter examples are filled up behind their end. No mask is needed for it: a token sees none that come later, and
     what the filling says is not looked at. Only the positions that are looked at are unembedded.
     """
-    anatomy = model.anatomy
+    layout = model.layout
     longest = max(len(each.ids) for each in examples) - 1  # what the last token says is not asked
     filled = [[*each.ids[:-1], *([each.ids[-1]] * (longest + 1 - len(each.ids)))] for each in examples]
-    ids = torch.tensor(filled, device=anatomy.decoder.get_input_embeddings().weight.device)  # pyright: ignore
-    stream = anatomy.decoder(input_ids=ids, use_cache=False)[0]
+    ids = torch.tensor(filled, device=layout.decoder.get_input_embeddings().weight.device)  # pyright: ignore
+    stream = layout.decoder(input_ids=ids, use_cache=False)[0]
     asked = [
         (row, at, each.ids[at + 1])
         for row, each in enumerate(examples)
         for at in range(len(each.ids) - 1 - each.answers, len(each.ids) - 1)
     ]
     rows, places, targets = torch.tensor(asked, device=stream.device).unbind(1)
-    logits = anatomy.capped(anatomy.unembed(stream[rows, places]))
+    logits = layout.capped(layout.unembed(stream[rows, places]))
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return cross_entropy(wide, targets.to(wide.device), reduction="sum")

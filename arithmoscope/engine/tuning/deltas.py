@@ -158,7 +158,7 @@ def merged(model: LoadedModel, changes: Sequence[Change], card: ModelCard) -> Lo
         else:
             add(weight, change)
     as_it_was(tuned, model)
-    return LoadedModel(tuned.hf, tuned.tokenizer, tuned.anatomy, card, tuned.text)
+    return LoadedModel(tuned.hf, tuned.tokenizer, tuned.layout, card, tuned.text)
 
 
 def _add_bias(hf: nn.Module, change: Change) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine.forward.hooks import Watch, on_input
+from arithmoscope.engine.forward.hooks import TensorHook, on_input
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.tuning.model_copy import copied
 from arithmoscope.engine.tuning.trainee import Trainee, Wish
@@ -21,7 +21,7 @@ def offsets(model: LoadedModel, wish: Wish) -> Trainee:
     selection = wish.chosen
     if any(component.head is None for component in selection.components):
         raise Refusal("bad_component", "Offsets are added to heads, not to MLPs.", "Name heads alone.")
-    anatomy = model.anatomy
+    layout = model.layout
     tuned = copied(model, ())
     layers = sorted({component.layer for component in selection.components})
     places = {
@@ -30,9 +30,9 @@ def offsets(model: LoadedModel, wish: Wish) -> Trainee:
                 place
                 for component in selection.components
                 if component.layer == layer and component.head is not None
-                for place in range(component.head * anatomy.head_dim, (component.head + 1) * anatomy.head_dim)
+                for place in range(component.head * layout.head_dim, (component.head + 1) * layout.head_dim)
             ],
-            device=anatomy.blocks[layer].device,
+            device=layout.blocks[layer].device,
         )
         for layer in layers
     }
@@ -40,25 +40,25 @@ def offsets(model: LoadedModel, wish: Wish) -> Trainee:
     values = tuple(nn.Parameter(torch.zeros(len(places[at]), dtype=kind, device=places[at].device)) for at in layers)
 
     def added(layer: int, value: Tensor) -> Tensor:
-        nothing = value.new_zeros(anatomy.heads * anatomy.head_dim)
+        nothing = value.new_zeros(layout.heads * layout.head_dim)
         return nothing.index_put((places[layer],), value)
 
-    def adding(layer: int, value: Tensor) -> Watch:
+    def adding(layer: int, value: Tensor) -> TensorHook:
         return lambda z: z + added(layer, value).to(z.dtype)
 
     def active() -> Any:
-        blocks = tuned.anatomy.blocks
+        blocks = tuned.layout.blocks
         return on_input([(blocks[at].heads_out, adding(at, value)) for at, value in zip(layers, values, strict=True)])
 
     def changes() -> tuple[Values, ...]:
         found = []
         for layer, value in zip(layers, values, strict=True):
-            out: Any = anatomy.blocks[layer].heads_out
+            out: Any = layout.blocks[layer].heads_out
             name = next(name for name, module in model.hf.named_modules() if module is out)
-            z = added(layer, value.detach()).unflatten(0, (anatomy.heads, -1))
-            written = torch.einsum("hd,hdw->w", z, anatomy.blocks[layer].write.to(kind))
+            z = added(layer, value.detach()).unflatten(0, (layout.heads, -1))
+            written = torch.einsum("hd,hdw->w", z, layout.blocks[layer].write.to(kind))
             whole = written if out.bias is None else out.bias.detach().to(kind) + written
-            found.append(Values(f"{name}.bias", 0, ((0, anatomy.hidden),), whole.to(model.dtype).cpu()))
+            found.append(Values(f"{name}.bias", 0, ((0, layout.hidden),), whole.to(model.dtype).cpu()))
         return tuple(found)
 
     return Trainee(tuned, values, (1.0,) * len(values), active, lambda: None, changes)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.forward.hooks import evaluating
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.serialization import pack, unpack, words_of
+from arithmoscope.engine.serialization import json_fields, pack, unpack
 from arithmoscope.engine.tuning.answers import Example, answers_loss, batches, digest_of, pieces
 from arithmoscope.engine.tuning.gradient_checkpointing import checkpointed
 from arithmoscope.engine.tuning.history import Ending, History, Schedule, Step, rate_at
@@ -174,7 +174,7 @@ def _back(trainee: Trainee, before: list[Tensor] | None, made: int) -> int:
 def beside_of(checkpoint: bytes) -> dict[str, Any] | None:
     """What ``beside()`` gave when these bytes were written; None where they are no checkpoint."""
     try:
-        return words_of(checkpoint, _FORMAT).get("beside")
+        return json_fields(checkpoint, _FORMAT).get("beside")
     except ValueError:
         return None
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from arithmoscope.engine.families import anatomy_of
+from arithmoscope.engine.families import layout_of
 from arithmoscope.engine.models.loaded import LoadedModel
 
 
@@ -25,7 +25,7 @@ def copied(model: LoadedModel, own: Collection[str] | None) -> LoadedModel:
         values = weight.detach()
         known[id(weight)] = nn.Parameter(values.clone() if own is None or name in own else values, requires_grad=False)
     hf = copy.deepcopy(model.hf, known)
-    return replace(model, hf=hf, anatomy=anatomy_of(hf))
+    return replace(model, hf=hf, layout=layout_of(hf))
 
 
 def as_it_was(model: LoadedModel, original: LoadedModel) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine.families.layout import Anatomy, Block, is_packed
+from arithmoscope.engine.families.layout import Block, Layout, is_packed
 from arithmoscope.engine.models.loaded import LoadedModel
 
 What = Literal["q", "k", "v", "o"]
@@ -66,19 +66,19 @@ def put(tensor: Tensor, axis: int, ranges: Ranges, values: Tensor) -> None:
 def head_part(model: LoadedModel, layer: int, what: What, number: int, leaf: Literal["weight", "bias"]) -> Part | None:
     """What head ``number`` of a layer has of ``what`` (of ``k`` and ``v``: the group of that number). None where there
     is no such bias, and for the output projection's, which is all heads'."""
-    anatomy = model.anatomy
-    width = anatomy.head_dim
+    layout = model.layout
+    width = layout.head_dim
     if what == "o":
-        out = anatomy.blocks[layer].heads_out
+        out = layout.blocks[layer].heads_out
         return None if leaf == "bias" else _part(model, out, leaf, "reads", number * width, width, "head")
-    module, start = _written_by(model, anatomy.blocks[layer], what, number)
+    module, start = _written_by(model, layout.blocks[layer], what, number)
     return _part(model, module, leaf, "writes", start * width, width, "head")
 
 
 def mlp_parts(model: LoadedModel, layer: int, leaf: Literal["weight", "bias"]) -> list[Part]:
     """Every projection of an MLP, whole."""
     found = []
-    for module in model.anatomy.blocks[layer].mlp.modules():
+    for module in model.layout.blocks[layer].mlp.modules():
         if isinstance(module, nn.Linear | Conv1D):
             outputs = module.weight.shape[1 if isinstance(module, Conv1D) else 0]
             found.append(_part(model, module, leaf, "writes", 0, outputs, "mlp"))
@@ -89,7 +89,7 @@ def matrices_of(model: LoadedModel) -> list[str]:
     """The names of all projections of all layers: of attention and of the MLPs."""
     inside = {
         id(module)
-        for block in model.anatomy.blocks
+        for block in model.layout.blocks
         for half in (block.attention, block.mlp)
         for module in half.modules()
         if isinstance(module, nn.Linear | Conv1D)
@@ -159,20 +159,20 @@ def _written_by(model: LoadedModel, block: Block, what: What, number: int) -> tu
         return own, number
     for name, layout in _FUSED.items():
         if hasattr(attention, name):
-            return getattr(attention, name), layout(model.anatomy, model.hf.config, what, number)
+            return getattr(attention, name), layout(model.layout, model.hf.config, what, number)
     raise Refusal("unsupported_architecture", f"Where a {type(model.hf).__name__} keeps its queries is not known.")
 
 
-def _one_after_another(anatomy: Anatomy, _config: Any, what: What, number: int) -> int:
+def _one_after_another(layout: Layout, _config: Any, what: What, number: int) -> int:
     """All queries, then all keys, then all values."""
-    return {"q": 0, "k": anatomy.heads, "v": anatomy.heads + anatomy.kv_heads}[what] + number
+    return {"q": 0, "k": layout.heads, "v": layout.heads + layout.kv_heads}[what] + number
 
 
-def _group_by_group(anatomy: Anatomy, config: Any, what: What, number: int) -> int:
+def _group_by_group(layout: Layout, config: Any, what: What, number: int) -> int:
     """A group's queries, then its key and its value, then the next group's; where all heads share one key and value
     (Falcon's multi-query layout), that is one group. Without groups every head is one."""
     grouped = getattr(config, "new_decoder_architecture", False) or getattr(config, "multi_query", False)
-    heads = anatomy.heads // anatomy.kv_heads if grouped else 1
+    heads = layout.heads // layout.kv_heads if grouped else 1
     if what == "q":
         group, within = divmod(number, heads)
         return group * (heads + 2) + within
@@ -180,7 +180,7 @@ def _group_by_group(anatomy: Anatomy, config: Any, what: What, number: int) -> i
 
 
 # Fused projections by the names that families give them: Phi-3; GPT-2; GPT-NeoX and Falcon.
-_FUSED: dict[str, Callable[[Anatomy, Any, What, int], int]] = {
+_FUSED: dict[str, Callable[[Layout, Any, What, int], int]] = {
     "qkv_proj": _one_after_another,
     "c_attn": _one_after_another,
     "query_key_value": _group_by_group,

@@ -34,6 +34,6 @@ def precise(model: LoadedModel, wish: Wish) -> Trainee:
     # The paper multiplies the heads' gradients by H/h: under AdamW, which divides by their size, that is only kept as
     # a factor on the rate.
     heads = sum(component.head is not None for component in selection.components)
-    scale = model.anatomy.layers * model.anatomy.heads / heads if wish.head_scale and heads else 1.0
+    scale = model.layout.layers * model.layout.heads / heads if wish.head_scale and heads else 1.0
     rates = tuple(scale if part.kind == "head" else 1.0 for part in selection.parts)
     return Trainee(tuned, values, rates, lambda: tapped(tuned.hf, selection.parts, values), settle, changes)

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine.measures.random_controls import distinct
+from arithmoscope.engine.measures.random_controls import distinct_components
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.tuning.parts import Part, What, check_tunable, head_part, joined, mlp_parts
 
@@ -51,11 +51,11 @@ def select(
     that cannot be tuned.
     """
     check_tunable(model)
-    chosen = distinct(model, components)
+    chosen = distinct_components(model, components)
     if not chosen:
         raise Refusal("bad_component", "No component is named, so there is nothing to tune.")
-    anatomy = model.anatomy
-    heads_of_group = anatomy.heads // anatomy.kv_heads
+    layout = model.layout
+    heads_of_group = layout.heads // layout.kv_heads
     asked = _asked(tune, shared=heads_of_group > 1)
     found: list[Part | None] = []
     touched: set[Component] = set()
@@ -72,7 +72,7 @@ def select(
         if {"k", "v"} & {*asked}:
             first, last = group * heads_of_group, (group + 1) * heads_of_group
         if {"q", "k"} & {*asked} and _normed_together(model, component.layer):
-            first, last = 0, anatomy.heads
+            first, last = 0, layout.heads
         touched |= {Component(component.layer, head) for head in range(first, last)}
     parts = joined(part for part in found if part is not None)
     parameters = sum(part.size for part in parts)
@@ -94,8 +94,8 @@ def parameters_of(model: LoadedModel) -> int:
 
 def _normed_together(model: LoadedModel, layer: int) -> bool:
     """Whether a layer has norms over the queries and keys of all its heads together."""
-    norm: Any = getattr(model.anatomy.blocks[layer].attention, "q_norm", None)
-    return norm is not None and norm.weight.numel() > model.anatomy.head_dim
+    norm: Any = getattr(model.layout.blocks[layer].attention, "q_norm", None)
+    return norm is not None and norm.weight.numel() > model.layout.head_dim
 
 
 def _asked(tune: str | Iterable[str] | None, shared: bool) -> tuple[What, ...]:

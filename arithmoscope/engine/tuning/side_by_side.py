@@ -20,11 +20,11 @@ from torch import Tensor
 from arithmoscope.engine.forward.activations import (
     PASS_TOKENS,
     TokenIds,
+    can_share_prefix,
     group_prompts,
     repeated,
     run_prefix,
     shared_prefix,
-    shares_beginnings,
 )
 from arithmoscope.engine.forward.hooks import evaluating
 from arithmoscope.engine.models.loaded import LoadedModel
@@ -155,7 +155,7 @@ def _batches(model: LoadedModel, examples: Sequence[Example]) -> list[_Batch]:
     for group in group_prompts(list(asked)):
         length = len(group[0])
         longest = max(examples[row].answers for ids in group for row in asked[ids])
-        alone = model.runs_alone or not shares_beginnings(model, length)
+        alone = model.runs_alone or not can_share_prefix(model, length)
         # At least the positions that are looked at run in every prompt.
         shared = 0 if alone else min(shared_prefix(group), length - longest)
         together = min(PASS_TOKENS // (length - shared), logit_rows(model) // longest)
@@ -177,11 +177,11 @@ def _batches(model: LoadedModel, examples: Sequence[Example]) -> list[_Batch]:
 
 def _log_softmax(model: LoadedModel, batch: _Batch, some: Sequence[Example]) -> Float[Tensor, "token vocabulary"]:
     """At the places where the answers' tokens are said, question after question, in float32 or wider."""
-    anatomy = model.anatomy
-    device = anatomy.decoder.get_input_embeddings().weight.device  # pyright: ignore[reportCallIssue]
+    layout = model.layout
+    device = layout.decoder.get_input_embeddings().weight.device  # pyright: ignore[reportCallIssue]
     cache = repeated(run_prefix(model, batch.shared), len(batch.prompts)) if batch.shared else None
     ids = torch.tensor(batch.prompts, device=device)
-    stream = anatomy.decoder(input_ids=ids, past_key_values=cache, use_cache=cache is not None)[0]
+    stream = layout.decoder(input_ids=ids, past_key_values=cache, use_cache=cache is not None)[0]
     width = ids.shape[1]
     looked_at = [
         (place, at) for place, each in zip(batch.places, some, strict=True) for at in range(width - each.answers, width)
@@ -192,7 +192,7 @@ def _log_softmax(model: LoadedModel, batch: _Batch, some: Sequence[Example]) -> 
 
 def log_probabilities(model: LoadedModel, stream: Float[Tensor, "token hidden"]) -> Float[Tensor, "token vocabulary"]:
     """Of every next token, out of the stream after the final norm, in float32 or wider."""
-    logits = model.anatomy.capped(model.anatomy.unembed(stream))
+    logits = model.layout.capped(model.layout.unembed(stream))
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
 
 
