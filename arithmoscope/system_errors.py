@@ -41,7 +41,7 @@ def _store_errors() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def refused_setting(name: str, way_out: str) -> Iterator[None]:
+def setting_errors_as_refusals(name: str, way_out: str) -> Iterator[None]:
     """Around the first use of what a setting says."""
     try:
         yield

@@ -150,7 +150,7 @@ def _api(told: argparse.Namespace) -> int:
     from arithmoscope.serve.logs import log_to_stderr, secrets_in
 
     settings = _settings(host=told.host, port=told.port)
-    config = parts.api_config(settings, parts.shared_redis(settings))
+    config = parts.api_config(settings, parts.required_redis(settings))
     log_to_stderr("api", secrets_in(asdict(config)))
     from arithmoscope.serve.sockets import address_of, listening_on
 
@@ -159,7 +159,7 @@ def _api(told: argparse.Namespace) -> int:
             parts.import_example(store)  # models are the workers' to register: they have the files
         from arithmoscope_api.serve import run
 
-        address = f"{address_of(settings.host, listening)}{settings.root_path}/{parts.opening_link(settings)}"
+        address = f"{address_of(settings.host, listening)}{settings.root_path}/{parts.login_query(settings)}"
         print(f"Arithmoscope listens at {address}", flush=True)
         run(config, listening)
     return 0
@@ -170,7 +170,7 @@ def _worker(told: argparse.Namespace) -> int:
     from arithmoscope.serve.logs import log_to_stderr, secrets_in
 
     settings = _settings()
-    told_worker = parts.worker_told(settings, parts.shared_redis(settings), parts.own_name())
+    told_worker = parts.worker_config_json(settings, parts.required_redis(settings), parts.new_worker_name())
     log_to_stderr("worker", secrets_in(told_worker))
     parts.open_store(settings).close()  # refuses in better words than the worker can: it knows no settings
     return parts.run_worker(told_worker)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.serve.wiring import own_name
+from arithmoscope.serve.wiring import new_worker_name
 
 _LOCK = "lock"
 _NAME = "worker-name"
@@ -39,7 +39,7 @@ def worker_name(folder: Path) -> str:
     file = folder / _NAME
     # An empty one is left by who found no room to write it.
     if not file.is_file() or not file.read_text(encoding="utf-8").strip():
-        file.write_text(own_name(), encoding="utf-8")
+        file.write_text(new_worker_name(), encoding="utf-8")
     return file.read_text(encoding="utf-8").strip()
 
 

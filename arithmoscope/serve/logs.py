@@ -95,7 +95,7 @@ def log_to_file(path: Path, part: str, secrets: Iterable[str] = ()) -> Iterator[
         handler.close()
 
 
-def keep_small(path: Path) -> None:
+def rotate_in_place(path: Path) -> None:
     """Keep the newest of a log that has grown too large, and what was before in a second file.
 
     Whoever writes it goes on: the file is emptied where it is, so a line of that moment may be lost. Writers must

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.serve.logs import keep_small, last_message
+from arithmoscope.serve.logs import last_message, rotate_in_place
 
 # Waits before a dead child is started again; one that lived for a while starts from the beginning.
 BACKOFF_S = (0.2, 1.0, 2.0, 5.0, 15.0, 30.0)
@@ -60,7 +60,7 @@ class Child:
     def start(self) -> None:
         """Start the process and tell it what to do. Its output goes to the log."""
         line = json.dumps({**self._told(), "parent": os.getpid()}) + "\n"
-        keep_small(self.log)
+        rotate_in_place(self.log)
         with self.log.open("ab") as log:
             child = subprocess.Popen(
                 # -P: a file in the folder where we were started, such as a store.py, must not replace ours.
@@ -81,7 +81,7 @@ class Child:
 
     def look(self) -> str | None:
         """Start it again if it died and its wait is over. One line for people when something happened."""
-        keep_small(self.log)
+        rotate_in_place(self.log)
         if self._running is None:
             return self._come_back() if time.monotonic() >= self._next_start else None
         code = self._running.poll()
@@ -95,7 +95,7 @@ class Child:
         with suppress(OSError, Refusal):  # it is told again before the next start
             self._tell()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        why = self.last_words() if code == 2 else f"see {self.log}"
+        why = self.last_log_message() if code == 2 else f"see {self.log}"
         return f"The {self.part} ended ({how}) and starts again in {wait:g} s: {why}"
 
     def _come_back(self) -> str | None:
@@ -118,7 +118,7 @@ class Child:
         self._next_start = time.monotonic() + wait
         return wait
 
-    def last_words(self) -> str:
+    def last_log_message(self) -> str:
         """What the last line of the log says."""
         if not self.log.is_file():
             return ""

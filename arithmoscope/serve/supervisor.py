@@ -23,7 +23,7 @@ from arithmoscope.serve import wiring as parts
 from arithmoscope.serve.logs import log_to_file, secrets_in
 from arithmoscope.serve.processes import Child
 from arithmoscope.serve.sockets import address_of, listening_on
-from arithmoscope.serve.watchdog import Aside, Silence
+from arithmoscope.serve.watchdog import BackgroundCall, Watchdog
 from arithmoscope.settings import Settings
 from arithmoscope.store import Store
 
@@ -56,7 +56,7 @@ def serve(settings: Settings, say: Callable[[str], None], opened: Callable[[Call
         except Refusal as refusal:
             say(str(refusal))
         children = _children(held, settings, store, listening)
-        silence = Silence(store, data_dir.worker_name(settings.data_dir), children[-1])
+        silence = Watchdog(store, data_dir.worker_name(settings.data_dir), children[-1])
         held.callback(_stop, children)
         held.callback(silence.stop)
         for child in children:
@@ -66,13 +66,13 @@ def serve(settings: Settings, say: Callable[[str], None], opened: Callable[[Call
         api = next(child for child in children if child.part == "api")
         if not _wait_until_ready(address + settings.root_path, api, asked_to_stop):
             return
-        opened(lambda: f"{address}{settings.root_path}/{parts.opening_link(settings)}")
+        opened(lambda: f"{address}{settings.root_path}/{parts.login_query(settings)}")
         while not asked_to_stop.wait(_LOOK_EVERY_S):
             for child in children:
                 line = child.look()
                 if line is not None:
                     say(line)
-            if (line := silence.end_it()) is not None:
+            if (line := silence.kill_if_frozen()) is not None:
                 say(line)
 
 
@@ -98,23 +98,23 @@ def _children(held: ExitStack, settings: Settings, store: Store, listening: sock
     logs = folder / "log"
     logs.mkdir(exist_ok=True)
     children = []
-    redis_url = parts.told_redis(settings)
+    redis_url = parts.configured_redis(settings)
     if redis_url is None:
         path = held.enter_context(broker.socket_path(folder))
         redis_url = f"unix://{path}"
         children.append(_broker(folder, path, logs))
     config = parts.api_config(settings, redis_url)
     fd = listening.fileno()
-    children.append(Child("api", lambda: parts.api_told(config, fd), logs / "api.log", keeps=(fd,)))
+    children.append(Child("api", lambda: parts.api_config_json(config, fd), logs / "api.log", keeps=(fd,)))
     name = data_dir.worker_name(folder)
-    told = parts.worker_told(settings, redis_url, name)
+    told = parts.worker_config_json(settings, redis_url, name)
 
     def let_go() -> None:
         store.reap(owner=name)
-        store.forget_worker(name)
+        store.remove_worker(name)
 
     # A store that does not answer must not keep a Ctrl-C waiting.
-    aside = Aside(let_go)
+    aside = BackgroundCall(let_go)
     children.append(Child("worker", lambda: told, logs / "worker.log", died=lambda _deaths: aside()))
     return children
 
@@ -151,7 +151,7 @@ def _wait_until_ready(address: str, api: Child, asked_to_stop: threading.Event) 
         api.look()
         with suppress(urllib.error.URLError, TimeoutError, ConnectionError), straight.open(probe, timeout=2):
             return True
-    raise Refusal("internal", f"The API does not start: {api.last_words()}", f"Look at {api.log}.")
+    raise Refusal("internal", f"The API does not start: {api.last_log_message()}", f"Look at {api.log}.")
 
 
 @contextmanager

@@ -10,12 +10,12 @@ from concurrent.futures import Future
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.serve.processes import Child
 from arithmoscope.store import Store
-from arithmoscope.store.clock_watch import Jumps
+from arithmoscope.store.clock_watch import ClockWatch
 
 _LOOK_EVERY_S = 2.0
 
 
-class Silence:
+class Watchdog:
     """Finds a worker that was heard of and says nothing any more: frozen, perhaps in the middle of a write.
 
     On SQLite nobody else can write then until it goes on or dies. Not while it starts, nor when the clock was set.
@@ -25,7 +25,7 @@ class Silence:
         self._store = store
         self._name = name
         self._worker = worker
-        self._jumps = Jumps()
+        self._clock_watch = ClockWatch()
         self._heard: int | None = None
         self._silent: int | None = None
         self._stop = threading.Event()
@@ -37,7 +37,7 @@ class Silence:
     def stop(self) -> None:
         self._stop.set()
 
-    def end_it(self) -> str | None:
+    def kill_if_frozen(self) -> str | None:
         """Kills the worker that was found silent, to be replaced as after any death; then a line for people."""
         if self._silent is None or self._silent != self._worker.pid:
             return None
@@ -47,13 +47,18 @@ class Silence:
 
     def look(self) -> None:
         """Once."""
-        pid, settled = self._worker.pid, self._jumps.settled()
+        pid, settled = self._worker.pid, self._clock_watch.settled()
         if self._hears():
             self._heard = pid
             return
         silent = settled and pid is not None and pid == self._heard
         # A full disk would have kept it from being heard, too: that is no reason to end it.
-        if silent and self._store.could_beat(self._name) and not self._hears() and self._jumps.settled():
+        if (
+            silent
+            and self._store.can_record_heartbeat(self._name)
+            and not self._hears()
+            and self._clock_watch.settled()
+        ):
             self._silent = pid
 
     def _hears(self) -> bool:
@@ -67,7 +72,7 @@ class Silence:
                 continue
 
 
-class Aside:
+class BackgroundCall:
     """Does one thing in a thread of its own, and is waited for only so long: then it refuses, and may be asked again.
 
     It is never done twice at once.

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.settings import PREFIX, Settings
-from arithmoscope.system_errors import refused_setting
+from arithmoscope.system_errors import setting_errors_as_refusals
 
 if TYPE_CHECKING:
     from arithmoscope_api.config import ApiConfig
@@ -46,7 +46,7 @@ def api_config(settings: Settings, redis_url: str) -> ApiConfig:
     )
 
 
-def opening_link(settings: Settings) -> str:
+def login_query(settings: Settings) -> str:
     """What follows the page's address to let somebody in, once; empty where there are no tokens."""
     if not settings.tokens:
         return ""
@@ -55,13 +55,13 @@ def opening_link(settings: Settings) -> str:
     return f"?link={quote(one_time_link(settings.tokens[0]))}"
 
 
-def api_told(config: ApiConfig, listening: int) -> dict[str, Any]:
+def api_config_json(config: ApiConfig, listening: int) -> dict[str, Any]:
     """The API's configuration as JSON values, for a child that takes over a listening socket."""
     page = None if config.page_dir is None else str(config.page_dir)
     return {**asdict(config), "page_dir": page, "listening": listening}
 
 
-def worker_told(settings: Settings, redis_url: str, name: str) -> dict[str, Any]:
+def worker_config_json(settings: Settings, redis_url: str, name: str) -> dict[str, Any]:
     """The worker's configuration as JSON values."""
     return {
         "redis_url": redis_url,
@@ -98,7 +98,7 @@ def open_store(settings: Settings) -> Store:
         import fsspec
 
         way_out = "Give a URL that fsspec knows, such as file:///srv/results, and install the package that it needs."
-        with refused_setting(f"{PREFIX}ARTIFACTS_URL", way_out):
+        with setting_errors_as_refusals(f"{PREFIX}ARTIFACTS_URL", way_out):
             fsspec.get_filesystem_class(
                 settings.artifacts_url.partition("://")[0] if "://" in settings.artifacts_url else "file"
             )
@@ -106,7 +106,7 @@ def open_store(settings: Settings) -> Store:
         name, way_out = "DATABASE_URL", "Give a URL such as postgresql+psycopg://HOST/NAME, and install its driver."
     else:
         name, way_out = "DATA_DIR", "Choose a folder that you may write to."
-    with refused_setting(PREFIX + name, way_out):
+    with setting_errors_as_refusals(PREFIX + name, way_out):
         return Store.open(settings.database, settings.artifacts)
 
 
@@ -126,9 +126,9 @@ def import_example(store: Store) -> None:
         store.import_bundle(EXAMPLE_DIR)
 
 
-def shared_redis(settings: Settings) -> str:
+def required_redis(settings: Settings) -> str:
     """The Redis where parts on several machines meet. Refuses when none was told."""
-    redis_url = told_redis(settings)
+    redis_url = configured_redis(settings)
     if redis_url is None:
         raise Refusal(
             "bad_setting",
@@ -138,16 +138,16 @@ def shared_redis(settings: Settings) -> str:
     return redis_url
 
 
-def told_redis(settings: Settings) -> str | None:
+def configured_redis(settings: Settings) -> str | None:
     """The Redis of the settings. Refuses an address that cannot be one."""
     from redis.connection import parse_url
 
     if settings.redis_url is not None:
-        with refused_setting(f"{PREFIX}REDIS_URL", "Write it as redis://HOST:6379/0."):
+        with setting_errors_as_refusals(f"{PREFIX}REDIS_URL", "Write it as redis://HOST:6379/0."):
             parse_url(settings.redis_url)
     return settings.redis_url
 
 
-def own_name() -> str:
+def new_worker_name() -> str:
     """A name for a worker that no other worker has, also across machines and restarts."""
     return f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}"

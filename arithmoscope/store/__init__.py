@@ -1,11 +1,11 @@
-"""What is kept: experiments, their artifacts, models, workers; and the passing stream of their events.
+"""Persistent state: experiments, artifacts, models and workers in a database; transient event streams in Redis.
 
-The database is the truth. The broker and the event stream may vanish at any moment and nothing is lost.
+The database is the source of truth. Losing the broker or the event stream at any moment loses no data.
 """
 
 from arithmoscope.store.bundled_experiments import EXAMPLE_ID
 from arithmoscope.store.events import AsyncEventLog, Event, EventLog, EventsDown
-from arithmoscope.store.leases import Claim, LeaseLost, Waiting
+from arithmoscope.store.leases import Claim, LeaseLost, QueuedAttempt
 from arithmoscope.store.store import Store
 from arithmoscope.store.submissions import UNDO_S
 
@@ -18,6 +18,6 @@ __all__ = [
     "EventLog",
     "EventsDown",
     "LeaseLost",
+    "QueuedAttempt",
     "Store",
-    "Waiting",
 ]

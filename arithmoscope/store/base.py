@@ -1,4 +1,4 @@
-"""What every part of the store stands on: the database, the artifact files, the clock."""
+"""Shared foundation of the store's mixins: the database, the artifact files, the clock."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from arithmoscope.store.blobs import Blobs
 from arithmoscope.store.database import Database
 
 
-class Base:
-    """Connections, files and the clock that leases and orders go by (seconds since 1970).
+class StoreBase:
+    """Holds the database, the artifact files and the clock (seconds since 1970) for leases and queue order.
 
-    ``budget``: how many bytes the artifacts may come to; None: as many as there is room for.
+    ``budget``: maximum total size of the artifacts in bytes; None: limited by the disk only.
     """
 
     def __init__(self, database: Database, blobs: Blobs, clock: Callable[[], float], budget: int | None = None) -> None:
@@ -30,8 +30,8 @@ def unknown_experiment(experiment_id: str) -> Refusal:
     return Refusal("unknown_experiment", f"There is no experiment {experiment_id[:40]!r}.")
 
 
-def put_rows(connection: Connection, table: Table, rows: Iterable[dict[str, Any]]) -> None:
-    """Inserts, or brings rows of the same primary key up to date; also when two do it at once."""
+def upsert_rows(connection: Connection, table: Table, rows: Iterable[dict[str, Any]]) -> None:
+    """Inserts rows, or updates those with the same primary key; safe under concurrency."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     keys = [column.name for column in table.primary_key]
     for row in rows:

@@ -1,7 +1,7 @@
-"""Artifact files, named by the SHA-256 of their content, in a folder per experiment, through fsspec.
+"""Content-addressed artifact files: named by SHA-256, in one folder per experiment, through fsspec.
 
-A file appears whole or not at all, and is never changed: a reader needs no lock. Experiments share no files,
-so one can be deleted without asking the others.
+A file is written atomically and never modified, so readers need no lock. Experiments share no files, so deleting
+one never affects another.
 """
 
 from __future__ import annotations
@@ -14,30 +14,26 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal
 from urllib.parse import unquote
 
-import fsspec.core
-from fsspec.implementations.local import LocalFileSystem
-
 from arithmoscope.contracts.errors import Refusal
+from arithmoscope.store.filesystems import close_connections, head_bucket, is_local, local_files, remote_files
 
-# Only what we make is ever thrown away: the place may hold other people's files.
-_OURS = re.compile(r"(?P<folder>[0-9a-f]{24})/(chunks/)?([0-9a-f]{64}|\.[0-9a-f]{64}\.[0-9a-f]{8}\.part)")
-_OWNER = "arithmoscope-owner"
-_AGAIN = 100
-# Of a service that does not answer: a job waits for it, and so does a reader.
-_S3_PATIENCE = {"connect_timeout": 5, "read_timeout": 20, "retries": {"mode": "standard", "total_max_attempts": 2}}
+# Only paths that this module writes are ever deleted: the location may hold other people's files.
+_OWN_PATH = re.compile(r"(?P<folder>[0-9a-f]{24})/(chunks/)?([0-9a-f]{64}|\.[0-9a-f]{64}\.[0-9a-f]{8}\.part)")
+_OWNER_FILE = "arithmoscope-owner"
+_WRITE_ATTEMPTS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file of an experiment: ``path`` begins with its folder; ``written_at`` is the file's own time."""
+    """A file of an experiment: ``path`` begins with its folder; ``written_at`` is the file's modification time."""
 
     path: str
     size: int
@@ -49,79 +45,72 @@ class StoredFile:
 
     @property
     def digest(self) -> str:
-        """The name; of a file that was never finished it is no digest."""
+        """The file name; for an unfinished file it is not a digest."""
         return self.path.rpartition("/")[2]
 
 
 class Blobs:
-    """Files under a folder's plain path, or under one fsspec url (``file:///...``, ``memory://``, ``s3://...``)."""
+    """Files under a local folder's path or an fsspec URL (``file:///...``, ``memory://``, ``s3://...``)."""
 
-    def __init__(self, place: str) -> None:
-        folder = _folder(place)
+    def __init__(self, location: str) -> None:
+        folder = _local_folder(location)
         if folder is None:
-            options: dict[str, Any] = {"use_listings_cache": False}
-            if place.startswith("s3"):
-                # Not shared with others in this process: what it connects to is closed with this.
-                options |= {"config_kwargs": _S3_PATIENCE, "skip_instance_cache": True}
-            self._files, root = fsspec.core.url_to_fs(place, **options)
+            self._files, root = remote_files(location)
             self._root = root.rstrip("/")
         else:
-            self._files, self._root = LocalFileSystem(), folder
-        self._local = isinstance(self._files, LocalFileSystem)
-        if place.startswith("s3"):
+            self._files, self._root = local_files(), folder
+        self._local = is_local(self._files)
+        if location.startswith("s3"):
             try:
-                self._refuse_missing_bucket()
+                self._check_bucket()
             except BaseException:
                 self.close()
                 raise
 
     def close(self) -> None:
-        """Ends the connections to a service."""
-        client = getattr(self._files, "_s3creator", None)
-        if client is not None:
-            service = cast(Any, self._files)
-            service.close_session(service.loop, client)
+        """Closes the connections to a service."""
+        close_connections(self._files)
 
     def put(self, folder: str, data: bytes) -> str:
-        """Writes the bytes, if they are not there yet; their SHA-256. Refuses when there is no room."""
+        """Writes the bytes unless they are stored; returns their SHA-256. Raises Refusal if the disk is full."""
         digest = hashlib.sha256(data).hexdigest()
         path = self._path(folder, digest)
-        with _refusing("written"):
+        with _errors_as_refusals("written"):
             if not self._local:
                 self._files.pipe_file(path, data)
-            elif not _holds_now(Path(path), data):
-                _write_whole(Path(path), data)
+            elif not _touch_if_present(Path(path), data):
+                _write_atomically(Path(path), data)
         return digest
 
     def read(self, folder: str, digest: str) -> bytes:
-        """The bytes as they were put. Refuses (``no_result``) when they are gone or damaged."""
-        with _refusing("read"):
-            data = cast(bytes, self._files.cat_file(self._path(folder, digest)))
+        """Returns the stored bytes. Raises Refusal (`no_result`) if they are missing or damaged."""
+        with _errors_as_refusals("read"):
+            data = self._files.cat_file(self._path(folder, digest))
         if hashlib.sha256(data).hexdigest() != digest:
-            raise _gone()
+            raise _missing_file()
         return data
 
     def open(self, folder: str, digest: str) -> BinaryIO:
-        """The file, seekable, for a part of it."""
-        with _refusing("read"):
-            return cast(BinaryIO, self._files.open(self._path(folder, digest), "rb"))
+        """Opens the file, seekable, for partial reads."""
+        with _errors_as_refusals("read"):
+            return self._files.open(self._path(folder, digest), "rb")
 
     def remove(self, folder: str) -> None:
-        """The folder and all in it; nothing when it is not there."""
-        with _refusing("removed"), suppress(FileNotFoundError):
+        """Deletes a folder and its content; does nothing if it does not exist."""
+        with _errors_as_refusals("removed"), suppress(FileNotFoundError):
             if self._local:
                 shutil.rmtree(f"{self._root}/{folder}")
             else:
                 self._files.rm(f"{self._root}/{folder}", recursive=True)
 
     def files(self) -> Iterator[StoredFile]:
-        """All that we have written here, and what was never finished."""
-        with _refusing("listed"):
+        """Iterates over all files written here, unfinished ones included."""
+        with _errors_as_refusals("listed"):
             yield from _local_files(Path(self._root)) if self._local else self._remote_files()
 
     def remove_if_older(self, path: str, than: float) -> bool:
-        """Removes a file unless it was written, or put once more, after ``than`` (the files' own time)."""
-        with _refusing("removed"), suppress(FileNotFoundError):
+        """Deletes a file unless it was written, or put again, after ``than`` (file modification time)."""
+        with _errors_as_refusals("removed"), suppress(FileNotFoundError):
             if self._local:
                 return _remove_if_older(Path(self._root) / path, than)
             if _written_at(self._files.info(f"{self._root}/{path}")) < than:
@@ -129,10 +118,10 @@ class Blobs:
                 return True
         return False
 
-    def belong_to(self, owner: str) -> bool:
-        """Whether these files are ``owner``'s: whoever asks first has them."""
-        path = f"{self._root}/{_OWNER}"
-        with _refusing("read"):
+    def claim_ownership(self, owner: str) -> bool:
+        """Returns whether the files belong to ``owner``; the first caller becomes the owner."""
+        path = f"{self._root}/{_OWNER_FILE}"
+        with _errors_as_refusals("read"):
             if self._local:
                 _claim(Path(path), owner.encode())
             elif not self._files.exists(path):
@@ -140,51 +129,50 @@ class Blobs:
             return self._files.cat_file(path) == owner.encode()
 
     def free_bytes(self) -> int | None:
-        """What the disk has left; None where the files are in a service."""
+        """Free space of the disk; None if the files are in a service."""
         if not self._local:
             return None
-        # The folder is made with the first file: until then it is the disk of the one that it will be in.
-        place = Path(self._root)
-        while not place.exists() and place != place.parent:
-            place = place.parent
+        # The folder is created with the first file: until then, use its nearest existing parent.
+        folder = Path(self._root)
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
         try:
-            room = os.statvfs(place)
+            disk = os.statvfs(folder)
         except OSError:
             return None
-        return room.f_bavail * room.f_frsize
+        return disk.f_bavail * disk.f_frsize
 
     def _path(self, folder: str, digest: str) -> str:
         return f"{self._root}/{folder}/{digest}"
 
     def _remote_files(self) -> Iterator[StoredFile]:
         with suppress(FileNotFoundError):
-            found = cast(dict[str, dict[str, Any]], self._files.find(self._root, detail=True))
-            for name, info in found.items():
+            for name, info in self._files.find(self._root, detail=True).items():
                 path = name.removeprefix(f"{self._root}/")
-                if _OURS.fullmatch(path):
+                if _OWN_PATH.fullmatch(path):
                     yield StoredFile(path, info["size"], _written_at(info))
 
-    def _refuse_missing_bucket(self) -> None:
+    def _check_bucket(self) -> None:
         bucket = self._root.partition("/")[0]
         try:
-            with _refusing("read"):
-                cast(Any, self._files).call_s3("head_bucket", Bucket=bucket)
+            with _errors_as_refusals("read"):
+                head_bucket(self._files, bucket)
         except Refusal as refusal:
             if refusal.code != "no_result":
                 raise
-            way_out = "Make it, or name another in the artifacts' URL."
+            way_out = "Create it, or name another one in ARITHMOSCOPE_ARTIFACTS_URL."
             raise Refusal("bad_setting", f"There is no bucket {bucket!r}.", way_out) from refusal
 
 
-def _folder(place: str) -> str | None:
-    """The path of a local folder, as it is or decoded from its url (which fsspec does not do); None for a service."""
-    if place.startswith("file://"):
-        return os.path.abspath(unquote(place.removeprefix("file://").removeprefix("localhost")))
-    return None if "://" in place else os.path.abspath(place)
+def _local_folder(location: str) -> str | None:
+    """The absolute path of a local folder, decoded from its URL (fsspec does not decode); None for a service."""
+    if location.startswith("file://"):
+        return os.path.abspath(unquote(location.removeprefix("file://").removeprefix("localhost")))
+    return None if "://" in location else os.path.abspath(location)
 
 
-def _holds_now(path: Path, data: bytes) -> bool:
-    """Whether it is there already; it counts as written now, so that nobody throws it away before it is named."""
+def _touch_if_present(path: Path, data: bytes) -> bool:
+    """Returns whether the file exists with this content; if so, refreshes its time to protect it from collection."""
     try:
         with _locked(path.parent, fcntl.LOCK_SH):
             if path.stat().st_size != len(data) or path.read_bytes() != data:
@@ -207,14 +195,14 @@ def _remove_if_older(path: Path, than: float) -> bool:
 
 
 @contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
+def _locked(folder: Path, mode: int) -> Generator[None]:
     with _opened(folder) as descriptor:
-        fcntl.flock(descriptor, how)
+        fcntl.flock(descriptor, mode)
         yield
 
 
 @contextmanager
-def _opened(folder: Path) -> Iterator[int]:
+def _opened(folder: Path) -> Generator[int]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         yield descriptor
@@ -224,14 +212,14 @@ def _opened(folder: Path) -> Iterator[int]:
 
 def _local_files(root: Path) -> Iterator[StoredFile]:
     for folder in _entries(root):
-        for place in (folder, f"{folder}/chunks"):
-            for name in _entries(root / place):
-                path = f"{place}/{name}"
-                # What another process throws away in this moment is not there.
+        for subfolder in (folder, f"{folder}/chunks"):
+            for name in _entries(root / subfolder):
+                path = f"{subfolder}/{name}"
+                # Another process may delete the file in this moment.
                 with suppress(FileNotFoundError):
-                    if _OURS.fullmatch(path):
-                        facts = (root / path).stat()
-                        yield StoredFile(path, facts.st_size, facts.st_mtime)
+                    if _OWN_PATH.fullmatch(path):
+                        info = (root / path).stat()
+                        yield StoredFile(path, info.st_size, info.st_mtime)
 
 
 def _entries(folder: Path) -> list[str]:
@@ -242,13 +230,13 @@ def _entries(folder: Path) -> list[str]:
 
 
 def _written_at(info: dict[str, Any]) -> float:
-    """S3 calls it LastModified, memory created."""
+    """Modification time: ``LastModified`` in S3, ``created`` in memory."""
     moment = info.get("LastModified") or info["created"]
     return moment.timestamp() if isinstance(moment, datetime) else float(moment)
 
 
 def _claim(path: Path, owner: bytes) -> None:
-    """Whoever comes first. An empty one is nobody's: its writer found no room."""
+    """Writes the owner if there is none. An empty file has no owner: its writer found the disk full."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_file() and path.stat().st_size:
         return
@@ -258,15 +246,15 @@ def _claim(path: Path, owner: bytes) -> None:
             file.write(owner)
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    for _ in range(_AGAIN):
+def _write_atomically(path: Path, data: bytes) -> None:
+    for _ in range(_WRITE_ATTEMPTS):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             return _write_beside(path, data)
-        except (FileNotFoundError, FileExistsError):  # its folder was empty for a moment, and thrown away
+        except (FileNotFoundError, FileExistsError):  # garbage collection removed the folder while it was empty
             if path.parent.exists() and not path.parent.is_dir():
                 raise
-    raise OSError(errno.ENOENT, "its folder cannot be made")
+    raise OSError(errno.ENOENT, "its folder cannot be created")
 
 
 def _write_beside(path: Path, data: bytes) -> None:
@@ -277,7 +265,7 @@ def _write_beside(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-        # The database names it from now on: after a power cut, too, it must be there.
+        # The database refers to the file from now on: it must survive a power cut.
         with _opened(path.parent) as folder:
             os.fsync(folder)
     except BaseException:
@@ -286,27 +274,29 @@ def _write_beside(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def _refusing(done: str) -> Iterator[None]:
+def _errors_as_refusals(action: Literal["read", "written", "removed", "listed"]) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and done == "read":
-            raise _gone() from error
+        if isinstance(error, FileNotFoundError) and action == "read":
+            raise _missing_file() from error
         reason = "The disk is full." if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"{error.strerror or error}."
-        raise Refusal("store_unavailable", f"The artifact could not be {done}: {reason}") from error
+        raise Refusal("store_unavailable", f"The artifact could not be {action}: {reason}") from error
     except _service_errors() as error:
-        name, way_out = type(error).__name__, "Look after the artifact store, then try again."
+        name, way_out = type(error).__name__, "Check the artifact store, then try again."
         if name == "NoCredentialsError":
-            way_out = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT_URL for a store of your own."
-        said = f"The artifact could not be {done}: the store of artifacts fails ({name})."
-        raise Refusal("store_unavailable", said, way_out) from error
+            way_out = (
+                "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; AWS_ENDPOINT_URL for a service other than Amazon's."
+            )
+        detail = f"The artifact could not be {action}: the artifact store failed ({name})."
+        raise Refusal("store_unavailable", detail, way_out) from error
 
 
 def _service_errors() -> tuple[type[Exception], ...]:
-    """What the client of S3 raises, where it is in use."""
+    """Exception types of the S3 client; empty if it is not in use."""
     client = sys.modules.get("botocore.exceptions")
     return () if client is None else (client.BotoCoreError, client.ClientError)
 
 
-def _gone() -> Refusal:
+def _missing_file() -> Refusal:
     return Refusal("no_result", "The stored file is missing or damaged.")

@@ -1,4 +1,4 @@
-"""Finished experiments that come with the program: ``experiment.json`` and the artifacts as files."""
+"""Finished experiments shipped with the program: ``experiment.json`` and the artifacts as files."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from sqlalchemy import select
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Experiment
 from arithmoscope.contracts.specs import PathPatchingSpec
-from arithmoscope.store.base import Base, put_rows
+from arithmoscope.store.base import StoreBase, upsert_rows
 from arithmoscope.store.rows import read_experiment
 from arithmoscope.store.tables import artifacts, experiments
 from arithmoscope.store.views import is_view
 
 EXAMPLE_ID = "example"
-_FACTS = "experiment.json"
+_EXPERIMENT_FILE = "experiment.json"
 
 
-class Bundles(Base):
-    """The example that is there before anything was computed."""
+class BundledExperiments(StoreBase):
+    """Imports the example that is available before anything was computed."""
 
     def import_bundle(self, folder: Path | str) -> Experiment:
-        """The bundle as the experiment ``example``: not listed, never a submit's answer.
+        """Imports a bundle as the experiment ``example``: not listed, never the result of a submission.
 
-        Again: no change, and what was computed of it meanwhile stays. Another bundle replaces all of it.
+        Importing the same bundle again changes nothing and keeps views computed since; another bundle replaces all.
         """
-        facts, spec, files = _read(Path(folder))
-        kept = [
+        experiment, spec, files = _read(Path(folder))
+        rows = [
             {
                 "experiment_id": EXAMPLE_ID,
                 "name": name,
@@ -39,46 +39,48 @@ class Bundles(Base):
         ]
         row = {
             "id": EXAMPLE_ID,
-            "kind": facts.kind,
+            "kind": experiment.kind,
             "model": spec.model,
             "spec": spec.model_dump(mode="json"),
             "key": None,
             "parent": None,
             "bundled": True,
-            "state": facts.state,
+            "state": experiment.state,
             "attempt": 1,
             "fruitless": 0,
-            "progress": facts.progress.model_dump(mode="json"),
+            "progress": experiment.progress.model_dump(mode="json"),
             "cancel_requested": False,
-            "created_at": facts.created_at.timestamp(),
-            "queued_at": facts.created_at.timestamp(),
-            "started_at": None if facts.started_at is None else facts.started_at.timestamp(),
-            "finished_at": None if facts.finished_at is None else facts.finished_at.timestamp(),
+            "created_at": experiment.created_at.timestamp(),
+            "queued_at": experiment.created_at.timestamp(),
+            "started_at": None if experiment.started_at is None else experiment.started_at.timestamp(),
+            "finished_at": None if experiment.finished_at is None else experiment.finished_at.timestamp(),
         }
         with self._database.write() as connection:
             mine = artifacts.c.experiment_id == EXAMPLE_ID
-            found = connection.execute(select(artifacts.c.name, artifacts.c.sha256).where(mine))
-            known = {row.name: row.sha256 for row in found if row.name in files or not _added_later(row.name)}
-            if known != {each["name"]: each["sha256"] for each in kept}:
+            stored = connection.execute(select(artifacts.c.name, artifacts.c.sha256).where(mine))
+            known = {row.name: row.sha256 for row in stored if row.name in files or not _added_later(row.name)}
+            if known != {each["name"]: each["sha256"] for each in rows}:
                 connection.execute(artifacts.delete().where(mine))
-                put_rows(connection, experiments, [row])
-                put_rows(connection, artifacts, kept)
+                upsert_rows(connection, experiments, [row])
+                upsert_rows(connection, artifacts, rows)
             return read_experiment(connection, EXAMPLE_ID, self._clock())
 
 
 def _added_later(name: str) -> bool:
-    """Whether a worker added it when somebody looked: a view, or why it could not be computed."""
+    """Returns whether a worker added the artifact on demand: a view, or the reason for its absence."""
     return is_view(name) or name.endswith(".problem.json")
 
 
 def _read(folder: Path) -> tuple[Experiment, PathPatchingSpec, dict[str, bytes]]:
     try:
-        facts = Experiment.model_validate_json((folder / _FACTS).read_bytes())
+        experiment = Experiment.model_validate_json((folder / _EXPERIMENT_FILE).read_bytes())
         files = {
-            path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file() and path.name != _FACTS
+            path.name: path.read_bytes()
+            for path in sorted(folder.iterdir())
+            if path.is_file() and path.name != _EXPERIMENT_FILE
         }
     except (OSError, ValidationError) as error:
         raise Refusal("no_result", f"{folder} holds no finished experiment.", "Point at a bundle's folder.") from error
-    if facts.state != "succeeded" or not files or not isinstance(facts.spec, PathPatchingSpec):
+    if experiment.state != "succeeded" or not files or not isinstance(experiment.spec, PathPatchingSpec):
         raise Refusal("no_result", f"{folder} holds no finished experiment.", "Point at a bundle's folder.")
-    return facts, facts.spec, files
+    return experiment, experiment.spec, files

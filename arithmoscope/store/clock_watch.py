@@ -1,18 +1,18 @@
-"""Notices when the clock is set: leases, which go by it, are left alone until they have been renewed by it."""
+"""Detects changes of the system clock: leases depend on it and are not reaped until workers have renewed them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-# Clocks are slewed all the time; this is more than that, and less than a lease.
+# Above ordinary slewing of clocks, below the length of a lease.
 _JUMP_S = 2.0
-# Within it every worker that lives has renewed its lease, several times over.
+# Long enough for every live worker to renew its lease several times.
 _SETTLES_S = 4.0
 
 
-class Jumps:
-    """Compares the clock that can be set (``wall``) with the one that cannot (``steady``); both in seconds."""
+class ClockWatch:
+    """Compares the adjustable clock (``wall``) with the monotonic one (``steady``); both in seconds."""
 
     def __init__(
         self,
@@ -23,14 +23,14 @@ class Jumps:
         self._wall = wall
         self._steady = steady
         self._settles_s = settles_s
-        self._apart = wall() - steady()
+        self._offset = wall() - steady()
         self._settled_at = float("-inf")
 
     def settled(self) -> bool:
-        """False for ``settles_s`` after the clock was set, in either direction."""
+        """Returns False for ``settles_s`` after the clock was set, in either direction."""
         now = self._steady()
-        apart = self._wall() - now
-        if abs(apart - self._apart) > _JUMP_S:
+        offset = self._wall() - now
+        if abs(offset - self._offset) > _JUMP_S:
             self._settled_at = now + self._settles_s
-        self._apart = apart
+        self._offset = offset
         return now >= self._settled_at

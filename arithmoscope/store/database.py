@@ -1,7 +1,7 @@
-"""The database: connections, transactions, and a schema that is made and upgraded on opening.
+"""The database: connections, transactions, and a schema that is created and upgraded on opening.
 
-On SQLite every writing transaction begins with BEGIN IMMEDIATE: it waits for its turn at the start, where the
-default begins as a reader and fails when two writers meet. Readers never wait (WAL).
+On SQLite every write transaction begins with BEGIN IMMEDIATE: it waits for the lock at its start. The default
+begins as a reader and fails when two writers meet. Readers never wait (WAL).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,25 +35,25 @@ logger = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5
-# On PostgreSQL the change of a process that says nothing for so long is undone.
-FROZEN_S = 6
+# PostgreSQL rolls back the transaction of a process that is idle in it for this long.
+IDLE_TRANSACTION_S = 6
 _READING = "arithmoscope_reading"
-# Any number will do, as long as every process uses the same.
+# An arbitrary advisory lock id, the same in every process.
 _UPGRADE_LOCK = 0x0A417
 
 
 class Database:
-    """Connections to one database. Threads may share it; processes open their own."""
+    """Connections to one database. Safe to share between threads; each process opens its own."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
     @classmethod
     def open(cls, url: str) -> Database:
-        """Connects, and makes or upgrades the schema. Refuses when the database cannot be used."""
-        database = cls(_connected(url))
+        """Connects, and creates or upgrades the schema. Raises Refusal if the database cannot be used."""
+        database = cls(_create_engine(url))
         try:
-            with _refusing(in_full=True):
+            with _errors_as_refusals(details=True):
                 if not database._is_current():
                     database._upgrade()
         except BaseException:
@@ -65,27 +65,27 @@ class Database:
         self.engine.dispose()
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """One consistent view; waits for no writer."""
-        with _refusing(), self.engine.connect() as connection:
-            told: dict[str, Any] = {_READING: True}
-            if connection.dialect.name == "postgresql":  # where else every statement has a view of its own
-                told["isolation_level"] = "REPEATABLE READ"
-            yield connection.execution_options(**told)
+    def read(self) -> Generator[Connection]:
+        """A read transaction with one consistent snapshot; never waits for a writer."""
+        with _errors_as_refusals(), self.engine.connect() as connection:
+            options: dict[str, Any] = {_READING: True}
+            if connection.dialect.name == "postgresql":  # whose default takes a new snapshot for every statement
+                options["isolation_level"] = "REPEATABLE READ"
+            yield connection.execution_options(**options)
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """All or nothing. Refuses (``store_unavailable``) when it cannot be written, as on a full disk."""
-        with _refusing(), self.engine.begin() as connection:
+    def write(self) -> Generator[Connection]:
+        """A write transaction. Raises Refusal (`store_unavailable`) if it cannot be written, as on a full disk."""
+        with _errors_as_refusals(), self.engine.begin() as connection:
             yield connection
 
     def _is_current(self) -> bool:
         try:
             with self.engine.connect() as connection:
-                found = connection.execution_options(**{_READING: True}).execute(
+                version = connection.execution_options(**{_READING: True}).execute(
                     text("SELECT version_num FROM alembic_version")
                 )
-                return found.scalar() == REVISION
+                return version.scalar() == REVISION
         except (OperationalError, ProgrammingError):  # no such table
             return False
 
@@ -105,19 +105,19 @@ class Database:
             except CommandError as error:
                 raise Refusal(
                     "bad_setting",
-                    f"The database was made by another version of arithmoscope ({error}).",
+                    f"The database was created by another version of arithmoscope ({error}).",
                     "Update arithmoscope, or choose another data folder.",
                 ) from error
 
 
-def _connected(url: str) -> Engine:
+def _create_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        # As people write it, and as SQLAlchemy calls the driver that is ours.
+        # The common spelling of the URL, with the name of the driver that we install.
         address = make_url(re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url))
-        patience = {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": 1000 * int(BUSY_TIMEOUT_S)}
-        told = {name: value for name, value in patience.items() if name not in address.query}
-        engine = create_engine(address, pool_pre_ping=True, max_overflow=45, connect_args=told)
-        event.listen(engine, "connect", _limit_waits)
+        timeouts = {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": 1000 * int(BUSY_TIMEOUT_S)}
+        options = {name: value for name, value in timeouts.items() if name not in address.query}
+        engine = create_engine(address, pool_pre_ping=True, max_overflow=45, connect_args=options)
+        event.listen(engine, "connect", _set_timeouts)
         return engine
     if folder := make_url(url).database:
         Path(folder).parent.mkdir(parents=True, exist_ok=True)
@@ -125,13 +125,13 @@ def _connected(url: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
-        # The driver would begin transactions by itself, and too late: `_begin` does.
+        # The driver would begin transactions itself, and too late: `_begin` does it instead.
         connection.isolation_level = None
-        _execute_patiently(connection, "PRAGMA journal_mode=WAL")
+        _execute_with_retry(connection, "PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
-        # Every connection has its own, and the system keeps the file's pages anyway: by default a server's memory
-        # grows for many minutes until all of them are full.
+        # A cache per connection, although the system caches the file's pages anyway: with the default, a server's
+        # memory grows for many minutes until all caches are full.
         connection.execute("PRAGMA cache_size=-512")
 
     @event.listens_for(engine, "begin")
@@ -142,16 +142,16 @@ def _connected(url: str) -> Engine:
     return engine
 
 
-def _limit_waits(connection: Any, _record: object) -> None:
-    """A process that was frozen in the middle of a change must not hold up all others."""
+def _set_timeouts(connection: Any, _record: object) -> None:
+    """Sets timeouts, so that a process frozen inside a transaction does not block all others."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SET idle_in_transaction_session_timeout = '{FROZEN_S}s'")
+        cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_TRANSACTION_S}s'")
         cursor.execute(f"SET lock_timeout = '{BUSY_TIMEOUT_S:g}s'")
     connection.commit()
 
 
-def _execute_patiently(connection: Any, statement: str) -> None:
-    # Switching a new file to WAL does not honour the busy timeout when two processes create it at once.
+def _execute_with_retry(connection: Any, statement: str) -> None:
+    # Switching a new file to WAL ignores the busy timeout if two processes create it at once.
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
@@ -164,35 +164,37 @@ def _execute_patiently(connection: Any, statement: str) -> None:
 
 
 @contextmanager
-def _refusing(*, in_full: bool = False) -> Iterator[None]:
-    """``in_full``: with the driver's words, for who starts a program; they name hosts and users."""
+def _errors_as_refusals(*, details: bool = False) -> Generator[None]:
+    """Converts database errors to refusals. ``details``: include the driver's message, which names hosts and users."""
     try:
         yield
     except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
-        said = _said(error)
-        way_out = None if "full" in said or "readonly" in said else "Look after the database, then try again."
-        if in_full or isinstance(getattr(error, "orig", None), sqlite3.Error):
-            raise Refusal("store_unavailable", f"The database does not answer ({said}).", way_out) from error
-        logger.warning("the database does not answer: %s", said)
+        message = _driver_message(error)
+        way_out = None if "full" in message or "readonly" in message else "Check the database, then try again."
+        if details or isinstance(getattr(error, "orig", None), sqlite3.Error):
+            raise Refusal("store_unavailable", f"The database does not answer ({message}).", way_out) from error
+        logger.warning("the database does not answer: %s", message)
         raise Refusal("store_unavailable", "The database does not answer.", way_out) from error
-    except DataError as error:  # PostgreSQL keeps no NUL, which a name in an address may hold
-        raise Refusal("bad_request", f"That cannot be looked up ({_said(error)}).") from error
+    except DataError as error:  # PostgreSQL stores no NUL character, which a name in a URL may contain
+        raise Refusal("bad_request", f"That cannot be looked up ({_driver_message(error)}).") from error
     except DatabaseError as error:
-        if type(error) is not DatabaseError:  # a broken rule is our mistake; a broken file is not
+        if type(error) is not DatabaseError:  # a violated constraint is a bug; a corrupt file is not
             raise
         raise Refusal(
             "store_unavailable",
-            f"The database cannot be read ({_said(error)}).",
+            f"The database cannot be read ({_driver_message(error)}).",
             "Move the file away, or choose another data folder.",
         ) from error
 
 
-def is_held(refusal: Refusal) -> bool:
-    """Whether the database could not be written because somebody else has held it for long."""
+def is_locked(refusal: Refusal) -> bool:
+    """Returns whether a write failed because another process held the lock for too long."""
     cause = refusal.__cause__
-    return isinstance(cause, OperationalError) and ("locked" in _said(cause) or "lock timeout" in _said(cause))
+    return isinstance(cause, OperationalError) and (
+        "locked" in _driver_message(cause) or "lock timeout" in _driver_message(cause)
+    )
 
 
-def _said(error: SQLAlchemyError) -> str:
-    """The driver's words in one line; they name hosts, and never a password."""
+def _driver_message(error: SQLAlchemyError) -> str:
+    """The driver's message in one line; it may name hosts but never a password."""
     return " ".join(str(getattr(error, "orig", None) or error).split())[:300]

@@ -1,13 +1,13 @@
-"""How much is kept, and how much of it must be: what the size budget counts."""
+"""Disk quota: the total size of the artifacts, and the part of it that cannot be evicted."""
 
 from __future__ import annotations
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.store.tables import SHOWN, artifacts, chunks, experiments
+from arithmoscope.store.tables import NOT_DELETED, artifacts, chunks, experiments
 
-# As `arithmoscope.store.views.is_view` has it.
+# SQL equivalent of `arithmoscope.store.views.is_view`.
 _VIEW = (
     artifacts.c.name.like("attention.%.safetensors")
     | (artifacts.c.name == "attention.safetensors")
@@ -15,26 +15,26 @@ _VIEW = (
 )
 
 
-def computed_again() -> ColumnElement[bool]:
-    """The artifacts that a worker computes again when somebody looks: `arithmoscope.store.views`. Never a result."""
+def recomputable() -> ColumnElement[bool]:
+    """Condition: artifacts that a worker can recompute on demand (`arithmoscope.store.views`). Never a result."""
     return _VIEW & experiments.c.bundled.is_(False)
 
 
-def kept_bytes(connection: Connection, *, needed: bool = False) -> int:
-    """What the artifacts and chunks come to; ``needed``: without what can be computed again or was deleted."""
+def stored_bytes(connection: Connection, *, needed: bool = False) -> int:
+    """Total size of artifacts and chunks; ``needed``: without recomputable and deleted ones."""
     total = 0
     for table in (artifacts, chunks):
         query = select(func.coalesce(func.sum(table.c.size), 0)).join_from(table, experiments)
         if needed:
-            query = query.where(SHOWN)
+            query = query.where(NOT_DELETED)
             if table is artifacts:
-                query = query.where(~computed_again())
+                query = query.where(~recomputable())
         total += int(connection.execute(query).scalar_one())
     return total
 
 
-def refuse_full(connection: Connection, budget: int) -> None:
-    """Refuses (``store_full``) when not even what could be given up would bring the store below its budget."""
-    used = kept_bytes(connection, needed=True)
+def check_disk_quota(connection: Connection, budget: int) -> None:
+    """Raises Refusal (`store_full`) if evicting everything evictable would not bring the store below its budget."""
+    used = stored_bytes(connection, needed=True)
     if used >= budget:
-        raise Refusal("store_full", f"The results come to {used / 1e6:.1f} MB of {budget / 1e6:.1f} MB.")
+        raise Refusal("store_full", f"The results take {used / 1e6:.1f} MB of {budget / 1e6:.1f} MB.")

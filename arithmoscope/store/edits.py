@@ -1,4 +1,4 @@
-"""What people do with their experiments: name them, hurry them, cancel them, run them again, throw them away."""
+"""Changes to experiments by their users: rename, reprioritize, cancel, retry, delete and restore."""
 
 from __future__ import annotations
 
@@ -11,50 +11,50 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Experiment, ExperimentEdit, State
 from arithmoscope.store.artifacts import RESULT, Artifacts
 from arithmoscope.store.base import unknown_experiment
-from arithmoscope.store.queue import WAITS
-from arithmoscope.store.rows import PRIORITIES, read_experiment, refuse_unwritable
+from arithmoscope.store.queue import IS_QUEUED
+from arithmoscope.store.rows import PRIORITIES, check_storable_text, read_experiment
 from arithmoscope.store.submissions import QUEUED, UNDO_S, Submissions
-from arithmoscope.store.tables import SHOWN, artifacts, experiments
+from arithmoscope.store.tables import NOT_DELETED, artifacts, experiments
 
 
-class Changes(Submissions, Artifacts):
-    """The owner's side of the store."""
+class Edits(Submissions, Artifacts):
+    """User-initiated changes to experiments."""
 
     def edit(self, experiment_id: str, edit: ExperimentEdit) -> Experiment:
-        """What is not told stays. One that waits takes its new place in the line at once."""
-        written = {name: value for name, value in (("name", edit.name), ("notes", edit.notes)) if value is not None}
-        for value in written.values():
-            refuse_unwritable(value)
+        """Updates the fields that are set. A queued experiment takes its new place in the queue at once."""
+        texts = {name: value for name, value in (("name", edit.name), ("notes", edit.notes)) if value is not None}
+        for value in texts.values():
+            check_storable_text(value)
         row = experiments.c.id == experiment_id
         with self._database.write() as connection:
-            found = read_experiment(connection, experiment_id, self._clock())
+            before = read_experiment(connection, experiment_id, self._clock())
             if connection.execute(select(experiments.c.bundled).where(row)).scalar_one():
-                raise Refusal("forbidden", "The example belongs to the program.", "Change your own experiments.")
-            if written:
-                connection.execute(update(experiments).where(row).values(**written))
-            if edit.priority is not None and edit.priority != found.priority:
-                # A message with the old priority is out already: the next attempt is the one that counts.
+                raise Refusal("forbidden", "The example is part of the program.", "Edit your own experiments.")
+            if texts:
+                connection.execute(update(experiments).where(row).values(**texts))
+            if edit.priority is not None and edit.priority != before.priority:
+                # A message with the old priority is out already: a new attempt number invalidates it.
                 sent = experiments.c.sent_at.is_not(None)
                 attempt = case((sent, experiments.c.attempt + 1), else_=experiments.c.attempt)
-                again = update(experiments).where(row, WAITS)
-                connection.execute(again.values(attempt=attempt, sent_at=None))
+                requeue = update(experiments).where(row, IS_QUEUED)
+                connection.execute(requeue.values(attempt=attempt, sent_at=None))
                 connection.execute(update(experiments).where(row).values(priority=PRIORITIES[edit.priority]))
             return read_experiment(connection, experiment_id, self._clock())
 
     def request_cancel(self, experiment_id: str) -> Experiment:
-        """A queued one ends at once; a running one when its worker looks; a finished one is left as it is."""
+        """Cancels a queued experiment at once, a running one when its worker checks; a finished one stays as it is."""
         with self._database.write() as connection:
-            row = (experiments.c.id == experiment_id) & SHOWN
-            # Held: it may be about to begin, or to go back to the queue.
+            row = (experiments.c.id == experiment_id) & NOT_DELETED
+            # Locks the row: it may be claimed or requeued at the same time.
             connection.execute(select(experiments.c.id).where(row).with_for_update())
-            waiting = update(experiments).where(row, experiments.c.state == "queued")
-            connection.execute(waiting.values(state="cancelled", cancel_requested=True, finished_at=self._clock()))
+            queued = update(experiments).where(row, experiments.c.state == "queued")
+            connection.execute(queued.values(state="cancelled", cancel_requested=True, finished_at=self._clock()))
             running = update(experiments).where(row, experiments.c.state == "running")
             connection.execute(running.values(cancel_requested=True))
             return read_experiment(connection, experiment_id, self._clock())
 
     def cancel_requested(self, experiment_id: str) -> bool:
-        """Also true when the experiment is gone: whoever asks should stop."""
+        """Returns whether the worker should stop: a cancellation was requested, or the experiment was deleted."""
         with self._database.read() as connection:
             flag = connection.execute(
                 select(experiments.c.cancel_requested).where(experiments.c.id == experiment_id)
@@ -62,33 +62,33 @@ class Changes(Submissions, Artifacts):
         return flag is None or bool(flag)
 
     def retry(self, experiment_id: str, *, quota: int | None = None) -> Experiment:
-        """Back to the queue; finished chunks stay finished.
+        """Requeues an experiment, which continues from its saved chunks.
 
-        Only for a failed or cancelled one, and for one whose result is gone. It counts as a new one does: refuses
-        ``quota_exceeded`` where whoever asked for it has ``quota`` unfinished ones, and ``store_full``.
+        Allowed for failed and cancelled experiments, and for one whose result is missing. Limits apply as to a new
+        submission: raises Refusal `quota_exceeded` if the submitter has ``quota`` unfinished ones, or `store_full`.
         """
         states: tuple[State, ...] = ("failed", "cancelled")
-        if self._lost_its_result(experiment_id):
+        if self._result_is_missing(experiment_id):
             states = (*states, "succeeded")
         with self._database.write() as connection:
             may_run = (
                 experiments.c.id == experiment_id,
                 experiments.c.state.in_(states),
                 experiments.c.bundled.is_(False),
-                SHOWN,
+                NOT_DELETED,
             )
             asked_by = connection.execute(select(experiments.c.asked_by).where(*may_run)).scalar()
             if asked_by is not None:
-                self._refuse_one_more(connection, asked_by, quota)
-            again = update(experiments).where(*may_run)
+                self._check_admission(connection, asked_by, quota)
+            requeue = update(experiments).where(*may_run)
             try:
                 with connection.begin_nested():
-                    changed = connection.execute(again.values(**requeued(self._clock()), fruitless=0)).rowcount
+                    changed = connection.execute(requeue.values(**requeue_values(self._clock()), fruitless=0)).rowcount
             except IntegrityError as error:
                 raise Refusal(
                     "not_retryable",
-                    "The same question has been asked again since.",
-                    "Open the newer experiment: it is in the list.",
+                    "The same question has been submitted again since.",
+                    "Open the newer experiment from the list.",
                 ) from error
             found = read_experiment(connection, experiment_id, self._clock())
             if not changed:
@@ -96,9 +96,9 @@ class Changes(Submissions, Artifacts):
             connection.execute(artifacts.delete().where(artifacts.c.experiment_id == experiment_id))
             return found
 
-    def _lost_its_result(self, experiment_id: str) -> bool:
-        """Whether it succeeded and the file of its result is gone or damaged."""
-        if self.glance(experiment_id).state != "succeeded":
+    def _result_is_missing(self, experiment_id: str) -> bool:
+        """Returns whether the experiment succeeded but the file of its result is missing or damaged."""
+        if self.experiment_status(experiment_id).state != "succeeded":
             return False
         try:
             self.read_artifact(experiment_id, RESULT)
@@ -107,59 +107,59 @@ class Changes(Submissions, Artifacts):
         return False
 
     def delete(self, experiment_id: str) -> None:
-        """Out of sight, and gone for good after `UNDO_S` seconds; until then `restore` brings it back.
+        """Hides an experiment, and deletes it permanently after `UNDO_S` seconds; until then `restore` undoes it.
 
-        One that waits stops waiting. Refuses a running one, and the example that is shipped.
+        A queued experiment leaves the queue. Raises Refusal for a running one and for the shipped example.
         """
         with self._database.write() as connection:
             found = connection.execute(
-                select(experiments.c.state, experiments.c.bundled).where(experiments.c.id == experiment_id, SHOWN)
+                select(experiments.c.state, experiments.c.bundled).where(experiments.c.id == experiment_id, NOT_DELETED)
             ).first()
             if found is None:
                 raise unknown_experiment(experiment_id)
             if found.bundled:
-                raise Refusal("forbidden", "The example belongs to the program.", "Delete your own experiments.")
+                raise Refusal("forbidden", "The example is part of the program.", "Delete your own experiments.")
             gone = connection.execute(
                 update(experiments)
-                .where(experiments.c.id == experiment_id, experiments.c.state != "running", SHOWN)
+                .where(experiments.c.id == experiment_id, experiments.c.state != "running", NOT_DELETED)
                 .values(deleted_at=self._clock())
             )
             if not gone.rowcount:
                 raise Refusal("still_running", "A running experiment cannot be deleted.")
 
     def restore(self, experiment_id: str, *, quota: int | None = None) -> Experiment:
-        """Undoes a deletion; one that waited then waits again. No change to one that is not deleted.
+        """Undoes a deletion; an experiment that was queued is queued again. No change if it is not deleted.
 
-        Refuses (``not_restorable``) when the same question has been asked again since, or when it is too late;
-        ``store_full`` as for a new one; and one that waited ``quota_exceeded``, as `retry` does.
+        Raises Refusal `not_restorable` if the same question has been submitted again since, or after `UNDO_S` seconds;
+        `store_full` as for a new one; and `quota_exceeded` for a queued one, as `retry` does.
         """
         with self._database.write() as connection:
             row = experiments.c.id == experiment_id
-            wanted = select(experiments.c.deleted_at, experiments.c.state, experiments.c.asked_by).where(row)
-            found = connection.execute(wanted).first()
+            query = select(experiments.c.deleted_at, experiments.c.state, experiments.c.asked_by).where(row)
+            found = connection.execute(query).first()
             if found is None:
                 raise unknown_experiment(experiment_id)
             if found.deleted_at is None:
                 return read_experiment(connection, experiment_id, self._clock())
             if found.deleted_at <= self._clock() - UNDO_S:
                 raise Refusal("not_restorable", "It was deleted more than a day ago.")
-            self._refuse_one_more(connection, found.asked_by, quota if found.state == "queued" else None)
-            # A message of before may have been dropped meanwhile.
-            back = requeued(self._clock()) if found.state == "queued" else {}
+            self._check_admission(connection, found.asked_by, quota if found.state == "queued" else None)
+            # An earlier message may have been dropped meanwhile.
+            values = requeue_values(self._clock()) if found.state == "queued" else {}
             try:
                 with connection.begin_nested():
                     changed = update(experiments).where(row, experiments.c.deleted_at == found.deleted_at)
-                    connection.execute(changed.values(**back, deleted_at=None))
+                    connection.execute(changed.values(**values, deleted_at=None))
             except IntegrityError as error:
                 raise Refusal(
                     "not_restorable",
-                    "The same question has been asked again since.",
-                    "Open the newer experiment: it is in the list.",
+                    "The same question has been submitted again since.",
+                    "Open the newer experiment from the list.",
                 ) from error
             return read_experiment(connection, experiment_id, self._clock())
 
 
-def requeued(now: float) -> dict[str, Any]:
+def requeue_values(now: float) -> dict[str, Any]:
     """The values of a row that goes back to the queue: a new attempt, so nothing of the old one counts."""
     return {
         "state": "queued",

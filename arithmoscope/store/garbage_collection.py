@@ -1,34 +1,35 @@
-"""Throws away what nothing refers to, and what can be computed again when there is no room for it."""
+"""Garbage collection: removes unreferenced files, expired deletions and, over budget, recomputable artifacts."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Row, func, select
 
-from arithmoscope.store.base import Base
+from arithmoscope.store.base import StoreBase
 from arithmoscope.store.blobs import StoredFile
-from arithmoscope.store.disk_quota import computed_again, kept_bytes
+from arithmoscope.store.disk_quota import recomputable, stored_bytes
 from arithmoscope.store.submissions import UNDO_S
 from arithmoscope.store.tables import artifacts, chunks, experiments, models, owner, used_links
 
 logger = logging.getLogger(__name__)
 
-# A file without a row may be one that is about to be named.
-_UNNAMED_S = 3_600.0
-# Files tell their time in steps, and a service by a clock of its own.
-_FILES_DIFFER_S = 5.0
-# Longer than any link lives.
-_FORGET_LINKS_S = 30 * 86_400.0
-# Experiments whose files are asked for at once.
+# A file without a row may be about to get one.
+_UNREFERENCED_S = 3_600.0
+# File times are coarse, and a service has its own clock.
+_FILE_TIME_SKEW_S = 5.0
+# Longer than the lifetime of any login link.
+_KEEP_USED_LINKS_S = 30 * 86_400.0
+# Files whose experiments are queried at once.
 _BATCH = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What was thrown away: files (with their bytes), and experiments that had been deleted."""
+    """Counts of what was removed: files (with their bytes) and deleted experiments."""
 
     files: int = 0
     bytes: int = 0
@@ -38,43 +39,43 @@ class Collected:
         return Collected(self.files + other.files, self.bytes + other.bytes, self.experiments + other.experiments)
 
 
-class Garbage(Base):
-    """Any number of processes may do this at once, beside everything else."""
+class GarbageCollector(StoreBase):
+    """Any number of processes may collect concurrently with everything else."""
 
     def collect_garbage(self) -> Collected:
-        """All that is not wanted any more; never a result of an experiment that is not deleted."""
-        # First what needs no writing to the database: the disk may be full.
-        collected = self._remove_unnamed()
+        """Removes everything that is no longer needed; never a result of an experiment that is not deleted."""
+        # First the steps that write nothing to the database: the disk may be full.
+        collected = self._remove_unreferenced()
         collected += self.make_room()
         with self._database.write() as connection:
-            connection.execute(used_links.delete().where(used_links.c.used_at < self._clock() - _FORGET_LINKS_S))
+            connection.execute(used_links.delete().where(used_links.c.used_at < self._clock() - _KEEP_USED_LINKS_S))
         return collected
 
     def make_room(self) -> Collected:
-        """Ends what was deleted long enough ago; over the budget also what can be computed again, and then what
-        was deleted lately. Quick: looks at no files."""
+        """Removes experiments deleted more than `UNDO_S` seconds ago; over budget also recomputable artifacts, and then
+        recently deleted experiments. Fast: lists no files."""
         collected = Collected()
         for experiment_id in self._deleted(experiments.c.deleted_at <= self._clock() - UNDO_S):
             collected += self._remove_deleted(experiment_id)
         if self._budget is None:
             return collected
-        for way in (self._give_up_views, self._give_up_deleted):
-            collected += way(self._budget)
+        for evict in (self._evict_views, self._evict_deleted):
+            collected += evict(self._budget)
         return collected
 
-    def _over(self, budget: int) -> int:
+    def _excess_bytes(self, budget: int) -> int:
         with self._database.read() as connection:
-            return kept_bytes(connection) - budget
+            return stored_bytes(connection) - budget
 
-    def _give_up_views(self, budget: int) -> Collected:
-        """What nobody has looked at for longest goes first."""
+    def _evict_views(self, budget: int) -> Collected:
+        """Evicts recomputable artifacts, the least recently used first."""
         collected = Collected()
         last_used = func.coalesce(artifacts.c.used_at, experiments.c.finished_at, 0.0)
-        query = select(artifacts).join_from(artifacts, experiments).where(computed_again()).order_by(last_used)
-        # Both of one moment: another keeper may be at it.
+        query = select(artifacts).join_from(artifacts, experiments).where(recomputable()).order_by(last_used)
+        # Both in one snapshot: another process may be evicting, too.
         with self._database.read() as connection:
-            over = kept_bytes(connection) - budget
-            candidates = connection.execute(query).all() if over > 0 else []
+            over = stored_bytes(connection) - budget
+            candidates: Sequence[Row[Any]] = connection.execute(query).all() if over > 0 else []
         for row in candidates:
             if over <= 0:
                 break
@@ -83,28 +84,28 @@ class Garbage(Base):
                 artifacts.c.name == row.name,
                 artifacts.c.sha256 == row.sha256,
             )
-            # Whoever puts the same file again from now on needs it.
-            before = self._clock() - _FILES_DIFFER_S
+            # A concurrent put of the same file refreshes its time, which protects it.
+            before = self._clock() - _FILE_TIME_SKEW_S
             with self._database.write() as connection:
-                gone = connection.execute(artifacts.delete().where(*this)).rowcount
+                deleted = connection.execute(artifacts.delete().where(*this)).rowcount
             path = f"{row.experiment_id}/{row.sha256}"
-            if gone and row.sha256 not in self._named(row.experiment_id):
+            if deleted and row.sha256 not in self._referenced(row.experiment_id):
                 removed = self._blobs.remove_if_older(path, before)
                 collected += Collected(int(removed), row.size if removed else 0)
-            over -= row.size  # also when another keeper was quicker
+            over -= row.size  # also if another process evicted it first
         return collected
 
-    def _give_up_deleted(self, budget: int) -> Collected:
+    def _evict_deleted(self, budget: int) -> Collected:
         collected = Collected()
         for experiment_id in self._deleted(experiments.c.deleted_at.is_not(None)):
-            if self._over(budget) <= 0:
+            if self._excess_bytes(budget) <= 0:
                 break
             collected += self._remove_deleted(experiment_id)
         return collected
 
-    def _deleted(self, those: ColumnElement[bool]) -> list[str]:
+    def _deleted(self, condition: ColumnElement[bool]) -> list[str]:
         with self._database.read() as connection:
-            query = select(experiments.c.id).where(those).order_by(experiments.c.deleted_at)
+            query = select(experiments.c.id).where(condition).order_by(experiments.c.deleted_at)
             return list(connection.execute(query).scalars())
 
     def _remove_deleted(self, experiment_id: str) -> Collected:
@@ -117,44 +118,44 @@ class Garbage(Base):
                     select(table.c.size).where(table.c.experiment_id == experiment_id)
                 ).scalars()
             ]
-            # It may have been brought back in this moment.
+            # It may have been restored in this moment.
             if not connection.execute(experiments.delete().where(this, experiments.c.deleted_at.is_not(None))).rowcount:
                 return Collected()
             connection.execute(models.delete().where(models.c.card["experiment"].as_string() == experiment_id))
         self._blobs.remove(experiment_id)
         return Collected(len(sizes), sum(sizes), 1)
 
-    def _remove_unnamed(self) -> Collected:
-        """Files that no row names, an hour after they were written."""
+    def _remove_unreferenced(self) -> Collected:
+        """Removes files that no row references, an hour after they were written."""
         with self._database.read() as connection:
-            name = connection.execute(select(owner.c.id)).scalar_one()
-        if not self._blobs.belong_to(name):
-            logger.warning("the artifacts belong to another database: none of them is thrown away")
+            owner_id = connection.execute(select(owner.c.id)).scalar_one()
+        if not self._blobs.claim_ownership(owner_id):
+            logger.warning("the artifacts belong to another database: no file is removed")
             return Collected()
-        old = self._clock() - _UNNAMED_S
+        cutoff = self._clock() - _UNREFERENCED_S
         collected = Collected()
-        # First the files, then the rows: what is named in between is seen to be.
-        for batch in _batches(file for file in self._blobs.files() if file.written_at < old):
-            wanted = self._wanted({file.folder for file in batch})
+        # Files are listed before rows are read, so a reference added in between is seen.
+        for batch in _batches(file for file in self._blobs.files() if file.written_at < cutoff):
+            references = self._references_of({file.folder for file in batch})
             for file in batch:
-                named = wanted.get(file.folder, frozenset())
-                if named is None or file.digest in named:
+                referenced = references.get(file.folder, frozenset())
+                if referenced is None or file.digest in referenced:
                     continue
-                if self._blobs.remove_if_older(file.path, old):
+                if self._blobs.remove_if_older(file.path, cutoff):
                     collected += Collected(1, file.size)
         return collected
 
-    def _wanted(self, ids: set[str]) -> dict[str, frozenset[str] | None]:
-        """The digests that each experiment names; None: it is at work, and may name any of its files."""
-        found: dict[str, frozenset[str] | None] = {}
+    def _references_of(self, ids: set[str]) -> dict[str, frozenset[str] | None]:
+        """The digests that each experiment references; None: it is unfinished and may reference any of its files."""
+        references: dict[str, frozenset[str] | None] = {}
         with self._database.read() as connection:
             states = select(experiments.c.id, experiments.c.state).where(experiments.c.id.in_(ids))
-            at_work = {row.id: row.state in ("queued", "running") for row in connection.execute(states)}
-        for experiment_id, busy in at_work.items():
-            found[experiment_id] = None if busy else self._named(experiment_id)
-        return found
+            unfinished = {row.id: row.state in ("queued", "running") for row in connection.execute(states)}
+        for experiment_id, is_unfinished in unfinished.items():
+            references[experiment_id] = None if is_unfinished else self._referenced(experiment_id)
+        return references
 
-    def _named(self, experiment_id: str) -> frozenset[str]:
+    def _referenced(self, experiment_id: str) -> frozenset[str]:
         with self._database.read() as connection:
             return frozenset(
                 digest

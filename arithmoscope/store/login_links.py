@@ -1,19 +1,19 @@
-"""Links that let somebody in once."""
+"""Single-use login links."""
 
 from __future__ import annotations
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from arithmoscope.store.base import Base
+from arithmoscope.store.base import StoreBase
 from arithmoscope.store.tables import owner, used_links
 
 
-class Links(Base):
-    """What has been used up; by its SHA-256, so that nobody learns a link here."""
+class LoginLinks(StoreBase):
+    """Records used links by their SHA-256, which does not reveal them."""
 
     def use_link(self, sha256: str) -> bool:
-        """True the first time only, also when many ask at once."""
+        """Returns True for the first use only, also under concurrency."""
         with self._database.write() as connection:
             try:
                 with connection.begin_nested():
@@ -23,6 +23,6 @@ class Links(Base):
         return True
 
     def secret(self) -> str:
-        """A random text of this store alone, 128 bits, the same for every process that opens it."""
+        """A random secret of this store (128 bits), the same for every process that opens it."""
         with self._database.read() as connection:
             return connection.execute(select(owner.c.id)).scalar_one()

@@ -1,7 +1,7 @@
-"""Sends whatever is queued to the broker, and takes experiments back from workers that were lost.
+"""The outbox: sends queued experiments to the broker, and requeues those of lost workers.
 
-The row comes first and the message second: the broker may be down at a submit, restarted or emptied, and what
-was accepted still runs. One of these runs in the API's process.
+The row is written first and the message sent second, so an accepted experiment runs even if the broker was down,
+restarted or emptied. One outbox runs in the API's process.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from typing import Any, Protocol
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import FINAL_STATES
 from arithmoscope.contracts.log_context import working_on
-from arithmoscope.store.clock_watch import Jumps
-from arithmoscope.store.leases import BATCH, Leases, Waiting
+from arithmoscope.store.clock_watch import ClockWatch
+from arithmoscope.store.leases import BATCH, Leases, QueuedAttempt
 
 logger = logging.getLogger(__name__)
 
 
 class BrokerDown(Exception):
-    """The broker did not take a message. The experiment stays queued and is sent again."""
+    """The broker did not accept a message. The experiment stays queued and is sent again."""
 
 
-class Memory(Protocol):
-    """What tells whether the broker still has what it was given; both raise `BrokerDown`."""
+class BrokerMarker(Protocol):
+    """Detects a broker that has lost its queue; both methods raise `BrokerDown`."""
 
-    def remembers(self) -> bool: ...
+    def is_marked(self) -> bool: ...
 
     def mark(self) -> None: ...
 
 
 class Outbox:
-    """``send(id, attempt, priority)`` raises `BrokerDown` when it cannot; ``publish`` tells readers of an end.
+    """``send(id, attempt, priority)`` raises `BrokerDown` on failure; ``publish`` announces final states to readers.
 
-    ``memory``: where it is given, what waits is sent again at once when the broker has lost it.
+    ``marker``: if given, all queued attempts are sent again as soon as the broker has lost its queue.
     """
 
     def __init__(
@@ -44,24 +44,24 @@ class Outbox:
         send: Callable[[str, int, int], None],
         publish: Callable[[str, Any, dict[str, Any]], None] | None = None,
         *,
-        memory: Memory | None = None,
-        jumps: Jumps | None = None,
+        marker: BrokerMarker | None = None,
+        clock_watch: ClockWatch | None = None,
         every_s: float = 1.0,
     ) -> None:
         self._store = store
         self._send = send
         self._publish = publish
-        self._memory = memory
-        self._jumps = jumps or Jumps()
+        self._marker = marker
+        self._clock_watch = clock_watch or ClockWatch()
         self._every_s = every_s
         self._wake = threading.Event()
         self._stopping = False
         self._down = False
-        self._unmarked: set[Waiting] = set()
+        self._unrecorded: set[QueuedAttempt] = set()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
     def start(self) -> None:
-        """Goes to work in a thread of its own, until `stop`."""
+        """Starts the thread, which runs until `stop`."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -71,18 +71,18 @@ class Outbox:
             self._thread.join(timeout=5.0)
 
     def nudge(self) -> None:
-        """Something has just been queued: send it now. Returns at once, also when the broker is down."""
+        """Sends newly queued experiments now. Returns at once, even if the broker is down."""
         self._wake.set()
 
     def run_once(self) -> int:
-        """Reaps lost leases, then sends all that waits; how many were sent."""
-        if self._jumps.settled():
+        """Reaps lost leases, then sends all queued attempts; returns how many were sent."""
+        if self._clock_watch.settled():
             self._reap()
         try:
             sent = self._send_all()
         except BrokerDown as error:
             if not self._down:
-                logger.warning("the broker is down; what is queued waits: %s", error)
+                logger.warning("the broker is down; queued experiments wait: %s", error)
             self._down = True
             return 0
         self._down = False
@@ -94,42 +94,42 @@ class Outbox:
                 self._publish(experiment_id, "state", {"state": state})
 
     def _send_all(self) -> int:
-        if self._memory is not None and not self._memory.remembers():
-            self._unmarked.clear()
-            # First the rows: who is killed in between does it again.
-            if again := self._store.unsend():
-                logger.warning("the broker has forgotten what it was given; %d that wait are sent again", again)
-            self._memory.mark()
+        if self._marker is not None and not self._marker.is_marked():
+            self._unrecorded.clear()
+            # First the rows: if the process dies in between, this is repeated.
+            if unsent := self._store.mark_all_unsent():
+                logger.warning("the broker has lost its queue; sending %d queued experiments again", unsent)
+            self._marker.mark()
         sent = 0
         while not self._stopping:
             batch = self._store.unsent()
-            sent += self._send_some(batch)
+            sent += self._send_batch(batch)
             if len(batch) < BATCH:
                 break
         return sent
 
-    def _send_some(self, batch: list[Waiting]) -> int:
-        fresh = [waiting for waiting in batch if waiting not in self._unmarked]
+    def _send_batch(self, batch: list[QueuedAttempt]) -> int:
+        unsent = [attempt for attempt in batch if attempt not in self._unrecorded]
         try:
-            for waiting in fresh:
-                self._send(waiting.id, waiting.attempt, waiting.priority)
-                self._unmarked.add(waiting)
-                with working_on(waiting.id):
-                    logger.info("attempt %d of %s is sent to the workers", waiting.attempt, waiting.id)
+            for attempt in unsent:
+                self._send(attempt.id, attempt.attempt, attempt.priority)
+                self._unrecorded.add(attempt)
+                with working_on(attempt.id):
+                    logger.info("attempt %d of %s was sent to the workers", attempt.attempt, attempt.id)
         finally:
-            # On a full disk this fails: what the broker has is not sent to it over and over.
-            if self._unmarked:
-                self._store.mark_sent(*self._unmarked)
-                self._unmarked.clear()
-        return len(fresh)
+            # On a full disk this fails; the unrecorded attempts are then not sent again.
+            if self._unrecorded:
+                self._store.mark_sent(*self._unrecorded)
+                self._unrecorded.clear()
+        return len(unsent)
 
     def _run(self) -> None:
         while not self._stopping:
             try:
                 self.run_once()
             except Refusal as error:
-                logger.warning("nothing is sent now: %s", error)
-            except Exception:  # the thread must outlive whatever it meets, or nothing is ever sent again
-                logger.exception("the outbox stumbled; it goes on")
+                logger.warning("nothing is sent at present: %s", error)
+            except Exception:  # the thread must survive any error, or nothing is ever sent again
+                logger.exception("the outbox failed; it continues")
             self._wake.wait(self._every_s)
             self._wake.clear()

@@ -1,4 +1,4 @@
-"""The line of those that wait: whose turn is next, how many are before one, and how long that may take."""
+"""The queue: its order, and the position and expected waiting time of queued experiments."""
 
 from __future__ import annotations
 
@@ -7,86 +7,88 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, select, tuple_
 
-from arithmoscope.store.tables import SHOWN, durations, experiments, workers
+from arithmoscope.store.tables import NOT_DELETED, durations, experiments, workers
 
-WORKER_SEEN_S = 20.0
-# Of two machines' clocks, or of one that was put back since.
-CLOCKS_DIFFER_S = 5.0
+WORKER_TIMEOUT_S = 20.0
+# Tolerated difference between two machines' clocks, or of a clock that was set back.
+CLOCK_SKEW_S = 5.0
 
-WAITS = (experiments.c.state == "queued") & SHOWN
-RUNS = (experiments.c.state == "running") & SHOWN
-PLACE = (experiments.c.priority, experiments.c.queued_at, experiments.c.id)
+IS_QUEUED = (experiments.c.state == "queued") & NOT_DELETED
+IS_RUNNING = (experiments.c.state == "running") & NOT_DELETED
+QUEUE_ORDER = (experiments.c.priority, experiments.c.queued_at, experiments.c.id)
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
-    """What one that waits may expect: how many are before it, and seconds until its turn (None: unknown)."""
+class QueueEstimate:
+    """Expectation for a queued experiment: experiments ahead of it, and seconds until its start (None: unknown)."""
 
     position: int | None = None
     eta_s: float | None = None
 
 
-def seen(now: float, within_s: float = WORKER_SEEN_S) -> ColumnElement[bool]:
-    """The workers that were heard of within so many seconds."""
-    return workers.c.seen_at.between(now - within_s, now + CLOCKS_DIFFER_S)
+def is_alive(now: float, within_s: float = WORKER_TIMEOUT_S) -> ColumnElement[bool]:
+    """Condition: workers whose last heartbeat is at most ``within_s`` seconds old."""
+    return workers.c.seen_at.between(now - within_s, now + CLOCK_SKEW_S)
 
 
-def outlook_of(connection: Connection, row: RowMapping, now: float) -> Outlook:
-    """Of one row; nothing unless it waits."""
+def queue_estimate(connection: Connection, row: RowMapping, now: float) -> QueueEstimate:
+    """The estimate for one row; empty unless it is queued."""
     if row["state"] != "queued" or row["deleted_at"] is not None:
-        return Outlook()
-    before = tuple_(*PLACE) < tuple_(*(row[column.name] for column in PLACE))
+        return QueueEstimate()
+    before = tuple_(*QUEUE_ORDER) < tuple_(*(row[column.name] for column in QUEUE_ORDER))
     ahead = connection.execute(
         select(experiments.c.kind, experiments.c.model, func.count())
-        .where(WAITS, before)
+        .where(IS_QUEUED, before)
         .group_by(experiments.c.kind, experiments.c.model)
     ).all()
-    pace = _Pace.read(connection, now)
-    return Outlook(sum(n for _, _, n in ahead), pace.wait([((kind, model), n) for kind, model, n in ahead]))
+    throughput = _Throughput.read(connection, now)
+    return QueueEstimate(sum(n for _, _, n in ahead), throughput.wait([((kind, model), n) for kind, model, n in ahead]))
 
 
-def outlooks_of(connection: Connection, rows: Sequence[RowMapping], now: float) -> list[Outlook]:
-    """Of a page of rows, with one walk along the line."""
-    wanted = {row["id"] for row in rows if row["state"] == "queued" and row["deleted_at"] is None}
-    if not wanted:
-        return [Outlook()] * len(rows)
-    pace = _Pace.read(connection, now)
-    line = connection.execute(
-        select(experiments.c.id, experiments.c.kind, experiments.c.model).where(WAITS).order_by(*PLACE)
+def queue_estimates(connection: Connection, rows: Sequence[RowMapping], now: float) -> list[QueueEstimate]:
+    """The estimates for a page of rows, in one pass over the queue."""
+    queued = {row["id"] for row in rows if row["state"] == "queued" and row["deleted_at"] is None}
+    if not queued:
+        return [QueueEstimate()] * len(rows)
+    throughput = _Throughput.read(connection, now)
+    queue = connection.execute(
+        select(experiments.c.id, experiments.c.kind, experiments.c.model).where(IS_QUEUED).order_by(*QUEUE_ORDER)
     )
     ahead: dict[tuple[str, str], int] = {}
-    found: dict[str, Outlook] = {}
-    for position, (name, kind, model) in enumerate(line):
-        if name in wanted:
-            found[name] = Outlook(position, pace.wait(list(ahead.items())))
-            if len(found) == len(wanted):
+    estimates: dict[str, QueueEstimate] = {}
+    for position, (experiment_id, kind, model) in enumerate(queue):
+        if experiment_id in queued:
+            estimates[experiment_id] = QueueEstimate(position, throughput.wait(list(ahead.items())))
+            if len(estimates) == len(queued):
                 break
         ahead[kind, model] = ahead.get((kind, model), 0) + 1
-    return [found.get(row["id"], Outlook()) for row in rows]
+    return [estimates.get(row["id"], QueueEstimate()) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
-class _Pace:
-    """How fast the line moves: what each kind of question takes, what is still to do of those that run."""
+class _Throughput:
+    """Mean duration per kind and model, remaining seconds of running experiments, and number of workers."""
 
     means: dict[tuple[str, str], float]
     running: float | None
     workers: int
 
     @classmethod
-    def read(cls, connection: Connection, now: float) -> _Pace:
+    def read(cls, connection: Connection, now: float) -> _Throughput:
         means = {(row.kind, row.model): row.mean_s for row in connection.execute(select(durations))}
         running: float | None = 0.0
-        at_work = select(experiments.c.kind, experiments.c.model, experiments.c.started_at, experiments.c.claimed_at)
-        for row in connection.execute(at_work.where(RUNS)):
+        running_rows = select(
+            experiments.c.kind, experiments.c.model, experiments.c.started_at, experiments.c.claimed_at
+        )
+        for row in connection.execute(running_rows.where(IS_RUNNING)):
             mean = means.get((row.kind, row.model))
             since = row.claimed_at or row.started_at
             if mean is None or since is None:
                 running = None
                 break
             running += max(0.0, mean - max(0.0, now - since))
-        alive = connection.execute(select(func.count()).select_from(workers).where(seen(now))).scalar_one()
-        return cls(means, running, alive)
+        n_workers = connection.execute(select(func.count()).select_from(workers).where(is_alive(now))).scalar_one()
+        return cls(means, running, n_workers)
 
     def wait(self, ahead: Sequence[tuple[tuple[str, str], int]]) -> float | None:
         if self.running is None or self.workers == 0 or any(kind not in self.means for kind, _ in ahead):

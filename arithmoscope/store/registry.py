@@ -1,4 +1,4 @@
-"""Which models there are, and which workers are alive."""
+"""The registry of models and workers."""
 
 from __future__ import annotations
 
@@ -9,106 +9,106 @@ from sqlalchemy import ColumnElement, Connection, select, update
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ChatFrame, ModelCard
 from arithmoscope.contracts.system import WorkerStatus
-from arithmoscope.store.base import Base, put_rows
-from arithmoscope.store.database import is_held
-from arithmoscope.store.queue import WORKER_SEEN_S, seen
+from arithmoscope.store.base import StoreBase, upsert_rows
+from arithmoscope.store.database import is_locked
+from arithmoscope.store.queue import WORKER_TIMEOUT_S, is_alive
 from arithmoscope.store.tables import models, workers
-from arithmoscope.store.tuned_models import ancestry_of, as_they_stand, kept_tunings
+from arithmoscope.store.tuned_models import ancestry, available_tunings, resolve_tuned_models
 
 _FORGET_WORKERS_AFTER_S = 86_400.0
 
 
-class Registry(Base):
-    """Models as whoever has their files registered them; workers by their last heartbeat."""
+class Registry(StoreBase):
+    """Models as registered by the processes that have their files; workers by their last heartbeat."""
 
     def register_model(self, card: ModelCard, tokenizer_json: str | None, chat: ChatFrame | str | None = None) -> None:
-        """``chat``: what its chat template writes, or in words why that cannot be used."""
+        """Registers a model. ``chat``: its rendered chat template, or the reason why it cannot be used."""
         with self._database.write() as connection:
-            put_model(connection, card, tokenizer_json, chat)
+            upsert_model(connection, card, tokenizer_json, chat)
 
     def models(self) -> list[ModelCard]:
-        """As they stand: see `arithmoscope.store.tuned_models`."""
+        """All models, tuned models resolved by `arithmoscope.store.tuned_models`."""
         with self._database.read() as connection:
             rows = connection.execute(select(models.c.id, models.c.card).order_by(models.c.id))
             cards = {row.id: ModelCard.model_validate(row.card) for row in rows}
-            tunings = kept_tunings(connection) if any(card.base for card in cards.values()) else frozenset[str]()
-        return list(as_they_stand(cards, tunings).values())
+            tunings = available_tunings(connection) if any(card.base for card in cards.values()) else frozenset[str]()
+        return list(resolve_tuned_models(cards, tunings).values())
 
     def model(self, model_id: str) -> ModelCard:
-        if "\0" in model_id:  # which not every database can even look for
+        if "\0" in model_id:  # not every database can query it
             raise _unknown_model(model_id)
         with self._database.read() as connection:
-            cards = ancestry_of(connection, model_id)
-            tunings = kept_tunings(connection) if any(card.base for card in cards.values()) else frozenset[str]()
-        found = as_they_stand(cards, tunings).get(model_id)
-        if found is None:
+            cards = ancestry(connection, model_id)
+            tunings = available_tunings(connection) if any(card.base for card in cards.values()) else frozenset[str]()
+        card = resolve_tuned_models(cards, tunings).get(model_id)
+        if card is None:
             raise _unknown_model(model_id)
-        return found
+        return card
 
     def tokenizer_json(self, model_id: str) -> str:
-        """The text of the model's tokenizer.json; a tuned model has its base's."""
-        text = self._told_of(model_id, models.c.tokenizer_json)
+        """The text of the model's tokenizer.json; a tuned model uses its base's."""
+        text = self._base_column(model_id, models.c.tokenizer_json)
         if text is None:
             raise Refusal("bad_tokenizer", f"The model {model_id!r} has no tokenizer.json.")
         return text
 
     def chat(self, model_id: str) -> ChatFrame | str | None:
-        """What the model's chat template writes, or why that cannot be used; None where it has none. A tuned model has
-        its base's."""
-        chat = self._told_of(model_id, models.c.chat)
+        """The model's rendered chat template, the reason why it cannot be used, or None if there is none. A tuned model
+        uses its base's."""
+        chat = self._base_column(model_id, models.c.chat)
         if chat is None:
             return None
         return chat["problem"] if "problem" in chat else ChatFrame.model_validate(chat)
 
-    def _told_of(self, model_id: str, column: ColumnElement[Any]) -> Any:
+    def _base_column(self, model_id: str, column: ColumnElement[Any]) -> Any:
         with self._database.read() as connection:
-            cards = ancestry_of(connection, model_id)
+            cards = ancestry(connection, model_id)
             if not cards:
                 raise _unknown_model(model_id)
             return connection.execute(select(column).where(models.c.id == [*cards][-1])).scalar()
 
-    def beat(self, status: WorkerStatus) -> None:
-        """A worker says that it is alive."""
+    def record_heartbeat(self, status: WorkerStatus) -> None:
+        """Records that a worker is alive, with its status."""
         now = self._clock()
         values = {"status": status.model_dump(mode="json"), "seen_at": now}
         with self._database.write() as connection:
             if connection.execute(update(workers).where(workers.c.id == status.id).values(**values)).rowcount:
                 return
             connection.execute(workers.delete().where(workers.c.seen_at < now - _FORGET_WORKERS_AFTER_S))
-            put_rows(connection, workers, [{"id": status.id, **values}])
+            upsert_rows(connection, workers, [{"id": status.id, **values}])
 
-    def could_beat(self, worker_id: str) -> bool:
-        """Whether a worker that lives could say so: True when the database is written, and when that waits for
-        somebody who holds it for so long; False when nobody can write to it."""
+    def can_record_heartbeat(self, worker_id: str) -> bool:
+        """Returns whether a live worker could record a heartbeat: True if the database is writable or locked by another
+        process for too long; False if no process can write to it."""
         this = update(workers).where(workers.c.id == worker_id)
         try:
             with self._database.write() as connection:
-                # A little less than it was: what stays the same is not even written.
+                # Slightly less than before: an unchanged value might not be written.
                 connection.execute(this.values(seen_at=workers.c.seen_at - 0.001))
         except Refusal as refusal:
-            return is_held(refusal)
+            return is_locked(refusal)
         return True
 
-    def forget_worker(self, worker_id: str) -> None:
-        """A worker leaves."""
+    def remove_worker(self, worker_id: str) -> None:
+        """Removes a worker that leaves or is dead."""
         with self._database.write() as connection:
             connection.execute(workers.delete().where(workers.c.id == worker_id))
 
-    def workers(self, within_s: float = WORKER_SEEN_S) -> list[WorkerStatus]:
-        """The workers that were heard of within so many seconds."""
+    def workers(self, within_s: float = WORKER_TIMEOUT_S) -> list[WorkerStatus]:
+        """The workers whose last heartbeat is at most ``within_s`` seconds old."""
         with self._database.read() as connection:
-            recent = select(workers.c.status).where(seen(self._clock(), within_s))
-            found = connection.execute(recent.order_by(workers.c.id)).scalars()
-            return [WorkerStatus.model_validate(status) for status in found]
+            recent = select(workers.c.status).where(is_alive(self._clock(), within_s))
+            statuses = connection.execute(recent.order_by(workers.c.id)).scalars()
+            return [WorkerStatus.model_validate(status) for status in statuses]
 
 
-def put_model(
+def upsert_model(
     connection: Connection, card: ModelCard, tokenizer_json: str | None = None, chat: ChatFrame | str | None = None
 ) -> None:
-    """Registers a model, or what has changed of one. What ``chat`` is, `Registry.register_model` says."""
+    """Inserts or updates a model; ``chat`` as in `Registry.register_model`."""
     frame = {"problem": chat} if isinstance(chat, str) else chat and chat.model_dump(mode="json")
-    told = {"card": card.model_dump(mode="json"), "tokenizer_json": tokenizer_json, "chat": frame}
-    put_rows(connection, models, [{"id": card.id, **told}])
+    columns = {"card": card.model_dump(mode="json"), "tokenizer_json": tokenizer_json, "chat": frame}
+    upsert_rows(connection, models, [{"id": card.id, **columns}])
 
 
 def _unknown_model(model_id: str) -> Refusal:

@@ -1,4 +1,4 @@
-"""Rows as the values that everyone else knows."""
+"""Conversion between database rows and wire models."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from arithmoscope.contracts.errors import ProblemDetails, Refusal
 from arithmoscope.contracts.experiments import Experiment, Priority, Progress, State
 from arithmoscope.contracts.specs import ExperimentSpec, Kind
 from arithmoscope.store.base import unknown_experiment
-from arithmoscope.store.queue import PLACE, Outlook, outlook_of
-from arithmoscope.store.tables import SHOWN, experiments
+from arithmoscope.store.queue import QUEUE_ORDER, QueueEstimate, queue_estimate
+from arithmoscope.store.tables import NOT_DELETED, experiments
 
 _SPECS: TypeAdapter[ExperimentSpec] = TypeAdapter(ExperimentSpec)
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
-    """What changes of an experiment while it runs: cheap to read, however large its spec is."""
+class ExperimentStatus:
+    """The part of an experiment that changes while it runs: cheap to read, however large its spec is."""
 
     kind: Kind
     state: State
     progress: Progress
 
 
-_SEEN = (experiments.c.id, experiments.c.kind, experiments.c.state, experiments.c.progress)
-GLANCE = (*_SEEN, experiments.c.deleted_at, *PLACE[:2])
+_STATUS = (experiments.c.id, experiments.c.kind, experiments.c.state, experiments.c.progress)
+STATUS_COLUMNS = (*_STATUS, experiments.c.deleted_at, *QUEUE_ORDER[:2])
 
 
-def glance_of(row: RowMapping, outlook: Outlook) -> Glance:
-    return Glance(row["kind"], row["state"], _progress_of(row, outlook))
+def status_of(row: RowMapping, outlook: QueueEstimate) -> ExperimentStatus:
+    return ExperimentStatus(row["kind"], row["state"], _progress_of(row, outlook))
 
 
-def _progress_of(row: RowMapping, outlook: Outlook) -> Progress:
+def _progress_of(row: RowMapping, outlook: QueueEstimate) -> Progress:
     progress = Progress.model_validate(row["progress"])
     if outlook.position is None:
         return progress
@@ -47,14 +47,16 @@ def _progress_of(row: RowMapping, outlook: Outlook) -> Progress:
 
 
 def read_experiment(connection: Connection, experiment_id: str, now: float) -> Experiment:
-    """Refuses (``unknown_experiment``) an id that is not there, or was deleted."""
-    row = connection.execute(select(experiments).where(experiments.c.id == experiment_id, SHOWN)).mappings().first()
+    """Reads one experiment. Raises Refusal (`unknown_experiment`) if it does not exist or was deleted."""
+    row = (
+        connection.execute(select(experiments).where(experiments.c.id == experiment_id, NOT_DELETED)).mappings().first()
+    )
     if row is None:
         raise unknown_experiment(experiment_id)
-    return experiment_of(row, outlook_of(connection, row, now))
+    return experiment_of(row, queue_estimate(connection, row, now))
 
 
-def experiment_of(row: RowMapping, outlook: Outlook) -> Experiment:
+def experiment_of(row: RowMapping, outlook: QueueEstimate) -> Experiment:
     return Experiment(
         id=row["id"],
         kind=row["kind"],
@@ -75,7 +77,7 @@ def experiment_of(row: RowMapping, outlook: Outlook) -> Experiment:
     )
 
 
-# As the broker counts them: 0 is the highest.
+# The broker's scale: 0 is the highest.
 PRIORITIES: dict[Priority, int] = {"high": 3, "normal": 5, "low": 7}
 
 
@@ -90,36 +92,36 @@ def spec_of(stored: Any) -> ExperimentSpec:
     return _SPECS.validate_python(stored)
 
 
-def cursor_after(row: RowMapping) -> str:
-    """Where the next page begins, opaque to the reader."""
+def next_cursor(row: RowMapping) -> str:
+    """The opaque cursor of the page after ``row``."""
     return base64.urlsafe_b64encode(json.dumps([row["created_at"], row["id"]]).encode()).decode()
 
 
-def older_than(cursor: str) -> ColumnElement[bool]:
-    """The rows of the next page. Refuses a cursor that was never handed out."""
+def after_cursor(cursor: str) -> ColumnElement[bool]:
+    """Condition: rows after the cursor. Raises Refusal if the cursor is not one that `next_cursor` made."""
     try:
-        found = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        decoded = json.loads(base64.urlsafe_b64decode(cursor.encode()))
     except ValueError as error:
         raise _bad_cursor() from error
-    match found:
+    match decoded:
         case [float(created_at), str(row_id)] if (
             math.isfinite(created_at) and row_id.isascii() and row_id.isprintable()
         ):
             pass
         case _:
             raise _bad_cursor()
-    created, name = experiments.c.created_at, experiments.c.id
-    return or_(created < created_at, and_(created == created_at, name < row_id))
+    created_column, id_column = experiments.c.created_at, experiments.c.id
+    return or_(created_column < created_at, and_(created_column == created_at, id_column < row_id))
 
 
-def refuse_unwritable(words: str) -> None:
-    """Refuses (``bad_request``) text that not every database can keep."""
-    if "\0" in words or any("\ud800" <= letter <= "\udfff" for letter in words):
-        raise Refusal("bad_request", "The text holds a character that cannot be kept.", "Type the text again.")
+def check_storable_text(text: str) -> None:
+    """Raises Refusal (`bad_request`) for text that not every database can store."""
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise Refusal("bad_request", "The text contains a character that cannot be stored.", "Remove it and try again.")
 
 
 def _bad_cursor() -> Refusal:
-    return Refusal("bad_request", "The cursor is not one that a list gave.", "Begin again without a cursor.")
+    return Refusal("bad_request", "The cursor was not issued by this list.", "Start again without a cursor.")
 
 
 def _moment(seconds: float) -> datetime:

@@ -1,4 +1,4 @@
-"""What the store knows of itself: the System page and the metrics."""
+"""Statistics of the store, for the System page and the metrics."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from sqlalchemy import func, select
 
 from arithmoscope.contracts.errors import ProblemDetails, Refusal
 from arithmoscope.contracts.system import Duration, Failure, QueueReport, StoreReport, WorkerReport
-from arithmoscope.store.base import Base
-from arithmoscope.store.disk_quota import kept_bytes
-from arithmoscope.store.queue import RUNS, WAITS, seen
-from arithmoscope.store.tables import SHOWN, durations, experiments, workers
+from arithmoscope.store.base import StoreBase
+from arithmoscope.store.disk_quota import stored_bytes
+from arithmoscope.store.queue import IS_QUEUED, IS_RUNNING, is_alive
+from arithmoscope.store.tables import NOT_DELETED, durations, experiments, workers
 
-_MINE = experiments.c.bundled.is_(False)
+_NOT_BUNDLED = experiments.c.bundled.is_(False)
 
 
-class Facts(Base):
-    """Counts and sizes; the example that is shipped is not counted among the experiments."""
+class Stats(StoreBase):
+    """Counts, sizes and durations; the shipped example is not counted."""
 
     def is_up(self) -> bool:
-        """Whether the database answers."""
+        """Returns whether the database answers."""
         try:
             with self._database.read() as connection:
                 connection.execute(select(1))
@@ -29,54 +29,56 @@ class Facts(Base):
         return True
 
     def counts(self) -> tuple[int, int]:
-        """How many experiments are running, and how many wait."""
+        """The number of running and of queued experiments."""
         with self._database.read() as connection:
             running, waiting = (
-                connection.execute(select(func.count()).select_from(experiments).where(those)).scalar_one()
-                for those in (RUNS, WAITS)
+                connection.execute(select(func.count()).select_from(experiments).where(condition)).scalar_one()
+                for condition in (IS_RUNNING, IS_QUEUED)
             )
         return running, waiting
 
     def queue_report(self) -> QueueReport:
         running, waiting = self.counts()
         with self._database.read() as connection:
-            oldest = connection.execute(select(func.min(experiments.c.queued_at)).where(WAITS)).scalar()
+            oldest = connection.execute(select(func.min(experiments.c.queued_at)).where(IS_QUEUED)).scalar()
         wait = None if oldest is None else max(0.0, self._clock() - oldest)
         return QueueReport(waiting=waiting, running=running, oldest_wait_s=wait)
 
     def store_report(self) -> StoreReport:
         count = func.count()
         with self._database.read() as connection:
-            states = select(experiments.c.state, count).where(_MINE, SHOWN).group_by(experiments.c.state)
-            found = {row.state: row[1] for row in connection.execute(states)}
-            deleted = connection.execute(select(count).select_from(experiments).where(_MINE, ~SHOWN)).scalar_one()
-            kept = kept_bytes(connection)
+            states = select(experiments.c.state, count).where(_NOT_BUNDLED, NOT_DELETED).group_by(experiments.c.state)
+            by_state = {row.state: row[1] for row in connection.execute(states)}
+            deleted = connection.execute(
+                select(count).select_from(experiments).where(_NOT_BUNDLED, ~NOT_DELETED)
+            ).scalar_one()
+            size = stored_bytes(connection)
         return StoreReport(
-            experiments=found,
+            experiments=by_state,
             deleted=deleted,
-            artifact_bytes=kept,
+            artifact_bytes=size,
             budget_bytes=self._budget,
             free_bytes=self._blobs.free_bytes(),
         )
 
     def experiment_counts(self) -> list[tuple[str, str, int]]:
-        """(kind, state, how many) of those that are not deleted."""
+        """(kind, state, count) of experiments that are not deleted."""
         by = (experiments.c.kind, experiments.c.state)
-        query = select(*by, func.count()).where(_MINE, SHOWN).group_by(*by)
+        query = select(*by, func.count()).where(_NOT_BUNDLED, NOT_DELETED).group_by(*by)
         with self._database.read() as connection:
             return [(kind, state, n) for kind, state, n in connection.execute(query)]
 
     def worker_reports(self) -> list[WorkerReport]:
-        """The workers that were heard of lately, with what each works on."""
+        """The live workers, with the experiment that each works on."""
         now = self._clock()
         with self._database.read() as connection:
-            at_work = {
+            running = {
                 row.lease_owner: row.id
-                for row in connection.execute(select(experiments.c.lease_owner, experiments.c.id).where(RUNS))
+                for row in connection.execute(select(experiments.c.lease_owner, experiments.c.id).where(IS_RUNNING))
             }
-            recent = connection.execute(select(workers).where(seen(now)).order_by(workers.c.id)).all()
+            recent = connection.execute(select(workers).where(is_alive(now)).order_by(workers.c.id)).all()
         return [
-            WorkerReport(**row.status, experiment=at_work.get(row.id), seen_s=max(0.0, now - row.seen_at))
+            WorkerReport(**row.status, experiment=running.get(row.id), seen_s=max(0.0, now - row.seen_at))
             for row in recent
         ]
 
@@ -86,10 +88,10 @@ class Facts(Base):
         return [Duration(kind=row.kind, model=row.model, mean_s=row.mean_s, n=row.n) for row in rows]
 
     def failures(self, limit: int = 20) -> list[Failure]:
-        """The experiments that failed, the latest first."""
+        """The failed experiments, the latest first."""
         failed = (
             select(experiments.c.id, experiments.c.error, experiments.c.finished_at)
-            .where(_MINE, SHOWN, experiments.c.state == "failed", experiments.c.error.is_not(None))
+            .where(_NOT_BUNDLED, NOT_DELETED, experiments.c.state == "failed", experiments.c.error.is_not(None))
             .order_by(experiments.c.finished_at.desc(), experiments.c.id)
             .limit(limit)
         )

@@ -1,4 +1,4 @@
-"""The store as one thing: what is kept of experiments, models and workers."""
+"""The store: persistent experiments, models and workers behind one class."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from types import TracebackType
 from typing import Self
 
 from arithmoscope.store.blobs import Blobs
-from arithmoscope.store.bundled_experiments import Bundles
+from arithmoscope.store.bundled_experiments import BundledExperiments
 from arithmoscope.store.database import Database
-from arithmoscope.store.garbage_collection import Garbage
+from arithmoscope.store.garbage_collection import GarbageCollector
 from arithmoscope.store.leases import Leases
-from arithmoscope.store.login_links import Links
+from arithmoscope.store.login_links import LoginLinks
 from arithmoscope.store.registry import Registry
-from arithmoscope.store.stats import Facts
+from arithmoscope.store.stats import Stats
 
 
-class Store(Leases, Registry, Bundles, Facts, Links, Garbage):
-    """Threads may share one; every process opens its own. Machines that share one agree on the time."""
+class Store(Leases, Registry, BundledExperiments, Stats, LoginLinks, GarbageCollector):
+    """Safe to share between threads; each process opens its own. Machines sharing a store need synchronized clocks."""
 
     @classmethod
     def open(
@@ -29,9 +29,9 @@ class Store(Leases, Registry, Bundles, Facts, Links, Garbage):
         budget: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> Store:
-        """Connects; makes or upgrades the schema, also when several processes open at once.
+        """Connects, and creates or upgrades the schema, also if several processes open it at once.
 
-        ``budget``: how many bytes the artifacts may come to.
+        ``budget``: maximum total size of the artifacts in bytes.
         """
         blobs = Blobs(artifacts_url)
         try:

@@ -1,4 +1,4 @@
-"""The tables, in portable SQL: SQLite and PostgreSQL keep them alike.
+"""The database tables, in portable SQL for SQLite and PostgreSQL.
 
 Times are seconds since 1970 (UTC) as double precision, so that leases are plain arithmetic everywhere.
 """
@@ -20,7 +20,7 @@ from sqlalchemy import (
     Text,
 )
 
-# The newest migration. A database that already has it is opened without loading Alembic.
+# The newest migration. A database at this revision is opened without loading Alembic.
 REVISION = "0004"
 
 metadata = MetaData()
@@ -33,34 +33,34 @@ experiments = Table(
     Column("kind", String(32), nullable=False),
     Column("model", String(200), nullable=False),
     Column("spec", _json, nullable=False),
-    # NULL: never found by asking the same question again.
+    # Hash of the question; NULL: never returned for an identical submission.
     Column("key", String(64)),
     Column("parent", String(64)),
-    # What people write beside it.
+    # Written by users.
     Column("name", String(120), nullable=False, server_default=""),
     Column("notes", Text, nullable=False, server_default=""),
     # 0 is the highest, as in the broker.
     Column("priority", Integer, nullable=False, server_default="5"),
-    # Whose quota it counts for: a short name of the token, never the token.
+    # Submitter for the quota: a short name of the token, never the token itself.
     Column("asked_by", String(32), nullable=False, server_default=""),
-    # Deleted, and still to be brought back for a while.
+    # Time of deletion, which can be undone for a while.
     Column("deleted_at", Double),
     Column("bundled", Boolean, nullable=False),
     Column("state", String(16), nullable=False),
-    # Every write of a worker is fenced by it: it rises whenever the experiment goes back to the queue.
+    # Fencing token of a worker's writes: increases whenever the experiment is requeued.
     Column("attempt", Integer, nullable=False),
-    # Attempts in a row that saved no new chunk.
+    # Consecutive attempts that saved no new chunk.
     Column("fruitless", Integer, nullable=False),
     Column("lease_owner", String(200)),
     Column("lease_until", Double),
-    # How long a lease is at most: one that ends later was taken before the clock was put back.
+    # Length of the lease: one that ends later than now plus this was taken before the clock was set back.
     Column("lease_s", Double),
-    # When this attempt began its work; NULL also where it continues from chunks, and so is no measure.
+    # Start of this attempt; NULL also if it continues from chunks and so gives no duration.
     Column("claimed_at", Double),
     Column("progress", _json, nullable=False),
     Column("cancel_requested", Boolean, nullable=False),
     Column("error", _json),
-    # When the broker was last given this attempt; NULL: not yet.
+    # When this attempt was last sent to the broker; NULL: not yet.
     Column("sent_at", Double),
     Column("created_at", Double, nullable=False),
     Column("queued_at", Double, nullable=False),
@@ -69,12 +69,12 @@ experiments = Table(
 )
 
 # Not deleted.
-SHOWN = experiments.c.deleted_at.is_(None)
-ALIVE = experiments.c.state.not_in(("failed", "cancelled")) & SHOWN
+NOT_DELETED = experiments.c.deleted_at.is_(None)
+REUSABLE = experiments.c.state.not_in(("failed", "cancelled")) & NOT_DELETED
 
-Index("one_alive_per_key", experiments.c.key, unique=True, sqlite_where=ALIVE, postgresql_where=ALIVE)
+Index("one_alive_per_key", experiments.c.key, unique=True, sqlite_where=REUSABLE, postgresql_where=REUSABLE)
 Index("experiments_newest", experiments.c.created_at, experiments.c.id)
-# With all that is asked about the line, so that the rows themselves are not read.
+# Covering index for queue queries, so that the rows themselves are not read.
 Index(
     "experiments_queue",
     experiments.c.state,
@@ -94,11 +94,11 @@ artifacts = Table(
     Column("name", String(200), primary_key=True),
     Column("sha256", String(64), nullable=False),
     Column("size", BigInteger, nullable=False),
-    # When somebody last read it, of those that can be computed again; NULL: never.
+    # Time of last use, for recomputable artifacts; NULL: never.
     Column("used_at", Double),
 )
 
-# What a worker has finished of an experiment that is not finished: the next attempt continues from here.
+# Finished parts of unfinished experiments: the next attempt continues from them.
 chunks = Table(
     "chunks",
     metadata,
@@ -114,7 +114,7 @@ models = Table(
     Column("id", String(200), primary_key=True),
     Column("card", _json, nullable=False),
     Column("tokenizer_json", Text),
-    # A chat frame, or the problem that its template has; NULL: there is no template.
+    # A chat frame, or the problem with the template; NULL: there is no template.
     Column("chat", _json),
 )
 
@@ -126,7 +126,7 @@ workers = Table(
     Column("seen_at", Double, nullable=False),
 )
 
-# How long experiments took, as a moving average: what a waiting one may expect.
+# Mean duration of experiments (moving average), for waiting time estimates.
 durations = Table(
     "durations",
     metadata,
@@ -136,7 +136,7 @@ durations = Table(
     Column("n", Integer, nullable=False),
 )
 
-# Links that let somebody in once, by their SHA-256.
+# Used single-use login links, by their SHA-256.
 used_links = Table(
     "used_links",
     metadata,
@@ -144,5 +144,5 @@ used_links = Table(
     Column("used_at", Double, nullable=False),
 )
 
-# One row: this database's own name, by which it knows its artifacts from another's.
+# One row: this database's id, which identifies its artifacts.
 owner = Table("owner", metadata, Column("id", String(32), primary_key=True))

@@ -1,7 +1,7 @@
-"""What is computed of a finished analysis when somebody looks, and how its files are called.
+"""Views: data computed on demand from a finished analysis, and the names of their files.
 
-Attention patterns of some prompts come with the result already; all else is added later, and computed again when it is
-gone.
+Attention patterns of some prompts are stored with the result; all other views are added later, and recomputed if
+they are gone.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import cast
 from arithmoscope.contracts.errors import ProblemDetails
 from arithmoscope.contracts.views import ViewKind
 
-WITH_RESULT = "attention.safetensors"
-# What could not be computed is tried again after so long, and so is what nobody has answered.
-ASK_AGAIN_S = 60.0
+STORED_ATTENTION = "attention.safetensors"
+# A view that failed, or was not answered, is requested again after this time.
+RETRY_AFTER_S = 60.0
 
-# Of kinds of which there are several, which one: a prompt by its number, a component by its name.
+# Kinds with several views name the target: a prompt by its number, a component by its name.
 _NAMES = re.compile(
     r"(?P<alone>key|roles|stages)|(?P<prompts>attention|lens)\.(?P<prompt>0|[1-9][0-9]{0,8})"
     r"|(?P<components>writes)\.(?P<component>L[0-9]{1,4}H[0-9]{1,4}|MLP[0-9]{1,4})",
@@ -28,7 +28,7 @@ _NAMES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One of them. ``which``: the prompt's number in the list that was asked for, or the component; else empty."""
+    """One view. ``which``: the prompt's index in the submitted list, or the component; else empty."""
 
     kind: ViewKind
     which: str = ""
@@ -38,41 +38,41 @@ class View:
 
     @classmethod
     def parse(cls, name: str) -> View | None:
-        """What `str` wrote; None for any other text."""
-        found = _NAMES.fullmatch(name)
-        if found is None:
+        """Parses the output of `str`; None for any other text."""
+        match = _NAMES.fullmatch(name)
+        if match is None:
             return None
-        kind = cast(ViewKind, found["alone"] or found["prompts"] or found["components"])
-        return cls(kind, found["prompt"] or found["component"] or "")
+        kind = cast(ViewKind, match["alone"] or match["prompts"] or match["components"])
+        return cls(kind, match["prompt"] or match["component"] or "")
 
     @property
     def file(self) -> str:
-        """The artifact that it is."""
+        """The name of its artifact."""
         return f"{self}.safetensors" if self.kind == "attention" else f"view.{self}.json"
 
     @property
     def problem(self) -> str:
-        """Why it could not be computed, as problem JSON with the time ``at`` which it was so."""
+        """The name of the artifact with the reason why it could not be computed: problem JSON with the time ``at``."""
         return f"{self}.problem.json" if self.kind == "attention" else f"view.{self}.problem.json"
 
 
-def attention(prompt: int) -> View:
-    """The patterns of one prompt, by its number."""
+def attention_view(prompt: int) -> View:
+    """The attention patterns of one prompt, by its index."""
     return View("attention", str(prompt))
 
 
 def is_view(name: str) -> bool:
-    """Whether an artifact is what a worker computes again when it is gone."""
+    """Returns whether an artifact is a view, which a worker recomputes if it is gone."""
     return name.startswith("view.") or (name.startswith("attention.") and name.endswith(".safetensors"))
 
 
 def problem_file(problem: ProblemDetails, at: float) -> bytes:
-    """``at``: seconds since 1970. What could not be computed then may be computed later."""
+    """Content of a problem artifact. ``at``: seconds since 1970; the view may be tried again later."""
     return json.dumps({"at": at, **problem.model_dump()}).encode()
 
 
 def read_problem(data: bytes) -> tuple[ProblemDetails, float]:
-    """The problem and when it was so; 0 in files that do not say."""
-    said = json.loads(data)
-    at = said.pop("at", 0.0)
-    return ProblemDetails.model_validate(said), at
+    """Parses a problem artifact to the problem and its time; 0 if the file has none."""
+    content = json.loads(data)
+    at = content.pop("at", 0.0)
+    return ProblemDetails.model_validate(content), at

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from arithmoscope.store import AsyncEventLog, EventLog, Store
 from arithmoscope.store.dispatch import Dispatcher
-from arithmoscope.store.janitor import Keeper
+from arithmoscope.store.janitor import Janitor
 from arithmoscope.store.outbox import Outbox
 from arithmoscope_api.config import ApiConfig
 from arithmoscope_api.context import Context
@@ -43,9 +43,9 @@ def create_app(config: ApiConfig, store: Store) -> ASGIApp:
     """The application over an open store. It closes what it opens itself; the store is its caller's."""
     app = routes_only()
     broker = _Broker(config.redis_url, store) if config.redis_url else None
-    keeper = Keeper(store)
+    keeper = Janitor(store)
     results = ResultIndexes(store)
-    live = Live(store.glances, broker and broker.events)
+    live = Live(store.experiment_statuses, broker and broker.events)
     context = Context(
         config=config,
         store=store,
@@ -58,7 +58,7 @@ def create_app(config: ApiConfig, store: Store) -> ASGIApp:
         vocabularies=Vocabularies(store),
         results=results,
         turns=Turns(),
-        views=Views(store, results, broker and broker.dispatcher.ask_view),
+        views=Views(store, results, broker and broker.dispatcher.request_view),
     )
 
     @asynccontextmanager
@@ -97,7 +97,7 @@ class _Broker:
         self.dispatcher = Dispatcher(redis_url)
         self.spoken = EventLog(redis_url)
         self.events = AsyncEventLog(redis_url)
-        self.outbox = Outbox(store, self.dispatcher.send, self.spoken.publish, memory=self.dispatcher)
+        self.outbox = Outbox(store, self.dispatcher.send, self.spoken.publish, marker=self.dispatcher)
 
     async def close(self) -> None:
         await run_in_threadpool(self.outbox.stop)

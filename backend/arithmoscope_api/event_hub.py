@@ -24,8 +24,8 @@ from starlette.concurrency import run_in_threadpool
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import FINAL_STATES, Progress, State, StateChange
 from arithmoscope.store import AsyncEventLog, Event, EventsDown
-from arithmoscope.store.events import CUMULATIVE, place_of
-from arithmoscope.store.rows import Glance
+from arithmoscope.store.events import CUMULATIVE, parse_event_id
+from arithmoscope.store.rows import ExperimentStatus
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class _Channel:
     """A watched experiment. ``read_to``: the pump has told all up to this id; it is not read before ``joined``."""
 
     id: str
-    row: Glance
+    row: ExperimentStatus
     told: dict[str, Any]
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     kept: deque[_Told] = field(default_factory=deque)
@@ -97,7 +97,9 @@ class Live:
     It belongs to one event loop: `close` is called in it.
     """
 
-    def __init__(self, glances: Callable[[Sequence[str]], dict[str, Glance]], events: AsyncEventLog | None) -> None:
+    def __init__(
+        self, glances: Callable[[Sequence[str]], dict[str, ExperimentStatus]], events: AsyncEventLog | None
+    ) -> None:
         self._glances = glances
         self._events = events
         self._channels: dict[str, _Channel] = {}
@@ -126,7 +128,9 @@ class Live:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 
-    async def follow(self, experiment_id: str, row: Glance, last_event_id: str | None) -> AsyncGenerator[bytes, None]:
+    async def follow(
+        self, experiment_id: str, row: ExperimentStatus, last_event_id: str | None
+    ) -> AsyncGenerator[bytes, None]:
         """The frames of an experiment whose row was just looked at, from an event on; the state is the last."""
         self._readers += 1
         try:
@@ -178,7 +182,7 @@ class Live:
                 frame = b""
             await changed.wait()
 
-    def _join(self, experiment_id: str, row: Glance) -> _Channel:
+    def _join(self, experiment_id: str, row: ExperimentStatus) -> _Channel:
         channel = self._channels.get(experiment_id)
         if channel is None:
             channel = self._channels[experiment_id] = _Channel(experiment_id, row, _plain(row.progress))
@@ -218,7 +222,7 @@ class Live:
             async with asyncio.timeout(LOOK_S if self._up else LOOK_WITHOUT_BROKER_S):
                 await self._look.wait()
 
-    def _see(self, channel: _Channel, row: Glance) -> None:
+    def _see(self, channel: _Channel, row: ExperimentStatus) -> None:
         """Tell what the row says where the stream does not say it."""
         if row.progress != channel.row.progress:
             channel.moved_at = asyncio.get_running_loop().time()
@@ -228,7 +232,7 @@ class Live:
             channel.tell("progress", _plain(row.progress), None)
             channel.wake()
 
-    async def _end(self, ended: Mapping[_Channel, State], seen: Mapping[_Channel, Glance]) -> None:
+    async def _end(self, ended: Mapping[_Channel, State], seen: Mapping[_Channel, ExperimentStatus]) -> None:
         # All that was said of them was said before their rows were written: this read finds the rest.
         joined = {channel.id: channel.read_to for channel in ended if channel.joined}
         if joined and self._up:
@@ -275,9 +279,9 @@ class Live:
 
     async def _known(self, experiment_id: str, last_event_id: str | None) -> str | None:
         """Where a reader who comes back left off; None for the beginning."""
-        if last_event_id is None or place_of(last_event_id) is None:
+        if last_event_id is None or parse_event_id(last_event_id) is None:
             return None
-        known = await self._at_join(lambda events: _boxed(events.known(experiment_id, last_event_id)))
+        known = await self._at_join(lambda events: _boxed(events.resume_point(experiment_id, last_event_id)))
         return last_event_id if known is None else known[0]
 
     async def _after(self, experiment_id: str, place: str | None) -> list[Event] | None:
@@ -317,7 +321,7 @@ async def _for_ever(pump: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(LOOK_S)
 
 
-def _end_of(row: Glance | None) -> State | None:
+def _end_of(row: ExperimentStatus | None) -> State | None:
     """The state that is the last word; None while there is more to come. What was deleted will not run."""
     if row is None:
         return "cancelled"
@@ -338,7 +342,7 @@ def _differ(new: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
 
 
 def _is_after(event_id: str | None, place: str | None) -> bool:
-    here, there = place_of(event_id), place_of(place)
+    here, there = parse_event_id(event_id), parse_event_id(place)
     return here is None or there is None or here > there
 
 

@@ -40,7 +40,7 @@ class ResultIndexes:
     def of(self, experiment_id: str) -> ResultIndex:
         """The index of a finished experiment's result. Who reads a large one keeps nobody else waiting."""
         # It may run again, also by the word of another process: then it has another result.
-        key = experiment_id, self._store.kept_artifact(experiment_id, RESULT).sha256
+        key = experiment_id, self._store.artifact_info(experiment_id, RESULT).sha256
         mine: Future[ResultIndex] = Future()
         with self._lock:
             known = self._read.setdefault(key, mine)

@@ -26,7 +26,7 @@ def submit(
     revision = card.revision if chat is None else f"{card.revision} {chat.model_dump_json()}"
     if isinstance(spec, KnockoutSpec):
         # Of the same analysis: it may have been stopped, and have run to its end since.
-        revision = f"{revision} {ctx.store.kept_artifact(spec.parent, RESULT).sha256}"
+        revision = f"{revision} {ctx.store.artifact_info(spec.parent, RESULT).sha256}"
     key = experiment_key(spec, revision=revision, dtype=ctx.config.dtype, device_kind=ctx.config.device)
     asked_before = ctx.store.find(key)
     if asked_before is not None:
@@ -85,7 +85,7 @@ def retry(ctx: Context, experiment_id: str) -> Experiment:
 
 def delete(ctx: Context, experiment_id: str) -> None:
     """Out of sight; one that waited does not run, which its readers are told."""
-    waited = ctx.store.glance(experiment_id).state not in FINAL_STATES
+    waited = ctx.store.experiment_status(experiment_id).state not in FINAL_STATES
     ctx.store.delete(experiment_id)
     logger.info("%s is deleted", experiment_id)
     ctx.results.forget(experiment_id)

@@ -20,7 +20,7 @@ from arithmoscope.contracts.specs import Kind
 from arithmoscope.store import Store
 from arithmoscope.store.outbox import BrokerDown
 from arithmoscope.store.tensor_slices import read_slice
-from arithmoscope.store.views import ASK_AGAIN_S, WITH_RESULT, View, attention, read_problem
+from arithmoscope.store.views import RETRY_AFTER_S, STORED_ATTENTION, View, attention_view, read_problem
 from arithmoscope_api.result_tokens import ResultIndex, ResultIndexes
 
 # Workers are asked for so many at once: they compute these before any experiment.
@@ -59,8 +59,8 @@ class Views:
         if not 0 <= layer < index.layers:
             raise Refusal("out_of_range", f"Layer {layer} is not among the model's {index.layers} layers (from 0).")
         _refuse_unknown_prompt(index, prompt)
-        view = attention(prompt)
-        for name in (WITH_RESULT, view.file):
+        view = attention_view(prompt)
+        for name in (STORED_ATTENTION, view.file):
             weights = self._weights(experiment_id, name, f"prompt.{prompt}", layer)
             if weights is not None:
                 self._answered(experiment_id, view)
@@ -94,7 +94,7 @@ class Views:
 
     def _analysis(self, experiment_id: str) -> ResultIndex:
         """Refuses ``wrong_kind``, and ``not_finished`` and ``no_result`` where there is nothing to look at."""
-        seen = self._store.glance(experiment_id)
+        seen = self._store.experiment_status(experiment_id)
         refuse_other_kinds(seen.kind, ("path_patching",))
         if seen.state not in FINAL_STATES:
             raise Refusal("not_finished", f"The experiment is {seen.state}.")
@@ -127,7 +127,7 @@ class Views:
         problem = self._stored(experiment_id, view.problem)
         if problem is not None:
             said, at = read_problem(problem)
-            if abs(self._clock() - at) < ASK_AGAIN_S:
+            if abs(self._clock() - at) < RETRY_AFTER_S:
                 self._answered(experiment_id, view)
                 raise Refusal(said.type.rpartition(":")[2], said.detail, said.way_out)
         if self._ask is None or not self._store.workers():
@@ -135,7 +135,7 @@ class Views:
             raise Refusal("no_worker", f"{what} is not stored, and no worker can compute it.")
         now, key = self._clock(), (experiment_id, view)
         with self._lock:
-            self._asked = {asked: at for asked, at in self._asked.items() if abs(now - at) < ASK_AGAIN_S}
+            self._asked = {asked: at for asked, at in self._asked.items() if abs(now - at) < RETRY_AFTER_S}
             if key in self._asked:
                 return
             if len(self._asked) >= MOST_ASKED:

@@ -199,4 +199,4 @@ def test_the_last_words_of_a_part_are_for_people(tmp_path: Path, last: str, show
     log = tmp_path / "api.log"
     log.write_text(f"an earlier line\n{last}\n")
     assert last_message(last) == shown
-    assert Child("api", dict, log).last_words() == shown
+    assert Child("api", dict, log).last_log_message() == shown

@@ -13,7 +13,7 @@ import pytest
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.system import WorkerStatus
 from arithmoscope.serve.processes import Child
-from arithmoscope.serve.watchdog import Aside, Silence
+from arithmoscope.serve.watchdog import BackgroundCall, Watchdog
 from arithmoscope.store import Store
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "store"))
@@ -57,14 +57,14 @@ def worker(tmp_path: Path) -> Iterator[Child]:
 def test_a_worker_that_says_nothing_any_more_is_ended_and_the_store_goes_on(
     store: Store, worker: Child, clock: Clock, tmp_path: Path, in_a_write: bool
 ) -> None:
-    silence = Silence(store, "w", worker)
+    silence = Watchdog(store, "w", worker)
     silence.look()
-    assert silence.end_it() is None, "it starts"
-    store.beat(WorkerStatus(id="w", device="cpu", models=(), busy=True))
+    assert silence.kill_if_frozen() is None, "it starts"
+    store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=True))
     silence.look()
     clock.now += 15
     silence.look()
-    assert silence.end_it() is None, "it may be busy"
+    assert silence.kill_if_frozen() is None, "it may be busy"
     if in_a_write:
         (tmp_path / "hold").touch()
         deadline = time.monotonic() + 10
@@ -72,8 +72,8 @@ def test_a_worker_that_says_nothing_any_more_is_ended_and_the_store_goes_on(
             time.sleep(0.02)
     clock.now += 10
     silence.look()
-    assert "frozen" in (silence.end_it() or "")
-    assert silence.end_it() is None
+    assert "frozen" in (silence.kill_if_frozen() or "")
+    assert silence.kill_if_frozen() is None
     time.sleep(0.1)
     assert "signal 9" in (worker.look() or "")
     assert store.submit(spec_of(), key="k")[1]
@@ -82,16 +82,16 @@ def test_a_worker_that_says_nothing_any_more_is_ended_and_the_store_goes_on(
 def test_a_worker_that_cannot_say_anything_on_a_full_disk_is_left_alone(
     store: Store, worker: Child, clock: Clock
 ) -> None:
-    silence = Silence(store, "w", worker)
-    store.beat(WorkerStatus(id="w", device="cpu", models=(), busy=True))
+    silence = Watchdog(store, "w", worker)
+    store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=True))
     silence.look()
     clock.now += 60
     with files_no_larger_than(4096):
         silence.look()
-    assert silence.end_it() is None
-    store.beat(WorkerStatus(id="w", device="cpu", models=(), busy=True))
+    assert silence.kill_if_frozen() is None
+    store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=True))
     silence.look()
-    assert silence.end_it() is None
+    assert silence.kill_if_frozen() is None
 
 
 def test_what_takes_long_is_waited_for_only_so_long_and_never_done_twice_at_once() -> None:
@@ -103,7 +103,7 @@ def test_what_takes_long_is_waited_for_only_so_long_and_never_done_twice_at_once
         if len(begun) == 2:
             raise Refusal("store_unavailable", "The disk is full.")
 
-    aside = Aside(act, within_s=0.1)
+    aside = BackgroundCall(act, within_s=0.1)
     for _ in range(3):
         with pytest.raises(Refusal, match="not answered yet"):
             aside()

@@ -19,7 +19,7 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.specs import PathPatchingSpec
 from arithmoscope.serve import broker
 from arithmoscope.store import AsyncEventLog, Claim, EventLog, Store
-from arithmoscope.store.rows import Glance
+from arithmoscope.store.rows import ExperimentStatus
 
 
 class Bench:
@@ -34,11 +34,11 @@ class Bench:
         self.broken = False
         self.after_a_look: Callable[[], None] | None = None
 
-    def glances(self, ids: Sequence[str]) -> dict[str, Glance]:
+    def glances(self, ids: Sequence[str]) -> dict[str, ExperimentStatus]:
         self.looks.append(len(ids))
         if self.broken:
             raise Refusal("store_unavailable", "The database does not answer.")
-        rows = self.store.glances(ids)
+        rows = self.store.experiment_statuses(ids)
         if self.after_a_look is not None:
             self.after_a_look()
         return rows
@@ -64,7 +64,7 @@ class Bench:
         self.said.publish(experiment_id, "progress", {"done": done})
 
     def follow(self, experiment_id: str, after: str | None = None) -> AsyncGenerator[bytes, None]:
-        return self.live.follow(experiment_id, self.store.glance(experiment_id), after)
+        return self.live.follow(experiment_id, self.store.experiment_status(experiment_id), after)
 
     async def read(self, experiment_id: str, after: str | None = None) -> list[Sse]:
         return sse(b"".join([frame async for frame in self.follow(experiment_id, after)]).decode())

@@ -44,7 +44,7 @@ class Running:
 
     def experiments(self) -> dict[str, str]:
         """One experiment in every state, made anew, and a worker who is there to be asked for what is not stored."""
-        self.store.beat(WorkerStatus(id="w", device="cpu", models=(), busy=True))
+        self.store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=True))
         made = {}
         for number, state in enumerate(("queued", "running", "failed", "succeeded", "deleted")):
             asked = PathPatchingSpec.model_validate(spec(f"{number} + 1 ="))

@@ -31,7 +31,7 @@ from sockets import head, say, served
 from starlette.testclient import TestClient
 
 from arithmoscope.store import Store
-from arithmoscope.store.clock_watch import Jumps
+from arithmoscope.store.clock_watch import ClockWatch
 
 ANNA, BEN = "anna's long token", "bens token, no: bén's"
 
@@ -298,7 +298,7 @@ def test_a_write_is_welcome_again_when_retry_after_said_so() -> None:
 def test_a_clock_that_is_put_back_keeps_nobody_waiting_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
     real, put_back = time.time, [0.0]
     monkeypatch.setattr(time, "time", lambda: real() - put_back[0])
-    rate = WriteRate("2/minute", Jumps(wall=lambda: time.time(), settles_s=1e-6))
+    rate = WriteRate("2/minute", ClockWatch(wall=lambda: time.time(), settles_s=1e-6))
     for _ in range(2):
         rate.count("a")
     put_back[0] = 3600.0

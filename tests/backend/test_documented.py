@@ -132,7 +132,7 @@ def _by_the_state_of_things(seen: Seen, live: Api, store: Store) -> None:
     seen.ask(live, "delete", one, thrown)
     assert live.submit(spec("6 + 1 =")) != thrown
     seen.ask(live, "post", f"{one}/restore", thrown)
-    store.beat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
+    store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
     seen.ask(live, "get", f"{one}/attention", finished, query="?layer=0&prompt=2")
     unseen = live.submit(spec("2 + 7 ="))
     finish(store, unseen)

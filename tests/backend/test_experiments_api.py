@@ -17,7 +17,7 @@ import redis
 from api_bench import PROBLEM, Api, finish, spec
 from arithmoscope_api.config import ApiConfig
 
-from arithmoscope.store import Store, Waiting
+from arithmoscope.store import QueuedAttempt, Store
 from arithmoscope.store.dispatch import QUEUE
 from arithmoscope.store.outbox import Outbox
 
@@ -79,7 +79,7 @@ def test_an_accepted_experiment_is_with_the_broker_at_once(
 ) -> None:
     looked, unsent = threading.Event(), store.unsent
 
-    def look() -> list[Waiting]:
+    def look() -> list[QueuedAttempt]:
         waiting = unsent()
         looked.set()
         return waiting

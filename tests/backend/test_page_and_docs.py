@@ -71,7 +71,7 @@ def test_it_works_under_a_path_whether_the_proxy_strips_it_or_not(config: ApiCon
 def test_health_is_degraded_without_a_worker_and_ok_with_one(live: Api) -> None:
     health = live.get("/api/health").json()
     assert (health["status"], health["broker"], health["store"], health["workers"]) == ("degraded", "ok", "ok", [])
-    live.store.beat(WorkerStatus(id="w", device="cpu", models=("tiny",), busy=False))
+    live.store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=("tiny",), busy=False))
     live.submit()
     health = live.get("/api/health").json()
     assert (health["status"], health["running"], health["waiting"]) == ("ok", 0, 1)

@@ -16,9 +16,9 @@ from arithmoscope_api.views import Views
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.system import WorkerStatus
 from arithmoscope.store import Store
-from arithmoscope.store.artifacts import Kept
+from arithmoscope.store.artifacts import ArtifactInfo
 from arithmoscope.store.outbox import BrokerDown
-from arithmoscope.store.views import ASK_AGAIN_S, attention, problem_file
+from arithmoscope.store.views import RETRY_AFTER_S, attention_view, problem_file
 
 
 @pytest.fixture
@@ -134,8 +134,8 @@ class Slow:
             assert self.go.wait(10)
         return self.store.read_artifact(experiment_id, name)
 
-    def kept_artifact(self, experiment_id: str, name: str) -> Kept:
-        return self.store.kept_artifact(experiment_id, name)
+    def artifact_info(self, experiment_id: str, name: str) -> ArtifactInfo:
+        return self.store.artifact_info(experiment_id, name)
 
 
 def test_who_reads_a_large_result_keeps_nobody_waiting_and_it_is_read_once(api: Api, done: str) -> None:
@@ -210,7 +210,7 @@ class Asking:
 
 @pytest.fixture
 def asking(api: Api) -> Asking:
-    api.store.beat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
+    api.store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
     return Asking(api)
 
 
@@ -226,14 +226,14 @@ def test_a_worker_is_asked_once_and_again_when_nothing_came(asking: Asking) -> N
     assert asking.read() is None
     assert asking.read() is None
     assert asking.asked == [(asking.id, "attention.0")]
-    asking.now = ASK_AGAIN_S
+    asking.now = RETRY_AFTER_S
     assert asking.read() is None
     assert len(asking.asked) == 2
 
 
 def test_what_the_worker_added_is_served(asking: Asking) -> None:
     assert asking.read() is None
-    asking.store.put_artifact(asking.id, attention(0).file, attention_file())
+    asking.store.put_artifact(asking.id, attention_view(0).file, attention_file())
     body = asking.read()
     assert body is not None
     assert json.loads(body)["weights"] == [[[1.0, 0.0], [0.1, 0.9]]] * 2
@@ -242,7 +242,7 @@ def test_what_the_worker_added_is_served(asking: Asking) -> None:
 def test_why_a_worker_could_not_is_said_with_the_way_out(asking: Asking) -> None:
     why = Refusal("out_of_memory", "It is too long.").details()
     asking.now = 1_000.0
-    asking.store.put_artifact(asking.id, attention(0).problem, problem_file(why, asking.now))
+    asking.store.put_artifact(asking.id, attention_view(0).problem, problem_file(why, asking.now))
     with pytest.raises(Refusal, match=r"It is too long\. Use fewer"):
         asking.read()
     assert asking.asked == []
@@ -251,8 +251,8 @@ def test_why_a_worker_could_not_is_said_with_the_way_out(asking: Asking) -> None
 def test_what_stood_in_the_way_a_while_ago_is_tried_again(asking: Asking) -> None:
     why = Refusal("out_of_memory", "It is too long.").details()
     for written in (problem_file(why, 1_000.0), why.model_dump_json().encode()):
-        asking.store.put_artifact(asking.id, attention(0).problem, written)
-        asking.now += 1_000.0 + ASK_AGAIN_S
+        asking.store.put_artifact(asking.id, attention_view(0).problem, written)
+        asking.now += 1_000.0 + RETRY_AFTER_S
         assert asking.read() is None
     assert asking.asked == [(asking.id, "attention.0")] * 2
 

@@ -46,8 +46,8 @@ def busy_store(store: Store, api: Api) -> tuple[str, str, str]:
     lost = store.claim(failed, 1, owner="w2", lease_s=60)
     assert lost is not None
     store.fail(lost, Refusal("out_of_memory", "The device has not enough memory.").details())
-    store.beat(WorkerStatus(id="w1", device="cpu", models=("tiny",), busy=True))
-    store.beat(WorkerStatus(id="w2", device="cpu", models=(), busy=False))
+    store.record_heartbeat(WorkerStatus(id="w1", device="cpu", models=("tiny",), busy=True))
+    store.record_heartbeat(WorkerStatus(id="w2", device="cpu", models=(), busy=False))
     return done, running, failed
 
 

@@ -11,7 +11,7 @@ from arithmoscope_api.views import MOST_ASKED, Views
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.system import WorkerStatus
-from arithmoscope.store.views import ASK_AGAIN_S, View, is_view, problem_file
+from arithmoscope.store.views import RETRY_AFTER_S, View, is_view, problem_file
 
 CALLS = {
     "key": View("key"),
@@ -34,7 +34,7 @@ class Asked(list[tuple[str, str]]):
 
     def __init__(self, api: Api) -> None:
         self.now = 1_000.0
-        api.store.beat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
+        api.store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
         ask = lambda experiment_id, view: self.append((experiment_id, view))  # noqa: E731
         self.views = Views(api.store, ResultIndexes(api.store), ask, lambda: self.now)
 
@@ -60,7 +60,7 @@ def test_asked_twice_a_view_is_computed_once(api: Api, done: str, view: View) ->
     assert asked.views.report(done, view) is None
     assert asked.views.report(done, view) is None
     assert asked == [(done, str(view))]
-    asked.now += ASK_AGAIN_S
+    asked.now += RETRY_AFTER_S
     assert asked.views.report(done, view) is None
     assert len(asked) == 2
     api.store.put_artifact(done, view.file, b"{}")
@@ -73,7 +73,7 @@ def test_why_a_view_could_not_be_computed_is_said_and_later_it_is_tried_again(ap
     api.store.put_artifact(done, view.problem, problem_file(why, asked.now))
     with pytest.raises(Refusal, match="other weights"):
         asked.views.report(done, view)
-    asked.now += ASK_AGAIN_S
+    asked.now += RETRY_AFTER_S
     assert asked.views.report(done, view) is None
     assert asked == [(done, "roles")]
 

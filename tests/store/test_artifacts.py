@@ -99,17 +99,17 @@ def test_only_what_is_older_than_it_should_be_is_removed(blobs: Blobs) -> None:
 
 
 def test_a_place_belongs_to_the_first_database_that_asks(blobs: Blobs) -> None:
-    assert blobs.belong_to("first")
-    assert not blobs.belong_to("second")
-    assert blobs.belong_to("first")
+    assert blobs.claim_ownership("first")
+    assert not blobs.claim_ownership("second")
+    assert blobs.claim_ownership("first")
 
 
 def test_a_place_whose_owner_found_no_room_to_say_so_is_the_next_ones(tmp_path: Path) -> None:
     with closing(Blobs(tmp_path.as_uri())) as blobs:
         with files_no_larger_than(0), refused("store_unavailable"):
-            blobs.belong_to("first")
-        assert blobs.belong_to("second")
-        assert not blobs.belong_to("first")
+            blobs.claim_ownership("first")
+        assert blobs.claim_ownership("second")
+        assert not blobs.claim_ownership("first")
 
 
 def test_a_success_that_finds_no_room_is_no_success(store: Store, tmp_path: Path) -> None:
@@ -144,15 +144,15 @@ def test_an_artifact_can_be_added_and_replaced(store: Store) -> None:
 def test_what_was_read_off_another_result_than_the_one_that_is_kept_is_not_added(store: Store) -> None:
     asked = store.submit(spec_of(), key="k")[0].id
     store.put_artifact(asked, "result.json", b"partial")
-    partial = store.kept_artifact(asked, "result.json")
-    assert store.put_artifact(asked, "view.key.json", b"of the partial one", seen_in=partial)
+    partial = store.artifact_info(asked, "result.json")
+    assert store.put_artifact(asked, "view.key.json", b"of the partial one", derived_from=partial)
     store.put_artifact(asked, "result.json", b"whole")
-    assert not store.put_artifact(asked, "view.key.json", b"too late", seen_in=partial)
+    assert not store.put_artifact(asked, "view.key.json", b"too late", derived_from=partial)
     assert store.read_artifact(asked, "view.key.json") == b"of the partial one"
-    assert store.put_artifact(asked, "view.key.json", b"new", seen_in=store.kept_artifact(asked, "result.json"))
+    assert store.put_artifact(asked, "view.key.json", b"new", derived_from=store.artifact_info(asked, "result.json"))
     store.request_cancel(asked)
     store.retry(asked)
-    assert not store.put_artifact(asked, "view.key.json", b"too late", seen_in=partial)
+    assert not store.put_artifact(asked, "view.key.json", b"too late", derived_from=partial)
     assert store.artifact_names(asked) == ()
 
 

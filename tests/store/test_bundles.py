@@ -75,7 +75,7 @@ def test_what_was_computed_of_the_example_stays_until_there_is_another_bundle(st
 
 def test_the_example_cannot_be_deleted(store: Store, bundle: Path) -> None:
     store.import_bundle(bundle)
-    with pytest.raises(Refusal, match="belongs to the program"):
+    with pytest.raises(Refusal, match="is part of the program"):
         store.delete("example")
     assert store.read_artifact("example", "result.json") == b"{}"
 

@@ -9,7 +9,7 @@ import pytest
 from keeping import Clock, finish, refused, spec_of
 
 from arithmoscope.contracts.experiments import ExperimentEdit
-from arithmoscope.store import UNDO_S, Store, Waiting
+from arithmoscope.store import UNDO_S, QueuedAttempt, Store
 
 
 def test_cancelling_a_queued_one_ends_it_and_cancelling_twice_changes_nothing(store: Store) -> None:
@@ -119,13 +119,13 @@ def test_the_line_goes_by_priority_and_then_by_age(store: Store, clock: Clock) -
     assert [(each.id, each.priority) for each in store.unsent()] == [(high, 3), (second, 5), (fourth, 5), (low, 7)]
     positions = {each.id: each.progress.queue_position for each in store.experiments().items}
     assert positions == {high: 0, second: 1, fourth: 2, low: 3}
-    assert [store.glance(each).progress.queue_position for each in ids] == [3, 1, 0, 2]
+    assert [store.experiment_status(each).progress.queue_position for each in ids] == [3, 1, 0, 2]
 
 
 def test_a_waiting_one_that_is_hurried_is_sent_again_and_the_old_message_is_worth_nothing(store: Store) -> None:
     asked, _ = store.submit(spec_of(), key="k")
     assert store.edit(asked.id, ExperimentEdit(priority="high")).attempt == 1, "nothing was sent yet"
-    store.mark_sent(Waiting(asked.id, 1, 5))
+    store.mark_sent(QueuedAttempt(asked.id, 1, 5))
     assert store.edit(asked.id, ExperimentEdit(priority="high")).attempt == 1, "nothing changed"
     assert store.unsent() == []
     hurried = store.edit(asked.id, ExperimentEdit(priority="low"))
@@ -143,7 +143,7 @@ def test_a_deleted_experiment_is_out_of_sight_everywhere(store: Store) -> None:
     store.delete(asked.id)
     looks: tuple[Callable[[str], object], ...] = (
         store.experiment,
-        store.glance,
+        store.experiment_status,
         store.delete,
         store.retry,
         store.request_cancel,
@@ -181,7 +181,7 @@ def test_a_deleted_one_is_listed_apart_and_comes_back_as_it_was(store: Store, cl
 def test_a_deleted_one_stops_waiting_and_waits_again_when_it_is_brought_back(store: Store) -> None:
     asked, _ = store.submit(spec_of(), key="k")
     other, _ = store.submit(spec_of(), key="other")
-    store.mark_sent(Waiting(asked.id, 1, 5))
+    store.mark_sent(QueuedAttempt(asked.id, 1, 5))
     store.delete(asked.id)
     assert [each.id for each in store.unsent()] == [other.id]
     assert store.experiment(other.id).progress.queue_position == 0

@@ -210,7 +210,7 @@ def test_where_a_lost_database_is_stands_in_the_log_and_is_told_to_nobody(caplog
 
 
 def test_a_name_that_no_database_can_hold_finds_nothing(store: Store) -> None:
-    looks: tuple[Callable[[str], object], ...] = (store.experiment, store.glance, store.model, store.delete)
+    looks: tuple[Callable[[str], object], ...] = (store.experiment, store.experiment_status, store.model, store.delete)
     for look in looks:
         with pytest.raises(Refusal) as refusal:
             look("a\0b")

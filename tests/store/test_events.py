@@ -148,11 +148,11 @@ def test_an_id_is_known_up_to_the_newest_of_its_stream(valkey: Valkey) -> None:
         assert await log.is_up()
         beyond = f"{int(last.id.partition('-')[0]) + 1}-0"
         asked = ["e", first.id], ["e", last.id], ["e", beyond], ["e", "9" * 20], ["e", "x"], ["other", last.id]
-        found = [await log.known(*each) for each in asked]
+        found = [await log.resume_point(*each) for each in asked]
         valkey.kill()
         assert not await log.is_up()
         with pytest.raises(EventsDown):
-            await log.known("e", last.id)
+            await log.resume_point("e", last.id)
         await log.close()
         return found
 

@@ -45,9 +45,9 @@ def test_a_worker_is_shown_with_what_it_works_on(store: Store, clock: Clock) -> 
     for name, busy in (("a", True), ("b", False), ("gone", False)):
         if name == "gone":
             clock.now -= 100
-        store.beat(WorkerStatus(id=name, device="cpu", models=("tiny",), busy=busy))
+        store.record_heartbeat(WorkerStatus(id=name, device="cpu", models=("tiny",), busy=busy))
     clock.now += 102
-    store.beat(WorkerStatus(id="b", device="cpu", models=("tiny",), busy=False))
+    store.record_heartbeat(WorkerStatus(id="b", device="cpu", models=("tiny",), busy=False))
     assert store.claim(asked.id, 1, owner="a", lease_s=60) is not None
     a, b = store.worker_reports()
     assert (a.id, a.busy, a.experiment, a.seen_s, a.models) == ("a", True, asked.id, 2, ("tiny",))

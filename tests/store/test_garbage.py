@@ -14,10 +14,10 @@ from keeping import Clock, files_no_larger_than, finish, on_sqlite, refused, spe
 
 from arithmoscope.store import UNDO_S, Store
 from arithmoscope.store.blobs import Blobs
-from arithmoscope.store.clock_watch import Jumps
+from arithmoscope.store.clock_watch import ClockWatch
 from arithmoscope.store.garbage_collection import Collected
-from arithmoscope.store.janitor import Keeper
-from arithmoscope.store.views import View, attention
+from arithmoscope.store.janitor import Janitor
+from arithmoscope.store.views import View, attention_view
 
 HOUR = 3600.0
 KB = b"x" * 1000
@@ -225,7 +225,7 @@ def test_over_the_budget_attention_goes_first_the_longest_unused_before_all(
 
 def test_over_the_budget_every_view_goes_and_no_file_of_the_result(small: Store, clock: Clock) -> None:
     asked = done(small, clock, "a")
-    views = [View("key"), View("roles"), View("stages"), View("lens", "3"), View("writes", "L1H2"), attention(0)]
+    views = [View("key"), View("roles"), View("stages"), View("lens", "3"), View("writes", "L1H2"), attention_view(0)]
     for number, view in enumerate(views):
         small.put_artifact(asked, view.file, bytes([number]) * 4_000)
     for name in ("raw.safetensors", "curve.csv", "viewed.json"):
@@ -304,7 +304,7 @@ def test_the_bundled_example_keeps_its_attention(small: Store, clock: Clock, tmp
 
 def test_a_clock_that_is_set_wrong_for_a_moment_ends_nothing(store: Store, clock: Clock) -> None:
     steady = Clock()
-    keeper = Keeper(store, jumps=Jumps(clock, steady, settles_s=120))
+    keeper = Janitor(store, clock_watch=ClockWatch(clock, steady, settles_s=120))
     asked = done(store, clock, "k")
     keeper.run_once()
     store.delete(asked)
@@ -339,7 +339,7 @@ def test_the_keeper_tidies_by_itself_and_outlives_what_breaks(
         return collect()
 
     monkeypatch.setattr(store, "collect_garbage", break_once)
-    keeper = Keeper(store, every_s=0.01)
+    keeper = Janitor(store, every_s=0.01)
     keeper.start()
     deadline = time.monotonic() + 10
     while store.store_report().deleted and time.monotonic() < deadline:

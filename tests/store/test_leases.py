@@ -16,7 +16,7 @@ from sqlalchemy import text
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress
 from arithmoscope.contracts.system import WorkerStatus
-from arithmoscope.store import Claim, LeaseLost, Store, Waiting
+from arithmoscope.store import Claim, LeaseLost, QueuedAttempt, Store
 
 T = TypeVar("T")
 
@@ -144,11 +144,11 @@ def test_a_lease_from_before_the_clock_was_put_back_counts_as_lost_unless_it_is_
 
 
 def test_a_clock_that_was_put_back_hides_no_message_and_no_dead_worker(store: Store, asked: str, clock: Clock) -> None:
-    store.mark_sent(Waiting(asked, 1, 5))
-    store.beat(WorkerStatus(id="dead", device="cpu", models=(), busy=False))
+    store.mark_sent(QueuedAttempt(asked, 1, 5))
+    store.record_heartbeat(WorkerStatus(id="dead", device="cpu", models=(), busy=False))
     clock.now -= 3600
     assert store.workers() == []
-    store.beat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
+    store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
     assert [each.id for each in store.unsent()] == [asked]
 
 
@@ -240,7 +240,7 @@ def test_what_was_begun_and_lost_keeps_its_place_before_all_that_came_after(
         store.release(claim)
     else:
         store.reap(owner="w")
-    assert store.interrupted() == [Waiting(first, 2, 5)]
+    assert store.interrupted() == [QueuedAttempt(first, 2, 5)]
     assert [waiting.id for waiting in store.unsent()] == [first, later]
 
 
@@ -335,41 +335,41 @@ def test_what_is_queued_is_sent_once_oldest_first(store: Store, clock: Clock) ->
         clock.now += 1
     assert [(each.id, each.attempt) for each in store.unsent()] == [(each, 1) for each in ids]
     assert len(store.unsent(limit=2)) == 2
-    store.mark_sent(Waiting(ids[0], 1, 5))
+    store.mark_sent(QueuedAttempt(ids[0], 1, 5))
     assert [each.id for each in store.unsent()] == ids[1:]
     claimed(store, ids[1])
     assert [each.id for each in store.unsent()] == ids[2:]
 
 
 def test_a_new_attempt_is_sent_again(store: Store, asked: str) -> None:
-    store.mark_sent(Waiting(asked, 1, 5))
+    store.mark_sent(QueuedAttempt(asked, 1, 5))
     claimed(store, asked)
     store.reap(owner="w")
-    store.mark_sent(Waiting(asked, 1, 5))  # a late word of the old attempt
+    store.mark_sent(QueuedAttempt(asked, 1, 5))  # a late word of the old attempt
     assert [(each.id, each.attempt) for each in store.unsent()] == [(asked, 2)]
 
 
 def test_what_a_broker_forgot_is_sent_again_as_soon_as_a_worker_stands_idle(store: Store, clock: Clock) -> None:
     for number in range(3):
-        store.mark_sent(Waiting(store.submit(spec_of(), key=str(number))[0].id, 1, 5))
+        store.mark_sent(QueuedAttempt(store.submit(spec_of(), key=str(number))[0].id, 1, 5))
     clock.now += 31
     assert store.unsent() == [], "nobody is there to take them"
-    store.beat(WorkerStatus(id="a", device="cpu", models=(), busy=True))
+    store.record_heartbeat(WorkerStatus(id="a", device="cpu", models=(), busy=True))
     assert store.unsent() == [], "they wait behind a busy worker"
-    store.beat(WorkerStatus(id="b", device="cpu", models=(), busy=False))
+    store.record_heartbeat(WorkerStatus(id="b", device="cpu", models=(), busy=False))
     again = store.unsent()
     assert len(again) == 1, "as many as are idle"
-    store.mark_sent(Waiting(again[0].id, 1, 5))
+    store.mark_sent(QueuedAttempt(again[0].id, 1, 5))
     assert [each.id for each in store.unsent()] != [again[0].id]
     clock.now += 60
     assert store.unsent() == [], "both workers are gone"
 
 
 def test_two_servers_that_have_sent_the_same_write_it_down_in_one_order(store: Store) -> None:
-    sent = [Waiting(store.submit(spec_of(), key=str(number))[0].id, 1, 5) for number in range(50)]
+    sent = [QueuedAttempt(store.submit(spec_of(), key=str(number))[0].id, 1, 5) for number in range(50)]
     start = threading.Barrier(2, timeout=20)
 
-    def mark(those: list[Waiting]) -> None:
+    def mark(those: list[QueuedAttempt]) -> None:
         for _ in range(10):
             start.wait()
             store.mark_sent(*those)

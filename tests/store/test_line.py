@@ -25,14 +25,14 @@ def run(store: Store, clock: Clock, key: str, seconds: float, model: str = "tiny
 
 def alive(store: Store, *names: str) -> None:
     for name in names:
-        store.beat(WorkerStatus(id=name, device="cpu", models=(), busy=False))
+        store.record_heartbeat(WorkerStatus(id=name, device="cpu", models=(), busy=False))
 
 
 def etas(store: Store, *ids: str) -> list[float | None]:
     listed = {each.id: each.progress.eta_s for each in store.experiments().items}
     found = [store.experiment(each).progress.eta_s for each in ids]
     assert [listed[each] for each in ids] == found
-    assert [store.glance(each).progress.eta_s for each in ids] == found
+    assert [store.experiment_status(each).progress.eta_s for each in ids] == found
     return found
 
 
@@ -112,7 +112,7 @@ def test_the_eta_of_a_running_one_is_what_its_worker_says(store: Store) -> None:
     claim = store.claim(asked.id, 1, owner="w", lease_s=10)
     assert claim is not None
     store.save_progress(claim, Progress(stage="pairs", done=1, total=2, eta_s=3.5))
-    assert store.glance(asked.id).progress == Progress(stage="pairs", done=1, total=2, eta_s=3.5)
+    assert store.experiment_status(asked.id).progress == Progress(stage="pairs", done=1, total=2, eta_s=3.5)
 
 
 @on_sqlite

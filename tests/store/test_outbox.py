@@ -17,7 +17,7 @@ from keeping import Clock, Valkey, files_no_larger_than, on_sqlite, refused, spe
 
 from arithmoscope.contracts.system import WorkerStatus
 from arithmoscope.store import EventLog, Store
-from arithmoscope.store.clock_watch import Jumps
+from arithmoscope.store.clock_watch import ClockWatch
 from arithmoscope.store.dispatch import QUEUE, TASK_NAME, Dispatcher, broker_url
 from arithmoscope.store.outbox import BrokerDown, Outbox
 
@@ -128,7 +128,7 @@ def test_a_submit_while_the_broker_is_down_is_sent_when_it_is_back(
 def test_what_an_emptied_broker_forgot_is_sent_again_at_once(
     store: Store, dispatcher: Dispatcher, valkey: Valkey
 ) -> None:
-    outbox = Outbox(store, dispatcher.send, memory=dispatcher)
+    outbox = Outbox(store, dispatcher.send, marker=dispatcher)
     waiting = store.submit(spec_of(), key="waits")[0].id
     running = store.submit(spec_of(), key="runs")[0].id
     assert outbox.run_once() == 2
@@ -145,32 +145,32 @@ def test_what_an_emptied_broker_forgot_is_sent_again_at_once(
 def test_a_broker_that_was_started_again_may_have_lost_the_last_of_it(
     store: Store, dispatcher: Dispatcher, valkey: Valkey, kept: bool
 ) -> None:
-    Outbox(store, dispatcher.send, memory=dispatcher).run_once()
+    Outbox(store, dispatcher.send, marker=dispatcher).run_once()
     with redis.Redis.from_url(valkey.url) as client:
         if kept:  # what it has on disk is of a moment ago, with the mark
             client.save()
         asked, _ = store.submit(spec_of(), key="k")
-        Outbox(store, dispatcher.send, memory=dispatcher).run_once()
+        Outbox(store, dispatcher.send, marker=dispatcher).run_once()
     valkey.kill()
     valkey.start()
     assert messages(valkey) == []
     # Neither this API's process nor another one knows of the time before.
-    assert Outbox(store, dispatcher.send, memory=dispatcher).run_once() == 1
+    assert Outbox(store, dispatcher.send, marker=dispatcher).run_once() == 1
     assert messages(valkey) == [(TASK_NAME, [asked.id, 1])]
-    assert Outbox(store, dispatcher.send, memory=dispatcher).run_once() == 0
+    assert Outbox(store, dispatcher.send, marker=dispatcher).run_once() == 0
 
 
 def test_what_any_broker_forgot_is_sent_again_as_soon_as_a_worker_stands_idle(
     store: Store, dispatcher: Dispatcher, valkey: Valkey, clock: Clock
 ) -> None:
-    outbox = Outbox(store, dispatcher.send, memory=dispatcher)
+    outbox = Outbox(store, dispatcher.send, marker=dispatcher)
     asked, _ = store.submit(spec_of(), key="k")
     outbox.run_once()
     with redis.Redis.from_url(valkey.url) as client:
         for key in client.keys(f"{QUEUE}*"):
             client.delete(key)
     clock.now += 31
-    store.beat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
+    store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
     outbox.run_once()
     assert messages(valkey) == [(TASK_NAME, [asked.id, 1])]
 
@@ -219,7 +219,7 @@ def test_a_full_disk_does_not_fill_the_broker_too(store: Store, monkeypatch: pyt
 
 def test_leases_are_left_alone_until_they_are_renewed_by_a_clock_that_was_set(store: Store, clock: Clock) -> None:
     steady = Clock()
-    outbox = Outbox(store, lambda *_: None, jumps=Jumps(clock, steady))
+    outbox = Outbox(store, lambda *_: None, clock_watch=ClockWatch(clock, steady))
 
     def pass_time(seconds: float) -> None:
         clock.now += seconds

@@ -57,22 +57,22 @@ def test_a_chat_template_is_known_by_what_it_writes_or_why_it_cannot(
 def test_a_worker_is_alive_as_long_as_it_beats(store: Store, clock: Clock) -> None:
     idle = WorkerStatus(id="w", device="cpu", models=(), busy=False)
     busy = WorkerStatus(id="w", device="cpu", models=("tiny",), busy=True)
-    store.beat(idle)
-    store.beat(busy)
+    store.record_heartbeat(idle)
+    store.record_heartbeat(busy)
     assert store.workers() == [busy]
     clock.now += 21
     assert store.workers() == []
     assert store.workers(within_s=60) == [busy]
-    store.beat(idle)
+    store.record_heartbeat(idle)
     assert store.workers() == [idle]
-    store.forget_worker("w")
+    store.remove_worker("w")
     assert store.workers() == []
 
 
 def test_workers_that_are_long_gone_are_forgotten(store: Store, clock: Clock) -> None:
-    store.beat(WorkerStatus(id="old", device="cpu", models=(), busy=False))
+    store.record_heartbeat(WorkerStatus(id="old", device="cpu", models=(), busy=False))
     clock.now += 100_000
-    store.beat(WorkerStatus(id="new", device="cpu", models=(), busy=False))
+    store.record_heartbeat(WorkerStatus(id="new", device="cpu", models=(), busy=False))
     assert [each.id for each in store.workers(within_s=1e9)] == ["new"]
 
 
@@ -81,7 +81,7 @@ def test_a_worker_that_beats_twice_at_once_for_the_first_time_is_one_worker(stor
     with ThreadPoolExecutor(1) as pool:
         with store._database.write() as connection:
             connection.execute(text("INSERT INTO workers (id, status, seen_at) VALUES ('w', '{}', 0)"))
-            beating = pool.submit(store.beat, status)
+            beating = pool.submit(store.record_heartbeat, status)
             with pytest.raises(TimeoutError):
                 beating.result(0.5)
         beating.result(10)

@@ -120,14 +120,14 @@ def test_a_glance_tells_how_far_it_is(store: Store, clock: Clock) -> None:
     asked, _ = store.submit(spec_of(), key="1")
     clock.now += 1
     later, _ = store.submit(spec_of(), key="2")
-    assert store.glance(later.id).progress.queue_position == 1
+    assert store.experiment_status(later.id).progress.queue_position == 1
     claim = store.claim(asked.id, 1, owner="w", lease_s=60)
     assert claim is not None
     store.save_progress(claim, Progress(stage="pairs", done=1, total=2))
-    seen = store.glance(asked.id)
+    seen = store.experiment_status(asked.id)
     assert (seen.state, seen.progress) == ("running", store.experiment(asked.id).progress)
     with refused("unknown_experiment"):
-        store.glance("nobody")
+        store.experiment_status("nobody")
 
 
 def test_the_list_is_filtered_by_kind_state_and_model(store: Store) -> None:

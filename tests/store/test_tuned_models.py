@@ -75,14 +75,14 @@ def test_one_that_was_tuned_of_a_deleted_one_cannot_run_and_says_so(store: Store
     store.delete(first.experiment)
     found = store.model(second.id)
     assert ids(store) == ["tiny", second.id]
-    assert (found.supported, found.reason) == (False, f"The model that it was tuned from, {first.id}, is not here.")
+    assert (found.supported, found.reason) == (False, f"Its base model {first.id} is not available.")
     store.restore(first.experiment)
     assert store.model(second.id) == second
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"revision": "def"}, "has other weights now"), ({"supported": False, "reason": "It is gone."}, "It is gone.")],
+    [({"revision": "def"}, "have changed"), ({"supported": False, "reason": "It is gone."}, "It is gone.")],
 )
 def test_one_whose_base_changed_cannot_run_and_neither_can_what_was_tuned_of_it(
     store: Store, change: dict[str, object], said: str
@@ -141,12 +141,12 @@ def test_a_worker_that_lost_its_job_registers_no_model(store: Store) -> None:
 def test_of_checkpoints_the_newest_alone_is_kept_and_its_file(store: Store) -> None:
     claim = claimed(store, "k")
     for number in (5, 10, 15):
-        store.save_chunk(claim, number, f"after {number} steps".encode(), alone=True)
+        store.save_chunk(claim, number, f"after {number} steps".encode(), supersedes=True)
         assert store.chunks(claim.id) == {number: f"after {number} steps".encode()}
     assert [file.size for file in store._blobs.files()] == [len(b"after 15 steps")]
-    store.save_chunk(claim, 15, b"after 15 steps", alone=True)
+    store.save_chunk(claim, 15, b"after 15 steps", supersedes=True)
     assert store.chunks(claim.id) == {15: b"after 15 steps"}
     store.reap(owner="w")
     with pytest.raises(LeaseLost):
-        store.save_chunk(claim, 20, b"of a frozen worker", alone=True)
+        store.save_chunk(claim, 20, b"of a frozen worker", supersedes=True)
     assert store.chunks(claim.id) == {15: b"after 15 steps"}

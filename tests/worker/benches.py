@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
-from arithmoscope_worker.engine_port import Output, Run, Science
-from arithmoscope_worker.heartbeat import Heart
-from arithmoscope_worker.job import Jobs
-from arithmoscope_worker.runtime import Workshop
+from arithmoscope_worker.engine_port import EnginePort, Output, Run
+from arithmoscope_worker.heartbeat import Heartbeat
+from arithmoscope_worker.job import JobRunner
+from arithmoscope_worker.runtime import Runtime
 from keeping import spec_of  # pyright: ignore[reportMissingImports]
 from outputs import output
 
@@ -49,27 +49,27 @@ class Bench:
         self.left: list[str] = []
         self.loaded: list[str] = []
         runs: dict[Kind, Run] = dict.fromkeys(get_args(Kind), cast(Run, lambda *a, **k: self.run(*a, **k)))
-        science = Science(
+        science = EnginePort(
             "cpu", self._load, runs, lambda *asked: self.look(*asked[:-1], read=asked[-1]), tuned=self._tuned
         )
-        self.workshop = Workshop(lambda: science, room=2)
-        self.heart = Heart(
+        self.runtime = Runtime(lambda: science, room=2)
+        self.heart = Heartbeat(
             self.store,
-            lambda busy: WorkerStatus(id="w", device="cpu", models=self.workshop.models(), busy=busy),
+            lambda busy: WorkerStatus(id="w", device="cpu", models=self.runtime.models(), busy=busy),
             lease_s=self.lease_s,
-            beat_s=0.1,
-            told_to_stop=lambda: self.stop,
+            heartbeat_s=0.1,
+            stop_requested=lambda: self.stop,
             leave=self.left.append,
             grace_s=0.3,
         )
-        self.jobs = Jobs(
+        self.jobs = JobRunner(
             store=self.store,
             events=self.events,
-            workshop=self.workshop,
+            runtime=self.runtime,
             heart=self.heart,
             owner="w",
             lease_s=self.lease_s,
-            told_to_stop=lambda: self.stop,
+            stop_requested=lambda: self.stop,
         )
 
     def _load(self, model_id: str) -> Any:

@@ -12,7 +12,7 @@ from benches import CARD, Bench
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.store import Claim
-from arithmoscope.store.views import ASK_AGAIN_S, View, problem_file
+from arithmoscope.store.views import RETRY_AFTER_S, View, problem_file
 
 KEY = View("key")
 
@@ -48,12 +48,12 @@ def test_a_view_is_computed_once_and_again_when_its_file_is_gone_or_damaged(
     bench: Bench, done: str, tmp_path: Path
 ) -> None:
     looks = Looks(bench)
-    kept = lambda: tmp_path / "artifacts" / done / bench.store.kept_artifact(done, KEY.file).sha256  # noqa: E731
+    kept = lambda: tmp_path / "artifacts" / done / bench.store.artifact_info(done, KEY.file).sha256  # noqa: E731
     for harm in (None, lambda: kept().unlink(), lambda: kept().write_bytes(b"other")):
         if harm is not None:
             harm()
-        add_view(bench.store, bench.workshop, done, "key")
-        add_view(bench.store, bench.workshop, done, "key")
+        add_view(bench.store, bench.runtime, done, "key")
+        add_view(bench.store, bench.runtime, done, "key")
         assert bench.store.read_artifact(done, KEY.file) == b"of whole"
     assert looks == ["whole"] * 3
 
@@ -74,24 +74,24 @@ def test_nothing_is_kept_of_a_result_that_another_has_replaced_meanwhile(bench: 
         return b"of " + seen
 
     bench.look = look
-    add_view(bench.store, bench.workshop, asked, "key")
+    add_view(bench.store, bench.runtime, asked, "key")
     assert bench.store.artifact_names(asked) == ("result.json",)
     Looks(bench)
-    add_view(bench.store, bench.workshop, asked, "key")
+    add_view(bench.store, bench.runtime, asked, "key")
     assert bench.store.read_artifact(asked, KEY.file) == b"of whole"
 
 
 def test_what_has_just_failed_is_not_tried_at_once_by_the_next_message(bench: Bench, done: str) -> None:
     looks = Looks(bench)
     looks.refusal = Refusal("not_finite", "It is no number.")
-    add_view(bench.store, bench.workshop, done, "key")
+    add_view(bench.store, bench.runtime, done, "key")
     assert b"It is no number." in bench.store.read_artifact(done, KEY.problem)
     looks.refusal = None
-    add_view(bench.store, bench.workshop, done, "key")
+    add_view(bench.store, bench.runtime, done, "key")
     assert looks == []
-    old = problem_file(Refusal("not_finite", "It is no number.").details(), time.time() - ASK_AGAIN_S)
+    old = problem_file(Refusal("not_finite", "It is no number.").details(), time.time() - RETRY_AFTER_S)
     bench.store.put_artifact(done, KEY.problem, old)
-    add_view(bench.store, bench.workshop, done, "key")
+    add_view(bench.store, bench.runtime, done, "key")
     assert looks == ["whole"]
 
 
@@ -99,7 +99,7 @@ def test_of_what_is_gone_or_runs_again_nothing_is_looked_at_and_nothing_said(ben
     looks = Looks(bench)
     waiting = bench.ask("another")
     for asked in (waiting, "nothing"):
-        add_view(bench.store, bench.workshop, asked, "key")
+        add_view(bench.store, bench.runtime, asked, "key")
     assert looks == []
     assert bench.store.artifact_names(waiting) == ()
 
@@ -110,6 +110,6 @@ def test_attention_is_added_for_the_very_prompts_of_the_result(bench: Bench) -> 
     bench.store.succeed(claimed(bench, asked, 1), {"result.json": json.dumps(result).encode()})
     told: list[object] = []
     bench.look = lambda _model, *which, read: told.extend([*which, json.loads(read("result.json"))]) or b"patterns"
-    add_view(bench.store, bench.workshop, asked, "attention.1")
+    add_view(bench.store, bench.runtime, asked, "attention.1")
     assert told == ["attention", "1", result]
     assert bench.store.read_artifact(asked, View("attention", "1").file) == b"patterns"

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 from arithmoscope_worker.child import Child
 from arithmoscope_worker.config import WorkerConfig
-from arithmoscope_worker.engine_port import Run, Science
+from arithmoscope_worker.engine_port import EnginePort, Run
 from keeping import Valkey, files_no_larger_than, spec_of  # pyright: ignore[reportMissingImports]
 from outputs import output
 
@@ -22,7 +22,7 @@ def test_a_worker_that_starts_on_a_full_disk_works_when_there_is_room(
     asked = store.submit(spec_of(), key="k")[0].id
     assert store.claim(asked, 1, owner="w", lease_s=60) is not None
     run = cast(Run, lambda *_, **__: output(result_json=b"{}"))
-    science = Science("cpu", lambda name: name, {"path_patching": run}, lambda *_: b"", tuned=lambda base, *_: base)
+    science = EnginePort("cpu", lambda name: name, {"path_patching": run}, lambda *_: b"", tuned=lambda base, *_: base)
     config = WorkerConfig(
         redis_url=broker_of_all.url,
         database_url=urls[0],

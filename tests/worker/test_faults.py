@@ -39,7 +39,7 @@ def config(urls: tuple[str, str], tmp_path: Path, valkey: Valkey) -> WorkerConfi
         models_dir=models_dir,
         name="w",
         lease_s=3.0,
-        beat_s=0.3,
+        heartbeat_s=0.3,
     )
 
 
@@ -47,7 +47,7 @@ def config(urls: tuple[str, str], tmp_path: Path, valkey: Valkey) -> WorkerConfi
 def ask(store: Store, valkey: Valkey) -> Iterator[Ask]:
     """Submits an experiment as the API does, with the outbox at work."""
     dispatcher = Dispatcher(valkey.url)
-    outbox = Outbox(store, dispatcher.send, memory=dispatcher, every_s=0.1)
+    outbox = Outbox(store, dispatcher.send, marker=dispatcher, every_s=0.1)
     outbox.start()
     asked = []
 

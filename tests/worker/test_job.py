@@ -359,4 +359,4 @@ def test_a_changed_chat_template_brings_the_model_into_memory_anew(bench: Bench)
         bench.jobs.perform(bench.ask(key), 1)
     assert models[0] is models[1]
     assert len({id(model) for model in models}) == 3
-    assert bench.workshop.models() == ("tiny",)
+    assert bench.runtime.models() == ("tiny",)

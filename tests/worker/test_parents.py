@@ -1,4 +1,4 @@
-"""Jobs that are asked of a finished analysis: they run on its model and read what is stored of it."""
+"""JobRunner that are asked of a finished analysis: they run on its model and read what is stored of it."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from arithmoscope.store import EventLog, Store
 from arithmoscope.store.dispatch import Dispatcher
 from arithmoscope.store.outbox import Outbox
 from arithmoscope.store.tensor_slices import read_slice
-from arithmoscope.store.views import WITH_RESULT, attention
+from arithmoscope.store.views import STORED_ATTENTION, attention_view
 
 QUESTIONS = ("2 + 3 =", "3 + 5 =", "1 + 6 =")
 
@@ -47,7 +47,7 @@ def tree(urls: tuple[str, str], models_dir: Path, broker_of_all: Valkey, tmp_pat
         models_dir=models_dir,
         name="real",
         device="cpu",
-        beat_s=0.3,
+        heartbeat_s=0.3,
     )
     with Tree(config, tmp_path / "worker.log", real=True) as tree:
         yield tree
@@ -94,15 +94,20 @@ def test_the_main_job_end_to_end(
 
 
 def assert_attention_is_added_when_asked_for(store: Store, dispatcher: Dispatcher, experiment_id: str) -> None:
-    dispatcher.ask_view(experiment_id, "attention.1")
-    name = attention(1).file
+    dispatcher.request_view(experiment_id, "attention.1")
+    name = attention_view(1).file
     wait_until(lambda: name in store.artifact_names(experiment_id), "no attention comes", 20)
-    with store.open_artifact(experiment_id, name) as added, store.open_artifact(experiment_id, WITH_RESULT) as first:
+    with (
+        store.open_artifact(experiment_id, name) as added,
+        store.open_artifact(experiment_id, STORED_ATTENTION) as first,
+    ):
         for layer in range(3):
             assert read_slice(added, "prompt.1", layer) == read_slice(first, "prompt.1", layer)
-    dispatcher.ask_view(experiment_id, "attention.99")
-    wait_until(lambda: attention(99).problem in store.artifact_names(experiment_id), "no word of what is wrong", 20)
-    assert json.loads(store.read_artifact(experiment_id, attention(99).problem))["type"].endswith("out_of_range")
+    dispatcher.request_view(experiment_id, "attention.99")
+    wait_until(
+        lambda: attention_view(99).problem in store.artifact_names(experiment_id), "no word of what is wrong", 20
+    )
+    assert json.loads(store.read_artifact(experiment_id, attention_view(99).problem))["type"].endswith("out_of_range")
 
 
 def assert_numbers_are_the_engines(store: Store, experiment_id: str, models_dir: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from arithmoscope_worker.config import WorkerConfig
-from arithmoscope_worker.registration import GONE, Registrar, register_models
+from arithmoscope_worker.registration import GONE, ModelRegistrar, register_models
 from keeping import Valkey, spec_of  # pyright: ignore[reportMissingImports]
 from trees import Tree, wait_until
 
@@ -36,19 +36,19 @@ def models_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def registrar(store: Store, models_dir: Path) -> Registrar:
-    registrar = Registrar(store, Catalogue(models_dir))
+def registrar(store: Store, models_dir: Path) -> ModelRegistrar:
+    registrar = ModelRegistrar(store, Catalogue(models_dir))
     registrar.refresh()
     return registrar
 
 
-def looks(registrar: Registrar) -> None:
+def looks(registrar: ModelRegistrar) -> None:
     registrar.look()
     registrar.look()
 
 
 def test_a_folder_that_is_copied_in_is_registered_once_it_lies_still(
-    store: Store, models_dir: Path, registrar: Registrar
+    store: Store, models_dir: Path, registrar: ModelRegistrar
 ) -> None:
     folder = put(models_dir, "new")
     registrar.look()
@@ -63,7 +63,7 @@ def test_a_folder_that_is_copied_in_is_registered_once_it_lies_still(
 
 
 def test_a_model_whose_folder_went_says_so_and_comes_back_with_it(
-    store: Store, models_dir: Path, registrar: Registrar
+    store: Store, models_dir: Path, registrar: ModelRegistrar
 ) -> None:
     folder = put(models_dir, "mine")
     looks(registrar)
@@ -77,7 +77,7 @@ def test_a_model_whose_folder_went_says_so_and_comes_back_with_it(
     assert store.tokenizer_json("mine") == "{}"
 
 
-def test_a_changed_tokenizer_is_registered_again(store: Store, models_dir: Path, registrar: Registrar) -> None:
+def test_a_changed_tokenizer_is_registered_again(store: Store, models_dir: Path, registrar: ModelRegistrar) -> None:
     folder = put(models_dir, "mine")
     looks(registrar)
     (folder / "tokenizer.json").write_text('{"changed": true}')
@@ -86,7 +86,7 @@ def test_a_changed_tokenizer_is_registered_again(store: Store, models_dir: Path,
 
 
 def test_what_a_chat_template_writes_is_registered_and_follows_its_file(
-    store: Store, models_dir: Path, registrar: Registrar
+    store: Store, models_dir: Path, registrar: ModelRegistrar
 ) -> None:
     folder = put(models_dir, "mine")
     looks(registrar)
@@ -107,7 +107,7 @@ def test_what_a_chat_template_writes_is_registered_and_follows_its_file(
 
 
 def test_a_template_is_not_rendered_again_while_it_stays_the_same(
-    store: Store, models_dir: Path, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+    store: Store, models_dir: Path, registrar: ModelRegistrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (put(models_dir, "mine") / "chat_template.jinja").write_text("{{ raise_exception('no') }}")
     looks(registrar)
@@ -118,7 +118,7 @@ def test_a_template_is_not_rendered_again_while_it_stays_the_same(
 
 
 def test_nothing_is_read_or_written_while_no_folder_changes(
-    store: Store, models_dir: Path, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+    store: Store, models_dir: Path, registrar: ModelRegistrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(models_dir, "mine")
     looks(registrar)
@@ -127,7 +127,7 @@ def test_nothing_is_read_or_written_while_no_folder_changes(
 
 
 def test_a_worker_without_a_folder_leaves_what_another_worker_registered(
-    store: Store, models_dir: Path, tmp_path: Path, registrar: Registrar
+    store: Store, models_dir: Path, tmp_path: Path, registrar: ModelRegistrar
 ) -> None:
     put(models_dir, "mine")
     looks(registrar)
@@ -181,7 +181,7 @@ def test_a_running_worker_notices_a_folder_within_moments(
 
 @pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
 def test_a_file_that_is_nested_without_end_stops_no_worker(
-    store: Store, models_dir: Path, registrar: Registrar, name: str
+    store: Store, models_dir: Path, registrar: ModelRegistrar, name: str
 ) -> None:
     (put(models_dir, "deep") / name).write_text('{"chat_template":' * 100_000)
     put(models_dir, "other")

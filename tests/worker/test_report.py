@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from arithmoscope_worker.progress_report import Report
+from arithmoscope_worker.progress_report import ProgressReporter
 from benches import Bench
 from keeping import Clock  # pyright: ignore[reportMissingImports]
 
@@ -16,7 +16,7 @@ def test_progress_is_said_at_most_ten_times_a_second_and_the_first_and_last_alwa
     asked, clock = bench.ask(), Clock()
     claim = bench.store.claim(asked, 1, owner="w", lease_s=60)
     assert claim is not None
-    report = Report(bench.store, bench.events, claim, clock=clock)
+    report = ProgressReporter(bench.store, bench.events, claim, clock=clock)
     report.progress(Progress(stage="loading_model"))
     for layer in range(1000):
         clock.now += 0.001
@@ -36,7 +36,7 @@ def test_a_report_of_a_lost_job_stops_it(bench: Bench) -> None:
     asked = bench.ask()
     claim = bench.store.claim(asked, 1, owner="w", lease_s=60)
     assert claim is not None
-    report = Report(bench.store, bench.events, claim)
+    report = ProgressReporter(bench.store, bench.events, claim)
     bench.store.reap(owner="w")
     with pytest.raises(LeaseLost):
         report.progress(Progress(stage="loading_model"))

@@ -6,14 +6,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from arithmoscope_worker.model_cache import Shelf
+from arithmoscope_worker.model_cache import ModelCache
 
 from arithmoscope.contracts.errors import Refusal
 
 
 def test_the_least_recently_used_model_makes_room() -> None:
     loaded = []
-    shelf = Shelf(lambda name: loaded.append(name) or name, lambda: None, room=2)
+    shelf = ModelCache(lambda name: loaded.append(name) or name, lambda: None, room=2)
     for name in ("a", "b", "a", "c", "a", "b"):
         assert shelf.take(name, "1") == name
     assert loaded == ["a", "b", "c", "b"]
@@ -22,7 +22,7 @@ def test_the_least_recently_used_model_makes_room() -> None:
 
 def test_other_weights_under_the_same_name_are_loaded_anew() -> None:
     loaded = []
-    shelf = Shelf(lambda name: loaded.append(name) or len(loaded), lambda: None, room=2)
+    shelf = ModelCache(lambda name: loaded.append(name) or len(loaded), lambda: None, room=2)
     assert [shelf.take("a", revision) for revision in ("1", "1", "2", "2")] == [1, 1, 2, 2]
     assert shelf.names() == ("a",)
 
@@ -36,7 +36,7 @@ def test_a_model_that_does_not_fit_beside_the_others_is_loaded_alone() -> None:
             raise MemoryError
         return name
 
-    shelf = Shelf(load, lambda: freed.append(1), room=2)
+    shelf = ModelCache(load, lambda: freed.append(1), room=2)
     shelf.take("small", "1")
     assert shelf.take("large", "1") == "large"
     assert held_while_loading == [(), ("small",), ()]
@@ -52,7 +52,7 @@ def test_a_model_that_does_not_fit_at_all_or_is_refused_leaves_the_shelf_usable(
             raise Refusal("unsupported_architecture", "No.")
         return name
 
-    shelf = Shelf(load, lambda: None, room=2)
+    shelf = ModelCache(load, lambda: None, room=2)
     with pytest.raises(MemoryError):
         shelf.take("huge", "1")
     with pytest.raises(Refusal):
@@ -62,7 +62,7 @@ def test_a_model_that_does_not_fit_at_all_or_is_refused_leaves_the_shelf_usable(
 
 def test_threads_that_want_the_same_model_load_it_once() -> None:
     loaded, start = [], threading.Barrier(4)
-    shelf = Shelf(lambda name: loaded.append(name) or name, lambda: None, room=2)
+    shelf = ModelCache(lambda name: loaded.append(name) or name, lambda: None, room=2)
 
     def take(_: int) -> str:
         start.wait()

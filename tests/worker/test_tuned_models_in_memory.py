@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 from arithmoscope_worker.engine_port import TunedOutput
-from arithmoscope_worker.progress_report import Report
+from arithmoscope_worker.progress_report import ProgressReporter
 from benches import CARD, Bench
 from keeping import Clock, spec_of  # pyright: ignore[reportMissingImports]
 from outputs import output
@@ -157,7 +157,7 @@ def test_a_checkpoint_that_was_taken_up_is_not_held_while_it_trains(
         held.append(sys.getrefcount(taken))
         return tuned_output(None)
 
-    monkeypatch.setattr(bench.jobs.workshop, "run", lambda _kind: run)  # nothing in between that holds it
+    monkeypatch.setattr(bench.jobs.runtime, "run", lambda _kind: run)  # nothing in between that holds it
     asked = ask(bench)
     bench.jobs.perform(asked, 1)
     bench.stop = False
@@ -171,7 +171,7 @@ def test_a_training_is_told_twice_a_second_from_its_first_step_to_its_last(bench
     claim = bench.store.claim(asked, 1, owner="w", lease_s=60)
     assert claim is not None
     published: list[TrainingCurve] = []
-    report = Report(bench.store, bench.events, claim, clock=clock)
+    report = ProgressReporter(bench.store, bench.events, claim, clock=clock)
     publish = report._publish
     report._publish = lambda name, data: publish(name, data) or published.append(cast(TrainingCurve, data))
     for step in range(1, 101):

@@ -48,7 +48,7 @@ class Lab:
     def ended(self, experiment_id: str) -> dict[str, Any]:
         """An experiment at its end."""
         deadline = time.monotonic() + 280
-        while self.store.glance(experiment_id).state in ("queued", "running"):
+        while self.store.experiment_status(experiment_id).state in ("queued", "running"):
             assert time.monotonic() < deadline, "it does not end"
             time.sleep(0.2)
         return self.api.get(f"/api/experiments/{experiment_id}").json()
@@ -82,7 +82,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             models_dir=folder / "models",
             name="w",
             device="cpu",
-            beat_s=0.3,
+            heartbeat_s=0.3,
         )
         with Tree(worker, folder / "worker.log", real=True) as tree, Api(api, store) as client:
             found = Lab(client, store, tree)

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import psutil
 from arithmoscope_worker.config import WorkerConfig
-from arithmoscope_worker.engine_port import Science
+from arithmoscope_worker.engine_port import EnginePort
 from outputs import output
 
 from arithmoscope.contracts.experiments import Progress
@@ -85,7 +85,7 @@ def work(told: str, real: bool) -> None:
     sys.exit(status)
 
 
-def slow_science(config: WorkerConfig) -> Science:
+def slow_science(config: WorkerConfig) -> EnginePort:
     """Six chunks, quick or (for ``SLOW``) slow ones; each that is computed is a line in the file ``computed``."""
 
     def run(
@@ -114,4 +114,4 @@ def slow_science(config: WorkerConfig) -> Science:
             on_progress(Progress(stage="pairs", done=number + 1, total=CHUNKS))
         return output(result_json=b"".join(parts[number] for number in range(CHUNKS)))
 
-    return Science("cpu", lambda name: name, {"path_patching": run}, lambda *_: b"", tuned=lambda base, *_: base)
+    return EnginePort("cpu", lambda name: name, {"path_patching": run}, lambda *_: b"", tuned=lambda base, *_: base)

@@ -19,7 +19,7 @@ from arithmoscope.store import Store
 from arithmoscope.store.dispatch import QUEUE, TASK_NAME, TRANSPORT_OPTIONS, VIEW_TASK, broker_url
 from arithmoscope_worker.child import Child
 from arithmoscope_worker.config import WorkerConfig
-from arithmoscope_worker.engine_port import Science, engine_science
+from arithmoscope_worker.engine_port import EnginePort, load_engine
 from arithmoscope_worker.registration import register_models
 
 __all__ = ["WorkerConfig", "make_app", "run"]
@@ -73,7 +73,7 @@ def make_app(
     return app
 
 
-def run(config: WorkerConfig, science: Callable[[WorkerConfig], Science] = engine_science) -> int:
+def run(config: WorkerConfig, science: Callable[[WorkerConfig], EnginePort] = load_engine) -> int:
     """Works in this process and one child until told to stop (SIGTERM, SIGINT); the exit status.
 
     Refuses when the store cannot be opened. This process never imports torch. A running job is given back to the

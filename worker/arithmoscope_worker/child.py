@@ -20,11 +20,11 @@ from arithmoscope.engine.models.folders import DEMO_ID
 from arithmoscope.store import EventLog, Store
 from arithmoscope_worker.compute_view import add_view
 from arithmoscope_worker.config import WorkerConfig
-from arithmoscope_worker.engine_port import Science
-from arithmoscope_worker.heartbeat import Heart
-from arithmoscope_worker.job import Jobs
-from arithmoscope_worker.registration import Registrar, chat_here
-from arithmoscope_worker.runtime import Workshop
+from arithmoscope_worker.engine_port import EnginePort
+from arithmoscope_worker.heartbeat import Heartbeat
+from arithmoscope_worker.job import JobRunner
+from arithmoscope_worker.registration import ModelRegistrar, read_chat
+from arithmoscope_worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -34,19 +34,19 @@ _LOOK_FOR_MODELS_S = 2.5
 
 
 class Child:
-    """One per process. ``told_to_stop`` is what the parent process says."""
+    """One per process. ``stop_requested`` is what the parent process says."""
 
     def __init__(
         self,
         config: WorkerConfig,
-        science: Callable[[WorkerConfig], Science],
-        told_to_stop: Callable[[], bool],
+        science: Callable[[WorkerConfig], EnginePort],
+        stop_requested: Callable[[], bool],
     ) -> None:
         self._config = config
-        self._told_to_stop = told_to_stop
-        self._workshop = Workshop(lambda: science(config), room=config.models_in_memory)
+        self._told_to_stop = stop_requested
+        self._workshop = Runtime(lambda: science(config), room=config.models_in_memory)
         self._catalogue = Catalogue(config.models_dir, config.allow_hub)
-        self._open: tuple[Store, Heart, Jobs] | None = None
+        self._open: tuple[Store, Heartbeat, JobRunner] | None = None
         self._opened = threading.Event()
         self._leaving = threading.Event()
 
@@ -77,7 +77,7 @@ class Child:
         store, heart, _ = self._open
         heart.stop()
         try:
-            store.forget_worker(self._config.name)
+            store.remove_worker(self._config.name)
         except Refusal as error:
             logger.warning("the worker is not signed off: %s", error)
         store.close()
@@ -93,23 +93,23 @@ class Child:
                 _leave("the next process may fare better")
 
     def _begin(self, store: Store) -> None:
-        heart = Heart(
+        heart = Heartbeat(
             store,
             self._status,
             lease_s=self._config.lease_s,
-            beat_s=self._config.beat_s,
-            told_to_stop=self._told_to_stop,
+            heartbeat_s=self._config.heartbeat_s,
+            stop_requested=self._told_to_stop,
             leave=_leave,
         )
-        registrar = Registrar(store, self._catalogue)
-        jobs = Jobs(
+        registrar = ModelRegistrar(store, self._catalogue)
+        jobs = JobRunner(
             store=store,
             events=EventLog(self._config.redis_url),
-            workshop=self._workshop,
+            runtime=self._workshop,
             heart=heart,
             owner=self._config.name,
             lease_s=self._config.lease_s,
-            told_to_stop=self._told_to_stop,
+            stop_requested=self._told_to_stop,
             refresh=registrar.refresh,
         )
         self._open = store, heart, jobs
@@ -137,11 +137,11 @@ class Child:
         try:
             demo = self._catalogue.card(DEMO_ID)
             if demo.supported:
-                self._workshop.model(demo, chat_here(self._catalogue, demo.id))
+                self._workshop.model(demo, read_chat(self._catalogue, demo.id))
         except Exception:  # the job that needs it will say what is wrong
             logger.exception("the worker is not warm; the first job will take longer")
 
-    def _watch_models(self, registrar: Registrar) -> None:
+    def _watch_models(self, registrar: ModelRegistrar) -> None:
         while not self._leaving.is_set():
             try:
                 registrar.look()

@@ -10,11 +10,11 @@ from functools import partial
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.specs import PathPatchingSpec
 from arithmoscope.store import Store
-from arithmoscope.store.artifacts import RESULT, Kept
-from arithmoscope.store.views import ASK_AGAIN_S, View, problem_file, read_problem
-from arithmoscope_worker.job_model import model_of
+from arithmoscope.store.artifacts import RESULT, ArtifactInfo
+from arithmoscope.store.views import RETRY_AFTER_S, View, problem_file, read_problem
+from arithmoscope_worker.job_model import load_job_model
 from arithmoscope_worker.problems import problem_of
-from arithmoscope_worker.runtime import Workshop
+from arithmoscope_worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 _WITHOUT_MODEL = ("key",)
 
 
-def add_view(store: Store, workshop: Workshop, experiment_id: str, name: str) -> None:
+def add_view(store: Store, runtime: Runtime, experiment_id: str, name: str) -> None:
     """Computes and stores it; nothing when it is there already. Why it cannot be computed is stored instead.
 
     Nothing is stored either of an analysis that has run again meanwhile: it has another result now.
@@ -32,20 +32,20 @@ def add_view(store: Store, workshop: Workshop, experiment_id: str, name: str) ->
         logger.warning("nobody knows the view %.80r of %s: dropped", name, experiment_id)
         return
     try:
-        result = store.kept_artifact(experiment_id, RESULT)
+        result = store.artifact_info(experiment_id, RESULT)
         if _has(store, experiment_id, view.file) or _has_just_failed(store, experiment_id, view):
             return
     except Refusal as refusal:  # it is gone or runs again, or nothing can be read: whoever asks again is told
         logger.warning("%s of %s cannot be looked for: %s", view, experiment_id, refusal)
         return
     try:
-        data = _compute(store, workshop, experiment_id, view)
-        if not store.put_artifact(experiment_id, view.file, data, seen_in=result):
+        data = _compute(store, runtime, experiment_id, view)
+        if not store.put_artifact(experiment_id, view.file, data, derived_from=result):
             logger.info("%s has run again: %s is dropped", experiment_id, view)
     except Exception as error:
         if not isinstance(error, Refusal):
             logger.exception("%s of %s broke", view, experiment_id)
-            workshop.tidy()
+            runtime.tidy()
         _say(store, experiment_id, view, error, result)
 
 
@@ -65,13 +65,13 @@ def _has_just_failed(store: Store, experiment_id: str, view: View) -> bool:
     if not _has(store, experiment_id, view.problem):
         return False
     _, at = read_problem(store.read_artifact(experiment_id, view.problem))
-    return abs(time.time() - at) < ASK_AGAIN_S / 2
+    return abs(time.time() - at) < RETRY_AFTER_S / 2
 
 
-def _compute(store: Store, workshop: Workshop, experiment_id: str, view: View) -> bytes:
+def _compute(store: Store, runtime: Runtime, experiment_id: str, view: View) -> bytes:
     read = partial(store.read_artifact, experiment_id)
     if view.kind in _WITHOUT_MODEL:
-        return workshop.look(None, view.kind, view.which, read)
+        return runtime.look(None, view.kind, view.which, read)
     spec = store.experiment(experiment_id).spec
     if not isinstance(spec, PathPatchingSpec):
         raise Refusal("wrong_kind", "This is only had of analyses.")
@@ -82,12 +82,12 @@ def _compute(store: Store, workshop: Workshop, experiment_id: str, view: View) -
             raise Refusal("attention_not_stored", detail)
         raise Refusal("model_changed", f"{card.name} has other weights than this result is of.")
     # The chat template may have changed too: the set's hash tells.
-    return workshop.look(model_of(store, workshop, card.id), view.kind, view.which, read)
+    return runtime.look(load_job_model(store, runtime, card.id), view.kind, view.which, read)
 
 
-def _say(store: Store, experiment_id: str, view: View, error: Exception, result: Kept) -> None:
+def _say(store: Store, experiment_id: str, view: View, error: Exception, result: ArtifactInfo) -> None:
     said = problem_file(problem_of(error), time.time())
     try:
-        store.put_artifact(experiment_id, view.problem, said, seen_in=result)
+        store.put_artifact(experiment_id, view.problem, said, derived_from=result)
     except Refusal as refusal:  # deleted meanwhile, or the disk is full: whoever asks again is told
         logger.warning("why %s of %s is not there cannot be kept: %s", view, experiment_id, refusal)

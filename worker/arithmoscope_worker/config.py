@@ -21,5 +21,5 @@ class WorkerConfig:
     log_level: str = "INFO"
     # A lease outlives a few missed heartbeats, and a dead worker's job goes on within ten seconds.
     lease_s: float = 7.0
-    beat_s: float = 1.5
+    heartbeat_s: float = 1.5
     models_in_memory: int = 2

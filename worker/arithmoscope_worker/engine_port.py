@@ -65,7 +65,7 @@ class Run(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Science:
+class EnginePort:
     """``load(model id)`` brings a model into memory; ``runs`` has a row for every kind of experiment;
     ``look(model, kind, which, read)`` gives a view of the analysis whose artifacts ``read`` gives as a file;
     ``tuned(model, card, deltas)`` makes the model of that card out of the one that it was tuned from."""
@@ -78,7 +78,7 @@ class Science:
     tuned: Callable[[Any, ModelCard, bytes], Any] = field(kw_only=True)
 
 
-def engine_science(config: WorkerConfig) -> Science:
+def load_engine(config: WorkerConfig) -> EnginePort:
     """The engine itself. Imports torch, which takes seconds: only ever called in the process that computes."""
     import gc
 
@@ -114,4 +114,4 @@ def engine_science(config: WorkerConfig) -> Science:
         "transfer": run_transfer,
         "fine_tune": run_fine_tune,
     }
-    return Science(device, load, runs, view_file, free, tuned=tuned_again)
+    return EnginePort(device, load, runs, view_file, free, tuned=tuned_again)

@@ -19,7 +19,7 @@ _TICK_S = 0.5
 GRACE_S = 3.0
 
 
-class Hold:
+class HeldClaim:
     """A claim in work. ``lost``: it has gone to another worker, and nothing may be written any more."""
 
     def __init__(self, claim: Claim) -> None:
@@ -27,7 +27,7 @@ class Hold:
         self.lost = False
 
 
-class Heart:
+class Heartbeat:
     """``status(busy)`` says what the worker is; ``leave`` ends this process at once.
 
     That is done when the parent process is gone, and when a job does not end within ``grace_s`` of the worker
@@ -40,21 +40,21 @@ class Heart:
         status: Callable[[bool], WorkerStatus],
         *,
         lease_s: float,
-        beat_s: float,
-        told_to_stop: Callable[[], bool],
+        heartbeat_s: float,
+        stop_requested: Callable[[], bool],
         leave: Callable[[str], None],
         grace_s: float = GRACE_S,
     ) -> None:
         self._store = store
         self._status = status
         self._lease_s = lease_s
-        self._beat_s = beat_s
-        self._told_to_stop = told_to_stop
+        self._beat_s = heartbeat_s
+        self._told_to_stop = stop_requested
         self._told_at: float | None = None
         self._leave = leave
         self._grace_s = grace_s
         self._parent = os.getppid()
-        self._hold: Hold | None = None
+        self._hold: HeldClaim | None = None
         self._now = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
@@ -68,9 +68,9 @@ class Heart:
         self._thread.join(timeout=5.0)
 
     @contextmanager
-    def holding(self, claim: Claim) -> Iterator[Hold]:
+    def holding(self, claim: Claim) -> Iterator[HeldClaim]:
         """Renews the claim's lease as long as the block runs."""
-        hold = self._hold = Hold(claim)
+        hold = self._hold = HeldClaim(claim)
         self._now.set()
         try:
             yield hold
@@ -89,7 +89,7 @@ class Heart:
             except Refusal as error:
                 logger.warning("the lease is not renewed: %s", error)
         with suppress(Refusal):
-            self._store.beat(self._status(hold is not None))
+            self._store.record_heartbeat(self._status(hold is not None))
 
     def _run(self) -> None:
         last = float("-inf")

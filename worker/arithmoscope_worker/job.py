@@ -19,11 +19,11 @@ from arithmoscope.contracts.models import ModelCard
 from arithmoscope.contracts.specs import Kind, PathPatchingSpec
 from arithmoscope.store import Claim, EventLog, LeaseLost, Store
 from arithmoscope_worker.engine_port import Output, TunedOutput
-from arithmoscope_worker.heartbeat import Heart, Hold
-from arithmoscope_worker.job_model import model_of
+from arithmoscope_worker.heartbeat import Heartbeat, HeldClaim
+from arithmoscope_worker.job_model import load_job_model
 from arithmoscope_worker.problems import problem_of
-from arithmoscope_worker.progress_report import Report
-from arithmoscope_worker.runtime import Workshop
+from arithmoscope_worker.progress_report import ProgressReporter
+from arithmoscope_worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -36,16 +36,16 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Jobs:
-    """``told_to_stop``: the worker is being stopped. ``refresh``: looks whether models came or went."""
+class JobRunner:
+    """``stop_requested``: the worker is being stopped. ``refresh``: looks whether models came or went."""
 
     store: Store
     events: EventLog
-    workshop: Workshop
-    heart: Heart
+    runtime: Runtime
+    heart: Heartbeat
     owner: str
     lease_s: float
-    told_to_stop: Callable[[], bool]
+    stop_requested: Callable[[], bool]
     refresh: Callable[[], None] = lambda: None
 
     def perform(self, experiment_id: str, attempt: int) -> None:
@@ -61,7 +61,7 @@ class Jobs:
 
     def _in_time(self, act: Callable[[], _T]) -> _T:
         """Until it works, or the worker is told to stop: then the refusal."""
-        return _patiently(act, self.told_to_stop)
+        return _retry_while_unavailable(act, self.stop_requested)
 
     def _perform(self, experiment_id: str, attempt: int) -> None:
         claim = self._in_time(lambda: self.store.claim(experiment_id, attempt, owner=self.owner, lease_s=self.lease_s))
@@ -69,9 +69,9 @@ class Jobs:
             logger.info("attempt %d of %s is not to be had: dropped", attempt, experiment_id)
             return
         logger.info("attempt %d of %s begins on %s", claim.attempt, claim.id, claim.model)
-        report = Report(self.store, self.events, claim)
+        report = ProgressReporter(self.store, self.events, claim)
         with self.heart.holding(claim) as hold:
-            watch = _Watch(self.store, hold, self.told_to_stop)
+            watch = _Watch(self.store, hold, self.stop_requested)
             try:
                 state = self._end(claim, report, watch)
             except LeaseLost:
@@ -84,7 +84,7 @@ class Jobs:
         if state != "queued":
             report.ended(state)
 
-    def _end(self, claim: Claim, report: Report, watch: _Watch) -> str:
+    def _end(self, claim: Claim, report: ProgressReporter, watch: _Watch) -> str:
         """Computes, and writes the end into the row; the state that it is in then."""
         output: Output | None = None
         try:
@@ -96,11 +96,13 @@ class Jobs:
                 return "failed"
             if output is not None and output.result.complete:
                 done = output
-                _patiently(lambda: self.store.succeed(claim, done.artifacts, tuned=_card_of(done)), watch.should_stop)
+                _retry_while_unavailable(
+                    lambda: self.store.succeed(claim, done.artifacts, tuned=_card_of(done)), watch.should_stop
+                )
                 return "succeeded"
         except LeaseLost:
             raise
-        except _ToldToStop:
+        except _StopRequested:
             return self.store.release(claim)
         except Exception as error:
             if not isinstance(error, Refusal):
@@ -108,19 +110,21 @@ class Jobs:
             if not watch.cancelled:
                 problem = problem_of(error)
                 self._in_time(lambda: self.store.fail(claim, problem))
-                self.workshop.tidy()
+                self.runtime.tidy()
                 return "failed"
         partial = None if output is None else output.artifacts
         self._in_time(lambda: self.store.mark_cancelled(claim, partial, tuned=_card_of(output)))
         return "cancelled"
 
-    def _compute(self, claim: Claim, report: Report, watch: _Watch) -> Output | None:
+    def _compute(self, claim: Claim, report: ProgressReporter, watch: _Watch) -> Output | None:
         report.progress(Progress(stage="loading_model"))
         try:
             self.refresh()
         except Exception:  # some model cannot be looked at: this job's may have been registered long ago
             logger.exception("the models are not looked at again")
-        model = model_of(self.store, self.workshop, claim.model, lambda act: _patiently(act, watch.should_stop))
+        model = load_job_model(
+            self.store, self.runtime, claim.model, lambda act: _retry_while_unavailable(act, watch.should_stop)
+        )
 
         def on_progress(progress: Progress) -> None:
             watch.go_on()
@@ -128,10 +132,10 @@ class Jobs:
 
         def save_chunk(number: int, data: bytes) -> None:
             alone = claim.spec.kind in _CHECKPOINTED
-            _patiently(lambda: self.store.save_chunk(claim, number, data, alone=alone), watch.should_stop)
+            _retry_while_unavailable(lambda: self.store.save_chunk(claim, number, data, alone=alone), watch.should_stop)
             logger.info("chunk %d of %s is saved: %d bytes", number, claim.id, len(data))
 
-        return self.workshop.run(claim.spec.kind)(
+        return self.runtime.run(claim.spec.kind)(
             model,
             claim.spec,
             claim.id,
@@ -144,7 +148,7 @@ class Jobs:
         )
 
     def _saved(self, claim: Claim, watch: _Watch) -> dict[int, bytes]:
-        saved = _patiently(lambda: self.store.chunks(claim.id), watch.should_stop)
+        saved = _retry_while_unavailable(lambda: self.store.chunks(claim.id), watch.should_stop)
         if saved:
             logger.info("attempt %d of %s goes on after %d saved chunks", claim.attempt, claim.id, len(saved))
         return saved
@@ -156,9 +160,9 @@ class Jobs:
 
         def read(name: str) -> bytes:
             try:
-                return _patiently(lambda: self.store.read_artifact(parent, name), watch.should_stop)
+                return _retry_while_unavailable(lambda: self.store.read_artifact(parent, name), watch.should_stop)
             except Refusal as refusal:
-                raise _of_the_parent(refusal) from refusal
+                raise _about_parent(refusal) from refusal
 
         return read
 
@@ -174,7 +178,7 @@ def _problem_of(output: Output) -> ProblemDetails | None:
     return None if problem is None else problem.details()
 
 
-def _of_the_parent(refusal: Refusal) -> Refusal:
+def _about_parent(refusal: Refusal) -> Refusal:
     """The same, so that nobody takes it to be about the experiment that reads its analysis."""
     said, way_out = {
         "unknown_experiment": (
@@ -193,7 +197,7 @@ def _of_the_parent(refusal: Refusal) -> Refusal:
     return Refusal(refusal.code, said, way_out)
 
 
-def _patiently(act: Callable[[], _T], enough: Callable[[], bool]) -> _T:
+def _retry_while_unavailable(act: Callable[[], _T], enough: Callable[[], bool]) -> _T:
     """What ``act`` gives. A full disk or a silent database passes, and what was computed is worth the wait."""
     waits = False
     while True:
@@ -208,17 +212,17 @@ def _patiently(act: Callable[[], _T], enough: Callable[[], bool]) -> _T:
         time.sleep(_AGAIN_S)
 
 
-class _ToldToStop(Exception):
+class _StopRequested(Exception):
     """The worker is being stopped: leave the job to the next one."""
 
 
 class _Watch:
     """Whether a job should end before its end. Looks at the row at most a few times a second."""
 
-    def __init__(self, store: Store, hold: Hold, told_to_stop: Callable[[], bool]) -> None:
+    def __init__(self, store: Store, hold: HeldClaim, stop_requested: Callable[[], bool]) -> None:
         self._store = store
         self._hold = hold
-        self._told_to_stop = told_to_stop
+        self._told_to_stop = stop_requested
         self._looked_at = float("-inf")
         self.cancelled = False
 
@@ -227,7 +231,7 @@ class _Watch:
         if self._hold.lost:
             raise LeaseLost(self._hold.claim.id)
         if self._told_to_stop():
-            raise _ToldToStop
+            raise _StopRequested
 
     def should_stop(self) -> bool:
         """Whether the asker has cancelled: then the engine closes with what it has."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.store import Store
 from arithmoscope.store.tuned_models import DELTAS
-from arithmoscope_worker.runtime import Workshop
+from arithmoscope_worker.runtime import Runtime
 
 _T = TypeVar("_T")
 
@@ -24,7 +24,7 @@ def at_once(act: Callable[[], _T], /) -> _T:
     return act()
 
 
-def model_of(store: Store, workshop: Workshop, model_id: str, patiently: Patience = at_once) -> Any:
+def load_job_model(store: Store, runtime: Runtime, model_id: str, patiently: Patience = at_once) -> Any:
     """Brings a registered model into memory, and first what it was tuned from; each is loaded once.
 
     Refuses ``unknown_model``, also of a tuned model whose fine-tuning was deleted, and (``model_changed``) one whose
@@ -33,11 +33,11 @@ def model_of(store: Store, workshop: Workshop, model_id: str, patiently: Patienc
     card = patiently(lambda: store.model(model_id))
     chat = patiently(lambda: store.chat(model_id))
     if card.base is None or card.experiment is None:
-        return workshop.model(card, chat)
+        return runtime.model(card, chat)
     if not card.supported:
         way_out = f"Put the files of {card.base} back as they were, or tune it anew."
         raise Refusal("model_changed", f"{card.name} cannot run: {card.reason}", way_out)
-    if workshop.holds(card, chat):
-        return workshop.model(card, chat)
-    base, experiment = model_of(store, workshop, card.base, patiently), card.experiment
-    return workshop.tuned(card, chat, base, lambda: patiently(lambda: store.read_artifact(experiment, DELTAS)))
+    if runtime.holds(card, chat):
+        return runtime.model(card, chat)
+    base, experiment = load_job_model(store, runtime, card.base, patiently), card.experiment
+    return runtime.tuned(card, chat, base, lambda: patiently(lambda: store.read_artifact(experiment, DELTAS)))

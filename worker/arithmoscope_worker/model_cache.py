@@ -13,7 +13,7 @@ from arithmoscope_worker.problems import is_out_of_memory
 logger = logging.getLogger(__name__)
 
 
-class Shelf:
+class ModelCache:
     """Loads on first use and drops the least recently used. Threads may share one."""
 
     def __init__(self, load: Callable[[str], Any], free: Callable[[], None], *, room: int) -> None:

@@ -20,7 +20,7 @@ PARTIAL_EVERY_S = 0.5
 ROW_EVERY_S = 0.5
 
 
-class Report:
+class ProgressReporter:
     """Of one attempt. The first and the last of everything is always said."""
 
     def __init__(

@@ -19,7 +19,7 @@ _Texts = tuple[str | None, ChatFrame | str | None]
 _Stamp = tuple[tuple[str, int, int], ...]
 
 
-class Registrar:
+class ModelRegistrar:
     """Keeps the store's list true to the folders. Threads may share one. Loads no weights and no torch.
 
     A model whose folder goes is marked as such if it was registered here: on another machine it may still be there.
@@ -56,7 +56,7 @@ class Registrar:
         taken = {card.id for card in known.values() if card.base is not None}
         here = [card for card in self._catalogue.cards() if card.id not in taken]
         for card in here:
-            texts = _texts_here(self._catalogue, card.id)
+            texts = _read_texts(self._catalogue, card.id)
             if known.get(card.id) != card or self._texts_of(card.id) != texts:
                 self._store.register_model(card, *texts)
             self._texts[card.id] = texts
@@ -85,7 +85,7 @@ class Registrar:
 
 def register_models(store: Store, catalogue: Catalogue, *, alone: bool = False) -> None:
     """Registers the models that are here, once."""
-    Registrar(store, catalogue, alone=alone).refresh()
+    ModelRegistrar(store, catalogue, alone=alone).refresh()
 
 
 def _stamps(models_dir: Path) -> dict[str, _Stamp]:
@@ -107,17 +107,17 @@ def _stamp(folder: str) -> _Stamp:
     return tuple(sorted(files))
 
 
-def _texts_here(catalogue: Catalogue, model_id: str) -> _Texts:
+def _read_texts(catalogue: Catalogue, model_id: str) -> _Texts:
     """A model's tokenizer.json, and what its chat template writes or why it cannot be used."""
     tokenizer, chat = None, None
     # Not converted yet, or unreadable: the card says what it is.
     with suppress(Refusal, OSError, ValueError, RecursionError):
         tokenizer = catalogue.tokenizer_json(model_id)
-        chat = chat_here(catalogue, model_id)
+        chat = read_chat(catalogue, model_id)
     return tokenizer, chat
 
 
-def chat_here(catalogue: Catalogue, model_id: str) -> ChatFrame | str | None:
+def read_chat(catalogue: Catalogue, model_id: str) -> ChatFrame | str | None:
     """What a model's chat template writes, why it cannot be used, or None where there is none."""
     try:
         return catalogue.chat_frame(model_id)

@@ -9,17 +9,17 @@ from typing import Any
 from arithmoscope.contracts.models import ChatFrame, ModelCard
 from arithmoscope.contracts.specs import Kind
 from arithmoscope.contracts.views import ViewKind
-from arithmoscope_worker.engine_port import Run, Science
-from arithmoscope_worker.model_cache import Shelf
+from arithmoscope_worker.engine_port import EnginePort, Run
+from arithmoscope_worker.model_cache import ModelCache
 
 
-class Workshop:
+class Runtime:
     """Threads may share one: whoever comes while the engine is being imported waits for it."""
 
-    def __init__(self, science: Callable[[], Science], *, room: int) -> None:
+    def __init__(self, science: Callable[[], EnginePort], *, room: int) -> None:
         self._make_science = science
         self._room = room
-        self._made: tuple[Science, Shelf] | None = None
+        self._made: tuple[EnginePort, ModelCache] | None = None
         self._making = threading.Lock()
 
     @property
@@ -56,11 +56,11 @@ class Workshop:
         if self._made is not None:
             self._made[0].free()
 
-    def _get(self) -> tuple[Science, Shelf]:
+    def _get(self) -> tuple[EnginePort, ModelCache]:
         with self._making:
             if self._made is None:
                 science = self._make_science()
-                self._made = science, Shelf(science.load, science.free, room=self._room)
+                self._made = science, ModelCache(science.load, science.free, room=self._room)
             return self._made
 
 

@@ -1,1 +1,1 @@
-"""How the schema came to be, step by step. Run in-process by `arithmoscope.store.database`; needs no alembic.ini."""
+"""Schema migrations, run in-process by `arithmoscope.store.database`; no alembic.ini is needed."""

@@ -13,7 +13,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from arithmoscope.store.clock_watch import Jumps
+from arithmoscope.store.clock_watch import ClockWatch
 from arithmoscope_api.http.credentials import address_of
 from arithmoscope_api.http.problems import TryLater, problem_response
 
@@ -24,11 +24,11 @@ _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 class WriteRate:
     """Counts writes by whom they come from. ``rate`` as in ``6000/minute``; ``0``: no limit."""
 
-    def __init__(self, rate: str, jumps: Jumps | None = None) -> None:
+    def __init__(self, rate: str, jumps: ClockWatch | None = None) -> None:
         self._item: RateLimitItem | None = None if rate == "0" else parse(rate)
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
         # Once for each time the clock is set: what was counted by the old one would last for as long as that.
-        self._jumps = jumps or Jumps(settles_s=_AT_ONCE_S)
+        self._jumps = jumps or ClockWatch(settles_s=_AT_ONCE_S)
 
     def count(self, who: str) -> None:
         """One more write. Refuses (``too_many_requests``) beyond the limit, and says when the next is welcome."""

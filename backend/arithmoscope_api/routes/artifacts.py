@@ -220,10 +220,10 @@ def _stored(
     """Refuses ``not_finished``; a missing artifact says ``no_result``, or that only experiments ``of`` other kinds have
     one (``wrong_kind``)."""
     try:
-        kept = ctx.store.kept_artifact(experiment_id, name)
+        kept = ctx.store.artifact_info(experiment_id, name)
     except Refusal as refusal:
         if of and refusal.code != "unknown_experiment":
-            refuse_other_kinds(ctx.store.glance(experiment_id).kind, of)
+            refuse_other_kinds(ctx.store.experiment_status(experiment_id).kind, of)
         raise
     tag = f'"{kept.sha256}"'
     headers = {**UNCHANGING, "ETag": tag}
@@ -231,7 +231,7 @@ def _stored(
         headers["Content-Disposition"] = f'attachment; filename="{save_as}"'
     if _has_already(request, tag):
         return Response(status_code=304, headers=headers)
-    file = ctx.store.open_kept(experiment_id, kept)
+    file = ctx.store.open_content(experiment_id, kept)
     if kept.size <= _AT_ONCE:
         with file:
             return Response(file.read(), media_type=media_type, headers=headers)

@@ -64,6 +64,6 @@ async def events(
     last_event_id: Annotated[str | None, Header(description="Go on after this event")] = None,
 ) -> EventSourceResponse:
     """What happens from now on, and what happened in the last hour; ends with the final state."""
-    row = await run_in_threadpool(ctx.store.glance, experiment_id)
+    row = await run_in_threadpool(ctx.store.experiment_status, experiment_id)
     frames = ctx.live.follow(experiment_id, row, last_event_id)
     return _Stream(frames, ping=PING_S, sep="\n", send_timeout=SEND_WITHIN_S)

@@ -1,4 +1,4 @@
-"""Experiments, what they leave behind, models and workers."""
+"""Tables of experiments, artifacts, chunks, models and workers."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -23,15 +23,15 @@ def upgrade() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("fruitless", sa.Integer(), nullable=False),
         sa.Column("lease_owner", sa.String(200)),
-        sa.Column("lease_until", sa.Double()),
+        sa.Column("lease_until", sa.Double),
         sa.Column("progress", sa.JSON(), nullable=False),
         sa.Column("cancel_requested", sa.Boolean(), nullable=False),
         sa.Column("error", sa.JSON()),
-        sa.Column("sent_at", sa.Double()),
-        sa.Column("created_at", sa.Double(), nullable=False),
-        sa.Column("queued_at", sa.Double(), nullable=False),
-        sa.Column("started_at", sa.Double()),
-        sa.Column("finished_at", sa.Double()),
+        sa.Column("sent_at", sa.Double),
+        sa.Column("created_at", sa.Double, nullable=False),
+        sa.Column("queued_at", sa.Double, nullable=False),
+        sa.Column("started_at", sa.Double),
+        sa.Column("finished_at", sa.Double),
     )
     alive = sa.text("state NOT IN ('failed', 'cancelled')")
     op.create_index(
@@ -64,7 +64,7 @@ def upgrade() -> None:
         "workers",
         sa.Column("id", sa.String(200), primary_key=True),
         sa.Column("status", sa.JSON(), nullable=False),
-        sa.Column("seen_at", sa.Double(), nullable=False),
+        sa.Column("seen_at", sa.Double, nullable=False),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a model's chat template writes, beside its tokenizer."""
+"""Chat templates of models."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Names, notes, priorities, deletion with undo, quotas, expected durations, links that work once."""
+"""Names, notes, priorities, deletion with undo, quotas, expected durations, single-use login links."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,19 +14,19 @@ def upgrade() -> None:
     op.add_column("experiments", sa.Column("notes", sa.Text(), nullable=False, server_default=""))
     op.add_column("experiments", sa.Column("priority", sa.Integer(), nullable=False, server_default="5"))
     op.add_column("experiments", sa.Column("asked_by", sa.String(32), nullable=False, server_default=""))
-    op.add_column("experiments", sa.Column("deleted_at", sa.Double()))
+    op.add_column("experiments", sa.Column("deleted_at", sa.Double))
     _indexes("state NOT IN ('failed', 'cancelled') AND deleted_at IS NULL", ["state", "priority", "queued_at", "id"])
     op.create_table(
         "durations",
         sa.Column("kind", sa.String(32), primary_key=True),
         sa.Column("model", sa.String(200), primary_key=True),
-        sa.Column("mean_s", sa.Double(), nullable=False),
+        sa.Column("mean_s", sa.Double, nullable=False),
         sa.Column("n", sa.Integer(), nullable=False),
     )
     op.create_table(
         "used_links",
         sa.Column("sha256", sa.String(64), primary_key=True),
-        sa.Column("used_at", sa.Double(), nullable=False),
+        sa.Column("used_at", sa.Double, nullable=False),
     )
 
 

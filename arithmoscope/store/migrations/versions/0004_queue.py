@@ -1,4 +1,4 @@
-"""How long leases are, when artifacts were last read, whose the artifacts are, and indexes for queue and quota."""
+"""Lease lengths, last use and owner of artifacts, and indexes for queue and quota."""
 
 import secrets
 
@@ -12,9 +12,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("experiments", sa.Column("lease_s", sa.Double()))
-    op.add_column("experiments", sa.Column("claimed_at", sa.Double()))
-    op.add_column("artifacts", sa.Column("used_at", sa.Double()))
+    op.add_column("experiments", sa.Column("lease_s", sa.Double))
+    op.add_column("experiments", sa.Column("claimed_at", sa.Double))
+    op.add_column("artifacts", sa.Column("used_at", sa.Double))
     op.drop_index("experiments_queue", "experiments")
     columns = ["state", "priority", "queued_at", "id", "kind", "model", "deleted_at"]
     op.create_index("experiments_queue", "experiments", columns)
