@@ -78,9 +78,9 @@ def test_one_experiment_is_followed_from_its_submit_over_a_lost_worker_to_its_en
     for words in (
         "is accepted",
         "attempt 1",
-        "has arrived",
-        "was lost; it is queued",
-        "goes on after",
+        "received attempt",
+        "was lost; it is now queued",
+        "continues after",
         "ends: succeeded",
     ):
         assert any(words in message for message in said), (words, said)

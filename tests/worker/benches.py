@@ -1,4 +1,4 @@
-"""A worker's inside without Celery: jobs on a science that a test writes down in a few lines."""
+"""A worker's inside without Celery: jobs on an engine that a test defines in a few lines."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CARD = ModelCard(
 
 @dataclass
 class Bench:
-    """``bench.run`` is the science; ``bench.stop`` tells the worker to stop."""
+    """``bench.run`` is the engine's run; ``bench.stop`` requests the worker's stop."""
 
     store: Store
     events: EventLog
@@ -44,29 +44,33 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.run: Callable[..., Output | None] = lambda *_, **__: output(result_json=b"{}")
-        self.look: Callable[..., bytes] = lambda *_, **__: b"patterns"
+        self.compute_view: Callable[..., bytes] = lambda *_, **__: b"patterns"
         self.stop = False
         self.left: list[str] = []
         self.loaded: list[str] = []
         runs: dict[Kind, Run] = dict.fromkeys(get_args(Kind), cast(Run, lambda *a, **k: self.run(*a, **k)))
-        science = EnginePort(
-            "cpu", self._load, runs, lambda *asked: self.look(*asked[:-1], read=asked[-1]), tuned=self._tuned
+        engine = EnginePort(
+            "cpu",
+            self._load,
+            runs,
+            lambda *args: self.compute_view(*args[:-1], read=args[-1]),
+            rebuild_tuned=self._rebuild_tuned,
         )
-        self.runtime = Runtime(lambda: science, room=2)
-        self.heart = Heartbeat(
+        self.runtime = Runtime(lambda: engine, max_models=2)
+        self.heartbeat = Heartbeat(
             self.store,
             lambda busy: WorkerStatus(id="w", device="cpu", models=self.runtime.models(), busy=busy),
             lease_s=self.lease_s,
             heartbeat_s=0.1,
             stop_requested=lambda: self.stop,
-            leave=self.left.append,
+            exit_now=self.left.append,
             grace_s=0.3,
         )
         self.jobs = JobRunner(
             store=self.store,
             events=self.events,
             runtime=self.runtime,
-            heart=self.heart,
+            heartbeat=self.heartbeat,
             owner="w",
             lease_s=self.lease_s,
             stop_requested=lambda: self.stop,
@@ -76,13 +80,13 @@ class Bench:
         self.loaded.append(model_id)
         return f"the model {model_id}"
 
-    def _tuned(self, base: Any, card: ModelCard, deltas: bytes) -> Any:
+    def _rebuild_tuned(self, base: Any, card: ModelCard, deltas: bytes) -> Any:
         return f"{base}, with {deltas.decode()}"
 
     def ask(self, key: str = "k", model: str = "tiny") -> str:
         return self.store.submit(spec_of(model=model), key=key)[0].id
 
-    def said(self, experiment_id: str) -> list[Event]:
+    def events_of(self, experiment_id: str) -> list[Event]:
         """Every event of an experiment, as a reader of the stream gets them."""
 
         async def reading() -> list[Event]:

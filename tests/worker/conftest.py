@@ -46,7 +46,7 @@ def store(urls: tuple[str, str]) -> Iterator[Store]:
 def bench(store: Store, broker_of_all: Valkey) -> Iterator[Bench]:
     events = EventLog(broker_of_all.url)
     bench = Bench(store, events, broker_of_all.url)
-    bench.heart.start()
+    bench.heartbeat.start()
     yield bench
-    bench.heart.stop()
+    bench.heartbeat.stop()
     events.close()

@@ -22,7 +22,7 @@ class Looks(list[str]):
 
     def __init__(self, bench: Bench) -> None:
         self.refusal: Refusal | None = None
-        bench.look = self._look
+        bench.compute_view = self._look
 
     def _look(self, _model, _kind, _which, *, read) -> bytes:
         if self.refusal is not None:
@@ -73,7 +73,7 @@ def test_nothing_is_kept_of_a_result_that_another_has_replaced_meanwhile(bench: 
             raise refusal
         return b"of " + seen
 
-    bench.look = look
+    bench.compute_view = look
     add_view(bench.store, bench.runtime, asked, "key")
     assert bench.store.artifact_names(asked) == ("result.json",)
     Looks(bench)
@@ -108,8 +108,10 @@ def test_attention_is_added_for_the_very_prompts_of_the_result(bench: Bench) -> 
     asked = bench.ask()
     result = {"model": {"revision": CARD.revision}}
     bench.store.succeed(claimed(bench, asked, 1), {"result.json": json.dumps(result).encode()})
-    told: list[object] = []
-    bench.look = lambda _model, *which, read: told.extend([*which, json.loads(read("result.json"))]) or b"patterns"
+    args: list[object] = []
+    bench.compute_view = lambda _model, *which, read: (
+        args.extend([*which, json.loads(read("result.json"))]) or b"patterns"
+    )
     add_view(bench.store, bench.runtime, asked, "attention.1")
-    assert told == ["attention", "1", result]
+    assert args == ["attention", "1", result]
     assert bench.store.read_artifact(asked, View("attention", "1").file) == b"patterns"

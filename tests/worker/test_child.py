@@ -22,7 +22,9 @@ def test_a_worker_that_starts_on_a_full_disk_works_when_there_is_room(
     asked = store.submit(spec_of(), key="k")[0].id
     assert store.claim(asked, 1, owner="w", lease_s=60) is not None
     run = cast(Run, lambda *_, **__: output(result_json=b"{}"))
-    science = EnginePort("cpu", lambda name: name, {"path_patching": run}, lambda *_: b"", tuned=lambda base, *_: base)
+    engine = EnginePort(
+        "cpu", lambda name: name, {"path_patching": run}, lambda *_: b"", rebuild_tuned=lambda base, *_: base
+    )
     config = WorkerConfig(
         redis_url=broker_of_all.url,
         database_url=urls[0],
@@ -30,15 +32,15 @@ def test_a_worker_that_starts_on_a_full_disk_works_when_there_is_room(
         models_dir=tmp_path / "models",
         name="w",
     )
-    child = Child(config, lambda _: science, lambda: False)
+    child = Child(config, lambda _: engine, lambda: False)
     with files_no_larger_than(4096):
         child.start()
         deadline = time.monotonic() + 10
-        while "the store is not there yet" not in caplog.text and time.monotonic() < deadline:
+        while "the store is not available yet" not in caplog.text and time.monotonic() < deadline:
             time.sleep(0.02)
-    assert "the store is not there yet" in caplog.text
+    assert "the store is not available yet" in caplog.text
     try:
-        child.perform(asked, 2)
+        child.run_job(asked, 2)
         assert store.experiment(asked).state == "succeeded"
     finally:
         child.stop()

@@ -35,12 +35,12 @@ def test_a_job_succeeds_and_says_how_far_it_is_from_first_to_last(bench: Bench) 
 
     bench.run = run
     asked = bench.ask()
-    bench.jobs.perform(asked, 1)
+    bench.jobs.run(asked, 1)
     found = bench.store.experiment(asked)
     assert (found.state, found.error) == ("succeeded", None)
     assert found.progress == Progress(stage="done", done=3, total=3)
     assert bench.store.read_artifact(asked, "arrays.npz") == b"numbers"
-    events = bench.said(asked)
+    events = bench.events_of(asked)
     stages = [each.data["stage"] for each in events if each.event == "progress"]
     assert stages[0] == "loading_model"
     assert stages[1] == "pairs"
@@ -54,8 +54,8 @@ def test_a_message_that_comes_twice_runs_once(bench: Bench) -> None:
     bench.run = lambda *_, **__: runs.append(1) or output(result_json=b"{}")
     asked = bench.ask()
     for attempt in (1, 1, 2):
-        bench.jobs.perform(asked, attempt)
-    bench.jobs.perform("nothing", 1)
+        bench.jobs.run(asked, attempt)
+    bench.jobs.run("nothing", 1)
     assert runs == [1]
 
 
@@ -67,10 +67,10 @@ def test_a_refusal_of_the_engine_is_what_the_asker_reads(bench: Bench) -> None:
 
     bench.run = run
     asked = bench.ask()
-    bench.jobs.perform(asked, 1)
+    bench.jobs.run(asked, 1)
     found = bench.store.experiment(asked)
     assert (found.state, found.error) == ("failed", refusal.details())
-    assert bench.said(asked)[-1].data == {"state": "failed"}
+    assert bench.events_of(asked)[-1].data == {"state": "failed"}
 
 
 def test_what_breaks_is_told_without_its_traceback_and_logged_with_it(
@@ -81,7 +81,7 @@ def test_what_breaks_is_told_without_its_traceback_and_logged_with_it(
 
     bench.run = run
     asked = bench.ask()
-    bench.jobs.perform(asked, 1)
+    bench.jobs.run(asked, 1)
     error = bench.store.experiment(asked).error
     assert error is not None
     assert error.type == "urn:arithmoscope:problem:internal"
@@ -103,7 +103,7 @@ def test_torch_without_memory_is_out_of_memory_and_not_a_broken_program() -> Non
 
 def test_a_model_that_is_not_registered_fails_the_job(bench: Bench) -> None:
     asked = bench.ask(model="../elsewhere")
-    bench.jobs.perform(asked, 1)
+    bench.jobs.run(asked, 1)
     error = bench.store.experiment(asked).error
     assert error is not None
     assert error.type.endswith(":unknown_model")
@@ -114,7 +114,7 @@ def test_a_job_runs_though_the_models_cannot_be_looked_at(bench: Bench, caplog: 
         raise AttributeError("a folder that says nonsense")
 
     asked = bench.ask()
-    replace(bench.jobs, refresh=refresh).perform(asked, 1)
+    replace(bench.jobs, refresh=refresh).run(asked, 1)
     assert bench.store.experiment(asked).state == "succeeded"
     assert "a folder that says nonsense" in caplog.text
 
@@ -135,11 +135,11 @@ def test_a_cancelled_job_keeps_the_result_over_what_was_finished(bench: Bench, c
 
     bench.run = run
     asked = bench.ask()
-    bench.jobs.perform(asked, 1)
+    bench.jobs.run(asked, 1)
     found = bench.store.experiment(asked)
     assert (found.state, found.cancel_requested, found.error) == ("cancelled", True, None)
     assert bench.store.artifact_names(asked) == (("result.json",) if chunks else ())
-    assert bench.said(asked)[-1].data == {"state": "cancelled"}
+    assert bench.events_of(asked)[-1].data == {"state": "cancelled"}
 
 
 def test_a_cancel_that_comes_after_the_last_pair_is_a_success(bench: Bench) -> None:
@@ -150,7 +150,7 @@ def test_a_cancel_that_comes_after_the_last_pair_is_a_success(bench: Bench) -> N
 
     bench.run = run
     asked = bench.ask()
-    bench.jobs.perform(asked, 1)
+    bench.jobs.run(asked, 1)
     assert bench.store.experiment(asked).state == "succeeded"
 
 
@@ -167,10 +167,10 @@ def test_a_job_that_has_gone_to_another_worker_is_left_alone(bench: Bench) -> No
     bench.run = run
     asked = bench.ask()
     started = time.monotonic()
-    bench.jobs.perform(asked, 1)
+    bench.jobs.run(asked, 1)
     assert time.monotonic() - started < 5
     assert bench.store.experiment(asked).state == "running"
-    assert "state" not in [each.event for each in bench.said(asked)]
+    assert "state" not in [each.event for each in bench.events_of(asked)]
 
 
 def test_a_worker_that_is_told_to_stop_gives_the_job_back_and_the_next_one_continues(bench: Bench) -> None:
@@ -187,11 +187,11 @@ def test_a_worker_that_is_told_to_stop_gives_the_job_back_and_the_next_one_conti
 
     bench.run = run
     asked = bench.ask()
-    bench.jobs.perform(asked, 1)
+    bench.jobs.run(asked, 1)
     assert bench.store.experiment(asked).state == "queued"
-    assert "state" not in [each.event for each in bench.said(asked)]
+    assert "state" not in [each.event for each in bench.events_of(asked)]
     bench.stop = False
-    bench.jobs.perform(asked, 2)
+    bench.jobs.run(asked, 2)
     assert bench.store.experiment(asked).state == "succeeded"
     assert seen == [{}, {0: b"chunk 0"}]
 
@@ -204,9 +204,9 @@ def test_a_cancelled_job_whose_worker_must_stop_at_once_is_cancelled_and_says_so
 
     bench.run = run
     asked = bench.ask()
-    bench.jobs.perform(asked, 1)
+    bench.jobs.run(asked, 1)
     assert bench.store.experiment(asked).state == "cancelled"
-    assert bench.said(asked)[-1].data == {"state": "cancelled"}
+    assert bench.events_of(asked)[-1].data == {"state": "cancelled"}
 
 
 def test_a_job_that_breaks_while_the_disk_is_full_says_so_when_there_is_room(bench: Bench) -> None:
@@ -220,7 +220,7 @@ def test_a_job_that_breaks_while_the_disk_is_full_says_so_when_there_is_room(ben
     bench.run = run
     asked = bench.ask()
     with ThreadPoolExecutor(1) as pool:
-        job = pool.submit(bench.jobs.perform, asked, 1)
+        job = pool.submit(bench.jobs.run, asked, 1)
         assert running.wait(10)
         with files_no_larger_than(4096):
             full.set()
@@ -242,8 +242,8 @@ def test_what_a_lost_worker_had_begun_goes_on_before_anything_new(bench: Bench) 
     begun, new = bench.ask("begun"), bench.ask("new")
     assert bench.store.claim(begun, 1, owner="dead", lease_s=60) is not None
     bench.store.reap(owner="dead")
-    bench.jobs.perform(new, 1)
-    bench.jobs.perform(begun, 2)
+    bench.jobs.run(new, 1)
+    bench.jobs.run(begun, 2)
     assert order == [begun, new]
     assert {bench.store.experiment(each).state for each in order} == {"succeeded"}
 
@@ -262,7 +262,7 @@ def test_a_full_disk_delays_a_job_and_loses_nothing_of_it(bench: Bench, caplog: 
     asked = bench.ask()
     with ThreadPoolExecutor(1) as pool:
         with files_no_larger_than(700_000):
-            job = pool.submit(bench.jobs.perform, asked, 1)
+            job = pool.submit(bench.jobs.run, asked, 1)
             with pytest.raises(TimeoutError):
                 job.result(1.2)
             assert (bench.store.experiment(asked).state, computed) == ("running", [0])
@@ -279,7 +279,7 @@ def test_a_full_disk_does_not_keep_a_worker_from_stopping(bench: Bench) -> None:
     bench.run = run
     asked = bench.ask()
     with ThreadPoolExecutor(1) as pool, files_no_larger_than(700_000):
-        job = pool.submit(bench.jobs.perform, asked, 1)
+        job = pool.submit(bench.jobs.run, asked, 1)
         with pytest.raises(TimeoutError):
             job.result(0.7)
         bench.stop = True
@@ -298,7 +298,7 @@ def test_a_job_that_cannot_be_interrupted_is_given_back_before_the_process_ends(
 
     bench.run = run
     asked = bench.ask()
-    bench.jobs.perform(asked, 1)
+    bench.jobs.run(asked, 1)
     assert bench.left
     assert bench.store.experiment(asked).state == "queued"
     assert bench.store.artifact_names(asked) == ()
@@ -315,10 +315,10 @@ def test_the_lease_is_renewed_as_long_as_the_job_runs(bench: Bench) -> None:
     bench.lease_s = 1.0
     bench.__post_init__()
     bench.run = run
-    bench.heart.start()
+    bench.heartbeat.start()
     asked = bench.ask()
-    bench.jobs.perform(asked, 1)
-    bench.heart.stop()
+    bench.jobs.run(asked, 1)
+    bench.heartbeat.stop()
     assert bench.store.experiment(asked).state == "succeeded"
 
 
@@ -337,7 +337,7 @@ def test_a_worker_says_whether_it_is_busy_and_what_it_holds(bench: Bench) -> Non
         return output(result_json=b"{}")
 
     bench.run = run
-    bench.jobs.perform(bench.ask(), 1)
+    bench.jobs.run(bench.ask(), 1)
     wait_for(busy=False)
 
 
@@ -345,7 +345,7 @@ def test_a_job_needs_no_event_stream(bench: Bench, valkey: Valkey) -> None:
     events = EventLog(valkey.url)
     valkey.kill()
     asked = bench.ask()
-    replace(bench.jobs, events=events).perform(asked, 1)
+    replace(bench.jobs, events=events).run(asked, 1)
     assert bench.store.experiment(asked).state == "succeeded"
     events.close()
 
@@ -356,7 +356,7 @@ def test_a_changed_chat_template_brings_the_model_into_memory_anew(bench: Bench)
     frame = ChatFrame(before="", reply="", next="", after="")
     for key, chat in (("a", frame), ("b", frame), ("c", frame.model_copy(update={"after": "A:"})), ("d", None)):
         bench.store.register_model(CARD, None, chat)
-        bench.jobs.perform(bench.ask(key), 1)
+        bench.jobs.run(bench.ask(key), 1)
     assert models[0] is models[1]
     assert len({id(model) for model in models}) == 3
     assert bench.runtime.models() == ("tiny",)

@@ -22,7 +22,7 @@ def test_a_knockout_runs_on_its_parent_s_model_and_reads_its_files(bench: Bench)
         told.extend([model, spec.kind, parent("result.json")]) or output(result_json=b"{}")
     )
     asked = ask(bench, parent)
-    bench.jobs.perform(asked, 1)
+    bench.jobs.run(asked, 1)
     assert bench.store.experiment(asked).state == "succeeded"
     assert told == ["the model tiny", "knockout", b"{}"]
 
@@ -33,12 +33,12 @@ def test_a_knockout_whose_parent_was_deleted_while_it_waited_fails_and_says_so(b
     bench.run = lambda *_, parent, **__: output(result_json=parent("result.json"))
     asked = ask(bench, parent)
     bench.store.delete(parent)
-    bench.jobs.perform(asked, 1)
+    bench.jobs.run(asked, 1)
     found = bench.store.experiment(asked)
     assert found.state == "failed"
     assert found.error is not None
     assert "has been deleted" in found.error.detail
-    assert "Bring it back" in found.error.way_out
+    assert "Restore it" in found.error.way_out
 
 
 def test_a_knockout_whose_parent_is_run_again_under_its_hands_says_that_it_is_the_parent(bench: Bench) -> None:
@@ -53,11 +53,11 @@ def test_a_knockout_whose_parent_is_run_again_under_its_hands_says_that_it_is_th
 
     of, bench.run = parent, run
     asked = ask(bench, parent)
-    bench.jobs.perform(asked, 1)
+    bench.jobs.run(asked, 1)
     error = bench.store.experiment(asked).error
     assert error is not None
     assert error.type.endswith("not_finished")
-    assert "The analysis" in error.detail
+    assert "The parent analysis" in error.detail
 
 
 def test_what_a_parent_never_had_is_told_as_it_is(bench: Bench) -> None:
@@ -65,7 +65,7 @@ def test_what_a_parent_never_had_is_told_as_it_is(bench: Bench) -> None:
     finish(bench.store, parent)
     bench.run = lambda *_, parent, **__: output(result_json=parent("arrays.npz"))
     asked = ask(bench, parent)
-    bench.jobs.perform(asked, 1)
+    bench.jobs.run(asked, 1)
     error = bench.store.experiment(asked).error
     assert error is not None
     assert error.type.endswith("no_result")

@@ -74,15 +74,15 @@ def test_the_main_job_end_to_end(
     again, _ = store.submit(spec_of(*QUESTIONS), key="warm")
     started = time.monotonic()
     outbox.nudge()
-    wait_until(lambda: bool(bench.said(again.id)), "it says nothing", 5)
+    wait_until(lambda: bool(bench.events_of(again.id)), "it says nothing", 5)
     # The promise is 0.3 s after a submit with a warm worker; a busy test machine may need more.
     assert time.monotonic() - started < 1.0
     wait_until(lambda: store.experiment(again.id).state == "succeeded", "it has not ended")
-    stages = [each.data["stage"] for each in bench.said(again.id) if each.event == "progress"]
+    stages = [each.data["stage"] for each in bench.events_of(again.id) if each.event == "progress"]
     assert stages == sorted(stages, key=["loading_model", "pairs", "saving"].index)
     assert set(stages) == {"loading_model", "pairs", "saving"}
-    assert [each.event for each in bench.said(again.id)][-1] == "state"
-    assert "partial" in [each.event for each in bench.said(again.id)]
+    assert [each.event for each in bench.events_of(again.id)][-1] == "state"
+    assert "partial" in [each.event for each in bench.events_of(again.id)]
 
     assert_numbers_are_the_engines(store, asked.id, models_dir)
     assert_attention_is_added_when_asked_for(store, dispatcher, asked.id)

@@ -43,17 +43,17 @@ def registrar(store: Store, models_dir: Path) -> ModelRegistrar:
 
 
 def looks(registrar: ModelRegistrar) -> None:
-    registrar.look()
-    registrar.look()
+    registrar.poll()
+    registrar.poll()
 
 
 def test_a_folder_that_is_copied_in_is_registered_once_it_lies_still(
     store: Store, models_dir: Path, registrar: ModelRegistrar
 ) -> None:
     folder = put(models_dir, "new")
-    registrar.look()
+    registrar.poll()
     (folder / "model.safetensors").write_bytes(b"half of it, for now")
-    registrar.look()
+    registrar.poll()
     assert "new" not in [card.id for card in store.models()]
     shutil.rmtree(folder)
     put(models_dir, "new")

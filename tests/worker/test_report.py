@@ -23,12 +23,12 @@ def test_progress_is_said_at_most_ten_times_a_second_and_the_first_and_last_alwa
         report.progress(Progress(stage="pairs", done=0, total=8, layer=layer, layers=1000))
         report.partial(Partial(n_pairs=layer, metrics={}))
     report.flush()
-    said = [each.data for each in bench.said(asked) if each.event == "progress"]
+    said = [each.data for each in bench.events_of(asked) if each.event == "progress"]
     assert said[0]["stage"] == "loading_model"
     assert said[1]["layer"] == 0
     assert said[-1]["layer"] == 999
     assert 10 <= len(said) <= 14
-    assert [each.data["n_pairs"] for each in bench.said(asked) if each.event == "partial"] == [999]
+    assert [each.data["n_pairs"] for each in bench.events_of(asked) if each.event == "partial"] == [999]
     assert bench.store.experiment(asked).progress.layer == 999
 
 

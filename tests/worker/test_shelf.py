@@ -13,38 +13,38 @@ from arithmoscope.contracts.errors import Refusal
 
 def test_the_least_recently_used_model_makes_room() -> None:
     loaded = []
-    shelf = ModelCache(lambda name: loaded.append(name) or name, lambda: None, room=2)
+    cache = ModelCache(lambda name: loaded.append(name) or name, lambda: None, max_models=2)
     for name in ("a", "b", "a", "c", "a", "b"):
-        assert shelf.take(name, "1") == name
+        assert cache.get(name, "1") == name
     assert loaded == ["a", "b", "c", "b"]
-    assert shelf.names() == ("a", "b")
+    assert cache.names() == ("a", "b")
 
 
 def test_other_weights_under_the_same_name_are_loaded_anew() -> None:
     loaded = []
-    shelf = ModelCache(lambda name: loaded.append(name) or len(loaded), lambda: None, room=2)
-    assert [shelf.take("a", revision) for revision in ("1", "1", "2", "2")] == [1, 1, 2, 2]
-    assert shelf.names() == ("a",)
+    cache = ModelCache(lambda name: loaded.append(name) or len(loaded), lambda: None, max_models=2)
+    assert [cache.get("a", revision) for revision in ("1", "1", "2", "2")] == [1, 1, 2, 2]
+    assert cache.names() == ("a",)
 
 
 def test_a_model_that_does_not_fit_beside_the_others_is_loaded_alone() -> None:
     held_while_loading, freed = [], []
 
     def load(name: str) -> str:
-        held_while_loading.append(shelf.names())
-        if name == "large" and shelf.names():
+        held_while_loading.append(cache.names())
+        if name == "large" and cache.names():
             raise MemoryError
         return name
 
-    shelf = ModelCache(load, lambda: freed.append(1), room=2)
-    shelf.take("small", "1")
-    assert shelf.take("large", "1") == "large"
+    cache = ModelCache(load, lambda: freed.append(1), max_models=2)
+    cache.get("small", "1")
+    assert cache.get("large", "1") == "large"
     assert held_while_loading == [(), ("small",), ()]
-    assert shelf.names() == ("large",)
+    assert cache.names() == ("large",)
     assert freed
 
 
-def test_a_model_that_does_not_fit_at_all_or_is_refused_leaves_the_shelf_usable() -> None:
+def test_a_model_that_does_not_fit_at_all_or_is_refused_leaves_the_cache_usable() -> None:
     def load(name: str) -> str:
         if name == "huge":
             raise MemoryError
@@ -52,21 +52,21 @@ def test_a_model_that_does_not_fit_at_all_or_is_refused_leaves_the_shelf_usable(
             raise Refusal("unsupported_architecture", "No.")
         return name
 
-    shelf = ModelCache(load, lambda: None, room=2)
+    cache = ModelCache(load, lambda: None, max_models=2)
     with pytest.raises(MemoryError):
-        shelf.take("huge", "1")
+        cache.get("huge", "1")
     with pytest.raises(Refusal):
-        shelf.take("odd", "1")
-    assert shelf.take("small", "1") == "small"
+        cache.get("odd", "1")
+    assert cache.get("small", "1") == "small"
 
 
 def test_threads_that_want_the_same_model_load_it_once() -> None:
     loaded, start = [], threading.Barrier(4)
-    shelf = ModelCache(lambda name: loaded.append(name) or name, lambda: None, room=2)
+    cache = ModelCache(lambda name: loaded.append(name) or name, lambda: None, max_models=2)
 
     def take(_: int) -> str:
         start.wait()
-        return shelf.take("a", "1")
+        return cache.get("a", "1")
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(take, range(4))) == ["a"] * 4

@@ -52,7 +52,7 @@ def tune(bench: Bench, base: ModelCard = CARD, name: str = "plus") -> ModelCard:
     asked = ask(bench, SPEC.model_copy(update={"model": base.id}), key=name)
     card = card_of(asked, base, name)
     bench.run = lambda *_, **__: tuned_output(card)
-    bench.jobs.perform(asked, 1)
+    bench.jobs.run(asked, 1)
     assert bench.store.experiment(asked).state == "succeeded"
     return card
 
@@ -63,7 +63,7 @@ def models_given(bench: Bench, *names: str) -> list[Any]:
     bench.run = lambda model, *_, **__: given.append(model) or output(result_json=b"{}")
     for name in names:
         asked = bench.store.submit(spec_of(model=name), key=f"of {name} {len(given)}")[0].id
-        bench.jobs.perform(asked, 1)
+        bench.jobs.run(asked, 1)
         found = bench.store.experiment(asked)
         assert (found.state, found.error) == ("succeeded", None)
     return given
@@ -87,18 +87,18 @@ def test_a_tuned_model_whose_base_is_another_now_is_not_run(bench: Bench) -> Non
     tune(bench)
     bench.store.register_model(CARD.model_copy(update={"revision": "two"}), None)
     asked = bench.store.submit(spec_of(model="plus"), key="of it")[0].id
-    bench.jobs.perform(asked, 1)
+    bench.jobs.run(asked, 1)
     error = bench.store.experiment(asked).error
     assert error is not None
     assert error.type.endswith(":model_changed")
-    assert "other weights" in error.detail
+    assert "have changed" in error.detail
 
 
 def test_a_training_that_broke_fails_and_keeps_its_model(bench: Bench) -> None:
     asked = ask(bench)
     problem = Refusal("training_broke", "After 7 steps the loss is nan.")
     bench.run = lambda *_, **__: tuned_output(card_of(asked), complete=False, problem=problem)
-    bench.jobs.perform(asked, 1)
+    bench.jobs.run(asked, 1)
     found = bench.store.experiment(asked)
     assert (found.state, found.error) == ("failed", problem.details())
     assert bench.store.read_artifact(asked, "deltas.safetensors") == DELTAS
@@ -116,7 +116,7 @@ def test_a_training_that_was_cancelled_keeps_its_model_and_one_that_changed_noth
             return tuned_output(made, complete=False)
 
         bench.run = run
-        bench.jobs.perform(asked, 1)
+        bench.jobs.run(asked, 1)
         assert bench.store.experiment(asked).state == "cancelled"
         assert [each.id for each in bench.store.models()] == ["plus", "tiny"]
 
@@ -135,10 +135,10 @@ def test_of_a_training_the_newest_checkpoint_alone_is_kept_and_taken_up(bench: B
 
     bench.run = run
     asked = ask(bench)
-    bench.jobs.perform(asked, 1)
+    bench.jobs.run(asked, 1)
     assert bench.store.chunks(asked) == {10: b"after 10"}
     bench.stop = False
-    bench.jobs.perform(asked, 2)
+    bench.jobs.run(asked, 2)
     assert seen == [{}, {10: b"after 10"}]
 
 
@@ -159,9 +159,9 @@ def test_a_checkpoint_that_was_taken_up_is_not_held_while_it_trains(
 
     monkeypatch.setattr(bench.jobs.runtime, "run", lambda _kind: run)  # nothing in between that holds it
     asked = ask(bench)
-    bench.jobs.perform(asked, 1)
+    bench.jobs.run(asked, 1)
     bench.stop = False
-    bench.jobs.perform(asked, 2)
+    bench.jobs.run(asked, 2)
     taken = bytes(1000)
     assert held == [sys.getrefcount(taken)]
 
@@ -180,5 +180,5 @@ def test_a_training_is_told_twice_a_second_from_its_first_step_to_its_last(bench
         clock.now += 1 / 16
     report.flush()
     assert [curve.steps[-1] for curve in published] == [*range(1, 100, 8), 100]
-    (told,) = [each for each in bench.said(asked) if each.event == "training"]
+    (told,) = [each for each in bench.events_of(asked) if each.event == "training"]
     assert told.data["steps"] == [*range(1, 101)], "who comes late is told all of it, once"

@@ -29,9 +29,9 @@ class Tree:
     """A worker that computes slowly (``real=False``) or with the engine; its log goes to ``log``."""
 
     def __init__(self, config: WorkerConfig, log: Path, *, real: bool = False) -> None:
-        told = {**asdict(config), "models_dir": str(config.models_dir)}
+        config_json = json.dumps({**asdict(config), "models_dir": str(config.models_dir)})
         here = Path(__file__).parent
-        code = f"import sys; sys.path.insert(0, {str(here)!r}); import trees; trees.work({json.dumps(told)!r}, {real})"
+        code = f"import sys; sys.path.insert(0, {str(here)!r}); import trees; trees.work({config_json!r}, {real})"
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
         with log.open("ab") as out:
             self.process = subprocess.Popen([sys.executable, "-c", code], stdout=out, stderr=out, env=environment)
@@ -71,21 +71,21 @@ def wait_until(happened: Callable[[], bool], what: str, seconds: float = 30) -> 
         time.sleep(0.02)
 
 
-def work(told: str, real: bool) -> None:
+def work(config_json: str, real: bool) -> None:
     """The worker's process."""
     import logging
 
     from arithmoscope_worker.app import run
 
     logging.basicConfig(level="INFO", format="%(asctime)s %(process)d %(name)s %(message)s")
-    values: dict[str, Any] = json.loads(told)
+    values: dict[str, Any] = json.loads(config_json)
     config = WorkerConfig(**{**values, "models_dir": Path(values["models_dir"])})
-    status = run(config) if real else run(config, slow_science)
+    status = run(config) if real else run(config, slow_engine)
     logging.info("torch in the parent: %s", "torch" in sys.modules)
     sys.exit(status)
 
 
-def slow_science(config: WorkerConfig) -> EnginePort:
+def slow_engine(config: WorkerConfig) -> EnginePort:
     """Six chunks, quick or (for ``SLOW``) slow ones; each that is computed is a line in the file ``computed``."""
 
     def run(
@@ -114,4 +114,6 @@ def slow_science(config: WorkerConfig) -> EnginePort:
             on_progress(Progress(stage="pairs", done=number + 1, total=CHUNKS))
         return output(result_json=b"".join(parts[number] for number in range(CHUNKS)))
 
-    return EnginePort("cpu", lambda name: name, {"path_patching": run}, lambda *_: b"", tuned=lambda base, *_: base)
+    return EnginePort(
+        "cpu", lambda name: name, {"path_patching": run}, lambda *_: b"", rebuild_tuned=lambda base, *_: base
+    )

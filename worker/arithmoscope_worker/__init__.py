@@ -1,1 +1,1 @@
-"""The door to the science for those who wait in line: one Celery task, one process that holds the models."""
+"""The worker: runs queued experiments as Celery tasks in one process that holds the models."""

@@ -1,4 +1,4 @@
-"""The Celery application: two tasks, one child process, and the settings that were measured to lose nothing."""
+"""The Celery application: two tasks, one child process, and settings tested not to lose a job."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ __all__ = ["WorkerConfig", "make_app", "run"]
 logger = logging.getLogger(__name__)
 
 SETTINGS: dict[str, Any] = {
-    # A message is acknowledged when the job has ended, and given to another worker when this one dies.
+    # A message is acknowledged after the job has ended, and redelivered to another worker if this one dies.
     "task_acks_late": True,
     "task_reject_on_worker_lost": True,
     "worker_prefetch_multiplier": 1,
-    # The database is the truth. A result backend makes a submit hang when Redis is down.
+    # The database is the source of truth. A result backend makes submissions hang when Redis is down.
     "task_ignore_result": True,
     "result_backend": None,
     "task_serializer": "json",
@@ -40,74 +40,77 @@ SETTINGS: dict[str, Any] = {
     "broker_transport_options": TRANSPORT_OPTIONS,
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
-    # A job outlives a lost broker connection: its message comes again, and is dropped at the claim.
+    # A job survives a lost broker connection: its message is redelivered, and dropped at the claim.
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     "worker_soft_shutdown_timeout": 10,
-    # The child imports torch while Celery waits to hear that it is up.
+    # The child imports torch while Celery waits for it to come up.
     "worker_proc_alive_timeout": 60,
-    # Logging and the terminal are the front door's.
+    # The command line configures logging and the terminal.
     "worker_hijack_root_logger": False,
     "worker_redirect_stdouts": False,
 }
 
 
 def make_app(
-    redis_url: str, perform: Callable[[str, int], None], look: Callable[[str, str], None] = lambda *_: None
+    redis_url: str, run_job: Callable[[str, int], None], compute_view: Callable[[str, str], None] = lambda *_: None
 ) -> Celery:
-    """The application: ``perform(experiment id, attempt)`` runs an experiment, ``look(experiment id, name of a view)``
-    adds to a finished one what somebody wants to see."""
+    """Creates the application.
+
+    ``run_job(experiment id, attempt)`` runs an experiment; ``compute_view(experiment id, view name)`` adds a view to a
+    finished one.
+    """
     app = Celery("arithmoscope", broker=broker_url(redis_url), set_as_current=False)
     app.conf.update(SETTINGS)
 
     @app.task(name=TASK_NAME)
     def run_experiment(experiment_id: str, attempt: int) -> None:
         with working_on(experiment_id):
-            perform(experiment_id, attempt)
+            run_job(experiment_id, attempt)
 
-    # Not given to another worker when this one dies: who still wants it asks again.
+    # Not redelivered if this worker dies: a client that still needs the view requests it again.
     @app.task(name=VIEW_TASK, acks_late=False)
     def add_view(experiment_id: str, view: str) -> None:
         with working_on(experiment_id):
-            look(experiment_id, view)
+            compute_view(experiment_id, view)
 
     return app
 
 
-def run(config: WorkerConfig, science: Callable[[WorkerConfig], EnginePort] = load_engine) -> int:
-    """Works in this process and one child until told to stop (SIGTERM, SIGINT); the exit status.
+def run(config: WorkerConfig, make_engine: Callable[[WorkerConfig], EnginePort] = load_engine) -> int:
+    """Runs a worker, in this process and one child, until SIGTERM or SIGINT; returns the exit status.
 
-    Refuses when the store cannot be opened. This process never imports torch. A running job is given back to the
-    queue within moments of the signal, with all the chunks that it has finished.
+    Raises Refusal if the store cannot be opened. This process never imports torch. A running job is requeued within
+    moments of the signal, with all chunks that it has finished.
     """
     with Store.open(config.database_url, config.artifacts_url) as store:
         register_models(store, Catalogue(config.models_dir, config.allow_hub))
-    # One byte that parent and child share, without a lock that a killed child could keep.
+    # One byte shared by parent and child, without a lock that a killed child could leave locked.
     stop = mmap.mmap(-1, 1)
     child: list[Child] = []
 
-    def perform(experiment_id: str, attempt: int) -> None:
-        child[0].perform(experiment_id, attempt)
+    def run_job(experiment_id: str, attempt: int) -> None:
+        child[0].run_job(experiment_id, attempt)
 
-    def look(experiment_id: str, view: str) -> None:
-        child[0].look(experiment_id, view)
+    def compute_view(experiment_id: str, view: str) -> None:
+        child[0].compute_view(experiment_id, view)
 
-    def begin(**_: object) -> None:
-        child[:] = [Child(config, science, lambda: stop[0] != 0)]
+    def start_child(**_: object) -> None:
+        child[:] = [Child(config, make_engine, lambda: stop[0] != 0)]
         child[0].start()
 
-    def leave(**_: object) -> None:
+    def stop_child(**_: object) -> None:
         child[0].stop()
 
-    def tell(**_: object) -> None:
+    def request_stop(**_: object) -> None:
         stop[0] = 1
 
-    _log_our_way()
-    signals.worker_process_init.connect(begin, weak=False)
-    signals.worker_process_shutdown.connect(leave, weak=False)
-    signals.worker_shutting_down.connect(tell, weak=False)
-    # Celery warns of root because of pickle; we take JSON only.
+    _configure_logging()
+    signals.worker_process_init.connect(start_child, weak=False)
+    signals.worker_process_shutdown.connect(stop_child, weak=False)
+    signals.worker_shutting_down.connect(request_stop, weak=False)
+    # Celery warns about running as root because of pickle; only JSON is accepted here.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    worker = make_app(config.redis_url, perform, look).Worker(
+    worker = make_app(config.redis_url, run_job, compute_view).Worker(
         hostname=f"{config.name}@arithmoscope",
         pool="prefork",
         concurrency=1,
@@ -123,25 +126,25 @@ def run(config: WorkerConfig, science: Callable[[WorkerConfig], EnginePort] = lo
     return status
 
 
-def _log_our_way() -> None:
-    """Lines with the experiment's id in the place of Celery's own, which know a message's number alone."""
-    for told_by_us in ("celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(told_by_us).setLevel(logging.WARNING)
-    # It writes past the logging, in the middle of our lines, what `run` says in one of them.
+def _configure_logging() -> None:
+    """Replaces Celery's log lines, which have only a message id, by lines with the experiment's id."""
+    for replaced in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(replaced).setLevel(logging.WARNING)
+    # Celery writes this past the logging, in the middle of our lines; `run` logs the same.
     celery.apps.worker.safe_say = lambda *_: None  # pyright: ignore[reportAttributeAccessIssue]
 
-    def no_other(loglevel: int, **_: object) -> None:
-        # Somebody who sets the logging up is there, so Celery adds no handlers with a format of its own.
+    def set_level(loglevel: int, **_: object) -> None:
+        # A receiver of setup_logging exists, so Celery adds no handlers with its own format.
         logging.getLogger().setLevel(loglevel)
-        # The pool's says which process died, and of what. Made here: whoever makes it cuts it off from the others.
+        # The pool's logger reports which process died, and why. `get_pool_logger` creates it without propagation.
         get_pool_logger().propagate = True
 
     def received(request: Any, **_: object) -> None:
         match list(request.args):
             case [str(experiment_id), int() | str() as which]:
                 with working_on(experiment_id):
-                    what = "attempt" if request.name == TASK_NAME else "the view"
-                    logger.info("%s %s of %s has arrived", what, which, experiment_id)
+                    kind = "attempt" if request.name == TASK_NAME else "view"
+                    logger.info("received %s %s of %s", kind, which, experiment_id)
 
-    signals.setup_logging.connect(no_other, weak=False)
+    signals.setup_logging.connect(set_level, weak=False)
     signals.task_received.connect(received, weak=False)

@@ -1,4 +1,4 @@
-"""What somebody wants to see of a finished analysis and was not stored with it, computed and added."""
+"""Computes a view of a finished analysis that was not stored with its result, and adds it."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ from arithmoscope_worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
-# Read off the stored arrays: no model is needed.
+# Computed from the stored arrays, without the model.
 _WITHOUT_MODEL = ("key",)
 
 
 def add_view(store: Store, runtime: Runtime, experiment_id: str, name: str) -> None:
-    """Computes and stores it; nothing when it is there already. Why it cannot be computed is stored instead.
+    """Computes and stores a view unless it exists. If it cannot be computed, the reason is stored instead.
 
-    Nothing is stored either of an analysis that has run again meanwhile: it has another result now.
+    Nothing is stored if the analysis has run again meanwhile, since it has another result then.
     """
     view = View.parse(name)
     if view is None:
-        logger.warning("nobody knows the view %.80r of %s: dropped", name, experiment_id)
+        logger.warning("dropped an unknown view %.80r of %s", name, experiment_id)
         return
     try:
         result = store.artifact_info(experiment_id, RESULT)
-        if _has(store, experiment_id, view.file) or _has_just_failed(store, experiment_id, view):
+        if _is_readable(store, experiment_id, view.file) or _failed_recently(store, experiment_id, view):
             return
-    except Refusal as refusal:  # it is gone or runs again, or nothing can be read: whoever asks again is told
-        logger.warning("%s of %s cannot be looked for: %s", view, experiment_id, refusal)
+    except Refusal as refusal:  # deleted, running again, or unreadable: a repeated request gets the error
+        logger.warning("%s of %s cannot be read: %s", view, experiment_id, refusal)
         return
     try:
         data = _compute(store, runtime, experiment_id, view)
         if not store.put_artifact(experiment_id, view.file, data, derived_from=result):
-            logger.info("%s has run again: %s is dropped", experiment_id, view)
+            logger.info("%s has run again: dropped %s", experiment_id, view)
     except Exception as error:
         if not isinstance(error, Refusal):
-            logger.exception("%s of %s broke", view, experiment_id)
-            runtime.tidy()
-        _say(store, experiment_id, view, error, result)
+            logger.exception("%s of %s failed", view, experiment_id)
+            runtime.free_memory()
+        _store_problem(store, experiment_id, view, error, result)
 
 
-def _has(store: Store, experiment_id: str, name: str) -> bool:
-    """Whether it can be read, not only whether it is listed: a file that is gone or damaged is computed again."""
+def _is_readable(store: Store, experiment_id: str, name: str) -> bool:
+    """Returns whether an artifact is readable, not only listed: a missing or damaged file is computed again."""
     try:
         store.read_artifact(experiment_id, name)
     except Refusal as refusal:
@@ -60,9 +60,9 @@ def _has(store: Store, experiment_id: str, name: str) -> bool:
     return True
 
 
-def _has_just_failed(store: Store, experiment_id: str, view: View) -> bool:
-    """Several servers may have asked for the same, each once."""
-    if not _has(store, experiment_id, view.problem):
+def _failed_recently(store: Store, experiment_id: str, view: View) -> bool:
+    """Returns whether the view has just failed: several servers may have requested it, each once."""
+    if not _is_readable(store, experiment_id, view.problem):
         return False
     _, at = read_problem(store.read_artifact(experiment_id, view.problem))
     return abs(time.time() - at) < RETRY_AFTER_S / 2
@@ -71,23 +71,23 @@ def _has_just_failed(store: Store, experiment_id: str, view: View) -> bool:
 def _compute(store: Store, runtime: Runtime, experiment_id: str, view: View) -> bytes:
     read = partial(store.read_artifact, experiment_id)
     if view.kind in _WITHOUT_MODEL:
-        return runtime.look(None, view.kind, view.which, read)
+        return runtime.compute_view(None, view.kind, view.which, read)
     spec = store.experiment(experiment_id).spec
     if not isinstance(spec, PathPatchingSpec):
-        raise Refusal("wrong_kind", "This is only had of analyses.")
+        raise Refusal("wrong_kind", "Only an analysis (path_patching) has this view.")
     card = store.model(spec.model)
     if card.revision != json.loads(read(RESULT))["model"]["revision"]:
         if view.kind == "attention":
             detail = "The attention of this prompt is not stored, and the model has changed since."
             raise Refusal("attention_not_stored", detail)
-        raise Refusal("model_changed", f"{card.name} has other weights than this result is of.")
-    # The chat template may have changed too: the set's hash tells.
-    return runtime.look(load_job_model(store, runtime, card.id), view.kind, view.which, read)
+        raise Refusal("model_changed", f"{card.name} has other weights than those of this result.")
+    # The chat template may have changed too: the prompt set's hash detects it.
+    return runtime.compute_view(load_job_model(store, runtime, card.id), view.kind, view.which, read)
 
 
-def _say(store: Store, experiment_id: str, view: View, error: Exception, result: ArtifactInfo) -> None:
-    said = problem_file(problem_of(error), time.time())
+def _store_problem(store: Store, experiment_id: str, view: View, error: Exception, result: ArtifactInfo) -> None:
+    content = problem_file(problem_of(error), time.time())
     try:
-        store.put_artifact(experiment_id, view.problem, said, derived_from=result)
-    except Refusal as refusal:  # deleted meanwhile, or the disk is full: whoever asks again is told
-        logger.warning("why %s of %s is not there cannot be kept: %s", view, experiment_id, refusal)
+        store.put_artifact(experiment_id, view.problem, content, derived_from=result)
+    except Refusal as refusal:  # deleted meanwhile, or the disk is full: a repeated request gets the error
+        logger.warning("the problem of %s of %s was not stored: %s", view, experiment_id, refusal)

@@ -1,4 +1,4 @@
-"""What a worker is told by the front door."""
+"""Configuration of a worker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """``name`` is this worker's alone, also across machines: who starts under it takes over what it left."""
+    """``name`` is unique to this worker across machines: a restarted worker takes over the jobs held under it."""
 
     redis_url: str
     database_url: str
@@ -19,7 +19,7 @@ class WorkerConfig:
     dtype: str = "float32"
     allow_hub: bool = False
     log_level: str = "INFO"
-    # A lease outlives a few missed heartbeats, and a dead worker's job goes on within ten seconds.
+    # A lease survives a few missed heartbeats, and a dead worker's job continues within ten seconds.
     lease_s: float = 7.0
     heartbeat_s: float = 1.5
     models_in_memory: int = 2

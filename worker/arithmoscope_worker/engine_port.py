@@ -1,4 +1,4 @@
-"""What the worker wants of the engine, so that the life of a job can be told apart from the mathematics in it."""
+"""The worker's interface to the engine, which separates job handling from the mathematics."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from arithmoscope_worker.config import WorkerConfig
 
 
 class Result(Protocol):
-    """``complete``: false where a cancel cut it short."""
+    """``complete``: False if a cancellation cut the run short."""
 
     @property
     def complete(self) -> bool: ...
 
 
 class Output(Protocol):
-    """A result, and every file that is kept of it."""
+    """The output of a run: its result and all artifacts to store."""
 
     @property
     def result(self) -> Result: ...
@@ -34,8 +34,8 @@ class Output(Protocol):
 
 @runtime_checkable
 class TunedOutput(Output, Protocol):
-    """Of a fine-tuning: the card of the model that it made, if it changed any, and why it could not go on, if so. What
-    it made until then is kept all the same."""
+    """The output of a fine-tuning: the card of the tuned model, if any, and the problem that ended the training early,
+    if any; the model trained until then is kept."""
 
     @property
     def card(self) -> ModelCard | None: ...
@@ -44,9 +44,9 @@ class TunedOutput(Output, Protocol):
 
 
 class Run(Protocol):
-    """One kind of experiment, from a loaded model and a spec to its output; None when it was stopped with nothing.
+    """Runs one kind of experiment on a loaded model; returns None if it was stopped before it had any result.
 
-    ``parent`` reads an artifact of the analysis that it is asked of; None where it is asked of none.
+    ``parent`` reads an artifact of the parent analysis; None if there is no parent.
     """
 
     def __call__(
@@ -66,20 +66,23 @@ class Run(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EnginePort:
-    """``load(model id)`` brings a model into memory; ``runs`` has a row for every kind of experiment;
-    ``look(model, kind, which, read)`` gives a view of the analysis whose artifacts ``read`` gives as a file;
-    ``tuned(model, card, deltas)`` makes the model of that card out of the one that it was tuned from."""
+    """The engine's operations.
+
+    ``load(model id)`` loads a model into memory; ``runs`` has an entry for every kind of experiment;
+    ``view_file(model, kind, which, read)`` computes a view of the analysis whose artifacts ``read`` returns, as a file;
+    ``rebuild_tuned(base, card, deltas)`` applies a fine-tuning's deltas to its base model.
+    """
 
     device: str
     load: Callable[[str], Any]
     runs: Mapping[Kind, Run]
-    look: Callable[[Any, ViewKind, str, Callable[[str], bytes]], bytes]
-    free: Callable[[], None] = lambda: None
-    tuned: Callable[[Any, ModelCard, bytes], Any] = field(kw_only=True)
+    view_file: Callable[[Any, ViewKind, str, Callable[[str], bytes]], bytes]
+    free_memory: Callable[[], None] = lambda: None
+    rebuild_tuned: Callable[[Any, ModelCard, bytes], Any] = field(kw_only=True)
 
 
 def load_engine(config: WorkerConfig) -> EnginePort:
-    """The engine itself. Imports torch, which takes seconds: only ever called in the process that computes."""
+    """The real engine. Imports torch, which takes seconds: called only in the process that computes."""
     import gc
 
     import torch
@@ -102,7 +105,7 @@ def load_engine(config: WorkerConfig) -> EnginePort:
             allow_hub=config.allow_hub,
         )
 
-    def free() -> None:
+    def free_memory() -> None:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -114,4 +117,4 @@ def load_engine(config: WorkerConfig) -> EnginePort:
         "transfer": run_transfer,
         "fine_tune": run_fine_tune,
     }
-    return EnginePort(device, load, runs, view_file, free, tuned=tuned_again)
+    return EnginePort(device, load, runs, view_file, free_memory, rebuild_tuned=tuned_again)

@@ -1,4 +1,4 @@
-"""The heartbeat: a thread that says that this worker lives, and keeps its hold on the experiment it works on."""
+"""The heartbeat: a thread that reports this worker as alive and renews the lease of its current experiment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GRACE_S = 3.0
 
 
 class HeldClaim:
-    """A claim in work. ``lost``: it has gone to another worker, and nothing may be written any more."""
+    """A claim that is being worked on. ``lost``: another worker has it now, and nothing may be written any more."""
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
@@ -28,10 +28,10 @@ class HeldClaim:
 
 
 class Heartbeat:
-    """``status(busy)`` says what the worker is; ``leave`` ends this process at once.
+    """Reports ``status(busy)`` and renews the lease; ``exit_now`` ends this process at once.
 
-    That is done when the parent process is gone, and when a job does not end within ``grace_s`` of the worker
-    being told to stop (it loads a model, or writes its result): its hold is given back before.
+    The process exits if its parent is gone, and if a job does not end within ``grace_s`` of a stop request (it may be
+    loading a model or writing its result); its claim is released before.
     """
 
     def __init__(
@@ -42,78 +42,78 @@ class Heartbeat:
         lease_s: float,
         heartbeat_s: float,
         stop_requested: Callable[[], bool],
-        leave: Callable[[str], None],
+        exit_now: Callable[[str], None],
         grace_s: float = GRACE_S,
     ) -> None:
         self._store = store
         self._status = status
         self._lease_s = lease_s
-        self._beat_s = heartbeat_s
-        self._told_to_stop = stop_requested
-        self._told_at: float | None = None
-        self._leave = leave
+        self._heartbeat_s = heartbeat_s
+        self._stop_requested = stop_requested
+        self._stop_requested_at: float | None = None
+        self._exit_now = exit_now
         self._grace_s = grace_s
         self._parent = os.getppid()
-        self._hold: HeldClaim | None = None
-        self._now = threading.Event()
+        self._held: HeldClaim | None = None
+        self._wake = threading.Event()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
         self._stopping = True
-        self._now.set()
+        self._wake.set()
         self._thread.join(timeout=5.0)
 
     @contextmanager
     def holding(self, claim: Claim) -> Iterator[HeldClaim]:
         """Renews the claim's lease as long as the block runs."""
-        hold = self._hold = HeldClaim(claim)
-        self._now.set()
+        held = self._held = HeldClaim(claim)
+        self._wake.set()
         try:
-            yield hold
+            yield held
         finally:
-            self._hold = None
-            self._now.set()
+            self._held = None
+            self._wake.set()
 
     def beat(self) -> None:
-        """One heartbeat. A store that does not answer now may answer the next one."""
-        hold = self._hold
-        if hold is not None:
+        """Sends one heartbeat. If the store does not answer, the next one may succeed."""
+        held = self._held
+        if held is not None:
             try:
-                self._store.renew(hold.claim, self._lease_s)
+                self._store.renew(held.claim, self._lease_s)
             except LeaseLost:
-                hold.lost = True
+                held.lost = True
             except Refusal as error:
-                logger.warning("the lease is not renewed: %s", error)
+                logger.warning("the lease was not renewed: %s", error)
         with suppress(Refusal):
-            self._store.record_heartbeat(self._status(hold is not None))
+            self._store.record_heartbeat(self._status(held is not None))
 
     def _run(self) -> None:
         last = float("-inf")
         while not self._stopping:
             if os.getppid() != self._parent:
-                self._leave("the parent process is gone")
-            self._hurry()
-            if self._now.is_set() or time.monotonic() - last >= self._beat_s:
-                self._now.clear()
+                self._exit_now("the parent process is gone")
+            self._enforce_stop()
+            if self._wake.is_set() or time.monotonic() - last >= self._heartbeat_s:
+                self._wake.clear()
                 last = time.monotonic()
                 try:
                     self.beat()
-                except Exception:  # a heart that stops would cost the job its lease
-                    logger.exception("a heartbeat failed; the next may not")
-            self._now.wait(min(_TICK_S, self._beat_s))
+                except Exception:  # if the heartbeat stopped, the job would lose its lease
+                    logger.exception("a heartbeat failed; the next one may succeed")
+            self._wake.wait(min(_TICK_S, self._heartbeat_s))
 
-    def _hurry(self) -> None:
-        hold = self._hold
-        if hold is None or not self._told_to_stop():
+    def _enforce_stop(self) -> None:
+        held = self._held
+        if held is None or not self._stop_requested():
             return
         now = time.monotonic()
-        if self._told_at is None:
-            self._told_at = now
-        if now - self._told_at >= self._grace_s:
+        if self._stop_requested_at is None:
+            self._stop_requested_at = now
+        if now - self._stop_requested_at >= self._grace_s:
             with suppress(LeaseLost, Refusal):
-                self._store.release(hold.claim)
-            self._leave(f"told to stop, and {hold.claim.id} did not end")
+                self._store.release(held.claim)
+            self._exit_now(f"a stop was requested, and {held.claim.id} did not end")

@@ -1,7 +1,7 @@
-"""The life of one job: claimed, computed, and ended in the one way that is true.
+"""Runs one job: claim, compute, commit its final state.
 
-It may be cancelled, refused, run out of memory, break, lose its lease to another worker, or be interrupted because
-the worker is told to stop; after each, what was finished is kept, and the asker learns what happened.
+A job may be cancelled, refused, run out of memory, fail, lose its lease to another worker, or be interrupted because
+the worker must stop. In each case the finished part is kept and the submitter learns what happened.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from arithmoscope_worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
-_LOOK_EVERY_S = 0.2
-_AGAIN_S = 0.5
-# Of these a chunk holds all that the chunks before it did: a checkpoint.
+_CHECK_EVERY_S = 0.2
+_RETRY_S = 0.5
+# Kinds whose chunks are checkpoints: each contains all earlier ones.
 _CHECKPOINTED: frozenset[Kind] = frozenset({"fine_tune"})
 
 _T = TypeVar("_T")
@@ -37,67 +37,70 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class JobRunner:
-    """``stop_requested``: the worker is being stopped. ``refresh``: looks whether models came or went."""
+    """Runs jobs one after another.
+
+    ``stop_requested``: whether the worker is being stopped. ``refresh``: registers added and removed models.
+    """
 
     store: Store
     events: EventLog
     runtime: Runtime
-    heart: Heartbeat
+    heartbeat: Heartbeat
     owner: str
     lease_s: float
     stop_requested: Callable[[], bool]
     refresh: Callable[[], None] = lambda: None
 
-    def perform(self, experiment_id: str, attempt: int) -> None:
-        """Runs a queued attempt to its end; nothing when it is not there to be claimed.
+    def run(self, experiment_id: str, attempt: int) -> None:
+        """Runs a queued attempt to its end; does nothing if it cannot be claimed.
 
-        Before it whatever a lost worker had begun: the broker may have given out other messages first.
+        Runs interrupted jobs of lost workers first: the broker may have delivered other messages before theirs.
         """
-        for left in self._in_time(self.store.interrupted):
-            if left.id != experiment_id:
-                with working_on(left.id):
-                    self._perform(left.id, left.attempt)
-        self._perform(experiment_id, attempt)
+        for interrupted in self._retry(self.store.interrupted):
+            if interrupted.id != experiment_id:
+                with working_on(interrupted.id):
+                    self._run(interrupted.id, interrupted.attempt)
+        self._run(experiment_id, attempt)
 
-    def _in_time(self, act: Callable[[], _T]) -> _T:
-        """Until it works, or the worker is told to stop: then the refusal."""
+    def _retry(self, act: Callable[[], _T]) -> _T:
+        """Retries until the store answers or the worker must stop; then raises the refusal."""
         return _retry_while_unavailable(act, self.stop_requested)
 
-    def _perform(self, experiment_id: str, attempt: int) -> None:
-        claim = self._in_time(lambda: self.store.claim(experiment_id, attempt, owner=self.owner, lease_s=self.lease_s))
+    def _run(self, experiment_id: str, attempt: int) -> None:
+        claim = self._retry(lambda: self.store.claim(experiment_id, attempt, owner=self.owner, lease_s=self.lease_s))
         if claim is None:
-            logger.info("attempt %d of %s is not to be had: dropped", attempt, experiment_id)
+            logger.info("attempt %d of %s cannot be claimed: dropped", attempt, experiment_id)
             return
         logger.info("attempt %d of %s begins on %s", claim.attempt, claim.id, claim.model)
         report = ProgressReporter(self.store, self.events, claim)
-        with self.heart.holding(claim) as hold:
-            watch = _Watch(self.store, hold, self.stop_requested)
+        with self.heartbeat.holding(claim) as held:
+            stop_check = _StopCheck(self.store, held, self.stop_requested)
             try:
-                state = self._end(claim, report, watch)
+                state = self._run_to_end(claim, report, stop_check)
             except LeaseLost:
-                logger.warning("%s has gone to another worker: stopped", claim.id)
+                logger.warning("%s was claimed by another worker: stopped", claim.id)
                 return
-            except Refusal as error:  # the end could not be written; the lease runs out and another attempt follows
-                logger.error("the end of %s is not kept: %s", claim.id, error)
+            except Refusal as error:  # the lease expires and another attempt follows
+                logger.error("the final state of %s was not committed: %s", claim.id, error)
                 return
         logger.info("attempt %d of %s ends: %s", attempt, claim.id, state)
         if state != "queued":
-            report.ended(state)
+            report.publish_state(state)
 
-    def _end(self, claim: Claim, report: ProgressReporter, watch: _Watch) -> str:
-        """Computes, and writes the end into the row; the state that it is in then."""
+    def _run_to_end(self, claim: Claim, report: ProgressReporter, stop_check: _StopCheck) -> str:
+        """Computes, and commits the final state; returns it."""
         output: Output | None = None
         try:
-            output = self._compute(claim, report, watch)
+            output = self._compute(claim, report, stop_check)
             report.flush()
-            if output is not None and (broke := _problem_of(output)) is not None:
-                kept = output
-                self._in_time(lambda: self.store.fail(claim, broke, kept.artifacts, tuned=_card_of(kept)))
+            if output is not None and (early_end := _problem_of(output)) is not None:
+                failed = output
+                self._retry(lambda: self.store.fail(claim, early_end, failed.artifacts, tuned=_card_of(failed)))
                 return "failed"
             if output is not None and output.result.complete:
                 done = output
                 _retry_while_unavailable(
-                    lambda: self.store.succeed(claim, done.artifacts, tuned=_card_of(done)), watch.should_stop
+                    lambda: self.store.succeed(claim, done.artifacts, tuned=_card_of(done)), stop_check.should_stop
                 )
                 return "succeeded"
         except LeaseLost:
@@ -106,61 +109,63 @@ class JobRunner:
             return self.store.release(claim)
         except Exception as error:
             if not isinstance(error, Refusal):
-                logger.exception("%s broke", claim.id)
-            if not watch.cancelled:
+                logger.exception("%s failed", claim.id)
+            if not stop_check.cancelled:
                 problem = problem_of(error)
-                self._in_time(lambda: self.store.fail(claim, problem))
-                self.runtime.tidy()
+                self._retry(lambda: self.store.fail(claim, problem))
+                self.runtime.free_memory()
                 return "failed"
         partial = None if output is None else output.artifacts
-        self._in_time(lambda: self.store.mark_cancelled(claim, partial, tuned=_card_of(output)))
+        self._retry(lambda: self.store.mark_cancelled(claim, partial, tuned=_card_of(output)))
         return "cancelled"
 
-    def _compute(self, claim: Claim, report: ProgressReporter, watch: _Watch) -> Output | None:
+    def _compute(self, claim: Claim, report: ProgressReporter, stop_check: _StopCheck) -> Output | None:
         report.progress(Progress(stage="loading_model"))
         try:
             self.refresh()
-        except Exception:  # some model cannot be looked at: this job's may have been registered long ago
-            logger.exception("the models are not looked at again")
+        except Exception:  # the model of this job may be registered already
+            logger.exception("the models were not refreshed")
         model = load_job_model(
-            self.store, self.runtime, claim.model, lambda act: _retry_while_unavailable(act, watch.should_stop)
+            self.store, self.runtime, claim.model, lambda act: _retry_while_unavailable(act, stop_check.should_stop)
         )
 
         def on_progress(progress: Progress) -> None:
-            watch.go_on()
+            stop_check.raise_if_interrupted()
             report.progress(progress)
 
         def save_chunk(number: int, data: bytes) -> None:
-            alone = claim.spec.kind in _CHECKPOINTED
-            _retry_while_unavailable(lambda: self.store.save_chunk(claim, number, data, alone=alone), watch.should_stop)
-            logger.info("chunk %d of %s is saved: %d bytes", number, claim.id, len(data))
+            supersedes = claim.spec.kind in _CHECKPOINTED
+            _retry_while_unavailable(
+                lambda: self.store.save_chunk(claim, number, data, supersedes=supersedes), stop_check.should_stop
+            )
+            logger.info("saved chunk %d of %s: %d bytes", number, claim.id, len(data))
 
         return self.runtime.run(claim.spec.kind)(
             model,
             claim.spec,
             claim.id,
-            parent=self._parent_of(claim, watch),
-            saved_chunks=self._saved(claim, watch),  # held by whoever takes it up alone: it may be large
+            parent=self._parent_of(claim, stop_check),
+            saved_chunks=self._saved_chunks(claim, stop_check),  # no reference is kept here: it may be large
             save_chunk=save_chunk,
             on_progress=on_progress,
             on_partial=report.partial,
-            should_stop=watch.should_stop,
+            should_stop=stop_check.should_stop,
         )
 
-    def _saved(self, claim: Claim, watch: _Watch) -> dict[int, bytes]:
-        saved = _retry_while_unavailable(lambda: self.store.chunks(claim.id), watch.should_stop)
+    def _saved_chunks(self, claim: Claim, stop_check: _StopCheck) -> dict[int, bytes]:
+        saved = _retry_while_unavailable(lambda: self.store.chunks(claim.id), stop_check.should_stop)
         if saved:
-            logger.info("attempt %d of %s goes on after %d saved chunks", claim.attempt, claim.id, len(saved))
+            logger.info("attempt %d of %s continues after %d saved chunks", claim.attempt, claim.id, len(saved))
         return saved
 
-    def _parent_of(self, claim: Claim, watch: _Watch) -> Callable[[str], bytes] | None:
+    def _parent_of(self, claim: Claim, stop_check: _StopCheck) -> Callable[[str], bytes] | None:
         parent = None if isinstance(claim.spec, PathPatchingSpec) else claim.spec.parent
         if parent is None:
             return None
 
         def read(name: str) -> bytes:
             try:
-                return _retry_while_unavailable(lambda: self.store.read_artifact(parent, name), watch.should_stop)
+                return _retry_while_unavailable(lambda: self.store.read_artifact(parent, name), stop_check.should_stop)
             except Refusal as refusal:
                 raise _about_parent(refusal) from refusal
 
@@ -168,79 +173,79 @@ class JobRunner:
 
 
 def _card_of(output: Output | None) -> ModelCard | None:
-    """The model that a run made, if it made any."""
+    """The card of the model that a run produced, if any."""
     return output.card if isinstance(output, TunedOutput) else None
 
 
 def _problem_of(output: Output) -> ProblemDetails | None:
-    """Why a run could not go on, though it has something to keep."""
+    """The problem that ended a run early although it has artifacts to store, if any."""
     problem = output.problem if isinstance(output, TunedOutput) else None
     return None if problem is None else problem.details()
 
 
 def _about_parent(refusal: Refusal) -> Refusal:
-    """The same, so that nobody takes it to be about the experiment that reads its analysis."""
-    said, way_out = {
+    """Rephrases a refusal about the parent analysis, so that it is not mistaken for one about the child."""
+    detail, way_out = {
         "unknown_experiment": (
-            "The analysis that this was asked of has been deleted.",
-            "Bring it back and retry, or ask the same of another analysis.",
+            "The parent analysis has been deleted.",
+            "Restore it and retry, or choose another analysis.",
         ),
         "not_finished": (
-            "The analysis that this was asked of runs again.",
-            "Retry when it has finished.",
+            "The parent analysis is running again.",
+            "Retry after it has finished.",
         ),
         "no_result": (
-            f"The analysis that this was asked of lacks something: {refusal.detail}",
+            f"The parent analysis is incomplete: {refusal.detail}",
             "Run the analysis again, then retry this.",
         ),
     }.get(refusal.code, (refusal.detail, refusal.way_out))
-    return Refusal(refusal.code, said, way_out)
+    return Refusal(refusal.code, detail, way_out)
 
 
-def _retry_while_unavailable(act: Callable[[], _T], enough: Callable[[], bool]) -> _T:
-    """What ``act`` gives. A full disk or a silent database passes, and what was computed is worth the wait."""
-    waits = False
+def _retry_while_unavailable(act: Callable[[], _T], give_up: Callable[[], bool]) -> _T:
+    """Calls ``act``, and retries while the store is unavailable: computed results are worth waiting for."""
+    waiting = False
     while True:
         try:
             return act()
         except Refusal as refusal:
-            if refusal.code != "store_unavailable" or enough():
+            if refusal.code != "store_unavailable" or give_up():
                 raise
-            if not waits:
+            if not waiting:
                 logger.warning("waiting for the store: %s", refusal)
-            waits = True
-        time.sleep(_AGAIN_S)
+            waiting = True
+        time.sleep(_RETRY_S)
 
 
 class _StopRequested(Exception):
-    """The worker is being stopped: leave the job to the next one."""
+    """The worker is being stopped: the job is left to the next one."""
 
 
-class _Watch:
-    """Whether a job should end before its end. Looks at the row at most a few times a second."""
+class _StopCheck:
+    """Decides whether a job must end early. Reads the row at most a few times per second."""
 
-    def __init__(self, store: Store, hold: HeldClaim, stop_requested: Callable[[], bool]) -> None:
+    def __init__(self, store: Store, held: HeldClaim, stop_requested: Callable[[], bool]) -> None:
         self._store = store
-        self._hold = hold
-        self._told_to_stop = stop_requested
-        self._looked_at = float("-inf")
+        self._held = held
+        self._stop_requested = stop_requested
+        self._checked_at = float("-inf")
         self.cancelled = False
 
-    def go_on(self) -> None:
-        """Raises when nothing more of this job is wanted from this worker, not even a partial result."""
-        if self._hold.lost:
-            raise LeaseLost(self._hold.claim.id)
-        if self._told_to_stop():
+    def raise_if_interrupted(self) -> None:
+        """Raises LeaseLost or _StopRequested if this worker must drop the job, without even a partial result."""
+        if self._held.lost:
+            raise LeaseLost(self._held.claim.id)
+        if self._stop_requested():
             raise _StopRequested
 
     def should_stop(self) -> bool:
-        """Whether the asker has cancelled: then the engine closes with what it has."""
-        self.go_on()
+        """Returns whether a cancellation was requested; the engine then finishes with what it has."""
+        self.raise_if_interrupted()
         now = time.monotonic()
-        if not self.cancelled and now - self._looked_at >= _LOOK_EVERY_S:
-            self._looked_at = now
+        if not self.cancelled and now - self._checked_at >= _CHECK_EVERY_S:
+            self._checked_at = now
             try:
-                self.cancelled = self._store.cancel_requested(self._hold.claim.id)
+                self.cancelled = self._store.cancel_requested(self._held.claim.id)
             except Refusal as error:
-                logger.warning("whether %s is cancelled cannot be read: %s", self._hold.claim.id, error)
+                logger.warning("the cancellation state of %s cannot be read: %s", self._held.claim.id, error)
         return self.cancelled

@@ -1,4 +1,4 @@
-"""The models in memory: the last few that were used, so that the next job on one of them starts at once."""
+"""LRU cache of loaded models: the next job on a recently used model starts at once."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ logger = logging.getLogger(__name__)
 
 
 class ModelCache:
-    """Loads on first use and drops the least recently used. Threads may share one."""
+    """Loads on first use and evicts the least recently used. Safe to share between threads."""
 
-    def __init__(self, load: Callable[[str], Any], free: Callable[[], None], *, room: int) -> None:
+    def __init__(self, load: Callable[[str], Any], free_memory: Callable[[], None], *, max_models: int) -> None:
         self._load = load
-        self._free = free
-        self._room = room
-        self._held: OrderedDict[tuple[str, str], Any] = OrderedDict()
+        self._free_memory = free_memory
+        self._max_models = max_models
+        self._models: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._lock = threading.Lock()
 
     def names(self) -> tuple[str, ...]:
-        return tuple(model_id for model_id, _ in list(self._held))
+        return tuple(model_id for model_id, _ in list(self._models))
 
-    def holds(self, model_id: str, revision: str) -> bool:
-        return (model_id, revision) in self._held
+    def contains(self, model_id: str, revision: str) -> bool:
+        return (model_id, revision) in self._models
 
-    def take(self, model_id: str, revision: str, load: Callable[[], Any] | None = None) -> Any:
-        """The model, loaded now if need be; another revision of it (weights, chat template) is loaded anew.
+    def get(self, model_id: str, revision: str, load: Callable[[], Any] | None = None) -> Any:
+        """Returns the model, loading it if necessary; another revision (weights, chat template) is loaded anew.
 
-        ``load``: how, where it is not by its id.
+        ``load``: how to load it, if not by its id.
         """
         key = (model_id, revision)
         with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-                return self._held[key]
-            for older in [held for held in self._held if held[0] == model_id]:
-                del self._held[older]
-            while len(self._held) >= self._room:
-                self._held.popitem(last=False)
-            self._free()
-            self._held[key] = self._load_with_room(model_id, load or (lambda: self._load(model_id)))
-            return self._held[key]
+            if key in self._models:
+                self._models.move_to_end(key)
+                return self._models[key]
+            for other in [cached for cached in self._models if cached[0] == model_id]:
+                del self._models[other]
+            while len(self._models) >= self._max_models:
+                self._models.popitem(last=False)
+            self._free_memory()
+            self._models[key] = self._load_or_evict(model_id, load or (lambda: self._load(model_id)))
+            return self._models[key]
 
-    def _load_with_room(self, model_id: str, load: Callable[[], Any]) -> Any:
+    def _load_or_evict(self, model_id: str, load: Callable[[], Any]) -> Any:
         try:
             return load()
         except Exception as error:
-            if not is_out_of_memory(error) or not self._held:
+            if not is_out_of_memory(error) or not self._models:
                 raise
-        logger.info("no room for %s beside %s: these are dropped", model_id, ", ".join(self.names()))
-        self._held.clear()
-        self._free()
+        logger.info("no memory for %s beside %s: evicting these", model_id, ", ".join(self.names()))
+        self._models.clear()
+        self._free_memory()
         return load()

@@ -1,4 +1,4 @@
-"""What is said while a job runs: to the event stream often, to the experiment's row now and then."""
+"""Progress reporting of a running job: often to the event stream, less often to the experiment's row."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROW_EVERY_S = 0.5
 
 
 class ProgressReporter:
-    """Of one attempt. The first and the last of everything is always said."""
+    """Reports the progress of one attempt. The first and last values of everything are always reported."""
 
     def __init__(
         self, store: Store, events: EventLog, claim: Claim, *, clock: Callable[[], float] = time.monotonic
@@ -30,55 +30,55 @@ class ProgressReporter:
         self._events = events
         self._claim = claim
         self._clock = clock
-        self._said_at = self._kept_at = self._partial_at = float("-inf")
-        self._said: Progress | None = None
-        self._unsaid: Progress | None = None
-        self._unsaid_partial: Partial | TrainingCurve | None = None
+        self._published_at = self._saved_at = self._partial_at = float("-inf")
+        self._published: Progress | None = None
+        self._pending: Progress | None = None
+        self._pending_partial: Partial | TrainingCurve | None = None
 
     def progress(self, progress: Progress) -> None:
-        """Raises `LeaseLost` when the experiment is another's by now."""
+        """Reports progress. Raises `LeaseLost` if another worker has the experiment now."""
         now = self._clock()
-        turn = self._said is None or self._said.stage != progress.stage
-        self._unsaid = progress
-        if turn or now - self._said_at >= EVENT_EVERY_S:
-            self._say(progress, now)
-        if turn or now - self._kept_at >= ROW_EVERY_S:
-            self._keep(progress, now)
+        new_stage = self._published is None or self._published.stage != progress.stage
+        self._pending = progress
+        if new_stage or now - self._published_at >= EVENT_EVERY_S:
+            self._publish_progress(progress, now)
+        if new_stage or now - self._saved_at >= ROW_EVERY_S:
+            self._save(progress, now)
 
     def partial(self, partial: Partial | TrainingCurve) -> None:
-        """What is known so far: each says all that those before it said."""
+        """Reports partial results; each supersedes the earlier ones."""
         now = self._clock()
-        self._unsaid_partial = partial
+        self._pending_partial = partial
         if now - self._partial_at >= PARTIAL_EVERY_S:
-            self._say_partial(partial, now)
+            self._publish_partial(partial, now)
 
     def flush(self) -> None:
-        """Says what was held back."""
+        """Reports values that were held back."""
         now = self._clock()
-        if self._unsaid_partial is not None:
-            self._say_partial(self._unsaid_partial, now)
-        if self._unsaid is not None:
-            self._keep(self._unsaid, now)
-            self._say(self._unsaid, now)
+        if self._pending_partial is not None:
+            self._publish_partial(self._pending_partial, now)
+        if self._pending is not None:
+            self._save(self._pending, now)
+            self._publish_progress(self._pending, now)
 
-    def ended(self, state: str) -> None:
-        """The last word. The row has been written before: who reads this finds it there."""
+    def publish_state(self, state: str) -> None:
+        """Publishes the final event. The row is committed before, so its readers find the final state there."""
         self._events.publish(self._claim.id, "state", {"state": state})
 
-    def _say(self, progress: Progress, now: float) -> None:
-        self._said, self._said_at, self._unsaid = progress, now, None
+    def _publish_progress(self, progress: Progress, now: float) -> None:
+        self._published, self._published_at, self._pending = progress, now, None
         self._publish("progress", progress)
 
-    def _say_partial(self, partial: Partial | TrainingCurve, now: float) -> None:
-        self._partial_at, self._unsaid_partial = now, None
+    def _publish_partial(self, partial: Partial | TrainingCurve, now: float) -> None:
+        self._partial_at, self._pending_partial = now, None
         self._publish("partial" if isinstance(partial, Partial) else "training", partial)
 
     def _publish(self, name: EventName, data: Progress | Partial | TrainingCurve) -> None:
         self._events.publish(self._claim.id, name, data.model_dump(mode="json"))
 
-    def _keep(self, progress: Progress, now: float) -> None:
-        self._kept_at = now
+    def _save(self, progress: Progress, now: float) -> None:
+        self._saved_at = now
         try:
             self._store.save_progress(self._claim, progress)
-        except Refusal as error:  # the result will tell; a busy database must not cost it
-            logger.warning("the progress of %s is not kept: %s", self._claim.id, error)
+        except Refusal as error:  # only progress is lost; a busy database must not end the job
+            logger.warning("the progress of %s was not saved: %s", self._claim.id, error)

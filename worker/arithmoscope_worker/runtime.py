@@ -1,4 +1,4 @@
-"""The engine and the models in memory, in the one process that computes. Made on first use: torch takes seconds."""
+"""The engine and the loaded models of the compute process, created on first use because torch takes seconds."""
 
 from __future__ import annotations
 
@@ -14,54 +14,54 @@ from arithmoscope_worker.model_cache import ModelCache
 
 
 class Runtime:
-    """Threads may share one: whoever comes while the engine is being imported waits for it."""
+    """Safe to share between threads: concurrent callers wait while the engine is imported."""
 
-    def __init__(self, science: Callable[[], EnginePort], *, room: int) -> None:
-        self._make_science = science
-        self._room = room
-        self._made: tuple[EnginePort, ModelCache] | None = None
-        self._making = threading.Lock()
+    def __init__(self, make_engine: Callable[[], EnginePort], *, max_models: int) -> None:
+        self._make_engine = make_engine
+        self._max_models = max_models
+        self._loaded: tuple[EnginePort, ModelCache] | None = None
+        self._lock = threading.Lock()
 
     @property
     def device(self) -> str:
-        """Where it computes; ``starting`` until that is known."""
-        return "starting" if self._made is None else self._made[0].device
+        """The device in use; ``starting`` until it is known."""
+        return "starting" if self._loaded is None else self._loaded[0].device
 
     def models(self) -> tuple[str, ...]:
-        """The models that are in memory."""
-        return () if self._made is None else self._made[1].names()
+        """The ids of the models in memory."""
+        return () if self._loaded is None else self._loaded[1].names()
 
     def model(self, card: ModelCard, chat: ChatFrame | str | None) -> Any:
-        """The model, loaded now if it is not in memory with these weights and this registered chat template."""
-        return self._get()[1].take(card.id, _stamp(card, chat))
+        """Returns the model, loading it unless it is in memory with these weights and this chat template."""
+        return self._get()[1].get(card.id, _stamp(card, chat))
 
-    def holds(self, card: ModelCard, chat: ChatFrame | str | None) -> bool:
-        """Whether it is in memory."""
-        return self._made is not None and self._made[1].holds(card.id, _stamp(card, chat))
+    def has_model(self, card: ModelCard, chat: ChatFrame | str | None) -> bool:
+        """Returns whether the model is in memory."""
+        return self._loaded is not None and self._loaded[1].contains(card.id, _stamp(card, chat))
 
-    def tuned(self, card: ModelCard, chat: ChatFrame | str | None, base: Any, read: Callable[[], bytes]) -> Any:
-        """The tuned model, made of the one that was tuned and the deltas that ``read`` gives, if it is not there."""
-        science, shelf = self._get()
-        return shelf.take(card.id, _stamp(card, chat), lambda: science.tuned(base, card, read()))
+    def tuned_model(self, card: ModelCard, chat: ChatFrame | str | None, base: Any, read: Callable[[], bytes]) -> Any:
+        """Returns the tuned model, built from its base and the deltas that ``read`` returns unless it is in memory."""
+        engine, cache = self._get()
+        return cache.get(card.id, _stamp(card, chat), lambda: engine.rebuild_tuned(base, card, read()))
 
     def run(self, kind: Kind) -> Run:
         return self._get()[0].runs[kind]
 
-    def look(self, model: Any, kind: ViewKind, which: str, read: Callable[[str], bytes]) -> bytes:
-        """What somebody wants to see of the analysis whose artifacts ``read`` gives, as the file that is stored."""
-        return self._get()[0].look(model, kind, which, read)
+    def compute_view(self, model: Any, kind: ViewKind, which: str, read: Callable[[str], bytes]) -> bytes:
+        """Computes a view of the analysis whose artifacts ``read`` returns, as the file to store."""
+        return self._get()[0].view_file(model, kind, which, read)
 
-    def tidy(self) -> None:
-        """Gives back what memory a broken job left behind."""
-        if self._made is not None:
-            self._made[0].free()
+    def free_memory(self) -> None:
+        """Frees the memory that a failed job left behind."""
+        if self._loaded is not None:
+            self._loaded[0].free_memory()
 
     def _get(self) -> tuple[EnginePort, ModelCache]:
-        with self._making:
-            if self._made is None:
-                science = self._make_science()
-                self._made = science, ModelCache(science.load, science.free, room=self._room)
-            return self._made
+        with self._lock:
+            if self._loaded is None:
+                engine = self._make_engine()
+                self._loaded = engine, ModelCache(engine.load, engine.free_memory, max_models=self._max_models)
+            return self._loaded
 
 
 def _stamp(card: ModelCard, chat: ChatFrame | str | None) -> str:
