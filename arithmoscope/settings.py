@@ -1,4 +1,4 @@
-"""Every setting, read once at the front door from ``ARITHMOSCOPE_*`` and ``.env``, and passed in."""
+"""All settings, read once by the command line from ``ARITHMOSCOPE_*`` and ``.env``, and passed in everywhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _APP = "arithmoscope"
 
 
 def default_data_dir() -> Path:
-    """Where this system keeps a user's application data."""
+    """The system's folder for a user's application data."""
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / _APP
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / _APP
@@ -31,7 +31,7 @@ def _models_dir() -> Path:
 
 
 class Settings(BaseSettings):
-    """The settings by their names without the prefix. An empty variable counts as not set."""
+    """The settings, named without the prefix. An empty variable counts as not set."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -67,79 +67,81 @@ class Settings(BaseSettings):
 
     @field_validator("root_path")
     @classmethod
-    def _no_slash_at_the_end(cls, path: str) -> str:
+    def _strip_trailing_slash(cls, path: str) -> str:
         return path.rstrip("/")
 
     @field_validator("token")
     @classmethod
-    def _long_enough(cls, token: str | None) -> str | None:
-        held = [] if token is None else _between_commas(token)
-        if token is not None and not held:
-            raise ValueError("there is no token in it")
-        for each in held:
+    def _valid_tokens(cls, token: str | None) -> str | None:
+        tokens = () if token is None else _split_commas(token)
+        if token is not None and not tokens:
+            raise ValueError("it contains no token")
+        for each in tokens:
             if not 8 <= len(each) <= 512 or not each.isprintable():
                 raise ValueError("a token has 8 to 512 printable characters; several are separated by commas")
         return token
 
     @field_validator("trusted_proxies")
     @classmethod
-    def _addresses(cls, listed: str) -> str:
-        for each in _between_commas(listed):
+    def _valid_addresses(cls, proxies: str) -> str:
+        for each in _split_commas(proxies):
             try:
                 ipaddress.ip_network(each)
             except ValueError:
-                raise ValueError(f"{each[:60]!r} is no address or network, such as 10.0.0.2 or 10.0.0.0/24") from None
-        return listed
+                raise ValueError(
+                    f"{each[:60]!r} is not an address or network such as 10.0.0.2 or 10.0.0.0/24"
+                ) from None
+        return proxies
 
     @model_validator(mode="after")
-    def _closed_unless_told(self) -> Settings:
+    def _require_token_if_exposed(self) -> Settings:
         if self.token is None and not is_loopback(self.host):
             raise ValueError(
-                f"{PREFIX}HOST {self.host} is open to other machines and {PREFIX}TOKEN is not set: "
+                f"{PREFIX}HOST {self.host} is reachable from other machines and {PREFIX}TOKEN is not set: "
                 f"set {PREFIX}TOKEN to a long random text, or stay on 127.0.0.1"
             )
         return self
 
     @property
     def database(self) -> str:
-        """The database's address: told, or a SQLite file in the data folder."""
+        """The database URL: as set, or a SQLite file in the data folder."""
         if self.database_url:
             return self.database_url
         from sqlalchemy import URL
 
-        # A path may hold what means something in a URL: '?', '#', '%'.
+        # A path may contain characters with a meaning in URLs: '?', '#', '%'.
         file = str(self.data_dir / "arithmoscope.db")
         return URL.create("sqlite", database=file).render_as_string(hide_password=False)
 
     @property
     def artifacts(self) -> str:
-        """Where results are kept: a URL if told, or the plain path of a folder in the data folder."""
+        """Location of the results: a URL if set, or the plain path of a folder in the data folder."""
         return self.artifacts_url or str(self.data_dir / "artifacts")
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """More names by which the page may be reached, such as a proxy's."""
-        return _between_commas(self.allowed_hosts)
+        """Additional host names under which the page may be reached, such as a proxy's."""
+        return _split_commas(self.allowed_hosts)
 
     @property
     def proxies(self) -> tuple[str, ...]:
-        """Whose word for a client's address and scheme is believed: addresses or networks."""
-        return _between_commas(self.trusted_proxies)
+        """Trusted proxies, whose X-Forwarded headers are believed: addresses or networks."""
+        return _split_commas(self.trusted_proxies)
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        """Every token that opens this server; none: it is open to whoever reaches its address."""
-        return _between_commas(self.token or "")
+        """All valid tokens; empty: the server is open to anyone who can reach its address."""
+        return _split_commas(self.token or "")
 
 
-def _between_commas(text: str) -> tuple[str, ...]:
+def _split_commas(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
-def read_settings(**told: Any) -> Settings:
-    """The settings, those told first. Refuses (``bad_setting``) what cannot be used, in one line."""
+def read_settings(**overrides: Any) -> Settings:
+    """Reads the settings; overrides that are not None take precedence. Raises Refusal (`bad_setting`), in one line."""
     try:
-        return Settings(**{name: value for name, value in told.items() if value is not None})
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         message = str(first["msg"]).removeprefix("Value error, ")
@@ -148,7 +150,7 @@ def read_settings(**told: Any) -> Settings:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what is bound to ``host``."""
+    """Returns whether only this machine can reach a server bound to ``host``."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

@@ -23,10 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code. Each command imports what it needs, and nothing before it is chosen."""
     told = command_line().parse_args(argv)
     from arithmoscope.cli.installation import require_extra, require_one_copy
-    from arithmoscope.system_errors import refused
+    from arithmoscope.system_errors import errors_as_refusals
 
     try:
-        with refused():
+        with errors_as_refusals():
             require_one_copy()
             if told.command in _NEED_SERVER:
                 require_extra("server", told.command)

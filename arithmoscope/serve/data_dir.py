@@ -1,4 +1,4 @@
-"""The data folder of one ``serve``: made, found writable, and locked against a second one."""
+"""The data folder of one ``serve``: created, checked to be writable, and locked against a second process."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from arithmoscope.serve.wiring import new_worker_name
 
 _LOCK = "lock"
 _NAME = "worker-name"
-_ROOM_BYTES = 32 * 1024 * 1024
+_MIN_FREE_BYTES = 32 * 1024 * 1024
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder. Refuses one that another ``serve`` holds, that cannot be written, or that is full."""
+    """Locks the folder. Raises Refusal if another ``serve`` holds it, or if it is not writable or full."""
     _make(folder)
     with (folder / _LOCK).open("a+", encoding="utf-8") as lock:
         try:
@@ -35,9 +35,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def worker_name(folder: Path) -> str:
-    """The name of this folder's worker, the same at every start: it takes over what it left."""
+    """The name of this folder's worker, stable across restarts, so that it takes over the jobs held under it."""
     file = folder / _NAME
-    # An empty one is left by who found no room to write it.
+    # An empty file remains if the disk was full when it was written.
     if not file.is_file() or not file.read_text(encoding="utf-8").strip():
         file.write_text(new_worker_name(), encoding="utf-8")
     return file.read_text(encoding="utf-8").strip()
@@ -49,13 +49,13 @@ def _make(folder: Path) -> None:
         probe = folder / f".probe-{os.getpid()}"
         probe.write_bytes(b"\0" * 4096)
         probe.unlink()
-        room = os.statvfs(folder)
+        disk = os.statvfs(folder)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise Refusal("store_unavailable", f"The disk of {folder} is full.") from error
-        said = error.strerror or str(error)
+        reason = error.strerror or str(error)
         way_out = "Choose a folder that you may write to, with --data-dir or ARITHMOSCOPE_DATA_DIR."
-        raise Refusal("store_unavailable", f"{folder} cannot be written: {said}.", way_out) from error
-    free = room.f_bavail * room.f_frsize
-    if free < _ROOM_BYTES:
+        raise Refusal("store_unavailable", f"{folder} cannot be written: {reason}.", way_out) from error
+    free = disk.f_bavail * disk.f_frsize
+    if free < _MIN_FREE_BYTES:
         raise Refusal("store_unavailable", f"The disk of {folder} has {free // 1_000_000} MB left.")

@@ -1,8 +1,8 @@
-"""The logs: one JSON object a line, from the API, the worker, its child and the supervisor.
+"""Logs: one JSON object per line, from the API, the worker, its child and the supervisor.
 
-``{"time", "level", "part", "pid", "logger", "message"}``, and where there is one ``experiment_id`` and ``exception``.
-An experiment is followed through all processes by its id: ``grep ID DATA_DIR/log/*.log``. Nothing that somebody
-sends can begin a line of its own, and no secret that a setting holds is ever written.
+Fields: ``{"time", "level", "part", "pid", "logger", "message"}``, and if present ``experiment_id`` and ``exception``.
+The id traces an experiment through all processes: ``grep ID DATA_DIR/log/*.log``. No user input can start a line of
+its own, and no secret of a setting is ever written.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from arithmoscope.contracts import log_context as trace
 
 MAX_FILE_BYTES = 5_000_000
 HIDDEN = "***"
-# Of one message or traceback: a line stays readable whatever is thrown at it.
+# Maximum length of one message or traceback, so that lines stay readable.
 _MAX_CHARACTERS = 20_000
-# Libraries that say much at every start, or something at every step.
-_CHATTY = ("alembic", "sse_starlette", "botocore", "aiobotocore", "s3fs", "fsspec", "httpx", "urllib3")
+# Libraries that log too much at startup or at every step.
+_VERBOSE_LOGGERS = ("alembic", "sse_starlette", "botocore", "aiobotocore", "s3fs", "fsspec", "httpx", "urllib3")
 _SECRET_NAME = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)
-_IN_ADDRESS = re.compile(r"([?&](?:token|link)=)[^\s&\"'<>]+")
+_IN_URL = re.compile(r"([?&](?:token|link)=)[^\s&\"'<>]+")
 
 
 class JsonLines(logging.Formatter):
-    """``part``: which process of the tree this is. What it forks is its child and says so."""
+    """Formats records as JSON lines. ``part``: the process of the tree; a forked child is marked as such."""
 
     def __init__(self, part: str, secrets: Iterable[str] = ()) -> None:
         super().__init__()
         self._part = part
         self._pid = os.getpid()
-        # The longest first: one may be a part of another. As they are typed, and as an address spells them.
+        # Longest first, since one may be part of another; as typed and as percent-encoded in a URL.
         spelled = {spelling for secret in secrets if secret for spelling in (secret, quote(secret, safe=""))}
         self._secrets = sorted(spelled, key=len, reverse=True)
 
@@ -53,26 +53,26 @@ class JsonLines(logging.Formatter):
             "part": self._part if pid == self._pid else f"{self._part} child",
             "pid": pid,
             "logger": record.name,
-            "message": self._shown(_message(record)),
+            "message": self._redacted(_message(record)),
         }
-        about = getattr(record, "experiment_id", None) or trace.experiment_id.get()
-        if about is not None:
-            line["experiment_id"] = self._shown(str(about))
+        experiment_id = getattr(record, "experiment_id", None) or trace.experiment_id.get()
+        if experiment_id is not None:
+            line["experiment_id"] = self._redacted(str(experiment_id))
         if record.exc_info:
-            line["exception"] = self._shown(self.formatException(record.exc_info))
-        # ASCII: a control character, a line separator or half a surrogate is written as an escape.
+            line["exception"] = self._redacted(self.formatException(record.exc_info))
+        # ASCII: control characters, line separators and lone surrogates are escaped.
         return json.dumps(line, ensure_ascii=True)
 
-    def _shown(self, text: str) -> str:
+    def _redacted(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, HIDDEN)
-        text = _IN_ADDRESS.sub(rf"\1{HIDDEN}", text)
-        # The end of a traceback says what happened.
+        text = _IN_URL.sub(rf"\1{HIDDEN}", text)
+        # The end of a traceback says what happened, so the beginning is cut.
         return text if len(text) <= _MAX_CHARACTERS else f"... {text[-_MAX_CHARACTERS:]}"
 
 
 def log_to_stderr(part: str, secrets: Iterable[str] = ()) -> None:
-    """From now on whatever this process logs, warns of or dies of is a line on stderr."""
+    """Writes this process's logs, warnings and uncaught exceptions to stderr from now on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(part, secrets))
     _install(handler)
@@ -83,9 +83,9 @@ def log_to_stderr(part: str, secrets: Iterable[str] = ()) -> None:
 
 @contextmanager
 def log_to_file(path: Path, part: str, secrets: Iterable[str] = ()) -> Iterator[None]:
-    """What this process logs in the block goes to a file: the terminal is for people."""
+    """Writes this process's logs to a file within the block, since the terminal is for users."""
     handler = _File(path, maxBytes=MAX_FILE_BYTES, backupCount=1, encoding="ascii", delay=True)
-    handler.namer = lambda _: str(older(path))
+    handler.namer = lambda _: str(old_log(path))
     handler.setFormatter(JsonLines(part, secrets))
     _install(handler)
     try:
@@ -96,10 +96,10 @@ def log_to_file(path: Path, part: str, secrets: Iterable[str] = ()) -> Iterator[
 
 
 def rotate_in_place(path: Path) -> None:
-    """Keep the newest of a log that has grown too large, and what was before in a second file.
+    """Moves a log that has grown too large to a second file, keeping its newest part.
 
-    Whoever writes it goes on: the file is emptied where it is, so a line of that moment may be lost. Writers must
-    append. Where the disk is full what was before is given up.
+    Writers continue: the file is truncated in place, so a line written at that moment may be lost. Writers must append.
+    On a full disk, the old part is discarded.
     """
     try:
         if path.stat().st_size <= MAX_FILE_BYTES:
@@ -108,38 +108,38 @@ def rotate_in_place(path: Path) -> None:
         return
     with suppress(OSError):
         try:
-            _copy_end(path, older(path))
+            _copy_end(path, old_log(path))
         except OSError:
-            older(path).unlink(missing_ok=True)
+            old_log(path).unlink(missing_ok=True)
         os.truncate(path, 0)
 
 
 def _copy_end(path: Path, to: Path) -> None:
-    # Between two looks it may have grown to any size; the copy must not.
+    # It may have grown to any size between two checks; the copy must not.
     with path.open("rb") as log, to.open("wb") as copy:
         log.seek(max(0, path.stat().st_size - MAX_FILE_BYTES))
         copy.write(log.read(MAX_FILE_BYTES))
 
 
-def older(path: Path) -> Path:
-    """Where the lines are that no longer fit into a log: ``api.old.log``."""
+def old_log(path: Path) -> Path:
+    """The file of lines that no longer fit into a log: ``api.old.log``."""
     return path.with_suffix(".old.log")
 
 
-def secrets_in(told: Any) -> set[str]:
-    """The secrets of a configuration: its tokens, and the passwords in its addresses."""
-    found: set[str] = set()
-    for name, value in told.items():
+def secrets_in(config: Any) -> set[str]:
+    """The secrets of a configuration: its tokens, and the passwords in its URLs."""
+    secrets: set[str] = set()
+    for name, value in config.items():
         if name in ("token", "tokens"):
-            listed = value.split(",") if isinstance(value, str) else value or ()
-            found.update(token.strip() for token in listed)
+            tokens = value.split(",") if isinstance(value, str) else value or ()
+            secrets.update(token.strip() for token in tokens)
         elif name.endswith("_url") and isinstance(value, str):
-            found.update(_passwords(value))
-    return found
+            secrets.update(_passwords(value))
+    return secrets
 
 
 def last_message(line: str) -> str:
-    """What a line of a log says, for people: of another program's it is the line."""
+    """The message of a log line, for the terminal; a line of another program as it is."""
     try:
         return str(json.loads(line)["message"])
     except (ValueError, TypeError, KeyError):
@@ -148,21 +148,21 @@ def last_message(line: str) -> str:
 
 class _File(RotatingFileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
-        """Nothing: a log that cannot be written, such as on a full disk, must not cost the rest."""
+        """Ignores errors: a log that cannot be written, as on a full disk, must not end the process."""
 
 
 def _install(handler: logging.Handler) -> None:
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
-    for chatty in _CHATTY:
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for name in _VERBOSE_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except (TypeError, ValueError):  # a library's mistake: its words are worth more than its arguments
+    except (TypeError, ValueError):  # a library's mistake: its format string is better than nothing
         return str(record.msg)
 
 

@@ -1,4 +1,4 @@
-"""The address that the page and the API have: bound before anything else starts, so that a taken one is refused."""
+"""The listening socket of the page and the API, bound before anything else starts, so a taken port is refused."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from arithmoscope.contracts.errors import Refusal
 
 @contextmanager
 def listening_on(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens already: what connects while the API starts (again) waits and is not refused."""
+    """A socket that listens already: connections wait while the API starts or restarts, instead of being refused."""
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(
+        family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except (OSError, UnicodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "not a name"
-        raise Refusal("bad_setting", f"There is no address {host!r}: {said}.") from error
+        reason = error.strerror if isinstance(error, OSError) else "not a name"
+        raise Refusal("bad_setting", f"{host!r} is not an address of this machine: {reason}.") from error
     with socket.socket(family, kind, protocol) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # What is accepted inherits it: else an answer in two pieces waits 40 ms for the reader's acknowledgement.
+        # Inherited by accepted connections; otherwise a response in two parts waits 40 ms for the reader's ACK.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            listening.bind(place)
+            listening.bind(address)
             listening.listen(128)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
@@ -36,7 +36,7 @@ def listening_on(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def address_of(host: str, listening: socket.socket) -> str:
-    """Where people find what is bound to a host."""
+    """The URL of what listens on a host."""
     bound, port = listening.getsockname()[:2]
     if ipaddress.ip_address(bound).is_unspecified:
         host = "127.0.0.1"

@@ -1,5 +1,4 @@
-"""What the supervisor asks of the store, which may keep it waiting: whether the worker still lives, and to let go
-of what a dead one held."""
+"""The supervisor's store access, bounded in time: the watchdog of the worker, and calls in the background."""
 
 from __future__ import annotations
 
@@ -12,13 +11,13 @@ from arithmoscope.serve.processes import Child
 from arithmoscope.store import Store
 from arithmoscope.store.clock_watch import ClockWatch
 
-_LOOK_EVERY_S = 2.0
+_CHECK_EVERY_S = 2.0
 
 
 class Watchdog:
-    """Finds a worker that was heard of and says nothing any more: frozen, perhaps in the middle of a write.
+    """Detects a worker that was heard of and has fallen silent: frozen, perhaps in the middle of a write.
 
-    On SQLite nobody else can write then until it goes on or dies. Not while it starts, nor when the clock was set.
+    On SQLite no other process can write then. Not applied during the worker's start, nor after the clock was set.
     """
 
     def __init__(self, store: Store, name: str, worker: Child) -> None:
@@ -26,81 +25,81 @@ class Watchdog:
         self._name = name
         self._worker = worker
         self._clock_watch = ClockWatch()
-        self._heard: int | None = None
-        self._silent: int | None = None
+        self._heard_pid: int | None = None
+        self._silent_pid: int | None = None
         self._stop = threading.Event()
 
     def start(self) -> None:
-        """Looks from a thread of its own, until `stop`: the store may take long to answer."""
-        threading.Thread(target=self._run, name="silence", daemon=True).start()
+        """Checks in a separate thread until `stop`: the store may take long to answer."""
+        threading.Thread(target=self._run, name="watchdog", daemon=True).start()
 
     def stop(self) -> None:
         self._stop.set()
 
     def kill_if_frozen(self) -> str | None:
-        """Kills the worker that was found silent, to be replaced as after any death; then a line for people."""
-        if self._silent is None or self._silent != self._worker.pid:
+        """Kills a worker found silent, to be restarted as after any death; returns a line for the terminal."""
+        if self._silent_pid is None or self._silent_pid != self._worker.pid:
             return None
-        self._silent = None
+        self._silent_pid = None
         self._worker.kill()
-        return "The worker has said nothing for long: it is frozen, and is replaced."
+        return "The worker has sent no heartbeat for a long time: it is frozen and will be restarted."
 
-    def look(self) -> None:
-        """Once."""
+    def check(self) -> None:
+        """Checks once."""
         pid, settled = self._worker.pid, self._clock_watch.settled()
-        if self._hears():
-            self._heard = pid
+        if self._is_heard():
+            self._heard_pid = pid
             return
-        silent = settled and pid is not None and pid == self._heard
-        # A full disk would have kept it from being heard, too: that is no reason to end it.
+        silent = settled and pid is not None and pid == self._heard_pid
+        # A full disk would silence it, too: that is no reason to kill it.
         if (
             silent
             and self._store.can_record_heartbeat(self._name)
-            and not self._hears()
+            and not self._is_heard()
             and self._clock_watch.settled()
         ):
-            self._silent = pid
+            self._silent_pid = pid
 
-    def _hears(self) -> bool:
-        return any(each.id == self._name for each in self._store.workers())
+    def _is_heard(self) -> bool:
+        return any(worker.id == self._name for worker in self._store.workers())
 
     def _run(self) -> None:
-        while not self._stop.wait(_LOOK_EVERY_S):
+        while not self._stop.wait(_CHECK_EVERY_S):
             try:
-                self.look()
-            except Refusal:  # without a store nobody can be heard
+                self.check()
+            except Refusal:  # without the store there are no heartbeats to read
                 continue
 
 
 class BackgroundCall:
-    """Does one thing in a thread of its own, and is waited for only so long: then it refuses, and may be asked again.
+    """Runs a function in a background thread and waits for a limited time; beyond it, it raises Refusal.
 
-    It is never done twice at once.
+    A later call waits for the same run: the function never runs twice at once.
     """
 
-    def __init__(self, act: Callable[[], None], within_s: float = 1.0) -> None:
-        self._act = act
-        self._within_s = within_s
-        self._doing: Future[None] | None = None
+    def __init__(self, function: Callable[[], None], timeout_s: float = 1.0) -> None:
+        self._function = function
+        self._timeout_s = timeout_s
+        self._running: Future[None] | None = None
 
     def __call__(self) -> None:
-        """Raises what it raised, and `Refusal` while it is not done."""
-        doing = self._doing
-        if doing is None:
-            doing = self._doing = Future()
-            threading.Thread(target=self._do, args=(doing,), name="aside", daemon=True).start()
+        """Raises the function's exception, or Refusal while it is still running."""
+        running = self._running
+        if running is None:
+            running = self._running = Future()
+            threading.Thread(target=self._run, args=(running,), name="background-call", daemon=True).start()
         try:
-            doing.result(self._within_s)
+            running.result(self._timeout_s)
         except TimeoutError:
             raise Refusal("store_unavailable", "The store has not answered yet.") from None
         finally:
-            if doing.done():
-                self._doing = None
+            if running.done():
+                self._running = None
 
-    def _do(self, doing: Future[None]) -> None:
+    def _run(self, running: Future[None]) -> None:
         try:
-            self._act()
-        except Exception as error:  # noqa: BLE001  (nothing is swallowed: whoever asked gets it)
-            doing.set_exception(error)
+            self._function()
+        except Exception as error:  # noqa: BLE001  (re-raised in the caller by Future.result)
+            running.set_exception(error)
         else:
-            doing.set_result(None)
+            running.set_result(None)

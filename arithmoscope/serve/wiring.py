@@ -1,4 +1,4 @@
-"""The parts of the program as the settings make them: the API, the worker, the store with what it must know."""
+"""Wiring: builds the API's and the worker's configuration and the store from the settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXAMPLE_DIR = _PACKAGE / "example"
 
 
 def api_config(settings: Settings, redis_url: str) -> ApiConfig:
-    """What the API is told."""
+    """The API's configuration."""
     from arithmoscope_api.config import ApiConfig
 
     return ApiConfig(
@@ -47,7 +47,7 @@ def api_config(settings: Settings, redis_url: str) -> ApiConfig:
 
 
 def login_query(settings: Settings) -> str:
-    """What follows the page's address to let somebody in, once; empty where there are no tokens."""
+    """The URL query with a single-use login link; empty if there are no tokens."""
     if not settings.tokens:
         return ""
     from arithmoscope_api.http.credentials import one_time_link
@@ -56,7 +56,7 @@ def login_query(settings: Settings) -> str:
 
 
 def api_config_json(config: ApiConfig, listening: int) -> dict[str, Any]:
-    """The API's configuration as JSON values, for a child that takes over a listening socket."""
+    """The API's configuration as JSON values, for a child that inherits a listening socket."""
     page = None if config.page_dir is None else str(config.page_dir)
     return {**asdict(config), "page_dir": page, "listening": listening}
 
@@ -75,8 +75,8 @@ def worker_config_json(settings: Settings, redis_url: str, name: str) -> dict[st
     }
 
 
-def run_worker(told: dict[str, Any]) -> int:
-    """Become a worker; its exit status. Refuses where the science is not installed."""
+def run_worker(config: dict[str, Any]) -> int:
+    """Runs a worker in this process; returns its exit status. Raises Refusal if PyTorch is not installed."""
     from importlib.util import find_spec
 
     if find_spec("torch") is None:
@@ -86,12 +86,12 @@ def run_worker(told: dict[str, Any]) -> int:
     from arithmoscope_worker.app import run
     from arithmoscope_worker.config import WorkerConfig
 
-    models_dir = Path(told.pop("models_dir"))
-    return run(WorkerConfig(**told, models_dir=models_dir))
+    models_dir = Path(config.pop("models_dir"))
+    return run(WorkerConfig(**config, models_dir=models_dir))
 
 
 def open_store(settings: Settings) -> Store:
-    """The store of these settings, its schema made or upgraded. Refuses settings that lead to none."""
+    """Opens the store of these settings, creating or upgrading its schema. Raises Refusal for unusable settings."""
     from arithmoscope.store import Store
 
     if settings.artifacts_url is not None:
@@ -111,7 +111,7 @@ def open_store(settings: Settings) -> Store:
 
 
 def register_models(store: Store, settings: Settings) -> None:
-    """Tell the store which models are here, so that the page has them before a worker is up."""
+    """Registers this machine's models in the store, so that the page lists them before a worker is up."""
     from arithmoscope_worker.registration import register_models as register
 
     from arithmoscope.engine.models.catalogue import Catalogue
@@ -121,25 +121,25 @@ def register_models(store: Store, settings: Settings) -> None:
 
 
 def import_example(store: Store) -> None:
-    """Give the page its finished example, where there is one."""
+    """Imports the finished example if it is present."""
     if EXAMPLE_DIR.is_dir():
         store.import_bundle(EXAMPLE_DIR)
 
 
 def required_redis(settings: Settings) -> str:
-    """The Redis where parts on several machines meet. Refuses when none was told."""
+    """The Redis shared by parts on several machines. Raises Refusal if none is configured."""
     redis_url = configured_redis(settings)
     if redis_url is None:
         raise Refusal(
             "bad_setting",
-            f"{PREFIX}REDIS_URL is not set, and an API and a worker on their own meet in one Redis.",
+            f"{PREFIX}REDIS_URL is not set; a separate API and worker need a shared Redis.",
             f"Set {PREFIX}REDIS_URL=redis://HOST:6379/0, or use arithmoscope serve, which brings its own.",
         )
     return redis_url
 
 
 def configured_redis(settings: Settings) -> str | None:
-    """The Redis of the settings. Refuses an address that cannot be one."""
+    """The Redis of the settings, if any. Raises Refusal for an invalid URL."""
     from redis.connection import parse_url
 
     if settings.redis_url is not None:
@@ -149,5 +149,5 @@ def configured_redis(settings: Settings) -> str | None:
 
 
 def new_worker_name() -> str:
-    """A name for a worker that no other worker has, also across machines and restarts."""
+    """A new worker name, unique across machines and restarts."""
     return f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}"

@@ -177,13 +177,13 @@ def test_the_log_of_a_part_that_writes_and_writes_stays_small_while_it_runs(
         while emptied < 3 and time.monotonic() < until:
             time.sleep(0.01)
             before = child.log.stat().st_size
-            assert child.look() is None
+            assert child.poll() is None
             emptied += before > child.log.stat().st_size
         assert (emptied, child.pid) == (3, first)
         assert (tmp_path / "api.old.log").stat().st_size <= 20_000
         assert b"line-of-it" in (tmp_path / "api.old.log").read_bytes()
     finally:
-        child.ask_to_stop()
+        child.terminate()
         child.wait(time.monotonic() + 2)
 
 

@@ -57,41 +57,41 @@ def worker(tmp_path: Path) -> Iterator[Child]:
 def test_a_worker_that_says_nothing_any_more_is_ended_and_the_store_goes_on(
     store: Store, worker: Child, clock: Clock, tmp_path: Path, in_a_write: bool
 ) -> None:
-    silence = Watchdog(store, "w", worker)
-    silence.look()
-    assert silence.kill_if_frozen() is None, "it starts"
+    watchdog = Watchdog(store, "w", worker)
+    watchdog.check()
+    assert watchdog.kill_if_frozen() is None, "it starts"
     store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=True))
-    silence.look()
+    watchdog.check()
     clock.now += 15
-    silence.look()
-    assert silence.kill_if_frozen() is None, "it may be busy"
+    watchdog.check()
+    assert watchdog.kill_if_frozen() is None, "it may be busy"
     if in_a_write:
         (tmp_path / "hold").touch()
         deadline = time.monotonic() + 10
         while not (tmp_path / "held").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
     clock.now += 10
-    silence.look()
-    assert "frozen" in (silence.kill_if_frozen() or "")
-    assert silence.kill_if_frozen() is None
+    watchdog.check()
+    assert "frozen" in (watchdog.kill_if_frozen() or "")
+    assert watchdog.kill_if_frozen() is None
     time.sleep(0.1)
-    assert "signal 9" in (worker.look() or "")
+    assert "signal 9" in (worker.poll() or "")
     assert store.submit(spec_of(), key="k")[1]
 
 
 def test_a_worker_that_cannot_say_anything_on_a_full_disk_is_left_alone(
     store: Store, worker: Child, clock: Clock
 ) -> None:
-    silence = Watchdog(store, "w", worker)
+    watchdog = Watchdog(store, "w", worker)
     store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=True))
-    silence.look()
+    watchdog.check()
     clock.now += 60
     with files_no_larger_than(4096):
-        silence.look()
-    assert silence.kill_if_frozen() is None
+        watchdog.check()
+    assert watchdog.kill_if_frozen() is None
     store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=True))
-    silence.look()
-    assert silence.kill_if_frozen() is None
+    watchdog.check()
+    assert watchdog.kill_if_frozen() is None
 
 
 def test_what_takes_long_is_waited_for_only_so_long_and_never_done_twice_at_once() -> None:
@@ -103,14 +103,14 @@ def test_what_takes_long_is_waited_for_only_so_long_and_never_done_twice_at_once
         if len(begun) == 2:
             raise Refusal("store_unavailable", "The disk is full.")
 
-    aside = BackgroundCall(act, within_s=0.1)
+    call = BackgroundCall(act, timeout_s=0.1)
     for _ in range(3):
         with pytest.raises(Refusal, match="not answered yet"):
-            aside()
+            call()
     go_on.set()
     time.sleep(0.1)
-    aside()
+    call()
     assert begun == [1]
     with pytest.raises(Refusal, match="full"):
-        aside()
+        call()
     assert begun == [1, 1]

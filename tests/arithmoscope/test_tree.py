@@ -43,7 +43,7 @@ def test_what_fails_after_a_death_is_tried_again_and_does_not_end_the_parent(tmp
         if failures:
             raise failures.pop()
 
-    child = Child("broker", lambda: {"argv": ["/bin/sleep", "60"]}, tmp_path / "log", died=died)
+    child = Child("broker", lambda: {"argv": ["/bin/sleep", "60"]}, tmp_path / "log", on_death=died)
     child.start()
     try:
         assert child.pid is not None
@@ -52,15 +52,15 @@ def test_what_fails_after_a_death_is_tried_again_and_does_not_end_the_parent(tmp
         lines = []
         until = time.monotonic() + 15
         while child.pid in (None, first) and time.monotonic() < until:
-            lines.append(child.look())
+            lines.append(child.poll())
             time.sleep(0.02)
         said = "\n".join(line for line in lines if line)
         assert child.pid not in (None, first)
         assert heard == [1, 1, 1]
         assert "ended (signal 9)" in said
-        assert "tried again in 1 s: [Errno 30] Read-only file system" in said
+        assert "next attempt is in 1 s: [Errno 30] Read-only file system" in said
     finally:
-        child.ask_to_stop()
+        child.terminate()
         child.wait(time.monotonic() + 2)
 
 
@@ -75,22 +75,22 @@ def test_who_is_killed_again_and_again_is_soon_back_and_who_breaks_is_not(
     lines: list[str] = []
     until = time.time() + 60
     while len(lines) < 6 and time.time() < until:
-        lines += [line for line in [child.look()] if line]
+        lines += [line for line in [child.poll()] if line]
         if child.pid is None:  # only waiting takes time
             now[0] += 0.05
         time.sleep(0.001)
-    waits = [line.partition("starts again in ")[2].partition(" s")[0] for line in lines]
+    waits = [line.partition("restarts in ")[2].partition(" s")[0] for line in lines]
     assert waits == [wait if float(wait) < float(longest) else longest for wait in ("0.2", "1", "2", "5", "15", "30")]
 
 
 def test_a_log_that_cannot_be_written_delays_a_start_and_no_more(tmp_path: Path) -> None:
     child = Child("broker", lambda: {"argv": ["/bin/sleep", "60"]}, tmp_path / "logs" / "log")
-    line = child.look()
+    line = child.poll()
     assert line is not None
     assert "cannot start now" in line
     (tmp_path / "logs").mkdir()
-    assert eventually(lambda: child.look() or child.pid)
-    child.ask_to_stop()
+    assert eventually(lambda: child.poll() or child.pid)
+    child.terminate()
     child.wait(time.monotonic() + 2)
 
 
