@@ -179,5 +179,5 @@ def _passwords(url: str) -> set[str]:
     except ValueError:
         return set()
     # Also as drivers take them: ?password=...
-    told = [value for name, value in parse_qsl(parts.query) if _SECRET_NAME.search(name)]
-    return {spelled for each in (password, *told) if each for spelled in (each, unquote(each))}
+    in_query = [value for name, value in parse_qsl(parts.query) if _SECRET_NAME.search(name)]
+    return {spelled for each in (password, *in_query) if each for spelled in (each, unquote(each))}

@@ -90,11 +90,11 @@ class Edits(Submissions, Artifacts):
                     "The same question has been submitted again since.",
                     "Open the newer experiment from the list.",
                 ) from error
-            found = read_experiment(connection, experiment_id, self._clock())
+            experiment = read_experiment(connection, experiment_id, self._clock())
             if not changed:
-                raise Refusal("not_retryable", f"The experiment is {found.state}.")
+                raise Refusal("not_retryable", f"The experiment is {experiment.state}.")
             connection.execute(artifacts.delete().where(artifacts.c.experiment_id == experiment_id))
-            return found
+            return experiment
 
     def _result_is_missing(self, experiment_id: str) -> bool:
         """Returns whether the experiment succeeded but the file of its result is missing or damaged."""
@@ -112,12 +112,12 @@ class Edits(Submissions, Artifacts):
         A queued experiment leaves the queue. Raises Refusal for a running one and for the shipped example.
         """
         with self._database.write() as connection:
-            found = connection.execute(
+            stored = connection.execute(
                 select(experiments.c.state, experiments.c.bundled).where(experiments.c.id == experiment_id, NOT_DELETED)
             ).first()
-            if found is None:
+            if stored is None:
                 raise unknown_experiment(experiment_id)
-            if found.bundled:
+            if stored.bundled:
                 raise Refusal("forbidden", "The example is part of the program.", "Delete your own experiments.")
             gone = connection.execute(
                 update(experiments)
@@ -136,19 +136,19 @@ class Edits(Submissions, Artifacts):
         with self._database.write() as connection:
             row = experiments.c.id == experiment_id
             query = select(experiments.c.deleted_at, experiments.c.state, experiments.c.asked_by).where(row)
-            found = connection.execute(query).first()
-            if found is None:
+            stored = connection.execute(query).first()
+            if stored is None:
                 raise unknown_experiment(experiment_id)
-            if found.deleted_at is None:
+            if stored.deleted_at is None:
                 return read_experiment(connection, experiment_id, self._clock())
-            if found.deleted_at <= self._clock() - UNDO_S:
+            if stored.deleted_at <= self._clock() - UNDO_S:
                 raise Refusal("not_restorable", "It was deleted more than a day ago.")
-            self._check_admission(connection, found.asked_by, quota if found.state == "queued" else None)
+            self._check_admission(connection, stored.asked_by, quota if stored.state == "queued" else None)
             # An earlier message may have been dropped meanwhile.
-            values = requeue_values(self._clock()) if found.state == "queued" else {}
+            values = requeue_values(self._clock()) if stored.state == "queued" else {}
             try:
                 with connection.begin_nested():
-                    changed = update(experiments).where(row, experiments.c.deleted_at == found.deleted_at)
+                    changed = update(experiments).where(row, experiments.c.deleted_at == stored.deleted_at)
                     connection.execute(changed.values(**values, deleted_at=None))
             except IntegrityError as error:
                 raise Refusal(
