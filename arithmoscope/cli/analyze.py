@@ -50,7 +50,7 @@ def analyze(
 ) -> None:
     """Run and print the ranking. Refuses before torch is loaded whatever can be refused by then."""
     typed_well(prompt, shots)
-    refuse_impossible(options.effect, options.positions, options.source, options.direction, alone=True)
+    refuse_impossible(options.effect, options.positions, options.source, options.direction, single_pair=True)
     bar = Bar(progress)
     place = runnable(settings, model_id, bar)
     card = place.card
