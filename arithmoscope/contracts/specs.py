@@ -194,7 +194,7 @@ class TransferSpec(Wire):
         sizes = {prompts: prompts.pairs for prompts in (*self.found_on, *self.evaluated_on)}
         total = sum(pairs if isinstance(pairs, int) else len(pairs) for pairs in sizes.values())
         if total > MAX_PAIRS:
-            raise ValueError(f"the sets have {total} pairs in total; the limit is {MAX_PAIRS}")
+            raise ValueError(f"the sets have {total} pairs in total; the most is {MAX_PAIRS}")
         return self
 
 

@@ -22,7 +22,7 @@ from arithmoscope.prompts.language.other_operands import (
     ranges_of,
     wide_ranges_of,
 )
-from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.language.questions import Span
 from arithmoscope.prompts.language.readings import Operator, Reading
 from arithmoscope.prompts.language.relations import Recall, corrupt_recall
@@ -48,7 +48,7 @@ def corrupt(
 
     ``bounds`` are the smallest and largest operand to write; without them operands keep their number of digits.
     """
-    reading = understood(prompt)
+    reading = parse_question(prompt)
     if reading is None:
         return None
     if isinstance(reading, Recall):
@@ -76,7 +76,7 @@ def _operator_swap(source: _Source) -> str | None:
     story = source.reading.operators[0]
     if story.form == "story":
         swapped = _rewritten(source.prompt, [(story.span, story.instead)])
-        other = understood(swapped) if story.instead else None
+        other = parse_question(swapped) if story.instead else None
         return swapped if isinstance(other, Reading) and other.value != source.reading.value else None
     for turn in range(3):
         edits: list[tuple[Span, str]] = []
@@ -192,7 +192,7 @@ def _best_swap(source: _Source, draws: Iterator[tuple[Number, ...]], fits: Calla
         if (1, same_answer_length, changed) <= best_rank:
             continue
         swapped = with_operands(source.prompt, reading, values)
-        if reading.stem and understood(swapped) is None:  # the stem would give a carry away
+        if reading.stem and parse_question(swapped) is None:  # the stem would give a carry away
             continue
         asked = swapped[reading.question[0] : len(swapped) - (len(source.prompt) - reading.question[1])]
         if asked in examples:  # its answer stands there

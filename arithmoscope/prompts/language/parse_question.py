@@ -7,9 +7,9 @@ from arithmoscope.prompts.language.readings import Reading
 from arithmoscope.prompts.language.relations import Recall, read_recall
 from arithmoscope.prompts.language.stories import read_story
 
-Understood = Reading | Recall
+ParsedQuestion = Reading | Recall
 
 
-def understood(prompt: str) -> Understood | None:
+def parse_question(prompt: str) -> ParsedQuestion | None:
     """The last question of ``prompt``, or None where no reader understands all of it."""
     return read(prompt) or read_story(prompt) or read_recall(prompt)

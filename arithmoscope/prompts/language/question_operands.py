@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from arithmoscope.contracts.prompts import MAX_PAIRS
 from arithmoscope.prompts.language.numerals import LARGE_NUMBER_WORD_PATTERN, Number, value_of_words
-from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.language.questions import question_text
 from arithmoscope.prompts.language.readings import Reading
 
@@ -34,13 +34,13 @@ _NUMBER = re.compile(
 _MOST_DIGITS = 60
 
 
-def asked_of(prompt: str) -> str:
+def question_only(prompt: str) -> str:
     """The question as it is asked, without worked examples before it: the last line where a reader understands it, else
     all lines since a blank one, a ``Q:`` or a solved line."""
     return _read(prompt)[0]
 
 
-def about(prompt: str) -> str:
+def operand_key(prompt: str) -> str:
     """What the question is about, the same for 3 + 5, 5 - 3 and a story with 3 and 5 in it, however they are written:
     its numbers in ascending order of their digits. Where there is none, or something is to be recalled, its text."""
     return _read(prompt)[1]
@@ -48,16 +48,16 @@ def about(prompt: str) -> str:
 
 @lru_cache(maxsize=MAX_PAIRS)  # a set is split, compared with others, and judged by what it is about
 def _read(prompt: str) -> tuple[str, str]:
-    found = understood(prompt)
+    found = parse_question(prompt)
     if isinstance(found, Reading):
-        return question_text(prompt), written_operands(operand.value for operand in found.operands)
+        return question_text(prompt), format_operands(operand.value for operand in found.operands)
     if found is not None:
         return question_text(prompt), question_text(prompt)
     text = _question(prompt)
     return text, " ".join(sorted(_numbers_in(text)) or text.split())
 
 
-def written_operands(operands: Iterable[Number]) -> str:
+def format_operands(operands: Iterable[Number]) -> str:
     """What a calculation with these operands is about, whatever it does with them."""
     return " ".join(sorted(map(str, operands)))
 
@@ -79,13 +79,13 @@ def _after_examples(block: str) -> str:
     lines = block.split("\n")
     for number in range(len(lines) - 2, -1, -1):
         solved = _SOLVED.fullmatch(lines[number])
-        if solved and (solved[1].endswith("=") or isinstance(understood(solved[1]), Reading)):
+        if solved and (solved[1].endswith("=") or isinstance(parse_question(solved[1]), Reading)):
             return "\n".join(lines[number + 1 :])
     return block
 
 
 def _numbers_in(text: str) -> list[str]:
-    """The numbers of a text, written as `written_operands` writes them. A "one" among two others counts for nothing: it
+    """The numbers of a text, written as `format_operands` writes them. A "one" among two others counts for nothing: it
     is the one of "which one"."""
     found, ones = [], 0
     for match in _NUMBER.finditer(unicodedata.normalize("NFC", text)):

@@ -41,7 +41,7 @@ def recall_question(topic: Topic, frame: str, relation: str, subject: str) -> st
     return frame.format(relation=relation, subject=subject, kind=kind_of(subject))
 
 
-def recalls(topic: Topic) -> list[tuple[str, str]]:
+def recall_items(topic: Topic) -> list[tuple[str, str]]:
     """(relation, subject) of everything that a topic asks, relation by relation."""
     asked = {name: rows for name, rows in RELATIONS[topic].items() if name not in ONLY_SWAPPED}
     return [(relation, subject) for relation, rows in asked.items() for subject in rows]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from arithmoscope.contracts.prompts import PromptPair, Role
-from arithmoscope.prompts.language.parse_question import Understood, understood
+from arithmoscope.prompts.language.parse_question import ParsedQuestion, parse_question
 from arithmoscope.prompts.language.questions import Span, last_question
 from arithmoscope.prompts.language.readings import Reading
 
 RoleSpan = tuple[Span, Role]
 
 
-def reading_spans(reading: Understood | None) -> list[RoleSpan]:
+def reading_spans(reading: ParsedQuestion | None) -> list[RoleSpan]:
     """The parts of the last question that play a role. Of what is recalled the relation plays the operator's and the
     subject the first operand's."""
     if reading is None:
@@ -28,17 +28,17 @@ def reading_spans(reading: Understood | None) -> list[RoleSpan]:
     return sorted(spans)
 
 
-def _operator_spans(reading: Understood) -> list[Span]:
+def _operator_spans(reading: ParsedQuestion) -> list[Span]:
     return [o.span for o in reading.operators] if isinstance(reading, Reading) else [reading.relation_span]
 
 
-def counterfactual_spans(pair: PromptPair, reading: Understood | None) -> list[RoleSpan]:
+def counterfactual_spans(pair: PromptPair, reading: ParsedQuestion | None) -> list[RoleSpan]:
     """The parts of the counterfactual's last question.
 
     Where that is no arithmetic ("3 @ 5 =") it is the reference's question with something else in its operators'
     places, and the other parts are found by their text.
     """
-    own = understood(pair.counterfactual)
+    own = parse_question(pair.counterfactual)
     if own is not None or reading is None:
         return reading_spans(own)
     start, end = last_question(pair.counterfactual)

@@ -12,18 +12,18 @@ from tokenizers import Tokenizer
 from arithmoscope.contracts.models import ChatFrame
 from arithmoscope.contracts.prompts import Half, PromptPair, TemplatePrompts
 from arithmoscope.prompts.language.numerals import Number, in_digits, in_words
-from arithmoscope.prompts.language.parse_question import understood
-from arithmoscope.prompts.language.question_operands import written_operands
+from arithmoscope.prompts.language.parse_question import parse_question
+from arithmoscope.prompts.language.question_operands import format_operands
 from arithmoscope.prompts.language.readings import Reading
 from arithmoscope.prompts.language.relation_facts import FRAMES
-from arithmoscope.prompts.language.relations import read_recall, recall_question, recalls
+from arithmoscope.prompts.language.relations import read_recall, recall_items, recall_question
 from arithmoscope.prompts.language.stories import stories
 from arithmoscope.prompts.language.templates import TEMPLATES, Questions, Template, in_random_order
 from arithmoscope.prompts.language.wordings import VARIED
 from arithmoscope.prompts.language.years import YearSpans, stem_of, year_spans
-from arithmoscope.prompts.sets.extra_questions import MAX_ANSWER, Offers
+from arithmoscope.prompts.sets.extra_questions import MAX_ANSWER, ExtraQuestions
 from arithmoscope.prompts.sets.shots import example_operands, shot_prefix
-from arithmoscope.prompts.sets.split_half import MOST_COUNTED, count_asked, is_asked
+from arithmoscope.prompts.sets.split_half import MOST_COUNTED, count_in_half, is_in_half
 from arithmoscope.prompts.tokens.encoded import can_answer, number_token_values
 
 # Operands of a question that is no worked example and that every operation can answer.
@@ -59,7 +59,7 @@ class _Calculations:
 
     template: Template
     prefix: str
-    questions: Questions | Offers | YearSpans
+    questions: Questions | ExtraQuestions | YearSpans
     shots: Collection[tuple[Number, Number]]
     words: bool
     places: int
@@ -76,13 +76,13 @@ class _Calculations:
         return self.half is None or len(self.questions) <= MOST_COUNTED
 
     def __len__(self) -> int:
-        shown = sum(shot in self.questions and is_asked(self.half, written_operands(shot)) for shot in self.shots)
+        shown = sum(shot in self.questions and is_in_half(self.half, format_operands(shot)) for shot in self.shots)
         return self.asked - shown
 
     def references(self, seed: int) -> Iterator[str]:
         for number in in_random_order(len(self.questions), Random(f"{seed} {self.template.text}")):
             a, b = self.questions[number]
-            if (a, b) not in self.shots and is_asked(self.half, written_operands((a, b))):
+            if (a, b) not in self.shots and is_in_half(self.half, format_operands((a, b))):
                 stem = "" if self.tail is None else stem_of(self.template.operation, int(a), int(b), self.tail)
                 asked = self.template.question(self._written(a, first=True), self._written(b), stem)
                 yield self.prefix + asked.rstrip()
@@ -118,7 +118,7 @@ class _Recalls:
             yield self.prompts[number]
 
 
-def pools_of(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | None) -> list[Pool]:
+def candidate_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | None) -> list[Pool]:
     """Every wording that the set may use, in the order of the tables."""
     if spec.topic in FRAMES:
         return list(_recall_pools(spec, tokenizer, frame))
@@ -150,7 +150,7 @@ def _calculation_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatF
     found = range(_MOST_IN_WORDS) if words else sorted(set(number_token_values(tokenizer).values()))
     numbers = [number for number in found if number <= _largest_answer(spec)]
     answers: dict[str, tuple[int, ...] | None] = {}
-    offered: dict[tuple[str, tuple[int, ...] | None], tuple[Questions | Offers, int]] = {}
+    offered: dict[tuple[str, tuple[int, ...] | None], tuple[Questions | ExtraQuestions, int]] = {}
     for template in _templates(spec):
         ending = template.ending
         if ending not in answers:
@@ -159,9 +159,9 @@ def _calculation_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatF
         key = (template.operation, answers[ending])
         if key not in offered:
             questions = _offered(spec, template, answers[ending])
-            offered[key] = questions, count_asked(spec.half, questions)
+            offered[key] = questions, count_in_half(spec.half, questions)
         neutral = _neutral(template, words, spec.decimals)
-        reading = understood(neutral)
+        reading = parse_question(neutral)
         if not isinstance(reading, Reading):
             raise ValueError(f"the template {template.text!r} cannot be read back")
         shots = example_operands(reading)[: spec.shots]
@@ -170,10 +170,10 @@ def _calculation_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatF
         yield _Calculations(template, prefix, questions, shots, words, spec.decimals, None, spec.half, asked)
 
 
-def _offered(spec: TemplatePrompts, template: Template, answers: tuple[int, ...] | None) -> Questions | Offers:
+def _offered(spec: TemplatePrompts, template: Template, answers: tuple[int, ...] | None) -> Questions | ExtraQuestions:
     if answers is not None and spec.decimals == 0 and template.operation != "power":
         return Questions(template.operation, spec.operands, answers)
-    return Offers(template.operation, spec.operands, answers, spec.decimals)
+    return ExtraQuestions(template.operation, spec.operands, answers, spec.decimals)
 
 
 def _largest_answer(spec: TemplatePrompts) -> int:
@@ -217,7 +217,7 @@ def _year_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | 
             span, year = _NEUTRAL_YEAR
             stem = stem_of(template.operation, span, year, tail)
             neutral = template.question(span, year, stem).rstrip()
-            reading = understood(neutral)
+            reading = parse_question(neutral)
             if not isinstance(reading, Reading):
                 raise ValueError(f"the story {template.text!r} cannot be read back")
             pair = PromptPair(neutral, neutral, reading.answer, frame is not None)
@@ -226,7 +226,7 @@ def _year_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | 
                 prefix = shot_prefix(neutral, reading, spec.shots)
                 key = (template.operation, tail)
                 if key not in asked:
-                    asked[key] = count_asked(spec.half, questions)
+                    asked[key] = count_in_half(spec.half, questions)
                 yield _Calculations(template, prefix, questions, shots, False, 0, tail, spec.half, asked[key])
                 break
 
@@ -235,13 +235,13 @@ def _recall_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame 
     frames = FRAMES[spec.topic] if spec.wording == "varied" else FRAMES[spec.topic][:1]
     for wording in frames:
         found: dict[str, list[str]] = {}
-        for relation, subject in recalls(spec.topic):
+        for relation, subject in recall_items(spec.topic):
             asked = recall_question(spec.topic, wording, relation, subject)
             recall = read_recall(asked)
             if recall is None:
                 raise ValueError(f"{asked!r} cannot be read back")
             pair = PromptPair(asked, asked, recall.answer, frame is not None)
-            if not is_asked(spec.half, asked) or not can_answer(pair, tokenizer, frame, spec.answer):
+            if not is_in_half(spec.half, asked) or not can_answer(pair, tokenizer, frame, spec.answer):
                 continue
             found.setdefault(relation, []).append(shot_prefix(asked, recall, spec.shots) + asked)
         for relation, prompts in found.items():

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import CustomPair
 from arithmoscope.prompts.language.numerals import LARGE_NUMBER_WORD_PATTERN
-from arithmoscope.prompts.language.parse_question import Understood, understood
+from arithmoscope.prompts.language.parse_question import ParsedQuestion, parse_question
 from arithmoscope.prompts.language.questions import question_text
 
 # A number as the answer of a calculation, with its unit if it has one: 8, -3.50, $1,234, 2,5, 1/2, 12 %, 8 sheep.
@@ -26,16 +26,16 @@ _AND = re.compile(r"(?<=hundred|housand)\s+and(?=\s)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Answerable:
+class AnsweredPair:
     """A pair with its answer. ``reading`` is None where no reader understands the reference: then the answer and the
     counterfactual were given."""
 
     pair: CustomPair
-    reading: Understood | None
+    reading: ParsedQuestion | None
     answer: str
 
 
-def answerable(pair: CustomPair) -> Answerable:
+def with_answer(pair: CustomPair) -> AnsweredPair:
     """The pair with its answer, typed or computed.
 
     Refuses (``empty_prompt``, ``no_arithmetic``, ``no_counterfactual``) what no model could be asked.
@@ -44,7 +44,7 @@ def answerable(pair: CustomPair) -> Answerable:
     pair = pair.model_copy(update={"reference": pair.reference.rstrip("\r\n")})
     if not pair.reference.strip():
         raise Refusal("empty_prompt", "The reference prompt is empty.")
-    reading = understood(pair.reference)
+    reading = parse_question(pair.reference)
     answer = pair.answer if pair.answer is not None else reading and reading.answer
     if answer is None:
         raise Refusal("no_arithmetic", f"{quoted(pair.reference)} is not arithmetic that can be read.")
@@ -56,7 +56,7 @@ def answerable(pair: CustomPair) -> Answerable:
             f"{quoted(pair.reference)} is not arithmetic that can be read, so it has no counterfactual of its own.",
             "Give the counterfactual prompt yourself.",
         )
-    return Answerable(pair, reading, answer)
+    return AnsweredPair(pair, reading, answer)
 
 
 def is_number(answer: str) -> bool:

@@ -14,9 +14,9 @@ from arithmoscope.contracts.prompts import CustomPair, CustomPrompts, PromptPair
 from arithmoscope.contracts.specs import FineTuneSpec
 from arithmoscope.contracts.tuning_results import Split
 from arithmoscope.prompts.language.corruptions import corrupt
-from arithmoscope.prompts.language.parse_question import understood
-from arithmoscope.prompts.language.question_operands import about, asked_of
-from arithmoscope.prompts.sets.custom_pairs import answerable
+from arithmoscope.prompts.language.parse_question import parse_question
+from arithmoscope.prompts.language.question_operands import operand_key, question_only
+from arithmoscope.prompts.sets.custom_pairs import with_answer
 from arithmoscope.prompts.sets.operand_split import Use, operands_of, shared_operands, split_in_three
 from arithmoscope.prompts.sets.sampling import draw
 from arithmoscope.prompts.sets.shots import shot_prefix
@@ -29,7 +29,7 @@ _FEW = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Lessons:
+class DatasetSplits:
     """The three sets, each in the order asked for. A question that has no counterfactual is its own."""
 
     train: tuple[PromptPair, ...]
@@ -46,7 +46,7 @@ class Lessons:
             validation=len(self.validation),
             test=len(self.test),
             shared=len({each for one, other in combinations(sets, 2) for each in shared_operands(one, other)}),
-            examples=tuple(asked_of(pairs[0].reference) if pairs else "" for pairs in sets),
+            examples=tuple(question_only(pairs[0].reference) if pairs else "" for pairs in sets),
         )
 
     @property
@@ -54,7 +54,7 @@ class Lessons:
         return self.train, self.validation, self.test
 
 
-def lessons_of(spec: FineTuneSpec, tokenizer: Tokenizer, chat: ChatFrame | None = None) -> Lessons:
+def split_dataset(spec: FineTuneSpec, tokenizer: Tokenizer, chat: ChatFrame | None = None) -> DatasetSplits:
     """The questions of ``spec.prompts`` split by their operands, with the sets that were given instead of a part.
 
     What a given set takes the place of is trained on. Answers may have any number of tokens, and wrong ones are kept:
@@ -63,7 +63,7 @@ def lessons_of(spec: FineTuneSpec, tokenizer: Tokenizer, chat: ChatFrame | None 
     Refuses what cannot be read as tokens, by its number; (``no_prompts``) nothing to train on or to judge by;
     (``overlapping_splits``) operands that two of the sets ask about.
     """
-    asked, notes = questions_of(spec.prompts, tokenizer, chat)
+    asked, notes = whole_answer_pairs(spec.prompts, tokenizer, chat)
     parts = split_in_three(asked)
     given: dict[Use, PromptsSpec | None] = {"validation": spec.validation, "test": spec.test}
     replaced = {name for name, prompts in given.items() if prompts is not None}
@@ -72,7 +72,7 @@ def lessons_of(spec: FineTuneSpec, tokenizer: Tokenizer, chat: ChatFrame | None 
         parts["train"] = [pair for pair in asked if id(pair) not in kept]
     for name, prompts in given.items():
         if prompts is not None:
-            parts[name], more = questions_of(prompts, tokenizer, chat)
+            parts[name], more = whole_answer_pairs(prompts, tokenizer, chat)
             notes += [f"{name}: {note}" for note in more]
     _refuse_overlap(parts)
     needed: dict[Use, str] = {"train": "train on", "test": "judge by"}
@@ -90,11 +90,11 @@ def lessons_of(spec: FineTuneSpec, tokenizer: Tokenizer, chat: ChatFrame | None 
             f"The test set has {len(parts['test'])} questions: what is said of it is uncertain. More pairs, or a wider "
             "range of operands, give it more."
         )
-    return Lessons(tuple(parts["train"]), tuple(parts["validation"]), tuple(parts["test"]), tuple(notes))
+    return DatasetSplits(tuple(parts["train"]), tuple(parts["validation"]), tuple(parts["test"]), tuple(notes))
 
 
-def seen_before(
-    lessons: Lessons, analysed: PromptsSpec, tokenizer: Tokenizer, chat: ChatFrame | None = None
+def overlap_notes(
+    lessons: DatasetSplits, analysed: PromptsSpec, tokenizer: Tokenizer, chat: ChatFrame | None = None
 ) -> tuple[str, ...]:
     """What there is to say of components that an analysis of ``analysed`` found: whether it asked about operands that
     they are judged by. Nothing where those questions can no longer be drawn. ``chat`` is as in `prompts.prepare`."""
@@ -104,7 +104,7 @@ def seen_before(
         except Refusal:
             return ()
     else:
-        asked = {about(pair.reference) for pair in analysed.pairs}
+        asked = {operand_key(pair.reference) for pair in analysed.pairs}
     shared = sum(operands_of(pair) in asked for pair in lessons.test)
     if not shared:
         return ("The analysis asked about none of the operands that are judged by.",)
@@ -114,7 +114,7 @@ def seen_before(
     )
 
 
-def questions_of(
+def whole_answer_pairs(
     prompts: PromptsSpec, tokenizer: Tokenizer, chat: ChatFrame | None = None
 ) -> tuple[list[PromptPair], list[str]]:
     """A set's questions with their whole answers, of however many tokens, and what there is to say of it.
@@ -139,8 +139,8 @@ def questions_of(
 
 
 def _completed(custom: CustomPair, prompts: CustomPrompts, tokenizer: Tokenizer) -> PromptPair:
-    unread = custom.answer is not None and custom.counterfactual is None and understood(custom.reference) is None
-    told = answerable(custom.model_copy(update={"counterfactual": custom.reference}) if unread else custom)
+    unread = custom.answer is not None and custom.counterfactual is None and parse_question(custom.reference) is None
+    told = with_answer(custom.model_copy(update={"counterfactual": custom.reference}) if unread else custom)
     prefix = shot_prefix(told.pair.reference, told.reading, prompts.shots)
     reference = prefix + told.pair.reference
     if unread:
@@ -163,7 +163,7 @@ def _refuse_overlap(parts: dict[Use, list[PromptPair]]) -> None:
             raise Refusal(
                 "overlapping_splits",
                 f"{_counted(shared)} asked about by what is {_SAID[one]} and {_SAID[other]}, as in "
-                f"{asked_of(example.reference)[:80]!r}.",
+                f"{question_only(example.reference)[:80]!r}.",
             )
 
 

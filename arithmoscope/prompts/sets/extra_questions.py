@@ -31,7 +31,7 @@ class _Row:
     stop: int
 
 
-class Offers:
+class ExtraQuestions:
     """The operands (a, b) within ``operands`` whose answer is among ``answers``, or is any, numbered from 0.
 
     ``decimals``: how many the operands have; a factor, a divisor and an exponent have none, so that products and

@@ -8,7 +8,7 @@ from typing import Literal
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
-from arithmoscope.prompts.language.question_operands import about
+from arithmoscope.prompts.language.question_operands import operand_key
 
 # What a fine-tuning does with a question.
 Use = Literal["train", "validation", "test"]
@@ -21,7 +21,7 @@ _ENOUGH = 8
 
 def operands_of(pair: PromptPair) -> str:
     """What a question is about, as `arithmoscope.prompts.language.question_operands.about` writes it."""
-    return about(pair.reference)
+    return operand_key(pair.reference)
 
 
 def on_first_side(pair: PromptPair, share: float = 0.5, seed: int = 0) -> bool:

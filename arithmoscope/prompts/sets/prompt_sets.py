@@ -31,10 +31,10 @@ from arithmoscope.contracts.prompts import (
     Wording,
 )
 from arithmoscope.prompts.language.corruptions import corrupt
-from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.language.questions import question_text
 from arithmoscope.prompts.language.roles import RoleSpan, counterfactual_spans
-from arithmoscope.prompts.sets.custom_pairs import answerable, quoted
+from arithmoscope.prompts.sets.custom_pairs import quoted, with_answer
 from arithmoscope.prompts.sets.sampling import draw
 from arithmoscope.prompts.sets.shots import shot_prefix
 from arithmoscope.prompts.tokens.encoded import EncodedPair, encode_answer, frame_of, prompt_tokens
@@ -166,7 +166,7 @@ def _naming(number: int) -> Iterator[None]:
 
 def _completed(custom: CustomPair, spec: CustomPrompts, tokenizer: Tokenizer) -> PromptPair:
     """The pair with its answer, its counterfactual and its worked examples."""
-    found = answerable(custom)
+    found = with_answer(custom)
     custom = found.pair
     prefix = shot_prefix(custom.reference, found.reading, spec.shots)
     reference = prefix + custom.reference
@@ -195,7 +195,7 @@ def _custom_items(
     try:
         return _items(_completed(custom, spec, tokenizer), spec, tokenizer, frame)
     except Refusal as refusal:
-        reading = understood(custom.reference)
+        reading = parse_question(custom.reference)
         problem = PreviewItem(
             reference=_readable(custom.reference, tokenizer, frame),
             counterfactual=_readable(custom.counterfactual or "", tokenizer, frame),
@@ -212,7 +212,7 @@ def _items(
     try:
         encoded = encode_answer(pair, tokenizer, frame, spec.answer)
     except Refusal as refusal:
-        spans = counterfactual_spans(pair, understood(pair.reference))
+        spans = counterfactual_spans(pair, parse_question(pair.reference))
         problem = PreviewItem(
             reference=_readable(pair.reference, tokenizer, frame),
             counterfactual=_readable(pair.counterfactual, tokenizer, frame, spans),

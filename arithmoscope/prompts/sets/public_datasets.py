@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.prompts.language.numerals import Number, in_digits, read_number
-from arithmoscope.prompts.sets.text_decoding import decoded, no_text_in
+from arithmoscope.prompts.sets.text_decoding import decode_text, undecodable_in
 
 PublicSet = Literal["gsm8k", "svamp", "addsub", "singleeq", "mmlu", "csqa"]
 
@@ -69,7 +69,7 @@ def read_public(name: PublicSet, data: bytes) -> PublicQuestions:
         raise Refusal("bad_upload", f"{name!r} is no set that can be read.", f"Choose among: {', '.join(ADAPTERS)}.")
     if len(data) > MAX_FILE_BYTES:
         raise Refusal("bad_upload", f"The file has {len(data)} bytes.", f"Split it: {MAX_FILE_BYTES} are the most.")
-    text = decoded(data)
+    text = decode_text(data)
     questions: list[PublicQuestion] = []
     problems: list[UnreadableRow] = []
     for number, row in _rows(name, text):
@@ -81,7 +81,7 @@ def read_public(name: PublicSet, data: bytes) -> PublicQuestions:
                 raise row
             prompt, answer = adapter(row)
             for what, said in (("question", prompt), ("answer", answer)):
-                if (wrong := no_text_in(said)) is not None:
+                if (wrong := undecodable_in(said)) is not None:
                     raise _Unreadable(f"the {what} {wrong}")
             if len(prompt) > MAX_TEXT:
                 raise _Unreadable(f"the question has {len(prompt)} characters, {MAX_TEXT} are the most")

@@ -17,9 +17,9 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ChatFrame
 from arithmoscope.contracts.prompts import PromptPair, TemplatePrompts
 from arithmoscope.prompts.language.corruptions import corrupt
-from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.language.relation_facts import FRAMES
-from arithmoscope.prompts.sets.candidate_pools import pools_of
+from arithmoscope.prompts.sets.candidate_pools import candidate_pools
 from arithmoscope.prompts.sets.topics import refuse_impossible_set
 from arithmoscope.prompts.tokens.encoded import can_answer
 
@@ -43,7 +43,7 @@ def draw(
     ``frame``: what the model's chat template writes around a prompt, for a set of chat prompts.
     """
     refuse_impossible_set(spec)
-    pools = pools_of(spec, tokenizer, frame)
+    pools = candidate_pools(spec, tokenizer, frame)
     n_distinct = sum(len(pool) for pool in pools)
     if n_distinct == 0:
         has = "has an answer of one token for this model" if spec.answer == "whole" else "has an answer"
@@ -90,7 +90,7 @@ def _described(spec: TemplatePrompts) -> str:
 
 
 def _pair(spec: TemplatePrompts, reference: str, tokenizer: Tokenizer) -> PromptPair | None:
-    reading = understood(reference)
+    reading = parse_question(reference)
     if reading is None:
         raise ValueError(f"{reference!r} cannot be read back")
     counterfactual = corrupt(spec.corruption, reference, spec.seed, tokenizer, spec.operands)

@@ -12,7 +12,7 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import Operation
 from arithmoscope.prompts.language.corruptions import with_operands
 from arithmoscope.prompts.language.numerals import Number
-from arithmoscope.prompts.language.parse_question import Understood, understood
+from arithmoscope.prompts.language.parse_question import ParsedQuestion, parse_question
 from arithmoscope.prompts.language.readings import Applied, Leaf, Reading
 from arithmoscope.prompts.language.relation_facts import RELATIONS
 from arithmoscope.prompts.language.relations import Recall, recall_question, recall_shots
@@ -40,7 +40,7 @@ _YEARS: dict[Operation, tuple[tuple[int, int], ...]] = {
 _SIGNS: dict[Operation, str] = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "^"}
 
 
-def shot_prefix(prompt: str, reading: Understood | None, shots: int) -> str:
+def shot_prefix(prompt: str, reading: ParsedQuestion | None, shots: int) -> str:
     """``shots`` worked examples, a line each, to put before the prompt. Refuses a prompt that cannot be read."""
     if shots == 0:
         return ""
@@ -53,7 +53,7 @@ def shot_prefix(prompt: str, reading: Understood | None, shots: int) -> str:
     if isinstance(reading, Recall):
         return _recalled(reading, shots)
     wording = _wording(prompt, reading)
-    as_read = understood(wording)
+    as_read = parse_question(wording)
     if not isinstance(as_read, Reading) or not isinstance(
         as_read.expression, Applied
     ):  # cannot be: the wording was just read

@@ -25,7 +25,7 @@ _UTF_16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 _NO_TEXT = re.compile("[\ud800-\udfff]")
 
 
-def decoded(data: bytes) -> str:
+def decode_text(data: bytes) -> str:
     """UTF-8, or UTF-16 that says so by its mark; what is not in it as lone surrogates.
 
     Refuses (``bad_upload``) archives, UTF-32, and UTF-16 without a mark.
@@ -49,12 +49,12 @@ def decoded(data: bytes) -> str:
     return text + "\udc00" if len(data) % 2 else text
 
 
-def has_no_text(text: str) -> bool:
+def has_undecodable(text: str) -> bool:
     """Whether anything in a decoded text is not in the file's encoding."""
     return _NO_TEXT.search(text) is not None
 
 
-def no_text_in(cell: str) -> str | None:
+def undecodable_in(cell: str) -> str | None:
     """What is wrong with the first thing in a cell that is no text: "holds the byte 0xe9, which is no UTF-8 ..."."""
     found = _NO_TEXT.search(cell)
     if found is None:

@@ -19,8 +19,8 @@ from pydantic import ValidationError
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import MAX_PAIRS, CustomPair, Upload, UploadProblem
 from arithmoscope.prompts.language.readings import Reading
-from arithmoscope.prompts.sets.custom_pairs import answerable, is_number
-from arithmoscope.prompts.sets.text_decoding import decoded, has_no_text, no_text_in
+from arithmoscope.prompts.sets.custom_pairs import is_number, with_answer
+from arithmoscope.prompts.sets.text_decoding import decode_text, has_undecodable, undecodable_in
 
 UploadFormat = Literal["csv", "jsonl"]
 FORMATS: dict[str, UploadFormat] = {
@@ -47,7 +47,7 @@ def read_upload(data: bytes, form: UploadFormat) -> Upload:
     spreadsheet or an editor counts them, from 1, the header of a CSV included. Refuses (``bad_upload``) what is no
     text, has no column ``reference``, or has no rows.
     """
-    text = decoded(data)
+    text = decode_text(data)
     unknown: dict[str, None] = {}
     rows = _csv_rows(text, unknown) if form == "csv" else _json_rows(text, unknown)
     pairs: list[CustomPair] = []
@@ -175,12 +175,12 @@ def _of_keys(line: str, unknown: dict[str, None]) -> _Cells | str:
         unknown[name] = None
     cells = {name: found[name] for name in COLUMNS if found.get(name) is not None}
     # JSON may also write half a character as an escape, which is another mistake.
-    return (has_no_text(line) and _no_text_in(cells)) or cells
+    return (has_undecodable(line) and _no_text_in(cells)) or cells
 
 
 def _no_text_in(cells: _Cells) -> str | None:
     for name, cell in cells.items():
-        said = no_text_in(cell) if isinstance(cell, str) else None
+        said = undecodable_in(cell) if isinstance(cell, str) else None
         if said:
             return f"The {name} {said}. Save the file as UTF-8."
     return None
@@ -221,7 +221,7 @@ def _unanswerable(pair: CustomPair) -> str | None:
     if pair.answer is not None and not pair.answer.strip():
         return "The answer is empty."
     try:
-        found = answerable(pair)
+        found = with_answer(pair)
     except Refusal as refusal:
         return f"{refusal.detail} {refusal.way_out}"
     if isinstance(found.reading, Reading) and not is_number(found.answer):

@@ -23,7 +23,7 @@ from functools import lru_cache
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ChatFrame
 from arithmoscope.contracts.prompts import MAX_PROMPT_CHARACTERS
-from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.language.questions import Span, last_question
 from arithmoscope.prompts.language.roles import RoleSpan
 
@@ -73,7 +73,7 @@ class Layout:
         return placed
 
 
-def laid_out(prompt: str, frame: ChatFrame | None) -> Layout:
+def lay_out(prompt: str, frame: ChatFrame | None) -> Layout:
     """A prompt as it is, or with a ``frame`` as a conversation; the white space around a turn belongs to none.
 
     Refuses (``prompt_too_long``) a prompt that is too long to be cut into turns.
@@ -112,7 +112,7 @@ def _exchanges(examples: str) -> tuple[tuple[tuple[Span, Span], ...], int]:
     for line in examples.splitlines(keepends=True):
         line_end = line_start + len(line)
         answered = _ANSWERED.fullmatch(line.rstrip())
-        reading = understood(examples[: line_start + answered.end(1)]) if answered else None
+        reading = parse_question(examples[: line_start + answered.end(1)]) if answered else None
         if reading is not None and reading.question[0] >= start:
             asked = _without_space(examples, (start, reading.question[1]))
             found.append((asked, _without_space(examples, (reading.question[0], line_end))))

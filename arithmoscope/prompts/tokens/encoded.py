@@ -19,10 +19,10 @@ from arithmoscope.contracts.models import ChatFrame
 from arithmoscope.contracts.prompts import MAX_PROMPT_TOKENS, AnswerTokens, PromptPair, Role, Token
 from arithmoscope.prompts.language.arithmetic import read
 from arithmoscope.prompts.language.numerals import NUMBER_WORD_PATTERN, value_of_words
-from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.language.questions import last_question, question_text
 from arithmoscope.prompts.language.roles import RoleSpan, counterfactual_spans, reading_spans, role_of
-from arithmoscope.prompts.tokens.chat_layout import Layout, laid_out
+from arithmoscope.prompts.tokens.chat_layout import Layout, lay_out
 from arithmoscope.prompts.tokens.tokenization import SPACE_MARKERS, Piece, chat_pieces, pieces_of, unknown_ids
 
 _MAX_NUMBER_TOKEN = 18
@@ -76,7 +76,7 @@ def encode_answer(
     prompts go on with the answer's tokens before it (teacher forcing)."""
     before, other, reference, said, counterfactual, said_there = _cut_both(pair, tokenizer, chat, tokens)
     places = range(len(said) if tokens == "each" else 1)
-    reading = understood(pair.reference)
+    reading = parse_question(pair.reference)
     asked_tokens = _with_roles(before, [*reference, *said[: len(places) - 1]], reading_spans(reading))
     other_spans = counterfactual_spans(pair, reading)
     other_tokens = _with_roles(other, [*counterfactual, *said_there[: len(places) - 1]], other_spans)
@@ -123,7 +123,7 @@ def _cut_both(
     if not answer:
         raise Refusal("answer_not_a_token", "The answer is empty.", "Give an answer of one token, such as 8.")
     spaced_answer = answer_space(pair.reference, pair.answer) + answer.lstrip()
-    before, other = laid_out(pair.reference, frame), laid_out(pair.counterfactual, frame)
+    before, other = lay_out(pair.reference, frame), lay_out(pair.counterfactual, frame)
     cut = _cut(before, spaced_answer, "reference", tokenizer, tokens)
     other_cut = cut
     if pair.counterfactual != pair.reference:
@@ -173,9 +173,9 @@ def prompt_tokens(
     prompt: str, tokenizer: Tokenizer, spans: Sequence[RoleSpan] | None = None, frame: ChatFrame | None = None
 ) -> tuple[Token, ...]:
     """A prompt's tokens with their roles where no answer is known; at most `MAX_PROMPT_TOKENS`."""
-    layout = laid_out(prompt, frame)
+    layout = lay_out(prompt, frame)
     pieces = _pieces(layout, layout.text if layout.chat else prompt, tokenizer)[:MAX_PROMPT_TOKENS]
-    return _with_roles(layout, pieces, reading_spans(understood(prompt)) if spans is None else spans)
+    return _with_roles(layout, pieces, reading_spans(parse_question(prompt)) if spans is None else spans)
 
 
 def number_token_values(tokenizer: Tokenizer) -> dict[int, int]:
