@@ -74,12 +74,12 @@ def test_a_set_that_is_given_takes_the_place_of_a_part_which_is_trained_on(token
 @pytest.mark.parametrize(
     ("given", "both"),
     [
-        ({"test": custom({"reference": "1 + 5 ="}, {"reference": "1 + 70 ="})}, "trained on and judged by"),
-        ({"test": custom({"reference": "6 - 1 ="}, {"reference": "1 + 70 ="})}, "trained on and judged by"),
-        ({"validation": custom({"reference": "1 + 5 ="})}, "trained on and validated with"),
+        ({"test": custom({"reference": "1 + 5 ="}, {"reference": "1 + 70 ="})}, "in the training and the test set"),
+        ({"test": custom({"reference": "6 - 1 ="}, {"reference": "1 + 70 ="})}, "in the training and the test set"),
+        ({"validation": custom({"reference": "1 + 5 ="})}, "in the training and the validation set"),
         (
             {"validation": custom({"reference": "70 + 1 ="}), "test": custom({"reference": "1 + 70 ="})},
-            "validated with and judged by",
+            "in the validation and the test set",
         ),
     ],
 )
@@ -91,7 +91,7 @@ def test_sets_that_ask_about_the_same_operands_are_refused(given: Any, both: str
 
 
 def test_a_set_too_small_to_be_judged_by_is_refused_and_one_too_small_to_look_at_says_so(tokenizer: Tokenizer):
-    with pytest.raises(Refusal, match="none is left to judge by") as refused:
+    with pytest.raises(Refusal, match="none is left to test") as refused:
         split_dataset(spec(custom({"reference": "1 + 1 ="})), tokenizer)
     assert refused.value.code == "no_prompts"
     few = split_dataset(spec(custom({"reference": "1 + 1 ="}), test=sums(70, 80)), tokenizer)

@@ -120,8 +120,8 @@ def test_a_row_that_cannot_be_read_is_named_and_the_others_are_used(name: Public
 def test_a_line_that_is_no_json_is_named():
     read = read_public("gsm8k", f"{json.dumps(GSM8K)}\n{{broken\n{'[' * 100_000}\n".encode())
     assert [(problem.row, problem.reason) for problem in read.problems] == [
-        (2, "the line is no JSON"),
-        (3, "the line is no JSON"),
+        (2, "the line is not valid JSON"),
+        (3, "the line is not valid JSON"),
     ]
 
 
@@ -182,5 +182,5 @@ def test_a_row_in_another_encoding_is_named_and_the_others_stay():
     found = read_public("gsm8k", b"\n".join([*rows, rows[0]]))
     assert [each.row for each in found.questions] == [1, 3]
     assert [(each.row, each.reason) for each in found.problems] == [
-        (2, "the question holds the byte 0xe9, which is no UTF-8; in Windows-1252 it is 'é'")
+        (2, "the question contains the byte 0xe9, which is not UTF-8; in Windows-1252 it is 'é'")
     ]

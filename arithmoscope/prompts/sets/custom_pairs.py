@@ -26,8 +26,8 @@ _AND = re.compile(r"(?<=hundred|housand)\s+and(?=\s)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class AnsweredPair:
-    """A pair with its answer. ``reading`` is None if the reference does not parse; then the pair itself gives the answer
-    and the counterfactual."""
+    """A pair with its answer. ``reading`` is None if the reference does not parse; then the pair itself gives answer
+    and counterfactual."""
 
     pair: CustomPair
     reading: ParsedQuestion | None

@@ -64,9 +64,9 @@ def shared_operands(found_on: Sequence[PromptPair], evaluated_on: Sequence[Promp
 def split_in_three(pairs: Sequence[PromptPair]) -> dict[Use, list[PromptPair]]:
     """Splits a set into three that share no operands: about 80 % training, 10 % validation and 10 % test.
 
-    A question's use depends on its operands alone, as long as about a tenth of them fall to validation and to test. In a
-    small set the operands with the next places fill up these two parts; they are on the second side (`on_first_side`)
-    as far as that has any.
+    A question's use depends on its operands alone, as long as about a tenth of them fall to validation and to test. In
+    a small set the operands with the next places fill up these two parts; they are on the second side
+    (`on_first_side`) as far as that has any.
     """
     operands = [operands_of(pair) for pair in pairs]
     ordered = sorted({*operands}, key=_place_of, reverse=True)

@@ -149,8 +149,8 @@ def generate(
 
 
 def refuse_too_many(pairs: int) -> None:
-    """Raises Refusal (``impossible_options``) on more than `MAX_PAIRS` pairs. Called while the pairs are made: each token
-    of an answer may be a pair, and all of them may not fit into memory."""
+    """Raises Refusal (``impossible_options``) on more than `MAX_PAIRS` pairs. Called while the pairs are made: each
+    token of an answer may be a pair, and all of them may not fit into memory."""
     if pairs > MAX_PAIRS:
         detail = f"The tokens of all answers make more than {MAX_PAIRS} pairs."
         raise Refusal("impossible_options", detail, "Choose fewer pairs, or measure only the answer's first token.")

@@ -82,9 +82,9 @@ def read_public(name: PublicSet, data: bytes) -> PublicQuestions:
             if isinstance(row, _Unreadable):
                 raise row
             prompt, answer = adapter(row)
-            for name_, text_ in (("question", prompt), ("answer", answer)):
-                if (reason := undecodable_in(text_)) is not None:
-                    raise _Unreadable(f"the {name_} {reason}")
+            for part, content in (("question", prompt), ("answer", answer)):
+                if (reason := undecodable_in(content)) is not None:
+                    raise _Unreadable(f"the {part} {reason}")
             if len(prompt) > MAX_TEXT:
                 raise _Unreadable(f"the question has {len(prompt)} characters; the most is {MAX_TEXT}")
             questions.append(PublicQuestion(number, prompt, answer))

@@ -38,7 +38,7 @@ TOPICS: dict[Topic, TopicRow] = {
 
 
 def refuse_impossible_set(spec: TemplatePrompts) -> None:
-    """Raises Refusal (``impossible_options``) if the topic lacks an option of the set; the way out names those it has."""
+    """Raises Refusal (``impossible_options``) if the topic lacks an option of the set; the way out names valid ones."""
     row = TOPICS[spec.topic]
     plain = TemplatePrompts(source="template")
     if not row.styles and spec.styles != plain.styles:
