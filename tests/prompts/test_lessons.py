@@ -96,7 +96,7 @@ def test_a_set_too_small_to_be_judged_by_is_refused_and_one_too_small_to_look_at
     assert refused.value.code == "no_prompts"
     few = split_dataset(spec(custom({"reference": "1 + 1 ="}), test=sums(70, 80)), tokenizer)
     assert (len(few.train), few.validation, few.split.examples[1]) == (1, (), "")
-    assert any("look at while it trains" in note for note in few.notes)
+    assert any("left for validation" in note for note in few.notes)
 
 
 @pytest.mark.parametrize("operands", [[1, 9], [1, 5]])

@@ -167,7 +167,7 @@ def test_a_training_that_breaks_says_so_and_exits_2(capsys: pytest.CaptureFixtur
         (("--components", "L1H1", "--operands", "9", "1"), "smallest, largest"),
         (("--components", "L1H1", "--public", "gsm8k"), "--file"),
         (("--components", "L1H1", "--file", "nowhere.csv"), "nowhere.csv"),
-        (("--components", "L1H1", "--export", "."), "There is something at --export ."),
+        (("--components", "L1H1", "--export", "."), "--export . already exists"),
         (("--components", "L1H1", "--save", "/proc/nowhere/x"), "--save"),
         (("--tuner", "magic"), "magic"),
     ],
