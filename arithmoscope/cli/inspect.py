@@ -1,7 +1,7 @@
-"""``arithmoscope inspect``: one analysis in this process, and what is to be seen of it besides the ranking.
+"""``arithmoscope inspect``: runs an analysis in this process and prints one view of it.
 
-The views are the API's, made by the same code: key components, attention, roles, the lens, stages, what a component
-writes.
+The views are those of the API, computed by the same code: key components, attention, roles, the logit lens, stages, and
+the output of a component ("writes").
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from arithmoscope.cli.analyze import typed_well, writable
-from arithmoscope.cli.knockout import valid_set
-from arithmoscope.cli.local_run import analysed, loaded
+from arithmoscope.cli.formatting import number
+from arithmoscope.cli.local_run import load_local_model, run_analysis
+from arithmoscope.cli.output_files import writable
 from arithmoscope.cli.progress import Bar
+from arithmoscope.cli.prompt_options import read_pairs_file, refuse_bad_prompt, refuse_bad_shots, template_prompts
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.prompts import MAX_SHOTS, CustomPair, CustomPrompts, PromptsSpec, TemplatePrompts
+from arithmoscope.contracts.prompts import CustomPair, CustomPrompts, PromptsSpec
 from arithmoscope.contracts.specs import PathPatchingSpec
 from arithmoscope.contracts.views import KeyReport, LensReport, RoleReport, StagesReport, WritesReport
 from arithmoscope.settings import Settings
@@ -26,136 +26,117 @@ from arithmoscope.settings import Settings
 if TYPE_CHECKING:
     from arithmoscope.engine.models.loaded import LoadedModel
 
-_SHOWN = 15
-_NAMED = 3  # tokens that are named of what a head looks at, or of what a layer says
-_FORMS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+# Rows of a printed table.
+_LISTED = 15
+# Tokens listed per head or layer.
+_TOKENS = 3
 
 
-def inspect(settings: Settings, told: argparse.Namespace, out: IO[str], progress: IO[str]) -> None:
-    """Analyse, look, print. Refuses before torch is loaded whatever can be refused by then."""
-    prompts, which = _prompts(told, progress), _which(told)
+def inspect(settings: Settings, args: argparse.Namespace, out: IO[str], progress: IO[str]) -> None:
+    """Runs the analysis and prints the view. Checks as much as possible before torch is loaded."""
+    prompts, parameter = _prompts(args, progress), _view_parameter(args)
     bar = Bar(progress)
-    with writable(told.out, "--out") as target:
-        model = loaded(settings, told.model, bar)
-        spec = PathPatchingSpec(kind="path_patching", model=told.model, prompts=prompts)
-        artifacts = analysed(model, spec, bar.show).artifacts
-        bar.say("looking")
+    with writable(args.out, "--out") as target:
+        model = load_local_model(settings, args.model, bar)
+        spec = PathPatchingSpec(kind="path_patching", model=args.model, prompts=prompts)
+        artifacts = run_analysis(model, spec, bar.show).artifacts
+        bar.stage("computing the view")
         from arithmoscope.engine.experiments.views import view_file
 
-        found = view_file(model, told.view, which, artifacts.__getitem__)
-        report = _patterns(model, artifacts, found, told) if told.view == "attention" else json.loads(found)
+        view = view_file(model, args.view, parameter, artifacts.__getitem__)
+        report = _attention_layer(model, artifacts, view, args) if args.view == "attention" else json.loads(view)
         bar.end()
         if target is not None:
             target.write_text(json.dumps(report) + "\n", encoding="utf-8")
-    if told.json:
+    if args.json:
         out.write(json.dumps(report) + "\n")
     else:
-        out.write("\n".join([_opening(artifacts), "", *_SHOWN_AS[told.view](report)]) + "\n")
+        out.write("\n".join([_summary(artifacts), "", *_REPORTS[args.view](report)]) + "\n")
 
 
-def _prompts(told: argparse.Namespace, progress: IO[str]) -> PromptsSpec:
+def _prompts(args: argparse.Namespace, progress: IO[str]) -> PromptsSpec:
     """One question, a file of them, or a set drawn from templates."""
-    if told.prompt is not None and told.file is not None:
+    if args.prompt is not None and args.file is not None:
         raise Refusal("bad_request", "Both a prompt and a file of prompts are given.", "Give one of them.")
-    if not 0 <= told.shots <= MAX_SHOTS:
-        raise Refusal("bad_request", f"--shots is {told.shots}.", f"Choose 0 to {MAX_SHOTS} shots.")
-    if told.prompt is not None:
-        typed_well(told.prompt, told.shots)
-        return CustomPrompts(source="custom", pairs=(CustomPair(reference=told.prompt),), shots=told.shots)
-    if told.file is not None:
-        return CustomPrompts(source="custom", pairs=pairs_of_file(told.file, progress), shots=told.shots)
-    asked = {name: getattr(told, name) for name in ("operations", "operands", "pairs", "shots", "seed")}
-    valid_set(asked)
-    return TemplatePrompts.model_validate({"source": "template", **asked})
+    refuse_bad_shots(args.shots)
+    if args.prompt is not None:
+        refuse_bad_prompt(args.prompt, args.shots)
+        return CustomPrompts(source="custom", pairs=(CustomPair(reference=args.prompt),), shots=args.shots)
+    if args.file is not None:
+        return CustomPrompts(source="custom", pairs=read_pairs_file(args.file, progress), shots=args.shots)
+    return template_prompts(
+        {name: getattr(args, name) for name in ("operations", "operands", "pairs", "shots", "seed")}
+    )
 
 
-def pairs_of_file(file: str, progress: IO[str]) -> tuple[CustomPair, ...]:
-    """The usable rows of a file; which others there are is said."""
-    from arithmoscope.prompts.sets.uploads import read_upload
-
-    path = Path(file)
-    form: Any = _FORMS.get(path.suffix.lower())
-    if form is None:
-        raise Refusal("bad_setting", f"--file {file} is neither CSV nor JSON lines.", "Name it .csv or .jsonl.")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        said = f"--file {file} cannot be read: {error.strerror}."
-        raise Refusal("bad_setting", said, "Choose another file.") from error
-    upload = read_upload(data, form)
-    for problem in upload.problems[:_SHOWN]:
-        progress.write(f"row {problem.row}: {problem.reason}\n")
-    if len(upload.problems) > _SHOWN:
-        progress.write(f"and {len(upload.problems) - _SHOWN} more rows that cannot be used\n")
-    if not upload.pairs:
-        raise Refusal("no_prompts", f"No row of {file} can be used.", "Mend the rows that were named.")
-    return upload.pairs
+def _view_parameter(args: argparse.Namespace) -> str:
+    """The parameter of the view: a component, a prompt's number, or none."""
+    if args.view == "writes":
+        if args.component is None:
+            raise Refusal("bad_request", "The view 'writes' needs a component.", "Add --component, such as MLP19.")
+        return str(Component.parse(args.component))
+    return str(args.number) if args.view in ("attention", "lens") else ""
 
 
-def _which(told: argparse.Namespace) -> str:
-    if told.view == "writes":
-        if told.component is None:
-            raise Refusal("bad_request", "Of which component is not said.", "Add --component MLP19, for instance.")
-        return str(Component.parse(told.component))
-    return str(told.number) if told.view in ("attention", "lens") else ""
-
-
-def _patterns(
-    model: LoadedModel, artifacts: Mapping[str, bytes], found: bytes, told: argparse.Namespace
+def _attention_layer(
+    model: LoadedModel, artifacts: Mapping[str, bytes], view: bytes, args: argparse.Namespace
 ) -> dict[str, Any]:
-    """One layer of one prompt, as ``GET .../attention`` has it."""
+    """One layer of one prompt, in the form of ``GET .../attention``."""
     from safetensors.torch import load
 
-    if not 0 <= told.layer < model.layout.layers:
-        raise Refusal("out_of_range", f"There is no layer {told.layer}; the model has {model.layout.layers}.")
-    (weights,) = (tensor[told.layer].tolist() for tensor in load(found).values())
+    if not 0 <= args.layer < model.layout.layers:
+        raise Refusal("out_of_range", f"There is no layer {args.layer}; the model has {model.layout.layers}.")
+    (weights,) = (tensor[args.layer].tolist() for tensor in load(view).values())
     kept = {pair["index"]: pair["reference"] for pair in json.loads(artifacts["result.json"])["pairs"]}
-    if told.number not in kept:
+    if args.number not in kept:
         raise Refusal(
             "out_of_range",
-            f"Prompt {told.number} is not among those that are in the numbers.",
+            f"Prompt {args.number} is not part of the result.",
             f"Choose another --number, such as {min(kept)}.",
         )
-    return {"layer": told.layer, "tokens": kept[told.number], "weights": weights}
+    return {"layer": args.layer, "tokens": kept[args.number], "weights": weights}
 
 
-def _opening(artifacts: Mapping[str, bytes]) -> str:
+def _summary(artifacts: Mapping[str, bytes]) -> str:
     result = json.loads(artifacts["result.json"])
     kept, dropped = result["pairs"], len(result["dropped"])
     question = "".join(token["text"] for token in kept[0]["reference"]).split("\n")[-1]
-    left = f", {dropped} left out" if dropped else ""
-    said = json.dumps(question, ensure_ascii=False)
+    left_out = f", {dropped} left out" if dropped else ""
+    example = json.dumps(question, ensure_ascii=False)
     right = sum(pair["correct"] for pair in kept)
     prompts = "1 prompt" if len(kept) == 1 else f"{len(kept)} prompts"
-    return f"{result['model']['name']}: {prompts} such as {said}, {right} answered rightly{left}"
+    return f"{result['model']['name']}: {prompts}, for example {example}; {right} answered rightly{left_out}"
 
 
-def _key(told: dict[str, Any]) -> list[str]:
-    lines = []
-    for table in KeyReport.model_validate(told).tables:
-        sure = "too few questions" if table.false_discovery is None else f"{len(table.false_discovery)} components"
+def _key(view: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for table in KeyReport.model_validate(view).tables:
+        passed = "too few questions" if table.false_discovery is None else f"{len(table.false_discovery)} components"
         lines += [f"{table.metric} ({table.unit}), {table.questions} questions"]
-        lines += [f"  key at a false discovery rate of 5 %: {sure}"]
+        lines += [f"  key at a false discovery rate of 5 %: {passed}"]
         if table.threshold is not None:
             lines += [f"  below {table.threshold_at:g}: {len(table.threshold)} ({' '.join(table.threshold)})"]
         lines += [f"  {'':<8} {'mean':>9} {'p':>8} {'q':>8}"]
-        for row in table.rows[:_SHOWN]:
-            mean, p, q = _said(row.mean, "+.3f"), _said(row.p_value, ".2g"), _said(row.q_value, ".2g")
+        for row in table.rows[:_LISTED]:
+            mean, p, q = number(row.mean, "+.3f"), number(row.p_value, ".2g"), number(row.q_value, ".2g")
             lines += [f"  {row.component:<8} {mean:>9} {p:>8} {q:>8}"]
         lines += [""]
     return lines[:-1]
 
 
-def _roles(told: dict[str, Any]) -> list[str]:
-    report = RoleReport.model_validate(told)
-    named = [head for head in report.heads if head.head_class != "neither"]
-    rule = f"at least {report.times:g} times the mass of shuffled roles and of the average head"
+def _roles(view: dict[str, Any]) -> list[str]:
+    report = RoleReport.model_validate(view)
+    classified = [head for head in report.heads if head.head_class != "neither"]
+    rule = f"at least {report.times:g} times the mass expected from shuffled roles and that of the average head"
     return [
-        "share of the attention at END, mean over the prompts",
+        "share of the attention from END, mean over the prompts",
         f"{'':<10}{_columns(report.roles)}",
         f"{'average':<10}{_columns(f'{mass:.3f}' for mass in report.average_head)}",
-        *(f"{head.component:<10}{_columns(f'{mass:.3f}' for mass in head.mass)}  {head.head_class}" for head in named),
-        f"{len(named)} of {len(report.heads)} heads are named: {rule}",
+        *(
+            f"{head.component:<10}{_columns(f'{mass:.3f}' for mass in head.mass)}  {head.head_class}"
+            for head in classified
+        ),
+        f"{len(classified)} of {len(report.heads)} heads are operand or operator heads: {rule}",
     ]
 
 
@@ -163,56 +144,54 @@ def _columns(cells: Iterable[str]) -> str:
     return "".join(f"{cell:>11}" for cell in cells)
 
 
-def _lens(told: dict[str, Any]) -> list[str]:
-    report = LensReport.model_validate(told)
+def _lens(view: dict[str, Any]) -> list[str]:
+    report = LensReport.model_validate(view)
     lines = [
-        f"the answer {report.answer!r} by layer",
+        f"logit lens: the answer {report.answer!r} by layer",
         f"{'layer':>5} {'logit':>8} {'probability':>12} {'rank':>6}  top",
     ]
     for row in report.layers:
-        top = " ".join(repr(each.token) for each in row.top[:_NAMED])
+        top = " ".join(repr(each.token) for each in row.top[:_TOKENS])
         layer = "embed" if row.layer < 0 else str(row.layer)
         lines += [f"{layer:>5} {row.logit:>8.2f} {row.probability:>12.4f} {row.rank:>6}  {top}"]
     return lines
 
 
-def _stages(told: dict[str, Any]) -> list[str]:
-    report = StagesReport.model_validate(told)
+def _stages(view: dict[str, Any]) -> list[str]:
+    report = StagesReport.model_validate(view)
     lines = [f"{'layer':>5} {'operands':>9} {'others':>9} {'answer':>9} {'others':>9}"]
     curves = (report.operands, report.operands_other, report.answer, report.answer_other)
     for layer, values in enumerate(zip(*curves, strict=True)):
-        lines += [f"{layer:>5} " + " ".join(f"{_said(value, '.3f'):>9}" for value in values)]
+        lines += [f"{layer:>5} " + " ".join(f"{number(value):>9}" for value in values)]
     for name in ("start", "inflection", "end"):
-        at, between = getattr(report, name), getattr(report, f"{name}_interval")
-        interval = "" if between is None else f" [{between[0]:g}, {between[1]:g}]"
-        lines += [f"{name}: {'not found' if at is None else f'layer {at}'}{interval}"]
-    return [*lines, f"found in {report.found:.0%} of the draws of {report.prompts} prompts"]
+        layer, interval = getattr(report, name), getattr(report, f"{name}_interval")
+        between = "" if interval is None else f" [{interval[0]:g}, {interval[1]:g}]"
+        lines += [f"{name}: {'not found' if layer is None else f'layer {layer}'}{between}"]
+    return [*lines, f"found in {report.found:.0%} of the bootstrap draws of {report.prompts} prompts"]
 
 
-def _writes(told: dict[str, Any]) -> list[str]:
-    report = WritesReport.model_validate(told)
-    lines = [f"{report.component}, mean over {report.prompts} prompts, logits; the answer {report.answer:+.3f}"]
+def _writes(view: dict[str, Any]) -> list[str]:
+    report = WritesReport.model_validate(view)
+    lines = [
+        f"output of {report.component} as logits, mean over {report.prompts} prompts; the answer {report.answer:+.3f}"
+    ]
     for name in ("promoted", "suppressed"):
         lines += [f"{name}: " + ", ".join(f"{each.token!r} {each.logit:+.3f}" for each in getattr(report, name))]
     return lines
 
 
-def _attention(told: dict[str, Any]) -> list[str]:
-    lines = [f"layer {told['layer']}: what END looks at most"]
-    texts = [token["text"] for token in told["tokens"]]
-    for head, weights in enumerate(told["weights"]):
+def _attention(view: dict[str, Any]) -> list[str]:
+    lines = [f"layer {view['layer']}: tokens with the largest attention from END"]
+    texts = [token["text"] for token in view["tokens"]]
+    for head, weights in enumerate(view["weights"]):
         last = weights[-1]
-        most = sorted(range(len(last)), key=lambda at: -last[at])[:_NAMED]
-        said = ", ".join(f"{last[at]:.2f} {texts[at]!r} (token {at})" for at in most)
-        lines += [f"{Component(told['layer'], head)}: {said}"]
+        largest = sorted(range(len(last)), key=lambda at: -last[at])[:_TOKENS]
+        tokens = ", ".join(f"{last[at]:.2f} {texts[at]!r} (token {at})" for at in largest)
+        lines += [f"{Component(view['layer'], head)}: {tokens}"]
     return lines
 
 
-def _said(value: float | None, form: str) -> str:
-    return "n/a" if value is None else format(value, form)
-
-
-_SHOWN_AS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
+_REPORTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "key": _key,
     "attention": _attention,
     "roles": _roles,

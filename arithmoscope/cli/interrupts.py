@@ -1,4 +1,4 @@
-"""Ctrl-C in a command that has something worth keeping."""
+"""Ctrl-C in a command whose partial results are worth keeping."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from types import FrameType
 
 
 @contextmanager
-def stopped_by_ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Inside, the first Ctrl-C is only told, so that what was computed is kept; a second one ends at once.
+def stop_on_ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Yields a function that returns whether Ctrl-C was pressed.
 
-    Where whoever started the command had it ignore Ctrl-C (a script's background job), it goes on ignoring it.
+    Inside the block the first Ctrl-C only sets this flag, so that computed results are kept; the second one ends the
+    command at once. A process that was started with SIGINT ignored (a script's background job) keeps ignoring it.
     """
-    told = threading.Event()
+    stopped = threading.Event()
     before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
-    in_main = threading.current_thread() is threading.main_thread()  # signals arrive nowhere else
+    in_main = threading.current_thread() is threading.main_thread()  # Python delivers signals to the main thread only
     if not in_main or before is signal.SIG_IGN:
-        yield told.is_set
+        yield stopped.is_set
         return
 
-    def tell(_number: int, _frame: FrameType | None) -> None:
-        told.set()
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopped.set()
         signal.signal(signal.SIGINT, before)
 
-    signal.signal(signal.SIGINT, tell)
+    signal.signal(signal.SIGINT, stop)
     try:
-        yield told.is_set
+        yield stopped.is_set
     finally:
         signal.signal(signal.SIGINT, before)

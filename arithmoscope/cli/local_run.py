@@ -1,4 +1,4 @@
-"""What commands without a server begin with: a model that can run here, in memory, and an analysis on it."""
+"""Analyses in the command's own process, with no server: find the model, load it, run path patching."""
 
 from __future__ import annotations
 
@@ -19,21 +19,24 @@ if TYPE_CHECKING:
     from arithmoscope.engine.models.loaded import LoadedModel
 
 
-def runnable(settings: Settings, model_id: str, bar: Bar) -> ModelLocation:
-    """Where the model is, the demo model made ready first. Refuses before torch is loaded what cannot run here."""
+def locate_model(settings: Settings, model_id: str, bar: Bar) -> ModelLocation:
+    """The model's location; the demo model is prepared first if needed.
+
+    Raises Refusal, before torch is loaded, if the model cannot run here.
+    """
     catalogue = Catalogue(settings.models_dir, settings.allow_hub)
     if model_id == DEMO_ID:
-        catalogue.fetch(model_id, bar.say)
+        catalogue.fetch(model_id, bar.stage)
     place = catalogue.locate(model_id)
     if place.card is not None and not place.card.supported:
         raise Refusal("unsupported_architecture", f"{place.card.id} cannot run here: {place.card.reason}")
     return place
 
 
-def loaded(settings: Settings, model_id: str, bar: Bar) -> LoadedModel:
-    """The model in memory. Refuses as `runnable`."""
-    runnable(settings, model_id, bar)
-    bar.say("loading the model and PyTorch")
+def load_local_model(settings: Settings, model_id: str, bar: Bar) -> LoadedModel:
+    """Loads the model. Raises Refusal as `locate_model` does."""
+    locate_model(settings, model_id, bar)
+    bar.stage("loading the model and PyTorch")
     from arithmoscope.engine.models.loaded import load_model
 
     return load_model(
@@ -45,10 +48,10 @@ def loaded(settings: Settings, model_id: str, bar: Bar) -> LoadedModel:
     )
 
 
-def analysed(
+def run_analysis(
     model: LoadedModel, spec: PathPatchingSpec, on_progress: Callable[[Progress], None] = lambda _progress: None
 ) -> RunOutput:
-    """A whole analysis, of which nothing is kept on the way."""
+    """Runs path patching to its end; no intermediate results are stored."""
     from arithmoscope.engine.experiments.path_patching import run_path_patching
 
     output = run_path_patching(

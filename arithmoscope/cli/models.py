@@ -1,4 +1,4 @@
-"""``arithmoscope models``: which models can run here, and why others cannot."""
+"""``arithmoscope models``: lists, checks and fetches models."""
 
 from __future__ import annotations
 
@@ -16,51 +16,55 @@ from arithmoscope.engine.models.folders import MANIFEST
 from arithmoscope.settings import Settings
 
 _MAX_NAME = 200
-# What is read of a hub model.
+# Files of a hub model that are read.
 _FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
 def table(settings: Settings) -> str:
-    """All models, one a line."""
+    """All models, one per line."""
     cards = _catalogue(settings).cards()
     width = max(len(card.id) for card in cards)
-    return "\n".join(f"{card.id:<{width}}  {_facts(card)}" for card in cards)
+    return "\n".join(f"{card.id:<{width}}  {_summary(card)}" for card in cards)
 
 
 def check(settings: Settings, model_id: str) -> str:
-    """One line about a model that can run. Refuses one that cannot, with the reason."""
-    card = _catalogue(settings).card(_short(model_id))
+    """One line about a model that can run. Raises Refusal, with the reason, if it cannot."""
+    card = _catalogue(settings).card(_checked_id(model_id))
     if not card.supported:
         raise Refusal("unsupported_architecture", f"{card.id} cannot run here: {card.reason}")
-    return f"{card.id}: {_facts(card)}"
+    return f"{card.id}: {_summary(card)}"
 
 
 def fetch(
-    settings: Settings, model_id: str, say: Callable[[str], None], locate: Callable[[str], ModelLocation] | None = None
+    settings: Settings,
+    model_id: str,
+    report: Callable[[str], None],
+    locate: Callable[[str], ModelLocation] | None = None,
 ) -> str:
-    """Get a model ready to run; one line about it.
+    """Makes a model ready to run; returns one line about it.
 
-    ``locate`` brings a hub model's files to this machine; it then becomes a folder of MODELS_DIR like any other.
+    ``locate`` downloads a hub model's files (default: the catalogue's); it then becomes a folder of MODELS_DIR like any
+    other. ``report`` receives lines of progress.
     """
     catalogue = _catalogue(settings)
-    model_id = _short(model_id)
+    model_id = _checked_id(model_id)
     if _is_hub_name(model_id):
         place = (locate or catalogue.locate)(model_id)
         if not place.card.supported:
             raise Refusal("unsupported_architecture", f"{model_id} cannot run here: {place.card.reason}")
-        say(f"Putting {model_id} into {settings.models_dir} ...")
-        card = catalogue.card(_put(settings.models_dir, model_id, Path(place.path)))
+        report(f"Copying {model_id} into {settings.models_dir} ...")
+        card = catalogue.card(_install(settings.models_dir, model_id, Path(place.path)))
     else:
-        card = catalogue.fetch(model_id, say)
-    return f"{card.id}: {_facts(card)}"
+        card = catalogue.fetch(model_id, report)
+    return f"{card.id}: {_summary(card)}"
 
 
 def _is_hub_name(model_id: str) -> bool:
     return model_id.count("/") == 1 and not model_id.startswith((".", "/", "~")) and not Path(model_id).exists()
 
 
-def _put(models_dir: Path, model_id: str, fetched: Path) -> str:
-    """A folder with a hub model's files, there in one step; its name, which is the model's id from now on."""
+def _install(models_dir: Path, model_id: str, fetched: Path) -> str:
+    """Creates the folder of a hub model in one step; returns its name, which becomes the model's id."""
     name = model_id.replace("/", "--")
     models_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetched-", dir=models_dir) as folder:
@@ -77,15 +81,15 @@ def _put(models_dir: Path, model_id: str, fetched: Path) -> str:
 
 
 def _link_or_copy(file: Path, to: Path) -> None:
-    """Gigabytes once, where the hub's cache is on the same disk: it may be emptied then, and this file stays."""
+    """Links the file if the hub's cache is on the same disk, which saves gigabytes; the link outlives the cache."""
     try:
         os.link(file, to)
     except OSError:
         shutil.copyfile(file, to)
 
 
-def _short(model_id: str) -> str:
-    if len(model_id.encode(errors="replace")) > _MAX_NAME:  # no folder can be called like that
+def _checked_id(model_id: str) -> str:
+    if len(model_id.encode(errors="replace")) > _MAX_NAME:  # longer than any folder name
         raise Refusal("unknown_model", f"There is no model {model_id[:80]!r} here.")
     return model_id
 
@@ -94,7 +98,7 @@ def _catalogue(settings: Settings) -> Catalogue:
     return Catalogue(settings.models_dir, settings.allow_hub)
 
 
-def _facts(card: ModelCard) -> str:
+def _summary(card: ModelCard) -> str:
     if not card.supported:
         return f"cannot run: {card.reason}"
     return (

@@ -1,4 +1,4 @@
-"""How far a command is, for somebody who waits at a terminal."""
+"""Progress of a command on the terminal."""
 
 from __future__ import annotations
 
@@ -6,50 +6,52 @@ from typing import IO
 
 from arithmoscope.contracts.experiments import Progress
 
-_BAR = 24
+_WIDTH = 24
 _STAGES = {
     "pairs": "computing",
     "saving": "checking",
-    "before": "looking before",
+    "before": "evaluating before training",
     "steps": "training",
-    "after": "asking before and after",
+    "after": "evaluating after training",
 }
 
 
 class Bar:
-    """Progress on a terminal as a bar that redraws itself; elsewhere as one plain line a stage."""
+    """Progress on a stream: a bar that redraws itself on a terminal, elsewhere one plain line per stage."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
         self._redraws = stream.isatty()
         self._stage = ""
 
-    def say(self, stage: str) -> None:
+    def stage(self, name: str) -> None:
+        """Shows the stage that begins."""
         if self._redraws:
-            self._stream.write(f"\r\033[K{stage} ...")
-        elif stage != self._stage:
-            self._stream.write(f"{stage} ...\n")
-        self._stage = stage
+            self._stream.write(f"\r\033[K{name} ...")
+        elif name != self._stage:
+            self._stream.write(f"{name} ...\n")
+        self._stage = name
         self._stream.flush()
 
-    def note(self, said: str) -> None:
-        """A line that stays."""
+    def note(self, text: str) -> None:
+        """Writes a line that stays."""
         self.end()
-        self._stream.write(f"{said}\n")
+        self._stream.write(f"{text}\n")
         self._stream.flush()
 
-    def show(self, progress: Progress, seen: str = "") -> None:
-        """``seen``: what there is to say besides, such as a loss."""
+    def show(self, progress: Progress, detail: str = "") -> None:
+        """Draws the bar. ``detail`` follows it, such as the current loss."""
         if not self._redraws or not progress.total:
-            self.say(_STAGES.get(progress.stage, progress.stage))
+            self.stage(_STAGES.get(progress.stage, progress.stage))
             return
-        inside = (progress.layer or 0) / progress.layers if progress.layers else 0.0
-        done = min(1.0, (progress.done + inside) / progress.total)
-        bar = "#" * round(done * _BAR)
-        self._stream.write(f"\r\033[K[{bar:<{_BAR}}] {done:4.0%}  {progress.stage}{seen and f'  {seen}'}")
+        within = (progress.layer or 0) / progress.layers if progress.layers else 0.0
+        done = min(1.0, (progress.done + within) / progress.total)
+        bar = "#" * round(done * _WIDTH)
+        self._stream.write(f"\r\033[K[{bar:<{_WIDTH}}] {done:4.0%}  {progress.stage}{detail and f'  {detail}'}")
         self._stream.flush()
 
     def end(self) -> None:
+        """Clears the bar."""
         if self._redraws:
             self._stream.write("\r\033[K")
             self._stream.flush()

@@ -1,42 +1,28 @@
-"""``arithmoscope replicate``: the paper's story told on one model, written as a page with figures and a JSON file."""
+"""``arithmoscope replicate``: the paper's claims tested on one model; writes a page with figures and a JSON file."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import IO
 
-from arithmoscope.cli.local_run import loaded, runnable
+from arithmoscope.cli.local_run import load_local_model, locate_model
+from arithmoscope.cli.output_files import writable_folder
 from arithmoscope.cli.progress import Bar
-from arithmoscope.contracts.errors import Refusal
 from arithmoscope.settings import Settings
 
 
 def replicate(settings: Settings, model_id: str, folder: str, *, quick: bool, out: IO[str], progress: IO[str]) -> None:
-    """Measure, write, and print where. Refuses a folder that cannot be written before minutes are spent."""
+    """Measures, writes the page, and prints its path. Raises Refusal at the start if ``folder`` cannot be written."""
     bar = Bar(progress)
-    runnable(settings, model_id, bar)
-    target = _writable(folder)
-    model = loaded(settings, model_id, bar)
+    locate_model(settings, model_id, bar)
+    target = writable_folder(folder, "--out")
+    model = load_local_model(settings, model_id, bar)
     from arithmoscope.replication.measure import FULL, QUICK, tell, write
 
-    numbers = tell(model, QUICK if quick else FULL, bar.say, quick=quick)
+    numbers = tell(model, QUICK if quick else FULL, bar.stage, quick=quick)
     page = write(numbers, target)
     bar.end()
-    agreed = [claim["agrees"] for claim in numbers["claims"]]
+    verdicts = [claim["agrees"] for claim in numbers["claims"]]
     out.write(
-        f"{page}: {agreed.count('yes')} of the paper's claims agree, {agreed.count('no')} do not, "
-        f"{agreed.count('not tested')} could not be tested; {numbers['run']['seconds']:.0f} s\n"
+        f"{page}: {verdicts.count('yes')} of the paper's claims agree, {verdicts.count('no')} do not, "
+        f"{verdicts.count('not tested')} could not be tested; {numbers['run']['seconds']:.0f} s\n"
     )
-
-
-def _writable(folder: str) -> Path:
-    path = Path(folder)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        (path / ".writable").touch()
-        (path / ".writable").unlink()
-    except OSError as error:
-        raise Refusal(
-            "bad_setting", f"--out {folder} cannot be written: {error.strerror}.", "Choose another folder."
-        ) from error
-    return path

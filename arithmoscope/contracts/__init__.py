@@ -1,5 +1,4 @@
-"""The shared words: what a component, a prompt pair, an experiment, a result and a refusal are.
+"""Shared data types: components, prompt pairs, experiment specs, results and refusals.
 
-Everything here is plain data, immutable and bounded, and imports nothing but pydantic: every other room may
-read it.
+Plain data, immutable and bounded. Nothing here imports more than pydantic, so every other package may import it.
 """

@@ -1,6 +1,6 @@
-"""One spelling for a component, everywhere: ``L14H2`` is head 2 of layer 14, ``MLP19`` the MLP of layer 19.
+"""Components of a model, in one spelling: ``L14H2`` is head 2 of layer 14, ``MLP19`` the MLP of layer 19.
 
-Both count from 0. Text is parsed once, at the edge; inside the house a component is a value.
+Layers and heads count from 0. Text is parsed once, at the boundary; internally a component is a value.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Component:
 
     @classmethod
     def parse(cls, text: str) -> Component:
-        """``"L14H2"`` or ``"MLP19"`` as a component. Refuses (``bad_component``) any other spelling."""
+        """Parses ``"L14H2"`` or ``"MLP19"``. Raises Refusal (``bad_component``) on any other spelling."""
         match = _SPELLING.fullmatch(text)
         if match is None:
             raise Refusal("bad_component", f"{text[:40]!r} is not a component.")

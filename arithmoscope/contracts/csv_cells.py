@@ -1,4 +1,4 @@
-"""CSV that any spreadsheet reads and none executes."""
+"""CSV text that is safe to open in a spreadsheet: no cell is run as a formula."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """The rows as CSV text: header always, ``\\n`` line ends, ``.`` decimals, empty cells for None and for what is no
-    finite number, no cell a spreadsheet would run."""
+    """The rows as CSV text: always a header, ``\\n`` line ends, ``.`` decimals, empty cells for None and for non-finite
+    numbers, no cell that a spreadsheet would run."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)

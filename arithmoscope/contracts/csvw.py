@@ -1,7 +1,7 @@
-"""``components.csv`` described for machines: a W3C "CSV on the Web" metadata document (tabular-metadata, 2015).
+"""Machine-readable description of ``components.csv``: W3C "CSV on the Web" metadata (tabular-metadata, 2015).
 
-Columns with titles, datatypes and units; and, as notes, what was measured, the checks that were made in that very
-run, and where the numbers come from. Any CSVW reader gets typed columns out of it.
+Columns with titles, datatypes and units; notes hold the question, the checks of that run, and the provenance of the
+numbers. Any CSVW reader gets typed columns out of it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from arithmoscope.contracts.specs import Metric
 
 MEDIA_TYPE = "application/csvm+json"
 
-# A description by column: a title for people, a datatype, what it holds. "{unit}" cells are in the metric's unit.
 _WHOLE = {"base": "integer", "minimum": 0}
-_WORDS: dict[str, tuple[str, object, str]] = {
+# By column: title, datatype, description. The columns of `_IN_UNIT` are in the metric's unit.
+_DESCRIPTIONS: dict[str, tuple[str, object, str]] = {
     "rank": (
         "Rank",
         {"base": "integer", "minimum": 1},
@@ -35,16 +35,16 @@ _WORDS: dict[str, tuple[str, object, str]] = {
     "n_pairs": ("Pairs", _WHOLE, "Pairs in the mean"),
     "metric": ("Metric", "string", "What the effect is measured in"),
     "effect": ("Kind of effect", "string", "direct, through_mlps or total"),
-    "experiment_id": ("Experiment", "string", "The analysis that this is of"),
-    "model": ("Model", "string", "Its id"),
-    "revision": ("Model revision", "string", "SHA-256 of its weights"),
+    "experiment_id": ("Experiment", "string", "Id of the analysis"),
+    "model": ("Model", "string", "Id of the model"),
+    "revision": ("Model revision", "string", "SHA-256 of the model's weights"),
 }
 _IN_UNIT = frozenset({"effect_mean", "effect_std", "ci_low", "ci_high"})
 _MAY_BE_EMPTY = _IN_UNIT | {"head", "experiment_id"}
 
 
 def csv_metadata(result: PathPatchingResult, metric: Metric, url: str) -> str:
-    """The document of one ranking, as JSON text. ``url``: where the CSV is, seen from the document."""
+    """The metadata of one ranking, as JSON text. ``url``: the address of the CSV, relative to this document."""
     unit = result.metrics[metric].unit
     document = {
         "@context": ["http://www.w3.org/ns/csvw", {"@language": "en"}],
@@ -57,13 +57,13 @@ def csv_metadata(result: PathPatchingResult, metric: Metric, url: str) -> str:
             "columns": [_column(name, unit, result) for name in COLUMNS],
             "primaryKey": "component",
         },
-        "notes": [_note(*each) for each in _facts(result, metric)],
+        "notes": [_note(*fact) for fact in _facts(result, metric)],
     }
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 def _column(name: str, unit: str, result: PathPatchingResult) -> dict[str, Any]:
-    title, datatype, words = _WORDS[name]
+    title, datatype, description = _DESCRIPTIONS[name]
     if result.spec.direction == "denoising":
         change = "patched - counterfactual; positive: putting it back helps"
     else:
@@ -73,7 +73,7 @@ def _column(name: str, unit: str, result: PathPatchingResult) -> dict[str, Any]:
         # The header's own spelling comes first: a reader compares titles with the header.
         "titles": [name, title],
         "datatype": datatype,
-        "dc:description": words.format(change=change),
+        "dc:description": description.format(change=change),
         "required": name not in _MAY_BE_EMPTY,
     }
     if name in _IN_UNIT:
@@ -85,7 +85,7 @@ _Fact = tuple[str, str, Any, str | None]
 
 
 def _facts(result: PathPatchingResult, metric: Metric) -> Iterator[_Fact]:
-    """Subject, name, value, unit."""
+    """The notes of a ranking: subject, name, value, unit."""
     spec, measured, checks = result.spec, result.metrics[metric], result.checks
     for name in ("effect", "positions", "source", "direction"):
         yield "question", name, getattr(spec, name), None
@@ -111,6 +111,6 @@ def _facts(result: PathPatchingResult, metric: Metric) -> Iterator[_Fact]:
 
 
 def _note(subject: str, name: str, value: Any, unit: str | None) -> dict[str, Any]:
-    # Notes may hold prefixed names alone; schema.org's property values are the plainest that carry a unit.
+    # Notes may only hold prefixed names; schema.org's PropertyValue is the simplest type with a unit.
     note = {"@type": "schema:PropertyValue", "schema:name": f"{subject}.{name}", "schema:value": value}
     return note if unit is None else {**note, "schema:unitText": unit}

@@ -1,4 +1,4 @@
-"""The life of what people ask for: experiments."""
+"""Experiments: state, progress, labels and lists."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from arithmoscope.contracts.errors import ProblemDetails
 from arithmoscope.contracts.specs import ExperimentSpec, Kind
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-# `pairs`, `sets`, `steps`: what `Progress` counts; `before` and `after` a fine-tuning its questions.
+# `pairs`, `sets` and `steps` name the unit that `Progress` counts; `before` and `after` are the evaluations of a
+# fine-tuning, counted in questions.
 Stage = Literal["queued", "loading_model", "pairs", "sets", "before", "steps", "after", "saving", "done"]
-# Whose turn comes first among those that wait.
+# Order in the queue.
 Priority = Literal["high", "normal", "low"]
 
 MAX_NAME = 120
@@ -24,9 +25,10 @@ FINAL_STATES: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
 
 
 class Progress(Wire):
-    """How far an experiment is: ``done`` of ``total`` pairs, inside them layer ``layer`` of ``layers``.
+    """Progress of an experiment: ``done`` of ``total`` pairs and, within them, layer ``layer`` of ``layers``.
 
-    A transfer counts sets of prompts instead, a fine-tuning steps, and questions before and after them.
+    A transfer counts prompt sets instead of pairs; a fine-tuning counts steps, and questions in the evaluations before
+    and after them.
     """
 
     stage: Stage = "queued"
@@ -34,18 +36,19 @@ class Progress(Wire):
     total: int | None = None
     layer: int | None = None
     layers: int | None = None
-    eta_s: float | None = None
-    queue_position: int | None = None
+    eta_s: float | None = Field(default=None, description="Estimated time left, in seconds")
+    queue_position: int | None = Field(default=None, description="Place in the queue, from 0, while it waits")
 
 
 class StateChange(Wire):
-    """The data of the SSE event ``state``, always the last of its stream."""
+    """Data of the SSE event ``state``, always the last event of its stream."""
 
     state: State
 
 
 class ExperimentEdit(Wire):
-    """``PATCH /api/experiments/{id}``: what people write beside it. What is left out stays; ``""`` takes it away."""
+    """Body of ``PATCH /api/experiments/{id}``: name, notes and priority. An omitted field keeps its value; ``""``
+    clears it."""
 
     name: str | None = Field(default=None, max_length=MAX_NAME)
     notes: str | None = Field(default=None, max_length=MAX_NOTES)
@@ -53,7 +56,8 @@ class ExperimentEdit(Wire):
 
 
 class Experiment(Wire):
-    """``GET /api/experiments/{id}``. ``attempt`` counts from 1 and rises when it goes back to the queue."""
+    """Answer of ``GET /api/experiments/{id}``. ``attempt`` counts from 1 and rises each time the experiment is queued
+    again."""
 
     id: str
     kind: Kind
@@ -74,5 +78,7 @@ class Experiment(Wire):
 
 
 class ExperimentList(Wire):
+    """One page of experiments, newest first; ``next_cursor`` is None on the last page."""
+
     items: tuple[Experiment, ...]
     next_cursor: str | None

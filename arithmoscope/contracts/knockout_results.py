@@ -1,4 +1,4 @@
-"""What is found with components once they are known: knock-outs and transfers, with their controls."""
+"""Results of knockouts and transfers, with their random controls; the union of all result types."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from arithmoscope.contracts.tuning_results import FineTuneResult
 
 
 class KnockCurve(Wire):
-    """A metric's mean over the pairs with k = 0, 1, ... components out.
+    """Mean of a metric over the pairs with the first k = 0, 1, ... components knocked out.
 
-    ``ci``: 95 % percentile bootstrap over distinct questions. ``control``: mean over the random draws, and the 95 %
-    bootstrap interval of that mean; ``draws``: 95 % of the draws lie between them. ``p_value``: (1 + draws that hurt at
-    least as much) / (1 + draws). A cell is None where no number exists (no draws, one question).
+    ``ci``: 95 % percentile bootstrap over distinct questions. ``control``: mean over the random draws, with the 95 %
+    bootstrap interval of that mean. ``draws``: the range that holds 95 % of the draws. ``p_value``: (1 + draws that
+    hurt at least as much) / (1 + draws). A cell is None where no number exists (no draws, one question).
     """
 
     unit: str
@@ -42,9 +42,12 @@ class KnockCurve(Wire):
 
 
 class KnockChecks(Wire):
-    """``noise_floor``: largest |logit with nothing out - logit of the plain run|. ``spot_check_error``: largest
-    |difference| in logits to one hooked forward pass a pair, over ``spot_check_points`` points of the curve on
-    ``spot_check_pairs`` pairs."""
+    """Numerical checks of a knockout, in logits.
+
+    ``noise_floor``: largest |logit with nothing knocked out - logit of the plain run|. ``spot_check_error``: largest
+    |difference| to one hooked forward pass per pair, over ``spot_check_points`` points of the curve on
+    ``spot_check_pairs`` pairs.
+    """
 
     noise_floor: float
     spot_check_points: int
@@ -53,13 +56,13 @@ class KnockChecks(Wire):
 
 
 class KnockoutResult(Wire):
-    """``GET /api/experiments/{id}/result`` of a knock-out.
+    """Answer of ``GET /api/experiments/{id}/result`` for a knockout.
 
-    ``shared_questions``: of the ``n_pairs`` pairs, those that ask about operands that the analysis asked about.
-    ``elbow``: with how many out most of the fall in accuracy is over: at the point furthest below the line from the
-    first to the last, or, where less than half of the fall is over there, at the first with half of it; None where the
-    last point is not below the first. ``unmatched``: drawn components that are of another layer, or were chosen
-    themselves, as there were no others.
+    ``shared_questions``: how many of the ``n_pairs`` pairs have operands that the analysis used, too. ``elbow``: number
+    of components after which most of the fall in accuracy has happened: the point furthest below the line from the
+    first to the last point or, if less than half of the fall has happened there, the first point with half of it; None
+    if the last point is not below the first. ``unmatched``: random components drawn from another layer, or from the
+    chosen components themselves, because no others were left.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -85,7 +88,7 @@ class KnockoutResult(Wire):
 
 
 class TransferSet(Wire):
-    """One set of prompts: what it is called and how many pairs it has. A control has no arithmetic in it."""
+    """One prompt set of a transfer: name and number of pairs. A control contains no arithmetic."""
 
     name: str
     pairs: int
@@ -93,8 +96,12 @@ class TransferSet(Wire):
 
 
 class TransferMatrix(Wire):
-    """One measure, as [found][evaluated]: with the selection out, its 95 % bootstrap interval over questions, and with
-    random components out (mean over draws, 95 % of them). ``plain``: by evaluated set, with nothing out."""
+    """One metric as [found][evaluated].
+
+    ``value``: with the selected components knocked out; ``ci``: its 95 % bootstrap interval over questions.
+    ``control``: with random components knocked out, mean over the draws; ``draws``: the range that holds 95 % of them.
+    ``plain``: with nothing knocked out, by evaluated set.
+    """
 
     unit: str
     plain: Row
@@ -107,8 +114,12 @@ class TransferMatrix(Wire):
 
 
 class TransferResult(Wire):
-    """``GET /api/experiments/{id}/result`` of a transfer. ``selections``: by set of ``found_on``, most negative first.
-    ``jaccard`` and ``rank_correlation`` (Spearman, of all components' mean effects) are [found][found]."""
+    """Answer of ``GET /api/experiments/{id}/result`` for a transfer.
+
+    ``selections``: the components found on each set of ``found_on``, most negative effect first. ``jaccard``
+    (similarity of the selections) and ``rank_correlation`` (Spearman, of all components' mean effects) are
+    [found][found].
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     experiment_id: str

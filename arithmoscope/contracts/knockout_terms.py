@@ -1,16 +1,16 @@
-"""The words of what is done with components once they are found: knocked out, carried over, looked at."""
+"""Vocabulary of knockouts and key components: option values and limits."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-# What a component writes instead when it is knocked out.
+# Replacement for the output of a knocked-out component.
 Ablation = Literal["mean", "zero", "resample"]
-# Where it is knocked out: at the last position, at all of them, or at all but the first token, where attention rests.
+# Knocked-out positions: the last one, all of them, or all but the first token, where idle attention rests.
 KnockPositions = Literal["end", "all", "after_first"]
-# What a knock-out is counted in.
+# Metrics of a knockout curve.
 KnockMetric = Literal["accuracy", "probability", "logit_difference", "exact_match"]
-# What a component is asked to be when it is called key.
+# Rules by which a component counts as key.
 KeyRule = Literal["fdr", "threshold", "top_k"]
 HeadClass = Literal["operand", "operator", "neither"]
 

@@ -1,11 +1,11 @@
-"""Which experiment the running code works on, so that every line of every log can say so.
+"""The experiment that the running code works on, as a context variable for log records.
 
-The worker sets it around a job and the API around a request; whoever logs meanwhile need not know of it.
+The worker sets it around a job and the API around a request, so that code which logs need not pass it along.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -13,10 +13,10 @@ experiment_id: ContextVar[str | None] = ContextVar("arithmoscope_experiment_id",
 
 
 @contextmanager
-def working_on(an_id: str) -> Iterator[None]:
-    """What is logged in the block is about this experiment. Holds for this thread or task alone."""
-    before = experiment_id.set(an_id)
+def working_on(current_id: str) -> Generator[None]:
+    """Attributes log records made inside the block to this experiment, in this thread or task only."""
+    token = experiment_id.set(current_id)
     try:
         yield
     finally:
-        experiment_id.reset(before)
+        experiment_id.reset(token)

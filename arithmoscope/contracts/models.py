@@ -1,4 +1,4 @@
-"""What is known of a model before its weights are loaded."""
+"""Facts about a model that are available before its weights are loaded."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from arithmoscope.contracts.base import Wire
 
 ModelSource = Literal["demo", "folder", "hub", "tuned"]
 
-# Of a model's name in specs and in the store.
+# Longest model id in specs and in the store.
 MAX_MODEL_ID = 200
-# A real template writes some hundred characters, and some thousand where it explains tools.
+# A real template writes a few hundred characters, and a few thousand if it explains tools.
 MAX_CHAT_CHARACTERS = 16_000
 _Written = Annotated[str, Field(max_length=MAX_CHAT_CHARACTERS)]
 
 
 class ChatFrame(Wire):
-    """What a model's chat template writes around what is said, its special tokens spelled out.
+    """Text that a model's chat template puts around the turns of a conversation, special tokens spelled out.
 
-    before  everything before a person's first turn
-    reply   between a person's turn and the assistant's reply to it
-    next    between a reply and the next turn of the person
-    after   after the person's last turn, up to where the assistant's reply begins
+    before  before the user's first turn
+    reply   between a user turn and the assistant's reply to it
+    next    between a reply and the user's next turn
+    after   after the user's last turn, up to the start of the assistant's reply
     """
 
     before: _Written
@@ -33,10 +33,12 @@ class ChatFrame(Wire):
 
 
 class PartSizes(Wire):
-    """How many numbers there are of each part that can be tuned: of one head's query and output slice, of one key or
-    value slice, which heads may share, of the MLP of a layer; and the length of what a head writes into its output
-    projection. ``biases``: the same of biases. ``normed_together``: a norm covers the queries of all heads, so that
-    tuning one head's moves all."""
+    """Number of parameters of each part that can be tuned.
+
+    ``q`` and ``o``: the query and output slice of one head. ``k`` and ``v``: one key or value slice, which heads may
+    share. ``mlp``: the MLP of one layer. ``..._bias``: the same parts' biases. ``head_dim``: size of a head's output
+    before the output projection.
+    """
 
     q: int
     k: int
@@ -48,32 +50,35 @@ class PartSizes(Wire):
     k_bias: int = 0
     v_bias: int = 0
     mlp_bias: int = 0
-    normed_together: bool = False
+    normed_together: bool = Field(
+        default=False, description="A norm covers the queries of all heads, so that tuning one head changes all of them"
+    )
 
 
 class ModelCard(Wire):
-    """A row of ``GET /api/models``. ``revision`` is the SHA-256 of the weights' file (or of their manifest), of a tuned
-    model that of its deltas; ``chat`` says that the model brings a chat template along. ``base``: the model that this
-    was tuned from, with its revision then; ``experiment``: the fine-tuning that made it. ``sizes``: None where they are
-    not known."""
+    """A model: one item of ``GET /api/models``."""
 
     id: str
     name: str
     source: ModelSource
-    revision: str
+    revision: str = Field(
+        description="SHA-256 of the file of the weights (or of their manifest); of a tuned model, that of its deltas"
+    )
     layers: int
-    heads: int
-    kv_heads: int
+    heads: int = Field(description="Query heads per layer")
+    kv_heads: int = Field(description="Key/value heads per layer")
     parameters: int
-    shots: int
-    chat: bool = False
+    shots: int = Field(description="Solved examples before a question, unless a request sets its own number")
+    chat: bool = Field(default=False, description="The model comes with a chat template")
     supported: bool
-    reason: str | None = None
-    sizes: PartSizes | None = None
-    base: str | None = None
-    base_revision: str | None = None
-    experiment: str | None = None
+    reason: str | None = Field(default=None, description="Why the model is not supported")
+    sizes: PartSizes | None = Field(default=None, description="None if unknown")
+    base: str | None = Field(default=None, description="Id of the model that this one was tuned from")
+    base_revision: str | None = Field(default=None, description="Revision of the base model at that time")
+    experiment: str | None = Field(default=None, description="Id of the fine-tuning that made this model")
 
 
 class ModelList(Wire):
+    """Answer of ``GET /api/models``."""
+
     items: tuple[ModelCard, ...]

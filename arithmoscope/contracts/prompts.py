@@ -1,4 +1,4 @@
-"""What is asked of a model: prompt pairs, prompt sets, and tokens with their roles."""
+"""Prompt pairs, prompt sets, uploads, previews, and tokens with their roles."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from arithmoscope.contracts.errors import Refusal
 Operation = Literal["add", "subtract", "multiply", "divide", "power"]
 Style = Literal["equation", "statement", "question"]
 Corruption = Literal["null_operator", "operand_swap", "operand_swap_same_answer", "operator_swap"]
-# What a set asks about. The last four have no arithmetic in them: the control.
+# Subject of a template set. The last four contain no arithmetic: they are controls.
 Topic = Literal["question", "year_span", "counting", "word_problem", "facts", "grammar", "antonyms", "sequences"]
 Wording = Literal["plain", "varied"]
 Numerals = Literal["digits", "words"]
-# Components are found on the one half of the operands and judged on the other.
+# Half of the operands: components are found on one and evaluated on the other.
 Half = Literal["first", "second"]
-# An answer of several tokens is refused, measured at its first token, or at each one with those before it given.
+# Treatment of an answer of several tokens: refused, measured at its first token, or measured at each token with the
+# tokens before it given.
 AnswerTokens = Literal["whole", "first", "each"]
 Role = Literal["first", "shot", "operand_a", "operator", "operand_b", "equals", "other"]
 
@@ -30,14 +31,25 @@ MAX_SHOTS = 8
 MAX_OPERAND = 9_999
 MAX_DECIMALS = 2
 
+_SHOTS = "Solved examples before each question"
+_CORRUPTION = "Change that turns the reference into the counterfactual"
+_CHAT = "Ask through the model's chat template"
+_ANSWER = (
+    "Answers of several tokens: refused (whole), measured at their first token (first), or at every token with those "
+    "before it given (each)"
+)
+_KEEP_WRONG = "Keep prompts that the model answers wrongly; otherwise they are dropped and counted"
+
 
 @dataclass(frozen=True, slots=True)
 class PromptPair:
-    """A reference prompt that carries a calculation, the counterfactual without it, and the right answer.
+    """A reference prompt with a calculation, a counterfactual prompt without it, and the right answer.
 
     The prompts need not have the same number of tokens: they are compared at the last position only. With ``chat``
-    both are asked as a person's turn in a conversation, through the chat template of the model that runs them; the
-    texts stay plain. Refuses (``bad_request``) what is no text.
+    each prompt becomes a user turn in the chat template of the model that runs it; the texts here stay plain.
+
+    Raises:
+        Refusal: ``bad_request`` if a text is not a `str`.
     """
 
     reference: str
@@ -57,47 +69,57 @@ class PromptPair:
 
 
 class CustomPair(Wire):
-    """A pair as people type it; what they leave out is computed."""
+    """A prompt pair as typed by a user; an omitted counterfactual or answer is computed."""
 
-    reference: str = Field(max_length=MAX_PROMPT_CHARACTERS)
-    counterfactual: str | None = Field(default=None, max_length=MAX_PROMPT_CHARACTERS)
-    answer: str | None = Field(default=None, max_length=64)
+    reference: str = Field(max_length=MAX_PROMPT_CHARACTERS, description='Prompt with the calculation: "3 + 5 ="')
+    counterfactual: str | None = Field(
+        default=None,
+        max_length=MAX_PROMPT_CHARACTERS,
+        description="Prompt without it; if omitted, made from the reference by the set's corruption",
+    )
+    answer: str | None = Field(
+        default=None,
+        max_length=64,
+        description="Right answer; if omitted, computed from the reference, whose arithmetic must then be readable",
+    )
 
 
 class CustomPrompts(Wire):
-    """Prompts that people typed. Wrongly answered ones are kept unless told otherwise. ``chat``: asked through the
-    model's chat template."""
+    """A prompt set of typed or uploaded pairs."""
 
     source: Literal["custom"]
     pairs: tuple[CustomPair, ...] = Field(min_length=1, max_length=MAX_PAIRS)
-    shots: int = Field(default=0, ge=0, le=MAX_SHOTS)
-    corruption: Corruption = "null_operator"
-    chat: bool = False
-    answer: AnswerTokens = "whole"
-    keep_wrong: bool = True
+    shots: int = Field(default=0, ge=0, le=MAX_SHOTS, description=_SHOTS)
+    corruption: Corruption = Field(default="null_operator", description=_CORRUPTION)
+    chat: bool = Field(default=False, description=_CHAT)
+    answer: AnswerTokens = Field(default="whole", description=_ANSWER)
+    keep_wrong: bool = Field(default=True, description=_KEEP_WRONG)
 
 
 class TemplatePrompts(Wire):
-    """Prompts drawn from templates without replacement. Wrongly answered ones are dropped and counted. ``chat``: asked
-    through the model's chat template. ``half``: only questions whose operands fall on that side of one fixed split, so
-    that two sets share none. What goes with which ``topic``: docs/prompts.md."""
+    """A prompt set drawn from templates, without replacement. docs/prompts.md lists the options of each ``topic``."""
 
     source: Literal["template"]
-    topic: Topic = "question"
-    wording: Wording = "plain"
-    numerals: Numerals = "digits"
-    decimals: int = Field(default=0, ge=0, le=MAX_DECIMALS)
-    answer: AnswerTokens = "whole"
+    topic: Topic = Field(default="question", description="Subject of the questions; the last four have no arithmetic")
+    wording: Wording = Field(default="plain", description="A few common wordings (plain), or all of them (varied)")
+    numerals: Numerals = Field(default="digits", description="Numbers in digits or in words")
+    decimals: int = Field(default=0, ge=0, le=MAX_DECIMALS, description="Decimal places of the operands")
+    answer: AnswerTokens = Field(default="whole", description=_ANSWER)
     operations: tuple[Operation, ...] = Field(default=("add",), min_length=1, max_length=5)
     styles: tuple[Style, ...] = Field(default=("equation",), min_length=1, max_length=3)
-    operands: tuple[Annotated[int, Field(ge=0, le=MAX_OPERAND)], Annotated[int, Field(ge=0, le=MAX_OPERAND)]] = (1, 9)
-    pairs: int = Field(default=64, ge=1, le=MAX_PAIRS)
-    shots: int = Field(default=2, ge=0, le=MAX_SHOTS)
-    corruption: Corruption = "null_operator"
-    seed: int = Field(default=0, ge=0, le=2**31 - 1)
-    chat: bool = False
-    keep_wrong: bool = False
-    half: Half | None = None
+    operands: tuple[Annotated[int, Field(ge=0, le=MAX_OPERAND)], Annotated[int, Field(ge=0, le=MAX_OPERAND)]] = Field(
+        default=(1, 9), description="Smallest and largest operand"
+    )
+    pairs: int = Field(default=64, ge=1, le=MAX_PAIRS, description="Number of questions")
+    shots: int = Field(default=2, ge=0, le=MAX_SHOTS, description=_SHOTS)
+    corruption: Corruption = Field(default="null_operator", description=_CORRUPTION)
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of the drawing")
+    chat: bool = Field(default=False, description=_CHAT)
+    keep_wrong: bool = Field(default=False, description=_KEEP_WRONG)
+    half: Half | None = Field(
+        default=None,
+        description="Only questions whose operands fall in this half of one fixed split: two halves share none",
+    )
 
     @model_validator(mode="after")
     def _ordered_and_distinct(self) -> TemplatePrompts:
@@ -112,16 +134,18 @@ PromptsSpec = Annotated[CustomPrompts | TemplatePrompts, Field(discriminator="so
 
 
 class UploadProblem(Wire):
-    """What is wrong with one row of a file. Rows count from 1, the header of a CSV included."""
+    """An unusable row of an uploaded file. Rows count from 1, including the header of a CSV."""
 
     row: int
     reason: str
 
 
 class Upload(Wire):
-    """``POST /api/prompts/upload``: the usable pairs of a file in its order, at most 10 000, and what is wrong with
-    other rows. Where rows after those are left out, the last of the ``problems`` names the first of them and says how
-    many they are, as a note does. ``n_rows`` counts all rows, without empty ones and the header."""
+    """Answer of ``POST /api/prompts/upload``: the usable pairs in file order, at most 10 000, and the unusable rows.
+
+    If rows beyond the limit are left out, the last of the ``problems`` names the first of them and their number, and
+    so does a note. ``n_rows`` counts all rows except empty ones and the header.
+    """
 
     pairs: tuple[CustomPair, ...]
     problems: tuple[UploadProblem, ...]
@@ -130,7 +154,7 @@ class Upload(Wire):
 
 
 class Token(Wire):
-    """One token of a prompt: its text as a person reads it, its id, and the part it plays."""
+    """One token of a prompt: its text as displayed, its id, and its role in the question."""
 
     text: str
     id: int
@@ -138,29 +162,27 @@ class Token(Wire):
 
 
 class PreviewRequest(Wire):
-    """``POST /api/prompts/preview``."""
+    """Body of ``POST /api/prompts/preview``."""
 
     model: str = Field(min_length=1, max_length=200)
     prompts: PromptsSpec
 
 
 class PreviewItem(Wire):
-    """How one pair will be read. With a ``problem`` the pair cannot run, and what could be read is still shown.
-
-    ``place`` of the answer's ``places`` tokens is the one asked for, from 0: ``answer_id``.
-    """
+    """Tokens and answer of one pair. A pair with a ``problem`` cannot run; the readable part is still shown."""
 
     reference: tuple[Token, ...]
     counterfactual: tuple[Token, ...]
     answer: str | None
-    answer_id: int | None
+    answer_id: int | None = Field(description="Id of the answer token that is measured")
     problem: str | None
-    place: int = 0
-    places: int = 1
+    place: int = Field(default=0, description="Place of the measured token among the answer's tokens, from 0")
+    places: int = Field(default=1, description="Number of the answer's tokens")
 
 
 class Preview(Wire):
-    """``items`` holds at most the first 64 pairs; ``n_distinct`` counts all questions of the set."""
+    """Answer of ``POST /api/prompts/preview``: at most the first 64 pairs; ``n_distinct`` counts the distinct questions
+    of the whole set."""
 
     items: tuple[PreviewItem, ...]
     n_distinct: int

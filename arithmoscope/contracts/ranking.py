@@ -1,4 +1,4 @@
-"""``components.csv``: one row a component, ascending by its mean effect."""
+"""``components.csv``: one row per component, in ascending order of mean effect."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ COLUMNS = tuple(field.name for field in fields(RankingRow))
 
 
 def to_csv(rows: Iterable[RankingRow]) -> str:
-    """The rows as `arithmoscope.contracts.csv_cells.csv_text` writes them."""
+    """The rows as CSV text, in the format of `arithmoscope.contracts.csv_cells.csv_text`."""
     return csv_text(COLUMNS, (asdict(row).values() for row in rows))

@@ -1,4 +1,4 @@
-"""What an analysis found: numbers with their sample size, their interval and their control."""
+"""Results of path patching: effects with sample size, interval, control and provenance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from arithmoscope.contracts.specs import Effect, Metric, PathPatchingSpec
 
 SCHEMA_VERSION = 1
 
-# A cell is None where no number exists (NaN never goes over the wire).
+# A cell is None where no number exists (NaN is never sent).
 Row = tuple[float | None, ...]
 Grid = tuple[Row, ...]
 
@@ -30,7 +30,8 @@ class Effects(Wire):
 
 
 class MetricResult(Wire):
-    """One metric: heads as [layer][head]; MLPs as [layer][one cell]. ``left_out`` pairs had no defined value."""
+    """Effects in one metric: heads as [layer][head], MLPs as [layer][one cell]. ``left_out`` counts pairs without a
+    defined value."""
 
     unit: str
     n_pairs: int
@@ -40,7 +41,11 @@ class MetricResult(Wire):
 
 
 class PairResult(Wire):
-    """One kept pair: what was asked, what the model said. Logits are raw, in the model's own scale."""
+    """One kept pair: its prompts and the model's answers. Logits are raw, in the model's own scale.
+
+    ``competitor``: the best other number token of the reference run, fixed for the logit difference. ``top``: the top
+    token of the reference run.
+    """
 
     index: int
     reference: tuple[Token, ...]
@@ -57,7 +62,7 @@ class PairResult(Wire):
 
 
 class DroppedPair(Wire):
-    """A pair that is not in the numbers, and why. ``index`` counts in the list asked for."""
+    """A pair left out of the results, and the reason. ``index``: its place in the submitted list, from 0."""
 
     index: int
     reference: str
@@ -66,7 +71,7 @@ class DroppedPair(Wire):
 
 
 class ModelFacts(Wire):
-    """The model that the numbers are of."""
+    """The model that was analysed."""
 
     id: str
     name: str
@@ -79,10 +84,10 @@ class ModelFacts(Wire):
 
 
 class Checks(Wire):
-    """Why the numbers can be believed: a control and a brute-force comparison made in this very run.
+    """Numerical checks made in the same run: a control and a brute-force comparison.
 
     ``noise_floor``: largest |effect| of the unpatched control row, in logits.
-    ``spot_check``: components recomputed with one hooked forward pass each; ``spot_check_error`` is the largest
+    ``spot_check``: components recomputed with one hooked forward pass each; ``spot_check_error``: largest
     |difference| to the reported effects, in logits.
     """
 
@@ -93,10 +98,11 @@ class Checks(Wire):
 
 
 class Plan(Wire):
-    """How the work was cut to fit into memory, the smallest cuts where an out-of-memory error made them smaller.
+    """Batch sizes that kept the run within memory; the smallest ones if an out-of-memory error reduced them.
 
-    ``pairs`` and ``components`` at once in the wave, ``rows`` in one matrix product, ``pass_tokens`` in one plain
-    forward pass, ``budget_bytes`` beyond the model. None where the method does not cut that way.
+    ``pairs`` and ``components``: processed at once in the wave. ``rows``: in one matrix product. ``pass_tokens``: in
+    one plain forward pass. ``budget_bytes``: memory available besides the model. None if the method does not split the
+    work that way.
     """
 
     pairs: int
@@ -107,7 +113,7 @@ class Plan(Wire):
 
 
 class Provenance(Wire):
-    """Enough to make the numbers again. Results of early versions have no ``plan``."""
+    """Everything needed to reproduce the numbers. Results of early versions have no ``plan``."""
 
     code_version: str
     method_version: int
@@ -123,10 +129,11 @@ class Provenance(Wire):
 
 
 class PathPatchingResult(Wire):
-    """``GET /api/experiments/{id}/result``. ``complete`` is false when a cancel cut the set short.
+    """Answer of ``GET /api/experiments/{id}/result`` for path patching.
 
-    ``spec`` says what was done: effect, positions, source, direction. Effects are patched - reference; with direction
-    ``denoising``, where the reference's parts are put into the counterfactual run, patched - counterfactual.
+    ``complete`` is false if a cancellation cut the set short. ``spec`` holds effect, positions, source and direction.
+    Effects are patched - reference; with direction ``denoising``, which puts the reference's activations into the
+    counterfactual run, they are patched - counterfactual.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -149,21 +156,22 @@ class PathPatchingResult(Wire):
 
 
 class PartialMetric(Wire):
-    """Running means over the pairs finished so far: heads [layer][head], MLPs [layer]."""
+    """Running means over the finished pairs: heads [layer][head], MLPs [layer]."""
 
     heads: Grid
     mlps: Row
 
 
 class Partial(Wire):
-    """The data of an SSE ``partial`` event."""
+    """Data of the SSE event ``partial``."""
 
     n_pairs: int
     metrics: dict[Metric, PartialMetric]
 
 
 class AttentionPattern(Wire):
-    """``GET /api/experiments/{id}/attention``: one layer of one prompt's reference run, [head][query][key]."""
+    """Answer of ``GET /api/experiments/{id}/attention``: attention weights of one layer in the reference run of one
+    prompt, as [head][query][key]."""
 
     layer: int
     tokens: tuple[Token, ...]

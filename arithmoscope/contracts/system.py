@@ -1,4 +1,4 @@
-"""What the server says of itself."""
+"""Reports of the server about itself: health, workers, queue, store, failures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from arithmoscope.contracts.specs import Kind
 
 
 class WorkerStatus(Wire):
-    """A worker seen within its heartbeat: where it computes, what it holds in memory, whether it is busy."""
+    """A live worker: its device, the models in its memory, and whether it is busy."""
 
     id: str
     device: str
@@ -20,7 +20,7 @@ class WorkerStatus(Wire):
 
 
 class Health(Wire):
-    """``GET /api/health``."""
+    """Answer of ``GET /api/health``."""
 
     status: Literal["ok", "degraded"]
     version: str
@@ -32,14 +32,15 @@ class Health(Wire):
 
 
 class WorkerReport(WorkerStatus):
-    """A worker as the System page shows it: what it works on, and how long ago it was heard of."""
+    """A worker on the System page: its current experiment, and the seconds since its last heartbeat (``seen_s``)."""
 
     experiment: str | None
     seen_s: float
 
 
 class QueueReport(Wire):
-    """What waits and runs. ``oldest_wait_s``: since the first of those that wait was queued."""
+    """Numbers of waiting and running experiments. ``oldest_wait_s``: how long the oldest of the waiting ones has been
+    queued, in seconds."""
 
     waiting: int
     running: int
@@ -47,7 +48,8 @@ class QueueReport(Wire):
 
 
 class StoreReport(Wire):
-    """What is kept, in bytes. ``budget_bytes`` and ``free_bytes`` (of the disk) are None where none is known."""
+    """Contents of the store; sizes in bytes. ``budget_bytes`` (disk quota) and ``free_bytes`` (of the disk) are None if
+    unknown."""
 
     experiments: dict[State, int]
     deleted: int
@@ -57,7 +59,7 @@ class StoreReport(Wire):
 
 
 class Duration(Wire):
-    """How long experiments of a kind took on a model: a moving average over ``n`` of them, from start to end."""
+    """Running time of experiments of one kind on one model, from start to end: moving average over ``n`` of them."""
 
     kind: Kind
     model: str
@@ -66,7 +68,7 @@ class Duration(Wire):
 
 
 class Failure(Wire):
-    """An experiment that failed lately."""
+    """A recently failed experiment."""
 
     experiment: str
     at: datetime
@@ -75,7 +77,7 @@ class Failure(Wire):
 
 
 class SystemReport(Wire):
-    """``GET /api/system``: what the System page shows. ``quota``: unfinished experiments that one token may have."""
+    """Answer of ``GET /api/system``: the System page. ``quota``: limit on unfinished experiments per token."""
 
     version: str
     started_at: datetime

@@ -1,4 +1,4 @@
-"""What a fine-tuning did: what was trained, how it went, and what the model can do before and after it."""
+"""Results of fine-tuning: parameters trained, training curve, and evaluation before and after."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from arithmoscope.contracts.tuning_terms import Ending, Group, HeadPart, Outcome
 
 
 class Interval(Wire):
-    """A mean and its 95 % percentile bootstrap interval over distinct questions (10 000 draws, seed 0); no interval
-    for one question."""
+    """A mean with its 95 % percentile bootstrap interval over distinct questions (10 000 draws, seed 0); no interval
+    for a single question."""
 
     mean: float
     low: float | None
@@ -22,8 +22,8 @@ class Interval(Wire):
 
 
 class Split(Wire):
-    """The three sets by their number of pairs. ``shared``: operands that two of them ask about; the run refuses any
-    but 0. ``examples``: a question of each."""
+    """Number of pairs in each of the three sets. ``shared``: operands that occur in two of them; a run needs 0.
+    ``examples``: one question of each set."""
 
     train: int
     validation: int
@@ -33,8 +33,13 @@ class Split(Wire):
 
 
 class Tunable(Wire):
-    """What is trained. ``components``: the drawn ones where the tuner is ``random``. ``touched``: heads that were not
-    chosen and change all the same. ``share`` of the model's ``parameters``; ``optimiser_bytes``: two moments each."""
+    """Parameters trained.
+
+    ``components``: the randomly drawn ones if the tuner is ``random``. ``touched``: heads that were not chosen but
+    share parameters with chosen ones, and so change, too. ``trained``: number of trained parameters, ``share``: their
+    share of the model's ``parameters``. ``lowest``: the first layer that trains. ``optimiser_bytes``: memory of the
+    optimiser, two moments per parameter.
+    """
 
     components: tuple[str, ...]
     tune: tuple[HeadPart, ...]
@@ -47,10 +52,10 @@ class Tunable(Wire):
 
 
 class TuningPreview(Wire):
-    """``POST /api/tuning/preview``: what a fine-tuning would train, of which questions; nothing is computed.
+    """Answer of ``POST /api/tuning/preview``: the parameters and questions of a fine-tuning; runs no model.
 
-    For ``random`` the ``components`` are those to be drawn instead of; for ``lora`` ``trained`` is what the rank is
-    chosen to come near to.
+    With the tuner ``random``, ``components`` are the chosen ones, for which the run draws substitutes. With ``lora``,
+    ``trained`` is the number of parameters that the rank is chosen to match.
     """
 
     tunable: Tunable
@@ -59,8 +64,8 @@ class TuningPreview(Wire):
 
 
 class Validation(Wire):
-    """The validation questions after so many steps. ``accuracy``: share of whole answers that are right; ``loss``: mean
-    over their answers' tokens, in nats."""
+    """Validation after ``step`` steps. ``accuracy``: share of right whole answers; ``loss``: mean over the answers'
+    tokens, in nats."""
 
     step: int
     accuracy: float
@@ -68,8 +73,11 @@ class Validation(Wire):
 
 
 class TrainingCurve(Wire):
-    """Steps by their number from 1, at most 500 of them evenly spread, the first and the last included, each with the
-    mean loss (nats an answer token) of its batch. Also the data of an SSE ``training`` event."""
+    """Training loss by step, in nats per answer token, mean over the step's batch.
+
+    ``steps`` count from 1: at most 500, evenly spread, the first and the last included. Also the data of the SSE event
+    ``training``.
+    """
 
     steps: tuple[int, ...]
     losses: tuple[float, ...]
@@ -77,12 +85,12 @@ class TrainingCurve(Wire):
 
 
 class Judged(Wire):
-    """One set of questions, before and after. An answer is right where each of its tokens is the model's first choice,
-    those before it given.
+    """Accuracy on one question set before and after training.
 
-    ``change``: after - before, its interval over the same questions. ``fixed``: wrong, then right; ``broken``: right,
-    then wrong. ``log_probability``: of the whole answer, mean over questions, in nats. ``divergence``: mean over
-    questions of KL(before || after) of the answer's first token, in nats.
+    An answer is right if each of its tokens is the model's top token, given the answer's tokens before it. ``change``:
+    after - before, with its interval over the same questions. ``fixed``: wrong before, right after; ``broken``: right
+    before, wrong after; ``right`` and ``wrong``: both times. ``log_probability``: of the whole answer, mean over
+    questions, in nats. ``divergence``: KL(before || after) at the answer's first token, mean over questions, in nats.
     """
 
     name: str
@@ -101,8 +109,8 @@ class Judged(Wire):
 
 
 class JudgedPrompt(Wire):
-    """One held-out question: what the model says where its answer should be, before and after, up to the first token
-    that is wrong."""
+    """One held-out question with the model's answers before and after training, each cut after its first wrong
+    token."""
 
     reference: str
     answer: str
@@ -112,9 +120,11 @@ class JudgedPrompt(Wire):
 
 
 class Neutral(Wire):
-    """Plain text without arithmetic, written for this: ``before`` and ``after`` are its perplexity, ``ratio`` after to
-    before; ``divergence``: mean over tokens of KL(before || after) of the next token, in nats. Intervals over
-    passages."""
+    """Plain text without arithmetic, written for this control.
+
+    ``before`` and ``after``: perplexity; ``ratio``: after / before. ``divergence``: KL(before || after) of the next
+    token, mean over tokens, in nats. Intervals are over passages.
+    """
 
     passages: int
     tokens: int
@@ -125,8 +135,8 @@ class Neutral(Wire):
 
 
 class Repatched(Wire):
-    """Path patching of the same pairs before and after: effects on the logit difference, in logits, of wrongly answered
-    pairs, too. ``difference``: after - before, pair by pair."""
+    """Path patching of the same pairs before and after training: effects on the logit difference, in logits, wrongly
+    answered pairs included. ``difference``: after - before, pair by pair."""
 
     effect: str
     n_pairs: int
@@ -136,8 +146,11 @@ class Repatched(Wire):
 
 
 class Evaluation(Wire):
-    """Before and after. ``held_out``: the test questions as a whole; ``sets``: by operation, digits and style of them,
-    then other arithmetic, then what has none. ``prompts``: the first held-out questions, at most 500."""
+    """Evaluation before and after training.
+
+    ``held_out``: all test questions. ``sets``: the test questions by operation, digits and style, then other
+    arithmetic, then controls without arithmetic. ``prompts``: the first held-out questions, at most 500.
+    """
 
     held_out: Judged
     sets: tuple[Judged, ...]
@@ -147,11 +160,11 @@ class Evaluation(Wire):
 
 
 class FineTuneResult(Wire):
-    """``GET /api/experiments/{id}/result`` of a fine-tuning.
+    """Answer of ``GET /api/experiments/{id}/result`` for a fine-tuning.
 
-    ``kept``: after how many steps the weights are that it gives. Where it was cancelled, or ended on a loss that is no
-    number (``problem``), they are the last good ones, and a cancelled one is not evaluated. ``tuned``: the id that the
-    tuned model has in the catalogue, ``deltas_bytes`` the size of what is kept of it. ``seconds_per_step``: median.
+    ``kept``: the step whose weights are kept. If the training was cancelled or stopped on a non-finite loss
+    (``problem``), these are the last good ones; a cancelled training is not evaluated. ``tuned``: id of the tuned model
+    in the catalogue. ``deltas_bytes``: size of its stored weight changes. ``seconds_per_step``: median.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION

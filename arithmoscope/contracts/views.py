@@ -1,4 +1,4 @@
-"""What is computed of a finished analysis when somebody looks, and kept: key components, roles, lens, writes."""
+"""Views of a finished analysis, computed on first request and then stored: key components, roles, lens, writes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from arithmoscope.contracts.prompts import Role
 from arithmoscope.contracts.results import Row
 from arithmoscope.contracts.specs import Metric
 
-# What can be looked at; `attention` is the oldest of them, and its own contract.
+# Kinds of views. `attention` has its own contract: `arithmoscope.contracts.results.AttentionPattern`.
 ViewKind = Literal["attention", "key", "roles", "lens", "stages", "writes"]
 
 
 class KeyRow(Wire):
-    """One component: its mean effect, whether that is off 0 (two-sided studentised bootstrap over distinct questions),
-    and the smallest false discovery rate at which it passes. None below ten questions."""
+    """One component: its mean effect, the p-value of a mean of 0 (two-sided studentised bootstrap over distinct
+    questions), and the smallest false discovery rate at which it passes (q-value). Both are None below ten
+    questions."""
 
     component: str
     mean: float | None
@@ -25,11 +26,11 @@ class KeyRow(Wire):
 
 
 class KeyTable(Wire):
-    """One metric: every component, the most negative first.
+    """Key components by one metric: every component, the most negative mean first.
 
-    ``false_discovery`` are those with a negative mean that pass at a rate of 5 %; ``threshold`` those below
-    ``threshold_at`` (the paper: -5 % of the reference logit; None for other metrics). ``heads``: the model's, of which
-    shares are counted.
+    ``false_discovery``: components with a negative mean that pass at a false discovery rate of 5 %. ``threshold``:
+    components below ``threshold_at`` (the paper's -5 % of the reference logit; None for other metrics). ``heads``:
+    number of heads of the model, the base of percentages.
     """
 
     metric: Metric
@@ -43,13 +44,13 @@ class KeyTable(Wire):
 
 
 class KeyReport(Wire):
-    """``GET /api/experiments/{id}/key``: which components are key, and how sure that is."""
+    """Answer of ``GET /api/experiments/{id}/key``: key components by metric, with their statistics."""
 
     tables: tuple[KeyTable, ...]
 
 
 class HeadRoles(Wire):
-    """One head: the END row's mass on every role, averaged over the prompts; each sums to 1 (``difference`` to 0)."""
+    """One head's attention from END by role, averaged over the prompts; each row sums to 1 (``difference`` to 0)."""
 
     component: str
     head_class: HeadClass
@@ -61,11 +62,11 @@ class HeadRoles(Wire):
 
 
 class RoleReport(Wire):
-    """``GET /api/experiments/{id}/roles``: where every head looks from END. Columns follow ``roles``.
+    """Answer of ``GET /api/experiments/{id}/roles``: every head's attention from END by role. Columns follow ``roles``.
 
-    ``average_head``: the mean over all heads. ``difference``: reference run - counterfactual run. ``baseline``: what
-    the mass would be if the roles were dealt to the tokens at random, the first token apart. An operand or operator
-    head has at least ``times`` the mass of the baseline and of the average head.
+    ``average_head``: mean over all heads. ``difference``: reference run - counterfactual run. ``baseline``: the mass
+    expected if roles were shuffled among the tokens, the first token apart. An operand or operator head has at least
+    ``times`` the mass of both the baseline and the average head.
     """
 
     roles: tuple[Role, ...]
@@ -76,12 +77,15 @@ class RoleReport(Wire):
 
 
 class LensToken(Wire):
+    """A token and its probability under the logit lens."""
+
     token: str
     probability: float
 
 
 class LensLayer(Wire):
-    """The residual stream at END read as the output would be. ``layer`` -1 is the embedding, then after each layer."""
+    """Logit lens after one layer: the residual stream at END through the final norm and the unembedding. ``layer`` -1
+    is the embedding. ``logit``, ``probability`` and ``rank`` are the answer's."""
 
     layer: int
     top: tuple[LensToken, ...]
@@ -91,7 +95,7 @@ class LensLayer(Wire):
 
 
 class LensReport(Wire):
-    """``GET /api/experiments/{id}/lens?prompt=``: the answer's way through the layers, the embedding first."""
+    """Answer of ``GET /api/experiments/{id}/lens?prompt=``: the logit lens at END by layer, the embedding first."""
 
     prompt: int
     answer: str
@@ -99,13 +103,13 @@ class LensReport(Wire):
 
 
 class StagesReport(Wire):
-    """``GET /api/experiments/{id}/stages``: how the answer comes up, averaged over the prompts.
+    """Answer of ``GET /api/experiments/{id}/stages``: the emergence of the answer by layer, averaged over the prompts.
 
-    ``probability`` and ``rank`` (median) of the answer after the embedding and each layer. ``operands``: cosine of what
-    each MLP reads with the operands' unembedding rows; ``answer``: of what it writes with the answer's; ``..._other``
-    the same with other numbers. ``start``, ``inflection``, ``end``: layers by the rule in docs/methods/lens.md, None
-    where the curves do not show them; 95 % intervals over draws of the questions, and the share of draws in which the
-    rule finds them.
+    ``probability`` and ``rank`` (median): of the answer, after the embedding and each layer. ``operands``: cosine of
+    each MLP's input with the unembedding rows of the operands; ``answer``: cosine of its output with that of the
+    answer; ``..._other``: the same for other numbers. ``start``, ``inflection`` and ``end``: layers by the rule in
+    docs/methods/lens.md, None if the curves do not show them, with 95 % intervals over bootstrap draws of the
+    questions. ``found``: share of the draws in which the rule finds them.
     """
 
     prompts: int
@@ -125,13 +129,15 @@ class StagesReport(Wire):
 
 
 class WriteToken(Wire):
+    """A number token and the logit that a component's output gives it."""
+
     token: str
     logit: float
 
 
 class WritesReport(Wire):
-    """``GET /api/experiments/{id}/writes?component=``: what a component writes at END, averaged over the prompts, as
-    logits of number tokens: the most promoted and the most suppressed, and the answer's own mean."""
+    """Answer of ``GET /api/experiments/{id}/writes?component=``: a component's output at END as logits of number
+    tokens, averaged over the prompts: the most promoted and most suppressed tokens, and the mean of the answer's."""
 
     component: str
     prompts: int

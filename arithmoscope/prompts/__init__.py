@@ -1,6 +1,6 @@
-"""Arithmetic in words and tokens: reads it, corrupts it, draws it from templates, and cuts it where the answer begins.
+"""Arithmetic prompts: parsing, corruption, drawing from templates, and tokenisation up to the answer.
 
-Pure Python and the `tokenizers` package: no model is needed here, only its tokeniser.
+Pure Python and the `tokenizers` package: needs a model's tokeniser, never the model.
 """
 
 from tokenizers import Tokenizer

@@ -24,7 +24,7 @@ from arithmoscope.contracts.specs import (
     TransferSpec,
 )
 from arithmoscope.prompts import ChatFrame, EncodedPair, prepare, refuse_unequal_lengths
-from arithmoscope.prompts.sets.dataset_splits import lessons_of
+from arithmoscope.prompts.sets.dataset_splits import split_dataset
 from arithmoscope.prompts.sets.labels import labels_of
 from arithmoscope.prompts.sets.operand_split import on_first_side, operands_of
 from arithmoscope.prompts.sets.prompt_sets import refuse_too_many
@@ -100,7 +100,7 @@ def question_of(ctx: Context, spec: ExperimentSpec) -> Question:
         refuse_missing(card, spec.components)
         refuse_untunable(card, spec, ctx.config.dtype)
         sets = tuple(prompts for prompts in (spec.prompts, spec.validation, spec.test) if prompts is not None)
-        return Question(card, sets, spec.parent, partial(lessons_of, spec))
+        return Question(card, sets, spec.parent, partial(split_dataset, spec))
     sets = (*spec.found_on, *spec.evaluated_on)
     return Question(card, sets, spec.parent, _of_pairs(partial(_check_transfer, spec)))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from arithmoscope.cli.analyze import _beside
+from arithmoscope.cli.analyze import _metadata_file
 from arithmoscope.cli.main import main
 from arithmoscope.contracts.ranking import COLUMNS
 from arithmoscope.contracts.results import PathPatchingResult
@@ -68,9 +68,9 @@ def test_a_ranking_that_cannot_be_written_is_refused_at_once(
 
 
 def test_a_ranking_into_a_pipe_has_no_description_beside_it(tmp_path: Path) -> None:
-    assert _beside(Path("/dev/null")) is None
+    assert _metadata_file(Path("/dev/null")) is None
     (tmp_path / "a.csv").touch()
-    assert _beside(tmp_path / "a.csv") == str(tmp_path / "a.csv-metadata.json")
+    assert _metadata_file(tmp_path / "a.csv") == str(tmp_path / "a.csv-metadata.json")
 
 
 def test_prompts_of_unequal_lengths_are_refused_at_all_positions_before_the_model_is_loaded(
@@ -91,7 +91,7 @@ def test_putting_back_is_said_and_what_restores_most_comes_first(
     argv = ["analyze", "3 + 5 =", "--effect", "direct", "--direction", "denoising", "--csv", str(file)]
     assert main(argv) == 0
     told = capsys.readouterr().out
-    assert "put back at the last position into the counterfactual\n" in told
+    assert "restored at the last position of the counterfactual\n" in told
     rows = list(csv.DictReader(file.read_text().splitlines()))
     means = [float(row["effect_mean"]) for row in rows]
     assert means == sorted(means)

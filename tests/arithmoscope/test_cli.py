@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from arithmoscope.cli.analyze import writable
 from arithmoscope.cli.main import main
+from arithmoscope.cli.output_files import writable
 from arithmoscope.contracts.errors import Refusal
 
 
@@ -108,7 +108,7 @@ def test_a_run_that_is_refused_leaves_no_empty_file_and_takes_none_that_was_ther
     empty.touch()
     link.symlink_to("named.csv")
     for file in (there, empty, link, tmp_path / "fresh.csv"):
-        with pytest.raises(Refusal), writable(str(file)):
+        with pytest.raises(Refusal), writable(str(file), "--csv"):
             raise Refusal("internal", "The model is gone.")
     assert {path.name for path in tmp_path.iterdir()} == {"there.csv", "empty.csv", "link.csv"}
     assert there.read_text() == "of yesterday"

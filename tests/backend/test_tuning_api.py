@@ -109,7 +109,7 @@ REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
         {"validation": custom("80 + 90 ="), "test": custom("90 + 80 =")},
         422,
         "overlapping_splits",
-        "validated with and judged by",
+        "in the validation and the test set",
     ),
     ({"prompts": {**custom("3 + 5 ="), "chat": True}}, 422, "no_chat_template", "no chat template"),
 ]

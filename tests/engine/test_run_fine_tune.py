@@ -100,14 +100,14 @@ def test_a_whole_run_says_what_was_trained_what_it_changed_and_keeps_all_of_it(m
 def test_its_numbers_are_those_of_the_model_that_its_deltas_make(model: LoadedModel):
     from arithmoscope.engine.tuning.answers import examples_of
     from arithmoscope.engine.tuning.side_by_side import answered
-    from arithmoscope.prompts.sets.dataset_splits import lessons_of
+    from arithmoscope.prompts.sets.dataset_splits import split_dataset
 
     output = run(model, spec_of())
     assert output is not None
     found = output.result.evaluation
     assert found is not None
     tuned = Deltas.from_bytes(output.artifacts["deltas.safetensors"]).apply(model)
-    lessons = lessons_of(spec_of(), model.text)
+    lessons = split_dataset(spec_of(), model.text)
     for told, which in ((found.held_out.before, model), (found.held_out.after, tuned)):
         assert told.mean == answered(which, examples_of(which, lessons.test))[0]
     last, first = output.result.curve.validation[-1], output.result.curve.validation[0]

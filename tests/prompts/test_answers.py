@@ -27,10 +27,10 @@ def test_an_answer_by_its_digits_worked_by_hand(tokenizer: Tokenizer):
     with pytest.raises(Refusal) as refused:
         encode_answer(PAIR, tokenizer, tokens="whole")
     assert refused.value.code == "answer_several_tokens"
-    (first,) = encode_answer(PAIR, tokenizer, tokens="first", asked=4)
-    assert (first.answer_text, first.place, first.places, first.asked) == ("1", 0, 3, 4)
-    each = encode_answer(PAIR, tokenizer, tokens="each", asked=4)
-    assert [(pair.answer_text, pair.place, pair.places, pair.asked) for pair in each] == [
+    (first,) = encode_answer(PAIR, tokenizer, tokens="first", index=4)
+    assert (first.answer_text, first.place, first.places, first.index) == ("1", 0, 3, 4)
+    each = encode_answer(PAIR, tokenizer, tokens="each", index=4)
+    assert [(pair.answer_text, pair.place, pair.places, pair.index) for pair in each] == [
         ("1", 0, 3, 4),
         ("2", 1, 3, 4),
         ("5", 2, 3, 4),
@@ -70,11 +70,11 @@ def test_prompt_and_answer_are_the_tokens_of_the_whole_text(
 def test_a_set_measured_at_each_token_keeps_its_questions_apart(tokenizer: Tokenizer):
     asked = custom("57 + 68 =", "3 + 5 =", "99 + 1 =", answer="each", shots=1)
     prompts = prepare(asked, tokenizer)
-    assert [(pair.asked, pair.place) for pair in prompts.pairs] == [
+    assert [(pair.index, pair.place) for pair in prompts.pairs] == [
         (0, 0), (0, 1), (0, 2), (1, 0), (2, 0), (2, 1), (2, 2),
     ]  # fmt: skip
     assert prompts.n_distinct == len({pair.question for pair in prompts.pairs}) == 3
-    assert [pair.asked for pair in prepare(custom("57 + 68 =", "3 + 5 =", answer="first"), tokenizer).pairs] == [0, 1]
+    assert [pair.index for pair in prepare(custom("57 + 68 =", "3 + 5 =", answer="first"), tokenizer).pairs] == [0, 1]
 
 
 def test_a_preview_shows_every_token_of_an_answer(tokenizer: Tokenizer):

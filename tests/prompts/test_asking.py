@@ -3,7 +3,7 @@
 import pytest
 
 from arithmoscope.contracts.prompts import PromptPair
-from arithmoscope.prompts.language.question_operands import about, asked_of
+from arithmoscope.prompts.language.question_operands import operand_key, question_only
 from arithmoscope.prompts.sets.operand_split import operands_of, shared_operands
 from arithmoscope.prompts.sets.public_datasets import ADAPTERS
 
@@ -22,14 +22,14 @@ from arithmoscope.prompts.sets.public_datasets import ADAPTERS
     ],
 )
 def test_what_no_reader_understands_is_about_its_numbers_as_any_other_question(unread: str):
-    assert about(unread) == about("1200 + 34 =") == "1200 34"
+    assert operand_key(unread) == operand_key("1200 + 34 =") == "1200 34"
 
 
 def test_numbers_are_told_apart_by_sign_and_decimals_but_not_by_how_they_are_written():
-    assert about("it is -3 and 4.50 or") == about("4.5 + -3 =")
-    assert about("5 -3 and") == about("3 + 5 =") == about("one 3 and 5, then")
-    assert about("one and then 4 of") == about("4 + 1 =")
-    assert about("7" * 5_000) == "7" * 5_000
+    assert operand_key("it is -3 and 4.50 or") == operand_key("4.5 + -3 =")
+    assert operand_key("5 -3 and") == operand_key("3 + 5 =") == operand_key("one 3 and 5, then")
+    assert operand_key("one and then 4 of") == operand_key("4 + 1 =")
+    assert operand_key("7" * 5_000) == "7" * 5_000
 
 
 def test_two_sets_with_the_same_sums_share_operands_however_those_are_asked():
@@ -46,8 +46,8 @@ def test_questions_of_several_lines_are_told_apart_by_all_of_them():
         for said in ("Which holds?\nIt is true:", "Which fails?\nIt is true:")
     )
     assert operands_of(PromptPair(one, one, "B")) != operands_of(PromptPair(other, other, "B"))
-    assert asked_of(one) == one
-    told = [asked_of(f"What is {a} plus 4?\nThe answer is") for a in range(3)]
+    assert question_only(one) == one
+    told = [question_only(f"What is {a} plus 4?\nThe answer is") for a in range(3)]
     assert len({*told}) == 3
-    assert asked_of("2 + 3 = 5\n\n" + told[0]) == asked_of("1 + 1 = 2\n" + told[0]) == told[0]
-    assert asked_of("2 + 3 = 5\n3 + 5 =") == "3 + 5 ="
+    assert question_only("2 + 3 = 5\n\n" + told[0]) == question_only("1 + 1 = 2\n" + told[0]) == told[0]
+    assert question_only("2 + 3 = 5\n3 + 5 =") == "3 + 5 ="

@@ -13,7 +13,7 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ChatFrame
 from arithmoscope.contracts.prompts import CustomPrompts, PromptPair, TemplatePrompts
 from arithmoscope.prompts import encode_pair, generate, prepare, preview
-from arithmoscope.prompts.tokens.chat_layout import _exchanges, laid_out
+from arithmoscope.prompts.tokens.chat_layout import _exchanges, lay_out
 from arithmoscope.prompts.tokens.tokenization import chat_pieces
 
 CHATML = ChatFrame(
@@ -42,18 +42,18 @@ def tokenizer() -> Tokenizer:
 
 
 def test_examples_are_exchanges_and_the_assistant_repeats_the_question() -> None:
-    assert laid_out(SUM.reference, CHATML).text == (
+    assert lay_out(SUM.reference, CHATML).text == (
         "<|im_start|>system\nBe brief.<|im_end|>\n"
         "<|im_start|>user\n2 + 3 =<|im_end|>\n<|im_start|>assistant\n2 + 3 = 5<|im_end|>\n"
         "<|im_start|>user\n3 + 5 =<|im_end|>\n<|im_start|>assistant\n3 + 5 ="
     )
-    assert laid_out(SUM.reference, INST).text == (
+    assert lay_out(SUM.reference, INST).text == (
         "<s>[INST] 2 + 3 = [/INST] 2 + 3 = 5 </s><s>[INST] 3 + 5 = [/INST] 3 + 5 ="
     )
 
 
 def test_without_a_frame_a_prompt_stays_as_it_is() -> None:
-    assert laid_out(" 3 + 5 = ", None).text == " 3 + 5 ="
+    assert lay_out(" 3 + 5 = ", None).text == " 3 + 5 ="
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_every_part_plays_its_role_in_both_turns_and_the_template_plays_none(tok
 def test_a_conversation_is_the_tokens_of_its_text_read_as_one(any_chatty: Tokenizer, frame: ChatFrame) -> None:
     encoded = encode_pair(SUM, any_chatty, frame)
     for prompt, ids in ((SUM.reference, encoded.reference_ids), (SUM.counterfactual, encoded.counterfactual_ids)):
-        whole = any_chatty.encode(f"{laid_out(prompt, frame).text} 8", add_special_tokens=False).ids
+        whole = any_chatty.encode(f"{lay_out(prompt, frame).text} 8", add_special_tokens=False).ids
         assert tuple(whole) == (*ids, encoded.answer_id)
 
 
@@ -142,7 +142,7 @@ _TYPED = st.lists(st.one_of(_PARTS, _TEXT), min_size=1, max_size=6).map("".join)
 def test_nothing_that_people_type_becomes_a_control_token(typed: str, name: str, frame: ChatFrame) -> None:
     tokenizer = CHATTY[name]
     controls = {tokenizer.token_to_id(token) for token in (*CONTROL_TOKENS, "<think>")}
-    layout = laid_out(f"{typed}\n3 + 5 =", frame)
+    layout = lay_out(f"{typed}\n3 + 5 =", frame)
     pieces = chat_pieces(layout.text, [stretch.place for stretch in layout.stretches], tokenizer)
     template = layout.text
     for stretch in reversed(layout.stretches):  # what was typed may be an example, with turns of its own
@@ -156,7 +156,7 @@ def test_nothing_that_people_type_becomes_a_control_token(typed: str, name: str,
 def test_a_control_token_that_people_type_is_read_as_text(tokenizer: Tokenizer) -> None:
     typed = PromptPair("<|im_end|> 3 + 5 =", "<|im_end|> 3 @ 5 =", "8", chat=True)
     encoded, plain = encode_pair(typed, tokenizer, CHATML), encode_pair(SUM, tokenizer, CHATML)
-    text = laid_out(typed.reference, CHATML).text
+    text = lay_out(typed.reference, CHATML).text
     assert "".join(token.text for token in encoded.reference_tokens) == f"{text} "
     as_text = tokenizer.encode("<|im").ids
     start = encoded.reference_ids.index(as_text[0])
@@ -222,7 +222,7 @@ def test_a_preview_shows_a_chat_that_cannot_run_as_far_as_it_can_be_read(tokeniz
     asked = CustomPrompts.model_validate({"source": "custom", "pairs": pairs, "chat": True})
     several, empty, private = preview(asked, tokenizer, CHATML).items
     assert "2 tokens" in (several.problem or "")
-    assert "".join(token.text for token in several.reference) == laid_out("8 + 5 =", CHATML).text
+    assert "".join(token.text for token in several.reference) == lay_out("8 + 5 =", CHATML).text
     assert "empty" in (empty.problem or "")
     assert (empty.reference, private.reference) == ((), ())
 
@@ -238,7 +238,7 @@ def test_no_typed_text_breaks_a_chat(prompt: str, counterfactual: str, answer: s
     for text, tokens in ((prompt, encoded.reference_tokens), (counterfactual, encoded.counterfactual_tokens)):
         shown = "".join(token.text for token in tokens)
         assert shown.startswith(CHATML.before)
-        assert shown.rstrip() == laid_out(text, CHATML).text.rstrip() or "\ufffd" in shown
+        assert shown.rstrip() == lay_out(text, CHATML).text.rstrip() or "\ufffd" in shown
 
 
 @pytest.mark.parametrize("typed", [" ", "\t", "= ", "a ", "-", "a= \t"])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from arithmoscope.contracts.prompts import TemplatePrompts, Topic
-from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.sets.topics import TOPICS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "prompts.md").read_text("utf-8")
@@ -18,7 +18,7 @@ def test_every_topic_has_its_line(topic: Topic):
     row = TOPICS[topic]
     said = ["yes" if has else "no" for has in (row.styles, row.decimals, row.words)]
     assert cells[1:6] == [", ".join(row.operations) or "-", *said, ", ".join(row.impossible) or "-"]
-    assert understood(cells[6].strip("`")) is not None
+    assert parse_question(cells[6].strip("`")) is not None
 
 
 def test_every_option_of_a_set_is_on_the_page_with_its_default():

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import Operation
 from arithmoscope.contracts.specs import FineTuneSpec
-from arithmoscope.prompts.sets.dataset_splits import Lessons, lessons_of, questions_of
+from arithmoscope.prompts.sets.dataset_splits import DatasetSplits, split_dataset, whole_answer_pairs
 from arithmoscope.prompts.sets.operand_split import on_first_side, operands_of, shared_operands
 from arithmoscope.prompts.sets.sampling import draw
 
@@ -28,16 +28,16 @@ def sums(first: int, last: int, plus: int = 1) -> dict[str, Any]:
     return custom(*({"reference": f"{a} + {plus} ="} for a in range(first, last)))
 
 
-def sets_of(lessons: Lessons) -> list[tuple[Any, ...]]:
+def sets_of(lessons: DatasetSplits) -> list[tuple[Any, ...]]:
     return [lessons.train, lessons.validation, lessons.test]
 
 
 def test_the_three_sets_share_no_operands_and_are_the_whole_set_together(tokenizer: Tokenizer):
-    lessons = lessons_of(spec(), tokenizer)
+    lessons = split_dataset(spec(), tokenizer)
     train, validation, test = sets_of(lessons)
     for one, other in ((train, validation), (train, test), (validation, test)):
         assert not {operands_of(pair) for pair in one} & {operands_of(pair) for pair in other}
-    asked, _ = questions_of(spec().prompts, tokenizer)
+    asked, _ = whole_answer_pairs(spec().prompts, tokenizer)
     assert sorted(map(repr, (*train, *validation, *test))) == sorted(map(repr, asked))
     assert len(asked) == 300
     assert 0.7 < len(train) / 300 < 0.9
@@ -48,7 +48,7 @@ def test_the_three_sets_share_no_operands_and_are_the_whole_set_together(tokeniz
 
 def test_an_analysis_of_the_first_half_saw_no_operands_that_are_judged_by(tokenizer: Tokenizer):
     first = draw(spec({**SUMS, "half": "first"}).prompts.model_copy(update={"answer": "first"}), tokenizer)  # pyright: ignore
-    lessons = lessons_of(spec(), tokenizer)
+    lessons = split_dataset(spec(), tokenizer)
     assert first.pairs
     assert shared_operands(first.pairs, [*lessons.validation, *lessons.test]) == []
     assert any(not on_first_side(pair) for pair in lessons.train)
@@ -56,54 +56,54 @@ def test_an_analysis_of_the_first_half_saw_no_operands_that_are_judged_by(tokeni
 
 def test_the_same_sum_asked_in_any_way_stays_on_one_side(tokenizer: Tokenizer):
     together = {**SUMS, "operations": list(get_args(Operation))[:4], "styles": ["equation", "question"], "pairs": 400}
-    train, validation, test = sets_of(lessons_of(spec({**together, "operands": [1, 9]}), tokenizer))
+    train, validation, test = sets_of(split_dataset(spec({**together, "operands": [1, 9]}), tokenizer))
     about = [{operands_of(pair) for pair in pairs} for pairs in (train, validation, test)]
     assert sum(map(len, about)) == len(set.union(*about))
 
 
 def test_a_set_that_is_given_takes_the_place_of_a_part_which_is_trained_on(tokenizer: Tokenizer):
-    whole = lessons_of(spec(sums(1, 60)), tokenizer)
-    given = lessons_of(spec(sums(1, 60), test=sums(70, 80)), tokenizer)
+    whole = split_dataset(spec(sums(1, 60)), tokenizer)
+    given = split_dataset(spec(sums(1, 60), test=sums(70, 80)), tokenizer)
     assert [pair.reference for pair in given.test] == [f"{a} + 1 =" for a in range(70, 80)]
     assert {*given.train} == {*whole.train, *whole.test}
     assert given.validation == whole.validation
-    both = lessons_of(spec(sums(1, 60), test=sums(70, 80), validation=sums(80, 90)), tokenizer)
+    both = split_dataset(spec(sums(1, 60), test=sums(70, 80), validation=sums(80, 90)), tokenizer)
     assert (len(both.train), len(both.validation), len(both.test)) == (59, 10, 10)
 
 
 @pytest.mark.parametrize(
     ("given", "both"),
     [
-        ({"test": custom({"reference": "1 + 5 ="}, {"reference": "1 + 70 ="})}, "trained on and judged by"),
-        ({"test": custom({"reference": "6 - 1 ="}, {"reference": "1 + 70 ="})}, "trained on and judged by"),
-        ({"validation": custom({"reference": "1 + 5 ="})}, "trained on and validated with"),
+        ({"test": custom({"reference": "1 + 5 ="}, {"reference": "1 + 70 ="})}, "in the training and the test set"),
+        ({"test": custom({"reference": "6 - 1 ="}, {"reference": "1 + 70 ="})}, "in the training and the test set"),
+        ({"validation": custom({"reference": "1 + 5 ="})}, "in the training and the validation set"),
         (
             {"validation": custom({"reference": "70 + 1 ="}), "test": custom({"reference": "1 + 70 ="})},
-            "validated with and judged by",
+            "in the validation and the test set",
         ),
     ],
 )
 def test_sets_that_ask_about_the_same_operands_are_refused(given: Any, both: str, tokenizer: Tokenizer):
     with pytest.raises(Refusal, match=both) as refused:
-        lessons_of(spec(sums(1, 60), **given), tokenizer)
+        split_dataset(spec(sums(1, 60), **given), tokenizer)
     assert refused.value.code == "overlapping_splits"
     assert "=" in refused.value.detail, "one of the questions is named"
 
 
 def test_a_set_too_small_to_be_judged_by_is_refused_and_one_too_small_to_look_at_says_so(tokenizer: Tokenizer):
-    with pytest.raises(Refusal, match="none is left to judge by") as refused:
-        lessons_of(spec(custom({"reference": "1 + 1 ="})), tokenizer)
+    with pytest.raises(Refusal, match="none is left to test") as refused:
+        split_dataset(spec(custom({"reference": "1 + 1 ="})), tokenizer)
     assert refused.value.code == "no_prompts"
-    few = lessons_of(spec(custom({"reference": "1 + 1 ="}), test=sums(70, 80)), tokenizer)
+    few = split_dataset(spec(custom({"reference": "1 + 1 ="}), test=sums(70, 80)), tokenizer)
     assert (len(few.train), few.validation, few.split.examples[1]) == (1, (), "")
-    assert any("look at while it trains" in note for note in few.notes)
+    assert any("left for validation" in note for note in few.notes)
 
 
 @pytest.mark.parametrize("operands", [[1, 9], [1, 5]])
 def test_a_small_set_has_operands_left_to_look_at_and_to_judge_by(operands: list[int], tokenizer: Tokenizer):
     small = {"source": "template", "operands": operands, "half": "second", "pairs": 64}
     for asked in ({**small, "half": None}, small):
-        lessons = lessons_of(spec(asked), tokenizer)
+        lessons = split_dataset(spec(asked), tokenizer)
         about = [{operands_of(pair) for pair in pairs} for pairs in sets_of(lessons)]
         assert len(set.union(*about)) == sum(map(len, about))
         assert len(about[2]) >= min(3, sum(map(len, about)) // 3)
@@ -111,12 +111,12 @@ def test_a_small_set_has_operands_left_to_look_at_and_to_judge_by(operands: list
         assert about[0]
         assert any(f"test set has {len(lessons.test)} questions" in note for note in lessons.notes)
     first = draw(spec({**small, "half": "first"}).prompts.model_copy(update={"answer": "first"}), tokenizer)  # pyright: ignore
-    whole = lessons_of(spec({**small, "half": None, "operands": [1, 9]}), tokenizer)
+    whole = split_dataset(spec({**small, "half": None, "operands": [1, 9]}), tokenizer)
     assert shared_operands(first.pairs, [*whole.validation, *whole.test]) == []
 
 
 def test_a_large_set_is_split_by_the_operands_alone(tokenizer: Tokenizer):
-    lessons = lessons_of(spec({**SUMS, "pairs": 600}), tokenizer)
+    lessons = split_dataset(spec({**SUMS, "pairs": 600}), tokenizer)
     for pairs, low, high in ((lessons.train, 0, 0.8), (lessons.validation, 0.8, 0.9), (lessons.test, 0.9, 1)):
         assert all(on_first_side(pair, high) and not on_first_side(pair, low) for pair in pairs)
     assert not any("test set has" in note for note in lessons.notes)
@@ -130,19 +130,19 @@ def test_prompts_without_a_word_are_the_template_s():
 
 def test_answers_of_several_tokens_are_taken_whole_whatever_the_set_says(tokenizer: Tokenizer):
     for answer in ("whole", "first", "each"):
-        lessons = lessons_of(spec({**SUMS, "answer": answer}), tokenizer)
-        assert lessons == lessons_of(spec(), tokenizer)
+        lessons = split_dataset(spec({**SUMS, "answer": answer}), tokenizer)
+        assert lessons == split_dataset(spec(), tokenizer)
         assert any(len(pair.answer) > 1 for pair in lessons.train)
 
 
 def test_a_question_that_nobody_can_read_needs_an_answer_and_no_counterfactual(tokenizer: Tokenizer):
     told = custom({"reference": "A riddle without numbers is", "answer": "8"})
-    (pair,), _ = questions_of(spec(told).prompts, tokenizer)
+    (pair,), _ = whole_answer_pairs(spec(told).prompts, tokenizer)
     assert (pair.reference, pair.counterfactual, pair.answer) == ("A riddle without numbers is",) * 2 + ("8",)
-    (read,), _ = questions_of(spec(custom({"reference": "3 + 5 ="}, shots=1)).prompts, tokenizer)
+    (read,), _ = whole_answer_pairs(spec(custom({"reference": "3 + 5 ="}, shots=1)).prompts, tokenizer)
     assert read.reference.endswith("\n3 + 5 =")
     assert read.counterfactual.endswith("\n3 @ 5 =")
-    (given,), _ = questions_of(spec(custom({"reference": "3 + 5 =", "counterfactual": "x ="})).prompts, tokenizer)
+    (given,), _ = whole_answer_pairs(spec(custom({"reference": "3 + 5 =", "counterfactual": "x ="})).prompts, tokenizer)
     assert given.counterfactual == "x ="
 
 
@@ -161,7 +161,7 @@ def test_a_pair_that_cannot_be_trained_on_is_refused_by_its_number(pair: Any, co
         update={"pairs": (*spec(custom(good)).prompts.pairs, *_pairs(pair))}  # pyright: ignore
     )
     with pytest.raises(Refusal, match="Pair 2") as refused:
-        questions_of(bad, tokenizer)
+        whole_answer_pairs(bad, tokenizer)
     assert refused.value.code == code
 
 
@@ -173,5 +173,5 @@ def _pairs(pair: dict[str, Any]) -> tuple[Any, ...]:
 
 def test_a_chat_needs_a_chat_template(tokenizer: Tokenizer):
     with pytest.raises(Refusal) as refused:
-        lessons_of(spec({**SUMS, "chat": True}), tokenizer)
+        split_dataset(spec({**SUMS, "chat": True}), tokenizer)
     assert refused.value.code == "no_chat_template"

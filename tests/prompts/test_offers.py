@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from arithmoscope.contracts.prompts import Operation
 from arithmoscope.prompts.language.numerals import decimals_end, in_digits
-from arithmoscope.prompts.sets.extra_questions import MAX_ANSWER, MAX_EXPONENT, Offers
+from arithmoscope.prompts.sets.extra_questions import MAX_ANSWER, MAX_EXPONENT, ExtraQuestions
 
 FIVE: tuple[Operation, ...] = ("add", "subtract", "multiply", "divide", "power")
 
@@ -53,7 +53,7 @@ def listed(
 def test_offers_are_those_found_by_trying_every_pair(
     operation: Operation, operands: tuple[int, int], answers: set[int] | None, decimals: int
 ):
-    offers = Offers(operation, operands, answers, decimals)
+    offers = ExtraQuestions(operation, operands, answers, decimals)
     numbered = [offers[number] for number in range(len(offers))]
     assert sorted(numbered) == sorted(listed(operation, operands, answers, decimals))
     assert all(pair in offers for pair in numbered[:20])
@@ -65,7 +65,7 @@ def test_offers_are_those_found_by_trying_every_pair(
 
 @pytest.mark.parametrize(("operation", "count"), [("add", 99_991**2), ("divide", None), ("power", None)])
 def test_the_largest_range_is_counted_without_listing_it(operation: Operation, count: int | None):
-    offers = Offers(operation, (0, 9_999), None, 1)
+    offers = ExtraQuestions(operation, (0, 9_999), None, 1)
     assert len(offers) == (count or len(offers)) > 100_000
     a, b = offers[len(offers) - 1]
     assert (a, b) in offers

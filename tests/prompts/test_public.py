@@ -87,22 +87,22 @@ def test_mmlu_is_read_as_the_table_that_it_comes_as():
 
 BAD: list[tuple[PublicSet, Any, str]] = [
     ("gsm8k", {"question": "What?", "answer": "no mark"}, "####"),
-    ("gsm8k", {"question": "What?", "answer": "#### many"}, "no number"),
+    ("gsm8k", {"question": "What?", "answer": "#### many"}, "not a number"),
     ("gsm8k", {"question": " ", "answer": "#### 3"}, "'question'"),
     ("gsm8k", {"question": "What? " * 2_000, "answer": "#### 3"}, "characters"),
     ("gsm8k", {"answer": "#### 3"}, "'question'"),
-    ("gsm8k", 3, "no JSON object"),
-    ("svamp", {**SVAMP, "Answer": None}, "no number"),
-    ("svamp", {**SVAMP, "Answer": True}, "no number"),
-    ("svamp", {**SVAMP, "Answer": float("nan")}, "no number"),
+    ("gsm8k", 3, "not a JSON object"),
+    ("svamp", {**SVAMP, "Answer": None}, "not a number"),
+    ("svamp", {**SVAMP, "Answer": True}, "not a number"),
+    ("svamp", {**SVAMP, "Answer": float("nan")}, "not a number"),
     ("svamp", {**SVAMP, "Body": 3}, "'Body'"),
     ("addsub", {**ADDSUB, "lSolutions": [1.0, 2.0]}, "one number"),
     ("singleeq", {**ADDSUB, "lSolutions": "5"}, "one number"),
-    ("mmlu", {**MMLU, "answer": 4}, "none of the choices"),
+    ("mmlu", {**MMLU, "answer": 4}, "not one of the choices"),
     ("mmlu", {**MMLU, "choices": "Plum"}, "list of texts"),
-    ("csqa", {**CSQA_OLD, "answerKey": "Z"}, "none of the choices"),
+    ("csqa", {**CSQA_OLD, "answerKey": "Z"}, "not one of the choices"),
     ("csqa", {**CSQA_NEW, "choices": {"label": ["A"], "text": []}}, "cannot be read"),
-    ("csqa", {**CSQA_NEW, "choices": {"label": ["A"], "text": [3]}}, "no text"),
+    ("csqa", {**CSQA_NEW, "choices": {"label": ["A"], "text": [3]}}, "not a text"),
     ("csqa", {**CSQA_NEW, "choices": None}, "cannot be read"),
     ("csqa", {"question": {"stem": "Where?"}, "answerKey": "A"}, "cannot be read"),
 ]
@@ -120,8 +120,8 @@ def test_a_row_that_cannot_be_read_is_named_and_the_others_are_used(name: Public
 def test_a_line_that_is_no_json_is_named():
     read = read_public("gsm8k", f"{json.dumps(GSM8K)}\n{{broken\n{'[' * 100_000}\n".encode())
     assert [(problem.row, problem.reason) for problem in read.problems] == [
-        (2, "the line is no JSON"),
-        (3, "the line is no JSON"),
+        (2, "the line is not valid JSON"),
+        (3, "the line is not valid JSON"),
     ]
 
 
@@ -131,10 +131,10 @@ def test_a_line_that_is_no_json_is_named():
         ("gsm8k", b"", "no JSON"),
         ("gsm8k", b"question,answer\n", "no JSON"),
         ("gsm8k", b"PK\x03\x04", "archive"),
-        ("gsm8k", b"[1, 2", "no JSON"),
-        ("gsm8k", b"[" * 100_000, "no JSON"),
-        ("mmlu", b'a,"b', "no CSV"),
-        ("trivia", b"{}", "no set"),
+        ("gsm8k", b"[1, 2", "not valid JSON"),
+        ("gsm8k", b"[" * 100_000, "not valid JSON"),
+        ("mmlu", b'a,"b', "not valid CSV"),
+        ("trivia", b"{}", "not a supported set"),
     ],
 )
 def test_a_file_that_is_none_of_these_is_refused_with_the_way_out(name: Any, data: bytes, said: str):
@@ -182,5 +182,5 @@ def test_a_row_in_another_encoding_is_named_and_the_others_stay():
     found = read_public("gsm8k", b"\n".join([*rows, rows[0]]))
     assert [each.row for each in found.questions] == [1, 3]
     assert [(each.row, each.reason) for each in found.problems] == [
-        (2, "the question holds the byte 0xe9, which is no UTF-8; in Windows-1252 it is 'é'")
+        (2, "the question contains the byte 0xe9, which is not UTF-8; in Windows-1252 it is 'é'")
     ]

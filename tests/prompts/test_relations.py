@@ -7,19 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arithmoscope.contracts.prompts import Corruption, Topic
-from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.language.relation_facts import FRAMES, RELATIONS
-from arithmoscope.prompts.language.relations import corrupt_recall, read_recall, recall_question, recalls
+from arithmoscope.prompts.language.relations import corrupt_recall, read_recall, recall_items, recall_question
 from arithmoscope.prompts.language.roles import reading_spans
 
 EVERY: list[tuple[Topic, str, str, str]] = [
-    (topic, frame, *asked) for topic in FRAMES for frame in FRAMES[topic] for asked in recalls(topic)
+    (topic, frame, *asked) for topic in FRAMES for frame in FRAMES[topic] for asked in recall_items(topic)
 ]
 
 
 @pytest.mark.parametrize("topic", FRAMES)
 def test_every_topic_has_forty_questions_each_with_one_word_for_an_answer(topic: Topic):
-    asked = recalls(topic)
+    asked = recall_items(topic)
     assert len(asked) == len(set(asked)) >= 40
     for relation, subject in asked:
         answer = RELATIONS[topic][relation][subject]
@@ -32,7 +32,7 @@ def test_every_question_of_every_wording_is_read_back():
         prompt = recall_question(topic, frame, relation, subject)
         recall = read_recall(prompt)
         assert recall is not None, prompt
-        assert understood(prompt) == recall
+        assert parse_question(prompt) == recall
         assert recall.answer == RELATIONS[topic][relation][subject]
         spans = {role: prompt[slice(*span)] for span, role in reading_spans(recall)}
         assert (spans["operator"], spans["operand_a"]) == (relation, subject)
@@ -94,4 +94,4 @@ def test_what_no_row_answers_is_not_read(prompt: str):
 
 @given(st.text(max_size=300))
 def test_no_text_raises(text: str):
-    understood(text)
+    parse_question(text)

@@ -114,8 +114,8 @@ def test_a_pair_is_the_same_whatever_stands_beside_it(
     tokenizer = vocabularies["digits_and_bare_spaces"]
     together = prepare(custom(*order, shots=2, corruption=corruption), tokenizer).pairs
     alone = [prepare(custom(one, shots=2, corruption=corruption), tokenizer).pairs[0] for one in order]
-    assert [replace(pair, asked=0) for pair in together] == alone
-    assert [pair.asked for pair in together] == list(range(len(order)))
+    assert [replace(pair, index=0) for pair in together] == alone
+    assert [pair.index for pair in together] == list(range(len(order)))
 
 
 def test_generate_gives_the_strings_of_the_template_set(tokenizer: Tokenizer):

@@ -64,7 +64,7 @@ def test_a_story_without_its_operator_is_not_read_and_another_operator_is(story:
     assert read_story(without) is None
     assert without.count("none") == 1
     other = corrupt("operator_swap", prompt, 0, tokenizer)
-    assert (other is not None) == bool(story.instead)
+    assert (other is not None) == bool(story.alternative)
     if other is not None:
         assert reading_of(other).operators[0].operation != story.template.operation
         assert corrupt("operator_swap", other, 0, tokenizer) == prompt

@@ -10,15 +10,15 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import Corruption, TemplatePrompts, Topic
 from arithmoscope.prompts import encode_pair, generate, prepare
 from arithmoscope.prompts.language.numerals import in_words
-from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.language.questions import question_text
 from arithmoscope.prompts.language.readings import Reading
 from arithmoscope.prompts.language.relation_facts import FRAMES
-from arithmoscope.prompts.language.relations import recall_question, recalls
+from arithmoscope.prompts.language.relations import recall_items, recall_question
 from arithmoscope.prompts.language.stories import stories
 from arithmoscope.prompts.sets.sampling import draw
 from arithmoscope.prompts.sets.topics import TOPICS, TopicRow
-from arithmoscope.prompts.tokens.chat_layout import laid_out
+from arithmoscope.prompts.tokens.chat_layout import lay_out
 
 
 def spec(**changes: Any) -> TemplatePrompts:
@@ -29,10 +29,13 @@ def spec(**changes: Any) -> TemplatePrompts:
 def everything() -> Tokenizer:
     """A word a token, for all words of all topics; numbers up to 99 and the years, in digits and words."""
     texts = [
-        recall_question(topic, frame, *asked) for topic in FRAMES for frame in FRAMES[topic] for asked in recalls(topic)
+        recall_question(topic, frame, *asked)
+        for topic in FRAMES
+        for frame in FRAMES[topic]
+        for asked in recall_items(topic)
     ]
     texts += [story.template.text for story in stories()]
-    recalled = [understood(text) for text in texts]
+    recalled = [parse_question(text) for text in texts]
     texts += [reading.answer for reading in recalled if reading is not None]
     texts += [f"{number} {in_words(number)} none @ + - * / ^ = power" for number in range(100)]
     texts += [str(year) for year in range(1100, 2000)]
@@ -65,7 +68,7 @@ def test_every_topic_has_sets_by_every_corruption_or_says_which(
     questions = [question_text(pair.reference) for pair in drawn.pairs]
     assert len(set(questions)) == len(questions) > 0
     for pair, question in zip(drawn.pairs, questions, strict=True):
-        reading = understood(pair.reference)
+        reading = parse_question(pair.reference)
         assert reading is not None
         assert reading.answer == pair.answer
         examples = pair.reference.removesuffix(question)
@@ -77,7 +80,7 @@ def test_every_topic_has_sets_by_every_corruption_or_says_which(
         assert pair.counterfactual != pair.reference
         for line in lines:  # the same wording, solved rightly
             sign = " " if " " in line else "="
-            solved = understood(line.rpartition(sign)[0] + sign)
+            solved = parse_question(line.rpartition(sign)[0] + sign)
             assert solved is not None, line
             assert line.endswith(f"{sign}{solved.answer}")
         encoded = encode_pair(pair, everything)
@@ -149,13 +152,13 @@ def test_numbers_are_written_as_asked_and_answers_are_exact(
     assert len(drawn.pairs) == 36
     low, high = operands
     for pair in drawn.pairs:
-        reading = understood(pair.reference)
+        reading = parse_question(pair.reference)
         assert isinstance(reading, Reading)
         assert reading.words == (numerals == "words")
         assert all(low <= operand.value <= high for operand in reading.operands)
         assert max(operand.places for operand in reading.operands) == decimals
         assert reading.value >= 0
-        other = understood(pair.counterfactual)
+        other = parse_question(pair.counterfactual)
         if corruption == "null_operator":
             assert other is None
         elif corruption.startswith("operand_swap"):
@@ -185,7 +188,7 @@ def test_examples_of_every_topic_are_turns_of_a_conversation(everything: Tokeniz
         if numerals == "words" and not TOPICS[topic].words:
             continue
         pair = draw(asked_of(topic, shots=3, numerals=numerals), everything).pairs[0]
-        layout = laid_out(pair.reference, CHATML)
+        layout = lay_out(pair.reference, CHATML)
         assert layout.text.count("<|im_start|>assistant") == 4, pair.reference
 
 

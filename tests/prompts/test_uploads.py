@@ -240,9 +240,9 @@ def test_a_file_in_two_encodings_loses_the_rows_that_are_in_the_other_and_no_mor
     read = read_upload(data, "csv")
     assert [pair.reference for pair in read.pairs] == ["3 × 5 =", "4 + 4 =", "2 × 5 ="]
     assert [(problem.row, problem.reason.split(",")[0]) for problem in read.problems] == [
-        (3, "The reference holds the byte 0xd7"),
-        (4, "The answer holds the byte 0xe9"),
-        (6, "The reference holds the byte 0xd7"),
+        (3, "The reference contains the byte 0xd7"),
+        (4, "The answer contains the byte 0xe9"),
+        (6, "The reference contains the byte 0xd7"),
     ]
     assert "in Windows-1252 it is '×'" in read.problems[0].reason
     lines = (
@@ -320,7 +320,7 @@ def test_an_archive_is_refused_with_the_way_out_and_never_unpacked(data: bytes, 
         (b"r\0e\0f\0", "UTF-16"),
         (b"\0r\0e\0f", "UTF-16"),
         (b"\xff\xfe\0\0r\0\0\0", "UTF-32"),
-        (b'"reference" x\n3 + 5 =', "Row 1 is no header"),
+        (b'"reference" x\n3 + 5 =', "Row 1 is not a header"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused_in_a_sentence(data: bytes, said: str) -> None:

@@ -11,7 +11,7 @@ from arithmoscope.contracts.prompts import Operation, Style
 from arithmoscope.prompts.language.arithmetic import read
 from arithmoscope.prompts.language.corruptions import corrupt
 from arithmoscope.prompts.language.numerals import in_words
-from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.language.roles import reading_spans
 from arithmoscope.prompts.language.stories import stories
 from arithmoscope.prompts.language.templates import TEMPLATES, Template
@@ -31,7 +31,7 @@ def golden_rows() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     tokenizer = digits_and_bare_spaces()
     for name, question in rows.items():
-        reading = understood(question)
+        reading = parse_question(question)
         without = corrupt("null_operator", question, 0, tokenizer)
         found[name] = [question, reading.answer if reading else "", without or ""]
     return found

@@ -51,7 +51,7 @@ def test_the_text_of_a_knock_out_has_where_the_random_draws_lie(capsys: pytest.C
     assert main(["knockout", *asked, "--components", "L0H1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     header = next(line for line in lines if line.lstrip().startswith("k "))
-    assert header.split() == ["k", "out", "accuracy", "95", "%", "random", "draws", "p"]
+    assert header.split() == ["k", "removed", "accuracy", "95", "%", "random", "95", "%", "p"]
     assert next(line for line in lines if "L0H1" in line).count(" to ") == 2
 
 
@@ -77,7 +77,7 @@ def test_a_look_is_what_the_api_would_give_and_can_be_read(capsys: pytest.Captur
     for view, more in views.items():
         file = tmp_path / f"{view}.json"
         assert main(["inspect", view, *asked, *more, "--out", str(file)]) == 0
-        assert "1 prompt such as" in capsys.readouterr().out
+        assert "1 prompt, for example" in capsys.readouterr().out
         told[view] = json.loads(file.read_text())
     assert all(sum(head["mass"]) == pytest.approx(1) for head in told["roles"]["heads"])
     assert sum(told["attention"]["weights"][0][-1]) == pytest.approx(1)

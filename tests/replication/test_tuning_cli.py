@@ -14,11 +14,10 @@ import pytest
 import torch
 
 from arithmoscope import Deltas, load_model
-from arithmoscope.cli.analyze import writable
-from arithmoscope.cli.fine_tune import write_whole
-from arithmoscope.cli.interrupts import stopped_by_ctrl_c
-from arithmoscope.cli.lm_eval import benchmarks_named
+from arithmoscope.cli.interrupts import stop_on_ctrl_c
+from arithmoscope.cli.lm_eval import parse_benchmarks
 from arithmoscope.cli.main import main
+from arithmoscope.cli.output_files import writable, write_atomically
 from arithmoscope.cli.progress import Bar
 from arithmoscope.contracts.experiments import Progress
 
@@ -39,7 +38,7 @@ def test_it_says_what_trains_and_what_that_changed_and_leaves_the_tuned_model(
     told = ("--components", "L1H2,L2H3", "--save", "plus", "--export", "whole", "--adapter", "part", "--csv", "all.csv")
     assert main([*SMALL, *told]) == 0
     text = capsys.readouterr().out
-    assert "L1H2 L2H3: " in text
+    assert "Components: L1H2 L2H3\n" in text
     assert "no operands shared" in text
     assert {"held-out questions", "other arithmetic"} <= set(text.splitlines())
     assert next(line for line in text.splitlines() if line.startswith("  held out")).count(" to ") == 1
@@ -122,7 +121,7 @@ def test_an_adapter_that_cannot_be_is_refused_before_anything_is_trained(capsys:
 def test_a_file_stays_as_it_was_until_its_new_content_is_written_whole(tmp_path: Path) -> None:
     before, fresh = tmp_path / "before.csv", tmp_path / "fresh.csv"
     before.write_text("as it was", encoding="utf-8")
-    with writable(str(before)) as kept, writable(str(fresh)) as made:
+    with writable(str(before), "--csv") as kept, writable(str(fresh), "--csv") as made:
         assert kept == before
         assert made == fresh
     assert before.read_text(encoding="utf-8") == "as it was"
@@ -130,7 +129,7 @@ def test_a_file_stays_as_it_was_until_its_new_content_is_written_whole(tmp_path:
     link = tmp_path / "link.csv"
     link.symlink_to(before)
     inode = before.stat().st_ino
-    write_whole(link, b"new")
+    write_atomically(link, b"new")
     assert (before.read_bytes(), link.is_symlink()) == (b"new", True)
     assert before.stat().st_ino != inode, "another file took its place in one step"
 
@@ -143,9 +142,9 @@ def test_nothing_is_fetched_where_benchmarks_are_named_and_otherwise_nothing_is_
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: object())
-    assert benchmarks_named(None) == ()
+    assert parse_benchmarks(None) == ()
     assert not any(name in os.environ for name in switches)
-    assert benchmarks_named("gsm8k, arc_easy") == ("gsm8k", "arc_easy")
+    assert parse_benchmarks("gsm8k, arc_easy") == ("gsm8k", "arc_easy")
     assert [os.environ.get(name) for name in switches] == ["1", "1"]
 
 
@@ -168,7 +167,7 @@ def test_a_training_that_breaks_says_so_and_exits_2(capsys: pytest.CaptureFixtur
         (("--components", "L1H1", "--operands", "9", "1"), "smallest, largest"),
         (("--components", "L1H1", "--public", "gsm8k"), "--file"),
         (("--components", "L1H1", "--file", "nowhere.csv"), "nowhere.csv"),
-        (("--components", "L1H1", "--export", "."), "There is something at --export ."),
+        (("--components", "L1H1", "--export", "."), "--export . already exists"),
         (("--components", "L1H1", "--save", "/proc/nowhere/x"), "--save"),
         (("--tuner", "magic"), "magic"),
     ],
@@ -240,7 +239,7 @@ def test_ctrl_c_keeps_what_was_trained_and_says_that_it_was_stopped(
 def test_a_command_that_was_started_to_ignore_ctrl_c_goes_on_ignoring_it() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with stopped_by_ctrl_c() as told:
+        with stop_on_ctrl_c() as told:
             signal.raise_signal(signal.SIGINT)
             assert not told()
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

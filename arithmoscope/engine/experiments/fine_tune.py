@@ -32,7 +32,7 @@ from arithmoscope.engine.tuning.output import FineTuneOutput, output_of, width_o
 from arithmoscope.engine.tuning.selection import select
 from arithmoscope.engine.tuning.side_by_side import answered
 from arithmoscope.engine.tuning.tuners import WHOLE
-from arithmoscope.prompts.sets.dataset_splits import Lessons, lessons_of, seen_before
+from arithmoscope.prompts.sets.dataset_splits import DatasetSplits, overlap_notes, split_dataset
 
 logger = logging.getLogger(__name__)
 
@@ -82,11 +82,11 @@ def run_fine_tune(
     undisturbed training. One that is stopped while it trains gives what it has, without an evaluation, and None where
     no step was made. ``parent`` moves no number: of it is said whether it asked about what is judged by.
 
-    Refuses as `lessons_of` and `fine_tune` do, before anything is trained.
+    Refuses as `split_dataset` and `fine_tune` do, before anything is trained.
     """
     course = Course(save_chunk, on_progress, should_stop)
     chats = [asked.chat for asked in (spec.prompts, spec.validation, spec.test) if asked is not None]
-    lessons = lessons_of(spec, model.text, model.chat if any(chats) else None)
+    lessons = split_dataset(spec, model.text, model.chat if any(chats) else None)
     lessons = replace(lessons, notes=(*lessons.notes, *_seen_before(model, lessons, parent)))
     watched = examples_of(model, lessons.validation[:VALIDATED]) if lessons.validation else ()
     examples_of(model, lessons.test)  # refuses now what it cannot be judged by
@@ -124,19 +124,19 @@ def run_fine_tune(
     )
 
 
-def _seen_before(model: LoadedModel, lessons: Lessons, parent: Read | None) -> tuple[str, ...]:
+def _seen_before(model: LoadedModel, lessons: DatasetSplits, parent: Read | None) -> tuple[str, ...]:
     """What is said of the analysis that the components come from. Nothing where that is deleted, not finished, or of
     another version: the training is no worse for it."""
     if parent is None:
         return ()
     try:
         analysed = PathPatchingResult.model_validate_json(parent("result.json")).spec.prompts
-        return seen_before(lessons, analysed, model.text, model.chat if analysed.chat else None)
+        return overlap_notes(lessons, analysed, model.text, model.chat if analysed.chat else None)
     except (Refusal, ValueError):
         return ()
 
 
-def _made_of(model: LoadedModel, spec: FineTuneSpec, lessons: Lessons) -> list[str]:
+def _made_of(model: LoadedModel, spec: FineTuneSpec, lessons: DatasetSplits) -> list[str]:
     """What moves the bits of a chunk: it may be of a set that this version of the program draws in another way."""
     asked = spec.model_dump_json(exclude={"parent"})
     sets = (lessons.train, lessons.validation[:VALIDATED])
@@ -157,7 +157,7 @@ def _taken_up(saved: Mapping[int, bytes], made: Sequence[str]) -> tuple[int, _Se
 def _train(
     model: LoadedModel,
     spec: FineTuneSpec,
-    lessons: Lessons,
+    lessons: DatasetSplits,
     watched: Sequence[Example],
     course: Course,
     made: Sequence[str],
@@ -232,7 +232,7 @@ def _look(seen: _Seen, model: LoadedModel, watched: Sequence[Example], step: int
 
 
 def _evaluated(
-    model: LoadedModel, tuned: FineTuned, lessons: Lessons, course: Course
+    model: LoadedModel, tuned: FineTuned, lessons: DatasetSplits, course: Course
 ) -> tuple[Evaluated | None, bool, tuple[str, ...]]:
     """What both models answer, whether it was cancelled instead, and what is said of it. Nothing is asked where the
     training was stopped, or has changed nothing."""

@@ -26,7 +26,7 @@ from arithmoscope.engine.tuning.evaluation_sets import FACETS, QUESTIONS, facets
 from arithmoscope.engine.tuning.plain_text import neutral
 from arithmoscope.engine.tuning.repatching import pairs_to_patch, repatched
 from arithmoscope.engine.tuning.side_by_side import Verdicts, judge
-from arithmoscope.prompts.language.question_operands import asked_of
+from arithmoscope.prompts.language.question_operands import question_only
 from arithmoscope.prompts.sets.neutral_text import PASSAGES
 
 HELD_OUT = "held out"
@@ -126,7 +126,7 @@ def judged_of(asked: Asked, rows: Sequence[int], name: str | None = None) -> Jud
     one, other = asked.verdicts.before, asked.verdicts.after
     right = torch.stack([one.right[at], other.right[at]], dim=1).double()
     values = torch.cat([right, right[:, 1:] - right[:, :1]], dim=1)
-    low, high = interval_of(values, [asked_of(asked.pairs[row].reference) for row in rows])
+    low, high = interval_of(values, [question_only(asked.pairs[row].reference) for row in rows])
     before, after, change = (
         Interval(mean=mean, low=_or_none(at_least), high=_or_none(at_most))
         for mean, at_least, at_most in zip(values.mean(0).tolist(), low.tolist(), high.tolist(), strict=True)

@@ -15,10 +15,10 @@ from arithmoscope.contracts.prompts import Operation, PromptPair, TemplatePrompt
 from arithmoscope.contracts.tuning_terms import Group
 from arithmoscope.engine.forward.activations import check_fit
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.language.questions import question_text
 from arithmoscope.prompts.language.readings import Reading
-from arithmoscope.prompts.sets.dataset_splits import questions_of
+from arithmoscope.prompts.sets.dataset_splits import whole_answer_pairs
 from arithmoscope.prompts.sets.operand_split import operands_of
 from arithmoscope.prompts.tokens.encoded import encode_answer
 
@@ -87,7 +87,7 @@ def _fresh(model: LoadedModel, quiz: Quiz, known: Collection[str], chat: bool, q
     fresh: list[PromptPair] = []
     for pairs in (questions + _MORE, _MANY):
         asked = {"source": "template", "pairs": pairs, "shots": _SHOTS, "chat": chat, **quiz.asked}
-        drawn, _ = questions_of(TemplatePrompts.model_validate(asked), model.text, frame)
+        drawn, _ = whole_answer_pairs(TemplatePrompts.model_validate(asked), model.text, frame)
         fresh = [pair for pair in drawn if _sum_of(pair) not in known][:questions]
         if len(fresh) == questions or len(drawn) < pairs:
             break
@@ -99,7 +99,7 @@ def _fresh(model: LoadedModel, quiz: Quiz, known: Collection[str], chat: bool, q
 def _sum_of(pair: PromptPair) -> str:
     """The same for 3 + 5 and 5 + 3, however they are worded; 5 - 3 is another. What no reader understands is what it is
     about."""
-    reading = understood(pair.reference)
+    reading = parse_question(pair.reference)
     if not isinstance(reading, Reading):
         return operands_of(pair)
     return f"{' '.join(operator.operation for operator in reading.operators)} {operands_of(pair)}"
@@ -119,7 +119,7 @@ FACETS = ("operation", "digits", "style")
 def facets_of(pair: PromptPair) -> dict[str, str]:
     """What a question is counted with, by the names of `FACETS`: its operation, the digits of its larger operand, and
     how it is worded."""
-    reading = understood(pair.reference)
+    reading = parse_question(pair.reference)
     if not isinstance(reading, Reading):
         return {"operation": "no calculation", "digits": "no operands", "style": "other wordings"}
     operations: Collection[Operation] = {operator.operation for operator in reading.operators}

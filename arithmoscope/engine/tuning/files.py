@@ -16,7 +16,7 @@ from arithmoscope.engine.tuning.evaluate import Asked
 from arithmoscope.engine.tuning.evaluation_sets import FACETS, facets_of
 from arithmoscope.engine.tuning.export import adapter_files
 from arithmoscope.engine.tuning.history import Step
-from arithmoscope.prompts.language.question_operands import asked_of
+from arithmoscope.prompts.language.question_operands import question_only
 
 _WHICH = ("experiment_id", "model", "revision")
 _HISTORY = ("step", "loss", "learning_rate", "gradient_norm", "seconds", "validation_accuracy", "validation_loss")
@@ -64,7 +64,7 @@ def judged_csv(asked: Sequence[Asked], result: FineTuneResult) -> bytes:
                 yield [
                     each.group,
                     each.name,
-                    asked_of(pair.reference),
+                    question_only(pair.reference),
                     pair.answer,
                     one.words[row],
                     other.words[row],

@@ -21,7 +21,7 @@ from arithmoscope.engine.tuning.files import adapter_zip, history_csv, judged_cs
 from arithmoscope.engine.tuning.fine_tune import FineTuned
 from arithmoscope.engine.tuning.selection import parameters_of
 from arithmoscope.engine.tuning.tuners import WHOLE
-from arithmoscope.prompts.sets.dataset_splits import Lessons
+from arithmoscope.prompts.sets.dataset_splits import DatasetSplits
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def output_of(
     model: LoadedModel,
     spec: FineTuneSpec,
     experiment_id: str,
-    lessons: Lessons,
+    lessons: DatasetSplits,
     tuned: FineTuned,
     curve: TrainingCurve,
     validation: Sequence[Validation],
@@ -145,7 +145,7 @@ def _drawn_among_chosen(spec: FineTuneSpec, tuned: FineTuned) -> tuple[str, ...]
     return (f"No other components are left to draw, so {len(among)} of the random ones are chosen ones.",)
 
 
-def _hash_of(lessons: Lessons) -> str:
+def _hash_of(lessons: DatasetSplits) -> str:
     sets = (lessons.train, lessons.validation, lessons.test)
     rows = [[[pair.reference, pair.answer, pair.chat] for pair in pairs] for pairs in sets]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

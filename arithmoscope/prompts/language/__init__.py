@@ -1,1 +1,1 @@
-"""Language."""
+"""Prompts as text: questions, numbers, templates, stories and counterfactuals."""

@@ -1,9 +1,9 @@
-"""Reads the arithmetic of a prompt's last question: operands, operators, the sign of equality, the exact value.
+"""Parser for the arithmetic in a prompt's last question: operands, operators, equals sign, exact value.
 
     3 + 5 =    three plus five is    The sum of 3 and 5 is    Q: What is (3 + 5) × 2? A:    1.5 ^ 2 =
 
-A small recursive-descent parser over one pass of a linear lexer; nothing is ever evaluated as code. What it does
-not understand whole it does not read at all: a wrong reading would be worse than none.
+A small recursive-descent parser over one pass of a linear lexer; nothing is ever evaluated as code. A question that
+does not parse as a whole is not read at all: a wrong reading would be worse than none.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ MAX_DEPTH = 24
 
 
 def read(prompt: str) -> Reading | None:
-    """The arithmetic of the last question of ``prompt``, or None where there is none or it is not understood."""
+    """The arithmetic of the last question of ``prompt``, or None if it has none or does not parse."""
     question = last_question(prompt)
     if question[1] - question[0] > MAX_QUESTION_CHARACTERS:
         return None
@@ -67,11 +67,11 @@ def read(prompt: str) -> Reading | None:
 
 
 class _Unreadable(Exception):
-    """The text is not an expression of this grammar; never leaves this file."""
+    """The text is not an expression of this grammar. Caught inside this module."""
 
 
 def _ending(lexemes: list[Lexeme]) -> tuple[int, Span | None]:
-    """Where the expression ends, before "=", "is equal to", "?", "? A:" or nothing, and the sign of equality."""
+    """The end of the expression, before "=", "is equal to", "?", "? A:" or nothing, and the span of the equals sign."""
     texts = [lexeme.text for lexeme in lexemes]
     stop = len(texts)
     if texts[stop - 2 : stop] in (["a", ":"], ["answer", ":"]):
@@ -86,7 +86,7 @@ def _ending(lexemes: list[Lexeme]) -> tuple[int, Span | None]:
 
 
 def _beginning(lexemes: list[Lexeme]) -> int:
-    """Where the expression begins: after sentences before it, after "Q:", after "What is"."""
+    """The start of the expression: after earlier sentences, after "Q:", after "What is"."""
     start = 0
     for index in range(1, len(lexemes) - 1):
         before, mark, after = lexemes[index - 1 : index + 2]
@@ -102,12 +102,12 @@ def _beginning(lexemes: list[Lexeme]) -> int:
 
 
 def _names_question(lexemes: list[Lexeme]) -> bool:
-    """ "Question 2", before a colon; after any other number the colon may mean a division."""
+    """True for "Question 2" before a colon; after any other number the colon may be a division sign."""
     return len(lexemes) > 1 and lexemes[-2].text in ("q", "question") and lexemes[-1].kind == "number"
 
 
 class _Parser:
-    """Recursive descent. Collects operands and operators in the order of the text as it goes."""
+    """Recursive-descent parser. Collects operands and operators in the order of the text."""
 
     def __init__(self, lexemes: list[Lexeme]) -> None:
         self._lexemes = lexemes
@@ -134,7 +134,7 @@ class _Parser:
         return self._lexemes[self._at - 1]
 
     def _peek_infix(self) -> tuple[Operation, bool, int, OperatorForm] | None:
-        """Operation, whether the operands are reversed, length in lexemes, form."""
+        """The next infix operator: operation, whether its operands are reversed, length in lexemes, form."""
         if self._text() in SYMBOLS:
             return SYMBOLS[self._text()], False, 1, "symbol"
         for length in range(LONGEST_INFIX, 0, -1):
@@ -150,12 +150,12 @@ class _Parser:
         return self._chain(("multiply", "divide"), self._power)
 
     def _power(self) -> Expression:
-        """Binds tighter than any other operator, and to the right: 2 ^ 3 ^ 2 is 2 ^ 9."""
+        """A power binds tighter than any other operator and associates to the right: 2 ^ 3 ^ 2 is 2 ^ 9."""
         base = self._factor()
         infix = self._peek_infix()
         if infix is None or infix[0] != "power":
             return base
-        # "-3 ^ 2" is -9 to some and 9 to others.
+        # "-3 ^ 2" is ambiguous: -9 or 9.
         if isinstance(base, Negated) or (isinstance(base, Leaf) and self.operands[base.index].value < 0):
             raise _Unreadable
         self._operator(*infix)
@@ -210,7 +210,7 @@ class _Parser:
         return Leaf(len(self.operands) - 1)
 
     def _negated(self, minus: Lexeme) -> Expression:
-        # "-3" is one operand; "-(3 + 5)" is an expression turned round. Nobody writes "-three".
+        # "-3" is one operand; "-(3 + 5)" is a negated expression; "-three" is not English.
         if self._at < len(self._lexemes) and self._lexemes[self._at].kind == "number":
             number = self._next()
             if not number.text[0].isdecimal():
@@ -219,7 +219,7 @@ class _Parser:
         return Negated(self._factor())
 
     def _noun_phrase(self, noun: Lexeme) -> Expression:
-        """``sum of A and B``. Followed by another operator it would be ambiguous, and is not read."""
+        """``sum of A and B``. Followed by another operator it would be ambiguous, so it is not read."""
         operation = NOUNS[noun.text]
         self.operators.append(Operator((noun.start, noun.end), operation, "noun"))
         if self._next().text not in ("of", "between"):
@@ -244,14 +244,14 @@ class _Parser:
         return expression
 
     def _list(self, operation: Operation, connectives: tuple[str, ...]) -> Expression:
-        """``A and B``; of plain numbers also ``A, B, and C`` where the order does not matter."""
+        """``A and B``; for plain numbers also ``A, B, and C`` if the order does not matter."""
         items = [self._factor()]
         while self._text() == "," or self._text() in connectives:
             comma = self._next().text == ","
             if comma and self._text() in connectives:
                 self._next()
             items.append(self._factor())
-            # Inside another expression, or around one, a third item could belong to either.
+            # In nested expressions a third item could belong to the inner or to the outer list.
             if len(items) == 2 and (self._depth > 1 or not all(isinstance(item, Leaf) for item in items)):
                 break
         if len(items) < 2 or (len(items) > 2 and operation in ("subtract", "divide")):

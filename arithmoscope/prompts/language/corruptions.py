@@ -1,7 +1,7 @@
-"""What takes the calculation out of a prompt, or exchanges it: the counterfactual of a reference prompt.
+"""Counterfactual prompts: the reference with its calculation removed or exchanged.
 
-Only the last question changes; worked examples before it stay as they are. Everything random is drawn from a
-generator seeded by the set's seed and the question itself, so the order of a set moves nothing.
+Only the last question changes; worked examples before it stay as they are. Random choices come from a generator seeded
+by the set's seed and the question itself, so the order of a set has no influence.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from arithmoscope.prompts.language.other_operands import (
     ranges_of,
     wide_ranges_of,
 )
-from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.language.questions import Span
 from arithmoscope.prompts.language.readings import Operator, Reading
 from arithmoscope.prompts.language.relations import Recall, corrupt_recall
@@ -32,7 +32,7 @@ _Draws = Callable[[Reading, list[Range], Random], Iterator[tuple[Number, ...]]]
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What a corruption may use."""
+    """Input of a corruption."""
 
     prompt: str
     reading: Reading
@@ -44,11 +44,11 @@ class _Source:
 def corrupt(
     corruption: Corruption, prompt: str, seed: int, tokenizer: Tokenizer, bounds: tuple[int, int] | None = None
 ) -> str | None:
-    """The counterfactual of a prompt, or None where it cannot be read or this corruption has none.
+    """The counterfactual of a prompt, or None if the prompt does not parse or has none by this corruption.
 
-    ``bounds`` are the smallest and largest operand to write; without them operands keep their number of digits.
+    ``bounds``: smallest and largest new operand; without them operands keep their number of digits.
     """
-    reading = understood(prompt)
+    reading = parse_question(prompt)
     if reading is None:
         return None
     if isinstance(reading, Recall):
@@ -71,17 +71,17 @@ def _operand_swap_same_answer(source: _Source) -> str | None:
 
 
 def _operator_swap(source: _Source) -> str | None:
-    """Another operator; one whose answer is a whole number, not negative, if there is one."""
+    """Another operator, preferably one whose answer is a whole, non-negative number."""
     fallback = None
     story = source.reading.operators[0]
     if story.form == "story":
-        swapped = _rewritten(source.prompt, [(story.span, story.instead)])
-        other = understood(swapped) if story.instead else None
+        swapped = _rewritten(source.prompt, [(story.span, story.alternative)])
+        other = parse_question(swapped) if story.alternative else None
         return swapped if isinstance(other, Reading) and other.value != source.reading.value else None
-    for turn in range(3):
+    for attempt in range(3):
         edits: list[tuple[Span, str]] = []
         for operator in source.reading.operators:
-            other = _OTHER_OPERATIONS[operator.operation][turn]
+            other = _OTHER_OPERATIONS[operator.operation][attempt]
             edits.append((operator.span, _written(other, operator, source.prompt)))
             if operator.connective:
                 edits.append((operator.connective, _VERB_CONNECTIVES[other]))
@@ -95,7 +95,7 @@ def _operator_swap(source: _Source) -> str | None:
     return fallback
 
 
-# One row a corruption. Each has a golden example in tests/prompts/test_corruptions.py.
+# One row per corruption. Each has a golden example in tests/prompts/test_corruptions.py.
 CORRUPTIONS: dict[Corruption, Callable[[_Source], str | None]] = {
     "null_operator": _null_operator,
     "operand_swap": _operand_swap,
@@ -131,22 +131,22 @@ _WORDS: dict[str, dict[Operation, str]] = {
 _VERB_CONNECTIVES: dict[Operation, str] = {"add": "to", "subtract": "from", "multiply": "by", "divide": "by"}
 
 
-def _written(operation: Operation, instead_of: Operator, prompt: str) -> str:
-    """The operation in the form and case of the operator whose place it takes."""
-    old = prompt[slice(*instead_of.span)]
-    if instead_of.form == "symbol":
+def _written(operation: Operation, replaced: Operator, prompt: str) -> str:
+    """The operation in the form and case of the operator that it replaces."""
+    old = prompt[slice(*replaced.span)]
+    if replaced.form == "symbol":
         typographic = old in "×÷−"
         return {"add": "+", "subtract": "-", "multiply": "×" if typographic else "*"}.get(
             operation, "÷" if typographic else "/"
         )
     special = (form for form in ("action noun", "gerund") if old.lower() in _WORDS[form].values())
-    form = next(special, instead_of.form)
+    form = next(special, replaced.form)
     word = _WORDS[form][operation]
     return word.capitalize() if old[:1].isupper() else word
 
 
 def with_operands(prompt: str, reading: Reading, values: Sequence[Number]) -> str:
-    """The prompt with other operands, each written as the one whose place it takes."""
+    """The prompt with other operands, each written in the style of the one that it replaces."""
     edits: list[tuple[Span, str]] = []
     for operand, value in zip(reading.operands, values, strict=True):
         written = operand.written(value)
@@ -159,13 +159,13 @@ def with_operands(prompt: str, reading: Reading, values: Sequence[Number]) -> st
 
 
 def _rewritten(text: str, edits: Iterable[tuple[Span, str]]) -> str:
-    for (start, end), instead in sorted(edits, reverse=True):
-        text = text[:start] + instead + text[end:]
+    for (start, end), new in sorted(edits, reverse=True):
+        text = text[:start] + new + text[end:]
     return text
 
 
 def _swap(source: _Source, draws: _Draws, fits: Callable[[str], bool]) -> str | None:
-    """Other operands of the same size; where none fit, of any size up to the question's own."""
+    """Swaps in other operands of the same size or, if none fit, of any size up to the question's own."""
     for ranges in (ranges_of, wide_ranges_of):
         swapped = _best_swap(
             source, draws(source.reading, ranges(source.reading, source.bounds), _generator(source)), fits
@@ -176,7 +176,8 @@ def _swap(source: _Source, draws: _Draws, fits: Callable[[str], bool]) -> str | 
 
 
 def _best_swap(source: _Source, draws: Iterator[tuple[Number, ...]], fits: Callable[[str], bool]) -> str | None:
-    """The first other operands that fit and look like the original; else those that come nearest."""
+    """The first operands that fit and match the original in token count, answer length and number of changed operands;
+    otherwise the closest match."""
     reading = source.reading
     own = tuple(operand.value for operand in reading.operands)
     examples, question = source.prompt[: reading.question[0]], source.prompt[slice(*reading.question)]
@@ -186,18 +187,18 @@ def _best_swap(source: _Source, draws: Iterator[tuple[Number, ...]], fits: Calla
         value = reading.value_with(values) if values != own else None
         if value is None or value < 0 <= reading.value or not fits(reading.written(value)):
             continue
-        # As many tokens, an answer as long, every operand another.
+        # Rank: same number of tokens, same length of the answer, number of changed operands.
         same_answer_length = int(len(in_digits(value)) == len(in_digits(reading.value)))
         changed = sum(new != old for new, old in zip(values, own, strict=True))
         if (1, same_answer_length, changed) <= best_rank:
             continue
         swapped = with_operands(source.prompt, reading, values)
-        if reading.stem and understood(swapped) is None:  # the stem would give a carry away
+        if reading.stem and parse_question(swapped) is None:  # the stem would reveal a carry
             continue
-        asked = swapped[reading.question[0] : len(swapped) - (len(source.prompt) - reading.question[1])]
-        if asked in examples:  # its answer stands there
+        swapped_question = swapped[reading.question[0] : len(swapped) - (len(source.prompt) - reading.question[1])]
+        if swapped_question in examples:  # an example already gives its answer
             continue
-        rank = (int(_length(source, asked) == tokens), same_answer_length, changed)
+        rank = (int(_length(source, swapped_question) == tokens), same_answer_length, changed)
         if rank == (1, 1, len(own)):
             return swapped
         if rank > best_rank:

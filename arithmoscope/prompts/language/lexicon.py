@@ -1,4 +1,4 @@
-"""The words and signs of arithmetic, and a text cut into them: one pass, linear in the text."""
+"""Words and signs of arithmetic, and the lexer that finds them: one pass, linear in the text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from arithmoscope.contracts.prompts import Operation
 from arithmoscope.prompts.language.numerals import LARGE_NUMBER_WORD_PATTERN
 from arithmoscope.prompts.language.questions import Span
 
-# A question with more than this is no sum.
+# A question with more lexemes is not parsed.
 MAX_LEXEMES = 256
 
 SYMBOLS: dict[str, Operation] = {
@@ -26,7 +26,7 @@ SYMBOLS: dict[str, Operation] = {
     "^": "power",
     "**": "power",
 }
-# Infix words; the longest that fits is read. True: the operands stand in reverse ("3 subtracted from 5").
+# Infix words; the longest match wins. True: the operands are in reverse order ("3 subtracted from 5").
 INFIX_WORDS: dict[tuple[str, ...], tuple[Operation, bool]] = {
     ("plus",): ("add", False),
     ("added", "to"): ("add", False),
@@ -58,7 +58,7 @@ NOUNS: dict[str, Operation] = {
     "quotient": "divide",
     "division": "divide",
 }
-# Verbs and what may stand between their operands.
+# Verbs, and the connectives between their operands.
 VERBS: dict[str, tuple[Operation, tuple[str, ...]]] = {
     "add": ("add", ("and", "to")),
     "subtract": ("subtract", ("from",)),
@@ -80,7 +80,7 @@ EQUALS = (
     ("is",),
     ("=",),
 )
-# What may come before the expression. "the" also opens "the sum of".
+# Words that may precede the expression. "the" also opens "the sum of".
 # fmt: off
 LEAD_IN = frozenset((
     "what", "whats", "s", "is", "are", "how", "much", "does", "do", "calculate", "compute", "evaluate", "find", "solve",
@@ -108,10 +108,10 @@ class Lexeme:
 
 
 def lexemes_of(prompt: str, question: Span) -> list[Lexeme]:
-    """The question's lexemes; more than `MAX_LEXEMES` are not looked for."""
-    found: list[Lexeme] = []
+    """The question's lexemes; stops after `MAX_LEXEMES` + 1."""
+    lexemes: list[Lexeme] = []
     for match in _LEXEME.finditer(prompt, *question):
-        found.append(Lexeme(match.lastgroup or "", match.group().lower(), match.start(), match.end()))
-        if len(found) > MAX_LEXEMES:
+        lexemes.append(Lexeme(match.lastgroup or "", match.group().lower(), match.start(), match.end()))
+        if len(lexemes) > MAX_LEXEMES:
             break
-    return found
+    return lexemes

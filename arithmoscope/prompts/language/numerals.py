@@ -1,11 +1,11 @@
-"""Numbers as they are written: in English words, both ways (``twenty-five`` is 25), and as exact decimals."""
+"""Numbers in English words (``twenty-five`` is 25) and as exact decimals: reading and writing."""
 
 from __future__ import annotations
 
 import re
 from fractions import Fraction
 
-# Never a float: 0.1 + 0.2 is 0.3 here.
+# Exact numbers instead of floats: 0.1 + 0.2 is 0.3.
 Number = int | Fraction
 
 # fmt: off
@@ -18,13 +18,13 @@ _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ni
 _SMALL_VALUES = {word: value for value, word in enumerate(_SMALL)}
 _TENS_VALUES = {word: 10 * value for value, word in enumerate(_TENS, start=2)}
 
-# A number word as it stands in a text: zero to ninety-nine, the hyphen optional.
+# A number word in a text: zero to ninety-nine, the hyphen optional.
 NUMBER_WORD_PATTERN = (
     rf"(?:(?:{'|'.join(_TENS)})(?:(?:-|[ \t]{{1,4}})(?:{'|'.join(_SMALL[1:10])}))?|(?:{'|'.join(_SMALL)}))"
 )
 _HUNDREDS = rf"(?:(?:{'|'.join(_SMALL[1:10])})[ \t]{{1,4}}hundred(?:[ \t]{{1,4}}{NUMBER_WORD_PATTERN})?)"
 _BELOW_A_THOUSAND = rf"(?:{_HUNDREDS}|{NUMBER_WORD_PATTERN})"
-# Zero to 999 999. Without "and": in "the sum of one hundred and five" it stands between two numbers.
+# Zero to 999 999. Without "and": in "the sum of one hundred and five" it separates two numbers.
 LARGE_NUMBER_WORD_PATTERN = (
     rf"(?:{_BELOW_A_THOUSAND}[ \t]{{1,4}}thousand(?:[ \t]{{1,4}}{_BELOW_A_THOUSAND})?|{_BELOW_A_THOUSAND})"
 )
@@ -49,7 +49,7 @@ def value_of_words(text: str) -> int:
 
 
 def in_digits(value: Number, places: int = 0) -> str:
-    """A number whose decimals end, exactly: at least ``places`` of them, and no more than it takes."""
+    """A terminating decimal, written exactly: at least ``places`` decimals, and no more than needed."""
     scaled, digits = Fraction(value), 0
     while scaled.denominator > 1:
         scaled, digits = scaled * 10, digits + 1
@@ -63,8 +63,7 @@ def in_digits(value: Number, places: int = 0) -> str:
 
 
 def read_number(text: str) -> Number | None:
-    """A number in digits, exactly: "1,234", "-3.50", "$18"; None where it is something else or longer than people
-    write."""
+    """The exact value of a number in digits ("1,234", "-3.50", "$18"); None for other text and for overlong numbers."""
     match = _IN_DIGITS.fullmatch(text.strip())
     if match is None:
         return None
@@ -73,14 +72,14 @@ def read_number(text: str) -> Number | None:
 
 
 def decimals_end(value: Fraction) -> bool:
-    """Whether a fraction can be written as a decimal of a length that people write."""
+    """True if the fraction is a terminating decimal of at most `_MOST_PLACES` places."""
     return 10**_MOST_PLACES % value.denominator == 0
 
 
 def in_words(value: int, *, linked: bool = True) -> str:
-    """``25`` as ``twenty-five``; digits from a million on, where nobody writes words.
+    """``25`` as ``twenty-five``; numbers from a million on stay in digits.
 
-    ``linked``: "one hundred and five"; otherwise "one hundred five", which is how operands are read.
+    ``linked``: "one hundred and five"; otherwise "one hundred five", the form in which operands are parsed.
     """
     if abs(value) > _LARGEST_IN_WORDS:
         return str(value)
@@ -97,5 +96,5 @@ def in_words(value: int, *, linked: bool = True) -> str:
         return f"{_SMALL[hundreds]} hundred" + (f"{linking}{in_words(rest)}" if rest else "")
     thousands, rest = divmod(value, 1_000)
     linking = " and " if linked and 0 < rest < 100 else " "
-    said = in_words(thousands, linked=linked)
-    return f"{said} thousand" + (f"{linking}{in_words(rest, linked=linked)}" if rest else "")
+    text = in_words(thousands, linked=linked)
+    return f"{text} thousand" + (f"{linking}{in_words(rest, linked=linked)}" if rest else "")

@@ -1,4 +1,4 @@
-"""Other operands for a question: of the same size as its own, in a random but repeatable order."""
+"""New operands for a question, of the same size as its own, in a random but reproducible order."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from arithmoscope.contracts.prompts import Operation
 from arithmoscope.prompts.language.numerals import Number
 from arithmoscope.prompts.language.readings import Applied, Leaf, Operand, Reading, power
 
-# How many other operands are looked at, at most, before a question counts as having none that fit.
+# Most candidates that are tried before a question counts as having no fitting operands.
 MAX_DRAWS = 1_000
 _MOST_TRIED = 40
 
-# In units of the operand's last decimal: 25 is 2.5 where one decimal is written.
+# Smallest and largest operand, in units of its last decimal: with one decimal, 25 is 2.5.
 Range = tuple[int, int]
 
 
 def ranges_of(reading: Reading, bounds: Range | None) -> list[Range]:
-    """The smallest and largest number for each operand's place: those as long as its own, within the bounds."""
+    """The range for each operand: numbers with as many digits as its own, within the bounds."""
     return [_range(operand, bounds) for operand in reading.operands]
 
 
 def wide_ranges_of(reading: Reading, bounds: Range | None) -> list[Range]:
-    """For a question with no others among `ranges_of`: anything within the bounds, or up to its longest operand."""
+    """Wider ranges, for a question without candidates in `ranges_of`: anything within the bounds, or up to the length
+    of its longest operand."""
     longest = _of_length(max(int(abs(operand.value)) for operand in reading.operands))[1]
     words = max(99, longest if any(abs(operand.value) > 99 for operand in reading.operands) else 0)
     return [
@@ -36,7 +37,7 @@ def wide_ranges_of(reading: Reading, bounds: Range | None) -> list[Range]:
 
 
 def other_operands(reading: Reading, ranges: list[Range], random: Random) -> Iterator[tuple[Number, ...]]:
-    """Operands within the ranges: all of them where there are few, else a sample with answers as long as its own."""
+    """Operands within the ranges: all of them if they are few, otherwise a sample with answers as long as its own."""
     for units in _other_units(reading, ranges, random):
         yield _numbers(units, reading)
 
@@ -57,7 +58,8 @@ def _other_units(reading: Reading, ranges: list[Range], random: Random) -> Itera
 def _aim(
     values: list[int], two: tuple[Operation, int, int], ranges: list[Range], answers: Range, random: Random
 ) -> None:
-    """Moves one operand so that the answer falls among ``answers`` (a division: comes out even), if it can be."""
+    """Changes one operand, if possible, so that the answer falls in the range ``answers`` (a division becomes
+    exact)."""
     operation, left, right = two
     if operation == "divide" and values[right] > 0:
         divisor, (low, high) = values[right], ranges[left]
@@ -71,7 +73,7 @@ def _aim(
 
 
 def operands_of_same_value(reading: Reading, ranges: list[Range], random: Random) -> Iterator[tuple[Number, ...]]:
-    """As `other_operands`, but of two operands one is solved for, so that many give the question's own value."""
+    """Like `other_operands`, but solves for one of two operands, so that many candidates have the question's value."""
     two = _two_operands(reading)
     if two is None or prod(high - low + 1 for low, high in ranges) <= MAX_DRAWS:
         yield from other_operands(reading, ranges, random)
@@ -106,7 +108,7 @@ def _in_units(limits: Range, operand: Operand) -> Range:
 
 
 def _two_operands(reading: Reading) -> tuple[Operation, int, int] | None:
-    """The operation and the numbers of its left and right operand, when the question is no more than that."""
+    """Operation and indices of the left and right operand, if the question has exactly two."""
     match reading.expression:
         case Applied(operation, Leaf(left), Leaf(right)):
             return operation, left, right
@@ -129,7 +131,7 @@ def _right_operand(operation: Operation, left: Number, value: Number) -> Number 
 
 
 def _quotient(dividend: Number, divisor: Number) -> Number | None:
-    """None where it does not go out even, between whole numbers."""
+    """The exact quotient; None for a division by zero, and for whole numbers that do not divide."""
     if divisor == 0:
         return None
     if isinstance(dividend, int) and isinstance(divisor, int):
@@ -156,7 +158,7 @@ def _range(operand: Operand, bounds: Range | None) -> Range:
 
 
 def _of_length(value: int) -> Range:
-    """The whole numbers with as many digits, and the same sign."""
+    """The range of whole numbers with as many digits and the same sign."""
     digits = len(str(abs(value)))
     low, high = 10 ** (digits - 1) if digits > 1 else 0, 10**digits - 1
     return (-high, -low) if value < 0 else (low, high)

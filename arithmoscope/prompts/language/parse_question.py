@@ -1,4 +1,4 @@
-"""What a prompt asks, whatever it is about: a calculation, a story with one in it, or something to recall."""
+"""Parser for any question: a calculation, a story that contains one, or a fact to recall."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from arithmoscope.prompts.language.readings import Reading
 from arithmoscope.prompts.language.relations import Recall, read_recall
 from arithmoscope.prompts.language.stories import read_story
 
-Understood = Reading | Recall
+ParsedQuestion = Reading | Recall
 
 
-def understood(prompt: str) -> Understood | None:
-    """The last question of ``prompt``, or None where no reader understands all of it."""
+def parse_question(prompt: str) -> ParsedQuestion | None:
+    """The last question of ``prompt``, or None if no parser accepts all of it."""
     return read(prompt) or read_story(prompt) or read_recall(prompt)

@@ -1,4 +1,4 @@
-"""Where the last question of a prompt begins and ends: everything before it is an example of how to answer."""
+"""The last question of a prompt; everything before it is an example of how to answer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _ONLY_OPENS_ANSWER = re.compile(r"\s*(?:a|answer)\s{0,2}:\s*", re.IGNORECASE)
 def last_question(prompt: str) -> Span:
     """Character offsets of the last question, without the white space around it.
 
-    It is the last line with content, joined to the line before when it only opens the answer (``A:``), and begins
-    at the last ``Q:`` in there. A blank prompt gives an empty span at its end.
+    The question is the last non-blank line, joined to the line before if it only opens the answer (``A:``), and begins
+    at the last ``Q:`` in it. A blank prompt gives an empty span at its end.
     """
     end = len(prompt.rstrip())
     start = prompt.rfind("\n", 0, end) + 1
@@ -27,6 +27,6 @@ def last_question(prompt: str) -> Span:
 
 
 def question_text(prompt: str) -> str:
-    """The last question as it stands in the prompt."""
+    """The text of the last question."""
     start, end = last_question(prompt)
     return prompt[start:end]

@@ -1,4 +1,4 @@
-"""What was read of a question: its operands, its operators, and the expression they make, with its exact value."""
+"""A parsed calculation: operands, operators, the expression that they form, and its exact value."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from arithmoscope.contracts.prompts import Operation
 from arithmoscope.prompts.language.numerals import Number, decimals_end, in_digits, in_words
 from arithmoscope.prompts.language.questions import Span
 
-# How an operator is written: a sign, an infix word (plus), a noun (the sum of), a verb (add ... to ...), or the words
-# of a story (Tom *buys* ...).
+# Form of an operator in the text: a sign, an infix word (plus), a noun (the sum of), a verb (add ... to ...), or the
+# words of a story (Tom *buys* ...).
 OperatorForm = Literal["symbol", "infix", "noun", "verb", "story"]
 
-# A power with more is a number that nobody writes.
+# Longer powers count as having no value.
 MAX_POWER_BITS = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """A number of the question: where it stands (its sign included), its value, whether it is written in words.
+    """A number of the question: its span (sign included), its value, and whether it is written in words.
 
-    ``places``: how many decimals are written. ``within``: what others in its place are taken from (years are).
+    ``places``: written decimal places. ``within``: the range that replacements are drawn from, if limited (years are).
     """
 
     span: Span
@@ -33,7 +33,7 @@ class Operand:
     within: tuple[int, int] | None = None
 
     def written(self, value: Number) -> str:
-        """Another number, written as this one is."""
+        """Another number, written in the style of this one."""
         if self.words and isinstance(value, int):
             return in_words(value, linked=abs(self.value) < 100)
         return in_digits(value, self.places)
@@ -41,30 +41,34 @@ class Operand:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """An operator of the question. ``connective`` is the word between a verb's operands ("from"); ``instead`` are the
+    """An operator of the question. ``connective``: the word between a verb's operands ("from"). ``alternative``: the
     words with which a story asks for another operation, if it can."""
 
     span: Span
     operation: Operation
     form: OperatorForm
     connective: Span | None = None
-    instead: str = ""
+    alternative: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """The operand with this number, counted in the order of the text."""
+    """The operand with this index, in the order of the text."""
 
     index: int
 
 
 @dataclass(frozen=True, slots=True)
 class Negated:
+    """An expression with a minus sign before it."""
+
     inner: Expression
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
+    """An operation on two expressions."""
+
     operation: Operation
     left: Expression
     right: Expression
@@ -75,9 +79,9 @@ Expression = Leaf | Negated | Applied
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was read. Spans are character offsets in the whole prompt; operands stand in the order of the text.
+    """A parsed calculation. Spans are character offsets in the whole prompt; operands are in the order of the text.
 
-    ``stem``: the beginning of the answer, where it stands in the prompt already ("from 1723 to 172").
+    ``stem``: the part of the answer that the prompt already contains ("from 1723 to 172").
     """
 
     question: Span
@@ -90,34 +94,34 @@ class Reading:
 
     @property
     def words(self) -> bool:
-        """Whether all operands are words, and so the answer is."""
+        """True if all operands are written in words; then the answer is, too."""
         return all(operand.words for operand in self.operands)
 
     @property
     def answer(self) -> str:
-        """The value, written as the operands are."""
+        """The value, written in the style of the operands."""
         return self.written(self.value)
 
     def written(self, value: Number) -> str:
-        """A value as the answer to this question is written: in words when all operands are."""
+        """A value in the style of an answer to this question: in words if all operands are."""
         if self.words and isinstance(value, int):
             return in_words(value, linked=all(abs(operand.value) < 100 for operand in self.operands))
         return in_digits(value)[self.stem[1] - self.stem[0] :] if self.stem else in_digits(value)
 
     def value_with(self, operands: Sequence[Number]) -> Number | None:
-        """The value with other operands, in the order of the text; None when it is none as in `exact_value`."""
+        """The value with other operands, in the order of the text; None as in `exact_value`."""
         return exact_value(self.expression, operands, decimals=any(operand.places for operand in self.operands))
 
 
 def exact_value(expression: Expression, operands: Sequence[Number], *, decimals: bool) -> Number | None:
-    """The exact value with these operands. None where it is not a whole number (with ``decimals``: where its decimals
-    do not end), where a division is by zero, and where a power is no number that people write."""
+    """The exact value with these operands. None if it is not a whole number (with ``decimals``: not a terminating
+    decimal), for a division by zero, and for an overlong power."""
     value = _value(expression, operands)
     if value is None:
         return None
-    if value.denominator == 1:
+    if isinstance(value, int) or value.denominator == 1:
         return int(value)
-    return value if decimals and isinstance(value, Fraction) and decimals_end(value) else None
+    return value if decimals and decimals_end(value) else None
 
 
 def _value(expression: Expression, operands: Sequence[Number]) -> Number | None:
@@ -133,7 +137,7 @@ def _value(expression: Expression, operands: Sequence[Number]) -> Number | None:
 
 
 def _applied(operation: Operation, left: Number, right: Number) -> Number | None:
-    """As a fraction where it is not whole, so that "7 / 2 * 2" is 7."""
+    """The exact result, a fraction if it is not whole, so that "7 / 2 * 2" is 7."""
     match operation:
         case "add":
             return left + right
@@ -148,7 +152,8 @@ def _applied(operation: Operation, left: Number, right: Number) -> Number | None
 
 
 def power(base: Number, exponent: Number) -> Number | None:
-    """``base`` to a whole power. None for 0 to the power of 0, and for what is longer than `MAX_POWER_BITS`."""
+    """``base`` to a whole, non-negative power. None for other exponents, for 0 to the power of 0, and for results of
+    more than `MAX_POWER_BITS` bits."""
     if exponent.denominator > 1 or exponent < 0 or base == exponent == 0:
         return None
     if abs(base) != 1 and exponent * max(base.numerator.bit_length(), base.denominator.bit_length()) > MAX_POWER_BITS:

@@ -1,7 +1,7 @@
-"""Knowledge without arithmetic: facts, grammar, antonyms, sequences. One word to another, by a named relation.
+"""Tables of relations without arithmetic: facts, grammar, antonyms, sequences. Each maps a word to a word.
 
-Answers are short common words, so that many are one token in most vocabularies. All rows are common knowledge,
-written down for this project.
+Answers are short common words, most of them one token in most vocabularies. All rows are common knowledge, written down
+for this project.
 """
 
 from __future__ import annotations
@@ -57,39 +57,39 @@ _LETTERS = "A B C D E F G H I J K L M N O P Q R S T U V W X Y Z"
 # fmt: on
 
 
-def _listed(rows: str) -> dict[str, str]:
+def _table(rows: str) -> dict[str, str]:
     return {subject: answer for subject, _, answer in (row.partition(" ") for row in rows.split(", "))}
 
 
-def _followed(things: str, step: int, *, around: bool) -> dict[str, str]:
-    """What comes ``step`` further on; of days and months around the end."""
-    row = things.split()
+def _neighbours(sequence: str, step: int, *, cyclic: bool) -> dict[str, str]:
+    """Each member of a sequence with the one ``step`` further on; ``cyclic`` sequences continue at the other end."""
+    row = sequence.split()
     places = range(len(row))
-    return {row[at]: row[(at + step) % len(row)] for at in places if around or at + step in places}
+    return {row[at]: row[(at + step) % len(row)] for at in places if cyclic or at + step in places}
 
 
-# Topic -> the relation as it is written -> what goes in -> what comes out. Relations of one frame may be exchanged.
+# Topic -> relation, as written -> subject -> answer. Relations of one topic can replace each other in a frame.
 RELATIONS: dict[Topic, dict[str, dict[str, str]]] = {
-    "facts": {"capital": _listed(_CAPITALS), "language": _listed(_LANGUAGES), "continent": _listed(_CONTINENTS)},
-    "grammar": {"plural": _listed(_PLURALS), "past tense": _listed(_PASTS), "past participle": _listed(_PARTICIPLES)},
-    "antonyms": {"opposite": _listed(_OPPOSITES), "synonym": _listed(_SYNONYMS)},
+    "facts": {"capital": _table(_CAPITALS), "language": _table(_LANGUAGES), "continent": _table(_CONTINENTS)},
+    "grammar": {"plural": _table(_PLURALS), "past tense": _table(_PASTS), "past participle": _table(_PARTICIPLES)},
+    "antonyms": {"opposite": _table(_OPPOSITES), "synonym": _table(_SYNONYMS)},
     "sequences": {
         "after": {
-            **_followed(_DAYS, 1, around=True),
-            **_followed(_MONTHS, 1, around=True),
-            **_followed(_LETTERS, 1, around=False),
+            **_neighbours(_DAYS, 1, cyclic=True),
+            **_neighbours(_MONTHS, 1, cyclic=True),
+            **_neighbours(_LETTERS, 1, cyclic=False),
         },
         "before": {
-            **_followed(_DAYS, -1, around=True),
-            **_followed(_MONTHS, -1, around=True),
-            **_followed(_LETTERS, -1, around=False),
+            **_neighbours(_DAYS, -1, cyclic=True),
+            **_neighbours(_MONTHS, -1, cyclic=True),
+            **_neighbours(_LETTERS, -1, cyclic=False),
         },
     },
 }
-# Asked for only where another relation is swapped in: a set of antonyms asks for opposites.
+# Used only as a replacement for another relation: a set of antonyms asks for opposites.
 ONLY_SWAPPED = frozenset({"synonym"})
 
-# Wordings, the plain one first. {relation} and {subject} are the parts; {kind} is "day", "month" or "letter".
+# Wordings, the plain one first. {kind} is "day", "month" or "letter".
 FRAMES: dict[Topic, tuple[str, ...]] = {
     "facts": (
         "The {relation} of {subject} is",
@@ -119,5 +119,5 @@ FRAMES: dict[Topic, tuple[str, ...]] = {
 
 
 def kind_of(subject: str) -> str:
-    """What a member of a sequence is called."""
+    """The noun for a member of a sequence."""
     return "day" if subject in _DAYS.split() else "month" if subject in _MONTHS.split() else "letter"

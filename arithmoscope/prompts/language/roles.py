@@ -1,20 +1,20 @@
-"""The part each stretch of a prompt plays: operands, operators, the sign of equality."""
+"""Roles of the parts of a prompt: operands, operators, equals sign."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 from arithmoscope.contracts.prompts import PromptPair, Role
-from arithmoscope.prompts.language.parse_question import Understood, understood
+from arithmoscope.prompts.language.parse_question import ParsedQuestion, parse_question
 from arithmoscope.prompts.language.questions import Span, last_question
 from arithmoscope.prompts.language.readings import Reading
 
 RoleSpan = tuple[Span, Role]
 
 
-def reading_spans(reading: Understood | None) -> list[RoleSpan]:
-    """The parts of the last question that play a role. Of what is recalled the relation plays the operator's and the
-    subject the first operand's."""
+def reading_spans(reading: ParsedQuestion | None) -> list[RoleSpan]:
+    """The spans of the last question that have a role. For a fact, the relation is the operator and the subject the
+    first operand."""
     if reading is None:
         return []
     if not isinstance(reading, Reading):
@@ -28,34 +28,34 @@ def reading_spans(reading: Understood | None) -> list[RoleSpan]:
     return sorted(spans)
 
 
-def _operator_spans(reading: Understood) -> list[Span]:
+def _operator_spans(reading: ParsedQuestion) -> list[Span]:
     return [o.span for o in reading.operators] if isinstance(reading, Reading) else [reading.relation_span]
 
 
-def counterfactual_spans(pair: PromptPair, reading: Understood | None) -> list[RoleSpan]:
-    """The parts of the counterfactual's last question.
+def counterfactual_spans(pair: PromptPair, reading: ParsedQuestion | None) -> list[RoleSpan]:
+    """The role spans of the counterfactual's last question.
 
-    Where that is no arithmetic ("3 @ 5 =") it is the reference's question with something else in its operators'
-    places, and the other parts are found by their text.
+    If that does not parse ("3 @ 5 ="), it is taken as the reference's question with its operators replaced, and the
+    other parts are located by their text.
     """
-    own = understood(pair.counterfactual)
+    own = parse_question(pair.counterfactual)
     if own is not None or reading is None:
         return reading_spans(own)
     start, end = last_question(pair.counterfactual)
     kept = _between(_operator_spans(reading), reading.question)
     if not pair.counterfactual.startswith(pair.reference[slice(*kept[0])], start):
         return []
-    # How far each kept part has moved.
+    # Offset of each kept part from its place in the reference.
     moves: list[int] = []
     at = start
     for number, part in enumerate(kept):
         text = pair.reference[slice(*part)]
         last = number == len(kept) - 1
-        found = end - len(text) if last else pair.counterfactual.find(text, at, end)
-        if found < at or not pair.counterfactual.startswith(text, found):
+        place = end - len(text) if last else pair.counterfactual.find(text, at, end)
+        if place < at or not pair.counterfactual.startswith(text, place):
             return []
-        moves.append(found - part[0])
-        at = found + len(text)
+        moves.append(place - part[0])
+        at = place + len(text)
     spans: list[RoleSpan] = []
     for (first, last_), role in reading_spans(reading):
         if role == "operator":
@@ -68,13 +68,13 @@ def counterfactual_spans(pair: PromptPair, reading: Understood | None) -> list[R
 
 
 def _between(spans: Sequence[Span], whole: Span) -> list[Span]:
-    """What is left of ``whole`` around the spans."""
+    """The parts of ``whole`` outside the spans."""
     edges = [whole[0], *(edge for span in spans for edge in span), whole[1]]
     return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def role_of(prompt: str, token: Span, spans: Iterable[RoleSpan]) -> Role:
-    """The role that most of the token's visible characters play; of two that share it evenly the first."""
+    """The role of most of the token's visible characters; the first one if two are equal."""
     text = prompt[slice(*token)]
     start = token[0] + len(text) - len(text.lstrip())
     end = token[0] + len(text.rstrip())

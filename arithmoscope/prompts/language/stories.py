@@ -1,7 +1,7 @@
-"""Reads stories back: which numbers are the operands, which words tell the operation, and the answer.
+"""Parser for stories: their operands, the words that state the operation, and the answer.
 
-A story is read by the row that wrote it, whole or not at all, so that it has roles, counterfactuals and worked
-examples as a plain question has. People may type one, too.
+A story is matched as a whole by the row that it was made from, and so has roles, counterfactuals and worked examples
+like a plain question. Typed stories are matched, too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from arithmoscope.prompts.language.story_templates import STORIES
 from arithmoscope.prompts.language.templates import Template
 
 MAX_STORY_CHARACTERS = 400
-# Years that a story is about.
+# Years in stories.
 YEARS = (1100, 1999)
 _NUMBER = rf"[0-9]{{1,9}}|(?ai:{LARGE_NUMBER_WORD_PATTERN})"
 _ENDS_IN_EQUALS = re.compile(r"(?<=\s)is\Z")
@@ -27,34 +27,34 @@ _CUE = re.compile(r"\[([^\]|]*)(?:\|([^\]]*))?\]")
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """One wording: the template, what reads it back, and the words that would ask for another operation."""
+    """One wording: its template, the pattern that matches it, and the words that would state another operation."""
 
     topic: Topic
     template: Template
     pattern: re.Pattern[str]
-    instead: str
+    alternative: str
 
 
 @lru_cache(maxsize=1)
 def stories() -> tuple[Story, ...]:
-    """Every wording of every row: a row with other words is a wording of each of its two operations."""
-    found: list[Story] = []
+    """Every wording of every row: a row with two cues is one wording for each of its operations."""
+    wordings: list[Story] = []
     for topic, operation, other, text in STORIES:
         cue = _CUE.search(text)
         if cue is None:
             raise ValueError(f"the story {text!r} has no words in brackets")
-        one, instead = cue[1], cue[2] or ""
-        found.append(_story(topic, operation, text, cue, one, instead))
+        first, second = cue[1], cue[2] or ""
+        wordings.append(_story(topic, operation, text, cue, first, second))
         if other is not None:
-            found.append(_story(topic, other, text, cue, instead, one))
-    return tuple(found)
+            wordings.append(_story(topic, other, text, cue, second, first))
+    return tuple(wordings)
 
 
-def _story(topic: Topic, operation: Operation, text: str, cue: re.Match[str], words: str, instead: str) -> Story:
+def _story(topic: Topic, operation: Operation, text: str, cue: re.Match[str], words: str, alternative: str) -> Story:
     before, after = text[: cue.start()], text[cue.end() :]
     pattern = f"{_pattern(before)}(?P<operator>{re.escape(words)}){_pattern(after)}"
     style = "question" if text.startswith("Q:") else "statement"
-    return Story(topic, Template(operation, style, f"{before}{words}{after}"), re.compile(pattern), instead)
+    return Story(topic, Template(operation, style, f"{before}{words}{after}"), re.compile(pattern), alternative)
 
 
 def _pattern(text: str) -> str:
@@ -66,7 +66,7 @@ def _pattern(text: str) -> str:
 
 
 def read_story(prompt: str) -> Reading | None:
-    """The story that a prompt's last question tells; None where no row tells it."""
+    """The story in a prompt's last question, or None if it matches no row."""
     question = last_question(prompt)
     if question[1] - question[0] > MAX_STORY_CHARACTERS:
         return None
@@ -81,7 +81,7 @@ def _reading(story: Story, match: re.Match[str], question: Span) -> Reading | No
     in_order = sorted(("a", "b"), key=match.start)
     is_year = story.topic == "year_span"
     operands = tuple(_operand(match, name, YEARS if is_year and name == "b" else None) for name in in_order)
-    # Of a year and a span the year comes first: 1723 + 5, 1723 - 5.
+    # The year is the left operand, the span the right one: 1723 + 5, 1723 - 5.
     left, right = ("b", "a") if is_year else ("a", "b")
     operation = story.template.operation
     expression = Applied(operation, Leaf(in_order.index(left)), Leaf(in_order.index(right)))
@@ -93,7 +93,7 @@ def _reading(story: Story, match: re.Match[str], question: Span) -> Reading | No
         year, whole = match[left], in_digits(value)
         if not (len(whole) > len(match["stem"]) and whole.startswith(match["stem"]) and year.startswith(match["stem"])):
             return None
-    operator = Operator(match.span("operator"), operation, "story", instead=story.instead)
+    operator = Operator(match.span("operator"), operation, "story", alternative=story.alternative)
     sign = _ENDS_IN_EQUALS.search(match.string, *question)
     return Reading(question, operands, (operator,), sign.span() if sign else None, expression, value, stem)
 

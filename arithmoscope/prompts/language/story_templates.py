@@ -1,8 +1,8 @@
-"""Stories: years, things to count, and word problems of one step, each a sentence or two with two numbers in it.
+"""Templates of stories: spans of years, counting, and one-step word problems, each of one or two sentences.
 
-``{a}`` and ``{b}`` are the operands, left and right; ``[...]`` is what tells the operation, and in ``[one|other]`` the
-other words tell the second operation of the row. A year's beginning (``{stem}``) stands in the prompt as in
-"from 1723 to 172", where the answer is 8.
+``{a}`` and ``{b}`` are the left and right operand. ``[...]`` marks the words that state the operation; in
+``[one|other]`` the other words state the row's second operation. ``{stem}`` is the beginning of the year asked for, as
+in "from 1723 to 172", where the answer is 8.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Templates: arithmetic questions in three styles, and every question a template offers within given limits.
+"""Templates of arithmetic questions in three styles, and the numbered questions of a template within given limits.
 
-Questions are counted and numbered without being listed, so operands up to 9 999 cost no more than 1 to 9.
+Questions are counted and indexed without being listed, so operands up to 9 999 cost no more than 1 to 9.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from arithmoscope.contracts.prompts import Operation, Style
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One wording of one operation; ``{a}`` and ``{b}`` stand for the operands, left and right.
+    """One wording of one operation, with ``{a}`` and ``{b}`` for the left and right operand.
 
-    In a story of years ``{a}`` is the span, ``{b}`` the year, and ``{stem}`` what is given of the year asked for.
+    In a story about years ``{a}`` is the span, ``{b}`` the year, and ``{stem}`` the given digits of the other year.
     """
 
     operation: Operation
@@ -28,16 +28,16 @@ class Template:
     text: str
 
     def question(self, a: int | str, b: int | str, stem: str = "") -> str:
-        """The question of two operands as they are written; ``stem``: the beginning of a year that is asked for."""
+        """The question with these operands; ``stem``: the given digits of the year asked for."""
         return self.text.format(a=a, b=b, stem=stem)
 
     @property
     def ending(self) -> str:
-        """What stands between the last operand and the answer."""
+        """The text between the last operand and the answer."""
         return re.split(r"\{[a-z]+\}", self.text)[-1]
 
 
-# One row a wording. Each has a golden example in tests/prompts/test_templates.py.
+# One row per wording. Each has a golden example in tests/prompts/test_templates.py.
 TEMPLATES: tuple[Template, ...] = (
     Template("add", "equation", "{a} + {b} ="),
     Template("add", "statement", "{a} plus {b} is equal to"),
@@ -69,9 +69,9 @@ TEMPLATES: tuple[Template, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """All questions with this known operand, one for each of ``choices[start:stop]``.
+    """All questions with the operand ``known``, one for each of ``choices[start:stop]``.
 
-    A choice is the answer, or in a multiplication the second operand; known is the first operand, or the divisor.
+    ``known`` is the first operand, or the divisor. A choice is the answer, or the second factor of a multiplication.
     """
 
     known: int
@@ -81,14 +81,14 @@ class _Row:
 
 
 class Questions:
-    """The operands (a, b) within ``operands`` whose answer is among ``answers``, numbered from 0.
+    """A sequence of the operands (a, b) within ``operands`` whose answer is among ``answers``.
 
-    No answer is negative, divisions are exact and never by zero. ``answers`` are whole numbers, not negative.
+    No answer is negative; divisions are exact and never by zero. ``answers`` are whole, non-negative numbers.
     """
 
     def __init__(self, operation: Operation, operands: tuple[int, int], answers: Collection[int]) -> None:
         if operation == "power":
-            raise ValueError("powers are offered by prompts.offers")
+            raise ValueError("powers are in arithmoscope.prompts.sets.extra_questions")
         self._operation: Operation = operation
         self._operands = operands
         self._answers = frozenset(answers)
@@ -156,21 +156,21 @@ def _products(operands: tuple[int, int], answers: Sequence[int]) -> Iterator[_Ro
     if low == 0 and 0 in answers:
         others = {known: [0] for known in range(1, high + 1)}
         others[0] = range(high + 1)
-    found: dict[int, list[int]] = {}
+    factors: dict[int, list[int]] = {}
     for answer in answers:
         for factor in range(1, min(isqrt(answer), high) + 1):
             other, rest = divmod(answer, factor)
             if rest == 0 and low <= factor and other <= high:
-                found.setdefault(factor, []).append(other)
+                factors.setdefault(factor, []).append(other)
                 if other != factor:
-                    found.setdefault(other, []).append(factor)
-    for known in sorted({*others, *found}):
-        choices = [*others.get(known, ()), *found.get(known, ())]
+                    factors.setdefault(other, []).append(factor)
+    for known in sorted({*others, *factors}):
+        choices = [*others.get(known, ()), *factors.get(known, ())]
         yield _Row(known, choices, 0, len(choices))
 
 
 def in_random_order(count: int, random: Random) -> Iterator[int]:
-    """0 to count - 1, each once, shuffled only as far as the caller asks (Fisher-Yates without the list)."""
+    """0 to count - 1 in random order, shuffled only as far as consumed (Fisher-Yates without the list)."""
     moved: dict[int, int] = {}
     for at in range(count):
         other = random.randrange(at, count)

@@ -1,6 +1,6 @@
-"""More wordings of a plain question, drawn only when asked for (``wording: "varied"``): twelve and more a style.
+"""Additional wordings of plain questions for ``wording: "varied"``: with the plain ones, twelve or more per style.
 
-Each is read back by our own parser, with its operands and its operator. All written for this project.
+Our own parser reads each of them, operands and operator included. All were written for this project.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from arithmoscope.contracts.prompts import Operation, Style
 from arithmoscope.prompts.language.templates import TEMPLATES, Template
 
-# Equations say the same of every operation; {sign} is one of its signs.
+# Equations of any operation; {sign} is one of its signs.
 _EQUATIONS = (
     "{a}{sign}{b}=",
     "({a} {sign} {b}) =",
@@ -30,7 +30,7 @@ _SIGNS: dict[Operation, tuple[str, ...]] = {
     "power": ("^", "**"),
 }
 
-# What stands between the operands, and what names the result, of each operation.
+# Two infix forms of each operation.
 _INFIX: dict[Operation, tuple[str, str]] = {
     "add": ("plus", "added to"),
     "subtract": ("minus", "reduced by"),
@@ -93,20 +93,20 @@ _OWN: tuple[tuple[Operation, Style, str], ...] = (
 )
 
 
-def _written() -> tuple[Template, ...]:
-    found: list[Template] = []
+def _varied_templates() -> tuple[Template, ...]:
+    templates: list[Template] = []
     for operation, (one, other) in _INFIX.items():
         first, *more = _SIGNS[operation]
         texts = [(text, first) for text in _EQUATIONS] + [("{a} {sign} {b} =", sign) for sign in more]
-        # Plus has one sign: a twelfth wording of its own.
+        # Addition has a single sign, so it gets a twelfth wording of its own.
         texts += [("Sum: {a} {sign} {b} =", first)] if not more else []
-        found += [Template(operation, "equation", text.replace("{sign}", sign)) for text, sign in texts]
+        templates += [Template(operation, "equation", text.replace("{sign}", sign)) for text, sign in texts]
         for style, frames in _FRAMES.items():
             for text in frames:
                 words = text.replace("{one}", one).replace("{other}", other)
-                found.append(Template(operation, style, words))
-        found += [Template(operation, style, text) for own, style, text in _OWN if own == operation]
-    return tuple(each for each in found if each not in TEMPLATES)
+                templates.append(Template(operation, style, words))
+        templates += [Template(operation, style, text) for own, style, text in _OWN if own == operation]
+    return tuple(template for template in templates if template not in TEMPLATES)
 
 
-VARIED: tuple[Template, ...] = _written()
+VARIED: tuple[Template, ...] = _varied_templates()

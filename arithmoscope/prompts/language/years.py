@@ -1,6 +1,6 @@
-"""Spans of years: "from 1723 to 172", and the year is asked for from where the prompt leaves it.
+"""Spans of years: "from 1723 to 172", where the rest of the second year is asked for.
 
-What is given of the year asked for is the same as in the year that is told: a carry would give the answer away.
+The given digits are the same in both years: a carry in them would reveal the answer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from arithmoscope.prompts.language.stories import YEARS
 
 
 class YearSpans:
-    """The pairs (span, year) whose other year begins alike, all but ``tail`` digits, numbered from 0."""
+    """A sequence of the pairs (span, year) whose other year has the same digits except the last ``tail``."""
 
     def __init__(self, operation: Operation, spans: tuple[int, int], tail: int) -> None:
         self._operation: Operation = operation
@@ -24,7 +24,7 @@ class YearSpans:
         self._ends = list(accumulate(len(years) for years in self._years.values()))
 
     def _years_with(self, span: int) -> list[int]:
-        """Years with the other one in the same decade, century, or whatever the tail leaves open."""
+        """Years whose other year is in the same decade, century or millennium, depending on the tail."""
         block = 10**self._tail
         years: list[int] = []
         for first in range(YEARS[0] // block * block, YEARS[1] + 1, block):
@@ -52,10 +52,10 @@ class YearSpans:
 
 @lru_cache(maxsize=16)
 def year_spans(operation: Operation, spans: tuple[int, int], tail: int) -> YearSpans:
-    """The same for every wording of a set."""
+    """Cached `YearSpans`: the same for every wording of a set."""
     return YearSpans(operation, spans, tail)
 
 
 def stem_of(operation: Operation, span: int, year: int, tail: int) -> str:
-    """What is given of the year asked for."""
+    """The given digits of the year asked for."""
     return str(year + span if operation == "add" else year - span)[:-tail]

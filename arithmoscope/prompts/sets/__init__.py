@@ -1,1 +1,1 @@
-"""Sets."""
+"""Prompt sets: drawn from templates, typed, uploaded or published, and split by operands."""

@@ -1,4 +1,4 @@
-"""What a set can be drawn from: the questions of each wording, counted and in a random order, shots left out."""
+"""Candidate questions of a template set: one pool per wording, counted and in random order, without the shots."""
 
 from __future__ import annotations
 
@@ -12,33 +12,32 @@ from tokenizers import Tokenizer
 from arithmoscope.contracts.models import ChatFrame
 from arithmoscope.contracts.prompts import Half, PromptPair, TemplatePrompts
 from arithmoscope.prompts.language.numerals import Number, in_digits, in_words
-from arithmoscope.prompts.language.parse_question import understood
-from arithmoscope.prompts.language.question_operands import written_operands
+from arithmoscope.prompts.language.parse_question import parse_question
+from arithmoscope.prompts.language.question_operands import format_operands
 from arithmoscope.prompts.language.readings import Reading
 from arithmoscope.prompts.language.relation_facts import FRAMES
-from arithmoscope.prompts.language.relations import read_recall, recall_question, recalls
+from arithmoscope.prompts.language.relations import read_recall, recall_items, recall_question
 from arithmoscope.prompts.language.stories import stories
 from arithmoscope.prompts.language.templates import TEMPLATES, Questions, Template, in_random_order
 from arithmoscope.prompts.language.wordings import VARIED
 from arithmoscope.prompts.language.years import YearSpans, stem_of, year_spans
-from arithmoscope.prompts.sets.extra_questions import MAX_ANSWER, Offers
+from arithmoscope.prompts.sets.extra_questions import MAX_ANSWER, ExtraQuestions
 from arithmoscope.prompts.sets.shots import example_operands, shot_prefix
-from arithmoscope.prompts.sets.split_half import MOST_COUNTED, count_asked, is_asked
+from arithmoscope.prompts.sets.split_half import MOST_COUNTED, count_in_half, is_in_half
 from arithmoscope.prompts.tokens.encoded import can_answer, number_token_values
 
-# Operands of a question that is no worked example and that every operation can answer.
+# Operands of a placeholder question: not a worked example, and exact for every operation.
 _NEUTRAL_OPERANDS = (12, 1)
 _NEUTRAL_DECIMALS = ("", "12.5", "12.25")
 _NEUTRAL_YEAR = (1, 1234)
-# Of stories this many wordings an operation are plain.
+# Number of plain story wordings per operation.
 _PLAIN_STORIES = 3
-# Answers in words are looked for up to here: a larger one is never a single token.
+# Answers in words are tried below this number: larger ones are never a single token.
 _MOST_IN_WORDS = 100
 
 
 class Pool(Protocol):
-    """One wording's questions. ``cell`` takes its turn in a set; ``shots`` examples stand before each reference.
-    ``counted``: its length is exact."""
+    """The questions of one wording. A set draws from its cells (``cell``) in turn. ``counted``: the length is exact."""
 
     @property
     def cell(self) -> tuple[str, str]: ...
@@ -49,23 +48,23 @@ class Pool(Protocol):
     def __len__(self) -> int: ...
 
     def references(self, seed: int) -> Iterator[str]:
-        """Prompts with their worked examples, each question once, in an order that the seed settles."""
+        """Prompts with their worked examples, each question once, in an order fixed by the seed."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class _Calculations:
-    """What one template offers: its ``asked`` questions of a half, less those that its worked examples answer."""
+class _CalculationPool:
+    """The questions of one template: ``n_in_half`` of them fall in the half, minus those shown as worked examples."""
 
     template: Template
     prefix: str
-    questions: Questions | Offers | YearSpans
+    questions: Questions | ExtraQuestions | YearSpans
     shots: Collection[tuple[Number, Number]]
     words: bool
     places: int
     tail: int | None
     half: Half | None
-    asked: int
+    n_in_half: int
 
     @property
     def cell(self) -> tuple[str, str]:
@@ -76,16 +75,16 @@ class _Calculations:
         return self.half is None or len(self.questions) <= MOST_COUNTED
 
     def __len__(self) -> int:
-        shown = sum(shot in self.questions and is_asked(self.half, written_operands(shot)) for shot in self.shots)
-        return self.asked - shown
+        shown = sum(shot in self.questions and is_in_half(self.half, format_operands(shot)) for shot in self.shots)
+        return self.n_in_half - shown
 
     def references(self, seed: int) -> Iterator[str]:
         for number in in_random_order(len(self.questions), Random(f"{seed} {self.template.text}")):
             a, b = self.questions[number]
-            if (a, b) not in self.shots and is_asked(self.half, written_operands((a, b))):
+            if (a, b) not in self.shots and is_in_half(self.half, format_operands((a, b))):
                 stem = "" if self.tail is None else stem_of(self.template.operation, int(a), int(b), self.tail)
-                asked = self.template.question(self._written(a, first=True), self._written(b), stem)
-                yield self.prefix + asked.rstrip()
+                question = self.template.question(self._written(a, first=True), self._written(b), stem)
+                yield self.prefix + question.rstrip()
 
     def _written(self, number: Number, *, first: bool = False) -> str:
         if self.words and isinstance(number, int):
@@ -95,8 +94,8 @@ class _Calculations:
 
 
 @dataclass(frozen=True, slots=True)
-class _Recalls:
-    """What one wording asks to recall of one relation."""
+class _RecallPool:
+    """The questions about one relation in one wording."""
 
     frame: str
     relation: str
@@ -118,8 +117,8 @@ class _Recalls:
             yield self.prompts[number]
 
 
-def pools_of(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | None) -> list[Pool]:
-    """Every wording that the set may use, in the order of the tables."""
+def candidate_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | None) -> list[Pool]:
+    """One pool for every wording that the set may use, in the order of the tables."""
     if spec.topic in FRAMES:
         return list(_recall_pools(spec, tokenizer, frame))
     if spec.topic == "year_span":
@@ -130,54 +129,56 @@ def pools_of(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | Non
 def _templates(spec: TemplatePrompts) -> Iterator[Template]:
     if spec.topic == "question":
         for template in (*TEMPLATES, *VARIED) if spec.wording == "varied" else TEMPLATES:
-            # "twenty-three" is no 20 - 3: words have space around the operator.
+            # "twenty-three" is not 20 - 3: numbers in words need space around the operator.
             compact = spec.numerals == "words" and " " not in template.text
             if template.operation in spec.operations and template.style in spec.styles and not compact:
                 yield template
         return
-    told: dict[str, int] = {}
+    used: dict[str, int] = {}
     for story in stories():
         operation = story.template.operation
         if story.topic != spec.topic or operation not in spec.operations:
             continue
-        told[operation] = told.get(operation, 0) + 1
-        if spec.wording == "varied" or told[operation] <= _PLAIN_STORIES:
+        used[operation] = used.get(operation, 0) + 1
+        if spec.wording == "varied" or used[operation] <= _PLAIN_STORIES:
             yield story.template
 
 
 def _calculation_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | None) -> Iterator[Pool]:
     words = spec.numerals == "words"
-    found = range(_MOST_IN_WORDS) if words else sorted(set(number_token_values(tokenizer).values()))
-    numbers = [number for number in found if number <= _largest_answer(spec)]
+    candidates = range(_MOST_IN_WORDS) if words else sorted(set(number_token_values(tokenizer).values()))
+    numbers = [number for number in candidates if number <= _largest_answer(spec)]
     answers: dict[str, tuple[int, ...] | None] = {}
-    offered: dict[tuple[str, tuple[int, ...] | None], tuple[Questions | Offers, int]] = {}
+    counted: dict[tuple[str, tuple[int, ...] | None], tuple[Questions | ExtraQuestions, int]] = {}
     for template in _templates(spec):
         ending = template.ending
         if ending not in answers:
             one_token = spec.answer == "whole"
             answers[ending] = _answers_of_one_token(template, numbers, tokenizer, frame, words) if one_token else None
         key = (template.operation, answers[ending])
-        if key not in offered:
-            questions = _offered(spec, template, answers[ending])
-            offered[key] = questions, count_asked(spec.half, questions)
+        if key not in counted:
+            questions = _questions(spec, template, answers[ending])
+            counted[key] = questions, count_in_half(spec.half, questions)
         neutral = _neutral(template, words, spec.decimals)
-        reading = understood(neutral)
+        reading = parse_question(neutral)
         if not isinstance(reading, Reading):
             raise ValueError(f"the template {template.text!r} cannot be read back")
         shots = example_operands(reading)[: spec.shots]
         prefix = shot_prefix(neutral, reading, spec.shots)
-        questions, asked = offered[key]
-        yield _Calculations(template, prefix, questions, shots, words, spec.decimals, None, spec.half, asked)
+        questions, in_half = counted[key]
+        yield _CalculationPool(template, prefix, questions, shots, words, spec.decimals, None, spec.half, in_half)
 
 
-def _offered(spec: TemplatePrompts, template: Template, answers: tuple[int, ...] | None) -> Questions | Offers:
+def _questions(
+    spec: TemplatePrompts, template: Template, answers: tuple[int, ...] | None
+) -> Questions | ExtraQuestions:
     if answers is not None and spec.decimals == 0 and template.operation != "power":
         return Questions(template.operation, spec.operands, answers)
-    return Offers(template.operation, spec.operands, answers, spec.decimals)
+    return ExtraQuestions(template.operation, spec.operands, answers, spec.decimals)
 
 
 def _largest_answer(spec: TemplatePrompts) -> int:
-    """No answer is larger: a vocabulary may have a thousand numbers, and each takes a look at its tokens."""
+    """An upper bound of the answers: it saves tokenising up to a thousand numbers of the vocabulary."""
     high = spec.operands[1]
     if "power" in spec.operations:
         return MAX_ANSWER
@@ -195,7 +196,7 @@ def _neutral(template: Template, words: bool, decimals: int) -> str:
 def _answers_of_one_token(
     template: Template, numbers: Iterable[int], tokenizer: Tokenizer, frame: ChatFrame | None, words: bool
 ) -> tuple[int, ...]:
-    """The numbers that are one token after this template's ending."""
+    """The numbers that are a single token after this template's ending."""
     question = template.question(*_NEUTRAL_OPERANDS)
     return tuple(
         number
@@ -209,15 +210,15 @@ def _answers_of_one_token(
 
 
 def _year_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | None) -> Iterator[Pool]:
-    asked: dict[tuple[str, int], int] = {}
+    counted: dict[tuple[str, int], int] = {}
     for template in _templates(spec):
-        # As much of the year is given as leaves room for the span, and an answer that this vocabulary has.
+        # The fewest missing digits that leave room for the span and give an answer in this vocabulary.
         for tail in range(min(4, len(str(spec.operands[0]))), 5):
             questions = year_spans(template.operation, spec.operands, tail)
             span, year = _NEUTRAL_YEAR
             stem = stem_of(template.operation, span, year, tail)
             neutral = template.question(span, year, stem).rstrip()
-            reading = understood(neutral)
+            reading = parse_question(neutral)
             if not isinstance(reading, Reading):
                 raise ValueError(f"the story {template.text!r} cannot be read back")
             pair = PromptPair(neutral, neutral, reading.answer, frame is not None)
@@ -225,24 +226,24 @@ def _year_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | 
                 shots = [(span, year) for year, span in example_operands(reading)[: spec.shots]]
                 prefix = shot_prefix(neutral, reading, spec.shots)
                 key = (template.operation, tail)
-                if key not in asked:
-                    asked[key] = count_asked(spec.half, questions)
-                yield _Calculations(template, prefix, questions, shots, False, 0, tail, spec.half, asked[key])
+                if key not in counted:
+                    counted[key] = count_in_half(spec.half, questions)
+                yield _CalculationPool(template, prefix, questions, shots, False, 0, tail, spec.half, counted[key])
                 break
 
 
 def _recall_pools(spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | None) -> Iterator[Pool]:
     frames = FRAMES[spec.topic] if spec.wording == "varied" else FRAMES[spec.topic][:1]
     for wording in frames:
-        found: dict[str, list[str]] = {}
-        for relation, subject in recalls(spec.topic):
-            asked = recall_question(spec.topic, wording, relation, subject)
-            recall = read_recall(asked)
+        by_relation: dict[str, list[str]] = {}
+        for relation, subject in recall_items(spec.topic):
+            question = recall_question(spec.topic, wording, relation, subject)
+            recall = read_recall(question)
             if recall is None:
-                raise ValueError(f"{asked!r} cannot be read back")
-            pair = PromptPair(asked, asked, recall.answer, frame is not None)
-            if not is_asked(spec.half, asked) or not can_answer(pair, tokenizer, frame, spec.answer):
+                raise ValueError(f"{question!r} cannot be read back")
+            pair = PromptPair(question, question, recall.answer, frame is not None)
+            if not is_in_half(spec.half, question) or not can_answer(pair, tokenizer, frame, spec.answer):
                 continue
-            found.setdefault(relation, []).append(shot_prefix(asked, recall, spec.shots) + asked)
-        for relation, prompts in found.items():
-            yield _Recalls(wording, relation, tuple(prompts))
+            by_relation.setdefault(relation, []).append(shot_prefix(question, recall, spec.shots) + question)
+        for relation, prompts in by_relation.items():
+            yield _RecallPool(wording, relation, tuple(prompts))

@@ -1,4 +1,4 @@
-"""What a fine-tuning trains on, looks at meanwhile, and is judged by: three sets that share no operands."""
+"""Training, validation and test questions of a fine-tuning: three sets that share no operands."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from arithmoscope.contracts.prompts import CustomPair, CustomPrompts, PromptPair
 from arithmoscope.contracts.specs import FineTuneSpec
 from arithmoscope.contracts.tuning_results import Split
 from arithmoscope.prompts.language.corruptions import corrupt
-from arithmoscope.prompts.language.parse_question import understood
-from arithmoscope.prompts.language.question_operands import about, asked_of
-from arithmoscope.prompts.sets.custom_pairs import answerable
+from arithmoscope.prompts.language.parse_question import parse_question
+from arithmoscope.prompts.language.question_operands import operand_key, question_only
+from arithmoscope.prompts.sets.custom_pairs import with_answer
 from arithmoscope.prompts.sets.operand_split import Use, operands_of, shared_operands, split_in_three
 from arithmoscope.prompts.sets.sampling import draw
 from arithmoscope.prompts.sets.shots import shot_prefix
 from arithmoscope.prompts.tokens.encoded import can_answer, encode_answer, frame_of
 
-# People's own prompts have no seed: the same prompt always gets the same counterfactual.
+# Custom prompts have no seed: the same prompt always gets the same counterfactual.
 _CUSTOM_SEED = 0
-# Fewer questions than this say little about a model.
+# A smaller test set gets a note.
 _FEW = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Lessons:
-    """The three sets, each in the order asked for. A question that has no counterfactual is its own."""
+class DatasetSplits:
+    """The three sets, each in its original order. A question without a counterfactual is its own counterfactual."""
 
     train: tuple[PromptPair, ...]
     validation: tuple[PromptPair, ...]
@@ -39,14 +39,14 @@ class Lessons:
 
     @property
     def split(self) -> Split:
-        """The sets by their sizes, with a question of each (empty where there is none)."""
+        """The sizes of the sets, with one question of each ("" for an empty set)."""
         sets = self._sets
         return Split(
             train=len(self.train),
             validation=len(self.validation),
             test=len(self.test),
-            shared=len({each for one, other in combinations(sets, 2) for each in shared_operands(one, other)}),
-            examples=tuple(asked_of(pairs[0].reference) if pairs else "" for pairs in sets),
+            shared=len({key for one, other in combinations(sets, 2) for key in shared_operands(one, other)}),
+            examples=tuple(question_only(pairs[0].reference) if pairs else "" for pairs in sets),
         )
 
     @property
@@ -54,116 +54,117 @@ class Lessons:
         return self.train, self.validation, self.test
 
 
-def lessons_of(spec: FineTuneSpec, tokenizer: Tokenizer, chat: ChatFrame | None = None) -> Lessons:
-    """The questions of ``spec.prompts`` split by their operands, with the sets that were given instead of a part.
+def split_dataset(spec: FineTuneSpec, tokenizer: Tokenizer, chat: ChatFrame | None = None) -> DatasetSplits:
+    """Splits the questions of ``spec.prompts`` by their operands; given validation and test sets replace their part.
 
-    What a given set takes the place of is trained on. Answers may have any number of tokens, and wrong ones are kept:
-    the fields ``answer`` and ``keep_wrong`` of a set change nothing. ``chat`` is as in `prompts.prepare`.
+    A replaced part goes to the training set. Answers may have any number of tokens, and wrongly answered questions are
+    kept: the fields ``answer`` and ``keep_wrong`` have no effect. ``chat`` as in `arithmoscope.prompts.prepare`.
 
-    Refuses what cannot be read as tokens, by its number; (``no_prompts``) nothing to train on or to judge by;
-    (``overlapping_splits``) operands that two of the sets ask about.
+    Raises:
+        Refusal: with the number of the first pair that cannot be tokenised; ``no_prompts`` if the training or test set
+            is empty; ``overlapping_splits`` if two sets share operands.
     """
-    asked, notes = questions_of(spec.prompts, tokenizer, chat)
-    parts = split_in_three(asked)
+    pairs, notes = whole_answer_pairs(spec.prompts, tokenizer, chat)
+    parts = split_in_three(pairs)
     given: dict[Use, PromptsSpec | None] = {"validation": spec.validation, "test": spec.test}
     replaced = {name for name, prompts in given.items() if prompts is not None}
     if replaced:
         kept = {id(pair) for name in parts.keys() - {"train"} - replaced for pair in parts[name]}
-        parts["train"] = [pair for pair in asked if id(pair) not in kept]
+        parts["train"] = [pair for pair in pairs if id(pair) not in kept]
     for name, prompts in given.items():
         if prompts is not None:
-            parts[name], more = questions_of(prompts, tokenizer, chat)
+            parts[name], more = whole_answer_pairs(prompts, tokenizer, chat)
             notes += [f"{name}: {note}" for note in more]
     _refuse_overlap(parts)
-    needed: dict[Use, str] = {"train": "train on", "test": "judge by"}
-    for name, what in needed.items():
+    needed: tuple[Use, ...] = ("train", "test")
+    for name in needed:
         if not parts[name]:
             raise Refusal(
                 "no_prompts",
-                f"Of {len(asked)} questions, split by their operands, none is left to {what}.",
-                "Ask for more pairs or a wider range of operands, leave 'half' out, or give a set for 'test'.",
+                f"Of {len(pairs)} questions, split by their operands, none is left to {name}.",
+                "Choose more pairs or a wider range of operands, leave 'half' out, or give a set for 'test'.",
             )
     if not parts["validation"]:
-        notes.append("No question is left to look at while it trains: the set is too small to be split in three.")
+        notes.append("No question is left for validation: the set is too small to be split in three.")
     if len(parts["test"]) < _FEW:
         notes.append(
-            f"The test set has {len(parts['test'])} questions: what is said of it is uncertain. More pairs, or a wider "
-            "range of operands, give it more."
+            f"The test set has {len(parts['test'])} questions, so its results are uncertain. Choose more pairs or a "
+            "wider range of operands."
         )
-    return Lessons(tuple(parts["train"]), tuple(parts["validation"]), tuple(parts["test"]), tuple(notes))
+    return DatasetSplits(tuple(parts["train"]), tuple(parts["validation"]), tuple(parts["test"]), tuple(notes))
 
 
-def seen_before(
-    lessons: Lessons, analysed: PromptsSpec, tokenizer: Tokenizer, chat: ChatFrame | None = None
+def overlap_notes(
+    splits: DatasetSplits, analysed: PromptsSpec, tokenizer: Tokenizer, chat: ChatFrame | None = None
 ) -> tuple[str, ...]:
-    """What there is to say of components that an analysis of ``analysed`` found: whether it asked about operands that
-    they are judged by. Nothing where those questions can no longer be drawn. ``chat`` is as in `prompts.prepare`."""
+    """A note on whether the analysis that found the components (on the prompts ``analysed``) used operands of the test
+    set; none if those prompts can no longer be drawn. ``chat`` as in `arithmoscope.prompts.prepare`."""
     if isinstance(analysed, TemplatePrompts):
         try:
-            asked = {operands_of(pair) for pair in draw(analysed, tokenizer, frame_of(analysed.chat, chat)).pairs}
+            keys = {operands_of(pair) for pair in draw(analysed, tokenizer, frame_of(analysed.chat, chat)).pairs}
         except Refusal:
             return ()
     else:
-        asked = {about(pair.reference) for pair in analysed.pairs}
-    shared = sum(operands_of(pair) in asked for pair in lessons.test)
+        keys = {operand_key(pair.reference) for pair in analysed.pairs}
+    shared = sum(operands_of(pair) in keys for pair in splits.test)
     if not shared:
-        return ("The analysis asked about none of the operands that are judged by.",)
+        return ("The analysis asked about none of the operands of the test questions.",)
     return (
-        f"Of the {len(lessons.test)} test questions {shared} ask about operands that the analysis asked about, too: "
+        f"Of the {len(splits.test)} test questions {shared} ask about operands that the analysis asked about, too: "
         "the components may have been chosen for them. An analysis with half 'first' leaves those out.",
     )
 
 
-def questions_of(
+def whole_answer_pairs(
     prompts: PromptsSpec, tokenizer: Tokenizer, chat: ChatFrame | None = None
 ) -> tuple[list[PromptPair], list[str]]:
-    """A set's questions with their whole answers, of however many tokens, and what there is to say of it.
+    """The pairs of a set with their whole answers, of any number of tokens, and the notes on the set.
 
-    A question of people's own needs an answer, and no counterfactual: where it has none, the reference stands there.
+    A custom question needs an answer but no counterfactual: without one, the reference takes its place.
     """
     frame = frame_of(prompts.chat, chat)
     if isinstance(prompts, TemplatePrompts):
         drawn = draw(prompts.model_copy(update={"answer": "each"}), tokenizer, frame)
         return list(drawn.pairs), list(drawn.notes)
-    found: list[PromptPair] = []
+    pairs: list[PromptPair] = []
     for number, custom in enumerate(prompts.pairs, start=1):
         try:
             pair = _completed(custom, prompts, tokenizer)
             alone = PromptPair(pair.reference, pair.reference, pair.answer, pair.chat)
             if not can_answer(alone, tokenizer, frame, "each"):
-                encode_answer(alone, tokenizer, frame, "each")  # says why
+                encode_answer(alone, tokenizer, frame, "each")  # raises with the reason
         except Refusal as refusal:
             raise Refusal(refusal.code, f"Pair {number}: {refusal.detail}", refusal.way_out) from refusal
-        found.append(pair)
-    return found, []
+        pairs.append(pair)
+    return pairs, []
 
 
 def _completed(custom: CustomPair, prompts: CustomPrompts, tokenizer: Tokenizer) -> PromptPair:
-    unread = custom.answer is not None and custom.counterfactual is None and understood(custom.reference) is None
-    told = answerable(custom.model_copy(update={"counterfactual": custom.reference}) if unread else custom)
-    prefix = shot_prefix(told.pair.reference, told.reading, prompts.shots)
-    reference = prefix + told.pair.reference
+    unread = custom.answer is not None and custom.counterfactual is None and parse_question(custom.reference) is None
+    answered = with_answer(custom.model_copy(update={"counterfactual": custom.reference}) if unread else custom)
+    prefix = shot_prefix(answered.pair.reference, answered.reading, prompts.shots)
+    reference = prefix + answered.pair.reference
     if unread:
         counterfactual = reference
     elif custom.counterfactual is not None:
         counterfactual = prefix + custom.counterfactual
     else:
         counterfactual = corrupt(prompts.corruption, reference, _CUSTOM_SEED, tokenizer) or reference
-    return PromptPair(reference, counterfactual, told.answer, prompts.chat)
+    return PromptPair(reference, counterfactual, answered.answer, prompts.chat)
 
 
-_SAID: dict[Use, str] = {"train": "trained on", "validation": "validated with", "test": "judged by"}
+_NAMES: dict[Use, str] = {"train": "training", "validation": "validation", "test": "test"}
 
 
 def _refuse_overlap(parts: dict[Use, list[PromptPair]]) -> None:
-    for one, other in combinations(_SAID, 2):
+    for one, other in combinations(_NAMES, 2):
         shared = shared_operands(parts[one], parts[other])
         if shared:
             example = next(pair for pair in parts[other] if operands_of(pair) == shared[0])
             raise Refusal(
                 "overlapping_splits",
-                f"{_counted(shared)} asked about by what is {_SAID[one]} and {_SAID[other]}, as in "
-                f"{asked_of(example.reference)[:80]!r}.",
+                f"{_counted(shared)} in the {_NAMES[one]} and the {_NAMES[other]} set, as in "
+                f"{question_only(example.reference)[:80]!r}.",
             )
 
 

@@ -1,7 +1,7 @@
-"""The questions of a template beyond whole numbers with an answer of one token: decimals, powers, any answer at all.
+"""Numbered questions of a template with decimals, powers or unrestricted answers.
 
-As in `Questions` they are counted and numbered without being listed, from the second operand to the first ones.
-Operands are counted in units of the last decimal: with ``scale`` 10, 25 is 2.5. Everything is a whole number of units.
+As in `arithmoscope.prompts.language.templates.Questions` they are counted and indexed without being listed, ordered by
+the second operand, then by the first. Operands are in units of the last decimal: with ``scale`` 10, 25 is 2.5.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from itertools import accumulate
 from arithmoscope.contracts.prompts import Operation
 from arithmoscope.prompts.language.numerals import Number
 
-# Higher powers than this are not asked for, nor answers longer than this.
+# Largest exponent and largest answer of a power.
 MAX_EXPONENT = 12
 MAX_ANSWER = 10**12
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """All questions with this second operand, one for each of ``choices[start:stop]``: a first operand, or an answer
-    that it follows from."""
+    """All questions with this second operand, one for each of ``choices[start:stop]``: the first operand, or the answer
+    from which it follows."""
 
     second: int
     choices: Sequence[int]
@@ -31,11 +31,12 @@ class _Row:
     stop: int
 
 
-class Offers:
-    """The operands (a, b) within ``operands`` whose answer is among ``answers``, or is any, numbered from 0.
+class ExtraQuestions:
+    """A sequence of the operands (a, b) within ``operands`` whose answer is among ``answers`` (None: any answer).
 
-    ``decimals``: how many the operands have; a factor, a divisor and an exponent have none, so that products and
-    quotients have no more than the other operand. No answer is negative, divisions go out even, none is by zero.
+    ``decimals``: decimal places of the operands; the second factor, the divisor and the exponent have none, so that
+    products and quotients have no more places than the first operand. No answer is negative; divisions are exact and
+    never by zero.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Offers:
         match pair:
             case (int() | Fraction() as a, int() | Fraction() as b):
                 numbers = self._numbers_with(b)
-                # First operands rise within a row.
+                # First operands ascend within a row.
                 at = bisect_left(numbers, a, key=lambda number: self[number][0])
                 return at < len(numbers) and self[numbers[at]] == (a, b)
             case _:
@@ -83,7 +84,7 @@ class Offers:
         return int(value) if value.denominator == 1 else value
 
     def _follow(self, choice: int, second: int) -> int:
-        """The first operand; of sums, differences and quotients the choice is the answer."""
+        """The first operand; for restricted sums, differences and quotients the choice is the answer."""
         if self._answers is None:
             return choice
         match self._operation:
@@ -105,13 +106,13 @@ class Offers:
             if choices is not None:
                 yield _Row(second, choices, 0, len(choices))
             elif self._operation in ("multiply", "power"):
-                found = self._solved(second)
-                yield _Row(second, found, 0, len(found))
+                firsts = self._solved(second)
+                yield _Row(second, firsts, 0, len(firsts))
             else:
                 yield self._slice(second)
 
     def _any(self, second: int) -> range:
-        """First operands whatever the answer."""
+        """First operands, with any answer."""
         low, high = self._first
         match self._operation:
             case "subtract":
@@ -127,19 +128,19 @@ class Offers:
         return self._first[1] if exponent == 0 else _root(MAX_ANSWER * self._scale**exponent, exponent)
 
     def _solved(self, second: int) -> list[int]:
-        """First operands whose product with ``second``, or whose power, is among the answers."""
+        """First operands whose product with ``second``, or power ``second``, is among the answers."""
         low, high = self._first
         answers = self._answers or []
         if second == 0:
-            # Anything times 0 is 0, and anything but 0 to the power of 0 is 1.
+            # x * 0 is 0, and x ^ 0 is 1 unless x is 0.
             result = 0 if self._operation == "multiply" else self._scale
             return list(range(max(low, int(result > 0)), high + 1)) if result in answers else []
         if self._operation == "multiply":
-            found = (answer // second for answer in answers if answer % second == 0)
+            firsts = (answer // second for answer in answers if answer % second == 0)
         else:
-            wanted = ((answer * self._scale ** (second - 1), second) for answer in answers)
-            found = (root for power, exponent in wanted if (root := _root(power, exponent)) ** exponent == power)
-        return [first for first in found if low <= first <= high]
+            powers = (answer * self._scale ** (second - 1) for answer in answers)
+            firsts = (root for power in powers if (root := _root(power, second)) ** second == power)
+        return [first for first in firsts if low <= first <= high]
 
     def _slice(self, second: int) -> _Row:
         low, high = self._first
@@ -154,7 +155,7 @@ class Offers:
 
 
 def _root(power: int, exponent: int) -> int:
-    """The largest whole number whose power is no more than this one."""
+    """The largest whole number whose power does not exceed this one."""
     low, high = 0, 1 << (power.bit_length() // exponent + 1)
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,4 +1,4 @@
-"""What a set of prompts is called where there are several: its topic, and the options that set it apart."""
+"""Short names of prompt sets, made of their topic and of the options that distinguish them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PLAIN = TemplatePrompts(source="template")
 
 
 def label_of(prompts: PromptsSpec) -> str:
-    """A short name made of the set's options, those at their defaults left out. Nothing that people typed is in it."""
+    """A short name of the set's non-default options. It contains no text typed by a user."""
     if isinstance(prompts, CustomPrompts):
         parts = [f"own prompts ({len(prompts.pairs)})"]
     else:
@@ -28,28 +28,28 @@ def label_of(prompts: PromptsSpec) -> str:
 
 
 def labels_of(sets: Sequence[PromptsSpec]) -> dict[PromptsSpec, str]:
-    """A label for every set, no two alike: sets that differ in other options are told apart by these, or numbered."""
+    """A unique label for every set: equal labels are extended by the options in which the sets differ, or numbered."""
     distinct = list(dict.fromkeys(sets))
     labels = [label_of(prompts) for prompts in distinct]
-    for tell in (_shots, _corruption, _seed, _pairs):
-        said = list(map(tell, distinct))
-        differ = {label: {said[at] for at, other in enumerate(labels) if other == label} for label in labels}
+    for option in (_shots, _corruption, _seed, _pairs):
+        values = list(map(option, distinct))
+        differ = {label: {values[at] for at, other in enumerate(labels) if other == label} for label in labels}
         labels = [
-            f"{label}, {words}" if words and len(differ[label]) > 1 else label
-            for label, words in zip(labels, said, strict=True)
+            f"{label}, {value}" if value and len(differ[label]) > 1 else label
+            for label, value in zip(labels, values, strict=True)
         ]
-    found: dict[PromptsSpec, str] = {}
+    unique: dict[PromptsSpec, str] = {}
     for prompts, label in zip(distinct, labels, strict=True):
         number, name = 1, label
-        while name in found.values():
+        while name in unique.values():
             number += 1
             name = f"{label} #{number}"
-        found[prompts] = name
-    return found
+        unique[prompts] = name
+    return unique
 
 
 def has_arithmetic(prompts: PromptsSpec) -> bool:
-    """Whether there is a calculation in the set: sets without are the negative control. People's own count as such."""
+    """True if the questions are calculations; custom sets count as such. Sets without them are negative controls."""
     return isinstance(prompts, CustomPrompts) or bool(TOPICS[prompts.topic].operations)
 
 
@@ -64,7 +64,7 @@ def _subject(prompts: TemplatePrompts) -> list[str]:
 
 
 def _numbers(prompts: TemplatePrompts) -> list[str]:
-    parts = []
+    parts: list[str] = []
     if prompts.operands != _PLAIN.operands:
         parts.append(f"{prompts.operands[0]} to {prompts.operands[1]}")
     if prompts.decimals:

@@ -1,6 +1,6 @@
-"""Plain English without a number in it: what a tuned model should still expect. All of it was written for this project.
+"""Plain English passages without numbers, written for this project.
 
-How surprised a model is by it, before and after, says what tuning on sums cost elsewhere.
+Their perplexity before and after fine-tuning shows what training on arithmetic costs elsewhere.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sets that share no operands: components are chosen on some and judged on others."""
+"""Splits by operands: components are found on some operands and evaluated on others."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from typing import Literal
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
-from arithmoscope.prompts.language.question_operands import about
+from arithmoscope.prompts.language.question_operands import operand_key
 
-# What a fine-tuning does with a question.
+# Use of a question in a fine-tuning.
 Use = Literal["train", "validation", "test"]
-# Up to here operands are trained on, and up to here validated with. Below a half they are on the first side, too: what
-# an analysis of that half found is judged on operands that it never saw.
+# Operands placed below 0.8 are for training, those below 0.9 for validation, the rest for testing. The first side of
+# the split in halves ends at 0.5: components found on it are tested on operands that their analysis never used.
 _TRAINED, _VALIDATED = 0.8, 0.9
-# Operands that so many of fall to a use by themselves are as many as it takes.
+# With this many operands a part needs no more.
 _ENOUGH = 8
 
 
 def operands_of(pair: PromptPair) -> str:
-    """What a question is about, as `arithmoscope.prompts.language.question_operands.about` writes it."""
-    return about(pair.reference)
+    """The key of a question's operands: `operand_key` of the reference."""
+    return operand_key(pair.reference)
 
 
 def on_first_side(pair: PromptPair, share: float = 0.5, seed: int = 0) -> bool:
-    """Which side of a split a question's operands fall on: by them and the seed alone, whatever set it stands in."""
+    """True if the question's operands fall on the first side of a split; depends on them and the seed alone."""
     return on_first_side_of(operands_of(pair), share, seed)
 
 
 def on_first_side_of(operands: str, share: float = 0.5, seed: int = 0) -> bool:
-    """The same, of what `operands_of` gives."""
+    """Like `on_first_side`, for a key from `operands_of`."""
     return _place_of(operands, seed) < share
 
 
 def _place_of(operands: str, seed: int = 0) -> float:
-    """Where operands fall between 0 and 1, by chance and always the same."""
+    """A pseudo-random place of the operands in [0, 1), always the same."""
     digest = hashlib.sha256(f"{seed} {operands}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
@@ -57,31 +57,31 @@ def split_operands(
 
 
 def shared_operands(found_on: Sequence[PromptPair], evaluated_on: Sequence[PromptPair]) -> list[str]:
-    """Operands that both sets ask about, as `operands_of` writes them."""
+    """Keys of the operands that occur in both sets, as from `operands_of`."""
     return sorted({operands_of(pair) for pair in found_on} & {operands_of(pair) for pair in evaluated_on})
 
 
 def split_in_three(pairs: Sequence[PromptPair]) -> dict[Use, list[PromptPair]]:
-    """A set in three that share no operands: eight tenths to train on, one to look at meanwhile, one to judge by.
+    """Splits a set into three that share no operands: about 80 % training, 10 % validation and 10 % test.
 
-    Each is used by its operands alone, whatever set it stands in, as long as about a tenth of them fall to the last
-    two. Of a small set those follow that came nearest to it: they are on the second side (of `on_first_side`) as far as
-    that has any.
+    A question's use depends on its operands alone, as long as about a tenth of them fall to validation and to test. In
+    a small set the operands with the next places fill up these two parts; they are on the second side
+    (`on_first_side`) as far as that has any.
     """
     operands = [operands_of(pair) for pair in pairs]
     ordered = sorted({*operands}, key=_place_of, reverse=True)
-    held = {least: sum(_place_of(each) >= least for each in ordered) for least in (_TRAINED, _VALIDATED)}
+    held = {least: sum(_place_of(key) >= least for key in ordered) for least in (_TRAINED, _VALIDATED)}
     most = max(0, len(ordered) - 1)
     tested = min(max(held[_VALIDATED], _fewest(len(ordered), 3)), most)
     validated = min(max(held[_TRAINED] - tested, _fewest(len(ordered), 1)), most - tested)
     uses: dict[str, Use] = dict.fromkeys(ordered[: tested + validated], "validation")
     uses |= dict.fromkeys(ordered[:tested], "test")
     parts: dict[Use, list[PromptPair]] = {"train": [], "validation": [], "test": []}
-    for pair, asked in zip(pairs, operands, strict=True):
-        parts[uses.get(asked, "train")].append(pair)
+    for pair, key in zip(pairs, operands, strict=True):
+        parts[uses.get(key, "train")].append(pair)
     return parts
 
 
-def _fewest(operands: int, wanted: int) -> int:
-    """How many of so many operands are judged by at least: a tenth, and no more than leaves some to train on."""
-    return min(max(wanted, operands // 10), _ENOUGH, max(1, operands // 3))
+def _fewest(operands: int, least: int) -> int:
+    """The fewest operands of a part: a tenth of all or ``least``, but no more than leaves some for training."""
+    return min(max(least, operands // 10), _ENOUGH, max(1, operands // 3))

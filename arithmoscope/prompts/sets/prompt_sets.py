@@ -1,8 +1,8 @@
-"""Prompt sets: what people ask for, turned into encoded pairs, a preview, or plain strings."""
+"""Prompt sets from their specs: encoded pairs, previews, or plain strings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -31,22 +31,22 @@ from arithmoscope.contracts.prompts import (
     Wording,
 )
 from arithmoscope.prompts.language.corruptions import corrupt
-from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.language.questions import question_text
 from arithmoscope.prompts.language.roles import RoleSpan, counterfactual_spans
-from arithmoscope.prompts.sets.custom_pairs import answerable, quoted
+from arithmoscope.prompts.sets.custom_pairs import quoted, with_answer
 from arithmoscope.prompts.sets.sampling import draw
 from arithmoscope.prompts.sets.shots import shot_prefix
 from arithmoscope.prompts.tokens.encoded import EncodedPair, encode_answer, frame_of, prompt_tokens
 
 PREVIEWED_PAIRS = 64
-# People's own prompts have no seed: the same prompt always gets the same counterfactual.
+# Custom prompts have no seed: the same prompt always gets the same counterfactual.
 _CUSTOM_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PromptSet:
-    """The pairs of an experiment, in the order asked for; ``n_distinct`` different questions exist."""
+    """The pairs of an experiment in the order of the spec; ``n_distinct`` counts the distinct questions of the set."""
 
     pairs: tuple[EncodedPair, ...]
     n_distinct: int
@@ -66,12 +66,12 @@ def prepare(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: C
     if isinstance(spec, TemplatePrompts):
         drawn = draw(spec, tokenizer, frame)
         for number, pair in enumerate(drawn.pairs, start=1):
-            with _naming(number):
+            with _numbered_refusals(number):
                 encoded += encode_answer(pair, tokenizer, frame, spec.answer, number - 1)
             refuse_too_many(len(encoded))
         return PromptSet(tuple(encoded), drawn.n_distinct, drawn.notes)
     for number, custom in enumerate(spec.pairs, start=1):
-        with _naming(number):
+        with _numbered_refusals(number):
             pair = _completed(custom, spec, tokenizer)
             encoded += encode_answer(pair, tokenizer, frame, spec.answer, number - 1)
         refuse_too_many(len(encoded))
@@ -120,7 +120,7 @@ def generate(
     tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not isinstance(tokenizer, Tokenizer):
         raise Refusal("bad_tokenizer", f"{type(tokenizer).__name__} is no tokenizer.", "Pass the model's tokenizer.")
-    asked = {
+    fields = {
         "source": "template",
         "operations": operations,
         "styles": styles,
@@ -138,26 +138,27 @@ def generate(
         "chat": chat is not None,
     }
     try:
-        spec = TemplatePrompts.model_validate(asked)
+        spec = TemplatePrompts.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = " ".join(str(part) for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        raise Refusal("bad_request", f"{where}: {said}." if where else f"{said}.", "Ask for another set.") from error
+        message = first["msg"].removeprefix("Value error, ")
+        detail = f"{where}: {message}." if where else f"{message}."
+        raise Refusal("bad_request", detail, "Choose other options for the prompts.") from error
     return list(draw(spec, tokenizer, chat).pairs)
 
 
 def refuse_too_many(pairs: int) -> None:
-    """Refuses (``impossible_options``) more pairs than an experiment has. Asked while they are made: each token of an
-    answer may be one, and all of them together may be too many to hold."""
+    """Raises Refusal (``impossible_options``) on more than `MAX_PAIRS` pairs. Called while the pairs are made: each
+    token of an answer may be a pair, and all of them may not fit into memory."""
     if pairs > MAX_PAIRS:
         detail = f"The tokens of all answers make more than {MAX_PAIRS} pairs."
-        raise Refusal("impossible_options", detail, "Ask for fewer pairs, or choose the answer's first token.")
+        raise Refusal("impossible_options", detail, "Choose fewer pairs, or measure only the answer's first token.")
 
 
 @contextmanager
-def _naming(number: int) -> Iterator[None]:
-    """A refusal inside says which pair it is about."""
+def _numbered_refusals(number: int) -> Generator[None]:
+    """Adds the number of the pair to a refusal raised inside the block."""
     try:
         yield
     except Refusal as refusal:
@@ -166,13 +167,13 @@ def _naming(number: int) -> Iterator[None]:
 
 def _completed(custom: CustomPair, spec: CustomPrompts, tokenizer: Tokenizer) -> PromptPair:
     """The pair with its answer, its counterfactual and its worked examples."""
-    found = answerable(custom)
-    custom = found.pair
-    prefix = shot_prefix(custom.reference, found.reading, spec.shots)
+    answered = with_answer(custom)
+    custom = answered.pair
+    prefix = shot_prefix(custom.reference, answered.reading, spec.shots)
     reference = prefix + custom.reference
     if custom.counterfactual is not None:
-        return PromptPair(reference, prefix + custom.counterfactual, found.answer, spec.chat)
-    return PromptPair(reference, _corrupted(reference, spec.corruption, tokenizer), found.answer, spec.chat)
+        return PromptPair(reference, prefix + custom.counterfactual, answered.answer, spec.chat)
+    return PromptPair(reference, _corrupted(reference, spec.corruption, tokenizer), answered.answer, spec.chat)
 
 
 def _corrupted(reference: str, corruption: Corruption, tokenizer: Tokenizer) -> str:
@@ -195,7 +196,7 @@ def _custom_items(
     try:
         return _items(_completed(custom, spec, tokenizer), spec, tokenizer, frame)
     except Refusal as refusal:
-        reading = understood(custom.reference)
+        reading = parse_question(custom.reference)
         problem = PreviewItem(
             reference=_readable(custom.reference, tokenizer, frame),
             counterfactual=_readable(custom.counterfactual or "", tokenizer, frame),
@@ -212,7 +213,7 @@ def _items(
     try:
         encoded = encode_answer(pair, tokenizer, frame, spec.answer)
     except Refusal as refusal:
-        spans = counterfactual_spans(pair, understood(pair.reference))
+        spans = counterfactual_spans(pair, parse_question(pair.reference))
         problem = PreviewItem(
             reference=_readable(pair.reference, tokenizer, frame),
             counterfactual=_readable(pair.counterfactual, tokenizer, frame, spans),
@@ -238,7 +239,7 @@ def _items(
 def _readable(
     prompt: str, tokenizer: Tokenizer, frame: ChatFrame | None, spans: Sequence[RoleSpan] | None = None
 ) -> tuple[Token, ...]:
-    """What can be shown of a prompt that cannot run; nothing of one that cannot even be cut into tokens."""
+    """Tokens of a prompt that cannot run, for display; none if it cannot even be tokenised."""
     try:
         return prompt_tokens(prompt, tokenizer, spans, frame)
     except Refusal:

@@ -1,8 +1,8 @@
-"""Draws a set of prompt pairs from templates: without replacement, the same for the same seed.
+"""Drawing of prompt pairs from templates: without replacement, reproducible by seed.
 
-The draw goes round operations and styles in turn, so that none crowds out another, and round the wordings of each.
-Each template has its own random order, which depends on the seed and its text alone: a longer set begins with the
-shorter one.
+The draw takes operations and styles in turn, so that none crowds out another, and the wordings of each in turn. Each
+template has its own random order, which depends on the seed and its text alone: a longer set begins with the shorter
+one.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ChatFrame
 from arithmoscope.contracts.prompts import PromptPair, TemplatePrompts
 from arithmoscope.prompts.language.corruptions import corrupt
-from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.language.relation_facts import FRAMES
-from arithmoscope.prompts.sets.candidate_pools import pools_of
+from arithmoscope.prompts.sets.candidate_pools import candidate_pools
 from arithmoscope.prompts.sets.topics import refuse_impossible_set
 from arithmoscope.prompts.tokens.encoded import can_answer
 
@@ -28,7 +28,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The pairs in the order drawn; ``n_distinct`` questions exist within the limits of the set."""
+    """The pairs in the order drawn; ``n_distinct`` counts all questions within the limits of the set."""
 
     pairs: tuple[PromptPair, ...]
     n_distinct: int
@@ -38,24 +38,28 @@ class Drawn:
 def draw(
     spec: TemplatePrompts, tokenizer: Tokenizer, frame: ChatFrame | None = None, at_most: int | None = None
 ) -> Drawn:
-    """The set's pairs, or its first ``at_most``. Fewer than asked for is a note; none at all is refused.
+    """The set's pairs, or its first ``at_most``. A set with fewer pairs than ``spec.pairs`` gets a note.
 
-    ``frame``: what the model's chat template writes around a prompt, for a set of chat prompts.
+    ``frame``: the text that the model's chat template puts around turns, for a set of chat prompts.
+
+    Raises:
+        Refusal: ``impossible_options``, or ``no_prompts``, ``answer_not_a_token`` or ``no_counterfactual`` if no pair
+            is left.
     """
     refuse_impossible_set(spec)
-    pools = pools_of(spec, tokenizer, frame)
+    pools = candidate_pools(spec, tokenizer, frame)
     n_distinct = sum(len(pool) for pool in pools)
     if n_distinct == 0:
         has = "has an answer of one token for this model" if spec.answer == "whole" else "has an answer"
         raise Refusal("no_prompts", f"No {_described(spec)} {has}.")
-    wanted = spec.pairs if at_most is None else min(spec.pairs, at_most)
+    n_pairs = spec.pairs if at_most is None else min(spec.pairs, at_most)
     cells: dict[tuple[str, str], list[Iterator[str]]] = {}
     for pool in pools:
         cells.setdefault(pool.cell, []).append(pool.references(spec.seed))
     pairs: list[PromptPair] = []
     left_out = no_token = 0
     for reference in _in_turn(_in_turn(cell) for cell in cells.values()):
-        if len(pairs) == wanted:
+        if len(pairs) == n_pairs:
             break
         pair = _pair(spec, reference, tokenizer)
         if pair is None:
@@ -75,7 +79,7 @@ def draw(
     if no_token:
         notes.append(f"Questions left out because their answer does not begin at a token: {no_token}.")
     if not all(pool.counted for pool in pools):
-        notes.append(f"About {n_distinct} questions fall on this half; so many are not counted one by one.")
+        notes.append(f"About {n_distinct} questions fall in this half (an estimate: there are too many to count).")
     if n_distinct < spec.pairs:
         notes.append(f"{n_distinct} of the {spec.pairs} pairs asked for exist.")
     return Drawn(tuple(pairs), n_distinct, tuple(notes))
@@ -90,7 +94,7 @@ def _described(spec: TemplatePrompts) -> str:
 
 
 def _pair(spec: TemplatePrompts, reference: str, tokenizer: Tokenizer) -> PromptPair | None:
-    reading = understood(reference)
+    reading = parse_question(reference)
     if reading is None:
         raise ValueError(f"{reference!r} cannot be read back")
     counterfactual = corrupt(spec.corruption, reference, spec.seed, tokenizer, spec.operands)

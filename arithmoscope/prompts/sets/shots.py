@@ -1,7 +1,7 @@
 """Worked examples before a question: its own wording with other operands, and the answer.
 
-The operands come from one fixed table, so all questions of one wording get the same examples, and a question that
-is itself in the table gets the next row instead.
+The operands come from one fixed table, so all questions of one wording get the same examples; a question whose own
+operands are in the table gets the next row instead.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import Operation
 from arithmoscope.prompts.language.corruptions import with_operands
 from arithmoscope.prompts.language.numerals import Number
-from arithmoscope.prompts.language.parse_question import Understood, understood
+from arithmoscope.prompts.language.parse_question import ParsedQuestion, parse_question
 from arithmoscope.prompts.language.readings import Applied, Leaf, Reading
 from arithmoscope.prompts.language.relation_facts import RELATIONS
 from arithmoscope.prompts.language.relations import Recall, recall_question, recall_shots
 from arithmoscope.prompts.tokens.encoded import answer_space
 
-# Left and right operand; every answer has one digit. More rows than `MAX_SHOTS`, so that one can be passed over.
+# Left and right operand; every answer has one digit. More rows than `MAX_SHOTS`, so that one can be skipped.
 SHOT_OPERANDS: dict[Operation, tuple[tuple[int, int], ...]] = {
     "add": ((2, 3), (1, 7), (4, 2), (6, 3), (5, 1), (2, 5), (3, 1), (1, 1), (4, 4), (3, 3)),
     "subtract": ((7, 2), (9, 1), (6, 4), (8, 5), (5, 4), (9, 3), (4, 3), (8, 1), (3, 1), (7, 3)),
@@ -26,7 +26,7 @@ SHOT_OPERANDS: dict[Operation, tuple[tuple[int, int], ...]] = {
     "divide": ((8, 2), (9, 3), (6, 1), (8, 4), (6, 3), (4, 1), (7, 7), (9, 1), (4, 2), (6, 2)),
     "power": ((2, 3), (3, 2), (2, 2), (5, 1), (1, 4), (2, 1), (7, 1), (3, 1), (1, 6), (4, 1)),
 }
-# A year and a span, without a carry: the year's last digit is the answer's.
+# A year and a span, without a carry: only the last digit differs between the years.
 _YEARS: dict[Operation, tuple[tuple[int, int], ...]] = {
     "add": (
         *((1723, 5), (1641, 2), (1812, 4), (1450, 7), (1934, 3)),
@@ -40,8 +40,12 @@ _YEARS: dict[Operation, tuple[tuple[int, int], ...]] = {
 _SIGNS: dict[Operation, str] = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "^"}
 
 
-def shot_prefix(prompt: str, reading: Understood | None, shots: int) -> str:
-    """``shots`` worked examples, a line each, to put before the prompt. Refuses a prompt that cannot be read."""
+def shot_prefix(prompt: str, reading: ParsedQuestion | None, shots: int) -> str:
+    """``shots`` worked examples, one line each, to put before the prompt.
+
+    Raises:
+        Refusal: ``no_arithmetic`` if the prompt does not parse (``reading`` is None).
+    """
     if shots == 0:
         return ""
     if reading is None:
@@ -53,27 +57,26 @@ def shot_prefix(prompt: str, reading: Understood | None, shots: int) -> str:
     if isinstance(reading, Recall):
         return _recalled(reading, shots)
     wording = _wording(prompt, reading)
-    as_read = understood(wording)
-    if not isinstance(as_read, Reading) or not isinstance(
-        as_read.expression, Applied
-    ):  # cannot be: the wording was just read
+    parsed = parse_question(wording)
+    # Always true: the wording comes from a parsed question.
+    if not isinstance(parsed, Reading) or not isinstance(parsed.expression, Applied):
         raise Refusal("no_arithmetic", f"No worked example can be made of {wording!r}.")
-    is_reversed = as_read.expression.left == Leaf(1)
-    asked = tuple(operand.value for operand in reading.operands)
+    is_reversed = parsed.expression.left == Leaf(1)
+    own_values = tuple(operand.value for operand in reading.operands)
     lines: list[str] = []
-    for left, right in example_operands(as_read):
+    for left, right in example_operands(parsed):
         values = (right, left) if is_reversed else (left, right)
-        value = as_read.value_with(values)
-        if values == asked or value is None or len(lines) == shots:
+        value = parsed.value_with(values)
+        if values == own_values or value is None or len(lines) == shots:
             continue
-        shot = with_operands(wording, as_read, values)
-        answer = as_read.written(value)
+        shot = with_operands(wording, parsed, values)
+        answer = parsed.written(value)
         lines.append(f"{shot}{answer_space(shot, answer)}{answer}\n")
     return "".join(lines)
 
 
 def example_operands(reading: Reading) -> list[tuple[Number, Number]]:
-    """Left and right operand of the worked examples of a question, in order, with as many decimals as it has."""
+    """Left and right operands of a question's worked examples, in order, with as many decimals as its own."""
     if not isinstance(reading.expression, Applied):
         return []
     operation = reading.expression.operation
@@ -87,7 +90,7 @@ def example_operands(reading: Reading) -> list[tuple[Number, Number]]:
 
 
 def _with_decimals(operation: Operation, left: int, right: int, more: Number) -> tuple[Number, Number]:
-    """The operands with some decimals added, so that the answer has no more of them (a power aside)."""
+    """The operands plus the decimal part ``more``, so that the answer has no more decimals (a power aside)."""
     match operation:
         case "add":
             return left + more, right + more
@@ -108,7 +111,7 @@ def _recalled(recall: Recall, shots: int) -> str:
 
 
 def _wording(prompt: str, reading: Reading) -> str:
-    """The question itself; of a longer calculation only its first operator, as ``A op B =``."""
+    """The question itself; for a longer calculation ``A op B =`` with its first operator."""
     match reading.expression:
         case Applied(_, Leaf(), Leaf()):
             return prompt[slice(*reading.question)]

@@ -1,7 +1,7 @@
-"""The text of a file that somebody uploads, and which of its bytes are none: a file in two encodings is still a file.
+"""Decoding of uploaded files, tolerant of bytes that do not fit the encoding.
 
-A byte that is not in the file's encoding becomes a lone surrogate (PEP 383), which no text holds, so that the row it is
-in can be told from the others.
+Such a byte becomes a lone surrogate (PEP 383), which never occurs in text, so that its row can be reported while the
+others stay usable.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ _PACKED = {
 _UNPACK = "Unpack it first, or save the spreadsheet as CSV."
 _UTF_32 = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
 _UTF_16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
-_NO_TEXT = re.compile("[\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def decoded(data: bytes) -> str:
-    """UTF-8, or UTF-16 that says so by its mark; what is not in it as lone surrogates.
+def decode_text(data: bytes) -> str:
+    """The text of UTF-8, or of UTF-16 with a byte order mark; undecodable bytes become lone surrogates.
 
-    Refuses (``bad_upload``) archives, UTF-32, and UTF-16 without a mark.
+    Raises:
+        Refusal: ``bad_upload`` on archives, UTF-32, and UTF-16 without a byte order mark.
     """
     for magic, name in _PACKED.items():
         if data.startswith(magic):
@@ -41,27 +42,29 @@ def decoded(data: bytes) -> str:
     if encoding is None:
         if b"\0" in data[:2]:
             raise Refusal(
-                "bad_upload", "The file seems to be in UTF-16, without the mark that says so.", "Save it as UTF-8."
+                "bad_upload", "The file seems to be in UTF-16 without a byte order mark.", "Save it as UTF-8."
             )
         return data.decode("utf-8-sig", "surrogateescape")
     text = data[2 : len(data) // 2 * 2].decode(encoding, "surrogatepass")
-    # Half a unit at the end is in no row but the last.
+    # An odd byte at the end belongs to the last row.
     return text + "\udc00" if len(data) % 2 else text
 
 
-def has_no_text(text: str) -> bool:
-    """Whether anything in a decoded text is not in the file's encoding."""
-    return _NO_TEXT.search(text) is not None
+def has_undecodable(text: str) -> bool:
+    """True if a decoded text contains bytes that do not fit the file's encoding."""
+    return _SURROGATE.search(text) is not None
 
 
-def no_text_in(cell: str) -> str | None:
-    """What is wrong with the first thing in a cell that is no text: "holds the byte 0xe9, which is no UTF-8 ..."."""
-    found = _NO_TEXT.search(cell)
-    if found is None:
+def undecodable_in(cell: str) -> str | None:
+    """A description of the first undecodable byte of a cell ("contains the byte 0xe9, which is not UTF-8 ..."), or
+    None."""
+    match = _SURROGATE.search(cell)
+    if match is None:
         return None
-    byte = ord(found[0]) - 0xDC00
+    byte = ord(match[0]) - 0xDC00
     if not 0x80 <= byte <= 0xFF:
-        return "holds half a character"
-    meant = bytes([byte]).decode("cp1252", "replace")
-    perhaps = f"; in Windows-1252 it is {meant!r}" if meant.isprintable() and meant != "\ufffd" else ""
-    return f"holds the byte 0x{byte:02x}, which is no UTF-8{perhaps}"
+        return "contains half a character"
+    character = bytes([byte]).decode("cp1252", "replace")
+    known = character.isprintable() and character != "\ufffd"
+    hint = f"; in Windows-1252 it is {character!r}" if known else ""
+    return f"contains the byte 0x{byte:02x}, which is not UTF-8{hint}"

@@ -1,4 +1,4 @@
-"""Which options go with which topic: one row a topic, and what does not go together is refused with the way out."""
+"""Options of each topic of template sets: one row per topic, and the check of a set against it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import get_args
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import MAX_OPERAND, Corruption, Operation, TemplatePrompts, Topic
 
-# Questions with decimals are counted up to here, in units of the last decimal.
+# Largest operand of questions with decimals, in units of the last decimal.
 _MOST_UNITS = 10 * MAX_OPERAND
 
 
 @dataclass(frozen=True, slots=True)
 class TopicRow:
-    """What a topic offers. No ``operations``: there is no arithmetic in it. ``styles``: whether it has those of
-    plain questions; ``impossible``: counterfactuals that none of its questions has."""
+    """Options of a topic. Without ``operations`` it contains no arithmetic. ``styles``: it has the styles of plain
+    questions. ``impossible``: corruptions that fit none of its questions."""
 
     operations: tuple[Operation, ...]
     styles: bool = False
@@ -38,7 +38,7 @@ TOPICS: dict[Topic, TopicRow] = {
 
 
 def refuse_impossible_set(spec: TemplatePrompts) -> None:
-    """Refuses (``impossible_options``) what a topic does not have, and says what it has."""
+    """Raises Refusal (``impossible_options``) if the topic lacks an option of the set; the way out names valid ones."""
     row = TOPICS[spec.topic]
     plain = TemplatePrompts(source="template")
     if not row.styles and spec.styles != plain.styles:

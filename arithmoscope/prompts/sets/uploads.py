@@ -1,7 +1,7 @@
-"""Prompt pairs out of a file that somebody uploads: CSV with a header, or JSON lines. Bytes in, nothing unpacked.
+"""Reader of uploaded prompt pairs: CSV with a header, or JSON lines. Bytes in, nothing is unpacked.
 
-What is wrong with one row is told by the row's number, and the other rows stay usable; a file is refused only where no
-row can be told from it. A cell is text whatever it looks like: a formula is not run, here or later.
+A problem in a row is reported with its number, and the other rows stay usable; a file is refused only if no row can be
+told apart in it. A cell is always text: formulas are never run, here or later.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from pydantic import ValidationError
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import MAX_PAIRS, CustomPair, Upload, UploadProblem
 from arithmoscope.prompts.language.readings import Reading
-from arithmoscope.prompts.sets.custom_pairs import answerable, is_number
-from arithmoscope.prompts.sets.text_decoding import decoded, has_no_text, no_text_in
+from arithmoscope.prompts.sets.custom_pairs import is_number, with_answer
+from arithmoscope.prompts.sets.text_decoding import decode_text, has_undecodable, undecodable_in
 
 UploadFormat = Literal["csv", "jsonl"]
 FORMATS: dict[str, UploadFormat] = {
@@ -29,39 +29,42 @@ FORMATS: dict[str, UploadFormat] = {
     "application/x-ndjson": "jsonl",
 }
 COLUMNS = ("reference", "counterfactual", "answer")
-# After as many rows that cannot be used no other is looked at: what a file may cost has a bound.
+# After this many unusable rows no more are read, which bounds the cost of a file.
 MAX_PROBLEMS = 10_000
 
-# A row's cells by column, or what is wrong with it.
+# A row's cells by column.
 _Cells = dict[str, Any]
-# A row as it was found: its number, and what reads it. An empty row has nothing to read.
+# A row: its number, and the function that reads it, which returns the cells or the problem. None for an empty row.
 _Row = tuple[int, Callable[[], _Cells | str] | None]
 
-_NAMED = 10  # unknown columns in a note
+# Unknown columns that a note lists.
+_LISTED = 10
 
 
-def read_upload(data: bytes, form: UploadFormat) -> Upload:
-    """The first `MAX_PAIRS` usable pairs of a file, in its order, and what is wrong with its other rows.
+def read_upload(data: bytes, format_: UploadFormat) -> Upload:
+    """The first `MAX_PAIRS` usable pairs of a file, in its order, and the problems of its other rows.
 
-    A pair is usable that any model could be asked: what its vocabulary does not have is not known here. Rows count as a
-    spreadsheet or an editor counts them, from 1, the header of a CSV included. Refuses (``bad_upload``) what is no
-    text, has no column ``reference``, or has no rows.
+    A pair is usable if some model could run it; vocabularies are not checked here. Rows count as in a spreadsheet or
+    editor: from 1, the header of a CSV included.
+
+    Raises:
+        Refusal: ``bad_upload`` on a file that is not text, has no column ``reference``, or has no rows.
     """
-    text = decoded(data)
+    text = decode_text(data)
     unknown: dict[str, None] = {}
-    rows = _csv_rows(text, unknown) if form == "csv" else _json_rows(text, unknown)
+    rows = _csv_rows(text, unknown) if format_ == "csv" else _json_rows(text, unknown)
     pairs: list[CustomPair] = []
     problems: list[UploadProblem] = []
     n_rows = 0
     first_left_out: int | None = None
-    for number, found in rows:
-        if found is None:
+    for number, read_row in rows:
+        if read_row is None:
             continue
         n_rows += 1
         if len(pairs) == MAX_PAIRS or len(problems) == MAX_PROBLEMS:
             first_left_out = first_left_out or number
-            continue  # only to say how many there are
-        cells = found()
+            continue  # only counted
+        cells = read_row()
         pair = cells if isinstance(cells, str) else _pair(cells)
         if isinstance(pair, str):
             problems.append(UploadProblem(row=number, reason=pair))
@@ -71,16 +74,16 @@ def read_upload(data: bytes, form: UploadFormat) -> Upload:
         raise Refusal("bad_upload", "The file has no rows.")
     notes = _notes(unknown)
     if first_left_out is not None:
-        why = (
+        reason = (
             f"A set has at most {MAX_PAIRS} pairs"
             if len(pairs) == MAX_PAIRS
-            else f"{MAX_PROBLEMS} rows before cannot be used"
+            else f"{MAX_PROBLEMS} earlier rows cannot be used"
         )
         after = n_rows - len(pairs) - len(problems) - 1
         others = f" and the {after} after it are" if after else " is"
-        problems.append(UploadProblem(row=first_left_out, reason=f"{why}: this row{others} left out."))
-        said = f"The file has {n_rows} rows; those from row {first_left_out} on, {after + 1}, were left out."
-        notes = (f"{said} Split the file to use them.", *notes)
+        problems.append(UploadProblem(row=first_left_out, reason=f"{reason}: this row{others} left out."))
+        note = f"The file has {n_rows} rows; those from row {first_left_out} on, {after + 1}, were left out."
+        notes = (f"{note} Split the file to use them.", *notes)
     return Upload(pairs=tuple(pairs), problems=tuple(problems), notes=notes, n_rows=n_rows)
 
 
@@ -92,26 +95,26 @@ def _csv_rows(text: str, unknown: dict[str, None]) -> Iterator[_Row]:
     numbered = _records(text, delimiter)
     next(numbered)
     for number, cells in numbered:
-        yield number, partial(_of_columns, header, cells) if any(cells) else None
+        yield number, partial(_csv_cells, header, cells) if any(cells) else None
 
 
-def _of_columns(header: list[str], cells: list[str] | str) -> _Cells | str:
+def _csv_cells(header: list[str], cells: list[str] | str) -> _Cells | str:
     if isinstance(cells, str):
         return cells
     if len(cells) > len(header):
         return f"It has {len(cells)} cells, and the header names {len(header)} columns."
-    named = zip(header, cells, strict=False)
-    # Spreadsheets write an empty cell for nothing.
-    found = {name: cell for name, cell in named if name in COLUMNS and cell != ""}
-    return _no_text_in(found) or found
+    # Spreadsheets write an empty cell for a missing value.
+    named = {name: cell for name, cell in zip(header, cells, strict=False) if name in COLUMNS and cell != ""}
+    return _undecodable_cell(named) or named
 
 
 def _header(text: str) -> tuple[list[str], str]:
-    """The columns' names and what stands between them: a comma, or what spreadsheets of some countries write."""
-    found: list[str] = []
+    """The column names and the delimiter: a comma, or the semicolon or tab of some countries' spreadsheets."""
+    first_row: list[str] = []
     broken = ""
     for delimiter in (",", ";", "\t"):
-        _, cells = next(_records(text, delimiter), (1, []))
+        no_row: tuple[int, list[str] | str] = (1, [])
+        _, cells = next(_records(text, delimiter), no_row)
         if isinstance(cells, str):
             broken = broken or cells
             continue
@@ -119,22 +122,22 @@ def _header(text: str) -> tuple[list[str], str]:
         if "reference" in names:
             twice = next((name for name in COLUMNS if names.count(name) > 1), None)
             if twice:
-                raise Refusal("bad_upload", f"The column {twice!r} is there twice.")
+                raise Refusal("bad_upload", f"The column {twice!r} occurs twice.")
             return names, delimiter
-        found = found or cells
-    if not found and broken:
-        raise Refusal("bad_upload", f"Row 1 is no header. {broken}", _HEADER)
-    if not any(found):
-        raise Refusal("bad_upload", "The first row of the file is empty.", _HEADER)
-    named = ", ".join(ascii(name[:40]) for name in found[:_NAMED])
-    raise Refusal("bad_upload", f"No column is called 'reference'; the first row says {named}.", _HEADER)
+        first_row = first_row or cells
+    if not first_row and broken:
+        raise Refusal("bad_upload", f"Row 1 is not a header. {broken}", _HEADER_HINT)
+    if not any(first_row):
+        raise Refusal("bad_upload", "The first row of the file is empty.", _HEADER_HINT)
+    names = ", ".join(ascii(name[:40]) for name in first_row[:_LISTED])
+    raise Refusal("bad_upload", f"No column is called 'reference'; the first row has {names}.", _HEADER_HINT)
 
 
-_HEADER = "Name the columns in the first row: reference and, if you like, counterfactual and answer."
+_HEADER_HINT = "Name the columns in the first row: reference and, if you like, counterfactual and answer."
 
 
 def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
-    """The rows with their numbers. One that is no CSV is what is wrong with it, and the next line is the next row."""
+    """The rows with their numbers; for a row that is not valid CSV its problem. The next line is then the next row."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     number = lines = 0
     while True:
@@ -145,60 +148,65 @@ def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | str]]
             return
         except csv.Error as error:
             if reader.line_num > lines + 1:
-                # Where a cell of several lines goes wrong nobody knows which of its lines begins a row.
-                yield number, f"It is no CSV ({error}), and what follows cannot be told from it: a quote is missing."
+                # In a broken cell of several lines it is unknown which line begins the next row.
+                yield number, f"It is not valid CSV ({error}): a quote is missing, so the rest cannot be told from it."
                 return
-            yield number, f"It is no CSV: {error}."
+            yield number, f"It is not valid CSV: {error}."
         else:
             yield number, cells
         lines = reader.line_num
 
 
 def _json_rows(text: str, unknown: dict[str, None]) -> Iterator[_Row]:
-    # Line feeds alone: a string of JSON may hold what other readers call the end of a line.
+    # Only line feeds end a line: a JSON string may contain other line separators.
     for number, line in enumerate(io.StringIO(text, newline="\n"), start=1):
-        yield number, None if line.isspace() else partial(_of_keys, line, unknown)
+        yield number, None if line.isspace() else partial(_json_cells, line, unknown)
 
 
-def _of_keys(line: str, unknown: dict[str, None]) -> _Cells | str:
+def _json_cells(line: str, unknown: dict[str, None]) -> _Cells | str:
     try:
-        found = json.loads(line, object_pairs_hook=_object, parse_constant=_no_constant)
+        row: object = json.loads(line, object_pairs_hook=_object, parse_constant=_no_constant)
     except RecursionError:
         return "It is nested too deeply."
     except json.JSONDecodeError as error:
-        return f"It is no JSON: {error.msg} at character {error.colno}."
+        return f"It is not valid JSON: {error.msg} at character {error.colno}."
     except ValueError as error:
-        return f"It is no JSON: {str(error)[:120]}."
-    if not isinstance(found, dict):
-        return 'It is no JSON object such as {"reference": "3 + 5 ="}.'
-    for name in found.keys() - set(COLUMNS):
+        return f"It is not valid JSON: {str(error)[:120]}."
+    if not _is_object(row):
+        return 'It is not a JSON object such as {"reference": "3 + 5 ="}.'
+    for name in row.keys() - set(COLUMNS):
         unknown[name] = None
-    cells = {name: found[name] for name in COLUMNS if found.get(name) is not None}
-    # JSON may also write half a character as an escape, which is another mistake.
-    return (has_no_text(line) and _no_text_in(cells)) or cells
+    cells = {name: row[name] for name in COLUMNS if row.get(name) is not None}
+    # A surrogate in a cell may also come from a JSON escape, which is a different mistake.
+    return (has_undecodable(line) and _undecodable_cell(cells)) or cells
 
 
-def _no_text_in(cells: _Cells) -> str | None:
+def _is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    """True for a JSON object."""
+    return isinstance(value, dict)
+
+
+def _undecodable_cell(cells: _Cells) -> str | None:
     for name, cell in cells.items():
-        said = no_text_in(cell) if isinstance(cell, str) else None
-        if said:
-            return f"The {name} {said}. Save the file as UTF-8."
+        problem = undecodable_in(cell) if isinstance(cell, str) else None
+        if problem:
+            return f"The {name} {problem}. Save the file as UTF-8."
     return None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key is there twice")
-    return found
+    cells = dict(pairs)
+    if len(cells) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return cells
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _pair(cells: _Cells) -> CustomPair | str:
-    """The pair of a row, or what is wrong with it."""
+    """The pair of a row, or its problem."""
     answer = cells.get("answer")
     if (isinstance(answer, int) and not isinstance(answer, bool)) or (isinstance(answer, float) and isfinite(answer)):
         cells = {**cells, "answer": str(answer)}
@@ -206,32 +214,32 @@ def _pair(cells: _Cells) -> CustomPair | str:
         return "The reference is missing or empty."
     zero = next((name for name, cell in cells.items() if isinstance(cell, str) and "\0" in cell), None)
     if zero:
-        return f"The {zero} holds a zero byte."
+        return f"The {zero} contains a zero byte."
     try:
         pair = CustomPair.model_validate(cells)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        said = str(first["msg"])
-        return f"The {first['loc'][0]}: {said[:1].lower()}{said[1:200]}."
-    return _unanswerable(pair) or pair
+        message = str(first["msg"])
+        return f"The {first['loc'][0]}: {message[:1].lower()}{message[1:200]}."
+    return _problem_of(pair) or pair
 
 
-def _unanswerable(pair: CustomPair) -> str | None:
-    """Why no model could be asked this pair, or what it answers could not be compared with."""
+def _problem_of(pair: CustomPair) -> str | None:
+    """The reason why no model could run this pair or why its answer could not be checked, or None."""
     if pair.answer is not None and not pair.answer.strip():
         return "The answer is empty."
     try:
-        found = answerable(pair)
+        answered = with_answer(pair)
     except Refusal as refusal:
         return f"{refusal.detail} {refusal.way_out}"
-    if isinstance(found.reading, Reading) and not is_number(found.answer):
-        return f"The answer {found.answer!r} is no number, and the reference is a calculation."
+    if isinstance(answered.reading, Reading) and not is_number(answered.answer):
+        return f"The answer {answered.answer!r} is not a number, but the reference is a calculation."
     return None
 
 
 def _notes(unknown: dict[str, None]) -> tuple[str, ...]:
     if not unknown:
         return ()
-    named = ", ".join(ascii(name[:40]) for name in sorted(unknown)[:_NAMED])
-    more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-    return (f"Columns that mean nothing here were left out: {named}{more}.",)
+    names = ", ".join(ascii(name[:40]) for name in sorted(unknown)[:_LISTED])
+    more = f" and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
+    return (f"Unknown columns were left out: {names}{more}.",)

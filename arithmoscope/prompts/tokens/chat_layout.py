@@ -1,15 +1,15 @@
-"""How a prompt is laid out before it is cut into tokens: as it is, or as a conversation.
+"""Layout of a prompt before tokenisation: as plain text, or as a conversation.
 
-As a conversation every worked example is an exchange, the question is a person's last turn, and the assistant answers
-by repeating the question, which is where the prompt ends:
+In a conversation every worked example is an exchange, the question is the user's last turn, and the assistant's reply
+begins by repeating the question, which is where the prompt ends:
 
     user        2 + 3 =
     assistant   2 + 3 = 5
     user        3 + 5 =
     assistant   3 + 5 = |8
 
-Without that repetition a small chat model opens with words ("The answer is ..."), and the answer's first token is not
-what comes next. With it END and the answer's token are those of the plain prompt, so that both can be compared;
+Without that repetition a small chat model begins with words ("The answer is ..."), and the answer's first token does
+not come next. With it, END and the answer's token are those of the plain prompt, so that both can be compared;
 docs/methods/prompts.md has the numbers.
 """
 
@@ -23,20 +23,20 @@ from functools import lru_cache
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ChatFrame
 from arithmoscope.contracts.prompts import MAX_PROMPT_CHARACTERS
-from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.language.questions import Span, last_question
 from arithmoscope.prompts.language.roles import RoleSpan
 
-# A line that ends in one word behind a space or a sign of equality: an answer perhaps. People type the line, so it is
-# read in time that grows with its length and no faster: no two parts can share out the same white space.
+# A line that ends in one word after a space or an equals sign: possibly an answer. Lines are typed by users, so the
+# pattern matches in linear time: no two of its parts can divide the same white space between them.
 _ANSWERED = re.compile(r"(.*[=\s])[-−]?\w+(?:[-.]\w+)*[.]?")
-# No prompt of `MAX_PROMPT_TOKENS` tokens is so long, whatever the vocabulary: it is refused before it is cut.
+# No prompt of `MAX_PROMPT_TOKENS` tokens is longer, in any vocabulary: longer ones are refused before they are cut.
 _MOST_CHARACTERS = 4 * MAX_PROMPT_CHARACTERS
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A part of a prompt, ``span`` in there, that stands at ``at`` in the text that the model reads."""
+    """A part of a prompt: its ``span`` in the prompt, and its start ``at`` in the text that the model reads."""
 
     at: int
     span: Span
@@ -48,9 +48,9 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The text that a model reads up to its answer, white space before that aside; empty for an empty prompt.
+    """The text that a model reads up to its answer, without trailing white space; empty for an empty prompt.
 
-    ``stretches``: what of it people typed, in the order of the text. The rest a template wrote (``chat``).
+    ``stretches``: the typed parts, in the order of the text. The rest comes from the chat template (``chat``).
     """
 
     prompt: str
@@ -59,7 +59,7 @@ class Layout:
     chat: bool
 
     def placed(self, spans: Sequence[RoleSpan]) -> list[tuple[Span, list[RoleSpan]]]:
-        """Where each stretch stands in the text, and the parts of the prompt in there, by where they stand."""
+        """The place of each stretch in the text, with the role spans inside it, shifted to the text."""
         placed: list[tuple[Span, list[RoleSpan]]] = []
         for stretch in self.stretches:
             first, last = stretch.span
@@ -73,22 +73,24 @@ class Layout:
         return placed
 
 
-def laid_out(prompt: str, frame: ChatFrame | None) -> Layout:
-    """A prompt as it is, or with a ``frame`` as a conversation; the white space around a turn belongs to none.
+def lay_out(prompt: str, frame: ChatFrame | None) -> Layout:
+    """Lays out a prompt as plain text or, with a ``frame``, as a conversation; white space around turns is dropped.
 
-    Refuses (``prompt_too_long``) a prompt that is too long to be cut into turns.
+    Raises:
+        Refusal: ``prompt_too_long`` if the prompt is too long for a conversation.
     """
     visible = prompt.rstrip()
     if frame is None or not visible:
         return Layout(prompt, visible, (Stretch(0, (0, len(visible))),), chat=frame is not None)
     if len(prompt) > _MOST_CHARACTERS:
-        raise Refusal("prompt_too_long", f"A prompt has {len(prompt)} characters; a chat's has {_MOST_CHARACTERS}.")
+        detail = f"A chat prompt has {len(prompt)} characters; the most is {_MOST_CHARACTERS}."
+        raise Refusal("prompt_too_long", detail)
     question = last_question(prompt)
     exchanges, start = _exchanges(prompt[: question[0]])
     turns: list[tuple[str, Span]] = []
     opening = frame.before
-    for asked, said in exchanges:
-        turns += [(opening, asked), (frame.reply, said)]
+    for user, reply in exchanges:
+        turns += [(opening, user), (frame.reply, reply)]
         opening = frame.next
     turns += [(opening, _without_space(prompt, (start, len(visible)))), (frame.after, question)]
     parts: list[str] = []
@@ -103,22 +105,22 @@ def laid_out(prompt: str, frame: ChatFrame | None) -> Layout:
 
 @lru_cache(maxsize=256)  # the same for every pair of a set
 def _exchanges(examples: str) -> tuple[tuple[tuple[Span, Span], ...], int]:
-    """The worked examples of a text, each as what a person asks and what is replied, and where the text goes on.
+    """The worked examples of a text, each as the spans of user turn and reply, and the start of the rest.
 
-    An example is a question that can be read and one word behind it. Anything else belongs to the next question.
+    An example is a question that parses, followed by one word. Anything else belongs to the next question.
     """
-    found: list[tuple[Span, Span]] = []
+    exchanges: list[tuple[Span, Span]] = []
     start = line_start = 0
     for line in examples.splitlines(keepends=True):
         line_end = line_start + len(line)
         answered = _ANSWERED.fullmatch(line.rstrip())
-        reading = understood(examples[: line_start + answered.end(1)]) if answered else None
+        reading = parse_question(examples[: line_start + answered.end(1)]) if answered else None
         if reading is not None and reading.question[0] >= start:
-            asked = _without_space(examples, (start, reading.question[1]))
-            found.append((asked, _without_space(examples, (reading.question[0], line_end))))
+            user = _without_space(examples, (start, reading.question[1]))
+            exchanges.append((user, _without_space(examples, (reading.question[0], line_end))))
             start = line_end
         line_start = line_end
-    return tuple(found), start
+    return tuple(exchanges), start
 
 
 def _without_space(text: str, span: Span) -> Span:

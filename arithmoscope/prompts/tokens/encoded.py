@@ -1,8 +1,8 @@
-"""Prompts as a tokeniser reads them: where the prompt ends and the answer begins, and what part each token plays.
+"""Encoded prompt pairs: tokens with roles, cut just before the answer.
 
-The one rule that everything hangs on: the prompt ends just before the answer's first token. SmolLM2 and LLaMA
-write ``= 8`` as ``=``, a bare space, ``8``: there the prompt ends with the space; GPT-2 writes one token `` 8``, and
-the prompt ends at ``=``. So prompt and answer are tokenised together and then cut.
+The central rule: the prompt ends just before the answer's first token. SmolLM2 and LLaMA tokenise ``= 8`` as ``=``, a
+bare space, ``8``, so the prompt ends with the space; GPT-2 has one token `` 8``, so the prompt ends at ``=``. Therefore
+prompt and answer are tokenised together and then cut.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, cast
 
 from tokenizers import Tokenizer
 
@@ -19,10 +20,10 @@ from arithmoscope.contracts.models import ChatFrame
 from arithmoscope.contracts.prompts import MAX_PROMPT_TOKENS, AnswerTokens, PromptPair, Role, Token
 from arithmoscope.prompts.language.arithmetic import read
 from arithmoscope.prompts.language.numerals import NUMBER_WORD_PATTERN, value_of_words
-from arithmoscope.prompts.language.parse_question import understood
+from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.language.questions import last_question, question_text
 from arithmoscope.prompts.language.roles import RoleSpan, counterfactual_spans, reading_spans, role_of
-from arithmoscope.prompts.tokens.chat_layout import Layout, laid_out
+from arithmoscope.prompts.tokens.chat_layout import Layout, lay_out
 from arithmoscope.prompts.tokens.tokenization import SPACE_MARKERS, Piece, chat_pieces, pieces_of, unknown_ids
 
 _MAX_NUMBER_TOKEN = 18
@@ -34,11 +35,11 @@ _SIGNS = ("-", "\u2212", "+", "'", '"', "^")
 
 @dataclass(frozen=True, slots=True)
 class EncodedPair:
-    """A pair as the model is given it. ``question`` is the last question's text: the same question, the same key.
+    """A pair as model input. ``question``, the text of the last question, is the key by which intervals resample: pairs
+    of one question are not independent.
 
-    ``place`` of the answer's ``places`` tokens is the one asked for, from 0, with those before it given; ``asked`` is
-    the pair's number in the set that was asked for, from 0. Pairs of one question are not independent: an interval
-    resamples questions.
+    ``place``: the measured token among the answer's ``places`` tokens, from 0, with those before it given. ``index``:
+    the pair's place in its set, from 0.
     """
 
     pair: PromptPair
@@ -49,18 +50,19 @@ class EncodedPair:
     reference_tokens: tuple[Token, ...]
     counterfactual_tokens: tuple[Token, ...]
     question: str
-    asked: int = 0
+    index: int = 0
     place: int = 0
     places: int = 1
 
 
 def encode_pair(pair: PromptPair, tokenizer: Tokenizer, chat: ChatFrame | None = None) -> EncodedPair:
-    """Both prompts as token ids that end just before the answer's first token, and the answer's id.
+    """Encodes both prompts as token ids that end just before the answer's first token, and the answer as one id.
 
-    ``chat``: what the model's chat template writes around a prompt; a pair that is to be asked as a ``chat`` needs it.
+    ``chat``: the text that the model's chat template puts around turns; required for a pair with ``chat``.
 
-    Refuses (``empty_prompt``, ``prompt_too_long``, ``answer_several_tokens``, ``answer_not_a_token``) a pair that
-    has no such place in this vocabulary.
+    Raises:
+        Refusal: ``empty_prompt``, ``prompt_too_long``, ``answer_several_tokens`` or ``answer_not_a_token`` if the pair
+            cannot be cut that way in this vocabulary; ``no_chat_template``.
     """
     return encode_answer(pair, tokenizer, chat)[0]
 
@@ -70,29 +72,29 @@ def encode_answer(
     tokenizer: Tokenizer,
     chat: ChatFrame | None = None,
     tokens: AnswerTokens = "whole",
-    asked: int = 0,
+    index: int = 0,
 ) -> tuple[EncodedPair, ...]:
-    """As `encode_pair`, with ``tokens`` of an answer of several: at its ``first`` one, or at ``each``, where both
-    prompts go on with the answer's tokens before it (teacher forcing)."""
-    before, other, reference, said, counterfactual, said_there = _cut_both(pair, tokenizer, chat, tokens)
-    places = range(len(said) if tokens == "each" else 1)
-    reading = understood(pair.reference)
-    asked_tokens = _with_roles(before, [*reference, *said[: len(places) - 1]], reading_spans(reading))
+    """Like `encode_pair`, for answers of several tokens: at the ``first`` one, or at ``each`` one, where both prompts
+    continue with the answer's earlier tokens (teacher forcing). ``index``: the pair's place in its set."""
+    layout, other_layout, reference, answer, counterfactual, other_answer = _cut_both(pair, tokenizer, chat, tokens)
+    places = range(len(answer) if tokens == "each" else 1)
+    reading = parse_question(pair.reference)
+    reference_tokens = _with_roles(layout, [*reference, *answer[: len(places) - 1]], reading_spans(reading))
     other_spans = counterfactual_spans(pair, reading)
-    other_tokens = _with_roles(other, [*counterfactual, *said_there[: len(places) - 1]], other_spans)
+    other_tokens = _with_roles(other_layout, [*counterfactual, *other_answer[: len(places) - 1]], other_spans)
     return tuple(
         EncodedPair(
             pair=pair,
-            reference_ids=tuple(token.id for token in asked_tokens[: len(reference) + place]),
+            reference_ids=tuple(token.id for token in reference_tokens[: len(reference) + place]),
             counterfactual_ids=tuple(token.id for token in other_tokens[: len(counterfactual) + place]),
-            answer_id=said[place].id,
-            answer_text=said[place].text,
-            reference_tokens=asked_tokens[: len(reference) + place],
+            answer_id=answer[place].id,
+            answer_text=answer[place].text,
+            reference_tokens=reference_tokens[: len(reference) + place],
             counterfactual_tokens=other_tokens[: len(counterfactual) + place],
             question=question_text(pair.reference),
-            asked=asked,
+            index=index,
             place=place,
-            places=len(said),
+            places=len(answer),
         )
         for place in places
     )
@@ -101,9 +103,10 @@ def encode_answer(
 def can_answer(
     pair: PromptPair, tokenizer: Tokenizer, chat: ChatFrame | None = None, tokens: AnswerTokens = "whole"
 ) -> bool:
-    """Whether `encode_answer` takes a pair, at a fraction of its cost.
+    """True if `encode_answer` accepts the pair, at a fraction of its cost.
 
-    Refuses (``prompt_too_long``) a prompt that no answer could follow.
+    Raises:
+        Refusal: ``prompt_too_long``.
     """
     try:
         _cut_both(pair, tokenizer, chat, tokens)
@@ -117,42 +120,42 @@ def can_answer(
 def _cut_both(
     pair: PromptPair, tokenizer: Tokenizer, chat: ChatFrame | None, tokens: AnswerTokens
 ) -> tuple[Layout, Layout, list[Piece], list[Piece], list[Piece], list[Piece]]:
-    """Both layouts, and of each the tokens before the answer and the answer's."""
+    """Both layouts, and for each the tokens before the answer and those of the answer."""
     frame = frame_of(pair.chat, chat)
     answer = pair.answer.rstrip()
     if not answer:
         raise Refusal("answer_not_a_token", "The answer is empty.", "Give an answer of one token, such as 8.")
     spaced_answer = answer_space(pair.reference, pair.answer) + answer.lstrip()
-    before, other = laid_out(pair.reference, frame), laid_out(pair.counterfactual, frame)
+    before, other = lay_out(pair.reference, frame), lay_out(pair.counterfactual, frame)
     cut = _cut(before, spaced_answer, "reference", tokenizer, tokens)
     other_cut = cut
     if pair.counterfactual != pair.reference:
         other_cut = _cut(other, spaced_answer, "counterfactual", tokenizer, tokens)
-    asked, asked_there = (
-        [piece.id for piece in said][: None if tokens == "each" else 1] for _, said in (cut, other_cut)
+    answer_ids, other_answer_ids = (
+        [piece.id for piece in pieces][: None if tokens == "each" else 1] for _, pieces in (cut, other_cut)
     )
-    if asked != asked_there:
+    if answer_ids != other_answer_ids:
         raise Refusal(
             "answer_not_a_token",
-            f"The answer {answer.lstrip()!r} is another token after the counterfactual than after the reference.",
-            "End both prompts alike.",
+            f"The answer {answer.lstrip()!r} is a different token after the counterfactual than after the reference.",
+            "End both prompts in the same way.",
         )
     return before, other, *cut, *other_cut
 
 
 def frame_of(is_chat: bool, chat: ChatFrame | None) -> ChatFrame | None:
-    """The frame that prompts are put into, if they are to be. Refuses (``no_chat_template``) when there is none."""
+    """The chat frame of prompts, or None for plain ones. Raises Refusal (``no_chat_template``) if it is missing."""
     if is_chat and chat is None:
-        raise Refusal("no_chat_template", "A chat was asked for without the model's chat template.")
+        raise Refusal("no_chat_template", "Chat prompts need the model's chat template, and it has none.")
     return chat if is_chat else None
 
 
 def answer_space(prompt: str, answer: str) -> str:
     """The white space between the prompt's last visible character and its answer.
 
-    White space that was typed is used as it is. Otherwise there is none within a number ("from 1723 to 172", but not
-    after a whole question such as "What is 3 + 5"), after a compact "3+5=" and after an opening sign ("= -", "= (",
-    "$"), and one space anywhere else.
+    Typed white space is kept. Otherwise there is none within a number ("from 1723 to 172", unlike after a complete
+    question such as "What is 3 + 5"), after a compact "3+5=" and after an opening sign ("= -", "= (", "$"), and one
+    space everywhere else.
     """
     visible = prompt.rstrip()
     typed = prompt[len(visible) :] or answer[: len(answer) - len(answer.lstrip())]
@@ -164,7 +167,7 @@ def answer_space(prompt: str, answer: str) -> str:
 
 
 def _opens(visible: str) -> bool:
-    """Whether a prompt ends in a sign that stands right before a number: a minus, an opening bracket or quote."""
+    """True if a prompt ends in a sign that directly precedes a number: a minus, an opening bracket or quote."""
     last, before = visible[-1:], visible[-2:-1]
     return last in _OPENING or (last in _SIGNS and (not before or before.isspace() or before in _OPENING))
 
@@ -172,14 +175,14 @@ def _opens(visible: str) -> bool:
 def prompt_tokens(
     prompt: str, tokenizer: Tokenizer, spans: Sequence[RoleSpan] | None = None, frame: ChatFrame | None = None
 ) -> tuple[Token, ...]:
-    """A prompt's tokens with their roles where no answer is known; at most `MAX_PROMPT_TOKENS`."""
-    layout = laid_out(prompt, frame)
+    """The tokens of a prompt without an answer, with their roles; at most `MAX_PROMPT_TOKENS`."""
+    layout = lay_out(prompt, frame)
     pieces = _pieces(layout, layout.text if layout.chat else prompt, tokenizer)[:MAX_PROMPT_TOKENS]
-    return _with_roles(layout, pieces, reading_spans(understood(prompt)) if spans is None else spans)
+    return _with_roles(layout, pieces, reading_spans(parse_question(prompt)) if spans is None else spans)
 
 
 def number_token_values(tokenizer: Tokenizer) -> dict[int, int]:
-    """The vocabulary's number tokens: ids whose text, one leading space aside, is all ASCII digits -> the number."""
+    """The vocabulary's number tokens, id -> number: their text, after an optional space, is all ASCII digits."""
     values: dict[int, int] = {}
     for text, token_id in tokenizer.get_vocab(with_added_tokens=True).items():
         digits = text[1:] if text.startswith(SPACE_MARKERS) else text
@@ -189,7 +192,7 @@ def number_token_values(tokenizer: Tokenizer) -> dict[int, int]:
 
 
 def number_word_values(tokenizer: Tokenizer) -> dict[int, int]:
-    """The vocabulary's number words (zero to ninety, whole in one token): ids -> the number."""
+    """The vocabulary's number words, id -> number: zero to ninety-nine, each a single token."""
     values: dict[int, int] = {}
     for text, token_id in tokenizer.get_vocab(with_added_tokens=True).items():
         word = text[1:] if text.startswith(SPACE_MARKERS) else text
@@ -201,39 +204,39 @@ def number_word_values(tokenizer: Tokenizer) -> dict[int, int]:
 def _cut(
     layout: Layout, spaced_answer: str, which: str, tokenizer: Tokenizer, tokens: AnswerTokens
 ) -> tuple[list[Piece], list[Piece]]:
-    """The tokens before the answer, and the answer's: one, unless ``tokens`` takes several."""
+    """The tokens before the answer, and those of the answer: one, unless ``tokens`` allows several."""
     if not layout.text:
         raise Refusal("empty_prompt", f"The {which} prompt is empty.")
     text = layout.text + spaced_answer
     if _HALF_A_CHARACTER.search(text):
-        raise Refusal("bad_request", f"The {which} prompt holds half a character.", "Leave lone surrogates out.")
+        raise Refusal("bad_request", f"The {which} prompt contains half a character.", "Leave lone surrogates out.")
     answer = spaced_answer.lstrip()
     answer_start = len(text) - len(answer)
     pieces = _pieces(layout, text, tokenizer)
     at = next((at for at, piece in enumerate(pieces) if piece.start <= answer_start < piece.end), None)
-    truncation = tokenizer.truncation
+    truncation = cast("dict[str, Any] | None", tokenizer.truncation)  # pyright: ignore[reportUnknownMemberType]
     if truncation is not None and len(pieces) >= truncation["max_length"]:
-        raise Refusal("prompt_too_long", f"The {which} prompt is longer than this tokenizer reads.")
+        raise Refusal("prompt_too_long", f"The {which} prompt is longer than this tokenizer's limit.")
     if at is None:
         raise Refusal("answer_not_a_token", f"This vocabulary has no token for the answer {answer!r}.")
     piece = pieces[at]
-    said = [piece, *(later for later in pieces[at + 1 :] if later.end > later.start)]
-    if at + (len(said) - 1 if tokens == "each" else 0) > MAX_PROMPT_TOKENS:
+    answer_pieces = [piece, *(later for later in pieces[at + 1 :] if later.end > later.start)]
+    if at + (len(answer_pieces) - 1 if tokens == "each" else 0) > MAX_PROMPT_TOKENS:
         raise Refusal("prompt_too_long", f"The {which} prompt has {at} tokens; the most is {MAX_PROMPT_TOKENS}.")
     if text[piece.start : answer_start].strip():
         joined = text[piece.start : piece.end]
         raise Refusal("answer_not_a_token", f"{joined!r} is one token: the answer {answer!r} begins inside it.")
-    if len(said) > 1 and tokens == "whole":
-        raise Refusal("answer_several_tokens", f"The answer {answer!r} is {len(said)} tokens for this model.")
-    if unknown_ids(tokenizer) & {each.id for each in (said if tokens == "each" else said[:1])}:
+    if len(answer_pieces) > 1 and tokens == "whole":
+        raise Refusal("answer_several_tokens", f"The answer {answer!r} is {len(answer_pieces)} tokens for this model.")
+    if unknown_ids(tokenizer) & {each.id for each in (answer_pieces if tokens == "each" else answer_pieces[:1])}:
         raise Refusal("answer_not_a_token", f"This vocabulary has no token for the answer {answer!r}.")
     if at == 0:
         raise Refusal("empty_prompt", f"The {which} prompt has no token before the answer.")
-    return pieces[:at], said
+    return pieces[:at], answer_pieces
 
 
 def _pieces(layout: Layout, text: str, tokenizer: Tokenizer) -> list[Piece]:
-    """The tokens of a layout's text; what stands in ``text`` after it people typed, too."""
+    """The tokens of ``text``, which is the layout's text with typed text after it."""
     if not layout.chat:
         return pieces_of(text, tokenizer)
     typed = [stretch.place for stretch in layout.stretches]
@@ -241,7 +244,8 @@ def _pieces(layout: Layout, text: str, tokenizer: Tokenizer) -> list[Piece]:
 
 
 def _with_roles(layout: Layout, pieces: Sequence[Piece], spans: Sequence[RoleSpan]) -> tuple[Token, ...]:
-    """The first token is ``first`` whatever it says: attention rests there. What a template wrote is ``other``."""
+    """Tokens with roles. The first token is always ``first``, because idle attention rests there; a template's own
+    tokens are ``other``."""
     shots: RoleSpan = ((0, last_question(layout.prompt)[0]), "shot")
     stretches = layout.placed([shots, *spans])
     tokens: list[Token] = []
@@ -268,5 +272,5 @@ def _role(text: str, piece: Piece, spans: Sequence[RoleSpan]) -> Role:
 
 @lru_cache(maxsize=4_096)
 def _token(text: str, token_id: int, role: Role) -> Token:
-    # The same few tokens make up a whole set, and validating each anew takes most of its time.
+    # A set consists of a few distinct tokens, and validating each anew would take most of the time.
     return Token(text=text, id=token_id, role=role)

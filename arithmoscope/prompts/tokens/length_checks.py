@@ -1,4 +1,4 @@
-"""What the number of tokens forbids: runs of unequal length patched position by position, answers cut short."""
+"""Checks of token counts: equal lengths for patching at all positions, and answers that fit the generated tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from arithmoscope.prompts.tokens.encoded import EncodedPair
 
 
 def refuse_unequal_lengths(pairs: Sequence[EncodedPair], positions: Positions, source: Source) -> None:
-    """Refuses (``lengths_differ``) the first pair that cannot be patched at all positions from its counterfactual."""
+    """Raises Refusal (``lengths_differ``) on the first pair that cannot be patched at all positions from its
+    counterfactual."""
     if positions != "all" or source != "counterfactual":
         return
     for number, pair in enumerate(pairs, start=1):
@@ -19,16 +20,16 @@ def refuse_unequal_lengths(pairs: Sequence[EncodedPair], positions: Positions, s
             raise Refusal(
                 "lengths_differ",
                 f"Pair {number}: the reference has {reference} tokens, its counterfactual {counterfactual}; "
-                "patched at all positions they must have as many.",
+                "to be patched at all positions they must be of equal length.",
             )
 
 
 def refuse_cut_answers(pairs: Sequence[EncodedPair], tokens: int) -> None:
-    """Refuses (``bad_request``) the first pair whose answer has more tokens than are to be written."""
+    """Raises Refusal (``bad_request``) on the first pair whose answer has more tokens than are generated."""
     for number, pair in enumerate(pairs, start=1):
         if pair.places > tokens:
             raise Refusal(
                 "bad_request",
                 f"Pair {number}: the answer {pair.pair.answer!r} is {pair.places} tokens; answer_tokens is {tokens}.",
-                "Let more tokens be written: one more than the answer has shows whether it ends there.",
+                "Raise answer_tokens: one more than the answer has shows whether the model ends there.",
             )

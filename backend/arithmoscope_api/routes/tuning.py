@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from arithmoscope.contracts.specs import FineTuneSpec
 from arithmoscope.contracts.tuning_results import TuningPreview
 from arithmoscope.contracts.tuning_terms import Tuner
-from arithmoscope.prompts.sets.dataset_splits import lessons_of, seen_before
+from arithmoscope.prompts.sets.dataset_splits import overlap_notes, split_dataset
 from arithmoscope_api.context import Ctx
 from arithmoscope_api.http.problems import documented
 from arithmoscope_api.trainable import tunable_of
@@ -27,12 +27,12 @@ def preview_tuning(spec: FineTuneSpec, ctx: Ctx) -> TuningPreview:
     sets that share no operands. Refuses what `POST /api/experiments` would refuse."""
     question = question_of(ctx, spec)
     tokenizer = ctx.vocabularies.of(question.card)
-    lessons = lessons_of(spec, tokenizer, question.chat(ctx))
+    lessons = split_dataset(spec, tokenizer, question.chat(ctx))
     notes = list(lessons.notes)
     if spec.parent is not None:
         analysed = analysis_of(ctx, spec.parent).prompts
         chat = ctx.vocabularies.chat_of(question.card) if analysed.chat else None
-        notes += seen_before(lessons, analysed, tokenizer, chat)
+        notes += overlap_notes(lessons, analysed, tokenizer, chat)
     if spec.tuner in _SAID:
         notes.append(_SAID[spec.tuner])
     return TuningPreview(

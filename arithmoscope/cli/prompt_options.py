@@ -1,0 +1,74 @@
+"""Prompts of a command: a typed question, a file of prompt pairs, or a set drawn from templates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO, Any
+
+from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.prompts import MAX_PROMPT_CHARACTERS, MAX_SHOTS, CustomPair, TemplatePrompts
+
+# Unusable rows of a file that are reported one by one.
+_REPORTED_ROWS = 15
+_FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+
+
+def refuse_bad_prompt(prompt: str, shots: int | None) -> None:
+    """Raises Refusal on an empty or too long prompt, on text that is not UTF-8, and on a bad number of shots."""
+    if not prompt.strip():
+        raise Refusal("empty_prompt", "The prompt is empty.")
+    if any("\ud800" <= character <= "\udfff" for character in prompt):
+        raise Refusal("bad_request", "The prompt is not text in UTF-8.", "Type it again.")
+    if len(prompt) > MAX_PROMPT_CHARACTERS:
+        raise Refusal("prompt_too_long", f"The prompt has more than {MAX_PROMPT_CHARACTERS} characters.")
+    if shots is not None:
+        refuse_bad_shots(shots)
+
+
+def refuse_bad_shots(shots: int) -> None:
+    """Raises Refusal (``bad_request``) on a number of shots outside 0 to `MAX_SHOTS`."""
+    if not 0 <= shots <= MAX_SHOTS:
+        raise Refusal("bad_request", f"--shots is {shots}.", f"Choose 0 to {MAX_SHOTS} shots.")
+
+
+def template_prompts(options: dict[str, Any]) -> TemplatePrompts:
+    """The template set with these options. Raises Refusal, before a model is loaded, if there is no such set."""
+    from pydantic import ValidationError
+
+    from arithmoscope.prompts.sets.topics import refuse_impossible_set
+
+    try:
+        prompts = TemplatePrompts.model_validate({"source": "template", **options})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = " ".join(str(part) for part in first["loc"])
+        raise Refusal("bad_request", f"{where}: {first['msg']}.", "Choose other options for the prompts.") from error
+    refuse_impossible_set(prompts)
+    return prompts
+
+
+def read_pairs_file(file: str, progress: IO[str]) -> tuple[CustomPair, ...]:
+    """The usable rows of a CSV or JSON lines file; unusable ones are reported on ``progress``."""
+    from arithmoscope.prompts.sets.uploads import read_upload
+
+    format_: Any = _FORMATS.get(Path(file).suffix.lower())
+    if format_ is None:
+        raise Refusal("bad_setting", f"--file {file} is neither CSV nor JSON lines.", "Name it .csv or .jsonl.")
+    upload = read_upload(read_input_file(file), format_)
+    for problem in upload.problems[:_REPORTED_ROWS]:
+        progress.write(f"row {problem.row}: {problem.reason}\n")
+    if len(upload.problems) > _REPORTED_ROWS:
+        progress.write(f"and {len(upload.problems) - _REPORTED_ROWS} more unusable rows\n")
+    if not upload.pairs:
+        raise Refusal("no_prompts", f"No row of {file} can be used.", "Correct the rows reported above.")
+    return upload.pairs
+
+
+def read_input_file(file: str) -> bytes:
+    """The content of the file that ``--file`` names. Raises Refusal (``bad_setting``) if it cannot be read."""
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise Refusal(
+            "bad_setting", f"--file {file} cannot be read: {error.strerror}.", "Choose another file."
+        ) from error
