@@ -694,7 +694,8 @@ export interface components {
     schemas: {
         /**
          * AttentionPattern
-         * @description ``GET /api/experiments/{id}/attention``: one layer of one prompt's reference run, [head][query][key].
+         * @description Answer of ``GET /api/experiments/{id}/attention``: attention weights of one layer in the reference run of one
+         *     prompt, as [head][query][key].
          */
         AttentionPattern: {
             /** Layer */
@@ -706,10 +707,10 @@ export interface components {
         };
         /**
          * Checks
-         * @description Why the numbers can be believed: a control and a brute-force comparison made in this very run.
+         * @description Numerical checks made in the same run: a control and a brute-force comparison.
          *
          *     ``noise_floor``: largest |effect| of the unpatched control row, in logits.
-         *     ``spot_check``: components recomputed with one hooked forward pass each; ``spot_check_error`` is the largest
+         *     ``spot_check``: components recomputed with one hooked forward pass each; ``spot_check_error``: largest
          *     |difference| to the reported effects, in logits.
          */
         Checks: {
@@ -724,41 +725,53 @@ export interface components {
         };
         /**
          * CustomPair
-         * @description A pair as people type it; what they leave out is computed.
+         * @description A prompt pair as typed by a user; an omitted counterfactual or answer is computed.
          */
         CustomPair: {
-            /** Answer */
+            /**
+             * Answer
+             * @description Right answer; if omitted, computed from the reference, whose arithmetic must then be readable
+             */
             answer?: string | null;
-            /** Counterfactual */
+            /**
+             * Counterfactual
+             * @description Prompt without it; if omitted, made from the reference by the set's corruption
+             */
             counterfactual?: string | null;
-            /** Reference */
+            /**
+             * Reference
+             * @description Prompt with the calculation: "3 + 5 ="
+             */
             reference: string;
         };
         /**
          * CustomPrompts
-         * @description Prompts that people typed. Wrongly answered ones are kept unless told otherwise. ``chat``: asked through the
-         *     model's chat template.
+         * @description A prompt set of typed or uploaded pairs.
          */
         CustomPrompts: {
             /**
              * Answer
+             * @description Answers of several tokens: refused (whole), measured at their first token (first), or at every token with those before it given (each)
              * @default whole
              * @enum {string}
              */
             answer: "whole" | "first" | "each";
             /**
              * Chat
+             * @description Ask through the model's chat template
              * @default false
              */
             chat: boolean;
             /**
              * Corruption
+             * @description Change that turns the reference into the counterfactual
              * @default null_operator
              * @enum {string}
              */
             corruption: "null_operator" | "operand_swap" | "operand_swap_same_answer" | "operator_swap";
             /**
              * Keep Wrong
+             * @description Keep prompts that the model answers wrongly; otherwise they are dropped and counted
              * @default true
              */
             keep_wrong: boolean;
@@ -766,6 +779,7 @@ export interface components {
             pairs: components["schemas"]["CustomPair"][];
             /**
              * Shots
+             * @description Solved examples before each question
              * @default 0
              */
             shots: number;
@@ -777,7 +791,7 @@ export interface components {
         };
         /**
          * DroppedPair
-         * @description A pair that is not in the numbers, and why. ``index`` counts in the list asked for.
+         * @description A pair left out of the results, and the reason. ``index``: its place in the submitted list, from 0.
          */
         DroppedPair: {
             /** Answer */
@@ -791,7 +805,7 @@ export interface components {
         };
         /**
          * Duration
-         * @description How long experiments of a kind took on a model: a moving average over ``n`` of them, from start to end.
+         * @description Running time of experiments of one kind on one model, from start to end: moving average over ``n`` of them.
          */
         Duration: {
             /**
@@ -825,8 +839,10 @@ export interface components {
         };
         /**
          * Evaluation
-         * @description Before and after. ``held_out``: the test questions as a whole; ``sets``: by operation, digits and style of them,
-         *     then other arithmetic, then what has none. ``prompts``: the first held-out questions, at most 500.
+         * @description Evaluation before and after training.
+         *
+         *     ``held_out``: all test questions. ``sets``: the test questions by operation, digits and style, then other
+         *     arithmetic, then controls without arithmetic. ``prompts``: the first held-out questions, at most 500.
          */
         Evaluation: {
             held_out: components["schemas"]["Judged"];
@@ -839,7 +855,8 @@ export interface components {
         };
         /**
          * Experiment
-         * @description ``GET /api/experiments/{id}``. ``attempt`` counts from 1 and rises when it goes back to the queue.
+         * @description Answer of ``GET /api/experiments/{id}``. ``attempt`` counts from 1 and rises each time the experiment is queued
+         *     again.
          */
         Experiment: {
             /**
@@ -897,7 +914,8 @@ export interface components {
         };
         /**
          * ExperimentEdit
-         * @description ``PATCH /api/experiments/{id}``: what people write beside it. What is left out stays; ``""`` takes it away.
+         * @description Body of ``PATCH /api/experiments/{id}``: name, notes and priority. An omitted field keeps its value; ``""``
+         *     clears it.
          */
         ExperimentEdit: {
             /** Name */
@@ -907,7 +925,10 @@ export interface components {
             /** Priority */
             priority?: ("high" | "normal" | "low") | null;
         };
-        /** ExperimentList */
+        /**
+         * ExperimentList
+         * @description One page of experiments, newest first; ``next_cursor`` is None on the last page.
+         */
         ExperimentList: {
             /** Items */
             items: components["schemas"]["Experiment"][];
@@ -916,7 +937,7 @@ export interface components {
         };
         /**
          * Failure
-         * @description An experiment that failed lately.
+         * @description A recently failed experiment.
          */
         Failure: {
             /**
@@ -933,11 +954,11 @@ export interface components {
         };
         /**
          * FineTuneResult
-         * @description ``GET /api/experiments/{id}/result`` of a fine-tuning.
+         * @description Answer of ``GET /api/experiments/{id}/result`` for a fine-tuning.
          *
-         *     ``kept``: after how many steps the weights are that it gives. Where it was cancelled, or ended on a loss that is no
-         *     number (``problem``), they are the last good ones, and a cancelled one is not evaluated. ``tuned``: the id that the
-         *     tuned model has in the catalogue, ``deltas_bytes`` the size of what is kept of it. ``seconds_per_step``: median.
+         *     ``kept``: the step whose weights are kept. If the training was cancelled or stopped on a non-finite loss
+         *     (``problem``), these are the last good ones; a cancelled training is not evaluated. ``tuned``: id of the tuned model
+         *     in the catalogue. ``deltas_bytes``: size of its stored weight changes. ``seconds_per_step``: median.
          */
         FineTuneResult: {
             /** Complete */
@@ -987,46 +1008,52 @@ export interface components {
         };
         /**
          * FineTuneSpec
-         * @description Training of ``components`` alone (or of what ``tuner`` says) to give the answers of ``prompts``.
+         * @description Fine-tuning: trains the chosen components alone (or the parameters that ``tuner`` selects) on ``prompts``.
          *
-         *     The questions of ``prompts`` are split by their operands into three sets that share none: one to train on, one to
-         *     look at while it trains (``validation``) and one to judge by afterwards (``test``). A set that is given for one of
-         *     the last two takes its place, and must ask about other operands. ``parent``: the analysis that the components come
-         *     from, if there is one. What the settings do: docs/methods/fine_tune.md.
+         *     The questions of ``prompts`` are split by their operands into three sets that share none: training, ``validation``
+         *     (during training) and ``test`` (before and after it). A given ``validation`` or ``test`` set replaces that part, and
+         *     must not share operands with the others. Settings in detail: docs/methods/fine_tune.md.
          */
         FineTuneSpec: {
             /**
              * Accumulate
+             * @description Gradient accumulation steps
              * @default 1
              */
             accumulate: number;
             /**
              * Batch Size
+             * @description Questions per step
              * @default 32
              */
             batch_size: number;
             /**
              * Biases
+             * @description Train the components' biases, too
              * @default false
              */
             biases: boolean;
             /**
              * Checkpointing
+             * @description Activation checkpointing: less memory, more time
              * @default false
              */
             checkpointing: boolean;
             /**
              * Clip
+             * @description Gradient clipping (max norm); null for none
              * @default 1
              */
             clip: number | null;
             /**
              * Components
+             * @description Components to train; needed unless the tuner trains whole models
              * @default []
              */
             components: string[];
             /**
              * Head Scale
+             * @description Multiply the heads' learning rate by H/h, as in the paper: all heads / chosen heads
              * @default false
              */
             head_scale: boolean;
@@ -1037,62 +1064,82 @@ export interface components {
             kind: "fine_tune";
             /**
              * Learning Rate
+             * @description Peak learning rate
              * @default 0.0005
              */
             learning_rate: number;
             /** Model */
             model: string;
-            /** Parent */
+            /**
+             * Parent
+             * @description The analysis that found the components, if any
+             */
             parent?: string | null;
             /** Prompts */
             prompts: components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"];
             /**
              * Schedule
+             * @description Learning rate schedule after the warm-up
              * @default cosine
              * @enum {string}
              */
             schedule: "cosine" | "linear" | "constant";
             /**
              * Seed
+             * @description Seed of the training
              * @default 0
              */
             seed: number;
             /**
              * Steps
+             * @description Optimiser steps
              * @default 80
              */
             steps: number;
-            /** Test */
+            /**
+             * Test
+             * @description Test questions; split off if omitted
+             */
             test?: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"]) | null;
-            /** Tune */
+            /**
+             * Tune
+             * @description Projections of each head to train; null: q and o under grouped-query attention, else all four
+             */
             tune?: ("q" | "k" | "v" | "o")[] | null;
             /**
              * Tuner
+             * @description Parameters trained
              * @default precise
              * @enum {string}
              */
             tuner: "precise" | "random" | "offsets" | "lora" | "full_matrices" | "full";
             /**
              * Validate Every
+             * @description Steps between validations
              * @default 10
              */
             validate_every: number;
-            /** Validation */
+            /**
+             * Validation
+             * @description Validation questions; split off if omitted
+             */
             validation?: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"]) | null;
             /**
              * Warmup
+             * @description Share of the steps over which the learning rate rises
              * @default 0.05
              */
             warmup: number;
             /**
              * Weight Decay
+             * @description Weight decay (AdamW)
              * @default 0
              */
             weight_decay: number;
         };
         /**
          * HeadRoles
-         * @description One head: the END row's mass on every role, averaged over the prompts; each sums to 1 (``difference`` to 0).
+         * @description One head's attention from END by role, averaged over the prompts; each row sums to 1 (``difference`` to 0).
          */
         HeadRoles: {
             /** Baseline */
@@ -1115,7 +1162,7 @@ export interface components {
         };
         /**
          * Health
-         * @description ``GET /api/health``.
+         * @description Answer of ``GET /api/health``.
          */
         Health: {
             /**
@@ -1144,8 +1191,8 @@ export interface components {
         };
         /**
          * Interval
-         * @description A mean and its 95 % percentile bootstrap interval over distinct questions (10 000 draws, seed 0); no interval
-         *     for one question.
+         * @description A mean with its 95 % percentile bootstrap interval over distinct questions (10 000 draws, seed 0); no interval
+         *     for a single question.
          */
         Interval: {
             /** High */
@@ -1157,12 +1204,12 @@ export interface components {
         };
         /**
          * Judged
-         * @description One set of questions, before and after. An answer is right where each of its tokens is the model's first choice,
-         *     those before it given.
+         * @description Accuracy on one question set before and after training.
          *
-         *     ``change``: after - before, its interval over the same questions. ``fixed``: wrong, then right; ``broken``: right,
-         *     then wrong. ``log_probability``: of the whole answer, mean over questions, in nats. ``divergence``: mean over
-         *     questions of KL(before || after) of the answer's first token, in nats.
+         *     An answer is right if each of its tokens is the model's top token, given the answer's tokens before it. ``change``:
+         *     after - before, with its interval over the same questions. ``fixed``: wrong before, right after; ``broken``: right
+         *     before, wrong after; ``right`` and ``wrong``: both times. ``log_probability``: of the whole answer, mean over
+         *     questions, in nats. ``divergence``: KL(before || after) at the answer's first token, mean over questions, in nats.
          */
         Judged: {
             after: components["schemas"]["Interval"];
@@ -1194,8 +1241,8 @@ export interface components {
         };
         /**
          * JudgedPrompt
-         * @description One held-out question: what the model says where its answer should be, before and after, up to the first token
-         *     that is wrong.
+         * @description One held-out question with the model's answers before and after training, each cut after its first wrong
+         *     token.
          */
         JudgedPrompt: {
             /** After */
@@ -1214,7 +1261,7 @@ export interface components {
         };
         /**
          * KeyReport
-         * @description ``GET /api/experiments/{id}/key``: which components are key, and how sure that is.
+         * @description Answer of ``GET /api/experiments/{id}/key``: key components by metric, with their statistics.
          */
         KeyReport: {
             /** Tables */
@@ -1222,8 +1269,9 @@ export interface components {
         };
         /**
          * KeyRow
-         * @description One component: its mean effect, whether that is off 0 (two-sided studentised bootstrap over distinct questions),
-         *     and the smallest false discovery rate at which it passes. None below ten questions.
+         * @description One component: its mean effect, the p-value of a mean of 0 (two-sided studentised bootstrap over distinct
+         *     questions), and the smallest false discovery rate at which it passes (q-value). Both are None below ten
+         *     questions.
          */
         KeyRow: {
             /** Component */
@@ -1237,11 +1285,11 @@ export interface components {
         };
         /**
          * KeyTable
-         * @description One metric: every component, the most negative first.
+         * @description Key components by one metric: every component, the most negative mean first.
          *
-         *     ``false_discovery`` are those with a negative mean that pass at a rate of 5 %; ``threshold`` those below
-         *     ``threshold_at`` (the paper: -5 % of the reference logit; None for other metrics). ``heads``: the model's, of which
-         *     shares are counted.
+         *     ``false_discovery``: components with a negative mean that pass at a false discovery rate of 5 %. ``threshold``:
+         *     components below ``threshold_at`` (the paper's -5 % of the reference logit; None for other metrics). ``heads``:
+         *     number of heads of the model, the base of percentages.
          */
         KeyTable: {
             /** False Discovery */
@@ -1266,8 +1314,10 @@ export interface components {
         };
         /**
          * KnockChecks
-         * @description ``noise_floor``: largest |logit with nothing out - logit of the plain run|. ``spot_check_error``: largest
-         *     |difference| in logits to one hooked forward pass a pair, over ``spot_check_points`` points of the curve on
+         * @description Numerical checks of a knockout, in logits.
+         *
+         *     ``noise_floor``: largest |logit with nothing knocked out - logit of the plain run|. ``spot_check_error``: largest
+         *     |difference| to one hooked forward pass per pair, over ``spot_check_points`` points of the curve on
          *     ``spot_check_pairs`` pairs.
          */
         KnockChecks: {
@@ -1282,11 +1332,11 @@ export interface components {
         };
         /**
          * KnockCurve
-         * @description A metric's mean over the pairs with k = 0, 1, ... components out.
+         * @description Mean of a metric over the pairs with the first k = 0, 1, ... components knocked out.
          *
-         *     ``ci``: 95 % percentile bootstrap over distinct questions. ``control``: mean over the random draws, and the 95 %
-         *     bootstrap interval of that mean; ``draws``: 95 % of the draws lie between them. ``p_value``: (1 + draws that hurt at
-         *     least as much) / (1 + draws). A cell is None where no number exists (no draws, one question).
+         *     ``ci``: 95 % percentile bootstrap over distinct questions. ``control``: mean over the random draws, with the 95 %
+         *     bootstrap interval of that mean. ``draws``: the range that holds 95 % of the draws. ``p_value``: (1 + draws that
+         *     hurt at least as much) / (1 + draws). A cell is None where no number exists (no draws, one question).
          */
         KnockCurve: {
             /** Ci High */
@@ -1312,13 +1362,13 @@ export interface components {
         };
         /**
          * KnockoutResult
-         * @description ``GET /api/experiments/{id}/result`` of a knock-out.
+         * @description Answer of ``GET /api/experiments/{id}/result`` for a knockout.
          *
-         *     ``shared_questions``: of the ``n_pairs`` pairs, those that ask about operands that the analysis asked about.
-         *     ``elbow``: with how many out most of the fall in accuracy is over: at the point furthest below the line from the
-         *     first to the last, or, where less than half of the fall is over there, at the first with half of it; None where the
-         *     last point is not below the first. ``unmatched``: drawn components that are of another layer, or were chosen
-         *     themselves, as there were no others.
+         *     ``shared_questions``: how many of the ``n_pairs`` pairs have operands that the analysis used, too. ``elbow``: number
+         *     of components after which most of the fall in accuracy has happened: the point furthest below the line from the
+         *     first to the last point or, if less than half of the fall has happened there, the first point with half of it; None
+         *     if the last point is not below the first. ``unmatched``: random components drawn from another layer, or from the
+         *     chosen components themselves, because no others were left.
          */
         KnockoutResult: {
             checks: components["schemas"]["KnockChecks"];
@@ -1369,36 +1419,44 @@ export interface components {
         };
         /**
          * KnockoutSpec
-         * @description What the model still answers with components out that an analysis found, beside as many random ones.
+         * @description Knockout: the model's answers with 0, 1, 2, ... components of an analysis removed, against random controls.
          *
-         *     Which: ``components`` in this order, or the ``top_k`` whose mean effect by ``metric`` is most negative among the
-         *     heads or ``any`` components (10 where neither is said). On which prompts: ``prompts``, or those of the analysis;
-         *     ``disjoint`` leaves out what asks about operands that the analysis asked about.
+         *     Removes ``components`` in this order, or the ``top_k`` (default 10) with the most negative mean effect.
          */
         KnockoutSpec: {
             /**
              * Ablation
+             * @description Replacement of a removed output: mean over the prompts, zero, or another prompt's
              * @default mean
              * @enum {string}
              */
             ablation: "mean" | "zero" | "resample";
             /**
              * Among
+             * @description Components that top_k ranks: heads only, or any
              * @default any
              * @enum {string}
              */
             among: "head" | "any";
-            /** Answer Tokens */
+            /**
+             * Answer Tokens
+             * @description Generate up to this many tokens and score whole answers (exact_match)
+             */
             answer_tokens?: number | null;
-            /** Components */
+            /**
+             * Components
+             * @description Components to remove, in this order
+             */
             components?: string[] | null;
             /**
              * Controls
+             * @description Random sets of components drawn for comparison
              * @default 20
              */
             controls: number;
             /**
              * Disjoint
+             * @description Leave out questions with operands that the analysis used
              * @default false
              */
             disjoint: boolean;
@@ -1409,31 +1467,44 @@ export interface components {
             kind: "knockout";
             /**
              * Metric
+             * @description Metric that ranks the components for top_k
              * @default logit_difference
              * @enum {string}
              */
             metric: "logit" | "relative_logit" | "logit_difference" | "probability";
-            /** Parent */
+            /**
+             * Parent
+             * @description The analysis (path patching) that found the components
+             */
             parent: string;
             /**
              * Positions
+             * @description Positions at which outputs are replaced: the last, all, or all but the first token
              * @default end
              * @enum {string}
              */
             positions: "end" | "all" | "after_first";
-            /** Prompts */
+            /**
+             * Prompts
+             * @description Evaluation prompts; those of the analysis if omitted
+             */
             prompts?: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"]) | null;
             /**
              * Seed
+             * @description Seed of the random controls and of resampling
              * @default 0
              */
             seed: number;
-            /** Top K */
+            /**
+             * Top K
+             * @description Remove the K components with the most negative mean effect
+             */
             top_k?: number | null;
         };
         /**
          * LensLayer
-         * @description The residual stream at END read as the output would be. ``layer`` -1 is the embedding, then after each layer.
+         * @description Logit lens after one layer: the residual stream at END through the final norm and the unembedding. ``layer`` -1
+         *     is the embedding. ``logit``, ``probability`` and ``rank`` are the answer's.
          */
         LensLayer: {
             /** Layer */
@@ -1449,7 +1520,7 @@ export interface components {
         };
         /**
          * LensReport
-         * @description ``GET /api/experiments/{id}/lens?prompt=``: the answer's way through the layers, the embedding first.
+         * @description Answer of ``GET /api/experiments/{id}/lens?prompt=``: the logit lens at END by layer, the embedding first.
          */
         LensReport: {
             /** Answer */
@@ -1459,7 +1530,10 @@ export interface components {
             /** Prompt */
             prompt: number;
         };
-        /** LensToken */
+        /**
+         * LensToken
+         * @description A token and its probability under the logit lens.
+         */
         LensToken: {
             /** Probability */
             probability: number;
@@ -1468,7 +1542,8 @@ export interface components {
         };
         /**
          * MetricResult
-         * @description One metric: heads as [layer][head]; MLPs as [layer][one cell]. ``left_out`` pairs had no defined value.
+         * @description Effects in one metric: heads as [layer][head], MLPs as [layer][one cell]. ``left_out`` counts pairs without a
+         *     defined value.
          */
         MetricResult: {
             heads: components["schemas"]["Effects"];
@@ -1482,28 +1557,41 @@ export interface components {
         };
         /**
          * ModelCard
-         * @description A row of ``GET /api/models``. ``revision`` is the SHA-256 of the weights' file (or of their manifest), of a tuned
-         *     model that of its deltas; ``chat`` says that the model brings a chat template along. ``base``: the model that this
-         *     was tuned from, with its revision then; ``experiment``: the fine-tuning that made it. ``sizes``: None where they are
-         *     not known.
+         * @description A model: one item of ``GET /api/models``.
          */
         ModelCard: {
-            /** Base */
+            /**
+             * Base
+             * @description Id of the model that this one was tuned from
+             */
             base?: string | null;
-            /** Base Revision */
+            /**
+             * Base Revision
+             * @description Revision of the base model at that time
+             */
             base_revision?: string | null;
             /**
              * Chat
+             * @description The model comes with a chat template
              * @default false
              */
             chat: boolean;
-            /** Experiment */
+            /**
+             * Experiment
+             * @description Id of the fine-tuning that made this model
+             */
             experiment?: string | null;
-            /** Heads */
+            /**
+             * Heads
+             * @description Query heads per layer
+             */
             heads: number;
             /** Id */
             id: string;
-            /** Kv Heads */
+            /**
+             * Kv Heads
+             * @description Key/value heads per layer
+             */
             kv_heads: number;
             /** Layers */
             layers: number;
@@ -1511,12 +1599,22 @@ export interface components {
             name: string;
             /** Parameters */
             parameters: number;
-            /** Reason */
+            /**
+             * Reason
+             * @description Why the model is not supported
+             */
             reason?: string | null;
-            /** Revision */
+            /**
+             * Revision
+             * @description SHA-256 of the file of the weights (or of their manifest); of a tuned model, that of its deltas
+             */
             revision: string;
-            /** Shots */
+            /**
+             * Shots
+             * @description Solved examples before a question, unless a request sets its own number
+             */
             shots: number;
+            /** @description None if unknown */
             sizes?: components["schemas"]["PartSizes"] | null;
             /**
              * Source
@@ -1528,7 +1626,7 @@ export interface components {
         };
         /**
          * ModelFacts
-         * @description The model that the numbers are of.
+         * @description The model that was analysed.
          */
         ModelFacts: {
             /** Architecture */
@@ -1548,16 +1646,20 @@ export interface components {
             /** Revision */
             revision: string;
         };
-        /** ModelList */
+        /**
+         * ModelList
+         * @description Answer of ``GET /api/models``.
+         */
         ModelList: {
             /** Items */
             items: components["schemas"]["ModelCard"][];
         };
         /**
          * Neutral
-         * @description Plain text without arithmetic, written for this: ``before`` and ``after`` are its perplexity, ``ratio`` after to
-         *     before; ``divergence``: mean over tokens of KL(before || after) of the next token, in nats. Intervals over
-         *     passages.
+         * @description Plain text without arithmetic, written for this control.
+         *
+         *     ``before`` and ``after``: perplexity; ``ratio``: after / before. ``divergence``: KL(before || after) of the next
+         *     token, mean over tokens, in nats. Intervals are over passages.
          */
         Neutral: {
             after: components["schemas"]["Interval"];
@@ -1571,7 +1673,10 @@ export interface components {
         };
         /**
          * PairResult
-         * @description One kept pair: what was asked, what the model said. Logits are raw, in the model's own scale.
+         * @description One kept pair: its prompts and the model's answers. Logits are raw, in the model's own scale.
+         *
+         *     ``competitor``: the best other number token of the reference run, fixed for the logit difference. ``top``: the top
+         *     token of the reference run.
          */
         PairResult: {
             /** Answer */
@@ -1601,10 +1706,11 @@ export interface components {
         };
         /**
          * PartSizes
-         * @description How many numbers there are of each part that can be tuned: of one head's query and output slice, of one key or
-         *     value slice, which heads may share, of the MLP of a layer; and the length of what a head writes into its output
-         *     projection. ``biases``: the same of biases. ``normed_together``: a norm covers the queries of all heads, so that
-         *     tuning one head's moves all.
+         * @description Number of parameters of each part that can be tuned.
+         *
+         *     ``q`` and ``o``: the query and output slice of one head. ``k`` and ``v``: one key or value slice, which heads may
+         *     share. ``mlp``: the MLP of one layer. ``..._bias``: the same parts' biases. ``head_dim``: size of a head's output
+         *     before the output projection.
          */
         PartSizes: {
             /** Head Dim */
@@ -1625,6 +1731,7 @@ export interface components {
             mlp_bias: number;
             /**
              * Normed Together
+             * @description A norm covers the queries of all heads, so that tuning one head changes all of them
              * @default false
              */
             normed_together: boolean;
@@ -1647,7 +1754,7 @@ export interface components {
         };
         /**
          * Partial
-         * @description The data of an SSE ``partial`` event.
+         * @description Data of the SSE event ``partial``.
          */
         Partial: {
             /** Metrics */
@@ -1659,7 +1766,7 @@ export interface components {
         };
         /**
          * PartialMetric
-         * @description Running means over the pairs finished so far: heads [layer][head], MLPs [layer].
+         * @description Running means over the finished pairs: heads [layer][head], MLPs [layer].
          */
         PartialMetric: {
             /** Heads */
@@ -1669,10 +1776,11 @@ export interface components {
         };
         /**
          * PathPatchingResult
-         * @description ``GET /api/experiments/{id}/result``. ``complete`` is false when a cancel cut the set short.
+         * @description Answer of ``GET /api/experiments/{id}/result`` for path patching.
          *
-         *     ``spec`` says what was done: effect, positions, source, direction. Effects are patched - reference; with direction
-         *     ``denoising``, where the reference's parts are put into the counterfactual run, patched - counterfactual.
+         *     ``complete`` is false if a cancellation cut the set short. ``spec`` holds effect, positions, source and direction.
+         *     Effects are patched - reference; with direction ``denoising``, which puts the reference's activations into the
+         *     counterfactual run, they are patched - counterfactual.
          */
         PathPatchingResult: {
             /**
@@ -1723,17 +1831,19 @@ export interface components {
         };
         /**
          * PathPatchingSpec
-         * @description Which heads and MLPs carry the answer: every component's effect, exactly.
+         * @description Path patching: the exact effect of every head and MLP on the answer.
          */
         PathPatchingSpec: {
             /**
              * Direction
+             * @description noising takes the reference's activations away; denoising puts them into the counterfactual run
              * @default noising
              * @enum {string}
              */
             direction: "noising" | "denoising";
             /**
              * Effect
+             * @description Paths to the output: direct, also through later MLPs, or all (total)
              * @default through_mlps
              * @enum {string}
              */
@@ -1745,6 +1855,7 @@ export interface components {
             kind: "path_patching";
             /**
              * Metrics
+             * @description logit: change of the answer's logit. relative_logit: percent of the |reference logit|. logit_difference: against the best other number token. probability: needs a full unembedding
              * @default [
              *       "logit",
              *       "relative_logit",
@@ -1756,6 +1867,7 @@ export interface components {
             model: string;
             /**
              * Positions
+             * @description Patched positions: the last one, or all (needs the effect total)
              * @default end
              * @enum {string}
              */
@@ -1764,6 +1876,7 @@ export interface components {
             prompts: components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"];
             /**
              * Source
+             * @description Origin of the patched-in activations; mean and resample need several pairs
              * @default counterfactual
              * @enum {string}
              */
@@ -1771,10 +1884,11 @@ export interface components {
         };
         /**
          * Plan
-         * @description How the work was cut to fit into memory, the smallest cuts where an out-of-memory error made them smaller.
+         * @description Batch sizes that kept the run within memory; the smallest ones if an out-of-memory error reduced them.
          *
-         *     ``pairs`` and ``components`` at once in the wave, ``rows`` in one matrix product, ``pass_tokens`` in one plain
-         *     forward pass, ``budget_bytes`` beyond the model. None where the method does not cut that way.
+         *     ``pairs`` and ``components``: processed at once in the wave. ``rows``: in one matrix product. ``pass_tokens``: in
+         *     one plain forward pass. ``budget_bytes``: memory available besides the model. None if the method does not split the
+         *     work that way.
          */
         Plan: {
             /** Budget Bytes */
@@ -1790,7 +1904,8 @@ export interface components {
         };
         /**
          * Preview
-         * @description ``items`` holds at most the first 64 pairs; ``n_distinct`` counts all questions of the set.
+         * @description Answer of ``POST /api/prompts/preview``: at most the first 64 pairs; ``n_distinct`` counts the distinct questions
+         *     of the whole set.
          */
         Preview: {
             /** Items */
@@ -1805,24 +1920,27 @@ export interface components {
         };
         /**
          * PreviewItem
-         * @description How one pair will be read. With a ``problem`` the pair cannot run, and what could be read is still shown.
-         *
-         *     ``place`` of the answer's ``places`` tokens is the one asked for, from 0: ``answer_id``.
+         * @description Tokens and answer of one pair. A pair with a ``problem`` cannot run; the readable part is still shown.
          */
         PreviewItem: {
             /** Answer */
             answer: string | null;
-            /** Answer Id */
+            /**
+             * Answer Id
+             * @description Id of the answer token that is measured
+             */
             answer_id: number | null;
             /** Counterfactual */
             counterfactual: components["schemas"]["Token"][];
             /**
              * Place
+             * @description Place of the measured token among the answer's tokens, from 0
              * @default 0
              */
             place: number;
             /**
              * Places
+             * @description Number of the answer's tokens
              * @default 1
              */
             places: number;
@@ -1833,7 +1951,7 @@ export interface components {
         };
         /**
          * PreviewRequest
-         * @description ``POST /api/prompts/preview``.
+         * @description Body of ``POST /api/prompts/preview``.
          */
         PreviewRequest: {
             /** Model */
@@ -1859,9 +1977,10 @@ export interface components {
         };
         /**
          * Progress
-         * @description How far an experiment is: ``done`` of ``total`` pairs, inside them layer ``layer`` of ``layers``.
+         * @description Progress of an experiment: ``done`` of ``total`` pairs and, within them, layer ``layer`` of ``layers``.
          *
-         *     A transfer counts sets of prompts instead, a fine-tuning steps, and questions before and after them.
+         *     A transfer counts prompt sets instead of pairs; a fine-tuning counts steps, and questions in the evaluations before
+         *     and after them.
          */
         Progress: {
             /**
@@ -1869,13 +1988,19 @@ export interface components {
              * @default 0
              */
             done: number;
-            /** Eta S */
+            /**
+             * Eta S
+             * @description Estimated time left, in seconds
+             */
             eta_s?: number | null;
             /** Layer */
             layer?: number | null;
             /** Layers */
             layers?: number | null;
-            /** Queue Position */
+            /**
+             * Queue Position
+             * @description Place in the queue, from 0, while it waits
+             */
             queue_position?: number | null;
             /**
              * Stage
@@ -1888,7 +2013,7 @@ export interface components {
         };
         /**
          * Provenance
-         * @description Enough to make the numbers again. Results of early versions have no ``plan``.
+         * @description Everything needed to reproduce the numbers. Results of early versions have no ``plan``.
          */
         Provenance: {
             /** Chunk Pairs */
@@ -1918,7 +2043,8 @@ export interface components {
         };
         /**
          * QueueReport
-         * @description What waits and runs. ``oldest_wait_s``: since the first of those that wait was queued.
+         * @description Numbers of waiting and running experiments. ``oldest_wait_s``: how long the oldest of the waiting ones has been
+         *     queued, in seconds.
          */
         QueueReport: {
             /** Oldest Wait S */
@@ -1930,8 +2056,8 @@ export interface components {
         };
         /**
          * Repatched
-         * @description Path patching of the same pairs before and after: effects on the logit difference, in logits, of wrongly answered
-         *     pairs, too. ``difference``: after - before, pair by pair.
+         * @description Path patching of the same pairs before and after training: effects on the logit difference, in logits, wrongly
+         *     answered pairs included. ``difference``: after - before, pair by pair.
          */
         Repatched: {
             after: components["schemas"]["MetricResult"];
@@ -1944,11 +2070,11 @@ export interface components {
         };
         /**
          * RoleReport
-         * @description ``GET /api/experiments/{id}/roles``: where every head looks from END. Columns follow ``roles``.
+         * @description Answer of ``GET /api/experiments/{id}/roles``: every head's attention from END by role. Columns follow ``roles``.
          *
-         *     ``average_head``: the mean over all heads. ``difference``: reference run - counterfactual run. ``baseline``: what
-         *     the mass would be if the roles were dealt to the tokens at random, the first token apart. An operand or operator
-         *     head has at least ``times`` the mass of the baseline and of the average head.
+         *     ``average_head``: mean over all heads. ``difference``: reference run - counterfactual run. ``baseline``: the mass
+         *     expected if roles were shuffled among the tokens, the first token apart. An operand or operator head has at least
+         *     ``times`` the mass of both the baseline and the average head.
          */
         RoleReport: {
             /** Average Head */
@@ -1964,8 +2090,8 @@ export interface components {
         };
         /**
          * Split
-         * @description The three sets by their number of pairs. ``shared``: operands that two of them ask about; the run refuses any
-         *     but 0. ``examples``: a question of each.
+         * @description Number of pairs in each of the three sets. ``shared``: operands that occur in two of them; a run needs 0.
+         *     ``examples``: one question of each set.
          */
         Split: {
             /** Examples */
@@ -1981,13 +2107,13 @@ export interface components {
         };
         /**
          * StagesReport
-         * @description ``GET /api/experiments/{id}/stages``: how the answer comes up, averaged over the prompts.
+         * @description Answer of ``GET /api/experiments/{id}/stages``: the emergence of the answer by layer, averaged over the prompts.
          *
-         *     ``probability`` and ``rank`` (median) of the answer after the embedding and each layer. ``operands``: cosine of what
-         *     each MLP reads with the operands' unembedding rows; ``answer``: of what it writes with the answer's; ``..._other``
-         *     the same with other numbers. ``start``, ``inflection``, ``end``: layers by the rule in docs/methods/lens.md, None
-         *     where the curves do not show them; 95 % intervals over draws of the questions, and the share of draws in which the
-         *     rule finds them.
+         *     ``probability`` and ``rank`` (median): of the answer, after the embedding and each layer. ``operands``: cosine of
+         *     each MLP's input with the unembedding rows of the operands; ``answer``: cosine of its output with that of the
+         *     answer; ``..._other``: the same for other numbers. ``start``, ``inflection`` and ``end``: layers by the rule in
+         *     docs/methods/lens.md, None if the curves do not show them, with 95 % intervals over bootstrap draws of the
+         *     questions. ``found``: share of the draws in which the rule finds them.
          */
         StagesReport: {
             /** Answer */
@@ -2030,7 +2156,7 @@ export interface components {
         };
         /**
          * StateChange
-         * @description The data of the SSE event ``state``, always the last of its stream.
+         * @description Data of the SSE event ``state``, always the last event of its stream.
          */
         StateChange: {
             /**
@@ -2041,7 +2167,8 @@ export interface components {
         };
         /**
          * StoreReport
-         * @description What is kept, in bytes. ``budget_bytes`` and ``free_bytes`` (of the disk) are None where none is known.
+         * @description Contents of the store; sizes in bytes. ``budget_bytes`` (disk quota) and ``free_bytes`` (of the disk) are None if
+         *     unknown.
          */
         StoreReport: {
             /** Artifact Bytes */
@@ -2059,7 +2186,7 @@ export interface components {
         };
         /**
          * SystemReport
-         * @description ``GET /api/system``: what the System page shows. ``quota``: unfinished experiments that one token may have.
+         * @description Answer of ``GET /api/system``: the System page. ``quota``: limit on unfinished experiments per token.
          */
         SystemReport: {
             /**
@@ -2089,48 +2216,56 @@ export interface components {
         };
         /**
          * TemplatePrompts
-         * @description Prompts drawn from templates without replacement. Wrongly answered ones are dropped and counted. ``chat``: asked
-         *     through the model's chat template. ``half``: only questions whose operands fall on that side of one fixed split, so
-         *     that two sets share none. What goes with which ``topic``: docs/prompts.md.
+         * @description A prompt set drawn from templates, without replacement. docs/prompts.md lists the options of each ``topic``.
          */
         TemplatePrompts: {
             /**
              * Answer
+             * @description Answers of several tokens: refused (whole), measured at their first token (first), or at every token with those before it given (each)
              * @default whole
              * @enum {string}
              */
             answer: "whole" | "first" | "each";
             /**
              * Chat
+             * @description Ask through the model's chat template
              * @default false
              */
             chat: boolean;
             /**
              * Corruption
+             * @description Change that turns the reference into the counterfactual
              * @default null_operator
              * @enum {string}
              */
             corruption: "null_operator" | "operand_swap" | "operand_swap_same_answer" | "operator_swap";
             /**
              * Decimals
+             * @description Decimal places of the operands
              * @default 0
              */
             decimals: number;
-            /** Half */
+            /**
+             * Half
+             * @description Only questions whose operands fall in this half of one fixed split: two halves share none
+             */
             half?: ("first" | "second") | null;
             /**
              * Keep Wrong
+             * @description Keep prompts that the model answers wrongly; otherwise they are dropped and counted
              * @default false
              */
             keep_wrong: boolean;
             /**
              * Numerals
+             * @description Numbers in digits or in words
              * @default digits
              * @enum {string}
              */
             numerals: "digits" | "words";
             /**
              * Operands
+             * @description Smallest and largest operand
              * @default [
              *       1,
              *       9
@@ -2149,16 +2284,19 @@ export interface components {
             operations: ("add" | "subtract" | "multiply" | "divide" | "power")[];
             /**
              * Pairs
+             * @description Number of questions
              * @default 64
              */
             pairs: number;
             /**
              * Seed
+             * @description Seed of the drawing
              * @default 0
              */
             seed: number;
             /**
              * Shots
+             * @description Solved examples before each question
              * @default 2
              */
             shots: number;
@@ -2176,12 +2314,14 @@ export interface components {
             styles: ("equation" | "statement" | "question")[];
             /**
              * Topic
+             * @description Subject of the questions; the last four have no arithmetic
              * @default question
              * @enum {string}
              */
             topic: "question" | "year_span" | "counting" | "word_problem" | "facts" | "grammar" | "antonyms" | "sequences";
             /**
              * Wording
+             * @description A few common wordings (plain), or all of them (varied)
              * @default plain
              * @enum {string}
              */
@@ -2189,7 +2329,7 @@ export interface components {
         };
         /**
          * Token
-         * @description One token of a prompt: its text as a person reads it, its id, and the part it plays.
+         * @description One token of a prompt: its text as displayed, its id, and its role in the question.
          */
         Token: {
             /** Id */
@@ -2204,8 +2344,10 @@ export interface components {
         };
         /**
          * TrainingCurve
-         * @description Steps by their number from 1, at most 500 of them evenly spread, the first and the last included, each with the
-         *     mean loss (nats an answer token) of its batch. Also the data of an SSE ``training`` event.
+         * @description Training loss by step, in nats per answer token, mean over the step's batch.
+         *
+         *     ``steps`` count from 1: at most 500, evenly spread, the first and the last included. Also the data of the SSE event
+         *     ``training``.
          */
         TrainingCurve: {
             /** Losses */
@@ -2217,8 +2359,11 @@ export interface components {
         };
         /**
          * TransferMatrix
-         * @description One measure, as [found][evaluated]: with the selection out, its 95 % bootstrap interval over questions, and with
-         *     random components out (mean over draws, 95 % of them). ``plain``: by evaluated set, with nothing out.
+         * @description One metric as [found][evaluated].
+         *
+         *     ``value``: with the selected components knocked out; ``ci``: its 95 % bootstrap interval over questions.
+         *     ``control``: with random components knocked out, mean over the draws; ``draws``: the range that holds 95 % of them.
+         *     ``plain``: with nothing knocked out, by evaluated set.
          */
         TransferMatrix: {
             /** Ci High */
@@ -2240,8 +2385,11 @@ export interface components {
         };
         /**
          * TransferResult
-         * @description ``GET /api/experiments/{id}/result`` of a transfer. ``selections``: by set of ``found_on``, most negative first.
-         *     ``jaccard`` and ``rank_correlation`` (Spearman, of all components' mean effects) are [found][found].
+         * @description Answer of ``GET /api/experiments/{id}/result`` for a transfer.
+         *
+         *     ``selections``: the components found on each set of ``found_on``, most negative effect first. ``jaccard``
+         *     (similarity of the selections) and ``rank_correlation`` (Spearman, of all components' mean effects) are
+         *     [found][found].
          */
         TransferResult: {
             accuracy: components["schemas"]["TransferMatrix"];
@@ -2279,7 +2427,7 @@ export interface components {
         };
         /**
          * TransferSet
-         * @description One set of prompts: what it is called and how many pairs it has. A control has no arithmetic in it.
+         * @description One prompt set of a transfer: name and number of pairs. A control contains no arithmetic.
          */
         TransferSet: {
             /** Is Control */
@@ -2291,37 +2439,44 @@ export interface components {
         };
         /**
          * TransferSpec
-         * @description Whether the heads found on each set of prompts matter on each other set.
-         *
-         *     ``disjoint``: every set is split by its operands; heads are found on the one side and knocked out on the other.
-         *     ``parent``: the analysis that it belongs to, if there is one.
+         * @description Transfer: heads found on each prompt set, knocked out on every other set.
          */
         TransferSpec: {
             /**
              * Ablation
+             * @description Replacement of a removed output: mean over the prompts, zero, or another prompt's
              * @default mean
              * @enum {string}
              */
             ablation: "mean" | "zero" | "resample";
             /**
              * Controls
+             * @description Random sets of heads drawn for comparison
              * @default 20
              */
             controls: number;
             /**
              * Disjoint
+             * @description Split every set by its operands: heads are found on one half and knocked out on the other
              * @default true
              */
             disjoint: boolean;
             /**
              * Effect
+             * @description Effect by which heads are found
              * @default through_mlps
              * @enum {string}
              */
             effect: "direct" | "through_mlps" | "total";
-            /** Evaluated On */
+            /**
+             * Evaluated On
+             * @description Prompt sets on which they are knocked out
+             */
             evaluated_on: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"])[];
-            /** Found On */
+            /**
+             * Found On
+             * @description Prompt sets on which heads are found
+             */
             found_on: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"])[];
             /**
              * @description discriminator enum property added by openapi-typescript
@@ -2330,29 +2485,39 @@ export interface components {
             kind: "transfer";
             /**
              * Metric
+             * @description Metric by which heads are found
              * @default logit_difference
              * @enum {string}
              */
             metric: "logit" | "relative_logit" | "logit_difference" | "probability";
             /** Model */
             model: string;
-            /** Parent */
+            /**
+             * Parent
+             * @description The analysis that this belongs to, if any
+             */
             parent?: string | null;
             /**
              * Seed
+             * @description Seed of the random controls and of resampling
              * @default 0
              */
             seed: number;
             /**
              * Top K
+             * @description Heads found on each set
              * @default 10
              */
             top_k: number;
         };
         /**
          * Tunable
-         * @description What is trained. ``components``: the drawn ones where the tuner is ``random``. ``touched``: heads that were not
-         *     chosen and change all the same. ``share`` of the model's ``parameters``; ``optimiser_bytes``: two moments each.
+         * @description Parameters trained.
+         *
+         *     ``components``: the randomly drawn ones if the tuner is ``random``. ``touched``: heads that were not chosen but
+         *     share parameters with chosen ones, and so change, too. ``trained``: number of trained parameters, ``share``: their
+         *     share of the model's ``parameters``. ``lowest``: the first layer that trains. ``optimiser_bytes``: memory of the
+         *     optimiser, two moments per parameter.
          */
         Tunable: {
             /** Components */
@@ -2374,10 +2539,10 @@ export interface components {
         };
         /**
          * TuningPreview
-         * @description ``POST /api/tuning/preview``: what a fine-tuning would train, of which questions; nothing is computed.
+         * @description Answer of ``POST /api/tuning/preview``: the parameters and questions of a fine-tuning; runs no model.
          *
-         *     For ``random`` the ``components`` are those to be drawn instead of; for ``lora`` ``trained`` is what the rank is
-         *     chosen to come near to.
+         *     With the tuner ``random``, ``components`` are the chosen ones, for which the run draws substitutes. With ``lora``,
+         *     ``trained`` is the number of parameters that the rank is chosen to match.
          */
         TuningPreview: {
             /**
@@ -2390,9 +2555,10 @@ export interface components {
         };
         /**
          * Upload
-         * @description ``POST /api/prompts/upload``: the usable pairs of a file in its order, at most 10 000, and what is wrong with
-         *     other rows. Where rows after those are left out, the last of the ``problems`` names the first of them and says how
-         *     many they are, as a note does. ``n_rows`` counts all rows, without empty ones and the header.
+         * @description Answer of ``POST /api/prompts/upload``: the usable pairs in file order, at most 10 000, and the unusable rows.
+         *
+         *     If rows beyond the limit are left out, the last of the ``problems`` names the first of them and their number, and
+         *     so does a note. ``n_rows`` counts all rows except empty ones and the header.
          */
         Upload: {
             /** N Rows */
@@ -2409,7 +2575,7 @@ export interface components {
         };
         /**
          * UploadProblem
-         * @description What is wrong with one row of a file. Rows count from 1, the header of a CSV included.
+         * @description An unusable row of an uploaded file. Rows count from 1, including the header of a CSV.
          */
         UploadProblem: {
             /** Reason */
@@ -2419,8 +2585,8 @@ export interface components {
         };
         /**
          * Validation
-         * @description The validation questions after so many steps. ``accuracy``: share of whole answers that are right; ``loss``: mean
-         *     over their answers' tokens, in nats.
+         * @description Validation after ``step`` steps. ``accuracy``: share of right whole answers; ``loss``: mean over the answers'
+         *     tokens, in nats.
          */
         Validation: {
             /** Accuracy */
@@ -2432,7 +2598,7 @@ export interface components {
         };
         /**
          * WorkerReport
-         * @description A worker as the System page shows it: what it works on, and how long ago it was heard of.
+         * @description A worker on the System page: its current experiment, and the seconds since its last heartbeat (``seen_s``).
          */
         WorkerReport: {
             /** Busy */
@@ -2450,7 +2616,7 @@ export interface components {
         };
         /**
          * WorkerStatus
-         * @description A worker seen within its heartbeat: where it computes, what it holds in memory, whether it is busy.
+         * @description A live worker: its device, the models in its memory, and whether it is busy.
          */
         WorkerStatus: {
             /** Busy */
@@ -2462,7 +2628,10 @@ export interface components {
             /** Models */
             models: string[];
         };
-        /** WriteToken */
+        /**
+         * WriteToken
+         * @description A number token and the logit that a component's output gives it.
+         */
         WriteToken: {
             /** Logit */
             logit: number;
@@ -2471,8 +2640,8 @@ export interface components {
         };
         /**
          * WritesReport
-         * @description ``GET /api/experiments/{id}/writes?component=``: what a component writes at END, averaged over the prompts, as
-         *     logits of number tokens: the most promoted and the most suppressed, and the answer's own mean.
+         * @description Answer of ``GET /api/experiments/{id}/writes?component=``: a component's output at END as logits of number
+         *     tokens, averaged over the prompts: the most promoted and most suppressed tokens, and the mean of the answer's.
          */
         WritesReport: {
             /** Answer */
