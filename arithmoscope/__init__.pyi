@@ -65,4 +65,5 @@ from .prompts.sets.public_datasets import PublicQuestions as PublicQuestions
 from .prompts.sets.public_datasets import read_public as read_public
 from .prompts.tokens.encoded import EncodedPair as EncodedPair
 
+__all__: list[str]
 __version__: str

@@ -15,7 +15,7 @@ from arithmoscope.cli.prompt_options import template_prompts
 from arithmoscope.cli.prompt_set_report import json_facts, set_lines
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.knockout_terms import MAX_ANSWER_TOKENS
+from arithmoscope.contracts.knockout_terms import MAX_ANSWER_TOKENS, KnockMetric
 from arithmoscope.contracts.prompts import TemplatePrompts
 from arithmoscope.settings import Settings
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _DEFAULTS = TemplatePrompts(source="template")
 _CURVE = ("mean", "low", "high", "control", "control_low", "control_high", "draws_low", "draws_high", "p_value")
 _CURVE_COLUMNS = ("mean", "ci_low", "ci_high", *_CURVE[3:])
-_METRICS = ("accuracy", "probability", "logit_difference")
+_METRICS: tuple[KnockMetric, ...] = ("accuracy", "probability", "logit_difference")
 _REPLACEMENTS = {"mean": "mean over these prompts", "zero": "zero", "resample": "another prompt's output"}
 _POSITIONS = {"end": "the last position", "all": "all positions", "after_first": "all positions but the first"}
 

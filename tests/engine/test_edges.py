@@ -294,7 +294,7 @@ def test_edges_survive_saving(tmp_path):
         (["L1H4"], "There is no L1H4"),
         (["L0H1"], "reads the embedding alone"),
         (["1.2"], "not a component"),
-        ([], "No receiver"),
+        ([], "list of receivers is empty"),
     ],
 )
 def test_what_is_no_receiver_is_refused(receivers, match):

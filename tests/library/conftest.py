@@ -11,7 +11,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 
-from tiny import tiny_model
+from tiny import tiny_model  # pyright: ignore[reportMissingImports]
 
 
 @pytest.fixture(scope="session")

@@ -312,7 +312,7 @@ def mean_effects(
     model: LoadedModel,
     pairs: Sequence[EncodedPair],
     effect: Effect,
-    metric: Metric | str,
+    metric: Metric,
     memory: int | None = None,
     report: Callable[[float], None] = lambda _fraction: None,
 ) -> Float[Tensor, " component"]:

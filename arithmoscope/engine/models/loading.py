@@ -32,7 +32,7 @@ _UNREADABLE = (OSError, ValueError, LookupError, RuntimeError, TypeError, Attrib
 _NO_MEMORY = "can't allocate memory"  # torch's message in a plain RuntimeError on the CPU
 
 
-def read_model(location: ModelLocation, dtype: str, placement: Placement) -> Any:
+def read_model(location: ModelLocation, dtype: Dtype, placement: Placement) -> Any:
     """The transformers model of a location, on its devices. ``dtype`` is a key of `DTYPES`.
 
     Raises:
