@@ -125,7 +125,8 @@ def _prompt_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def _curve_rows(result: Knockout) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for metric in (*_METRICS, *(("exact_match",) if result.exact is not None else ())):
+    metrics: list[KnockMetric] = [*_METRICS, *(("exact_match",) if result.exact is not None else ())]
+    for metric in metrics:
         curve = result.curve(metric)
         cells = {column: getattr(curve, name).tolist() for column, name in zip(_CURVE_COLUMNS, _CURVE, strict=True)}
         for k in range(len(curve.mean)):
@@ -150,8 +151,10 @@ def _report(model: LoadedModel, sides: Asked, result: Knockout) -> str:
         f"95 %: bootstrap interval over {operands} distinct operand sets; random: mean of the random controls and the "
         "range of 95 % of them; p: how often a control hurts as much",
     ]
-    titles = {"accuracy": "accuracy", "probability": "probability"}
-    for metric, title in (titles | ({"exact_match": "whole answer"} if result.exact is not None else {})).items():
+    titles: dict[KnockMetric, str] = {"accuracy": "accuracy", "probability": "probability"}
+    if result.exact is not None:
+        titles["exact_match"] = "whole answer"
+    for metric, title in titles.items():
         curve = result.curve(metric)
         lines += ["", f"{'k':>3}  {'removed':<8} {title:>12} {'95 %':>14} {'random':>8} {'95 %':>14} {'p':>6}"]
         for k in range(len(curve.mean)):
