@@ -68,7 +68,7 @@ def measure_run(run: Run) -> dict[str, Any]:
     """Median seconds of a step, the first one apart, and the peak. It means something in a fresh process only."""
     torch.set_num_threads(run.threads)
     if isinstance(run.model, str):
-        model = load_model(run.model, device=run.device, dtype=run.dtype)
+        model = load_model(run.model, device=run.device, dtype=run.dtype)  # pyright: ignore[reportArgumentType]
     else:
         model = random_llama(device=run.device, dtype=getattr(torch, run.dtype), **run.model)
     pairs = subtractions(run.batch_size * 2, run.examples, shared=True)
@@ -81,7 +81,7 @@ def measure_run(run: Run) -> dict[str, Any]:
             steps=run.steps,
             learning_rate=1e-5,
             batch_size=run.batch_size,
-            tuner=run.tuner,
+            tuner=run.tuner,  # pyright: ignore[reportArgumentType]
             checkpointing=run.checkpointing,
         )
     return {

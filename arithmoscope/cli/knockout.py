@@ -15,7 +15,7 @@ from arithmoscope.cli.prompt_options import template_prompts
 from arithmoscope.cli.prompt_set_report import json_facts, set_lines
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.knockout_terms import MAX_ANSWER_TOKENS
+from arithmoscope.contracts.knockout_terms import MAX_ANSWER_TOKENS, KnockMetric
 from arithmoscope.contracts.prompts import TemplatePrompts
 from arithmoscope.settings import Settings
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _DEFAULTS = TemplatePrompts(source="template")
 _CURVE = ("mean", "low", "high", "control", "control_low", "control_high", "draws_low", "draws_high", "p_value")
 _CURVE_COLUMNS = ("mean", "ci_low", "ci_high", *_CURVE[3:])
-_METRICS = ("accuracy", "probability", "logit_difference")
+_METRICS: tuple[KnockMetric, ...] = ("accuracy", "probability", "logit_difference")
 _REPLACEMENTS = {"mean": "mean over these prompts", "zero": "zero", "resample": "another prompt's output"}
 _POSITIONS = {"end": "the last position", "all": "all positions", "after_first": "all positions but the first"}
 
@@ -125,7 +125,8 @@ def _prompt_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def _curve_rows(result: Knockout) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for metric in (*_METRICS, *(("exact_match",) if result.exact is not None else ())):
+    metrics: list[KnockMetric] = [*_METRICS, *(("exact_match",) if result.exact is not None else ())]
+    for metric in metrics:
         curve = result.curve(metric)
         cells = {column: getattr(curve, name).tolist() for column, name in zip(_CURVE_COLUMNS, _CURVE, strict=True)}
         for k in range(len(curve.mean)):
@@ -150,8 +151,10 @@ def _report(model: LoadedModel, sides: Asked, result: Knockout) -> str:
         f"95 %: bootstrap interval over {operands} distinct operand sets; random: mean of the random controls and the "
         "range of 95 % of them; p: how often a control hurts as much",
     ]
-    titles = {"accuracy": "accuracy", "probability": "probability"}
-    for metric, title in (titles | ({"exact_match": "whole answer"} if result.exact is not None else {})).items():
+    titles: dict[KnockMetric, str] = {"accuracy": "accuracy", "probability": "probability"}
+    if result.exact is not None:
+        titles["exact_match"] = "whole answer"
+    for metric, title in titles.items():
         curve = result.curve(metric)
         lines += ["", f"{'k':>3}  {'removed':<8} {title:>12} {'95 %':>14} {'random':>8} {'95 %':>14} {'p':>6}"]
         for k in range(len(curve.mean)):

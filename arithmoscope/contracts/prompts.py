@@ -45,11 +45,20 @@ _KEEP_WRONG = "Keep prompts that the model answers wrongly; otherwise they are d
 class PromptPair:
     """A reference prompt with a calculation, a counterfactual prompt without it, and the right answer.
 
-    The prompts need not have the same number of tokens: they are compared at the last position only. With ``chat``
-    each prompt becomes a user turn in the chat template of the model that runs it; the texts here stay plain.
+    The prompts need not have the same number of tokens: they are compared at the last position only.
+
+    Attributes:
+        reference: The prompt that is analysed, such as ``"2 + 3 = 5\\n3 + 5 ="``.
+        counterfactual: The prompt without the calculation, such as ``"2 + 3 = 5\\n3 @ 5 ="``.
+        answer: The right answer, such as ``"8"``.
+        chat: Run both prompts as a user's turn through the model's chat template.
 
     Raises:
-        Refusal: ``bad_request`` if a text is not a `str`.
+        Refusal: ``bad_request`` if a prompt or the answer is not a string.
+
+    Example:
+        >>> pair = am.PromptPair("2 + 3 = 5\\n3 + 5 =", "2 + 3 = 5\\n3 @ 5 =", "8")
+        >>> effects = am.path_patching(model, [pair])
     """
 
     reference: str
@@ -181,8 +190,10 @@ class PreviewItem(Wire):
 
 
 class Preview(Wire):
-    """Answer of ``POST /api/prompts/preview``: at most the first 64 pairs; ``n_distinct`` counts the distinct questions
-    of the whole set."""
+    """A prompt set as a model's tokenizer reads it.
+
+    ``items`` holds at most the first 64 pairs; ``n_distinct`` counts all questions of the set.
+    """
 
     items: tuple[PreviewItem, ...]
     n_distinct: int

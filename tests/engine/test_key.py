@@ -167,7 +167,7 @@ class TestRules:
             key_components(found, metric="logit")
         assert key_components(found, rule="top_k", metric="logit").p_values.isnan().all()
         with pytest.raises(Refusal, match="no rule 'best'"):
-            key_components(found, rule="best")
+            key_components(found, rule="best")  # pyright: ignore[reportArgumentType]
 
 
 class TestElbow:

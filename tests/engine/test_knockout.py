@@ -222,7 +222,7 @@ def test_the_curve_has_means_intervals_and_the_share_of_draws_that_hurt_as_much(
     worse = (draws[:, 3] <= found.probability[3].double().mean()).sum()
     assert float(found.curve("probability").p_value[3]) == pytest.approx((1 + int(worse)) / 21)
     with pytest.raises(Refusal, match="no metric 'loss'"):
-        found.curve("loss")
+        found.curve("loss")  # pyright: ignore[reportArgumentType]
 
 
 def test_an_order_of_its_own_is_the_order_of_the_curve():

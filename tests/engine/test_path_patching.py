@@ -23,7 +23,7 @@ EFFECTS = ["direct", "through_mlps", "total"]
 def brute_force(model, pairs, effect, positions="end"):
     """Change of the answer's and the competitor's logit, [pair, component, 2], by the plain loop."""
     rows = []
-    effects = path_patching(model, pairs, effect=effect, positions=positions)
+    effects = path_patching(model, pairs, effect=effect, positions=positions)  # pyright: ignore[reportArgumentType]
     components = all_components(model.layout.layers, model.layout.heads)
     for row, pair in enumerate(pairs):
         encoded = encode_pair(pair, model.text)

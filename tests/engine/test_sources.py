@@ -188,7 +188,7 @@ def test_a_mean_over_the_prompt_itself_is_refused_and_over_one_other_is_not():
     model = tiny_model("LlamaForCausalLM")
     for pairs, positions in (([PAIRS[0]], "end"), ([PAIRS[0], PAIRS[0]], "end"), ([PAIRS[0], PAIRS[2]], "all")):
         with pytest.raises(Refusal, match="no other prompt") as refused:
-            path_patching(model, pairs, effect="total", positions=positions, source="mean")
+            path_patching(model, pairs, effect="total", positions=positions, source="mean")  # pyright: ignore[reportArgumentType]
         assert refused.value.code == "no_prompts"
     assert path_patching(model, [PAIRS[0]], source="mean", mean_over=[PAIRS[1]]).heads.any()
 

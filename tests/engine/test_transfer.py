@@ -69,7 +69,7 @@ def test_overlap_is_1_with_itself_symmetric_and_what_the_definition_says():
 
 def test_sets_that_share_operands_are_refused_unless_told():
     model = tiny_model("LlamaForCausalLM", torch.float32)
-    with pytest.raises(Refusal, match=r"'add'.*'other'.*same operands: '1 2' and 2 more"):
+    with pytest.raises(Refusal, match=r"'add'.*'other'.*share operands: '1 2' and 2 more"):
         transfer(
             model,
             {"add": ADD},
@@ -112,7 +112,7 @@ def test_a_transfer_survives_saving(tmp_path):
 @pytest.mark.parametrize(
     ("found_on", "evaluated_on", "asked", "says"),
     [
-        ({}, {"take": TAKE}, {}, "no set to find"),
+        ({}, {"take": TAKE}, {}, "no set to select"),
         ({"add": []}, {"take": TAKE}, {}, "set 'add' is empty"),
         ({"add": [PromptPair("", "@", "1")]}, {"take": TAKE}, {}, "Set 'add': Pair 1: The reference prompt is empty"),
         ({"add": ADD}, {"words": WORDS}, {"top_k": 0}, "top_k is 0"),

@@ -149,7 +149,7 @@ def test_no_components_are_refused_by_all_tuners_but_those_of_whole_models():
         if tuner in ("full", "full_matrices"):
             continue
         with pytest.raises(Refusal, match="No component is named"):
-            fine_tune(model, [], LESSONS, **QUICK, tuner=tuner)
+            fine_tune(model, [], LESSONS, **QUICK, tuner=tuner)  # pyright: ignore[reportArgumentType]
 
 
 def test_no_prompts_are_refused():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,7 @@ class WorkerConfig:
     models_dir: Path
     name: str
     device: str = "auto"
-    dtype: str = "float32"
+    dtype: Literal["float32", "float64", "float16", "bfloat16", "int8"] = "float32"
     allow_hub: bool = False
     log_level: str = "INFO"
     # A lease survives a few missed heartbeats, and a dead worker's job continues within ten seconds.

@@ -35,11 +35,20 @@ _SIGNS = ("-", "\u2212", "+", "'", '"', "^")
 
 @dataclass(frozen=True, slots=True)
 class EncodedPair:
-    """A pair as model input. ``question``, the text of the last question, is the key by which intervals resample: pairs
-    of one question are not independent.
+    """A prompt pair as token ids.
 
-    ``place``: the measured token among the answer's ``places`` tokens, from 0, with those before it given. ``index``:
-    the pair's place in its set, from 0.
+    Attributes:
+        pair: The pair as text.
+        reference_ids: Token ids of the reference prompt, up to just before the answer's token.
+        counterfactual_ids: Token ids of the counterfactual prompt.
+        answer_id: Token id of the answer.
+        answer_text: Its text.
+        reference_tokens: Tokens with their roles.
+        counterfactual_tokens: Tokens with their roles.
+        question: Text of the last question. Pairs of one question are not independent: intervals resample questions.
+        index: The pair's number in its set, from 0.
+        place: The measured token of the answer, from 0; the prompt contains the tokens before it.
+        places: Number of tokens of the answer.
     """
 
     pair: PromptPair
