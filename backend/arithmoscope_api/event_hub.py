@@ -5,7 +5,8 @@ buffers the latest events of each experiment, already formatted. A reader holds 
 costs no memory: a reader that falls behind the buffer reads the stream again from its position.
 
 The row is authoritative. The broker's stream is faster and richer, but it may expire, be emptied or be unreachable;
-then events are made from the row, and every reader receives the final state."""
+then events are made from the row, and every reader receives the final state.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The OpenAPI document of the API.
 
 The frontend's types are generated from it, so it also contains the data of server-sent events and lists, for every
-call, the errors that it may return."""
+call, the errors that it may return.
+"""
 
 from __future__ import annotations
 

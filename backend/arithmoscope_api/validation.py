@@ -32,7 +32,7 @@ from arithmoscope.prompts.tokens.length_checks import refuse_cut_answers
 from arithmoscope_api.context import Context
 from arithmoscope_api.trainable import refuse_untunable
 
-# Upper limit of one knock-out: a day of a small model's work.
+# Upper limit of one knock-out: a day of a small model's work, far longer than a user would wait.
 MAX_ROWS = 20_000_000
 
 # Returns the pairs of a set, encoded for the model.
@@ -143,7 +143,7 @@ def _knockout(ctx: Context, spec: KnockoutSpec) -> ResolvedSpec:
     if spec.answer_tokens is not None and prompts.answer == "each":
         raise Refusal(
             "impossible_options",
-            "Answers are generated from their first token; this set has a pair for each one.",
+            "Answers are generated from their first token; this set has a pair for each token of an answer.",
             "Choose answer 'first' for the prompts, or leave answer_tokens out.",
         )
     # The parent's prompts are read too, so their chat template matters.
@@ -229,7 +229,7 @@ def _naming(label: str) -> Iterator[None]:
 
 
 def _refuse_single_prompt(
-    pairs: Sequence[EncodedPair], ablation: Ablation, positions: KnockPositions, what: str
+    pairs: Sequence[EncodedPair], ablation: Ablation, positions: KnockPositions, subject: str
 ) -> None:
     """Raises Refusal (``impossible_options``) if a prompt has no other to be averaged with or replaced by.
 
@@ -246,6 +246,6 @@ def _refuse_single_prompt(
             of_length, same_length = (f" of {length} tokens", " of the same length") if length else ("", "")
             raise Refusal(
                 "impossible_options",
-                f"{what} has one prompt{of_length}; the ablation {ablation!r} needs another one{same_length}.",
+                f"{subject} has one prompt{of_length}; the ablation {ablation!r} needs another one{same_length}.",
                 "Use several prompts of equal length, or choose the ablation 'zero'.",
             )

@@ -2,7 +2,8 @@
 
 A view that is not stored is requested from a worker: once, and again only if nothing arrived for a while or if the last
 attempt failed a while ago. Attention is read one layer of one prompt at a time from within the stored file, never as a
-whole."""
+whole.
+"""
 
 from __future__ import annotations
 
@@ -141,10 +142,10 @@ class Views:
             details, failed_at = read_problem(problem)
             if abs(self._clock() - failed_at) < RETRY_AFTER_S:
                 self._clear_request(experiment_id, view)
-                raise details.refusal()
+                raise Refusal(details.type.rpartition(":")[2], details.detail, details.way_out)
         if self._send_request is None or not self._store.workers():
-            what = "The attention of this prompt" if view.kind == "attention" else "This view"
-            raise Refusal("no_worker", f"{what} is not stored, and no worker is available to compute it.")
+            subject = "The attention of this prompt" if view.kind == "attention" else "This view"
+            raise Refusal("no_worker", f"{subject} is not stored, and no worker is available to compute it.")
         now, key = self._clock(), (experiment_id, view)
         with self._lock:
             self._pending = {other: at for other, at in self._pending.items() if abs(now - at) < RETRY_AFTER_S}

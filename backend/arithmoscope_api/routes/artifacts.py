@@ -53,7 +53,8 @@ def result(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
     """Returns the whole result; its schema depends on `kind`.
 
     A cancelled experiment has one if some pairs were finished. A fine-tuning that stopped on an error has one, too; its
-    `problem` gives the reason. 409 while there is no result."""
+    `problem` gives the reason. 409 while there is no result.
+    """
     return _stored(ctx, request, experiment_id, RESULT, "application/json")
 
 
@@ -64,7 +65,8 @@ def result(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
 )
 def curve_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
     """Returns a knock-out's curve: one row per k and metric, with the random controls beside it. `component` is the
-    one that is knocked out at k. 409 for other kinds of experiment."""
+    one that is knocked out at k. 409 for other kinds of experiment.
+    """
     return _stored(ctx, request, experiment_id, "curve.csv", _CSV, f"{experiment_id}.curve.csv", of=("knockout",))
 
 
@@ -75,7 +77,8 @@ def curve_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Respon
 )
 def matrix_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
     """Returns a transfer's matrices: one row per set that components were found on, set they were evaluated on, and
-    metric. 409 for other kinds of experiment."""
+    metric. 409 for other kinds of experiment.
+    """
     return _stored(ctx, request, experiment_id, "matrix.csv", _CSV, f"{experiment_id}.matrix.csv", of=("transfer",))
 
 
@@ -90,7 +93,8 @@ def matrix_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Respo
 )
 def raw_safetensors(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
     """Returns a knock-out's values per pair or a transfer's matrices, for `Knockout.load` and `Transfer.load`. 409 for
-    other kinds of experiment."""
+    other kinds of experiment.
+    """
     name = "raw.safetensors"
     of: tuple[Kind, ...] = ("knockout", "transfer")
     return _stored(ctx, request, experiment_id, name, "application/octet-stream", f"{experiment_id}.safetensors", of=of)
@@ -103,7 +107,8 @@ def raw_safetensors(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> 
 )
 def deltas(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
     """Returns only the parameters that a fine-tuning changed, for `Deltas.load`, which applies them to the base model.
-    If it was cancelled or failed, they are those of its last good step. 409 for other kinds of experiment."""
+    If it was cancelled or failed, they are those of its last good step. 409 for other kinds of experiment.
+    """
     return _stored(ctx, request, experiment_id, DELTAS, _BINARY, f"{experiment_id}.{DELTAS}", of=_TUNING)
 
 
@@ -114,7 +119,8 @@ def deltas(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
 )
 def adapter_zip(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
     """Returns a folder that PEFT loads onto the base model. 409 if the changes have no low rank (slices of heads do,
-    whole MLPs do not), and for other kinds of experiment."""
+    whole MLPs do not), and for other kinds of experiment.
+    """
     name = "adapter.zip"
     return _stored(ctx, request, experiment_id, name, "application/zip", f"{experiment_id}.{name}", of=_TUNING)
 
@@ -141,7 +147,8 @@ def history_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Resp
 )
 def judged_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
     """Returns the model's answers before and after a fine-tuning: one row per question. 409 for other kinds of
-    experiment."""
+    experiment.
+    """
     name = "judged.csv"
     return _stored(ctx, request, experiment_id, name, _CSV, f"{experiment_id}.{name}", of=_TUNING)
 
@@ -153,7 +160,8 @@ def judged_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Respo
 )
 def repatched_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
     """Returns every component's effect before and after a fine-tuning, and the difference: one row per component. 409
-    for other kinds of experiment."""
+    for other kinds of experiment.
+    """
     name = "repatched.csv"
     return _stored(ctx, request, experiment_id, name, _CSV, f"{experiment_id}.{name}", of=_TUNING)
 
@@ -171,7 +179,8 @@ def components_csv(
     experiment_id: ExperimentId, ctx: Ctx, request: Request, metric: Metric = "relative_logit"
 ) -> Response:
     """Returns the ranking: one row per component, ascending by the mean effect. 409 for a metric that was not computed,
-    and for other kinds of experiment."""
+    and for other kinds of experiment.
+    """
     name = f"components.{metric}.csv"
     try:
         response = _stored(ctx, request, experiment_id, name, _CSV, f"{experiment_id}.{name}", of=_ANALYSIS)
@@ -195,7 +204,8 @@ def components_csv_metadata(
     experiment_id: ExperimentId, ctx: Ctx, request: Request, metric: Metric = "relative_logit"
 ) -> Response:
     """Returns the columns of `components.csv` with data types and units, and the checks and provenance of its values.
-    409 for a metric that was not computed, and for other kinds of experiment."""
+    409 for a metric that was not computed, and for other kinds of experiment.
+    """
     try:
         name = f"components.{metric}.csv-metadata.json"
         return _stored(ctx, request, experiment_id, name, csvw.MEDIA_TYPE, of=_ANALYSIS)
@@ -220,7 +230,8 @@ def components_csv_metadata(
 )
 def arrays_npz(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
     """Returns the effects of every pair, the kept pairs' indices in the submitted list, and the logits. 409 for other
-    kinds of experiment."""
+    kinds of experiment.
+    """
     name = "arrays.npz"
     return _stored(ctx, request, experiment_id, name, "application/octet-stream", f"{experiment_id}.npz", of=_ANALYSIS)
 

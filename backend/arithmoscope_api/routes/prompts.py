@@ -34,6 +34,7 @@ async def upload_prompts(request: Request) -> Upload:
     """Returns the prompt pairs of a file.
 
     Send the file as the body: CSV with the column `reference` and, optionally, `counterfactual` and `answer`, or JSON
-    lines with these keys. Invalid rows are listed in `problems`; of the valid ones the first 10,000 are returned."""
+    lines with these keys. Invalid rows are listed in `problems`; of the valid ones the first 10,000 are returned.
+    """
     media_type = request.headers.get("content-type", "text/csv").split(";")[0].strip().lower()
     return await run_in_threadpool(read_upload, await request.body(), FORMATS.get(media_type, "csv"))

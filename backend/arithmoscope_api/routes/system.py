@@ -34,7 +34,8 @@ async def health(ctx: Ctx) -> Health:
     """Returns the state of store and broker, the workers seen in the last 20 seconds, and the counts of running and
     waiting experiments.
 
-    The status is `degraded` if a part is down or there is no worker; the call itself still returns 200."""
+    The status is `degraded` if a part is down or there is no worker; the call itself still returns 200.
+    """
     broker = await broker_is_up(ctx)
     return await _with_timeout(partial(health_report, ctx, broker=broker)) or health_without_store(broker=broker)
 

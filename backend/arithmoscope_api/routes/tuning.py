@@ -24,7 +24,8 @@ _NOTES: dict[Tuner, str] = {
 @router.post("/preview", responses=problem_responses(401, 403, 404, 409, 413, 415, 422, 503))
 def preview_tuning(spec: FineTuneSpec, ctx: Ctx) -> TuningPreview:
     """Returns the number of parameters that would be trained, the other heads that would change, and the split of the
-    questions into three sets that share no operands. Returns the same errors as `POST /api/experiments`."""
+    questions into three sets that share no operands. Returns the same errors as `POST /api/experiments`.
+    """
     resolved = resolve_spec(ctx, spec)
     tokenizer = ctx.tokenizers.get(resolved.card)
     lessons = split_dataset(spec, tokenizer, resolved.chat_template(ctx))

@@ -44,7 +44,8 @@ def attention(
     """Returns the attention of one layer and prompt in the reference run.
 
     `weights` is [head][query][key]; each row sums to 1. 404: no such layer or prompt. 503: it is not stored, and no
-    worker is available to compute it."""
+    worker is available to compute it.
+    """
     return _respond(ctx.views.attention(experiment_id, layer, prompt))
 
 
@@ -69,7 +70,8 @@ def roles(experiment_id: ExperimentId, ctx: Ctx) -> Response:
 )
 def lens(experiment_id: ExperimentId, ctx: Ctx, prompt: _Prompt) -> Response:
     """Returns the predictions from the residual stream at END after each layer of the reference run, the embedding
-    first. 404: no such prompt."""
+    first. 404: no such prompt.
+    """
     # A prompt outside the list is refused before its number becomes part of a file name.
     return _respond(ctx.views.report(experiment_id, View("lens", str(prompt))))
 
@@ -81,7 +83,8 @@ def lens(experiment_id: ExperimentId, ctx: Ctx, prompt: _Prompt) -> Response:
 )
 def stages(experiment_id: ExperimentId, ctx: Ctx) -> Response:
     """Returns the answer's probability and rank by layer and the two cosine curves, with their start, turning point
-    and end, over the first 256 kept prompts."""
+    and end, over the first 256 kept prompts.
+    """
     return _respond(ctx.views.report(experiment_id, View("stages")))
 
 
@@ -97,7 +100,8 @@ def writes(
 ) -> Response:
     """Returns the number tokens that a component promotes and suppresses most at END, over the first 256 kept prompts.
 
-    422: not a component's name, or the model has no such component."""
+    422: not a component's name, or the model has no such component.
+    """
     return _respond(ctx.views.report(experiment_id, View("writes", component)))
 
 
