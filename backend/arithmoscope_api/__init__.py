@@ -1,1 +1,1 @@
-"""The thin FastAPI door: what the API serves it does not compute. No torch, no transformers, no numpy."""
+"""HTTP API (FastAPI) over the store. It computes no results and loads no torch, transformers or numpy."""

@@ -1,4 +1,4 @@
-"""What the API is told when it starts. The front door makes it once, from the settings."""
+"""Configuration of the API process, made from the settings by the command that starts it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,26 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ApiConfig:
-    """Everything from outside. Crosses a process: plain values only.
+    """Everything that the API takes from outside. It is passed to another process: plain values only.
 
-    ``redis_url`` is redis-py's spelling (``redis://`` or ``unix://``), None for a door without live events.
-    ``host`` is the address that is bound, ``allowed_hosts`` more names by which the page may be reached.
-    ``trusted_proxies`` are addresses or networks whose ``X-Forwarded-For`` and ``-Proto`` are believed.
-    Whoever holds one of ``tokens`` is let in; none: whoever reaches the address. ``quota`` is how many unfinished
-    experiments one token may have, ``rate_limit`` how many writes, such as ``6000/minute``; 0: any number.
-    ``store_budget`` is how many bytes the artifacts may come to.
-    ``device`` and ``dtype`` are part of an experiment's key: on another device the question is another one.
+    Attributes:
+        database_url: SQLAlchemy URL of the experiments.
+        artifacts_url: fsspec URL of the artifacts.
+        redis_url: URL of the broker as redis-py spells it (``redis://`` or ``unix://``); None: no broker, so that
+            experiments are stored and stay queued, and live events come from the rows alone.
+        host: The address that is bound.
+        port: The port that is bound.
+        root_path: The path under which a proxy serves the application, without a trailing slash.
+        tokens: Accepted tokens; none: everyone who reaches the address has access.
+        quota: Unfinished experiments per token; 0: no limit.
+        store_budget: Disk quota of the artifacts in bytes; None: no limit.
+        rate_limit: Writes per token or address, such as ``6000/minute``; ``0``: no limit.
+        allowed_hosts: More host names under which the page may be reached.
+        trusted_proxies: Addresses or networks whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed.
+        device: Device of the workers; part of an experiment's key, as is ``dtype``: on another device the same spec
+            is another experiment.
+        dtype: Data type of the weights.
+        page_dir: Folder of the built page; None: no page.
     """
 
     database_url: str

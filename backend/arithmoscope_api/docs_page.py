@@ -1,4 +1,4 @@
-"""``/api/docs``: the OpenAPI document as one plain page, made on the server, loading nothing."""
+"""The page ``/api/docs``: the OpenAPI document as plain HTML, rendered on the server, without external files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ details{margin:.5rem 0}summary{cursor:pointer}section{border-top:1px solid #8884
 
 
 def docs_page(document: dict[str, Any]) -> str:
-    """The page of an OpenAPI document."""
-    calls = "".join(
-        _call(method, path, operation)
+    """An OpenAPI document as an HTML page."""
+    operations_html = "".join(
+        _operation(method, path, operation)
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
     )
@@ -34,40 +34,41 @@ def docs_page(document: dict[str, Any]) -> str:
         f"<title>{escape(info['title'])}</title><style>{_STYLE}</style></head><body>"
         f"<h1>{escape(info['title'])} <small>{escape(info['version'])}</small></h1>"
         f"<p>{escape(info['description'])} "
-        'The same for programs: <a href="openapi.json">openapi.json</a>.</p>'
-        f"{calls}<h2>Data</h2>{schemas}</body></html>"
+        'Machine-readable: <a href="openapi.json">openapi.json</a>.</p>'
+        f"{operations_html}<h2>Data</h2>{schemas}</body></html>"
     )
 
 
-def _call(method: str, path: str, operation: dict[str, Any]) -> str:
+def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     parts = [f"<section><h2><code>{method.upper()} {escape(path)}</code></h2>"]
     parts.append(f"<p>{escape(operation.get('description', operation['summary']))}</p>")
     parameters = operation.get("parameters", [])
     if parameters:
-        parts.append("<h3>Parameters</h3>" + _table(_parameter(each) for each in parameters))
+        parts.append("<h3>Parameters</h3>" + _table(_parameter(parameter) for parameter in parameters))
     body = operation.get("requestBody")
     if body:
         for media_type, content in body["content"].items():
             parts.append(f"<h3>Body: {escape(media_type)}</h3>{_code(content['schema'])}")
-    answers = operation["responses"].items()
-    parts.append("<h3>Answers</h3>" + _table(_answer(status, answer) for status, answer in answers))
+    responses = operation["responses"].items()
+    parts.append("<h3>Responses</h3>" + _table(_response(status, response) for status, response in responses))
     return "".join(parts) + "</section>"
 
 
 def _parameter(parameter: dict[str, Any]) -> tuple[str, str]:
-    needed = "" if parameter.get("required") else " (optional)"
-    said = escape(parameter.get("description", ""))
+    optional = "" if parameter.get("required") else " (optional)"
+    description = escape(parameter.get("description", ""))
     return (
-        f"<code>{escape(parameter['name'])}</code> in {escape(parameter['in'])}{needed}",
-        f"{said} {_inline(parameter['schema'])}",
+        f"<code>{escape(parameter['name'])}</code> in {escape(parameter['in'])}{optional}",
+        f"{description} {_inline(parameter['schema'])}",
     )
 
 
-def _answer(status: str, answer: dict[str, Any]) -> tuple[str, str]:
-    kinds = "; ".join(
-        f"{escape(media)} {_inline(content.get('schema', {}))}" for media, content in answer.get("content", {}).items()
+def _response(status: str, response: dict[str, Any]) -> tuple[str, str]:
+    contents = "; ".join(
+        f"{escape(media_type)} {_inline(content.get('schema', {}))}"
+        for media_type, content in response.get("content", {}).items()
     )
-    return f"<code>{status}</code>", f"{escape(answer['description'])}. {kinds}"
+    return f"<code>{status}</code>", f"{escape(response['description'])}. {contents}"
 
 
 def _table(rows: Any) -> str:

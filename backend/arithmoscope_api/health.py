@@ -1,4 +1,4 @@
-"""How the server is, asked of the parts themselves."""
+"""Health of the server, checked on its parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from arithmoscope_api.context import Context
 
 
 def code_version() -> str:
-    """The installed version of this program."""
+    """The installed version of Arithmoscope."""
     try:
         return version("arithmoscope")
     except PackageNotFoundError:
@@ -18,23 +18,26 @@ def code_version() -> str:
 
 
 async def broker_is_up(ctx: Context) -> bool:
-    """Whether the broker answers."""
-    return ctx.events is not None and await ctx.events.is_up()
+    """Whether the broker responds."""
+    return ctx.event_reader is not None and await ctx.event_reader.is_up()
 
 
-def health_of(ctx: Context, *, broker: bool) -> Health:
-    """``degraded``: results are readable, but new runs will wait for a worker, the broker or the store."""
+def health_report(ctx: Context, *, broker: bool) -> Health:
+    """The health of the server.
+
+    ``degraded``: results may be readable, but new experiments wait for a worker, the broker or the store.
+    """
     try:
         if ctx.store.is_up():
             running, waiting = ctx.store.counts()
             return _health(broker=broker, store=True, workers=tuple(ctx.store.workers()), counts=(running, waiting))
     except Refusal:
         pass
-    return without_store(broker=broker)
+    return health_without_store(broker=broker)
 
 
-def without_store(*, broker: bool) -> Health:
-    """What can be said while the store does not answer."""
+def health_without_store(*, broker: bool) -> Health:
+    """The health of a server whose store does not respond."""
     return _health(broker=broker, store=False, workers=(), counts=(0, 0))
 
 

@@ -1,4 +1,4 @@
-"""``GET /api/system``: the whole server on one page, for the people who run it."""
+"""The report of ``GET /api/system``: the state of the whole server, for its operators."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from arithmoscope.contracts.system import SystemReport
 from arithmoscope_api.context import Context
 from arithmoscope_api.health import code_version
 
-# As many of the latest as somebody will look at.
-FAILURES = 20
+# The latest failures listed.
+MAX_FAILURES = 20
 
 
 def system_report(ctx: Context, *, broker: bool) -> SystemReport:
-    """Refuses (``store_unavailable``) when the store cannot be read: there would be next to nothing to show."""
+    """The state of queue, workers, store and broker.
+
+    Raises:
+        Refusal: The store cannot be read (``store_unavailable``); without it there is almost nothing to report.
+    """
     return SystemReport(
         version=code_version(),
         started_at=ctx.started_at,
@@ -20,7 +24,7 @@ def system_report(ctx: Context, *, broker: bool) -> SystemReport:
         workers=tuple(ctx.store.worker_reports()),
         store=ctx.store.store_report(),
         durations=tuple(ctx.store.durations()),
-        failures=tuple(ctx.store.failures(FAILURES)),
-        live_readers=ctx.live.readers,
+        failures=tuple(ctx.store.failures(MAX_FAILURES)),
+        live_readers=ctx.event_hub.readers,
         quota=ctx.config.quota,
     )

@@ -1,5 +1,4 @@
-"""How the models read prompts: their chat templates, and their tokenizers, parsed once per revision (one takes 0.1 s to
-parse and 20 MB to keep)."""
+"""Tokenizers and chat templates of the models, for reading prompts without loading a model."""
 
 from __future__ import annotations
 
@@ -13,20 +12,25 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ChatFrame, ModelCard
 from arithmoscope.store import Store
 
-_KEPT = 4
+# Tokenizers kept in memory: one takes 0.1 s to parse and 20 MB to keep.
+_CAPACITY = 4
 
 
-class Vocabularies:
-    """Tokenizers by model and revision; the least recently used goes first."""
+class TokenizerCache:
+    """An LRU cache of parsed tokenizers, by model and revision."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = Lock()
         self._parsed: OrderedDict[tuple[str, str], Tokenizer] = OrderedDict()
 
-    def of(self, card: ModelCard) -> Tokenizer:
-        """The tokenizer of a model. Refuses (``bad_tokenizer``) when there is none or it cannot be read."""
-        while card.base is not None:  # a tuned model reads as its base does
+    def get(self, card: ModelCard) -> Tokenizer:
+        """The tokenizer of a model.
+
+        Raises:
+            Refusal: The tokenizer is missing or cannot be parsed (``bad_tokenizer``).
+        """
+        while card.base is not None:  # a tuned model has the tokenizer of its base
             card = self._store.model(card.base)
         key = (card.id, card.revision)
         with self._lock:
@@ -34,12 +38,16 @@ class Vocabularies:
             if tokenizer is None:
                 tokenizer = self._parsed[key] = self._parse(card)
             self._parsed.move_to_end(key)
-            while len(self._parsed) > _KEPT:
+            while len(self._parsed) > _CAPACITY:
                 self._parsed.popitem(last=False)
         return tokenizer
 
-    def chat_of(self, card: ModelCard) -> ChatFrame:
-        """What the model's chat template writes. Refuses ``no_chat_template`` and ``bad_chat_template``."""
+    def chat_template(self, card: ModelCard) -> ChatFrame:
+        """The text that a model's chat template puts around prompts.
+
+        Raises:
+            Refusal: The model has no chat template (``no_chat_template``) or an unusable one (``bad_chat_template``).
+        """
         chat = self._store.chat(card.id)
         if chat is None:
             raise Refusal("no_chat_template", f"{card.name} has no chat template.")
@@ -48,16 +56,16 @@ class Vocabularies:
         return chat
 
     def warm(self) -> None:
-        """Parse ahead what will be asked for, so that the first visitor does not wait."""
+        """Parses the tokenizers of the first models in advance, so that the first request does not wait."""
         with suppress(Refusal):
-            for card in [card for card in self._store.models() if card.supported][:_KEPT]:
+            for card in [card for card in self._store.models() if card.supported][:_CAPACITY]:
                 with suppress(Refusal):
-                    self.of(card)
+                    self.get(card)
 
     def _parse(self, card: ModelCard) -> Tokenizer:
         text = self._store.tokenizer_json(card.id)
         try:
             return Tokenizer.from_str(text)
-        # The library raises plain Exception for whatever it cannot parse.
+        # The library raises plain Exception on any parse error.
         except Exception as error:
-            raise Refusal("bad_tokenizer", f"The tokenizer of {card.id} cannot be read: {error}") from error
+            raise Refusal("bad_tokenizer", f"The tokenizer of {card.id} cannot be parsed: {error}") from error

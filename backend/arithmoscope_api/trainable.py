@@ -1,4 +1,4 @@
-"""What a fine-tuning would train, out of a model's card alone: the same numbers that the engine finds when it runs."""
+"""Trainable parameters of a fine-tuning, counted from the model's card alone: the engine trains the same numbers."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from arithmoscope.contracts.tuning_results import Tunable
 from arithmoscope.contracts.tuning_terms import HeadPart
 
 _HEAD_PARTS: tuple[HeadPart, ...] = ("q", "k", "v", "o")
-# Each number that is trained has two moments, in float32 or wider.
+# The optimiser keeps two moments for each trained parameter, in float32 or wider.
 _MOMENTS = 2
 _BYTES = {"float64": 8}
 _UNTUNABLE = {
-    "int8": "Weights in 8 bits cannot be tuned.",
-    "float16": "Gradients in float16 vanish or overflow.",
+    "int8": "8-bit weights cannot be trained.",
+    "float16": "Gradients in float16 underflow or overflow.",
 }
-# What a tuned model's id is longer than its base's: "-tuned-" and a piece of the experiment's id.
-_LONGER = 7 + 8
+# Length that tuning adds to a model's id: "-tuned-" and 8 characters of the experiment's id.
+_ADDED_LENGTH = 7 + 8
 
 
 def refuse_untunable(card: ModelCard, spec: FineTuneSpec, dtype: str) -> None:
-    """Refuses (``bad_setting``) weights that gradients cannot move; (``bad_component``) offsets on MLPs;
-    (``impossible_options``) a model that has been tuned so many times over that no name is left for another."""
+    """Checks that a fine-tuning can run on a model.
+
+    Raises:
+        Refusal: Weights of this data type cannot be trained (``bad_setting``), offsets were requested on an MLP
+            (``bad_component``), or the tuned model's id would be too long (``impossible_options``).
+    """
     if dtype in _UNTUNABLE:
         raise Refusal(
             "bad_setting", _UNTUNABLE[dtype], "Start the workers with ARITHMOSCOPE_DTYPE=bfloat16 or float32."
@@ -33,32 +37,38 @@ def refuse_untunable(card: ModelCard, spec: FineTuneSpec, dtype: str) -> None:
     if spec.tuner == "offsets":
         for name in spec.components:
             if Component.parse(name).head is None:
-                raise Refusal("bad_component", f"Offsets are added to heads, and {name} is none.", "Name heads alone.")
-    if len(card.id) + _LONGER > MAX_MODEL_ID:
+                raise Refusal(
+                    "bad_component", f"Offsets apply to heads, and {name} is not a head.", "Choose heads only."
+                )
+    if len(card.id) + _ADDED_LENGTH > MAX_MODEL_ID:
         raise Refusal(
             "impossible_options",
-            "This model has been tuned over and over, and its name would become too long.",
-            "Tune one of those that it came from, or export it under a short name into MODELS_DIR.",
+            "This model has been tuned many times, and the id of the next tuned model would be too long.",
+            "Tune one of the models it was tuned from, or export it under a short name into MODELS_DIR.",
         )
 
 
-def tunable_of(card: ModelCard, spec: FineTuneSpec, dtype: str) -> Tunable:
-    """Refuses (``impossible_options``) a model of which it is not known before its weights are loaded."""
+def trainable_parameters(card: ModelCard, spec: FineTuneSpec, dtype: str) -> Tunable:
+    """Counts the parameters that a fine-tuning would train.
+
+    Raises:
+        Refusal: The sizes of the model's parts are not known before its weights are loaded (``impossible_options``).
+    """
     tune: tuple[HeadPart, ...] = ()
     touched: tuple[str, ...] = ()
     chosen = tuple(map(Component.parse, spec.components))
     if spec.tuner == "full":
         trained = card.parameters
     elif spec.tuner == "full_matrices":
-        trained = _all_matrices(card, _sizes_of(card))
+        trained = _count_all_matrices(card, _sizes_of(card))
     elif spec.tuner == "offsets":
         trained = len(chosen) * _sizes_of(card).head_dim
     else:
         heads = [component for component in chosen if component.head is not None]
         tune = _tuned_parts(card, spec) if heads else ()
-        trained = _of_components(card, _sizes_of(card), chosen, tune, biases=spec.biases)
+        trained = _count_components(card, _sizes_of(card), chosen, tune, biases=spec.biases)
         if spec.tuner == "precise":
-            touched = _touched(card, _sizes_of(card), heads, tune)
+            touched = _also_changed(card, _sizes_of(card), heads, tune)
     whole = spec.tuner in ("full", "full_matrices")
     return Tunable(
         components=() if whole else spec.components,
@@ -67,7 +77,7 @@ def tunable_of(card: ModelCard, spec: FineTuneSpec, dtype: str) -> Tunable:
         trained=trained,
         parameters=card.parameters,
         share=trained / card.parameters if card.parameters else 0.0,
-        # Adapters are on all layers.
+        # LoRA adapters are on all layers.
         lowest=0 if whole or spec.tuner == "lora" else min(component.layer for component in chosen),
         optimiser_bytes=trained * _MOMENTS * _BYTES.get(dtype, 4),
     )
@@ -77,8 +87,8 @@ def _sizes_of(card: ModelCard) -> PartSizes:
     if card.sizes is None:
         raise Refusal(
             "impossible_options",
-            f"How many numbers a component of {card.name} has is not known before its weights are loaded.",
-            "Start it all the same: its result says what was trained.",
+            f"The sizes of the components of {card.name} are not known before its weights are loaded.",
+            "Start the fine-tuning without a preview: its result says what was trained.",
         )
     return card.sizes
 
@@ -89,13 +99,13 @@ def _tuned_parts(card: ModelCard, spec: FineTuneSpec) -> tuple[HeadPart, ...]:
     return tuple(part for part in _HEAD_PARTS if part in spec.tune)
 
 
-def _of_components(
+def _count_components(
     card: ModelCard, sizes: PartSizes, chosen: tuple[Component, ...], tune: tuple[HeadPart, ...], *, biases: bool
 ) -> int:
-    of = {part: getattr(sizes, part) for part in _HEAD_PARTS}
+    size_of = {part: getattr(sizes, part) for part in _HEAD_PARTS}
     mlp = sizes.mlp
-    if biases:  # the output projection's is all heads'
-        of = {part: size + getattr(sizes, f"{part}_bias", 0) for part, size in of.items()}
+    if biases:  # the output projection's bias belongs to all heads together
+        size_of = {part: size + getattr(sizes, f"{part}_bias", 0) for part, size in size_of.items()}
         mlp += sizes.mlp_bias
     total = 0
     groups: defaultdict[int, set[int]] = defaultdict(set)
@@ -103,15 +113,17 @@ def _of_components(
         if component.head is None:
             total += mlp
         else:
-            total += sum(of[part] for part in tune if part in ("q", "o"))
+            total += sum(size_of[part] for part in tune if part in ("q", "o"))
             groups[component.layer].add(_group_of(card, component.head))
-    # Heads of one group have one key and one value slice.
-    return total + sum(map(len, groups.values())) * sum(of[part] for part in tune if part in ("k", "v"))
+    # The heads of a group share one key slice and one value slice.
+    return total + sum(map(len, groups.values())) * sum(size_of[part] for part in tune if part in ("k", "v"))
 
 
-def _touched(card: ModelCard, sizes: PartSizes, heads: list[Component], tune: tuple[HeadPart, ...]) -> tuple[str, ...]:
-    """Heads that change without having been chosen: by shared keys or values, or a norm over all heads together."""
-    found: set[Component] = set()
+def _also_changed(
+    card: ModelCard, sizes: PartSizes, heads: list[Component], tune: tuple[HeadPart, ...]
+) -> tuple[str, ...]:
+    """Heads that change without being chosen: through shared keys or values, or a norm over all heads together."""
+    changed: set[Component] = set()
     for component in heads:
         together = {component.head}
         if {"k", "v"} & {*tune}:
@@ -119,8 +131,8 @@ def _touched(card: ModelCard, sizes: PartSizes, heads: list[Component], tune: tu
             together = {head for head in range(card.heads) if _group_of(card, head) == group}
         if sizes.normed_together and {"q", "k"} & {*tune}:
             together = {*range(card.heads)}
-        found |= {Component(component.layer, head) for head in together}
-    others = sorted(found - {*heads}, key=lambda each: (each.layer, each.head or 0))
+        changed |= {Component(component.layer, head) for head in together}
+    others = sorted(changed - {*heads}, key=lambda component: (component.layer, component.head or 0))
     return tuple(map(str, others))
 
 
@@ -128,6 +140,6 @@ def _group_of(card: ModelCard, head: int) -> int:
     return head // (card.heads // card.kv_heads)
 
 
-def _all_matrices(card: ModelCard, sizes: PartSizes) -> int:
+def _count_all_matrices(card: ModelCard, sizes: PartSizes) -> int:
     layer = card.heads * (sizes.q + sizes.o) + card.kv_heads * (sizes.k + sizes.v) + sizes.mlp
     return card.layers * layer

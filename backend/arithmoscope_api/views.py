@@ -1,8 +1,8 @@
-"""What is computed of a finished analysis when somebody looks: attention, key components, roles, lens, stages, writes.
+"""Views of a finished analysis, computed on demand: attention, key components, roles, lens, stages, writes.
 
-What is not stored, a worker is asked for: once, and again only when nothing has come for a while, or when what stood
-in the way then is a while ago. Of attention one layer of one prompt is read out of the middle of a stored file, never
-the whole of it.
+A view that is not stored is requested from a worker: once, and again only if nothing arrived for a while or if the last
+attempt failed a while ago. Attention is read one layer of one prompt at a time from within the stored file, never as a
+whole.
 """
 
 from __future__ import annotations
@@ -21,59 +21,72 @@ from arithmoscope.store import Store
 from arithmoscope.store.outbox import BrokerDown
 from arithmoscope.store.tensor_slices import read_slice
 from arithmoscope.store.views import RETRY_AFTER_S, STORED_ATTENTION, View, attention_view, read_problem
-from arithmoscope_api.result_tokens import ResultIndex, ResultIndexes
+from arithmoscope_api.result_index import ResultIndex, ResultIndexCache
 
-# Workers are asked for so many at once: they compute these before any experiment.
-MOST_ASKED = 64
+# Views that may be pending at workers at the same time: they are computed before any experiment.
+MAX_PENDING = 64
 
 
-def refuse_other_kinds(kind: Kind, of: tuple[Kind, ...]) -> None:
-    """Refuses (``wrong_kind``) an experiment that cannot have what only those ``of`` some kinds have."""
-    if kind not in of:
-        raise Refusal("wrong_kind", f"The experiment is of the kind {kind}; this is only had of {' and '.join(of)}.")
+def refuse_other_kinds(kind: Kind, allowed: tuple[Kind, ...]) -> None:
+    """Raises Refusal (``wrong_kind``) if an experiment's kind is not one of the ``allowed`` kinds."""
+    if kind not in allowed:
+        kinds = " and ".join(allowed)
+        raise Refusal("wrong_kind", f"The experiment has the kind {kind}; only {kinds} experiments have this.")
 
 
 class Views:
-    """``ask(experiment id, name of a view)`` reaches the workers; None where there is no broker."""
+    """Reads the stored views of finished analyses and requests missing ones from a worker.
+
+    Args:
+        store: Holds the views.
+        results: Indexes of the results.
+        request: Sends an experiment's id and a view's name to the workers; None without a broker.
+        clock: Unix time in seconds.
+    """
 
     def __init__(
         self,
         store: Store,
-        results: ResultIndexes,
-        ask: Callable[[str, str], None] | None,
+        results: ResultIndexCache,
+        request: Callable[[str, str], None] | None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._results = results
-        self._ask = ask
+        self._send_request = request
         self._clock = clock
-        self._asked: dict[tuple[str, View], float] = {}
+        self._pending: dict[tuple[str, View], float] = {}
         self._lock = Lock()
 
     def attention(self, experiment_id: str, layer: int, prompt: int) -> bytes | None:
-        """An ``AttentionPattern`` as JSON bytes; None while a worker computes it.
+        """The attention of one layer and prompt: an ``AttentionPattern`` as JSON; None while a worker computes it.
 
-        Refuses ``out_of_range`` what the result lacks, ``no_worker`` when nobody is there to compute it, ``too_busy``.
+        Raises:
+            Refusal: The result has no such layer or prompt (``out_of_range``), no worker is available
+                (``no_worker``), `MAX_PENDING` views are pending (``too_busy``), or the last attempt failed.
         """
         index = self._analysis(experiment_id)
         if not 0 <= layer < index.layers:
-            raise Refusal("out_of_range", f"Layer {layer} is not among the model's {index.layers} layers (from 0).")
+            raise Refusal(
+                "out_of_range", f"Layer {layer} does not exist; the model has {index.layers} layers, counted from 0."
+            )
         _refuse_unknown_prompt(index, prompt)
         view = attention_view(prompt)
         for name in (STORED_ATTENTION, view.file):
             weights = self._weights(experiment_id, name, f"prompt.{prompt}", layer)
             if weights is not None:
-                self._answered(experiment_id, view)
-                shown = json.dumps(weights, separators=(",", ":"))
-                return f'{{"layer":{layer},"tokens":{index.tokens[prompt]},"weights":{shown}}}'.encode()
-        self._wish(experiment_id, view)
+                self._clear_request(experiment_id, view)
+                values = json.dumps(weights, separators=(",", ":"))
+                return f'{{"layer":{layer},"tokens":{index.tokens[prompt]},"weights":{values}}}'.encode()
+        self._request(experiment_id, view)
         return None
 
     def report(self, experiment_id: str, view: View) -> bytes | None:
-        """The JSON bytes that a worker stored; None while it computes them.
+        """A stored view as JSON; None while a worker computes it.
 
-        Refuses ``out_of_range`` and ``bad_component`` what the result lacks, before anybody is asked; ``no_worker``,
-        and ``too_busy`` while `MOST_ASKED` others are on the way.
+        Raises:
+            Refusal: The result has no such prompt (``out_of_range``) or component (``bad_component``), no worker is
+                available (``no_worker``), `MAX_PENDING` views are pending (``too_busy``), or the last attempt failed.
         """
         index = self._analysis(experiment_id)
         if view.kind == "lens":
@@ -87,31 +100,31 @@ class Views:
                 )
         stored = self._stored(experiment_id, view.file)
         if stored is None:
-            self._wish(experiment_id, view)
+            self._request(experiment_id, view)
         else:
-            self._answered(experiment_id, view)
+            self._clear_request(experiment_id, view)
         return stored
 
     def _analysis(self, experiment_id: str) -> ResultIndex:
-        """Refuses ``wrong_kind``, and ``not_finished`` and ``no_result`` where there is nothing to look at."""
-        seen = self._store.experiment_status(experiment_id)
-        refuse_other_kinds(seen.kind, ("path_patching",))
-        if seen.state not in FINAL_STATES:
-            raise Refusal("not_finished", f"The experiment is {seen.state}.")
-        return self._results.of(experiment_id)
+        """The result index of an analysis. Raises Refusal: ``wrong_kind``, ``not_finished`` or ``no_result``."""
+        row = self._store.experiment_status(experiment_id)
+        refuse_other_kinds(row.kind, ("path_patching",))
+        if row.state not in FINAL_STATES:
+            raise Refusal("not_finished", f"The experiment is {row.state}.")
+        return self._results.get(experiment_id)
 
     def _weights(self, experiment_id: str, name: str, tensor: str, layer: int) -> list[Any] | None:
         try:
             with self._store.open_artifact(experiment_id, name) as file:
                 return read_slice(file, tensor, layer)
         except Refusal as error:
-            # The result is there and knows this prompt and layer: it is the attention alone that was not kept.
+            # The result has this prompt and layer: only its attention was not stored.
             if error.code not in ("no_result", "out_of_range"):
                 raise
         return None
 
     def _stored(self, experiment_id: str, name: str) -> bytes | None:
-        """None also where the file is gone or damaged: then it is computed again."""
+        """A stored view; None also if its file is missing or damaged, so that it is computed again."""
         try:
             return self._store.read_artifact(experiment_id, name)
         except Refusal as refusal:
@@ -119,34 +132,34 @@ class Views:
                 raise
         return None
 
-    def _answered(self, experiment_id: str, view: View) -> None:
+    def _clear_request(self, experiment_id: str, view: View) -> None:
         with self._lock:
-            self._asked.pop((experiment_id, view), None)
+            self._pending.pop((experiment_id, view), None)
 
-    def _wish(self, experiment_id: str, view: View) -> None:
+    def _request(self, experiment_id: str, view: View) -> None:
         problem = self._stored(experiment_id, view.problem)
         if problem is not None:
-            said, at = read_problem(problem)
-            if abs(self._clock() - at) < RETRY_AFTER_S:
-                self._answered(experiment_id, view)
-                raise said.refusal()
-        if self._ask is None or not self._store.workers():
-            what = "The attention of this prompt" if view.kind == "attention" else "This"
-            raise Refusal("no_worker", f"{what} is not stored, and no worker can compute it.")
+            details, failed_at = read_problem(problem)
+            if abs(self._clock() - failed_at) < RETRY_AFTER_S:
+                self._clear_request(experiment_id, view)
+                raise details.refusal()
+        if self._send_request is None or not self._store.workers():
+            subject = "The attention of this prompt" if view.kind == "attention" else "This view"
+            raise Refusal("no_worker", f"{subject} is not stored, and no worker is available to compute it.")
         now, key = self._clock(), (experiment_id, view)
         with self._lock:
-            self._asked = {asked: at for asked, at in self._asked.items() if abs(now - at) < RETRY_AFTER_S}
-            if key in self._asked:
+            self._pending = {other: at for other, at in self._pending.items() if abs(now - at) < RETRY_AFTER_S}
+            if key in self._pending:
                 return
-            if len(self._asked) >= MOST_ASKED:
-                raise Refusal("too_busy", f"{MOST_ASKED} views are being computed already.")
-            self._asked[key] = now
+            if len(self._pending) >= MAX_PENDING:
+                raise Refusal("too_busy", f"{MAX_PENDING} views are already being computed.")
+            self._pending[key] = now
         try:
-            self._ask(experiment_id, str(view))
+            self._send_request(experiment_id, str(view))
         except BrokerDown as error:
             with self._lock:
-                self._asked.pop(key, None)
-            raise Refusal("no_worker", "The queue is down, so no worker can be asked for this.") from error
+                self._pending.pop(key, None)
+            raise Refusal("no_worker", "The queue is down, so no worker can compute this.") from error
 
 
 def _refuse_unknown_prompt(index: ResultIndex, prompt: int) -> None:

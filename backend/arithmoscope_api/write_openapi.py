@@ -1,4 +1,4 @@
-"""``python -m arithmoscope_api.write_openapi > openapi.json``: the committed copy of the OpenAPI document."""
+"""Writes the committed copy of the OpenAPI document: ``python -m arithmoscope_api.write_openapi > openapi.json``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from arithmoscope_api.openapi import openapi_document
 
 
 def main() -> None:
-    """Write the document to standard output, in a stable order."""
+    """Writes the document to standard output, with sorted keys."""
     json.dump(openapi_document(routes_only()), sys.stdout, indent=2, sort_keys=True, ensure_ascii=False)
     sys.stdout.write("\n")
 

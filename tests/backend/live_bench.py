@@ -1,4 +1,4 @@
-"""A pump of live events over a store, the worker's side of it, and a broker to be stopped."""
+"""An event hub over a store, the worker's side of it, and a broker that tests can stop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import redis
 from api_bench import Sse, sse
-from arithmoscope_api.event_hub import Live
+from arithmoscope_api.event_hub import EventHub
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.specs import PathPatchingSpec
@@ -23,14 +23,14 @@ from arithmoscope.store.rows import ExperimentStatus
 
 
 class Bench:
-    """A pump over a store, and the worker's side of it."""
+    """An event hub over a store, and the worker's side of it."""
 
     def __init__(self, store: Store, redis_url: str | None) -> None:
         self.store = store
         self.looks: list[int] = []
         self.said = EventLog(redis_url) if redis_url else None
         self.events = AsyncEventLog(redis_url) if redis_url else None
-        self.live = Live(self.glances, self.events)
+        self.hub = EventHub(self.glances, self.events)
         self.broken = False
         self.after_a_look: Callable[[], None] | None = None
 
@@ -44,8 +44,8 @@ class Bench:
         return rows
 
     def joined(self) -> bool:
-        """Whether the pump reads the stream of every watched experiment."""
-        return all(channel.joined for channel in self.live._channels.values())
+        """Whether the hub reads the stream of every watched experiment."""
+        return all(channel.joined for channel in self.hub._channels.values())
 
     def ask(self, key: str = "k") -> str:
         pairs = [{"reference": "3 + 5 ="}]
@@ -64,7 +64,7 @@ class Bench:
         self.said.publish(experiment_id, "progress", {"done": done})
 
     def follow(self, experiment_id: str, after: str | None = None) -> AsyncGenerator[bytes, None]:
-        return self.live.follow(experiment_id, self.store.experiment_status(experiment_id), after)
+        return self.hub.follow(experiment_id, self.store.experiment_status(experiment_id), after)
 
     async def read(self, experiment_id: str, after: str | None = None) -> list[Sse]:
         return sse(b"".join([frame async for frame in self.follow(experiment_id, after)]).decode())
@@ -74,7 +74,7 @@ class Bench:
 async def bench(store: Store, redis_url: str | None) -> AsyncIterator[Bench]:
     made = Bench(store, redis_url)
     yield made
-    await made.live.close()
+    await made.hub.close()
     if made.events is not None and made.said is not None:
         await made.events.close()
         made.said.close()

@@ -13,7 +13,7 @@ from typing import Any
 
 from arithmoscope_api.config import ApiConfig
 from arithmoscope_api.http.connections import Connection
-from arithmoscope_api.serve import server_of
+from arithmoscope_api.serve import make_server
 
 from arithmoscope.store import Store
 
@@ -22,7 +22,7 @@ from arithmoscope.store import Store
 def served(config: ApiConfig, store: Store, connection: type[Connection] = Connection) -> Iterator[int]:
     """The port where it answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listening:
-        server = server_of(config, store, connection)
+        server = make_server(config, store, connection)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

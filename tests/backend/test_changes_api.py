@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from api_bench import PROBLEM, Api, events, finish, soon, spec
-from arithmoscope_api import validation as questions
+from arithmoscope_api import validation
 from arithmoscope_api.config import ApiConfig
-from arithmoscope_api.http.keyed_lock import Turns
+from arithmoscope_api.http.keyed_lock import KeyedLock
 
 from arithmoscope.store import Store
 
@@ -148,14 +148,14 @@ def test_every_address_says_what_it_takes_and_its_head_is_that_of_a_get_without_
 
 
 def test_of_many_who_ask_the_same_at_once_one_reads_the_prompts(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, prepare = [], questions.prepare
+    read, prepare = [], validation.prepare
 
     def slow(*asked: Any) -> Any:
         read.append(asked)
         time.sleep(0.2)
         return prepare(*asked)
 
-    monkeypatch.setattr(questions, "prepare", slow)
+    monkeypatch.setattr(validation, "prepare", slow)
     with ThreadPoolExecutor(20) as people:
         ids = set(people.map(lambda _: api.submit(), range(20)))
     assert (len(ids), len(read)) == (1, 1)
@@ -170,9 +170,9 @@ def test_who_waits_for_one_that_is_refused_is_refused_for_the_same_reason(api: A
 
 
 def test_a_turn_is_forgotten_when_nobody_wants_it_and_other_keys_wait_for_nobody() -> None:
-    turns = Turns()
-    with turns.of("a"), turns.of("b"):
-        assert len(turns) == 2
-    with suppress(ValueError), turns.of("a"):
+    lock = KeyedLock()
+    with lock.hold("a"), lock.hold("b"):
+        assert len(lock) == 2
+    with suppress(ValueError), lock.hold("a"):
         raise ValueError
-    assert len(turns) == 0
+    assert len(lock) == 0

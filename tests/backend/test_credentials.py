@@ -12,20 +12,20 @@ import pytest
 from api_bench import PROBLEM, Api, spec
 from arithmoscope_api.app import create_app, routes_only
 from arithmoscope_api.config import ApiConfig
+from arithmoscope_api.http.access_control import COOKIE, AccessControl
 from arithmoscope_api.http.credentials import (
-    GUESSES,
-    GUESSES_IN_ALL,
-    GUESSES_WITHIN_S,
+    FAILURE_WINDOW_S,
     LINK_LIFE_S,
-    Guesses,
+    MAX_FAILURES,
+    MAX_FAILURES_TOTAL,
+    LoginThrottle,
     Tokens,
     cookie_value,
     one_time_link,
     token_name,
 )
-from arithmoscope_api.http.problems import TryLater
-from arithmoscope_api.http.rate_limit import WriteRate
-from arithmoscope_api.http.security import COOKIE, Gate
+from arithmoscope_api.http.problems import RetryLater
+from arithmoscope_api.http.rate_limit import WriteCounter
 from arithmoscope_api.openapi import openapi_document
 from sockets import head, say, served
 from starlette.testclient import TestClient
@@ -72,7 +72,7 @@ def test_what_the_gate_lets_through_says_who_asks() -> None:
         ((ANNA, BEN), bearer(ANNA)),
         ((ANNA, BEN), {"cookie": f"{COOKIE}={cookie_value(BEN, '')}"}),
     ):
-        TestClient(Gate(inside, host="testserver", tokens=tokens)).get("/", headers=given)
+        TestClient(AccessControl(inside, host="testserver", tokens=tokens)).get("/", headers=given)
     assert seen == ["", token_name(ANNA), token_name(BEN)]
 
 
@@ -82,8 +82,8 @@ def test_wrong_tokens_are_slowed_down_by_address_and_the_right_one_still_opens_f
     app = create_app(replace(config, tokens=(ANNA,), host="0.0.0.0"), store)
     guesser = TestClient(app, client=("10.0.0.1", 1), follow_redirects=False)
     friend = TestClient(app, client=("10.0.0.2", 1), follow_redirects=False)
-    told = [guesser.get("/api/models", headers=bearer(f"guess {number}")).status_code for number in range(GUESSES)]
-    assert told == [401] * GUESSES
+    told = [guesser.get("/api/models", headers=bearer(f"guess {number}")).status_code for number in range(MAX_FAILURES)]
+    assert told == [401] * MAX_FAILURES
     for answer in (
         guesser.get("/api/models", headers=bearer("one more")),
         guesser.get("/api/models", headers=bearer(ANNA)),
@@ -92,7 +92,7 @@ def test_wrong_tokens_are_slowed_down_by_address_and_the_right_one_still_opens_f
         guesser.get("/api/models", headers={"cookie": f"{COOKIE}=x"}),
     ):
         assert (answer.status_code, answer.headers["content-type"]) == (429, PROBLEM)
-        assert 0 < int(answer.headers["retry-after"]) <= GUESSES_WITHIN_S
+        assert 0 < int(answer.headers["retry-after"]) <= FAILURE_WINDOW_S
     assert guesser.get("/").status_code == 401  # the page that asks for the token is there
     assert friend.get("/api/models", headers=bearer(ANNA)).status_code == 200
 
@@ -102,7 +102,7 @@ def test_who_is_in_already_stays_in_while_somebody_at_the_same_address_guesses(c
     friend = TestClient(app, client=("10.0.0.1", 1))
     guesser = TestClient(app, client=("10.0.0.1", 1))
     assert friend.get("/", params={"token": ANNA}).status_code == 200
-    for number in range(GUESSES + 1):
+    for number in range(MAX_FAILURES + 1):
         guesser.get("/api/models", headers=bearer(f"guess {number}"))
     assert guesser.get("/api/models", headers=bearer(ANNA)).status_code == 429
     assert friend.get("/api/models", params={"layer": 1}).status_code == 200
@@ -125,15 +125,15 @@ def test_a_cookie_opens_after_a_restart_and_not_at_another_store(config: ApiConf
 
 def test_guesses_from_many_addresses_are_slowed_down_and_known_addresses_are_not() -> None:
     now = [0.0]
-    guesses = Guesses(lambda: now[0])
-    guesses.right("known")
-    for number in range(GUESSES_IN_ALL):
-        assert guesses.wait(f"address {number}") is None
-        guesses.wrong(f"address {number}")
-    assert guesses.wait("new") == GUESSES_WITHIN_S
-    assert guesses.wait("known") is None
-    now[0] += GUESSES_WITHIN_S
-    assert guesses.wait("new") is None
+    throttle = LoginThrottle(lambda: now[0])
+    throttle.succeeded("known")
+    for number in range(MAX_FAILURES_TOTAL):
+        assert throttle.blocked_for(f"address {number}") is None
+        throttle.failed(f"address {number}")
+    assert throttle.blocked_for("new") == FAILURE_WINDOW_S
+    assert throttle.blocked_for("known") is None
+    now[0] += FAILURE_WINDOW_S
+    assert throttle.blocked_for("new") is None
 
 
 @pytest.mark.parametrize(("trusted", "last"), [((), 429), (("127.0.0.1",), 401)])
@@ -143,12 +143,12 @@ def test_a_client_cannot_choose_its_address_unless_a_trusted_proxy_says_it(
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
     statuses = []
     with served(replace(config, tokens=(ANNA,), trusted_proxies=trusted), store) as port:
-        for number in range(GUESSES + 1):
+        for number in range(MAX_FAILURES + 1):
             lines = ("Authorization: Bearer x", f"X-Forwarded-For: 10.0.0.{number}", "Connection: close")
             answer = say(port, head("GET", "/api/models", *lines))
             assert answer is not None
             statuses.append(answer.status)
-    assert statuses == [401] * GUESSES + [last]
+    assert statuses == [401] * MAX_FAILURES + [last]
 
 
 def test_the_form_opens_without_the_token_in_an_address(guarded: Api) -> None:
@@ -189,28 +189,28 @@ def test_who_may_not_come_in_writes_nothing_into_the_log(
 
 def test_guesses_are_forgiven_after_a_minute_and_addresses_are_counted_apart() -> None:
     now = [0.0]
-    guesses = Guesses(lambda: now[0])
-    guesses.right("a")  # from elsewhere they are slowed down by the limit over all addresses
-    guesses.right("b")
+    throttle = LoginThrottle(lambda: now[0])
+    throttle.succeeded("a")  # from elsewhere they are slowed down by the limit over all addresses
+    throttle.succeeded("b")
     for number in range(20_000):
-        guesses.wrong(f"address {number}")
-    for _ in range(GUESSES):
-        assert guesses.wait("a") is None
-        guesses.wrong("a")
-    assert guesses.wait("a") == GUESSES_WITHIN_S
-    assert guesses.wait("b") is None
-    now[0] += GUESSES_WITHIN_S
-    assert guesses.wait("a") is None
+        throttle.failed(f"address {number}")
+    for _ in range(MAX_FAILURES):
+        assert throttle.blocked_for("a") is None
+        throttle.failed("a")
+    assert throttle.blocked_for("a") == FAILURE_WINDOW_S
+    assert throttle.blocked_for("b") is None
+    now[0] += FAILURE_WINDOW_S
+    assert throttle.blocked_for("a") is None
 
 
 def test_a_page_that_is_left_open_with_an_old_cookie_locks_nobody_out() -> None:
-    guesses = Guesses()
-    for _ in range(10 * GUESSES):
-        guesses.wrong("a", cookie="of yesterday")
-    assert guesses.wait("a") is None
-    for number in range(GUESSES):
-        guesses.wrong("a", cookie=f"guess {number}")
-    assert guesses.wait("a") is not None
+    throttle = LoginThrottle()
+    for _ in range(10 * MAX_FAILURES):
+        throttle.failed("a", cookie="of yesterday")
+    assert throttle.blocked_for("a") is None
+    for number in range(MAX_FAILURES):
+        throttle.failed("a", cookie=f"guess {number}")
+    assert throttle.blocked_for("a") is not None
 
 
 def test_a_link_opens_once_and_its_second_use_is_told_so_also_after_a_restart(config: ApiConfig, store: Store) -> None:
@@ -245,8 +245,8 @@ def test_a_cookie_over_https_is_for_https_alone(config: ApiConfig, store: Store)
 def test_a_link_that_is_old_or_forged_opens_nothing() -> None:
     tokens, now = Tokens((ANNA,)), 1_800_000_000.0
     link = one_time_link(ANNA, now)
-    assert tokens.of_link(link, now + LINK_LIFE_S - 1) == token_name(ANNA)
-    assert tokens.of_link(link, now + LINK_LIFE_S) is None
+    assert tokens.match_link(link, now + LINK_LIFE_S - 1) == token_name(ANNA)
+    assert tokens.match_link(link, now + LINK_LIFE_S) is None
     expires, nonce, seal = link.split(".")
     for forged in (
         f"{int(expires) + 1}.{nonce}.{seal}",
@@ -258,7 +258,7 @@ def test_a_link_that_is_old_or_forged_opens_nothing() -> None:
         "\ud800.é.٣",
         "9" * 5000,
     ):
-        assert tokens.of_link(forged, now) is None
+        assert tokens.match_link(forged, now) is None
 
 
 def test_every_write_of_every_route_is_counted_and_reading_goes_on(config: ApiConfig, store: Store) -> None:
@@ -285,10 +285,10 @@ def test_a_write_that_is_refused_before_it_is_read_counts_as_well(config: ApiCon
 
 
 def test_a_write_is_welcome_again_when_retry_after_said_so() -> None:
-    rate = WriteRate("2/second")
+    rate = WriteCounter("2/second")
     rate.count("a")
     rate.count("a")
-    with pytest.raises(TryLater) as refused:
+    with pytest.raises(RetryLater) as refused:
         rate.count("a")
     rate.count("b")
     time.sleep(refused.value.after_s)
@@ -298,13 +298,13 @@ def test_a_write_is_welcome_again_when_retry_after_said_so() -> None:
 def test_a_clock_that_is_put_back_keeps_nobody_waiting_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
     real, put_back = time.time, [0.0]
     monkeypatch.setattr(time, "time", lambda: real() - put_back[0])
-    rate = WriteRate("2/minute", ClockWatch(wall=lambda: time.time(), settles_s=1e-6))
+    rate = WriteCounter("2/minute", ClockWatch(wall=lambda: time.time(), settles_s=1e-6))
     for _ in range(2):
         rate.count("a")
     put_back[0] = 3600.0
     for _ in range(2):
         rate.count("a")
-    with pytest.raises(TryLater) as refused:
+    with pytest.raises(RetryLater) as refused:
         rate.count("a")
     assert refused.value.after_s <= 60
 

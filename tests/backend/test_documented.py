@@ -9,11 +9,11 @@ import pytest
 from api_bench import PROBLEM, Api, finish, finish_with, knockout, spec, transfer, tuning
 from arithmoscope_api.app import routes_only
 from arithmoscope_api.config import ApiConfig
-from arithmoscope_api.http.body_limit import BodyLimits
-from arithmoscope_api.http.concurrency_limit import Crowd
+from arithmoscope_api.http.access_control import OPEN_PATHS
+from arithmoscope_api.http.body_limit import BodyLimit
+from arithmoscope_api.http.concurrency_limit import ConcurrencyLimit
 from arithmoscope_api.http.connections import Connection
-from arithmoscope_api.http.credentials import GUESSES
-from arithmoscope_api.http.security import OPEN_PATHS
+from arithmoscope_api.http.credentials import MAX_FAILURES
 from arithmoscope_api.openapi import openapi_document
 from sockets import connected, head, read_answer, say, served
 
@@ -158,7 +158,7 @@ def _by_the_doors(seen: Seen, live: Api, monkeypatch: pytest.MonkeyPatch) -> Non
             query = next((query for end, query in wrong.items() if path.endswith(end)), "?limit=0")
             assert seen.ask(live, method, path, query=query).status_code == 422
     with monkeypatch.context() as full:
-        full.setattr(Crowd, "max_requests", 0)
+        full.setattr(ConcurrencyLimit, "max_requests", 0)
         for method, path in OPERATIONS:
             answer = seen.ask(live, method, path)
             assert ("retry-after" in answer.headers) == (path not in OPEN_PATHS), path
@@ -170,14 +170,14 @@ def _by_tokens(seen: Seen, config: ApiConfig, store: Store) -> None:
         closed = [(method, path) for method, path in OPERATIONS if api.request(method, path).status_code == 401]
         for method, path in closed:
             seen.ask(api, method, path)
-        for _ in range(GUESSES):
+        for _ in range(MAX_FAILURES):
             api.get("/api/models", headers={"authorization": "Bearer wrong"})
         for method, path in closed:
             assert seen.ask(api, method, path, headers={"authorization": "Bearer wrong"}).headers["retry-after"]
 
 
 def _by_slowness(seen: Seen, config: ApiConfig, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(BodyLimits, "within_s", 0.2)
+    monkeypatch.setattr(BodyLimit, "within_s", 0.2)
     with served(config, store) as port:
         for method, path in OPERATIONS:
             if method not in ("post", "patch"):

@@ -13,8 +13,8 @@ import pytest
 from api_bench import PROBLEM, Api, spec
 from arithmoscope_api.app import create_app
 from arithmoscope_api.config import ApiConfig
-from arithmoscope_api.http.body_limit import MAX_BODY_BYTES, BodyLimits
-from arithmoscope_api.http.security import HEADERS
+from arithmoscope_api.http.access_control import HEADERS
+from arithmoscope_api.http.body_limit import MAX_BODY_BYTES, BodyLimit
 
 from arithmoscope.contracts.prompts import MAX_PAIRS
 from arithmoscope.store import Store
@@ -153,7 +153,7 @@ def test_as_many_prompts_as_are_allowed_fit_into_a_request(api: Api) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"{", "no JSON"),
+        (b"{", "not valid JSON"),
         (b"", "missing"),
         (b"[]", "The body"),
         (b'{"kind": "path_patching", "model": "tiny"}', "prompts: field required"),
@@ -233,7 +233,7 @@ def test_of_large_bodies_few_are_worked_on_at_once_and_a_slow_reader_keeps_none_
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
     async def main() -> None:
-        limits = BodyLimits(inside)
+        limits = BodyLimit(inside)
         answered = 0
         scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"content-type", b"application/json")]}
 
@@ -279,7 +279,7 @@ def test_a_body_in_many_pieces_is_held_as_one() -> None:
     scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"content-type", b"application/json")]}
     tracemalloc.start()
     try:
-        anyio.run(BodyLimits(inside), scope, receive, send)
+        anyio.run(BodyLimit(inside), scope, receive, send)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -27,7 +27,7 @@ RECORD = json.loads((EARLIER / "answers.json").read_text(encoding="utf-8"))
 # By address.
 ANSWERS: dict[str, dict[str, Any]] = RECORD["answers"]
 LISTED = [each["id"] for each in ANSWERS["/api/experiments"]["json"]["items"]]
-WITH_RESULT = [each for each in LISTED if f"/api/experiments/{each}/result" in ANSWERS]
+STORED_ATTENTION = [each for each in LISTED if f"/api/experiments/{each}/result" in ANSWERS]
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_every_experiment_of_an_earlier_folder_is_listed_and_read(api: Api) -> N
 
 
 def test_every_result_of_an_earlier_folder_is_understood(api: Api) -> None:
-    for each in WITH_RESULT:
+    for each in STORED_ATTENTION:
         result = api.get(f"/api/experiments/{each}/result")
         understood: Any = TypeAdapter(ExperimentResult).validate_json(result.content)
         assert understood.spec.model_dump(mode="json") == api.get(f"/api/experiments/{each}").json()["spec"]
@@ -104,7 +104,7 @@ def test_every_result_of_an_earlier_folder_is_understood(api: Api) -> None:
 
 def test_a_browser_that_kept_a_file_of_an_earlier_folder_need_not_fetch_it_again(api: Api) -> None:
     kept = {path: before["headers"]["etag"] for path, before in ANSWERS.items() if "etag" in before.get("headers", {})}
-    assert len(kept) > len(WITH_RESULT)
+    assert len(kept) > len(STORED_ATTENTION)
     for path, tag in kept.items():
         assert api.get(path, headers={"If-None-Match": tag}).status_code == 304
 
@@ -132,7 +132,7 @@ def test_every_link_between_earlier_experiments_and_models_leads_somewhere(api: 
         parent = experiment(each)["parent"]
         assert parent is None or api.get(f"/api/experiments/{parent}/result").status_code == 200
         assert experiment(each)["spec"].get("model", "tiny") in models
-    tuned = [each for each in WITH_RESULT if experiment(each)["kind"] == "fine_tune"]
+    tuned = [each for each in STORED_ATTENTION if experiment(each)["kind"] == "fine_tune"]
     assert len(tuned) == 3
     for each in tuned:
         card = models[api.get(f"/api/experiments/{each}/result").json()["tuned"]]

@@ -115,7 +115,11 @@ def test_components_of_other_weights_are_refused(api: Api, parent: str) -> None:
             "The set has one prompt of",
         ),
         ({"disjoint": True, "prompts": None, "ablation": "zero"}, "no_prompts", "every one of these"),
-        ({"answer_tokens": 2, "prompts": {**sets()[0], "answer": "each"}}, "impossible_options", "each one"),
+        (
+            {"answer_tokens": 2, "prompts": {**sets()[0], "answer": "each"}},
+            "impossible_options",
+            "each token of an answer",
+        ),
         (
             {"answer_tokens": 1, "prompts": {**sets(operands=[50, 90])[0], "answer": "first"}},
             "bad_request",

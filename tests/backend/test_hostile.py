@@ -69,10 +69,10 @@ def test_no_id_leads_out_of_its_place(api: Api, name: str) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ('{"model": "tiny", "model": "odd"}', "'model' is there twice"),
-        ('{"a": {"b": 1, "b": 2}}', "'b' is there twice"),
-        ('{"model": NaN}', "NaN is no JSON number"),
-        ('{"model": -Infinity}', "-Infinity is no JSON number"),
+        ('{"model": "tiny", "model": "odd"}', "'model' occurs twice"),
+        ('{"a": {"b": 1, "b": 2}}', "'b' occurs twice"),
+        ('{"model": NaN}', "NaN is not a JSON number"),
+        ('{"model": -Infinity}', "-Infinity is not a JSON number"),
         ('{"kind": "path_patching", "model": "\\ud800", "prompts": 1}', "model"),
         ('{"\\ud800": 1, "\\ud800": 2}', "twice"),
         ("[" * 500_000, ""),

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import redis
 from api_bench import sse
-from arithmoscope_api import event_hub as live_module
-from arithmoscope_api.event_hub import KEPT_EVENTS
+from arithmoscope_api import event_hub
+from arithmoscope_api.event_hub import BUFFERED_EVENTS
 from live_bench import bench, done, own_broker, run, until
 
 from arithmoscope.contracts.errors import Refusal
@@ -30,19 +30,19 @@ def test_two_hundred_readers_hear_everything_in_order_and_cost_one_look_at_a_tim
             claim = made.begin(experiment_id)
             made.say(experiment_id, 0)
             readers = [asyncio.create_task(made.read(experiment_id)) for _ in range(MANY)]
-            await until(lambda: made.live.readers == MANY)
+            await until(lambda: made.hub.readers == MANY)
             for number in range(1, 40):
                 made.say(experiment_id, number)
                 await asyncio.sleep(0.005)
             before, begun = len(made.looks), time.monotonic()
             await asyncio.sleep(1.2)
-            assert len(made.looks) - before <= 2 + (time.monotonic() - begun) / live_module.LOOK_S
+            assert len(made.looks) - before <= 2 + (time.monotonic() - begun) / event_hub.POLL_S
             store.succeed(claim, {"result.json": b"{}"})
             made.say(experiment_id, 40)
             for read in await asyncio.gather(*readers):
                 assert done(read) == list(range(41))
                 assert (read[-1].event, read[-1].data) == ("state", {"state": "succeeded"})
-            assert (made.live.readers, made.live.watched) == (0, 0)
+            assert (made.hub.readers, made.hub.watched) == (0, 0)
 
     run(body)
 
@@ -53,7 +53,7 @@ def test_two_hundred_watched_experiments_share_one_read_and_one_look(store: Stor
             ids = [made.ask(str(number)) for number in range(MANY)]
             claims = {experiment_id: made.begin(experiment_id) for experiment_id in ids}
             readers = {each: asyncio.create_task(made.read(each)) for each in ids}
-            await until(lambda: made.live.watched == MANY and made.joined() and MANY in made.looks)
+            await until(lambda: made.hub.watched == MANY and made.joined() and MANY in made.looks)
             with redis.Redis.from_url(redis_url) as client:
                 waiting = [each for each in client.client_list() if "b" in each["flags"]]
             assert len(waiting) <= 1
@@ -70,7 +70,7 @@ def test_two_hundred_watched_experiments_share_one_read_and_one_look(store: Stor
 
 
 def test_a_slow_reader_costs_no_memory_keeps_nobody_waiting_and_misses_nothing(store: Store, redis_url: str) -> None:
-    many = KEPT_EVENTS * 3
+    many = BUFFERED_EVENTS * 3
 
     async def body() -> None:
         async with bench(store, redis_url) as made:
@@ -80,12 +80,12 @@ def test_a_slow_reader_costs_no_memory_keeps_nobody_waiting_and_misses_nothing(s
             slow = made.follow(experiment_id)
             first = await anext(slow)
             quick = asyncio.create_task(made.read(experiment_id))
-            await until(lambda: made.live.readers == 2)
+            await until(lambda: made.hub.readers == 2)
             for number in range(1, many):
                 made.say(experiment_id, number)
-            (channel,) = made.live._channels.values()
+            (channel,) = made.hub._channels.values()
             await until(lambda: channel.number >= many - 1)
-            assert len(channel.kept) == KEPT_EVENTS
+            assert len(channel.buffer) == BUFFERED_EVENTS
             store.succeed(claim, {"result.json": b"{}"})
             assert done(await quick) == list(range(many))
             rest = b"".join([frame async for frame in slow])
@@ -102,13 +102,13 @@ def test_only_the_newest_partial_is_kept(store: Store, redis_url: str) -> None:
             claim = made.begin(experiment_id)
             assert made.said is not None
             reader = asyncio.create_task(made.read(experiment_id))
-            await until(lambda: made.live.watched == 1 and made.joined())
+            await until(lambda: made.hub.watched == 1 and made.joined())
             for number in range(20):
                 made.said.publish(experiment_id, "partial", {"n_pairs": number})
                 await asyncio.sleep(0.03)
-            (channel,) = made.live._channels.values()
-            await until(lambda: bool(channel.kept))
-            assert len([told for told in channel.kept if told.name == "partial"]) == 1
+            (channel,) = made.hub._channels.values()
+            await until(lambda: bool(channel.buffer))
+            assert len([event for event in channel.buffer if event.name == "partial"]) == 1
             store.succeed(claim, {"result.json": b"{}"})
             assert (await reader)[-2].data == {"n_pairs": 19}
 
@@ -126,10 +126,10 @@ def test_a_reader_who_comes_back_among_many_goes_on_where_it_was(store: Store, r
             leaves = made.follow(experiment_id)
             seen = sse((await anext(leaves)).decode())
             await leaves.aclose()
-            await until(lambda: made.live.readers == 1)
+            await until(lambda: made.hub.readers == 1)
             made.say(experiment_id, 5)
             back = asyncio.create_task(made.read(experiment_id, seen[2].id))
-            await until(lambda: made.live.readers == 2)
+            await until(lambda: made.hub.readers == 2)
             store.succeed(claim, {"result.json": b"{}"})
             assert done(await back) == [3, 4, 5]
             assert done(await stays) == [0, 1, 2, 3, 4, 5]
@@ -145,14 +145,14 @@ def test_a_broker_that_is_frozen_costs_the_live_view_and_no_reader(store: Store,
                 experiment_id = made.ask()
                 claim = made.begin(experiment_id)
                 readers = [asyncio.create_task(made.read(experiment_id)) for _ in range(20)]
-                await until(lambda: made.live.readers == 20 and made.joined())
-                (channel,) = made.live._channels.values()
+                await until(lambda: made.hub.readers == 20 and made.joined())
+                (channel,) = made.hub._channels.values()
                 os.kill(process, signal.SIGSTOP)
-                await until(lambda: not made.live._up)
+                await until(lambda: not made.hub._up)
                 store.save_progress(claim, Progress(stage="pairs", done=7, total=9))
-                await until(lambda: channel.told["done"] == 7)
+                await until(lambda: channel.last_progress["done"] == 7)
                 late = asyncio.create_task(made.read(experiment_id))
-                await until(lambda: made.live.readers == 21)
+                await until(lambda: made.hub.readers == 21)
                 store.succeed(claim, {"result.json": b"{}"})
                 for read in await asyncio.gather(*readers, late):
                     assert done(read)[-1] == 7
@@ -169,7 +169,7 @@ def test_what_is_said_after_the_broker_was_emptied_is_heard(store: Store, tmp_pa
                 claim = made.begin(experiment_id)
                 made.say(experiment_id, 1)
                 reader = asyncio.create_task(made.read(experiment_id))
-                await until(lambda: made.live.watched == 1 and made.joined())
+                await until(lambda: made.hub.watched == 1 and made.joined())
                 with redis.Redis.from_url(url) as client:
                     client.flushall()
                 made.say(experiment_id, 2)
@@ -182,7 +182,7 @@ def test_what_is_said_after_the_broker_was_emptied_is_heard(store: Store, tmp_pa
 def test_a_worker_that_cannot_reach_the_broker_is_followed_by_its_row(
     store: Store, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_module, "SILENT_S", 0.2)
+    monkeypatch.setattr(event_hub, "SILENT_S", 0.2)
 
     async def body() -> None:
         async with bench(store, redis_url) as made:
@@ -190,10 +190,10 @@ def test_a_worker_that_cannot_reach_the_broker_is_followed_by_its_row(
             claim = made.begin(experiment_id)
             made.say(experiment_id, 1)
             reader = asyncio.create_task(made.read(experiment_id))
-            await until(lambda: made.live.watched == 1 and made.joined())
-            (channel,) = made.live._channels.values()
+            await until(lambda: made.hub.watched == 1 and made.joined())
+            (channel,) = made.hub._channels.values()
             store.save_progress(claim, Progress(stage="pairs", done=5, total=9))
-            await until(lambda: channel.told["done"] == 5)
+            await until(lambda: channel.last_progress["done"] == 5)
             store.succeed(claim, {"result.json": b"{}"})
             assert done(await reader) == [1, 5]
 
@@ -206,7 +206,7 @@ def test_a_store_that_is_away_for_a_while_costs_no_reader(store: Store, redis_ur
             experiment_id = made.ask()
             claim = made.begin(experiment_id)
             reader = asyncio.create_task(made.read(experiment_id))
-            await until(lambda: made.live.readers == 1)
+            await until(lambda: made.hub.readers == 1)
             made.broken = True
             before = len(made.looks)
             await until(lambda: len(made.looks) > before + 1)
@@ -223,12 +223,12 @@ def test_an_experiment_that_runs_again_is_followed_anew(store: Store, redis_url:
             experiment_id = made.ask()
             claim = made.begin(experiment_id)
             first = asyncio.create_task(made.read(experiment_id))
-            await until(lambda: made.live.readers == 1)
+            await until(lambda: made.hub.readers == 1)
             store.fail(claim, Refusal("out_of_memory", "None left.").details())
             assert (await first)[-1].data == {"state": "failed"}
             again = store.retry(experiment_id)
             second = asyncio.create_task(made.read(experiment_id))
-            await until(lambda: made.live.readers == 1)
+            await until(lambda: made.hub.readers == 1)
             store.succeed(made.begin(experiment_id, again.attempt), {"result.json": b"{}"})
             assert (await second)[-1].data == {"state": "succeeded"}
 
@@ -257,22 +257,22 @@ def test_who_joins_one_that_runs_again_is_not_told_how_it_ended_before(store: St
             experiment_id = made.ask()
             claim = made.begin(experiment_id)
             early = asyncio.create_task(made.read(experiment_id))
-            await until(lambda: made.live.watched == 1 and made.joined())
-            looked, go_on = threading.Event(), threading.Event()
+            await until(lambda: made.hub.watched == 1 and made.joined())
+            looked, resume = threading.Event(), threading.Event()
 
             def hold() -> None:
                 made.after_a_look = None
                 looked.set()
-                go_on.wait(20)
+                resume.wait(20)
 
             store.fail(claim, Refusal("out_of_memory", "None left.").details())
             made.after_a_look = hold
             await until(looked.is_set)
             again = store.retry(experiment_id)
             late = asyncio.create_task(made.read(experiment_id))
-            await until(lambda: made.live.readers == 2)
+            await until(lambda: made.hub.readers == 2)
             before = len(made.looks)
-            go_on.set()
+            resume.set()
             await until(lambda: len(made.looks) > before or late.done())
             store.succeed(made.begin(experiment_id, again.attempt), {"result.json": b"{}"})
             assert (await late)[-1].data == {"state": "succeeded"}
@@ -282,7 +282,7 @@ def test_who_joins_one_that_runs_again_is_not_told_how_it_ended_before(store: St
 
 
 def test_who_fell_behind_while_the_broker_is_gone_is_told_what_is_kept(store: Store, tmp_path: Path) -> None:
-    many = KEPT_EVENTS * 2
+    many = BUFFERED_EVENTS * 2
 
     async def body() -> None:
         with own_broker(tmp_path) as (url, process):
@@ -294,14 +294,14 @@ def test_who_fell_behind_while_the_broker_is_gone_is_told_what_is_kept(store: St
                 await anext(slow)
                 for number in range(1, many):
                     made.say(experiment_id, number)
-                (channel,) = made.live._channels.values()
+                (channel,) = made.hub._channels.values()
                 await until(lambda: channel.number >= many - 1)
                 os.kill(process, signal.SIGKILL)
-                await until(lambda: not made.live._up)
+                await until(lambda: not made.hub._up)
                 store.succeed(claim, {"result.json": b"{}"})
                 rest = sse(b"".join([frame async for frame in slow]).decode())
                 # The row was told, too: it took the place of one of them.
-                assert set(range(many - KEPT_EVENTS + 4, many)) <= set(done(rest))
+                assert set(range(many - BUFFERED_EVENTS + 4, many)) <= set(done(rest))
                 assert rest[-1].data == {"state": "succeeded"}
 
     run(body)
@@ -314,7 +314,7 @@ def test_when_nobody_looks_nothing_is_read(store: Store, redis_url: str) -> None
             reader = made.follow(experiment_id)
             await anext(reader)
             await reader.aclose()
-            assert (made.live.readers, made.live.watched) == (0, 0)
+            assert (made.hub.readers, made.hub.watched) == (0, 0)
             await asyncio.sleep(1.2)
             before = len(made.looks)
             await asyncio.sleep(1.5)
@@ -325,7 +325,7 @@ def test_when_nobody_looks_nothing_is_read(store: Store, redis_url: str) -> None
 
 def test_a_guess_of_the_wait_is_told_again_only_when_it_is_another() -> None:
     waiting = Progress(queue_position=2, eta_s=100.0).model_dump(mode="json")
-    assert not live_module._differ({**waiting, "eta_s": 99.0}, waiting)
-    assert live_module._differ({**waiting, "eta_s": 80.0}, waiting)
-    assert live_module._differ({**waiting, "queue_position": 1}, waiting)
-    assert live_module._differ({**waiting, "eta_s": None}, waiting)
+    assert not event_hub._differs({**waiting, "eta_s": 99.0}, waiting)
+    assert event_hub._differs({**waiting, "eta_s": 80.0}, waiting)
+    assert event_hub._differs({**waiting, "queue_position": 1}, waiting)
+    assert event_hub._differs({**waiting, "eta_s": None}, waiting)

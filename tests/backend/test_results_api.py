@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 from api_bench import PROBLEM, Api, attention_file, finish, spec
-from arithmoscope_api.result_tokens import ResultIndexes
+from arithmoscope_api.result_index import ResultIndexCache
 from arithmoscope_api.views import Views
 
 from arithmoscope.contracts.errors import Refusal
@@ -142,13 +142,13 @@ def test_who_reads_a_large_result_keeps_nobody_waiting_and_it_is_read_once(api: 
     other = api.submit(spec("1 + 1 ="))
     finish(api.store, other)
     slow = Slow(api.store)
-    indexes = ResultIndexes(cast(Store, slow))
+    indexes = ResultIndexCache(cast(Store, slow))
     with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(indexes.of, done)
+        first = pool.submit(indexes.get, done)
         while not slow.reads:
             time.sleep(0.01)
-        second = pool.submit(indexes.of, done)
-        assert pool.submit(indexes.of, other).result(5).layers == 2
+        second = pool.submit(indexes.get, done)
+        assert pool.submit(indexes.get, other).result(5).layers == 2
         assert not first.done()
         slow.go.set()
         assert first.result(5) is second.result(5)
@@ -162,31 +162,31 @@ def test_as_much_of_the_results_is_kept_as_was_said_and_the_newest_always(api: A
     slow.go.set()
     for size, reads in ((10_000, [done, other]), (10, [done, other, done])):
         slow.reads.clear()
-        indexes = ResultIndexes(cast(Store, slow), size)
+        indexes = ResultIndexCache(cast(Store, slow), size)
         for asked in (done, other, other, done, done):
-            assert indexes.of(asked).layers == 2
+            assert indexes.get(asked).layers == 2
         assert slow.reads == reads
 
 
 def test_a_result_that_could_not_be_read_is_read_again(api: Api) -> None:
     experiment_id = api.submit()
-    indexes = ResultIndexes(api.store)
+    indexes = ResultIndexCache(api.store)
     for _ in range(2):
         with pytest.raises(Refusal, match="queued"):
-            indexes.of(experiment_id)
+            indexes.get(experiment_id)
     finish(api.store, experiment_id)
-    assert indexes.of(experiment_id).layers == 2
+    assert indexes.get(experiment_id).layers == 2
 
 
 def test_a_result_that_was_computed_again_by_the_word_of_another_server_is_read_again(api: Api) -> None:
     experiment_id = api.submit(spec("3 + 3 ="))
-    indexes = ResultIndexes(api.store)
+    indexes = ResultIndexCache(api.store)
     for attempt in (1, 2):
         claim = api.store.claim(experiment_id, attempt, owner="w", lease_s=60)
         assert claim is not None
         result = {"model": {"revision": "r", "layers": attempt, "heads": 1}, "pairs": [], "dropped": []}
         api.store.mark_cancelled(claim, {"result.json": json.dumps(result).encode()})
-        assert indexes.of(experiment_id).layers == attempt
+        assert indexes.get(experiment_id).layers == attempt
         api.store.retry(experiment_id)
 
 
@@ -197,7 +197,7 @@ class Asking:
         self.store, self.asked, self.now, self.broken = api.store, [], 0.0, False
         self.id = api.submit()
         finish(api.store, self.id, **{"attention.safetensors": b""})
-        self.views = Views(api.store, ResultIndexes(api.store), self.ask, lambda: self.now)
+        self.views = Views(api.store, ResultIndexCache(api.store), self.ask, lambda: self.now)
 
     def ask(self, experiment_id: str, view: str) -> None:
         if self.broken:

@@ -16,10 +16,10 @@ import pytest
 from api_bench import PROBLEM, spec
 from arithmoscope_api.config import ApiConfig
 from arithmoscope_api.http import body_limit as limits
+from arithmoscope_api.http.access_control import HEADERS, MAX_HEAD_BYTES
 from arithmoscope_api.http.body_limit import BODY_WITHIN_S, MAX_BODY_BYTES
-from arithmoscope_api.http.concurrency_limit import MAX_REQUESTS, MAX_STREAMS, Crowd
-from arithmoscope_api.http.connections import HEAD_WITHIN_S, READ_WITHIN_S, Connection, connections_that_fit
-from arithmoscope_api.http.security import HEADERS, MAX_HEAD_BYTES
+from arithmoscope_api.http.concurrency_limit import MAX_REQUESTS, MAX_STREAMS, ConcurrencyLimit
+from arithmoscope_api.http.connections import HEAD_WITHIN_S, READ_WITHIN_S, Connection, connection_limit
 from sockets import connected, head, read_answer, say, served
 
 from arithmoscope.store import Store
@@ -155,7 +155,7 @@ def test_what_trickles_in_after_an_answer_keeps_no_connection(hasty: int) -> Non
 
 
 def test_a_body_that_trickles_is_told_so(config: ApiConfig, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits.BodyLimits, "within_s", 0.6)
+    monkeypatch.setattr(limits.BodyLimit, "within_s", 0.6)
     with served(config, store) as port, connected(port) as client:
         client.sendall(head("POST", "/api/experiments", "Content-Type: application/json", "Content-Length: 1000"))
         for _ in range(6):
@@ -213,14 +213,14 @@ def test_beyond_as_many_connections_as_there_may_be_the_next_is_told_to_wait(con
 
 
 def test_the_bounds_lie_far_above_two_hundred_readers() -> None:
-    assert min(MAX_STREAMS, MAX_REQUESTS - MAX_STREAMS, connections_that_fit()) >= 400
+    assert min(MAX_STREAMS, MAX_REQUESTS - MAX_STREAMS, connection_limit()) >= 400
 
 
 def test_beyond_as_many_streams_as_there_may_be_other_requests_are_still_answered(
     config: ApiConfig, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Crowd, "max_requests", 4)
-    monkeypatch.setattr(Crowd, "max_streams", 2)
+    monkeypatch.setattr(ConcurrencyLimit, "max_requests", 4)
+    monkeypatch.setattr(ConcurrencyLimit, "max_streams", 2)
     with served(config, store) as port, ExitStack() as held:
         created = say(port, _post(spec()))
         assert created is not None
@@ -304,7 +304,7 @@ def _post(body: object) -> bytes:
 def test_bodies_that_are_read_at_once_are_bounded_together(
     config: ApiConfig, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits.BodyLimits, "max_held", 1_500)
+    monkeypatch.setattr(limits.BodyLimit, "max_held", 1_500)
     with served(config, store) as port, connected(port) as slow:
         slow.sendall(head("POST", "/api/experiments", "Content-Type: application/json", "Content-Length: 2000"))
         slow.sendall(b" " * 1_000)

@@ -6,8 +6,8 @@ import json
 
 import pytest
 from api_bench import Api, finish, spec
-from arithmoscope_api.result_tokens import ResultIndexes
-from arithmoscope_api.views import MOST_ASKED, Views
+from arithmoscope_api.result_index import ResultIndexCache
+from arithmoscope_api.views import MAX_PENDING, Views
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.system import WorkerStatus
@@ -36,7 +36,7 @@ class Asked(list[tuple[str, str]]):
         self.now = 1_000.0
         api.store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
         ask = lambda experiment_id, view: self.append((experiment_id, view))  # noqa: E731
-        self.views = Views(api.store, ResultIndexes(api.store), ask, lambda: self.now)
+        self.views = Views(api.store, ResultIndexCache(api.store), ask, lambda: self.now)
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -80,20 +80,20 @@ def test_why_a_view_could_not_be_computed_is_said_and_later_it_is_tried_again(ap
 
 def test_workers_are_asked_for_so_many_views_at_once_and_for_more_when_some_are_there(api: Api, done: str) -> None:
     result = json.loads(api.store.read_artifact(done, "result.json"))
-    result["model"]["heads"] = MOST_ASKED + 1
+    result["model"]["heads"] = MAX_PENDING + 1
     api.store.put_artifact(done, "result.json", json.dumps(result).encode())
-    asked, views = Asked(api), [View("writes", f"L0H{head}") for head in range(MOST_ASKED + 1)]
+    asked, views = Asked(api), [View("writes", f"L0H{head}") for head in range(MAX_PENDING + 1)]
     for view in views[:-1]:
         assert asked.views.report(done, view) is None
     with pytest.raises(Refusal) as refused:
         asked.views.report(done, views[-1])
     assert refused.value.code == "too_busy"
     assert asked.views.report(done, views[0]) is None, "who has been promised one goes on waiting"
-    assert len(asked) == MOST_ASKED
+    assert len(asked) == MAX_PENDING
     api.store.put_artifact(done, views[0].file, b"{}")
     assert asked.views.report(done, views[0]) == b"{}"
     assert asked.views.report(done, views[-1]) is None
-    assert len(asked) == MOST_ASKED + 1
+    assert len(asked) == MAX_PENDING + 1
 
 
 def test_what_is_stored_and_cannot_be_read_is_asked_for_again(

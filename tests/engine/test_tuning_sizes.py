@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from arithmoscope_api.trainable import tunable_of
+from arithmoscope_api.trainable import trainable_parameters
 from tiny import CONFIGS, tiny_model
 from tuning_cases import CHOSEN, LAYOUTS
 
@@ -41,7 +41,7 @@ def test_what_would_be_trained_of_every_family_is_what_the_engine_selects(archit
     card = card_of(model)
     everything = [str(each) for each in all_components(card.layers, card.heads)]
     for components, tune, biases in product((CHOSEN, everything, ["MLP2"]), (None, *"qkvo", "kv"), (False, True)):
-        told = tunable_of(card, asked(components=components, tune=tune and [*tune], biases=biases), "float32")
+        told = trainable_parameters(card, asked(components=components, tune=tune and [*tune], biases=biases), "float32")
         found = select(model, components, tune, biases=biases)
         assert told.trained == found.parameters, (tune, biases)
         assert told.touched == tuple(map(str, found.touched)), (tune, biases)
@@ -67,7 +67,7 @@ LESSONS = [PromptPair(f"{a} + 3 =", f"{a} @ 3 =", str(a + 3)) for a in range(4)]
 def test_what_a_tuner_would_train_is_what_the_optimiser_moves(tuner):
     model = tiny_model("LlamaForCausalLM", torch.float32)
     heads = [each for each in CHOSEN if each.startswith("L")]
-    told = tunable_of(card_of(model), asked(tuner=tuner, components=heads), "float32")
+    told = trainable_parameters(card_of(model), asked(tuner=tuner, components=heads), "float32")
     tuned = fine_tune(model, heads, LESSONS, steps=1, learning_rate=1e-3, batch_size=2, tuner=tuner)
     assert told.trained == tuned.trained
     assert told.optimiser_bytes == 8 * tuned.trained
@@ -83,5 +83,5 @@ def test_layers_that_differ_and_layouts_that_nobody_knows_have_no_sizes():
     assert part_sizes(shapes, 0, 0) is None
     card = card_of(tiny_model("Qwen2ForCausalLM")).model_copy(update={"sizes": None})
     with pytest.raises(Refusal, match="not known before its weights are loaded"):
-        tunable_of(card, asked(), "float32")
-    assert tunable_of(card, asked(tuner="full"), "float32").share == 1
+        trainable_parameters(card, asked(), "float32")
+    assert trainable_parameters(card, asked(tuner="full"), "float32").share == 1

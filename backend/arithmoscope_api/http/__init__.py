@@ -1,1 +1,1 @@
-"""Http."""
+"""HTTP middleware and helpers shared by all routes: access control, limits, logging, problem JSON."""

@@ -1,7 +1,7 @@
-"""Every request from outside all doors: counted for the metrics, and the writes and accidents a line in the log.
+"""Access log and request metrics: every request is counted; writes and server errors are logged.
 
-A request is known by its route's template, never by its address, which is the sender's to choose: a flood of made-up
-addresses must not become a flood of metrics. The query is never logged: it may hold a token.
+A request is labelled with its route's template, never its path, which the client chooses: a flood of invented paths
+must not become a flood of metrics. The query string is never logged, because it may hold a token.
 """
 
 from __future__ import annotations
@@ -22,81 +22,81 @@ logger = logging.getLogger(__name__)
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _EXPERIMENT = re.compile(r"/api/experiments/([A-Za-z0-9_-]{1,64})(?:/|$)")
 _PROBLEM = "application/problem+json"
-# Of a refusal's body: its type stands at the front.
+# Of a problem's body; its type comes first.
 _MAX_PROBLEM_BYTES = 64_000
 
 
-class Requests:
-    """What was asked, in numbers. Of one application: nothing is shared with others in the process."""
+class RequestMetrics:
+    """Prometheus metrics of the requests to one application; its registry is not shared within the process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.answered = Counter(
+        self.responses = Counter(
             "arithmoscope_http_requests",
-            "Requests by route, method and status; page: its files; none: no such address, or refused at the door",
+            "Requests by route, method and status; route 'page': static files; 'none': unknown path, or rejected early",
             ("route", "method", "status"),
             registry=self.registry,
         )
         self.seconds = Histogram(
             "arithmoscope_http_request_duration_seconds",
-            "From a request's arrival to the last byte of its answer; event streams left out",
+            "Time from the arrival of a request to the last byte of its response, event streams excluded",
             ("route", "method"),
-            buckets=_SECONDS,
+            buckets=_BUCKETS_S,
             registry=self.registry,
         )
-        self.refused = Counter("arithmoscope_refusals", "Refusals by their code", ("code",), registry=self.registry)
+        self.refusals = Counter("arithmoscope_refusals", "Refusals by error code", ("code",), registry=self.registry)
 
     def count(self, route: str, method: str, status: int, seconds: float | None, refusal: str | None) -> None:
-        """``seconds`` is None for what goes on as long as somebody listens."""
-        self.answered.labels(route, method, str(status)).inc()
+        """Counts one response. ``seconds`` is None for event streams, which last as long as the client listens."""
+        self.responses.labels(route, method, str(status)).inc()
         if seconds is not None:
             self.seconds.labels(route, method).observe(seconds)
         if refusal is not None:
-            self.refused.labels(refusal).inc()
+            self.refusals.labels(refusal).inc()
 
 
-class Observed:
-    """Counts what the application answers, and says in the log what was written or went wrong."""
+class AccessLog:
+    """Middleware that counts every response and logs writes and server errors."""
 
-    def __init__(self, app: ASGIApp, requests: Requests) -> None:
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
         self.app = app
-        self.requests = requests
+        self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        answer = _Answer(send)
+        response = _ResponseRecorder(send)
         started = time.perf_counter()
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        about = _EXPERIMENT.match(path)
-        # A request has a context of its own, which ends with it: the server's own lines of it are meant too.
-        trace.experiment_id.set(about[1] if about else None)
+        match = _EXPERIMENT.match(path)
+        # Each request has its own context, which ends with it: the server's own log lines about it carry the id too.
+        trace.experiment_id.set(match[1] if match else None)
         try:
-            await self.app(scope, receive, answer.send)
+            await self.app(scope, receive, response.send)
         finally:
             seconds = time.perf_counter() - started
             method = scope["method"] if scope["method"] in _METHODS else "OTHER"
             route = _route(scope, path)
-            streams = answer.media_type == "text/event-stream"
-            self.requests.count(route, method, answer.status, None if streams else seconds, answer.refusal())
-            # Whoever may not come in may not fill the log either: the metrics count them.
-            let_in = scope.get("state", {}).get("let_in", True) and answer.status != 429
-            if let_in and (method not in _READS or answer.status >= 500):
-                level = logging.ERROR if answer.status == 500 else logging.INFO
-                logger.log(level, "%s %s: %d in %.3f s", method, route, answer.status, seconds)
+            streams = response.media_type == "text/event-stream"
+            self.metrics.count(route, method, response.status, None if streams else seconds, response.refusal())
+            # Rejected clients must not fill the log either: the metrics count them.
+            authorized = scope.get("state", {}).get("authorized", True) and response.status != 429
+            if authorized and (method not in _READS or response.status >= 500):
+                level = logging.ERROR if response.status == 500 else logging.INFO
+                logger.log(level, "%s %s: %d in %.3f s", method, route, response.status, seconds)
 
 
-class _Answer:
-    """Passes the answer on and remembers what it was."""
+class _ResponseRecorder:
+    """Forwards a response and records its status, media type and, for a problem, the start of its body."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._body = b""
-        # Nothing was answered: the connection went away, or the server answers for us.
+        # Until a response starts: the connection was lost, or the server responds for the application.
         self.status = 500
         self.media_type = ""
 
@@ -109,7 +109,7 @@ class _Answer:
         await self._send(message)
 
     def refusal(self) -> str | None:
-        """The code of the refusal that was answered, if it was one."""
+        """The error code of the response if it is a refusal."""
         if self.media_type != _PROBLEM:
             return None
         try:

@@ -1,4 +1,4 @@
-"""HEAD where there is a GET, OPTIONS everywhere, and a refusal that names all methods an address knows."""
+"""Allowed methods: HEAD for every GET, OPTIONS everywhere, and a 405 that lists the methods of the path."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope_api.http.problems import problem_response
 
 
-class Methods:
-    """``paths`` are the templates of the API's addresses, each with its methods in lower case.
+class AllowedMethods:
+    """Middleware that answers HEAD and OPTIONS and rejects methods that a path does not support.
 
-    What is at none of them goes ``elsewhere``: no body is read there. Refuses ``method_not_allowed``.
+    Args:
+        app: The application behind the API's paths.
+        paths: Path templates of the API, each with its methods in lower case.
+        elsewhere: The application for all other paths; request bodies are not read there.
+
+    Responds with ``method_not_allowed`` (405) and an ``Allow`` header.
     """
 
     def __init__(self, app: ASGIApp, paths: Mapping[str, Iterable[str]], *, elsewhere: ASGIApp) -> None:
@@ -34,13 +39,13 @@ class Methods:
             try:
                 await self.app(as_get, head.receive, head.send)
             finally:
-                scope["route"] = as_get.get("route")  # whoever counts requests wants to know
+                scope["route"] = as_get.get("route")  # the access log reads it
         elif scope["method"] in allowed.split(", "):
             await self.app(scope, receive, send)
         else:
-            said = f"{scope['method'][:40]} is not possible at {scope['path'][:200]}."
-            answer = problem_response(Refusal("method_not_allowed", said).details(), {"Allow": allowed})
-            await answer(scope, receive, send)
+            detail = f"{scope['path'][:200]} does not support {scope['method'][:40]}."
+            response = problem_response(Refusal("method_not_allowed", detail).details(), {"Allow": allowed})
+            await response(scope, receive, send)
 
     def _allowed(self, scope: Scope) -> str | None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
@@ -48,21 +53,21 @@ class Methods:
 
 
 class _Head:
-    """The answer to a GET without its body. What would go on for ever is told that nobody listens."""
+    """The response to a GET without its body. A stream sees a disconnect once its headers are sent."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._answered = False
+        self._sent = False
 
     async def receive(self) -> Message:
-        return {"type": "http.disconnect"} if self._answered else await self._receive()
+        return {"type": "http.disconnect"} if self._sent else await self._receive()
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             await self._send(message)
             await self._send({"type": "http.response.body", "body": b""})
-            self._answered = True
+            self._sent = True
 
 
 def _pattern(path: str) -> re.Pattern[str]:
@@ -71,5 +76,5 @@ def _pattern(path: str) -> re.Pattern[str]:
 
 
 def _allowed(methods: Iterable[str]) -> str:
-    named = {method.upper() for method in methods} | {"OPTIONS"}
-    return ", ".join(sorted(named | ({"HEAD"} if "GET" in named else set())))
+    names = {method.upper() for method in methods} | {"OPTIONS"}
+    return ", ".join(sorted(names | ({"HEAD"} if "GET" in names else set())))

@@ -1,7 +1,7 @@
-"""How much is done at once. Beyond it a request is refused at once, so that those that are served are served well.
+"""Concurrency limit: excess requests are rejected at once, so that accepted ones are served well.
 
-Event streams have a limit of their own below that of all requests: readers that look on for hours leave room for
-those that ask. Probes are always let through: a server that is busy is not dead.
+Event streams have a lower limit of their own, so that readers connected for hours leave capacity for ordinary
+requests. Probes always pass: a busy server is not a dead one.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from arithmoscope.contracts.errors import Refusal
+from arithmoscope_api.http.access_control import is_probe
 from arithmoscope_api.http.problems import problem_response
-from arithmoscope_api.http.security import is_probe
 
 MAX_REQUESTS = 1_500
 MAX_STREAMS = 1_000
 RETRY_AFTER = {"Retry-After": "5"}
 
 
-class Crowd:
-    """Refuses (``too_busy``) what comes while too many requests, or event streams, are open."""
+class ConcurrencyLimit:
+    """Middleware that responds with ``too_busy`` (503) while too many requests or event streams are open."""
 
     max_requests = MAX_REQUESTS
     max_streams = MAX_STREAMS
@@ -35,7 +35,7 @@ class Crowd:
         is_stream = scope["path"].endswith("/events")
         if self.requests >= self.max_requests or (is_stream and self.streams >= self.max_streams):
             open_now = f"{self.streams} event streams" if is_stream else f"{self.requests} requests"
-            refusal = Refusal("too_busy", f"{open_now} are open already.")
+            refusal = Refusal("too_busy", f"{open_now} are already open.")
             await problem_response(refusal.details(), RETRY_AFTER)(scope, receive, send)
             return
         self.requests += 1

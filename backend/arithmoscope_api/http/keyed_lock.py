@@ -1,4 +1,4 @@
-"""Whoever asks the same at the same moment waits for the first, and then finds what it did."""
+"""A lock per key: identical concurrent requests wait for the first, then find its result."""
 
 from __future__ import annotations
 
@@ -7,29 +7,32 @@ from contextlib import contextmanager
 from threading import Lock
 
 
-class Turns:
-    """A lock per key, as long as somebody wants it. Of this process: the database decides between several."""
+class KeyedLock:
+    """A lock per key, kept only while held or waited for.
+
+    It holds within this process; between processes the database decides.
+    """
 
     def __init__(self) -> None:
-        self._mine = Lock()
-        self._held: dict[str, tuple[Lock, int]] = {}
+        self._guard = Lock()
+        self._locks: dict[str, tuple[Lock, int]] = {}
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._locks)
 
     @contextmanager
-    def of(self, key: str) -> Iterator[None]:
-        """One at a time for each key; other keys wait for nobody."""
-        with self._mine:
-            lock, wanted = self._held.get(key, (Lock(), 0))
-            self._held[key] = lock, wanted + 1
+    def hold(self, key: str) -> Iterator[None]:
+        """Holds the lock of ``key``. Different keys do not block each other."""
+        with self._guard:
+            lock, users = self._locks.get(key, (Lock(), 0))
+            self._locks[key] = lock, users + 1
         try:
             with lock:
                 yield
         finally:
-            with self._mine:
-                lock, wanted = self._held[key]
-                if wanted == 1:
-                    del self._held[key]
+            with self._guard:
+                lock, users = self._locks[key]
+                if users == 1:
+                    del self._locks[key]
                 else:
-                    self._held[key] = lock, wanted - 1
+                    self._locks[key] = lock, users - 1

@@ -1,4 +1,4 @@
-"""Every error leaves this server as problem JSON (RFC 9457) with a way out; no traceback ever leaves it."""
+"""Problem JSON: every error of this server is RFC 9457 problem JSON with a way out, and never a traceback."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from arithmoscope.contracts.specs import Kind
 
 MEDIA_TYPE = "application/problem+json"
 
-_SHOWN = 3
+_MAX_SHOWN = 3
 _PLACES = {"body", "query", "path", "header", "cookie"}
-# A tagged union puts its tag into the place of an error; people wrote no such field. "" is the body itself.
-_SETS = frozenset({"custom", "template"})
-_LISTS_OF_PROMPTS = ("prompts", "found_on", "evaluated_on", "validation", "test")
-_TAGS = {"": frozenset(get_args(Kind)), **dict.fromkeys(_LISTS_OF_PROMPTS, _SETS)}
+# Pydantic puts the tag of a tagged union into an error's location, although it is not a field that the user wrote.
+# Tags by the location before them; "" is the body itself.
+_PROMPT_SOURCES = frozenset({"custom", "template"})
+_PROMPT_FIELDS = ("prompts", "found_on", "evaluated_on", "validation", "test")
+_TAGS = {"": frozenset(get_args(Kind)), **dict.fromkeys(_PROMPT_FIELDS, _PROMPT_SOURCES)}
 _CODES: dict[int, Code] = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "not_json"}
 
 
-class TryLater(Refusal):
-    """A refusal that holds for so many seconds."""
+class RetryLater(Refusal):
+    """A refusal that may be retried after ``after_s`` seconds (``Retry-After``)."""
 
     def __init__(self, code: Code, detail: str, *, after_s: int) -> None:
         super().__init__(code, detail)
@@ -33,96 +34,99 @@ class TryLater(Refusal):
 
 
 def problem_response(details: ProblemDetails, headers: dict[str, str] | None = None) -> Response:
-    """The refusal as a response."""
+    """A problem as a response."""
     return Response(problem_bytes(details), details.status, headers, MEDIA_TYPE)
 
 
 def problem_bytes(details: ProblemDetails) -> bytes:
-    """The refusal as UTF-8 JSON; a lone surrogate that someone sent becomes a question mark."""
+    """A problem as UTF-8 JSON. Lone surrogates, which a request may contain, become question marks."""
     return json.dumps(details.model_dump(), ensure_ascii=False).encode("utf-8", "replace")
 
 
-def documented(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route that may refuse with these statuses."""
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI ``responses`` of a route that may fail with these statuses."""
     schema = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
-    return {code: {"description": _DESCRIPTIONS[code], "content": {MEDIA_TYPE: schema}} for code in sorted(codes)}
+    return {
+        status: {"description": _DESCRIPTIONS[status], "content": {MEDIA_TYPE: schema}} for status in sorted(statuses)
+    }
 
 
 _DESCRIPTIONS = {
-    400: "No proper HTTP",
+    400: "Not a valid HTTP request",
     401: "The token is missing or wrong",
     403: "Not allowed",
     404: "Not found",
-    408: "The body did not come in time",
-    409: "Not in this state",
+    408: "The body did not arrive in time",
+    409: "Not possible in the experiment's current state",
     413: "Too large",
-    415: "Not what this call takes, or compressed",
-    422: "Cannot be used; `detail` names the field",
-    429: "Too many; `Retry-After` says when the next is welcome",
+    415: "Unsupported media type, or a compressed body",
+    422: "Invalid; `detail` names the field",
+    429: "Too many requests or unfinished experiments; retry after `Retry-After` seconds",
     431: "The headers are too large",
-    503: "Not available now",
-    507: "The store is full",
+    503: "Not available now; retry later",
+    507: "The disk quota is used up",
 }
 
 
-def install(app: FastAPI) -> None:
-    """Turn refusals, framework errors and accidents into problem JSON."""
-    app.exception_handler(Refusal)(_refused)
-    app.exception_handler(RequestValidationError)(_invalid)
-    app.exception_handler(HTTPException)(_framework)
-    app.exception_handler(Exception)(_broken)
+def install_handlers(app: FastAPI) -> None:
+    """Makes refusals, framework errors and unexpected exceptions problem JSON."""
+    app.exception_handler(Refusal)(_on_refusal)
+    app.exception_handler(RequestValidationError)(_on_validation_error)
+    app.exception_handler(HTTPException)(_on_http_exception)
+    app.exception_handler(Exception)(_on_exception)
 
 
-async def _refused(request: Request, error: Refusal) -> Response:
-    after_s = error.after_s if isinstance(error, TryLater) else 5
+async def _on_refusal(request: Request, error: Refusal) -> Response:
+    after_s = error.after_s if isinstance(error, RetryLater) else 5
     headers = {"Retry-After": str(after_s)} if error.problem.status in (429, 503) else None
     return problem_response(error.details(), headers)
 
 
-async def _invalid(request: Request, error: RequestValidationError) -> Response:
-    for each in error.errors():
-        # A validator that refused in words of its own: `arithmoscope.contracts.experiments` says which.
-        if each["type"] in PROBLEMS:
-            said = each["ctx"]
-            return problem_response(Refusal(each["type"], said["detail"], said["way_out"]).details())
-    return problem_response(Refusal("bad_request", _sentence(error.errors())).details())
+async def _on_validation_error(request: Request, error: RequestValidationError) -> Response:
+    for item in error.errors():
+        # A validator with an error code and wording of its own, as in `arithmoscope.contracts.experiments`.
+        if item["type"] in PROBLEMS:
+            context = item["ctx"]
+            return problem_response(Refusal(item["type"], context["detail"], context["way_out"]).details())
+    return problem_response(Refusal("bad_request", _summary(error.errors())).details())
 
 
-async def _framework(request: Request, error: HTTPException) -> Response:
+async def _on_http_exception(request: Request, error: HTTPException) -> Response:
     code = _CODES.get(error.status_code, "bad_request")
+    path = request.url.path[:200]
     detail = {
-        "not_found": f"There is nothing at {request.url.path[:200]}.",
-        "method_not_allowed": f"{request.method} is not possible at {request.url.path[:200]}.",
+        "not_found": f"There is nothing at {path}.",
+        "method_not_allowed": f"{path} does not support {request.method}.",
     }.get(code, f"{error.detail}.")
     headers = {"Allow": error.headers["Allow"]} if error.headers and "Allow" in error.headers else None
     return problem_response(Refusal(code, detail).details(), headers)
 
 
-async def _broken(request: Request, error: Exception) -> Response:
-    # Starlette raises the error again after this answer, so that the log has its traceback.
+async def _on_exception(request: Request, error: Exception) -> Response:
+    # Starlette raises the error again after this response, so that the log has its traceback.
     detail = f"{request.method} {request.url.path[:200]} failed with {type(error).__name__}."
     return problem_response(Refusal("internal", detail).details())
 
 
-def _sentence(errors: Any) -> str:
-    said = [_one(error) for error in errors[:_SHOWN]]
-    more = f" And {len(errors) - _SHOWN} more." if len(errors) > _SHOWN else ""
-    return " ".join(said) + more
+def _summary(errors: Any) -> str:
+    sentences = [_sentence(error) for error in errors[:_MAX_SHOWN]]
+    more = f" And {len(errors) - _MAX_SHOWN} more." if len(errors) > _MAX_SHOWN else ""
+    return " ".join(sentences) + more
 
 
-def _one(error: dict[str, Any]) -> str:
+def _sentence(error: dict[str, Any]) -> str:
     if error["type"] == "json_invalid":
-        return f"The body is no JSON: {error['ctx']['error']} at character {error['loc'][-1]}."
-    where = _where(error["loc"])
-    if error["type"].startswith("union_tag"):  # the field that says which of the union it is
-        where = ".".join(filter(None, (where, error["ctx"]["discriminator"].strip("'"))))
-    if error["type"] == "missing" and where == "":
+        return f"The body is not valid JSON: {error['ctx']['error']} at character {error['loc'][-1]}."
+    field = _field_path(error["loc"])
+    if error["type"].startswith("union_tag"):  # the field that selects the union's member
+        field = ".".join(filter(None, (field, error["ctx"]["discriminator"].strip("'"))))
+    if error["type"] == "missing" and field == "":
         return "The body is missing."
     message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{where or 'The body'}: {message[:1].lower() + message[1:300]}."
+    return f"{field or 'The body'}: {message[:1].lower() + message[1:300]}."
 
 
-def _where(loc: tuple[str | int, ...]) -> str:
+def _field_path(loc: tuple[str | int, ...]) -> str:
     path, last = "", ""
     for part in loc[1:] if loc and loc[0] in _PLACES else loc:
         if isinstance(part, int):

@@ -1,12 +1,12 @@
-"""Serving under a path, such as ``/arithmoscope``, behind a proxy, whether it strips the path or not."""
+"""Root path: serving under a path such as ``/arithmoscope`` behind a proxy, whether or not the proxy strips it."""
 
 from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-class UnderPath:
-    """Tells the application where it is mounted (``root_path``, without a slash at its end)."""
+class RootPath:
+    """Middleware that sets ``root_path`` (no trailing slash) and makes ``path`` include it."""
 
     def __init__(self, app: ASGIApp, root_path: str = "") -> None:
         self.app = app
@@ -16,7 +16,7 @@ class UnderPath:
         if self.root_path and scope["type"] == "http":
             path = scope["path"]
             stripped = path != self.root_path and not path.startswith(self.root_path + "/")
-            # ASGI wants the whole path in `path`, the mount's part included.
+            # ASGI expects the full path in `path`, including the mount point.
             scope = {
                 **scope,
                 "root_path": self.root_path,

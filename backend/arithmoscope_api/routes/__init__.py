@@ -1,1 +1,1 @@
-"""The addresses of the API, one file a subject."""
+"""Routes of the API, one module per subject."""

@@ -1,4 +1,4 @@
-"""What an experiment found, as the worker wrote it: the API streams the bytes and computes nothing."""
+"""Routes of results: files that the worker stored, streamed unchanged. The API computes nothing."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from arithmoscope.contracts.results import PathPatchingResult
 from arithmoscope.contracts.specs import Kind, Metric, PathPatchingSpec
 from arithmoscope.store.tuned_models import DELTAS
 from arithmoscope_api.context import Context, Ctx
-from arithmoscope_api.http.problems import documented
-from arithmoscope_api.result_tokens import RESULT
+from arithmoscope_api.http.problems import problem_responses
+from arithmoscope_api.result_index import RESULT
 from arithmoscope_api.routes.experiments import ExperimentId
 from arithmoscope_api.views import refuse_other_kinds
 
 router = APIRouter(prefix="/api/experiments/{experiment_id}", tags=["results"])
 
 _CHUNK = 256 * 1024
-# What is so small is read in one go: no turn of a thread for every piece.
-_AT_ONCE = 1024 * 1024
-_REFUSED = documented(401, 403, 404, 409, 503)
-_REFUSED_WITH_CHOICES = {**_REFUSED, **documented(422)}
-# Only where the one who asks says which content it has.
-_SAME: dict[int | str, dict[str, Any]] = {304: {"description": "The content that `If-None-Match` names"}}
+# Files up to this size are read at once, which saves a thread switch for every chunk.
+_READ_AT_ONCE = 1024 * 1024
+_ERRORS = problem_responses(401, 403, 404, 409, 503)
+_ERRORS_WITH_METRIC = {**_ERRORS, **problem_responses(422)}
+# Only if the client names the content it has.
+_NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "Unchanged since the content named in `If-None-Match`"}
+}
 
 
 def _file(media_type: str, schema: dict[str, Any], description: str) -> dict[int | str, dict[str, Any]]:
@@ -45,42 +47,54 @@ _BINARY = "application/octet-stream"
 @router.get(
     "/result",
     response_class=Response,
-    responses={200: {"model": ExperimentResult, "description": "The whole result"}, **_SAME, **_REFUSED},
+    responses={200: {"model": ExperimentResult, "description": "The whole result"}, **_NOT_MODIFIED, **_ERRORS},
 )
 def result(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """The whole result, by `kind`, also of an experiment that was cancelled with some pairs finished, and of a
-    fine-tuning that broke: its `problem` says how."""
+    """Returns the whole result; its schema depends on `kind`.
+
+    A cancelled experiment has one if some pairs were finished. A fine-tuning that stopped on an error has one, too; its
+    `problem` gives the reason. 409 while there is no result.
+    """
     return _stored(ctx, request, experiment_id, RESULT, "application/json")
 
 
 @router.get(
     "/curve.csv",
     response_class=Response,
-    responses={**_file("text/csv", {"type": "string"}, "The curve of a knock-out"), **_SAME, **_REFUSED},
+    responses={**_file("text/csv", {"type": "string"}, "The curve of a knock-out"), **_NOT_MODIFIED, **_ERRORS},
 )
 def curve_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """A knock-out's curve: one row for every k and metric, beside it the random components'; `component` is the one
-    that is taken out at k."""
+    """Returns a knock-out's curve: one row per k and metric, with the random controls beside it. `component` is the
+    one that is knocked out at k. 409 for other kinds of experiment.
+    """
     return _stored(ctx, request, experiment_id, "curve.csv", _CSV, f"{experiment_id}.curve.csv", of=("knockout",))
 
 
 @router.get(
     "/matrix.csv",
     response_class=Response,
-    responses={**_file("text/csv", {"type": "string"}, "The matrices of a transfer"), **_SAME, **_REFUSED},
+    responses={**_file("text/csv", {"type": "string"}, "The matrices of a transfer"), **_NOT_MODIFIED, **_ERRORS},
 )
 def matrix_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """A transfer's matrices: one row for every set found on, set evaluated on, and metric."""
+    """Returns a transfer's matrices: one row per set that components were found on, set they were evaluated on, and
+    metric. 409 for other kinds of experiment.
+    """
     return _stored(ctx, request, experiment_id, "matrix.csv", _CSV, f"{experiment_id}.matrix.csv", of=("transfer",))
 
 
 @router.get(
     "/raw.safetensors",
     response_class=Response,
-    responses={**_file("application/octet-stream", _BYTES, "As the engine saves it"), **_SAME, **_REFUSED},
+    responses={
+        **_file("application/octet-stream", _BYTES, "The raw tensors, as the engine saves them"),
+        **_NOT_MODIFIED,
+        **_ERRORS,
+    },
 )
 def raw_safetensors(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """A knock-out's numbers of every pair, or a transfer's matrices, for `Knockout.load` and `Transfer.load`."""
+    """Returns a knock-out's values per pair or a transfer's matrices, for `Knockout.load` and `Transfer.load`. 409 for
+    other kinds of experiment.
+    """
     name = "raw.safetensors"
     of: tuple[Kind, ...] = ("knockout", "transfer")
     return _stored(ctx, request, experiment_id, name, "application/octet-stream", f"{experiment_id}.safetensors", of=of)
@@ -89,22 +103,24 @@ def raw_safetensors(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> 
 @router.get(
     "/deltas.safetensors",
     response_class=Response,
-    responses={**_file(_BINARY, _BYTES, "What a fine-tuning changed"), **_SAME, **_REFUSED},
+    responses={**_file(_BINARY, _BYTES, "The changes of the weights"), **_NOT_MODIFIED, **_ERRORS},
 )
 def deltas(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """The tuned numbers alone, for `Deltas.load`, which puts them onto the model that was tuned. Also of one that was
-    cancelled or broke: those of its last good step."""
+    """Returns only the parameters that a fine-tuning changed, for `Deltas.load`, which applies them to the base model.
+    If it was cancelled or failed, they are those of its last good step. 409 for other kinds of experiment.
+    """
     return _stored(ctx, request, experiment_id, DELTAS, _BINARY, f"{experiment_id}.{DELTAS}", of=_TUNING)
 
 
 @router.get(
     "/adapter.zip",
     response_class=Response,
-    responses={**_file("application/zip", _BYTES, "The same as a PEFT adapter"), **_SAME, **_REFUSED},
+    responses={**_file("application/zip", _BYTES, "The changes as a PEFT adapter"), **_NOT_MODIFIED, **_ERRORS},
 )
 def adapter_zip(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """A folder that PEFT loads onto the model that was tuned. 409 where what was tuned has no low rank: heads' slices
-    have, whole MLPs have not."""
+    """Returns a folder that PEFT loads onto the base model. 409 if the changes have no low rank (slices of heads do,
+    whole MLPs do not), and for other kinds of experiment.
+    """
     name = "adapter.zip"
     return _stored(ctx, request, experiment_id, name, "application/zip", f"{experiment_id}.{name}", of=_TUNING)
 
@@ -112,10 +128,10 @@ def adapter_zip(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Resp
 @router.get(
     "/history.csv",
     response_class=Response,
-    responses={**_file("text/csv", {"type": "string"}, "The steps of a training"), **_SAME, **_REFUSED},
+    responses={**_file("text/csv", {"type": "string"}, "The training history"), **_NOT_MODIFIED, **_ERRORS},
 )
 def history_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """A fine-tuning's steps, one a row."""
+    """Returns the training history of a fine-tuning: one row per step. 409 for other kinds of experiment."""
     name = "history.csv"
     return _stored(ctx, request, experiment_id, name, _CSV, f"{experiment_id}.{name}", of=_TUNING)
 
@@ -123,10 +139,16 @@ def history_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Resp
 @router.get(
     "/judged.csv",
     response_class=Response,
-    responses={**_file("text/csv", {"type": "string"}, "Before and after, question by question"), **_SAME, **_REFUSED},
+    responses={
+        **_file("text/csv", {"type": "string"}, "Before and after, question by question"),
+        **_NOT_MODIFIED,
+        **_ERRORS,
+    },
 )
 def judged_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """What the model answers before and after a fine-tuning, one question a row."""
+    """Returns the model's answers before and after a fine-tuning: one row per question. 409 for other kinds of
+    experiment.
+    """
     name = "judged.csv"
     return _stored(ctx, request, experiment_id, name, _CSV, f"{experiment_id}.{name}", of=_TUNING)
 
@@ -134,10 +156,12 @@ def judged_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Respo
 @router.get(
     "/repatched.csv",
     response_class=Response,
-    responses={**_file("text/csv", {"type": "string"}, "Path patching before and after"), **_SAME, **_REFUSED},
+    responses={**_file("text/csv", {"type": "string"}, "Path patching before and after"), **_NOT_MODIFIED, **_ERRORS},
 )
 def repatched_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """Every component's effect before and after a fine-tuning, and the difference, one component a row."""
+    """Returns every component's effect before and after a fine-tuning, and the difference: one row per component. 409
+    for other kinds of experiment.
+    """
     name = "repatched.csv"
     return _stored(ctx, request, experiment_id, name, _CSV, f"{experiment_id}.{name}", of=_TUNING)
 
@@ -147,45 +171,49 @@ def repatched_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Re
     response_class=Response,
     responses={
         **_file("text/csv", {"type": "string"}, "The ranking of the components"),
-        **_SAME,
-        **_REFUSED_WITH_CHOICES,
+        **_NOT_MODIFIED,
+        **_ERRORS_WITH_METRIC,
     },
 )
 def components_csv(
     experiment_id: ExperimentId, ctx: Ctx, request: Request, metric: Metric = "relative_logit"
 ) -> Response:
-    """One row a component, ascending by the mean effect. Refuses a metric that was not computed."""
+    """Returns the ranking: one row per component, ascending by the mean effect. 409 for a metric that was not computed,
+    and for other kinds of experiment.
+    """
     name = f"components.{metric}.csv"
     try:
-        answer = _stored(ctx, request, experiment_id, name, _CSV, f"{experiment_id}.{name}", of=_ANALYSIS)
+        response = _stored(ctx, request, experiment_id, name, _CSV, f"{experiment_id}.{name}", of=_ANALYSIS)
     except Refusal as refusal:
-        raise _computed(ctx, experiment_id, metric, refusal) from refusal
-    described = f"components.csv-metadata.json?metric={metric}"
-    answer.headers["Link"] = f'<{described}>; rel="describedby"; type="{csvw.MEDIA_TYPE}"'
-    return answer
+        raise _explain_missing(ctx, experiment_id, metric, refusal) from refusal
+    metadata = f"components.csv-metadata.json?metric={metric}"
+    response.headers["Link"] = f'<{metadata}>; rel="describedby"; type="{csvw.MEDIA_TYPE}"'
+    return response
 
 
 @router.get(
     "/components.csv-metadata.json",
     response_class=Response,
     responses={
-        **_file(csvw.MEDIA_TYPE, {"type": "object"}, "The ranking described: CSV on the Web"),
-        **_SAME,
-        **_REFUSED_WITH_CHOICES,
+        **_file(csvw.MEDIA_TYPE, {"type": "object"}, "Description of the ranking (CSV on the Web)"),
+        **_NOT_MODIFIED,
+        **_ERRORS_WITH_METRIC,
     },
 )
 def components_csv_metadata(
     experiment_id: ExperimentId, ctx: Ctx, request: Request, metric: Metric = "relative_logit"
 ) -> Response:
-    """The columns of `components.csv` with datatypes and units; the checks and the provenance of its numbers."""
+    """Returns the columns of `components.csv` with data types and units, and the checks and provenance of its values.
+    409 for a metric that was not computed, and for other kinds of experiment.
+    """
     try:
         name = f"components.{metric}.csv-metadata.json"
         return _stored(ctx, request, experiment_id, name, csvw.MEDIA_TYPE, of=_ANALYSIS)
     except Refusal as refusal:
-        why = _computed(ctx, experiment_id, metric, refusal)
-        if why.code != "no_result":
-            raise why from refusal
-    # Stored before rankings were described: all that the document says is in the result.
+        cause = _explain_missing(ctx, experiment_id, metric, refusal)
+        if cause.code != "no_result":
+            raise cause from refusal
+    # Results stored before this file existed contain all that it describes.
     result = PathPatchingResult.model_validate_json(ctx.store.read_artifact(experiment_id, RESULT))
     document = csvw.csv_metadata(result, metric, f"components.csv?metric={metric}")
     return Response(document, media_type=csvw.MEDIA_TYPE, headers=UNCHANGING)
@@ -194,16 +222,22 @@ def components_csv_metadata(
 @router.get(
     "/arrays.npz",
     response_class=Response,
-    responses={**_file("application/octet-stream", _BYTES, "The raw arrays, for numpy.load"), **_SAME, **_REFUSED},
+    responses={
+        **_file("application/octet-stream", _BYTES, "The raw arrays, for numpy.load"),
+        **_NOT_MODIFIED,
+        **_ERRORS,
+    },
 )
 def arrays_npz(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """The effects of every pair, the kept pairs' numbers in the submitted list, and the logits."""
+    """Returns the effects of every pair, the kept pairs' indices in the submitted list, and the logits. 409 for other
+    kinds of experiment.
+    """
     name = "arrays.npz"
     return _stored(ctx, request, experiment_id, name, "application/octet-stream", f"{experiment_id}.npz", of=_ANALYSIS)
 
 
-# A result never changes, but its experiment may be deleted or, when it was cut short, run again: the browser asks
-# each time, and is told by the content's hash that it has it already.
+# A result never changes, but its experiment may be deleted or, if it was cancelled, run again: the browser revalidates
+# each time, and gets a 304 by the hash of the content.
 UNCHANGING = {"Cache-Control": "private, no-cache"}
 
 
@@ -217,8 +251,12 @@ def _stored(
     *,
     of: tuple[Kind, ...] = (),
 ) -> Response:
-    """Refuses ``not_finished``; a missing artifact says ``no_result``, or that only experiments ``of`` other kinds have
-    one (``wrong_kind``)."""
+    """The response with a stored artifact, or a 304.
+
+    Raises:
+        Refusal: The experiment is unfinished (``not_finished``), or the artifact is missing (``no_result``) because
+            only experiments of the kinds ``of`` have it (``wrong_kind``).
+    """
     try:
         kept = ctx.store.artifact_info(experiment_id, name)
     except Refusal as refusal:
@@ -229,10 +267,10 @@ def _stored(
     headers = {**UNCHANGING, "ETag": tag}
     if save_as is not None:
         headers["Content-Disposition"] = f'attachment; filename="{save_as}"'
-    if _has_already(request, tag):
+    if _matches_etag(request, tag):
         return Response(status_code=304, headers=headers)
     file = ctx.store.open_content(experiment_id, kept)
-    if kept.size <= _AT_ONCE:
+    if kept.size <= _READ_AT_ONCE:
         with file:
             return Response(file.read(), media_type=media_type, headers=headers)
 
@@ -244,17 +282,19 @@ def _stored(
     return StreamingResponse(chunks(), media_type=media_type, headers=headers)
 
 
-def _has_already(request: Request, tag: str) -> bool:
-    asked = ",".join(request.headers.getlist("if-none-match"))
-    return any(each.strip().removeprefix("W/") in (tag, "*") for each in asked.split(","))
+def _matches_etag(request: Request, tag: str) -> bool:
+    tags = ",".join(request.headers.getlist("if-none-match")).split(",")
+    return any(candidate.strip().removeprefix("W/") in (tag, "*") for candidate in tags)
 
 
-def _computed(ctx: Context, experiment_id: str, metric: Metric, refusal: Refusal) -> Refusal:
-    """Why a metric's file is not there: ``metric_not_computed`` where it was not asked for."""
+def _explain_missing(ctx: Context, experiment_id: str, metric: Metric, refusal: Refusal) -> Refusal:
+    """The refusal for a missing file of a metric: ``metric_not_computed`` if the spec did not include the metric."""
     if refusal.code != "no_result":
         return refusal
     spec = ctx.store.experiment(experiment_id).spec
     if not isinstance(spec, PathPatchingSpec) or metric in spec.metrics:
         return refusal
     computed = spec.metrics
-    return Refusal("metric_not_computed", f"{metric} was not computed; these were: {', '.join(computed)}.")
+    return Refusal(
+        "metric_not_computed", f"{metric} was not computed; the computed metrics are: {', '.join(computed)}."
+    )

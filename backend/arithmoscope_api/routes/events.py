@@ -1,4 +1,4 @@
-"""What happens to an experiment while it happens: server-sent events that resume where a reader left off."""
+"""Route of live events: server-sent events that resume where a reader left off."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from arithmoscope_api.context import Ctx
-from arithmoscope_api.http.problems import documented
+from arithmoscope_api.http.problems import problem_responses
 from arithmoscope_api.routes.experiments import ExperimentId
 
 logger = logging.getLogger(__name__)
@@ -20,11 +20,11 @@ logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/api/experiments/{experiment_id}", tags=["results"])
 
 PING_S = 10
-# Who takes nothing for so long is gone, or as good as that.
+# A reader that takes nothing for this long is disconnected.
 SEND_WITHIN_S = 30
 
 _EVENTS = {"progress": "Progress", "partial": "Partial", "training": "TrainingCurve", "state": "StateChange"}
-# One event of the stream, as a reader of such streams takes it apart.
+# One parsed event of the stream.
 _EVENT = {
     "type": "object",
     "properties": {
@@ -48,22 +48,24 @@ _STREAM = {
 
 
 class _Stream(EventSourceResponse):
-    """A reader that takes nothing any more is cut off; it may come back and go on where it was."""
+    """An event stream that disconnects a stalled reader, which may reconnect and resume."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         except SendTimeoutError:
-            logger.info("a reader took nothing for %d s and was cut off", SEND_WITHIN_S)
+            logger.info("a reader of live events took nothing for %d s and was disconnected", SEND_WITHIN_S)
 
 
-@router.get("/events", response_class=EventSourceResponse, responses={**_STREAM, **documented(401, 403, 404, 503)})
+@router.get(
+    "/events", response_class=EventSourceResponse, responses={**_STREAM, **problem_responses(401, 403, 404, 503)}
+)
 async def events(
     experiment_id: ExperimentId,
     ctx: Ctx,
-    last_event_id: Annotated[str | None, Header(description="Go on after this event")] = None,
+    last_event_id: Annotated[str | None, Header(description="Resume after this event")] = None,
 ) -> EventSourceResponse:
-    """What happens from now on, and what happened in the last hour; ends with the final state."""
+    """Streams the events of the last hour and those that follow; ends with the final state."""
     row = await run_in_threadpool(ctx.store.experiment_status, experiment_id)
-    frames = ctx.live.follow(experiment_id, row, last_event_id)
+    frames = ctx.event_hub.follow(experiment_id, row, last_event_id)
     return _Stream(frames, ping=PING_S, sep="\n", send_timeout=SEND_WITHIN_S)

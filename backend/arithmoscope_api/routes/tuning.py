@@ -1,4 +1,4 @@
-"""What a fine-tuning would train, before it is asked for. Runs no model and loads no weights."""
+"""Route that previews a fine-tuning: parameters trained and data split. It runs no model and loads no weights."""
 
 from __future__ import annotations
 
@@ -9,32 +9,33 @@ from arithmoscope.contracts.tuning_results import TuningPreview
 from arithmoscope.contracts.tuning_terms import Tuner
 from arithmoscope.prompts.sets.dataset_splits import overlap_notes, split_dataset
 from arithmoscope_api.context import Ctx
-from arithmoscope_api.http.problems import documented
-from arithmoscope_api.trainable import tunable_of
-from arithmoscope_api.validation import analysis_of, question_of
+from arithmoscope_api.http.problems import problem_responses
+from arithmoscope_api.trainable import trainable_parameters
+from arithmoscope_api.validation import analysis_spec, resolve_spec
 
 router = APIRouter(prefix="/api/tuning", tags=["tuning"])
 
-_SAID: dict[Tuner, str] = {
-    "random": "Which components stand in for these is drawn when it runs; they may come to a little more or less.",
-    "lora": "The rank is chosen so that about as many numbers are trained.",
+_NOTES: dict[Tuner, str] = {
+    "random": "The random components used instead are drawn at run time; the number of parameters may differ slightly.",
+    "lora": "The rank is chosen so that about the same number of parameters is trained.",
 }
 
 
-@router.post("/preview", responses=documented(401, 403, 404, 409, 413, 415, 422, 503))
+@router.post("/preview", responses=problem_responses(401, 403, 404, 409, 413, 415, 422, 503))
 def preview_tuning(spec: FineTuneSpec, ctx: Ctx) -> TuningPreview:
-    """How many numbers would be trained, which other heads would change, and how the questions are split: into three
-    sets that share no operands. Refuses what `POST /api/experiments` would refuse."""
-    question = question_of(ctx, spec)
-    tokenizer = ctx.vocabularies.of(question.card)
-    lessons = split_dataset(spec, tokenizer, question.chat(ctx))
+    """Returns the number of parameters that would be trained, the other heads that would change, and the split of the
+    questions into three sets that share no operands. Returns the same errors as `POST /api/experiments`.
+    """
+    resolved = resolve_spec(ctx, spec)
+    tokenizer = ctx.tokenizers.get(resolved.card)
+    lessons = split_dataset(spec, tokenizer, resolved.chat_template(ctx))
     notes = list(lessons.notes)
     if spec.parent is not None:
-        analysed = analysis_of(ctx, spec.parent).prompts
-        chat = ctx.vocabularies.chat_of(question.card) if analysed.chat else None
+        analysed = analysis_spec(ctx, spec.parent).prompts
+        chat = ctx.tokenizers.chat_template(resolved.card) if analysed.chat else None
         notes += overlap_notes(lessons, analysed, tokenizer, chat)
-    if spec.tuner in _SAID:
-        notes.append(_SAID[spec.tuner])
+    if spec.tuner in _NOTES:
+        notes.append(_NOTES[spec.tuner])
     return TuningPreview(
-        tunable=tunable_of(question.card, spec, ctx.config.dtype), split=lessons.split, notes=tuple(notes)
+        tunable=trainable_parameters(resolved.card, spec, ctx.config.dtype), split=lessons.split, notes=tuple(notes)
     )
