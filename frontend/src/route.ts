@@ -97,12 +97,20 @@ export function readView(search: string, bounds: Bounds): ReadView {
     else notices.push(`Prompt “${short(prompt)}” is not in the numbers: showing the first that is.`);
   }
 
-  const pins = query.get('pins')?.split(',').filter((name) => name !== '') ?? [];
+  const pins =
+    query
+      .get('pins')
+      ?.split(',')
+      .filter((name) => name !== '') ?? [];
   const known = [...new Set(pins)].flatMap((name) => there(name) ?? []).slice(0, MAX_PINS);
   if (known.length < pins.length) notices.push('Some of the pins in the address cannot be kept: they are left out.');
   view.pins = known;
 
-  const open = query.get('open')?.split(',').filter((name) => name !== '') ?? [];
+  const open =
+    query
+      .get('open')
+      ?.split(',')
+      .filter((name) => name !== '') ?? [];
   view.open = FINDINGS.filter((name) => open.includes(name));
   const unknown = open.find((name) => !(FINDINGS as readonly string[]).includes(name));
   if (unknown !== undefined) notices.push(`There are no findings “${short(unknown)}”.`);

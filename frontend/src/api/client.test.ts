@@ -15,7 +15,9 @@ const asked = () => {
       vi.stubGlobal('fetch', () => {
         times.push(Date.now());
         return Promise.resolve(
-          ready() ? new Response('{"tables": []}') : new Response(null, { status: 202, headers: { 'Retry-After': '1' } }),
+          ready()
+            ? new Response('{"tables": []}')
+            : new Response(null, { status: 202, headers: { 'Retry-After': '1' } }),
         );
       }),
   };

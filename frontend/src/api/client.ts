@@ -120,7 +120,6 @@ export async function fineTuningsOf(model: string, signal?: AbortSignal): Promis
   return found;
 }
 
-
 export const preview = async (model: string, prompts: AskedPrompts, signal?: AbortSignal): Promise<Preview> =>
   (await (await post('prompts/preview', { model, prompts }, signal)).json()) as Preview;
 

@@ -13,7 +13,10 @@ describe('a figure of curves', () => {
     const traces = figure.data as Trace[];
     expect(traces.at(-1)?.y).toEqual([1, null, 0.5, 0.2]);
     const bands = traces.filter(({ fill }) => fill === 'toself');
-    expect(bands.map(({ x }) => x)).toEqual([[0, 0], [2, 3, 3, 2]]);
+    expect(bands.map(({ x }) => x)).toEqual([
+      [0, 0],
+      [2, 3, 3, 2],
+    ]);
     expect(bands[1]?.y).toEqual([0.6, 0.3, 0.1, 0.4]);
   });
   it('is drawn on over gaps where it was looked at only now and then', () => {
@@ -31,14 +34,18 @@ describe('a figure of curves', () => {
   it('marks a layer with its name and its interval', () => {
     const { layout } = lines([curve], { ...options, marks: [{ at: 2, name: 'end', interval: [1, 3] }] });
     const { shapes, annotations } = layout as { shapes: { x0: number; x1: number }[]; annotations: { text: string }[] };
-    expect(shapes.map(({ x0, x1 }) => [x0, x1])).toEqual([[0.75, 3.25], [2, 2]]);
+    expect(shapes.map(({ x0, x1 }) => [x0, x1])).toEqual([
+      [0.75, 3.25],
+      [2, 2],
+    ]);
     expect(annotations.map(({ text }) => text)).toEqual(['end']);
   });
 });
 
 it('text on every colour of the scales can be read: a contrast of 4.5 and more', () => {
   const light = ([r, g, b]: Rgb) => {
-    const part = (value: number) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+    const part = (value: number) =>
+      value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4;
     return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
   };
   const colours = (['light', 'dark'] as const).flatMap((theme) => [

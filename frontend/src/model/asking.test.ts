@@ -35,7 +35,10 @@ describe('a knock-out', () => {
     });
   });
   it('takes what is pinned, in that order, and then no ranking', () => {
-    const pins = [{ layer: 14, head: 2 }, { layer: 3, head: null }];
+    const pins = [
+      { layer: 14, head: 2 },
+      { layer: 3, head: null },
+    ];
     const { spec } = knockSpec(firstKnock(pins, false, ALL), 'parent', 'logit');
     expect(spec?.components).toEqual(['L14H2', 'MLP3']);
     expect(spec).not.toHaveProperty('top_k');
@@ -71,7 +74,10 @@ describe('a knock-out', () => {
   it('needs a file where the prompts of one are chosen', () => {
     expect(knock({ prompts: 'own' }).problem).toMatch(/Upload a file/);
     const file = { name: 'f', pairs: [{ reference: '3 + 5 =' }], problems: [], notes: [], n_rows: 1 };
-    expect(knock({ prompts: 'own', own: { ...FIRST_OWN, file } }).spec?.prompts).toMatchObject({ source: 'custom', shots: 2 });
+    expect(knock({ prompts: 'own', own: { ...FIRST_OWN, file } }).spec?.prompts).toMatchObject({
+      source: 'custom',
+      shots: 2,
+    });
   });
   it('of prompts that somebody typed is asked again with the same ones', () => {
     const { spec } = knock();
@@ -137,9 +143,9 @@ describe('a transfer', () => {
     expect(transferSpec(again, 'm', null, false).spec?.evaluated_on[1]).toEqual(ALL);
   });
   it('calls prompts of a file by the first of them', () => {
-    expect(setName(transferOf({ kind: 'transfer', model: 'm', found_on: [OWN], evaluated_on: [OWN] }, 2).sets[0]!.set)).toBe(
-      '3 + 5 = and 1 more',
-    );
+    expect(
+      setName(transferOf({ kind: 'transfer', model: 'm', found_on: [OWN], evaluated_on: [OWN] }, 2).sets[0]!.set),
+    ).toBe('3 + 5 = and 1 more');
   });
   it('says in words what is missing', () => {
     const problem = (part: Partial<TransferDraft>) => transferSpec({ ...first, ...part }, 'm', null, true).problem;

@@ -42,8 +42,7 @@ export function family(all: readonly Experiment[], spec: FineTuneSpec): Row[] {
     if (!other || worth(row) < worth(other)) found.set(key, row);
   }
   return [...found.values()].sort(
-    (a, b) =>
-      TUNERS.indexOf(tunerOf(a.spec)) - TUNERS.indexOf(tunerOf(b.spec)) || seedOf(a.spec) - seedOf(b.spec),
+    (a, b) => TUNERS.indexOf(tunerOf(a.spec)) - TUNERS.indexOf(tunerOf(b.spec)) || seedOf(a.spec) - seedOf(b.spec),
   );
 }
 

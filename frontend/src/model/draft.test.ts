@@ -37,7 +37,11 @@ describe('the draft', () => {
   });
 
   it('starts with a set where an address asks for a source that needs one', () => {
-    for (const [search, mode] of [['?source=mean', 'set'], ['?source=resample', 'set'], ['?source=zero', 'one']] as const) {
+    for (const [search, mode] of [
+      ['?source=mean', 'set'],
+      ['?source=resample', 'set'],
+      ['?source=zero', 'one'],
+    ] as const) {
       const { options } = readOptions(search);
       const first = { ...firstDraft(options), ...options, model: MODEL.id };
       expect([search, first.mode]).toEqual([search, mode]);

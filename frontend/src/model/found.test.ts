@@ -36,7 +36,11 @@ const REPORT: RoleReport = {
   prompts: 12,
   times: 2,
   average_head: [0.7, 0.1, 0.1, 0.1],
-  heads: [head('L0H0', [0.7, 0.1, 0.1, 0.1]), head('L0H1', [0.1, 0.4, 0.2, 0.3], -0.5), head('L1H0', [0, 0, 1, 0], 0.1)],
+  heads: [
+    head('L0H0', [0.7, 0.1, 0.1, 0.1]),
+    head('L0H1', [0.1, 0.4, 0.2, 0.3], -0.5),
+    head('L1H0', [0, 0, 1, 0], 0.1),
+  ],
 };
 const numbers = { std: [], ci_low: [], ci_high: [] };
 const TABLE = fromResult(
@@ -44,7 +48,17 @@ const TABLE = fromResult(
     spec: { effect: 'direct' },
     model: { layers: 2, heads: 2, kv_heads: 2 },
     metrics: {
-      logit: { n_pairs: 12, heads: { mean: [[1, -2], [-5, null]], ...numbers }, mlps: { mean: [[0], [0]], ...numbers } },
+      logit: {
+        n_pairs: 12,
+        heads: {
+          mean: [
+            [1, -2],
+            [-5, null],
+          ],
+          ...numbers,
+        },
+        mlps: { mean: [[0], [0]], ...numbers },
+      },
     },
   } as unknown as Result,
   'logit',
@@ -78,9 +92,16 @@ describe('where heads look', () => {
 
 describe('a file', () => {
   it('has no cell that a spreadsheet takes for a formula, and numbers stay numbers', () => {
-    expect(csv(['a', 'b'], [['=1+1', -2], ['+x', null], ['a,"b"', NaN]])).toBe(
-      'a,b\r\n\'=1+1,-2\r\n\'+x,\r\n"a,""b""",\r\n',
-    );
+    expect(
+      csv(
+        ['a', 'b'],
+        [
+          ['=1+1', -2],
+          ['+x', null],
+          ['a,"b"', NaN],
+        ],
+      ),
+    ).toBe('a,b\r\n\'=1+1,-2\r\n\'+x,\r\n"a,""b""",\r\n');
   });
 });
 

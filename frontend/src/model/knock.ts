@@ -47,7 +47,8 @@ export const firstKnock = (pins: readonly Component[], single: boolean, of: Aske
 });
 
 function promptsBeside(of: AskedPrompts): Pick<KnockDraft, 'prompts' | 'set' | 'chat' | 'disjoint'> {
-  if (of.source === 'custom' || of.half == null) return { prompts: 'same', set: FIRST_SET, chat: false, disjoint: false };
+  if (of.source === 'custom' || of.half == null)
+    return { prompts: 'same', set: FIRST_SET, chat: false, disjoint: false };
   const set = { ...draftOfSet(of), half: otherHalf(of.half) };
   return { prompts: 'new', set, chat: of.chat ?? false, disjoint: true };
 }

@@ -54,7 +54,9 @@ export function cellWords(cell: MatrixCell | undefined, found: string, evaluated
 export function cellLines(cell: MatrixCell | undefined): string[] {
   if (!cell) return [];
   const random = cell.control === null ? null : `random ${digits(cell.control)}`;
-  return [range(cell.low, cell.high), random, random && range(cell.drawsLow, cell.drawsHigh)].filter((line) => line !== null);
+  return [range(cell.low, cell.high), random, random && range(cell.drawsLow, cell.drawsHigh)].filter(
+    (line) => line !== null,
+  );
 }
 
 export type Scale = 'share' | 'difference' | 'correlation';

@@ -30,29 +30,35 @@ describe('a set of prompts', () => {
     });
   });
 
-  it.each(TOPIC_NAMES)('about %s asks nothing that the topic does not have, whatever was chosen before', (topic: Topic) => {
-    const row = TOPICS[topic];
-    const before = set({
-      topic,
-      operations: ['power'],
-      styles: ['question'],
-      numerals: 'words',
-      decimals: 1,
-      corruption: 'operator_swap',
-      smallest: '10',
-      largest: '99',
-    });
-    for (const draft of [before, { ...before, numerals: 'digits' as const, corruption: 'operand_swap_same_answer' as const }]) {
-      const prompts = templateOf(draft, 2, false);
-      if (typeof prompts === 'string') throw new Error(prompts);
-      if (row.operations.length === 0) expect([prompts.operations, prompts.operands]).toEqual([['add'], [1, 9]]);
-      else expect(prompts.operations.every((operation) => row.operations.includes(operation))).toBe(true);
-      expect(prompts.styles).toEqual(row.styles ? ['question'] : ['equation']);
-      if (!row.words) expect(prompts.numerals).toBeUndefined();
-      expect(prompts.decimals !== undefined && (!row.decimals || prompts.numerals === 'words')).toBe(false);
-      expect(row.impossible ?? []).not.toContain(prompts.corruption);
-    }
-  });
+  it.each(TOPIC_NAMES)(
+    'about %s asks nothing that the topic does not have, whatever was chosen before',
+    (topic: Topic) => {
+      const row = TOPICS[topic];
+      const before = set({
+        topic,
+        operations: ['power'],
+        styles: ['question'],
+        numerals: 'words',
+        decimals: 1,
+        corruption: 'operator_swap',
+        smallest: '10',
+        largest: '99',
+      });
+      for (const draft of [
+        before,
+        { ...before, numerals: 'digits' as const, corruption: 'operand_swap_same_answer' as const },
+      ]) {
+        const prompts = templateOf(draft, 2, false);
+        if (typeof prompts === 'string') throw new Error(prompts);
+        if (row.operations.length === 0) expect([prompts.operations, prompts.operands]).toEqual([['add'], [1, 9]]);
+        else expect(prompts.operations.every((operation) => row.operations.includes(operation))).toBe(true);
+        expect(prompts.styles).toEqual(row.styles ? ['question'] : ['equation']);
+        if (!row.words) expect(prompts.numerals).toBeUndefined();
+        expect(prompts.decimals !== undefined && (!row.decimals || prompts.numerals === 'words')).toBe(false);
+        expect(row.impossible ?? []).not.toContain(prompts.corruption);
+      }
+    },
+  );
 
   it('stays as it is when it is settled twice', () => {
     const once = settledSet(set({ topic: 'counting', operations: ['divide'], decimals: 2, numerals: 'words' }));
@@ -60,7 +66,11 @@ describe('a set of prompts', () => {
   });
 
   it('comes back from what was asked', () => {
-    const asked = templateOf(set({ topic: 'word_problem', operations: ['divide'], numerals: 'words', pairs: '7' }), 3, false);
+    const asked = templateOf(
+      set({ topic: 'word_problem', operations: ['divide'], numerals: 'words', pairs: '7' }),
+      3,
+      false,
+    );
     if (typeof asked === 'string') throw new Error(asked);
     expect(templateOf(draftOfSet(asked), 3, false)).toEqual(asked);
   });
@@ -74,7 +84,9 @@ describe('a set of prompts', () => {
   });
 
   it('needs no operands where there is no arithmetic', () => {
-    expect(templateOf(set({ topic: 'facts', smallest: 'x', operations: [] }), 2, false)).toMatchObject({ topic: 'facts' });
+    expect(templateOf(set({ topic: 'facts', smallest: 'x', operations: [] }), 2, false)).toMatchObject({
+      topic: 'facts',
+    });
     expect(templateOf(set({ smallest: 'x' }), 2, false)).toMatch(/whole numbers/);
   });
 });

@@ -147,7 +147,9 @@ export function setName(set: SetDraft | OwnDraft): string {
   const plain = set.topic === 'question';
   const words = [
     plain ? set.operations.map((operation) => OPERATION_WORDS[operation]).join(' and ') || 'no operation' : row.name,
-    !plain && row.operations.length > 1 ? set.operations.map((operation) => OPERATION_WORDS[operation]).join(' and ') : null,
+    !plain && row.operations.length > 1
+      ? set.operations.map((operation) => OPERATION_WORDS[operation]).join(' and ')
+      : null,
     row.styles && set.styles.join() !== 'equation' ? set.styles.map((style) => `${style}s`).join(' and ') : null,
     row.operations.length > 0 && (set.smallest.trim() !== '1' || set.largest.trim() !== '9')
       ? `${set.smallest.trim()} to ${set.largest.trim()}`
@@ -169,7 +171,8 @@ function ownName({ file }: OwnDraft): string {
   return rest.length > 0 ? `${name} and ${rest.length} more` : name;
 }
 
-export const pairsIn = (set: SetDraft | OwnDraft): string => (isOwn(set) ? String(set.file?.pairs.length ?? 0) : set.pairs);
+export const pairsIn = (set: SetDraft | OwnDraft): string =>
+  isOwn(set) ? String(set.file?.pairs.length ?? 0) : set.pairs;
 
 /** `chats`: the model has a chat template. */
 export function transferSpec(

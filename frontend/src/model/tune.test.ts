@@ -1,7 +1,18 @@
 import { describe, expect, it } from 'vitest';
 import type { AskedPrompts, FineTuneSpec, TemplatePrompts } from '../api/wire';
 import { FIRST_SET, templateOf } from './promptSet';
-import { controlsOf, firstTune, fromOf, MAX_TUNED, partsOf, real, tuneOf, tuneSpec, type Origin, type TuneDraft } from './tune';
+import {
+  controlsOf,
+  firstTune,
+  fromOf,
+  MAX_TUNED,
+  partsOf,
+  real,
+  tuneOf,
+  tuneSpec,
+  type Origin,
+  type TuneDraft,
+} from './tune';
 import { readTune, tuneAddress, tuneFrom, writeTune } from './tuneAddress';
 
 const MODEL = { id: 'm', chat: false, shots: 4 };
@@ -35,14 +46,25 @@ describe('a fine-tuning', () => {
   it('of an analysis takes its top and its kind of questions: more of them, of all operands, with whole answers', () => {
     const { spec } = ask({ topK: '2' }, ORIGIN);
     expect(spec).toMatchObject({ parent: 'a', components: ['L1H1', 'MLP0'] });
-    expect(spec?.prompts).toMatchObject({ operations: ['add'], operands: [1, 9], pairs: 2000, shots: 2, keep_wrong: true });
+    expect(spec?.prompts).toMatchObject({
+      operations: ['add'],
+      operands: [1, 9],
+      pairs: 2000,
+      shots: 2,
+      keep_wrong: true,
+    });
     for (const name of ['half', 'answer']) expect(spec?.prompts).not.toHaveProperty(name);
   });
   it('belongs to no analysis of another model', () => {
     expect(ask(NAMED, { ...ORIGIN, model: 'other' }).spec).not.toHaveProperty('parent');
   });
   it('takes two-digit sums where the analysis asked too little, or no calculation', () => {
-    const one: AskedPrompts = { source: 'custom', pairs: [{ reference: '3 + 5 =' }], shots: 0, corruption: 'operand_swap' };
+    const one: AskedPrompts = {
+      source: 'custom',
+      pairs: [{ reference: '3 + 5 =' }],
+      shots: 0,
+      corruption: 'operand_swap',
+    };
     const facts = { ...FOUND, topic: 'facts' } as TemplatePrompts;
     for (const prompts of [one, facts]) expect(fromOf({ from: 'analysis' }, { ...ORIGIN, prompts })).toBe('two_digits');
     expect(fromOf({ from: 'analysis' }, ORIGIN)).toBe('analysis');
@@ -56,7 +78,10 @@ describe('a fine-tuning', () => {
   it.each<[Partial<TuneDraft>, RegExp]>([
     [{}, /at least one component/],
     [{ components: 'L1H1 L1H1' }, /twice/],
-    [{ components: Array.from({ length: MAX_TUNED + 1 }, (_, i) => `L${i % 9999}H${Math.floor(i / 9999)}`).join() }, /At most 10000 components/],
+    [
+      { components: Array.from({ length: MAX_TUNED + 1 }, (_, i) => `L${i % 9999}H${Math.floor(i / 9999)}`).join() },
+      /At most 10000 components/,
+    ],
     [{ which: 'top' }, /no analysis/],
     [{ ...NAMED, steps: '0' }, /Steps/],
     [{ ...NAMED, batch: '1025' }, /Questions a step/],
@@ -116,7 +141,15 @@ describe('the address of the form', () => {
       tuner: 'offsets',
       controls: ['random'],
       from: 'set',
-      set: { ...FIRST_SET, keepWrong: true, topic: 'word_problem', operations: ['divide'], numerals: 'words', pairs: '300', seed: '3' },
+      set: {
+        ...FIRST_SET,
+        keepWrong: true,
+        topic: 'word_problem',
+        operations: ['divide'],
+        numerals: 'words',
+        pairs: '300',
+        seed: '3',
+      },
       shots: '1',
       chat: true,
       steps: '7',
@@ -146,7 +179,13 @@ describe('the address of the form', () => {
   it('says what names nothing, and takes the usual', () => {
     const { draft, notices } = readTune('?tuner=magic&from=moon&controls=lora,zap&tune=q,z&schedule=up');
     expect(notices).toHaveLength(5);
-    expect(draft).toMatchObject({ tuner: 'precise', from: 'two_digits', controls: ['lora'], tune: ['q'], schedule: 'cosine' });
+    expect(draft).toMatchObject({
+      tuner: 'precise',
+      from: 'two_digits',
+      controls: ['lora'],
+      tune: ['q'],
+      schedule: 'cosine',
+    });
   });
   it('leads from the pins of an analysis to the same components', () => {
     const { draft, parent, model } = readTune(tuneFrom({ id: 'a', model: 'm' }, ['L1H1', 'MLP0']).replace('tune', ''));

@@ -10,7 +10,11 @@ const judged = (name: string, group: Judged['group'], n: number, before: number,
   ({ name, group, n, before: at(before), after: at(after) }) as Judged;
 
 describe('what was judged', () => {
-  const sets = [judged('one digit', 'arithmetic', 10, 0.5, 1), judged('counting', 'arithmetic', 30, 0.1, 0.2), judged('facts', 'control', 4, 1, 1)];
+  const sets = [
+    judged('one digit', 'arithmetic', 10, 0.5, 1),
+    judged('counting', 'arithmetic', 30, 0.1, 0.2),
+    judged('facts', 'control', 4, 1, 1),
+  ];
   it('is pooled by questions, not by sets', () => {
     const pool = pooled(sets, 'arithmetic');
     expect(pool?.n).toBe(40);
@@ -19,7 +23,10 @@ describe('what was judged', () => {
     expect(pooled(sets, 'held_out')).toBeNull();
   });
   it('stands in groups, the held-out questions as a whole first, and no empty group', () => {
-    const evaluation = { held_out: judged('all', 'held_out', 9, 0, 1), sets: [...sets].reverse() } as unknown as Evaluation;
+    const evaluation = {
+      held_out: judged('all', 'held_out', 9, 0, 1),
+      sets: [...sets].reverse(),
+    } as unknown as Evaluation;
     expect(grouped(evaluation).map(([group, of]) => [group, of.map(({ name }) => name)])).toEqual([
       ['held_out', ['all']],
       ['arithmetic', ['counting', 'one digit']],
@@ -65,14 +72,25 @@ describe('effects before and after', () => {
 });
 
 it('a note says why there is no adapter, or no judgement', () => {
-  const notes = ['Something.', 'No adapter for PEFT: What changed has no low rank.', 'It could not be evaluated: memory ran out.'];
+  const notes = [
+    'Something.',
+    'No adapter for PEFT: What changed has no low rank.',
+    'It could not be evaluated: memory ran out.',
+  ];
   expect(noAdapter({ notes })).toBe(notes[1]);
   expect(notJudged({ notes })).toBe(notes[2]);
   expect([noAdapter({ notes: [] }), notJudged({ notes: [] })]).toEqual([null, null]);
 });
 
 it('the curve has every step and every validation in its place', () => {
-  const rows = curveRows({ steps: [1, 2, 4], losses: [3, 2, 1], validation: [{ step: 0, accuracy: 0.1, loss: 4 }, { step: 4, accuracy: 0.5, loss: 1.5 }] });
+  const rows = curveRows({
+    steps: [1, 2, 4],
+    losses: [3, 2, 1],
+    validation: [
+      { step: 0, accuracy: 0.1, loss: 4 },
+      { step: 4, accuracy: 0.5, loss: 1.5 },
+    ],
+  });
   expect(rows).toEqual({
     x: [0, 1, 2, 4],
     loss: [null, 3, 2, 1],
@@ -85,7 +103,16 @@ const SPEC: FineTuneSpec = {
   kind: 'fine_tune',
   model: 'm',
   components: ['L1H1'],
-  prompts: { source: 'template', operations: ['add'], styles: ['equation'], operands: [1, 9], pairs: 9, shots: 0, corruption: 'null_operator', seed: 0 },
+  prompts: {
+    source: 'template',
+    operations: ['add'],
+    styles: ['equation'],
+    operands: [1, 9],
+    pairs: 9,
+    shots: 0,
+    corruption: 'null_operator',
+    seed: 0,
+  },
 };
 const row = (id: string, part: Partial<FineTuneSpec>, state = 'succeeded') =>
   ({ id, kind: 'fine_tune', spec: { ...SPEC, ...part }, state }) as unknown as Experiment;
@@ -143,6 +170,10 @@ describe('fine-tunings of the same question', () => {
   });
   it('that were not judged have only their sizes', () => {
     const result = { tunable: { share: 0.07 }, evaluation: null, seconds_per_step: null, deltas_bytes: 10 };
-    expect(comparedOf(result as unknown as FineTuneResult)).toMatchObject({ heldOut: null, perplexity: null, bytes: 10 });
+    expect(comparedOf(result as unknown as FineTuneResult)).toMatchObject({
+      heldOut: null,
+      perplexity: null,
+      bytes: 10,
+    });
   });
 });

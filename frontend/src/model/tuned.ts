@@ -1,13 +1,5 @@
 // What came of a fine-tuning, as the page shows it: prompts by what became of them, effects before and after.
-import type {
-  Evaluation,
-  FineTuneResult,
-  Judged,
-  JudgedPrompt,
-  Outcome,
-  Repatched,
-  TrainingCurve,
-} from '../api/tuned';
+import type { Evaluation, FineTuneResult, Judged, JudgedPrompt, Outcome, Repatched, TrainingCurve } from '../api/tuned';
 import { spell } from './component';
 import { cellOf, colourLimit, tableOf, type Cell, type EffectTable, type Shape } from './effects';
 

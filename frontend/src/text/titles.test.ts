@@ -55,7 +55,12 @@ describe('the title', () => {
 
 describe('every kind of experiment', () => {
   const knockout = (part: object = {}): AnySpec => ({ kind: 'knockout', parent: 'a', ...part });
-  const transfer: AnySpec = { kind: 'transfer', model: 'm', found_on: [SET.prompts], evaluated_on: [SET.prompts, SET.prompts] };
+  const transfer: AnySpec = {
+    kind: 'transfer',
+    model: 'm',
+    found_on: [SET.prompts],
+    evaluated_on: [SET.prompts, SET.prompts],
+  };
   const newer = { kind: 'steering', parent: 'a' } as unknown as AnySpec;
   it('has a title out of what was asked', () => {
     expect(asked(SET, 34)).toBe('34 addition prompts');

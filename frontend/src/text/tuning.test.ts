@@ -70,7 +70,9 @@ describe('a fine-tuning in words', () => {
     ]);
   });
   it('tells what a cancel left', () => {
-    expect(cancelledLine(34, 80, 'step')).toBe('Cancelled after 34 of 80 steps: the weights of step 34 are kept. They were not judged.');
+    expect(cancelledLine(34, 80, 'step')).toBe(
+      'Cancelled after 34 of 80 steps: the weights of step 34 are kept. They were not judged.',
+    );
     expect(cancelledLine(0, 80, 'step')).toMatch(/no result/);
   });
 });
@@ -85,7 +87,16 @@ describe('the same elsewhere', () => {
   });
   it('is a command of the program where its flags can say it', () => {
     expect(command(SPEC)).toBeNull();
-    const prompts = { source: 'template', operations: ['add', 'subtract'], styles: ['equation'], operands: [10, 99], pairs: 9, shots: 2, corruption: 'null_operator', seed: 0 } as const;
+    const prompts = {
+      source: 'template',
+      operations: ['add', 'subtract'],
+      styles: ['equation'],
+      operands: [10, 99],
+      pairs: 9,
+      shots: 2,
+      corruption: 'null_operator',
+      seed: 0,
+    } as const;
     const asked = { ...SPEC, prompts: { ...prompts } } as unknown as FineTuneSpec;
     expect(command(asked)?.replace(/ \\\n {2}/g, ' ')).toBe(
       "arithmoscope fine-tune --model 'it'\\''s' --components L1H1,MLP2 --tuner precise --operations add subtract " +

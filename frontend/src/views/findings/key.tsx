@@ -69,13 +69,23 @@ function Tables({ report, id, metric, restored, onMetric, onSelect, onPins }: Ke
           none="only of the relative logit"
           {...{ table, onPins }}
         />
-        <Rule name={`the top ${number} that ${restored ? 'restore' : 'carry'} the answer`} found={top} none="" {...{ table, onPins }} />
+        <Rule
+          name={`the top ${number} that ${restored ? 'restore' : 'carry'} the answer`}
+          found={top}
+          none=""
+          {...{ table, onPins }}
+        />
       </ul>
       <p class="faint">
         Two-sided studentised bootstrap over {plural(table.questions, 'distinct question')}; q is the smallest false
         discovery rate at which a component passes. Off 0 is not the same as large: look at the effect beside it.
       </p>
-      <div class="scroll" tabIndex={0} role="group" aria-label={`Components, the most ${restored ? 'positive' : 'negative'} first`}>
+      <div
+        class="scroll"
+        tabIndex={0}
+        role="group"
+        aria-label={`Components, the most ${restored ? 'positive' : 'negative'} first`}
+      >
         <table>
           <thead>
             <tr>

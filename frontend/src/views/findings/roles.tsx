@@ -70,8 +70,8 @@ function Heads({ report, id, table, selected, onSelect }: RolesProps & { report:
       </div>
       <p class="faint">
         Mean over {plural(report.prompts, 'prompt')}. The average head gives{' '}
-        {words.find(([each]) => each === looked)?.[1]} {percent(averageHead(report, looked))}. Chance: the parts dealt to
-        the tokens at random, the first token apart. Difference: reference run minus counterfactual run.
+        {words.find(([each]) => each === looked)?.[1]} {percent(averageHead(report, looked))}. Chance: the parts dealt
+        to the tokens at random, the first token apart. Difference: reference run minus counterfactual run.
         {looked === 'operands' && ' Both operands together have no interval: choose one of them.'}
       </p>
       {listed.length === 0 ? (
@@ -156,9 +156,7 @@ function OneHead({ report, component }: { report: RoleReport; component: string 
               <tr key={role}>
                 <th scope="row">{ROLE_WORDS[role]}</th>
                 <td class="number">{percent(head.mass[i] ?? 0)}</td>
-                <td class="number">
-                  {low === null || high === null ? '–' : `${percent(low)} to ${percent(high)}`}
-                </td>
+                <td class="number">{low === null || high === null ? '–' : `${percent(low)} to ${percent(high)}`}</td>
                 <td class="number">{percent(report.average_head[i] ?? 0)}</td>
                 <td class="number">{percent(head.baseline[i] ?? 0)}</td>
                 <td class="number">{points(head.difference[i] ?? 0)}</td>

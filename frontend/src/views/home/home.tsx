@@ -114,10 +114,7 @@ export function Home({ address }: { address: Address }) {
               {notice}
             </Notice>
           ))}
-          <PatchingOptions
-            draft={whole}
-            choose={(next) => search(writeOptions(address.search, next))}
-          />
+          <PatchingOptions draft={whole} choose={(next) => search(writeOptions(address.search, next))} />
           {models.trouble && <TroubleBlock problem={models.trouble} />}
           {models.data?.length === 0 && (
             <p class="notice warn">

@@ -16,12 +16,7 @@ export function Recent({ list }: { list: Loaded<ExperimentList> }) {
       <h2>Recent analyses</h2>
       {list.trouble && !list.data && <TroubleBlock problem={list.trouble} />}
       {list.data && items.length === 0 && <p class="faint">None yet. The prompt above is ready to run.</p>}
-      <ExperimentTable
-        items={items}
-        label="Analyses"
-        first="Analysis"
-        modelOf={(item) => modelOf(item, items)}
-      />
+      <ExperimentTable items={items} label="Analyses" first="Analysis" modelOf={(item) => modelOf(item, items)} />
       <RecentlyDeleted />
     </section>
   );
@@ -35,9 +30,7 @@ function RecentlyDeleted() {
   if (items.length === 0) return null;
   return (
     <details class="fold deleted">
-      <summary>
-        Recently deleted ({list.data?.next_cursor ? `the newest ${items.length}` : items.length})
-      </summary>
+      <summary>Recently deleted ({list.data?.next_cursor ? `the newest ${items.length}` : items.length})</summary>
       <ul>
         {items.map((item) => (
           <Deleted key={item.id} item={item} />

@@ -52,8 +52,7 @@ export function KnockChecks({ result }: { result: KnockoutResult }) {
         <summary>How these numbers were checked</summary>
         <div class="checked">
           <p>
-            With nothing out the logit differs from that of a plain run by at most {digits(checks.noise_floor)}{' '}
-            logits.{' '}
+            With nothing out the logit differs from that of a plain run by at most {digits(checks.noise_floor)} logits.{' '}
             {checks.spot_check_points > 0 &&
               `${plural(checks.spot_check_points, 'point')} of the curve were computed again with one ordinary forward pass a pair, on ${plural(checks.spot_check_pairs, 'pair')}: the largest difference is ${digits(checks.spot_check_error)} logits.`}
           </p>

@@ -4,14 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { models as loadModels, submit } from '../../api/client';
 import type { Ablation, KnockPositions, Metric, Problem, Result } from '../../api/wire';
 import { spell, type Component } from '../../model/component';
-import {
-  ABLATION_WORDS,
-  firstKnock,
-  knockOf,
-  knockSpec,
-  POSITION_WORDS,
-  type KnockDraft,
-} from '../../model/knock';
+import { ABLATION_WORDS, firstKnock, knockOf, knockSpec, POSITION_WORDS, type KnockDraft } from '../../model/knock';
 import { MAX_SHOTS } from '../../model/draft';
 import { isControl } from '../../model/promptSet';
 import { addressOf, askAgain, takeAgain } from '../../model/again';
@@ -27,7 +20,10 @@ import { SetOptions } from '../prompts/set';
 
 export const ABLATIONS = choicesOf<Ablation>(ABLATION_WORDS);
 const POSITIONS = choicesOf<KnockPositions>(POSITION_WORDS);
-export const SHOTS = Array.from({ length: MAX_SHOTS + 1 }, (_, i) => [String(i), i === 0 ? 'none' : String(i)] as const);
+export const SHOTS = Array.from(
+  { length: MAX_SHOTS + 1 },
+  (_, i) => [String(i), i === 0 ? 'none' : String(i)] as const,
+);
 
 interface FormProps {
   id: string;
@@ -149,18 +145,10 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
         >
           those of this analysis
         </Radio>
-        <Radio
-          name="prompts"
-          checked={draft.prompts === 'new'}
-          pick={() => change({ prompts: 'new', disjoint: true })}
-        >
+        <Radio name="prompts" checked={draft.prompts === 'new'} pick={() => change({ prompts: 'new', disjoint: true })}>
           a new set
         </Radio>
-        <Radio
-          name="prompts"
-          checked={draft.prompts === 'own'}
-          pick={() => change({ prompts: 'own', disjoint: true })}
-        >
+        <Radio name="prompts" checked={draft.prompts === 'own'} pick={() => change({ prompts: 'own', disjoint: true })}>
           prompts of a file
         </Radio>
       </fieldset>

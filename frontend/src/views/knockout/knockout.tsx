@@ -106,8 +106,9 @@ function Found({ result }: { result: KnockoutResult }) {
           ))}
         </div>
         <p class="faint">
-          n = {plural(result.n_pairs, 'pair')}. Shaded: the 95 % bootstrap interval over distinct questions (components),
-          and 95 % of {plural(result.controls.length, 'random draw')} of as many components of the same layers (random).
+          n = {plural(result.n_pairs, 'pair')}. Shaded: the 95 % bootstrap interval over distinct questions
+          (components), and 95 % of {plural(result.controls.length, 'random draw')} of as many components of the same
+          layers (random).
           {result.elbow === null
             ? ' Accuracy does not fall, so the curve has no elbow.'
             : ` Elbow at k = ${result.elbow}: most of the fall in accuracy is over.`}
@@ -212,7 +213,8 @@ function Numbers({ curve, result }: { curve: KnockCurve; result: KnockoutResult 
         </table>
       </div>
       <p class="faint">
-        {curve.unit}; n = {plural(result.n_pairs, 'pair')}. p: (1 + draws that hurt at least as much) / (1 + {plural(result.controls.length, 'draw')}). The elbow’s row is marked.
+        {curve.unit}; n = {plural(result.n_pairs, 'pair')}. p: (1 + draws that hurt at least as much) / (1 +{' '}
+        {plural(result.controls.length, 'draw')}). The elbow’s row is marked.
       </p>
     </>
   );

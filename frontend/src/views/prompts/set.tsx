@@ -54,12 +54,7 @@ export function SetOptions({ draft, change, trained = false }: SetPart) {
           choose={(topic) => put({ topic })}
         />
         {row.styles && (
-          <Select
-            label="Wordings"
-            value={draft.wording}
-            choices={WORDINGS}
-            choose={(wording) => put({ wording })}
-          />
+          <Select label="Wordings" value={draft.wording} choices={WORDINGS} choose={(wording) => put({ wording })} />
         )}
       </div>
       {row.operations.length > 1 && (
@@ -126,9 +121,7 @@ export function SetOptions({ draft, change, trained = false }: SetPart) {
         />
       </div>
       {!trained && (
-        <p class="faint">
-          Halves share no operands: components are found on one half and judged on the other.
-        </p>
+        <p class="faint">Halves share no operands: components are found on one half and judged on the other.</p>
       )}
       {!trained && (
         <label class="check">

@@ -43,7 +43,9 @@ function Report({ report }: { report: SystemReport }) {
       )}
       <Part title="Workers">
         {workers.length === 0 ? (
-          <Notice tone="warn">No worker: results are readable, new runs will wait. Start one: arithmoscope worker</Notice>
+          <Notice tone="warn">
+            No worker: results are readable, new runs will wait. Start one: arithmoscope worker
+          </Notice>
         ) : (
           <Table head={['Worker', 'Device', 'Models in memory', 'Works on', 'Heard of']}>
             {workers.map((worker) => (
@@ -58,7 +60,10 @@ function Report({ report }: { report: SystemReport }) {
             ['Running', String(queue.running)],
             ['Waiting', String(queue.waiting)],
             ['The first has waited', queue.oldest_wait_s === null ? '–' : duration(queue.oldest_wait_s)],
-            ['One token may have', report.quota === 0 ? 'any number' : `${report.quota.toLocaleString('en')} unfinished`],
+            [
+              'One token may have',
+              report.quota === 0 ? 'any number' : `${report.quota.toLocaleString('en')} unfinished`,
+            ],
           ]}
         />
       </Part>
@@ -66,7 +71,8 @@ function Report({ report }: { report: SystemReport }) {
         <Facts
           facts={[
             ...Object.entries(store.experiments).map(
-              ([state, n]) => [`Analyses ${STATE_WORDS[state as Experiment['state']]}`, n.toLocaleString('en')] as const,
+              ([state, n]) =>
+                [`Analyses ${STATE_WORDS[state as Experiment['state']]}`, n.toLocaleString('en')] as const,
             ),
             ['Deleted, to be brought back', store.deleted.toLocaleString('en')],
             ['Results and saved parts', bytes(store.artifact_bytes)],

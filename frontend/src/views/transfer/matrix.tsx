@@ -74,7 +74,8 @@ export function Matrix({ title, rows, columns, pairs, values, more, above, scale
           tell(place);
         }}
         onKeyDown={(event) => {
-          const next = words && !event.altKey && !event.metaKey && placeOf(event.target) && moved(active, event.key, values);
+          const next =
+            words && !event.altKey && !event.metaKey && placeOf(event.target) && moved(active, event.key, values);
           if (!next) return;
           event.preventDefault();
           table.current?.querySelector<HTMLElement>(`[data-cell="${next.row} ${next.column}"]`)?.focus();

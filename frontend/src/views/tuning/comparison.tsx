@@ -28,13 +28,16 @@ export function Comparison({ id, spec, result, state }: ComparisonProps) {
   const [every, setEvery] = useState(0);
   const list = useLoad(`tunings of ${spec.model} ${state}`, (signal) => fineTuningsOf(spec.model, signal), every);
   const rows = useMemo(() => family(list.data ?? [], spec).slice(0, MOST), [list.data, spec]);
-  const finished = rows.filter((row) => (row.state === 'succeeded' || keptSteps(row)) && row.id !== id).map((row) => row.id);
+  const finished = rows
+    .filter((row) => (row.state === 'succeeded' || keptSteps(row)) && row.id !== id)
+    .map((row) => row.id);
   const waiting = rows.some((row) => !isFinal(row.state));
   useEffect(() => setEvery(waiting ? EVERY_MS : 0), [waiting]);
   // A finished one never changes: it is read once.
   const read = useRef(new Map<string, FineTuneResult | null>());
   const results = useLoad(`results of ${finished.join()}`, (signal) => readMore(read.current, finished, signal));
-  const known = (row: Experiment): FineTuneResult | null => (row.id === id ? result : (read.current.get(row.id) ?? null));
+  const known = (row: Experiment): FineTuneResult | null =>
+    row.id === id ? result : (read.current.get(row.id) ?? null);
   const [trouble, setTrouble] = useState<Problem | null>(null);
   const [busy, setBusy] = useState(false);
   const ask = async (specs: readonly FineTuneSpec[]) => {
@@ -132,8 +135,7 @@ export function Comparison({ id, spec, result, state }: ComparisonProps) {
 }
 
 /** Only what was judged says something of its tuner. */
-const judged = (result: FineTuneResult | null): Compared | null =>
-  result?.evaluation ? comparedOf(result) : null;
+const judged = (result: FineTuneResult | null): Compared | null => (result?.evaluation ? comparedOf(result) : null);
 
 /** Reads what is not there yet; a failed or cancelled one may have no result. */
 async function readMore(
@@ -165,9 +167,7 @@ function Row({ row, result, here }: RowProps) {
   const numbers = result && comparedOf(result);
   return (
     <tr aria-current={here ? 'true' : undefined}>
-      <th scope="row">
-        {here ? `${name} (this one)` : <Link to={page(`analyses/${row.id}`)}>{name}</Link>}
-      </th>
+      <th scope="row">{here ? `${name} (this one)` : <Link to={page(`analyses/${row.id}`)}>{name}</Link>}</th>
       <td class="number">{seedOf(row.spec)}</td>
       {numbers && result.evaluation ? (
         <Cells of={numbers} />

@@ -104,7 +104,11 @@ function Change({ change }: { change: Interval }) {
   return (
     <>
       <Sign value={change.mean} /> {points(change.mean)} points{' '}
-      <span class="faint">({covers(change) ? 'the interval covers 0: ' : ''}{pointRange(change)})</span>,
+      <span class="faint">
+        ({covers(change) ? 'the interval covers 0: ' : ''}
+        {pointRange(change)})
+      </span>
+      ,
     </>
   );
 }
@@ -132,9 +136,7 @@ function NeutralText({ neutral }: { neutral: Neutral }) {
       </dl>
       <p class="faint">
         {plural(neutral.passages, 'passage')}, {plural(neutral.tokens, 'token')}.{' '}
-        {worse > 0
-          ? `Its perplexity rose by ${percent(worse)}.`
-          : 'Its perplexity did not rise.'}
+        {worse > 0 ? `Its perplexity rose by ${percent(worse)}.` : 'Its perplexity did not rise.'}
       </p>
     </section>
   );

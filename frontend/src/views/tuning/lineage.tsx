@@ -81,7 +81,7 @@ export function Lineage({ spec, result }: LineageProps) {
 /** The models that this one was tuned from, the first of all first. */
 function Before({ cards, model }: { cards: readonly ModelCard[]; model: string }) {
   const chain: ModelCard[] = [];
-  for (let at = cards.find(({ id }) => id === model); at && chain.length < 20; ) {
+  for (let at = cards.find(({ id }) => id === model); at && chain.length < 20;) {
     chain.unshift(at);
     const base: string | null = at.base ?? null;
     at = base === null ? undefined : cards.find(({ id }) => id === base);

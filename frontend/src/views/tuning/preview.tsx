@@ -26,11 +26,7 @@ export function TuningPreviewPane({ asked }: { asked: AskedOr<FineTuneSpec> }) {
   if (preview.data || preview.trouble) last.current = preview.data;
   const shown = preview.data ?? (stale ? last.current : null);
   return (
-    <section
-      class={`preview ${stale && shown ? 'stale' : ''}`}
-      aria-label="What would be trained"
-      aria-busy={stale}
-    >
+    <section class={`preview ${stale && shown ? 'stale' : ''}`} aria-label="What would be trained" aria-busy={stale}>
       {asked.problem !== null && <p class="notice warn">{asked.problem}</p>}
       {asked.spec && preview.trouble && !stale && <TroubleBlock problem={preview.trouble} />}
       {asked.spec && shown && <Foreseen preview={shown.preview} tuner={shown.spec.tuner ?? 'precise'} />}

@@ -24,13 +24,7 @@ export function PromptsPanel({ evaluation: { held_out: held, prompts } }: { eval
           all {held.n.toLocaleString('en')}
         </button>
         {OUTCOMES.map((each) => (
-          <button
-            key={each}
-            type="button"
-            class="quiet"
-            aria-pressed={outcome === each}
-            onClick={() => choose(each)}
-          >
+          <button key={each} type="button" class="quiet" aria-pressed={outcome === each} onClick={() => choose(each)}>
             {OUTCOME_WORDS[each]} {held[each].toLocaleString('en')}
           </button>
         ))}

@@ -131,4 +131,3 @@ function Made({ result: { provenance: made, deltas_sha256 } }: { result: FineTun
     </p>
   );
 }
-

@@ -108,7 +108,9 @@ function Exports({
       theme: 'light',
       width: 720,
       file: {
-        title: escapeForPlotly(`${title(result.spec, result.pairs.length)}${best ? ` (rank ${best.rank}: ${spell(best)})` : ''}`),
+        title: escapeForPlotly(
+          `${title(result.spec, result.pairs.length)}${best ? ` (rank ${best.rank}: ${spell(best)})` : ''}`,
+        ),
         provenance: provenance(result).map(escapeForPlotly).join('<br>'),
         legend: `${METRIC_WORDS[metric]}<br>below 0: ${SIGN_WORDS[table.direction].below}`,
       },

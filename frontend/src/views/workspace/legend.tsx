@@ -13,11 +13,7 @@ export function EffectLegend({ table }: { table: EffectTable }) {
   const waiting = table.ranking.length < table.cells.length;
   return (
     <div class="map-legend">
-      <div
-        class="scale"
-        role="img"
-        aria-label={`Colours: orange ${below}, below 0; blue ${above}, above 0`}
-      >
+      <div class="scale" role="img" aria-label={`Colours: orange ${below}, below 0; blue ${above}, above 0`}>
         <span class="end">{below} ▼</span>
         <span class="bar" style={{ background: gradient(stops(DIVERGING[theme])) }} />
         <span class="end">▲ {above}</span>

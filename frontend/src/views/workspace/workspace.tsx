@@ -26,8 +26,7 @@ export function AnalysisPage({ run, id, address }: OpenedProps) {
   const done = isFinal(experiment.state);
   // The model's shape, to draw the empty map before the first numbers.
   const cards = useLoad('models', loadModels);
-  const shape: Shape | null =
-    result?.model ?? cards.data?.find(({ id: model }) => model === spec.model) ?? null;
+  const shape: Shape | null = result?.model ?? cards.data?.find(({ id: model }) => model === spec.model) ?? null;
 
   const metrics = useMemo<readonly Metric[]>(
     () => (result ? spec.metrics.filter((name) => result.metrics[name]) : spec.metrics),
