@@ -126,3 +126,6 @@ export const millions = (count: number): string =>
     : count >= 1e6
       ? `${(count / 1e6).toFixed(0)} M`
       : count.toLocaleString('en');
+
+/** A layer of the residual stream: the embedding (−1) comes before layer 0. */
+export const layerName = (layer: number): string => (layer < 0 ? 'embedding' : String(layer));

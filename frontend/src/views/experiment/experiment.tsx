@@ -19,9 +19,10 @@ export function ExperimentPage({ id, address }: { id: string; address: Address }
   const { seen, result, trouble } = run;
   const row = seen?.experiment;
   const kept = result && 'pairs' in result ? result.pairs.length : undefined;
+  const windowTitle = row ? nameOf(row, kept) : 'Analysis';
   useEffect(() => {
-    document.title = row ? `${nameOf(row, kept)} · Arithmoscope` : 'Analysis · Arithmoscope';
-  }, [row?.name, row?.spec, kept]);
+    document.title = `${windowTitle} · Arithmoscope`;
+  }, [windowTitle]);
 
   if (!seen || !row) {
     return (

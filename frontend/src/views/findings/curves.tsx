@@ -1,4 +1,4 @@
-// A figure of curves, with the names of its lines in words: the table beside it carries the numbers.
+// A line chart with a legend in words. The numbers themselves are in the table beside it.
 import { useMemo } from 'preact/hooks';
 import { lines, type Curve, type LinesOptions } from '../../charts/lines';
 import type { Theme } from '../../charts/colours';
@@ -6,21 +6,25 @@ import { useWidth } from '../../ui/hooks';
 import { Plot } from '../../ui/plot';
 import { useTheme } from '../../ui/theme';
 
-interface CurvesProps {
-  title: string;
-  make: (theme: Theme) => readonly Curve[];
+export interface Chart {
+  curves: readonly Curve[];
   options: Omit<LinesOptions, 'theme' | 'width'>;
-  /** What the curves are of: they are drawn again when this is another object. */
-  of: object;
 }
 
-export function Curves({ title, make, options, of }: CurvesProps) {
+interface CurvesProps<T> {
+  title: string;
+  data: T;
+  /** Makes the chart from the data. The figure is drawn again when this is another function, so it must be stable. */
+  draw: (data: T, theme: Theme) => Chart;
+}
+
+export function Curves<T>({ title, data, draw }: CurvesProps<T>) {
   const theme = useTheme();
   const [place, width] = useWidth<HTMLElement>();
-  const curves = useMemo(() => make(theme), [of, theme]);
+  const { curves, options } = useMemo(() => draw(data, theme), [draw, data, theme]);
   const figure = useMemo(
     () => (width > 0 ? lines(curves, { ...options, theme, width: Math.min(width, 640) }) : null),
-    [curves, theme, width],
+    [curves, options, theme, width],
   );
   return (
     <figure class="curves" ref={place}>

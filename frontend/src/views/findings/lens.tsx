@@ -1,10 +1,9 @@
 // One prompt's lens: what each layer would say if it were the last, and where the answer stands among all tokens.
 import type { LensReport } from '../../api/findings';
 import { at, attentionScale, css, inkOn } from '../../charts/colours';
-import { digits, percent } from '../../text/numbers';
+import { digits, layerName, percent } from '../../text/numbers';
 import { visible } from '../../text/tokens';
 import { useTheme } from '../../ui/theme';
-import { layerName } from './stages';
 
 export function LensTable({ report }: { report: LensReport }) {
   const theme = useTheme();

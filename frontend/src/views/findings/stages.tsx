@@ -2,11 +2,12 @@
 import { lensReport, stagesReport } from '../../api/client';
 import type { Row, StagesReport } from '../../api/findings';
 import type { Result } from '../../api/wire';
+import type { Theme } from '../../charts/colours';
 import { LINE, type Mark } from '../../charts/lines';
 import { shownPair } from '../../model/pairs';
-import { digits, percent, plural } from '../../text/numbers';
+import { digits, layerName, percent, plural } from '../../text/numbers';
 import { PromptChoice } from '../workspace/promptChoice';
-import { Curves } from './curves';
+import { Curves, type Chart } from './curves';
 import { Computed } from './fold';
 import { LensTable } from './lens';
 
@@ -45,11 +46,44 @@ const layerWords = (layer: number): string => (Number.isInteger(layer) ? String(
 /** The embedding stands before layer 0. */
 const places = (row: Row, first: number): number[] => row.map((_, i) => i + first);
 
-function Stages({ report }: { report: StagesReport }) {
-  const marks: Mark[] = STAGES.flatMap((name) => {
+const stageMarks = (report: StagesReport): Mark[] =>
+  STAGES.flatMap((name) => {
     const at = report[name];
     return at === null ? [] : [{ at, name, interval: report[`${name}_interval`] }];
   });
+
+const probabilityChart = ({ probability }: StagesReport, theme: Theme): Chart => ({
+  curves: [{ name: 'mean', y: probability, colour: LINE[theme].main }],
+  options: {
+    x: places(probability, -1),
+    xName: 'layer (−1: the embedding)',
+    yName: 'probability',
+    yRange: [-0.02, 1.02],
+  },
+});
+
+const rankChart = ({ rank }: StagesReport, theme: Theme): Chart => ({
+  curves: [{ name: 'median (1: the top token)', y: rank, colour: LINE[theme].main }],
+  options: { x: places(rank, -1), xName: 'layer (−1: the embedding)', yName: 'rank', log: true },
+});
+
+const readsChart = (report: StagesReport, theme: Theme): Chart => ({
+  curves: [
+    { name: 'the operands', y: report.operands, colour: LINE[theme].main },
+    { name: 'other digits', y: report.operands_other, colour: LINE[theme].chance, dash: 'dash' },
+  ],
+  options: { x: places(report.operands, 0), xName: 'layer', yName: 'cosine', marks: stageMarks(report) },
+});
+
+const writesChart = (report: StagesReport, theme: Theme): Chart => ({
+  curves: [
+    { name: 'the answer', y: report.answer, colour: LINE[theme].second },
+    { name: 'other digits', y: report.answer_other, colour: LINE[theme].chance, dash: 'dash' },
+  ],
+  options: { x: places(report.answer, 0), xName: 'layer', yName: 'cosine', marks: stageMarks(report) },
+});
+
+function Stages({ report }: { report: StagesReport }) {
   return (
     <>
       <dl class="stages" aria-label="Stages">
@@ -78,46 +112,10 @@ function Stages({ report }: { report: StagesReport }) {
         {report.inflection === null && ' Here the curves do not show them.'}
       </p>
       <div class="figures by-two">
-        <Curves
-          title="Probability of the answer, if this layer were the last"
-          of={report}
-          make={(theme) => [{ name: 'mean', y: report.probability, colour: LINE[theme].main }]}
-          options={{
-            x: places(report.probability, -1),
-            xName: 'layer (−1: the embedding)',
-            yName: 'probability',
-            yRange: [-0.02, 1.02],
-          }}
-        />
-        <Curves
-          title="Rank of the answer among all tokens"
-          of={report}
-          make={(theme) => [{ name: 'median (1: the top token)', y: report.rank, colour: LINE[theme].main }]}
-          options={{
-            x: places(report.rank, -1),
-            xName: 'layer (−1: the embedding)',
-            yName: 'rank',
-            log: true,
-          }}
-        />
-        <Curves
-          title="What each MLP reads: cosine with the operands"
-          of={report}
-          make={(theme) => [
-            { name: 'the operands', y: report.operands, colour: LINE[theme].main },
-            { name: 'other digits', y: report.operands_other, colour: LINE[theme].chance, dash: 'dash' },
-          ]}
-          options={{ x: places(report.operands, 0), xName: 'layer', yName: 'cosine', marks }}
-        />
-        <Curves
-          title="What each MLP writes: cosine with the answer"
-          of={report}
-          make={(theme) => [
-            { name: 'the answer', y: report.answer, colour: LINE[theme].second },
-            { name: 'other digits', y: report.answer_other, colour: LINE[theme].chance, dash: 'dash' },
-          ]}
-          options={{ x: places(report.answer, 0), xName: 'layer', yName: 'cosine', marks }}
-        />
+        <Curves title="Probability of the answer, if this layer were the last" data={report} draw={probabilityChart} />
+        <Curves title="Rank of the answer among all tokens" data={report} draw={rankChart} />
+        <Curves title="What each MLP reads: cosine with the operands" data={report} draw={readsChart} />
+        <Curves title="What each MLP writes: cosine with the answer" data={report} draw={writesChart} />
       </div>
       <details class="fold">
         <summary>The same as a table</summary>
@@ -154,5 +152,3 @@ function Stages({ report }: { report: StagesReport }) {
     </>
   );
 }
-
-export const layerName = (layer: number): string => (layer < 0 ? 'embedding' : String(layer));

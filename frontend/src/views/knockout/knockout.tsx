@@ -1,8 +1,9 @@
 // A knock-out: what the model still answers with k components out, beside as many random ones.
-import { useState } from 'preact/hooks';
+import { useCallback, useState } from 'preact/hooks';
 import { exportAddress } from '../../api/client';
 import type { KnockCurve, KnockoutResult } from '../../api/findings';
 import type { KnockMetric, KnockoutSpec } from '../../api/wire';
+import type { Theme } from '../../charts/colours';
 import { LINE, type Mark } from '../../charts/lines';
 import { ABLATION_WORDS, KNOCK_METRICS, KNOCK_WORDS, POSITION_WORDS } from '../../model/knock';
 import { amountOf, isFinal, shortRevision } from '../../text/experiment';
@@ -12,7 +13,7 @@ import { Menu, Notice } from '../../ui/parts';
 import { AskAgain } from '../experiment/askAgain';
 import { ExperimentHeader } from '../experiment/header';
 import { RunState, type OpenedProps } from '../experiment/opened';
-import { Curves } from '../findings/curves';
+import { Curves, type Chart } from '../findings/curves';
 import { Select } from '../prompts/choices';
 import { KnockChecks } from './checks';
 import { ParentLink, useParent } from './parent';
@@ -134,43 +135,38 @@ function Found({ result }: { result: KnockoutResult }) {
 const isShare = (metric: KnockMetric): boolean => metric !== 'logit_difference';
 
 function Curve({ metric, result }: { metric: KnockMetric; result: KnockoutResult }) {
+  const draw = useCallback((of: KnockoutResult, theme: Theme) => knockoutChart(of, metric, theme), [metric]);
+  return <Curves title={KNOCK_WORDS[metric]} data={result} draw={draw} />;
+}
+
+function knockoutChart(result: KnockoutResult, metric: KnockMetric, theme: Theme): Chart {
   const curve = result.curves[metric] as KnockCurve;
   const marks: Mark[] = result.elbow === null ? [] : [{ at: result.elbow, name: 'elbow' }];
-  const random = result.controls.length > 0;
-  return (
-    <Curves
-      title={KNOCK_WORDS[metric]}
-      of={curve}
-      make={(theme) => [
-        ...(random
-          ? [
-              {
-                name: 'random components, mean',
-                y: curve.control,
-                low: curve.draws_low,
-                high: curve.draws_high,
-                colour: LINE[theme].chance,
-                dash: 'dash' as const,
-              },
-            ]
-          : []),
-        {
-          name: chosenName(result),
-          y: curve.mean,
-          low: curve.ci_low,
-          high: curve.ci_high,
-          colour: LINE[theme].main,
-        },
-      ]}
-      options={{
-        x: curve.mean.map((_, k) => k),
-        xName: 'components out',
-        yName: isShare(metric) ? 'share' : 'logits',
-        ...(isShare(metric) ? { yRange: [-0.03, 1.03] as const } : {}),
-        marks,
-      }}
-    />
-  );
+  const random = {
+    name: 'random components, mean',
+    y: curve.control,
+    low: curve.draws_low,
+    high: curve.draws_high,
+    colour: LINE[theme].chance,
+    dash: 'dash' as const,
+  };
+  const chosen = {
+    name: chosenName(result),
+    y: curve.mean,
+    low: curve.ci_low,
+    high: curve.ci_high,
+    colour: LINE[theme].main,
+  };
+  return {
+    curves: result.controls.length > 0 ? [random, chosen] : [chosen],
+    options: {
+      x: curve.mean.map((_, k) => k),
+      xName: 'components out',
+      yName: isShare(metric) ? 'share' : 'logits',
+      ...(isShare(metric) ? { yRange: [-0.03, 1.03] as const } : {}),
+      marks,
+    },
+  };
 }
 
 const chosenName = ({ spec }: KnockoutResult): string => (spec.components ? 'these components' : chosenWords(spec));

@@ -6,7 +6,7 @@ import type { FineTuneSpec, Metric, Problem, Result, Tuner } from '../../api/wir
 import { takeAgain } from '../../model/again';
 import { firstModel, toggled } from '../../model/draft';
 import { fromResult } from '../../model/effects';
-import { carriers, controlsOf, tuneOf, tuneSpec, type Origin, type TuneDraft } from '../../model/tune';
+import { carriers, controlsOf, tuneOf, tuneSpec, type Origin } from '../../model/tune';
 import { readTune, writeTune } from '../../model/tuneAddress';
 import { navigate, type Address } from '../../nav';
 import { page } from '../../root';
@@ -21,15 +21,11 @@ import { ParentLink, useParent } from '../knockout/parent';
 import { choicesOf, NumberField, Select } from '../prompts/choices';
 import { TuningPreviewPane } from './preview';
 import { Questions } from './questions';
+import type { TunePart } from './formPart';
 import { Settings } from './settings';
 
 const METRICS = choicesOf<Metric>(METRIC_NAMES);
 const REST_MS = 300;
-
-export interface TunePart {
-  draft: TuneDraft;
-  change: (part: Partial<TuneDraft>) => void;
-}
 
 export function NewTuning({ address }: { address: Address }) {
   const form = useTuneForm(address);
@@ -182,7 +178,7 @@ function useTuneForm(address: Address): TuneForm {
     if (rested !== search || rested === written.current) return;
     written.current = rested;
     navigate(`${location.pathname}${rested}`, { replace: true });
-  }, [rested]);
+  }, [rested, search]);
   useEffect(() => {
     if (address.search === written.current) return;
     written.current = address.search;

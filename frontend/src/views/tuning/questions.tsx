@@ -12,7 +12,7 @@ import { FileOptions } from '../home/file';
 import { Radio, SHOTS } from '../knockout/form';
 import { NumberField, Select } from '../prompts/choices';
 import { SetOptions } from '../prompts/set';
-import type { TunePart } from './form';
+import type { TunePart } from './formPart';
 
 interface QuestionsProps extends TunePart {
   origin: Origin | null;

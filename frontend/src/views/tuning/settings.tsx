@@ -5,7 +5,7 @@ import { toggled } from '../../model/draft';
 import { ALL_PARTS, firstTune, partsOf, type TuneDraft } from '../../model/tune';
 import { PART_WORDS, SCHEDULE_WORDS } from '../../text/tuning';
 import { choicesOf, NumberField, Select } from '../prompts/choices';
-import type { TunePart } from './form';
+import type { TunePart } from './formPart';
 
 const SCHEDULES = choicesOf<Schedule>(SCHEDULE_WORDS);
 const NUMBERS = ['decay', 'warmup', 'clip', 'accumulate', 'every', 'seed'] as const;

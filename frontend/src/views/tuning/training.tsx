@@ -1,13 +1,32 @@
 // How the training goes: the loss of every step, and what is looked at meanwhile.
 import type { TrainingCurve } from '../../api/tuned';
+import type { Theme } from '../../charts/colours';
 import { LINE } from '../../charts/lines';
 import { curveRows } from '../../model/tuned';
 import { digits } from '../../text/numbers';
 import { share } from '../../text/tuning';
-import { Curves } from '../findings/curves';
+import { Curves, type Chart } from '../findings/curves';
+
+function lossChart(curve: TrainingCurve, theme: Theme): Chart {
+  const { x, loss, validated } = curveRows(curve);
+  return {
+    curves: [
+      { name: 'trained on', y: loss, colour: LINE[theme].main },
+      { name: 'validation', y: validated, colour: LINE[theme].second, dash: 'dash', sparse: true },
+    ],
+    options: { x, xName: 'step', yName: 'nats' },
+  };
+}
+
+function accuracyChart(curve: TrainingCurve, theme: Theme): Chart {
+  const { x, accuracy } = curveRows(curve);
+  return {
+    curves: [{ name: 'validation', y: accuracy, colour: LINE[theme].second, dash: 'dash', sparse: true }],
+    options: { x, xName: 'step', yName: 'share', yRange: [-0.03, 1.03] },
+  };
+}
 
 export function TrainingPanel({ curve, live }: { curve: TrainingCurve; live: boolean }) {
-  const rows = curveRows(curve);
   const [step, loss] = [curve.steps.at(-1), curve.losses.at(-1)];
   const seen = curve.validation.at(-1);
   return (
@@ -20,23 +39,8 @@ export function TrainingPanel({ curve, live }: { curve: TrainingCurve; live: boo
         .
       </p>
       <div class="figures">
-        <Curves
-          title="Loss, nats an answer token"
-          of={curve}
-          make={(theme) => [
-            { name: 'trained on', y: rows.loss, colour: LINE[theme].main },
-            { name: 'validation', y: rows.validated, colour: LINE[theme].second, dash: 'dash', sparse: true },
-          ]}
-          options={{ x: rows.x, xName: 'step', yName: 'nats' }}
-        />
-        <Curves
-          title="Validation questions answered right"
-          of={curve}
-          make={(theme) => [
-            { name: 'validation', y: rows.accuracy, colour: LINE[theme].second, dash: 'dash', sparse: true },
-          ]}
-          options={{ x: rows.x, xName: 'step', yName: 'share', yRange: [-0.03, 1.03] }}
-        />
+        <Curves title="Loss, nats an answer token" data={curve} draw={lossChart} />
+        <Curves title="Validation questions answered right" data={curve} draw={accuracyChart} />
       </div>
       {curve.validation.length > 0 && (
         <details class="fold">

@@ -76,10 +76,12 @@ function Fetched({ id, layer, head, index, waiting, onHead }: FetchedProps) {
   );
 }
 
+const NO_WEIGHTS: readonly (readonly number[])[] = [];
+
 function Pattern({ data, head, onHead }: { data: AttentionPattern; head: number; onHead: (head: number) => void }) {
   const theme = useTheme();
   const [place, width] = useWidth<HTMLDivElement>();
-  const weights = data.weights[head] ?? [];
+  const weights = data.weights[head] ?? NO_WEIGHTS;
   const figure = useMemo(
     () => (width > 0 ? attentionMap(weights, data.tokens, theme, Math.min(width, 620)) : null),
     [weights, data.tokens, theme, width],

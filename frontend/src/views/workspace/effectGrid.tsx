@@ -6,9 +6,18 @@ import { parseComponent, same, spell, type Component } from '../../model/compone
 import type { Cell, EffectTable } from '../../model/effects';
 import { move } from '../../model/grid';
 import { effect } from '../../text/numbers';
-import type { MapProps } from './effectsMap';
 
-interface GridProps extends MapProps {
+/** Props of the map and of the grid over it. */
+export interface EffectsProps {
+  table: EffectTable;
+  selected: Component | null;
+  /** null clears the selection. */
+  onSelect: (component: Component | null) => void;
+  /** The name of this map, on a page with several. */
+  label?: string;
+}
+
+interface GridProps extends EffectsProps {
   onMove: (component: Component) => void;
 }
 

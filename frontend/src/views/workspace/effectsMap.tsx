@@ -8,24 +8,15 @@ import { effect, glyph, interval, meaning, speakEffect } from '../../text/number
 import { useWidth } from '../../ui/hooks';
 import { Plot } from '../../ui/plot';
 import { useTheme } from '../../ui/theme';
-import { EffectGrid } from './effectGrid';
+import { EffectGrid, type EffectsProps } from './effectGrid';
 import { EffectLegend } from './legend';
-
-export interface MapProps {
-  table: EffectTable;
-  selected: Component | null;
-  /** null frees the selection. */
-  onSelect: (component: Component | null) => void;
-  /** Where there are several maps, of which this is. */
-  label?: string;
-}
 
 export function spoken(cell: Cell, table: EffectTable): string {
   const rank = cell.rank === null ? '' : `, rank ${cell.rank}`;
   return `${speak(cell)}, effect ${speakEffect(cell.mean, table.metric)}${rank}`;
 }
 
-export function EffectsMap({ table, selected, onSelect, label }: MapProps) {
+export function EffectsMap({ table, selected, onSelect, label }: EffectsProps) {
   const theme = useTheme();
   const [place, width] = useWidth<HTMLDivElement>();
   const [hovered, setHovered] = useState<Component | null>(null);

@@ -45,7 +45,7 @@ export function AnalysisPage({ run, id, address }: OpenedProps) {
     if (result) return fromResult(result, view.metric);
     // A run that ended without a result has nothing to wait for, but what was seen stays.
     return shape && (!done || partial) ? fromPartial(shape, view.metric, spec.direction, partial) : null;
-  }, [result, partial, view.metric, spec.direction, shape?.layers, shape?.heads, shape?.kv_heads, done]);
+  }, [result, partial, view.metric, spec.direction, shape, done]);
 
   const change = (part: Partial<View>, replace = false) =>
     navigate(`${location.pathname}${writeView(address.search, part, metrics)}`, { replace });
