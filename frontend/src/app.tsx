@@ -27,16 +27,16 @@ function StatusPill() {
 
 function NotFound({ path }: { path: string }) {
   useEffect(() => {
-    document.title = 'Nothing here · Arithmoscope';
+    document.title = 'Page not found · Arithmoscope';
   }, []);
   return (
     <div class="narrow">
-      <h1 tabIndex={-1}>Nothing here</h1>
+      <h1 tabIndex={-1}>Page not found</h1>
       <p>
         There is no page at <code class="path">{path}</code>.
       </p>
       <p>
-        <Link to={page('')}>Start from the first page</Link>
+        <Link to={page('')}>Go to the home page</Link>
       </p>
     </div>
   );

@@ -71,7 +71,7 @@ export function readView(search: string, bounds: Bounds): ReadView {
 
   const panel = query.get('view');
   if (panel === 'map' || panel === 'ranking') view.view = panel;
-  else if (panel !== null) notices.push(`There is no view “${short(panel)}”: showing the map.`);
+  else if (panel !== null) notices.push(`Unknown view “${short(panel)}”: showing the map.`);
 
   const metric = query.get('metric');
   if (metric !== null) {
@@ -87,14 +87,14 @@ export function readView(search: string, bounds: Bounds): ReadView {
   if (sel !== null) {
     const found = there(sel);
     if (found) view.sel = found;
-    else notices.push(`This model has no component “${short(sel)}”: showing the one that matters most.`);
+    else notices.push(`This model has no component “${short(sel)}”: showing the highest-ranked one.`);
   }
 
   const prompt = query.get('prompt');
   if (prompt !== null && bounds.prompts !== null) {
     const index = /^\d{1,6}$/.test(prompt) ? Number(prompt) : -1;
     if (bounds.prompts.includes(index)) view.prompt = index;
-    else notices.push(`Prompt “${short(prompt)}” is not in the numbers: showing the first that is.`);
+    else notices.push(`Prompt “${short(prompt)}” is not part of this result: showing the first one that is.`);
   }
 
   const pins =
@@ -103,7 +103,7 @@ export function readView(search: string, bounds: Bounds): ReadView {
       ?.split(',')
       .filter((name) => name !== '') ?? [];
   const known = [...new Set(pins)].flatMap((name) => there(name) ?? []).slice(0, MAX_PINS);
-  if (known.length < pins.length) notices.push('Some of the pins in the address cannot be kept: they are left out.');
+  if (known.length < pins.length) notices.push('Some pins in the address are invalid and were left out.');
   view.pins = known;
 
   const open =
@@ -113,7 +113,7 @@ export function readView(search: string, bounds: Bounds): ReadView {
       .filter((name) => name !== '') ?? [];
   view.open = FINDINGS.filter((name) => open.includes(name));
   const unknown = open.find((name) => !(FINDINGS as readonly string[]).includes(name));
-  if (unknown !== undefined) notices.push(`There are no findings “${short(unknown)}”.`);
+  if (unknown !== undefined) notices.push(`Unknown panel “${short(unknown)}”.`);
   return { view, notices };
 }
 

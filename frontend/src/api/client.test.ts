@@ -40,5 +40,5 @@ it('a report that never comes is told so, with a way out', async () => {
   asked().answer(() => false);
   const found = keyReport('a', new AbortController().signal).catch((reason: unknown) => reason);
   await vi.advanceTimersByTimeAsync(3_600_000);
-  expect(await found).toMatchObject({ title: 'The test of all components takes too long' });
+  expect(await found).toMatchObject({ title: 'The significance test is taking too long' });
 });

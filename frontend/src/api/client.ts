@@ -47,7 +47,7 @@ export const UNREACHABLE: Problem = {
   title: 'Server unreachable',
   status: 0,
   detail: 'The server did not answer.',
-  way_out: 'Look whether arithmoscope serve still runs. This page keeps trying by itself.',
+  way_out: 'Check that arithmoscope serve is still running. This page keeps retrying.',
 };
 
 /** Any answer that is not a success, as a problem with a way out: proxies and crashes speak no problem JSON. */
@@ -58,7 +58,7 @@ export async function readProblem(response: Response): Promise<Problem> {
     title: given.title ?? `The server answered ${response.status}`,
     status: response.status,
     detail: given.detail ?? (response.statusText || 'No reason was given.'),
-    way_out: given.way_out ?? 'Try again; if it stays, look at the server’s log.',
+    way_out: given.way_out ?? 'Try again. If it happens again, check the server’s log.',
   };
 }
 
@@ -173,10 +173,10 @@ async function computed<T>(path: string, what: string, signal: AbortSignal): Pro
     await pause(step * 1000, signal);
   }
   throw new Trouble({
-    title: `${what} takes too long`,
+    title: `${what} is taking too long`,
     status: 202,
-    detail: 'The worker has not come to this yet.',
-    way_out: 'Try again, or come back later: it is kept once it is there.',
+    detail: 'No worker has computed it yet.',
+    way_out: 'Try again, or come back later: the result is stored once it has been computed.',
   });
 }
 
@@ -184,15 +184,15 @@ async function computed<T>(path: string, what: string, signal: AbortSignal): Pro
 export const attention = (id: string, layer: number, prompt: number, signal: AbortSignal) =>
   computed<AttentionPattern>(at(id, `/attention?layer=${layer}&prompt=${prompt}`), 'Attention', signal);
 export const keyReport = (id: string, signal: AbortSignal) =>
-  computed<KeyReport>(at(id, '/key'), 'The test of all components', signal);
+  computed<KeyReport>(at(id, '/key'), 'The significance test', signal);
 export const roleReport = (id: string, signal: AbortSignal) =>
   computed<RoleReport>(at(id, '/roles'), 'Attention by role', signal);
 export const stagesReport = (id: string, signal: AbortSignal) =>
-  computed<StagesReport>(at(id, '/stages'), 'The way of the answer', signal);
+  computed<StagesReport>(at(id, '/stages'), 'The layer-by-layer report', signal);
 export const lensReport = (id: string, prompt: number, signal: AbortSignal) =>
-  computed<LensReport>(at(id, `/lens?prompt=${prompt}`), 'The lens', signal);
+  computed<LensReport>(at(id, `/lens?prompt=${prompt}`), 'The logit lens', signal);
 export const writesReport = (id: string, component: string, signal: AbortSignal) =>
-  computed<WritesReport>(at(id, `/writes?component=${component}`), 'What it writes', signal);
+  computed<WritesReport>(at(id, `/writes?component=${component}`), 'The effect on number tokens', signal);
 
 export function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {

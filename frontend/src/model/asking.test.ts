@@ -53,14 +53,14 @@ describe('a knock-out', () => {
     expect(asked.spec?.disjoint).toBe(true);
   });
   it.each([
-    [{ topK: '0' }, /top k/],
-    [{ topK: '129' }, /top k/],
-    [{ which: 'these', components: 'L1H1, L1' }, /“L1” is no component/],
+    [{ topK: '0' }, /Top k/],
+    [{ topK: '129' }, /Top k/],
+    [{ which: 'these', components: 'L1H1, L1' }, /“L1” is not a component/],
     [{ which: 'these', components: ' , ' }, /at least one/],
     [{ which: 'these', components: 'L1H1 L1H1' }, /twice/],
-    [{ controls: '201' }, /draws/i],
+    [{ controls: '201' }, /Random controls/],
     [{ seed: '-1' }, /seed/],
-    [{ answerTokens: '17' }, /Tokens to write/],
+    [{ answerTokens: '17' }, /Generated answer tokens/],
     [{ prompts: 'new', set: { ...FIRST_SET, largest: 'x' } }, /whole numbers/],
   ] as [Partial<KnockDraft>, RegExp][])('says in words what is missing: %j', (part, words) => {
     expect(knock(part).problem).toMatch(words);
@@ -150,7 +150,7 @@ describe('a transfer', () => {
   it('says in words what is missing', () => {
     const problem = (part: Partial<TransferDraft>) => transferSpec({ ...first, ...part }, 'm', null, true).problem;
     expect(problem({ sets: [] })).toMatch(/at least one set/);
-    expect(problem({ topK: 'ten' })).toMatch(/top k/);
+    expect(problem({ topK: 'ten' })).toMatch(/Top k/);
     expect(problem({ sets: withSet(first.sets, FIRST_SET) })).toBeNull();
     expect(problem({ sets: withSet(withSet([], FIRST_SET), FIRST_SET) })).toMatch(/twice/);
     expect(problem({ sets: withSet([], { ...FIRST_SET, pairs: '0' }) })).toMatch(/^addition: .*pairs/);

@@ -119,8 +119,8 @@ describe('the matrix of a transfer', () => {
   it('tells all of a cell, and what has no number', () => {
     const [row] = cellsOf(matrix);
     expect(cellWords(row?.[0], 'addition', 'facts', 1)).toBe(
-      'Found on addition, out on facts: 0.200 (95 %: 0.100 to 0.300), random heads 0.800 ' +
-        '(95 % of draws: 0.700 to 0.850), nothing out 0.900; n = 1 pair.',
+      'Found on addition, knocked out on facts: 0.200 (95 %: 0.100 to 0.300), random heads 0.800 ' +
+        '(95 % of draws: 0.700 to 0.850), nothing removed 0.900; n = 1 pair.',
     );
     expect(cellWords(row?.[1], 'a', 'b', 2)).toContain('n/a (95 %: no interval)');
   });

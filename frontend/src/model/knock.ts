@@ -75,13 +75,13 @@ export function knockOf(spec: KnockoutSpec, of: AskedPrompts): KnockDraft {
   };
 }
 
-/** The names in a text, or in words which of them is none. */
+/** The names in a text, or a message that says which is not one. */
 export function namesIn(text: string, most = MAX_KNOCKED, done = 'knocked out'): string[] | string {
   const names = text.split(/[\s,;]+/).filter((name) => name !== '');
   const odd = names.find((name) => parseComponent(name) === null);
-  if (odd !== undefined) return `“${odd.slice(0, 24)}” is no component: write L14H2 for a head, MLP19 for an MLP.`;
+  if (odd !== undefined) return `“${odd.slice(0, 24)}” is not a component: write L14H2 for a head, MLP19 for an MLP.`;
   if (names.length === 0) return 'Name at least one component, such as L14H2 or MLP19.';
-  if (new Set(names).size < names.length) return 'A component is named twice.';
+  if (new Set(names).size < names.length) return 'A component is listed twice.';
   if (names.length > most) return `At most ${most} components can be ${done} at once.`;
   return names;
 }
@@ -94,14 +94,14 @@ export function knockSpec(draft: KnockDraft, parent: string, metric: Metric): As
   const top = whole(draft.topK, 1, MAX_KNOCKED);
   const names = draft.which === 'these' ? namesIn(draft.components) : [];
   if (typeof names === 'string') return no(names);
-  if (draft.which === 'top' && top === null) return no(`The top k is a whole number from 1 to ${MAX_KNOCKED}.`);
+  if (draft.which === 'top' && top === null) return no(`Top k must be a whole number from 1 to ${MAX_KNOCKED}.`);
   const controls = whole(draft.controls, 0, MAX_KNOCK_CONTROLS);
-  if (controls === null) return no(`Random draws: a whole number from 0 to ${MAX_KNOCK_CONTROLS}.`);
+  if (controls === null) return no(`Random controls must be a whole number from 0 to ${MAX_KNOCK_CONTROLS}.`);
   const seed = whole(draft.seed, 0, MAX_SEED);
-  if (seed === null) return no('The seed is a whole number from 0.');
+  if (seed === null) return no('The seed must be a whole number, 0 or greater.');
   const tokens = draft.answerTokens.trim() === '' ? null : whole(draft.answerTokens, 1, MAX_ANSWER_TOKENS);
   if (draft.answerTokens.trim() !== '' && tokens === null)
-    return no(`Tokens to write: a whole number from 1 to ${MAX_ANSWER_TOKENS}, or nothing.`);
+    return no(`Generated answer tokens must be a whole number from 1 to ${MAX_ANSWER_TOKENS}, or empty.`);
   const prompts =
     draft.prompts === 'same'
       ? null
@@ -128,15 +128,15 @@ export function knockSpec(draft: KnockDraft, parent: string, metric: Metric): As
 
 export const KNOCK_METRICS: readonly KnockMetric[] = ['accuracy', 'probability', 'logit_difference', 'exact_match'];
 export const KNOCK_WORDS: Record<KnockMetric, string> = {
-  accuracy: 'Answers right',
+  accuracy: 'Accuracy',
   probability: 'Probability of the answer',
   logit_difference: 'Logit difference to the best other number',
-  exact_match: 'Whole answers written right',
+  exact_match: 'Exact match of the generated answer',
 };
 export const ABLATION_WORDS: Record<Ablation, string> = {
-  mean: 'the mean over the prompts instead',
-  zero: 'nothing instead',
-  resample: 'what another prompt gave instead',
+  mean: 'mean over these prompts',
+  zero: 'zero',
+  resample: 'another prompt',
 };
 export const POSITION_WORDS: Record<KnockPositions, string> = {
   end: 'at the last position',

@@ -44,9 +44,9 @@ const range = (low: number | null, high: number | null): string =>
 export function cellWords(cell: MatrixCell | undefined, found: string, evaluated: string, pairs: number): string {
   if (!cell) return '';
   return (
-    `Found on ${found}, out on ${evaluated}: ${digits(cell.value)} (95 %: ${range(cell.low, cell.high)}), ` +
+    `Found on ${found}, knocked out on ${evaluated}: ${digits(cell.value)} (95 %: ${range(cell.low, cell.high)}), ` +
     `random heads ${digits(cell.control)} (95 % of draws: ${range(cell.drawsLow, cell.drawsHigh)}), ` +
-    `nothing out ${digits(cell.plain)}; n = ${plural(pairs, 'pair')}.`
+    `nothing removed ${digits(cell.plain)}; n = ${plural(pairs, 'pair')}.`
   );
 }
 

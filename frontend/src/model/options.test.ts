@@ -47,7 +47,7 @@ describe('what goes together', () => {
     expect(obstacle(with_({}), 'positions', 'all', false)).toMatch(/total effect/);
     expect(obstacle(with_({ effect: 'total' }), 'positions', 'all', false)).toBeNull();
     expect(obstacle(with_({ source: 'zero' }), 'direction', 'denoising', false)).toMatch(/counterfactual/);
-    expect(obstacle(with_({ direction: 'denoising' }), 'source', 'zero', false)).toMatch(/putting back/);
+    expect(obstacle(with_({ direction: 'denoising' }), 'source', 'zero', false)).toMatch(/denoising needs/);
     expect(obstacle(with_({}), 'source', 'mean', true)).toMatch(/set of prompts/);
     expect(obstacle(with_({ effect: 'total', positions: 'all' }), 'effect', 'direct', false)).toBeNull();
   });
@@ -55,16 +55,16 @@ describe('what goes together', () => {
 
 describe('options in words', () => {
   it.each([
-    [{}, 'effect through later MLPs, patched at the last position from the counterfactual', ''],
+    [{}, 'effect through later MLPs, patched at the last position with the counterfactual', ''],
     [
       { effect: 'total', positions: 'all', source: 'zero' },
-      'total effect, patched at all positions from zero',
-      'all positions, from zero',
+      'total effect, patched at all positions with zero',
+      'all positions, with zero',
     ],
     [
       { effect: 'direct', direction: 'denoising' },
-      'direct effect, put back at the last position into the counterfactual',
-      'put back',
+      'direct effect, restored at the last position in the counterfactual run',
+      'denoising',
     ],
   ] as [Partial<Options>, string, string][])('%j', (part, done, unusual) => {
     expect(doneWords(with_(part))).toBe(done);
@@ -93,7 +93,7 @@ describe('options in the address', () => {
   it('that name nothing become the default, with a notice', () => {
     const { options, notices } = readOptions('?effect=sideways&source=zero');
     expect(options).toEqual(with_({ source: 'zero' }));
-    expect(notices).toEqual(['There is no effect “sideways”: through later MLPs is chosen.']);
+    expect(notices).toEqual(['Unknown effect “sideways”: using “through later MLPs”.']);
   });
 
   it('that do not go together become the nearest that do, with a notice', () => {
@@ -115,7 +115,7 @@ describe('the chat template in the address', () => {
   it('is off when its value names nothing, with a notice', () => {
     expect(readChat('?chat=maybe')).toEqual({
       chat: false,
-      notices: ['There is no chat “maybe”: the chat template is left off.'],
+      notices: ['Unknown value “maybe” for chat: the chat template is off.'],
     });
   });
 });

@@ -19,9 +19,9 @@ export const DEFAULT_OPTIONS: Options = {
 export type Choice<T> = readonly [value: T, name: string, words: string];
 
 export const EFFECTS: readonly Choice<Effect>[] = [
-  ['direct', 'direct', 'what it says to the output itself; everything after it stays as it was'],
-  ['through_mlps', 'through later MLPs', 'and what later MLPs make of it; later heads stay as they were'],
-  ['total', 'total', 'everything that follows from it, later heads too; takes longest'],
+  ['direct', 'direct', 'its direct path to the output; everything after it is frozen'],
+  ['through_mlps', 'through later MLPs', 'its direct path and those through later MLPs; later heads are frozen'],
+  ['total', 'total', 'every path, through later heads too; the slowest'],
 ];
 
 export const POSITIONS: readonly Choice<Positions>[] = [
@@ -31,14 +31,14 @@ export const POSITIONS: readonly Choice<Positions>[] = [
 
 export const SOURCES: readonly Choice<Source>[] = [
   ['counterfactual', 'the counterfactual', 'the same prompt without the calculation'],
-  ['zero', 'zero', 'it writes nothing'],
-  ['mean', 'the mean', 'what it writes on average over the set'],
-  ['resample', 'another prompt', 'drawn from the set'],
+  ['zero', 'zero', 'its output is set to zero'],
+  ['mean', 'the mean', 'its mean output over the set'],
+  ['resample', 'another prompt', 'drawn at random from the set'],
 ];
 
 export const DIRECTIONS: readonly Choice<Direction>[] = [
-  ['noising', 'take it away', 'from the reference: noising'],
-  ['denoising', 'put it back', 'into the counterfactual: denoising'],
+  ['noising', 'noising', 'corrupt the component in the reference run'],
+  ['denoising', 'denoising', 'restore the component in the counterfactual run'],
 ];
 
 const VALUES: { [K in keyof Options]: readonly Choice<Options[K]>[] } = {
@@ -68,7 +68,7 @@ export const needsSet = (source: Source): boolean => FROM_A_SET.includes(source)
 /** Why these do not go together; null when they do. `alone`: there is one prompt only. As contracts/experiments.py. */
 function conflict({ effect, positions, source, direction }: Options, alone: boolean): string | null {
   if (positions === 'all' && effect !== 'total') return 'needs the total effect';
-  if (direction === 'denoising' && source !== 'counterfactual') return 'putting back needs the counterfactual';
+  if (direction === 'denoising' && source !== 'counterfactual') return 'denoising needs the counterfactual';
   if (alone && needsSet(source)) return 'needs a set of prompts';
   return null;
 }
@@ -98,20 +98,20 @@ const EFFECT_DONE: Record<Effect, string> = {
   total: 'total effect',
 };
 
-/** "total effect, patched at all positions from zero". */
+/** "total effect, patched at all positions with zero". */
 export function doneWords({ effect, positions, source, direction }: Options): string {
   const where = `at ${nameOf(POSITIONS, positions)}`;
   return direction === 'denoising'
-    ? `${EFFECT_DONE[effect]}, put back ${where} into the counterfactual`
-    : `${EFFECT_DONE[effect]}, patched ${where} from ${nameOf(SOURCES, source)}`;
+    ? `${EFFECT_DONE[effect]}, restored ${where} in the counterfactual run`
+    : `${EFFECT_DONE[effect]}, patched ${where} with ${nameOf(SOURCES, source)}`;
 }
 
-/** What is not as usual beside the effect: "all positions, from zero"; empty when all is. */
+/** What is not as usual beside the effect: "all positions, with zero"; empty when all is. */
 export function unusualWords({ positions, source, direction }: Options): string {
   const words = [
     positions === 'end' ? null : nameOf(POSITIONS, positions),
-    source === 'counterfactual' ? null : `from ${nameOf(SOURCES, source)}`,
-    direction === 'noising' ? null : 'put back',
+    source === 'counterfactual' ? null : `with ${nameOf(SOURCES, source)}`,
+    direction === 'noising' ? null : 'denoising',
   ];
   return words.filter((word) => word !== null).join(', ');
 }
@@ -130,12 +130,12 @@ export function readOptions(search: string): { options: Options; notices: string
     if (given === null) return;
     const value = VALUES[name].find(([each]) => each === given)?.[0];
     if (value !== undefined) asked[name] = value;
-    else notices.push(`There is no ${name} “${given.slice(0, 24)}”: ${nameOf(VALUES[name], asked[name])} is chosen.`);
+    else notices.push(`Unknown ${name} “${given.slice(0, 24)}”: using “${nameOf(VALUES[name], asked[name])}”.`);
   };
   NAMES.forEach(put);
   const options = settled(asked, false);
   if (NAMES.some((name) => options[name] !== asked[name]))
-    notices.push('The options in the address do not go together: the nearest that do are chosen.');
+    notices.push('The options in the address are incompatible: using the nearest valid combination.');
   return { options, notices };
 }
 
@@ -156,7 +156,7 @@ export function readChat(search: string): { chat: boolean; notices: string[] } {
   const known = given === null || given === '0' || given === '1';
   return {
     chat: given === '1',
-    notices: known ? [] : [`There is no chat “${given.slice(0, 24)}”: the chat template is left off.`],
+    notices: known ? [] : [`Unknown value “${given.slice(0, 24)}” for chat: the chat template is off.`],
   };
 }
 

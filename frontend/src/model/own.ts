@@ -15,7 +15,7 @@ export const FIRST_OWN: OwnDraft = { file: null, corruption: 'null_operator', an
 
 /** Prompts that were asked once, as those of a file. */
 export const asFile = ({ pairs }: Pick<CustomPrompts, 'pairs'>): PromptFile => ({
-  name: 'the prompts asked before',
+  name: 'prompts of an earlier run',
   pairs,
   problems: [],
   notes: [],

@@ -146,12 +146,12 @@ export function templateOf(draft: SetDraft, shots: number, chat: boolean): Templ
   const pairs = whole(set.pairs, 1, 10_000);
   const seed = whole(set.seed, 0, MAX_SEED);
   if (arithmetic) {
-    if (smallest === null || largest === null) return 'Operands are whole numbers from 0 to 9999.';
-    if (smallest > largest) return 'The smallest operand must not be above the largest.';
+    if (smallest === null || largest === null) return 'Operands must be whole numbers from 0 to 9999.';
+    if (smallest > largest) return 'The smallest operand must not exceed the largest.';
     if (set.operations.length === 0) return 'Choose at least one operation.';
   }
-  if (pairs === null) return 'The number of pairs is a whole number from 1 to 10 000.';
-  if (seed === null) return 'The seed is a whole number from 0.';
+  if (pairs === null) return 'The number of pairs must be a whole number from 1 to 10,000.';
+  if (seed === null) return 'The seed must be a whole number, 0 or greater.';
   if (row.styles && set.styles.length === 0) return 'Choose at least one style.';
   return {
     source: 'template',

@@ -52,7 +52,7 @@ export const PRESETS: readonly Preset[] = [
   of('addition, statements', { styles: ['statement'] }),
   of('addition, questions', { styles: ['question'] }),
   of('addition in words', { numerals: 'words' }),
-  of('addition of two digits', { smallest: '10', largest: '99', answerTokens: 'first' }),
+  of('two-digit addition', { smallest: '10', largest: '99', answerTokens: 'first' }),
   of('spans of years', { topic: 'year_span' }),
   of('word problems', { topic: 'word_problem' }),
   of('counting', { topic: 'counting' }),
@@ -166,7 +166,7 @@ export function setName(set: SetDraft | OwnDraft): string {
 /** "3 + 5 = and 11 more", or what has yet to be uploaded. */
 function ownName({ file }: OwnDraft): string {
   const [first, ...rest] = file?.pairs ?? [];
-  if (!first) return 'prompts of a file';
+  if (!first) return 'prompts from a file';
   const name = clip(visible(lastLine(first.reference) || ' '), 48);
   return rest.length > 0 ? `${name} and ${rest.length} more` : name;
 }
@@ -190,7 +190,7 @@ export function transferSpec(
     for (const side of ['found', 'evaluated'] as const) {
       if (!choice[side]) continue;
       const twin = sides[side].some((each) => JSON.stringify(each) === JSON.stringify(prompts));
-      if (twin) return no(`${setName(choice.set)} is there twice: change one of them, or take it out.`);
+      if (twin) return no(`${setName(choice.set)} is listed twice: change or remove one of them.`);
       sides[side].push(prompts);
     }
   }
@@ -202,11 +202,11 @@ export function transferSpec(
     if (sides[side].length > MAX_SETS) return no(`At most ${MAX_SETS} sets ${words}.`);
   }
   const top = whole(draft.topK, 1, MAX_KNOCKED);
-  if (top === null) return no(`The top k is a whole number from 1 to ${MAX_KNOCKED}.`);
+  if (top === null) return no(`Top k must be a whole number from 1 to ${MAX_KNOCKED}.`);
   const controls = whole(draft.controls, 0, MAX_KNOCK_CONTROLS);
-  if (controls === null) return no(`Random draws: a whole number from 0 to ${MAX_KNOCK_CONTROLS}.`);
+  if (controls === null) return no(`Random controls must be a whole number from 0 to ${MAX_KNOCK_CONTROLS}.`);
   const seed = whole(draft.seed, 0, MAX_SEED);
-  if (seed === null) return no('The seed is a whole number from 0.');
+  if (seed === null) return no('The seed must be a whole number, 0 or greater.');
   return {
     spec: {
       kind: 'transfer',

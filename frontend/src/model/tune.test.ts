@@ -72,7 +72,7 @@ describe('a fine-tuning', () => {
   it('needs no components where everything moves, unless a control is as large as they are', () => {
     expect(ask({ tuner: 'full', controls: [] }).spec?.components).toEqual([]);
     expect(ask({ tuner: 'full', controls: ['full_matrices'] }).spec).not.toBeNull();
-    expect(ask({ tuner: 'full', controls: ['lora'] }).problem).toMatch(/“LoRA” is made as large/);
+    expect(ask({ tuner: 'full', controls: ['lora'] }).problem).toMatch(/“LoRA”: its size is matched/);
   });
   it('clips nothing where nothing is said', () => expect(ask({ ...NAMED, clip: ' ' }).spec?.clip).toBeNull());
   it.each<[Partial<TuneDraft>, RegExp]>([
@@ -84,24 +84,24 @@ describe('a fine-tuning', () => {
     ],
     [{ which: 'top' }, /no analysis/],
     [{ ...NAMED, steps: '0' }, /Steps/],
-    [{ ...NAMED, batch: '1025' }, /Questions a step/],
+    [{ ...NAMED, batch: '1025' }, /Batch size/],
     [{ ...NAMED, rate: '0' }, /learning rate/],
     [{ ...NAMED, rate: '1.1' }, /learning rate/],
     [{ ...NAMED, rate: '5e-4x' }, /learning rate/],
     [{ ...NAMED, decay: '-1' }, /weight decay/],
     [{ ...NAMED, warmup: '2' }, /warm-up/],
-    [{ ...NAMED, clip: '0' }, /clipped/],
-    [{ ...NAMED, tune: [] }, /part of heads/],
+    [{ ...NAMED, clip: '0' }, /clipping/],
+    [{ ...NAMED, tune: [] }, /projection/],
     [{ ...NAMED, seed: '-1' }, /seed/],
     [{ ...NAMED, pairs: '0' }, /number of pairs/],
     [{ ...NAMED, from: 'file' }, /Upload/],
-    [{ ...NAMED, test: firstTune(false).own }, /To judge by: Upload/],
+    [{ ...NAMED, test: firstTune(false).own }, /Test questions: Upload/],
   ])('%j is refused in words', (part, words) => {
     expect(ask(part).problem).toMatch(words);
   });
   it('says that it waits for the analysis, and that nothing in it carries the answer', () => {
-    expect(ask({}, { ...ORIGIN, ranked: null }).problem).toMatch(/Opening/);
-    expect(ask({}, { ...ORIGIN, ranked: [] }).problem).toMatch(/carries the answer/);
+    expect(ask({}, { ...ORIGIN, ranked: null }).problem).toMatch(/Loading/);
+    expect(ask({}, { ...ORIGIN, ranked: [] }).problem).toMatch(/supports the answer/);
   });
   it('has as controls the same with other tuners', () => {
     const spec = ask(NAMED).spec as FineTuneSpec;

@@ -143,26 +143,28 @@ export function tuneSpec(draft: TuneDraft, { model, origin }: Asking): AskedOr<F
   const prompts = promptsOf(draft, model, origin);
   if (typeof prompts === 'string') return no(prompts);
   const test = draft.test && customOf(draft.test, prompts.shots, prompts.chat ?? false);
-  if (typeof test === 'string') return no(`To judge by: ${test}`);
+  if (typeof test === 'string') return no(`Test questions: ${test}`);
   const steps = whole(draft.steps, 1, MAX_STEPS);
-  if (steps === null) return no(`Steps: a whole number from 1 to ${MAX_STEPS.toLocaleString('en')}.`);
+  if (steps === null) return no(`Steps must be a whole number from 1 to ${MAX_STEPS.toLocaleString('en')}.`);
   const batch = whole(draft.batch, 1, MAX_BATCH);
-  if (batch === null) return no(`Questions a step: a whole number from 1 to ${MAX_BATCH.toLocaleString('en')}.`);
+  if (batch === null) return no(`Batch size must be a whole number from 1 to ${MAX_BATCH.toLocaleString('en')}.`);
   const rate = real(draft.rate, Number.MIN_VALUE, 1);
-  if (rate === null) return no('The learning rate is a number above 0, at most 1, such as 5e-4.');
+  if (rate === null) return no('The learning rate must be greater than 0 and at most 1, such as 5e-4.');
   const decay = real(draft.decay, 0, 100);
-  if (decay === null) return no('The weight decay is a number from 0 to 100.');
+  if (decay === null) return no('The weight decay must be a number from 0 to 100.');
   const warmup = real(draft.warmup, 0, 1);
-  if (warmup === null) return no('The warm-up is a share of the steps, from 0 to 1.');
+  if (warmup === null) return no('The warm-up must be a fraction of the steps, from 0 to 1.');
   const clip = draft.clip.trim() === '' ? null : real(draft.clip, Number.MIN_VALUE, 1e6);
-  if (draft.clip.trim() !== '' && clip === null) return no('Gradients are clipped at a length above 0, or not at all.');
-  if (draft.tune?.length === 0) return no('Choose at least one part of heads.');
+  if (draft.clip.trim() !== '' && clip === null)
+    return no('Gradient clipping must be a norm greater than 0, or empty for none.');
+  if (draft.tune?.length === 0) return no('Choose at least one projection to train in each head.');
   const accumulate = whole(draft.accumulate, 1, MAX_BATCH);
-  if (accumulate === null) return no(`Parts of a step: a whole number from 1 to ${MAX_BATCH.toLocaleString('en')}.`);
+  if (accumulate === null)
+    return no(`Gradient accumulation steps must be a whole number from 1 to ${MAX_BATCH.toLocaleString('en')}.`);
   const every = whole(draft.every, 1, MAX_STEPS);
-  if (every === null) return no('Steps between looks at the validation questions: a whole number from 1.');
+  if (every === null) return no('Steps between validations must be a whole number, 1 or greater.');
   const seed = whole(draft.seed, 0, MAX_SEED);
-  if (seed === null) return no('The seed is a whole number from 0.');
+  if (seed === null) return no('The seed must be a whole number, 0 or greater.');
   return {
     spec: {
       kind: 'fine_tune',
@@ -198,17 +200,17 @@ export const controlsOf = (spec: FineTuneSpec, tuners: readonly Tuner[]): FineTu
 function componentsOf(draft: TuneDraft, origin: Origin | null): string[] | string {
   if (draft.which === 'top') {
     const top = whole(draft.topK, 1, MAX_TUNED);
-    if (top === null) return `The top k is a whole number from 1 to ${MAX_TUNED.toLocaleString('en')}.`;
-    if (!origin) return 'There is no analysis to take the top from: name components.';
-    if (!origin.ranked) return 'Opening the analysis…';
-    if (origin.ranked.length === 0) return 'No component of the analysis carries the answer: name some.';
+    if (top === null) return `Top k must be a whole number from 1 to ${MAX_TUNED.toLocaleString('en')}.`;
+    if (!origin) return 'There is no analysis to take the top components from: name components instead.';
+    if (!origin.ranked) return 'Loading the analysis…';
+    if (origin.ranked.length === 0) return 'No component of the analysis supports the answer: name components instead.';
     return origin.ranked.slice(0, top);
   }
   if (draft.components.trim() === '') {
     const needy = [draft.tuner, ...draft.controls].find((tuner) => !WHOLE.includes(tuner));
     if (needy === undefined) return [];
     if (WHOLE.includes(draft.tuner))
-      return `Name components: the control “${TUNER_NAMES[needy]}” is made as large as they are. Or take it out.`;
+      return `Name components, or remove the control “${TUNER_NAMES[needy]}”: its size is matched to theirs.`;
   }
   return namesIn(draft.components, MAX_TUNED, 'tuned');
 }
@@ -218,7 +220,7 @@ function promptsOf(draft: TuneDraft, model: Asking['model'], origin: Origin | nu
   const given = draft.shots.trim();
   const usual = from === 'analysis' && origin ? origin.prompts.shots : model.shots;
   const shots = given === '' ? usual : whole(given, 0, MAX_SHOTS);
-  if (shots === null) return `Worked examples: a whole number from 0 to ${MAX_SHOTS}.`;
+  if (shots === null) return `Worked examples must be a whole number from 0 to ${MAX_SHOTS}.`;
   const chat = draft.chat && model.chat === true;
   if (from === 'file') return customOf(draft.own, shots, chat);
   if (from === 'set') return templateOf(draft.set, shots, chat);

@@ -59,14 +59,14 @@ export function readTune(search: string): ReadTune {
     const given = query.get(name);
     if (given === null) return;
     if ((known as readonly string[]).includes(given)) put(given as T);
-    else notices.push(`There is no ${name} “${given.slice(0, 24)}”: the usual one is chosen.`);
+    else notices.push(`Unknown ${name} “${given.slice(0, 24)}”: using the default.`);
   };
   const many = <T extends string>(name: string, known: readonly T[], put: (values: T[]) => void) => {
     const given = query.get(name);
     if (given === null) return;
     const names = given.split(',').filter((each) => each !== '');
     const odd = names.find((each) => !(known as readonly string[]).includes(each));
-    if (odd !== undefined) notices.push(`There is no ${name} “${odd.slice(0, 24)}”: it is left out.`);
+    if (odd !== undefined) notices.push(`Unknown ${name} “${odd.slice(0, 24)}”: left out.`);
     put(known.filter((each) => names.includes(each)));
   };
   for (const [name, field] of TEXTS) draft[field] = (query.get(name) ?? draft[field]).slice(0, LONGEST);

@@ -40,9 +40,9 @@ export const STATE_WORDS: Record<State, string> = {
 const COUNTED: Partial<Record<Stage, string>> = {
   pairs: 'pairs',
   sets: 'sets',
-  before: 'judging the model as it is: questions',
+  before: 'evaluating the base model: questions',
   steps: 'training: steps',
-  after: 'judging it before and after: questions',
+  after: 'evaluating before and after: questions',
 };
 
 /** One line: "queued (2 ahead, ~4 min)", "loading model", "pairs 24/64 (layer 12/30)", "training: steps 3/80". */
@@ -85,18 +85,18 @@ export function keptSteps({ state, progress, error }: Pick<Experiment, 'state' |
 
 /** What became of a cancelled experiment, told truthfully. */
 export function cancelledLine(kept: number | null, asked: number | null, unit: Unit = 'pair'): string {
-  if (kept === null || kept === 0) return `Cancelled before the first ${unit}s were finished: there is no result.`;
+  if (kept === null || kept === 0) return `Cancelled before the first ${unit} was finished: there is no result.`;
   const of = asked === null ? plural(kept, unit) : `${kept} of ${plural(asked, unit)}`;
   if (unit === 'step')
-    return `Cancelled after ${of}: the weights of step ${kept.toLocaleString('en')} are kept. They were not judged.`;
+    return `Cancelled after ${of}: the weights of step ${kept.toLocaleString('en')} are kept. They were not evaluated.`;
   if (unit === 'set')
-    return `Cancelled after ${of}: half a matrix says nothing, so there is no result; running it again takes up the finished ones.`;
+    return `Cancelled after ${of}: a partial matrix cannot be interpreted, so there is no result; running it again resumes from the finished sets.`;
   return `Cancelled after ${of}: the result over ${kept} is kept.`;
 }
 
 /** The pill: what the server is doing, in one short line. */
 export function healthLine(health: Health): { tone: 'good' | 'warn'; text: string } {
-  if (health.store === 'down') return { tone: 'warn', text: 'the store cannot be reached' };
+  if (health.store === 'down') return { tone: 'warn', text: 'store unreachable' };
   if (health.workers.length === 0) return { tone: 'warn', text: 'no worker: results are readable, new runs will wait' };
   if (health.broker === 'down') return { tone: 'warn', text: 'queue unreachable: new runs will wait' };
   if (health.running === 0 && health.waiting === 0) return { tone: 'good', text: 'idle' };

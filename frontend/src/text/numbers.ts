@@ -2,10 +2,10 @@
 import type { Direction, Metric } from '../api/wire';
 
 export const METRIC_WORDS: Record<Metric, string> = {
-  relative_logit: 'Change of the answer’s logit, percent',
-  logit: 'Change of the answer’s logit',
-  logit_difference: 'Change of the logit difference',
-  probability: 'Change of the answer’s probability',
+  relative_logit: 'Change in the answer’s logit, percent',
+  logit: 'Change in the answer’s logit',
+  logit_difference: 'Change in the logit difference',
+  probability: 'Change in the answer’s probability',
 };
 
 /** For a list of choices. */

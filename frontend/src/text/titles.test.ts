@@ -72,7 +72,7 @@ describe('every kind of experiment', () => {
     expect(asked(transfer)).toBe('Transfer from 1 set to 2 sets of prompts');
   });
   it('is shown by its own word when the page does not know it', () => {
-    expect(asked(newer)).toBe('An experiment of the kind “steering”');
+    expect(asked(newer)).toBe('Experiment of kind “steering”');
     expect(wayWords(newer)).toBe('steering');
     expect(modelOf({ spec: newer }, [])).toBe('');
     expect(kindWord('x\u202ey')).not.toContain('\u202e');

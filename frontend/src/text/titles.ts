@@ -65,7 +65,7 @@ export function asked(spec: AnySpec, kept?: number): string {
   }
   if (isFineTune(spec)) return tunedWords(spec);
   const { kind } = spec as { kind: string };
-  return `An experiment of the kind “${kindWord(kind)}”`;
+  return `Experiment of kind “${kindWord(kind)}”`;
 }
 
 /** What people call it, or what was asked. */
@@ -97,7 +97,7 @@ function tunedWords({ tuner, components = [] }: FineTuneSpec): string {
   const words: Record<Tuner, string> = {
     precise: `of ${listWords(components)}`,
     random: `of ${plural(components.length, 'random component')}`,
-    offsets: `of offsets at ${listWords(components)}`,
+    offsets: `of output offsets at ${listWords(components)}`,
     lora: 'with LoRA',
     full_matrices: 'of all matrices',
     full: 'of the whole model',

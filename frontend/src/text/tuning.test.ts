@@ -38,7 +38,7 @@ describe('a fine-tuning in words', () => {
       'Fine-tuning of 2 random components',
       'Fine-tuning with LoRA',
       'Fine-tuning of the whole model',
-      'Fine-tuning of offsets at L1H1, MLP2',
+      'Fine-tuning of output offsets at L1H1, MLP2',
       'Fine-tuning of all matrices',
     ]);
     expect([kindWord('fine_tune'), wayWords({ ...SPEC, tuner: 'lora' })]).toEqual(['fine-tuning', 'fine-tuning, LoRA']);
@@ -48,7 +48,7 @@ describe('a fine-tuning in words', () => {
     expect(unitOf(SPEC)).toBe('step');
     expect(amountOf({ spec: SPEC, progress: after })).toBe(80);
     expect(progressLine('running', { stage: 'steps', done: 3, total: 80 })).toBe('training: steps 3/80');
-    expect(progressLine('running', after)).toBe('judging it before and after: questions 100/200');
+    expect(progressLine('running', after)).toBe('evaluating before and after: questions 100/200');
     expect(barOf(after)).toBe(0.5);
   });
   it('has kept something once a step was made, or where the loss became no number', () => {
@@ -71,7 +71,7 @@ describe('a fine-tuning in words', () => {
   });
   it('tells what a cancel left', () => {
     expect(cancelledLine(34, 80, 'step')).toBe(
-      'Cancelled after 34 of 80 steps: the weights of step 34 are kept. They were not judged.',
+      'Cancelled after 34 of 80 steps: the weights of step 34 are kept. They were not evaluated.',
     );
     expect(cancelledLine(0, 80, 'step')).toMatch(/no result/);
   });

@@ -16,12 +16,12 @@ export const TUNER_NAMES: Record<Tuner, string> = {
 };
 
 export const TUNER_WORDS: Record<Tuner, string> = {
-  precise: 'these components and nothing else',
-  random: 'as many other components of the same layers',
-  lora: 'low-rank adapters on all matrices, as large as these components',
-  full: 'every number of the model',
-  offsets: 'one vector added to what each of these heads writes',
-  full_matrices: 'all matrices of all layers',
+  precise: 'only these components',
+  random: 'the same number of other components, drawn at random from the same layers',
+  lora: 'low-rank adapters on all weight matrices, with about as many parameters as these components',
+  full: 'every parameter of the model',
+  offsets: 'one trained vector added to the output of each of these heads',
+  full_matrices: 'all weight matrices of all layers',
 };
 
 /** What the others are held against; the first three are asked for beside a precise one. */
@@ -30,9 +30,9 @@ export const CONTROLS: readonly Tuner[] = ['random', 'lora', 'full'];
 export const WHOLE: readonly Tuner[] = ['full', 'full_matrices'];
 
 export const SCHEDULE_WORDS: Record<Schedule, string> = {
-  cosine: 'falls as a cosine',
-  linear: 'falls as a line',
-  constant: 'stays',
+  cosine: 'cosine decay',
+  linear: 'linear decay',
+  constant: 'constant',
 };
 
 export const PART_WORDS: Record<HeadPart, string> = { q: 'query', k: 'key', v: 'value', o: 'output' };

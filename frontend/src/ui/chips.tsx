@@ -96,7 +96,7 @@ function Row({
 
 export function RoleLegend({ roles }: { roles: readonly Role[] }) {
   return (
-    <ul class="legend" aria-label="What the colours of the tokens mean">
+    <ul class="legend" aria-label="Token colours">
       {roles.map((role) => (
         <li key={role} class={`role-${role}`}>
           <span class="swatch" />

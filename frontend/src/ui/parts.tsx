@@ -35,10 +35,10 @@ export const troubleOf = (reason: unknown): Problem =>
   reason instanceof Trouble
     ? { title: reason.title, status: reason.status, detail: reason.detail, way_out: reason.wayOut }
     : {
-        title: 'Something broke on this page',
+        title: 'Something went wrong on this page',
         status: 0,
         detail: reason instanceof Error ? reason.message : String(reason),
-        way_out: 'Reload the page; if it stays, report it.',
+        way_out: 'Reload the page. If it happens again, report it.',
       };
 
 /** What went wrong, why, and the way out: inline, where it happened. */

@@ -48,7 +48,7 @@ export function Plot({ figure, class: name }: { figure: Figure; class?: string }
   return (
     <>
       {broken && (
-        <p class="faint">The drawing could not be loaded. The table holds the same numbers; reload to try again.</p>
+        <p class="faint">The chart could not be loaded. The table has the same numbers; reload to try again.</p>
       )}
       {/* A picture for the eye: the grid or table beside it carries the numbers for everyone. */}
       <div

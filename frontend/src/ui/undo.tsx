@@ -51,7 +51,7 @@ export function UndoToast() {
       await restore(id);
       setDeleted(null);
       tellChanged();
-      navigate(page(`analyses/${id}`), { note: 'Brought back.' });
+      navigate(page(`analyses/${id}`), { note: 'Restored.' });
     } catch (reason) {
       setTrouble(troubleOf(reason));
     }

@@ -14,7 +14,7 @@ export function AskAgain({ spec, to }: { spec: AnySpec; to: string }) {
         navigate(page(to));
       }}
     >
-      Change and ask again
+      Edit and run again
     </button>
   );
 }

@@ -31,11 +31,11 @@ export function ExperimentPage({ id, address }: { id: string; address: Address }
         {trouble ? (
           <TroubleBlock problem={trouble}>
             <p>
-              <Link to={page('')}>Start from the first page</Link>
+              <Link to={page('')}>Go to the home page</Link>
             </p>
           </TroubleBlock>
         ) : (
-          <p class="faint">Opening…</p>
+          <p class="faint">Loading…</p>
         )}
       </div>
     );
@@ -58,8 +58,8 @@ function Unknown({ run, address }: OpenedProps) {
       {address.note && <Notice>{address.note}</Notice>}
       <RunState run={run} kept={experiment.progress.done} />
       <Notice tone="warn">
-        This page cannot show experiments of the kind “{kindWord(experiment.kind)}”. Reload it: the server may be newer.
-        The numbers are in the API.
+        This page cannot show experiments of kind “{kindWord(experiment.kind)}”. Reload it: the server may be newer than
+        the page. The result is available from the API.
       </Notice>
     </div>
   );
@@ -78,12 +78,12 @@ function Gone({ id, kind, name, again }: { id: string; kind: string; name: strin
       <h1 tabIndex={-1}>
         <bdi>{name}</bdi>
       </h1>
-      <Notice>This {kindWord(kind)} was deleted. For a day it can be brought back.</Notice>
+      <Notice>This {kindWord(kind)} was deleted. It can be restored within a day.</Notice>
       <div class="row">
         <button type="button" onClick={() => void back()}>
-          Bring it back
+          Restore
         </button>
-        <Link to={page('')}>Start from the first page</Link>
+        <Link to={page('')}>Go to the home page</Link>
       </div>
       {trouble && <TroubleBlock problem={trouble} />}
     </div>

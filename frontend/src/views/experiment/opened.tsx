@@ -27,7 +27,7 @@ export function RunState({ run, kept }: { run: OpenedProps['run']; kept: number 
           </button>
         </TroubleBlock>
       )}
-      {done && !run.result && !run.empty && !run.trouble && <p class="faint">Opening the result…</p>}
+      {done && !run.result && !run.empty && !run.trouble && <p class="faint">Loading the result…</p>}
     </>
   );
 }

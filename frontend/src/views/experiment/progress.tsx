@@ -40,11 +40,11 @@ export function RunProgress({ seen, put }: { seen: Seen; put: (experiment: Exper
       </p>
       <progress max={1} {...(part === null ? {} : { value: part })} aria-label={FINISHED[unitOf(experiment.spec)]} />
       {link === 'polling' && (
-        <p class="faint">The live view is interrupted; the page asks every two seconds instead.</p>
+        <p class="faint">Live updates are interrupted; the page checks every two seconds instead.</p>
       )}
       {link === 'unreachable' && (
         <Notice tone="warn">
-          The server cannot be reached. The run goes on without this page, which keeps trying.
+          The server cannot be reached. The run continues without this page, which keeps retrying.
         </Notice>
       )}
       {state === 'queued' && <Turn experiment={experiment} put={put} />}
@@ -53,12 +53,12 @@ export function RunProgress({ seen, put }: { seen: Seen; put: (experiment: Exper
   );
 }
 
-const FINISHED: Record<Unit, string> = { pair: 'Pairs finished', set: 'Sets finished', step: 'Share of this stage' };
+const FINISHED: Record<Unit, string> = { pair: 'Pairs finished', set: 'Sets finished', step: 'Progress of this stage' };
 
 const TURNS: readonly (readonly [Priority, string])[] = [
-  ['high', 'before others'],
-  ['normal', 'in its turn'],
-  ['low', 'after others'],
+  ['high', 'high: before others'],
+  ['normal', 'normal'],
+  ['low', 'low: after others'],
 ];
 
 /** Whose turn comes first among those that wait. */
@@ -74,7 +74,7 @@ function Turn({ experiment, put }: { experiment: Experiment; put: (experiment: E
   };
   return (
     <>
-      <Field label="Runs" class="inline turn">
+      <Field label="Priority" class="inline turn">
         {(id) => (
           <select
             id={id}
@@ -111,7 +111,7 @@ function NoWorker() {
   const { data } = useLoad('health of workers', health, 5_000);
   return data && data.workers.length === 0 ? (
     <Notice tone="warn">
-      No worker is running, so this waits. It starts by itself as soon as there is one: arithmoscope worker
+      No worker is running, so this run is waiting. It starts as soon as there is one: arithmoscope worker
     </Notice>
   ) : null;
 }
@@ -131,8 +131,8 @@ export function Ending({
     const problem: Problem = experiment.error ?? {
       title: `The ${kindWord(experiment.kind)} failed`,
       status: 500,
-      detail: 'No reason was kept.',
-      way_out: 'Look at the worker’s log, then run it again.',
+      detail: 'No reason was recorded.',
+      way_out: 'Check the worker’s log, then run it again.',
     };
     return (
       <TroubleBlock problem={problem}>

@@ -17,7 +17,7 @@ interface TableProps {
   ways?: boolean;
 }
 
-export function ExperimentTable({ items, label, first = 'Asked', modelOf, ways = true }: TableProps) {
+export function ExperimentTable({ items, label, first = 'Experiment', modelOf, ways = true }: TableProps) {
   const now = new Date();
   if (items.length === 0) return null;
   return (
@@ -27,9 +27,9 @@ export function ExperimentTable({ items, label, first = 'Asked', modelOf, ways =
           <tr>
             <th>{first}</th>
             {modelOf && <th>Model</th>}
-            {ways && <th>How</th>}
+            {ways && <th>Method</th>}
             <th>State</th>
-            <th>Started</th>
+            <th>Created</th>
           </tr>
         </thead>
         <tbody>

@@ -47,7 +47,9 @@ export function Words({ experiment, put }: { experiment: Experiment; put: (exper
   };
   return (
     <details class="fold words" open={began}>
-      <summary>{kept.notes ? 'Name and notes' : kept.name ? 'Name, add notes' : 'Add a name or notes'}</summary>
+      <summary>
+        {kept.notes ? 'Name and notes' : kept.name ? 'Edit the name or add notes' : 'Add a name or notes'}
+      </summary>
       <form
         onSubmit={(event) => {
           event.preventDefault();

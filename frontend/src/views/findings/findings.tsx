@@ -32,7 +32,7 @@ export function Findings({ id, result, table, view, selected, change, onSelect, 
     <div class="findings">
       <FindingFold
         name="Key components"
-        words="Which of them are off 0, and how many of the heads that is."
+        words="Which components have an effect other than 0, and what share of the heads they are."
         {...fold('key')}
       >
         {() => (
@@ -47,29 +47,29 @@ export function Findings({ id, result, table, view, selected, change, onSelect, 
         )}
       </FindingFold>
       <FindingFold
-        name="Where heads look"
-        words="How much of its attention every head gives the operands and the operator, beside chance."
+        name="What heads attend to"
+        words="How much attention each head pays to the operands and the operator, compared with chance."
         {...fold('roles')}
       >
         {() => <RolesPanel id={id} table={table} selected={selected} onSelect={onSelect} />}
       </FindingFold>
       <FindingFold
-        name="How the answer comes up"
-        words="In which layers the operands arrive and the answer appears; and what each layer would say of one prompt."
+        name="How the answer emerges"
+        words="The layers where the operands arrive and the answer appears, and the logit lens of one prompt."
         {...fold('stages')}
       >
         {() => <StagesPanel id={id} result={result} prompt={view.prompt} onPrompt={onPrompt} />}
       </FindingFold>
       <FindingFold
         name="Knock out"
-        words="What the model still answers without these components, beside as many random ones."
+        words="What the model still answers without these components, compared with the same number of random ones."
         {...fold('knockouts')}
       >
         {() => <Knockouts id={id} result={result} metric={view.metric} pins={view.pins} />}
       </FindingFold>
       <FindingFold
         name="Fine-tune"
-        words="Train these components and nothing else: does arithmetic get better, and does the rest stay?"
+        words="Train only these components: does arithmetic improve, and is everything else preserved?"
         {...fold('tunings')}
       >
         {() => <Tunings id={id} result={result} pins={view.pins} />}

@@ -37,7 +37,7 @@ export function FindingFold({
 export function Computed<T>({
   of,
   load,
-  waiting = 'A worker computes this the first time somebody looks…',
+  waiting = 'A worker computes this the first time it is opened…',
   children,
 }: {
   of: string;
@@ -69,7 +69,7 @@ export function Waiting({ words }: { words: string }) {
   return (
     <p class="faint" role="status">
       {words}
-      {late && ' It waits until the worker has finished what it runs.'}
+      {late && ' Waiting for the worker to finish its current run.'}
     </p>
   );
 }

@@ -25,7 +25,7 @@ export const KeyPanel = (props: KeyProps) => (
   <Computed
     of={`key ${props.id}`}
     load={(signal) => keyReport(props.id, signal)}
-    waiting="A worker tests every component the first time somebody looks…"
+    waiting="A worker tests every component the first time this is opened…"
   >
     {(report) => <Tables report={report} {...props} />}
   </Computed>
@@ -56,21 +56,21 @@ function Tables({ report, id, metric, restored, onMetric, onSelect, onPins }: Ke
         />
         <NumberField label="Top k" value={k} change={setK} />
       </div>
-      <ul class="counts" aria-label="How many are key">
+      <ul class="counts" aria-label="Number of key components">
         <Rule
-          name="by a false discovery rate of 5 %"
+          name="at a false discovery rate of 5 %"
           found={table.false_discovery}
-          none={`n/a: ${plural(table.questions, 'distinct question')}, and the test needs ten`}
+          none={`n/a: the test needs ten distinct questions, and there are ${table.questions}`}
           {...{ table, onPins }}
         />
         <Rule
           name={thresholdWords(table.threshold_at ?? (restored ? 5 : -5))}
           found={table.threshold}
-          none="only of the relative logit"
+          none="only for the relative logit"
           {...{ table, onPins }}
         />
         <Rule
-          name={`the top ${number} that ${restored ? 'restore' : 'carry'} the answer`}
+          name={`the top ${number} that ${restored ? 'restore the answer' : 'hurt when removed'}`}
           found={top}
           none=""
           {...{ table, onPins }}
@@ -78,7 +78,7 @@ function Tables({ report, id, metric, restored, onMetric, onSelect, onPins }: Ke
       </ul>
       <p class="faint">
         Two-sided studentised bootstrap over {plural(table.questions, 'distinct question')}; q is the smallest false
-        discovery rate at which a component passes. Off 0 is not the same as large: look at the effect beside it.
+        discovery rate at which a component passes. An effect other than 0 need not be large: see the mean effect.
       </p>
       <div
         class="scroll"
@@ -128,7 +128,7 @@ function Tables({ report, id, metric, restored, onMetric, onSelect, onPins }: Ke
 
 const thresholdWords = (at: number): string =>
   at > 0
-    ? `above +${effect(at, 'relative_logit')} of the reference logit, the paper’s threshold turned round`
+    ? `above +${effect(at, 'relative_logit')} of the reference logit, the paper’s threshold with its sign reversed`
     : `below ${effect(at, 'relative_logit')} of the reference logit, as in the paper`;
 
 const keyCsv = (table: KeyTable): string => {

@@ -19,8 +19,8 @@ export function LensTable({ report }: { report: LensReport }) {
           <tr>
             <th>Layer</th>
             <th class="number">Answer’s rank</th>
-            <th class="number">probability</th>
-            <th class="number">logit</th>
+            <th class="number">Answer’s probability</th>
+            <th class="number">Answer’s logit</th>
             {Array.from({ length: columns }, (_, i) => (
               <th key={i}>{i === 0 ? 'Top token' : i + 1}</th>
             ))}

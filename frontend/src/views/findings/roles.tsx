@@ -30,7 +30,7 @@ const CLASS_WORDS: Record<HeadClass, string> = { operand: 'operand head', operat
 const SORTS: readonly (readonly [RoleSort, string])[] = [
   ['effect', 'effect'],
   ['mass', 'attention'],
-  ['difference', 'difference to the counterfactual'],
+  ['difference', 'difference from the counterfactual'],
   ['component', 'layer'],
 ];
 
@@ -50,12 +50,12 @@ function Heads({ report, id, table, selected, onSelect }: RolesProps & { report:
     <>
       <p>
         <strong>{plural(count('operand'), 'operand head')}</strong> and{' '}
-        <strong>{plural(count('operator'), 'operator head')}</strong> among {rows.length}: those that give the operands,
-        or the operator, at least {report.times} times the attention of chance and of the average head.
+        <strong>{plural(count('operator'), 'operator head')}</strong> among {rows.length}: heads that pay the operands,
+        or the operator, at least {report.times} times the attention that chance and the average head do.
       </p>
       <div class="row">
-        <Select label="Attention of END to" value={looked} choices={words} choose={setLooked} />
-        <Select label="Sorted by" value={sort} choices={SORTS} choose={setSort} />
+        <Select label="Attention from END to" value={looked} choices={words} choose={setLooked} />
+        <Select label="Sort by" value={sort} choices={SORTS} choose={setSort} />
         <Select
           label="Heads"
           value={wanted}
@@ -69,13 +69,13 @@ function Heads({ report, id, table, selected, onSelect }: RolesProps & { report:
         />
       </div>
       <p class="faint">
-        Mean over {plural(report.prompts, 'prompt')}. The average head gives{' '}
-        {words.find(([each]) => each === looked)?.[1]} {percent(averageHead(report, looked))}. Chance: the parts dealt
-        to the tokens at random, the first token apart. Difference: reference run minus counterfactual run.
-        {looked === 'operands' && ' Both operands together have no interval: choose one of them.'}
+        Mean over {plural(report.prompts, 'prompt')}. The average head pays {percent(averageHead(report, looked))} to{' '}
+        {words.find(([each]) => each === looked)?.[1]}. Chance: roles assigned to the tokens at random, except to the
+        first token. Difference: reference run minus counterfactual run.
+        {looked === 'operands' && ' There is no interval for both operands together: choose one of them.'}
       </p>
       {listed.length === 0 ? (
-        <p class="faint">No head is of this kind.</p>
+        <p class="faint">No head belongs to this class.</p>
       ) : (
         <div class="scroll" tabIndex={0} role="group" aria-label="Heads by attention">
           <table>
@@ -138,7 +138,7 @@ function OneHead({ report, component }: { report: RoleReport; component: string 
   return (
     <div class="scroll" tabIndex={0} role="group" aria-label={`All parts of the prompt, ${component}`}>
       <table class="one-head">
-        <caption>{component}: where END looks, by the part of the prompt</caption>
+        <caption>{component}: attention from END by part of the prompt</caption>
         <thead>
           <tr>
             <th>Part</th>

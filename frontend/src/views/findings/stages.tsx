@@ -105,20 +105,20 @@ function Stages({ report }: { report: StagesReport }) {
         })}
       </dl>
       <p class="faint">
-        Mean over {plural(report.prompts, 'prompt')}. Read off both cosine curves less those of other digits: the
-        inflection is where the operands’ curve has risen most, the start where it begins to rise, the end where the
-        answer’s curve is highest after it. The rule finds them in {percent(report.found)} of 1 000 draws of the
-        questions; intervals are over those draws.
-        {report.inflection === null && ' Here the curves do not show them.'}
+        Mean over {plural(report.prompts, 'prompt')}. Stages are read from both cosine curves after subtracting those of
+        other digits: the inflection is where the operands’ curve has risen most, the start where it begins to rise, the
+        end where the answer’s curve peaks from there on. The rule finds all three in {percent(report.found)} of 1,000
+        bootstrap draws of the questions; intervals are over those draws.
+        {report.inflection === null && ' These curves do not show them.'}
       </p>
       <div class="figures by-two">
         <Curves title="Probability of the answer, if this layer were the last" data={report} draw={probabilityChart} />
         <Curves title="Rank of the answer among all tokens" data={report} draw={rankChart} />
-        <Curves title="What each MLP reads: cosine with the operands" data={report} draw={readsChart} />
-        <Curves title="What each MLP writes: cosine with the answer" data={report} draw={writesChart} />
+        <Curves title="MLP input: cosine with the operands" data={report} draw={readsChart} />
+        <Curves title="MLP output: cosine with the answer" data={report} draw={writesChart} />
       </div>
       <details class="fold">
-        <summary>The same as a table</summary>
+        <summary>Show as a table</summary>
         <div class="scroll" tabIndex={0} role="group" aria-label="The answer by layer">
           <table>
             <thead>
@@ -126,10 +126,10 @@ function Stages({ report }: { report: StagesReport }) {
                 <th>Layer</th>
                 <th class="number">Probability</th>
                 <th class="number">Median rank</th>
-                <th class="number">Reads operands</th>
-                <th class="number">other digits</th>
-                <th class="number">Writes answer</th>
-                <th class="number">other digits</th>
+                <th class="number">Input: operands</th>
+                <th class="number">Input: other digits</th>
+                <th class="number">Output: answer</th>
+                <th class="number">Output: other digits</th>
               </tr>
             </thead>
             <tbody>

@@ -14,7 +14,7 @@ export function Writes({ id, component }: { id: string; component: Component }) 
   useEffect(() => setOpen(false), [id, name]);
   return (
     <details class="fold" open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
-      <summary>What it writes</summary>
+      <summary>Number tokens it promotes and suppresses</summary>
       {open && (
         <div>
           <Computed of={`writes ${id} ${name}`} load={(signal) => writesReport(id, name, signal)}>
@@ -30,8 +30,8 @@ function Written({ report }: { report: WritesReport }) {
   return (
     <>
       <p class="faint">
-        Change of each number token’s logit at the output by {report.component}, mean over{' '}
-        {plural(report.prompts, 'prompt')}, less the mean over all tokens. Of the answer itself:{' '}
+        Direct contribution of {report.component} to the logit of each number token: mean over{' '}
+        {plural(report.prompts, 'prompt')}, minus the mean over all tokens. For the answer itself:{' '}
         <strong>{digits(report.answer)}</strong>.
       </p>
       <div class="two">

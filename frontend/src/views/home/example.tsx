@@ -44,10 +44,10 @@ export function Example() {
       ) : (
         <p class="faint hint">
           {busy
-            ? 'Opening the example…'
+            ? 'Loading the example…'
             : trouble && trouble.status !== 404
               ? `The example cannot be shown: ${trouble.detail}`
-              : 'No example came with this installation. Run the prompt as it stands to see the map of the model’s heads and MLPs.'}
+              : 'This installation has no example. Run the prompt as it is to see a map of the model’s heads and MLPs.'}
         </p>
       )}
     </section>

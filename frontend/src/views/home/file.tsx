@@ -64,8 +64,8 @@ export function FileOptions({
         {!trained && <AnswerChoice value={draft.answerTokens} choose={(answerTokens) => change({ answerTokens })} />}
       </div>
       <p class="faint">
-        CSV with the column <code>reference</code> and, if you like, <code>counterfactual</code> and <code>answer</code>
-        ; or JSON lines with these keys.
+        CSV with a column <code>reference</code> and, optionally, <code>counterfactual</code> and <code>answer</code>;
+        or JSON Lines with the same keys.
       </p>
       <div role="status">{draft.file && <Found file={draft.file} />}</div>
       {trouble && <TroubleBlock problem={trouble} />}

@@ -20,7 +20,7 @@ import { PatchingOptions } from './options';
 import { PreviewPane } from './preview';
 import { Recent } from './recent';
 
-const MODES = { one: 'One prompt', set: 'A set of prompts', file: 'Prompts of a file' };
+const MODES = { one: 'One prompt', set: 'A set of prompts', file: 'Prompts from a file' };
 
 export function Home({ address }: { address: Address }) {
   const [draft, setDraft] = useState<Draft>(() => {
@@ -46,7 +46,7 @@ export function Home({ address }: { address: Address }) {
   const whole: Draft = { ...draft, ...options, chat, model: chosen };
   const card = cards.find(({ id }) => id === chosen);
   const notices = [...ofOptions, ...ofChat];
-  if (chat && card && !card.chat) notices.push(`${card.name} has no chat template: it is asked without one.`);
+  if (chat && card && !card.chat) notices.push(`${card.name} has no chat template: it is used without one.`);
   const search = (next: string) => {
     setTrouble(null);
     navigate(`${location.pathname}${next}`, { replace: true });
@@ -65,7 +65,7 @@ export function Home({ address }: { address: Address }) {
     try {
       const { experiment, existing } = await submit(asked.spec);
       navigate(page(`analyses/${experiment.id}`), {
-        note: existing ? 'This question was asked before: here is the analysis that was made then.' : null,
+        note: existing ? 'The same analysis already exists: here it is.' : null,
       });
     } catch (reason) {
       setTrouble(troubleOf(reason));
@@ -124,14 +124,15 @@ export function Home({ address }: { address: Address }) {
           )}
           <div class="row go">
             <button type="submit" class="primary" disabled={sending || asked.spec === null}>
-              {sending ? 'Sending…' : 'Run analysis'}
+              {sending ? 'Submitting…' : 'Run analysis'}
             </button>
             {seconds !== null && asked.spec && <span class="faint">about {duration(seconds)}</span>}
           </div>
           {trouble && <TroubleBlock problem={trouble} />}
         </form>
         <p class="faint also">
-          Or ask whether the heads of one kind of prompt matter on others: <Link to={page('transfer')}>Transfer</Link>
+          Or test whether the heads found on one kind of prompt matter on others:{' '}
+          <Link to={page('transfer')}>Transfer</Link>
         </p>
       </section>
       <Example />

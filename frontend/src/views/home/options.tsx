@@ -30,7 +30,7 @@ export function PatchingOptions({ draft, choose }: OptionsPart) {
   return (
     <>
       <fieldset class="effect-choice">
-        <legend>Effect: what a component changes</legend>
+        <legend>Effect: which paths from a component count</legend>
         {EFFECTS.map((choice) => (
           <EffectRadio
             key={choice[0]}
@@ -43,8 +43,8 @@ export function PatchingOptions({ draft, choose }: OptionsPart) {
       <details class="fold" open={opened.current} onToggle={(event) => (opened.current = event.currentTarget.open)}>
         <summary>Advanced{unusual && `: ${unusual}`}</summary>
         <div class="row">
-          <OptionSelect name="positions" label="Patched at" choices={POSITIONS} {...{ options, alone, change }} />
-          <OptionSelect name="source" label="Patched from" choices={SOURCES} {...{ options, alone, change }} />
+          <OptionSelect name="positions" label="Patch at" choices={POSITIONS} {...{ options, alone, change }} />
+          <OptionSelect name="source" label="Patch with" choices={SOURCES} {...{ options, alone, change }} />
           <OptionSelect name="direction" label="Direction" choices={DIRECTIONS} {...{ options, alone, change }} />
         </div>
       </details>

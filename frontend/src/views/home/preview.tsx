@@ -39,7 +39,7 @@ export function PreviewPane({ asked, waiting }: { asked: Asked; waiting: boolean
   return (
     <div id="preview" class={`preview${stale ? ' stale' : ''}`} aria-live="polite" aria-busy={stale}>
       {asked.problem !== null ? (
-        <p class="faint">{waiting ? 'Looking for models…' : asked.problem}</p>
+        <p class="faint">{waiting ? 'Loading models…' : asked.problem}</p>
       ) : state.trouble ? (
         <TroubleBlock problem={state.trouble} />
       ) : state.preview ? (
@@ -49,7 +49,7 @@ export function PreviewPane({ asked, waiting }: { asked: Asked; waiting: boolean
           matched={asked.spec?.positions === 'all' && asked.spec.source === 'counterfactual'}
         />
       ) : (
-        <p class="faint">Reading the prompt…</p>
+        <p class="faint">Tokenising the prompt…</p>
       )}
     </div>
   );
@@ -129,8 +129,9 @@ function Item({ item, matched }: { item: PreviewItem; matched: boolean }) {
       )}
       {matched && item.problem === null && reference !== counterfactual && (
         <p class="notice warn">
-          The reference has {plural(reference, 'token')}, its counterfactual {counterfactual}: patched at all positions
-          they must have as many. Patch at the last position, or give a counterfactual with as many tokens.
+          The reference has {plural(reference, 'token')} and its counterfactual {counterfactual}: to patch at all
+          positions they must have the same number. Patch at the last position, or enter a counterfactual of the same
+          length.
         </p>
       )}
     </div>

@@ -36,7 +36,7 @@ function RecentlyDeleted() {
           <Deleted key={item.id} item={item} />
         ))}
       </ul>
-      <p class="faint">Each can be brought back for a day, then it is gone.</p>
+      <p class="faint">Each can be restored for a day; then it is removed for good.</p>
     </details>
   );
 }
@@ -57,7 +57,7 @@ function Deleted({ item }: { item: Experiment }) {
   return (
     <li>
       <button type="button" class="quiet" disabled={busy} onClick={() => void back()}>
-        Bring back<span class="unseen"> {nameOf(item)}</span>
+        Restore<span class="unseen"> {nameOf(item)}</span>
       </button>{' '}
       <bdi>{nameOf(item)}</bdi>{' '}
       {item.deleted_at && <span class="faint">deleted {ago(new Date(item.deleted_at), new Date())}</span>}

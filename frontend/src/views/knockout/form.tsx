@@ -65,7 +65,7 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
     try {
       const { experiment, existing } = await submit(asked.spec);
       navigate(page(`analyses/${experiment.id}`), {
-        note: existing ? 'This was asked before: here is the knock-out that was made then.' : null,
+        note: existing ? 'The same knock-out already exists: here it is.' : null,
       });
     } catch (reason) {
       setTrouble(troubleOf(reason));
@@ -82,7 +82,7 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
       }}
     >
       <fieldset class="choices">
-        <legend>What goes out</legend>
+        <legend>Components removed</legend>
         <Radio name="which" checked={draft.which === 'top'} pick={() => change({ which: 'top' })}>
           the top by {METRIC_NAMES[metric]}
         </Radio>
@@ -105,7 +105,7 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
         </div>
       ) : (
         <div class="field">
-          <label for="knock-these">Components, in the order in which they go out</label>
+          <label for="knock-these">Components, in order of removal</label>
           <input
             id="knock-these"
             value={draft.components}
@@ -119,7 +119,7 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
       )}
       <div class="row">
         <Select
-          label="They write"
+          label="Replace with"
           value={draft.ablation}
           choices={ABLATIONS}
           choose={(ablation) => change({ ablation })}
@@ -130,14 +130,10 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
           choices={POSITIONS}
           choose={(positions) => change({ positions })}
         />
-        <NumberField
-          label="Random draws beside it"
-          value={draft.controls}
-          change={(controls) => change({ controls })}
-        />
+        <NumberField label="Random controls" value={draft.controls} change={(controls) => change({ controls })} />
       </div>
       <fieldset class="choices">
-        <legend>On which prompts</legend>
+        <legend>Prompts</legend>
         <Radio
           name="prompts"
           checked={draft.prompts === 'same'}
@@ -149,13 +145,13 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
           a new set
         </Radio>
         <Radio name="prompts" checked={draft.prompts === 'own'} pick={() => change({ prompts: 'own', disjoint: true })}>
-          prompts of a file
+          prompts from a file
         </Radio>
       </fieldset>
       {draft.prompts === 'same' ? (
         <p class="faint">
-          Components that were chosen on these very prompts look better than they are: a new set with other operands
-          tells more.
+          Components chosen on these same prompts look more important than they are: a new set with other operands is a
+          fairer test.
         </p>
       ) : (
         <>
@@ -188,15 +184,15 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
               checked={draft.disjoint}
               onChange={(event) => change({ disjoint: event.currentTarget.checked })}
             />
-            Leave out operands that this analysis asked about
+            Exclude operands that this analysis used
           </label>
           {draft.disjoint && found.source === 'template' && found.half == null && (
             <p class="faint">
-              It asked about{' '}
+              It used{' '}
               {isControl(found.topic ?? 'question')
                 ? 'all questions'
                 : `all operands from ${found.operands[0]} to ${found.operands[1]}`}
-              , so that nothing may be left. For others{' '}
+              , so none may be left. Instead,{' '}
               <button
                 type="button"
                 class="quiet"
@@ -205,9 +201,9 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
                   navigate(page(addressOf(result.spec)));
                 }}
               >
-                ask the analysis with the first half
+                run the analysis on the first half
               </button>{' '}
-              of them: its knock-outs are asked with the second.
+              of them: its knock-outs then use the second half.
             </p>
           )}
         </>
@@ -216,7 +212,7 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
         <summary>Advanced</summary>
         <div class="row">
           <NumberField
-            label="Write out answers, tokens at most"
+            label="Generated answer tokens (at most)"
             value={draft.answerTokens}
             change={(answerTokens) => change({ answerTokens })}
           />
@@ -226,12 +222,12 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
       {asked.problem !== null && <p class="notice warn">{asked.problem}</p>}
       {needs && (
         <p class="notice warn">
-          Of a single prompt there is no mean and no other prompt: let them write nothing, or choose a new set.
+          A single prompt has no mean and no other prompt to draw from: replace with zero, or choose a new set.
         </p>
       )}
       <div class="row go">
         <button type="submit" class="primary" disabled={sending || asked.spec === null || needs}>
-          {sending ? 'Sending…' : 'Knock out'}
+          {sending ? 'Submitting…' : 'Knock out'}
         </button>
       </div>
       {trouble && <TroubleBlock problem={trouble} />}

@@ -48,7 +48,7 @@ export function KnockoutPage({ run, id, address }: OpenedProps) {
           <>
             {result && <Downloads id={id} />}
             {isFinal(experiment.state) && parent?.gone && (
-              <span class="faint">It cannot be changed and asked again: its analysis was deleted.</span>
+              <span class="faint">It cannot be run again: its analysis was deleted.</span>
             )}
             {isFinal(experiment.state) && !parent?.gone && (
               <AskAgain spec={spec} to={`analyses/${spec.parent}?open=knockouts${metric}`} />
@@ -63,14 +63,14 @@ export function KnockoutPage({ run, id, address }: OpenedProps) {
   );
 }
 
-/** "writes the mean over the prompts instead, at the last position, beside 20 random draws, on 64 addition prompts". */
+/** "replaced with: mean over these prompts, at the last position, 20 random controls, on 64 addition prompts". */
 function howWords(spec: KnockoutSpec): string {
   const words = [
-    `they write ${ABLATION_WORDS[spec.ablation ?? 'mean']}`,
+    `replaced with: ${ABLATION_WORDS[spec.ablation ?? 'mean']}`,
     POSITION_WORDS[spec.positions ?? 'end'],
-    `beside ${plural(spec.controls ?? 20, 'random draw')}`,
+    plural(spec.controls ?? 20, 'random control'),
     spec.prompts ? `on ${title({ prompts: spec.prompts })}` : 'on the prompts of its analysis',
-    spec.disjoint ? 'with other operands than the analysis’' : null,
+    spec.disjoint ? 'with operands that the analysis did not use' : null,
   ];
   return words.filter((word) => word !== null).join(', ');
 }
@@ -86,7 +86,7 @@ function Downloads({ id }: { id: string }) {
           Result as JSON
         </a>
         <a href={exportAddress.raw(id)} download>
-          Every pair, as safetensors
+          Every pair as safetensors
         </a>
       </Menu>
     </>
@@ -107,19 +107,19 @@ function Found({ result }: { result: KnockoutResult }) {
           ))}
         </div>
         <p class="faint">
-          n = {plural(result.n_pairs, 'pair')}. Shaded: the 95 % bootstrap interval over distinct questions
-          (components), and 95 % of {plural(result.controls.length, 'random draw')} of as many components of the same
-          layers (random).
+          n = {plural(result.n_pairs, 'pair')}. Shaded: for the chosen components the 95 % bootstrap interval over
+          distinct questions; for the random ones the range of 95 % of {plural(result.controls.length, 'draw')} of the
+          same number of components from the same layers.
           {result.elbow === null
             ? ' Accuracy does not fall, so the curve has no elbow.'
-            : ` Elbow at k = ${result.elbow}: most of the fall in accuracy is over.`}
+            : ` Elbow at k = ${result.elbow}: most of the drop in accuracy has happened by then.`}
         </p>
       </section>
       {curve && (
         <section class="panel" aria-label="Numbers">
           <div class="row">
             <Select
-              label="Numbers of"
+              label="Measure"
               value={metric}
               choices={measured.map((each) => [each, KNOCK_WORDS[each]] as const)}
               choose={setMetric}
@@ -161,7 +161,7 @@ function knockoutChart(result: KnockoutResult, metric: KnockMetric, theme: Theme
     curves: result.controls.length > 0 ? [random, chosen] : [chosen],
     options: {
       x: curve.mean.map((_, k) => k),
-      xName: 'components out',
+      xName: 'components removed',
       yName: isShare(metric) ? 'share' : 'logits',
       ...(isShare(metric) ? { yRange: [-0.03, 1.03] as const } : {}),
       marks,
@@ -180,12 +180,12 @@ function Numbers({ curve, result }: { curve: KnockCurve; result: KnockoutResult 
         <table>
           <thead>
             <tr>
-              <th class="number">Out</th>
-              <th>The last one</th>
+              <th class="number">Removed</th>
+              <th>Last removed</th>
               <th class="number">Mean</th>
               <th class="number">95 % interval</th>
-              <th class="number">Random, mean</th>
-              <th class="number">its 95 % interval</th>
+              <th class="number">Random mean</th>
+              <th class="number">Random 95 % interval</th>
               <th class="number">95 % of draws</th>
               <th class="number">p</th>
             </tr>

@@ -24,7 +24,7 @@ export function Knockouts({ id, result, metric, pins }: KnockoutsProps) {
   return (
     <>
       {list.trouble && !list.data && <TroubleBlock problem={list.trouble} />}
-      {list.data && items.length === 0 && <p class="faint">Nothing was knocked out yet.</p>}
+      {list.data && items.length === 0 && <p class="faint">No knock-outs yet.</p>}
       <ExperimentTable items={items} label="Knock-outs of this analysis" />
       <KnockForm id={id} result={result} metric={metric} pins={pins} />
       <p class="faint">

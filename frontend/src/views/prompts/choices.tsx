@@ -3,10 +3,10 @@ import type { AnswerTokens, Corruption } from '../../api/wire';
 import { Field } from '../../ui/parts';
 
 const CORRUPTIONS: readonly (readonly [Corruption, string])[] = [
-  ['null_operator', 'operator removed (@)'],
-  ['operand_swap', 'other operands, other answer'],
-  ['operand_swap_same_answer', 'other operands, same answer (control)'],
-  ['operator_swap', 'another operator'],
+  ['null_operator', 'removing the operator (@)'],
+  ['operand_swap', 'changing the operands and the answer'],
+  ['operand_swap_same_answer', 'changing the operands, same answer (control)'],
+  ['operator_swap', 'changing the operator'],
 ];
 
 export function CorruptionChoice({
@@ -20,7 +20,7 @@ export function CorruptionChoice({
 }) {
   return (
     <Select
-      label="Counterfactual is made with"
+      label="Counterfactual made by"
       value={value}
       choices={CORRUPTIONS}
       off={(corruption) => impossible.includes(corruption)}
@@ -30,9 +30,9 @@ export function CorruptionChoice({
 }
 
 const ANSWERS: readonly (readonly [AnswerTokens, string])[] = [
-  ['whole', 'are not asked for'],
-  ['first', 'at their first token'],
-  ['each', 'at each token, those before it given'],
+  ['whole', 'are left out'],
+  ['first', 'first token only'],
+  ['each', 'each token, given those before it'],
 ];
 
 export const AnswerChoice = ({ value, choose }: { value: AnswerTokens; choose: (value: AnswerTokens) => void }) => (

@@ -12,7 +12,7 @@ const EXAMPLES: Record<Style, string> = {
 };
 const WORDINGS: readonly (readonly [Wording, string])[] = [
   ['plain', 'a few'],
-  ['varied', 'twelve and more'],
+  ['varied', 'twelve or more'],
 ];
 const NUMERALS: readonly (readonly [Numerals, string])[] = [
   ['digits', 'in digits (12)'],
@@ -121,7 +121,7 @@ export function SetOptions({ draft, change, trained = false }: SetPart) {
         />
       </div>
       {!trained && (
-        <p class="faint">Halves share no operands: components are found on one half and judged on the other.</p>
+        <p class="faint">The halves share no operands: find components on one half and test them on the other.</p>
       )}
       {!trained && (
         <label class="check">

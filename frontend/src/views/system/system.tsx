@@ -23,10 +23,10 @@ export function System() {
       <h1 tabIndex={-1}>System</h1>
       {report.trouble && (
         <TroubleBlock problem={report.trouble}>
-          {report.data && <p>What follows is what was known before.</p>}
+          {report.data && <p>The values below are the last ones received.</p>}
         </TroubleBlock>
       )}
-      {!report.data && !report.trouble && <p class="faint">Looking…</p>}
+      {!report.data && !report.trouble && <p class="faint">Loading…</p>}
       {report.data && <Report report={report.data} />}
       <Models cards={cards.data} />
       {cards.trouble && !report.trouble && <TroubleBlock problem={cards.trouble} />}
@@ -39,7 +39,7 @@ function Report({ report }: { report: SystemReport }) {
   return (
     <>
       {report.broker === 'down' && (
-        <Notice tone="warn">The queue cannot be reached. What is asked now is kept, and runs when it is back.</Notice>
+        <Notice tone="warn">The queue cannot be reached. New runs are stored and start when it is back.</Notice>
       )}
       <Part title="Workers">
         {workers.length === 0 ? (
@@ -47,7 +47,7 @@ function Report({ report }: { report: SystemReport }) {
             No worker: results are readable, new runs will wait. Start one: arithmoscope worker
           </Notice>
         ) : (
-          <Table head={['Worker', 'Device', 'Models in memory', 'Works on', 'Heard of']}>
+          <Table head={['Worker', 'Device', 'Models in memory', 'Running', 'Last seen']}>
             {workers.map((worker) => (
               <Worker key={worker.id} worker={worker} />
             ))}
@@ -59,10 +59,10 @@ function Report({ report }: { report: SystemReport }) {
           facts={[
             ['Running', String(queue.running)],
             ['Waiting', String(queue.waiting)],
-            ['The first has waited', queue.oldest_wait_s === null ? '–' : duration(queue.oldest_wait_s)],
+            ['Longest wait', queue.oldest_wait_s === null ? '–' : duration(queue.oldest_wait_s)],
             [
-              'One token may have',
-              report.quota === 0 ? 'any number' : `${report.quota.toLocaleString('en')} unfinished`,
+              'Unfinished runs per access token',
+              report.quota === 0 ? 'unlimited' : `at most ${report.quota.toLocaleString('en')}`,
             ],
           ]}
         />
@@ -72,12 +72,12 @@ function Report({ report }: { report: SystemReport }) {
           facts={[
             ...Object.entries(store.experiments).map(
               ([state, n]) =>
-                [`Analyses ${STATE_WORDS[state as Experiment['state']]}`, n.toLocaleString('en')] as const,
+                [`Experiments ${STATE_WORDS[state as Experiment['state']]}`, n.toLocaleString('en')] as const,
             ),
-            ['Deleted, to be brought back', store.deleted.toLocaleString('en')],
-            ['Results and saved parts', bytes(store.artifact_bytes)],
-            ['They may come to', store.budget_bytes === null ? 'no limit' : bytes(store.budget_bytes)],
-            ['Free on the disk', store.free_bytes === null ? 'unknown' : bytes(store.free_bytes)],
+            ['Deleted, can be restored', store.deleted.toLocaleString('en')],
+            ['Results and partial results', bytes(store.artifact_bytes)],
+            ['Disk quota', store.budget_bytes === null ? 'unlimited' : bytes(store.budget_bytes)],
+            ['Free disk space', store.free_bytes === null ? 'unknown' : bytes(store.free_bytes)],
           ]}
         />
         {store.budget_bytes !== null && (
@@ -86,15 +86,15 @@ function Report({ report }: { report: SystemReport }) {
             max={store.budget_bytes}
             high={0.9 * store.budget_bytes}
             value={store.artifact_bytes}
-            aria-label="Share of the budget that is used"
+            aria-label="Share of the disk quota used"
           />
         )}
       </Part>
-      <Part title="How long runs take">
+      <Part title="Run times">
         {report.durations.length === 0 ? (
-          <p class="faint">Nothing was measured yet.</p>
+          <p class="faint">No run was measured yet.</p>
         ) : (
-          <Table head={['What', 'Model', 'Usually', 'Measured over']} numbers={['Usually', 'Measured over']}>
+          <Table head={['Kind', 'Model', 'Mean time', 'Measured over']} numbers={['Mean time', 'Measured over']}>
             {report.durations.map((each) => (
               <tr key={`${each.kind} ${each.model}`}>
                 <td>{kindWord(each.kind)}</td>
@@ -110,7 +110,7 @@ function Report({ report }: { report: SystemReport }) {
         {report.failures.length === 0 ? (
           <p class="faint">None.</p>
         ) : (
-          <Table head={['Analysis', 'What', 'When']}>
+          <Table head={['Experiment', 'Error', 'When']}>
             {report.failures.map((each) => (
               <tr key={each.experiment}>
                 <td>
@@ -131,7 +131,7 @@ function Report({ report }: { report: SystemReport }) {
             ['Version', report.version],
             ['Started', ago(new Date(report.started_at), new Date())],
             ['Queue', report.broker === 'ok' ? 'reachable' : 'down'],
-            ['Live readers', String(report.live_readers)],
+            ['Live connections', String(report.live_readers)],
           ]}
         />
       </Part>
@@ -149,7 +149,7 @@ function Worker({ worker }: { worker: WorkerReport }) {
         {worker.experiment ? (
           <Link to={page(`analyses/${worker.experiment}`)}>{worker.experiment.slice(0, 8)}</Link>
         ) : (
-          <span class="faint">{worker.busy ? 'something' : 'nothing'}</span>
+          <span class="faint">{worker.busy ? 'busy' : 'idle'}</span>
         )}
       </td>
       <td class="faint">{worker.seen_s < 5 ? 'just now' : `${duration(worker.seen_s)} ago`}</td>
@@ -164,7 +164,7 @@ function Models({ cards }: { cards: readonly ModelCard[] | null }) {
       {cards.length === 0 ? (
         <p class="faint">None yet: arithmoscope models fetch smollm2-135m</p>
       ) : (
-        <Table head={['Model', 'Made', 'Size', 'Layers × heads', 'Runs here']} numbers={['Size', 'Layers × heads']}>
+        <Table head={['Model', 'Source', 'Size', 'Layers × heads', 'Supported']} numbers={['Size', 'Layers × heads']}>
           {cards.map((card) => (
             <tr key={card.id}>
               <td>
@@ -175,7 +175,7 @@ function Models({ cards }: { cards: readonly ModelCard[] | null }) {
               </td>
               <td class="number">{card.parameters > 0 ? millions(card.parameters) : '–'}</td>
               <td class="number">{card.layers > 0 ? `${card.layers} × ${card.heads}` : '–'}</td>
-              <td>{card.supported ? 'yes' : `no: ${card.reason ?? 'it cannot'}`}</td>
+              <td>{card.supported ? 'yes' : `no: ${card.reason ?? 'it cannot run here'}`}</td>
             </tr>
           ))}
         </Table>
@@ -190,7 +190,7 @@ function Made({ card, cards }: { card: ModelCard; cards: readonly ModelCard[] })
   const base = cards.find(({ id }) => id === card.base)?.name ?? card.base;
   return (
     <>
-      from <bdi>{base ?? 'a model that is gone'}</bdi>
+      tuned from <bdi>{base ?? 'a deleted model'}</bdi>
       {card.experiment && (
         <>
           {' '}
@@ -202,9 +202,9 @@ function Made({ card, cards }: { card: ModelCard; cards: readonly ModelCard[] })
 }
 
 const SOURCES: Record<Exclude<ModelCard['source'], 'tuned'>, string> = {
-  demo: 'for demonstration',
-  folder: 'from a folder',
-  hub: 'from the hub',
+  demo: 'demo model',
+  folder: 'local folder',
+  hub: 'Hugging Face Hub',
 };
 
 function Part({ title, children }: { title: string; children: ComponentChildren }) {

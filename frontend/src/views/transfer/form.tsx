@@ -59,14 +59,14 @@ export function NewTransfer({ address }: { address: Address }) {
   };
   const asked = card
     ? transferSpec(shown, card.id, parent && !parent.gone ? parent.id : null, card.chat === true)
-    : { spec: null, problem: cards.busy ? 'Looking for models…' : 'There is no model that can run here.' };
+    : { spec: null, problem: cards.busy ? 'Loading models…' : 'No model can run here.' };
   const run = async () => {
     if (sending || !asked.spec) return;
     setSending(true);
     try {
       const { experiment, existing } = await submit(asked.spec);
       navigate(page(`analyses/${experiment.id}`), {
-        note: existing ? 'This was asked before: here is the transfer that was made then.' : null,
+        note: existing ? 'The same transfer already exists: here it is.' : null,
       });
     } catch (reason) {
       setTrouble(troubleOf(reason));
@@ -79,13 +79,13 @@ export function NewTransfer({ address }: { address: Address }) {
       <div class="narrow">
         <h1 tabIndex={-1}>Transfer</h1>
         <p>
-          Do the heads found on one kind of prompt matter on another, and do they leave other things alone? On each set
-          the heads that matter most are found; then they are knocked out on every set, beside as many random heads.
+          Do the heads found on one kind of prompt matter on another, and are other abilities unaffected? The strongest
+          heads are found on each set, then knocked out on every set and compared with the same number of random heads.
         </p>
         {parent && (
           <p class="faint">
             {parent.gone ? (
-              'The analysis that it belonged to was deleted: it is asked without it.'
+              'Its analysis was deleted: the transfer runs without it.'
             ) : (
               <>
                 It belongs to the analysis <ParentLink parent={parent} />.
@@ -128,7 +128,7 @@ export function NewTransfer({ address }: { address: Address }) {
             checked={shown.disjoint}
             onChange={(event) => change({ disjoint: event.currentTarget.checked })}
           />
-          Split every set by its operands: heads are found on one half and judged on the other
+          Split every set by its operands: heads are found on one half and tested on the other
         </label>
         <div class="row">
           <NumberField label="Top k heads" value={shown.topK} change={(topK) => change({ topK })} />
@@ -138,24 +138,20 @@ export function NewTransfer({ address }: { address: Address }) {
             choices={EFFECT_CHOICES}
             choose={(effect) => change({ effect })}
           />
-          <Select label="Ranked by" value={shown.metric} choices={METRICS} choose={(metric) => change({ metric })} />
+          <Select label="Rank by" value={shown.metric} choices={METRICS} choose={(metric) => change({ metric })} />
           <Select
-            label="Out, they write"
+            label="Replace with"
             value={shown.ablation}
             choices={ABLATIONS}
             choose={(ablation) => change({ ablation })}
           />
-          <NumberField
-            label="Random draws beside it"
-            value={shown.controls}
-            change={(controls) => change({ controls })}
-          />
+          <NumberField label="Random controls" value={shown.controls} change={(controls) => change({ controls })} />
           <NumberField label="Seed" value={shown.seed} change={(seed) => change({ seed })} />
         </div>
         {asked.problem !== null && <p class="notice warn">{asked.problem}</p>}
         <div class="row go">
           <button type="submit" class="primary" disabled={sending || asked.spec === null}>
-            {sending ? 'Sending…' : 'Run transfer'}
+            {sending ? 'Submitting…' : 'Run transfer'}
           </button>
           <span class="faint">
             path patching on {plural(found.length, 'set')}, knock-outs on {plural(evaluated.length, 'set')}
@@ -221,7 +217,7 @@ function Sets({ sets, chats, change }: SetsProps) {
                 <button
                   type="button"
                   class="quiet"
-                  aria-label={`Take out ${name}`}
+                  aria-label={`Remove ${name}`}
                   onClick={() => change(sets.filter((each) => each !== choice))}
                 >
                   ×
@@ -239,7 +235,7 @@ function Sets({ sets, chats, change }: SetsProps) {
           choices={[
             ['', 'choose…'],
             ...PRESETS.map(({ name }) => [name, name] as const),
-            [ADD_FILE, 'prompts of a file'],
+            [ADD_FILE, 'prompts from a file'],
           ]}
           choose={(wanted) => {
             if (wanted === ADD_FILE) {
@@ -266,9 +262,9 @@ function aloneWords({ shots, chat }: SetChoice, chats: boolean): string {
 }
 
 const AS_ALL = 'all';
-const OWN_SHOTS: readonly (readonly [string, string])[] = [[AS_ALL, 'as all sets'], ...SHOTS];
+const OWN_SHOTS: readonly (readonly [string, string])[] = [[AS_ALL, 'same as all sets'], ...SHOTS];
 const OWN_CHAT: readonly (readonly ['all' | 'on' | 'off', string])[] = [
-  ['all', 'as all sets'],
+  ['all', 'same as all sets'],
   ['on', 'on'],
   ['off', 'off'],
 ];

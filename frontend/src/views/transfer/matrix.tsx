@@ -121,7 +121,7 @@ export function Matrix({ title, rows, columns, pairs, values, more, above, scale
       )}
       {words && (
         <p class="faint told" aria-live="polite">
-          {told || 'Point at a cell, or go to it with Tab and the arrow keys, to read all of it.'}
+          {told || 'Point at a cell, or move to it with Tab and the arrow keys, to see its details.'}
         </p>
       )}
     </div>

@@ -33,9 +33,9 @@ export function TransferPage({ run, id, address }: OpenedProps) {
               {result && <span class="faint">@{shortRevision(result.model.revision)}</span>}
             </span>
             <span data-testid="done">
-              the top {spec.top_k ?? 10} heads by {METRIC_NAMES[spec.metric ?? 'logit_difference']},{' '}
-              {spec.ablation ?? 'mean'} ablation, beside {plural(spec.controls ?? 20, 'random draw')}
-              {spec.disjoint === false ? '' : ', found and judged on different operands'}
+              top {spec.top_k ?? 10} heads by {METRIC_NAMES[spec.metric ?? 'logit_difference']},{' '}
+              {spec.ablation ?? 'mean'} ablation, {plural(spec.controls ?? 20, 'random control')}
+              {spec.disjoint === false ? '' : ', found and tested on different operands'}
             </span>
           </>
         }
@@ -70,7 +70,7 @@ function Downloads({ id }: { id: string }) {
           Result as JSON
         </a>
         <a href={exportAddress.raw(id)} download>
-          The matrices, as safetensors
+          Matrices as safetensors
         </a>
       </Menu>
     </>
@@ -79,7 +79,7 @@ function Downloads({ id }: { id: string }) {
 
 const MEASURES: readonly (readonly [Measure, string])[] = [
   ['probability', 'probability of the answer'],
-  ['accuracy', 'answers right'],
+  ['accuracy', 'accuracy'],
 ];
 
 function Found({ result }: { result: TransferResult }) {
@@ -98,25 +98,25 @@ function Found({ result }: { result: TransferResult }) {
           {note}
         </p>
       ))}
-      <section class="panel" aria-label="What is left">
+      <section class="panel" aria-label="After the knock-out">
         <div class="row">
-          <h2>With the heads of one set out, on every set</h2>
-          <Select label="Measured as" value={measure} choices={MEASURES} choose={setMeasure} />
+          <h2>Every set with the heads of one set knocked out</h2>
+          <Select label="Measure" value={measure} choices={MEASURES} choose={setMeasure} />
         </div>
         <div class="matrices">
           <Matrix
-            title="What is left"
+            title="After the knock-out"
             rows={rows}
             columns={columns}
             pairs={evaluated.map(({ pairs }) => pairs)}
             values={matrix.value}
             more={(i, j) => cellLines(cells[i]?.[j])}
-            above={{ name: 'nothing out', values: matrix.plain }}
+            above={{ name: 'nothing removed', values: matrix.plain }}
             scale="share"
             words={words}
           />
           <Matrix
-            title="Minus random heads: below 0 these heads matter more"
+            title="Difference from random heads (below 0: these heads matter more)"
             rows={rows}
             columns={columns}
             pairs={evaluated.map(({ pairs }) => pairs)}
@@ -126,13 +126,13 @@ function Found({ result }: { result: TransferResult }) {
           />
         </div>
         <p class="faint">
-          Rows: where the heads were found. Columns: where they are out, over n pairs. Intervals: 95 % bootstrap over
-          questions. Random: as many random heads of the same layers where there are others,{' '}
-          {plural(result.spec.controls ?? 20, 'draw')}.
+          Rows: the set on which the heads were found. Columns: the set on which they were knocked out, n pairs.
+          Intervals: 95 % bootstrap over questions. Random: the same number of heads, drawn from the same layers where
+          there are others, {plural(result.spec.controls ?? 20, 'draw')}.
         </p>
       </section>
-      <section class="panel" aria-label="How far they agree">
-        <h2>How far the sets agree on their heads</h2>
+      <section class="panel" aria-label="Agreement between sets">
+        <h2>Agreement between the sets on their heads</h2>
         <div class="matrices">
           <Matrix
             title="Overlap of the selections (Jaccard)"
@@ -153,7 +153,7 @@ function Found({ result }: { result: TransferResult }) {
         </div>
       </section>
       <section class="panel" aria-label="Heads found">
-        <h2>Heads found, the most negative first</h2>
+        <h2>Heads found, most negative first</h2>
         <div class="scroll" tabIndex={0} role="group" aria-label="Heads found on each set">
           <table>
             <thead>
@@ -170,7 +170,7 @@ function Found({ result }: { result: TransferResult }) {
                     <bdi>{set.name}</bdi>
                   </th>
                   <td class="number">{set.pairs}</td>
-                  <td class="mono">{(result.selections[i] ?? []).join(', ') || 'none hurts'}</td>
+                  <td class="mono">{(result.selections[i] ?? []).join(', ') || 'none hurts when removed'}</td>
                 </tr>
               ))}
             </tbody>
@@ -180,7 +180,7 @@ function Found({ result }: { result: TransferResult }) {
       <p class="faint">
         {made.dtype} on {made.device}, PyTorch {made.torch}, {duration(made.seconds)}, prompts{' '}
         {made.prompt_set_hash.slice(0, 12)}, arithmoscope {made.code_version}.{' '}
-        <Link to={page('transfer')}>Another transfer</Link>
+        <Link to={page('transfer')}>New transfer</Link>
       </p>
     </>
   );

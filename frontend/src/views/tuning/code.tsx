@@ -9,7 +9,7 @@ export function CodeFold({ result }: { result: FineTuneResult }) {
   const line = command(result.spec);
   return (
     <details class="fold code-fold">
-      <summary>The same in Python, or as a command</summary>
+      <summary>Reproduce in Python or on the command line</summary>
       <div class="set">
         <Code name="Python" text={python(result)} />
         {line && <Code name="Command" text={line} />}
@@ -45,7 +45,7 @@ function Code({ name, text }: { name: string; text: string }) {
       </div>
       <pre tabIndex={0} aria-label={name}>
         {text.length > LONGEST
-          ? `${text.slice(0, LONGEST)}…\n(${text.length.toLocaleString('en')} characters: copy takes all)`
+          ? `${text.slice(0, LONGEST)}…\n(${text.length.toLocaleString('en')} characters; Copy takes all of them)`
           : text}
       </pre>
     </div>

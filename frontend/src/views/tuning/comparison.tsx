@@ -55,11 +55,11 @@ export function Comparison({ id, spec, result, state }: ComparisonProps) {
   const seed = nextSeed(rows);
   const tuners = [...new Set(rows.map((row) => tunerOf(row.spec)))];
   return (
-    <section class="panel comparison" aria-label="Held against others">
-      <h2>Held against others</h2>
+    <section class="panel comparison" aria-label="Comparison with controls">
+      <h2>Comparison with controls</h2>
       <p class="faint">
-        The same questions, steps and settings; only what moves, and the seed, are others. Shares of questions answered
-        right, before → after.
+        Same questions, steps and settings; only the parameters trained and the seed differ. Share of questions answered
+        correctly, before → after.
       </p>
       {list.trouble && !list.data && (
         <TroubleBlock problem={list.trouble}>
@@ -73,14 +73,14 @@ export function Comparison({ id, spec, result, state }: ComparisonProps) {
           <table>
             <thead>
               <tr>
-                <th>What moved</th>
+                <th>Parameters trained</th>
                 <th class="number">Seed</th>
-                <th class="number">Trained</th>
+                <th class="number">Share of parameters</th>
                 <th class="number">Held out</th>
                 <th class="number">Other arithmetic</th>
                 <th class="number">No arithmetic</th>
-                <th class="number" title="Perplexity of plain text, after to before">
-                  Perplexity, ×
+                <th class="number" title="Perplexity of plain text, after / before">
+                  Perplexity ratio
                 </th>
                 <th class="number" title="KL(before || after) of the next token of plain text, in nats">
                   KL, nats
@@ -105,15 +105,15 @@ export function Comparison({ id, spec, result, state }: ComparisonProps) {
       <div class="row">
         {left.length > 0 && (
           <>
-            <span class="faint">Not asked yet:</span>
+            <span class="faint">Not run yet:</span>
             {left.map((each) => (
               <button key={each.tuner} type="button" disabled={busy} onClick={() => void ask([each])}>
-                Ask for {TUNER_NAMES[tunerOf(each)]}
+                Run {TUNER_NAMES[tunerOf(each)]}
               </button>
             ))}
             {left.length > 1 && (
               <button type="button" disabled={busy} onClick={() => void ask(left)}>
-                Ask for all {left.length}
+                Run all {left.length}
               </button>
             )}
           </>
@@ -125,7 +125,7 @@ export function Comparison({ id, spec, result, state }: ComparisonProps) {
             disabled={busy}
             onClick={() => void ask(tuners.map((tuner) => ({ ...spec, tuner, seed })))}
           >
-            Ask for all of them with another seed ({seed})
+            Run all again with another seed ({seed})
           </button>
         )}
       </div>
@@ -175,7 +175,7 @@ function Row({ row, result, here }: RowProps) {
         <td colSpan={8} class="faint">
           {isFinal(row.state)
             ? result
-              ? `${STATE_WORDS[row.state]} after ${plural(result.kept, 'step')}, not judged`
+              ? `${STATE_WORDS[row.state]} after ${plural(result.kept, 'step')}, not evaluated`
               : STATE_WORDS[row.state]
             : progressLine(row.state, row.progress)}
         </td>
@@ -188,7 +188,7 @@ function Mean({ name, of }: { name: string; of: readonly Compared[] }) {
   return (
     <tr class="mean">
       <th scope="row">{name}, mean</th>
-      <td class="number">of {of.length}</td>
+      <td class="number">{of.length} seeds</td>
       <Cells of={meanOf(of)} />
     </tr>
   );

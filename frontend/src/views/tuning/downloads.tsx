@@ -26,7 +26,7 @@ export function Downloads({ id, result }: { id: string; result: FineTuneResult }
         </a>
         {result.evaluation && (
           <a href={exportAddress.judged(id)} download>
-            Every judged question as CSV
+            Every test question as CSV
           </a>
         )}
         {result.evaluation?.repatched && (

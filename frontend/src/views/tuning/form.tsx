@@ -54,7 +54,7 @@ export function NewTuning({ address }: { address: Address }) {
   const opening = cards.busy || (parent !== null && !parent.row && !parent.gone);
   const none = (problem: string) => ({ spec: null, problem });
   const ready = opening
-    ? none('Looking for models…')
+    ? none('Loading models…')
     : !card
       ? none(wanted === null ? 'No model can run here.' : `There is no model “${wanted.slice(0, 60)}” here.`)
       : !card.supported
@@ -69,7 +69,7 @@ export function NewTuning({ address }: { address: Address }) {
     try {
       const { experiment, existing } = await submit(ready.spec);
       const beside = await askBeside(controlsOf(ready.spec, controls));
-      const before = existing ? 'This was asked before: here is the fine-tuning that was made then.' : '';
+      const before = existing ? 'The same fine-tuning already exists: here it is.' : '';
       const note = [before, beside].filter((words) => words).join(' ') || null;
       navigate(page(`analyses/${experiment.id}`), { note });
     } catch (reason) {
@@ -82,15 +82,16 @@ export function NewTuning({ address }: { address: Address }) {
       <div class="narrow">
         <h1 tabIndex={-1}>Fine-tuning</h1>
         <p>
-          Does training only the components that carry the arithmetic make it better, and does the rest stay? Nothing
-          but what is chosen moves; everything is judged before and after, on operands that were not trained on.
+          Does training only the components that do the arithmetic improve it, and is everything else preserved? Only
+          the chosen parameters are trained; the model is evaluated before and after, on operands that it was not
+          trained on.
         </p>
         {parent && (
           <p class="faint">
             {parent.gone ? (
-              'The analysis that it belonged to was deleted: it is asked without it.'
+              'Its analysis was deleted: the fine-tuning runs without it.'
             ) : parent.row && !asked ? (
-              'What it was to be made of is no analysis: it is asked without it.'
+              'The parent experiment is not an analysis: the fine-tuning runs without it.'
             ) : (
               <>
                 The components are those <ParentLink parent={parent} />.
@@ -124,12 +125,12 @@ export function NewTuning({ address }: { address: Address }) {
         <TuningPreviewPane asked={ready} />
         <div class="row go">
           <button type="submit" class="primary" disabled={sending || ready.spec === null}>
-            {sending ? 'Sending…' : 'Fine-tune'}
+            {sending ? 'Submitting…' : 'Fine-tune'}
           </button>
           <span class="faint">
             {controls.length === 0
-              ? 'one training'
-              : `${1 + controls.length} trainings, one after another: this one, then ${namesOf(controls)}`}
+              ? 'one training run'
+              : `${1 + controls.length} training runs, one after another: this one, then ${namesOf(controls)}`}
           </span>
         </div>
         {trouble && <TroubleBlock problem={trouble} />}
@@ -152,7 +153,7 @@ export async function askBeside(specs: readonly FineTuneSpec[]): Promise<string>
       refused.push(`“${name}” was refused: ${troubleOf(reason).detail}`);
     }
   }
-  const told = asked.length > 0 ? [`Asked beside it: ${asked.join(', ')}.`] : [];
+  const told = asked.length > 0 ? [`Controls submitted, too: ${asked.join(', ')}.`] : [];
   return [...told, ...refused].join(' ');
 }
 
@@ -202,10 +203,10 @@ function Chosen({ draft, change, origin }: TunePart & { origin: Origin | null })
   return (
     <>
       <fieldset class="choices">
-        <legend>What is tuned</legend>
+        <legend>Components to train</legend>
         {(origin || draft.which === 'top') && (
           <Radio name="which" checked={draft.which === 'top'} pick={() => change({ which: 'top' })}>
-            the top of the analysis
+            the top components of the analysis
           </Radio>
         )}
         <Radio
@@ -220,7 +221,7 @@ function Chosen({ draft, change, origin }: TunePart & { origin: Origin | null })
         <>
           <div class="row">
             <NumberField label="Top k" value={draft.topK} change={(topK) => change({ topK })} />
-            <Select label="By" value={draft.metric} choices={METRICS} choose={(metric) => change({ metric })} />
+            <Select label="Rank by" value={draft.metric} choices={METRICS} choose={(metric) => change({ metric })} />
           </div>
           {top.length > 0 && (
             <p class="faint" data-testid="top">
@@ -243,7 +244,7 @@ function Chosen({ draft, change, origin }: TunePart & { origin: Origin | null })
       )}
       <div class="row">
         <Select
-          label="What moves"
+          label="Parameters trained"
           class="grow"
           value={draft.tuner}
           choices={TUNERS.map((tuner) => [tuner, `${TUNER_NAMES[tuner]}: ${TUNER_WORDS[tuner]}`] as const)}
@@ -258,7 +259,7 @@ function Controls({ draft, change }: TunePart) {
   const offered: readonly Tuner[] = draft.tuner === 'precise' ? CONTROLS : ['precise', ...CONTROLS];
   return (
     <fieldset class="controls">
-      <legend>Held against</legend>
+      <legend>Controls</legend>
       {offered
         .filter((tuner) => tuner !== draft.tuner)
         .map((tuner) => (
@@ -272,8 +273,8 @@ function Controls({ draft, change }: TunePart) {
           </label>
         ))}
       <p class="faint">
-        Each is a fine-tuning of its own, with the same steps on the same questions. Random components learn much of it,
-        too: without them nobody knows what choosing was worth.
+        Each is a separate fine-tuning with the same steps on the same questions. Random components learn much of the
+        task, too: without them, the benefit of choosing components is unknown.
       </p>
     </fieldset>
   );

@@ -5,7 +5,7 @@ import { digits, glyph, percent, plural } from '../../text/numbers';
 import { covers, pointRange, points, range, share, shareRange } from '../../text/tuning';
 
 const GROUPS: Record<Judged['group'], string> = {
-  held_out: 'Held out: what it was trained for, on other operands',
+  held_out: 'Held out: the trained task on other operands',
   arithmetic: 'Other arithmetic',
   control: 'No arithmetic',
 };
@@ -16,7 +16,7 @@ export function JudgedPanel({ evaluation }: { evaluation: Evaluation }) {
     <section class="panel judged" aria-label="Before and after">
       <h2>Before and after</h2>
       <p class="headline" data-testid="held-out">
-        Held-out questions answered right: <strong>{share(held.before.mean)}</strong>{' '}
+        Held-out questions answered correctly: <strong>{share(held.before.mean)}</strong>{' '}
         <span class="faint">({shareRange(held.before)})</span> before, <strong>{share(held.after.mean)}</strong>{' '}
         <span class="faint">({shareRange(held.after)})</span> after. <Change change={held.change} /> n ={' '}
         {held.n.toLocaleString('en')}.
@@ -27,8 +27,8 @@ export function JudgedPanel({ evaluation }: { evaluation: Evaluation }) {
             <tr>
               <th>Questions</th>
               <th class="number">n</th>
-              <th class="number">Right before</th>
-              <th class="number">Right after</th>
+              <th class="number">Correct before</th>
+              <th class="number">Correct after</th>
               <th class="number">Change, points (95 %)</th>
               <th class="number">Fixed</th>
               <th class="number">Broken</th>
@@ -55,9 +55,9 @@ export function JudgedPanel({ evaluation }: { evaluation: Evaluation }) {
         </table>
       </div>
       <p class="faint">
-        An answer is right where each of its tokens is the model’s first choice, those before it given. Intervals: 95 %
-        bootstrap over distinct questions; the change over the same questions. Greyed: the interval of the change covers
-        0. KL(before || after): of the answer’s first token, in nats.
+        An answer is correct if each of its tokens is the model’s top prediction, given the tokens before it. Intervals:
+        95 % bootstrap over distinct questions; that of the change over the same questions. Greyed: the interval of the
+        change covers 0. KL(before || after): of the answer’s first token, in nats.
       </p>
       <NeutralText neutral={neutral} />
     </section>
@@ -116,8 +116,8 @@ function Change({ change }: { change: Interval }) {
 function NeutralText({ neutral }: { neutral: Neutral }) {
   const facts: readonly (readonly [string, string, Interval])[] = [
     ['perplexity before', digits(neutral.before.mean), neutral.before],
-    ['after', digits(neutral.after.mean), neutral.after],
-    ['after to before', digits(neutral.ratio.mean), neutral.ratio],
+    ['perplexity after', digits(neutral.after.mean), neutral.after],
+    ['ratio, after / before', digits(neutral.ratio.mean), neutral.ratio],
     ['KL of the next token, nats', digits(neutral.divergence.mean), neutral.divergence],
   ];
   const worse = neutral.ratio.mean - 1;

@@ -43,7 +43,7 @@ export function Lineage({ spec, result }: LineageProps) {
         {parent && (
           <li>
             {parent.gone ? (
-              <span class="faint">an analysis that was deleted</span>
+              <span class="faint">a deleted analysis</span>
             ) : (
               <Link to={page(`analyses/${parent.id}`)}>
                 {parent.row ? <bdi>{nameOf(parent.row)}</bdi> : 'its analysis'}
@@ -55,7 +55,7 @@ export function Lineage({ spec, result }: LineageProps) {
         <li aria-current="page">this fine-tuning</li>
         <li>
           {tuned === null ? (
-            <span class="faint">{result ? 'no model: nothing was tuned' : 'a tuned model, when it is done'}</span>
+            <span class="faint">{result ? 'no model: nothing was trained' : 'a tuned model, once it is done'}</span>
           ) : (
             <bdi class="mono" data-testid="tuned">
               {card?.name ?? tuned}
@@ -69,7 +69,7 @@ export function Lineage({ spec, result }: LineageProps) {
             Analyse it
           </button>
           <button type="button" onClick={tuneAgain}>
-            Tune it again
+            Fine-tune it again
           </button>
         </span>
       )}
@@ -116,7 +116,7 @@ export function TunedFrom({ cards, model }: { cards: readonly ModelCard[]; model
   const base = cards.find(({ id }) => id === card.base)?.name ?? card.base;
   return (
     <span>
-      tuned from <bdi>{base}</bdi> by <Link to={page(`analyses/${card.experiment}`)}>a fine-tuning</Link>
+      fine-tuned from <bdi>{base}</bdi> (<Link to={page(`analyses/${card.experiment}`)}>fine-tuning</Link>)
     </span>
   );
 }

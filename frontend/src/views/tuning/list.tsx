@@ -19,7 +19,7 @@ export function Tunings({ id, result, pins }: { id: string; result: Result; pins
   return (
     <>
       {list.trouble && !list.data && <TroubleBlock problem={list.trouble} />}
-      {list.data && items.length === 0 && <p class="faint">Nothing was tuned yet.</p>}
+      {list.data && items.length === 0 && <p class="faint">No fine-tunings yet.</p>}
       <ExperimentTable items={items} label="Fine-tunings of this analysis" ways={false} />
       <p class="row">
         {names.length > 0 && (

@@ -40,8 +40,8 @@ function Foreseen({ preview: { tunable, split, notes }, tuner }: { preview: Tuni
     <>
       <p data-testid="trainable">
         <strong>{trainedWords(tunable)}</strong>
-        {tuner === 'lora' && ' LoRA takes the rank that comes nearest to it.'}
-        {tuner === 'random' && ' As many others are drawn.'}
+        {tuner === 'lora' && ' LoRA uses the rank that comes closest to it.'}
+        {tuner === 'random' && ' The same number of other components is drawn at random.'}
       </p>
       <TunableFacts tunable={tunable} tuner={tuner} />
       <SplitFacts split={split} />
@@ -65,18 +65,22 @@ export function TunableFacts({ tunable, tuner }: { tunable: Tunable; tuner: Tune
   return (
     <>
       <p class="faint">
-        {(tuner === 'precise' || tuner === 'random') && parts !== '' && `Of heads their slices of ${parts}. `}
-        The lowest layer that moves is {lowest}: below it nothing is computed backwards. The optimiser keeps{' '}
+        {(tuner === 'precise' || tuner === 'random') &&
+          parts !== '' &&
+          `In each head, its slice of these projections: ${parts}. `}
+        The lowest trained layer is {lowest}; no gradients are computed below it. The optimiser state takes{' '}
         {bytes(optimiser_bytes)}.
       </p>
       {touched.length > 0 && (
         <details class="notice warn touched">
           <summary>
-            {touched.length === 1 ? 'One head changes' : `${touched.length} heads change`}, too, without having been
-            chosen: {listWords(touched)}
+            {touched.length === 1
+              ? 'One head that was not chosen also changes'
+              : `${touched.length} heads that were not chosen also change`}
+            : {listWords(touched)}
           </summary>
           <p class="mono">{touched.join(', ')}</p>
-          <p>They share what moves with heads that were chosen.</p>
+          <p>They share trained weights with chosen heads.</p>
         </details>
       )}
     </>
@@ -84,7 +88,7 @@ export function TunableFacts({ tunable, tuner }: { tunable: Tunable; tuner: Tune
 }
 
 const SIDES = ['train', 'validation', 'test'] as const;
-const SIDE_WORDS = { train: 'to train on', validation: 'to look at meanwhile', test: 'to judge by' };
+const SIDE_WORDS = { train: 'training', validation: 'validation', test: 'test' };
 
 export function SplitFacts({ split }: { split: Split }) {
   return (
@@ -93,7 +97,7 @@ export function SplitFacts({ split }: { split: Split }) {
         {SIDES.map((side) => `${side} ${split[side].toLocaleString('en')}`).join(', ')}:{' '}
         {split.shared === 0
           ? 'no operands shared.'
-          : `${split.shared.toLocaleString('en')} operands are asked about in two of them.`}
+          : `${split.shared.toLocaleString('en')} operands occur in more than one of them.`}
       </p>
       <dl class="examples">
         {split.examples.map((example, i) => (

@@ -41,9 +41,9 @@ export function PromptsPanel({ evaluation: { held_out: held, prompts } }: { eval
               <tr>
                 <th>Question</th>
                 <th>Answer</th>
-                <th>Said before</th>
-                <th>Says after</th>
-                <th>It is</th>
+                <th>Model before</th>
+                <th>Model after</th>
+                <th>Outcome</th>
               </tr>
             </thead>
             <tbody>

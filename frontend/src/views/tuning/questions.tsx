@@ -25,7 +25,7 @@ const NAMES: Record<From, string> = {
   analysis: 'those of the analysis, and more like them',
   two_digits: 'two-digit addition and subtraction',
   set: 'another set',
-  file: 'prompts of a file',
+  file: 'prompts from a file',
 };
 
 export function Questions({ draft, change, origin, card, parent }: QuestionsProps) {
@@ -40,7 +40,7 @@ export function Questions({ draft, change, origin, card, parent }: QuestionsProp
   return (
     <>
       <fieldset class="choices">
-        <legend>On which questions</legend>
+        <legend>Training questions</legend>
         {offered.map((each) => (
           <Radio key={each} name="from" checked={from === each} pick={() => change({ from: each })}>
             {NAMES[each]}
@@ -60,7 +60,7 @@ export function Questions({ draft, change, origin, card, parent }: QuestionsProp
         <Select
           label="Worked examples"
           value={draft.shots.trim()}
-          choices={[['', `as ${from === 'analysis' ? 'the analysis' : 'the model needs'}`], ...SHOTS]}
+          choices={[['', from === 'analysis' ? 'same as the analysis' : 'as the model needs'], ...SHOTS]}
           choose={(shots) => change({ shots })}
         />
         {card?.chat && (
@@ -87,18 +87,17 @@ export function Questions({ draft, change, origin, card, parent }: QuestionsProp
               })
             }
           >
-            Change this set
+            Edit this set
           </button>
         </p>
       )}
       <p class="faint">
-        The questions are split by their operands: eight tenths to train on, one to look at meanwhile, one to judge by
-        afterwards. The whole answer is learned and judged.
+        The questions are split by their operands: 80 % for training, 10 % for validation, 10 % for the final test. The
+        whole answer is trained and tested.
       </p>
       {parent && sawAll(parent) && (
         <p class="faint">
-          The analysis asked about operands that may be judged by, too, so that its components may look better than they
-          are.{' '}
+          The analysis used operands that may also be in the test set, so its components may look better than they are.{' '}
           <button
             type="button"
             class="quiet"
@@ -107,9 +106,9 @@ export function Questions({ draft, change, origin, card, parent }: QuestionsProp
               navigate(page(addressOf(parent)));
             }}
           >
-            Ask it with the first half
+            Run it on the first half
           </button>{' '}
-          of the operands: none of those is ever judged by.
+          of the operands: none of those is ever in the test set.
         </p>
       )}
       <label class="check">
@@ -118,7 +117,7 @@ export function Questions({ draft, change, origin, card, parent }: QuestionsProp
           checked={draft.test !== null}
           onChange={(event) => change({ test: event.currentTarget.checked ? FIRST_OWN : null })}
         />
-        Judge by questions of a file instead
+        Test on questions from a file instead
       </label>
       {draft.test && (
         <FileOptions

@@ -44,7 +44,7 @@ export function RepatchedPanel({ result, repatched, address }: RepatchedProps) {
       <h2>Path patching again</h2>
       <p class="faint">
         The effect of every component on {plural(repatched.n_pairs, 'held-out pair')}, before and after, on one scale.
-        Where the work moved is in the difference.
+        The difference shows where the computation moved.
       </p>
       <div class="maps">
         {NAMES.map(([name, words]) => (
@@ -65,11 +65,11 @@ export function RepatchedPanel({ result, repatched, address }: RepatchedProps) {
         <p class="told" data-testid="chosen" role="status">
           <strong class="mono">{spell(selected)}</strong>
           {trained.has(spell(selected)) && ' (trained)'}
-          {touched.has(spell(selected)) && ' (changed along with others)'}:{' '}
+          {touched.has(spell(selected)) && ' (not chosen, shares trained weights)'}:{' '}
           {NAMES.map(([name]) => `${name} ${numbers(cellOf(maps[name], selected), maps[name])}`).join('; ')}.
         </p>
       )}
-      <h3>Components whose effect moved most</h3>
+      <h3>Components whose effect changed most</h3>
       <div class="scroll" tabIndex={0} role="group" aria-label="Largest differences">
         <table>
           <thead>
@@ -101,7 +101,7 @@ export function RepatchedPanel({ result, repatched, address }: RepatchedProps) {
                   {effect(difference.mean, 'logit_difference')}
                 </td>
                 <td class="number">{interval(difference.low, difference.high, 'logit_difference')}</td>
-                <td>{trained.has(component) ? 'yes' : touched.has(component) ? 'along with others' : ''}</td>
+                <td>{trained.has(component) ? 'yes' : touched.has(component) ? 'shares trained weights' : ''}</td>
               </tr>
             ))}
           </tbody>
@@ -109,10 +109,10 @@ export function RepatchedPanel({ result, repatched, address }: RepatchedProps) {
       </div>
       <p class="faint">
         <More shown={shown} all={moved.length} more={() => setShown(shown + 5 * STEP)} /> Effects on the logit
-        difference, in logits; wrongly answered pairs are among them. Below 0 the component carries the answer; a
-        difference below 0 says that it carries more of it now. Greyed: the interval covers 0.{' '}
+        difference, in logits, wrongly answered pairs included. Below 0 the component supports the answer; a difference
+        below 0 means that it supports it more than before. Greyed: the interval covers 0.{' '}
         <a href={exportAddress.repatched(result.experiment_id)} download>
-          All as CSV
+          Download all as CSV
         </a>
       </p>
     </section>

@@ -27,7 +27,7 @@ export function Settings({ draft, change, card }: TunePart & { card: ModelCard |
     <>
       <div class="row">
         {number('steps', 'Steps')}
-        {number('batch', 'Questions a step')}
+        {number('batch', 'Batch size')}
         {number('rate', 'Learning rate')}
         <Select
           label="Schedule"
@@ -37,18 +37,18 @@ export function Settings({ draft, change, card }: TunePart & { card: ModelCard |
         />
       </div>
       <details class="fold" open={opened.current} onToggle={(event) => (opened.current = event.currentTarget.open)}>
-        <summary>Advanced{unusual(draft) && ': not all as usual'}</summary>
+        <summary>Advanced{unusual(draft) && ': some settings changed'}</summary>
         <div class="set">
           <div class="row">
             {number('decay', 'Weight decay')}
-            {number('warmup', 'Warm-up, share of the steps')}
-            {number('clip', 'Gradients clipped at')}
-            {number('accumulate', 'Parts of a step')}
+            {number('warmup', 'Warm-up (fraction of steps)')}
+            {number('clip', 'Gradient clipping (max norm)')}
+            {number('accumulate', 'Gradient accumulation steps')}
             {number('every', 'Steps between validations')}
             {number('seed', 'Seed')}
           </div>
           <fieldset class="choices">
-            <legend>Of a head move{draft.tune === null && ' (as suits the model)'}</legend>
+            <legend>Projections trained in each head{draft.tune === null && ' (default for this model)'}</legend>
             {ALL_PARTS.map((part) => (
               <label class="check" key={part}>
                 <input
@@ -61,14 +61,22 @@ export function Settings({ draft, change, card }: TunePart & { card: ModelCard |
             ))}
             {draft.tune !== null && (
               <button type="button" class="quiet" onClick={() => change({ tune: null })}>
-                As suits the model
+                Use the default
               </button>
             )}
           </fieldset>
           <div class="choices">
-            <Check name="biases" words="biases, too" {...{ draft, change }} />
-            <Check name="scale" words="learning rate of heads times all heads over tuned ones" {...{ draft, change }} />
-            <Check name="checkpointing" words="compute layers twice to save memory" {...{ draft, change }} />
+            <Check name="biases" words="train biases, too" {...{ draft, change }} />
+            <Check
+              name="scale"
+              words="scale the learning rate of heads by all heads / trained heads"
+              {...{ draft, change }}
+            />
+            <Check
+              name="checkpointing"
+              words="gradient checkpointing: recompute layers to save memory"
+              {...{ draft, change }}
+            />
           </div>
         </div>
       </details>

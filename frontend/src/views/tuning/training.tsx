@@ -11,7 +11,7 @@ function lossChart(curve: TrainingCurve, theme: Theme): Chart {
   const { x, loss, validated } = curveRows(curve);
   return {
     curves: [
-      { name: 'trained on', y: loss, colour: LINE[theme].main },
+      { name: 'training', y: loss, colour: LINE[theme].main },
       { name: 'validation', y: validated, colour: LINE[theme].second, dash: 'dash', sparse: true },
     ],
     options: { x, xName: 'step', yName: 'nats' },
@@ -35,22 +35,22 @@ export function TrainingPanel({ curve, live }: { curve: TrainingCurve; live: boo
       <p data-testid="training">
         Step {step}: loss {digits(loss ?? null)}
         {seen &&
-          `; validation after step ${seen.step}: ${share(seen.accuracy)} answered right, loss ${digits(seen.loss)}`}
+          `; validation after step ${seen.step}: ${share(seen.accuracy)} answered correctly, loss ${digits(seen.loss)}`}
         .
       </p>
       <div class="figures">
-        <Curves title="Loss, nats an answer token" data={curve} draw={lossChart} />
-        <Curves title="Validation questions answered right" data={curve} draw={accuracyChart} />
+        <Curves title="Loss, nats per answer token" data={curve} draw={lossChart} />
+        <Curves title="Validation questions answered correctly" data={curve} draw={accuracyChart} />
       </div>
       {curve.validation.length > 0 && (
         <details class="fold">
-          <summary>The validations as a table</summary>
+          <summary>Validation as a table</summary>
           <div class="scroll" tabIndex={0} role="group" aria-label="Validations">
             <table>
               <thead>
                 <tr>
                   <th class="number">Step</th>
-                  <th class="number">Answered right</th>
+                  <th class="number">Answered correctly</th>
                   <th class="number">Loss</th>
                 </tr>
               </thead>

@@ -60,7 +60,7 @@ export function TuningPage({ run, id, address }: OpenedProps) {
         (result.evaluation.repatched ? (
           <RepatchedPanel result={result} repatched={result.evaluation.repatched} address={address} />
         ) : (
-          <p class="faint">Path patching was not done again: the questions have no counterfactuals.</p>
+          <p class="faint">Path patching was not repeated: the questions have no counterfactuals.</p>
         ))}
       <Comparison id={id} spec={spec} result={result} state={experiment.state} />
       {result && <CodeFold result={result} />}
@@ -69,12 +69,12 @@ export function TuningPage({ run, id, address }: OpenedProps) {
   );
 }
 
-/** "80 steps of 32 questions, learning rate 5e-4, falls as a cosine, on 2,000 addition and subtraction prompts". */
+/** "80 steps of 32 questions, learning rate 5e-4 (cosine decay), on 2,000 addition and subtraction prompts". */
 function howWords(spec: FineTuneSpec): string {
   const words = [
     TUNER_NAMES[spec.tuner ?? 'precise'],
     `${plural(spec.steps ?? 80, 'step')} of ${plural(spec.batch_size ?? 32, 'question')}`,
-    `learning rate ${rateText(spec.learning_rate ?? 5e-4)} that ${SCHEDULE_WORDS[spec.schedule ?? 'cosine']}`,
+    `learning rate ${rateText(spec.learning_rate ?? 5e-4)} (${SCHEDULE_WORDS[spec.schedule ?? 'cosine']})`,
     spec.weight_decay ? `weight decay ${spec.weight_decay}` : null,
     `on ${title({ prompts: spec.prompts })}`,
     `seed ${spec.seed ?? 0}`,
@@ -89,10 +89,10 @@ function Ended({ result }: { result: FineTuneResult }) {
   if (ended !== 'not_finite') return null;
   return (
     <Notice tone="warn">
-      The loss became no number.{' '}
+      Training stopped on a non-finite loss.{' '}
       {tuned === null
-        ? 'Nothing was tuned by then.'
-        : `The weights of step ${kept} of ${spec.steps} are kept: they can be analysed, downloaded and tuned again.`}
+        ? 'Nothing had been trained by then.'
+        : `The weights of step ${kept} of ${spec.steps} are kept: they can be analysed, downloaded and fine-tuned again.`}
     </Notice>
   );
 }
@@ -107,7 +107,7 @@ function Trained({ result: { tunable, split, spec, notes } }: { result: FineTune
         <details class="fold">
           <summary>
             {plural(tunable.components.length, 'component')}
-            {spec.tuner === 'random' && ', drawn'}
+            {spec.tuner === 'random' && ', drawn at random'}
           </summary>
           <p class="mono names-list">{tunable.components.join(', ')}</p>
         </details>

@@ -39,8 +39,8 @@ export function AttentionPanel({ id, result, layer, head, prompt, onHead, onProm
         index={pair.index}
         waiting={
           stored(result, pair)
-            ? `Fetching the attention of layer ${layer}…`
-            : 'This prompt’s attention was not stored with the result. A worker is asked to compute it…'
+            ? `Loading the attention of layer ${layer}…`
+            : 'This prompt’s attention was not stored with the result. A worker is computing it…'
         }
         onHead={onHead}
       />
@@ -104,16 +104,16 @@ function Pattern({ data, head, onHead }: { data: AttentionPattern; head: number;
         <span>0</span>
         <span class="bar" style={{ background: gradient(attentionScale(theme)) }} />
         <span>1</span>
-        <span class="faint">share of a token’s attention</span>
+        <span class="faint">share of the “from” token’s attention</span>
       </div>
       <p class="faint">
         {data.tokens.length > 1 && (
           <>
-            First token <bdi class="mono">{first}</bdi> hidden: it takes {percent(mass.end)} of END,{' '}
-            {percent(mass.mean)} of a row on average.
+            First token <bdi class="mono">{first}</bdi> hidden: it receives {percent(mass.end)} of the attention of END,{' '}
+            {percent(mass.mean)} of a row’s on average.
           </>
         )}
-        {shown.hiddenBefore > 1 && ` The last ${shown.count} of ${data.tokens.length} tokens are drawn.`}
+        {shown.hiddenBefore > 1 && ` The last ${shown.count} of ${data.tokens.length} tokens are shown.`}
       </p>
       <EndRow weights={weights} tokens={data.tokens} />
       <Thumbnails weights={data.weights} layer={data.layer} head={head} onHead={onHead} />

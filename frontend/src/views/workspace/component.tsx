@@ -45,7 +45,7 @@ export function ComponentPanel(props: ComponentProps) {
             onClick={() => step(-1)}
             disabled={place === 0}
             aria-label="Previous in the ranking"
-            title="Previous in the ranking ["
+            title="Previous in the ranking ([)"
           >
             ‹
           </button>
@@ -55,12 +55,18 @@ export function ComponentPanel(props: ComponentProps) {
             onClick={() => step(1)}
             disabled={place === table.ranking.length - 1 && rank !== null}
             aria-label="Next in the ranking"
-            title="Next in the ranking ]"
+            title="Next in the ranking (])"
           >
             ›
           </button>
         </div>
-        <button type="button" class="quiet" aria-pressed={pinned} onClick={onPin} title="Keep it in a list p">
+        <button
+          type="button"
+          class="quiet"
+          aria-pressed={pinned}
+          onClick={onPin}
+          title="Keep it in the list of pins (p)"
+        >
           {pinned ? 'Pinned' : 'Pin'}
         </button>
       </header>
@@ -78,7 +84,7 @@ export function ComponentPanel(props: ComponentProps) {
           onPrompt={onPrompt}
         />
       ) : (
-        <p class="faint">Its attention can be seen when the analysis is done.</p>
+        <p class="faint">Attention is available when the analysis is done.</p>
       )}
       {result && <Writes id={id} component={selected} />}
     </section>
@@ -156,18 +162,15 @@ function MlpNotes({
   );
   return (
     <>
-      <p>
-        An MLP looks at one position at a time, so it has no attention: it turns what heads brought to END into the
-        answer.
-      </p>
+      <p>An MLP works on one position at a time, so it has no attention: it transforms what heads have moved to END.</p>
       <div class="two">
         <table>
-          {caption('MLPs around it')}
+          {caption('Neighbouring MLPs')}
           {head}
           <tbody>{layers.map((at) => row({ layer: at, head: null }))}</tbody>
         </table>
         <table>
-          {caption('Strongest heads of its layer')}
+          {caption('Strongest heads in this layer')}
           {head}
           <tbody>{heads.map(({ layer: at, head: number }) => row({ layer: at, head: number }))}</tbody>
         </table>

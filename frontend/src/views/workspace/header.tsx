@@ -129,7 +129,7 @@ function Exports({
       </a>
       <Menu label="Export">
         <a href={exportAddress.csvMetadata(id, metric)} download={`${id}.components.${metric}.csv-metadata.json`}>
-          Columns of the CSV, described
+          Column descriptions of the CSV
         </a>
         <a href={exportAddress.json(id)} download={`${id}.result.json`}>
           Result as JSON

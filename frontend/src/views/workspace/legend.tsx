@@ -33,7 +33,7 @@ export function EffectLegend({ table }: { table: EffectTable }) {
       </div>
       <p class="faint">
         {METRIC_WORDS[table.metric]}.{faint && ' Greyed: the interval covers 0.'}
-        {waiting && (table.finished ? ' Hatched: no number.' : ' Hatched: not computed yet.')}
+        {waiting && (table.finished ? ' Hatched: no value.' : ' Hatched: not computed yet.')}
         {beyond > 0 && ` ${plural(beyond, 'component')} beyond the scale.`}
       </p>
     </div>

@@ -51,9 +51,9 @@ export function PromptChoice({ result, pair, onPrompt }: ChoiceProps) {
         ))}
       </div>
       <p class="faint">
-        answer <bdi class="mono">{visible(pair.answer)}</bdi>, the model says{' '}
-        <bdi class="mono">{visible(pair.top)}</bdi> ({pair.correct ? 'right' : 'wrong'}), logit{' '}
-        {digits(pair.reference_logit)}, without the calculation {digits(pair.counterfactual_logit)}
+        answer <bdi class="mono">{visible(pair.answer)}</bdi>; the model says{' '}
+        <bdi class="mono">{visible(pair.top)}</bdi> ({pair.correct ? 'correct' : 'wrong'}). Logit of the answer:{' '}
+        {digits(pair.reference_logit)}, in the counterfactual run {digits(pair.counterfactual_logit)}
       </p>
       <RoleLegend roles={rolesIn(pair.reference)} />
     </div>
@@ -72,7 +72,7 @@ function Options({ result }: { result: Result }) {
   return (
     <>
       {result.pairs.filter((pair) => stored(result, pair)).map(option)}
-      <optgroup label="attention computed when asked for">{without.map(option)}</optgroup>
+      <optgroup label="attention computed on demand">{without.map(option)}</optgroup>
     </>
   );
 }

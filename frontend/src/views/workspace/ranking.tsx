@@ -78,8 +78,8 @@ export function Ranking({
       </div>
       <p class="faint">
         {Math.min(shown, rows.length)} of {rows.length} components.
-        {without > 0 && ` ${without} without a number.`} Rank: the place from the most negative effect, as in the CSV.
-        Greyed: the interval covers 0.{' '}
+        {without > 0 && ` ${without} without a value.`} Ranks start at the most negative effect, as in the CSV. Greyed:
+        the interval covers 0.{' '}
         {shown < rows.length && (
           <button type="button" class="quiet" onClick={() => setShown(shown + STEP)}>
             Show {Math.min(STEP, rows.length - shown)} more

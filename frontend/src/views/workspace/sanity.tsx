@@ -12,25 +12,25 @@ export function Sanity({ result, metric }: { result: Result; metric: Metric }) {
   const leftOut = result.metrics[metric]?.left_out ?? 0;
   const wrong = pairs.filter((pair) => !pair.correct);
   return (
-    <section class="sanity" aria-label="Can these numbers be believed">
+    <section class="sanity" aria-label="Sanity checks">
       {wrong.length > 0 && (
         <Notice tone="warn">
           {pairs.length === 1 ? (
             <>
               The model answers <bdi class="mono">{visible(pairs[0]?.top ?? '')}</bdi>, not{' '}
-              <bdi class="mono">{visible(pairs[0]?.answer ?? '')}</bdi>: the map shows what moves the right answer’s
-              logit, not how the model gets it right.
+              <bdi class="mono">{visible(pairs[0]?.answer ?? '')}</bdi>: the map shows what affects the logit of the
+              correct answer, not how the model gets it right.
               {result.spec.prompts.shots === 0 && ' Worked examples before the prompt often help.'}
             </>
           ) : (
-            `The model answers ${wrong.length} of these ${pairs.length} prompts wrongly, and they are in the numbers.`
+            `The model answers ${wrong.length} of these ${pairs.length} prompts wrongly; they are included in the effects.`
           )}
         </Notice>
       )}
       <dl>
-        <Fact name="answered right" value={`${right} of ${tried}`} />
+        <Fact name="answered correctly" value={`${right} of ${tried}`} />
         <Fact name="mean reference logit" value={reference === null ? 'n/a' : digits(reference)} />
-        <Fact name="counterfactual" value={counterfactual === null ? 'n/a' : digits(counterfactual)} />
+        <Fact name="mean counterfactual logit" value={counterfactual === null ? 'n/a' : digits(counterfactual)} />
         <Fact
           name="noise floor"
           value={digits(checks.noise_floor)}
@@ -48,7 +48,7 @@ export function Sanity({ result, metric }: { result: Result; metric: Metric }) {
           <p>
             A control that patches nothing moved the answer’s logit by at most {digits(checks.noise_floor)} logits.{' '}
             {checks.spot_check.length > 0 &&
-              `${checks.spot_check.join(', ')} were computed again by brute force on ${plural(checks.spot_check_pairs, 'pair')}: the largest difference is ${digits(checks.spot_check_error)} logits.`}
+              `${checks.spot_check.join(', ')} were recomputed by brute force on ${plural(checks.spot_check_pairs, 'pair')}: the largest difference is ${digits(checks.spot_check_error)} logits.`}
           </p>
           <p class="faint">{madeWords(result)}</p>
         </div>
