@@ -1,6 +1,6 @@
 // The address is the state: the path says what, the query says how it is looked at. Pure functions only.
 import type { Metric } from './api/wire';
-import { parseComponent, type Component, spell } from './model/component';
+import { parseComponent, type Component, componentName } from './model/component';
 
 export type Route =
   | { page: 'home' }
@@ -23,8 +23,8 @@ export function readRoute(pathname: string, root: string): Route {
 
 export type Panel = 'map' | 'ranking';
 /** What is computed when somebody looks, and what is done with components. */
-export const FINDINGS = ['key', 'roles', 'stages', 'knockouts', 'tunings'] as const;
-export type Finding = (typeof FINDINGS)[number];
+export const PANEL_NAMES = ['key', 'roles', 'stages', 'knockouts', 'tunings'] as const;
+export type PanelName = (typeof PANEL_NAMES)[number];
 
 /** What the workspace shows. `sel` null means the component that matters most; `prompt` null the first kept pair. */
 export interface View {
@@ -35,7 +35,7 @@ export interface View {
   /** A list of components that is kept while one looks at others. */
   pins: readonly Component[];
   /** The findings that are unfolded. */
-  open: readonly Finding[];
+  open: readonly PanelName[];
 }
 
 /** What a view may name: known once the model's shape or the result is. */
@@ -54,7 +54,7 @@ export interface ReadView {
 export const defaultMetric = (metrics: readonly Metric[]): Metric =>
   metrics.includes('relative_logit') ? 'relative_logit' : (metrics[0] ?? 'relative_logit');
 
-export const firstView = (metrics: readonly Metric[]): View => ({
+export const defaultView = (metrics: readonly Metric[]): View => ({
   view: 'map',
   sel: null,
   prompt: null,
@@ -67,7 +67,7 @@ export const firstView = (metrics: readonly Metric[]): View => ({
 export function readView(search: string, bounds: Bounds): ReadView {
   const query = new URLSearchParams(search);
   const notices: string[] = [];
-  const view = firstView(bounds.metrics);
+  const view = defaultView(bounds.metrics);
 
   const panel = query.get('view');
   if (panel === 'map' || panel === 'ranking') view.view = panel;
@@ -111,8 +111,8 @@ export function readView(search: string, bounds: Bounds): ReadView {
       .get('open')
       ?.split(',')
       .filter((name) => name !== '') ?? [];
-  view.open = FINDINGS.filter((name) => open.includes(name));
-  const unknown = open.find((name) => !(FINDINGS as readonly string[]).includes(name));
+  view.open = PANEL_NAMES.filter((name) => open.includes(name));
+  const unknown = open.find((name) => !(PANEL_NAMES as readonly string[]).includes(name));
   if (unknown !== undefined) notices.push(`Unknown panel “${short(unknown)}”.`);
   return { view, notices };
 }
@@ -125,11 +125,12 @@ export function writeView(search: string, change: Partial<View>, metrics: readon
   const query = new URLSearchParams(search);
   const set = (name: string, value: string | null) => (value === null ? query.delete(name) : query.set(name, value));
   if (change.view !== undefined) set('view', change.view === 'map' ? null : change.view);
-  if (change.sel !== undefined) set('sel', change.sel && spell(change.sel));
+  if (change.sel !== undefined) set('sel', change.sel && componentName(change.sel));
   if (change.prompt !== undefined) set('prompt', change.prompt === null ? null : String(change.prompt));
   if (change.metric !== undefined) set('metric', change.metric === defaultMetric(metrics) ? null : change.metric);
-  if (change.pins !== undefined) set('pins', change.pins.map(spell).join(',') || null);
-  if (change.open !== undefined) set('open', FINDINGS.filter((name) => change.open?.includes(name)).join(',') || null);
+  if (change.pins !== undefined) set('pins', change.pins.map(componentName).join(',') || null);
+  if (change.open !== undefined)
+    set('open', PANEL_NAMES.filter((name) => change.open?.includes(name)).join(',') || null);
   // A comma may stand in a query as it is, and is easier to read.
   const text = query.toString().replace(/%2C/g, ',');
   return text ? `?${text}` : '';

@@ -1,33 +1,26 @@
-// Calls of the API. Whatever goes wrong becomes a Trouble: what, why, and the way out, to be shown where it happened.
+// Calls of the API. Whatever goes wrong becomes a ApiError: what, why, and the way out, to be shown where it happened.
 import { api } from '../root';
 import type {
-  AskedPrompts,
-  AskedSpec,
+  PromptsSpec,
+  AnalysisSpecInput,
   AttentionPattern,
   Experiment,
   ExperimentEdit,
   ExperimentList,
   FineTuneSpec,
   Health,
+  KnockoutSpec,
   ModelCard,
   Preview,
   Problem,
   SystemReport,
+  TransferSpec,
   Upload,
 } from './wire';
-import type {
-  AnyResult,
-  AskedKnockout,
-  AskedTransfer,
-  KeyReport,
-  LensReport,
-  RoleReport,
-  StagesReport,
-  WritesReport,
-} from './findings';
-import type { TuningPreview } from './tuned';
+import type { AnyResult, KeyReport, LensReport, RoleReport, StagesReport, WritesReport } from './results';
+import type { TuningPreview } from './fineTune';
 
-export class Trouble extends Error {
+export class ApiError extends Error {
   /** 0 when the server was not reached at all. */
   readonly status: number;
   readonly title: string;
@@ -50,7 +43,7 @@ export const UNREACHABLE: Problem = {
   way_out: 'Check that arithmoscope serve is still running. This page keeps retrying.',
 };
 
-/** Any answer that is not a success, as a problem with a way out: proxies and crashes speak no problem JSON. */
+/** Any answer that is not a success, as a problem with a way out: proxies and crashes spokenName no problem JSON. */
 export async function readProblem(response: Response): Promise<Problem> {
   const body: unknown = await response.json().catch(() => null);
   const given = (typeof body === 'object' && body !== null ? body : {}) as Partial<Problem>;
@@ -68,9 +61,9 @@ export async function call(path: string, init: RequestInit = {}): Promise<Respon
     response = await fetch(api(path), { credentials: 'same-origin', ...init });
   } catch (reason) {
     if (init.signal?.aborted) throw reason;
-    throw new Trouble(UNREACHABLE);
+    throw new ApiError(UNREACHABLE);
   }
-  if (!response.ok) throw new Trouble(await readProblem(response));
+  if (!response.ok) throw new ApiError(await readProblem(response));
   return response;
 }
 
@@ -120,7 +113,7 @@ export async function fineTuningsOf(model: string, signal?: AbortSignal): Promis
   return found;
 }
 
-export const preview = async (model: string, prompts: AskedPrompts, signal?: AbortSignal): Promise<Preview> =>
+export const preview = async (model: string, prompts: PromptsSpec, signal?: AbortSignal): Promise<Preview> =>
   (await (await post('prompts/preview', { model, prompts }, signal)).json()) as Preview;
 
 /** What a fine-tuning would train, on which questions. */
@@ -129,7 +122,7 @@ export const tuningPreview = async (spec: FineTuneSpec, signal?: AbortSignal) =>
 
 /** `existing` is true when the same question was asked before. */
 export async function submit(
-  spec: AskedSpec | AskedKnockout | AskedTransfer | FineTuneSpec,
+  spec: AnalysisSpecInput | KnockoutSpec | TransferSpec | FineTuneSpec,
 ): Promise<{ experiment: Experiment; existing: boolean }> {
   const response = await post('experiments', spec);
   return { experiment: (await response.json()) as Experiment, existing: response.status === 200 };
@@ -172,7 +165,7 @@ async function computed<T>(path: string, what: string, signal: AbortSignal): Pro
     step = Math.min(LONGEST_PAUSE_S, Math.max(said, 1.3 * step));
     await pause(step * 1000, signal);
   }
-  throw new Trouble({
+  throw new ApiError({
     title: `${what} is taking too long`,
     status: 202,
     detail: 'No worker has computed it yet.',

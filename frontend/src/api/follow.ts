@@ -1,7 +1,7 @@
 // Following a run to its end: the event stream first (the browser resumes it by Last-Event-ID), the row when the
 // stream keeps failing, and the stream again when the row has answered for a while.
 import { isFinal } from '../text/experiment';
-import type { TrainingCurve } from './tuned';
+import type { TrainingCurve } from './fineTune';
 import type { Experiment, PartialMeans, Progress, State } from './wire';
 
 /** 'gone': somebody deleted it meanwhile. */
@@ -24,7 +24,7 @@ export interface Stream {
   close(): void;
 }
 
-export interface Doors {
+export interface Connections {
   open: () => Stream;
   read: () => Promise<Experiment>;
   /** Calls back after some milliseconds; returns what forgets it. */
@@ -41,7 +41,7 @@ const isGone = (reason: unknown): boolean =>
   typeof reason === 'object' && reason !== null && 'status' in reason && reason.status === 404;
 
 /** Tells `tell` whenever something is new; returns what stops it. Ends by itself with the final state. */
-export function follow(first: Experiment, doors: Doors, tell: (seen: Seen) => void): () => void {
+export function follow(first: Experiment, doors: Connections, tell: (seen: Seen) => void): () => void {
   let seen: Seen = { experiment: first, partial: null, link: 'streaming' };
   let stream: Stream | null = null;
   let forget: () => void = () => undefined;

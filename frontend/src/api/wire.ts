@@ -4,15 +4,15 @@ import type { components } from './types';
 type Schemas = components['schemas'];
 
 /** Specs are kept as they were asked: those of early versions lack what came later, and a new one may leave it out. */
-export type Spec = Omit<Schemas['PathPatchingSpec'], 'prompts'> & { prompts: AskedPrompts };
+export type Spec = Omit<Schemas['PathPatchingSpec'], 'prompts'> & { prompts: PromptsSpec };
 /** A spec as it is sent: what is left out is filled in by the server. */
-export type AskedSpec = Omit<Spec, 'metrics' | 'prompts'> & { metrics?: Metric[]; prompts: AskedPrompts };
+export type AnalysisSpecInput = Omit<Spec, 'metrics' | 'prompts'> & { metrics?: Metric[]; prompts: PromptsSpec };
 export type CustomPrompts = AtLeast<Schemas['CustomPrompts'], 'source' | 'pairs' | 'shots' | 'corruption'>;
 export type TemplatePrompts = AtLeast<
   Schemas['TemplatePrompts'],
   'source' | 'operations' | 'styles' | 'operands' | 'pairs' | 'shots' | 'corruption' | 'seed'
 >;
-export type AskedPrompts = CustomPrompts | TemplatePrompts;
+export type PromptsSpec = CustomPrompts | TemplatePrompts;
 export type Effect = Spec['effect'];
 export type Positions = Spec['positions'];
 export type Source = Spec['source'];
@@ -31,27 +31,27 @@ export type AnswerTokens = NonNullable<TemplatePrompts['answer']>;
 
 /** As they are asked: what is left out is filled in by the server. */
 export type KnockoutSpec = AtLeast<Omit<Schemas['KnockoutSpec'], 'prompts'>, 'kind' | 'parent'> & {
-  prompts?: AskedPrompts | null;
+  prompts?: PromptsSpec | null;
 };
 export type TransferSpec = AtLeast<Omit<Schemas['TransferSpec'], 'found_on' | 'evaluated_on'>, 'kind' | 'model'> & {
-  found_on: AskedPrompts[];
-  evaluated_on: AskedPrompts[];
+  found_on: PromptsSpec[];
+  evaluated_on: PromptsSpec[];
 };
 export type FineTuneSpec = AtLeast<
   Omit<Schemas['FineTuneSpec'], 'prompts' | 'validation' | 'test'>,
   'kind' | 'model'
 > & {
-  prompts: AskedPrompts;
-  validation?: AskedPrompts | null;
-  test?: AskedPrompts | null;
+  prompts: PromptsSpec;
+  validation?: PromptsSpec | null;
+  test?: PromptsSpec | null;
 };
 export type Tuner = Schemas['FineTuneSpec']['tuner'];
 export type Schedule = Schemas['FineTuneSpec']['schedule'];
 export type HeadPart = NonNullable<Schemas['FineTuneSpec']['tune']>[number];
 export type Ablation = Schemas['KnockoutSpec']['ablation'];
-export type KnockPositions = Schemas['KnockoutSpec']['positions'];
+export type KnockoutPositions = Schemas['KnockoutSpec']['positions'];
 /** The generated types know the names of curves as text only; as contracts/findings.py. */
-export type KnockMetric = 'accuracy' | 'probability' | 'logit_difference' | 'exact_match';
+export type KnockoutMetric = 'accuracy' | 'probability' | 'logit_difference' | 'exact_match';
 /** What people ask for. A newer server may know more kinds: `kind` says it before anything else is read. */
 export type AnySpec = Spec | KnockoutSpec | TransferSpec | FineTuneSpec;
 

@@ -106,7 +106,7 @@ export function attentionMap(
     shown.map((__, key) => (key > query ? null : (weights[start + query]?.[start + key] ?? null))),
   );
   const every = Math.max(1, Math.ceil(11 / cell));
-  // Counted from END, so that END keeps its name.
+  // HeadCount from END, so that END keeps its name.
   const named = shown.map((_, i) => i).filter((i) => (count - 1 - i) % every === 0);
   const names = named.map((i) => {
     const token = shown[i];
@@ -124,7 +124,7 @@ export function attentionMap(
     automargin: false,
     tickvals: named.map((i) => i + 0.5),
     ticktext: [...names],
-    tickfont: { family: MONO, size: 11, color: ink.text },
+    tickfont: { relatedRuns: MONO, size: 11, color: ink.text },
     title: { text: title, standoff, font: { size: 11, color: ink.faint } },
   });
   return {
@@ -154,7 +154,7 @@ export function attentionMap(
       margin: { ...margin },
       paper_bgcolor: 'rgba(0,0,0,0)',
       plot_bgcolor: 'rgba(0,0,0,0)',
-      font: { family: FONT, color: ink.text, size: 12 },
+      font: { relatedRuns: FONT, color: ink.text, size: 12 },
       dragmode: false,
       hovermode: false,
       showlegend: false,

@@ -75,7 +75,7 @@ const ATTENTION: Record<Theme, readonly (readonly [number, Rgb])[]> = {
 export const attentionScale = (theme: Theme) => ATTENTION[theme];
 
 /** The colour of a value on a scale of stops from 0 to 1; outside is clamped. */
-export function at(stops: readonly (readonly [number, Rgb])[], value: number): Rgb {
+export function colourAt(stops: readonly (readonly [number, Rgb])[], value: number): Rgb {
   const first = stops[0];
   const last = stops.at(-1);
   if (!first || !last) return [0, 0, 0];

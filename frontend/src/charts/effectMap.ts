@@ -30,9 +30,9 @@ export function size(
   return { width: Math.max(available, least), height: Math.round(table.layers * row) + MARGIN.t + MARGIN.b };
 }
 
-type Pick_ = (cell: Cell) => boolean;
+type CellFilter = (cell: Cell) => boolean;
 
-function brick(table: EffectTable, kind: 'head' | 'mlp', wanted: Pick_): (number | null)[][] {
+function valueGrid(table: EffectTable, kind: 'head' | 'mlp', wanted: CellFilter): (number | null)[][] {
   const value = (cell: Cell | undefined) => (cell && cell.mean !== null && wanted(cell) ? cell.mean : null);
   return Array.from({ length: table.layers }, (_, layer) => {
     const start = layer * (table.heads + 1);
@@ -79,11 +79,11 @@ export function effectMap(table: EffectTable, { theme, width, file }: EffectMapO
   const edges = integers(layers + 1);
   const box = size(table, width);
 
-  const trace = (kind: 'head' | 'mlp', wanted: Pick_, colorscale: [number, string][], bar: boolean) => ({
+  const trace = (kind: 'head' | 'mlp', wanted: CellFilter, colorscale: [number, string][], bar: boolean) => ({
     type: 'heatmap',
     x: kind === 'head' ? integers(heads + 1) : [heads + gap, total],
     y: [...edges],
-    z: brick(table, kind, wanted),
+    z: valueGrid(table, kind, wanted),
     zmin: -limit,
     zmax: limit,
     colorscale,
@@ -137,7 +137,7 @@ export function effectMap(table: EffectTable, { theme, width, file }: EffectMapO
       margin,
       paper_bgcolor: file ? ink.paper : 'rgba(0,0,0,0)',
       plot_bgcolor: 'rgba(0,0,0,0)',
-      font: { family: FONT, color: ink.text, size: 12 },
+      font: { relatedRuns: FONT, color: ink.text, size: 12 },
       dragmode: false,
       hovermode: false,
       showlegend: false,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { attentionScale, at, DIVERGING, inkOn, type Rgb } from './colours';
-import { lines, stretches } from './lines';
+import { attentionScale, colourAt, DIVERGING, inkOn, type Rgb } from './colours';
+import { lines, intervalRuns } from './lines';
 
 type Trace = { y: (number | null)[]; x: number[]; fill?: string };
 
@@ -24,7 +24,7 @@ describe('a figure of curves', () => {
     expect([plain?.connectgaps, sparse?.connectgaps]).toEqual([false, true]);
   });
   it('has no band without both ends of an interval', () => {
-    expect(stretches([null, 1], [1, null])).toEqual([]);
+    expect(intervalRuns([null, 1], [1, null])).toEqual([]);
     expect(lines([curve], options).data).toHaveLength(1);
   });
   it('has no place for 0 on a scale of decades', () => {
@@ -50,7 +50,7 @@ it('text on every colour of the scales can be read: a contrast of 4.5 and more',
   };
   const colours = (['light', 'dark'] as const).flatMap((theme) => [
     ...DIVERGING[theme],
-    ...Array.from({ length: 50 }, (_, i) => at(attentionScale(theme), i / 49)),
+    ...Array.from({ length: 50 }, (_, i) => colourAt(attentionScale(theme), i / 49)),
   ]);
   for (const colour of colours) {
     const ink = inkOn(colour) === '#000000' ? 0 : 1;

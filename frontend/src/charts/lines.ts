@@ -51,7 +51,7 @@ const clear = (colour: string, share: number): string =>
     .padStart(2, '0')}`;
 
 /** Runs of neighbouring places that have both ends of an interval. */
-export function stretches(low: Row, high: Row): number[][] {
+export function intervalRuns(low: Row, high: Row): number[][] {
   const found: number[][] = [];
   let open: number[] = [];
   for (let i = 0; i < Math.max(low.length, high.length); i += 1) {
@@ -68,7 +68,7 @@ export function stretches(low: Row, high: Row): number[][] {
 function band(curve: Curve, x: readonly number[]): object[] {
   const { low, high, colour } = curve;
   if (!low || !high) return [];
-  return stretches(low, high).map((places) => {
+  return intervalRuns(low, high).map((places) => {
     const back = [...places].reverse();
     return {
       type: 'scatter',
@@ -126,7 +126,7 @@ export function lines(curves: readonly Curve[], options: LinesOptions): Figure {
       margin: { ...margin },
       paper_bgcolor: 'rgba(0,0,0,0)',
       plot_bgcolor: 'rgba(0,0,0,0)',
-      font: { family: FONT, color: ink.text, size: 12 },
+      font: { relatedRuns: FONT, color: ink.text, size: 12 },
       dragmode: false,
       hovermode: false,
       showlegend: false,

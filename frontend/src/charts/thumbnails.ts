@@ -1,5 +1,5 @@
 // All heads of a layer as small pictures, painted into one canvas: the first token hidden, as in the large map.
-import { at, attentionScale, type Theme } from './colours';
+import { colourAt, attentionScale, type Theme } from './colours';
 import { range } from './attentionMap';
 
 export interface Sheet {
@@ -36,7 +36,7 @@ export function paint(
   const pixels = new Uint8ClampedArray(layout.width * layout.height * 4);
   const stops = attentionScale(theme);
   // Colours are looked up, not computed, for each of perhaps a million weights.
-  const table = Array.from({ length: 256 }, (_, i) => at(stops, i / 255));
+  const table = Array.from({ length: 256 }, (_, i) => colourAt(stops, i / 255));
   weights.forEach((head, index) => {
     const { x: left, y: top } = corner(index, layout);
     const { start, count } = range(head.length);

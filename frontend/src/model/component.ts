@@ -17,11 +17,12 @@ export function parseComponent(text: string): Component | null {
     : { layer: Number(match[1]), head: Number(match[2]) };
 }
 
-export const spell = ({ layer, head }: Component): string => (head === null ? `MLP${layer}` : `L${layer}H${head}`);
+export const componentName = ({ layer, head }: Component): string =>
+  head === null ? `MLP${layer}` : `L${layer}H${head}`;
 
 /** In words, for a listener: "layer 14 head 2", "MLP of layer 19". */
-export const speak = ({ layer, head }: Component): string =>
+export const spokenName = ({ layer, head }: Component): string =>
   head === null ? `MLP of layer ${layer}` : `layer ${layer} head ${head}`;
 
-export const same = (a: Component | null, b: Component | null): boolean =>
+export const sameComponent = (a: Component | null, b: Component | null): boolean =>
   a === b || (a !== null && b !== null && a.layer === b.layer && a.head === b.head);

@@ -1,8 +1,8 @@
 // Effects as the page uses them: one flat table of cells, with ranks. Made from a result or from running means.
 import type { Direction, Metric, MetricResult, PartialMeans, Result } from '../api/wire';
-import type { Reading } from '../text/numbers';
+import type { EffectKind } from '../text/numbers';
 import type { Component } from './component';
-import { optionsOf } from './options';
+import { optionsOf } from './patchingOptions';
 
 export interface Cell extends Component {
   /** null: not computed, or not a number. */
@@ -18,7 +18,7 @@ export interface EffectTable {
   readonly heads: number;
   readonly kvHeads: number;
   readonly metric: Metric;
-  readonly direction: Reading;
+  readonly direction: EffectKind;
   readonly nPairs: number;
   /** False while pairs are still running: a cell without a number may yet get one. */
   readonly finished: boolean;
@@ -44,7 +44,7 @@ const finite = (value: number | null | undefined): number | null =>
 function table(
   shape: Shape,
   metric: Metric,
-  direction: Reading,
+  direction: EffectKind,
   nPairs: number,
   finished: boolean,
   read: Read,
@@ -85,7 +85,7 @@ export function fromResult(result: Result, metric: Metric): EffectTable | null {
 }
 
 /** The table of one metric. */
-export const tableOf = (shape: Shape, metric: Metric, direction: Reading, found: MetricResult): EffectTable =>
+export const tableOf = (shape: Shape, metric: Metric, direction: EffectKind, found: MetricResult): EffectTable =>
   table(shape, metric, direction, found.n_pairs, true, (layer, head) => {
     const part = head === null ? found.mlps : found.heads;
     const column = head ?? 0;

@@ -1,16 +1,16 @@
 // An experiment in words: where it stands, how long it may take.
-import type { AnySpec, AskedPrompts, AskedSpec, Experiment, Health, Progress, Stage, State } from '../api/wire';
-import { optionsOf } from '../model/options';
+import type { AnySpec, PromptsSpec, AnalysisSpecInput, Experiment, Health, Progress, Stage, State } from '../api/wire';
+import { optionsOf } from '../model/patchingOptions';
 import { duration, plural } from './numbers';
 import { isAnalysis, isFineTune } from './titles';
 
 export const FINAL: readonly State[] = ['succeeded', 'failed', 'cancelled'];
 export const isFinal = (state: State): boolean => FINAL.includes(state);
 
-export const pairsOf = (prompts: AskedPrompts): number =>
+export const pairsOf = (prompts: PromptsSpec): number =>
   prompts.source === 'custom' ? prompts.pairs.length : prompts.pairs;
 
-export const askedPairs = (spec: Pick<AskedSpec, 'prompts'>): number => pairsOf(spec.prompts);
+export const requestedPairs = (spec: Pick<AnalysisSpecInput, 'prompts'>): number => pairsOf(spec.prompts);
 
 export type Unit = 'pair' | 'set' | 'step';
 
@@ -20,16 +20,16 @@ export const unitOf = (spec: AnySpec): Unit =>
 
 /** How many pairs, sets or steps it goes through: as its run says, else as was asked; null where only the run will
  * know. Beside its steps a fine-tuning counts questions: those are not meant. */
-export function amountOf({ spec, progress }: Pick<Experiment, 'spec' | 'progress'>): number | null {
+export function totalOf({ spec, progress }: Pick<Experiment, 'spec' | 'progress'>): number | null {
   if (isFineTune(spec)) return spec.steps ?? null;
   if (progress.total != null) return progress.total;
-  if (isAnalysis(spec)) return askedPairs(spec);
+  if (isAnalysis(spec)) return requestedPairs(spec);
   return spec.kind === 'knockout' && spec.prompts ? pairsOf(spec.prompts) : null;
 }
 
 export const shortRevision = (revision: string): string => revision.slice(0, 8);
 
-export const STATE_WORDS: Record<State, string> = {
+export const STATE_LABELS: Record<State, string> = {
   queued: 'queued',
   running: 'running',
   succeeded: 'done',
@@ -77,7 +77,11 @@ export function share(progress: Progress): number | null {
 
 /** Whether a fine-tuning that did not succeed may have kept something: a step was made before it was cancelled, or the
  * loss became no number. That there is nothing need not be told by a refusal. */
-export function keptSteps({ state, progress, error }: Pick<Experiment, 'state' | 'progress' | 'error'>): boolean {
+export function mayHaveKeptSteps({
+  state,
+  progress,
+  error,
+}: Pick<Experiment, 'state' | 'progress' | 'error'>): boolean {
   if (state === 'failed') return error?.type.endsWith('training_broke') === true;
   const begun = progress.stage === 'steps' ? progress.done > 0 : ['after', 'saving', 'done'].includes(progress.stage);
   return state === 'cancelled' && begun;
@@ -106,7 +110,7 @@ export function healthLine(health: Health): { tone: 'good' | 'warn'; text: strin
 /** Seconds a run may take, from finished runs at hand that cost alike: the same model, effect, positions, source and chat. Null without any. */
 export function estimate(
   done: readonly Experiment[],
-  spec: Pick<AskedSpec, 'model' | 'effect' | 'positions' | 'source' | 'prompts'>,
+  spec: Pick<AnalysisSpecInput, 'model' | 'effect' | 'positions' | 'source' | 'prompts'>,
   pairs: number,
 ): number | null {
   const cost = (of: typeof spec) => {
@@ -117,14 +121,14 @@ export function estimate(
     if (run.state !== 'succeeded' || !isAnalysis(run.spec) || cost(run.spec) !== cost(spec)) return [];
     if (!run.started_at || !run.finished_at) return [];
     const seconds = (Date.parse(run.finished_at) - Date.parse(run.started_at)) / 1000;
-    return seconds > 0 ? [{ seconds, pairs: run.progress.total ?? askedPairs(run.spec) }] : [];
+    return seconds > 0 ? [{ seconds, pairs: run.progress.total ?? requestedPairs(run.spec) }] : [];
   });
   if (timed.length === 0) return null;
   // A run costs something to start and something a pair: the nearest run in size, never scaled below its own time.
   const nearest = timed.reduce((best, run) =>
     Math.abs(run.pairs - pairs) < Math.abs(best.pairs - pairs) ? run : best,
   );
-  // From one pair to many nothing can be said.
+  // QuestionSource one pair to many nothing can be said.
   if (pairs > 8 * nearest.pairs) return null;
   return nearest.seconds * Math.max(1, pairs / Math.max(1, nearest.pairs));
 }

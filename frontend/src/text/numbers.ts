@@ -1,7 +1,7 @@
 // Numbers in words and digits. A minus is a minus (U+2212), so that it lines up and is read aloud.
 import type { Direction, Metric } from '../api/wire';
 
-export const METRIC_WORDS: Record<Metric, string> = {
+export const METRIC_DESCRIPTIONS: Record<Metric, string> = {
   relative_logit: 'Change in the answer’s logit, percent',
   logit: 'Change in the answer’s logit',
   logit_difference: 'Change in the logit difference',
@@ -23,7 +23,7 @@ const UNIT: Record<Metric, string> = {
   probability: '',
 };
 
-export const UNIT_WORDS: Record<Metric, string> = {
+export const UNIT_NAMES: Record<Metric, string> = {
   relative_logit: 'percent of the reference logit',
   logit: 'logits',
   logit_difference: 'logits',
@@ -60,17 +60,17 @@ export function speakEffect(value: number | null, metric: Metric): string {
 }
 
 /** How effects were had: by taking away, by putting back, or as the difference between two models. */
-export type Reading = Direction | 'difference';
+export type EffectKind = Direction | 'difference';
 
 /** What the sign means: taking a component away, or putting it back into the counterfactual run. */
-export const SIGN_WORDS: Record<Reading, { below: string; above: string; none: string }> = {
+export const SIGN_MEANINGS: Record<EffectKind, { below: string; above: string; none: string }> = {
   noising: { below: 'hurts when removed', above: 'helps when removed', none: 'changes nothing when removed' },
   denoising: { below: 'hurts when put back', above: 'restores the answer', none: 'changes nothing when put back' },
   difference: { below: 'hurts more when removed', above: 'hurts less when removed', none: 'as before' },
 };
 
-export function meaning(value: number, direction: Reading): string {
-  const { below, above, none } = SIGN_WORDS[direction];
+export function signMeaning(value: number, direction: EffectKind): string {
+  const { below, above, none } = SIGN_MEANINGS[direction];
   return value < 0 ? below : value > 0 ? above : none;
 }
 

@@ -25,7 +25,7 @@ export function clip(text: string, most: number): string {
   return letters.length <= most ? text : `${letters.slice(0, most - 1).join('')}…`;
 }
 
-export const ROLE_WORDS: Record<Role, string> = {
+export const ROLE_NAMES: Record<Role, string> = {
   first: 'first token',
   shot: 'worked example',
   operand_a: 'first operand',
@@ -35,7 +35,7 @@ export const ROLE_WORDS: Record<Role, string> = {
   other: 'other',
 };
 
-export const ROLES = Object.keys(ROLE_WORDS) as Role[];
+export const ROLES = Object.keys(ROLE_NAMES) as Role[];
 
 /** The roles that occur, in the order of the legend. */
 export const rolesIn = (...lists: readonly (readonly Token[])[]): Role[] =>

@@ -1,9 +1,9 @@
 // Tokens as chips, tinted by the part they play. Always text nodes, isolated so that no token can turn its neighbours.
 import type { Role, Token } from '../api/wire';
-import { align, lines, ROLE_WORDS, visible } from '../text/tokens';
+import { align, lines, ROLE_NAMES, visible } from '../text/tokens';
 
 export function Chip({ token, changed = false }: { token: Token; changed?: boolean }) {
-  const words = ROLE_WORDS[token.role];
+  const words = ROLE_NAMES[token.role];
   return (
     <span class={`chip role-${token.role}${changed ? ' changed' : ''}`} title={`${words} · id ${token.id}`}>
       <bdi>{visible(token.text)}</bdi>
@@ -100,7 +100,7 @@ export function RoleLegend({ roles }: { roles: readonly Role[] }) {
       {roles.map((role) => (
         <li key={role} class={`role-${role}`}>
           <span class="swatch" />
-          {ROLE_WORDS[role]}
+          {ROLE_NAMES[role]}
         </li>
       ))}
     </ul>

@@ -1,11 +1,11 @@
 import type { RefObject } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Problem } from '../api/wire';
-import { troubleOf } from './parts';
+import { problemOf } from './parts';
 
 export interface Loaded<T> {
   data: T | null;
-  trouble: Problem | null;
+  error: Problem | null;
   busy: boolean;
 }
 
@@ -14,8 +14,8 @@ export function useLoad<T>(
   key: string,
   load: (signal: AbortSignal) => Promise<T>,
   everyMs = 0,
-): Loaded<T> & { again: () => void } {
-  const [state, setState] = useState<Loaded<T> & { key: string }>({ key, data: null, trouble: null, busy: true });
+): Loaded<T> & { reload: () => void } {
+  const [state, setState] = useState<Loaded<T> & { key: string }>({ key, data: null, error: null, busy: true });
   const [turn, setTurn] = useState(0);
   const latest = useRef(load);
   latest.current = load;
@@ -25,11 +25,11 @@ export function useLoad<T>(
     const run = async () => {
       try {
         const data = await latest.current(wanted.signal);
-        if (!wanted.signal.aborted) setState({ key, data, trouble: null, busy: false });
+        if (!wanted.signal.aborted) setState({ key, data, error: null, busy: false });
       } catch (reason) {
         if (wanted.signal.aborted) return;
-        // What was there before stays on show beside the trouble.
-        setState((old) => ({ key, data: old.key === key ? old.data : null, trouble: troubleOf(reason), busy: false }));
+        // What was there before stays on show beside the error.
+        setState((old) => ({ key, data: old.key === key ? old.data : null, error: problemOf(reason), busy: false }));
       }
       if (everyMs > 0 && !wanted.signal.aborted) timer = setTimeout(tick, everyMs);
     };
@@ -46,17 +46,17 @@ export function useLoad<T>(
   const stale = state.key !== key;
   return {
     data: stale ? null : state.data,
-    trouble: stale ? null : state.trouble,
+    error: stale ? null : state.error,
     busy: stale || state.busy,
-    again: () => {
-      setState((old) => ({ ...old, trouble: null, busy: true }));
+    reload: () => {
+      setState((old) => ({ ...old, error: null, busy: true }));
       setTurn((old) => old + 1);
     },
   };
 }
 
 /** Whether this has been on show for `ms`. */
-export function useLate(ms: number): boolean {
+export function useElapsed(ms: number): boolean {
   const [late, setLate] = useState(false);
   useEffect(() => {
     const timer = setTimeout(() => setLate(true), ms);
@@ -83,7 +83,7 @@ export function useWidth<E extends HTMLElement>(): [RefObject<E | null>, number]
 }
 
 /** `value`, once it has rested for `ms`. */
-export function useRested<T>(value: T, ms: number): T {
+export function useDebounced<T>(value: T, ms: number): T {
   const [rested, setRested] = useState(value);
   useEffect(() => {
     const timer = setTimeout(() => setRested(value), ms);

@@ -1,7 +1,7 @@
 // Small parts that every page uses.
 import type { ComponentChildren } from 'preact';
 import { useEffect, useId, useRef, useState } from 'preact/hooks';
-import { Trouble } from '../api/client';
+import { ApiError } from '../api/client';
 import type { Problem } from '../api/wire';
 import { navigate } from '../nav';
 
@@ -31,8 +31,8 @@ export function Link({
   );
 }
 
-export const troubleOf = (reason: unknown): Problem =>
-  reason instanceof Trouble
+export const problemOf = (reason: unknown): Problem =>
+  reason instanceof ApiError
     ? { title: reason.title, status: reason.status, detail: reason.detail, way_out: reason.wayOut }
     : {
         title: 'Something went wrong on this page',
@@ -42,7 +42,7 @@ export const troubleOf = (reason: unknown): Problem =>
       };
 
 /** What went wrong, why, and the way out: inline, where it happened. */
-export function TroubleBlock({ problem, children }: { problem: Problem; children?: ComponentChildren }) {
+export function ErrorMessage({ problem, children }: { problem: Problem; children?: ComponentChildren }) {
   return (
     <div class="trouble" role="alert">
       <p>

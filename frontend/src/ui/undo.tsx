@@ -4,7 +4,7 @@ import { restore } from '../api/client';
 import type { Problem } from '../api/wire';
 import { navigate } from '../nav';
 import { page } from '../root';
-import { troubleOf } from './parts';
+import { problemOf } from './parts';
 
 interface Deleted {
   id: string;
@@ -14,18 +14,18 @@ interface Deleted {
 const DELETED = 'arithmoscope:deleted';
 const CHANGED = 'arithmoscope:changed';
 
-export const tellDeleted = (deleted: Deleted): void => {
+export const announceDeleted = (deleted: Deleted): void => {
   dispatchEvent(new CustomEvent<Deleted>(DELETED, { detail: deleted }));
-  tellChanged();
+  announceChange();
 };
 
 /** The list of analyses is another now: whoever shows it reads it again. */
-export const tellChanged = (): void => {
+export const announceChange = (): void => {
   dispatchEvent(new Event(CHANGED));
 };
 
 /** Calls `then` whenever an analysis was deleted or brought back here. */
-export function useChanges(then: () => void): void {
+export function useListChanges(then: () => void): void {
   useEffect(() => {
     addEventListener(CHANGED, then);
     return () => removeEventListener(CHANGED, then);
@@ -34,12 +34,12 @@ export function useChanges(then: () => void): void {
 
 export function UndoToast() {
   const [deleted, setDeleted] = useState<Deleted | null>(null);
-  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const [error, setError] = useState<Problem | null>(null);
   const [busy, setBusy] = useState(false);
   useEffect(() => {
     const show = (event: Event) => {
       setDeleted((event as CustomEvent<Deleted>).detail);
-      setTrouble(null);
+      setError(null);
     };
     addEventListener(DELETED, show);
     return () => removeEventListener(DELETED, show);
@@ -50,10 +50,10 @@ export function UndoToast() {
     try {
       await restore(id);
       setDeleted(null);
-      tellChanged();
+      announceChange();
       navigate(page(`analyses/${id}`), { note: 'Restored.' });
     } catch (reason) {
-      setTrouble(troubleOf(reason));
+      setError(problemOf(reason));
     }
     setBusy(false);
   };
@@ -68,9 +68,9 @@ export function UndoToast() {
           }}
         >
           <p>
-            {trouble ? (
+            {error ? (
               <>
-                <strong>{trouble.title}.</strong> {trouble.detail} {trouble.way_out}
+                <strong>{error.title}.</strong> {error.detail} {error.way_out}
               </>
             ) : (
               <>
@@ -78,7 +78,7 @@ export function UndoToast() {
               </>
             )}
           </p>
-          {!trouble && (
+          {!error && (
             <button type="button" disabled={busy} onClick={() => void undo(deleted.id)}>
               Undo
             </button>

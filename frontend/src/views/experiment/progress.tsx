@@ -4,11 +4,11 @@ import type { Seen } from '../../api/follow';
 import type { Experiment, Priority, Problem } from '../../api/wire';
 import { navigate } from '../../nav';
 import { page } from '../../root';
-import { amountOf, cancelledLine, isFinal, progressLine, share, unitOf, type Unit } from '../../text/experiment';
+import { totalOf, cancelledLine, isFinal, progressLine, share, unitOf, type Unit } from '../../text/experiment';
 import { duration } from '../../text/numbers';
-import { kindWord } from '../../text/titles';
+import { kindName } from '../../text/titles';
 import { useLoad } from '../../ui/hooks';
-import { Field, Notice, TroubleBlock, troubleOf } from '../../ui/parts';
+import { Field, Notice, ErrorMessage, problemOf } from '../../ui/parts';
 import { useEffect, useState } from 'preact/hooks';
 
 export function RunProgress({ seen, put }: { seen: Seen; put: (experiment: Experiment) => void }) {
@@ -34,7 +34,7 @@ export function RunProgress({ seen, put }: { seen: Seen; put: (experiment: Exper
         {partial && (
           <span class="faint">
             {' '}
-            · mean over {partial.n_pairs} of {amountOf(experiment)} pairs
+            · mean over {partial.n_pairs} of {totalOf(experiment)} pairs
           </span>
         )}
       </p>
@@ -55,7 +55,7 @@ export function RunProgress({ seen, put }: { seen: Seen; put: (experiment: Exper
 
 const FINISHED: Record<Unit, string> = { pair: 'Pairs finished', set: 'Sets finished', step: 'Progress of this stage' };
 
-const TURNS: readonly (readonly [Priority, string])[] = [
+const PRIORITIES: readonly (readonly [Priority, string])[] = [
   ['high', 'high: before others'],
   ['normal', 'normal'],
   ['low', 'low: after others'],
@@ -63,13 +63,13 @@ const TURNS: readonly (readonly [Priority, string])[] = [
 
 /** Whose turn comes first among those that wait. */
 function Turn({ experiment, put }: { experiment: Experiment; put: (experiment: Experiment) => void }) {
-  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const [error, setError] = useState<Problem | null>(null);
   const choose = async (priority: Priority) => {
     try {
       put(await edit(experiment.id, { priority }));
-      setTrouble(null);
+      setError(null);
     } catch (reason) {
-      setTrouble(troubleOf(reason));
+      setError(problemOf(reason));
     }
   };
   return (
@@ -81,7 +81,7 @@ function Turn({ experiment, put }: { experiment: Experiment; put: (experiment: E
             value={experiment.priority ?? 'normal'}
             onChange={(event) => void choose(event.currentTarget.value as Priority)}
           >
-            {TURNS.map(([value, words]) => (
+            {PRIORITIES.map(([value, words]) => (
               <option key={value} value={value}>
                 {words}
               </option>
@@ -89,12 +89,12 @@ function Turn({ experiment, put }: { experiment: Experiment; put: (experiment: E
           </select>
         )}
       </Field>
-      {trouble && <TroubleBlock problem={trouble} />}
+      {error && <ErrorMessage problem={error} />}
     </>
   );
 }
 
-/** Seconds left, counted down from the newest estimate until the next one comes. */
+/** Seconds left, countHeads down from the newest estimate until the next one comes. */
 function useCountdown(estimate: number | null): number | null {
   const [since, setSince] = useState({ estimate, at: Date.now() });
   const [, tick] = useState(0);
@@ -120,48 +120,48 @@ function NoWorker() {
 export function Ending({
   experiment,
   kept,
-  again,
+  reload,
 }: {
   experiment: Experiment;
   kept: number | null;
-  again: () => void;
+  reload: () => void;
 }) {
   if (!isFinal(experiment.state) || experiment.state === 'succeeded') return null;
   if (experiment.state === 'failed') {
     const problem: Problem = experiment.error ?? {
-      title: `The ${kindWord(experiment.kind)} failed`,
+      title: `The ${kindName(experiment.kind)} failed`,
       status: 500,
       detail: 'No reason was recorded.',
       way_out: 'Check the worker’s log, then run it again.',
     };
     return (
-      <TroubleBlock problem={problem}>
-        <Retry id={experiment.id} words="Retry" again={again} />
-      </TroubleBlock>
+      <ErrorMessage problem={problem}>
+        <Retry id={experiment.id} words="Retry" reload={reload} />
+      </ErrorMessage>
     );
   }
   return (
     <div class="notice plain" role="status">
-      {cancelledLine(kept, amountOf(experiment), unitOf(experiment.spec))}{' '}
-      <Retry id={experiment.id} words={kept ? 'Run the rest' : 'Run again'} again={again} />
+      {cancelledLine(kept, totalOf(experiment), unitOf(experiment.spec))}{' '}
+      <Retry id={experiment.id} words={kept ? 'Run the rest' : 'Run again'} reload={reload} />
     </div>
   );
 }
 
-function Retry({ id, words, again }: { id: string; words: string; again: () => void }) {
-  const [trouble, setTrouble] = useState<Problem | null>(null);
+function Retry({ id, words, reload }: { id: string; words: string; reload: () => void }) {
+  const [error, setError] = useState<Problem | null>(null);
   const [busy, setBusy] = useState(false);
   const ask = async () => {
     setBusy(true);
     try {
       const next = await askRetry(id);
-      if (next.id === id) again();
+      if (next.id === id) reload();
       else navigate(page(`analyses/${next.id}`));
     } catch (reason) {
-      setTrouble(troubleOf(reason));
+      setError(problemOf(reason));
       // Someone else may have been quicker: then the row says so.
       void readRow(id).then(
-        (row) => !isFinal(row.state) && again(),
+        (row) => !isFinal(row.state) && reload(),
         () => undefined,
       );
     }
@@ -172,7 +172,7 @@ function Retry({ id, words, again }: { id: string; words: string; again: () => v
       <button type="button" disabled={busy} onClick={() => void ask()}>
         {words}
       </button>
-      {trouble && <TroubleBlock problem={trouble} />}
+      {error && <ErrorMessage problem={error} />}
     </>
   );
 }

@@ -2,7 +2,7 @@
 import type { RefObject } from 'preact';
 import { useId } from 'preact/hooks';
 import type { ModelCard } from '../../api/wire';
-import { MAX_SHOTS, shotsOf, type Draft } from '../../model/draft';
+import { MAX_SHOTS, shotsOf, type Draft } from '../../model/analysisForm';
 import { millions } from '../../text/numbers';
 import { Field } from '../../ui/parts';
 import { AnswerChoice, CorruptionChoice } from '../prompts/choices';

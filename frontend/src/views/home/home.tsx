@@ -2,19 +2,19 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { experiments, models as loadModels, submit } from '../../api/client';
 import type { Problem } from '../../api/wire';
-import { takeAgain } from '../../model/again';
-import { draftOf, firstDraft, firstModel, specOf, type Draft } from '../../model/draft';
-import { readChat, readOptions, writeChat, writeOptions } from '../../model/options';
+import { takePrefill } from '../../model/prefill';
+import { analysisDraftOf, initialDraft, firstModel, analysisSpecOf, type Draft } from '../../model/analysisForm';
+import { readChat, readOptions, writeChat, writeOptions } from '../../model/patchingOptions';
 import { navigate, type Address } from '../../nav';
 import { page } from '../../root';
-import { askedPairs, estimate } from '../../text/experiment';
+import { requestedPairs, estimate } from '../../text/experiment';
 import { duration } from '../../text/numbers';
 import { useLoad, useShortcut } from '../../ui/hooks';
-import { Link, Notice, TroubleBlock, troubleOf } from '../../ui/parts';
-import { useChanges } from '../../ui/undo';
+import { Link, Notice, ErrorMessage, problemOf } from '../../ui/parts';
+import { useListChanges } from '../../ui/undo';
 import { SetOptions } from '../prompts/set';
 import { Example } from './example';
-import { FileOptions } from './file';
+import { FileOptions } from '../prompts/file';
 import { ModelChoice, PromptBox, RunOptions } from './form';
 import { PatchingOptions } from './options';
 import { PreviewPane } from './preview';
@@ -24,14 +24,14 @@ const MODES = { one: 'One prompt', set: 'A set of prompts', file: 'Prompts from 
 
 export function Home({ address }: { address: Address }) {
   const [draft, setDraft] = useState<Draft>(() => {
-    const again = takeAgain('path_patching');
-    return again ? draftOf(again) : firstDraft(readOptions(address.search).options);
+    const again = takePrefill('path_patching');
+    return again ? analysisDraftOf(again) : initialDraft(readOptions(address.search).options);
   });
-  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const [error, setError] = useState<Problem | null>(null);
   const [sending, setSending] = useState(false);
   const models = useLoad('models', loadModels, 30_000);
   const recent = useLoad('recent', (signal) => experiments(10, signal), 10_000);
-  useChanges(recent.again);
+  useListChanges(recent.reload);
   const box = useRef<HTMLTextAreaElement>(null);
   useEffect(() => {
     document.title = 'Arithmoscope';
@@ -48,27 +48,27 @@ export function Home({ address }: { address: Address }) {
   const notices = [...ofOptions, ...ofChat];
   if (chat && card && !card.chat) notices.push(`${card.name} has no chat template: it is used without one.`);
   const search = (next: string) => {
-    setTrouble(null);
+    setError(null);
     navigate(`${location.pathname}${next}`, { replace: true });
   };
   const change = (part: Partial<Draft>) => {
     setDraft((old) => ({ ...old, ...part }));
-    setTrouble(null);
+    setError(null);
   };
-  const asked = specOf(whole, cards);
-  const seconds = asked.spec && estimate(recent.data?.items ?? [], asked.spec, askedPairs(asked.spec));
+  const asked = analysisSpecOf(whole, cards);
+  const seconds = asked.spec && estimate(recent.data?.items ?? [], asked.spec, requestedPairs(asked.spec));
 
   const run = async () => {
     if (sending || !asked.spec) return;
     setSending(true);
-    setTrouble(null);
+    setError(null);
     try {
       const { experiment, existing } = await submit(asked.spec);
       navigate(page(`analyses/${experiment.id}`), {
         note: existing ? 'The same analysis already exists: here it is.' : null,
       });
     } catch (reason) {
-      setTrouble(troubleOf(reason));
+      setError(problemOf(reason));
       setSending(false);
     }
   };
@@ -115,7 +115,7 @@ export function Home({ address }: { address: Address }) {
             </Notice>
           ))}
           <PatchingOptions draft={whole} choose={(next) => search(writeOptions(address.search, next))} />
-          {models.trouble && <TroubleBlock problem={models.trouble} />}
+          {models.error && <ErrorMessage problem={models.error} />}
           {models.data?.length === 0 && (
             <p class="notice warn">
               There is no model here yet. Start a worker, or fetch the demo model: arithmoscope models fetch
@@ -128,7 +128,7 @@ export function Home({ address }: { address: Address }) {
             </button>
             {seconds !== null && asked.spec && <span class="faint">about {duration(seconds)}</span>}
           </div>
-          {trouble && <TroubleBlock problem={trouble} />}
+          {error && <ErrorMessage problem={error} />}
         </form>
         <p class="faint also">
           Or test whether the heads found on one kind of prompt matter on others:{' '}

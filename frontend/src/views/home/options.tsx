@@ -1,18 +1,18 @@
 // What is patched, where, from what and which way round. What does not go together is shown with the reason, and off.
 import { useId, useRef } from 'preact/hooks';
-import { isAlone, type Draft } from '../../model/draft';
+import { isSinglePrompt, type Draft } from '../../model/analysisForm';
 import {
   DIRECTIONS,
   EFFECTS,
-  obstacle,
+  unavailableReason,
   optionsOf,
   POSITIONS,
-  settled,
+  normalised,
   SOURCES,
-  unusualWords,
+  nonDefaultSummary,
   type Choice,
   type Options,
-} from '../../model/options';
+} from '../../model/patchingOptions';
 import { Field } from '../../ui/parts';
 
 interface OptionsPart {
@@ -21,10 +21,10 @@ interface OptionsPart {
 }
 
 export function PatchingOptions({ draft, choose }: OptionsPart) {
-  const alone = isAlone(draft);
-  const options = settled(optionsOf(draft), alone);
-  const change = (part: Partial<Options>) => choose(settled({ ...options, ...part }, alone));
-  const unusual = unusualWords(options);
+  const alone = isSinglePrompt(draft);
+  const options = normalised(optionsOf(draft), alone);
+  const change = (part: Partial<Options>) => choose(normalised({ ...options, ...part }, alone));
+  const unusual = nonDefaultSummary(options);
   // An address may come with unusual options: they are in view from the start.
   const opened = useRef(unusual !== '');
   return (
@@ -107,7 +107,7 @@ function OptionSelect<K extends 'positions' | 'source' | 'direction'>({
           onChange={(event) => change({ [name]: event.currentTarget.value } as Partial<Options>)}
         >
           {choices.map(([value, words, more]) => {
-            const why = obstacle(options, name, value, alone);
+            const why = unavailableReason(options, name, value, alone);
             return (
               <option key={value} value={value} disabled={why !== null}>
                 {words} ({why ?? more})

@@ -1,35 +1,35 @@
 // How the prompt will be read, as it is typed: tokens of both prompts, their roles, the answer's token.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { preview } from '../../api/client';
-import type { AskedPrompts, Preview, PreviewItem, Problem } from '../../api/wire';
-import type { Asked } from '../../model/draft';
+import type { PromptsSpec, Preview, PreviewItem, Problem } from '../../api/wire';
+import type { Asked } from '../../model/analysisForm';
 import { plural } from '../../text/numbers';
 import { rolesIn, visible } from '../../text/tokens';
 import { AlignedChips, RoleLegend } from '../../ui/chips';
-import { useRested } from '../../ui/hooks';
-import { TroubleBlock, troubleOf } from '../../ui/parts';
+import { useDebounced } from '../../ui/hooks';
+import { ErrorMessage, problemOf } from '../../ui/parts';
 
 const SHOWN = 2;
 
 interface State {
   key: string;
   preview: Preview | null;
-  trouble: Problem | null;
+  error: Problem | null;
 }
 
 export function PreviewPane({ asked, waiting }: { asked: Asked; waiting: boolean }) {
   const prompts = asked.spec && beginning(asked.spec.prompts);
-  const key = useRested(asked.spec ? JSON.stringify([asked.spec.model, prompts]) : '', 250);
-  const [state, setState] = useState<State>({ key: '', preview: null, trouble: null });
+  const key = useDebounced(asked.spec ? JSON.stringify([asked.spec.model, prompts]) : '', 250);
+  const [state, setState] = useState<State>({ key: '', preview: null, error: null });
   const spec = useRef({ model: '', prompts });
   spec.current = { model: asked.spec?.model ?? '', prompts };
   useEffect(() => {
     const wanted = new AbortController();
     if (key === '' || !spec.current.prompts) return undefined;
     preview(spec.current.model, spec.current.prompts, wanted.signal).then(
-      (found) => setState({ key, preview: found, trouble: null }),
+      (found) => setState({ key, preview: found, error: null }),
       (reason: unknown) => {
-        if (!wanted.signal.aborted) setState({ key, preview: null, trouble: troubleOf(reason) });
+        if (!wanted.signal.aborted) setState({ key, preview: null, error: problemOf(reason) });
       },
     );
     return () => wanted.abort();
@@ -40,8 +40,8 @@ export function PreviewPane({ asked, waiting }: { asked: Asked; waiting: boolean
     <div id="preview" class={`preview${stale ? ' stale' : ''}`} aria-live="polite" aria-busy={stale}>
       {asked.problem !== null ? (
         <p class="faint">{waiting ? 'Loading models…' : asked.problem}</p>
-      ) : state.trouble ? (
-        <TroubleBlock problem={state.trouble} />
+      ) : state.error ? (
+        <ErrorMessage problem={state.error} />
       ) : state.preview ? (
         <Shown
           preview={state.preview}
@@ -56,7 +56,7 @@ export function PreviewPane({ asked, waiting }: { asked: Asked; waiting: boolean
 }
 
 /** Of a long list only what is shown is sent to be read: the rest is read when it is asked. */
-const beginning = (prompts: AskedPrompts): AskedPrompts =>
+const beginning = (prompts: PromptsSpec): PromptsSpec =>
   prompts.source === 'custom' ? { ...prompts, pairs: prompts.pairs.slice(0, SHOWN) } : prompts;
 
 function Shown({

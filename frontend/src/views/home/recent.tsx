@@ -5,16 +5,16 @@ import type { Experiment, ExperimentList, Problem } from '../../api/wire';
 import { ago } from '../../text/numbers';
 import { modelOf, nameOf } from '../../text/titles';
 import { useLoad, type Loaded } from '../../ui/hooks';
-import { TroubleBlock, troubleOf } from '../../ui/parts';
-import { tellChanged, useChanges } from '../../ui/undo';
-import { ExperimentTable } from '../experiment/table';
+import { ErrorMessage, problemOf } from '../../ui/parts';
+import { announceChange, useListChanges } from '../../ui/undo';
+import { ExperimentTable } from '../experiment/experimentTable';
 
 export function Recent({ list }: { list: Loaded<ExperimentList> }) {
   const items = list.data?.items ?? [];
   return (
     <section class="recent" aria-label="Recent analyses">
       <h2>Recent analyses</h2>
-      {list.trouble && !list.data && <TroubleBlock problem={list.trouble} />}
+      {list.error && !list.data && <ErrorMessage problem={list.error} />}
       {list.data && items.length === 0 && <p class="faint">None yet. The prompt above is ready to run.</p>}
       <ExperimentTable items={items} label="Analyses" first="Analysis" modelOf={(item) => modelOf(item, items)} />
       <RecentlyDeleted />
@@ -25,7 +25,7 @@ export function Recent({ list }: { list: Loaded<ExperimentList> }) {
 /** Nothing is shown while there is nothing to bring back. */
 function RecentlyDeleted() {
   const list = useLoad('deleted', (signal) => deletedExperiments(20, signal), 30_000);
-  useChanges(list.again);
+  useListChanges(list.reload);
   const items = list.data?.items ?? [];
   if (items.length === 0) return null;
   return (
@@ -42,15 +42,15 @@ function RecentlyDeleted() {
 }
 
 function Deleted({ item }: { item: Experiment }) {
-  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const [error, setError] = useState<Problem | null>(null);
   const [busy, setBusy] = useState(false);
   const back = async () => {
     setBusy(true);
     try {
       await restore(item.id);
-      tellChanged();
+      announceChange();
     } catch (reason) {
-      setTrouble(troubleOf(reason));
+      setError(problemOf(reason));
       setBusy(false);
     }
   };
@@ -61,7 +61,7 @@ function Deleted({ item }: { item: Experiment }) {
       </button>{' '}
       <bdi>{nameOf(item)}</bdi>{' '}
       {item.deleted_at && <span class="faint">deleted {ago(new Date(item.deleted_at), new Date())}</span>}
-      {trouble && <TroubleBlock problem={trouble} />}
+      {error && <ErrorMessage problem={error} />}
     </li>
   );
 }

@@ -1,10 +1,10 @@
 // Whether a knock-out can be believed: what it was made on, what was left out, and how it was checked.
-import type { KnockoutResult } from '../../api/findings';
+import type { KnockoutResult } from '../../api/results';
 import { digits, duration, percent, plural } from '../../text/numbers';
 import { visible } from '../../text/tokens';
 import { Notice } from '../../ui/parts';
 
-export function KnockChecks({ result }: { result: KnockoutResult }) {
+export function KnockoutChecks({ result }: { result: KnockoutResult }) {
   const { checks, dropped, provenance: made } = result;
   const plain = result.curves.accuracy?.mean[0] ?? null;
   return (

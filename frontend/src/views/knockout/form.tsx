@@ -2,24 +2,31 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { models as loadModels, submit } from '../../api/client';
-import type { Ablation, KnockPositions, Metric, Problem, Result } from '../../api/wire';
-import { spell, type Component } from '../../model/component';
-import { ABLATION_WORDS, firstKnock, knockOf, knockSpec, POSITION_WORDS, type KnockDraft } from '../../model/knock';
-import { MAX_SHOTS } from '../../model/draft';
+import type { Ablation, KnockoutPositions, Metric, Problem, Result } from '../../api/wire';
+import { componentName, type Component } from '../../model/component';
+import {
+  ABLATION_LABELS,
+  initialKnockout,
+  knockoutDraftOf,
+  knockoutSpecOf,
+  POSITION_LABELS,
+  type KnockoutDraft,
+} from '../../model/knockoutForm';
+import { MAX_SHOTS } from '../../model/analysisForm';
 import { isControl } from '../../model/promptSet';
-import { addressOf, askAgain, takeAgain } from '../../model/again';
-import { optionsOf } from '../../model/options';
+import { analysisFormUrl, prefillForm, takePrefill } from '../../model/prefill';
+import { optionsOf } from '../../model/patchingOptions';
 import { navigate } from '../../nav';
 import { page } from '../../root';
 import { METRIC_NAMES } from '../../text/numbers';
 import { useLoad } from '../../ui/hooks';
-import { TroubleBlock, troubleOf } from '../../ui/parts';
-import { FileOptions } from '../home/file';
+import { ErrorMessage, problemOf } from '../../ui/parts';
+import { FileOptions } from '../prompts/file';
 import { choicesOf, NumberField, Select } from '../prompts/choices';
 import { SetOptions } from '../prompts/set';
 
-export const ABLATIONS = choicesOf<Ablation>(ABLATION_WORDS);
-const POSITIONS = choicesOf<KnockPositions>(POSITION_WORDS);
+export const ABLATIONS = choicesOf<Ablation>(ABLATION_LABELS);
+const POSITIONS = choicesOf<KnockoutPositions>(POSITION_LABELS);
 export const SHOTS = Array.from(
   { length: MAX_SHOTS + 1 },
   (_, i) => [String(i), i === 0 ? 'none' : String(i)] as const,
@@ -32,43 +39,43 @@ interface FormProps {
   pins: readonly Component[];
 }
 
-export function KnockForm({ id, result, metric, pins }: FormProps) {
+export function KnockoutForm({ id, result, metric, pins }: FormProps) {
   const single = result.pairs.length < 2;
   const found = result.spec.prompts;
-  const [draft, setDraft] = useState<KnockDraft>(() => {
-    const again = takeAgain('knockout', id);
-    return again ? knockOf(again, found) : firstKnock(pins, single, found);
+  const [draft, setDraft] = useState<KnockoutDraft>(() => {
+    const again = takePrefill('knockout', id);
+    return again ? knockoutDraftOf(again, found) : initialKnockout(pins, single, found);
   });
-  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const [error, setError] = useState<Problem | null>(null);
   const [sending, setSending] = useState(false);
   const cards = useLoad('models', loadModels);
   const chats = cards.data?.find((card) => card.id === result.model.id)?.chat ?? false;
-  const change = (part: Partial<KnockDraft>) => {
+  const change = (part: Partial<KnockoutDraft>) => {
     setDraft((old) => ({ ...old, ...part }));
-    setTrouble(null);
+    setError(null);
   };
   // Pinned while the form is open: they are what one wants out.
-  const pinned = pins.map(spell).join(', ');
+  const pinned = pins.map(componentName).join(', ');
   const before = useRef(pinned);
   useEffect(() => {
     if (before.current !== pinned && pinned !== '') change({ components: pinned, which: 'these' });
     before.current = pinned;
   }, [pinned]);
 
-  const asked = knockSpec({ ...draft, chat: draft.chat && chats }, id, metric);
+  const asked = knockoutSpecOf({ ...draft, chat: draft.chat && chats }, id, metric);
   // Drawn or averaged over the prompts that are asked: of one prompt it is that prompt.
   const needs = single && draft.prompts === 'same' && draft.ablation !== 'zero';
   const run = async () => {
     if (sending || !asked.spec || needs) return;
     setSending(true);
-    setTrouble(null);
+    setError(null);
     try {
       const { experiment, existing } = await submit(asked.spec);
       navigate(page(`analyses/${experiment.id}`), {
         note: existing ? 'The same knock-out already exists: here it is.' : null,
       });
     } catch (reason) {
-      setTrouble(troubleOf(reason));
+      setError(problemOf(reason));
       setSending(false);
     }
   };
@@ -197,8 +204,8 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
                 type="button"
                 class="quiet"
                 onClick={() => {
-                  askAgain({ ...result.spec, ...optionsOf(result.spec), prompts: { ...found, half: 'first' } });
-                  navigate(page(addressOf(result.spec)));
+                  prefillForm({ ...result.spec, ...optionsOf(result.spec), prompts: { ...found, half: 'first' } });
+                  navigate(page(analysisFormUrl(result.spec)));
                 }}
               >
                 run the analysis on the first half
@@ -230,7 +237,7 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
           {sending ? 'Submitting…' : 'Knock out'}
         </button>
       </div>
-      {trouble && <TroubleBlock problem={trouble} />}
+      {error && <ErrorMessage problem={error} />}
     </form>
   );
 }

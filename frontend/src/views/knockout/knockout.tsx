@@ -1,31 +1,31 @@
 // A knock-out: what the model still answers with k components out, beside as many random ones.
 import { useCallback, useState } from 'preact/hooks';
 import { exportAddress } from '../../api/client';
-import type { KnockCurve, KnockoutResult } from '../../api/findings';
-import type { KnockMetric, KnockoutSpec } from '../../api/wire';
+import type { KnockoutCurve, KnockoutResult } from '../../api/results';
+import type { KnockoutMetric, KnockoutSpec } from '../../api/wire';
 import type { Theme } from '../../charts/colours';
 import { LINE, type Mark } from '../../charts/lines';
-import { ABLATION_WORDS, KNOCK_METRICS, KNOCK_WORDS, POSITION_WORDS } from '../../model/knock';
-import { amountOf, isFinal, shortRevision } from '../../text/experiment';
+import { ABLATION_LABELS, KNOCKOUT_METRICS, KNOCKOUT_METRIC_LABELS, POSITION_LABELS } from '../../model/knockoutForm';
+import { totalOf, isFinal, shortRevision } from '../../text/experiment';
 import { digits, plural } from '../../text/numbers';
-import { chosenWords, title } from '../../text/titles';
+import { componentsSummary, title } from '../../text/titles';
 import { Menu, Notice } from '../../ui/parts';
-import { AskAgain } from '../experiment/askAgain';
+import { EditAndRun } from '../experiment/editAndRun';
 import { ExperimentHeader } from '../experiment/header';
-import { RunState, type OpenedProps } from '../experiment/opened';
-import { Curves, type Chart } from '../findings/curves';
+import { RunState, type ExperimentViewProps } from '../experiment/runState';
+import { Curves, type Chart } from '../../ui/curves';
 import { Select } from '../prompts/choices';
-import { KnockChecks } from './checks';
+import { KnockoutChecks } from './checks';
 import { ParentLink, useParent } from './parent';
 
-export function KnockoutPage({ run, id, address }: OpenedProps) {
+export function KnockoutPage({ run, id, address }: ExperimentViewProps) {
   const { experiment } = run.seen;
   const spec = experiment.spec as KnockoutSpec;
   const result = run.result as KnockoutResult | null;
   const parent = useParent(spec.parent);
   // The top are ranked by the metric that the analysis is looked at by.
   const metric = spec.components || !spec.metric ? '' : `&metric=${spec.metric}`;
-  const pairs = result?.n_pairs ?? amountOf(experiment);
+  const pairs = result?.n_pairs ?? totalOf(experiment);
   return (
     <div class="workspace">
       <ExperimentHeader
@@ -41,7 +41,7 @@ export function KnockoutPage({ run, id, address }: OpenedProps) {
               </span>
             )}
             {pairs !== null && <span>{plural(pairs, 'pair')}</span>}
-            <span data-testid="done">{howWords(spec)}</span>
+            <span data-testid="done">{methodLine(spec)}</span>
           </>
         }
         after={
@@ -51,7 +51,7 @@ export function KnockoutPage({ run, id, address }: OpenedProps) {
               <span class="faint">It cannot be run again: its analysis was deleted.</span>
             )}
             {isFinal(experiment.state) && !parent?.gone && (
-              <AskAgain spec={spec} to={`analyses/${spec.parent}?open=knockouts${metric}`} />
+              <EditAndRun spec={spec} to={`analyses/${spec.parent}?open=knockouts${metric}`} />
             )}
           </>
         }
@@ -64,10 +64,10 @@ export function KnockoutPage({ run, id, address }: OpenedProps) {
 }
 
 /** "replaced with: mean over these prompts, at the last position, 20 random controls, on 64 addition prompts". */
-function howWords(spec: KnockoutSpec): string {
+function methodLine(spec: KnockoutSpec): string {
   const words = [
-    `replaced with: ${ABLATION_WORDS[spec.ablation ?? 'mean']}`,
-    POSITION_WORDS[spec.positions ?? 'end'],
+    `replaced with: ${ABLATION_LABELS[spec.ablation ?? 'mean']}`,
+    POSITION_LABELS[spec.positions ?? 'end'],
     plural(spec.controls ?? 20, 'random control'),
     spec.prompts ? `on ${title({ prompts: spec.prompts })}` : 'on the prompts of its analysis',
     spec.disjoint ? 'with operands that the analysis did not use' : null,
@@ -94,12 +94,12 @@ function Downloads({ id }: { id: string }) {
 }
 
 function Found({ result }: { result: KnockoutResult }) {
-  const measured = KNOCK_METRICS.filter((metric) => result.curves[metric]);
-  const [metric, setMetric] = useState<KnockMetric>(measured.includes('exact_match') ? 'exact_match' : 'accuracy');
+  const measured = KNOCKOUT_METRICS.filter((metric) => result.curves[metric]);
+  const [metric, setMetric] = useState<KnockoutMetric>(measured.includes('exact_match') ? 'exact_match' : 'accuracy');
   const curve = result.curves[metric] ?? result.curves[measured[0] ?? 'accuracy'];
   return (
     <>
-      <KnockChecks result={result} />
+      <KnockoutChecks result={result} />
       <section class="panel" aria-label="Curves">
         <div class="figures">
           {measured.map((each) => (
@@ -121,7 +121,7 @@ function Found({ result }: { result: KnockoutResult }) {
             <Select
               label="Measure"
               value={metric}
-              choices={measured.map((each) => [each, KNOCK_WORDS[each]] as const)}
+              choices={measured.map((each) => [each, KNOCKOUT_METRIC_LABELS[each]] as const)}
               choose={setMetric}
             />
           </div>
@@ -132,15 +132,15 @@ function Found({ result }: { result: KnockoutResult }) {
   );
 }
 
-const isShare = (metric: KnockMetric): boolean => metric !== 'logit_difference';
+const isShare = (metric: KnockoutMetric): boolean => metric !== 'logit_difference';
 
-function Curve({ metric, result }: { metric: KnockMetric; result: KnockoutResult }) {
+function Curve({ metric, result }: { metric: KnockoutMetric; result: KnockoutResult }) {
   const draw = useCallback((of: KnockoutResult, theme: Theme) => knockoutChart(of, metric, theme), [metric]);
-  return <Curves title={KNOCK_WORDS[metric]} data={result} draw={draw} />;
+  return <Curves title={KNOCKOUT_METRIC_LABELS[metric]} data={result} draw={draw} />;
 }
 
-function knockoutChart(result: KnockoutResult, metric: KnockMetric, theme: Theme): Chart {
-  const curve = result.curves[metric] as KnockCurve;
+function knockoutChart(result: KnockoutResult, metric: KnockoutMetric, theme: Theme): Chart {
+  const curve = result.curves[metric] as KnockoutCurve;
   const marks: Mark[] = result.elbow === null ? [] : [{ at: result.elbow, name: 'elbow' }];
   const random = {
     name: 'random components, mean',
@@ -169,9 +169,10 @@ function knockoutChart(result: KnockoutResult, metric: KnockMetric, theme: Theme
   };
 }
 
-const chosenName = ({ spec }: KnockoutResult): string => (spec.components ? 'these components' : chosenWords(spec));
+const chosenName = ({ spec }: KnockoutResult): string =>
+  spec.components ? 'these components' : componentsSummary(spec);
 
-function Numbers({ curve, result }: { curve: KnockCurve; result: KnockoutResult }) {
+function Numbers({ curve, result }: { curve: KnockoutCurve; result: KnockoutResult }) {
   const range = (low: number | null | undefined, high: number | null | undefined) =>
     low == null || high == null ? '–' : `${digits(low)} to ${digits(high)}`;
   return (

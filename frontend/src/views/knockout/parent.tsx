@@ -15,8 +15,8 @@ export interface Parent {
 
 /** The analysis of this id; null where there is none to look for. */
 export function useParent(id: string | null): Parent | null {
-  const { data, trouble } = useLoad(`parent ${id}`, async (signal) => (id === null ? null : experiment(id, signal)));
-  return id === null ? null : { id, row: data, gone: trouble?.status === 404 };
+  const { data, error } = useLoad(`parent ${id}`, async (signal) => (id === null ? null : experiment(id, signal)));
+  return id === null ? null : { id, row: data, gone: error?.status === 404 };
 }
 
 export function ParentLink({ parent: { id, row, gone } }: { parent: Parent }) {

@@ -1,8 +1,8 @@
 // A set of prompts drawn from templates: what a topic does not have is not offered.
 import type { Half, Numerals, Style, Wording } from '../../api/wire';
-import { toggled } from '../../model/draft';
-import { OPERATIONS, settledSet, STYLES, TOPIC_NAMES, TOPICS, type SetDraft } from '../../model/promptSet';
-import { OPERATION_WORDS } from '../../text/titles';
+import { toggled } from '../../model/analysisForm';
+import { OPERATIONS, normalisedSet, STYLES, TOPIC_NAMES, TOPICS, type SetDraft } from '../../model/promptSet';
+import { OPERATION_NAMES } from '../../text/titles';
 import { AnswerChoice, CorruptionChoice, NumberField, Select } from './choices';
 
 const EXAMPLES: Record<Style, string> = {
@@ -40,7 +40,7 @@ interface SetPart {
 export function SetOptions({ draft, change, trained = false }: SetPart) {
   const row = TOPICS[draft.topic];
   const put = (part: Partial<SetDraft>) => {
-    const { topic, operations, styles, numerals, decimals, corruption } = settledSet({ ...draft, ...part });
+    const { topic, operations, styles, numerals, decimals, corruption } = normalisedSet({ ...draft, ...part });
     change({ ...part, topic, operations, styles, numerals, decimals, corruption });
   };
   return (
@@ -67,7 +67,7 @@ export function SetOptions({ draft, change, trained = false }: SetPart) {
                 checked={draft.operations.includes(operation)}
                 onChange={() => put({ operations: toggled(draft.operations, operation, OPERATIONS) })}
               />
-              {OPERATION_WORDS[operation]}
+              {OPERATION_NAMES[operation]}
             </label>
           ))}
         </fieldset>

@@ -4,16 +4,16 @@ import { useEffect } from 'preact/hooks';
 import { models as loadModels, system } from '../../api/client';
 import type { Experiment, ModelCard, SystemReport, WorkerReport } from '../../api/wire';
 import { page } from '../../root';
-import { STATE_WORDS } from '../../text/experiment';
+import { STATE_LABELS } from '../../text/experiment';
 import { ago, bytes, duration, millions, plural } from '../../text/numbers';
-import { kindWord } from '../../text/titles';
+import { kindName } from '../../text/titles';
 import { useLoad } from '../../ui/hooks';
-import { Link, Notice, TroubleBlock } from '../../ui/parts';
+import { Link, Notice, ErrorMessage } from '../../ui/parts';
 
-const EVERY_MS = 3_000;
+const REFRESH_MS = 3_000;
 
 export function System() {
-  const report = useLoad('system', system, EVERY_MS);
+  const report = useLoad('system', system, REFRESH_MS);
   const cards = useLoad('models', loadModels, 30_000);
   useEffect(() => {
     document.title = 'System · Arithmoscope';
@@ -21,15 +21,15 @@ export function System() {
   return (
     <div class="system">
       <h1 tabIndex={-1}>System</h1>
-      {report.trouble && (
-        <TroubleBlock problem={report.trouble}>
+      {report.error && (
+        <ErrorMessage problem={report.error}>
           {report.data && <p>The values below are the last ones received.</p>}
-        </TroubleBlock>
+        </ErrorMessage>
       )}
-      {!report.data && !report.trouble && <p class="faint">Loading…</p>}
+      {!report.data && !report.error && <p class="faint">Loading…</p>}
       {report.data && <Report report={report.data} />}
       <Models cards={cards.data} />
-      {cards.trouble && !report.trouble && <TroubleBlock problem={cards.trouble} />}
+      {cards.error && !report.error && <ErrorMessage problem={cards.error} />}
     </div>
   );
 }
@@ -72,7 +72,7 @@ function Report({ report }: { report: SystemReport }) {
           facts={[
             ...Object.entries(store.experiments).map(
               ([state, n]) =>
-                [`Experiments ${STATE_WORDS[state as Experiment['state']]}`, n.toLocaleString('en')] as const,
+                [`Experiments ${STATE_LABELS[state as Experiment['state']]}`, n.toLocaleString('en')] as const,
             ),
             ['Deleted, can be restored', store.deleted.toLocaleString('en')],
             ['Results and partial results', bytes(store.artifact_bytes)],
@@ -97,7 +97,7 @@ function Report({ report }: { report: SystemReport }) {
           <Table head={['Kind', 'Model', 'Mean time', 'Measured over']} numbers={['Mean time', 'Measured over']}>
             {report.durations.map((each) => (
               <tr key={`${each.kind} ${each.model}`}>
-                <td>{kindWord(each.kind)}</td>
+                <td>{kindName(each.kind)}</td>
                 <td>{each.model}</td>
                 <td class="number">{duration(each.mean_s)}</td>
                 <td class="number">{plural(each.n, 'run')}</td>

@@ -2,29 +2,29 @@
 import { useEffect, useState } from 'preact/hooks';
 import { models as loadModels, submit } from '../../api/client';
 import type { Effect, Metric, Problem } from '../../api/wire';
-import { takeAgain } from '../../model/again';
-import { firstModel } from '../../model/draft';
-import { EFFECTS } from '../../model/options';
-import { FIRST_OWN } from '../../model/own';
+import { takePrefill } from '../../model/prefill';
+import { firstModel } from '../../model/analysisForm';
+import { EFFECTS } from '../../model/patchingOptions';
+import { EMPTY_CUSTOM } from '../../model/customPrompts';
 import {
-  firstTransfer,
+  initialTransfer,
   isOwn,
   MAX_SETS,
   pairsIn,
   PRESETS,
   setName,
-  transferOf,
-  transferSpec,
+  transferDraftOf,
+  transferSpecOf,
   withSet,
   type SetChoice,
   type TransferDraft,
-} from '../../model/transfer';
+} from '../../model/transferForm';
 import { navigate, type Address } from '../../nav';
 import { page } from '../../root';
 import { METRIC_NAMES, plural } from '../../text/numbers';
 import { useLoad } from '../../ui/hooks';
-import { TroubleBlock, troubleOf } from '../../ui/parts';
-import { FileOptions } from '../home/file';
+import { ErrorMessage, problemOf } from '../../ui/parts';
+import { FileOptions } from '../prompts/file';
 import { ModelChoice } from '../home/form';
 import { ParentLink, useParent } from '../knockout/parent';
 import { ABLATIONS, SHOTS } from '../knockout/form';
@@ -40,10 +40,10 @@ export function NewTransfer({ address }: { address: Address }) {
   const query = new URLSearchParams(address.search);
   const parent = useParent(query.get('parent'));
   const cards = useLoad('models', loadModels);
-  const [again] = useState(() => takeAgain('transfer'));
+  const [again] = useState(() => takePrefill('transfer'));
   const [model, setModel] = useState<string | null>(again?.model ?? query.get('model'));
-  const [draft, setDraft] = useState<TransferDraft | null>(again && transferOf(again, FALLBACK_SHOTS));
-  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const [draft, setDraft] = useState<TransferDraft | null>(again && transferDraftOf(again, FALLBACK_SHOTS));
+  const [error, setError] = useState<Problem | null>(null);
   const [sending, setSending] = useState(false);
   useEffect(() => {
     document.title = 'Transfer · Arithmoscope';
@@ -52,13 +52,13 @@ export function NewTransfer({ address }: { address: Address }) {
   const known = cards.data ?? [];
   const card = known.find(({ id, supported }) => id === model && supported) ?? firstModel(known);
   // As many worked examples as the model needs, until somebody says otherwise.
-  const shown = draft ?? firstTransfer(card?.shots ?? FALLBACK_SHOTS);
+  const shown = draft ?? initialTransfer(card?.shots ?? FALLBACK_SHOTS);
   const change = (part: Partial<TransferDraft>) => {
     setDraft({ ...shown, ...part });
-    setTrouble(null);
+    setError(null);
   };
   const asked = card
-    ? transferSpec(shown, card.id, parent && !parent.gone ? parent.id : null, card.chat === true)
+    ? transferSpecOf(shown, card.id, parent && !parent.gone ? parent.id : null, card.chat === true)
     : { spec: null, problem: cards.busy ? 'Loading models…' : 'No model can run here.' };
   const run = async () => {
     if (sending || !asked.spec) return;
@@ -69,7 +69,7 @@ export function NewTransfer({ address }: { address: Address }) {
         note: existing ? 'The same transfer already exists: here it is.' : null,
       });
     } catch (reason) {
-      setTrouble(troubleOf(reason));
+      setError(problemOf(reason));
       setSending(false);
     }
   };
@@ -120,7 +120,7 @@ export function NewTransfer({ address }: { address: Address }) {
             </label>
           )}
         </div>
-        {cards.trouble && <TroubleBlock problem={cards.trouble} />}
+        {cards.error && <ErrorMessage problem={cards.error} />}
         <Sets sets={shown.sets} chats={card?.chat === true} change={(sets) => change({ sets })} />
         <label class="check">
           <input
@@ -157,7 +157,7 @@ export function NewTransfer({ address }: { address: Address }) {
             path patching on {plural(found.length, 'set')}, knock-outs on {plural(evaluated.length, 'set')}
           </span>
         </div>
-        {trouble && <TroubleBlock problem={trouble} />}
+        {error && <ErrorMessage problem={error} />}
       </form>
     </div>
   );
@@ -187,7 +187,7 @@ function Sets({ sets, chats, change }: SetsProps) {
               <div class="set-line">
                 <strong>{name}</strong>
                 <span class="faint">
-                  {pairsIn(choice.set)} pairs{aloneWords(choice, chats)}
+                  {pairsIn(choice.set)} pairs{overridesSummary(choice, chats)}
                 </span>
                 <label class="check">
                   <input
@@ -239,7 +239,7 @@ function Sets({ sets, chats, change }: SetsProps) {
           ]}
           choose={(wanted) => {
             if (wanted === ADD_FILE) {
-              const more = withSet(sets, FIRST_OWN);
+              const more = withSet(sets, EMPTY_CUSTOM);
               setEdited(more.at(-1)?.key ?? null);
               change(more);
             }
@@ -253,7 +253,7 @@ function Sets({ sets, chats, change }: SetsProps) {
 }
 
 /** What a set has that the others do not: ", 4 worked examples, through the chat template". */
-function aloneWords({ shots, chat }: SetChoice, chats: boolean): string {
+function overridesSummary({ shots, chat }: SetChoice, chats: boolean): string {
   const words = [
     shots === null ? null : plural(shots, 'worked example'),
     chat === null || !chats ? null : chat ? 'through the chat template' : 'without the chat template',

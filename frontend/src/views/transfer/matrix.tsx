@@ -1,8 +1,8 @@
 // A matrix as a table of coloured cells: the number in each, more of it on demand, all of a cell in words below.
 import { useRef, useState } from 'preact/hooks';
 import type { Grid } from '../../api/wire';
-import { at, attentionScale, css, DIVERGING, inkOn, stops, type Rgb, type Theme } from '../../charts/colours';
-import { endOf, moved, type Place, type Scale } from '../../model/matrix';
+import { colourAt, attentionScale, css, DIVERGING, inkOn, stops, type Rgb, type Theme } from '../../charts/colours';
+import { scaleEnd, neighbour, type CellPosition, type Scale } from '../../model/transferMatrix';
 import { digits } from '../../text/numbers';
 import { useTheme } from '../../ui/theme';
 
@@ -23,11 +23,11 @@ interface MatrixProps {
 
 function colourOf(value: number, end: number, scale: Scale, theme: Theme): Rgb {
   return scale === 'share'
-    ? at(attentionScale(theme), value)
-    : at(stops(DIVERGING[theme]), (Math.max(-1, Math.min(1, value / end)) + 1) / 2);
+    ? colourAt(attentionScale(theme), value)
+    : colourAt(stops(DIVERGING[theme]), (Math.max(-1, Math.min(1, value / end)) + 1) / 2);
 }
 
-const placeOf = (target: EventTarget | null): Place | null => {
+const placeOf = (target: EventTarget | null): CellPosition | null => {
   const name = (target as Element | null)?.closest('[data-cell]')?.getAttribute('data-cell');
   const [row = NaN, column = NaN] = (name ?? '').split(' ').map(Number);
   return name ? { row, column } : null;
@@ -37,10 +37,10 @@ export function Matrix({ title, rows, columns, pairs, values, more, above, scale
   const theme = useTheme();
   const [told, setTold] = useState('');
   const [full, setFull] = useState(false);
-  const [active, setActive] = useState<Place>({ row: 0, column: 0 });
+  const [active, setActive] = useState<CellPosition>({ row: 0, column: 0 });
   const table = useRef<HTMLTableElement>(null);
-  const end = endOf(values, scale);
-  const tell = (place: Place | null) => {
+  const end = scaleEnd(values, scale);
+  const tell = (place: CellPosition | null) => {
     if (place && words) setTold(words(place.row, place.column));
   };
   const cell = (value: number | null, column: number, row: number | null) => {
@@ -75,7 +75,7 @@ export function Matrix({ title, rows, columns, pairs, values, more, above, scale
         }}
         onKeyDown={(event) => {
           const next =
-            words && !event.altKey && !event.metaKey && placeOf(event.target) && moved(active, event.key, values);
+            words && !event.altKey && !event.metaKey && placeOf(event.target) && neighbour(active, event.key, values);
           if (!next) return;
           event.preventDefault();
           table.current?.querySelector<HTMLElement>(`[data-cell="${next.row} ${next.column}"]`)?.focus();

@@ -1,21 +1,21 @@
 // A transfer: heads found on each set, knocked out on each other set, beside random heads; and how far they agree.
 import { useState } from 'preact/hooks';
 import { exportAddress } from '../../api/client';
-import type { TransferResult } from '../../api/findings';
+import type { TransferResult } from '../../api/results';
 import type { TransferSpec } from '../../api/wire';
-import { cellLines, cellsOf, cellWords, minus, type Measure } from '../../model/matrix';
+import { cellLines, cellsOf, cellDescription, subtract, type Measure } from '../../model/transferMatrix';
 import { page } from '../../root';
 import { isFinal, shortRevision } from '../../text/experiment';
 import { duration, METRIC_NAMES, plural } from '../../text/numbers';
 import { Link, Menu, Notice } from '../../ui/parts';
-import { AskAgain } from '../experiment/askAgain';
+import { EditAndRun } from '../experiment/editAndRun';
 import { ExperimentHeader } from '../experiment/header';
-import { RunState, type OpenedProps } from '../experiment/opened';
+import { RunState, type ExperimentViewProps } from '../experiment/runState';
 import { ParentLink, useParent } from '../knockout/parent';
 import { Select } from '../prompts/choices';
 import { Matrix } from './matrix';
 
-export function TransferPage({ run, id, address }: OpenedProps) {
+export function TransferPage({ run, id, address }: ExperimentViewProps) {
   const { experiment } = run.seen;
   const spec = experiment.spec as TransferSpec;
   const result = run.result as TransferResult | null;
@@ -44,7 +44,7 @@ export function TransferPage({ run, id, address }: OpenedProps) {
             {result && <Downloads id={id} />}
             {isFinal(experiment.state) && (
               // Without its analysis it can be asked all the same.
-              <AskAgain
+              <EditAndRun
                 spec={spec}
                 to={parent && !parent.gone ? `transfer?parent=${encodeURIComponent(parent.id)}` : 'transfer'}
               />
@@ -90,7 +90,7 @@ function Found({ result }: { result: TransferResult }) {
   const rows = found.map(({ name }) => name);
   const columns = evaluated.map(({ name, is_control }) => (is_control ? `${name} (control)` : name));
   const words = (i: number, j: number) =>
-    cellWords(cells[i]?.[j], rows[i] ?? '', evaluated[j]?.name ?? '', evaluated[j]?.pairs ?? 0);
+    cellDescription(cells[i]?.[j], rows[i] ?? '', evaluated[j]?.name ?? '', evaluated[j]?.pairs ?? 0);
   return (
     <>
       {result.notes.map((note) => (
@@ -120,7 +120,7 @@ function Found({ result }: { result: TransferResult }) {
             rows={rows}
             columns={columns}
             pairs={evaluated.map(({ pairs }) => pairs)}
-            values={minus(matrix.value, matrix.control)}
+            values={subtract(matrix.value, matrix.control)}
             scale="difference"
             words={words}
           />

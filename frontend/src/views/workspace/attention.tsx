@@ -6,12 +6,12 @@ import { attentionMap, endByRole, firstTokenMass, range } from '../../charts/att
 import { attentionScale, gradient } from '../../charts/colours';
 import { shownPair, stored } from '../../model/pairs';
 import { percent } from '../../text/numbers';
-import { ROLE_WORDS, visible } from '../../text/tokens';
+import { ROLE_NAMES, visible } from '../../text/tokens';
 import { useLoad, useWidth } from '../../ui/hooks';
-import { TroubleBlock } from '../../ui/parts';
+import { ErrorMessage } from '../../ui/parts';
 import { Plot } from '../../ui/plot';
 import { useTheme } from '../../ui/theme';
-import { Waiting } from '../findings/fold';
+import { Waiting } from '../panels/foldedPanel';
 import { AttentionTip } from './attentionTip';
 import { PromptChoice } from './promptChoice';
 import { Thumbnails } from './thumbnails';
@@ -58,17 +58,17 @@ interface FetchedProps {
 }
 
 function Fetched({ id, layer, head, index, waiting, onHead }: FetchedProps) {
-  const { data, trouble, busy, again } = useLoad(`${id} ${layer} ${index}`, (signal) =>
+  const { data, error, busy, reload } = useLoad(`${id} ${layer} ${index}`, (signal) =>
     attention(id, layer, index, signal),
   );
   return (
     <>
-      {trouble && (
-        <TroubleBlock problem={trouble}>
-          <button type="button" onClick={again}>
+      {error && (
+        <ErrorMessage problem={error}>
+          <button type="button" onClick={reload}>
             Try again
           </button>
-        </TroubleBlock>
+        </ErrorMessage>
       )}
       {busy && <Waiting words={waiting} />}
       {data && <Pattern data={data} head={head} onHead={onHead} />}
@@ -139,7 +139,7 @@ function EndRow({ weights, tokens }: { weights: readonly (readonly number[])[]; 
       <tbody>
         {rows.map(({ role, weight, tokens: count }) => (
           <tr key={role} class={`role-${role}`}>
-            <th scope="row">{ROLE_WORDS[role]}</th>
+            <th scope="row">{ROLE_NAMES[role]}</th>
             <td class="number faint">{count === 1 ? '1 token' : `${count} tokens`}</td>
             <td class="share">
               <div>

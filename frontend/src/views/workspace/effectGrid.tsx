@@ -2,9 +2,9 @@
 import { memo } from 'preact/compat';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { places } from '../../charts/effectMap';
-import { parseComponent, same, spell, type Component } from '../../model/component';
+import { parseComponent, sameComponent, componentName, type Component } from '../../model/component';
 import type { Cell, EffectTable } from '../../model/effects';
-import { move } from '../../model/grid';
+import { moveInGrid } from '../../model/gridNavigation';
 import { effect } from '../../text/numbers';
 
 /** Props of the map and of the grid over it. */
@@ -30,7 +30,7 @@ export function EffectGrid({ table, selected, onSelect, onMove, label = 'Effect 
   const start = selected ?? table.ranking[0] ?? { layer: 0, head: 0 };
   const [active, setActive] = useState<Component>(start);
   const place = useRef<HTMLDivElement>(null);
-  const wanted = selected ? spell(selected) : null;
+  const wanted = selected ? componentName(selected) : null;
   useEffect(() => {
     if (wanted !== null) setActive(parseComponent(wanted) ?? { layer: 0, head: 0 });
   }, [wanted]);
@@ -38,7 +38,7 @@ export function EffectGrid({ table, selected, onSelect, onMove, label = 'Effect 
 
   const go = (component: Component) => {
     setActive(component);
-    place.current?.querySelector<HTMLElement>(`[data-component="${spell(component)}"]`)?.focus();
+    place.current?.querySelector<HTMLElement>(`[data-component="${componentName(component)}"]`)?.focus();
     onMove(component);
   };
   return (
@@ -54,7 +54,7 @@ export function EffectGrid({ table, selected, onSelect, onMove, label = 'Effect 
         if (event.key === 'Enter' || event.key === ' ') onSelect(inside);
         else if (event.key === 'Escape') onSelect(null);
         else {
-          const next = move(inside, event.key, table, event.ctrlKey);
+          const next = moveInGrid(inside, event.key, table, event.ctrlKey);
           if (!next) return;
           go(next);
         }
@@ -97,10 +97,10 @@ const GridRow = memo(
         key={cell.head ?? 'mlp'}
         role="gridcell"
         class="cell"
-        data-component={spell(cell)}
-        aria-label={`${spell(cell)}, ${cell.mean === null ? 'not computed' : effect(cell.mean, table.metric)}`}
-        aria-selected={same(selected, cell)}
-        tabIndex={same(active, cell) ? 0 : -1}
+        data-component={componentName(cell)}
+        aria-label={`${componentName(cell)}, ${cell.mean === null ? 'not computed' : effect(cell.mean, table.metric)}`}
+        aria-selected={sameComponent(selected, cell)}
+        tabIndex={sameComponent(active, cell) ? 0 : -1}
         style={
           cell.head === null
             ? { flexGrow: mlpWidth, marginLeft: `${(100 * gap) / places(table.heads).total}%` }
@@ -114,5 +114,9 @@ const GridRow = memo(
       </div>
     );
   },
-  (a, b) => a.table === b.table && a.layer === b.layer && same(a.active, b.active) && same(a.selected, b.selected),
+  (a, b) =>
+    a.table === b.table &&
+    a.layer === b.layer &&
+    sameComponent(a.active, b.active) &&
+    sameComponent(a.selected, b.selected),
 );

@@ -1,19 +1,19 @@
 // The map: Plotly paints the cells; a grid of real elements lies over them for pointer, keys and listeners.
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { effectMap, MARGIN, places } from '../../charts/effectMap';
-import { same, speak, spell, type Component } from '../../model/component';
+import { sameComponent, spokenName, componentName, type Component } from '../../model/component';
 import { cellOf, uncertain, type Cell, type EffectTable } from '../../model/effects';
-import { under } from '../../model/grid';
-import { effect, glyph, interval, meaning, speakEffect } from '../../text/numbers';
+import { componentAt } from '../../model/gridNavigation';
+import { effect, glyph, interval, signMeaning, speakEffect } from '../../text/numbers';
 import { useWidth } from '../../ui/hooks';
 import { Plot } from '../../ui/plot';
 import { useTheme } from '../../ui/theme';
 import { EffectGrid, type EffectsProps } from './effectGrid';
 import { EffectLegend } from './legend';
 
-export function spoken(cell: Cell, table: EffectTable): string {
+export function spokenCell(cell: Cell, table: EffectTable): string {
   const rank = cell.rank === null ? '' : `, rank ${cell.rank}`;
-  return `${speak(cell)}, effect ${speakEffect(cell.mean, table.metric)}${rank}`;
+  return `${spokenName(cell)}, effect ${speakEffect(cell.mean, table.metric)}${rank}`;
 }
 
 export function EffectsMap({ table, selected, onSelect, label }: EffectsProps) {
@@ -45,13 +45,13 @@ export function EffectsMap({ table, selected, onSelect, label }: EffectsProps) {
               style={{ left: `${box.left}px`, top: `${box.top}px`, width: `${box.width}px`, height: `${box.height}px` }}
               onPointerMove={(event) => {
                 const area = event.currentTarget.getBoundingClientRect();
-                const next = under(
+                const next = componentAt(
                   (event.clientX - area.left) / area.width,
                   (event.clientY - area.top) / area.height,
                   table,
                   { gap, total },
                 );
-                setHovered((old) => (same(old, next) ? old : next));
+                setHovered((old) => (sameComponent(old, next) ? old : next));
               }}
               onPointerLeave={() => setHovered(null)}
             >
@@ -62,7 +62,7 @@ export function EffectsMap({ table, selected, onSelect, label }: EffectsProps) {
                 {...(label ? { label } : {})}
                 onMove={(component) => {
                   const reached = cellOf(table, component);
-                  if (reached) setSaid(spoken(reached, table));
+                  if (reached) setSaid(spokenCell(reached, table));
                 }}
               />
               {cell && <Tip cell={cell} table={table} />}
@@ -89,7 +89,7 @@ function Tip({ cell, table }: { cell: Cell; table: EffectTable }) {
     : { top: `${(100 * (cell.layer + 1)) / table.layers}%` };
   return (
     <div class="tip" style={{ ...side, ...end }} aria-hidden="true">
-      <strong>{spell(cell)}</strong>{' '}
+      <strong>{componentName(cell)}</strong>{' '}
       {cell.mean === null ? (
         table.finished ? (
           'n/a'
@@ -100,7 +100,7 @@ function Tip({ cell, table }: { cell: Cell; table: EffectTable }) {
         <>
           {glyph(cell.mean)} {effect(cell.mean, table.metric)}
           <br />
-          {uncertain(cell) ? 'interval covers 0' : meaning(cell.mean, table.direction)}
+          {uncertain(cell) ? 'interval covers 0' : signMeaning(cell.mean, table.direction)}
           <br />
           <span class="faint">
             {cell.low !== null && `${interval(cell.low, cell.high, table.metric)}, `}rank {cell.rank} of{' '}

@@ -1,13 +1,13 @@
 // What the colours of the map mean, in words.
 import { DIVERGING, gradient, stops } from '../../charts/colours';
 import { colourLimit, uncertain, type EffectTable } from '../../model/effects';
-import { effect, METRIC_WORDS, plural, SIGN_WORDS } from '../../text/numbers';
+import { effect, METRIC_DESCRIPTIONS, plural, SIGN_MEANINGS } from '../../text/numbers';
 import { useTheme } from '../../ui/theme';
 
 export function EffectLegend({ table }: { table: EffectTable }) {
   const theme = useTheme();
   const { limit, beyond } = colourLimit(table);
-  const { below, above } = SIGN_WORDS[table.direction];
+  const { below, above } = SIGN_MEANINGS[table.direction];
   const known = table.ranking.length > 0;
   const faint = table.cells.some(uncertain);
   const waiting = table.ranking.length < table.cells.length;
@@ -32,7 +32,7 @@ export function EffectLegend({ table }: { table: EffectTable }) {
         )}
       </div>
       <p class="faint">
-        {METRIC_WORDS[table.metric]}.{faint && ' Greyed: the interval covers 0.'}
+        {METRIC_DESCRIPTIONS[table.metric]}.{faint && ' Greyed: the interval covers 0.'}
         {waiting && (table.finished ? ' Hatched: no value.' : ' Hatched: not computed yet.')}
         {beyond > 0 && ` ${plural(beyond, 'component')} beyond the scale.`}
       </p>

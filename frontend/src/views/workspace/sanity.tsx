@@ -50,7 +50,7 @@ export function Sanity({ result, metric }: { result: Result; metric: Metric }) {
             {checks.spot_check.length > 0 &&
               `${checks.spot_check.join(', ')} were recomputed by brute force on ${plural(checks.spot_check_pairs, 'pair')}: the largest difference is ${digits(checks.spot_check_error)} logits.`}
           </p>
-          <p class="faint">{madeWords(result)}</p>
+          <p class="faint">{provenanceLine(result)}</p>
         </div>
       </details>
       {dropped.length > 0 && (
@@ -80,7 +80,7 @@ export function Sanity({ result, metric }: { result: Result; metric: Metric }) {
 }
 
 /** Where the numbers come from, in one line. */
-function madeWords({ provenance: made, model, n_asked: asked }: Result): string {
+function provenanceLine({ provenance: made, model, n_asked: asked }: Result): string {
   // A plan's sizes are powers of two; what there is less of is all there at once.
   const all = model.layers * (model.heads + 1);
   const cuts = [

@@ -2,16 +2,16 @@
 import { useMemo } from 'preact/hooks';
 import { models as loadModels } from '../../api/client';
 import type { Metric, Result, Spec } from '../../api/wire';
-import { same, type Component } from '../../model/component';
+import { sameComponent, type Component } from '../../model/component';
 import { fromPartial, fromResult, type EffectTable, type Shape } from '../../model/effects';
 import { shownPair } from '../../model/pairs';
 import { navigate } from '../../nav';
-import { firstView, readView, writeView, type View } from '../../route';
+import { defaultView, readView, writeView, type View } from '../../route';
 import { isFinal } from '../../text/experiment';
 import { useLoad } from '../../ui/hooks';
 import { Notice } from '../../ui/parts';
-import { RunState, type OpenedProps } from '../experiment/opened';
-import { Findings } from '../findings/findings';
+import { RunState, type ExperimentViewProps } from '../experiment/runState';
+import { AnalysisPanels } from '../panels/analysisPanels';
 import { ComponentPanel } from './component';
 import { EffectsMap } from './effectsMap';
 import { Header } from './header';
@@ -19,7 +19,7 @@ import { Pins } from './pins';
 import { Ranking } from './ranking';
 import { Sanity } from './sanity';
 
-export function AnalysisPage({ run, id, address }: OpenedProps) {
+export function AnalysisPage({ run, id, address }: ExperimentViewProps) {
   const { experiment, partial } = run.seen;
   const spec = experiment.spec as Spec;
   const result = run.result as Result | null;
@@ -39,7 +39,7 @@ export function AnalysisPage({ run, id, address }: OpenedProps) {
         metrics,
         prompts: result?.pairs.map(({ index }) => index) ?? null,
       })
-    : { view: firstView(metrics), notices: [] };
+    : { view: defaultView(metrics), notices: [] };
 
   const table = useMemo<EffectTable | null>(() => {
     if (result) return fromResult(result, view.metric);
@@ -53,7 +53,7 @@ export function AnalysisPage({ run, id, address }: OpenedProps) {
   const selected: Component | null = view.sel ?? best;
   const select = (component: Component | null, step = false) =>
     // What matters most is the default, which leaves the address.
-    change({ sel: component && !same(component, best) ? component : null }, step);
+    change({ sel: component && !sameComponent(component, best) ? component : null }, step);
 
   const choosePrompt = (prompt: number) =>
     change({ prompt: result && shownPair(result, null)?.index === prompt ? null : prompt });
@@ -100,7 +100,7 @@ export function AnalysisPage({ run, id, address }: OpenedProps) {
               prompt={view.prompt}
               onSelect={(component, step) => select(component, step)}
               onPrompt={choosePrompt}
-              pinned={view.pins.some((pin) => same(pin, selected))}
+              pinned={view.pins.some((pin) => sameComponent(pin, selected))}
               onPin={() => change({ pins: pinsWith(view.pins, selected) })}
             />
           )}
@@ -115,7 +115,7 @@ export function AnalysisPage({ run, id, address }: OpenedProps) {
         />
       )}
       {result && table && (
-        <Findings
+        <AnalysisPanels
           id={id}
           result={result}
           table={table}
@@ -132,7 +132,9 @@ export function AnalysisPage({ run, id, address }: OpenedProps) {
 
 /** With the component, or without it if it was among them. */
 const pinsWith = (pins: readonly Component[], component: Component): Component[] =>
-  pins.some((pin) => same(pin, component)) ? pins.filter((pin) => !same(pin, component)) : [...pins, component];
+  pins.some((pin) => sameComponent(pin, component))
+    ? pins.filter((pin) => !sameComponent(pin, component))
+    : [...pins, component];
 
 const TABS = [
   ['map', 'Map'],

@@ -1,0 +1,145 @@
+// The form of a fine-tuning in its address: what is as usual is left out, files cannot be there.
+import type { FineTuneSpec } from '../api/wire';
+import { SCHEDULE_NAMES, TUNERS } from '../text/fineTune';
+import { OPERATIONS, STYLES, TOPIC_NAMES, type SetDraft } from './promptSet';
+import {
+  ALL_PARTS,
+  initialFineTune,
+  fineTuneDraftOf,
+  TWO_DIGITS,
+  type QuestionSource,
+  type FineTuneDraft,
+} from './fineTuneForm';
+
+type Kept<T, V> = { [K in keyof T]-?: [T[K], V] extends [V, T[K]] ? K : never }[keyof T];
+/** The name in the address of a field, and the field. */
+type Rows<T, V> = readonly (readonly [name: string, field: Kept<T, V>])[];
+
+const TEXTS: Rows<FineTuneDraft, string> = [
+  ['top', 'topK'],
+  ['components', 'components'],
+  ['pairs', 'pairs'],
+  ['shots', 'shots'],
+  ['steps', 'steps'],
+  ['batch', 'batch'],
+  ['rate', 'rate'],
+  ['decay', 'decay'],
+  ['warmup', 'warmup'],
+  ['clip', 'clip'],
+  ['accumulate', 'accumulate'],
+  ['every', 'every'],
+  ['seed', 'seed'],
+];
+const FLAGS: Rows<FineTuneDraft, boolean> = [
+  ['chat', 'chat'],
+  ['biases', 'biases'],
+  ['scale', 'scale'],
+  ['checkpointing', 'checkpointing'],
+];
+const SET_TEXTS: Rows<SetDraft, string> = [
+  ['smallest', 'smallest'],
+  ['largest', 'largest'],
+  ['questions', 'pairs'],
+  ['drawn', 'seed'],
+];
+const FROMS: readonly QuestionSource[] = ['analysis', 'two_digits', 'set', 'file'];
+const METRICS = ['logit', 'relative_logit', 'logit_difference', 'probability'] as const;
+const CORRUPTIONS = ['null_operator', 'operand_swap', 'operand_swap_same_answer', 'operator_swap'] as const;
+// A list of a thousand components still fits into an address.
+const LONGEST = 12_000;
+
+export interface FineTuneUrlState {
+  draft: FineTuneDraft;
+  model: string | null;
+  parent: string | null;
+  notices: string[];
+}
+
+/** The draft that `search` asks for. A value that names nothing becomes the default, with a notice. */
+export function readFineTuneUrl(search: string): FineTuneUrlState {
+  const query = new URLSearchParams(search);
+  const parent = query.get('parent');
+  const draft = initialFineTune(parent !== null);
+  const set = { ...draft.set };
+  const notices: string[] = [];
+  const one = <T extends string>(name: string, known: readonly T[], put: (value: T) => void) => {
+    const given = query.get(name);
+    if (given === null) return;
+    if ((known as readonly string[]).includes(given)) put(given as T);
+    else notices.push(`Unknown ${name} “${given.slice(0, 24)}”: using the default.`);
+  };
+  const many = <T extends string>(name: string, known: readonly T[], put: (values: T[]) => void) => {
+    const given = query.get(name);
+    if (given === null) return;
+    const names = given.split(',').filter((each) => each !== '');
+    const odd = names.find((each) => !(known as readonly string[]).includes(each));
+    if (odd !== undefined) notices.push(`Unknown ${name} “${odd.slice(0, 24)}”: left out.`);
+    put(known.filter((each) => names.includes(each)));
+  };
+  for (const [name, field] of TEXTS) draft[field] = (query.get(name) ?? draft[field]).slice(0, LONGEST);
+  for (const [name, field] of FLAGS) one(name, ['0', '1'], (value) => (draft[field] = value === '1'));
+  if (query.has('components')) draft.which = 'these';
+  one('metric', METRICS, (value) => (draft.metric = value));
+  one('tuner', TUNERS, (value) => (draft.tuner = value));
+  many('controls', TUNERS, (values) => (draft.controls = values));
+  one('from', FROMS, (value) => (draft.from = value));
+  one('schedule', Object.keys(SCHEDULE_NAMES) as FineTuneDraft['schedule'][], (value) => (draft.schedule = value));
+  many('tune', ALL_PARTS, (values) => (draft.tune = values));
+  for (const [name, field] of SET_TEXTS) set[field] = (query.get(name) ?? set[field]).slice(0, 32);
+  one('topic', TOPIC_NAMES, (value) => (set.topic = value));
+  many('operations', OPERATIONS, (values) => (set.operations = values));
+  many('styles', STYLES, (values) => (set.styles = values));
+  one('wording', ['plain', 'varied'], (value) => (set.wording = value));
+  one('numerals', ['digits', 'words'], (value) => (set.numerals = value));
+  one('decimals', ['0', '1', '2'], (value) => (set.decimals = Number(value)));
+  one('corruption', CORRUPTIONS, (value) => (set.corruption = value));
+  one('half', ['first', 'second'], (value) => (set.half = value));
+  return { draft: { ...draft, set }, model: query.get('model'), parent, notices };
+}
+
+/** The address of a form: `?model=…&components=L14H2,MLP19`. */
+export function writeFineTuneUrl({ draft, model, parent }: Omit<FineTuneUrlState, 'notices'>): string {
+  const query = new URLSearchParams();
+  const usual = initialFineTune(parent !== null);
+  const put = (name: string, value: string, unless: string) => {
+    if (value !== unless) query.set(name, value);
+  };
+  if (model !== null) query.set('model', model);
+  if (parent !== null) query.set('parent', parent);
+  for (const [name, field] of TEXTS) if (field !== 'components') put(name, draft[field], usual[field]);
+  // Named components say which are meant, even none of them.
+  if (draft.which === 'these' && (usual.which !== 'these' || draft.components !== ''))
+    query.set('components', draft.components);
+  for (const [name, field] of FLAGS) put(name, draft[field] ? '1' : '0', usual[field] ? '1' : '0');
+  put('metric', draft.metric, usual.metric);
+  put('tuner', draft.tuner, usual.tuner);
+  put('controls', draft.controls.join(), usual.controls.join());
+  put('from', draft.from, usual.from);
+  put('schedule', draft.schedule, usual.schedule);
+  if (draft.tune) query.set('tune', draft.tune.join());
+  if (draft.from === 'set') {
+    const { set } = draft;
+    for (const [name, field] of SET_TEXTS) put(name, set[field], TWO_DIGITS[field]);
+    put('topic', set.topic, TWO_DIGITS.topic);
+    put('operations', set.operations.join(), TWO_DIGITS.operations.join());
+    put('styles', set.styles.join(), TWO_DIGITS.styles.join());
+    put('wording', set.wording, TWO_DIGITS.wording);
+    put('numerals', set.numerals, TWO_DIGITS.numerals);
+    put('decimals', String(set.decimals), String(TWO_DIGITS.decimals));
+    put('corruption', set.corruption, TWO_DIGITS.corruption);
+    put('half', set.half ?? '', '');
+  }
+  const text = query.toString().replace(/%2C/g, ',');
+  return text ? `?${text}` : '';
+}
+
+/** Where one that was asked can be changed and asked again, of its own model or of another. */
+export const fineTuneUrl = (spec: FineTuneSpec, model = spec.model): string =>
+  `tune${writeFineTuneUrl({ draft: fineTuneDraftOf(spec), model, parent: model === spec.model ? (spec.parent ?? null) : null })}`;
+
+/** Where the components of an analysis are tuned: its pins, or the top of it. */
+export const fineTuneUrlFrom = (analysis: { id: string; model: string }, components: readonly string[]): string => {
+  const draft = initialFineTune(true);
+  const named = components.length > 0 ? { ...draft, which: 'these' as const, components: components.join(',') } : draft;
+  return `tune${writeFineTuneUrl({ draft: named, model: analysis.model, parent: analysis.id })}`;
+};

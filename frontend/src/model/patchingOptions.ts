@@ -1,0 +1,170 @@
+// What is patched, where, from what and which way round: the choices, what goes together, and all of it in words.
+import type { Direction, Effect, Positions, Source, Spec } from '../api/wire';
+
+export interface Options {
+  effect: Effect;
+  positions: Positions;
+  source: Source;
+  direction: Direction;
+}
+
+export const DEFAULT_OPTIONS: Options = {
+  effect: 'through_mlps',
+  positions: 'end',
+  source: 'counterfactual',
+  direction: 'noising',
+};
+
+/** A choice: its value, its name, and what it means in one line. */
+export type Choice<T> = readonly [value: T, name: string, words: string];
+
+export const EFFECTS: readonly Choice<Effect>[] = [
+  ['direct', 'direct', 'its direct path to the output; everything after it is frozen'],
+  ['through_mlps', 'through later MLPs', 'its direct path and those through later MLPs; later heads are frozen'],
+  ['total', 'total', 'every path, through later heads too; the slowest'],
+];
+
+export const POSITIONS: readonly Choice<Positions>[] = [
+  ['end', 'the last position', 'where the answer is read'],
+  ['all', 'all positions', 'every token'],
+];
+
+export const SOURCES: readonly Choice<Source>[] = [
+  ['counterfactual', 'the counterfactual', 'the same prompt without the calculation'],
+  ['zero', 'zero', 'its output is set to zero'],
+  ['mean', 'the mean', 'its mean output over the set'],
+  ['resample', 'another prompt', 'drawn at random from the set'],
+];
+
+export const DIRECTIONS: readonly Choice<Direction>[] = [
+  ['noising', 'noising', 'corrupt the component in the reference run'],
+  ['denoising', 'denoising', 'restore the component in the counterfactual run'],
+];
+
+const VALUES: { [K in keyof Options]: readonly Choice<Options[K]>[] } = {
+  effect: EFFECTS,
+  positions: POSITIONS,
+  source: SOURCES,
+  direction: DIRECTIONS,
+};
+const NAMES = Object.keys(DEFAULT_OPTIONS) as (keyof Options)[];
+
+const nameOf = <T>(choices: readonly Choice<T>[], value: T): string =>
+  choices.find(([each]) => each === value)?.[1] ?? String(value);
+
+/** The options of a spec; those of early versions say less. */
+export const optionsOf = (spec: Pick<Spec, 'effect'> & Partial<Options>): Options => ({
+  effect: spec.effect,
+  positions: spec.positions ?? DEFAULT_OPTIONS.positions,
+  source: spec.source ?? DEFAULT_OPTIONS.source,
+  direction: spec.direction ?? DEFAULT_OPTIONS.direction,
+});
+
+const FROM_A_SET: readonly Source[] = ['mean', 'resample'];
+
+/** Whether there is something to take from in a set of prompts only. */
+export const needsSet = (source: Source): boolean => FROM_A_SET.includes(source);
+
+/** Why these do not go together; null when they do. `alone`: there is one prompt only. As contracts/experiments.py. */
+function conflict({ effect, positions, source, direction }: Options, alone: boolean): string | null {
+  if (positions === 'all' && effect !== 'total') return 'needs the total effect';
+  if (direction === 'denoising' && source !== 'counterfactual') return 'denoising needs the counterfactual';
+  if (alone && needsSet(source)) return 'needs a set of prompts';
+  return null;
+}
+
+/** Why this value cannot be chosen beside the others; null when it can. An effect always can: the rest follows it. */
+export function unavailableReason<K extends keyof Options>(
+  options: Options,
+  name: K,
+  value: Options[K],
+  alone: boolean,
+): string | null {
+  return name === 'effect' ? null : conflict({ ...options, [name]: value }, alone);
+}
+
+/** The nearest options that go together: the effect is kept, what does not fit it goes back to its default. */
+export function normalised(options: Options, alone: boolean): Options {
+  let found = options;
+  for (const name of ['positions', 'direction', 'source'] as const) {
+    if (conflict(found, alone) !== null) found = { ...found, [name]: DEFAULT_OPTIONS[name] };
+  }
+  return found;
+}
+
+const EFFECT_DONE: Record<Effect, string> = {
+  direct: 'direct effect',
+  through_mlps: 'effect through later MLPs',
+  total: 'total effect',
+};
+
+/** "total effect, patched at all positions with zero". */
+export function patchingSummary({ effect, positions, source, direction }: Options): string {
+  const where = `at ${nameOf(POSITIONS, positions)}`;
+  return direction === 'denoising'
+    ? `${EFFECT_DONE[effect]}, restored ${where} in the counterfactual run`
+    : `${EFFECT_DONE[effect]}, patched ${where} with ${nameOf(SOURCES, source)}`;
+}
+
+/** What is not as usual beside the effect: "all positions, with zero"; empty when all is. */
+export function nonDefaultSummary({ positions, source, direction }: Options): string {
+  const words = [
+    positions === 'end' ? null : nameOf(POSITIONS, positions),
+    source === 'counterfactual' ? null : `with ${nameOf(SOURCES, source)}`,
+    direction === 'noising' ? null : 'denoising',
+  ];
+  return words.filter((word) => word !== null).join(', ');
+}
+
+/** For a narrow column: "total, all positions". */
+export const shortSummary = (options: Options): string =>
+  [nameOf(EFFECTS, options.effect), nonDefaultSummary(options)].filter((word) => word !== '').join(', ');
+
+/** The options in an address. A value that names nothing, or does not fit, becomes the default, with a notice. */
+export function readOptions(search: string): { options: Options; notices: string[] } {
+  const query = new URLSearchParams(search);
+  const asked = { ...DEFAULT_OPTIONS };
+  const notices: string[] = [];
+  const put = <K extends keyof Options>(name: K) => {
+    const given = query.get(name);
+    if (given === null) return;
+    const value = VALUES[name].find(([each]) => each === given)?.[0];
+    if (value !== undefined) asked[name] = value;
+    else notices.push(`Unknown ${name} “${given.slice(0, 24)}”: using “${nameOf(VALUES[name], asked[name])}”.`);
+  };
+  NAMES.forEach(put);
+  const options = normalised(asked, false);
+  if (NAMES.some((name) => options[name] !== asked[name]))
+    notices.push('The options in the address are incompatible: using the nearest valid combination.');
+  return { options, notices };
+}
+
+/** `search` with these options; defaults leave the address. Unknown parameters stay. */
+export function writeOptions(search: string, options: Options): string {
+  const query = new URLSearchParams(search);
+  for (const name of NAMES) {
+    if (options[name] === DEFAULT_OPTIONS[name]) query.delete(name);
+    else query.set(name, options[name]);
+  }
+  const text = query.toString();
+  return text ? `?${text}` : '';
+}
+
+/** Whether the address asks through the chat template: `chat=1`. */
+export function readChat(search: string): { chat: boolean; notices: string[] } {
+  const given = new URLSearchParams(search).get('chat');
+  const known = given === null || given === '0' || given === '1';
+  return {
+    chat: given === '1',
+    notices: known ? [] : [`Unknown value “${given.slice(0, 24)}” for chat: the chat template is off.`],
+  };
+}
+
+/** `search` with the chat template on or, which leaves the address, off. */
+export function writeChat(search: string, chat: boolean): string {
+  const query = new URLSearchParams(search);
+  if (chat) query.set('chat', '1');
+  else query.delete('chat');
+  const text = query.toString();
+  return text ? `?${text}` : '';
+}

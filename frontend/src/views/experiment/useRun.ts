@@ -1,0 +1,127 @@
+// One experiment as its page knows it: its row, followed while it runs, and its result once there is one.
+import { useEffect, useState } from 'preact/hooks';
+import { experiment as readRow, exportAddress, pause, result as readResult, ApiError } from '../../api/client';
+import { follow, type Seen } from '../../api/follow';
+import type { AnyResult } from '../../api/results';
+import type { Experiment, Problem } from '../../api/wire';
+import { isFinal, mayHaveKeptSteps } from '../../text/experiment';
+import { problemOf } from '../../ui/parts';
+
+export interface Run {
+  seen: Seen | null;
+  result: AnyResult | null;
+  /** It ended and kept nothing: there is no result to wait for. */
+  empty: boolean;
+  /** Why there is no row, or no result where there should be one. */
+  error: Problem | null;
+  /** Begin again from the row: after a retry, or by hand after a error. */
+  reload: () => void;
+  /** What an action answered. */
+  put: (experiment: Experiment) => void;
+}
+
+const AGAIN_MS = 3_000;
+
+/** A failed run has no result; a cancelled one has when at least one batch was finished, but not half a matrix. There
+ * is no need to be told so by a refusal. */
+function noResult(experiment: Experiment): boolean {
+  const { state, kind, progress } = experiment;
+  if (state === 'succeeded') return false;
+  if (kind === 'fine_tune') return !mayHaveKeptSteps(experiment);
+  return state === 'failed' || progress.done === 0 || kind === 'transfer';
+}
+
+export function useRun(id: string): Run {
+  const [seen, setSeen] = useState<Seen | null>(null);
+  const [result, setResult] = useState<AnyResult | null>(null);
+  const [error, setError] = useState<Problem | null>(null);
+  const [empty, setEmpty] = useState(false);
+  const [turn, setTurn] = useState(0);
+  // What an action changed: the stream knows nothing of it, and the row is read only now and then.
+  const [mine, setMine] = useState<Partial<Experiment>>({});
+
+  useEffect(() => {
+    const wanted = new AbortController();
+    let stop: () => void = () => undefined;
+    setResult(null);
+    setEmpty(false);
+    setMine({});
+
+    const finish = async (experiment: Experiment): Promise<void> => {
+      if (noResult(experiment)) return setEmpty(true);
+      await until(wanted.signal, setError, async () => {
+        try {
+          const found = await readResult(id, wanted.signal);
+          if (!wanted.signal.aborted) setResult(found);
+        } catch (reason) {
+          const none = reason instanceof ApiError && (reason.status === 409 || reason.status === 404);
+          if (!none || experiment.state === 'succeeded') throw reason;
+          setEmpty(true);
+        }
+      });
+    };
+    const start = async () => {
+      const first = await until(wanted.signal, setError, () => readRow(id, wanted.signal));
+      if (!first || wanted.signal.aborted) return;
+      setSeen({ experiment: first, partial: null, link: 'streaming' });
+      if (isFinal(first.state)) return finish(first);
+      stop = follow(
+        first,
+        {
+          open: () => new EventSource(exportAddress.events(id)),
+          read: () => readRow(id, wanted.signal),
+          later: (ms, then) => {
+            const timer = setTimeout(then, ms);
+            return () => clearTimeout(timer);
+          },
+        },
+        (next) => {
+          setSeen(next);
+          if (next.read) setMine({});
+          if (isFinal(next.experiment.state)) void finish(next.experiment);
+        },
+      );
+      return undefined;
+    };
+    void start();
+    return () => {
+      wanted.abort();
+      stop();
+    };
+  }, [id, turn]);
+
+  return {
+    seen: seen && { ...seen, experiment: { ...seen.experiment, ...mine } },
+    result,
+    empty,
+    error,
+    reload: () => setTurn((old) => old + 1),
+    put: (experiment) => {
+      const { name, notes, priority, cancel_requested } = experiment;
+      setMine({ name, notes, priority, ...(cancel_requested ? { cancel_requested } : {}) });
+      setSeen((old) => (old ? { ...old, experiment } : old));
+    },
+  };
+}
+
+/** What `load` brings; while the server cannot be reached it is tried again, other troubles are told and final. */
+async function until<T>(
+  signal: AbortSignal,
+  tell: (problem: Problem | null) => void,
+  load: () => Promise<T>,
+): Promise<T | null> {
+  while (!signal.aborted) {
+    try {
+      const found = await load();
+      if (!signal.aborted) tell(null);
+      return found;
+    } catch (reason) {
+      if (signal.aborted) return null;
+      tell(problemOf(reason));
+      const passing = reason instanceof ApiError && (reason.status === 0 || reason.status === 503);
+      if (!passing) return null;
+      await pause(AGAIN_MS, signal).catch(() => undefined);
+    }
+  }
+  return null;
+}
