@@ -135,7 +135,9 @@ def test_a_transfer_is_put_together_run_and_read_cell_by_cell(watched, tmp_path:
     left.get_by_role("row").nth(2).get_by_role("cell").first.focus()
     expect(page.get_by_text(re.compile("Found on add, knocked out on add: "))).to_be_visible()
     page.keyboard.press("ArrowRight")
-    expect(page.get_by_text(re.compile(r"Found on add, knocked out on facts: \S+ \(95 %: .*nothing removed"))).to_be_visible()
+    expect(
+        page.get_by_text(re.compile(r"Found on add, knocked out on facts: \S+ \(95 %: .*nothing removed"))
+    ).to_be_visible()
     page.get_by_label("Intervals and random heads in the cells").check()
     expect(left).to_contain_text(re.compile(r"\d to \d.*random \d"))
     no_serious_barrier(page)

@@ -202,7 +202,9 @@ def test_the_form_foresees_what_would_move_and_keeps_itself_in_its_address(watch
     expect(foreseen.get_by_text("test", exact=True)).to_be_visible()
     page.get_by_label("Steps", exact=True).fill("7")
     page.get_by_role("checkbox", name="full every parameter").uncheck()
-    expect(page.get_by_text("3 training runs, one after another: this one, then random components, LoRA")).to_be_visible()
+    expect(
+        page.get_by_text("3 training runs, one after another: this one, then random components, LoRA")
+    ).to_be_visible()
     page.get_by_text("Advanced").click()
     page.get_by_label("key", exact=True).check()
     expect(foreseen).to_contain_text("not chosen also change: L14H")
