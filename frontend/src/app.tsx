@@ -68,7 +68,7 @@ export function App() {
   useEffect(() => {
     if (before.current === key) return;
     before.current = key;
-    // A new page: its heading is where a reader starts.
+    // On a new page the focus moves to its heading.
     (main.current?.querySelector('h1') ?? main.current)?.focus({ preventScroll: true });
     scrollTo(0, 0);
   }, [key]);

@@ -1,4 +1,4 @@
-// The address is the state: the path says what, the query says how it is looked at. Pure functions only.
+// The address is the state: the path says which page, the query how it is viewed. Pure functions only.
 import type { Metric } from './api/wire';
 import { parseComponent, type Component, componentName } from './model/component';
 
@@ -22,23 +22,23 @@ export function readRoute(pathname: string, root: string): Route {
 }
 
 export type Panel = 'map' | 'ranking';
-/** What is computed when somebody looks, and what is done with components. */
+/** The folded panels of an analysis: reports computed on demand, and experiments on its components. */
 export const PANEL_NAMES = ['key', 'roles', 'stages', 'knockouts', 'tunings'] as const;
 export type PanelName = (typeof PANEL_NAMES)[number];
 
-/** What the workspace shows. `sel` null means the component that matters most; `prompt` null the first kept pair. */
+/** What the workspace shows. `sel` null means the highest-ranked component; `prompt` null the first kept pair. */
 export interface View {
   view: Panel;
   sel: Component | null;
   prompt: number | null;
   metric: Metric;
-  /** A list of components that is kept while one looks at others. */
+  /** Components kept in a list while others are inspected. */
   pins: readonly Component[];
-  /** The findings that are unfolded. */
+  /** The unfolded panels. */
   open: readonly PanelName[];
 }
 
-/** What a view may name: known once the model's shape or the result is. */
+/** The valid values of a view: known once the model's shape or the result is. */
 export interface Bounds {
   layers: number;
   heads: number;
@@ -63,7 +63,7 @@ export const defaultView = (metrics: readonly Metric[]): View => ({
   open: [],
 });
 
-/** The view that `search` asks for. A value that names nothing becomes the default, with a notice. */
+/** Reads the view from an address. An unknown value becomes the default, with a notice. */
 export function readView(search: string, bounds: Bounds): ReadView {
   const query = new URLSearchParams(search);
   const notices: string[] = [];
@@ -117,10 +117,10 @@ export function readView(search: string, bounds: Bounds): ReadView {
   return { view, notices };
 }
 
-/** As many as can be knocked out at once. */
+/** As many as one knock-out accepts. */
 export const MAX_PINS = 128;
 
-/** `search` with some of the view changed; null and defaults leave the address. Unknown parameters stay. */
+/** `search` with part of the view changed; null and defaults are left out. Unknown parameters stay. */
 export function writeView(search: string, change: Partial<View>, metrics: readonly Metric[]): string {
   const query = new URLSearchParams(search);
   const set = (name: string, value: string | null) => (value === null ? query.delete(name) : query.set(name, value));
@@ -131,7 +131,7 @@ export function writeView(search: string, change: Partial<View>, metrics: readon
   if (change.pins !== undefined) set('pins', change.pins.map(componentName).join(',') || null);
   if (change.open !== undefined)
     set('open', PANEL_NAMES.filter((name) => change.open?.includes(name)).join(',') || null);
-  // A comma may stand in a query as it is, and is easier to read.
+  // A comma may stay unescaped in a query, and is easier to read.
   const text = query.toString().replace(/%2C/g, ',');
   return text ? `?${text}` : '';
 }

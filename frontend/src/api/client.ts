@@ -1,4 +1,4 @@
-// Calls of the API. Whatever goes wrong becomes a ApiError: what, why, and the way out, to be shown where it happened.
+// Calls of the API. Every failure becomes an ApiError: what, why, and the way out, to be shown where it happened.
 import { api } from '../root';
 import type {
   PromptsSpec,
@@ -21,7 +21,7 @@ import type { AnyResult, KeyReport, LensReport, RoleReport, StagesReport, Writes
 import type { TuningPreview } from './fineTune';
 
 export class ApiError extends Error {
-  /** 0 when the server was not reached at all. */
+  /** 0 if the server was not reached at all. */
   readonly status: number;
   readonly title: string;
   readonly detail: string;
@@ -43,7 +43,7 @@ export const UNREACHABLE: Problem = {
   way_out: 'Check that arithmoscope serve is still running. This page keeps retrying.',
 };
 
-/** Any answer that is not a success, as a problem with a way out: proxies and crashes spokenName no problem JSON. */
+/** Any unsuccessful response as a problem with a way out: proxies and crashes do not send problem JSON. */
 export async function readProblem(response: Response): Promise<Problem> {
   const body: unknown = await response.json().catch(() => null);
   const given = (typeof body === 'object' && body !== null ? body : {}) as Partial<Problem>;
@@ -84,13 +84,13 @@ export const health = (signal?: AbortSignal) => get<Health>('health', signal);
 export const models = async (signal?: AbortSignal) => (await get<{ items: ModelCard[] }>('models', signal)).items;
 export const experiments = (limit: number, signal?: AbortSignal) =>
   get<ExperimentList>(`experiments?limit=${limit}`, signal);
-/** Those that were deleted and can still be brought back. */
+/** Deleted experiments that can still be restored. */
 export const deletedExperiments = (limit: number, signal?: AbortSignal) =>
   get<ExperimentList>(`experiments?deleted=true&limit=${limit}`, signal);
 export const system = (signal?: AbortSignal) => get<SystemReport>('system', signal);
 export const experiment = (id: string, signal?: AbortSignal) => get<Experiment>(at(id), signal);
 export const result = (id: string, signal?: AbortSignal) => get<AnyResult>(at(id, '/result'), signal);
-/** What was asked about the components of an analysis. */
+/** Experiments on the components of an analysis. */
 export const childrenOf = (id: string, signal?: AbortSignal) =>
   get<ExperimentList>(`experiments?parent=${encodeURIComponent(id)}&limit=100`, signal);
 
@@ -120,7 +120,7 @@ export const preview = async (model: string, prompts: PromptsSpec, signal?: Abor
 export const tuningPreview = async (spec: FineTuneSpec, signal?: AbortSignal) =>
   (await (await post('tuning/preview', spec, signal)).json()) as TuningPreview;
 
-/** `existing` is true when the same question was asked before. */
+/** `existing` is true if the same spec was submitted before. */
 export async function submit(
   spec: AnalysisSpecInput | KnockoutSpec | TransferSpec | FineTuneSpec,
 ): Promise<{ experiment: Experiment; existing: boolean }> {
@@ -144,7 +144,7 @@ export const remove = async (id: string): Promise<void> => {
 };
 export const restore = async (id: string) => (await (await post(at(id, '/restore'), {})).json()) as Experiment;
 
-/** A file of prompts, sent as it is. What it is, its name says: browsers disagree on the type of a CSV. */
+/** Uploads a file of prompts as it is. Its type comes from its name: browsers disagree on the type of a CSV. */
 export async function upload(file: File): Promise<Upload> {
   const type = /\.(jsonl|ndjson|json)$/i.test(file.name) ? 'application/x-ndjson' : 'text/csv';
   return (await (
@@ -152,11 +152,11 @@ export async function upload(file: File): Promise<Upload> {
   ).json()) as Upload;
 }
 
-// A worker first finishes what it runs, which may be an analysis of hours.
+// A worker first finishes its current run, which may take hours.
 const WAIT_S = 1_200;
 const LONGEST_PAUSE_S = 5;
 
-/** What a worker computes when somebody looks, and keeps: until it is there it is asked for, with growing pauses. */
+/** Requests a report that a worker computes on demand, with growing pauses until it is there. */
 async function computed<T>(path: string, what: string, signal: AbortSignal): Promise<T> {
   for (let waited = 0, step = 0; waited < WAIT_S; waited += step) {
     const response = await call(path, { signal });

@@ -1,4 +1,4 @@
-// What a fine-tuning did: short names for the generated types, with the spec as this page writes it.
+// Fine-tuning results: short names for the generated types, with specs as this page types them.
 import type { components } from './types';
 import type { FineTuneSpec } from './wire';
 

@@ -1,23 +1,23 @@
-// Following a run to its end: the event stream first (the browser resumes it by Last-Event-ID), the row when the
-// stream keeps failing, and the stream again when the row has answered for a while.
+// Follows a run to its end: by the event stream first (the browser resumes it by Last-Event-ID), by polling the row
+// while the stream keeps failing, and by the stream again once the row has answered for a while.
 import { isFinal } from '../text/experiment';
 import type { TrainingCurve } from './fineTune';
 import type { Experiment, PartialMeans, Progress, State } from './wire';
 
-/** 'gone': somebody deleted it meanwhile. */
+/** 'gone': it was deleted meanwhile. */
 export type Link = 'streaming' | 'polling' | 'unreachable' | 'gone';
 
 export interface Seen {
   experiment: Experiment;
   partial: PartialMeans | null;
-  /** How a training went so far. */
+  /** The training curve so far. */
   training?: TrainingCurve | null;
   link: Link;
-  /** Whether the row was just read, so that it knows what only actions change. */
+  /** True if the row was just read, so that it includes what only actions change. */
   read?: boolean;
 }
 
-/** What an EventSource offers of what is used here. */
+/** The part of EventSource that is used here. */
 export interface Stream {
   readonly readyState: number;
   addEventListener(name: string, listen: (event: MessageEvent<string>) => void): void;
@@ -27,7 +27,7 @@ export interface Stream {
 export interface Connections {
   open: () => Stream;
   read: () => Promise<Experiment>;
-  /** Calls back after some milliseconds; returns what forgets it. */
+  /** Calls back after some milliseconds; returns a function that cancels. */
   later: (ms: number, then: () => void) => () => void;
 }
 
@@ -40,7 +40,7 @@ const POLLS_BEFORE_STREAM = 10;
 const isGone = (reason: unknown): boolean =>
   typeof reason === 'object' && reason !== null && 'status' in reason && reason.status === 404;
 
-/** Tells `tell` whenever something is new; returns what stops it. Ends by itself with the final state. */
+/** Calls `tell` with every update; returns a function that stops it. Ends by itself with the final state. */
 export function follow(first: Experiment, doors: Connections, tell: (seen: Seen) => void): () => void {
   let seen: Seen = { experiment: first, partial: null, link: 'streaming' };
   let stream: Stream | null = null;
@@ -76,7 +76,7 @@ export function follow(first: Experiment, doors: Connections, tell: (seen: Seen)
         stop();
         return false;
       }
-      // Whatever the reason, the row stays unknown for now: say so and try again.
+      // The row stays unknown for now: report it and try again.
       if (!stopped && !stream) say({ link: 'unreachable' });
       return false;
     }
@@ -94,7 +94,7 @@ export function follow(first: Experiment, doors: Connections, tell: (seen: Seen)
     });
   };
 
-  // The stream may stay open and silent, as when Redis was emptied: the row is looked at now and then.
+  // The stream may stay open and silent, as when Redis was emptied: the row is read now and then.
   const glance = () =>
     wait(LOOK_MS, () => {
       void look().then(() => {
@@ -127,7 +127,7 @@ export function follow(first: Experiment, doors: Connections, tell: (seen: Seen)
       }
       opened.close();
       stream = null;
-      // The row knows the rest: times, error, how far it came.
+      // The row has the rest: times, error, final progress.
       void look().then((well) => {
         if (!well && !stopped) poll(0);
       });

@@ -1,5 +1,5 @@
-// What is found with components once they are known: results of knock-outs and transfers, and the reports on demand.
-// Short names for the generated types, with the specs as this page writes them.
+// Results of knock-outs and transfers, and reports computed on demand: short names for the generated types, with specs
+// as this page types them.
 import type { components } from './types';
 import type { FineTuneResult } from './fineTune';
 import type { KnockoutMetric, KnockoutSpec, Result, TransferSpec } from './wire';
@@ -15,7 +15,7 @@ export type KnockoutResult = Omit<Schemas['KnockoutResult'], 'spec' | 'curves'> 
 export type TransferMatrix = Schemas['TransferMatrix'];
 export type TransferResult = Omit<Schemas['TransferResult'], 'spec'> & { spec: TransferSpec };
 
-/** Whatever the kind of the experiment. Results of analyses came first and are told by what the others are not. */
+/** The result of any kind of experiment. Those of analyses are recognised by fields that the others lack. */
 export type AnyResult = Result | KnockoutResult | TransferResult | FineTuneResult;
 
 export type KeyTable = Schemas['KeyTable'];

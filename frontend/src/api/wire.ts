@@ -1,11 +1,11 @@
-// The wire's words under short names, taken from the generated types: change contracts/, then `npm run types`.
+// Short names for the generated types of the API. To change one, change contracts/, then `npm run types`.
 import type { components } from './types';
 
 type Schemas = components['schemas'];
 
-/** Specs are kept as they were asked: those of early versions lack what came later, and a new one may leave it out. */
+/** Specs are stored as submitted: early versions lack later fields, and new ones may leave them out. */
 export type Spec = Omit<Schemas['PathPatchingSpec'], 'prompts'> & { prompts: PromptsSpec };
-/** A spec as it is sent: what is left out is filled in by the server. */
+/** A spec as submitted: the server fills in what is left out. */
 export type AnalysisSpecInput = Omit<Spec, 'metrics' | 'prompts'> & { metrics?: Metric[]; prompts: PromptsSpec };
 export type CustomPrompts = AtLeast<Schemas['CustomPrompts'], 'source' | 'pairs' | 'shots' | 'corruption'>;
 export type TemplatePrompts = AtLeast<
@@ -26,10 +26,10 @@ export type Topic = NonNullable<TemplatePrompts['topic']>;
 export type Wording = NonNullable<TemplatePrompts['wording']>;
 export type Half = NonNullable<TemplatePrompts['half']>;
 export type Numerals = NonNullable<TemplatePrompts['numerals']>;
-/** What is asked of an answer of several tokens. */
+/** How answers of several tokens are treated. */
 export type AnswerTokens = NonNullable<TemplatePrompts['answer']>;
 
-/** As they are asked: what is left out is filled in by the server. */
+/** Specs as submitted: the server fills in what is left out. */
 export type KnockoutSpec = AtLeast<Omit<Schemas['KnockoutSpec'], 'prompts'>, 'kind' | 'parent'> & {
   prompts?: PromptsSpec | null;
 };
@@ -50,9 +50,9 @@ export type Schedule = Schemas['FineTuneSpec']['schedule'];
 export type HeadPart = NonNullable<Schemas['FineTuneSpec']['tune']>[number];
 export type Ablation = Schemas['KnockoutSpec']['ablation'];
 export type KnockoutPositions = Schemas['KnockoutSpec']['positions'];
-/** The generated types know the names of curves as text only; as contracts/findings.py. */
+/** The generated types know the names of curves only as text; as in the contracts of knock-outs. */
 export type KnockoutMetric = 'accuracy' | 'probability' | 'logit_difference' | 'exact_match';
-/** What people ask for. A newer server may know more kinds: `kind` says it before anything else is read. */
+/** Any spec. A newer server may know more kinds: check `kind` before reading anything else. */
 export type AnySpec = Spec | KnockoutSpec | TransferSpec | FineTuneSpec;
 
 export type Experiment = Omit<Schemas['Experiment'], 'spec' | 'kind'> & { kind: string; spec: AnySpec };
@@ -73,7 +73,7 @@ export type Effects = Schemas['Effects'];
 export type Grid = Effects['mean'];
 export type MetricResult = Schemas['MetricResult'];
 export type PairResult = Schemas['PairResult'];
-/** Results are served as they were stored: those of early versions lack what came later. */
+/** Results are served as stored: those of early versions lack later fields. */
 export type Result = Omit<Schemas['PathPatchingResult'], 'metrics' | 'attention_pairs' | 'spec'> & {
   spec: Optional<Spec, 'positions' | 'source' | 'direction'>;
   /** The pairs whose attention is stored. */
@@ -90,7 +90,7 @@ export type ModelCard = Schemas['ModelCard'];
 export type Health = Schemas['Health'];
 export type SystemReport = Schemas['SystemReport'];
 export type WorkerReport = Schemas['WorkerReport'];
-/** The prompts of a file: what can be used, and what is wrong with the rest. */
+/** The prompts of an uploaded file: the usable ones, and what is wrong with the other rows. */
 export type Upload = Schemas['Upload'];
 export type Problem = Optional<Schemas['ProblemDetails'], 'type'>;
 

@@ -1,4 +1,4 @@
-// What is being typed on the first page, and the spec that comes of it.
+// Draft of the analysis form on the home page, and the spec that it makes.
 import type { PromptsSpec, AnalysisSpecInput, ModelCard, Spec } from '../api/wire';
 import { DEFAULT_OPTIONS, needsSet, optionsOf, normalised, type Options } from './patchingOptions';
 import { asPromptFile, customPromptsOf, type PromptFile } from './customPrompts';
@@ -10,11 +10,11 @@ export interface Draft extends Options, SetDraft {
   prompt: string;
   answer: string;
   counterfactual: string;
-  /** null: as suits the prompt and the model. */
+  /** null: the default for the prompt and the model. */
   shots: number | null;
   /** Through the model's chat template, if it has one. */
   chat: boolean;
-  /** What was read of a file of prompts. */
+  /** The content of an uploaded file of prompts. */
   file: PromptFile | null;
 }
 
@@ -31,13 +31,15 @@ export const DEFAULT_DRAFT: Draft = {
   file: null,
 };
 
-/** What the page starts with: one prompt, or a set where the source that was asked for takes from one. */
+/** The initial draft: one prompt, or a set if the requested source draws from a set. */
 export const initialDraft = ({ source }: Pick<Options, 'source'>): Draft => ({
   ...DEFAULT_DRAFT,
   mode: needsSet(source) ? 'set' : 'one',
 });
 
-/** What was asked once, to be changed and asked again. Several typed prompts come back as those of a file. */
+/**
+ * The draft of an existing analysis, to be edited and run again. Several typed prompts come back as those of a file.
+ */
 export function analysisDraftOf(spec: Pick<Spec, 'model' | 'effect' | 'prompts'> & Partial<Options>): Draft {
   const { prompts } = spec;
   const asked = {
@@ -70,14 +72,14 @@ const ARITHMETIC_WORDS = new Set(
   ),
 );
 
-/** One line that asks for a calculation and nothing else: a prompt that needs worked examples to be answered. */
+/** True for one line that holds a calculation and nothing else: such a prompt needs worked examples to be answered. */
 export function isBareSum(prompt: string): boolean {
   const text = prompt.trim();
   if (text.includes('\n') || !/\d/.test(text) || /[^\w\s+\-*/×÷−^=().,:?]/.test(text)) return false;
   return (text.match(/[a-z_]+/gi) ?? []).every((word) => ARITHMETIC_WORDS.has(word.toLowerCase()));
 }
 
-/** Worked examples put before the prompt: the choice, or the model's own number for a bare one-line sum. */
+/** Number of worked examples before the prompt: as chosen, or the model's default for a bare one-line calculation. */
 export function shotsOf(draft: Pick<Draft, 'mode' | 'prompt' | 'shots' | 'file'>, model: ModelCard | null): number {
   if (draft.shots !== null) return draft.shots;
   if (draft.mode === 'file' && !draft.file?.pairs.every(({ reference }) => isBareSum(reference))) return 0;
@@ -85,11 +87,11 @@ export function shotsOf(draft: Pick<Draft, 'mode' | 'prompt' | 'shots' | 'file'>
   return model?.shots ?? FALLBACK_SHOTS;
 }
 
-/** Whether there is one prompt only, so that there is no other to take from. */
+/** True if there is only one prompt, so that there is no other to draw from. */
 export const isSinglePrompt = (draft: Pick<Draft, 'mode' | 'pairs' | 'file'>): boolean =>
   draft.mode === 'one' || (draft.mode === 'file' ? draft.file?.pairs.length === 1 : Number(draft.pairs) === 1);
 
-/** The model to start with: the first that can run. */
+/** The default model: the first that is supported. */
 export const firstModel = (models: readonly ModelCard[]): ModelCard | null =>
   models.find((model) => model.supported) ?? null;
 
@@ -97,7 +99,7 @@ export type Asked = { spec: AnalysisSpecInput; problem: null } | { spec: null; p
 
 const no = (problem: string): Asked => ({ spec: null, problem });
 
-/** The spec of a draft, or in words why there is none yet. */
+/** The spec of a draft, or the problem that prevents it. */
 export function analysisSpecOf(draft: Draft, models: readonly ModelCard[]): Asked {
   const model = models.find(({ id }) => id === draft.model) ?? null;
   if (!model) return no('Choose a model.');
@@ -130,6 +132,6 @@ function promptsOf(draft: Draft, model: ModelCard): PromptsSpec | string {
     : templatePromptsOf(draft, shots, chat);
 }
 
-/** `list` with `item` put in or taken out, in the order of `all`. */
+/** `list` with `item` added or removed, in the order of `all`. */
 export const toggled = <T>(list: readonly T[], item: T, all: readonly T[]): T[] =>
   all.filter((each) => (each === item ? !list.includes(item) : list.includes(each)));

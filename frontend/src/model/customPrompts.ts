@@ -1,4 +1,4 @@
-// Prompts of one's own: a file that was read, or what was typed once.
+// Custom prompts: from an uploaded file, or typed in an earlier run.
 import type { AnswerTokens, Corruption, CustomPrompts, Upload } from '../api/wire';
 
 export type PromptFile = Upload & { name: string };
@@ -7,7 +7,7 @@ export interface CustomDraft {
   file: PromptFile | null;
   corruption: Corruption;
   answerTokens: AnswerTokens;
-  /** Prompts that the model answers wrongly count, too: somebody chose them. */
+  /** Keep prompts that the model answers wrongly: they were chosen on purpose. */
   keepWrong: boolean;
 }
 
@@ -18,7 +18,7 @@ export const EMPTY_CUSTOM: CustomDraft = {
   keepWrong: true,
 };
 
-/** Prompts that were asked once, as those of a file. */
+/** Prompts of an earlier run, in the form of a file. */
 export const asPromptFile = ({ pairs }: Pick<CustomPrompts, 'pairs'>): PromptFile => ({
   name: 'prompts of an earlier run',
   pairs,
@@ -34,7 +34,7 @@ export const customDraftOf = (prompts: CustomPrompts): CustomDraft => ({
   keepWrong: prompts.keep_wrong ?? true,
 });
 
-/** The prompts of a file, or in words why there are none yet. */
+/** The prompts of a file, or the problem that prevents them. */
 export function customPromptsOf(own: CustomDraft, shots: number, chat: boolean): CustomPrompts | string {
   if (own.file === null) return 'Upload a file of prompts.';
   if (own.file.pairs.length === 0) return 'No row of the file can be used.';

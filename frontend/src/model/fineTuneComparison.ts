@@ -1,17 +1,17 @@
-// Fine-tunings of one question with different tuners and seeds, side by side.
+// Comparison of fine-tunings that differ only in tuner and seed.
 import type { FineTuneResult } from '../api/fineTune';
 import type { AnySpec, Experiment, FineTuneSpec, Tuner } from '../api/wire';
 import { isFineTune } from '../text/titles';
 import { CONTROLS, TUNERS } from '../text/fineTune';
 import { pooled, type Pool } from './fineTuneReport';
 
-/** What must be equal: everything but how and from which seed it was trained, and whose child it is. */
+/** Key of what must be equal: everything but the tuner, the seed and the parent. */
 export function comparisonKey(spec: FineTuneSpec): string {
   const { tuner: _tuner, seed: _seed, parent: _parent, ...rest } = spec;
   return JSON.stringify(ordered(rest));
 }
 
-/** Keys in their order, without what is not said: two that say the same read the same. */
+/** Sorts keys and drops empty ones, so that equal specs serialise equally. */
 function ordered(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(ordered);
   if (typeof value !== 'object' || value === null) return value;
@@ -30,7 +30,10 @@ type Row = Omit<Experiment, 'spec'> & { spec: FineTuneSpec };
 const fineTunings = (all: readonly Experiment[]): Row[] =>
   all.flatMap((row) => (isFineTune(row.spec as AnySpec) ? [row as Row] : []));
 
-/** The relatedRuns of `spec`: by tuner, then seed; of those asked twice the best that came of it, the newest first. */
+/**
+ * Runs comparable with `spec`, by tuner and then seed. Of duplicates the one in the best state, and of those the
+ * newest.
+ */
 export function relatedRuns(all: readonly Experiment[], spec: FineTuneSpec): Row[] {
   const wanted = comparisonKey(spec);
   const found = new Map<string, Row>();
@@ -46,15 +49,15 @@ export function relatedRuns(all: readonly Experiment[], spec: FineTuneSpec): Row
   );
 }
 
-/** What can be asked for beside them: each control of this seed that is not there, and the precise one. */
+/** Specs that could still be run for this seed: each control, and the precise one. */
 export const missingControls = (rows: readonly { spec: FineTuneSpec }[], spec: FineTuneSpec): FineTuneSpec[] =>
   (['precise', ...CONTROLS] as const)
     .filter((tuner) => !rows.some((row) => tunerOf(row.spec) === tuner && seedOf(row.spec) === seedOf(spec)))
-    // Random components and LoRA are as large as what was chosen: without a choice there is no size.
+    // Random components and LoRA are matched in size to the chosen components, so they need a choice.
     .filter((tuner) => tuner === 'full' || (spec.components ?? []).length > 0)
     .map((tuner) => ({ ...spec, tuner }));
 
-/** A seed that nobody has asked for yet. */
+/** The smallest seed above all that were used. */
 export const nextSeed = (rows: readonly { spec: FineTuneSpec }[]): number =>
   1 + Math.max(-1, ...rows.map((row) => seedOf(row.spec)));
 
@@ -83,7 +86,7 @@ export function comparisonRow({ tunable, evaluation, seconds_per_step, deltas_by
   };
 }
 
-/** Over several seeds: the mean of each number that all of them have. */
+/** Mean over several seeds of each number that all of them have. */
 export function meanRow(all: readonly ComparisonRow[]): ComparisonRow {
   const [first] = all;
   if (!first) throw new Error('a mean of nothing');

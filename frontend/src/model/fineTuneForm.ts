@@ -1,4 +1,4 @@
-// A fine-tuning as it is typed, and the spec that comes of it.
+// Draft of the fine-tuning form, and the spec that it makes.
 import type { PromptsSpec, FineTuneSpec, HeadPart, Metric, ModelCard, Schedule, Tuner } from '../api/wire';
 import { CONTROLS, TUNER_NAMES, WHOLE } from '../text/fineTune';
 import { componentName } from './component';
@@ -19,7 +19,7 @@ import {
 export const MAX_TUNED = 10_000;
 export const MAX_STEPS = 20_000;
 export const MAX_BATCH = 1_024;
-/** Fewer questions than this cannot be split in three. */
+/** The fewest questions that can be split in three. */
 const FEWEST_OWN = 10;
 
 export type QuestionSource = 'analysis' | 'two_digits' | 'set' | 'file';
@@ -28,19 +28,19 @@ export interface FineTuneDraft {
   which: 'top' | 'these';
   topK: string;
   metric: Metric;
-  /** Separated by commas or spaces, as people type them. */
+  /** Separated by commas or spaces. */
   components: string;
   tuner: Tuner;
-  /** Asked for beside it, each as an experiment of its own. */
+  /** Controls submitted with it, each as an experiment of its own. */
   controls: readonly Tuner[];
   from: QuestionSource;
-  /** How many questions of `analysis` and `two_digits`; a set of one's own says it itself. */
+  /** Number of questions for `analysis` and `two_digits`; a custom set has its own. */
   pairs: string;
   set: SetDraft;
   own: CustomDraft;
-  /** Questions to judge by, of a file; null: split off by their operands. */
+  /** Test questions from a file; null: split off by operands. */
   test: CustomDraft | null;
-  /** Empty: as many as the analysis or the model has. */
+  /** Empty: as many as the analysis, or the model's default. */
   shots: string;
   chat: boolean;
   steps: string;
@@ -49,9 +49,9 @@ export interface FineTuneDraft {
   schedule: Schedule;
   decay: string;
   warmup: string;
-  /** Empty: gradients are not clipped. */
+  /** Maximum gradient norm. Empty: gradients are not clipped. */
   clip: string;
-  /** null: as suits the model. */
+  /** Projections trained in each head; null: the default for the model. */
   tune: readonly HeadPart[] | null;
   biases: boolean;
   scale: boolean;
@@ -61,7 +61,7 @@ export interface FineTuneDraft {
   seed: string;
 }
 
-/** What a form for the components of an analysis, or of none, starts with. */
+/** The initial draft, for components of an analysis or for components typed in. */
 export const initialFineTune = (ofAnalysis: boolean): FineTuneDraft => ({
   which: ofAnalysis ? 'top' : 'these',
   topK: '10',
@@ -92,7 +92,7 @@ export const initialFineTune = (ofAnalysis: boolean): FineTuneDraft => ({
   seed: '0',
 });
 
-/** Sums that small models half know. */
+/** Calculations that small models only partly solve. */
 export const TWO_DIGITS: SetDraft = {
   ...DEFAULT_SET,
   operations: ['add', 'subtract'],
@@ -102,24 +102,24 @@ export const TWO_DIGITS: SetDraft = {
   keepWrong: true,
 };
 
-/** What is known of the analysis that the components come from. */
+/** The analysis that the components come from. */
 export interface ParentAnalysis {
   id: string;
   model: string;
   prompts: PromptsSpec;
-  /** Its components, what matters most first; null while its result is not at hand. */
+  /** Its components, strongest first; null until its result is loaded. */
   ranked: readonly string[] | null;
 }
 
-/** Whether the prompts of an analysis are enough to train on, and ask for a calculation. */
+/** True if the prompts of an analysis are calculations and enough to train on. */
 export const isTrainable = (prompts: PromptsSpec): boolean =>
   prompts.source === 'custom' ? prompts.pairs.length >= FEWEST_OWN : !isControl(prompts.topic ?? 'question');
 
-/** Where the prompts come from: an analysis whose prompts cannot be trained on gives none. */
+/** The source of the questions; not the analysis if its prompts cannot be trained on. */
 export const questionSourceOf = (draft: Pick<FineTuneDraft, 'from'>, origin: ParentAnalysis | null): QuestionSource =>
   draft.from === 'analysis' && !(origin && isTrainable(origin.prompts)) ? 'two_digits' : draft.from;
 
-/** Components that carry the answer, what matters most first. */
+/** Components that support the answer, strongest first. */
 export const supportingComponents = (table: EffectTable): string[] =>
   table.ranking
     .filter(({ mean }) => mean !== null && (table.direction === 'denoising' ? mean > 0 : mean < 0))
@@ -127,11 +127,11 @@ export const supportingComponents = (table: EffectTable): string[] =>
 
 export const ALL_PARTS: readonly HeadPart[] = ['q', 'k', 'v', 'o'];
 
-/** What of a head moves where nothing is said: where heads share keys and values, those stay. */
+/** Projections trained by default: where heads share keys and values, those stay frozen. */
 export const trainedParts = (card: Pick<ModelCard, 'heads' | 'kv_heads'> | null): readonly HeadPart[] =>
   card && card.kv_heads < card.heads ? ['q', 'o'] : ALL_PARTS;
 
-/** A number as people write it: "0.05", "5e-4"; null for anything else, and outside. */
+/** Parses a number such as "0.05" or "5e-4"; null for anything else and outside the range. */
 export function parseNumber(text: string, least: number, most: number): number | null {
   if (!/^\s*\d{0,9}(\d|\.\d{1,12}|\d\.)(e[+-]?\d{1,2})?\s*$/i.test(text)) return null;
   const value = Number(text);
@@ -143,7 +143,7 @@ interface SpecContext {
   origin: ParentAnalysis | null;
 }
 
-/** The spec of a fine-tuning, or in words why there is none yet. */
+/** The spec of a fine-tuning, or the problem that prevents it. */
 export function fineTuneSpecOf(draft: FineTuneDraft, { model, origin }: SpecContext): SpecOrProblem<FineTuneSpec> {
   const no = (problem: string) => ({ spec: null, problem });
   const components = componentsOf(draft, origin);
@@ -201,7 +201,7 @@ export function fineTuneSpecOf(draft: FineTuneDraft, { model, origin }: SpecCont
   };
 }
 
-/** The same with other tuners, to hold it against. */
+/** The same spec with each of the other tuners, as controls. */
 export const controlsOf = (spec: FineTuneSpec, tuners: readonly Tuner[]): FineTuneSpec[] =>
   tuners.filter((tuner) => tuner !== (spec.tuner ?? 'precise')).map((tuner) => ({ ...spec, tuner }));
 
@@ -239,12 +239,12 @@ function promptsOf(
   const asked = from === 'analysis' ? origin?.prompts : undefined;
   if (asked?.source === 'custom') return { ...asked, shots };
   const set = asked ? setDraftOf(asked) : TWO_DIGITS;
-  // All operands, and wrongly answered questions, too: those are what is to be learned.
+  // All operands, and wrongly answered questions, too: those are what there is to learn.
   const more = { ...set, pairs: draft.pairs, half: null, keepWrong: true, answerTokens: 'whole' as const };
   return templatePromptsOf(more, shots, chat || (asked?.chat === true && model.chat === true));
 }
 
-/** One that was asked, to be changed and asked again. */
+/** The draft of an existing fine-tuning, to be edited and run again. */
 export function fineTuneDraftOf(spec: FineTuneSpec): FineTuneDraft {
   const first = initialFineTune(false);
   const { prompts } = spec;
@@ -276,5 +276,5 @@ export function fineTuneDraftOf(spec: FineTuneSpec): FineTuneDraft {
   };
 }
 
-/** 0.0005 as people write it: 5e-4. */
+/** Formats 0.0005 as 5e-4. */
 export const formatRate = (rate: number): string => (rate < 0.01 ? rate.toExponential() : String(rate));

@@ -1,4 +1,4 @@
-// What came of a fine-tuning, as the page shows it: prompts by what became of them, effects before and after.
+// Parts of a fine-tuning result: test prompts by outcome, effects before and after, the training curve.
 import type {
   Evaluation,
   FineTuneResult,
@@ -13,7 +13,7 @@ import { cellOf, colourLimit, tableOf, type Cell, type EffectTable, type Shape }
 
 export const OUTCOMES: readonly Outcome[] = ['fixed', 'broken', 'right', 'wrong'];
 
-/** The listed prompts of an outcome; null: all. */
+/** The listed prompts with an outcome; null: all. */
 export const promptsOf = (prompts: readonly JudgedPrompt[], outcome: Outcome | null): readonly JudgedPrompt[] =>
   outcome === null ? prompts : prompts.filter((each) => each.outcome === outcome);
 
@@ -23,7 +23,7 @@ export interface Pool {
   after: number;
 }
 
-/** Several sets as one: the share of all their questions that is answered right. Null where there are none. */
+/** Several sets pooled: the share of all their questions answered correctly. Null if there are none. */
 export function pooled(
   sets: readonly Pick<Judged, 'group' | 'n' | 'before' | 'after'>[],
   group: Judged['group'],
@@ -35,7 +35,7 @@ export function pooled(
   return { n, before: right('before'), after: right('after') };
 }
 
-/** Sets in the order of the table: those trained for, other sums, then what has no arithmetic in it. */
+/** Sets in the order of the table: the trained task, other arithmetic, then controls without arithmetic. */
 export function grouped({ held_out, sets }: Evaluation): [group: Judged['group'], sets: Judged[]][] {
   const of = (group: Judged['group']) => sets.filter((set) => set.group === group);
   const groups: [Judged['group'], Judged[]][] = [
@@ -52,7 +52,7 @@ export interface Maps {
   difference: EffectTable;
 }
 
-/** Three maps on one scale: the largest that any of them would have. */
+/** Three maps on one scale: the largest that any of them needs. */
 export function mapsOf(
   shape: Shape,
   { before, after, difference }: Pick<Repatched, 'before' | 'after' | 'difference'>,
@@ -75,7 +75,7 @@ export interface EffectChange {
   difference: Cell;
 }
 
-/** Components by how far their effect moved, whichever way; ties in the order of the model. */
+/** Components by the absolute change of their effect; ties in the order of the model. */
 export const largestChanges = ({ before, after, difference }: Maps): EffectChange[] =>
   difference.cells
     .filter(({ mean }) => mean !== null)
@@ -87,20 +87,20 @@ export const largestChanges = ({ before, after, difference }: Maps): EffectChang
       difference: cell,
     }));
 
-// As engine/tuning/output.py and engine/run_fine_tune.py begin their notes.
+// Notes begin as in engine/tuning/output.py and engine/experiments/fine_tune.py.
 const NO_ADAPTER = 'No adapter for PEFT:';
 const NOT_JUDGED = 'It could not be evaluated:';
 
 const noteOf = ({ notes }: Pick<FineTuneResult, 'notes'>, beginning: string): string | null =>
   notes?.find((note) => note.startsWith(beginning)) ?? null;
 
-/** Why what was tuned is no adapter; null where it is one. */
+/** Why there is no PEFT adapter; null if there is one. */
 export const noAdapter = (result: Pick<FineTuneResult, 'notes'>): string | null => noteOf(result, NO_ADAPTER);
 
-/** Why a finished training was not judged; null where nothing is said. */
+/** Why a finished training was not evaluated; null if no note says so. */
 export const notJudged = (result: Pick<FineTuneResult, 'notes'>): string | null => noteOf(result, NOT_JUDGED);
 
-/** The curve as lines that share their places: steps, and what was validated after them. */
+/** The training curve as lines over the same steps. */
 export function curveRows({ steps, losses, validation }: TrainingCurve): {
   x: number[];
   loss: (number | null)[];

@@ -1,4 +1,4 @@
-// The form of a fine-tuning in its address: what is as usual is left out, files cannot be there.
+// The fine-tuning form in the address: defaults are left out, and files cannot be included.
 import type { FineTuneSpec } from '../api/wire';
 import { SCHEDULE_NAMES, TUNERS } from '../text/fineTune';
 import { OPERATIONS, STYLES, TOPIC_NAMES, type SetDraft } from './promptSet';
@@ -12,7 +12,7 @@ import {
 } from './fineTuneForm';
 
 type Kept<T, V> = { [K in keyof T]-?: [T[K], V] extends [V, T[K]] ? K : never }[keyof T];
-/** The name in the address of a field, and the field. */
+/** Parameter name and draft field. */
 type Rows<T, V> = readonly (readonly [name: string, field: Kept<T, V>])[];
 
 const TEXTS: Rows<FineTuneDraft, string> = [
@@ -45,7 +45,7 @@ const SET_TEXTS: Rows<SetDraft, string> = [
 const FROMS: readonly QuestionSource[] = ['analysis', 'two_digits', 'set', 'file'];
 const METRICS = ['logit', 'relative_logit', 'logit_difference', 'probability'] as const;
 const CORRUPTIONS = ['null_operator', 'operand_swap', 'operand_swap_same_answer', 'operator_swap'] as const;
-// A list of a thousand components still fits into an address.
+// Enough for a list of a thousand components.
 const LONGEST = 12_000;
 
 export interface FineTuneUrlState {
@@ -55,7 +55,7 @@ export interface FineTuneUrlState {
   notices: string[];
 }
 
-/** The draft that `search` asks for. A value that names nothing becomes the default, with a notice. */
+/** Reads the draft from an address. An unknown value becomes the default, with a notice. */
 export function readFineTuneUrl(search: string): FineTuneUrlState {
   const query = new URLSearchParams(search);
   const parent = query.get('parent');
@@ -107,7 +107,7 @@ export function writeFineTuneUrl({ draft, model, parent }: Omit<FineTuneUrlState
   if (model !== null) query.set('model', model);
   if (parent !== null) query.set('parent', parent);
   for (const [name, field] of TEXTS) if (field !== 'components') put(name, draft[field], usual[field]);
-  // Named components say which are meant, even none of them.
+  // A list of components is written even if it is empty, to record the choice.
   if (draft.which === 'these' && (usual.which !== 'these' || draft.components !== ''))
     query.set('components', draft.components);
   for (const [name, field] of FLAGS) put(name, draft[field] ? '1' : '0', usual[field] ? '1' : '0');
@@ -133,11 +133,11 @@ export function writeFineTuneUrl({ draft, model, parent }: Omit<FineTuneUrlState
   return text ? `?${text}` : '';
 }
 
-/** Where one that was asked can be changed and asked again, of its own model or of another. */
+/** The form filled in with an existing fine-tuning, of its own model or of another. */
 export const fineTuneUrl = (spec: FineTuneSpec, model = spec.model): string =>
   `tune${writeFineTuneUrl({ draft: fineTuneDraftOf(spec), model, parent: model === spec.model ? (spec.parent ?? null) : null })}`;
 
-/** Where the components of an analysis are tuned: its pins, or the top of it. */
+/** The form for the components of an analysis: its pins, or its top components. */
 export const fineTuneUrlFrom = (analysis: { id: string; model: string }, components: readonly string[]): string => {
   const draft = initialFineTune(true);
   const named = components.length > 0 ? { ...draft, which: 'these' as const, components: components.join(',') } : draft;

@@ -1,4 +1,4 @@
-// Moving in the grid of effects by keys: rows are layers, columns heads and, last, the MLP.
+// Keyboard navigation in the grid of effects: rows are layers; columns are heads and, last, the MLP.
 import type { Component } from './component';
 
 export interface Extent {
@@ -6,7 +6,7 @@ export interface Extent {
   heads: number;
 }
 
-/** Where a key leads from a component; null when the key means nothing here. Edges hold. */
+/** The component that a key leads to; null if the key has no meaning here. Movement stops at the edges. */
 export function moveInGrid(from: Component, key: string, { layers, heads }: Extent, ctrl = false): Component | null {
   const column = from.head ?? heads;
   const go = (layer: number, to: number): Component => {
@@ -36,7 +36,7 @@ export function moveInGrid(from: Component, key: string, { layers, heads }: Exte
   }
 }
 
-/** The component at a point of the map, as shares of its width and height; null in the gap before the MLPs. */
+/** The component at a point of the map, given as fractions of its width and height; null in the gap before the MLPs. */
 export function componentAt(
   x: number,
   y: number,

@@ -1,11 +1,11 @@
-// Which components are key: the three rules side by side, and how many of the heads each takes.
+// Key components by each of three rules, and the share of heads among them.
 import type { KeyTable } from '../api/results';
 import { parseComponent } from './component';
 
 export interface HeadCount {
   components: readonly string[];
   heads: number;
-  /** Of the model's heads; null for a model without any. */
+  /** Fraction of the model's heads; null for a model without heads. */
   share: number | null;
 }
 
@@ -15,8 +15,8 @@ export function countHeads(components: readonly string[], table: Pick<KeyTable, 
 }
 
 /**
- * The first k that hurt the answer, in the order of the rows. `restored`: effects are of putting back, and the most
- * positive ones matter. Those without a number, or that help, are in no ranking.
+ * The first k rows that hurt the answer when removed; with `restored` (denoising), the first k that restore it. Rows
+ * without a value, or with the other sign, are skipped.
  */
 export const topComponents = (table: Pick<KeyTable, 'rows'>, k: number, restored = false): string[] =>
   table.rows

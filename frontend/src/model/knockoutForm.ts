@@ -1,4 +1,4 @@
-// A knock-out as it is typed, and the spec that comes of it.
+// Draft of the knock-out form, and the spec that it makes.
 import type { Ablation, PromptsSpec, KnockoutMetric, KnockoutSpec, KnockoutPositions, Metric } from '../api/wire';
 import { parseComponent, type Component, componentName } from './component';
 import { customPromptsOf, EMPTY_CUSTOM, customDraftOf, type CustomDraft } from './customPrompts';
@@ -20,7 +20,7 @@ export interface KnockoutDraft {
   which: 'top' | 'these';
   topK: string;
   among: 'head' | 'any';
-  /** Separated by commas or spaces, as people type them. */
+  /** Separated by commas or spaces. */
   components: string;
   ablation: Ablation;
   positions: KnockoutPositions;
@@ -36,13 +36,15 @@ export interface KnockoutDraft {
   seed: string;
 }
 
-/** `of`: the prompts of the analysis. Of an analysis of one half of the operands, the other half is asked. */
+/**
+ * `of`: the prompts of the analysis. If they use one half of the operands, the knock-out defaults to the other half.
+ */
 export const initialKnockout = (pins: readonly Component[], single: boolean, of: PromptsSpec): KnockoutDraft => ({
   which: pins.length > 0 ? 'these' : 'top',
   topK: '10',
   among: 'any',
   components: pins.map(componentName).join(', '),
-  // Of one prompt there is no mean to take.
+  // A single prompt has no mean.
   ablation: single ? 'zero' : 'mean',
   positions: 'end',
   controls: '20',
@@ -60,7 +62,7 @@ function promptsBeside(of: PromptsSpec): Pick<KnockoutDraft, 'prompts' | 'set' |
   return { prompts: 'new', set, chat: of.chat ?? false, disjoint: true };
 }
 
-/** One that was asked, to be changed and asked again. */
+/** The draft of an existing knock-out, to be edited and run again. */
 export function knockoutDraftOf(spec: KnockoutSpec, of: PromptsSpec): KnockoutDraft {
   const { prompts } = spec;
   return {
@@ -82,7 +84,7 @@ export function knockoutDraftOf(spec: KnockoutSpec, of: PromptsSpec): KnockoutDr
   };
 }
 
-/** The names in a text, or a message that says which is not one. */
+/** The component names in a text, or a message that says which is not one. */
 export function parseComponentList(text: string, most = MAX_KNOCKED_OUT, done = 'knocked out'): string[] | string {
   const names = text.split(/[\s,;]+/).filter((name) => name !== '');
   const odd = names.find((name) => parseComponent(name) === null);
@@ -95,7 +97,7 @@ export function parseComponentList(text: string, most = MAX_KNOCKED_OUT, done = 
 
 export type SpecOrProblem<T> = { spec: T; problem: null } | { spec: null; problem: string };
 
-/** The spec of a knock-out of `parent`, or in words why there is none yet. `metric`: by which the top are taken. */
+/** The spec of a knock-out of `parent`, or the problem that prevents it. `metric` ranks the top components. */
 export function knockoutSpecOf(draft: KnockoutDraft, parent: string, metric: Metric): SpecOrProblem<KnockoutSpec> {
   const no = (problem: string) => ({ spec: null, problem });
   const top = parseInteger(draft.topK, 1, MAX_KNOCKED_OUT);

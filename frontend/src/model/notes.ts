@@ -1,4 +1,4 @@
-// What is typed beside analyses and not saved yet. It outlives the page it was typed on, until this window is closed.
+// Unsaved edits of names and notes. They outlive the page they were typed on, until the window is closed.
 export interface NameAndNotes {
   name: string;
   notes: string;
@@ -14,7 +14,7 @@ export function keepEdits(id: string, typed: Edits): void {
   else drafts.delete(id);
 }
 
-/** Only what was typed and is another: a colleague may have written the rest meanwhile. */
+/** Only the fields that were typed and differ: a colleague may have written the others meanwhile. */
 export function changedFields(typed: Edits, kept: NameAndNotes): Edits {
   const { name, notes } = typed;
   return {
@@ -23,7 +23,7 @@ export function changedFields(typed: Edits, kept: NameAndNotes): Edits {
   };
 }
 
-/** What is left of the typed after `sent` was saved: what was typed meanwhile. */
+/** The edits that remain after `sent` was saved: those typed meanwhile. */
 export function remainingEdits(typed: Edits, sent: Edits): Edits {
   const { name, notes } = typed;
   return {
@@ -32,5 +32,5 @@ export function remainingEdits(typed: Edits, sent: Edits): Edits {
   };
 }
 
-/** Whether something typed would be lost with the window. */
+/** True if closing the window would lose edits. */
 export const hasUnsavedEdits = (): boolean => drafts.size > 0;

@@ -1,4 +1,4 @@
-// What is patched, where, from what and which way round: the choices, what goes together, and all of it in words.
+// Patching options (effect, positions, source, direction): their choices, which combinations are valid, their names.
 import type { Direction, Effect, Positions, Source, Spec } from '../api/wire';
 
 export interface Options {
@@ -15,7 +15,7 @@ export const DEFAULT_OPTIONS: Options = {
   direction: 'noising',
 };
 
-/** A choice: its value, its name, and what it means in one line. */
+/** A choice: its value, its name, and a one-line description. */
 export type Choice<T> = readonly [value: T, name: string, words: string];
 
 export const EFFECTS: readonly Choice<Effect>[] = [
@@ -52,7 +52,7 @@ const NAMES = Object.keys(DEFAULT_OPTIONS) as (keyof Options)[];
 const nameOf = <T>(choices: readonly Choice<T>[], value: T): string =>
   choices.find(([each]) => each === value)?.[1] ?? String(value);
 
-/** The options of a spec; those of early versions say less. */
+/** The options of a spec; defaults where an early version lacks them. */
 export const optionsOf = (spec: Pick<Spec, 'effect'> & Partial<Options>): Options => ({
   effect: spec.effect,
   positions: spec.positions ?? DEFAULT_OPTIONS.positions,
@@ -62,10 +62,12 @@ export const optionsOf = (spec: Pick<Spec, 'effect'> & Partial<Options>): Option
 
 const FROM_A_SET: readonly Source[] = ['mean', 'resample'];
 
-/** Whether there is something to take from in a set of prompts only. */
+/** True for a source that draws from a set of prompts. */
 export const needsSet = (source: Source): boolean => FROM_A_SET.includes(source);
 
-/** Why these do not go together; null when they do. `alone`: there is one prompt only. As contracts/experiments.py. */
+/**
+ * Why these options are incompatible; null if they are not. `alone`: there is only one prompt. As in contracts/specs.
+ */
 function conflict({ effect, positions, source, direction }: Options, alone: boolean): string | null {
   if (positions === 'all' && effect !== 'total') return 'needs the total effect';
   if (direction === 'denoising' && source !== 'counterfactual') return 'denoising needs the counterfactual';
@@ -73,7 +75,7 @@ function conflict({ effect, positions, source, direction }: Options, alone: bool
   return null;
 }
 
-/** Why this value cannot be chosen beside the others; null when it can. An effect always can: the rest follows it. */
+/** Why this value is incompatible with the others; null if it is not. An effect never is: the others adapt to it. */
 export function unavailableReason<K extends keyof Options>(
   options: Options,
   name: K,
@@ -83,7 +85,7 @@ export function unavailableReason<K extends keyof Options>(
   return name === 'effect' ? null : conflict({ ...options, [name]: value }, alone);
 }
 
-/** The nearest options that go together: the effect is kept, what does not fit it goes back to its default. */
+/** The nearest valid options: the effect is kept, and options that do not fit it return to their defaults. */
 export function normalised(options: Options, alone: boolean): Options {
   let found = options;
   for (const name of ['positions', 'direction', 'source'] as const) {
@@ -106,7 +108,9 @@ export function patchingSummary({ effect, positions, source, direction }: Option
     : `${EFFECT_DONE[effect]}, patched ${where} with ${nameOf(SOURCES, source)}`;
 }
 
-/** What is not as usual beside the effect: "all positions, with zero"; empty when all is. */
+/**
+ * The options other than the effect that differ from their defaults: "all positions, with zero"; empty if none does.
+ */
 export function nonDefaultSummary({ positions, source, direction }: Options): string {
   const words = [
     positions === 'end' ? null : nameOf(POSITIONS, positions),
@@ -120,7 +124,7 @@ export function nonDefaultSummary({ positions, source, direction }: Options): st
 export const shortSummary = (options: Options): string =>
   [nameOf(EFFECTS, options.effect), nonDefaultSummary(options)].filter((word) => word !== '').join(', ');
 
-/** The options in an address. A value that names nothing, or does not fit, becomes the default, with a notice. */
+/** Reads the options from an address. An unknown or incompatible value becomes the default, with a notice. */
 export function readOptions(search: string): { options: Options; notices: string[] } {
   const query = new URLSearchParams(search);
   const asked = { ...DEFAULT_OPTIONS };
@@ -139,7 +143,7 @@ export function readOptions(search: string): { options: Options; notices: string
   return { options, notices };
 }
 
-/** `search` with these options; defaults leave the address. Unknown parameters stay. */
+/** `search` with these options; defaults are left out. Unknown parameters stay. */
 export function writeOptions(search: string, options: Options): string {
   const query = new URLSearchParams(search);
   for (const name of NAMES) {
@@ -150,7 +154,7 @@ export function writeOptions(search: string, options: Options): string {
   return text ? `?${text}` : '';
 }
 
-/** Whether the address asks through the chat template: `chat=1`. */
+/** Reads `chat=1`: whether the prompt goes through the chat template. */
 export function readChat(search: string): { chat: boolean; notices: string[] } {
   const given = new URLSearchParams(search).get('chat');
   const known = given === null || given === '0' || given === '1';
@@ -160,7 +164,7 @@ export function readChat(search: string): { chat: boolean; notices: string[] } {
   };
 }
 
-/** `search` with the chat template on or, which leaves the address, off. */
+/** `search` with the chat template on, or off, which is left out. */
 export function writeChat(search: string, chat: boolean): string {
   const query = new URLSearchParams(search);
   if (chat) query.set('chat', '1');

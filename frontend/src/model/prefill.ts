@@ -1,4 +1,4 @@
-// What was asked once, on its way to a form: to be changed there and asked again.
+// A spec on its way to a form, where it is edited and run again.
 import type { AnySpec, FineTuneSpec, KnockoutSpec, Result, Spec, TransferSpec } from '../api/wire';
 import { optionsOf, writeChat, writeOptions } from './patchingOptions';
 
@@ -8,11 +8,11 @@ export const prefillForm = (spec: AnySpec): void => {
   waiting = spec;
 };
 
-/** Where the form of an analysis stands: how to patch is in its address. */
+/** The address of the analysis form: it holds the patching options. */
 export const analysisFormUrl = (spec: Result['spec']): string =>
   writeChat(writeOptions('', optionsOf(spec)), spec.prompts.chat ?? false);
 
-/** What the form of this kind was opened with, once; a knock-out's belongs to one analysis. */
+/** Takes the spec that fills in the form of this kind, once. A knock-out belongs to one analysis. */
 export function takePrefill(kind: 'knockout', parent: string): KnockoutSpec | null;
 export function takePrefill(kind: 'transfer'): TransferSpec | null;
 export function takePrefill(kind: 'fine_tune'): FineTuneSpec | null;

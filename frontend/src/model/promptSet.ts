@@ -1,4 +1,4 @@
-// A set of prompts as it is typed, what goes together, and the part of a spec that comes of it.
+// Draft of a set of prompts, which settings go together, and the part of a spec that it makes.
 import type {
   AnswerTokens,
   Corruption,
@@ -49,7 +49,7 @@ export const DEFAULT_SET: SetDraft = {
 export const OPERATIONS: readonly Operation[] = ['add', 'subtract', 'multiply', 'divide', 'power'];
 export const STYLES: readonly Style[] = ['equation', 'statement', 'question'];
 
-/** What a topic offers; as prompts/topics.py. No operations: there is no arithmetic in it. */
+/** What a topic offers, as in prompts/sets/topics.py. No operations: the topic has no arithmetic. */
 interface TopicRow {
   name: string;
   example: string;
@@ -112,14 +112,14 @@ export const TOPIC_NAMES = Object.keys(TOPICS) as Topic[];
 
 export const isControl = (topic: Topic): boolean => TOPICS[topic].operations.length === 0;
 
-/** The nearest set that there is: what a topic does not have goes back to its default. */
+/** The nearest valid set: settings that the topic lacks return to their defaults. */
 export function normalisedSet(set: SetDraft): SetDraft {
   const row = TOPICS[set.topic];
   const operations = set.operations.filter((operation) => row.operations.includes(operation));
   const numerals = row.words ? set.numerals : 'digits';
   return {
     ...set,
-    // A choice that leaves nothing starts with what the topic has first; an empty one is left to be filled.
+    // If no chosen operation remains, the topic's first one is chosen; an empty choice stays empty.
     operations: operations.length > 0 || set.operations.length === 0 ? operations : row.operations.slice(0, 1),
     styles: row.styles ? set.styles : DEFAULT_SET.styles,
     numerals,
@@ -136,7 +136,10 @@ export function parseInteger(text: string, least: number, most: number): number 
 
 export const MAX_SEED = 2 ** 31 - 1;
 
-/** The prompts of a set, or in words why there are none yet. What came later is said only where it is not as usual. */
+/**
+ * The prompts of a set, or the problem that prevents them. Fields added in later versions are left out at their
+ * defaults.
+ */
 export function templatePromptsOf(draft: SetDraft, shots: number, chat: boolean): TemplatePrompts | string {
   const set = normalisedSet(draft);
   const row = TOPICS[set.topic];
@@ -173,10 +176,10 @@ export function templatePromptsOf(draft: SetDraft, shots: number, chat: boolean)
   };
 }
 
-/** Another half than this one. */
+/** The other half. */
 export const otherHalf = (half: Half): Half => (half === 'first' ? 'second' : 'first');
 
-/** A set that was asked, to be changed and asked again. */
+/** The draft of an existing set, to be edited and run again. */
 export function setDraftOf(prompts: TemplatePrompts): SetDraft {
   return {
     topic: prompts.topic ?? 'question',

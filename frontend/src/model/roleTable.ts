@@ -1,16 +1,16 @@
-// Where heads look, as rows: one part of the prompt at a time, or both operands together.
+// Attention by role as table rows: one part of the prompt at a time, or both operands together.
 import type { HeadClass, RoleReport } from '../api/results';
 import type { Role } from '../api/wire';
 import { cellOf, type EffectTable } from './effects';
 import { parseComponent } from './component';
 
-/** 'operands': both together, by which heads are classed. */
+/** 'operands': both together, by which heads are classified. */
 export type AttendedPart = Role | 'operands';
 
 export interface RoleRow {
   component: string;
   headClass: HeadClass;
-  /** The component's mean effect by the metric at hand. */
+  /** Mean effect of the component by the selected metric. */
   effect: number | null;
   mass: number;
   low: number | null;
@@ -34,7 +34,7 @@ export function averageHead(report: RoleReport, looked: AttendedPart): number {
 
 export type RoleSort = 'effect' | 'mass' | 'difference' | 'component';
 
-/** The heads in an order: the most negative effect, or the most mass, first. */
+/** The heads in the chosen order: most negative effect, or most attention, first. */
 export function roleRows(report: RoleReport, table: EffectTable, looked: AttendedPart, sort: RoleSort): RoleRow[] {
   const parts = partsOf(report, looked);
   const alone = parts.length === 1 ? parts[0] : undefined;
@@ -58,7 +58,7 @@ export function roleRows(report: RoleReport, table: EffectTable, looked: Attende
     difference: (row) => -Math.abs(row.difference),
     component: () => 0,
   };
-  // The report's own order, layer by layer, settles ties.
+  // Ties keep the report's order, layer by layer.
   return rows
     .map((row, i) => ({ row, i }))
     .sort((a, b) => compare(by[sort](a.row), by[sort](b.row)) || a.i - b.i)
@@ -67,7 +67,7 @@ export function roleRows(report: RoleReport, table: EffectTable, looked: Attende
 
 const compare = (a: number, b: number): number => (a === b ? 0 : a < b ? -1 : 1);
 
-/** Every head and role, one a row, with all its controls. */
+/** One row per head and role, with all controls. */
 export function roleTable(
   report: RoleReport,
   table: EffectTable,

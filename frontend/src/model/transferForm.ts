@@ -1,4 +1,4 @@
-// A transfer as it is put together: sets of prompts to find heads on, and to knock them out on.
+// Draft of the transfer form, and the spec that it makes: prompt sets to find heads on, and to knock them out on.
 import type { Ablation, PromptsSpec, Effect, Metric, TransferSpec } from '../api/wire';
 import { OPERATION_NAMES } from '../text/titles';
 import { clip, lastLine, visible } from '../text/tokens';
@@ -18,12 +18,12 @@ import {
 export const MAX_SETS = 16;
 
 export interface SetChoice {
-  /** Told apart by this alone: two may be alike while they are edited. */
+  /** Identity of the row: two sets may be equal while they are edited. */
   key: number;
   set: SetDraft | CustomDraft;
   found: boolean;
   evaluated: boolean;
-  /** Worked examples and the chat template of this set alone; null: as all sets have them. */
+  /** Worked examples and chat template of this set alone; null: those shared by all sets. */
   shots: number | null;
   chat: boolean | null;
 }
@@ -51,7 +51,7 @@ export interface Preset {
 const SMALL: SetDraft = { ...DEFAULT_SET, pairs: '32' };
 const of = (name: string, part: Partial<SetDraft>): Preset => ({ name, set: { ...SMALL, ...part } });
 
-/** The kinds of prompts that the paper's story uses, and controls without arithmetic. */
+/** The kinds of prompts in the paper, and controls without arithmetic. */
 export const PRESETS: readonly Preset[] = [
   of('addition', {}),
   of('subtraction', { operations: ['subtract'] }),
@@ -86,7 +86,7 @@ const STARTS = [
 const chosen = (set: SetDraft | CustomDraft, key: number): SetChoice => ({
   key,
   set,
-  // What has no arithmetic in it is a control: heads of calculations are tried there, none are looked for.
+  // A set without arithmetic is a control: heads are knocked out on it, but not found on it.
   found: isOwn(set) || !isControl(set.topic),
   evaluated: true,
   shots: null,
@@ -109,7 +109,7 @@ export const initialTransfer = (shots: number): TransferDraft => ({
   seed: '0',
 });
 
-/** One that was asked, to be changed and asked again: what the first set has all have, unless they say otherwise. */
+/** The draft of an existing transfer. The first set's worked examples and chat template become the shared ones. */
 export function transferDraftOf(spec: TransferSpec, shots: number): TransferDraft {
   const first = spec.found_on[0];
   const sets: SetChoice[] = [];
@@ -148,7 +148,7 @@ export const withSet = (sets: readonly SetChoice[], set: SetDraft | CustomDraft)
   chosen(set, 1 + Math.max(-1, ...sets.map(({ key }) => key))),
 ];
 
-/** A set in a few words: "addition, statements, 10 to 99, in words". What is as usual is not said. */
+/** Short name of a set: "addition, statements, 10 to 99, in words". Defaults are left out. */
 export function setName(set: SetDraft | CustomDraft): string {
   if (isOwn(set)) return ownName(set);
   const row = TOPICS[set.topic];
@@ -171,7 +171,7 @@ export function setName(set: SetDraft | CustomDraft): string {
   return words.filter((word) => word).join(', ');
 }
 
-/** "3 + 5 = and 11 more", or what has yet to be uploaded. */
+/** "3 + 5 = and 11 more", or a placeholder before the upload. */
 function ownName({ file }: CustomDraft): string {
   const [first, ...rest] = file?.pairs ?? [];
   if (!first) return 'prompts from a file';

@@ -1,4 +1,4 @@
-// A measure of a transfer as cells [found][evaluated], with everything that belongs to one.
+// A measure of a transfer as cells [found on][evaluated on], each with its interval and its random control.
 import type { TransferMatrix } from '../api/results';
 import type { Grid } from '../api/wire';
 import { digits, plural } from '../text/numbers';
@@ -28,7 +28,7 @@ export const cellsOf = (matrix: TransferMatrix): MatrixCell[][] =>
     })),
   );
 
-/** Cell by cell; null where either has no number. */
+/** Difference cell by cell; null where either is missing. */
 export const subtract = (a: Grid, b: Grid): (number | null)[][] =>
   a.map((row, i) =>
     row.map((value, j) => {
@@ -40,7 +40,7 @@ export const subtract = (a: Grid, b: Grid): (number | null)[][] =>
 const range = (low: number | null, high: number | null): string =>
   low === null || high === null ? 'no interval' : `${digits(low)} to ${digits(high)}`;
 
-/** All that is known of a cell, in a line. */
+/** One line that describes a cell in full. */
 export function cellDescription(cell: MatrixCell | undefined, found: string, evaluated: string, pairs: number): string {
   if (!cell) return '';
   return (
@@ -50,7 +50,7 @@ export function cellDescription(cell: MatrixCell | undefined, found: string, eva
   );
 }
 
-/** The same in short lines, for a cell itself: its interval, and what random heads leave. */
+/** Short lines for the cell itself: its interval and its random control. */
 export function cellLines(cell: MatrixCell | undefined): string[] {
   if (!cell) return [];
   const random = cell.control === null ? null : `random ${digits(cell.control)}`;
@@ -61,7 +61,7 @@ export function cellLines(cell: MatrixCell | undefined): string[] {
 
 export type Scale = 'share' | 'difference' | 'correlation';
 
-/** The end of a scale that has 0 in its middle: the largest value at hand, a correlation's is 1. */
+/** The end of a scale that is symmetric around 0: the largest absolute value, or 1 for a correlation. */
 export function scaleEnd(values: readonly (readonly (number | null)[])[], scale: Scale): number {
   if (scale !== 'difference') return 1;
   const largest = Math.max(0, ...values.flat().map((value) => Math.abs(value ?? 0)));

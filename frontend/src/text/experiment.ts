@@ -1,4 +1,4 @@
-// An experiment in words: where it stands, how long it may take.
+// The state of an experiment in words, and its estimated time.
 import type { AnySpec, PromptsSpec, AnalysisSpecInput, Experiment, Health, Progress, Stage, State } from '../api/wire';
 import { optionsOf } from '../model/patchingOptions';
 import { duration, plural } from './numbers';
@@ -14,12 +14,14 @@ export const requestedPairs = (spec: Pick<AnalysisSpecInput, 'prompts'>): number
 
 export type Unit = 'pair' | 'set' | 'step';
 
-/** What a run of this kind counts: pairs of prompts, whole sets of them, or steps of a training. */
+/** The unit that a run of this kind counts: prompt pairs, prompt sets, or training steps. */
 export const unitOf = (spec: AnySpec): Unit =>
   spec.kind === 'transfer' ? 'set' : spec.kind === 'fine_tune' ? 'step' : 'pair';
 
-/** How many pairs, sets or steps it goes through: as its run says, else as was asked; null where only the run will
- * know. Beside its steps a fine-tuning counts questions: those are not meant. */
+/**
+ * Total number of pairs, sets or steps: from the run's progress, else from the spec; null if only the run will know. A
+ * fine-tuning also counts questions while it evaluates: those are not meant.
+ */
 export function totalOf({ spec, progress }: Pick<Experiment, 'spec' | 'progress'>): number | null {
   if (isFineTune(spec)) return spec.steps ?? null;
   if (progress.total != null) return progress.total;
@@ -62,10 +64,10 @@ export function progressLine(state: State, progress: Progress): string {
   return `${COUNTED[progress.stage] ?? 'pairs'} ${progress.done}${total}${layer}`;
 }
 
-// Pairs are finished in batches whose size is not told: a small guess never lets the bar run ahead.
+// Pairs finish in batches of unknown size: a small guess never lets the bar run ahead.
 const BATCH = 8;
 
-/** 0 to 1 along the pairs, the layers of the batch under way included; null while nothing can be measured. */
+/** Progress from 0 to 1, including the layers of the current batch; null while nothing can be measured. */
 export function share(progress: Progress): number | null {
   if (progress.stage === 'saving' || progress.stage === 'done') return 1;
   if (COUNTED[progress.stage] === undefined || !progress.total) return null;
@@ -75,8 +77,10 @@ export function share(progress: Progress): number | null {
   return Math.min(1, (progress.done + underWay) / progress.total);
 }
 
-/** Whether a fine-tuning that did not succeed may have kept something: a step was made before it was cancelled, or the
- * loss became no number. That there is nothing need not be told by a refusal. */
+/**
+ * True if a fine-tuning that did not succeed may have kept weights: it was cancelled after a step, or its loss became
+ * non-finite. Avoids a request that would only be refused.
+ */
 export function mayHaveKeptSteps({
   state,
   progress,
@@ -87,7 +91,7 @@ export function mayHaveKeptSteps({
   return state === 'cancelled' && begun;
 }
 
-/** What became of a cancelled experiment, told truthfully. */
+/** What remains of a cancelled experiment. */
 export function cancelledLine(kept: number | null, asked: number | null, unit: Unit = 'pair'): string {
   if (kept === null || kept === 0) return `Cancelled before the first ${unit} was finished: there is no result.`;
   const of = asked === null ? plural(kept, unit) : `${kept} of ${plural(asked, unit)}`;
@@ -98,7 +102,7 @@ export function cancelledLine(kept: number | null, asked: number | null, unit: U
   return `Cancelled after ${of}: the result over ${kept} is kept.`;
 }
 
-/** The pill: what the server is doing, in one short line. */
+/** The status pill: the state of the server in one short line. */
 export function healthLine(health: Health): { tone: 'good' | 'warn'; text: string } {
   if (health.store === 'down') return { tone: 'warn', text: 'store unreachable' };
   if (health.workers.length === 0) return { tone: 'warn', text: 'no worker: results are readable, new runs will wait' };
@@ -107,7 +111,10 @@ export function healthLine(health: Health): { tone: 'good' | 'warn'; text: strin
   return { tone: 'good', text: `${health.running} running, ${health.waiting} waiting` };
 }
 
-/** Seconds a run may take, from finished runs at hand that cost alike: the same model, effect, positions, source and chat. Null without any. */
+/**
+ * Estimated seconds of a run, from finished runs of the same cost: same model, effect, positions, source and chat
+ * template. Null without any.
+ */
 export function estimate(
   done: readonly Experiment[],
   spec: Pick<AnalysisSpecInput, 'model' | 'effect' | 'positions' | 'source' | 'prompts'>,
@@ -124,11 +131,11 @@ export function estimate(
     return seconds > 0 ? [{ seconds, pairs: run.progress.total ?? requestedPairs(run.spec) }] : [];
   });
   if (timed.length === 0) return null;
-  // A run costs something to start and something a pair: the nearest run in size, never scaled below its own time.
+  // A run has a fixed cost and a cost per pair: take the run nearest in size, and never scale below its own time.
   const nearest = timed.reduce((best, run) =>
     Math.abs(run.pairs - pairs) < Math.abs(best.pairs - pairs) ? run : best,
   );
-  // QuestionSource one pair to many nothing can be said.
+  // One pair says nothing about many.
   if (pairs > 8 * nearest.pairs) return null;
   return nearest.seconds * Math.max(1, pairs / Math.max(1, nearest.pairs));
 }

@@ -1,9 +1,9 @@
-// Fine-tuning in words: what may move, what came of it.
+// Names and numbers of fine-tunings.
 import type { Interval, Outcome } from '../api/fineTune';
 import type { HeadPart, Schedule, Tuner } from '../api/wire';
 import { digits } from './numbers';
 
-/** In the order in which they are compared. */
+/** In the order of the comparison. */
 export const TUNERS: readonly Tuner[] = ['precise', 'random', 'lora', 'full', 'offsets', 'full_matrices'];
 
 export const TUNER_NAMES: Record<Tuner, string> = {
@@ -24,9 +24,9 @@ export const TUNER_DESCRIPTIONS: Record<Tuner, string> = {
   full_matrices: 'all weight matrices of all layers',
 };
 
-/** What the others are held against; the first three are asked for beside a precise one. */
+/** The controls of a precise fine-tuning. */
 export const CONTROLS: readonly Tuner[] = ['random', 'lora', 'full'];
-/** Tuners that move more than components, and need none. */
+/** Tuners that train the whole model and need no components. */
 export const WHOLE: readonly Tuner[] = ['full', 'full_matrices'];
 
 export const SCHEDULE_NAMES: Record<Schedule, string> = {
@@ -53,11 +53,11 @@ export function count(value: number): string {
 /** A share of questions: "81.5 %". */
 export const share = (value: number): string => `${(100 * value).toFixed(1)} %`;
 
-/** Ends of an interval of shares: "75.0 to 86.2 %"; without one in words. */
+/** The ends of an interval of shares: "75.0 to 86.2 %", or "no interval". */
 export const shareRange = ({ low, high }: Interval): string =>
   low === null || high === null ? 'no interval' : `${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)} %`;
 
-/** A change of a share, in points: "+64.0", "−3.5", "0.0". */
+/** A change of a share in percentage points: "+64.0", "−3.5", "0.0". */
 export function points(value: number): string {
   const text = (100 * value).toFixed(1);
   if (Number(text) === 0) return '0.0';
@@ -70,7 +70,7 @@ export const pointRange = ({ low, high }: Interval): string =>
 export const range = ({ low, high }: Interval): string =>
   low === null || high === null ? 'no interval' : `${digits(low)} to ${digits(high)}`;
 
-/** Whether the interval of a change covers 0: there may be none. */
+/** True if the interval of a change covers 0: there may be no change. */
 export const includesZero = ({ low, high }: Interval): boolean =>
   low !== null && high !== null && low <= 0 && high >= 0;
 

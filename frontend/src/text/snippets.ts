@@ -1,8 +1,8 @@
-// A fine-tuning as text to run elsewhere: in Python, on the command line, and as a request.
+// A fine-tuning as code: Python, a command line, and an HTTP request.
 import type { FineTuneResult } from '../api/fineTune';
 import type { FineTuneSpec } from '../api/wire';
 
-/** A Python string: JSON's escapes are Python's, too. */
+/** A Python string literal: JSON's escapes are also Python's. */
 const py = (text: string): string => JSON.stringify(text);
 
 const pythonLiteral = (value: unknown): string =>
@@ -10,7 +10,7 @@ const pythonLiteral = (value: unknown): string =>
 
 type Trained = Pick<FineTuneResult, 'experiment_id' | 'spec' | 'model'>;
 
-/** Trains the same in Python, and applies what was kept. */
+/** Python that applies the trained weights, or trains again. */
 export function python({ experiment_id, spec, model }: Trained): string {
   const settings: [string, unknown][] = [
     ['steps', spec.steps],
@@ -51,7 +51,7 @@ export function python({ experiment_id, spec, model }: Trained): string {
   ].join('\n');
 }
 
-/** The same as a command; null where its flags cannot say what was asked. */
+/** The command line; null if its flags cannot express the spec. */
 export function command(spec: FineTuneSpec): string | null {
   const { prompts } = spec;
   if (prompts.source !== 'template' || prompts.seed !== 0 || prompts.corruption !== 'null_operator') return null;
@@ -94,7 +94,7 @@ export function command(spec: FineTuneSpec): string | null {
   return ['arithmoscope fine-tune', ...words].join(' \\\n  ') + '\n';
 }
 
-/** The same question to a server, for a shell. Quotes inside the JSON cannot end the text. */
+/** The HTTP request as a curl command. Quotes inside the JSON cannot end the argument. */
 export const curl = (spec: FineTuneSpec, experiments: string): string =>
   [
     `curl -X POST ${shellQuoted(experiments)} \\`,
@@ -103,5 +103,5 @@ export const curl = (spec: FineTuneSpec, experiments: string): string =>
     '',
   ].join('\n');
 
-/** For a shell: nothing in single quotes means anything but a single quote. */
+/** Quotes for a POSIX shell: inside single quotes only a single quote is special. */
 export const shellQuoted = (text: string): string => `'${text.replace(/'/g, "'\\''")}'`;

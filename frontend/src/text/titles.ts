@@ -1,4 +1,4 @@
-// What was asked, in a line: the titles of experiments of every kind, and of sets of prompts.
+// Titles of experiments of every kind, and of sets of prompts.
 import type {
   AnySpec,
   PromptsSpec,
@@ -24,7 +24,7 @@ export const OPERATION_NAMES: Record<Operation, string> = {
   power: 'powers',
 };
 
-/** What a set is about, unless it is the operations themselves. */
+/** Adjective for the topic of a set; plain calculations are named by their operations. */
 export const TOPIC_ADJECTIVES: Record<Exclude<Topic, 'question'>, string> = {
   year_span: 'year span',
   counting: 'counting',
@@ -42,7 +42,7 @@ const KINDS: Record<string, string> = {
   fine_tune: 'fine-tuning',
 };
 
-/** What an experiment is called; a kind that this page does not know by its own word. */
+/** The name of a kind of experiment; an unknown kind by its own identifier. */
 export const kindName = (kind: string): string => KINDS[kind] ?? visible(kind.replace(/_/g, ' '));
 
 export const isAnalysis = (spec: AnySpec): spec is Spec => spec.kind === 'path_patching';
@@ -50,12 +50,12 @@ const isKnockout = (spec: AnySpec): spec is KnockoutSpec => spec.kind === 'knock
 const isTransfer = (spec: AnySpec): spec is TransferSpec => spec.kind === 'transfer';
 export const isFineTune = (spec: AnySpec): spec is FineTuneSpec => spec.kind === 'fine_tune';
 
-/** "3 + 5 =", "3 + 5 = and 11 more", "34 addition prompts", "3 + 5 = (chat)". `kept`: pairs in the numbers. */
+/** "3 + 5 =", "3 + 5 = and 11 more", "34 addition prompts", "3 + 5 = (chat)". `kept`: pairs in the result. */
 export function title(spec: { prompts: PromptsSpec }, kept?: number): string {
   return spec.prompts.chat ? `${questions(spec.prompts, kept)} (chat)` : questions(spec.prompts, kept);
 }
 
-/** What was asked, of every kind: "Knock-out of the top 10", "Transfer between 8 sets of prompts". */
+/** Default title of any experiment: "Knock-out of the top 10", "Transfer from 8 sets to 8 sets of prompts". */
 export function specTitle(spec: AnySpec, kept?: number): string {
   if (isAnalysis(spec)) return title(spec, kept);
   if (isKnockout(spec)) return `Knock-out of ${componentsSummary(spec)}`;
@@ -68,11 +68,11 @@ export function specTitle(spec: AnySpec, kept?: number): string {
   return `Experiment of kind “${kindName(kind)}”`;
 }
 
-/** What people call it, or what was asked. */
+/** The given name, or the default title. */
 export const nameOf = (experiment: Pick<Experiment, 'name' | 'spec'>, kept?: number): string =>
   experiment.name?.trim() || specTitle(experiment.spec, kept);
 
-/** The model that was asked: a knock-out's is that of its analysis, where that is at hand; else empty. */
+/** The model of an experiment. A knock-out has that of its analysis, if it is among `known`; else empty. */
 export function modelOf({ spec }: Pick<Experiment, 'spec'>, known: readonly Experiment[]): string {
   if (!isKnockout(spec)) return (spec as { model?: string }).model ?? '';
   const parent = known.find(({ id }) => id === spec.parent)?.spec;
@@ -107,7 +107,7 @@ function fineTuneTitle({ tuner, components = [] }: FineTuneSpec): string {
 
 export const DEFAULT_TOP_K = 10;
 
-/** How it was done, for a narrow column: "total, all positions", "knock-out, mean", "transfer". */
+/** The method in short, for a narrow column: "total, all positions", "knock-out, mean", "transfer". */
 export function methodSummary(spec: AnySpec): string {
   if (isAnalysis(spec)) return shortSummary(optionsOf(spec));
   if (isKnockout(spec)) return `${kindName('knockout')}, ${spec.ablation ?? 'mean'}`;

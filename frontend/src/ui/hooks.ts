@@ -9,7 +9,9 @@ export interface Loaded<T> {
   busy: boolean;
 }
 
-/** What `load` brings; loaded again when `key` changes, every `everyMs` while the page is seen, and never late. */
+/**
+ * Loads data; loads again when `key` changes and every `everyMs` while the page is visible. Late answers are dropped.
+ */
 export function useLoad<T>(
   key: string,
   load: (signal: AbortSignal) => Promise<T>,
@@ -28,7 +30,7 @@ export function useLoad<T>(
         if (!wanted.signal.aborted) setState({ key, data, error: null, busy: false });
       } catch (reason) {
         if (wanted.signal.aborted) return;
-        // What was there before stays on show beside the error.
+        // Earlier data stays visible beside the error.
         setState((old) => ({ key, data: old.key === key ? old.data : null, error: problemOf(reason), busy: false }));
       }
       if (everyMs > 0 && !wanted.signal.aborted) timer = setTimeout(tick, everyMs);
@@ -55,7 +57,7 @@ export function useLoad<T>(
   };
 }
 
-/** Whether this has been on show for `ms`. */
+/** True once the component has been shown for `ms`. */
 export function useElapsed(ms: number): boolean {
   const [late, setLate] = useState(false);
   useEffect(() => {
@@ -82,7 +84,7 @@ export function useWidth<E extends HTMLElement>(): [RefObject<E | null>, number]
   return [place, width];
 }
 
-/** `value`, once it has rested for `ms`. */
+/** `value`, once it has not changed for `ms`. */
 export function useDebounced<T>(value: T, ms: number): T {
   const [rested, setRested] = useState(value);
   useEffect(() => {
@@ -92,7 +94,7 @@ export function useDebounced<T>(value: T, ms: number): T {
   return rested;
 }
 
-/** A key pressed anywhere but in a field, unless shortcuts are switched off. */
+/** Calls `act` when a key is pressed outside a field, unless shortcuts are switched off. */
 export function useShortcut(keys: readonly string[], act: (key: string) => void): void {
   const latest = useRef(act);
   latest.current = act;
@@ -111,5 +113,5 @@ export function useShortcut(keys: readonly string[], act: (key: string) => void)
   }, [list]);
 }
 
-/** Single-key shortcuts can be switched off, for the time the page is open. */
+/** Single-key shortcuts can be switched off while the page is open. */
 export const shortcuts = { on: true };

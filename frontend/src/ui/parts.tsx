@@ -1,11 +1,11 @@
-// Small parts that every page uses.
+// Small components used on every page.
 import type { ComponentChildren } from 'preact';
 import { useEffect, useId, useRef, useState } from 'preact/hooks';
 import { ApiError } from '../api/client';
 import type { Problem } from '../api/wire';
 import { navigate } from '../nav';
 
-/** A link inside the application: opened in place, unless a new tab or window is asked for. */
+/** A link inside the application: opens in place, unless a modifier asks for a new tab or window. */
 export function Link({
   to,
   children,
@@ -41,7 +41,7 @@ export const problemOf = (reason: unknown): Problem =>
         way_out: 'Reload the page. If it happens again, report it.',
       };
 
-/** What went wrong, why, and the way out: inline, where it happened. */
+/** What went wrong, why, and the way out; shown where it happened. */
 export function ErrorMessage({ problem, children }: { problem: Problem; children?: ComponentChildren }) {
   return (
     <div class="trouble" role="alert">
@@ -67,7 +67,7 @@ export async function copyText(text: string): Promise<boolean> {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // Without a secure address there is no clipboard: the link is shown to be copied by hand.
+    // The clipboard needs a secure context: otherwise the link is shown, to be copied by hand.
     return false;
   }
 }
@@ -98,7 +98,7 @@ export function CopyLink() {
   );
 }
 
-/** A folded menu that closes on Escape, on a click elsewhere and after a choice. */
+/** A menu that closes on Escape, on a click elsewhere and after a choice. */
 export function Menu({ label, children }: { label: string; children: ComponentChildren }) {
   const place = useRef<HTMLDetailsElement>(null);
   useEffect(() => {
@@ -133,7 +133,7 @@ export function Menu({ label, children }: { label: string; children: ComponentCh
   );
 }
 
-/** A control under its name. Beside, not inside, its label: the options of a select are no part of its name. */
+/** A labelled control. The label is beside, not around it: the options of a select are not part of its name. */
 export function Field({
   label,
   class: name = '',

@@ -7,14 +7,14 @@ let loading: Promise<Plotly> | null = null;
 
 export function plotly(): Promise<Plotly> {
   loading ??= import('plotly.js-cartesian-dist-min').then((module) => module.default);
-  // A failed load (the server restarted with another build) may be tried again.
+  // A failed load (the server restarted with another build) may be retried.
   loading.catch(() => {
     loading = null;
   });
   return loading;
 }
 
-// One figure a task: several drawn at once would hold up the page.
+// One figure per task: several drawn at once would block the page.
 let turn: Promise<unknown> = Promise.resolve();
 
 function inTurn(draw: (library: Plotly) => unknown): Promise<unknown> {
@@ -61,7 +61,7 @@ export function Plot({ figure, class: name }: { figure: Figure; class?: string }
   );
 }
 
-/** The figure as a file's bytes. */
+/** The figure as image bytes. */
 export async function image(figure: Figure, format: 'png' | 'svg'): Promise<Blob> {
   const library = await plotly();
   const address = await library.toImage(

@@ -1,4 +1,4 @@
-// After a deletion: what was deleted, and the way back. It stays until it is used or put away, on every page.
+// The toast after a deletion, with Undo. It stays on every page until it is used or dismissed.
 import { useEffect, useState } from 'preact/hooks';
 import { restore } from '../api/client';
 import type { Problem } from '../api/wire';
@@ -19,12 +19,12 @@ export const announceDeleted = (deleted: Deleted): void => {
   announceChange();
 };
 
-/** The list of analyses is another now: whoever shows it reads it again. */
+/** Tells every list of experiments to reload. */
 export const announceChange = (): void => {
   dispatchEvent(new Event(CHANGED));
 };
 
-/** Calls `then` whenever an analysis was deleted or brought back here. */
+/** Calls `then` after an experiment was deleted or restored on this page. */
 export function useListChanges(then: () => void): void {
   useEffect(() => {
     addEventListener(CHANGED, then);
@@ -58,7 +58,7 @@ export function UndoToast() {
     setBusy(false);
   };
   return (
-    // The region is there before it says something: only then is it read aloud.
+    // The live region exists before its text: only then is the text read aloud.
     <div class="toast-place" role="status">
       {deleted && (
         <div

@@ -1,4 +1,4 @@
-// The way back to the form that an experiment came from, filled in with what it asked.
+// The button back to the form of an experiment, filled in with its spec.
 import type { AnySpec } from '../../api/wire';
 import { prefillForm } from '../../model/prefill';
 import { navigate } from '../../nav';

@@ -1,4 +1,4 @@
-// One experiment, of whatever kind: its row is read here, and its kind says which page it has.
+// The page of an experiment: reads its row and opens the view of its kind.
 import { useEffect, useState } from 'preact/hooks';
 import { restore } from '../../api/client';
 import type { Problem } from '../../api/wire';
@@ -49,7 +49,7 @@ export function ExperimentPage({ id, address }: { id: string; address: Address }
   return <Unknown {...opened} />;
 }
 
-/** A kind that a newer server knows and this page does not: its row can be handled all the same. */
+/** A kind that a newer server knows and this page does not: name, state and deletion still work. */
 function Unknown({ run, address }: ExperimentViewProps) {
   const { experiment } = run.seen;
   return (
@@ -65,7 +65,7 @@ function Unknown({ run, address }: ExperimentViewProps) {
   );
 }
 
-/** Somebody deleted it while it was looked at, here or elsewhere. */
+/** Shown when the experiment was deleted while it was open, here or elsewhere. */
 function Gone({ id, kind, name, reload }: { id: string; kind: string; name: string; reload: () => void }) {
   const [error, setError] = useState<Problem | null>(null);
   const back = () =>

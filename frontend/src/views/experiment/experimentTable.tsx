@@ -1,4 +1,4 @@
-// A list of experiments: what was asked, how far each is, and when it began.
+// A table of experiments: title, method, state, and creation time.
 import type { Experiment } from '../../api/wire';
 import { page } from '../../root';
 import { isFinal, progressLine, STATE_LABELS } from '../../text/experiment';
@@ -9,11 +9,11 @@ import { Link } from '../../ui/parts';
 interface TableProps {
   items: readonly Experiment[];
   label: string;
-  /** What the first column is called. */
+  /** Heading of the first column. */
   first?: string;
-  /** A column of models, where they differ. */
+  /** Adds a column of models, where they differ. */
   modelOf?: (item: Experiment) => string;
-  /** A column of how they were computed, where that differs. */
+  /** Adds a column of methods, where they differ. */
   ways?: boolean;
 }
 

@@ -1,4 +1,4 @@
-// The head of every experiment: its name, what was asked in short, where it stands, and what can be done with it.
+// The header of every experiment: name, summary, state, and actions.
 import type { ComponentChildren } from 'preact';
 import { useState } from 'preact/hooks';
 import { cancel, remove } from '../../api/client';
@@ -11,20 +11,20 @@ import { CopyLink, ErrorMessage, problemOf } from '../../ui/parts';
 import { announceDeleted } from '../../ui/undo';
 import { NotesForm } from './notes';
 
-/** The example belongs to the program: it has no owner who could name or delete it. */
+/** The example belongs to the program: it cannot be named or deleted. */
 export const EXAMPLE = 'example';
 
 export interface HeaderProps {
   experiment: Experiment;
   put: (experiment: Experiment) => void;
-  /** Pairs in the numbers, for the title of a set. */
+  /** Pairs in the result, for the title of a set. */
   kept?: number;
-  /** Said beside the name: the model, what was done. */
+  /** Facts beside the name: model, method. */
   facts?: ComponentChildren;
-  /** Before and after the link to this view. */
+  /** Tools before and after the link to this view. */
   before?: ComponentChildren;
   after?: ComponentChildren;
-  /** What went wrong with a tool. */
+  /** The error of a tool. */
   error?: Problem | null;
 }
 

@@ -1,11 +1,11 @@
-// What people write beside an analysis: its name and notes. What could not be saved stays in the fields.
+// The form for an experiment's name and notes. Text that could not be saved stays in the fields.
 import { useEffect, useState } from 'preact/hooks';
 import { edit } from '../../api/client';
 import type { Experiment, Problem } from '../../api/wire';
 import { changedFields, unsavedEdits, hasUnsavedEdits, keepEdits, remainingEdits, type Edits } from '../../model/notes';
 import { Field, ErrorMessage, problemOf } from '../../ui/parts';
 
-// Leaving the site asks, as long as something typed would be lost.
+// Leaving the site asks for confirmation while there are unsaved edits.
 addEventListener('beforeunload', (event) => {
   if (hasUnsavedEdits()) event.preventDefault();
 });
@@ -22,7 +22,7 @@ export function NotesForm({ experiment, put }: { experiment: Experiment; put: (e
   const shown = { ...kept, ...typed };
   const different = changedFields(typed, kept);
   const changed = Object.keys(different).length > 0;
-  // Whoever goes to another page and comes back finds what was typed.
+  // Edits survive a visit to another page.
   useEffect(() => keepEdits(experiment.id, different));
 
   const type = (part: Edits) => {
@@ -35,7 +35,7 @@ export function NotesForm({ experiment, put }: { experiment: Experiment; put: (e
     setState('saving');
     try {
       put(await edit(experiment.id, sent));
-      // What was typed while it was being saved stays.
+      // Text typed during the save stays.
       setTyped((now) => remainingEdits(now, sent));
       keepEdits(experiment.id, remainingEdits(unsavedEdits(experiment.id), sent)); // also when the page was left meanwhile
       setError(null);

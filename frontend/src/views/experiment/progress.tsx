@@ -1,4 +1,4 @@
-// Where a run stands, on the page of its result: a line, a bar, an ETA, and the truth about a cancel.
+// Progress of a run on the page of its result: a line, a bar, an ETA, and the state of a cancellation.
 import { edit, experiment as readRow, health, retry as askRetry } from '../../api/client';
 import type { Seen } from '../../api/follow';
 import type { Experiment, Priority, Problem } from '../../api/wire';
@@ -61,7 +61,7 @@ const PRIORITIES: readonly (readonly [Priority, string])[] = [
   ['low', 'low: after others'],
 ];
 
-/** Whose turn comes first among those that wait. */
+/** The priority of a queued run. */
 function Turn({ experiment, put }: { experiment: Experiment; put: (experiment: Experiment) => void }) {
   const [error, setError] = useState<Problem | null>(null);
   const choose = async (priority: Priority) => {
@@ -94,7 +94,7 @@ function Turn({ experiment, put }: { experiment: Experiment; put: (experiment: E
   );
 }
 
-/** Seconds left, countHeads down from the newest estimate until the next one comes. */
+/** Seconds left, counted down from the newest estimate until the next one arrives. */
 function useCountdown(estimate: number | null): number | null {
   const [since, setSince] = useState({ estimate, at: Date.now() });
   const [, tick] = useState(0);
@@ -116,7 +116,7 @@ function NoWorker() {
   ) : null;
 }
 
-/** How it ended, when it did not simply succeed; with the way to run it again. */
+/** The ending of a run that did not succeed, with a button to run it again. */
 export function Ending({
   experiment,
   kept,
@@ -159,7 +159,7 @@ function Retry({ id, words, reload }: { id: string; words: string; reload: () =>
       else navigate(page(`analyses/${next.id}`));
     } catch (reason) {
       setError(problemOf(reason));
-      // Someone else may have been quicker: then the row says so.
+      // It may have been restarted elsewhere: then the row says so.
       void readRow(id).then(
         (row) => !isFinal(row.state) && reload(),
         () => undefined,

@@ -1,18 +1,18 @@
-// What the pages of all kinds have in common: what they are given, and how a run is told.
+// State of a run, above every result, and the props that all kinds of pages share.
 import type { Address } from '../../nav';
 import { isFinal } from '../../text/experiment';
 import { ErrorMessage } from '../../ui/parts';
 import { Ending, RunProgress } from './progress';
 import type { Run } from './useRun';
 
-/** What every kind of page is given. */
+/** Props of the page of every kind of experiment. */
 export interface ExperimentViewProps {
   run: Run & { seen: NonNullable<Run['seen']> };
   id: string;
   address: Address;
 }
 
-/** What stands above every result: where the run is, how it ended, and what went wrong on the way. */
+/** Progress while it runs, how it ended, and errors on the way. */
 export function RunState({ run, kept }: { run: ExperimentViewProps['run']; kept: number | null }) {
   const { experiment } = run.seen;
   const done = isFinal(experiment.state);

@@ -1,4 +1,4 @@
-// One experiment as its page knows it: its row, followed while it runs, and its result once there is one.
+// An experiment's row, followed while it runs, and its result once there is one.
 import { useEffect, useState } from 'preact/hooks';
 import { experiment as readRow, exportAddress, pause, result as readResult, ApiError } from '../../api/client';
 import { follow, type Seen } from '../../api/follow';
@@ -10,20 +10,22 @@ import { problemOf } from '../../ui/parts';
 export interface Run {
   seen: Seen | null;
   result: AnyResult | null;
-  /** It ended and kept nothing: there is no result to wait for. */
+  /** It ended without a result, so there is none to wait for. */
   empty: boolean;
   /** Why there is no row, or no result where there should be one. */
   error: Problem | null;
-  /** Begin again from the row: after a retry, or by hand after a error. */
+  /** Starts over from the row: after a retry, or by hand after an error. */
   reload: () => void;
-  /** What an action answered. */
+  /** Applies the row that an action returned. */
   put: (experiment: Experiment) => void;
 }
 
 const AGAIN_MS = 3_000;
 
-/** A failed run has no result; a cancelled one has when at least one batch was finished, but not half a matrix. There
- * is no need to be told so by a refusal. */
+/**
+ * True if no result can exist: a failed run has none; a cancelled one has one if a batch was finished, but a transfer
+ * needs the whole matrix. Avoids a request that would only be refused.
+ */
 function noResult(experiment: Experiment): boolean {
   const { state, kind, progress } = experiment;
   if (state === 'succeeded') return false;
@@ -37,7 +39,7 @@ export function useRun(id: string): Run {
   const [error, setError] = useState<Problem | null>(null);
   const [empty, setEmpty] = useState(false);
   const [turn, setTurn] = useState(0);
-  // What an action changed: the stream knows nothing of it, and the row is read only now and then.
+  // Changes made by actions: the stream does not carry them, and the row is read only now and then.
   const [mine, setMine] = useState<Partial<Experiment>>({});
 
   useEffect(() => {
@@ -104,7 +106,7 @@ export function useRun(id: string): Run {
   };
 }
 
-/** What `load` brings; while the server cannot be reached it is tried again, other troubles are told and final. */
+/** Loads, and retries while the server is unreachable; other errors are reported and final. */
 async function until<T>(
   signal: AbortSignal,
   tell: (problem: Problem | null) => void,

@@ -1,4 +1,4 @@
-// The same fine-tuning in Python, as a command, and as a request.
+// The fine-tuning as Python, command line and HTTP request.
 import { useEffect, useState } from 'preact/hooks';
 import type { FineTuneResult } from '../../api/fineTune';
 import { api } from '../../root';

@@ -1,4 +1,4 @@
-// All fine-tunings of the same question, by tuner and seed: what choosing components was worth.
+// Fine-tunings that differ only in tuner and seed: the benefit of choosing components.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { fineTuningsOf, result as readResult, submit, ApiError } from '../../api/client';
 import type { FineTuneResult } from '../../api/fineTune';
@@ -29,11 +29,11 @@ interface ComparisonProps {
 }
 
 const REFRESH_MS = 10_000;
-/** As many results as are read for one table. */
+/** Maximum number of results read for one table. */
 const MOST = 24;
 
 export function Comparison({ id, spec, result, state }: ComparisonProps) {
-  // AttendedPart at again only while something of it is still to come.
+  // Polls only while a run is unfinished.
   const [every, setEvery] = useState(0);
   const list = useLoad(`tunings of ${spec.model} ${state}`, (signal) => fineTuningsOf(spec.model, signal), every);
   const rows = useMemo(() => relatedRuns(list.data ?? [], spec).slice(0, MOST), [list.data, spec]);
@@ -42,7 +42,7 @@ export function Comparison({ id, spec, result, state }: ComparisonProps) {
     .map((row) => row.id);
   const waiting = rows.some((row) => !isFinal(row.state));
   useEffect(() => setEvery(waiting ? REFRESH_MS : 0), [waiting]);
-  // A finished one never changes: it is read once.
+  // A finished result never changes: it is read once.
   const read = useRef(new Map<string, FineTuneResult | null>());
   const results = useLoad(`results of ${finished.join()}`, (signal) => readMore(read.current, finished, signal));
   const known = (row: Experiment): FineTuneResult | null =>
@@ -143,11 +143,11 @@ export function Comparison({ id, spec, result, state }: ComparisonProps) {
   );
 }
 
-/** Only what was judged says something of its tuner. */
+/** Only evaluated runs count. */
 const judged = (result: FineTuneResult | null): ComparisonRow | null =>
   result?.evaluation ? comparisonRow(result) : null;
 
-/** Reads what is not there yet; a failed or cancelled one may have no result. */
+/** Reads missing results; a failed or cancelled run may have none. */
 async function readMore(
   read: Map<string, FineTuneResult | null>,
   ids: readonly string[],
@@ -168,7 +168,7 @@ async function readMore(
 interface RowProps {
   row: Experiment & { spec: FineTuneSpec };
   result: FineTuneResult | null;
-  /** It is the one whose page this is. */
+  /** The run whose page this is. */
   here: boolean;
 }
 

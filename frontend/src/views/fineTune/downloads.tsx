@@ -1,4 +1,4 @@
-// What can be taken away: the tuned part alone, and every number about it.
+// Downloads: the trained weights alone, and every number about them.
 import { exportAddress } from '../../api/client';
 import type { FineTuneResult } from '../../api/fineTune';
 import { noAdapter } from '../../model/fineTuneReport';

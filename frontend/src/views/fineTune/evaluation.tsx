@@ -1,4 +1,4 @@
-// What the model can do before and after: what it was trained for, other sums, and what has no arithmetic in it.
+// Evaluation before and after: the trained task, other arithmetic, and text without arithmetic.
 import type { Evaluation, Interval, Judged, Neutral } from '../../api/fineTune';
 import { grouped } from '../../model/fineTuneReport';
 import { digits, glyph, percent, plural } from '../../text/numbers';

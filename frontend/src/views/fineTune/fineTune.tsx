@@ -1,4 +1,4 @@
-// A fine-tuning: what was trained and how it goes, then what came of it and what it is held against.
+// The page of a fine-tuning: training, evaluation, and comparison with controls.
 import type { FineTuneResult } from '../../api/fineTune';
 import type { FineTuneSpec } from '../../api/wire';
 import { formatRate } from '../../model/fineTuneForm';

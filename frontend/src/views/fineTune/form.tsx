@@ -1,5 +1,4 @@
-// A new fine-tuning: which components, on which questions, how, and what it is held against. All of it is in the
-// address but files.
+// The fine-tuning form: components, questions, settings, controls. All of it but files is in the address.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { models as loadModels, result as readResult, submit } from '../../api/client';
 import type { FineTuneSpec, Metric, Problem, Result, Tuner } from '../../api/wire';
@@ -147,7 +146,7 @@ export function NewFineTune({ address }: { address: Address }) {
 
 const namesOf = (tuners: readonly Tuner[]): string => tuners.map((tuner) => TUNER_NAMES[tuner]).join(', ');
 
-/** Asks for others beside one; what became of that, in words. */
+/** Submits controls with a run; returns what became of them, in words. */
 export async function submitControls(specs: readonly FineTuneSpec[]): Promise<string> {
   const [asked, refused]: [string[], string[]] = [[], []];
   for (const spec of specs) {
@@ -170,12 +169,12 @@ interface FineTuneForm extends FineTuneFormProps {
   choose: (model: string) => void;
 }
 
-/** What is typed, kept in the address once it has rested; Back and a link bring it back. */
+/** The draft, written to the address once typing pauses; Back and links restore it. */
 function useFineTuneForm(address: Address): FineTuneForm {
   const [state, setState] = useState(() => {
     const found = readFineTuneUrl(address.search);
     const again = takePrefill('fine_tune');
-    // Files are in no address: they come along by hand.
+    // Files are not in the address: they are handed over.
     return again
       ? { ...found, draft: { ...found.draft, own: fineTuneDraftOf(again).own, test: fineTuneDraftOf(again).test } }
       : found;

@@ -1,4 +1,4 @@
-// Where a tuned model comes from and where it leads: analysis, components, fine-tuning, model, and on.
+// Lineage of a tuned model: analysis, components, fine-tuning, model, and what follows.
 import { models as loadModels } from '../../api/client';
 import type { FineTuneResult } from '../../api/fineTune';
 import type { FineTuneSpec, ModelCard, Spec } from '../../api/wire';
@@ -78,7 +78,7 @@ export function Lineage({ spec, result }: LineageProps) {
   );
 }
 
-/** The models that this one was tuned from, the first of all first. */
+/** The chain of models that this one was tuned from, oldest first. */
 function Before({ cards, model }: { cards: readonly ModelCard[]; model: string }) {
   const chain: ModelCard[] = [];
   for (let at = cards.find(({ id }) => id === model); at && chain.length < 20;) {
@@ -109,7 +109,7 @@ function Before({ cards, model }: { cards: readonly ModelCard[]; model: string }
   );
 }
 
-/** On the page of an analysis: which fine-tuning its model came out of. Nothing for other models. */
+/** The fine-tuning that produced an analysis' model; nothing for other models. */
 export function TunedFrom({ cards, model }: { cards: readonly ModelCard[]; model: string }) {
   const card = cards.find(({ id }) => id === model);
   if (!card?.experiment) return null;
@@ -123,7 +123,7 @@ export function TunedFrom({ cards, model }: { cards: readonly ModelCard[]; model
 
 const SOME_PAIRS = 64;
 
-/** The analysis of a tuned model: as that of its base was asked, else of a part of what it was trained for. */
+/** The analysis of a tuned model: as its base was analysed, else on part of the training questions. */
 function analysisOf({ prompts }: FineTuneSpec, asked: Spec | null, model: string): Spec {
   if (asked) return { ...asked, ...optionsOf(asked), model };
   const few =

@@ -1,4 +1,4 @@
-// What was tuned of the components of an analysis, newest first, with the way to more.
+// Fine-tunings of the components of an analysis, newest first, with links to new ones.
 import { childrenOf } from '../../api/client';
 import type { Result } from '../../api/wire';
 import { componentName, type Component } from '../../model/component';

@@ -1,4 +1,4 @@
-// Beforehand: how much would move, on which questions. Nothing is computed for it.
+// Preview of a fine-tuning: how many parameters would be trained, on which questions. No model is run.
 import { useRef } from 'preact/hooks';
 import { tuningPreview } from '../../api/client';
 import type { Split, Tunable, TuningPreview } from '../../api/fineTune';
@@ -21,7 +21,7 @@ export function FineTunePreviewPane({ asked }: { asked: SpecOrProblem<FineTuneSp
     return spec && { spec, preview: await tuningPreview(spec, signal) };
   });
   const stale = key !== rested || preview.busy;
-  // What was known stays on show, faintly, until it is countHeads anew.
+  // The earlier preview stays visible, dimmed, until the new one arrives.
   const last = useRef(preview.data);
   if (preview.data || preview.error) last.current = preview.data;
   const shown = preview.data ?? (stale ? last.current : null);
@@ -58,7 +58,7 @@ function PreviewFacts({ preview: { tunable, split, notes }, tuner }: { preview: 
 export const trainedSummary = ({ trained, parameters, share }: Tunable): string =>
   `${count(trained)} of ${count(parameters)} parameters train (${percent(share)}).`;
 
-/** What moves of heads, which others move along, and what the optimiser keeps. */
+/** Projections trained, heads that share weights with them, and the optimiser's memory. */
 export function TunableFacts({ tunable, tuner }: { tunable: Tunable; tuner: Tuner }) {
   const { tune, touched, lowest, optimiser_bytes } = tunable;
   const parts = tune.map((part) => PART_NAMES[part]).join(', ');

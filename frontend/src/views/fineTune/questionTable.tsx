@@ -1,4 +1,4 @@
-// Held-out questions, one by one: what the model says before and after. All of it is text from outside.
+// Held-out questions one by one, with the model's answers before and after. All of it is untrusted text.
 import { useState } from 'preact/hooks';
 import type { Evaluation, Outcome } from '../../api/fineTune';
 import { OUTCOMES, promptsOf } from '../../model/fineTuneReport';

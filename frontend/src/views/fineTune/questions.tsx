@@ -1,4 +1,4 @@
-// On which questions is trained and judged.
+// The questions to train and test on.
 import type { ModelCard, Spec } from '../../api/wire';
 import { analysisFormUrl, prefillForm } from '../../model/prefill';
 import { EMPTY_CUSTOM } from '../../model/customPrompts';
@@ -40,7 +40,7 @@ export function Questions({ draft, change, origin, card, parent }: QuestionsProp
   const offered = (['analysis', 'two_digits', 'set', 'file'] as const).filter(
     (each) => each !== 'analysis' || (prompts !== undefined && isTrainable(prompts)),
   );
-  // A set that is only named can be had as one of one's own, to be changed.
+  // A predefined set can be turned into a custom one and edited.
   const named = from === 'analysis' && prompts?.source === 'template' ? setDraftOf(prompts) : TWO_DIGITS;
   const fixed = from === 'analysis' && prompts?.source === 'custom';
   return (
@@ -136,6 +136,6 @@ export function Questions({ draft, change, origin, card, parent }: QuestionsProp
   );
 }
 
-/** Whether an analysis asked about operands of all parts of the split. */
+/** True if an analysis used operands from all parts of the split. */
 const sawAll = ({ prompts }: Spec): boolean =>
   prompts.source === 'template' && prompts.half !== 'first' && isTrainable(prompts);

@@ -1,4 +1,4 @@
-// Path patching of the same pairs before and after, as three maps on one scale, and which components moved most.
+// Path patching of the same pairs before and after: three maps on one scale, and the components that changed most.
 import { useMemo, useState } from 'preact/hooks';
 import { exportAddress } from '../../api/client';
 import type { FineTuneResult, Repatched } from '../../api/fineTune';
@@ -31,7 +31,7 @@ export function RepatchingPanel({ result, repatched, address }: RepatchingProps)
   const selected = chosen(address.search, maps.after);
   const trained = new Set(result.tunable.components);
   const touched = new Set(result.tunable.touched);
-  // Which component is looked at is in the address, as on the page of an analysis.
+  // The selected component is in the address, as on the page of an analysis.
   const select = (component: Component | null) => {
     const query = new URLSearchParams(address.search);
     if (component && !sameComponent(component, selected)) query.set('sel', componentName(component));
@@ -119,7 +119,7 @@ export function RepatchingPanel({ result, repatched, address }: RepatchingProps)
   );
 }
 
-/** The component in the address, if the model has it. */
+/** The component in the address; null if the model does not have it. */
 function chosen(search: string, table: EffectTable): Component | null {
   const found = parseComponent(new URLSearchParams(search).get('sel') ?? '');
   return found && cellOf(table, found) ? found : null;

@@ -1,4 +1,4 @@
-// How it is trained: what matters in a row, the rest folded.
+// Training settings: the main ones in a row, the others folded.
 import { useRef } from 'preact/hooks';
 import type { ModelCard, Schedule } from '../../api/wire';
 import { toggled } from '../../model/analysisForm';
@@ -20,7 +20,7 @@ export function Settings({ draft, change, card }: FineTuneFormProps & { card: Mo
   const number = (name: 'steps' | 'batch' | 'rate' | (typeof NUMBERS)[number], label: string) => (
     <NumberField label={label} value={draft[name]} change={(value) => change({ [name]: value })} />
   );
-  // An address may come with unusual settings: they are in view from the start.
+  // Non-default settings in the address are visible from the start.
   const opened = useRef(unusual(draft));
   const parts = draft.tune ?? trainedParts(card);
   return (

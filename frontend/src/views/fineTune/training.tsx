@@ -1,4 +1,4 @@
-// How the training goes: the loss of every step, and what is looked at meanwhile.
+// The training curve: loss at every step, and the validations.
 import type { TrainingCurve } from '../../api/fineTune';
 import type { Theme } from '../../charts/colours';
 import { LINE } from '../../charts/lines';

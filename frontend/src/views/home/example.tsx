@@ -1,4 +1,4 @@
-// A finished, real analysis that came with the program: it needs no worker and no model to be looked at.
+// The bundled example: a finished, real analysis that needs neither a worker nor a model.
 import { experiment, result } from '../../api/client';
 import { componentName } from '../../model/component';
 import { fromResult } from '../../model/effects';

@@ -1,4 +1,4 @@
-// The parts of the form that concern one prompt, the model and the run.
+// Form fields for one prompt, the model and the run.
 import type { RefObject } from 'preact';
 import { useId } from 'preact/hooks';
 import type { ModelCard } from '../../api/wire';

@@ -1,4 +1,4 @@
-// The first page: a working prompt, one button, and a finished example beside it.
+// The home page: a working prompt, one button, and a finished example beside it.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { experiments, models as loadModels, submit } from '../../api/client';
 import type { Problem } from '../../api/wire';
@@ -40,7 +40,7 @@ export function Home({ address }: { address: Address }) {
 
   const cards = models.data ?? [];
   const chosen = draft.model ?? firstModel(cards)?.id ?? null;
-  // How to patch is in the address: a link to this page can say it, and Back finds it again.
+  // The patching options are in the address: links carry them, and Back restores them.
   const { options, notices: ofOptions } = readOptions(address.search);
   const { chat, notices: ofChat } = readChat(address.search);
   const whole: Draft = { ...draft, ...options, chat, model: chosen };

@@ -1,4 +1,4 @@
-// What is patched, where, from what and which way round. What does not go together is shown with the reason, and off.
+// Patching options. Incompatible choices are disabled and say why.
 import { useId, useRef } from 'preact/hooks';
 import { isSinglePrompt, type Draft } from '../../model/analysisForm';
 import {
@@ -25,7 +25,7 @@ export function PatchingOptions({ draft, choose }: OptionsPart) {
   const options = normalised(optionsOf(draft), alone);
   const change = (part: Partial<Options>) => choose(normalised({ ...options, ...part }, alone));
   const unusual = nonDefaultSummary(options);
-  // An address may come with unusual options: they are in view from the start.
+  // Non-default options in the address are visible from the start.
   const opened = useRef(unusual !== '');
   return (
     <>

@@ -1,4 +1,4 @@
-// How the prompt will be read, as it is typed: tokens of both prompts, their roles, the answer's token.
+// Preview of the prompt as it is typed: tokens of both prompts, their roles, the answer's token.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { preview } from '../../api/client';
 import type { PromptsSpec, Preview, PreviewItem, Problem } from '../../api/wire';
@@ -55,7 +55,7 @@ export function PreviewPane({ asked, waiting }: { asked: Asked; waiting: boolean
   );
 }
 
-/** Of a long list only what is shown is sent to be read: the rest is read when it is asked. */
+/** Of a long list only the shown prompts are sent for the preview. */
 const beginning = (prompts: PromptsSpec): PromptsSpec =>
   prompts.source === 'custom' ? { ...prompts, pairs: prompts.pairs.slice(0, SHOWN) } : prompts;
 
@@ -66,7 +66,7 @@ function Shown({
 }: {
   preview: Preview;
   set: boolean;
-  /** Every position is patched from the same one of the counterfactual. */
+  /** Patching at all positions: each position takes the value of the same position in the counterfactual run. */
   matched: boolean;
 }) {
   const shown = beginningOf(items);
@@ -92,7 +92,7 @@ function Shown({
 
 const MOST = 6;
 
-/** The first questions, each with all the tokens of its answer that are asked for. */
+/** The first questions, each with all tokens of its answer. */
 function beginningOf(items: readonly PreviewItem[]): readonly PreviewItem[] {
   const starts = items.flatMap((item, i) => (item.place ? [] : [i]));
   const end = starts[SHOWN] ?? items.length;

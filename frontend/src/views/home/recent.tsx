@@ -1,4 +1,4 @@
-// The newest experiments of every kind, and those that were deleted lately.
+// The newest experiments of every kind, and recently deleted ones.
 import { useState } from 'preact/hooks';
 import { deletedExperiments, restore } from '../../api/client';
 import type { Experiment, ExperimentList, Problem } from '../../api/wire';
@@ -22,7 +22,7 @@ export function Recent({ list }: { list: Loaded<ExperimentList> }) {
   );
 }
 
-/** Nothing is shown while there is nothing to bring back. */
+/** Hidden while there is nothing to restore. */
 function RecentlyDeleted() {
   const list = useLoad('deleted', (signal) => deletedExperiments(20, signal), 30_000);
   useListChanges(list.reload);

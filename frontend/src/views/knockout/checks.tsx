@@ -1,4 +1,4 @@
-// Whether a knock-out can be believed: what it was made on, what was left out, and how it was checked.
+// Sanity checks of a knock-out: its prompts, dropped pairs, and how the numbers were verified.
 import type { KnockoutResult } from '../../api/results';
 import { digits, duration, percent, plural } from '../../text/numbers';
 import { visible } from '../../text/tokens';

@@ -1,4 +1,4 @@
-// What to knock out of a finished analysis, how, and on which prompts.
+// The knock-out form: which components, how, and on which prompts.
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { models as loadModels, submit } from '../../api/client';
@@ -54,7 +54,7 @@ export function KnockoutForm({ id, result, metric, pins }: FormProps) {
     setDraft((old) => ({ ...old, ...part }));
     setError(null);
   };
-  // Pinned while the form is open: they are what one wants out.
+  // Components pinned while the form is open are taken over.
   const pinned = pins.map(componentName).join(', ');
   const before = useRef(pinned);
   useEffect(() => {
@@ -63,7 +63,7 @@ export function KnockoutForm({ id, result, metric, pins }: FormProps) {
   }, [pinned]);
 
   const asked = knockoutSpecOf({ ...draft, chat: draft.chat && chats }, id, metric);
-  // Drawn or averaged over the prompts that are asked: of one prompt it is that prompt.
+  // The mean and another prompt are taken over the evaluated prompts: a single one has neither.
   const needs = single && draft.prompts === 'same' && draft.ablation !== 'zero';
   const run = async () => {
     if (sending || !asked.spec || needs) return;

@@ -1,4 +1,4 @@
-// A knock-out: what the model still answers with k components out, beside as many random ones.
+// A knock-out: the model's answers without k components, compared with random components.
 import { useCallback, useState } from 'preact/hooks';
 import { exportAddress } from '../../api/client';
 import type { KnockoutCurve, KnockoutResult } from '../../api/results';
@@ -23,7 +23,7 @@ export function KnockoutPage({ run, id, address }: ExperimentViewProps) {
   const spec = experiment.spec as KnockoutSpec;
   const result = run.result as KnockoutResult | null;
   const parent = useParent(spec.parent);
-  // The top are ranked by the metric that the analysis is looked at by.
+  // The top components are ranked by the metric of the analysis.
   const metric = spec.components || !spec.metric ? '' : `&metric=${spec.metric}`;
   const pairs = result?.n_pairs ?? totalOf(experiment);
   return (

@@ -1,5 +1,4 @@
-// What was asked about the components of an analysis: its knock-outs and transfers, newest first, with the way to more.
-// Its fine-tunings have a list of their own.
+// Knock-outs and transfers of an analysis, newest first, with the form for another. Fine-tunings have their own list.
 import { childrenOf } from '../../api/client';
 import type { Metric, Result } from '../../api/wire';
 import type { Component } from '../../model/component';

@@ -1,4 +1,4 @@
-// What is known of the components of a finished analysis beyond their effects: folds that are asked for when opened.
+// The folded panels of a finished analysis. Each is loaded when it is opened.
 import type { Metric, Result } from '../../api/wire';
 import type { Component } from '../../model/component';
 import type { EffectTable } from '../../model/effects';

@@ -1,4 +1,4 @@
-// A finding is asked for when it is unfolded, not before: a worker computes it, once.
+// A panel that loads its content when it is unfolded: a worker computes it once.
 import type { ComponentChildren } from 'preact';
 import { useId } from 'preact/hooks';
 import { useElapsed, useLoad } from '../../ui/hooks';
@@ -13,7 +13,7 @@ export function FoldedPanel({
   children,
 }: {
   name: string;
-  /** What it answers, in a line. */
+  /** The question it answers, in one line. */
   words: string;
   open: boolean;
   toggle: (open: boolean) => void;
@@ -33,7 +33,7 @@ export function FoldedPanel({
   );
 }
 
-/** What `load` brings, said while it is waited for and when it does not come. */
+/** Loads a report, and shows the waiting and the error. */
 export function Computed<T>({
   of,
   load,
@@ -63,7 +63,7 @@ export function Computed<T>({
 
 const LATE_MS = 10_000;
 
-/** What is computed, and after a while why that may take long. */
+/** A waiting message, extended after a while by why it may take long. */
 export function Waiting({ words }: { words: string }) {
   const late = useElapsed(LATE_MS);
   return (
@@ -86,7 +86,7 @@ export function SaveCsv({ name, make }: { name: string; make: () => string }) {
   );
 }
 
-/** The rows of a long table, some at a time. */
+/** The row count of a long table, with a button for more. */
 export function ShowMore({ shown, all, more }: { shown: number; all: number; more: () => void }) {
   return (
     <>

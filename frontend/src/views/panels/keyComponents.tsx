@@ -1,4 +1,4 @@
-// Which components are key, by each of three rules, and how sure that is.
+// Key components by each of three rules, with their p and q values.
 import { useState } from 'preact/hooks';
 import { keyReport } from '../../api/client';
 import type { KeyReport, KeyTable } from '../../api/results';
@@ -14,7 +14,7 @@ import { Computed, SaveCsv, ShowMore } from './foldedPanel';
 interface KeyProps {
   id: string;
   metric: Metric;
-  /** Effects are of putting back: the most positive ones matter. */
+  /** Denoising: the most positive effects matter. */
   restored: boolean;
   onMetric: (metric: Metric) => void;
   onSelect: (component: Component) => void;
@@ -151,7 +151,7 @@ const keyCsv = (table: KeyTable): string => {
   );
 };
 
-/** A component in a table: choosing it shows it in the panel of the component. */
+/** A component in a table: a click selects it. */
 export function ComponentButton({ name, onSelect }: { name: string; onSelect: (component: Component) => void }) {
   const component = parseComponent(name);
   return component ? (

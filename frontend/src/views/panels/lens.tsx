@@ -1,4 +1,4 @@
-// One prompt's lens: what each layer would say if it were the last, and where the answer stands among all tokens.
+// The logit lens of one prompt: top tokens of each layer, and the rank of the answer.
 import type { LensReport } from '../../api/results';
 import { colourAt, attentionScale, css, inkOn } from '../../charts/colours';
 import { digits, layerName, percent } from '../../text/numbers';

@@ -1,4 +1,4 @@
-// Where heads look from END: the mass on each part of the prompt, beside the average head and beside chance.
+// Attention from END by role, compared with the average head and with chance.
 import { useMemo, useState } from 'preact/hooks';
 import { roleReport } from '../../api/client';
 import type { HeadClass, RoleReport } from '../../api/results';
@@ -128,10 +128,10 @@ function Heads({ report, id, table, selected, onSelect }: RolesProps & { report:
   );
 }
 
-/** A difference of shares: "+3.1", "−0.4" percentage points. */
+/** A difference of shares in percentage points: "+3.1", "−0.4". */
 const points = (share: number): string => `${share > 0 ? '+' : ''}${digits(100 * share)} pp`;
 
-/** The chosen head, all parts of the prompt with their controls. */
+/** The selected head: all parts of the prompt with their controls. */
 function OneHead({ report, component }: { report: RoleReport; component: string }) {
   const head = report.heads.find((each) => each.component === component);
   if (!head) return null;

@@ -1,4 +1,4 @@
-// How the answer comes up through the layers: its probability and rank, the two cosine curves, and one prompt's lens.
+// The answer through the layers: its probability and rank, the two cosine curves, and the logit lens of one prompt.
 import { lensReport, stagesReport } from '../../api/client';
 import type { Row, StagesReport } from '../../api/results';
 import type { Result } from '../../api/wire';
@@ -40,10 +40,10 @@ export function StagesPanel({ id, result, prompt, onPrompt }: StagesProps) {
 
 const STAGES = ['start', 'inflection', 'end'] as const;
 
-/** An end of an interval may lie between two layers. */
+/** The end of an interval may lie between two layers. */
 const formatLayer = (layer: number): string => (Number.isInteger(layer) ? String(layer) : layer.toFixed(1));
 
-/** The embedding stands before layer 0. */
+/** The embedding comes before layer 0. */
 const places = (row: Row, first: number): number[] => row.map((_, i) => i + first);
 
 const stageMarks = (report: StagesReport): Mark[] =>

@@ -1,4 +1,4 @@
-// What the chosen component writes at END, as logits of number tokens.
+// The direct contribution of the selected component at END to the logits of number tokens.
 import { useEffect, useState } from 'preact/hooks';
 import { writesReport } from '../../api/client';
 import type { WritesReport } from '../../api/results';
@@ -10,7 +10,7 @@ import { Computed } from './foldedPanel';
 export function Writes({ id, component }: { id: string; component: Component }) {
   const name = componentName(component);
   const [open, setOpen] = useState(false);
-  // A worker computes it: another component is asked about only when somebody says so.
+  // A worker computes it, so it is requested again only when it is unfolded for another component.
   useEffect(() => setOpen(false), [id, name]);
   return (
     <details class="fold" open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>

@@ -1,4 +1,4 @@
-// Choices that prompts of every kind have: how a counterfactual is made, and what is asked of a long answer.
+// Form fields shared by prompts of every kind, and generic select and number fields.
 import type { AnswerTokens, Corruption } from '../../api/wire';
 import { Field } from '../../ui/parts';
 
@@ -39,11 +39,11 @@ export const AnswerChoice = ({ value, choose }: { value: AnswerTokens; choose: (
   <Select label="Answers longer than one token" value={value} choices={ANSWERS} choose={choose} />
 );
 
-/** The choices of a table of words. */
+/** The choices of a table of labels. */
 export const choicesOf = <T extends string>(words: Record<T, string>): readonly (readonly [T, string])[] =>
   (Object.keys(words) as T[]).map((each) => [each, words[each]] as const);
 
-/** A list of choices under its name. */
+/** A labelled select. */
 export function Select<T extends string>({
   label,
   value,
@@ -74,7 +74,7 @@ export function Select<T extends string>({
   );
 }
 
-/** A whole number, kept as it is typed. */
+/** A field for a number, kept as typed. */
 export function NumberField({
   label,
   value,

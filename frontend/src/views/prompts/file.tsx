@@ -1,4 +1,4 @@
-// A set of prompts out of a file: what can be used of it, and what is wrong with the rest, by its rows.
+// Prompts from an uploaded file: the usable ones, and what is wrong with the other rows.
 import { useRef, useState } from 'preact/hooks';
 import { upload } from '../../api/client';
 import type { Problem } from '../../api/wire';
@@ -18,7 +18,7 @@ export function FileOptions({
 }: {
   draft: FileDraft;
   change: (part: Partial<FileDraft>) => void;
-  /** Trained on, or judged by: whole answers. */
+  /** For training or testing: whole answers only. */
   trained?: boolean;
 }) {
   const [error, setError] = useState<Problem | null>(null);
@@ -34,7 +34,7 @@ export function FileOptions({
       if (mine === latest.current) change({ file: { name: file.name, ...found } });
     } catch (reason) {
       if (mine === latest.current) {
-        // The file that was there before is not the one that was chosen.
+        // The earlier file is not the one that was chosen.
         change({ file: null });
         setError(problemOf(reason));
       }
@@ -52,7 +52,7 @@ export function FileOptions({
           aria-label="File of prompts"
           onChange={(event) => {
             const file = event.currentTarget.files?.[0];
-            // The same file, mended, can be chosen again.
+            // Lets the same file be chosen again after a correction.
             event.currentTarget.value = '';
             if (file) void read(file);
           }}
@@ -75,7 +75,7 @@ export function FileOptions({
 
 function Found({ file }: { file: PromptFile }) {
   const { problems, pairs, n_rows } = file;
-  // Of rows after as many as a set holds only the first is among the problems.
+  // Of the rows beyond the maximum size of a set only the first is listed as a problem.
   const leftOut = n_rows - pairs.length;
   return (
     <>

@@ -1,4 +1,4 @@
-// A set of prompts drawn from templates: what a topic does not have is not offered.
+// Form fields of a set of prompts drawn from templates. Settings that a topic lacks are hidden.
 import type { Half, Numerals, Style, Wording } from '../../api/wire';
 import { toggled } from '../../model/analysisForm';
 import { OPERATIONS, normalisedSet, STYLES, TOPIC_NAMES, TOPICS, type SetDraft } from '../../model/promptSet';
@@ -33,7 +33,7 @@ const TOPIC_CHOICES = TOPIC_NAMES.map((topic) => [topic, TOPICS[topic].name] as 
 interface SetPart {
   draft: SetDraft;
   change: (part: Partial<SetDraft>) => void;
-  /** It is trained on: whole answers, whatever the model says of them. */
+  /** For training: whole answers, whatever the model says to them. */
   trained?: boolean;
 }
 

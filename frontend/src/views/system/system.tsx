@@ -1,4 +1,4 @@
-// The server on one page: workers and what they do, the queue, what is kept, the models, what failed lately.
+// The System page: workers, queue, store, models, and recent failures.
 import type { ComponentChildren } from 'preact';
 import { useEffect } from 'preact/hooks';
 import { models as loadModels, system } from '../../api/client';
@@ -184,7 +184,7 @@ function Models({ cards }: { cards: readonly ModelCard[] | null }) {
   );
 }
 
-/** Where a model comes from: a tuned one from another, by a fine-tuning. */
+/** The source of a model; for a tuned one, its base and its fine-tuning. */
 function Made({ card, cards }: { card: ModelCard; cards: readonly ModelCard[] }) {
   if (card.source !== 'tuned') return <span class="faint">{SOURCES[card.source]}</span>;
   const base = cards.find(({ id }) => id === card.base)?.name ?? card.base;
@@ -218,7 +218,7 @@ function Part({ title, children }: { title: string; children: ComponentChildren 
 
 interface TableProps {
   head: readonly string[];
-  /** Which of them stand over numbers. */
+  /** Headings over columns of numbers. */
   numbers?: readonly string[];
   children: ComponentChildren;
 }

@@ -1,4 +1,4 @@
-// A new transfer: which sets of prompts heads are found on, and on which they are knocked out.
+// The transfer form: the prompt sets on which heads are found, and those on which they are knocked out.
 import { useEffect, useState } from 'preact/hooks';
 import { models as loadModels, submit } from '../../api/client';
 import type { Effect, Metric, Problem } from '../../api/wire';
@@ -51,7 +51,7 @@ export function NewTransfer({ address }: { address: Address }) {
 
   const known = cards.data ?? [];
   const card = known.find(({ id, supported }) => id === model && supported) ?? firstModel(known);
-  // As many worked examples as the model needs, until somebody says otherwise.
+  // The model's default number of worked examples, until another is chosen.
   const shown = draft ?? initialTransfer(card?.shots ?? FALLBACK_SHOTS);
   const change = (part: Partial<TransferDraft>) => {
     setDraft({ ...shown, ...part });
@@ -252,7 +252,7 @@ function Sets({ sets, chats, change }: SetsProps) {
   );
 }
 
-/** What a set has that the others do not: ", 4 worked examples, through the chat template". */
+/** Settings of a set that differ from the shared ones: ", 4 worked examples, through the chat template". */
 function overridesSummary({ shots, chat }: SetChoice, chats: boolean): string {
   const words = [
     shots === null ? null : plural(shots, 'worked example'),

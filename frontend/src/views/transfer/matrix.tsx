@@ -1,4 +1,4 @@
-// A matrix as a table of coloured cells: the number in each, more of it on demand, all of a cell in words below.
+// A matrix as a table of coloured cells, with details in the cells on demand and in words below.
 import { useRef, useState } from 'preact/hooks';
 import type { Grid } from '../../api/wire';
 import { colourAt, attentionScale, css, DIVERGING, inkOn, stops, type Rgb, type Theme } from '../../charts/colours';
@@ -10,12 +10,12 @@ interface MatrixProps {
   title: string;
   rows: readonly string[];
   columns: readonly string[];
-  /** By column: how many pairs its numbers are of. */
+  /** Number of pairs per column. */
   pairs: readonly number[];
   values: Grid;
-  /** What stands in a cell below its number when that is asked for, line by line. */
+  /** Additional lines of a cell, shown on demand. */
   more?: (row: number, column: number) => readonly string[];
-  /** A row that stands above the others. */
+  /** A row above the others. */
   above?: { name: string; values: readonly (number | null)[] };
   scale: Scale;
   words?: (row: number, column: number) => string;
@@ -45,7 +45,7 @@ export function Matrix({ title, rows, columns, pairs, values, more, above, scale
   };
   const cell = (value: number | null, column: number, row: number | null) => {
     const colour = value === null ? null : colourOf(value, end, scale, theme);
-    // One of all cells is in the order of the Tab key, arrows lead to the others.
+    // One cell is in the tab order; arrow keys reach the others.
     const focused = row === active.row && column === active.column;
     return (
       <td

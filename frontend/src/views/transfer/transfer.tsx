@@ -1,4 +1,5 @@
-// A transfer: heads found on each set, knocked out on each other set, beside random heads; and how far they agree.
+// A transfer: heads found on each set, knocked out on every set, compared with random heads; and how far the sets
+// agree.
 import { useState } from 'preact/hooks';
 import { exportAddress } from '../../api/client';
 import type { TransferResult } from '../../api/results';
@@ -43,7 +44,7 @@ export function TransferPage({ run, id, address }: ExperimentViewProps) {
           <>
             {result && <Downloads id={id} />}
             {isFinal(experiment.state) && (
-              // Without its analysis it can be asked all the same.
+              // It can be run again without its analysis.
               <EditAndRun
                 spec={spec}
                 to={parent && !parent.gone ? `transfer?parent=${encodeURIComponent(parent.id)}` : 'transfer'}

@@ -1,4 +1,4 @@
-// What a head attends to in one prompt: the map, the END row by role, and all heads of the layer as small pictures.
+// A head's attention in one prompt: the map, the END row by role, and thumbnails of all heads of the layer.
 import { useMemo } from 'preact/hooks';
 import { attention } from '../../api/client';
 import type { AttentionPattern, Result } from '../../api/wire';

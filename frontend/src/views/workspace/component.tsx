@@ -1,4 +1,4 @@
-// The chosen component: what it does, how sure that is, and what it attends to.
+// The selected component: its effect, its interval, and what it attends to.
 import type { Result } from '../../api/wire';
 import { sameComponent, componentName, type Component } from '../../model/component';
 import { cellOf, uncertain, type Cell, type EffectTable } from '../../model/effects';

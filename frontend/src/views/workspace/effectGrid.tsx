@@ -1,4 +1,4 @@
-// The grid of effects as elements: one tab stop, arrows to move, Enter to choose. Transparent over the painted map.
+// The grid of effects as elements: one tab stop, arrows to move, Enter to select. Transparent over the painted map.
 import { memo } from 'preact/compat';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { places } from '../../charts/effectMap';
@@ -87,7 +87,7 @@ interface RowProps {
   selected: Component | null;
 }
 
-// Only the rows that a move or a choice touches are drawn again: a large model has thousands of cells.
+// Only rows that a move or a selection touches are rendered again: a large model has thousands of cells.
 const GridRow = memo(
   function GridRow({ table, layer, active, selected }: RowProps) {
     const first = layer * (table.heads + 1);

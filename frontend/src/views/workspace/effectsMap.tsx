@@ -1,4 +1,5 @@
-// The map: Plotly paints the cells; a grid of real elements lies over them for pointer, keys and listeners.
+// The map of effects: Plotly paints the cells; a grid of elements over them serves pointer, keyboard and screen
+// readers.
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { effectMap, MARGIN, places } from '../../charts/effectMap';
 import { sameComponent, spokenName, componentName, type Component } from '../../model/component';
@@ -22,7 +23,7 @@ export function EffectsMap({ table, selected, onSelect, label }: EffectsProps) {
   const [hovered, setHovered] = useState<Component | null>(null);
   const [said, setSaid] = useState('');
   const figure = useMemo(() => (width > 0 ? effectMap(table, { theme, width }) : null), [table, theme, width]);
-  // The finger or pointer leaves with the old table.
+  // The hover ends with the old table.
   useEffect(() => setHovered(null), [table.layers, table.heads]);
 
   const { gap, total } = places(table.heads);

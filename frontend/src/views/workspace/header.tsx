@@ -1,4 +1,4 @@
-// The head of an analysis: of which model, how it is measured, and what can be taken away.
+// The header of an analysis: model, metric, and exports.
 import { useState } from 'preact/hooks';
 import { exportAddress } from '../../api/client';
 import type { Experiment, Metric, ModelCard, Problem, Result, Spec } from '../../api/wire';
@@ -31,7 +31,7 @@ export interface HeaderProps {
 
 export function Header({ experiment, spec, result, cards, table, metric, metrics, onMetric, put }: HeaderProps) {
   const [error, setError] = useState<Problem | null>(null);
-  // Fewer may exist than were asked for: the run knows.
+  // The run may have fewer pairs than requested.
   const pairs = result ? result.pairs.length : (experiment.progress.total ?? requestedPairs(spec));
   return (
     <ExperimentHeader

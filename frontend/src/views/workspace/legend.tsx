@@ -1,4 +1,4 @@
-// What the colours of the map mean, in words.
+// The legend of the map: what its colours mean.
 import { DIVERGING, gradient, stops } from '../../charts/colours';
 import { colourLimit, uncertain, type EffectTable } from '../../model/effects';
 import { effect, METRIC_DESCRIPTIONS, plural, SIGN_MEANINGS } from '../../text/numbers';

@@ -1,4 +1,4 @@
-// The components that are kept while one looks at others: what can be knocked out together.
+// The pins: a list of components kept while others are inspected.
 import { componentName, type Component } from '../../model/component';
 import { fineTuneUrlFrom } from '../../model/fineTuneUrl';
 import { page } from '../../root';
@@ -10,7 +10,7 @@ export function Pins({
   onSelect,
   onPins,
 }: {
-  /** Finished: its components can be tuned. */
+  /** The finished analysis, whose components can be fine-tuned; null while it runs. */
   analysis: { id: string; model: string } | null;
   pins: readonly Component[];
   onSelect: (component: Component) => void;

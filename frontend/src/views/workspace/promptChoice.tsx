@@ -1,4 +1,4 @@
-// Which prompt's attention is shown, its tokens, and what the model said to it.
+// The choice of a prompt, its tokens, and the model's answer.
 import type { PairResult, Result } from '../../api/wire';
 import { stored } from '../../model/pairs';
 import { digits } from '../../text/numbers';
@@ -6,7 +6,7 @@ import { clip, lastLine, rolesIn, textOf, visible } from '../../text/tokens';
 import { Chip, RoleLegend } from '../../ui/chips';
 import { Field } from '../../ui/parts';
 
-// A longer list is asked for by number.
+// In a longer list the prompt is chosen by number.
 const LISTED = 200;
 
 interface ChoiceProps {

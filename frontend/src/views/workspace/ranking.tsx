@@ -1,4 +1,4 @@
-// The same numbers as a table: rank, component, mean, interval, n.
+// The map's numbers as a table: rank, component, mean, interval, n.
 import { useMemo, useState } from 'preact/hooks';
 import { sameComponent, componentName, type Component } from '../../model/component';
 import { sorted, uncertain, type EffectTable, type SortKey } from '../../model/effects';

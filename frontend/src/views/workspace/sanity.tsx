@@ -1,4 +1,4 @@
-// Before the map: whether the model does the task at all, what was left out and why, and whether the numbers hold.
+// The sanity strip: whether the model solves the task, dropped pairs, and how the numbers were verified.
 import type { Metric, Result } from '../../api/wire';
 import { digits, duration, mean, plural } from '../../text/numbers';
 import { visible } from '../../text/tokens';
@@ -79,9 +79,9 @@ export function Sanity({ result, metric }: { result: Result; metric: Metric }) {
   );
 }
 
-/** Where the numbers come from, in one line. */
+/** Provenance in one line. */
 function provenanceLine({ provenance: made, model, n_asked: asked }: Result): string {
-  // A plan's sizes are powers of two; what there is less of is all there at once.
+  // A plan's sizes are powers of two and may exceed what there is.
   const all = model.layers * (model.heads + 1);
   const cuts = [
     made.plan && plural(Math.min(made.plan.pairs, asked), 'pair'),

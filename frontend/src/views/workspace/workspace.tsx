@@ -1,4 +1,4 @@
-// One analysis: its progress, whether to believe it, the map of effects, and the chosen component.
+// The workspace of an analysis: progress, sanity checks, the map of effects, and the selected component.
 import { useMemo } from 'preact/hooks';
 import { models as loadModels } from '../../api/client';
 import type { Metric, Result, Spec } from '../../api/wire';
@@ -43,7 +43,7 @@ export function AnalysisPage({ run, id, address }: ExperimentViewProps) {
 
   const table = useMemo<EffectTable | null>(() => {
     if (result) return fromResult(result, view.metric);
-    // A run that ended without a result has nothing to wait for, but what was seen stays.
+    // A run that ended without a result has nothing to wait for, but running means stay visible.
     return shape && (!done || partial) ? fromPartial(shape, view.metric, spec.direction, partial) : null;
   }, [result, partial, view.metric, spec.direction, shape, done]);
 
@@ -52,7 +52,7 @@ export function AnalysisPage({ run, id, address }: ExperimentViewProps) {
   const best = table?.ranking[0] ?? null;
   const selected: Component | null = view.sel ?? best;
   const select = (component: Component | null, step = false) =>
-    // What matters most is the default, which leaves the address.
+    // The highest-ranked component is the default, which is left out of the address.
     change({ sel: component && !sameComponent(component, best) ? component : null }, step);
 
   const choosePrompt = (prompt: number) =>
@@ -130,7 +130,7 @@ export function AnalysisPage({ run, id, address }: ExperimentViewProps) {
   );
 }
 
-/** With the component, or without it if it was among them. */
+/** The pins with the component added, or removed if it was among them. */
 const pinsWith = (pins: readonly Component[], component: Component): Component[] =>
   pins.some((pin) => sameComponent(pin, component))
     ? pins.filter((pin) => !sameComponent(pin, component))
