@@ -80,13 +80,15 @@ export function readView(search: string, bounds: Bounds): ReadView {
   }
 
   const sel = query.get('sel');
-  const there = (text: string): Component | null => {
-    const found = parseComponent(text);
-    return found && found.layer < bounds.layers && (found.head === null || found.head < bounds.heads) ? found : null;
+  const componentOf = (text: string): Component | null => {
+    const component = parseComponent(text);
+    return component && component.layer < bounds.layers && (component.head === null || component.head < bounds.heads)
+      ? component
+      : null;
   };
   if (sel !== null) {
-    const found = there(sel);
-    if (found) view.sel = found;
+    const component = componentOf(sel);
+    if (component) view.sel = component;
     else notices.push(`This model has no component “${short(sel)}”: showing the highest-ranked one.`);
   }
 
@@ -102,9 +104,9 @@ export function readView(search: string, bounds: Bounds): ReadView {
       .get('pins')
       ?.split(',')
       .filter((name) => name !== '') ?? [];
-  const known = [...new Set(pins)].flatMap((name) => there(name) ?? []).slice(0, MAX_PINS);
-  if (known.length < pins.length) notices.push('Some pins in the address are invalid and were left out.');
-  view.pins = known;
+  const valid = [...new Set(pins)].flatMap((name) => componentOf(name) ?? []).slice(0, MAX_PINS);
+  if (valid.length < pins.length) notices.push('Some pins in the address are invalid and were left out.');
+  view.pins = valid;
 
   const open =
     query

@@ -46,12 +46,12 @@ export const UNREACHABLE: Problem = {
 /** Any unsuccessful response as a problem with a way out: proxies and crashes do not send problem JSON. */
 export async function readProblem(response: Response): Promise<Problem> {
   const body: unknown = await response.json().catch(() => null);
-  const given = (typeof body === 'object' && body !== null ? body : {}) as Partial<Problem>;
+  const problem = (typeof body === 'object' && body !== null ? body : {}) as Partial<Problem>;
   return {
-    title: given.title ?? `The server answered ${response.status}`,
+    title: problem.title ?? `The server answered ${response.status}`,
     status: response.status,
-    detail: given.detail ?? (response.statusText || 'No reason was given.'),
-    way_out: given.way_out ?? 'Try again. If it happens again, check the server’s log.',
+    detail: problem.detail ?? (response.statusText || 'No reason was given.'),
+    way_out: problem.way_out ?? 'Try again. If it happens again, check the server’s log.',
   };
 }
 
@@ -98,7 +98,7 @@ const MOST_PAGES = 5;
 
 /** The newest fine-tunings of a model: at most five pages of them. */
 export async function fineTuningsOf(model: string, signal?: AbortSignal): Promise<Experiment[]> {
-  const found: Experiment[] = [];
+  const items: Experiment[] = [];
   let cursor: string | null = null;
   for (let page = 0; page < MOST_PAGES; page += 1) {
     const after: string = cursor === null ? '' : `&cursor=${encodeURIComponent(cursor)}`;
@@ -106,11 +106,11 @@ export async function fineTuningsOf(model: string, signal?: AbortSignal): Promis
       `experiments?kind=fine_tune&model=${encodeURIComponent(model)}&limit=200${after}`,
       signal,
     );
-    found.push(...list.items);
+    items.push(...list.items);
     cursor = list.next_cursor ?? null;
     if (cursor === null) break;
   }
-  return found;
+  return items;
 }
 
 export const preview = async (model: string, prompts: PromptsSpec, signal?: AbortSignal): Promise<Preview> =>
@@ -161,8 +161,8 @@ async function computed<T>(path: string, what: string, signal: AbortSignal): Pro
   for (let waited = 0, step = 0; waited < WAIT_S; waited += step) {
     const response = await call(path, { signal });
     if (response.status !== 202) return (await response.json()) as T;
-    const said = Number(response.headers.get('Retry-After')) || 1;
-    step = Math.min(LONGEST_PAUSE_S, Math.max(said, 1.3 * step));
+    const retryAfter = Number(response.headers.get('Retry-After')) || 1;
+    step = Math.min(LONGEST_PAUSE_S, Math.max(retryAfter, 1.3 * step));
     await pause(step * 1000, signal);
   }
   throw new ApiError({

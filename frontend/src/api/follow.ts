@@ -20,7 +20,7 @@ export interface Seen {
 /** The part of EventSource that is used here. */
 export interface Stream {
   readonly readyState: number;
-  addEventListener(name: string, listen: (event: MessageEvent<string>) => void): void;
+  addEventListener(name: string, openStream: (event: MessageEvent<string>) => void): void;
   close(): void;
 }
 
@@ -41,43 +41,43 @@ const isGone = (reason: unknown): boolean =>
   typeof reason === 'object' && reason !== null && 'status' in reason && reason.status === 404;
 
 /** Calls `tell` with every update; returns a function that stops it. Ends by itself with the final state. */
-export function follow(first: Experiment, doors: Connections, tell: (seen: Seen) => void): () => void {
+export function follow(first: Experiment, connections: Connections, onUpdate: (seen: Seen) => void): () => void {
   let seen: Seen = { experiment: first, partial: null, link: 'streaming' };
   let stream: Stream | null = null;
-  let forget: () => void = () => undefined;
+  let cancelTimer: () => void = () => undefined;
   let stopped = false;
 
-  const say = (change: Partial<Seen>) => {
+  const update = (change: Partial<Seen>) => {
     if (stopped) return;
     seen = { ...seen, read: false, ...change };
-    tell(seen);
+    onUpdate(seen);
   };
   const wait = (ms: number, then: () => void) => {
-    forget();
-    forget = doors.later(ms, then);
+    cancelTimer();
+    cancelTimer = connections.later(ms, then);
   };
   const stop = () => {
     stopped = true;
     stream?.close();
     stream = null;
-    forget();
+    cancelTimer();
   };
 
-  const look = async (): Promise<boolean> => {
+  const readRow = async (): Promise<boolean> => {
     try {
-      const experiment = await doors.read();
+      const experiment = await connections.read();
       if (stopped) return false;
-      say({ experiment, read: true, link: stream ? 'streaming' : 'polling' });
+      update({ experiment, read: true, link: stream ? 'streaming' : 'polling' });
       if (isFinal(experiment.state)) stop();
       return true;
     } catch (reason) {
       if (!stopped && isGone(reason)) {
-        say({ link: 'gone' });
+        update({ link: 'gone' });
         stop();
         return false;
       }
       // The row stays unknown for now: report it and try again.
-      if (!stopped && !stream) say({ link: 'unreachable' });
+      if (!stopped && !stream) update({ link: 'unreachable' });
       return false;
     }
   };
@@ -86,25 +86,25 @@ export function follow(first: Experiment, doors: Connections, tell: (seen: Seen)
     stream?.close();
     stream = null;
     wait(POLL_MS, () => {
-      void look().then((well) => {
+      void readRow().then((well) => {
         if (stopped) return;
-        if (well && good + 1 >= POLLS_BEFORE_STREAM) listen();
+        if (well && good + 1 >= POLLS_BEFORE_STREAM) openStream();
         else poll(well ? good + 1 : good);
       });
     });
   };
 
   // The stream may stay open and silent, as when Redis was emptied: the row is read now and then.
-  const glance = () =>
+  const checkLater = () =>
     wait(LOOK_MS, () => {
-      void look().then(() => {
-        if (!stopped && stream) glance();
+      void readRow().then(() => {
+        if (!stopped && stream) checkLater();
       });
     });
 
-  const listen = () => {
+  const openStream = () => {
     let failures = 0;
-    const opened = doors.open();
+    const opened = connections.open();
     stream = opened;
     const on = (name: string, then: (data: string) => void) =>
       opened.addEventListener(name, (event) => {
@@ -115,20 +115,20 @@ export function follow(first: Experiment, doors: Connections, tell: (seen: Seen)
     on('progress', (data) => {
       const progress = JSON.parse(data) as Progress;
       const state: State = progress.stage === 'queued' ? 'queued' : 'running';
-      say({ experiment: { ...seen.experiment, progress, state }, link: 'streaming' });
+      update({ experiment: { ...seen.experiment, progress, state }, link: 'streaming' });
     });
-    on('partial', (data) => say({ partial: JSON.parse(data) as PartialMeans, link: 'streaming' }));
-    on('training', (data) => say({ training: JSON.parse(data) as TrainingCurve, link: 'streaming' }));
+    on('partial', (data) => update({ partial: JSON.parse(data) as PartialMeans, link: 'streaming' }));
+    on('training', (data) => update({ training: JSON.parse(data) as TrainingCurve, link: 'streaming' }));
     on('state', (data) => {
       const { state } = JSON.parse(data) as { state: State };
       if (!isFinal(state)) {
-        say({ experiment: { ...seen.experiment, state } });
+        update({ experiment: { ...seen.experiment, state } });
         return;
       }
       opened.close();
       stream = null;
       // The row has the rest: times, error, final progress.
-      void look().then((well) => {
+      void readRow().then((well) => {
         if (!well && !stopped) poll(0);
       });
     });
@@ -137,9 +137,9 @@ export function follow(first: Experiment, doors: Connections, tell: (seen: Seen)
       failures += 1;
       if (opened.readyState === CLOSED || failures >= FAILURES_BEFORE_POLLING) poll(0);
     });
-    glance();
+    checkLater();
   };
 
-  listen();
+  openStream();
   return stop;
 }

@@ -32,8 +32,8 @@ export function size(
 
 type CellFilter = (cell: Cell) => boolean;
 
-function valueGrid(table: EffectTable, kind: 'head' | 'mlp', wanted: CellFilter): (number | null)[][] {
-  const value = (cell: Cell | undefined) => (cell && cell.mean !== null && wanted(cell) ? cell.mean : null);
+function valueGrid(table: EffectTable, kind: 'head' | 'mlp', filter: CellFilter): (number | null)[][] {
+  const value = (cell: Cell | undefined) => (cell && cell.mean !== null && filter(cell) ? cell.mean : null);
   return Array.from({ length: table.layers }, (_, layer) => {
     const start = layer * (table.heads + 1);
     if (kind === 'mlp') return [value(table.cells[start + table.heads])];
@@ -79,11 +79,11 @@ export function effectMap(table: EffectTable, { theme, width, file }: EffectMapO
   const edges = integers(layers + 1);
   const box = size(table, width);
 
-  const trace = (kind: 'head' | 'mlp', wanted: CellFilter, colorscale: [number, string][], bar: boolean) => ({
+  const trace = (kind: 'head' | 'mlp', filter: CellFilter, colorscale: [number, string][], bar: boolean) => ({
     type: 'heatmap',
     x: kind === 'head' ? integers(heads + 1) : [heads + gap, total],
     y: [...edges],
-    z: valueGrid(table, kind, wanted),
+    z: valueGrid(table, kind, filter),
     zmin: -limit,
     zmax: limit,
     colorscale,

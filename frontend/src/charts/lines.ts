@@ -53,17 +53,17 @@ const clear = (colour: string, share: number): string =>
 
 /** Runs of neighbouring places that have both ends of an interval. */
 export function intervalRuns(low: Row, high: Row): number[][] {
-  const found: number[][] = [];
-  let open: number[] = [];
+  const runs: number[][] = [];
+  let current: number[] = [];
   for (let i = 0; i < Math.max(low.length, high.length); i += 1) {
-    if (low[i] != null && high[i] != null) open.push(i);
-    else if (open.length) {
-      found.push(open);
-      open = [];
+    if (low[i] != null && high[i] != null) current.push(i);
+    else if (current.length) {
+      runs.push(current);
+      current = [];
     }
   }
-  if (open.length) found.push(open);
-  return found;
+  if (current.length) runs.push(current);
+  return runs;
 }
 
 function band(curve: Curve, x: readonly number[]): object[] {

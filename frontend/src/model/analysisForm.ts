@@ -42,16 +42,16 @@ export const initialDraft = ({ source }: Pick<Options, 'source'>): Draft => ({
  */
 export function analysisDraftOf(spec: Pick<Spec, 'model' | 'effect' | 'prompts'> & Partial<Options>): Draft {
   const { prompts } = spec;
-  const asked = {
+  const base = {
     ...DEFAULT_DRAFT,
     ...optionsOf(spec),
     model: spec.model,
     shots: prompts.shots,
     chat: prompts.chat ?? false,
   };
-  if (prompts.source === 'template') return { ...asked, ...setDraftOf(prompts), mode: 'set' };
+  if (prompts.source === 'template') return { ...base, ...setDraftOf(prompts), mode: 'set' };
   const { pairs, corruption, answer } = prompts;
-  const typed = { ...asked, corruption, answerTokens: answer ?? DEFAULT_SET.answerTokens };
+  const typed = { ...base, corruption, answerTokens: answer ?? DEFAULT_SET.answerTokens };
   const [first] = pairs;
   if (pairs.length > 1 || !first) return { ...typed, mode: 'file', file: asPromptFile(prompts) };
   return {
@@ -95,12 +95,12 @@ export const isSinglePrompt = (draft: Pick<Draft, 'mode' | 'pairs' | 'file'>): b
 export const firstModel = (models: readonly ModelCard[]): ModelCard | null =>
   models.find((model) => model.supported) ?? null;
 
-export type Asked = { spec: AnalysisSpecInput; problem: null } | { spec: null; problem: string };
+export type AnalysisSpecOrProblem = { spec: AnalysisSpecInput; problem: null } | { spec: null; problem: string };
 
-const no = (problem: string): Asked => ({ spec: null, problem });
+const no = (problem: string): AnalysisSpecOrProblem => ({ spec: null, problem });
 
 /** The spec of a draft, or the problem that prevents it. */
-export function analysisSpecOf(draft: Draft, models: readonly ModelCard[]): Asked {
+export function analysisSpecOf(draft: Draft, models: readonly ModelCard[]): AnalysisSpecOrProblem {
   const model = models.find(({ id }) => id === draft.model) ?? null;
   if (!model) return no('Choose a model.');
   if (!model.supported) return no(model.reason ?? 'This model cannot run here: choose another.');
@@ -116,10 +116,10 @@ function promptsOf(draft: Draft, model: ModelCard): PromptsSpec | string {
   const shots = shotsOf(draft, model);
   if (draft.mode === 'one') {
     if (draft.prompt.trim() === '') return 'Type a prompt, such as 3 + 5 =';
-    const given = (name: 'answer' | 'counterfactual') => (draft[name].trim() === '' ? {} : { [name]: draft[name] });
+    const optional = (name: 'answer' | 'counterfactual') => (draft[name].trim() === '' ? {} : { [name]: draft[name] });
     return {
       source: 'custom',
-      pairs: [{ reference: draft.prompt, ...given('answer'), ...given('counterfactual') }],
+      pairs: [{ reference: draft.prompt, ...optional('answer'), ...optional('counterfactual') }],
       shots,
       ...(draft.chat && model.chat ? { chat: true } : {}),
       ...(draft.answerTokens === 'whole' ? {} : { answer: draft.answerTokens }),

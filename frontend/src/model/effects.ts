@@ -80,14 +80,14 @@ function table(
 
 /** The table of a finished result; null if the metric was not computed. */
 export function fromResult(result: Result, metric: Metric): EffectTable | null {
-  const found = result.metrics[metric];
-  return found ? tableOf(result.model, metric, optionsOf(result.spec).direction, found) : null;
+  const metricResult = result.metrics[metric];
+  return metricResult ? tableOf(result.model, metric, optionsOf(result.spec).direction, metricResult) : null;
 }
 
 /** The table of one metric. */
-export const tableOf = (shape: Shape, metric: Metric, direction: EffectKind, found: MetricResult): EffectTable =>
-  table(shape, metric, direction, found.n_pairs, true, (layer, head) => {
-    const part = head === null ? found.mlps : found.heads;
+export const tableOf = (shape: Shape, metric: Metric, direction: EffectKind, metricResult: MetricResult): EffectTable =>
+  table(shape, metric, direction, metricResult.n_pairs, true, (layer, head) => {
+    const part = head === null ? metricResult.mlps : metricResult.heads;
     const column = head ?? 0;
     return {
       mean: finite(part.mean[layer]?.[column]),
@@ -103,9 +103,9 @@ export function fromPartial(
   direction: Direction,
   partial: PartialMeans | null,
 ): EffectTable {
-  const found = partial?.metrics[metric];
+  const metricResult = partial?.metrics[metric];
   return table(shape, metric, direction, partial?.n_pairs ?? 0, false, (layer, head) => ({
-    mean: finite(head === null ? found?.mlps[layer] : found?.heads[layer]?.[head]),
+    mean: finite(head === null ? metricResult?.mlps[layer] : metricResult?.heads[layer]?.[head]),
     low: null,
     high: null,
   }));

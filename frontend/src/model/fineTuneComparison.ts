@@ -35,16 +35,16 @@ const fineTunings = (all: readonly Experiment[]): Row[] =>
  * newest.
  */
 export function relatedRuns(all: readonly Experiment[], spec: FineTuneSpec): Row[] {
-  const wanted = comparisonKey(spec);
-  const found = new Map<string, Row>();
+  const target = comparisonKey(spec);
+  const best = new Map<string, Row>();
   const worth = ({ state }: Row) => ['succeeded', 'running', 'queued', 'failed', 'cancelled'].indexOf(state);
   for (const row of fineTunings(all)) {
-    if (comparisonKey(row.spec) !== wanted) continue;
+    if (comparisonKey(row.spec) !== target) continue;
     const key = `${tunerOf(row.spec)} ${seedOf(row.spec)}`;
-    const other = found.get(key);
-    if (!other || worth(row) < worth(other)) found.set(key, row);
+    const other = best.get(key);
+    if (!other || worth(row) < worth(other)) best.set(key, row);
   }
-  return [...found.values()].sort(
+  return [...best.values()].sort(
     (a, b) => TUNERS.indexOf(tunerOf(a.spec)) - TUNERS.indexOf(tunerOf(b.spec)) || seedOf(a.spec) - seedOf(b.spec),
   );
 }

@@ -229,19 +229,19 @@ function promptsOf(
   origin: ParentAnalysis | null,
 ): PromptsSpec | string {
   const from = questionSourceOf(draft, origin);
-  const given = draft.shots.trim();
+  const typed = draft.shots.trim();
   const usual = from === 'analysis' && origin ? origin.prompts.shots : model.shots;
-  const shots = given === '' ? usual : parseInteger(given, 0, MAX_SHOTS);
+  const shots = typed === '' ? usual : parseInteger(typed, 0, MAX_SHOTS);
   if (shots === null) return `Worked examples must be a whole number from 0 to ${MAX_SHOTS}.`;
   const chat = draft.chat && model.chat === true;
   if (from === 'file') return customPromptsOf(draft.own, shots, chat);
   if (from === 'set') return templatePromptsOf(draft.set, shots, chat);
-  const asked = from === 'analysis' ? origin?.prompts : undefined;
-  if (asked?.source === 'custom') return { ...asked, shots };
-  const set = asked ? setDraftOf(asked) : TWO_DIGITS;
+  const parentPrompts = from === 'analysis' ? origin?.prompts : undefined;
+  if (parentPrompts?.source === 'custom') return { ...parentPrompts, shots };
+  const set = parentPrompts ? setDraftOf(parentPrompts) : TWO_DIGITS;
   // All operands, and wrongly answered questions, too: those are what there is to learn.
   const more = { ...set, pairs: draft.pairs, half: null, keepWrong: true, answerTokens: 'whole' as const };
-  return templatePromptsOf(more, shots, chat || (asked?.chat === true && model.chat === true));
+  return templatePromptsOf(more, shots, chat || (parentPrompts?.chat === true && model.chat === true));
 }
 
 /** The draft of an existing fine-tuning, to be edited and run again. */

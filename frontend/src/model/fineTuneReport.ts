@@ -43,7 +43,7 @@ export function grouped({ held_out, sets }: Evaluation): [group: Judged['group']
     ['arithmetic', of('arithmetic')],
     ['control', of('control')],
   ];
-  return groups.filter(([, found]) => found.length > 0);
+  return groups.filter(([, members]) => members.length > 0);
 }
 
 export interface Maps {

@@ -62,19 +62,19 @@ export function readFineTuneUrl(search: string): FineTuneUrlState {
   const draft = initialFineTune(parent !== null);
   const set = { ...draft.set };
   const notices: string[] = [];
-  const one = <T extends string>(name: string, known: readonly T[], put: (value: T) => void) => {
-    const given = query.get(name);
-    if (given === null) return;
-    if ((known as readonly string[]).includes(given)) put(given as T);
-    else notices.push(`Unknown ${name} “${given.slice(0, 24)}”: using the default.`);
+  const one = <T extends string>(name: string, allowed: readonly T[], put: (value: T) => void) => {
+    const text = query.get(name);
+    if (text === null) return;
+    if ((allowed as readonly string[]).includes(text)) put(text as T);
+    else notices.push(`Unknown ${name} “${text.slice(0, 24)}”: using the default.`);
   };
-  const many = <T extends string>(name: string, known: readonly T[], put: (values: T[]) => void) => {
-    const given = query.get(name);
-    if (given === null) return;
-    const names = given.split(',').filter((each) => each !== '');
-    const odd = names.find((each) => !(known as readonly string[]).includes(each));
-    if (odd !== undefined) notices.push(`Unknown ${name} “${odd.slice(0, 24)}”: left out.`);
-    put(known.filter((each) => names.includes(each)));
+  const many = <T extends string>(name: string, allowed: readonly T[], put: (values: T[]) => void) => {
+    const text = query.get(name);
+    if (text === null) return;
+    const names = text.split(',').filter((each) => each !== '');
+    const unknown = names.find((each) => !(allowed as readonly string[]).includes(each));
+    if (unknown !== undefined) notices.push(`Unknown ${name} “${unknown.slice(0, 24)}”: left out.`);
+    put(allowed.filter((each) => names.includes(each)));
   };
   for (const [name, field] of TEXTS) draft[field] = (query.get(name) ?? draft[field]).slice(0, LONGEST);
   for (const [name, field] of FLAGS) one(name, ['0', '1'], (value) => (draft[field] = value === '1'));

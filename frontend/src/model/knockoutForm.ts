@@ -87,8 +87,9 @@ export function knockoutDraftOf(spec: KnockoutSpec, of: PromptsSpec): KnockoutDr
 /** The component names in a text, or a message that says which is not one. */
 export function parseComponentList(text: string, most = MAX_KNOCKED_OUT, done = 'knocked out'): string[] | string {
   const names = text.split(/[\s,;]+/).filter((name) => name !== '');
-  const odd = names.find((name) => parseComponent(name) === null);
-  if (odd !== undefined) return `“${odd.slice(0, 24)}” is not a component: write L14H2 for a head, MLP19 for an MLP.`;
+  const invalid = names.find((name) => parseComponent(name) === null);
+  if (invalid !== undefined)
+    return `“${invalid.slice(0, 24)}” is not a component: write L14H2 for a head, MLP19 for an MLP.`;
   if (names.length === 0) return 'Name at least one component, such as L14H2 or MLP19.';
   if (new Set(names).size < names.length) return 'A component is listed twice.';
   if (names.length > most) return `At most ${most} components can be ${done} at once.`;

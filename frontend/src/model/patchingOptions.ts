@@ -87,11 +87,11 @@ export function unavailableReason<K extends keyof Options>(
 
 /** The nearest valid options: the effect is kept, and options that do not fit it return to their defaults. */
 export function normalised(options: Options, alone: boolean): Options {
-  let found = options;
+  let nearest = options;
   for (const name of ['positions', 'direction', 'source'] as const) {
-    if (conflict(found, alone) !== null) found = { ...found, [name]: DEFAULT_OPTIONS[name] };
+    if (conflict(nearest, alone) !== null) nearest = { ...nearest, [name]: DEFAULT_OPTIONS[name] };
   }
-  return found;
+  return nearest;
 }
 
 const EFFECT_DONE: Record<Effect, string> = {
@@ -127,18 +127,18 @@ export const shortSummary = (options: Options): string =>
 /** Reads the options from an address. An unknown or incompatible value becomes the default, with a notice. */
 export function readOptions(search: string): { options: Options; notices: string[] } {
   const query = new URLSearchParams(search);
-  const asked = { ...DEFAULT_OPTIONS };
+  const parsed = { ...DEFAULT_OPTIONS };
   const notices: string[] = [];
   const put = <K extends keyof Options>(name: K) => {
-    const given = query.get(name);
-    if (given === null) return;
-    const value = VALUES[name].find(([each]) => each === given)?.[0];
-    if (value !== undefined) asked[name] = value;
-    else notices.push(`Unknown ${name} “${given.slice(0, 24)}”: using “${nameOf(VALUES[name], asked[name])}”.`);
+    const text = query.get(name);
+    if (text === null) return;
+    const value = VALUES[name].find(([each]) => each === text)?.[0];
+    if (value !== undefined) parsed[name] = value;
+    else notices.push(`Unknown ${name} “${text.slice(0, 24)}”: using “${nameOf(VALUES[name], parsed[name])}”.`);
   };
   NAMES.forEach(put);
-  const options = normalised(asked, false);
-  if (NAMES.some((name) => options[name] !== asked[name]))
+  const options = normalised(parsed, false);
+  if (NAMES.some((name) => options[name] !== parsed[name]))
     notices.push('The options in the address are incompatible: using the nearest valid combination.');
   return { options, notices };
 }
@@ -156,11 +156,11 @@ export function writeOptions(search: string, options: Options): string {
 
 /** Reads `chat=1`: whether the prompt goes through the chat template. */
 export function readChat(search: string): { chat: boolean; notices: string[] } {
-  const given = new URLSearchParams(search).get('chat');
-  const known = given === null || given === '0' || given === '1';
+  const text = new URLSearchParams(search).get('chat');
+  const valid = text === null || text === '0' || text === '1';
   return {
-    chat: given === '1',
-    notices: known ? [] : [`Unknown value “${given.slice(0, 24)}” for chat: the chat template is off.`],
+    chat: text === '1',
+    notices: valid ? [] : [`Unknown value “${text.slice(0, 24)}” for chat: the chat template is off.`],
   };
 }
 

@@ -18,8 +18,8 @@ export function takePrefill(kind: 'transfer'): TransferSpec | null;
 export function takePrefill(kind: 'fine_tune'): FineTuneSpec | null;
 export function takePrefill(kind: 'path_patching'): Spec | null;
 export function takePrefill(kind: string, parent?: string): AnySpec | null {
-  const found = waiting;
-  if (!found || found.kind !== kind || (kind === 'knockout' && (found as KnockoutSpec).parent !== parent)) return null;
+  const spec = waiting;
+  if (!spec || spec.kind !== kind || (kind === 'knockout' && (spec as KnockoutSpec).parent !== parent)) return null;
   waiting = null;
-  return found;
+  return spec;
 }

@@ -49,25 +49,25 @@ export interface Preset {
 }
 
 const SMALL: SetDraft = { ...DEFAULT_SET, pairs: '32' };
-const of = (name: string, part: Partial<SetDraft>): Preset => ({ name, set: { ...SMALL, ...part } });
+const preset = (name: string, part: Partial<SetDraft>): Preset => ({ name, set: { ...SMALL, ...part } });
 
 /** The kinds of prompts in the paper, and controls without arithmetic. */
 export const PRESETS: readonly Preset[] = [
-  of('addition', {}),
-  of('subtraction', { operations: ['subtract'] }),
-  of('multiplication', { operations: ['multiply'] }),
-  of('division', { operations: ['divide'] }),
-  of('addition, statements', { styles: ['statement'] }),
-  of('addition, questions', { styles: ['question'] }),
-  of('addition in words', { numerals: 'words' }),
-  of('two-digit addition', { smallest: '10', largest: '99', answerTokens: 'first' }),
-  of('spans of years', { topic: 'year_span' }),
-  of('word problems', { topic: 'word_problem' }),
-  of('counting', { topic: 'counting' }),
-  of('facts', { topic: 'facts' }),
-  of('grammar', { topic: 'grammar' }),
-  of('antonyms', { topic: 'antonyms' }),
-  of('sequences', { topic: 'sequences' }),
+  preset('addition', {}),
+  preset('subtraction', { operations: ['subtract'] }),
+  preset('multiplication', { operations: ['multiply'] }),
+  preset('division', { operations: ['divide'] }),
+  preset('addition, statements', { styles: ['statement'] }),
+  preset('addition, questions', { styles: ['question'] }),
+  preset('addition in words', { numerals: 'words' }),
+  preset('two-digit addition', { smallest: '10', largest: '99', answerTokens: 'first' }),
+  preset('spans of years', { topic: 'year_span' }),
+  preset('word problems', { topic: 'word_problem' }),
+  preset('counting', { topic: 'counting' }),
+  preset('facts', { topic: 'facts' }),
+  preset('grammar', { topic: 'grammar' }),
+  preset('antonyms', { topic: 'antonyms' }),
+  preset('sequences', { topic: 'sequences' }),
 ];
 
 const STARTS = [
@@ -95,8 +95,8 @@ const chosen = (set: SetDraft | CustomDraft, key: number): SetChoice => ({
 
 export const initialTransfer = (shots: number): TransferDraft => ({
   sets: STARTS.flatMap((name, key) => {
-    const preset = PRESETS.find((each) => each.name === name);
-    return preset ? [chosen(preset.set, key)] : [];
+    const start = PRESETS.find((each) => each.name === name);
+    return start ? [chosen(start.set, key)] : [];
   }),
   topK: '10',
   effect: 'through_mlps',
@@ -199,8 +199,8 @@ export function transferSpecOf(
     if (typeof prompts === 'string') return no(`${setName(choice.set)}: ${prompts}`);
     for (const side of ['found', 'evaluated'] as const) {
       if (!choice[side]) continue;
-      const twin = sides[side].some((each) => JSON.stringify(each) === JSON.stringify(prompts));
-      if (twin) return no(`${setName(choice.set)} is listed twice: change or remove one of them.`);
+      const duplicate = sides[side].some((each) => JSON.stringify(each) === JSON.stringify(prompts));
+      if (duplicate) return no(`${setName(choice.set)} is listed twice: change or remove one of them.`);
       sides[side].push(prompts);
     }
   }

@@ -41,10 +41,15 @@ const range = (low: number | null, high: number | null): string =>
   low === null || high === null ? 'no interval' : `${digits(low)} to ${digits(high)}`;
 
 /** One line that describes a cell in full. */
-export function cellDescription(cell: MatrixCell | undefined, found: string, evaluated: string, pairs: number): string {
+export function cellDescription(
+  cell: MatrixCell | undefined,
+  foundOn: string,
+  evaluatedOn: string,
+  pairs: number,
+): string {
   if (!cell) return '';
   return (
-    `Found on ${found}, knocked out on ${evaluated}: ${digits(cell.value)} (95 %: ${range(cell.low, cell.high)}), ` +
+    `Found on ${foundOn}, knocked out on ${evaluatedOn}: ${digits(cell.value)} (95 %: ${range(cell.low, cell.high)}), ` +
     `random heads ${digits(cell.control)} (95 % of draws: ${range(cell.drawsLow, cell.drawsHigh)}), ` +
     `nothing removed ${digits(cell.plain)}; n = ${plural(pairs, 'pair')}.`
   );

@@ -92,9 +92,9 @@ export function mayHaveKeptSteps({
 }
 
 /** What remains of a cancelled experiment. */
-export function cancelledLine(kept: number | null, asked: number | null, unit: Unit = 'pair'): string {
+export function cancelledLine(kept: number | null, requested: number | null, unit: Unit = 'pair'): string {
   if (kept === null || kept === 0) return `Cancelled before the first ${unit} was finished: there is no result.`;
-  const of = asked === null ? plural(kept, unit) : `${kept} of ${plural(asked, unit)}`;
+  const of = requested === null ? plural(kept, unit) : `${kept} of ${plural(requested, unit)}`;
   if (unit === 'step')
     return `Cancelled after ${of}: the weights of step ${kept.toLocaleString('en')} are kept. They were not evaluated.`;
   if (unit === 'set')

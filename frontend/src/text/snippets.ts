@@ -8,10 +8,10 @@ const py = (text: string): string => JSON.stringify(text);
 const pythonLiteral = (value: unknown): string =>
   value === null ? 'None' : value === true ? 'True' : value === false ? 'False' : JSON.stringify(value);
 
-type Trained = Pick<FineTuneResult, 'experiment_id' | 'spec' | 'model'>;
+type TrainedResult = Pick<FineTuneResult, 'experiment_id' | 'spec' | 'model'>;
 
 /** Python that applies the trained weights, or trains again. */
-export function python({ experiment_id, spec, model }: Trained): string {
+export function python({ experiment_id, spec, model }: TrainedResult): string {
   const settings: [string, unknown][] = [
     ['steps', spec.steps],
     ['learning_rate', spec.learning_rate],
@@ -28,7 +28,7 @@ export function python({ experiment_id, spec, model }: Trained): string {
     ['tuner', spec.tuner],
     ['seed', spec.seed],
   ];
-  const given = settings.flatMap(([name, value]) =>
+  const lines = settings.flatMap(([name, value]) =>
     value === undefined ? [] : [`    ${name}=${pythonLiteral(value)},`],
   );
   return [
@@ -45,7 +45,7 @@ export function python({ experiment_id, spec, model }: Trained): string {
     '    model,',
     `    ${pythonLiteral(spec.components ?? [])},`,
     '    pairs,',
-    ...given,
+    ...lines,
     ')',
     '',
   ].join('\n');

@@ -73,9 +73,9 @@ export const nameOf = (experiment: Pick<Experiment, 'name' | 'spec'>, kept?: num
   experiment.name?.trim() || specTitle(experiment.spec, kept);
 
 /** The model of an experiment. A knock-out has that of its analysis, if it is among `known`; else empty. */
-export function modelOf({ spec }: Pick<Experiment, 'spec'>, known: readonly Experiment[]): string {
+export function modelOf({ spec }: Pick<Experiment, 'spec'>, others: readonly Experiment[]): string {
   if (!isKnockout(spec)) return (spec as { model?: string }).model ?? '';
-  const parent = known.find(({ id }) => id === spec.parent)?.spec;
+  const parent = others.find(({ id }) => id === spec.parent)?.spec;
   return parent && isAnalysis(parent) ? parent.model : '';
 }
 

@@ -78,11 +78,11 @@ const MOST_CHANGES = 6;
 
 /** Splits the columns into lines: a line ends with a token that contains a newline. */
 export function lines(columns: readonly Column[]): Line[] {
-  const found: Line[] = [];
+  const result: Line[] = [];
   let open: Column[] = [];
   const close = () => {
     const changes = open.filter((column) => column.changed).length;
-    if (open.length) found.push({ columns: open, changed: changes > 0, apart: changes > MOST_CHANGES });
+    if (open.length) result.push({ columns: open, changed: changes > 0, apart: changes > MOST_CHANGES });
     open = [];
   };
   for (const column of columns) {
@@ -90,7 +90,7 @@ export function lines(columns: readonly Column[]): Line[] {
     if ((column.reference ?? column.counterfactual)?.text.includes('\n')) close();
   }
   close();
-  return found;
+  return result;
 }
 
 /** A prompt in one line: its last line, without the worked examples. */

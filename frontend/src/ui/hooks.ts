@@ -18,22 +18,22 @@ export function useLoad<T>(
   everyMs = 0,
 ): Loaded<T> & { reload: () => void } {
   const [state, setState] = useState<Loaded<T> & { key: string }>({ key, data: null, error: null, busy: true });
-  const [turn, setTurn] = useState(0);
+  const [reloads, setReloads] = useState(0);
   const latest = useRef(load);
   latest.current = load;
   useEffect(() => {
-    const wanted = new AbortController();
+    const controller = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
     const run = async () => {
       try {
-        const data = await latest.current(wanted.signal);
-        if (!wanted.signal.aborted) setState({ key, data, error: null, busy: false });
+        const data = await latest.current(controller.signal);
+        if (!controller.signal.aborted) setState({ key, data, error: null, busy: false });
       } catch (reason) {
-        if (wanted.signal.aborted) return;
+        if (controller.signal.aborted) return;
         // Earlier data stays visible beside the error.
         setState((old) => ({ key, data: old.key === key ? old.data : null, error: problemOf(reason), busy: false }));
       }
-      if (everyMs > 0 && !wanted.signal.aborted) timer = setTimeout(tick, everyMs);
+      if (everyMs > 0 && !controller.signal.aborted) timer = setTimeout(tick, everyMs);
     };
     const tick = () => {
       if (document.visibilityState === 'visible') void run();
@@ -41,10 +41,10 @@ export function useLoad<T>(
     };
     void run();
     return () => {
-      wanted.abort();
+      controller.abort();
       clearTimeout(timer);
     };
-  }, [key, everyMs, turn]);
+  }, [key, everyMs, reloads]);
   const stale = state.key !== key;
   return {
     data: stale ? null : state.data,
@@ -52,7 +52,7 @@ export function useLoad<T>(
     busy: stale || state.busy,
     reload: () => {
       setState((old) => ({ ...old, error: null, busy: true }));
-      setTurn((old) => old + 1);
+      setReloads((old) => old + 1);
     },
   };
 }

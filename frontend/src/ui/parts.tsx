@@ -44,7 +44,7 @@ export const problemOf = (reason: unknown): Problem =>
 /** What went wrong, why, and the way out; shown where it happened. */
 export function ErrorMessage({ problem, children }: { problem: Problem; children?: ComponentChildren }) {
   return (
-    <div class="trouble" role="alert">
+    <div class="error-message" role="alert">
       <p>
         <strong>{problem.title}.</strong> {problem.detail}
       </p>
@@ -73,26 +73,26 @@ export async function copyText(text: string): Promise<boolean> {
 }
 
 export function CopyLink() {
-  const [said, setSaid] = useState<'' | 'copied' | 'by hand'>('');
+  const [status, setStatus] = useState<'' | 'copied' | 'by hand'>('');
   const field = useRef<HTMLInputElement>(null);
   useEffect(() => {
-    if (said === 'by hand') field.current?.select();
-    if (said !== 'copied') return undefined;
-    const timer = setTimeout(() => setSaid(''), 2500);
+    if (status === 'by hand') field.current?.select();
+    if (status !== 'copied') return undefined;
+    const timer = setTimeout(() => setStatus(''), 2500);
     return () => clearTimeout(timer);
-  }, [said]);
+  }, [status]);
   return (
     <span class="copy">
       <button
         type="button"
         class="quiet"
-        onClick={() => void copyText(location.href).then((done) => setSaid(done ? 'copied' : 'by hand'))}
+        onClick={() => void copyText(location.href).then((done) => setStatus(done ? 'copied' : 'by hand'))}
       >
-        {said === 'copied' ? 'Link copied' : 'Copy link'}
+        {status === 'copied' ? 'Link copied' : 'Copy link'}
       </button>
-      {said === 'by hand' && <input ref={field} readOnly aria-label="Link to this view" value={location.href} />}
+      {status === 'by hand' && <input ref={field} readOnly aria-label="Link to this view" value={location.href} />}
       <span class="unseen" role="status">
-        {said === 'copied' ? 'Link copied' : ''}
+        {status === 'copied' ? 'Link copied' : ''}
       </span>
     </span>
   );

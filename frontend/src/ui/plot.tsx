@@ -15,15 +15,15 @@ export function plotly(): Promise<Plotly> {
 }
 
 // One figure per task: several drawn at once would block the page.
-let turn: Promise<unknown> = Promise.resolve();
+let queue: Promise<unknown> = Promise.resolve();
 
-function inTurn(draw: (library: Plotly) => unknown): Promise<unknown> {
-  const next = turn.then(async () => {
+function enqueue(draw: (library: Plotly) => unknown): Promise<unknown> {
+  const next = queue.then(async () => {
     const library = await plotly();
     await new Promise((resolve) => setTimeout(resolve));
     await draw(library);
   });
-  turn = next.catch(() => undefined);
+  queue = next.catch(() => undefined);
   return next;
 }
 
@@ -31,12 +31,12 @@ export function Plot({ figure, class: name }: { figure: Figure; class?: string }
   const place = useRef<HTMLDivElement>(null);
   const [broken, setBroken] = useState(false);
   useEffect(() => {
-    let wanted = true;
-    inTurn((library) =>
-      wanted && place.current ? library.react(place.current, figure.data, figure.layout, CONFIG) : undefined,
-    ).catch(() => wanted && setBroken(true));
+    let active = true;
+    enqueue((library) =>
+      active && place.current ? library.react(place.current, figure.data, figure.layout, CONFIG) : undefined,
+    ).catch(() => active && setBroken(true));
     return () => {
-      wanted = false;
+      active = false;
     };
   }, [figure]);
   useEffect(() => {

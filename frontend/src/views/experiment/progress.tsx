@@ -19,16 +19,16 @@ export function RunProgress({ seen, put }: { seen: Seen; put: (experiment: Exper
   const line = experiment.cancel_requested
     ? `cancelling: finishing the current ${under}`
     : progressLine(state, progress);
-  const found = line.search(/ \(layer|: (steps|questions)/);
-  const told = found < 0 ? line.length : found;
+  const detailsAt = line.search(/ \(layer|: (steps|questions)/);
+  const spokenLength = detailsAt < 0 ? line.length : detailsAt;
   const left = useCountdown(state === 'running' && !experiment.cancel_requested ? (progress.eta_s ?? null) : null);
   return (
     <section class="progress" aria-label="Progress">
       <p class="line">
         {/* Told aloud when the stage or the pairs change, not at every layer or step. */}
         <span data-testid="progress-line">
-          <span role="status">{line.slice(0, told)}</span>
-          {line.slice(told)}
+          <span role="status">{line.slice(0, spokenLength)}</span>
+          {line.slice(spokenLength)}
         </span>
         {left !== null && <span class="faint"> about {duration(left)} left</span>}
         {partial && (
@@ -47,7 +47,7 @@ export function RunProgress({ seen, put }: { seen: Seen; put: (experiment: Exper
           The server cannot be reached. The run continues without this page, which keeps retrying.
         </Notice>
       )}
-      {state === 'queued' && <Turn experiment={experiment} put={put} />}
+      {state === 'queued' && <PriorityChoice experiment={experiment} put={put} />}
       {state === 'queued' && <NoWorker />}
     </section>
   );
@@ -62,7 +62,7 @@ const PRIORITIES: readonly (readonly [Priority, string])[] = [
 ];
 
 /** The priority of a queued run. */
-function Turn({ experiment, put }: { experiment: Experiment; put: (experiment: Experiment) => void }) {
+function PriorityChoice({ experiment, put }: { experiment: Experiment; put: (experiment: Experiment) => void }) {
   const [error, setError] = useState<Problem | null>(null);
   const choose = async (priority: Priority) => {
     try {

@@ -38,12 +38,12 @@ export function useRun(id: string): Run {
   const [result, setResult] = useState<AnyResult | null>(null);
   const [error, setError] = useState<Problem | null>(null);
   const [empty, setEmpty] = useState(false);
-  const [turn, setTurn] = useState(0);
+  const [restarts, setRestarts] = useState(0);
   // Changes made by actions: the stream does not carry them, and the row is read only now and then.
   const [mine, setMine] = useState<Partial<Experiment>>({});
 
   useEffect(() => {
-    const wanted = new AbortController();
+    const controller = new AbortController();
     let stop: () => void = () => undefined;
     setResult(null);
     setEmpty(false);
@@ -51,10 +51,10 @@ export function useRun(id: string): Run {
 
     const finish = async (experiment: Experiment): Promise<void> => {
       if (noResult(experiment)) return setEmpty(true);
-      await until(wanted.signal, setError, async () => {
+      await retrying(controller.signal, setError, async () => {
         try {
-          const found = await readResult(id, wanted.signal);
-          if (!wanted.signal.aborted) setResult(found);
+          const loaded = await readResult(id, controller.signal);
+          if (!controller.signal.aborted) setResult(loaded);
         } catch (reason) {
           const none = reason instanceof ApiError && (reason.status === 409 || reason.status === 404);
           if (!none || experiment.state === 'succeeded') throw reason;
@@ -63,15 +63,15 @@ export function useRun(id: string): Run {
       });
     };
     const start = async () => {
-      const first = await until(wanted.signal, setError, () => readRow(id, wanted.signal));
-      if (!first || wanted.signal.aborted) return;
+      const first = await retrying(controller.signal, setError, () => readRow(id, controller.signal));
+      if (!first || controller.signal.aborted) return;
       setSeen({ experiment: first, partial: null, link: 'streaming' });
       if (isFinal(first.state)) return finish(first);
       stop = follow(
         first,
         {
           open: () => new EventSource(exportAddress.events(id)),
-          read: () => readRow(id, wanted.signal),
+          read: () => readRow(id, controller.signal),
           later: (ms, then) => {
             const timer = setTimeout(then, ms);
             return () => clearTimeout(timer);
@@ -87,17 +87,17 @@ export function useRun(id: string): Run {
     };
     void start();
     return () => {
-      wanted.abort();
+      controller.abort();
       stop();
     };
-  }, [id, turn]);
+  }, [id, restarts]);
 
   return {
     seen: seen && { ...seen, experiment: { ...seen.experiment, ...mine } },
     result,
     empty,
     error,
-    reload: () => setTurn((old) => old + 1),
+    reload: () => setRestarts((old) => old + 1),
     put: (experiment) => {
       const { name, notes, priority, cancel_requested } = experiment;
       setMine({ name, notes, priority, ...(cancel_requested ? { cancel_requested } : {}) });
@@ -107,19 +107,19 @@ export function useRun(id: string): Run {
 }
 
 /** Loads, and retries while the server is unreachable; other errors are reported and final. */
-async function until<T>(
+async function retrying<T>(
   signal: AbortSignal,
-  tell: (problem: Problem | null) => void,
+  report: (problem: Problem | null) => void,
   load: () => Promise<T>,
 ): Promise<T | null> {
   while (!signal.aborted) {
     try {
-      const found = await load();
-      if (!signal.aborted) tell(null);
-      return found;
+      const loaded = await load();
+      if (!signal.aborted) report(null);
+      return loaded;
     } catch (reason) {
       if (signal.aborted) return null;
-      tell(problemOf(reason));
+      report(problemOf(reason));
       const passing = reason instanceof ApiError && (reason.status === 0 || reason.status === 503);
       if (!passing) return null;
       await pause(AGAIN_MS, signal).catch(() => undefined);

@@ -22,12 +22,12 @@ export function CodeFold({ result }: { result: FineTuneResult }) {
 const LONGEST = 4_000;
 
 function Code({ name, text }: { name: string; text: string }) {
-  const [said, setSaid] = useState('');
+  const [status, setStatus] = useState('');
   useEffect(() => {
-    if (said === '') return undefined;
-    const timer = setTimeout(() => setSaid(''), 2_500);
+    if (status === '') return undefined;
+    const timer = setTimeout(() => setStatus(''), 2_500);
     return () => clearTimeout(timer);
-  }, [said]);
+  }, [status]);
   return (
     <div class="code">
       <div class="row">
@@ -35,12 +35,12 @@ function Code({ name, text }: { name: string; text: string }) {
         <button
           type="button"
           class="quiet"
-          onClick={() => void copyText(text).then((done) => setSaid(done ? 'Copied' : 'Select the text to copy it'))}
+          onClick={() => void copyText(text).then((done) => setStatus(done ? 'Copied' : 'Select the text to copy it'))}
         >
           Copy<span class="unseen"> {name}</span>
         </button>
         <span class="faint" role="status">
-          {said}
+          {status}
         </span>
       </div>
       <pre tabIndex={0} aria-label={name}>

@@ -45,7 +45,7 @@ export function Comparison({ id, spec, result, state }: ComparisonProps) {
   // A finished result never changes: it is read once.
   const read = useRef(new Map<string, FineTuneResult | null>());
   const results = useLoad(`results of ${finished.join()}`, (signal) => readMore(read.current, finished, signal));
-  const known = (row: Experiment): FineTuneResult | null =>
+  const resultOf = (row: Experiment): FineTuneResult | null =>
     row.id === id ? result : (read.current.get(row.id) ?? null);
   const [error, setError] = useState<Problem | null>(null);
   const [busy, setBusy] = useState(false);
@@ -100,10 +100,12 @@ export function Comparison({ id, spec, result, state }: ComparisonProps) {
             </thead>
             <tbody>
               {rows.map((row) => (
-                <Row key={row.id} row={row} result={known(row)} here={row.id === id} />
+                <Row key={row.id} row={row} result={resultOf(row)} here={row.id === id} />
               ))}
               {TUNERS.map((tuner) => {
-                const of = rows.flatMap((row) => (tunerOf(row.spec) === tuner ? (judged(known(row)) ?? []) : []));
+                const of = rows.flatMap((row) =>
+                  tunerOf(row.spec) === tuner ? (evaluatedRow(resultOf(row)) ?? []) : [],
+                );
                 return of.length > 1 ? <Mean key={tuner} name={TUNER_NAMES[tuner]} of={of} /> : null;
               })}
             </tbody>
@@ -144,7 +146,7 @@ export function Comparison({ id, spec, result, state }: ComparisonProps) {
 }
 
 /** Only evaluated runs count. */
-const judged = (result: FineTuneResult | null): ComparisonRow | null =>
+const evaluatedRow = (result: FineTuneResult | null): ComparisonRow | null =>
   result?.evaluation ? comparisonRow(result) : null;
 
 /** Reads missing results; a failed or cancelled run may have none. */

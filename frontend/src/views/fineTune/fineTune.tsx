@@ -51,8 +51,8 @@ export function FineTunePage({ run, id, address }: ExperimentViewProps) {
       {address.note && <Notice>{address.note}</Notice>}
       <RunState run={run} kept={result ? result.kept : null} />
       <Lineage spec={spec} result={result} />
-      {result && <Ended result={result} />}
-      {result && <Trained result={result} />}
+      {result && <EndNotice result={result} />}
+      {result && <TrainedPanel result={result} />}
       {curve && curve.steps.length > 0 && <TrainingPanel curve={curve} live={!isFinal(experiment.state)} />}
       {result?.evaluation && <EvaluationPanel evaluation={result.evaluation} />}
       {result?.evaluation && <QuestionPanel evaluation={result.evaluation} />}
@@ -64,7 +64,7 @@ export function FineTunePage({ run, id, address }: ExperimentViewProps) {
         ))}
       <Comparison id={id} spec={spec} result={result} state={experiment.state} />
       {result && <CodeFold result={result} />}
-      {result && <Made result={result} />}
+      {result && <Provenance result={result} />}
     </div>
   );
 }
@@ -82,7 +82,7 @@ function methodLine(spec: FineTuneSpec): string {
   return words.filter((word) => word !== null).join(', ');
 }
 
-function Ended({ result }: { result: FineTuneResult }) {
+function EndNotice({ result }: { result: FineTuneResult }) {
   const { ended, kept, spec, tuned } = result;
   const why = notJudged(result);
   if (why !== null) return <Notice tone="warn">{why}</Notice>;
@@ -97,7 +97,7 @@ function Ended({ result }: { result: FineTuneResult }) {
   );
 }
 
-function Trained({ result: { tunable, split, spec, notes } }: { result: FineTuneResult }) {
+function TrainedPanel({ result: { tunable, split, spec, notes } }: { result: FineTuneResult }) {
   return (
     <section class="panel trained" aria-label="What was trained">
       <h2>What was trained</h2>
@@ -122,12 +122,12 @@ function Trained({ result: { tunable, split, spec, notes } }: { result: FineTune
   );
 }
 
-function Made({ result: { provenance: made, deltas_sha256 } }: { result: FineTuneResult }) {
+function Provenance({ result: { provenance, deltas_sha256 } }: { result: FineTuneResult }) {
   return (
     <p class="faint">
-      {made.dtype} on {made.device}, PyTorch {made.torch}, {duration(made.seconds)}, prompts{' '}
-      {made.prompt_set_hash.slice(0, 12)}
-      {deltas_sha256 && `, deltas ${deltas_sha256.slice(0, 12)}`}, arithmoscope {made.code_version}.
+      {provenance.dtype} on {provenance.device}, PyTorch {provenance.torch}, {duration(provenance.seconds)}, prompts{' '}
+      {provenance.prompt_set_hash.slice(0, 12)}
+      {deltas_sha256 && `, deltas ${deltas_sha256.slice(0, 12)}`}, arithmoscope {provenance.code_version}.
     </p>
   );
 }

@@ -53,15 +53,15 @@ export function NewFineTune({ address }: { address: Address }) {
     asked && parentId !== null
       ? { id: parentId, model: asked.model, prompts: asked.prompts, ranked: table ? supportingComponents(table) : null }
       : null;
-  const known = cards.data ?? [];
-  const wanted = model ?? origin?.model ?? null;
-  const card = wanted === null ? firstModel(known) : (known.find(({ id }) => id === wanted) ?? null);
+  const models = cards.data ?? [];
+  const modelId = model ?? origin?.model ?? null;
+  const card = modelId === null ? firstModel(models) : (models.find(({ id }) => id === modelId) ?? null);
   const opening = cards.busy || (parent !== null && !parent.row && !parent.gone);
   const none = (problem: string) => ({ spec: null, problem });
   const ready = opening
     ? none('Loading models…')
     : !card
-      ? none(wanted === null ? 'No model can run here.' : `There is no model “${wanted.slice(0, 60)}” here.`)
+      ? none(modelId === null ? 'No model can run here.' : `There is no model “${modelId.slice(0, 60)}” here.`)
       : !card.supported
         ? none(card.reason ?? 'This model cannot run here: choose another.')
         : fineTuneSpecOf(draft, { model: card, origin });
@@ -119,11 +119,11 @@ export function NewFineTune({ address }: { address: Address }) {
         }}
       >
         <div class="row">
-          <ModelChoice cards={known} chosen={card?.id ?? null} change={(part) => form.choose(part.model)} />
+          <ModelChoice cards={models} chosen={card?.id ?? null} change={(part) => form.choose(part.model)} />
         </div>
         {cards.error && <ErrorMessage problem={cards.error} />}
         {ranked.error && draft.which === 'top' && <ErrorMessage problem={ranked.error} />}
-        <Chosen draft={draft} change={change} origin={origin} />
+        <ComponentChoice draft={draft} change={change} origin={origin} />
         <Questions draft={draft} change={change} origin={origin} card={card} parent={asked} />
         <Settings draft={draft} change={change} card={card} />
         <Controls draft={draft} change={change} />
@@ -158,8 +158,8 @@ export async function submitControls(specs: readonly FineTuneSpec[]): Promise<st
       refused.push(`“${name}” was refused: ${problemOf(reason).detail}`);
     }
   }
-  const told = asked.length > 0 ? [`Controls submitted, too: ${asked.join(', ')}.`] : [];
-  return [...told, ...refused].join(' ');
+  const submittedNote = asked.length > 0 ? [`Controls submitted, too: ${asked.join(', ')}.`] : [];
+  return [...submittedNote, ...refused].join(' ');
 }
 
 interface FineTuneForm extends FineTuneFormProps {
@@ -172,12 +172,15 @@ interface FineTuneForm extends FineTuneFormProps {
 /** The draft, written to the address once typing pauses; Back and links restore it. */
 function useFineTuneForm(address: Address): FineTuneForm {
   const [state, setState] = useState(() => {
-    const found = readFineTuneUrl(address.search);
-    const again = takePrefill('fine_tune');
+    const fromUrl = readFineTuneUrl(address.search);
+    const prefill = takePrefill('fine_tune');
     // Files are not in the address: they are handed over.
-    return again
-      ? { ...found, draft: { ...found.draft, own: fineTuneDraftOf(again).own, test: fineTuneDraftOf(again).test } }
-      : found;
+    return prefill
+      ? {
+          ...fromUrl,
+          draft: { ...fromUrl.draft, own: fineTuneDraftOf(prefill).own, test: fineTuneDraftOf(prefill).test },
+        }
+      : fromUrl;
   });
   const written = useRef(address.search);
   const search = writeFineTuneUrl(state);
@@ -191,8 +194,8 @@ function useFineTuneForm(address: Address): FineTuneForm {
     if (address.search === written.current) return;
     written.current = address.search;
     setState((old) => {
-      const found = readFineTuneUrl(address.search);
-      return { ...found, draft: { ...found.draft, own: old.draft.own, test: old.draft.test } };
+      const fromUrl = readFineTuneUrl(address.search);
+      return { ...fromUrl, draft: { ...fromUrl.draft, own: old.draft.own, test: old.draft.test } };
     });
   }, [address.search]);
   return {
@@ -205,7 +208,7 @@ function useFineTuneForm(address: Address): FineTuneForm {
   };
 }
 
-function Chosen({ draft, change, origin }: FineTuneFormProps & { origin: ParentAnalysis | null }) {
+function ComponentChoice({ draft, change, origin }: FineTuneFormProps & { origin: ParentAnalysis | null }) {
   const top = origin?.ranked?.slice(0, Math.max(0, Number(draft.topK) || 0)) ?? [];
   return (
     <>

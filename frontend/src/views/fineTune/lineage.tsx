@@ -39,7 +39,7 @@ export function Lineage({ spec, result }: LineageProps) {
   return (
     <nav class="lineage" aria-label="Lineage">
       <ol>
-        <Before cards={cards.data ?? []} model={spec.model} />
+        <BaseModels cards={cards.data ?? []} model={spec.model} />
         {parent && (
           <li>
             {parent.gone ? (
@@ -79,7 +79,7 @@ export function Lineage({ spec, result }: LineageProps) {
 }
 
 /** The chain of models that this one was tuned from, oldest first. */
-function Before({ cards, model }: { cards: readonly ModelCard[]; model: string }) {
+function BaseModels({ cards, model }: { cards: readonly ModelCard[]; model: string }) {
   const chain: ModelCard[] = [];
   for (let at = cards.find(({ id }) => id === model); at && chain.length < 20;) {
     chain.unshift(at);
@@ -124,8 +124,8 @@ export function TunedFrom({ cards, model }: { cards: readonly ModelCard[]; model
 const SOME_PAIRS = 64;
 
 /** The analysis of a tuned model: as its base was analysed, else on part of the training questions. */
-function analysisOf({ prompts }: FineTuneSpec, asked: Spec | null, model: string): Spec {
-  if (asked) return { ...asked, ...optionsOf(asked), model };
+function analysisOf({ prompts }: FineTuneSpec, parentSpec: Spec | null, model: string): Spec {
+  if (parentSpec) return { ...parentSpec, ...optionsOf(parentSpec), model };
   const few =
     prompts.source === 'template'
       ? { ...prompts, pairs: Math.min(SOME_PAIRS, prompts.pairs), answer: 'first' as const, keep_wrong: true }

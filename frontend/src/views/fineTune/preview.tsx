@@ -13,8 +13,8 @@ import { ErrorMessage } from '../../ui/parts';
 
 const DEBOUNCE_MS = 400;
 
-export function FineTunePreviewPane({ asked }: { asked: SpecOrProblem<FineTuneSpec> }) {
-  const key = JSON.stringify(asked.spec);
+export function FineTunePreviewPane({ asked: submission }: { asked: SpecOrProblem<FineTuneSpec> }) {
+  const key = JSON.stringify(submission.spec);
   const rested = useDebounced(key, DEBOUNCE_MS);
   const preview = useLoad(`tuning ${rested}`, async (signal) => {
     const spec = JSON.parse(rested) as FineTuneSpec | null;
@@ -27,10 +27,10 @@ export function FineTunePreviewPane({ asked }: { asked: SpecOrProblem<FineTuneSp
   const shown = preview.data ?? (stale ? last.current : null);
   return (
     <section class={`preview ${stale && shown ? 'stale' : ''}`} aria-label="What would be trained" aria-busy={stale}>
-      {asked.problem !== null && <p class="notice warn">{asked.problem}</p>}
-      {asked.spec && preview.error && !stale && <ErrorMessage problem={preview.error} />}
-      {asked.spec && shown && <PreviewFacts preview={shown.preview} tuner={shown.spec.tuner ?? 'precise'} />}
-      {asked.spec && stale && !shown && <p class="faint">Counting…</p>}
+      {submission.problem !== null && <p class="notice warn">{submission.problem}</p>}
+      {submission.spec && preview.error && !stale && <ErrorMessage problem={preview.error} />}
+      {submission.spec && shown && <PreviewFacts preview={shown.preview} tuner={shown.spec.tuner ?? 'precise'} />}
+      {submission.spec && stale && !shown && <p class="faint">Counting…</p>}
     </section>
   );
 }

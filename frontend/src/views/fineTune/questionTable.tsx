@@ -4,7 +4,7 @@ import type { Evaluation, Outcome } from '../../api/fineTune';
 import { OUTCOMES, promptsOf } from '../../model/fineTuneReport';
 import { lastLine, visible } from '../../text/tokens';
 import { OUTCOME_LABELS } from '../../text/fineTune';
-import { ShowMore } from '../panels/foldedPanel';
+import { ShowMore } from '../../ui/tables';
 
 const STEP = 25;
 
@@ -52,9 +52,9 @@ export function QuestionPanel({ evaluation: { held_out: held, prompts } }: { eva
                   <th scope="row" class="mono question">
                     <bdi>{visible(lastLine(row.reference))}</bdi>
                   </th>
-                  <Said text={row.answer} />
-                  <Said text={row.before} />
-                  <Said text={row.after} />
+                  <TextCell text={row.answer} />
+                  <TextCell text={row.before} />
+                  <TextCell text={row.after} />
                   <td>{OUTCOME_LABELS[row.outcome]}</td>
                 </tr>
               ))}
@@ -71,7 +71,7 @@ export function QuestionPanel({ evaluation: { held_out: held, prompts } }: { eva
   );
 }
 
-const Said = ({ text }: { text: string }) => (
+const TextCell = ({ text }: { text: string }) => (
   <td class="mono">
     <bdi>{visible(text)}</bdi>
   </td>

@@ -7,8 +7,8 @@ import { cellOf, uncertain, type Cell, type EffectTable } from '../../model/effe
 import { mapsOf, largestChanges, type Maps } from '../../model/fineTuneReport';
 import { navigate, type Address } from '../../nav';
 import { effect, glyph, interval, signMeaning, plural } from '../../text/numbers';
-import { ShowMore } from '../panels/foldedPanel';
-import { ComponentButton } from '../panels/keyComponents';
+import { ShowMore } from '../../ui/tables';
+import { ComponentButton } from '../../ui/componentButton';
 import { EffectsMap } from '../workspace/effectsMap';
 
 const STEP = 20;
@@ -26,7 +26,7 @@ interface RepatchingProps {
 
 export function RepatchingPanel({ result, repatched, address }: RepatchingProps) {
   const maps = useMemo(() => mapsOf(result.model, repatched), [result, repatched]);
-  const moved = useMemo(() => largestChanges(maps), [maps]);
+  const changes = useMemo(() => largestChanges(maps), [maps]);
   const [shown, setShown] = useState(STEP);
   const selected = chosen(address.search, maps.after);
   const trained = new Set(result.tunable.components);
@@ -62,7 +62,7 @@ export function RepatchingPanel({ result, repatched, address }: RepatchingProps)
         ))}
       </div>
       {selected && (
-        <p class="told" data-testid="chosen" role="status">
+        <p class="details-line" data-testid="chosen" role="status">
           <strong class="mono">{componentName(selected)}</strong>
           {trained.has(componentName(selected)) && ' (trained)'}
           {touched.has(componentName(selected)) && ' (not chosen, shares trained weights)'}:{' '}
@@ -83,7 +83,7 @@ export function RepatchingPanel({ result, repatched, address }: RepatchingProps)
             </tr>
           </thead>
           <tbody>
-            {moved.slice(0, shown).map(({ component, before, after, difference }) => (
+            {changes.slice(0, shown).map(({ component, before, after, difference }) => (
               <tr
                 key={component}
                 class={uncertain(difference) ? 'uncertain' : ''}
@@ -108,7 +108,7 @@ export function RepatchingPanel({ result, repatched, address }: RepatchingProps)
         </table>
       </div>
       <p class="faint">
-        <ShowMore shown={shown} all={moved.length} more={() => setShown(shown + 5 * STEP)} /> Effects on the logit
+        <ShowMore shown={shown} all={changes.length} more={() => setShown(shown + 5 * STEP)} /> Effects on the logit
         difference, in logits, wrongly answered pairs included. Below 0 the component supports the answer; a difference
         below 0 means that it supports it more than before. Greyed: the interval covers 0.{' '}
         <a href={exportAddress.repatched(result.experiment_id)} download>
@@ -121,8 +121,8 @@ export function RepatchingPanel({ result, repatched, address }: RepatchingProps)
 
 /** The component in the address; null if the model does not have it. */
 function chosen(search: string, table: EffectTable): Component | null {
-  const found = parseComponent(new URLSearchParams(search).get('sel') ?? '');
-  return found && cellOf(table, found) ? found : null;
+  const component = parseComponent(new URLSearchParams(search).get('sel') ?? '');
+  return component && cellOf(table, component) ? component : null;
 }
 
 function numbers(cell: Cell | null, table: EffectTable): string {

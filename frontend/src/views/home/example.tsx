@@ -15,8 +15,8 @@ import { useMemo } from 'preact/hooks';
 
 export function Example() {
   const { data, error, busy } = useLoad('example', async (signal) => {
-    const [found, numbers] = await Promise.all([experiment('example', signal), result('example', signal)]);
-    return { found, numbers: numbers as Result };
+    const [row, numbers] = await Promise.all([experiment('example', signal), result('example', signal)]);
+    return { row, numbers: numbers as Result };
   });
   const table = useMemo(
     () => data && fromResult(data.numbers, defaultMetric(Object.keys(data.numbers.metrics) as Metric[])),
@@ -28,7 +28,7 @@ export function Example() {
         <>
           <h2>
             A finished example:{' '}
-            <Link to={page('analyses/example')}>{specTitle(data.found.spec, data.numbers.pairs.length)}</Link>
+            <Link to={page('analyses/example')}>{specTitle(data.row.spec, data.numbers.pairs.length)}</Link>
           </h2>
           <p class="faint">
             {data.numbers.model.name}, {plural(data.numbers.model.layers, 'layer')} of{' '}

@@ -24,8 +24,8 @@ const MODES = { one: 'One prompt', set: 'A set of prompts', file: 'Prompts from 
 
 export function Home({ address }: { address: Address }) {
   const [draft, setDraft] = useState<Draft>(() => {
-    const again = takePrefill('path_patching');
-    return again ? analysisDraftOf(again) : initialDraft(readOptions(address.search).options);
+    const prefill = takePrefill('path_patching');
+    return prefill ? analysisDraftOf(prefill) : initialDraft(readOptions(address.search).options);
   });
   const [error, setError] = useState<Problem | null>(null);
   const [sending, setSending] = useState(false);
@@ -55,15 +55,16 @@ export function Home({ address }: { address: Address }) {
     setDraft((old) => ({ ...old, ...part }));
     setError(null);
   };
-  const asked = analysisSpecOf(whole, cards);
-  const seconds = asked.spec && estimate(recent.data?.items ?? [], asked.spec, requestedPairs(asked.spec));
+  const submission = analysisSpecOf(whole, cards);
+  const seconds =
+    submission.spec && estimate(recent.data?.items ?? [], submission.spec, requestedPairs(submission.spec));
 
   const run = async () => {
-    if (sending || !asked.spec) return;
+    if (sending || !submission.spec) return;
     setSending(true);
     setError(null);
     try {
-      const { experiment, existing } = await submit(asked.spec);
+      const { experiment, existing } = await submit(submission.spec);
       navigate(page(`analyses/${experiment.id}`), {
         note: existing ? 'The same analysis already exists: here it is.' : null,
       });
@@ -99,7 +100,7 @@ export function Home({ address }: { address: Address }) {
           ) : (
             <FileOptions draft={draft} change={change} />
           )}
-          <PreviewPane asked={asked} waiting={models.busy} />
+          <PreviewPane asked={submission} waiting={models.busy} />
           <div class="row">
             <ModelChoice cards={cards} chosen={chosen} change={change} />
             <RunOptions
@@ -123,10 +124,10 @@ export function Home({ address }: { address: Address }) {
             </p>
           )}
           <div class="row go">
-            <button type="submit" class="primary" disabled={sending || asked.spec === null}>
+            <button type="submit" class="primary" disabled={sending || submission.spec === null}>
               {sending ? 'Submitting…' : 'Run analysis'}
             </button>
-            {seconds !== null && asked.spec && <span class="faint">about {duration(seconds)}</span>}
+            {seconds !== null && submission.spec && <span class="faint">about {duration(seconds)}</span>}
           </div>
           {error && <ErrorMessage problem={error} />}
         </form>

@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { preview } from '../../api/client';
 import type { PromptsSpec, Preview, PreviewItem, Problem } from '../../api/wire';
-import type { Asked } from '../../model/analysisForm';
+import type { AnalysisSpecOrProblem } from '../../model/analysisForm';
 import { plural } from '../../text/numbers';
 import { rolesIn, visible } from '../../text/tokens';
 import { AlignedChips, RoleLegend } from '../../ui/chips';
@@ -17,36 +17,36 @@ interface State {
   error: Problem | null;
 }
 
-export function PreviewPane({ asked, waiting }: { asked: Asked; waiting: boolean }) {
-  const prompts = asked.spec && beginning(asked.spec.prompts);
-  const key = useDebounced(asked.spec ? JSON.stringify([asked.spec.model, prompts]) : '', 250);
+export function PreviewPane({ asked: submission, waiting }: { asked: AnalysisSpecOrProblem; waiting: boolean }) {
+  const prompts = submission.spec && beginning(submission.spec.prompts);
+  const key = useDebounced(submission.spec ? JSON.stringify([submission.spec.model, prompts]) : '', 250);
   const [state, setState] = useState<State>({ key: '', preview: null, error: null });
   const spec = useRef({ model: '', prompts });
-  spec.current = { model: asked.spec?.model ?? '', prompts };
+  spec.current = { model: submission.spec?.model ?? '', prompts };
   useEffect(() => {
-    const wanted = new AbortController();
+    const controller = new AbortController();
     if (key === '' || !spec.current.prompts) return undefined;
-    preview(spec.current.model, spec.current.prompts, wanted.signal).then(
-      (found) => setState({ key, preview: found, error: null }),
+    preview(spec.current.model, spec.current.prompts, controller.signal).then(
+      (loaded) => setState({ key, preview: loaded, error: null }),
       (reason: unknown) => {
-        if (!wanted.signal.aborted) setState({ key, preview: null, error: problemOf(reason) });
+        if (!controller.signal.aborted) setState({ key, preview: null, error: problemOf(reason) });
       },
     );
-    return () => wanted.abort();
+    return () => controller.abort();
   }, [key]);
 
   const stale = state.key !== key;
   return (
     <div id="preview" class={`preview${stale ? ' stale' : ''}`} aria-live="polite" aria-busy={stale}>
-      {asked.problem !== null ? (
-        <p class="faint">{waiting ? 'Loading models…' : asked.problem}</p>
+      {submission.problem !== null ? (
+        <p class="faint">{waiting ? 'Loading models…' : submission.problem}</p>
       ) : state.error ? (
         <ErrorMessage problem={state.error} />
       ) : state.preview ? (
-        <Shown
+        <PreviewItems
           preview={state.preview}
-          set={asked.spec?.prompts.source === 'template'}
-          matched={asked.spec?.positions === 'all' && asked.spec.source === 'counterfactual'}
+          set={submission.spec?.prompts.source === 'template'}
+          matched={submission.spec?.positions === 'all' && submission.spec.source === 'counterfactual'}
         />
       ) : (
         <p class="faint">Tokenising the prompt…</p>
@@ -59,7 +59,7 @@ export function PreviewPane({ asked, waiting }: { asked: Asked; waiting: boolean
 const beginning = (prompts: PromptsSpec): PromptsSpec =>
   prompts.source === 'custom' ? { ...prompts, pairs: prompts.pairs.slice(0, SHOWN) } : prompts;
 
-function Shown({
+function PreviewItems({
   preview: { items, n_distinct, notes },
   set,
   matched,

@@ -5,7 +5,7 @@ import { visible } from '../../text/tokens';
 import { Notice } from '../../ui/parts';
 
 export function KnockoutChecks({ result }: { result: KnockoutResult }) {
-  const { checks, dropped, provenance: made } = result;
+  const { checks, dropped, provenance } = result;
   const plain = result.curves.accuracy?.mean[0] ?? null;
   return (
     <section class="sanity" aria-label="Sanity checks">
@@ -59,8 +59,8 @@ export function KnockoutChecks({ result }: { result: KnockoutResult }) {
               `${plural(checks.spot_check_points, 'point')} of the curve were recomputed with one ordinary forward pass per pair, on ${plural(checks.spot_check_pairs, 'pair')}: the largest difference is ${digits(checks.spot_check_error)} logits.`}
           </p>
           <p class="faint">
-            {made.dtype} on {made.device}, PyTorch {made.torch}, {duration(made.seconds)}, prompts{' '}
-            {made.prompt_set_hash.slice(0, 12)}, arithmoscope {made.code_version}.
+            {provenance.dtype} on {provenance.device}, PyTorch {provenance.torch}, {duration(provenance.seconds)},
+            prompts {provenance.prompt_set_hash.slice(0, 12)}, arithmoscope {provenance.code_version}.
           </p>
         </div>
       </details>

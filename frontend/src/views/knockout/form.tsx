@@ -41,10 +41,10 @@ interface FormProps {
 
 export function KnockoutForm({ id, result, metric, pins }: FormProps) {
   const single = result.pairs.length < 2;
-  const found = result.spec.prompts;
+  const prompts = result.spec.prompts;
   const [draft, setDraft] = useState<KnockoutDraft>(() => {
-    const again = takePrefill('knockout', id);
-    return again ? knockoutDraftOf(again, found) : initialKnockout(pins, single, found);
+    const prefill = takePrefill('knockout', id);
+    return prefill ? knockoutDraftOf(prefill, prompts) : initialKnockout(pins, single, prompts);
   });
   const [error, setError] = useState<Problem | null>(null);
   const [sending, setSending] = useState(false);
@@ -62,15 +62,15 @@ export function KnockoutForm({ id, result, metric, pins }: FormProps) {
     before.current = pinned;
   }, [pinned]);
 
-  const asked = knockoutSpecOf({ ...draft, chat: draft.chat && chats }, id, metric);
+  const submission = knockoutSpecOf({ ...draft, chat: draft.chat && chats }, id, metric);
   // The mean and another prompt are taken over the evaluated prompts: a single one has neither.
-  const needs = single && draft.prompts === 'same' && draft.ablation !== 'zero';
+  const tooFew = single && draft.prompts === 'same' && draft.ablation !== 'zero';
   const run = async () => {
-    if (sending || !asked.spec || needs) return;
+    if (sending || !submission.spec || tooFew) return;
     setSending(true);
     setError(null);
     try {
-      const { experiment, existing } = await submit(asked.spec);
+      const { experiment, existing } = await submit(submission.spec);
       navigate(page(`analyses/${experiment.id}`), {
         note: existing ? 'The same knock-out already exists: here it is.' : null,
       });
@@ -193,18 +193,18 @@ export function KnockoutForm({ id, result, metric, pins }: FormProps) {
             />
             Exclude operands that this analysis used
           </label>
-          {draft.disjoint && found.source === 'template' && found.half == null && (
+          {draft.disjoint && prompts.source === 'template' && prompts.half == null && (
             <p class="faint">
               It used{' '}
-              {isControl(found.topic ?? 'question')
+              {isControl(prompts.topic ?? 'question')
                 ? 'all questions'
-                : `all operands from ${found.operands[0]} to ${found.operands[1]}`}
+                : `all operands from ${prompts.operands[0]} to ${prompts.operands[1]}`}
               , so none may be left. Instead,{' '}
               <button
                 type="button"
                 class="quiet"
                 onClick={() => {
-                  prefillForm({ ...result.spec, ...optionsOf(result.spec), prompts: { ...found, half: 'first' } });
+                  prefillForm({ ...result.spec, ...optionsOf(result.spec), prompts: { ...prompts, half: 'first' } });
                   navigate(page(analysisFormUrl(result.spec)));
                 }}
               >
@@ -226,14 +226,14 @@ export function KnockoutForm({ id, result, metric, pins }: FormProps) {
           <NumberField label="Seed" value={draft.seed} change={(seed) => change({ seed })} />
         </div>
       </details>
-      {asked.problem !== null && <p class="notice warn">{asked.problem}</p>}
-      {needs && (
+      {submission.problem !== null && <p class="notice warn">{submission.problem}</p>}
+      {tooFew && (
         <p class="notice warn">
           A single prompt has no mean and no other prompt to draw from: replace with zero, or choose a new set.
         </p>
       )}
       <div class="row go">
-        <button type="submit" class="primary" disabled={sending || asked.spec === null || needs}>
+        <button type="submit" class="primary" disabled={sending || submission.spec === null || tooFew}>
           {sending ? 'Submitting…' : 'Knock out'}
         </button>
       </div>

@@ -58,7 +58,7 @@ export function KnockoutPage({ run, id, address }: ExperimentViewProps) {
       />
       {address.note && <Notice>{address.note}</Notice>}
       <RunState run={run} kept={result ? result.n_pairs : null} />
-      {result && <Found result={result} />}
+      {result && <Results result={result} />}
     </div>
   );
 }
@@ -93,7 +93,7 @@ function Downloads({ id }: { id: string }) {
   );
 }
 
-function Found({ result }: { result: KnockoutResult }) {
+function Results({ result }: { result: KnockoutResult }) {
   const measured = KNOCKOUT_METRICS.filter((metric) => result.curves[metric]);
   const [metric, setMetric] = useState<KnockoutMetric>(measured.includes('exact_match') ? 'exact_match' : 'accuracy');
   const curve = result.curves[metric] ?? result.curves[measured[0] ?? 'accuracy'];

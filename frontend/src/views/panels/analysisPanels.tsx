@@ -29,7 +29,7 @@ export function AnalysisPanels({ id, result, table, view, selected, change, onSe
       change({ open: open ? [...view.open, name] : view.open.filter((each) => each !== name) }),
   });
   return (
-    <div class="findings">
+    <div class="analysis-panels">
       <FoldedPanel
         name="Key components"
         words="Which components have an effect other than 0, and what share of the heads they are."

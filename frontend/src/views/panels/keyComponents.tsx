@@ -9,7 +9,9 @@ import { csv } from '../../text/csv';
 import { digits, effect, METRIC_NAMES, percent, plural } from '../../text/numbers';
 import { DEFAULT_TOP_K } from '../../text/titles';
 import { NumberField, Select } from '../prompts/choices';
-import { Computed, SaveCsv, ShowMore } from './foldedPanel';
+import { ComponentButton } from '../../ui/componentButton';
+import { Computed } from '../../ui/computed';
+import { SaveCsv, ShowMore } from '../../ui/tables';
 
 interface KeyProps {
   id: string;
@@ -59,19 +61,19 @@ function Tables({ report, id, metric, restored, onMetric, onSelect, onPins }: Ke
       <ul class="counts" aria-label="Number of key components">
         <Rule
           name="at a false discovery rate of 5 %"
-          found={table.false_discovery}
+          names={table.false_discovery}
           none={`n/a: the test needs ten distinct questions, and there are ${table.questions}`}
           {...{ table, onPins }}
         />
         <Rule
           name={thresholdName(table.threshold_at ?? (restored ? 5 : -5))}
-          found={table.threshold}
+          names={table.threshold}
           none="only for the relative logit"
           {...{ table, onPins }}
         />
         <Rule
           name={`the top ${number} that ${restored ? 'restore the answer' : 'hurt when removed'}`}
-          found={top}
+          names={top}
           none=""
           {...{ table, onPins }}
         />
@@ -133,7 +135,7 @@ const thresholdName = (at: number): string =>
 
 const keyCsv = (table: KeyTable): string => {
   const [fdr, below] = [new Set(table.false_discovery ?? []), new Set(table.threshold ?? [])];
-  const said = (names: ReadonlySet<string>, all: unknown, name: string) => (all ? String(names.has(name)) : null);
+  const flag = (names: ReadonlySet<string>, all: unknown, name: string) => (all ? String(names.has(name)) : null);
   return csv(
     ['rank', 'component', 'metric', 'unit', 'mean', 'p_value', 'q_value', 'key_fdr', 'key_threshold', 'n_questions'],
     table.rows.map((row, i) => [
@@ -144,46 +146,35 @@ const keyCsv = (table: KeyTable): string => {
       row.mean,
       row.p_value,
       row.q_value,
-      said(fdr, table.false_discovery, row.component),
-      said(below, table.threshold, row.component),
+      flag(fdr, table.false_discovery, row.component),
+      flag(below, table.threshold, row.component),
       table.questions,
     ]),
   );
 };
 
-/** A component in a table: a click selects it. */
-export function ComponentButton({ name, onSelect }: { name: string; onSelect: (component: Component) => void }) {
-  const component = parseComponent(name);
-  return component ? (
-    <button type="button" class="pick" onClick={() => onSelect(component)}>
-      {name}
-    </button>
-  ) : (
-    <bdi>{name}</bdi>
-  );
-}
-
 function Rule({
   name,
-  found,
+  names,
   none,
   table,
   onPins,
 }: {
   name: string;
-  found: readonly string[] | null;
+  /** The components that the rule selects; null if it does not apply. */
+  names: readonly string[] | null;
   none: string;
   table: KeyTable;
   onPins: KeyProps['onPins'];
 }) {
-  if (found === null) {
+  if (names === null) {
     return (
       <li>
         {name}: <span class="faint">{none}</span>
       </li>
     );
   }
-  const { components, heads, share } = countHeads(found, table);
+  const { components, heads, share } = countHeads(names, table);
   return (
     <li>
       {name}: <strong>{plural(components.length, 'component')}</strong>, {heads} of {plural(table.heads, 'head')}

@@ -9,8 +9,9 @@ import { csv } from '../../text/csv';
 import { digits, effect, percent, plural } from '../../text/numbers';
 import { ROLE_NAMES } from '../../text/tokens';
 import { Select } from '../prompts/choices';
-import { Computed, SaveCsv, ShowMore } from './foldedPanel';
-import { ComponentButton } from './keyComponents';
+import { Computed } from '../../ui/computed';
+import { SaveCsv, ShowMore } from '../../ui/tables';
+import { ComponentButton } from '../../ui/componentButton';
 
 interface RolesProps {
   id: string;
@@ -37,10 +38,10 @@ const SORTS: readonly (readonly [RoleSort, string])[] = [
 function Heads({ report, id, table, selected, onSelect }: RolesProps & { report: RoleReport }) {
   const [looked, setLooked] = useState<AttendedPart>('operands');
   const [sort, setSort] = useState<RoleSort>('effect');
-  const [wanted, setWanted] = useState<HeadClass | 'all'>('all');
+  const [headClass, setHeadClass] = useState<HeadClass | 'all'>('all');
   const [shown, setShown] = useState(STEP);
   const rows = useMemo(() => roleRows(report, table, looked, sort), [report, table, looked, sort]);
-  const listed = rows.filter((row) => wanted === 'all' || row.headClass === wanted);
+  const listed = rows.filter((row) => headClass === 'all' || row.headClass === headClass);
   const count = (which: HeadClass) => rows.filter((row) => row.headClass === which).length;
   const words: readonly (readonly [AttendedPart, string])[] = [
     ['operands', 'both operands'],
@@ -58,14 +59,14 @@ function Heads({ report, id, table, selected, onSelect }: RolesProps & { report:
         <Select label="Sort by" value={sort} choices={SORTS} choose={setSort} />
         <Select
           label="Heads"
-          value={wanted}
+          value={headClass}
           choices={[
             ['all', 'all'],
             ['operand', 'operand heads'],
             ['operator', 'operator heads'],
             ['neither', 'neither'],
           ]}
-          choose={setWanted}
+          choose={setHeadClass}
         />
       </div>
       <p class="faint">

@@ -8,7 +8,7 @@ import { shownPair } from '../../model/pairs';
 import { digits, layerName, percent, plural } from '../../text/numbers';
 import { PromptChoice } from '../workspace/promptChoice';
 import { Curves, type Chart } from '../../ui/curves';
-import { Computed } from './foldedPanel';
+import { Computed } from '../../ui/computed';
 import { LensTable } from './lens';
 
 interface StagesProps {

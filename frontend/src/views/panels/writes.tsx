@@ -5,7 +5,7 @@ import type { WritesReport } from '../../api/results';
 import { componentName, type Component } from '../../model/component';
 import { digits, glyph, plural } from '../../text/numbers';
 import { visible } from '../../text/tokens';
-import { Computed } from './foldedPanel';
+import { Computed } from '../../ui/computed';
 
 export function Writes({ id, component }: { id: string; component: Component }) {
   const name = componentName(component);
@@ -18,7 +18,7 @@ export function Writes({ id, component }: { id: string; component: Component }) 
       {open && (
         <div>
           <Computed of={`writes ${id} ${name}`} load={(signal) => writesReport(id, name, signal)}>
-            {(report) => <Written report={report} />}
+            {(report) => <TokenTables report={report} />}
           </Computed>
         </div>
       )}
@@ -26,7 +26,7 @@ export function Writes({ id, component }: { id: string; component: Component }) 
   );
 }
 
-function Written({ report }: { report: WritesReport }) {
+function TokenTables({ report }: { report: WritesReport }) {
   return (
     <>
       <p class="faint">

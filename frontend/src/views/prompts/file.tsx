@@ -30,8 +30,8 @@ export function FileOptions({
     setBusy(true);
     setError(null);
     try {
-      const found = await upload(file);
-      if (mine === latest.current) change({ file: { name: file.name, ...found } });
+      const uploaded = await upload(file);
+      if (mine === latest.current) change({ file: { name: file.name, ...uploaded } });
     } catch (reason) {
       if (mine === latest.current) {
         // The earlier file is not the one that was chosen.
@@ -67,13 +67,13 @@ export function FileOptions({
         CSV with a column <code>reference</code> and, optionally, <code>counterfactual</code> and <code>answer</code>;
         or JSON Lines with the same keys.
       </p>
-      <div role="status">{draft.file && <Found file={draft.file} />}</div>
+      <div role="status">{draft.file && <FileSummary file={draft.file} />}</div>
       {error && <ErrorMessage problem={error} />}
     </div>
   );
 }
 
-function Found({ file }: { file: PromptFile }) {
+function FileSummary({ file }: { file: PromptFile }) {
   const { problems, pairs, n_rows } = file;
   // Of the rows beyond the maximum size of a set only the first is listed as a problem.
   const leftOut = n_rows - pairs.length;

@@ -171,7 +171,7 @@ function Models({ cards }: { cards: readonly ModelCard[] | null }) {
                 <bdi>{card.name}</bdi>
               </td>
               <td>
-                <Made card={card} cards={cards} />
+                <ModelSource card={card} cards={cards} />
               </td>
               <td class="number">{card.parameters > 0 ? millions(card.parameters) : '–'}</td>
               <td class="number">{card.layers > 0 ? `${card.layers} × ${card.heads}` : '–'}</td>
@@ -185,7 +185,7 @@ function Models({ cards }: { cards: readonly ModelCard[] | null }) {
 }
 
 /** The source of a model; for a tuned one, its base and its fine-tuning. */
-function Made({ card, cards }: { card: ModelCard; cards: readonly ModelCard[] }) {
+function ModelSource({ card, cards }: { card: ModelCard; cards: readonly ModelCard[] }) {
   if (card.source !== 'tuned') return <span class="faint">{SOURCES[card.source]}</span>;
   const base = cards.find(({ id }) => id === card.base)?.name ?? card.base;
   return (

@@ -40,31 +40,31 @@ export function NewTransfer({ address }: { address: Address }) {
   const query = new URLSearchParams(address.search);
   const parent = useParent(query.get('parent'));
   const cards = useLoad('models', loadModels);
-  const [again] = useState(() => takePrefill('transfer'));
-  const [model, setModel] = useState<string | null>(again?.model ?? query.get('model'));
-  const [draft, setDraft] = useState<TransferDraft | null>(again && transferDraftOf(again, FALLBACK_SHOTS));
+  const [prefill] = useState(() => takePrefill('transfer'));
+  const [model, setModel] = useState<string | null>(prefill?.model ?? query.get('model'));
+  const [draft, setDraft] = useState<TransferDraft | null>(prefill && transferDraftOf(prefill, FALLBACK_SHOTS));
   const [error, setError] = useState<Problem | null>(null);
   const [sending, setSending] = useState(false);
   useEffect(() => {
     document.title = 'Transfer · Arithmoscope';
   }, []);
 
-  const known = cards.data ?? [];
-  const card = known.find(({ id, supported }) => id === model && supported) ?? firstModel(known);
+  const models = cards.data ?? [];
+  const card = models.find(({ id, supported }) => id === model && supported) ?? firstModel(models);
   // The model's default number of worked examples, until another is chosen.
   const shown = draft ?? initialTransfer(card?.shots ?? FALLBACK_SHOTS);
   const change = (part: Partial<TransferDraft>) => {
     setDraft({ ...shown, ...part });
     setError(null);
   };
-  const asked = card
+  const submission = card
     ? transferSpecOf(shown, card.id, parent && !parent.gone ? parent.id : null, card.chat === true)
     : { spec: null, problem: cards.busy ? 'Loading models…' : 'No model can run here.' };
   const run = async () => {
-    if (sending || !asked.spec) return;
+    if (sending || !submission.spec) return;
     setSending(true);
     try {
-      const { experiment, existing } = await submit(asked.spec);
+      const { experiment, existing } = await submit(submission.spec);
       navigate(page(`analyses/${experiment.id}`), {
         note: existing ? 'The same transfer already exists: here it is.' : null,
       });
@@ -73,7 +73,7 @@ export function NewTransfer({ address }: { address: Address }) {
       setSending(false);
     }
   };
-  const [found, evaluated] = [shown.sets.filter((set) => set.found), shown.sets.filter((set) => set.evaluated)];
+  const [findSets, evaluateSets] = [shown.sets.filter((set) => set.found), shown.sets.filter((set) => set.evaluated)];
   return (
     <div class="workspace transfer-new">
       <div class="narrow">
@@ -102,7 +102,7 @@ export function NewTransfer({ address }: { address: Address }) {
         }}
       >
         <div class="row">
-          <ModelChoice cards={known} chosen={card?.id ?? null} change={(part) => setModel(part.model)} />
+          <ModelChoice cards={models} chosen={card?.id ?? null} change={(part) => setModel(part.model)} />
           <Select
             label="Worked examples"
             value={String(shown.shots)}
@@ -148,13 +148,13 @@ export function NewTransfer({ address }: { address: Address }) {
           <NumberField label="Random controls" value={shown.controls} change={(controls) => change({ controls })} />
           <NumberField label="Seed" value={shown.seed} change={(seed) => change({ seed })} />
         </div>
-        {asked.problem !== null && <p class="notice warn">{asked.problem}</p>}
+        {submission.problem !== null && <p class="notice warn">{submission.problem}</p>}
         <div class="row go">
-          <button type="submit" class="primary" disabled={sending || asked.spec === null}>
+          <button type="submit" class="primary" disabled={sending || submission.spec === null}>
             {sending ? 'Submitting…' : 'Run transfer'}
           </button>
           <span class="faint">
-            path patching on {plural(found.length, 'set')}, knock-outs on {plural(evaluated.length, 'set')}
+            path patching on {plural(findSets.length, 'set')}, knock-outs on {plural(evaluateSets.length, 'set')}
           </span>
         </div>
         {error && <ErrorMessage problem={error} />}
@@ -237,13 +237,13 @@ function Sets({ sets, chats, change }: SetsProps) {
             ...PRESETS.map(({ name }) => [name, name] as const),
             [ADD_FILE, 'prompts from a file'],
           ]}
-          choose={(wanted) => {
-            if (wanted === ADD_FILE) {
+          choose={(value) => {
+            if (value === ADD_FILE) {
               const more = withSet(sets, EMPTY_CUSTOM);
               setEdited(more.at(-1)?.key ?? null);
               change(more);
             }
-            const preset = PRESETS.find(({ name }) => name === wanted);
+            const preset = PRESETS.find(({ name }) => name === value);
             if (preset) change(withSet(sets, preset.set));
           }}
         />

@@ -33,15 +33,15 @@ const placeOf = (target: EventTarget | null): CellPosition | null => {
   return name ? { row, column } : null;
 };
 
-export function Matrix({ title, rows, columns, pairs, values, more, above, scale, words }: MatrixProps) {
+export function Matrix({ title, rows, columns, pairs, values, more, above, scale, words: describe }: MatrixProps) {
   const theme = useTheme();
-  const [told, setTold] = useState('');
+  const [details, setDetails] = useState('');
   const [full, setFull] = useState(false);
   const [active, setActive] = useState<CellPosition>({ row: 0, column: 0 });
   const table = useRef<HTMLTableElement>(null);
   const end = scaleEnd(values, scale);
-  const tell = (place: CellPosition | null) => {
-    if (place && words) setTold(words(place.row, place.column));
+  const showDetails = (place: CellPosition | null) => {
+    if (place && describe) setDetails(describe(place.row, place.column));
   };
   const cell = (value: number | null, column: number, row: number | null) => {
     const colour = value === null ? null : colourOf(value, end, scale, theme);
@@ -52,7 +52,7 @@ export function Matrix({ title, rows, columns, pairs, values, more, above, scale
         key={column}
         class={colour ? 'number' : 'number none'}
         {...(colour ? { style: { background: css(colour), color: inkOn(colour) } } : {})}
-        {...(row !== null && words ? { 'data-cell': `${row} ${column}`, tabIndex: focused ? 0 : -1 } : {})}
+        {...(row !== null && describe ? { 'data-cell': `${row} ${column}`, tabIndex: focused ? 0 : -1 } : {})}
       >
         {colour ? digits(value) : 'n/a'}
         {full && row !== null && more?.(row, column).map((line, i) => <small key={i}>{line}</small>)}
@@ -64,18 +64,22 @@ export function Matrix({ title, rows, columns, pairs, values, more, above, scale
       <h3>{title}</h3>
       <div
         class="scroll"
-        tabIndex={words ? -1 : 0}
+        tabIndex={describe ? -1 : 0}
         role="group"
         aria-label={title}
-        onPointerOver={(event) => tell(placeOf(event.target))}
+        onPointerOver={(event) => showDetails(placeOf(event.target))}
         onFocusIn={(event) => {
           const place = placeOf(event.target);
           if (place) setActive(place);
-          tell(place);
+          showDetails(place);
         }}
         onKeyDown={(event) => {
           const next =
-            words && !event.altKey && !event.metaKey && placeOf(event.target) && neighbour(active, event.key, values);
+            describe &&
+            !event.altKey &&
+            !event.metaKey &&
+            placeOf(event.target) &&
+            neighbour(active, event.key, values);
           if (!next) return;
           event.preventDefault();
           table.current?.querySelector<HTMLElement>(`[data-cell="${next.row} ${next.column}"]`)?.focus();
@@ -119,9 +123,9 @@ export function Matrix({ title, rows, columns, pairs, values, more, above, scale
           Intervals and random heads in the cells
         </label>
       )}
-      {words && (
-        <p class="faint told" aria-live="polite">
-          {told || 'Point at a cell, or move to it with Tab and the arrow keys, to see its details.'}
+      {describe && (
+        <p class="faint details-line" aria-live="polite">
+          {details || 'Point at a cell, or move to it with Tab and the arrow keys, to see its details.'}
         </p>
       )}
     </div>

@@ -55,7 +55,7 @@ export function TransferPage({ run, id, address }: ExperimentViewProps) {
       />
       {address.note && <Notice>{address.note}</Notice>}
       <RunState run={run} kept={experiment.progress.done} />
-      {result && <Found result={result} />}
+      {result && <Results result={result} />}
     </div>
   );
 }
@@ -83,15 +83,15 @@ const MEASURES: readonly (readonly [Measure, string])[] = [
   ['accuracy', 'accuracy'],
 ];
 
-function Found({ result }: { result: TransferResult }) {
+function Results({ result }: { result: TransferResult }) {
   const [measure, setMeasure] = useState<Measure>('probability');
-  const { found_on: found, evaluated_on: evaluated, provenance: made } = result;
+  const { found_on: foundOn, evaluated_on: evaluatedOn, provenance } = result;
   const matrix = result[measure];
   const cells = cellsOf(matrix);
-  const rows = found.map(({ name }) => name);
-  const columns = evaluated.map(({ name, is_control }) => (is_control ? `${name} (control)` : name));
-  const words = (i: number, j: number) =>
-    cellDescription(cells[i]?.[j], rows[i] ?? '', evaluated[j]?.name ?? '', evaluated[j]?.pairs ?? 0);
+  const rows = foundOn.map(({ name }) => name);
+  const columns = evaluatedOn.map(({ name, is_control }) => (is_control ? `${name} (control)` : name));
+  const describe = (i: number, j: number) =>
+    cellDescription(cells[i]?.[j], rows[i] ?? '', evaluatedOn[j]?.name ?? '', evaluatedOn[j]?.pairs ?? 0);
   return (
     <>
       {result.notes.map((note) => (
@@ -109,21 +109,21 @@ function Found({ result }: { result: TransferResult }) {
             title="After the knock-out"
             rows={rows}
             columns={columns}
-            pairs={evaluated.map(({ pairs }) => pairs)}
+            pairs={evaluatedOn.map(({ pairs }) => pairs)}
             values={matrix.value}
             more={(i, j) => cellLines(cells[i]?.[j])}
             above={{ name: 'nothing removed', values: matrix.plain }}
             scale="share"
-            words={words}
+            words={describe}
           />
           <Matrix
             title="Difference from random heads (below 0: these heads matter more)"
             rows={rows}
             columns={columns}
-            pairs={evaluated.map(({ pairs }) => pairs)}
+            pairs={evaluatedOn.map(({ pairs }) => pairs)}
             values={subtract(matrix.value, matrix.control)}
             scale="difference"
-            words={words}
+            words={describe}
           />
         </div>
         <p class="faint">
@@ -139,7 +139,7 @@ function Found({ result }: { result: TransferResult }) {
             title="Overlap of the selections (Jaccard)"
             rows={rows}
             columns={rows}
-            pairs={found.map(({ pairs }) => pairs)}
+            pairs={foundOn.map(({ pairs }) => pairs)}
             values={result.jaccard}
             scale="share"
           />
@@ -147,7 +147,7 @@ function Found({ result }: { result: TransferResult }) {
             title="Rank correlation of all components (Spearman)"
             rows={rows}
             columns={rows}
-            pairs={found.map(({ pairs }) => pairs)}
+            pairs={foundOn.map(({ pairs }) => pairs)}
             values={result.rank_correlation}
             scale="correlation"
           />
@@ -165,7 +165,7 @@ function Found({ result }: { result: TransferResult }) {
               </tr>
             </thead>
             <tbody>
-              {found.map((set, i) => (
+              {foundOn.map((set, i) => (
                 <tr key={set.name}>
                   <th scope="row">
                     <bdi>{set.name}</bdi>
@@ -179,8 +179,8 @@ function Found({ result }: { result: TransferResult }) {
         </div>
       </section>
       <p class="faint">
-        {made.dtype} on {made.device}, PyTorch {made.torch}, {duration(made.seconds)}, prompts{' '}
-        {made.prompt_set_hash.slice(0, 12)}, arithmoscope {made.code_version}.{' '}
+        {provenance.dtype} on {provenance.device}, PyTorch {provenance.torch}, {duration(provenance.seconds)}, prompts{' '}
+        {provenance.prompt_set_hash.slice(0, 12)}, arithmoscope {provenance.code_version}.{' '}
         <Link to={page('transfer')}>New transfer</Link>
       </p>
     </>

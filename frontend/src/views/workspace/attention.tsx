@@ -11,7 +11,7 @@ import { useLoad, useWidth } from '../../ui/hooks';
 import { ErrorMessage } from '../../ui/parts';
 import { Plot } from '../../ui/plot';
 import { useTheme } from '../../ui/theme';
-import { Waiting } from '../panels/foldedPanel';
+import { Waiting } from '../../ui/computed';
 import { AttentionTip } from './attentionTip';
 import { PromptChoice } from './promptChoice';
 import { Thumbnails } from './thumbnails';

@@ -30,10 +30,10 @@ export function EffectGrid({ table, selected, onSelect, onMove, label = 'Effect 
   const start = selected ?? table.ranking[0] ?? { layer: 0, head: 0 };
   const [active, setActive] = useState<Component>(start);
   const place = useRef<HTMLDivElement>(null);
-  const wanted = selected ? componentName(selected) : null;
+  const selectedName = selected ? componentName(selected) : null;
   useEffect(() => {
-    if (wanted !== null) setActive(parseComponent(wanted) ?? { layer: 0, head: 0 });
-  }, [wanted]);
+    if (selectedName !== null) setActive(parseComponent(selectedName) ?? { layer: 0, head: 0 });
+  }, [selectedName]);
   const inside = active.layer < table.layers && (active.head ?? 0) < table.heads ? active : { layer: 0, head: 0 };
 
   const go = (component: Component) => {

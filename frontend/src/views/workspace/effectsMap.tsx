@@ -21,7 +21,7 @@ export function EffectsMap({ table, selected, onSelect, label }: EffectsProps) {
   const theme = useTheme();
   const [place, width] = useWidth<HTMLDivElement>();
   const [hovered, setHovered] = useState<Component | null>(null);
-  const [said, setSaid] = useState('');
+  const [announcement, setAnnouncement] = useState('');
   const figure = useMemo(() => (width > 0 ? effectMap(table, { theme, width }) : null), [table, theme, width]);
   // The hover ends with the old table.
   useEffect(() => setHovered(null), [table.layers, table.heads]);
@@ -63,7 +63,7 @@ export function EffectsMap({ table, selected, onSelect, label }: EffectsProps) {
                 {...(label ? { label } : {})}
                 onMove={(component) => {
                   const reached = cellOf(table, component);
-                  if (reached) setSaid(spokenCell(reached, table));
+                  if (reached) setAnnouncement(spokenCell(reached, table));
                 }}
               />
               {cell && <Tip cell={cell} table={table} />}
@@ -73,7 +73,7 @@ export function EffectsMap({ table, selected, onSelect, label }: EffectsProps) {
       </div>
       <EffectLegend table={table} />
       <p class="unseen" aria-live="polite" data-testid="map-live">
-        {said}
+        {announcement}
       </p>
     </div>
   );

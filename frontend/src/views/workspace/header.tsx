@@ -94,7 +94,7 @@ function Exports({
   result,
   table,
   metric,
-  tell,
+  tell: onError,
 }: {
   id: string;
   result: Result;
@@ -117,9 +117,9 @@ function Exports({
     });
     try {
       save(await image(figure, format), `${id}.effects.${metric}.${format}`);
-      tell(null);
+      onError(null);
     } catch (reason) {
-      tell(problemOf(reason));
+      onError(problemOf(reason));
     }
   };
   return (

@@ -8,7 +8,7 @@ export function EffectLegend({ table }: { table: EffectTable }) {
   const theme = useTheme();
   const { limit, beyond } = colourLimit(table);
   const { below, above } = SIGN_MEANINGS[table.direction];
-  const known = table.ranking.length > 0;
+  const hasValues = table.ranking.length > 0;
   const faint = table.cells.some(uncertain);
   const waiting = table.ranking.length < table.cells.length;
   return (
@@ -17,7 +17,7 @@ export function EffectLegend({ table }: { table: EffectTable }) {
         <span class="end">{below} ▼</span>
         <span class="bar" style={{ background: gradient(stops(DIVERGING[theme])) }} />
         <span class="end">▲ {above}</span>
-        {known && (
+        {hasValues && (
           <>
             <span class="tick low">
               {beyond > 0 && '≤ '}

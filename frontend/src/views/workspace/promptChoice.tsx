@@ -36,9 +36,9 @@ export function PromptChoice({ result, pair, onPrompt }: ChoiceProps) {
                 min={0}
                 value={pair.index}
                 onChange={(event) => {
-                  const wanted = Number(event.currentTarget.value);
-                  const found = result.pairs.find(({ index }) => index >= wanted) ?? result.pairs.at(-1);
-                  if (found) onPrompt(found.index);
+                  const typed = Number(event.currentTarget.value);
+                  const next = result.pairs.find(({ index }) => index >= typed) ?? result.pairs.at(-1);
+                  if (next) onPrompt(next.index);
                 }}
               />
             )

@@ -80,15 +80,15 @@ export function Sanity({ result, metric }: { result: Result; metric: Metric }) {
 }
 
 /** Provenance in one line. */
-function provenanceLine({ provenance: made, model, n_asked: asked }: Result): string {
+function provenanceLine({ provenance, model, n_asked: requested }: Result): string {
   // A plan's sizes are powers of two and may exceed what there is.
   const all = model.layers * (model.heads + 1);
   const cuts = [
-    made.plan && plural(Math.min(made.plan.pairs, asked), 'pair'),
-    made.plan?.components && plural(Math.min(made.plan.components, all), 'component'),
+    provenance.plan && plural(Math.min(provenance.plan.pairs, requested), 'pair'),
+    provenance.plan?.components && plural(Math.min(provenance.plan.components, all), 'component'),
   ].filter(Boolean);
   const plan = cuts.length ? `, up to ${cuts.join(' and ')} at once` : '';
-  return `${made.dtype} on ${made.device}, PyTorch ${made.torch}, ${duration(made.seconds)}${plan}.`;
+  return `${provenance.dtype} on ${provenance.device}, PyTorch ${provenance.torch}, ${duration(provenance.seconds)}${plan}.`;
 }
 
 function Fact({ name, value, title }: { name: string; value: string; title?: string }) {
