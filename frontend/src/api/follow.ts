@@ -5,14 +5,14 @@ import type { TrainingCurve } from './fineTune';
 import type { Experiment, PartialMeans, Progress, State } from './wire';
 
 /** 'gone': it was deleted meanwhile. */
-export type Link = 'streaming' | 'polling' | 'unreachable' | 'gone';
+export type ConnectionState = 'streaming' | 'polling' | 'unreachable' | 'gone';
 
-export interface Seen {
+export interface RunSnapshot {
   experiment: Experiment;
   partial: PartialMeans | null;
   /** The training curve so far. */
   training?: TrainingCurve | null;
-  link: Link;
+  link: ConnectionState;
   /** True if the row was just read, so that it includes what only actions change. */
   read?: boolean;
 }
@@ -20,7 +20,7 @@ export interface Seen {
 /** The part of EventSource that is used here. */
 export interface Stream {
   readonly readyState: number;
-  addEventListener(name: string, openStream: (event: MessageEvent<string>) => void): void;
+  addEventListener(name: string, listener: (event: MessageEvent<string>) => void): void;
   close(): void;
 }
 
@@ -33,21 +33,21 @@ export interface Connections {
 
 const CLOSED = 2;
 export const POLL_MS = 2_000;
-export const LOOK_MS = 15_000;
+export const CHECK_MS = 15_000;
 const FAILURES_BEFORE_POLLING = 3;
 const POLLS_BEFORE_STREAM = 10;
 
 const isGone = (reason: unknown): boolean =>
   typeof reason === 'object' && reason !== null && 'status' in reason && reason.status === 404;
 
-/** Calls `tell` with every update; returns a function that stops it. Ends by itself with the final state. */
-export function follow(first: Experiment, connections: Connections, onUpdate: (seen: Seen) => void): () => void {
-  let seen: Seen = { experiment: first, partial: null, link: 'streaming' };
+/** Calls `onUpdate` with every change; returns a function that stops it. Ends by itself with the final state. */
+export function follow(first: Experiment, connections: Connections, onUpdate: (seen: RunSnapshot) => void): () => void {
+  let seen: RunSnapshot = { experiment: first, partial: null, link: 'streaming' };
   let stream: Stream | null = null;
   let cancelTimer: () => void = () => undefined;
   let stopped = false;
 
-  const update = (change: Partial<Seen>) => {
+  const update = (change: Partial<RunSnapshot>) => {
     if (stopped) return;
     seen = { ...seen, read: false, ...change };
     onUpdate(seen);
@@ -96,7 +96,7 @@ export function follow(first: Experiment, connections: Connections, onUpdate: (s
 
   // The stream may stay open and silent, as when Redis was emptied: the row is read now and then.
   const checkLater = () =>
-    wait(LOOK_MS, () => {
+    wait(CHECK_MS, () => {
       void readRow().then(() => {
         if (!stopped && stream) checkLater();
       });

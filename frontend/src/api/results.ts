@@ -6,7 +6,7 @@ import type { KnockoutMetric, KnockoutSpec, Result, TransferSpec } from './wire'
 
 type Schemas = components['schemas'];
 
-export type Row = Schemas['KnockCurve']['mean'];
+export type Series = Schemas['KnockCurve']['mean'];
 export type KnockoutCurve = Schemas['KnockCurve'];
 export type KnockoutResult = Omit<Schemas['KnockoutResult'], 'spec' | 'curves'> & {
   spec: KnockoutSpec;

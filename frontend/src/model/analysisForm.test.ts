@@ -4,7 +4,7 @@ import {
   analysisDraftOf,
   initialDraft,
   DEFAULT_DRAFT,
-  firstModel,
+  defaultModel,
   isBareSum,
   shotsOf,
   analysisSpecOf,
@@ -143,8 +143,8 @@ describe('the draft', () => {
   });
 
   it('starts with the first model that can run', () => {
-    expect(firstModel([ODD, MODEL])?.id).toBe('smollm2-135m');
-    expect(firstModel([ODD])).toBeNull();
+    expect(defaultModel([ODD, MODEL])?.id).toBe('smollm2-135m');
+    expect(defaultModel([ODD])).toBeNull();
   });
 
   it('keeps the order of a list of choices', () => {

@@ -92,7 +92,7 @@ export const isSinglePrompt = (draft: Pick<Draft, 'mode' | 'pairs' | 'file'>): b
   draft.mode === 'one' || (draft.mode === 'file' ? draft.file?.pairs.length === 1 : Number(draft.pairs) === 1);
 
 /** The default model: the first that is supported. */
-export const firstModel = (models: readonly ModelCard[]): ModelCard | null =>
+export const defaultModel = (models: readonly ModelCard[]): ModelCard | null =>
   models.find((model) => model.supported) ?? null;
 
 export type AnalysisSpecOrProblem = { spec: AnalysisSpecInput; problem: null } | { spec: null; problem: string };

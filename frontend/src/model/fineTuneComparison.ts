@@ -37,12 +37,12 @@ const fineTunings = (all: readonly Experiment[]): Row[] =>
 export function relatedRuns(all: readonly Experiment[], spec: FineTuneSpec): Row[] {
   const target = comparisonKey(spec);
   const best = new Map<string, Row>();
-  const worth = ({ state }: Row) => ['succeeded', 'running', 'queued', 'failed', 'cancelled'].indexOf(state);
+  const stateOrder = ({ state }: Row) => ['succeeded', 'running', 'queued', 'failed', 'cancelled'].indexOf(state);
   for (const row of fineTunings(all)) {
     if (comparisonKey(row.spec) !== target) continue;
     const key = `${tunerOf(row.spec)} ${seedOf(row.spec)}`;
     const other = best.get(key);
-    if (!other || worth(row) < worth(other)) best.set(key, row);
+    if (!other || stateOrder(row) < stateOrder(other)) best.set(key, row);
   }
   return [...best.values()].sort(
     (a, b) => TUNERS.indexOf(tunerOf(a.spec)) - TUNERS.indexOf(tunerOf(b.spec)) || seedOf(a.spec) - seedOf(b.spec),

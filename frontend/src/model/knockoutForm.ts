@@ -48,14 +48,14 @@ export const initialKnockout = (pins: readonly Component[], single: boolean, of:
   ablation: single ? 'zero' : 'mean',
   positions: 'end',
   controls: '20',
-  ...promptsBeside(of),
+  ...defaultPrompts(of),
   own: EMPTY_CUSTOM,
   shots: of.shots,
   answerTokens: '',
   seed: '0',
 });
 
-function promptsBeside(of: PromptsSpec): Pick<KnockoutDraft, 'prompts' | 'set' | 'chat' | 'disjoint'> {
+function defaultPrompts(of: PromptsSpec): Pick<KnockoutDraft, 'prompts' | 'set' | 'chat' | 'disjoint'> {
   if (of.source === 'custom' || of.half == null)
     return { prompts: 'same', set: DEFAULT_SET, chat: false, disjoint: false };
   const set = { ...setDraftOf(of), half: otherHalf(of.half) };
@@ -74,7 +74,7 @@ export function knockoutDraftOf(spec: KnockoutSpec, of: PromptsSpec): KnockoutDr
     positions: spec.positions ?? 'end',
     controls: String(spec.controls ?? 20),
     prompts: !prompts ? 'same' : prompts.source === 'template' ? 'new' : 'own',
-    set: prompts?.source === 'template' ? setDraftOf(prompts) : promptsBeside(of).set,
+    set: prompts?.source === 'template' ? setDraftOf(prompts) : defaultPrompts(of).set,
     own: prompts?.source === 'custom' ? customDraftOf(prompts) : EMPTY_CUSTOM,
     shots: prompts?.shots ?? of.shots,
     chat: prompts?.chat ?? false,

@@ -2,10 +2,10 @@
 import type { AnySpec, FineTuneSpec, KnockoutSpec, Result, Spec, TransferSpec } from '../api/wire';
 import { optionsOf, writeChat, writeOptions } from './patchingOptions';
 
-let waiting: AnySpec | null = null;
+let pending: AnySpec | null = null;
 
 export const prefillForm = (spec: AnySpec): void => {
-  waiting = spec;
+  pending = spec;
 };
 
 /** The address of the analysis form: it holds the patching options. */
@@ -18,8 +18,8 @@ export function takePrefill(kind: 'transfer'): TransferSpec | null;
 export function takePrefill(kind: 'fine_tune'): FineTuneSpec | null;
 export function takePrefill(kind: 'path_patching'): Spec | null;
 export function takePrefill(kind: string, parent?: string): AnySpec | null {
-  const spec = waiting;
+  const spec = pending;
   if (!spec || spec.kind !== kind || (kind === 'knockout' && (spec as KnockoutSpec).parent !== parent)) return null;
-  waiting = null;
+  pending = null;
   return spec;
 }

@@ -28,7 +28,7 @@ export interface SetChoice {
   chat: boolean | null;
 }
 
-export const isOwn = (set: SetDraft | CustomDraft): set is CustomDraft => 'file' in set;
+export const isCustom = (set: SetDraft | CustomDraft): set is CustomDraft => 'file' in set;
 
 export interface TransferDraft {
   sets: readonly SetChoice[];
@@ -83,11 +83,11 @@ const STARTS = [
   'grammar',
 ];
 
-const chosen = (set: SetDraft | CustomDraft, key: number): SetChoice => ({
+const newChoice = (set: SetDraft | CustomDraft, key: number): SetChoice => ({
   key,
   set,
   // A set without arithmetic is a control: heads are knocked out on it, but not found on it.
-  found: isOwn(set) || !isControl(set.topic),
+  found: isCustom(set) || !isControl(set.topic),
   evaluated: true,
   shots: null,
   chat: null,
@@ -96,7 +96,7 @@ const chosen = (set: SetDraft | CustomDraft, key: number): SetChoice => ({
 export const initialTransfer = (shots: number): TransferDraft => ({
   sets: STARTS.flatMap((name, key) => {
     const start = PRESETS.find((each) => each.name === name);
-    return start ? [chosen(start.set, key)] : [];
+    return start ? [newChoice(start.set, key)] : [];
   }),
   topK: '10',
   effect: 'through_mlps',
@@ -145,12 +145,12 @@ export function transferDraftOf(spec: TransferSpec, shots: number): TransferDraf
 
 export const withSet = (sets: readonly SetChoice[], set: SetDraft | CustomDraft): SetChoice[] => [
   ...sets,
-  chosen(set, 1 + Math.max(-1, ...sets.map(({ key }) => key))),
+  newChoice(set, 1 + Math.max(-1, ...sets.map(({ key }) => key))),
 ];
 
 /** Short name of a set: "addition, statements, 10 to 99, in words". Defaults are left out. */
 export function setName(set: SetDraft | CustomDraft): string {
-  if (isOwn(set)) return ownName(set);
+  if (isCustom(set)) return customName(set);
   const row = TOPICS[set.topic];
   const plain = set.topic === 'question';
   const words = [
@@ -172,7 +172,7 @@ export function setName(set: SetDraft | CustomDraft): string {
 }
 
 /** "3 + 5 = and 11 more", or a placeholder before the upload. */
-function ownName({ file }: CustomDraft): string {
+function customName({ file }: CustomDraft): string {
   const [first, ...rest] = file?.pairs ?? [];
   if (!first) return 'prompts from a file';
   const name = clip(visible(lastLine(first.reference) || ' '), 48);
@@ -180,7 +180,7 @@ function ownName({ file }: CustomDraft): string {
 }
 
 export const pairsIn = (set: SetDraft | CustomDraft): string =>
-  isOwn(set) ? String(set.file?.pairs.length ?? 0) : set.pairs;
+  isCustom(set) ? String(set.file?.pairs.length ?? 0) : set.pairs;
 
 /** `chats`: the model has a chat template. */
 export function transferSpecOf(
@@ -193,7 +193,7 @@ export function transferSpecOf(
   const sides: Record<'found' | 'evaluated', PromptsSpec[]> = { found: [], evaluated: [] };
   for (const choice of draft.sets) {
     const [shots, chat] = [choice.shots ?? draft.shots, (choice.chat ?? draft.chat) && chats];
-    const prompts = isOwn(choice.set)
+    const prompts = isCustom(choice.set)
       ? customPromptsOf(choice.set, shots, chat)
       : templatePromptsOf(choice.set, shots, chat);
     if (typeof prompts === 'string') return no(`${setName(choice.set)}: ${prompts}`);

@@ -1,6 +1,6 @@
 // Progress of a run on the page of its result: a line, a bar, an ETA, and the state of a cancellation.
 import { edit, experiment as readRow, health, retry as askRetry } from '../../api/client';
-import type { Seen } from '../../api/follow';
+import type { RunSnapshot } from '../../api/follow';
 import type { Experiment, Priority, Problem } from '../../api/wire';
 import { navigate } from '../../nav';
 import { page } from '../../root';
@@ -11,7 +11,7 @@ import { useLoad } from '../../ui/hooks';
 import { Field, Notice, ErrorMessage, problemOf } from '../../ui/parts';
 import { useEffect, useState } from 'preact/hooks';
 
-export function RunProgress({ seen, put }: { seen: Seen; put: (experiment: Experiment) => void }) {
+export function RunProgress({ seen, put }: { seen: RunSnapshot; put: (experiment: Experiment) => void }) {
   const { experiment, link, partial } = seen;
   const { state, progress } = experiment;
   const part = share(progress);

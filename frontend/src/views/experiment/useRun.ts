@@ -1,14 +1,14 @@
 // An experiment's row, followed while it runs, and its result once there is one.
 import { useEffect, useState } from 'preact/hooks';
 import { experiment as readRow, exportAddress, pause, result as readResult, ApiError } from '../../api/client';
-import { follow, type Seen } from '../../api/follow';
+import { follow, type RunSnapshot } from '../../api/follow';
 import type { AnyResult } from '../../api/results';
 import type { Experiment, Problem } from '../../api/wire';
 import { isFinal, mayHaveKeptSteps } from '../../text/experiment';
 import { problemOf } from '../../ui/parts';
 
 export interface Run {
-  seen: Seen | null;
+  seen: RunSnapshot | null;
   result: AnyResult | null;
   /** It ended without a result, so there is none to wait for. */
   empty: boolean;
@@ -34,7 +34,7 @@ function noResult(experiment: Experiment): boolean {
 }
 
 export function useRun(id: string): Run {
-  const [seen, setSeen] = useState<Seen | null>(null);
+  const [seen, setSeen] = useState<RunSnapshot | null>(null);
   const [result, setResult] = useState<AnyResult | null>(null);
   const [error, setError] = useState<Problem | null>(null);
   const [empty, setEmpty] = useState(false);

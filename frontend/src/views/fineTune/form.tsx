@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { models as loadModels, result as readResult, submit } from '../../api/client';
 import type { FineTuneSpec, Metric, Problem, Result, Tuner } from '../../api/wire';
 import { takePrefill } from '../../model/prefill';
-import { firstModel, toggled } from '../../model/analysisForm';
+import { defaultModel, toggled } from '../../model/analysisForm';
 import { fromResult } from '../../model/effects';
 import {
   supportingComponents,
@@ -55,7 +55,7 @@ export function NewFineTune({ address }: { address: Address }) {
       : null;
   const models = cards.data ?? [];
   const modelId = model ?? origin?.model ?? null;
-  const card = modelId === null ? firstModel(models) : (models.find(({ id }) => id === modelId) ?? null);
+  const card = modelId === null ? defaultModel(models) : (models.find(({ id }) => id === modelId) ?? null);
   const opening = cards.busy || (parent !== null && !parent.row && !parent.gone);
   const none = (problem: string) => ({ spec: null, problem });
   const ready = opening

@@ -101,7 +101,7 @@ export function Questions({ draft, change, origin, card, parent }: QuestionsProp
         The questions are split by their operands: 80 % for training, 10 % for validation, 10 % for the final test. The
         whole answer is trained and tested.
       </p>
-      {parent && sawAll(parent) && (
+      {parent && usesAllOperands(parent) && (
         <p class="faint">
           The analysis used operands that may also be in the test set, so its components may look better than they are.{' '}
           <button
@@ -137,5 +137,5 @@ export function Questions({ draft, change, origin, card, parent }: QuestionsProp
 }
 
 /** True if an analysis used operands from all parts of the split. */
-const sawAll = ({ prompts }: Spec): boolean =>
+const usesAllOperands = ({ prompts }: Spec): boolean =>
   prompts.source === 'template' && prompts.half !== 'first' && isTrainable(prompts);

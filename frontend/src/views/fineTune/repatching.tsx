@@ -28,7 +28,7 @@ export function RepatchingPanel({ result, repatched, address }: RepatchingProps)
   const maps = useMemo(() => mapsOf(result.model, repatched), [result, repatched]);
   const changes = useMemo(() => largestChanges(maps), [maps]);
   const [shown, setShown] = useState(STEP);
-  const selected = chosen(address.search, maps.after);
+  const selected = selectedIn(address.search, maps.after);
   const trained = new Set(result.tunable.components);
   const touched = new Set(result.tunable.touched);
   // The selected component is in the address, as on the page of an analysis.
@@ -120,7 +120,7 @@ export function RepatchingPanel({ result, repatched, address }: RepatchingProps)
 }
 
 /** The component in the address; null if the model does not have it. */
-function chosen(search: string, table: EffectTable): Component | null {
+function selectedIn(search: string, table: EffectTable): Component | null {
   const component = parseComponent(new URLSearchParams(search).get('sel') ?? '');
   return component && cellOf(table, component) ? component : null;
 }

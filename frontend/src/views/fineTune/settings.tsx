@@ -11,7 +11,7 @@ const SCHEDULES = choicesOf<Schedule>(SCHEDULE_NAMES);
 const NUMBERS = ['decay', 'warmup', 'clip', 'accumulate', 'every', 'seed'] as const;
 const FOLDED = [...NUMBERS, 'tune', 'biases', 'scale', 'checkpointing'] as const;
 
-const unusual = (draft: FineTuneDraft): boolean => {
+const hasNonDefaults = (draft: FineTuneDraft): boolean => {
   const usual = initialFineTune(false);
   return FOLDED.some((name) => draft[name] !== usual[name]);
 };
@@ -21,7 +21,7 @@ export function Settings({ draft, change, card }: FineTuneFormProps & { card: Mo
     <NumberField label={label} value={draft[name]} change={(value) => change({ [name]: value })} />
   );
   // Non-default settings in the address are visible from the start.
-  const opened = useRef(unusual(draft));
+  const opened = useRef(hasNonDefaults(draft));
   const parts = draft.tune ?? trainedParts(card);
   return (
     <>
@@ -37,7 +37,7 @@ export function Settings({ draft, change, card }: FineTuneFormProps & { card: Mo
         />
       </div>
       <details class="fold" open={opened.current} onToggle={(event) => (opened.current = event.currentTarget.open)}>
-        <summary>Advanced{unusual(draft) && ': some settings changed'}</summary>
+        <summary>Advanced{hasNonDefaults(draft) && ': some settings changed'}</summary>
         <div class="set">
           <div class="row">
             {number('decay', 'Weight decay')}

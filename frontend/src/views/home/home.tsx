@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { experiments, models as loadModels, submit } from '../../api/client';
 import type { Problem } from '../../api/wire';
 import { takePrefill } from '../../model/prefill';
-import { analysisDraftOf, initialDraft, firstModel, analysisSpecOf, type Draft } from '../../model/analysisForm';
+import { analysisDraftOf, initialDraft, defaultModel, analysisSpecOf, type Draft } from '../../model/analysisForm';
 import { readChat, readOptions, writeChat, writeOptions } from '../../model/patchingOptions';
 import { navigate, type Address } from '../../nav';
 import { page } from '../../root';
@@ -39,7 +39,7 @@ export function Home({ address }: { address: Address }) {
   useShortcut(['/'], () => box.current?.focus());
 
   const cards = models.data ?? [];
-  const chosen = draft.model ?? firstModel(cards)?.id ?? null;
+  const chosen = draft.model ?? defaultModel(cards)?.id ?? null;
   // The patching options are in the address: links carry them, and Back restores them.
   const { options, notices: ofOptions } = readOptions(address.search);
   const { chat, notices: ofChat } = readChat(address.search);

@@ -24,9 +24,9 @@ export function PatchingOptions({ draft, choose }: OptionsPart) {
   const alone = isSinglePrompt(draft);
   const options = normalised(optionsOf(draft), alone);
   const change = (part: Partial<Options>) => choose(normalised({ ...options, ...part }, alone));
-  const unusual = nonDefaultSummary(options);
+  const nonDefaults = nonDefaultSummary(options);
   // Non-default options in the address are visible from the start.
-  const opened = useRef(unusual !== '');
+  const opened = useRef(nonDefaults !== '');
   return (
     <>
       <fieldset class="effect-choice">
@@ -41,7 +41,7 @@ export function PatchingOptions({ draft, choose }: OptionsPart) {
         ))}
       </fieldset>
       <details class="fold" open={opened.current} onToggle={(event) => (opened.current = event.currentTarget.open)}>
-        <summary>Advanced{unusual && `: ${unusual}`}</summary>
+        <summary>Advanced{nonDefaults && `: ${nonDefaults}`}</summary>
         <div class="row">
           <OptionSelect name="positions" label="Patch at" choices={POSITIONS} {...{ options, alone, change }} />
           <OptionSelect name="source" label="Patch with" choices={SOURCES} {...{ options, alone, change }} />

@@ -18,7 +18,7 @@ interface State {
 }
 
 export function PreviewPane({ asked: submission, waiting }: { asked: AnalysisSpecOrProblem; waiting: boolean }) {
-  const prompts = submission.spec && beginning(submission.spec.prompts);
+  const prompts = submission.spec && firstPrompts(submission.spec.prompts);
   const key = useDebounced(submission.spec ? JSON.stringify([submission.spec.model, prompts]) : '', 250);
   const [state, setState] = useState<State>({ key: '', preview: null, error: null });
   const spec = useRef({ model: '', prompts });
@@ -56,7 +56,7 @@ export function PreviewPane({ asked: submission, waiting }: { asked: AnalysisSpe
 }
 
 /** Of a long list only the shown prompts are sent for the preview. */
-const beginning = (prompts: PromptsSpec): PromptsSpec =>
+const firstPrompts = (prompts: PromptsSpec): PromptsSpec =>
   prompts.source === 'custom' ? { ...prompts, pairs: prompts.pairs.slice(0, SHOWN) } : prompts;
 
 function PreviewItems({
@@ -69,7 +69,7 @@ function PreviewItems({
   /** Patching at all positions: each position takes the value of the same position in the counterfactual run. */
   matched: boolean;
 }) {
-  const shown = beginningOf(items);
+  const shown = firstItems(items);
   return (
     <>
       {shown.map((item, i) => (
@@ -93,7 +93,7 @@ function PreviewItems({
 const MOST = 6;
 
 /** The first questions, each with all tokens of its answer. */
-function beginningOf(items: readonly PreviewItem[]): readonly PreviewItem[] {
+function firstItems(items: readonly PreviewItem[]): readonly PreviewItem[] {
   const starts = items.flatMap((item, i) => (item.place ? [] : [i]));
   const end = starts[SHOWN] ?? items.length;
   return items.slice(0, Math.min(end, MOST));

@@ -1,6 +1,6 @@
 // The answer through the layers: its probability and rank, the two cosine curves, and the logit lens of one prompt.
 import { lensReport, stagesReport } from '../../api/client';
-import type { Row, StagesReport } from '../../api/results';
+import type { Series, StagesReport } from '../../api/results';
 import type { Result } from '../../api/wire';
 import type { Theme } from '../../charts/colours';
 import { LINE, type Mark } from '../../charts/lines';
@@ -44,7 +44,7 @@ const STAGES = ['start', 'inflection', 'end'] as const;
 const formatLayer = (layer: number): string => (Number.isInteger(layer) ? String(layer) : layer.toFixed(1));
 
 /** The embedding comes before layer 0. */
-const places = (row: Row, first: number): number[] => row.map((_, i) => i + first);
+const places = (row: Series, first: number): number[] => row.map((_, i) => i + first);
 
 const stageMarks = (report: StagesReport): Mark[] =>
   STAGES.flatMap((name) => {

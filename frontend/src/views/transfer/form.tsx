@@ -3,12 +3,12 @@ import { useEffect, useState } from 'preact/hooks';
 import { models as loadModels, submit } from '../../api/client';
 import type { Effect, Metric, Problem } from '../../api/wire';
 import { takePrefill } from '../../model/prefill';
-import { firstModel } from '../../model/analysisForm';
+import { defaultModel } from '../../model/analysisForm';
 import { EFFECTS } from '../../model/patchingOptions';
 import { EMPTY_CUSTOM } from '../../model/customPrompts';
 import {
   initialTransfer,
-  isOwn,
+  isCustom,
   MAX_SETS,
   pairsIn,
   PRESETS,
@@ -50,7 +50,7 @@ export function NewTransfer({ address }: { address: Address }) {
   }, []);
 
   const models = cards.data ?? [];
-  const card = models.find(({ id, supported }) => id === model && supported) ?? firstModel(models);
+  const card = models.find(({ id, supported }) => id === model && supported) ?? defaultModel(models);
   // The model's default number of worked examples, until another is chosen.
   const shown = draft ?? initialTransfer(card?.shots ?? FALLBACK_SHOTS);
   const change = (part: Partial<TransferDraft>) => {
@@ -280,7 +280,7 @@ function SetEditor({
 }) {
   return (
     <div class="set">
-      {isOwn(set) ? (
+      {isCustom(set) ? (
         <FileOptions draft={set} change={(part) => change({ set: { ...set, ...part } })} />
       ) : (
         <SetOptions draft={set} change={(part) => change({ set: { ...set, ...part } })} />

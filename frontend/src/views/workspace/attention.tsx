@@ -32,7 +32,7 @@ export function AttentionPanel({ id, result, layer, head, prompt, onHead, onProm
   return (
     <div class="attention">
       <PromptChoice result={result} pair={pair} onPrompt={onPrompt} />
-      <Fetched
+      <LoadedAttention
         id={id}
         layer={layer}
         head={head}
@@ -48,7 +48,7 @@ export function AttentionPanel({ id, result, layer, head, prompt, onHead, onProm
   );
 }
 
-interface FetchedProps {
+interface LoadedAttentionProps {
   id: string;
   layer: number;
   head: number;
@@ -57,7 +57,7 @@ interface FetchedProps {
   onHead: (head: number) => void;
 }
 
-function Fetched({ id, layer, head, index, waiting, onHead }: FetchedProps) {
+function LoadedAttention({ id, layer, head, index, waiting, onHead }: LoadedAttentionProps) {
   const { data, error, busy, reload } = useLoad(`${id} ${layer} ${index}`, (signal) =>
     attention(id, layer, index, signal),
   );
