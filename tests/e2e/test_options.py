@@ -87,6 +87,6 @@ def test_prompts_of_unequal_lengths_say_so_before_they_are_sent(watched):
     page = watched.open("/?effect=total&positions=all")
     page.get_by_text("Set the answer and the counterfactual yourself").click()
     page.get_by_label("Counterfactual", exact=True).fill("3 @ @ 5 =")
-    expect(page.get_by_text(re.compile("to patch at all positions they must have the same number"))).to_be_visible()
+    expect(page.get_by_text(re.compile("patched at all positions they must be of equal length"))).to_be_visible()
     page.get_by_label("Patch at").select_option("end")
-    expect(page.get_by_text(re.compile("they must have the same number"))).not_to_be_visible()
+    expect(page.get_by_text(re.compile("they must be of equal length"))).not_to_be_visible()

@@ -129,8 +129,8 @@ function Item({ item, matched }: { item: PreviewItem; matched: boolean }) {
       )}
       {matched && item.problem === null && reference !== counterfactual && (
         <p class="notice warn">
-          The reference has {plural(reference, 'token')} and its counterfactual {counterfactual}: to patch at all
-          positions they must have the same number. Patch at the last position, or enter a counterfactual of the same
+          The reference has {plural(reference, 'token')} and its counterfactual {counterfactual}: to be patched at all
+          positions they must be of equal length. Patch at the last position, or enter a counterfactual of the same
           length.
         </p>
       )}
