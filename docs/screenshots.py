@@ -92,7 +92,7 @@ def key_heads(address: str, analysis: str) -> list[str]:
 
 def settled(page: Page, name: str) -> None:
     if name == "transfer":
-        page.get_by_role("table", name="What is left").wait_for()
+        page.get_by_role("table", name="After the knock-out").wait_for()
     elif name == "knockout":
         page.get_by_role("group", name="The curve as a table").wait_for()
     elif name == "tuning":

@@ -12,11 +12,11 @@ import { ExperimentPage } from './views/experiment/experiment';
 import { Home } from './views/home/home';
 import { System } from './views/system/system';
 import { NewTransfer } from './views/transfer/form';
-import { NewTuning } from './views/tuning/form';
+import { NewFineTune } from './views/fineTune/form';
 
 function StatusPill() {
-  const { data, trouble } = useLoad('health', health, 5_000);
-  const line = trouble ? { tone: 'warn' as const, text: 'server unreachable' } : data ? healthLine(data) : null;
+  const { data, error } = useLoad('health', health, 5_000);
+  const line = error ? { tone: 'warn' as const, text: 'server unreachable' } : data ? healthLine(data) : null;
   return (
     <span class={`pill ${line?.tone ?? ''}`} role="status" aria-label="Server" data-testid="status">
       {line && <span class="dot" aria-hidden="true" />}
@@ -27,16 +27,16 @@ function StatusPill() {
 
 function NotFound({ path }: { path: string }) {
   useEffect(() => {
-    document.title = 'Nothing here · Arithmoscope';
+    document.title = 'Page not found · Arithmoscope';
   }, []);
   return (
     <div class="narrow">
-      <h1 tabIndex={-1}>Nothing here</h1>
+      <h1 tabIndex={-1}>Page not found</h1>
       <p>
         There is no page at <code class="path">{path}</code>.
       </p>
       <p>
-        <Link to={page('')}>Start from the first page</Link>
+        <Link to={page('')}>Go to the home page</Link>
       </p>
     </div>
   );
@@ -68,7 +68,7 @@ export function App() {
   useEffect(() => {
     if (before.current === key) return;
     before.current = key;
-    // A new page: its heading is where a reader starts.
+    // On a new page the focus moves to its heading.
     (main.current?.querySelector('h1') ?? main.current)?.focus({ preventScroll: true });
     scrollTo(0, 0);
   }, [key]);
@@ -98,7 +98,7 @@ export function App() {
         {route.page === 'home' && <Home address={address} />}
         {route.page === 'workspace' && <ExperimentPage key={route.id} id={route.id} address={address} />}
         {route.page === 'transfer' && <NewTransfer address={address} />}
-        {route.page === 'tune' && <NewTuning address={address} />}
+        {route.page === 'tune' && <NewFineTune address={address} />}
         {route.page === 'system' && <System />}
         {route.page === 'not_found' && <NotFound path={route.path} />}
       </main>

@@ -8,7 +8,7 @@ import './styles/home.css';
 import './styles/workspace.css';
 import './styles/map.css';
 import './styles/component.css';
-import './styles/findings.css';
+import './styles/panels.css';
 import './styles/tuning.css';
 import './styles/system.css';
 

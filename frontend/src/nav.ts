@@ -1,4 +1,4 @@
-// Moving between addresses without loading the page again. `note` is told once to the page that is opened.
+// Navigation without reloading the page. `note` is shown once on the page that is opened.
 import { useEffect, useState } from 'preact/hooks';
 
 export interface Address {

@@ -1,6 +1,6 @@
-// Where the application lives. The entry file is one folder below the root (assets/ when built, src/ in
-// development), so its own address tells the root without asking the server: sub-paths and tunnels just work.
-// The address goes through a variable: Vite would otherwise rewrite the expression as an asset.
+// The root of the application. The entry file is one folder below it (assets/ when built, src/ in development), so its
+// own address gives the root without asking the server: sub-paths and tunnels work. The address goes through a
+// variable: Vite would otherwise rewrite the expression as an asset.
 const here = import.meta.url;
 
 export const ROOT = new URL('../', here);

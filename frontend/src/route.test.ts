@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Metric } from './api/wire';
-import { defaultMetric, firstView, readRoute, readView, writeView, type View } from './route';
+import { defaultMetric, defaultView, readRoute, readView, writeView, type View } from './route';
 
 const METRICS: Metric[] = ['logit', 'relative_logit', 'logit_difference'];
 const BOUNDS = { layers: 30, heads: 9, metrics: METRICS, prompts: [0, 2, 5] };
@@ -26,7 +26,7 @@ describe('the path says what is shown', () => {
 
 describe('the query says how it is looked at', () => {
   it('is empty for the defaults', () => {
-    const first = firstView(METRICS);
+    const first = defaultView(METRICS);
     expect(first).toEqual({ view: 'map', sel: null, prompt: null, metric: 'relative_logit', pins: [], open: [] });
     expect(readView('', BOUNDS)).toEqual({ view: first, notices: [] });
     expect(writeView('', first, METRICS)).toBe('');
@@ -62,7 +62,7 @@ describe('the query says how it is looked at', () => {
     '?open=everything',
   ])('becomes the default, with a notice, for %s', (search) => {
     const { view, notices } = readView(search, BOUNDS);
-    expect(view).toEqual(firstView(METRICS));
+    expect(view).toEqual(defaultView(METRICS));
     expect(notices).toHaveLength(1);
   });
 

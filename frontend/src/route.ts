@@ -1,6 +1,6 @@
-// The address is the state: the path says what, the query says how it is looked at. Pure functions only.
+// The address is the state: the path says which page, the query how it is viewed. Pure functions only.
 import type { Metric } from './api/wire';
-import { parseComponent, type Component, spell } from './model/component';
+import { parseComponent, type Component, componentName } from './model/component';
 
 export type Route =
   | { page: 'home' }
@@ -22,23 +22,23 @@ export function readRoute(pathname: string, root: string): Route {
 }
 
 export type Panel = 'map' | 'ranking';
-/** What is computed when somebody looks, and what is done with components. */
-export const FINDINGS = ['key', 'roles', 'stages', 'knockouts', 'tunings'] as const;
-export type Finding = (typeof FINDINGS)[number];
+/** The folded panels of an analysis: reports computed on demand, and experiments on its components. */
+export const PANEL_NAMES = ['key', 'roles', 'stages', 'knockouts', 'tunings'] as const;
+export type PanelName = (typeof PANEL_NAMES)[number];
 
-/** What the workspace shows. `sel` null means the component that matters most; `prompt` null the first kept pair. */
+/** What the workspace shows. `sel` null means the highest-ranked component; `prompt` null the first kept pair. */
 export interface View {
   view: Panel;
   sel: Component | null;
   prompt: number | null;
   metric: Metric;
-  /** A list of components that is kept while one looks at others. */
+  /** Components kept in a list while others are inspected. */
   pins: readonly Component[];
-  /** The findings that are unfolded. */
-  open: readonly Finding[];
+  /** The unfolded panels. */
+  open: readonly PanelName[];
 }
 
-/** What a view may name: known once the model's shape or the result is. */
+/** The valid values of a view: known once the model's shape or the result is. */
 export interface Bounds {
   layers: number;
   heads: number;
@@ -54,7 +54,7 @@ export interface ReadView {
 export const defaultMetric = (metrics: readonly Metric[]): Metric =>
   metrics.includes('relative_logit') ? 'relative_logit' : (metrics[0] ?? 'relative_logit');
 
-export const firstView = (metrics: readonly Metric[]): View => ({
+export const defaultView = (metrics: readonly Metric[]): View => ({
   view: 'map',
   sel: null,
   prompt: null,
@@ -63,15 +63,15 @@ export const firstView = (metrics: readonly Metric[]): View => ({
   open: [],
 });
 
-/** The view that `search` asks for. A value that names nothing becomes the default, with a notice. */
+/** Reads the view from an address. An unknown value becomes the default, with a notice. */
 export function readView(search: string, bounds: Bounds): ReadView {
   const query = new URLSearchParams(search);
   const notices: string[] = [];
-  const view = firstView(bounds.metrics);
+  const view = defaultView(bounds.metrics);
 
   const panel = query.get('view');
   if (panel === 'map' || panel === 'ranking') view.view = panel;
-  else if (panel !== null) notices.push(`There is no view “${short(panel)}”: showing the map.`);
+  else if (panel !== null) notices.push(`Unknown view “${short(panel)}”: showing the map.`);
 
   const metric = query.get('metric');
   if (metric !== null) {
@@ -80,49 +80,60 @@ export function readView(search: string, bounds: Bounds): ReadView {
   }
 
   const sel = query.get('sel');
-  const there = (text: string): Component | null => {
-    const found = parseComponent(text);
-    return found && found.layer < bounds.layers && (found.head === null || found.head < bounds.heads) ? found : null;
+  const componentOf = (text: string): Component | null => {
+    const component = parseComponent(text);
+    return component && component.layer < bounds.layers && (component.head === null || component.head < bounds.heads)
+      ? component
+      : null;
   };
   if (sel !== null) {
-    const found = there(sel);
-    if (found) view.sel = found;
-    else notices.push(`This model has no component “${short(sel)}”: showing the one that matters most.`);
+    const component = componentOf(sel);
+    if (component) view.sel = component;
+    else notices.push(`This model has no component “${short(sel)}”: showing the highest-ranked one.`);
   }
 
   const prompt = query.get('prompt');
   if (prompt !== null && bounds.prompts !== null) {
     const index = /^\d{1,6}$/.test(prompt) ? Number(prompt) : -1;
     if (bounds.prompts.includes(index)) view.prompt = index;
-    else notices.push(`Prompt “${short(prompt)}” is not in the numbers: showing the first that is.`);
+    else notices.push(`Prompt “${short(prompt)}” is not part of this result: showing the first one that is.`);
   }
 
-  const pins = query.get('pins')?.split(',').filter((name) => name !== '') ?? [];
-  const known = [...new Set(pins)].flatMap((name) => there(name) ?? []).slice(0, MAX_PINS);
-  if (known.length < pins.length) notices.push('Some of the pins in the address cannot be kept: they are left out.');
-  view.pins = known;
+  const pins =
+    query
+      .get('pins')
+      ?.split(',')
+      .filter((name) => name !== '') ?? [];
+  const valid = [...new Set(pins)].flatMap((name) => componentOf(name) ?? []).slice(0, MAX_PINS);
+  if (valid.length < pins.length) notices.push('Some pins in the address are invalid and were left out.');
+  view.pins = valid;
 
-  const open = query.get('open')?.split(',').filter((name) => name !== '') ?? [];
-  view.open = FINDINGS.filter((name) => open.includes(name));
-  const unknown = open.find((name) => !(FINDINGS as readonly string[]).includes(name));
-  if (unknown !== undefined) notices.push(`There are no findings “${short(unknown)}”.`);
+  const open =
+    query
+      .get('open')
+      ?.split(',')
+      .filter((name) => name !== '') ?? [];
+  view.open = PANEL_NAMES.filter((name) => open.includes(name));
+  const unknown = open.find((name) => !(PANEL_NAMES as readonly string[]).includes(name));
+  if (unknown !== undefined) notices.push(`Unknown panel “${short(unknown)}”.`);
   return { view, notices };
 }
 
-/** As many as can be knocked out at once. */
+/** As many as one knock-out accepts. */
 export const MAX_PINS = 128;
 
-/** `search` with some of the view changed; null and defaults leave the address. Unknown parameters stay. */
+/** `search` with part of the view changed; null and defaults are left out. Unknown parameters stay. */
 export function writeView(search: string, change: Partial<View>, metrics: readonly Metric[]): string {
   const query = new URLSearchParams(search);
   const set = (name: string, value: string | null) => (value === null ? query.delete(name) : query.set(name, value));
   if (change.view !== undefined) set('view', change.view === 'map' ? null : change.view);
-  if (change.sel !== undefined) set('sel', change.sel && spell(change.sel));
+  if (change.sel !== undefined) set('sel', change.sel && componentName(change.sel));
   if (change.prompt !== undefined) set('prompt', change.prompt === null ? null : String(change.prompt));
   if (change.metric !== undefined) set('metric', change.metric === defaultMetric(metrics) ? null : change.metric);
-  if (change.pins !== undefined) set('pins', change.pins.map(spell).join(',') || null);
-  if (change.open !== undefined) set('open', FINDINGS.filter((name) => change.open?.includes(name)).join(',') || null);
-  // A comma may stand in a query as it is, and is easier to read.
+  if (change.pins !== undefined) set('pins', change.pins.map(componentName).join(',') || null);
+  if (change.open !== undefined)
+    set('open', PANEL_NAMES.filter((name) => change.open?.includes(name)).join(',') || null);
+  // A comma may stay unescaped in a query, and is easier to read.
   const text = query.toString().replace(/%2C/g, ',');
   return text ? `?${text}` : '';
 }

@@ -34,22 +34,22 @@ def analysis(address: str) -> str:
 def test_what_is_known_of_the_components_is_unfolded_from_the_keyboard(watched, analysis):
     page = watched.open(f"/analyses/{analysis}?sel=L14H2")
     page.get_by_role("button", name="Key components").press("Enter")
-    counts = page.get_by_role("list", name="How many are key")
+    counts = page.get_by_role("list", name="Number of key components")
     expect(counts).to_contain_text("as in the paper", timeout=LONG)
     expect(counts).to_contain_text(re.compile(r"false discovery rate of 5 %: \d+ components?, \d+ of 270 heads"))
     expect(page).to_have_url(re.compile("open=key"))
 
-    page.get_by_role("button", name="Where heads look").press("Enter")
+    page.get_by_role("button", name="What heads attend to").press("Enter")
     expect(page.get_by_role("group", name="All parts of the prompt, L14H2")).to_contain_text("operator", timeout=LONG)
     expect(page.get_by_role("group", name="Heads by attention").get_by_role("row")).to_have_count(31)
 
-    page.get_by_role("button", name="How the answer comes up").press("Enter")
+    page.get_by_role("button", name="How the answer emerges").press("Enter")
     expect(page.locator("dl.stages")).to_contain_text("inflection", timeout=LONG)
     lens = page.get_by_role("group", name="Top tokens by layer").get_by_role("row")
     expect(lens).to_have_count(32, timeout=LONG)
     assert lens.last.get_by_role("rowheader").inner_text() == "29"
 
-    page.get_by_text("What it writes").click()
+    page.get_by_text("Number tokens it promotes and suppresses").click()
     expect(page.get_by_role("table", name="Promoted").get_by_role("row").nth(1)).to_be_visible(timeout=LONG)
     no_serious_barrier(page)
 
@@ -68,7 +68,7 @@ def test_what_no_worker_computes_says_so_and_can_be_tried_again(watched, analysi
     expect(page.get_by_role("alert")).to_contain_text("No worker")
     page.unroute("**/key")
     page.get_by_role("button", name="Try again").click()
-    expect(page.get_by_role("list", name="How many are key")).to_be_visible(timeout=LONG)
+    expect(page.get_by_role("list", name="Number of key components")).to_be_visible(timeout=LONG)
     watched.provoked = ["status of 503"]
 
 
@@ -80,7 +80,7 @@ def test_pinned_components_are_knocked_out_and_the_curve_is_taken_home(watched, 
     form = page.get_by_role("form", name="New knock-out")
     expect(form.get_by_label("Components, in the order")).to_have_value("L14H2")
     form.get_by_label("Components, in the order").fill("L14H2, MLP19, L99H0")
-    form.get_by_label("Random draws").fill("2")
+    form.get_by_label("Random controls").fill("2")
     form.get_by_role("button", name="Knock out").click()
     expect(form.get_by_role("alert")).to_contain_text("L99H0")
     watched.provoked = ["status of 422"]
@@ -91,7 +91,7 @@ def test_pinned_components_are_knocked_out_and_the_curve_is_taken_home(watched, 
     rows = page.get_by_role("group", name="The curve as a table").get_by_role("row")
     expect(rows).to_have_count(4, timeout=LONG)  # nothing, one and two out below their heads
     expect(rows.nth(3)).to_contain_text("MLP19")
-    expect(page.get_by_text(re.compile("ask about operands that the components were found on"))).to_be_visible()
+    expect(page.get_by_text(re.compile("use operands that the components were found on"))).to_be_visible()
     no_serious_barrier(page)
     with page.expect_download() as waiting:
         page.get_by_role("link", name="Download CSV").click()
@@ -113,9 +113,9 @@ def test_a_transfer_is_put_together_run_and_read_cell_by_cell(watched, tmp_path:
     sets = page.get_by_role("group", name="Sets of prompts").get_by_role("listitem")
     expect(sets).to_have_count(10)
     for name in ("subtraction", "multiplication", "addition, statements", "addition, questions", "addition, in words"):
-        page.get_by_role("button", name=f"Take out {name}", exact=True).click()
+        page.get_by_role("button", name=f"Remove {name}", exact=True).click()
     for name in ("spans of years, addition", "word problems, addition", "grammar (no arithmetic)"):
-        page.get_by_role("button", name=f"Take out {name}", exact=True).click()
+        page.get_by_role("button", name=f"Remove {name}", exact=True).click()
     for name in ("addition", "facts (no arithmetic)"):
         page.get_by_role("button", name=f"Edit {name}", exact=True).click()
         page.get_by_label("Pairs", exact=True).fill("8")
@@ -123,19 +123,21 @@ def test_a_transfer_is_put_together_run_and_read_cell_by_cell(watched, tmp_path:
         page.get_by_role("button", name=f"Done {name}", exact=True).click()
     page.get_by_label("Effect").select_option("direct")
     page.get_by_label("Top k heads").fill("2")
-    page.get_by_label("Random draws").fill("2")
+    page.get_by_label("Random controls").fill("2")
     no_serious_barrier(page)
     page.get_by_role("button", name="Run transfer").click()
 
     expect(page.get_by_role("heading", name="Transfer from 1 set to 2 sets of prompts")).to_be_visible()
-    left = page.get_by_role("table", name="What is left")
+    left = page.get_by_role("table", name="After the knock-out")
     expect(left.get_by_role("row")).to_have_count(3, timeout=LONG)
     expect(left).to_contain_text("control")
     expect(left).to_contain_text(re.compile(r"n = \d"))
     left.get_by_role("row").nth(2).get_by_role("cell").first.focus()
-    expect(page.get_by_text(re.compile("Found on add, out on add: "))).to_be_visible()
+    expect(page.get_by_text(re.compile("Found on add, knocked out on add: "))).to_be_visible()
     page.keyboard.press("ArrowRight")
-    expect(page.get_by_text(re.compile(r"Found on add, out on facts: \S+ \(95 %: .*nothing out"))).to_be_visible()
+    expect(
+        page.get_by_text(re.compile(r"Found on add, knocked out on facts: \S+ \(95 %: .*nothing removed"))
+    ).to_be_visible()
     page.get_by_label("Intervals and random heads in the cells").check()
     expect(left).to_contain_text(re.compile(r"\d to \d.*random \d"))
     no_serious_barrier(page)
@@ -147,7 +149,7 @@ def test_a_transfer_is_put_together_run_and_read_cell_by_cell(watched, tmp_path:
             ("add", "add"),
             ("add", "facts"),
         }
-    page.get_by_role("button", name="Change and ask again").click()
+    page.get_by_role("button", name="Edit and run again").click()
     expect(page.get_by_label("Top k heads")).to_have_value("2")
     expect(sets).to_have_count(2)
 
@@ -160,8 +162,8 @@ def test_a_kind_that_the_page_does_not_know_breaks_nothing(watched, analysis):
     page.route("**/api/experiments/newer-kind/result", lambda route: route.fulfill(json={"kind": "steering"}))
     page.route("**/api/experiments?limit=*", lambda route: route.fulfill(json={"items": [newer], "next_cursor": None}))
     watched.open("/")
-    page.get_by_role("link", name="An experiment of the kind “steering”").click()
-    expect(page.get_by_text("cannot show experiments of the kind")).to_be_visible()
+    page.get_by_role("link", name="Experiment of kind “steering”").click()
+    expect(page.get_by_text("cannot show experiments of kind")).to_be_visible()
     expect(page.get_by_role("button", name="Delete")).to_be_visible()
 
 

@@ -79,7 +79,7 @@ def test_a_set_shows_its_running_mean_and_sharpens(watched):
     page.wait_for_url(re.compile(r"/analyses/[\w-]{12,}"))
     expect(page.get_by_text(re.compile(r"mean over \d+ of \d+ pairs"))).to_be_visible(timeout=60_000)
     expect(page.get_by_role("link", name="Download CSV")).to_be_visible(timeout=120_000)
-    expect(page.get_by_text("answered right")).to_be_visible()
+    expect(page.get_by_text("answered correctly")).to_be_visible()
 
 
 def test_the_example_is_there_before_anything_was_run(watched):
@@ -171,5 +171,5 @@ def test_no_page_scrolls_sideways_or_has_a_serious_barrier(watched):
 def test_attention_that_was_not_stored_is_computed_when_somebody_looks(watched):
     # The bundled example keeps the patterns of its first prompts only.
     page = watched.open("/analyses/example?sel=L14H2&prompt=52")
-    expect(page.get_by_text("A worker is asked to compute it")).to_be_visible()
+    expect(page.get_by_text("A worker is computing it")).to_be_visible()
     expect(page.get_by_text("What END")).to_be_visible(timeout=60_000)

@@ -129,7 +129,7 @@ def test_a_deletion_is_undone_from_the_keyboard(watched):
             break
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile(f"/analyses/{experiment_id}"))
-    expect(page.get_by_text("Brought back.")).to_be_visible()
+    expect(page.get_by_text("Restored.")).to_be_visible()
     expect(page.get_by_text("rank 1/300")).to_be_visible()
     expect(toast).to_have_count(0)
 
@@ -141,7 +141,7 @@ def test_what_was_deleted_lately_is_brought_back_from_the_list(watched):
     expect(page.get_by_role("link", name="3 + 3 =", exact=True)).to_have_count(0)
     page.reload()
     page.get_by_text("Recently deleted").click()
-    page.get_by_role("button", name="Bring back 3 + 3 =", exact=True).click()
+    page.get_by_role("button", name="Restore 3 + 3 =", exact=True).click()
     expect(page.get_by_role("link", name="3 + 3 =", exact=True)).to_be_visible()
     assert httpx2.get(f"{watched.address}/api/experiments/{experiment_id}").status_code == 200
 
@@ -151,15 +151,15 @@ def test_one_that_waits_says_its_place_can_be_hurried_and_says_when_somebody_del
     page = watched.open(f"/analyses/{second}")
     line = page.get_by_test_id("progress-line")
     expect(line).to_contain_text("1 ahead")
-    page.get_by_label("Runs").select_option("high")
+    page.get_by_label("Priority").select_option("high")
     expect(line).to_contain_text("next")
     page.reload()
-    expect(page.get_by_label("Runs")).to_have_value("high")
+    expect(page.get_by_label("Priority")).to_have_value("high")
     no_serious_barrier(page)
     # Somebody else deletes it meanwhile.
     assert httpx2.delete(f"{watched.address}/api/experiments/{second}").status_code == 204
     expect(page.get_by_text("This analysis was deleted")).to_be_visible()
-    page.get_by_role("button", name="Bring it back").click()
+    page.get_by_role("button", name="Restore").click()
     expect(line).to_contain_text("queued")
     watched.provoked = ["status of 404"]
     for each in (first, second):
@@ -168,7 +168,7 @@ def test_one_that_waits_says_its_place_can_be_hurried_and_says_when_somebody_del
 
 def test_the_prompts_of_a_file_are_used_and_its_bad_rows_are_named(watched, tmp_path: Path):
     page = watched.open("/")
-    page.get_by_text("Prompts of a file").click()
+    page.get_by_text("Prompts from a file").click()
     expect(page.get_by_role("button", name="Run analysis")).to_be_disabled()
     table = tmp_path / "sums.csv"
     table.write_text('reference,answer\n4 + 1 =,5\n,7\n"4 + 2 =",\n')
@@ -196,7 +196,7 @@ def test_the_system_page_shows_the_whole_server_and_says_when_it_cannot(watched)
     workers = page.get_by_role("region", name="Workers")
     expect(workers.get_by_role("row")).to_have_count(2)
     expect(workers).to_contain_text("cpu")
-    expect(page.get_by_role("region", name="Store")).to_contain_text("Free on the disk")
+    expect(page.get_by_role("region", name="Store")).to_contain_text("Free disk space")
     expect(page.get_by_role("region", name="Models")).to_contain_text("SmolLM2")
     expect(page.get_by_role("region", name="Queue")).to_contain_text("Waiting")
     no_serious_barrier(page)

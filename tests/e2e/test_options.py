@@ -17,7 +17,7 @@ def test_a_total_effect_at_all_positions_is_chosen_run_and_named(watched, tmp_pa
     page = watched.open()
     page.get_by_label("Prompt", exact=True).fill("4 + 2 =")
     page.get_by_text("Advanced").click()
-    positions = page.get_by_label("Patched at")
+    positions = page.get_by_label("Patch at")
     expect(positions.locator("option[value=all]")).to_be_disabled()
     expect(positions.locator("option[value=all]")).to_contain_text("needs the total effect")
 
@@ -26,14 +26,14 @@ def test_a_total_effect_at_all_positions_is_chosen_run_and_named(watched, tmp_pa
     page.keyboard.press("ArrowDown")
     expect(page.get_by_role("radio", name="total")).to_be_checked()
     positions.select_option("all")
-    page.get_by_label("Patched from").select_option("zero")
+    page.get_by_label("Patch with").select_option("zero")
     expect(page.get_by_label("Direction").locator("option[value=denoising]")).to_be_disabled()
     expect(page).to_have_url(re.compile(r"\?effect=total&positions=all&source=zero$"))
 
     page.get_by_role("button", name="Run analysis").click()
     page.wait_for_url(re.compile(r"/analyses/[\w-]{12,}"))
     identity = page.url.split("/analyses/")[1].split("?")[0]
-    expect(page.get_by_test_id("done")).to_have_text("total effect, patched at all positions from zero")
+    expect(page.get_by_test_id("done")).to_have_text("total effect, patched at all positions with zero")
     expect(page.get_by_role("link", name="Download CSV")).to_be_visible(timeout=120_000)
     expect(page.get_by_text("noise floor")).to_be_visible()
     page.get_by_text("How these numbers were checked").click()
@@ -55,7 +55,7 @@ def test_a_total_effect_at_all_positions_is_chosen_run_and_named(watched, tmp_pa
     # Back: the first page has the options as they were chosen, in view.
     page.go_back()
     expect(page.get_by_role("radio", name="total")).to_be_checked()
-    expect(page.get_by_label("Patched from")).to_have_value("zero")
+    expect(page.get_by_label("Patch with")).to_have_value("zero")
 
 
 def test_what_is_put_back_is_read_the_other_way_round(watched):
@@ -65,7 +65,7 @@ def test_what_is_put_back_is_read_the_other_way_round(watched):
     page.wait_for_url(re.compile(r"/analyses/[\w-]{12,}"))
     expect(page.get_by_role("link", name="Download CSV")).to_be_visible(timeout=120_000)
     expect(page.get_by_test_id("done")).to_have_text(
-        "direct effect, put back at the last position into the counterfactual"
+        "direct effect, restored at the last position in the counterfactual run"
     )
     expect(page.get_by_role("img", name=re.compile("blue restores the answer, above 0"))).to_be_visible()
     # What restores most comes first, with its rank as in the file: the last.
@@ -78,15 +78,15 @@ def test_what_is_put_back_is_read_the_other_way_round(watched):
 
 def test_options_that_an_address_makes_up_become_the_usual_ones_with_a_notice(watched):
     page = watched.open("/?effect=sideways&source=zero")
-    expect(page.get_by_text("There is no effect “sideways”")).to_be_visible()
+    expect(page.get_by_text("Unknown effect “sideways”")).to_be_visible()
     expect(page.get_by_role("radio", name="through later MLPs")).to_be_checked()
-    expect(page.get_by_label("Patched from")).to_have_value("zero")
+    expect(page.get_by_label("Patch with")).to_have_value("zero")
 
 
 def test_prompts_of_unequal_lengths_say_so_before_they_are_sent(watched):
     page = watched.open("/?effect=total&positions=all")
-    page.get_by_text("Answer and counterfactual of your own").click()
+    page.get_by_text("Set the answer and the counterfactual yourself").click()
     page.get_by_label("Counterfactual", exact=True).fill("3 @ @ 5 =")
     expect(page.get_by_text(re.compile("patched at all positions they must be of equal length"))).to_be_visible()
-    page.get_by_label("Patched at").select_option("end")
+    page.get_by_label("Patch at").select_option("end")
     expect(page.get_by_text(re.compile("they must be of equal length"))).not_to_be_visible()

@@ -60,7 +60,7 @@ def test_a_result_tells_what_became_better_what_was_lost_and_what_choosing_was_w
     trained = page.get_by_role("region", name="What was trained")
     expect(trained).to_contain_text("5.6 M of 134.5 M parameters were trained (4.2 %)")
     expect(trained).to_contain_text("train 1,600, validation 200, test 200: no operands shared")
-    expect(trained).to_contain_text("6 heads change, too, without having been chosen: L14H0")
+    expect(trained).to_contain_text("6 heads that were not chosen also change: L14H0")
 
     sets = page.get_by_role("group", name="Before and after, set by set")
     expect(sets.get_by_role("row", name=re.compile("^one-digit multiplication"))).to_contain_text("worse by")
@@ -121,8 +121,8 @@ def test_what_it_was_not_held_against_is_asked_for_with_a_click(watched):
     page = watched.page
     asked = finished(page)
     watched.open("/analyses/tuned1")
-    page.get_by_role("button", name="Ask for full").click()
-    expect(page.get_by_role("button", name="Ask for full")).to_be_enabled()
+    page.get_by_role("button", name="Run full").click()
+    expect(page.get_by_role("button", name="Run full")).to_be_enabled()
     [spec] = asked
     assert spec == fixed.spec("full").model_dump(mode="json")
 
@@ -141,12 +141,12 @@ def test_everything_can_be_taken_home_and_why_there_is_no_adapter_is_said(watche
     for name, file in (
         ("Adapter for PEFT", "adapter.zip"),
         ("Every step as CSV", "history.csv"),
-        ("Every judged question as CSV", "judged.csv"),
+        ("Every test question as CSV", "judged.csv"),
         ("Effects before and after as CSV", "repatched.csv"),
         ("Result as JSON", "result"),
     ):
         expect(page.get_by_role("link", name=name)).to_have_attribute("href", re.compile(f"/tuned1/{file}$"))
-    page.get_by_text("The same in Python").click()
+    page.get_by_text("Reproduce in Python").click()
     expect(page.get_by_label("Python", exact=True)).to_contain_text('Deltas.load("tuned1.deltas.safetensors")')
     expect(page.get_by_label("Command", exact=True)).to_contain_text("--components L14H2,L17H5,L19H1,MLP17,MLP19")
     no_serious_barrier(page)
@@ -187,9 +187,9 @@ def test_who_comes_late_to_a_training_sees_the_whole_curve(watched):
     expect(page.get_by_test_id("training")).to_contain_text(
         re.compile(r"Step 34: loss \S+; validation after step 34: 6\d.\d %")
     )
-    page.get_by_text("The validations as a table").click()
+    page.get_by_text("Validation as a table").click()
     expect(page.get_by_role("group", name="Validations").get_by_role("row")).to_have_count(6)
-    expect(page.get_by_role("navigation", name="Lineage")).to_contain_text("a tuned model, when it is done")
+    expect(page.get_by_role("navigation", name="Lineage")).to_contain_text("a tuned model, once it is done")
     no_serious_barrier(page)
 
 
@@ -199,19 +199,21 @@ def test_the_form_foresees_what_would_move_and_keeps_itself_in_its_address(watch
     foreseen = page.get_by_role("region", name="What would be trained")
     expect(foreseen).to_contain_text(re.compile(r"[\d.]+ M of 134.5 M parameters train \(\d+\.\d %\)"), timeout=LONG)
     expect(foreseen).to_contain_text(re.compile(r"train 1,\d\d\d, validation \d+, test \d+: no operands shared"))
-    expect(foreseen.get_by_text("none is left to test")).to_be_visible()
+    expect(foreseen.get_by_text("test", exact=True)).to_be_visible()
     page.get_by_label("Steps", exact=True).fill("7")
-    page.get_by_role("checkbox", name="full every number").uncheck()
-    expect(page.get_by_text("3 trainings, one after another: this one, then random components, LoRA")).to_be_visible()
+    page.get_by_role("checkbox", name="full every parameter").uncheck()
+    expect(
+        page.get_by_text("3 training runs, one after another: this one, then random components, LoRA")
+    ).to_be_visible()
     page.get_by_text("Advanced").click()
     page.get_by_label("key", exact=True).check()
-    expect(foreseen).to_contain_text("without having been chosen: L14H")
+    expect(foreseen).to_contain_text("not chosen also change: L14H")
     expect(page).to_have_url(re.compile("steps=7&components=L14H2,MLP19&controls=random,lora&tune=q,k,o"))
     page.reload()
     expect(page.get_by_label("Steps", exact=True)).to_have_value("7")
     expect(page.get_by_label("key", exact=True)).to_be_checked()
     expect(page.get_by_role("textbox", name="Components")).to_have_value("L14H2,MLP19")
-    expect(foreseen.get_by_text("none is left to test")).to_be_visible()
+    expect(foreseen.get_by_text("test", exact=True)).to_be_visible()
     expect(foreseen).to_have_css("opacity", "1")  # while it is counted anew it is faint
     no_serious_barrier(page)
 
@@ -226,7 +228,7 @@ def test_what_cannot_be_trained_is_refused_in_words_before_it_is_asked(watched):
     watched.provoked = ["status of 422"]
     page.get_by_role("textbox", name="Components").fill("L14H2")
     page.get_by_label("Learning rate", exact=True).fill("fast")
-    expect(page.get_by_text("The learning rate is a number above 0")).to_be_visible()
+    expect(page.get_by_text("The learning rate must be greater than 0")).to_be_visible()
     expect(go).to_be_disabled()
 
 
@@ -245,10 +247,10 @@ def test_a_real_training_of_pinned_components_is_cancelled_and_its_weights_are_a
     expect(form.get_by_role("textbox", name="Components")).to_have_value("L28H2,MLP29")
     form.get_by_label("Questions", exact=True).fill("60")
     form.get_by_label("Steps", exact=True).fill("2000")
-    form.get_by_label("Questions a step").fill("4")
-    for name in ("random components as many", "LoRA low-rank", "full every number"):
+    form.get_by_label("Batch size").fill("4")
+    for name in ("random components the same number", "LoRA low-rank", "full every parameter"):
         form.get_by_role("checkbox", name=name).uncheck()
-    expect(form.get_by_text("one training")).to_be_visible()
+    expect(form.get_by_text("one training run")).to_be_visible()
     form.get_by_role("button", name="Fine-tune", exact=True).click()
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Fine-tuning of L28H2, MLP29")
@@ -262,13 +264,13 @@ def test_a_real_training_of_pinned_components_is_cancelled_and_its_weights_are_a
     with page.expect_download() as waiting:
         page.get_by_role("link", name="Download weights").click()
     assert Path(waiting.value.path()).stat().st_size > 1_000
-    page.get_by_role("button", name="Tune it again").click()
+    page.get_by_role("button", name="Fine-tune it again").click()
     expect(page.get_by_label("Model", exact=True)).to_have_value(re.compile(f"^{fixed.MODEL}-tuned-"))
     expect(page.get_by_role("textbox", name="Components")).to_have_value("L28H2,MLP29")
 
     # The System page says where it comes from, and the analysis what was tuned of it.
     watched.open("/system")
-    times = page.get_by_role("region", name="How long runs take")
+    times = page.get_by_role("region", name="Run times")
     expect(times.get_by_role("row").filter(has_text="analysis")).to_have_count(1)
     made = page.get_by_role("region", name="Models").get_by_role("row").filter(has_text="fine-tuning")
     expect(made.get_by_role("link", name="fine-tuning")).to_have_attribute("href", re.compile(f"{experiment}$"))

@@ -15,7 +15,9 @@ const asked = () => {
       vi.stubGlobal('fetch', () => {
         times.push(Date.now());
         return Promise.resolve(
-          ready() ? new Response('{"tables": []}') : new Response(null, { status: 202, headers: { 'Retry-After': '1' } }),
+          ready()
+            ? new Response('{"tables": []}')
+            : new Response(null, { status: 202, headers: { 'Retry-After': '1' } }),
         );
       }),
   };
@@ -38,5 +40,5 @@ it('a report that never comes is told so, with a way out', async () => {
   asked().answer(() => false);
   const found = keyReport('a', new AbortController().signal).catch((reason: unknown) => reason);
   await vi.advanceTimersByTimeAsync(3_600_000);
-  expect(await found).toMatchObject({ title: 'The test of all components takes too long' });
+  expect(await found).toMatchObject({ title: 'The significance test is taking too long' });
 });

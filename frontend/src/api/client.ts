@@ -1,34 +1,27 @@
-// Calls of the API. Whatever goes wrong becomes a Trouble: what, why, and the way out, to be shown where it happened.
+// Calls of the API. Every failure becomes an ApiError: what, why, and the way out, to be shown where it happened.
 import { api } from '../root';
 import type {
-  AskedPrompts,
-  AskedSpec,
+  PromptsSpec,
+  AnalysisSpecInput,
   AttentionPattern,
   Experiment,
   ExperimentEdit,
   ExperimentList,
   FineTuneSpec,
   Health,
+  KnockoutSpec,
   ModelCard,
   Preview,
   Problem,
   SystemReport,
+  TransferSpec,
   Upload,
 } from './wire';
-import type {
-  AnyResult,
-  AskedKnockout,
-  AskedTransfer,
-  KeyReport,
-  LensReport,
-  RoleReport,
-  StagesReport,
-  WritesReport,
-} from './findings';
-import type { TuningPreview } from './tuned';
+import type { AnyResult, KeyReport, LensReport, RoleReport, StagesReport, WritesReport } from './results';
+import type { TuningPreview } from './fineTune';
 
-export class Trouble extends Error {
-  /** 0 when the server was not reached at all. */
+export class ApiError extends Error {
+  /** 0 if the server was not reached at all. */
   readonly status: number;
   readonly title: string;
   readonly detail: string;
@@ -47,18 +40,18 @@ export const UNREACHABLE: Problem = {
   title: 'Server unreachable',
   status: 0,
   detail: 'The server did not answer.',
-  way_out: 'Look whether arithmoscope serve still runs. This page keeps trying by itself.',
+  way_out: 'Check that arithmoscope serve is still running. This page keeps retrying.',
 };
 
-/** Any answer that is not a success, as a problem with a way out: proxies and crashes speak no problem JSON. */
+/** Any unsuccessful response as a problem with a way out: proxies and crashes do not send problem JSON. */
 export async function readProblem(response: Response): Promise<Problem> {
   const body: unknown = await response.json().catch(() => null);
-  const given = (typeof body === 'object' && body !== null ? body : {}) as Partial<Problem>;
+  const problem = (typeof body === 'object' && body !== null ? body : {}) as Partial<Problem>;
   return {
-    title: given.title ?? `The server answered ${response.status}`,
+    title: problem.title ?? `The server answered ${response.status}`,
     status: response.status,
-    detail: given.detail ?? (response.statusText || 'No reason was given.'),
-    way_out: given.way_out ?? 'Try again; if it stays, look at the server’s log.',
+    detail: problem.detail ?? (response.statusText || 'No reason was given.'),
+    way_out: problem.way_out ?? 'Try again. If it happens again, check the server’s log.',
   };
 }
 
@@ -68,9 +61,9 @@ export async function call(path: string, init: RequestInit = {}): Promise<Respon
     response = await fetch(api(path), { credentials: 'same-origin', ...init });
   } catch (reason) {
     if (init.signal?.aborted) throw reason;
-    throw new Trouble(UNREACHABLE);
+    throw new ApiError(UNREACHABLE);
   }
-  if (!response.ok) throw new Trouble(await readProblem(response));
+  if (!response.ok) throw new ApiError(await readProblem(response));
   return response;
 }
 
@@ -91,13 +84,13 @@ export const health = (signal?: AbortSignal) => get<Health>('health', signal);
 export const models = async (signal?: AbortSignal) => (await get<{ items: ModelCard[] }>('models', signal)).items;
 export const experiments = (limit: number, signal?: AbortSignal) =>
   get<ExperimentList>(`experiments?limit=${limit}`, signal);
-/** Those that were deleted and can still be brought back. */
+/** Deleted experiments that can still be restored. */
 export const deletedExperiments = (limit: number, signal?: AbortSignal) =>
   get<ExperimentList>(`experiments?deleted=true&limit=${limit}`, signal);
 export const system = (signal?: AbortSignal) => get<SystemReport>('system', signal);
 export const experiment = (id: string, signal?: AbortSignal) => get<Experiment>(at(id), signal);
 export const result = (id: string, signal?: AbortSignal) => get<AnyResult>(at(id, '/result'), signal);
-/** What was asked about the components of an analysis. */
+/** Experiments on the components of an analysis. */
 export const childrenOf = (id: string, signal?: AbortSignal) =>
   get<ExperimentList>(`experiments?parent=${encodeURIComponent(id)}&limit=100`, signal);
 
@@ -105,7 +98,7 @@ const MOST_PAGES = 5;
 
 /** The newest fine-tunings of a model: at most five pages of them. */
 export async function fineTuningsOf(model: string, signal?: AbortSignal): Promise<Experiment[]> {
-  const found: Experiment[] = [];
+  const items: Experiment[] = [];
   let cursor: string | null = null;
   for (let page = 0; page < MOST_PAGES; page += 1) {
     const after: string = cursor === null ? '' : `&cursor=${encodeURIComponent(cursor)}`;
@@ -113,24 +106,23 @@ export async function fineTuningsOf(model: string, signal?: AbortSignal): Promis
       `experiments?kind=fine_tune&model=${encodeURIComponent(model)}&limit=200${after}`,
       signal,
     );
-    found.push(...list.items);
+    items.push(...list.items);
     cursor = list.next_cursor ?? null;
     if (cursor === null) break;
   }
-  return found;
+  return items;
 }
 
-
-export const preview = async (model: string, prompts: AskedPrompts, signal?: AbortSignal): Promise<Preview> =>
+export const preview = async (model: string, prompts: PromptsSpec, signal?: AbortSignal): Promise<Preview> =>
   (await (await post('prompts/preview', { model, prompts }, signal)).json()) as Preview;
 
 /** What a fine-tuning would train, on which questions. */
 export const tuningPreview = async (spec: FineTuneSpec, signal?: AbortSignal) =>
   (await (await post('tuning/preview', spec, signal)).json()) as TuningPreview;
 
-/** `existing` is true when the same question was asked before. */
+/** `existing` is true if the same spec was submitted before. */
 export async function submit(
-  spec: AskedSpec | AskedKnockout | AskedTransfer | FineTuneSpec,
+  spec: AnalysisSpecInput | KnockoutSpec | TransferSpec | FineTuneSpec,
 ): Promise<{ experiment: Experiment; existing: boolean }> {
   const response = await post('experiments', spec);
   return { experiment: (await response.json()) as Experiment, existing: response.status === 200 };
@@ -152,7 +144,7 @@ export const remove = async (id: string): Promise<void> => {
 };
 export const restore = async (id: string) => (await (await post(at(id, '/restore'), {})).json()) as Experiment;
 
-/** A file of prompts, sent as it is. What it is, its name says: browsers disagree on the type of a CSV. */
+/** Uploads a file of prompts as it is. Its type comes from its name: browsers disagree on the type of a CSV. */
 export async function upload(file: File): Promise<Upload> {
   const type = /\.(jsonl|ndjson|json)$/i.test(file.name) ? 'application/x-ndjson' : 'text/csv';
   return (await (
@@ -160,24 +152,24 @@ export async function upload(file: File): Promise<Upload> {
   ).json()) as Upload;
 }
 
-// A worker first finishes what it runs, which may be an analysis of hours.
+// A worker first finishes its current run, which may take hours.
 const WAIT_S = 1_200;
 const LONGEST_PAUSE_S = 5;
 
-/** What a worker computes when somebody looks, and keeps: until it is there it is asked for, with growing pauses. */
+/** Requests a report that a worker computes on demand, with growing pauses until it is there. */
 async function computed<T>(path: string, what: string, signal: AbortSignal): Promise<T> {
   for (let waited = 0, step = 0; waited < WAIT_S; waited += step) {
     const response = await call(path, { signal });
     if (response.status !== 202) return (await response.json()) as T;
-    const said = Number(response.headers.get('Retry-After')) || 1;
-    step = Math.min(LONGEST_PAUSE_S, Math.max(said, 1.3 * step));
+    const retryAfter = Number(response.headers.get('Retry-After')) || 1;
+    step = Math.min(LONGEST_PAUSE_S, Math.max(retryAfter, 1.3 * step));
     await pause(step * 1000, signal);
   }
-  throw new Trouble({
-    title: `${what} takes too long`,
+  throw new ApiError({
+    title: `${what} is taking too long`,
     status: 202,
-    detail: 'The worker has not come to this yet.',
-    way_out: 'Try again, or come back later: it is kept once it is there.',
+    detail: 'No worker has computed it yet.',
+    way_out: 'Try again, or come back later: the result is stored once it has been computed.',
   });
 }
 
@@ -185,15 +177,15 @@ async function computed<T>(path: string, what: string, signal: AbortSignal): Pro
 export const attention = (id: string, layer: number, prompt: number, signal: AbortSignal) =>
   computed<AttentionPattern>(at(id, `/attention?layer=${layer}&prompt=${prompt}`), 'Attention', signal);
 export const keyReport = (id: string, signal: AbortSignal) =>
-  computed<KeyReport>(at(id, '/key'), 'The test of all components', signal);
+  computed<KeyReport>(at(id, '/key'), 'The significance test', signal);
 export const roleReport = (id: string, signal: AbortSignal) =>
   computed<RoleReport>(at(id, '/roles'), 'Attention by role', signal);
 export const stagesReport = (id: string, signal: AbortSignal) =>
-  computed<StagesReport>(at(id, '/stages'), 'The way of the answer', signal);
+  computed<StagesReport>(at(id, '/stages'), 'The layer-by-layer report', signal);
 export const lensReport = (id: string, prompt: number, signal: AbortSignal) =>
-  computed<LensReport>(at(id, `/lens?prompt=${prompt}`), 'The lens', signal);
+  computed<LensReport>(at(id, `/lens?prompt=${prompt}`), 'The logit lens', signal);
 export const writesReport = (id: string, component: string, signal: AbortSignal) =>
-  computed<WritesReport>(at(id, `/writes?component=${component}`), 'What it writes', signal);
+  computed<WritesReport>(at(id, `/writes?component=${component}`), 'The effect on number tokens', signal);
 
 export function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { follow, LOOK_MS, POLL_MS, type Seen, type Stream } from './follow';
+import { follow, CHECK_MS, POLL_MS, type RunSnapshot, type Stream } from './follow';
 import type { Experiment } from './wire';
 
 const ROW = {
@@ -25,7 +25,7 @@ class FakeStream implements Stream {
 
 function start(read: () => Promise<Experiment> = () => Promise.resolve(ROW)) {
   const streams: FakeStream[] = [];
-  const seen: Seen[] = [];
+  const seen: RunSnapshot[] = [];
   const reads = vi.fn(read);
   const stop = follow(
     ROW,
@@ -75,14 +75,14 @@ describe('following a run', () => {
     await vi.advanceTimersByTimeAsync(0);
     expect(last()?.experiment).toEqual(done);
     expect(streams[0]?.readyState).toBe(2);
-    await vi.advanceTimersByTimeAsync(10 * LOOK_MS);
+    await vi.advanceTimersByTimeAsync(10 * CHECK_MS);
     expect(reads).toHaveBeenCalledTimes(1);
   });
 
   it('says when the row was read, and only then: an event of the stream knows no name', async () => {
     const named = { ...ROW, name: 'by a colleague' } as Experiment;
     const { streams, last } = start(() => Promise.resolve(named));
-    await vi.advanceTimersByTimeAsync(LOOK_MS);
+    await vi.advanceTimersByTimeAsync(CHECK_MS);
     expect(last()).toMatchObject({ read: true, experiment: { name: 'by a colleague' } });
     streams[0]?.emit('progress', { stage: 'pairs', done: 8, total: 64 });
     expect(last()).toMatchObject({ read: false, experiment: { name: 'by a colleague' } });
@@ -138,7 +138,7 @@ describe('following a run', () => {
 
   it('looks at the row now and then although the stream is open: it may have gone silent', async () => {
     const { streams, last } = start(() => Promise.resolve({ ...ROW, state: 'failed' }));
-    await vi.advanceTimersByTimeAsync(LOOK_MS);
+    await vi.advanceTimersByTimeAsync(CHECK_MS);
     expect(last()?.experiment.state).toBe('failed');
     expect(streams[0]?.readyState).toBe(2);
   });
@@ -154,7 +154,7 @@ describe('following a run', () => {
     const { streams, seen, stop, reads } = start();
     stop();
     streams[0]?.emit('progress', { stage: 'pairs', done: 8 });
-    await vi.advanceTimersByTimeAsync(10 * LOOK_MS);
+    await vi.advanceTimersByTimeAsync(10 * CHECK_MS);
     expect(seen).toEqual([]);
     expect(reads).not.toHaveBeenCalled();
   });
@@ -166,7 +166,7 @@ describe('what was deleted while it was followed', () => {
     streams[0]?.emit('state', { state: 'cancelled' });
     await vi.advanceTimersByTimeAsync(0);
     expect(last()?.link).toBe('gone');
-    await vi.advanceTimersByTimeAsync(10 * LOOK_MS);
+    await vi.advanceTimersByTimeAsync(10 * CHECK_MS);
     expect(reads).toHaveBeenCalledTimes(1);
     expect(streams).toHaveLength(1);
   });

@@ -1,83 +1,83 @@
-// Following a run to its end: the event stream first (the browser resumes it by Last-Event-ID), the row when the
-// stream keeps failing, and the stream again when the row has answered for a while.
+// Follows a run to its end: by the event stream first (the browser resumes it by Last-Event-ID), by polling the row
+// while the stream keeps failing, and by the stream again once the row has answered for a while.
 import { isFinal } from '../text/experiment';
-import type { TrainingCurve } from './tuned';
+import type { TrainingCurve } from './fineTune';
 import type { Experiment, PartialMeans, Progress, State } from './wire';
 
-/** 'gone': somebody deleted it meanwhile. */
-export type Link = 'streaming' | 'polling' | 'unreachable' | 'gone';
+/** 'gone': it was deleted meanwhile. */
+export type ConnectionState = 'streaming' | 'polling' | 'unreachable' | 'gone';
 
-export interface Seen {
+export interface RunSnapshot {
   experiment: Experiment;
   partial: PartialMeans | null;
-  /** How a training went so far. */
+  /** The training curve so far. */
   training?: TrainingCurve | null;
-  link: Link;
-  /** Whether the row was just read, so that it knows what only actions change. */
+  link: ConnectionState;
+  /** True if the row was just read, so that it includes what only actions change. */
   read?: boolean;
 }
 
-/** What an EventSource offers of what is used here. */
+/** The part of EventSource that is used here. */
 export interface Stream {
   readonly readyState: number;
-  addEventListener(name: string, listen: (event: MessageEvent<string>) => void): void;
+  addEventListener(name: string, listener: (event: MessageEvent<string>) => void): void;
   close(): void;
 }
 
-export interface Doors {
+export interface Connections {
   open: () => Stream;
   read: () => Promise<Experiment>;
-  /** Calls back after some milliseconds; returns what forgets it. */
+  /** Calls back after some milliseconds; returns a function that cancels. */
   later: (ms: number, then: () => void) => () => void;
 }
 
 const CLOSED = 2;
 export const POLL_MS = 2_000;
-export const LOOK_MS = 15_000;
+export const CHECK_MS = 15_000;
 const FAILURES_BEFORE_POLLING = 3;
 const POLLS_BEFORE_STREAM = 10;
 
 const isGone = (reason: unknown): boolean =>
   typeof reason === 'object' && reason !== null && 'status' in reason && reason.status === 404;
 
-/** Tells `tell` whenever something is new; returns what stops it. Ends by itself with the final state. */
-export function follow(first: Experiment, doors: Doors, tell: (seen: Seen) => void): () => void {
-  let seen: Seen = { experiment: first, partial: null, link: 'streaming' };
+/** Calls `onUpdate` with every change; returns a function that stops it. Ends by itself with the final state. */
+export function follow(first: Experiment, connections: Connections, onUpdate: (seen: RunSnapshot) => void): () => void {
+  let seen: RunSnapshot = { experiment: first, partial: null, link: 'streaming' };
   let stream: Stream | null = null;
-  let forget: () => void = () => undefined;
+  let cancelTimer: () => void = () => undefined;
   let stopped = false;
 
-  const say = (change: Partial<Seen>) => {
+  const update = (change: Partial<RunSnapshot>) => {
     if (stopped) return;
     seen = { ...seen, read: false, ...change };
-    tell(seen);
+    onUpdate(seen);
   };
   const wait = (ms: number, then: () => void) => {
-    forget();
-    forget = doors.later(ms, then);
+    cancelTimer();
+    cancelTimer = connections.later(ms, then);
   };
   const stop = () => {
     stopped = true;
     stream?.close();
     stream = null;
-    forget();
+    cancelTimer();
   };
 
-  const look = async (): Promise<boolean> => {
+  const readRow = async (): Promise<boolean> => {
     try {
-      const experiment = await doors.read();
+      const experiment = await connections.read();
       if (stopped) return false;
-      say({ experiment, read: true, link: stream ? 'streaming' : 'polling' });
+      update({ experiment, read: true, link: stream ? 'streaming' : 'polling' });
       if (isFinal(experiment.state)) stop();
       return true;
     } catch (reason) {
       if (!stopped && isGone(reason)) {
-        say({ link: 'gone' });
+        update({ link: 'gone' });
         stop();
         return false;
       }
-      // Whatever the reason, the row stays unknown for now: say so and try again.
-      if (!stopped && !stream) say({ link: 'unreachable' });
+      // The row stays unknown for now: report it and try again.
+      if (!stopped && !stream) update({ link: 'unreachable' });
       return false;
     }
   };
@@ -86,25 +86,25 @@ export function follow(first: Experiment, doors: Doors, tell: (seen: Seen) => vo
     stream?.close();
     stream = null;
     wait(POLL_MS, () => {
-      void look().then((well) => {
+      void readRow().then((well) => {
         if (stopped) return;
-        if (well && good + 1 >= POLLS_BEFORE_STREAM) listen();
+        if (well && good + 1 >= POLLS_BEFORE_STREAM) openStream();
         else poll(well ? good + 1 : good);
       });
     });
   };
 
-  // The stream may stay open and silent, as when Redis was emptied: the row is looked at now and then.
-  const glance = () =>
-    wait(LOOK_MS, () => {
-      void look().then(() => {
-        if (!stopped && stream) glance();
+  // The stream may stay open and silent, as when Redis was emptied: the row is read now and then.
+  const checkLater = () =>
+    wait(CHECK_MS, () => {
+      void readRow().then(() => {
+        if (!stopped && stream) checkLater();
       });
     });
 
-  const listen = () => {
+  const openStream = () => {
     let failures = 0;
-    const opened = doors.open();
+    const opened = connections.open();
     stream = opened;
     const on = (name: string, then: (data: string) => void) =>
       opened.addEventListener(name, (event) => {
@@ -115,20 +115,20 @@ export function follow(first: Experiment, doors: Doors, tell: (seen: Seen) => vo
     on('progress', (data) => {
       const progress = JSON.parse(data) as Progress;
       const state: State = progress.stage === 'queued' ? 'queued' : 'running';
-      say({ experiment: { ...seen.experiment, progress, state }, link: 'streaming' });
+      update({ experiment: { ...seen.experiment, progress, state }, link: 'streaming' });
     });
-    on('partial', (data) => say({ partial: JSON.parse(data) as PartialMeans, link: 'streaming' }));
-    on('training', (data) => say({ training: JSON.parse(data) as TrainingCurve, link: 'streaming' }));
+    on('partial', (data) => update({ partial: JSON.parse(data) as PartialMeans, link: 'streaming' }));
+    on('training', (data) => update({ training: JSON.parse(data) as TrainingCurve, link: 'streaming' }));
     on('state', (data) => {
       const { state } = JSON.parse(data) as { state: State };
       if (!isFinal(state)) {
-        say({ experiment: { ...seen.experiment, state } });
+        update({ experiment: { ...seen.experiment, state } });
         return;
       }
       opened.close();
       stream = null;
-      // The row knows the rest: times, error, how far it came.
-      void look().then((well) => {
+      // The row has the rest: times, error, final progress.
+      void readRow().then((well) => {
         if (!well && !stopped) poll(0);
       });
     });
@@ -137,9 +137,9 @@ export function follow(first: Experiment, doors: Doors, tell: (seen: Seen) => vo
       failures += 1;
       if (opened.readyState === CLOSED || failures >= FAILURES_BEFORE_POLLING) poll(0);
     });
-    glance();
+    checkLater();
   };
 
-  listen();
+  openStream();
   return stop;
 }

@@ -1,18 +1,18 @@
-// The wire's words under short names, taken from the generated types: change contracts/, then `npm run types`.
+// Short names for the generated types of the API. To change one, change contracts/, then `npm run types`.
 import type { components } from './types';
 
 type Schemas = components['schemas'];
 
-/** Specs are kept as they were asked: those of early versions lack what came later, and a new one may leave it out. */
-export type Spec = Omit<Schemas['PathPatchingSpec'], 'prompts'> & { prompts: AskedPrompts };
-/** A spec as it is sent: what is left out is filled in by the server. */
-export type AskedSpec = Omit<Spec, 'metrics' | 'prompts'> & { metrics?: Metric[]; prompts: AskedPrompts };
+/** Specs are stored as submitted: early versions lack later fields, and new ones may leave them out. */
+export type Spec = Omit<Schemas['PathPatchingSpec'], 'prompts'> & { prompts: PromptsSpec };
+/** A spec as submitted: the server fills in what is left out. */
+export type AnalysisSpecInput = Omit<Spec, 'metrics' | 'prompts'> & { metrics?: Metric[]; prompts: PromptsSpec };
 export type CustomPrompts = AtLeast<Schemas['CustomPrompts'], 'source' | 'pairs' | 'shots' | 'corruption'>;
 export type TemplatePrompts = AtLeast<
   Schemas['TemplatePrompts'],
   'source' | 'operations' | 'styles' | 'operands' | 'pairs' | 'shots' | 'corruption' | 'seed'
 >;
-export type AskedPrompts = CustomPrompts | TemplatePrompts;
+export type PromptsSpec = CustomPrompts | TemplatePrompts;
 export type Effect = Spec['effect'];
 export type Positions = Spec['positions'];
 export type Source = Spec['source'];
@@ -26,33 +26,33 @@ export type Topic = NonNullable<TemplatePrompts['topic']>;
 export type Wording = NonNullable<TemplatePrompts['wording']>;
 export type Half = NonNullable<TemplatePrompts['half']>;
 export type Numerals = NonNullable<TemplatePrompts['numerals']>;
-/** What is asked of an answer of several tokens. */
+/** How answers of several tokens are treated. */
 export type AnswerTokens = NonNullable<TemplatePrompts['answer']>;
 
-/** As they are asked: what is left out is filled in by the server. */
+/** Specs as submitted: the server fills in what is left out. */
 export type KnockoutSpec = AtLeast<Omit<Schemas['KnockoutSpec'], 'prompts'>, 'kind' | 'parent'> & {
-  prompts?: AskedPrompts | null;
+  prompts?: PromptsSpec | null;
 };
 export type TransferSpec = AtLeast<Omit<Schemas['TransferSpec'], 'found_on' | 'evaluated_on'>, 'kind' | 'model'> & {
-  found_on: AskedPrompts[];
-  evaluated_on: AskedPrompts[];
+  found_on: PromptsSpec[];
+  evaluated_on: PromptsSpec[];
 };
 export type FineTuneSpec = AtLeast<
   Omit<Schemas['FineTuneSpec'], 'prompts' | 'validation' | 'test'>,
   'kind' | 'model'
 > & {
-  prompts: AskedPrompts;
-  validation?: AskedPrompts | null;
-  test?: AskedPrompts | null;
+  prompts: PromptsSpec;
+  validation?: PromptsSpec | null;
+  test?: PromptsSpec | null;
 };
 export type Tuner = Schemas['FineTuneSpec']['tuner'];
 export type Schedule = Schemas['FineTuneSpec']['schedule'];
 export type HeadPart = NonNullable<Schemas['FineTuneSpec']['tune']>[number];
 export type Ablation = Schemas['KnockoutSpec']['ablation'];
-export type KnockPositions = Schemas['KnockoutSpec']['positions'];
-/** The generated types know the names of curves as text only; as contracts/findings.py. */
-export type KnockMetric = 'accuracy' | 'probability' | 'logit_difference' | 'exact_match';
-/** What people ask for. A newer server may know more kinds: `kind` says it before anything else is read. */
+export type KnockoutPositions = Schemas['KnockoutSpec']['positions'];
+/** The generated types know the names of curves only as text; as in the contracts of knock-outs. */
+export type KnockoutMetric = 'accuracy' | 'probability' | 'logit_difference' | 'exact_match';
+/** Any spec. A newer server may know more kinds: check `kind` before reading anything else. */
 export type AnySpec = Spec | KnockoutSpec | TransferSpec | FineTuneSpec;
 
 export type Experiment = Omit<Schemas['Experiment'], 'spec' | 'kind'> & { kind: string; spec: AnySpec };
@@ -73,7 +73,7 @@ export type Effects = Schemas['Effects'];
 export type Grid = Effects['mean'];
 export type MetricResult = Schemas['MetricResult'];
 export type PairResult = Schemas['PairResult'];
-/** Results are served as they were stored: those of early versions lack what came later. */
+/** Results are served as stored: those of early versions lack later fields. */
 export type Result = Omit<Schemas['PathPatchingResult'], 'metrics' | 'attention_pairs' | 'spec'> & {
   spec: Optional<Spec, 'positions' | 'source' | 'direction'>;
   /** The pairs whose attention is stored. */
@@ -90,7 +90,7 @@ export type ModelCard = Schemas['ModelCard'];
 export type Health = Schemas['Health'];
 export type SystemReport = Schemas['SystemReport'];
 export type WorkerReport = Schemas['WorkerReport'];
-/** The prompts of a file: what can be used, and what is wrong with the rest. */
+/** The prompts of an uploaded file: the usable ones, and what is wrong with the other rows. */
 export type Upload = Schemas['Upload'];
 export type Problem = Optional<Schemas['ProblemDetails'], 'type'>;
 

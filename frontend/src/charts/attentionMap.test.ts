@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Role, Token } from '../api/wire';
 import { attentionMap, endByRole, firstTokenMass, range } from './attentionMap';
-import { at, attentionScale } from './colours';
+import { colourAt, attentionScale } from './colours';
 import { corner, paint, sheet } from './thumbnails';
 
 const token = (text: string, role: Role): Token => ({ text, id: 1, role });
@@ -90,8 +90,8 @@ describe('the sheet of thumbnails', () => {
       ...pixels.slice(4 * (y * layout.width + x), 4 * (y * layout.width + x) + 3),
     ];
     const second = corner(1, layout);
-    expect(pixel(2, 2)).toEqual([...at(attentionScale('light'), 0)]);
-    expect(pixel(second.x + 2, second.y + 2)).toEqual([...at(attentionScale('light'), 1)]);
+    expect(pixel(2, 2)).toEqual([...colourAt(attentionScale('light'), 0)]);
+    expect(pixel(second.x + 2, second.y + 2)).toEqual([...colourAt(attentionScale('light'), 1)]);
   });
 });
 
@@ -107,5 +107,5 @@ describe('a colour on a scale', () => {
     [0.5, 100],
     [2, 200],
     [Number.NaN, 0],
-  ])('at %d is %d', (value, red) => expect(at(stops, value)[0]).toBe(red));
+  ])('at %d is %d', (value, red) => expect(colourAt(stops, value)[0]).toBe(red));
 });

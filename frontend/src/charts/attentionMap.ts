@@ -1,6 +1,6 @@
-// One head's attention: from token (down) to token (across), fixed 0 to 1 in one hue. The first token takes most of
-// the weight in most heads and is hidden here, its mass printed instead. Digit tokens repeat and look like numbers:
-// positions are integers, the tokens are tick text.
+// One head's attention: from token (down) to token (across), on a fixed scale from 0 to 1 in one hue. The first token
+// takes most of the weight in most heads: it is hidden, and its mass printed instead. Digit tokens repeat and look like
+// numbers, so positions are integers and tokens are tick text.
 import type { Role, Token } from '../api/wire';
 import { clip, escapeForPlotly, visible } from '../text/tokens';
 import { attentionScale, INK, plotlyScale, type Theme } from './colours';
@@ -15,7 +15,7 @@ export interface Range {
   hiddenBefore: number;
 }
 
-/** The positions that are drawn: all but the first, or the last WINDOW. */
+/** The positions drawn: all but the first, or the last WINDOW. */
 export function range(tokens: number): Range {
   const start = Math.max(tokens > 1 ? 1 : 0, tokens - WINDOW);
   return { start, count: tokens - start, hiddenBefore: start };
@@ -35,7 +35,7 @@ export interface RoleShare {
   tokens: number;
 }
 
-/** What END attends to, summed by the part that the tokens play. Every role is told, also at 0. */
+/** Attention from END, summed by role. Every role is listed, even at 0. */
 export function endByRole(weights: readonly (readonly number[])[], tokens: readonly Token[]): RoleShare[] {
   const end = weights.at(-1) ?? [];
   const order: Role[] = ['operand_a', 'operator', 'operand_b', 'equals', 'shot', 'other', 'first'];
@@ -49,7 +49,7 @@ const LETTER = 7;
 const AXIS_TITLE = 34;
 const NAME = 8;
 
-/** A square for `count` tokens whose longest name has `letters` letters, in a width at hand. */
+/** Size of a square map for `count` tokens whose longest name has `letters` letters, in the available width. */
 export function side(
   count: number,
   letters: number,
@@ -59,7 +59,7 @@ export function side(
   const r = 6;
   const inner = Math.max(120, available - l - r);
   const cell = Math.min(26, inner / Math.max(1, count));
-  // Names stand upright where they fit under their column, and are turned where they do not.
+  // Names are horizontal if they fit under their column, and vertical otherwise.
   const upright = letters * LETTER < cell;
   const margin = { l, r, t: 4, b: AXIS_TITLE + (upright ? 12 : LETTER * letters) };
   const plot = Math.round(cell * count);
@@ -101,7 +101,7 @@ export function attentionMap(
   const spelled = shown.map((token) => clip(visible(token.text), NAME));
   const letters = Math.max(1, ...spelled.map((name) => [...name].length));
   const { cell, upright, margin, width, height } = side(count, letters, available);
-  // Above the diagonal there is no attention, which is not the same as none paid.
+  // Above the diagonal there is no attention, which is not the same as 0.
   const z = shown.map((_, query) =>
     shown.map((__, key) => (key > query ? null : (weights[start + query]?.[start + key] ?? null))),
   );
@@ -124,7 +124,7 @@ export function attentionMap(
     automargin: false,
     tickvals: named.map((i) => i + 0.5),
     ticktext: [...names],
-    tickfont: { family: MONO, size: 11, color: ink.text },
+    tickfont: { relatedRuns: MONO, size: 11, color: ink.text },
     title: { text: title, standoff, font: { size: 11, color: ink.faint } },
   });
   return {
@@ -154,7 +154,7 @@ export function attentionMap(
       margin: { ...margin },
       paper_bgcolor: 'rgba(0,0,0,0)',
       plot_bgcolor: 'rgba(0,0,0,0)',
-      font: { family: FONT, color: ink.text, size: 12 },
+      font: { relatedRuns: FONT, color: ink.text, size: 12 },
       dragmode: false,
       hovermode: false,
       showlegend: false,

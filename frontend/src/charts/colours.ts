@@ -1,6 +1,6 @@
-// The scales, as explicit arrays: named ones differ between plotly.js and plotly.py, and unknown names fall back in
-// silence. Orange to blue through a neutral is told apart in the common kinds of colour blindness, and its lightness
-// grows evenly away from 0 on both sides.
+// Colour scales as explicit arrays: named ones differ between plotly.js and plotly.py, and unknown names fall back in
+// silence. Orange to blue through a neutral can be told apart in the common kinds of colour blindness, and its
+// lightness grows evenly away from 0 on both sides.
 
 export type Theme = 'light' | 'dark';
 export type Rgb = readonly [number, number, number];
@@ -44,7 +44,7 @@ export const DIVERGING: Record<Theme, Diverging> = {
   ].map(hex),
 };
 
-/** The colour for "the interval covers 0": nearly all of the hue is taken away, and some of the ink. */
+/** The scale for cells whose interval covers 0: nearly all of the hue is removed, and some of the contrast. */
 export function faded(scale: Diverging): Diverging {
   const middle = scale[(scale.length - 1) / 2] ?? [128, 128, 128];
   return scale.map(([r, g, b]): Rgb => {
@@ -54,7 +54,7 @@ export function faded(scale: Diverging): Diverging {
   });
 }
 
-/** Attention, 0 to 1 in one hue. Weights crowd near 0: the lower part of the scale is given more of the ink. */
+/** Attention, 0 to 1 in one hue. Most weights are near 0, so the lower part of the scale has more contrast. */
 const ATTENTION: Record<Theme, readonly (readonly [number, Rgb])[]> = {
   light: [
     [0, hex('#f6f6f2')],
@@ -74,8 +74,8 @@ const ATTENTION: Record<Theme, readonly (readonly [number, Rgb])[]> = {
 
 export const attentionScale = (theme: Theme) => ATTENTION[theme];
 
-/** The colour of a value on a scale of stops from 0 to 1; outside is clamped. */
-export function at(stops: readonly (readonly [number, Rgb])[], value: number): Rgb {
+/** The colour of a value on a scale of stops from 0 to 1; values outside are clamped. */
+export function colourAt(stops: readonly (readonly [number, Rgb])[], value: number): Rgb {
   const first = stops[0];
   const last = stops.at(-1);
   if (!first || !last) return [0, 0, 0];
@@ -88,7 +88,7 @@ export function at(stops: readonly (readonly [number, Rgb])[], value: number): R
   return [mix(0), mix(1), mix(2)];
 }
 
-/** A diverging array as stops from 0 to 1, as Plotly and CSS want it. */
+/** A diverging array as stops from 0 to 1, for Plotly and CSS. */
 export const stops = (scale: Diverging): [number, Rgb][] => scale.map((colour, i) => [i / (scale.length - 1), colour]);
 
 export const plotlyScale = (pairs: readonly (readonly [number, Rgb])[]): [number, string][] =>
@@ -97,7 +97,7 @@ export const plotlyScale = (pairs: readonly (readonly [number, Rgb])[]): [number
 export const gradient = (pairs: readonly (readonly [number, Rgb])[]): string =>
   `linear-gradient(to right, ${pairs.map(([place, colour]) => `${css(colour)} ${100 * place}%`).join(', ')})`;
 
-/** The ink that is read best on a colour: against one of the two every colour has a contrast of 4.5 and more. */
+/** Black or white text, whichever reads better on a colour: one of the two always has a contrast of at least 4.5. */
 export function inkOn(colour: Rgb): '#000000' | '#ffffff' {
   const linear = (value: number) => (value <= 10.3 ? value / 3294.6 : ((value / 255 + 0.055) / 1.055) ** 2.4);
   const [r, g, b] = colour;
@@ -105,7 +105,7 @@ export function inkOn(colour: Rgb): '#000000' | '#ffffff' {
   return light > 0.179 ? '#000000' : '#ffffff';
 }
 
-/** What charts are drawn with beside the scales. */
+/** Colours of charts apart from the scales. */
 export interface Ink {
   text: string;
   faint: string;

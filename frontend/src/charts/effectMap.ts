@@ -1,10 +1,10 @@
-// The map of effects: heads as [layer down, head across], the MLPs as a column on the same rows and the same scale.
-// Numbers in, Plotly figure out. Positions are integers (cell i covers i to i + 1), never categories.
+// The map of effects: heads as [layer down, head across], and the MLPs as a column on the same rows and scale. A pure
+// function from numbers to a Plotly figure. Positions are integers (cell i covers i to i + 1), never categories.
 import { colourLimit, uncertain, type Cell, type EffectTable } from '../model/effects';
 import { css, DIVERGING, faded, INK, plotlyScale, stops, type Theme } from './colours';
 import { FONT, ticks, type Figure } from './figure';
 
-/** Where things lie, in units of one head's column: the page's own grid is laid over the same places. */
+/** Layout in units of one head's column: the page's own grid covers the same places. */
 export interface Places {
   columns: number;
   gap: number;
@@ -20,7 +20,7 @@ export function places(heads: number): Places {
 
 export const MARGIN = { l: 44, r: 4, t: 4, b: 40 } as const;
 
-/** Pixels of the plot itself for a width at hand. Many heads on a narrow page scroll rather than vanish. */
+/** Size of the plot in pixels for the available width. Many heads on a narrow page scroll rather than vanish. */
 export function size(
   table: Pick<EffectTable, 'layers' | 'heads'>,
   available: number,
@@ -30,10 +30,10 @@ export function size(
   return { width: Math.max(available, least), height: Math.round(table.layers * row) + MARGIN.t + MARGIN.b };
 }
 
-type Pick_ = (cell: Cell) => boolean;
+type CellFilter = (cell: Cell) => boolean;
 
-function brick(table: EffectTable, kind: 'head' | 'mlp', wanted: Pick_): (number | null)[][] {
-  const value = (cell: Cell | undefined) => (cell && cell.mean !== null && wanted(cell) ? cell.mean : null);
+function valueGrid(table: EffectTable, kind: 'head' | 'mlp', filter: CellFilter): (number | null)[][] {
+  const value = (cell: Cell | undefined) => (cell && cell.mean !== null && filter(cell) ? cell.mean : null);
   return Array.from({ length: table.layers }, (_, layer) => {
     const start = layer * (table.heads + 1);
     if (kind === 'mlp') return [value(table.cells[start + table.heads])];
@@ -43,7 +43,7 @@ function brick(table: EffectTable, kind: 'head' | 'mlp', wanted: Pick_): (number
 
 const integers = (count: number, from = 0): number[] => Array.from({ length: count }, (_, i) => from + i);
 
-/** Cells that have no number yet are hatched: one small picture below the cells, drawn for those alone. */
+/** Hatching of cells without a value yet: one small image below the cells. */
 export function hatch(table: EffectTable, theme: Theme): string | null {
   const { total, gap, mlpWidth } = places(table.heads);
   const lines: string[] = [];
@@ -65,7 +65,7 @@ export function hatch(table: EffectTable, theme: Theme): string | null {
 export interface EffectMapOptions {
   theme: Theme;
   width: number;
-  /** For a file: a title, a line of where the numbers come from, and the colour bar. */
+  /** For an image file: title, provenance line and colour bar. */
   file?: { title: string; provenance: string; legend: string };
 }
 
@@ -79,11 +79,11 @@ export function effectMap(table: EffectTable, { theme, width, file }: EffectMapO
   const edges = integers(layers + 1);
   const box = size(table, width);
 
-  const trace = (kind: 'head' | 'mlp', wanted: Pick_, colorscale: [number, string][], bar: boolean) => ({
+  const trace = (kind: 'head' | 'mlp', filter: CellFilter, colorscale: [number, string][], bar: boolean) => ({
     type: 'heatmap',
     x: kind === 'head' ? integers(heads + 1) : [heads + gap, total],
     y: [...edges],
-    z: brick(table, kind, wanted),
+    z: valueGrid(table, kind, filter),
     zmin: -limit,
     zmax: limit,
     colorscale,
@@ -137,7 +137,7 @@ export function effectMap(table: EffectTable, { theme, width, file }: EffectMapO
       margin,
       paper_bgcolor: file ? ink.paper : 'rgba(0,0,0,0)',
       plot_bgcolor: 'rgba(0,0,0,0)',
-      font: { family: FONT, color: ink.text, size: 12 },
+      font: { relatedRuns: FONT, color: ink.text, size: 12 },
       dragmode: false,
       hovermode: false,
       showlegend: false,

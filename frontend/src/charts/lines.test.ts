@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { attentionScale, at, DIVERGING, inkOn, type Rgb } from './colours';
-import { lines, stretches } from './lines';
+import { attentionScale, colourAt, DIVERGING, inkOn, type Rgb } from './colours';
+import { lines, intervalRuns } from './lines';
 
 type Trace = { y: (number | null)[]; x: number[]; fill?: string };
 
@@ -13,7 +13,10 @@ describe('a figure of curves', () => {
     const traces = figure.data as Trace[];
     expect(traces.at(-1)?.y).toEqual([1, null, 0.5, 0.2]);
     const bands = traces.filter(({ fill }) => fill === 'toself');
-    expect(bands.map(({ x }) => x)).toEqual([[0, 0], [2, 3, 3, 2]]);
+    expect(bands.map(({ x }) => x)).toEqual([
+      [0, 0],
+      [2, 3, 3, 2],
+    ]);
     expect(bands[1]?.y).toEqual([0.6, 0.3, 0.1, 0.4]);
   });
   it('is drawn on over gaps where it was looked at only now and then', () => {
@@ -21,7 +24,7 @@ describe('a figure of curves', () => {
     expect([plain?.connectgaps, sparse?.connectgaps]).toEqual([false, true]);
   });
   it('has no band without both ends of an interval', () => {
-    expect(stretches([null, 1], [1, null])).toEqual([]);
+    expect(intervalRuns([null, 1], [1, null])).toEqual([]);
     expect(lines([curve], options).data).toHaveLength(1);
   });
   it('has no place for 0 on a scale of decades', () => {
@@ -31,19 +34,23 @@ describe('a figure of curves', () => {
   it('marks a layer with its name and its interval', () => {
     const { layout } = lines([curve], { ...options, marks: [{ at: 2, name: 'end', interval: [1, 3] }] });
     const { shapes, annotations } = layout as { shapes: { x0: number; x1: number }[]; annotations: { text: string }[] };
-    expect(shapes.map(({ x0, x1 }) => [x0, x1])).toEqual([[0.75, 3.25], [2, 2]]);
+    expect(shapes.map(({ x0, x1 }) => [x0, x1])).toEqual([
+      [0.75, 3.25],
+      [2, 2],
+    ]);
     expect(annotations.map(({ text }) => text)).toEqual(['end']);
   });
 });
 
 it('text on every colour of the scales can be read: a contrast of 4.5 and more', () => {
   const light = ([r, g, b]: Rgb) => {
-    const part = (value: number) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+    const part = (value: number) =>
+      value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4;
     return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
   };
   const colours = (['light', 'dark'] as const).flatMap((theme) => [
     ...DIVERGING[theme],
-    ...Array.from({ length: 50 }, (_, i) => at(attentionScale(theme), i / 49)),
+    ...Array.from({ length: 50 }, (_, i) => colourAt(attentionScale(theme), i / 49)),
   ]);
   for (const colour of colours) {
     const ink = inkOn(colour) === '#000000' ? 0 : 1;

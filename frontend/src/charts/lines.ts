@@ -1,4 +1,5 @@
-// Curves with their intervals as bands. Numbers in, Plotly figure out; a place without a number breaks the line.
+// Line charts with intervals as bands. A pure function from numbers to a Plotly figure; a missing value breaks the
+// line.
 import { INK, type Theme } from './colours';
 import { FONT, type Figure } from './figure';
 
@@ -9,7 +10,7 @@ export interface Curve {
   y: Row;
   colour: string;
   dash?: 'solid' | 'dash' | 'dot';
-  /** Drawn on over places without a number: it was looked at only now and then. */
+  /** Connects over missing values: it was measured only now and then. */
   sparse?: boolean;
   /** The interval: both or none. */
   low?: Row;
@@ -26,23 +27,23 @@ export interface LinesOptions {
   theme: Theme;
   width: number;
   height?: number;
-  /** What stands at each place, from the first on. */
+  /** The x value of each place. */
   x: readonly number[];
   xName: string;
   yName: string;
   yRange?: readonly [number, number];
-  /** Ranks spread over decades. */
+  /** Logarithmic y axis, for ranks that span decades. */
   log?: boolean;
   marks?: readonly Mark[];
 }
 
-/** Colours that differ in lightness too; the kind of line says it again. */
+/** Colours that differ in lightness, too; the dash of the line repeats the distinction. */
 export const LINE: Record<Theme, { main: string; second: string; chance: string; other: string }> = {
   light: { main: '#0b6670', second: '#a84508', chance: '#6f7880', other: '#b08a6a' },
   dark: { main: '#6cc7d0', second: '#ffab61', chance: '#9aa4ab', other: '#a58b70' },
 };
 
-/** Pixels of a line of names. */
+/** Height of a line of names, in pixels. */
 const NAME = 13;
 
 const clear = (colour: string, share: number): string =>
@@ -51,24 +52,24 @@ const clear = (colour: string, share: number): string =>
     .padStart(2, '0')}`;
 
 /** Runs of neighbouring places that have both ends of an interval. */
-export function stretches(low: Row, high: Row): number[][] {
-  const found: number[][] = [];
-  let open: number[] = [];
+export function intervalRuns(low: Row, high: Row): number[][] {
+  const runs: number[][] = [];
+  let current: number[] = [];
   for (let i = 0; i < Math.max(low.length, high.length); i += 1) {
-    if (low[i] != null && high[i] != null) open.push(i);
-    else if (open.length) {
-      found.push(open);
-      open = [];
+    if (low[i] != null && high[i] != null) current.push(i);
+    else if (current.length) {
+      runs.push(current);
+      current = [];
     }
   }
-  if (open.length) found.push(open);
-  return found;
+  if (current.length) runs.push(current);
+  return runs;
 }
 
 function band(curve: Curve, x: readonly number[]): object[] {
   const { low, high, colour } = curve;
   if (!low || !high) return [];
-  return stretches(low, high).map((places) => {
+  return intervalRuns(low, high).map((places) => {
     const back = [...places].reverse();
     return {
       type: 'scatter',
@@ -86,7 +87,7 @@ function band(curve: Curve, x: readonly number[]): object[] {
 export function lines(curves: readonly Curve[], options: LinesOptions): Figure {
   const { theme, width, x, log = false, marks = [] } = options;
   const ink = INK[theme];
-  // Names of neighbouring marks stand one above the other.
+  // Names of neighbouring marks are stacked.
   const margin = { l: 56, r: 12, t: 6 + NAME * Math.max(1, marks.length), b: 42 };
   const height = (options.height ?? 242) + margin.t;
   const axis = {
@@ -111,7 +112,7 @@ export function lines(curves: readonly Curve[], options: LinesOptions): Figure {
         type: 'scatter',
         mode: x.length < 40 || sparse ? 'lines+markers' : 'lines',
         x: [...x],
-        // A logarithm has no place for 0.
+        // A logarithmic axis has no place for 0.
         y: y.map((value) => (log && value !== null && value <= 0 ? null : value)),
         connectgaps: sparse,
         line: { color: colour, dash, width: 2 },
@@ -126,7 +127,7 @@ export function lines(curves: readonly Curve[], options: LinesOptions): Figure {
       margin: { ...margin },
       paper_bgcolor: 'rgba(0,0,0,0)',
       plot_bgcolor: 'rgba(0,0,0,0)',
-      font: { family: FONT, color: ink.text, size: 12 },
+      font: { relatedRuns: FONT, color: ink.text, size: 12 },
       dragmode: false,
       hovermode: false,
       showlegend: false,

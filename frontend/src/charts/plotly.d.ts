@@ -1,4 +1,4 @@
-// What is used of plotly.js, which brings no types.
+// Types of the part of plotly.js that is used; the package has none.
 declare module 'plotly.js-cartesian-dist-min' {
   export interface Figure {
     data: object[];

@@ -1,18 +1,18 @@
-// All heads of a layer as small pictures, painted into one canvas: the first token hidden, as in the large map.
-import { at, attentionScale, type Theme } from './colours';
+// All heads of a layer as thumbnails on one canvas; the first token is hidden, as in the large map.
+import { colourAt, attentionScale, type Theme } from './colours';
 import { range } from './attentionMap';
 
 export interface Sheet {
   columns: number;
   rows: number;
-  /** Pixels of one picture, and between two. */
+  /** Pixels of one thumbnail, and between two. */
   tile: number;
   gap: number;
   width: number;
   height: number;
 }
 
-/** How `heads` pictures are laid out in a width: as few rows as tiles of at least 28 pixels allow. */
+/** Layout of `heads` thumbnails in a width: as few rows as tiles of at least 28 pixels allow. */
 export function sheet(heads: number, available: number): Sheet {
   const gap = 4;
   const most = Math.max(1, Math.floor((available + gap) / (28 + gap)));
@@ -35,8 +35,8 @@ export function paint(
 ): Uint8ClampedArray<ArrayBuffer> {
   const pixels = new Uint8ClampedArray(layout.width * layout.height * 4);
   const stops = attentionScale(theme);
-  // Colours are looked up, not computed, for each of perhaps a million weights.
-  const table = Array.from({ length: 256 }, (_, i) => at(stops, i / 255));
+  // Colours are looked up, not computed, for each of up to a million weights.
+  const table = Array.from({ length: 256 }, (_, i) => colourAt(stops, i / 255));
   weights.forEach((head, index) => {
     const { x: left, y: top } = corner(index, layout);
     const { start, count } = range(head.length);

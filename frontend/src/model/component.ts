@@ -1,4 +1,4 @@
-// One spelling for a component, everywhere: L14H2 is head 2 of layer 14, MLP19 the MLP of layer 19, from 0.
+// The one spelling of a component: L14H2 is head 2 of layer 14, MLP19 the MLP of layer 19, counted from 0.
 
 export interface Component {
   readonly layer: number;
@@ -8,7 +8,7 @@ export interface Component {
 
 const SPELLING = /^(?:L(0|[1-9]\d{0,3})H(0|[1-9]\d{0,3})|MLP(0|[1-9]\d{0,3}))$/;
 
-/** The component that `text` spells, or null. */
+/** Parses a component name; null if it is not one. */
 export function parseComponent(text: string): Component | null {
   const match = SPELLING.exec(text);
   if (!match) return null;
@@ -17,11 +17,12 @@ export function parseComponent(text: string): Component | null {
     : { layer: Number(match[1]), head: Number(match[2]) };
 }
 
-export const spell = ({ layer, head }: Component): string => (head === null ? `MLP${layer}` : `L${layer}H${head}`);
+export const componentName = ({ layer, head }: Component): string =>
+  head === null ? `MLP${layer}` : `L${layer}H${head}`;
 
-/** In words, for a listener: "layer 14 head 2", "MLP of layer 19". */
-export const speak = ({ layer, head }: Component): string =>
+/** For screen readers: "layer 14 head 2", "MLP of layer 19". */
+export const spokenName = ({ layer, head }: Component): string =>
   head === null ? `MLP of layer ${layer}` : `layer ${layer} head ${head}`;
 
-export const same = (a: Component | null, b: Component | null): boolean =>
+export const sameComponent = (a: Component | null, b: Component | null): boolean =>
   a === b || (a !== null && b !== null && a.layer === b.layer && a.head === b.head);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Effects, Result } from '../api/wire';
-import { spell } from './component';
+import { componentName } from './component';
 import { cellOf, colourLimit, fromPartial, fromResult, sorted, uncertain } from './effects';
 
 const grid = (mean: (number | null)[][]): Effects => ({
@@ -33,14 +33,14 @@ if (!table) throw new Error('the metric is there');
 
 describe('the table of effects', () => {
   it('ranks the most harmful to remove first, ties in the order of the model, and leaves out what has no number', () => {
-    expect(table.ranking.map(spell)).toEqual(['L1H1', 'L0H0', 'MLP0', 'L0H1', 'MLP1']);
+    expect(table.ranking.map(componentName)).toEqual(['L1H1', 'L0H0', 'MLP0', 'L0H1', 'MLP1']);
     expect(table.ranking.map(({ rank }) => rank)).toEqual([1, 2, 3, 4, 5]);
     expect(cellOf(table, { layer: 1, head: 0 })).toMatchObject({ mean: null, rank: null });
   });
 
   it('has what restores most first where parts are put back, with the ranks of the file, which ascends', () => {
     const back = fromResult({ ...RESULT, spec: { ...RESULT.spec, direction: 'denoising' } }, 'logit');
-    expect(back?.ranking.map(spell)).toEqual(['MLP1', 'L0H1', 'MLP0', 'L0H0', 'L1H1']);
+    expect(back?.ranking.map(componentName)).toEqual(['MLP1', 'L0H1', 'MLP0', 'L0H0', 'L1H1']);
     expect(back?.ranking.map(({ rank }) => rank)).toEqual([5, 4, 3, 2, 1]);
     expect(back?.cells.map(({ rank }) => rank)).toEqual(table.cells.map(({ rank }) => rank));
   });
@@ -60,12 +60,12 @@ describe('the table of effects', () => {
     const means = { n_pairs: 3, metrics: { logit: { heads: [[-1, 2]], mlps: [null] } } };
     const partial = fromPartial({ layers: 2, heads: 2, kv_heads: 2 }, 'logit', 'noising', means);
     expect(partial).toMatchObject({ nPairs: 3, finished: false });
-    expect(partial.ranking.map(spell)).toEqual(['L0H0', 'L0H1']);
+    expect(partial.ranking.map(componentName)).toEqual(['L0H0', 'L0H1']);
     expect(fromPartial({ layers: 2, heads: 2, kv_heads: 2 }, 'logit', 'noising', null).ranking).toEqual([]);
   });
 
   it('knows where the interval covers 0', () => {
-    const sure = table.cells.filter(({ mean }) => mean !== null).map((cell) => [spell(cell), uncertain(cell)]);
+    const sure = table.cells.filter(({ mean }) => mean !== null).map((cell) => [componentName(cell), uncertain(cell)]);
     expect(sure).toEqual([
       ['L0H0', false],
       ['L0H1', true],
@@ -76,8 +76,8 @@ describe('the table of effects', () => {
   });
 
   it('sorts by component, by effect and by width, both ways', () => {
-    expect(sorted(table, 'component', false).map(spell)).toEqual(['L0H0', 'L0H1', 'MLP0', 'L1H1', 'MLP1']);
-    expect(sorted(table, 'mean', true).map(spell)[0]).toBe('MLP1');
+    expect(sorted(table, 'component', false).map(componentName)).toEqual(['L0H0', 'L0H1', 'MLP0', 'L1H1', 'MLP1']);
+    expect(sorted(table, 'mean', true).map(componentName)[0]).toBe('MLP1');
     expect(sorted(table, 'rank', true).at(-1)?.rank).toBe(1);
   });
 });

@@ -1,15 +1,15 @@
-// Effects as the page uses them: one flat table of cells, with ranks. Made from a result or from running means.
+// Effects as one flat table of cells with ranks, made from a result or from running means.
 import type { Direction, Metric, MetricResult, PartialMeans, Result } from '../api/wire';
-import type { Reading } from '../text/numbers';
+import type { EffectKind } from '../text/numbers';
 import type { Component } from './component';
-import { optionsOf } from './options';
+import { optionsOf } from './patchingOptions';
 
 export interface Cell extends Component {
   /** null: not computed, or not a number. */
   readonly mean: number | null;
   readonly low: number | null;
   readonly high: number | null;
-  /** The place in components.csv: 1 has the most negative effect, whichever the direction. Null without a number. */
+  /** Rank in components.csv: 1 is the most negative effect, whatever the direction. Null without a value. */
   readonly rank: number | null;
 }
 
@@ -18,15 +18,15 @@ export interface EffectTable {
   readonly heads: number;
   readonly kvHeads: number;
   readonly metric: Metric;
-  readonly direction: Reading;
+  readonly direction: EffectKind;
   readonly nPairs: number;
-  /** False while pairs are still running: a cell without a number may yet get one. */
+  /** False while pairs are still running: a cell without a value may yet get one. */
   readonly finished: boolean;
-  /** Row by row, the heads of a layer before its MLP. */
+  /** Row by row; the heads of a layer before its MLP. */
   readonly cells: readonly Cell[];
-  /** Cells with a number, what matters most first: the most harmful to remove, or what restores most. */
+  /** Cells with a value, strongest first: those that hurt most when removed, or restore most. */
   readonly ranking: readonly Cell[];
-  /** The end of the colour scale where several maps share one. */
+  /** The end of the colour scale that several maps share. */
   readonly locked?: number;
 }
 
@@ -44,7 +44,7 @@ const finite = (value: number | null | undefined): number | null =>
 function table(
   shape: Shape,
   metric: Metric,
-  direction: Reading,
+  direction: EffectKind,
   nPairs: number,
   finished: boolean,
   read: Read,
@@ -59,11 +59,11 @@ function table(
     if (value.mean !== null) order.push({ layer, head, at, mean: value.mean });
     return { layer, head, ...value };
   });
-  // Ties keep the order of the model: layer by layer, heads before the MLP (as components.csv does).
+  // Ties keep the order of the model: layer by layer, heads before the MLP (as in components.csv).
   order.sort((a, b) => a.mean - b.mean || a.at - b.at);
   const ranks = new Map(order.map(({ at }, index) => [at, index + 1]));
   const cells = values.map((value, at): Cell => ({ ...value, rank: ranks.get(at) ?? null }));
-  // The file ascends either way; what restores most stands at its other end.
+  // The CSV ascends in both directions; the components that restore most are at its other end.
   if (direction === 'denoising') order.reverse();
   return {
     layers,
@@ -78,16 +78,16 @@ function table(
   };
 }
 
-/** The table of a finished result, or null when the metric was not computed. */
+/** The table of a finished result; null if the metric was not computed. */
 export function fromResult(result: Result, metric: Metric): EffectTable | null {
-  const found = result.metrics[metric];
-  return found ? tableOf(result.model, metric, optionsOf(result.spec).direction, found) : null;
+  const metricResult = result.metrics[metric];
+  return metricResult ? tableOf(result.model, metric, optionsOf(result.spec).direction, metricResult) : null;
 }
 
 /** The table of one metric. */
-export const tableOf = (shape: Shape, metric: Metric, direction: Reading, found: MetricResult): EffectTable =>
-  table(shape, metric, direction, found.n_pairs, true, (layer, head) => {
-    const part = head === null ? found.mlps : found.heads;
+export const tableOf = (shape: Shape, metric: Metric, direction: EffectKind, metricResult: MetricResult): EffectTable =>
+  table(shape, metric, direction, metricResult.n_pairs, true, (layer, head) => {
+    const part = head === null ? metricResult.mlps : metricResult.heads;
     const column = head ?? 0;
     return {
       mean: finite(part.mean[layer]?.[column]),
@@ -96,16 +96,16 @@ export const tableOf = (shape: Shape, metric: Metric, direction: Reading, found:
     };
   });
 
-/** The table of the means so far; without any, every cell is not computed yet. */
+/** The table of the running means; without any, no cell is computed yet. */
 export function fromPartial(
   shape: Shape,
   metric: Metric,
   direction: Direction,
   partial: PartialMeans | null,
 ): EffectTable {
-  const found = partial?.metrics[metric];
+  const metricResult = partial?.metrics[metric];
   return table(shape, metric, direction, partial?.n_pairs ?? 0, false, (layer, head) => ({
-    mean: finite(head === null ? found?.mlps[layer] : found?.heads[layer]?.[head]),
+    mean: finite(head === null ? metricResult?.mlps[layer] : metricResult?.heads[layer]?.[head]),
     low: null,
     high: null,
   }));
@@ -116,7 +116,7 @@ export function cellOf(table: EffectTable, { layer, head }: Component): Cell | n
   return table.cells[layer * (table.heads + 1) + (head ?? table.heads)] ?? null;
 }
 
-/** Whether the 95 % interval covers 0: the effect may be none. */
+/** True if the 95 % interval covers 0: there may be no effect. */
 export const uncertain = (cell: Cell): boolean =>
   cell.low !== null && cell.high !== null && cell.low <= 0 && cell.high >= 0;
 
@@ -138,7 +138,7 @@ export function colourLimit(table: EffectTable): { limit: number; beyond: number
 
 export type SortKey = 'rank' | 'component' | 'mean' | 'width';
 
-/** The ranking in another order; cells without a number are not in it. */
+/** The ranking in another order, without cells that have no value. */
 export function sorted(table: EffectTable, key: SortKey, descending: boolean): Cell[] {
   const place = (cell: Cell) => cell.layer * (table.heads + 1) + (cell.head ?? table.heads);
   const width = (cell: Cell) => (cell.high ?? Infinity) - (cell.low ?? -Infinity);

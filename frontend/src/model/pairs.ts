@@ -1,13 +1,13 @@
-// The kept pairs of a result, as the page offers them.
+// The kept pairs of a result.
 import type { PairResult, Result } from '../api/wire';
 
 export type Pairs = Pick<Result, 'pairs' | 'attention_pairs'>;
 
-/** Whether a pair's attention can be looked at. Results of early versions do not say: then all can be tried. */
+/** True if a pair's attention is stored. Results of early versions do not say: then all are tried. */
 export const stored = (result: Pairs, pair: PairResult): boolean =>
   result.attention_pairs === undefined || result.attention_pairs.includes(pair.index);
 
-/** The pair to show: the one asked for, else the first with attention, else the first. */
+/** The pair to show: the requested one, else the first with stored attention, else the first. */
 export const shownPair = (result: Pairs, prompt: number | null): PairResult | null =>
   result.pairs.find(({ index }) => index === prompt) ??
   result.pairs.find((pair) => stored(result, pair)) ??

@@ -1,4 +1,4 @@
-// A set of prompts as it is typed, what goes together, and the part of a spec that comes of it.
+// Draft of a set of prompts, which settings go together, and the part of a spec that it makes.
 import type {
   AnswerTokens,
   Corruption,
@@ -29,7 +29,7 @@ export interface SetDraft {
   half: Half | null;
 }
 
-export const FIRST_SET: SetDraft = {
+export const DEFAULT_SET: SetDraft = {
   topic: 'question',
   operations: ['add'],
   styles: ['equation'],
@@ -49,7 +49,7 @@ export const FIRST_SET: SetDraft = {
 export const OPERATIONS: readonly Operation[] = ['add', 'subtract', 'multiply', 'divide', 'power'];
 export const STYLES: readonly Style[] = ['equation', 'statement', 'question'];
 
-/** What a topic offers; as prompts/topics.py. No operations: there is no arithmetic in it. */
+/** What a topic offers, as in prompts/sets/topics.py. No operations: the topic has no arithmetic. */
 interface TopicRow {
   name: string;
   example: string;
@@ -112,23 +112,23 @@ export const TOPIC_NAMES = Object.keys(TOPICS) as Topic[];
 
 export const isControl = (topic: Topic): boolean => TOPICS[topic].operations.length === 0;
 
-/** The nearest set that there is: what a topic does not have goes back to its default. */
-export function settledSet(set: SetDraft): SetDraft {
+/** The nearest valid set: settings that the topic lacks return to their defaults. */
+export function normalisedSet(set: SetDraft): SetDraft {
   const row = TOPICS[set.topic];
   const operations = set.operations.filter((operation) => row.operations.includes(operation));
   const numerals = row.words ? set.numerals : 'digits';
   return {
     ...set,
-    // A choice that leaves nothing starts with what the topic has first; an empty one is left to be filled.
+    // If no chosen operation remains, the topic's first one is chosen; an empty choice stays empty.
     operations: operations.length > 0 || set.operations.length === 0 ? operations : row.operations.slice(0, 1),
-    styles: row.styles ? set.styles : FIRST_SET.styles,
+    styles: row.styles ? set.styles : DEFAULT_SET.styles,
     numerals,
     decimals: row.decimals && numerals === 'digits' ? set.decimals : 0,
-    corruption: row.impossible?.includes(set.corruption) ? FIRST_SET.corruption : set.corruption,
+    corruption: row.impossible?.includes(set.corruption) ? DEFAULT_SET.corruption : set.corruption,
   };
 }
 
-export function whole(text: string, least: number, most: number): number | null {
+export function parseInteger(text: string, least: number, most: number): number | null {
   if (!/^\s*\d{1,10}\s*$/.test(text)) return null;
   const value = Number(text);
   return value >= least && value <= most ? value : null;
@@ -136,27 +136,30 @@ export function whole(text: string, least: number, most: number): number | null 
 
 export const MAX_SEED = 2 ** 31 - 1;
 
-/** The prompts of a set, or in words why there are none yet. What came later is said only where it is not as usual. */
-export function templateOf(draft: SetDraft, shots: number, chat: boolean): TemplatePrompts | string {
-  const set = settledSet(draft);
+/**
+ * The prompts of a set, or the problem that prevents them. Fields added in later versions are left out at their
+ * defaults.
+ */
+export function templatePromptsOf(draft: SetDraft, shots: number, chat: boolean): TemplatePrompts | string {
+  const set = normalisedSet(draft);
   const row = TOPICS[set.topic];
   const arithmetic = row.operations.length > 0;
-  const smallest = whole(set.smallest, 0, 9_999);
-  const largest = whole(set.largest, 0, 9_999);
-  const pairs = whole(set.pairs, 1, 10_000);
-  const seed = whole(set.seed, 0, MAX_SEED);
+  const smallest = parseInteger(set.smallest, 0, 9_999);
+  const largest = parseInteger(set.largest, 0, 9_999);
+  const pairs = parseInteger(set.pairs, 1, 10_000);
+  const seed = parseInteger(set.seed, 0, MAX_SEED);
   if (arithmetic) {
-    if (smallest === null || largest === null) return 'Operands are whole numbers from 0 to 9999.';
-    if (smallest > largest) return 'The smallest operand must not be above the largest.';
+    if (smallest === null || largest === null) return 'Operands must be whole numbers from 0 to 9999.';
+    if (smallest > largest) return 'The smallest operand must not exceed the largest.';
     if (set.operations.length === 0) return 'Choose at least one operation.';
   }
-  if (pairs === null) return 'The number of pairs is a whole number from 1 to 10 000.';
-  if (seed === null) return 'The seed is a whole number from 0.';
+  if (pairs === null) return 'The number of pairs must be a whole number from 1 to 10,000.';
+  if (seed === null) return 'The seed must be a whole number, 0 or greater.';
   if (row.styles && set.styles.length === 0) return 'Choose at least one style.';
   return {
     source: 'template',
     ...(set.topic === 'question' ? {} : { topic: set.topic }),
-    operations: arithmetic ? [...set.operations] : [...FIRST_SET.operations],
+    operations: arithmetic ? [...set.operations] : [...DEFAULT_SET.operations],
     styles: [...set.styles],
     operands: arithmetic ? [smallest ?? 1, largest ?? 9] : [1, 9],
     pairs,
@@ -173,11 +176,11 @@ export function templateOf(draft: SetDraft, shots: number, chat: boolean): Templ
   };
 }
 
-/** Another half than this one. */
+/** The other half. */
 export const otherHalf = (half: Half): Half => (half === 'first' ? 'second' : 'first');
 
-/** A set that was asked, to be changed and asked again. */
-export function draftOfSet(prompts: TemplatePrompts): SetDraft {
+/** The draft of an existing set, to be edited and run again. */
+export function setDraftOf(prompts: TemplatePrompts): SetDraft {
   return {
     topic: prompts.topic ?? 'question',
     operations: prompts.operations,

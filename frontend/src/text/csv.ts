@@ -1,4 +1,4 @@
-// Tables made in the page, as files. A cell of text never begins as a formula would.
+// Tables made on the page, as CSV. No text cell begins like a spreadsheet formula.
 
 const cell = (value: string | number | null): string => {
   if (value === null) return '';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { AnySpec, Experiment, Health, Progress, Spec } from '../api/wire';
-import { amountOf, cancelledLine, estimate, healthLine, progressLine, share } from './experiment';
+import { totalOf, cancelledLine, estimate, healthLine, progressLine, share } from './experiment';
 
 const SET: Spec = {
   kind: 'path_patching',
@@ -62,11 +62,11 @@ it('a cancel is told truthfully', () => {
 
 it('how much there is to do is known from the run, or from what was asked, or not yet', () => {
   const row = (spec: AnySpec, part: Partial<Progress> = {}) => ({ spec, progress: progress(part) });
-  expect(amountOf(row(SET))).toBe(64);
-  expect(amountOf(row(SET, { total: 40 }))).toBe(40);
-  expect(amountOf(row({ kind: 'knockout', parent: 'x' }))).toBeNull();
-  expect(amountOf(row({ kind: 'knockout', parent: 'x', prompts: SET.prompts }))).toBe(64);
-  expect(amountOf(row({ kind: 'steering' } as unknown as AnySpec))).toBeNull();
+  expect(totalOf(row(SET))).toBe(64);
+  expect(totalOf(row(SET, { total: 40 }))).toBe(40);
+  expect(totalOf(row({ kind: 'knockout', parent: 'x' }))).toBeNull();
+  expect(totalOf(row({ kind: 'knockout', parent: 'x', prompts: SET.prompts }))).toBe(64);
+  expect(totalOf(row({ kind: 'steering' } as unknown as AnySpec))).toBeNull();
 });
 
 describe('the pill', () => {

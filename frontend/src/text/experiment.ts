@@ -1,35 +1,37 @@
-// An experiment in words: where it stands, how long it may take.
-import type { AnySpec, AskedPrompts, AskedSpec, Experiment, Health, Progress, Stage, State } from '../api/wire';
-import { optionsOf } from '../model/options';
+// The state of an experiment in words, and its estimated time.
+import type { AnySpec, PromptsSpec, AnalysisSpecInput, Experiment, Health, Progress, Stage, State } from '../api/wire';
+import { optionsOf } from '../model/patchingOptions';
 import { duration, plural } from './numbers';
 import { isAnalysis, isFineTune } from './titles';
 
 export const FINAL: readonly State[] = ['succeeded', 'failed', 'cancelled'];
 export const isFinal = (state: State): boolean => FINAL.includes(state);
 
-export const pairsOf = (prompts: AskedPrompts): number =>
+export const pairsOf = (prompts: PromptsSpec): number =>
   prompts.source === 'custom' ? prompts.pairs.length : prompts.pairs;
 
-export const askedPairs = (spec: Pick<AskedSpec, 'prompts'>): number => pairsOf(spec.prompts);
+export const requestedPairs = (spec: Pick<AnalysisSpecInput, 'prompts'>): number => pairsOf(spec.prompts);
 
 export type Unit = 'pair' | 'set' | 'step';
 
-/** What a run of this kind counts: pairs of prompts, whole sets of them, or steps of a training. */
+/** The unit that a run of this kind counts: prompt pairs, prompt sets, or training steps. */
 export const unitOf = (spec: AnySpec): Unit =>
   spec.kind === 'transfer' ? 'set' : spec.kind === 'fine_tune' ? 'step' : 'pair';
 
-/** How many pairs, sets or steps it goes through: as its run says, else as was asked; null where only the run will
- * know. Beside its steps a fine-tuning counts questions: those are not meant. */
-export function amountOf({ spec, progress }: Pick<Experiment, 'spec' | 'progress'>): number | null {
+/**
+ * Total number of pairs, sets or steps: from the run's progress, else from the spec; null if only the run will know. A
+ * fine-tuning also counts questions while it evaluates: those are not meant.
+ */
+export function totalOf({ spec, progress }: Pick<Experiment, 'spec' | 'progress'>): number | null {
   if (isFineTune(spec)) return spec.steps ?? null;
   if (progress.total != null) return progress.total;
-  if (isAnalysis(spec)) return askedPairs(spec);
+  if (isAnalysis(spec)) return requestedPairs(spec);
   return spec.kind === 'knockout' && spec.prompts ? pairsOf(spec.prompts) : null;
 }
 
 export const shortRevision = (revision: string): string => revision.slice(0, 8);
 
-export const STATE_WORDS: Record<State, string> = {
+export const STATE_LABELS: Record<State, string> = {
   queued: 'queued',
   running: 'running',
   succeeded: 'done',
@@ -40,9 +42,9 @@ export const STATE_WORDS: Record<State, string> = {
 const COUNTED: Partial<Record<Stage, string>> = {
   pairs: 'pairs',
   sets: 'sets',
-  before: 'judging the model as it is: questions',
+  before: 'evaluating the base model: questions',
   steps: 'training: steps',
-  after: 'judging it before and after: questions',
+  after: 'evaluating before and after: questions',
 };
 
 /** One line: "queued (2 ahead, ~4 min)", "loading model", "pairs 24/64 (layer 12/30)", "training: steps 3/80". */
@@ -62,10 +64,10 @@ export function progressLine(state: State, progress: Progress): string {
   return `${COUNTED[progress.stage] ?? 'pairs'} ${progress.done}${total}${layer}`;
 }
 
-// Pairs are finished in batches whose size is not told: a small guess never lets the bar run ahead.
+// Pairs finish in batches of unknown size: a small guess never lets the bar run ahead.
 const BATCH = 8;
 
-/** 0 to 1 along the pairs, the layers of the batch under way included; null while nothing can be measured. */
+/** Progress from 0 to 1, including the layers of the current batch; null while nothing can be measured. */
 export function share(progress: Progress): number | null {
   if (progress.stage === 'saving' || progress.stage === 'done') return 1;
   if (COUNTED[progress.stage] === undefined || !progress.total) return null;
@@ -75,38 +77,47 @@ export function share(progress: Progress): number | null {
   return Math.min(1, (progress.done + underWay) / progress.total);
 }
 
-/** Whether a fine-tuning that did not succeed may have kept something: a step was made before it was cancelled, or the
- * loss became no number. That there is nothing need not be told by a refusal. */
-export function keptSteps({ state, progress, error }: Pick<Experiment, 'state' | 'progress' | 'error'>): boolean {
+/**
+ * True if a fine-tuning that did not succeed may have kept weights: it was cancelled after a step, or its loss became
+ * non-finite. Avoids a request that would only be refused.
+ */
+export function mayHaveKeptSteps({
+  state,
+  progress,
+  error,
+}: Pick<Experiment, 'state' | 'progress' | 'error'>): boolean {
   if (state === 'failed') return error?.type.endsWith('training_broke') === true;
   const begun = progress.stage === 'steps' ? progress.done > 0 : ['after', 'saving', 'done'].includes(progress.stage);
   return state === 'cancelled' && begun;
 }
 
-/** What became of a cancelled experiment, told truthfully. */
-export function cancelledLine(kept: number | null, asked: number | null, unit: Unit = 'pair'): string {
-  if (kept === null || kept === 0) return `Cancelled before the first ${unit}s were finished: there is no result.`;
-  const of = asked === null ? plural(kept, unit) : `${kept} of ${plural(asked, unit)}`;
+/** What remains of a cancelled experiment. */
+export function cancelledLine(kept: number | null, requested: number | null, unit: Unit = 'pair'): string {
+  if (kept === null || kept === 0) return `Cancelled before the first ${unit} was finished: there is no result.`;
+  const of = requested === null ? plural(kept, unit) : `${kept} of ${plural(requested, unit)}`;
   if (unit === 'step')
-    return `Cancelled after ${of}: the weights of step ${kept.toLocaleString('en')} are kept. They were not judged.`;
+    return `Cancelled after ${of}: the weights of step ${kept.toLocaleString('en')} are kept. They were not evaluated.`;
   if (unit === 'set')
-    return `Cancelled after ${of}: half a matrix says nothing, so there is no result; running it again takes up the finished ones.`;
+    return `Cancelled after ${of}: a partial matrix cannot be interpreted, so there is no result; running it again resumes from the finished sets.`;
   return `Cancelled after ${of}: the result over ${kept} is kept.`;
 }
 
-/** The pill: what the server is doing, in one short line. */
+/** The status pill: the state of the server in one short line. */
 export function healthLine(health: Health): { tone: 'good' | 'warn'; text: string } {
-  if (health.store === 'down') return { tone: 'warn', text: 'the store cannot be reached' };
+  if (health.store === 'down') return { tone: 'warn', text: 'store unreachable' };
   if (health.workers.length === 0) return { tone: 'warn', text: 'no worker: results are readable, new runs will wait' };
   if (health.broker === 'down') return { tone: 'warn', text: 'queue unreachable: new runs will wait' };
   if (health.running === 0 && health.waiting === 0) return { tone: 'good', text: 'idle' };
   return { tone: 'good', text: `${health.running} running, ${health.waiting} waiting` };
 }
 
-/** Seconds a run may take, from finished runs at hand that cost alike: the same model, effect, positions, source and chat. Null without any. */
+/**
+ * Estimated seconds of a run, from finished runs of the same cost: same model, effect, positions, source and chat
+ * template. Null without any.
+ */
 export function estimate(
   done: readonly Experiment[],
-  spec: Pick<AskedSpec, 'model' | 'effect' | 'positions' | 'source' | 'prompts'>,
+  spec: Pick<AnalysisSpecInput, 'model' | 'effect' | 'positions' | 'source' | 'prompts'>,
   pairs: number,
 ): number | null {
   const cost = (of: typeof spec) => {
@@ -117,14 +128,14 @@ export function estimate(
     if (run.state !== 'succeeded' || !isAnalysis(run.spec) || cost(run.spec) !== cost(spec)) return [];
     if (!run.started_at || !run.finished_at) return [];
     const seconds = (Date.parse(run.finished_at) - Date.parse(run.started_at)) / 1000;
-    return seconds > 0 ? [{ seconds, pairs: run.progress.total ?? askedPairs(run.spec) }] : [];
+    return seconds > 0 ? [{ seconds, pairs: run.progress.total ?? requestedPairs(run.spec) }] : [];
   });
   if (timed.length === 0) return null;
-  // A run costs something to start and something a pair: the nearest run in size, never scaled below its own time.
+  // A run has a fixed cost and a cost per pair: take the run nearest in size, and never scale below its own time.
   const nearest = timed.reduce((best, run) =>
     Math.abs(run.pairs - pairs) < Math.abs(best.pairs - pairs) ? run : best,
   );
-  // From one pair to many nothing can be said.
+  // One pair says nothing about many.
   if (pairs > 8 * nearest.pairs) return null;
   return nearest.seconds * Math.max(1, pairs / Math.max(1, nearest.pairs));
 }

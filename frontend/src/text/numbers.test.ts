@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ago, bytes, digits, duration, effect, interval, meaning, percent, plural, speakEffect } from './numbers';
+import { ago, bytes, digits, duration, effect, interval, signMeaning, percent, plural, speakEffect } from './numbers';
 
 describe('a number', () => {
   it.each([
@@ -31,12 +31,12 @@ describe('a number', () => {
   });
 
   it('says what its sign means', () => {
-    expect(meaning(-1, 'noising')).toBe('hurts when removed');
-    expect(meaning(1, 'noising')).toBe('helps when removed');
-    expect(meaning(-1, 'denoising')).toBe('hurts when put back');
-    expect(meaning(1, 'denoising')).toBe('restores the answer');
-    expect(meaning(0, 'noising')).toBe('changes nothing when removed');
-    expect(meaning(0, 'denoising')).toBe('changes nothing when put back');
+    expect(signMeaning(-1, 'noising')).toBe('hurts when removed');
+    expect(signMeaning(1, 'noising')).toBe('helps when removed');
+    expect(signMeaning(-1, 'denoising')).toBe('hurts when put back');
+    expect(signMeaning(1, 'denoising')).toBe('restores the answer');
+    expect(signMeaning(0, 'noising')).toBe('changes nothing when removed');
+    expect(signMeaning(0, 'denoising')).toBe('changes nothing when put back');
   });
 });
 

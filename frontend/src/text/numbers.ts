@@ -1,14 +1,14 @@
-// Numbers in words and digits. A minus is a minus (U+2212), so that it lines up and is read aloud.
+// Number formats. A minus is U+2212, so that it lines up and is read aloud.
 import type { Direction, Metric } from '../api/wire';
 
-export const METRIC_WORDS: Record<Metric, string> = {
-  relative_logit: 'Change of the answer’s logit, percent',
-  logit: 'Change of the answer’s logit',
-  logit_difference: 'Change of the logit difference',
-  probability: 'Change of the answer’s probability',
+export const METRIC_DESCRIPTIONS: Record<Metric, string> = {
+  relative_logit: 'Change in the answer’s logit, percent',
+  logit: 'Change in the answer’s logit',
+  logit_difference: 'Change in the logit difference',
+  probability: 'Change in the answer’s probability',
 };
 
-/** For a list of choices. */
+/** Short names, for lists of choices. */
 export const METRIC_NAMES: Record<Metric, string> = {
   relative_logit: 'relative logit (%)',
   logit: 'logit',
@@ -23,16 +23,19 @@ const UNIT: Record<Metric, string> = {
   probability: '',
 };
 
-export const UNIT_WORDS: Record<Metric, string> = {
+export const UNIT_NAMES: Record<Metric, string> = {
   relative_logit: 'percent of the reference logit',
   logit: 'logits',
   logit_difference: 'logits',
   probability: 'probability',
 };
 
-/** Three digits that matter, at most three decimals: 123, 12.3, 1.23, 0.123; smaller ones as 1.2e−5; n/a without one. */
+/**
+ * Three significant digits, at most three decimals: 123, 12.3, 1.23, 0.123; smaller values as 1.2e−5; n/a without a
+ * value.
+ */
 export function digits(value: number | null): string {
-  // JSON has no NaN and no infinity: what was not finite comes as null.
+  // JSON has neither NaN nor infinity: a non-finite value arrives as null.
   if (value === null || !Number.isFinite(value)) return 'n/a';
   const size = Math.abs(value);
   if (size === 0) return '0';
@@ -51,7 +54,7 @@ export const effect = (value: number | null, metric: Metric): string =>
 export const interval = (low: number | null, high: number | null, metric: Metric): string =>
   low === null || high === null ? 'no interval' : `${digits(low)} to ${digits(high)}${UNIT[metric]}`;
 
-/** For a listener: "minus 3.2 percent". */
+/** For screen readers: "minus 3.2 percent". */
 export function speakEffect(value: number | null, metric: Metric): string {
   if (value === null) return 'not computed';
   const number = digits(Math.abs(value)).replace('e−', ' times ten to the minus ');
@@ -59,18 +62,18 @@ export function speakEffect(value: number | null, metric: Metric): string {
   return `${value < 0 ? 'minus ' : ''}${number}${unit}`;
 }
 
-/** How effects were had: by taking away, by putting back, or as the difference between two models. */
-export type Reading = Direction | 'difference';
+/** How effects were measured: by noising, by denoising, or as the difference between two models. */
+export type EffectKind = Direction | 'difference';
 
-/** What the sign means: taking a component away, or putting it back into the counterfactual run. */
-export const SIGN_WORDS: Record<Reading, { below: string; above: string; none: string }> = {
+/** The meaning of an effect's sign: when a component is removed, or restored in the counterfactual run. */
+export const SIGN_MEANINGS: Record<EffectKind, { below: string; above: string; none: string }> = {
   noising: { below: 'hurts when removed', above: 'helps when removed', none: 'changes nothing when removed' },
   denoising: { below: 'hurts when put back', above: 'restores the answer', none: 'changes nothing when put back' },
   difference: { below: 'hurts more when removed', above: 'hurts less when removed', none: 'as before' },
 };
 
-export function meaning(value: number, direction: Reading): string {
-  const { below, above, none } = SIGN_WORDS[direction];
+export function signMeaning(value: number, direction: EffectKind): string {
+  const { below, above, none } = SIGN_MEANINGS[direction];
   return value < 0 ? below : value > 0 ? above : none;
 }
 
@@ -86,7 +89,7 @@ export function duration(seconds: number): string {
   return `${Math.floor(minutes / 60)} h${rest ? ` ${rest} min` : ''}`;
 }
 
-/** "just now", "5 minutes ago", "3 days ago", a date beyond a month. */
+/** "just now", "5 minutes ago", "3 days ago"; the date if older than a month. */
 export function ago(then: Date, now: Date): string {
   const seconds = (now.getTime() - then.getTime()) / 1000;
   if (seconds < 60) return 'just now';
@@ -100,10 +103,10 @@ export function ago(then: Date, now: Date): string {
   return plural(Math.floor(seconds / size), word) + ' ago';
 }
 
-/** "0 B", "812 B", "3.4 MB", "120 GB": as disks are sold, in thousands. */
+/** "0 B", "812 B", "3.4 MB", "120 GB": decimal units, as for disks. */
 export function bytes(count: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];
-  // What would be rounded up to a thousand is one of the next unit.
+  // A value that rounds up to 1000 takes the next unit.
   const step = units.findIndex((_, power) => Math.round(count / 1000 ** power) < 1000);
   const power = step < 0 ? units.length - 1 : step;
   const value = count / 1000 ** power;
@@ -126,3 +129,6 @@ export const millions = (count: number): string =>
     : count >= 1e6
       ? `${(count / 1e6).toFixed(0)} M`
       : count.toLocaleString('en');
+
+/** A layer of the residual stream: the embedding (−1) comes before layer 0. */
+export const layerName = (layer: number): string => (layer < 0 ? 'embedding' : String(layer));

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { AnySpec, Experiment, Spec } from '../api/wire';
-import { asked, kindWord, modelOf, nameOf, title, wayWords } from './titles';
+import { specTitle, kindName, modelOf, nameOf, title, methodSummary } from './titles';
 
 const SET: Spec = {
   kind: 'path_patching',
@@ -55,22 +55,27 @@ describe('the title', () => {
 
 describe('every kind of experiment', () => {
   const knockout = (part: object = {}): AnySpec => ({ kind: 'knockout', parent: 'a', ...part });
-  const transfer: AnySpec = { kind: 'transfer', model: 'm', found_on: [SET.prompts], evaluated_on: [SET.prompts, SET.prompts] };
+  const transfer: AnySpec = {
+    kind: 'transfer',
+    model: 'm',
+    found_on: [SET.prompts],
+    evaluated_on: [SET.prompts, SET.prompts],
+  };
   const newer = { kind: 'steering', parent: 'a' } as unknown as AnySpec;
   it('has a title out of what was asked', () => {
-    expect(asked(SET, 34)).toBe('34 addition prompts');
-    expect(asked(knockout())).toBe('Knock-out of the top 10');
-    expect(asked(knockout({ top_k: 3, among: 'head' }))).toBe('Knock-out of the top 3 heads');
-    expect(asked(knockout({ components: ['L1H1', 'MLP2'] }))).toBe('Knock-out of L1H1, MLP2');
+    expect(specTitle(SET, 34)).toBe('34 addition prompts');
+    expect(specTitle(knockout())).toBe('Knock-out of the top 10');
+    expect(specTitle(knockout({ top_k: 3, among: 'head' }))).toBe('Knock-out of the top 3 heads');
+    expect(specTitle(knockout({ components: ['L1H1', 'MLP2'] }))).toBe('Knock-out of L1H1, MLP2');
     const many = ['L1H1', 'L1H2', 'L1H3', 'L1H4', 'L1H5'];
-    expect(asked(knockout({ components: many }))).toBe('Knock-out of L1H1, L1H2, L1H3 and 2 more');
-    expect(asked(transfer)).toBe('Transfer from 1 set to 2 sets of prompts');
+    expect(specTitle(knockout({ components: many }))).toBe('Knock-out of L1H1, L1H2, L1H3 and 2 more');
+    expect(specTitle(transfer)).toBe('Transfer from 1 set to 2 sets of prompts');
   });
   it('is shown by its own word when the page does not know it', () => {
-    expect(asked(newer)).toBe('An experiment of the kind “steering”');
-    expect(wayWords(newer)).toBe('steering');
+    expect(specTitle(newer)).toBe('Experiment of kind “steering”');
+    expect(methodSummary(newer)).toBe('steering');
     expect(modelOf({ spec: newer }, [])).toBe('');
-    expect(kindWord('x\u202ey')).not.toContain('\u202e');
+    expect(kindName('x\u202ey')).not.toContain('\u202e');
   });
   it('is called as people call it', () => {
     expect(nameOf({ name: ' Mine ', spec: knockout() })).toBe('Mine');

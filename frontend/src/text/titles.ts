@@ -1,7 +1,7 @@
-// What was asked, in a line: the titles of experiments of every kind, and of sets of prompts.
+// Titles of experiments of every kind, and of sets of prompts.
 import type {
   AnySpec,
-  AskedPrompts,
+  PromptsSpec,
   Experiment,
   FineTuneSpec,
   KnockoutSpec,
@@ -11,12 +11,12 @@ import type {
   TransferSpec,
   Tuner,
 } from '../api/wire';
-import { optionsOf, shortWords } from '../model/options';
+import { optionsOf, shortSummary } from '../model/patchingOptions';
 import { plural } from './numbers';
-import { TUNER_NAMES } from './tuning';
+import { TUNER_NAMES } from './fineTune';
 import { clip, lastLine, visible } from './tokens';
 
-export const OPERATION_WORDS: Record<Operation, string> = {
+export const OPERATION_NAMES: Record<Operation, string> = {
   add: 'addition',
   subtract: 'subtraction',
   multiply: 'multiplication',
@@ -24,8 +24,8 @@ export const OPERATION_WORDS: Record<Operation, string> = {
   power: 'powers',
 };
 
-/** What a set is about, unless it is the operations themselves. */
-export const TOPIC_WORDS: Record<Exclude<Topic, 'question'>, string> = {
+/** Adjective for the topic of a set; plain calculations are named by their operations. */
+export const TOPIC_ADJECTIVES: Record<Exclude<Topic, 'question'>, string> = {
   year_span: 'year span',
   counting: 'counting',
   word_problem: 'word problem',
@@ -42,62 +42,62 @@ const KINDS: Record<string, string> = {
   fine_tune: 'fine-tuning',
 };
 
-/** What an experiment is called; a kind that this page does not know by its own word. */
-export const kindWord = (kind: string): string => KINDS[kind] ?? visible(kind.replace(/_/g, ' '));
+/** The name of a kind of experiment; an unknown kind by its own identifier. */
+export const kindName = (kind: string): string => KINDS[kind] ?? visible(kind.replace(/_/g, ' '));
 
 export const isAnalysis = (spec: AnySpec): spec is Spec => spec.kind === 'path_patching';
 const isKnockout = (spec: AnySpec): spec is KnockoutSpec => spec.kind === 'knockout';
 const isTransfer = (spec: AnySpec): spec is TransferSpec => spec.kind === 'transfer';
 export const isFineTune = (spec: AnySpec): spec is FineTuneSpec => spec.kind === 'fine_tune';
 
-/** "3 + 5 =", "3 + 5 = and 11 more", "34 addition prompts", "3 + 5 = (chat)". `kept`: pairs in the numbers. */
-export function title(spec: { prompts: AskedPrompts }, kept?: number): string {
+/** "3 + 5 =", "3 + 5 = and 11 more", "34 addition prompts", "3 + 5 = (chat)". `kept`: pairs in the result. */
+export function title(spec: { prompts: PromptsSpec }, kept?: number): string {
   return spec.prompts.chat ? `${questions(spec.prompts, kept)} (chat)` : questions(spec.prompts, kept);
 }
 
-/** What was asked, of every kind: "Knock-out of the top 10", "Transfer between 8 sets of prompts". */
-export function asked(spec: AnySpec, kept?: number): string {
+/** Default title of any experiment: "Knock-out of the top 10", "Transfer from 8 sets to 8 sets of prompts". */
+export function specTitle(spec: AnySpec, kept?: number): string {
   if (isAnalysis(spec)) return title(spec, kept);
-  if (isKnockout(spec)) return `Knock-out of ${chosenWords(spec)}`;
+  if (isKnockout(spec)) return `Knock-out of ${componentsSummary(spec)}`;
   if (isTransfer(spec)) {
     const [from, to] = [spec.found_on.length, spec.evaluated_on.length];
     return `Transfer from ${plural(from, 'set')} to ${plural(to, 'set')} of prompts`;
   }
-  if (isFineTune(spec)) return tunedWords(spec);
+  if (isFineTune(spec)) return fineTuneTitle(spec);
   const { kind } = spec as { kind: string };
-  return `An experiment of the kind “${kindWord(kind)}”`;
+  return `Experiment of kind “${kindName(kind)}”`;
 }
 
-/** What people call it, or what was asked. */
+/** The given name, or the default title. */
 export const nameOf = (experiment: Pick<Experiment, 'name' | 'spec'>, kept?: number): string =>
-  experiment.name?.trim() || asked(experiment.spec, kept);
+  experiment.name?.trim() || specTitle(experiment.spec, kept);
 
-/** The model that was asked: a knock-out's is that of its analysis, where that is at hand; else empty. */
-export function modelOf({ spec }: Pick<Experiment, 'spec'>, known: readonly Experiment[]): string {
+/** The model of an experiment. A knock-out has that of its analysis, if it is among `known`; else empty. */
+export function modelOf({ spec }: Pick<Experiment, 'spec'>, others: readonly Experiment[]): string {
   if (!isKnockout(spec)) return (spec as { model?: string }).model ?? '';
-  const parent = known.find(({ id }) => id === spec.parent)?.spec;
+  const parent = others.find(({ id }) => id === spec.parent)?.spec;
   return parent && isAnalysis(parent) ? parent.model : '';
 }
 
 const LISTED = 4;
 
 /** "the top 10", "the top 10 heads", "L14H2, MLP19", "L14H2, L1H1, L2H2 and 5 more". */
-export function chosenWords({ components, top_k, among }: KnockoutSpec): string {
-  return components ? listWords(components) : `the top ${top_k ?? DEFAULT_TOP_K}${among === 'head' ? ' heads' : ''}`;
+export function componentsSummary({ components, top_k, among }: KnockoutSpec): string {
+  return components ? shortList(components) : `the top ${top_k ?? DEFAULT_TOP_K}${among === 'head' ? ' heads' : ''}`;
 }
 
 /** "L14H2, L1H1, L2H2 and 5 more". */
-export function listWords(components: readonly string[]): string {
+export function shortList(components: readonly string[]): string {
   if (components.length <= LISTED) return components.join(', ');
   return `${components.slice(0, LISTED - 1).join(', ')} and ${components.length - LISTED + 1} more`;
 }
 
 /** "Fine-tuning of L14H2, MLP19", "Fine-tuning of 10 random components", "Fine-tuning with LoRA". */
-function tunedWords({ tuner, components = [] }: FineTuneSpec): string {
+function fineTuneTitle({ tuner, components = [] }: FineTuneSpec): string {
   const words: Record<Tuner, string> = {
-    precise: `of ${listWords(components)}`,
+    precise: `of ${shortList(components)}`,
     random: `of ${plural(components.length, 'random component')}`,
-    offsets: `of offsets at ${listWords(components)}`,
+    offsets: `of output offsets at ${shortList(components)}`,
     lora: 'with LoRA',
     full_matrices: 'of all matrices',
     full: 'of the whole model',
@@ -107,15 +107,15 @@ function tunedWords({ tuner, components = [] }: FineTuneSpec): string {
 
 export const DEFAULT_TOP_K = 10;
 
-/** How it was done, for a narrow column: "total, all positions", "knock-out, mean", "transfer". */
-export function wayWords(spec: AnySpec): string {
-  if (isAnalysis(spec)) return shortWords(optionsOf(spec));
-  if (isKnockout(spec)) return `${kindWord('knockout')}, ${spec.ablation ?? 'mean'}`;
-  if (isFineTune(spec)) return `${kindWord('fine_tune')}, ${TUNER_NAMES[spec.tuner ?? 'precise'] ?? spec.tuner}`;
-  return kindWord(spec.kind);
+/** The method in short, for a narrow column: "total, all positions", "knock-out, mean", "transfer". */
+export function methodSummary(spec: AnySpec): string {
+  if (isAnalysis(spec)) return shortSummary(optionsOf(spec));
+  if (isKnockout(spec)) return `${kindName('knockout')}, ${spec.ablation ?? 'mean'}`;
+  if (isFineTune(spec)) return `${kindName('fine_tune')}, ${TUNER_NAMES[spec.tuner ?? 'precise'] ?? spec.tuner}`;
+  return kindName(spec.kind);
 }
 
-function questions(prompts: AskedPrompts, kept?: number): string {
+function questions(prompts: PromptsSpec, kept?: number): string {
   if (prompts.source === 'custom') {
     const first = clip(visible(lastLine(prompts.pairs[0]?.reference ?? '') || ' '), 48);
     const more = prompts.pairs.length - 1;
@@ -125,8 +125,8 @@ function questions(prompts: AskedPrompts, kept?: number): string {
   const about = prompts.topic ?? 'question';
   const kinds =
     about === 'question'
-      ? prompts.operations.map((operation) => OPERATION_WORDS[operation] ?? operation).join(' and ')
-      : (TOPIC_WORDS[about] ?? about);
+      ? prompts.operations.map((operation) => OPERATION_NAMES[operation] ?? operation).join(' and ')
+      : (TOPIC_ADJECTIVES[about] ?? about);
   const half = prompts.half ? `, ${prompts.half} half` : '';
   return `${count.toLocaleString('en')} ${kinds} ${count === 1 ? 'prompt' : 'prompts'}${half}`;
 }

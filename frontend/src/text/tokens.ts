@@ -1,15 +1,15 @@
-// Tokens are text from outside: shown as text, never as markup, with the unseen made visible.
+// Tokens are untrusted text: shown as text, never as markup, with invisible characters made visible.
 import type { Role, Token } from '../api/wire';
 
-/** Plotly reads tick and hover text as pseudo-HTML: the one place where tokens are made harmless for it. */
+/** Plotly reads tick and hover text as pseudo-HTML: tokens are escaped for it here only. */
 export function escapeForPlotly(text: string): string {
   return text.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;').replace(/\$/g, '&#36;');
 }
 
-// Controls, format characters, and the marks that turn the writing direction: they would move their neighbours.
+// Control and format characters, and marks that change the writing direction: they would displace their neighbours.
 const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
 
-/** A token as a person sees it: ␣ for a space at either end, ⏎ for a newline, ⇥ for a tab, ‹202e› for unseen ones. */
+/** A token made visible: ␣ for a space at either end, ⏎ for a newline, ⇥ for a tab, ‹202e› for invisible characters. */
 export function visible(text: string): string {
   if (text === '') return '∅';
   return text
@@ -19,13 +19,13 @@ export function visible(text: string): string {
     .replace(UNSEEN, (c) => `‹${c.charCodeAt(0).toString(16).padStart(2, '0')}›`);
 }
 
-/** Short enough for an axis. Cuts between characters, never inside one. */
+/** Shortens a text for an axis. Cuts between code points, never inside one. */
 export function clip(text: string, most: number): string {
   const letters = [...text];
   return letters.length <= most ? text : `${letters.slice(0, most - 1).join('')}…`;
 }
 
-export const ROLE_WORDS: Record<Role, string> = {
+export const ROLE_NAMES: Record<Role, string> = {
   first: 'first token',
   shot: 'worked example',
   operand_a: 'first operand',
@@ -35,7 +35,7 @@ export const ROLE_WORDS: Record<Role, string> = {
   other: 'other',
 };
 
-export const ROLES = Object.keys(ROLE_WORDS) as Role[];
+export const ROLES = Object.keys(ROLE_NAMES) as Role[];
 
 /** The roles that occur, in the order of the legend. */
 export const rolesIn = (...lists: readonly (readonly Token[])[]): Role[] =>
@@ -47,7 +47,7 @@ export interface Column {
   changed: boolean;
 }
 
-/** Two token lists side by side: what they share at both ends aligned, the gap in the middle. */
+/** Aligns two token lists: common tokens at both ends, the gap in the middle. */
 export function align(reference: readonly Token[], counterfactual: readonly Token[]): Column[] {
   const short = Math.min(reference.length, counterfactual.length);
   let head = 0;
@@ -69,20 +69,20 @@ export function align(reference: readonly Token[], counterfactual: readonly Toke
 export interface Line {
   columns: Column[];
   changed: boolean;
-  /** So much differs that comparing column by column would say nothing. */
+  /** Too different for a comparison column by column. */
   apart: boolean;
 }
 
-// As in "What is the sum of" against "2 and 3".
+// Such as "What is the sum of" against "2 and 3".
 const MOST_CHANGES = 6;
 
-/** The columns line by line: a line ends with a token that holds a newline. */
+/** Splits the columns into lines: a line ends with a token that contains a newline. */
 export function lines(columns: readonly Column[]): Line[] {
-  const found: Line[] = [];
+  const result: Line[] = [];
   let open: Column[] = [];
   const close = () => {
     const changes = open.filter((column) => column.changed).length;
-    if (open.length) found.push({ columns: open, changed: changes > 0, apart: changes > MOST_CHANGES });
+    if (open.length) result.push({ columns: open, changed: changes > 0, apart: changes > MOST_CHANGES });
     open = [];
   };
   for (const column of columns) {
@@ -90,10 +90,10 @@ export function lines(columns: readonly Column[]): Line[] {
     if ((column.reference ?? column.counterfactual)?.text.includes('\n')) close();
   }
   close();
-  return found;
+  return result;
 }
 
-/** A prompt in one line: its last line, the worked examples left out. */
+/** A prompt in one line: its last line, without the worked examples. */
 export function lastLine(text: string): string {
   const lines = text.trimEnd().split(/\r?\n/);
   return (lines.at(-1) ?? '').trim() || text.trim();

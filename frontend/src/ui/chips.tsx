@@ -1,9 +1,9 @@
-// Tokens as chips, tinted by the part they play. Always text nodes, isolated so that no token can turn its neighbours.
+// Tokens as chips, tinted by role. Always text nodes, isolated so that no token can reverse its neighbours.
 import type { Role, Token } from '../api/wire';
-import { align, lines, ROLE_WORDS, visible } from '../text/tokens';
+import { align, lines, ROLE_NAMES, visible } from '../text/tokens';
 
 export function Chip({ token, changed = false }: { token: Token; changed?: boolean }) {
-  const words = ROLE_WORDS[token.role];
+  const words = ROLE_NAMES[token.role];
   return (
     <span class={`chip role-${token.role}${changed ? ' changed' : ''}`} title={`${words} · id ${token.id}`}>
       <bdi>{visible(token.text)}</bdi>
@@ -11,7 +11,7 @@ export function Chip({ token, changed = false }: { token: Token; changed?: boole
   );
 }
 
-/** The two prompts under one another. Lines that are the same in both are shown once; what differs is framed. */
+/** The two prompts aligned. Lines equal in both are shown once; differences are framed. */
 export function AlignedChips({
   reference,
   counterfactual,
@@ -19,7 +19,7 @@ export function AlignedChips({
   reference: readonly Token[];
   counterfactual: readonly Token[];
 }) {
-  // Where no counterfactual could be made there is one prompt to show, and nothing to compare it with.
+  // Without a counterfactual there is one prompt to show, and nothing to compare it with.
   const alone = counterfactual.length === 0;
   return (
     <div class="aligned">
@@ -58,7 +58,7 @@ export function AlignedChips({
   );
 }
 
-/** Names on the left, then tokens in columns. In a row of one prompt what is not there takes no place. */
+/** Labels on the left, tokens in columns. In a row of one prompt, missing tokens take no space. */
 function Row({
   names,
   columns,
@@ -96,11 +96,11 @@ function Row({
 
 export function RoleLegend({ roles }: { roles: readonly Role[] }) {
   return (
-    <ul class="legend" aria-label="What the colours of the tokens mean">
+    <ul class="legend" aria-label="Token colours">
       {roles.map((role) => (
         <li key={role} class={`role-${role}`}>
           <span class="swatch" />
-          {ROLE_WORDS[role]}
+          {ROLE_NAMES[role]}
         </li>
       ))}
     </ul>

@@ -1,37 +1,39 @@
 import type { RefObject } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Problem } from '../api/wire';
-import { troubleOf } from './parts';
+import { problemOf } from './parts';
 
 export interface Loaded<T> {
   data: T | null;
-  trouble: Problem | null;
+  error: Problem | null;
   busy: boolean;
 }
 
-/** What `load` brings; loaded again when `key` changes, every `everyMs` while the page is seen, and never late. */
+/**
+ * Loads data; loads again when `key` changes and every `everyMs` while the page is visible. Late answers are dropped.
+ */
 export function useLoad<T>(
   key: string,
   load: (signal: AbortSignal) => Promise<T>,
   everyMs = 0,
-): Loaded<T> & { again: () => void } {
-  const [state, setState] = useState<Loaded<T> & { key: string }>({ key, data: null, trouble: null, busy: true });
-  const [turn, setTurn] = useState(0);
+): Loaded<T> & { reload: () => void } {
+  const [state, setState] = useState<Loaded<T> & { key: string }>({ key, data: null, error: null, busy: true });
+  const [reloads, setReloads] = useState(0);
   const latest = useRef(load);
   latest.current = load;
   useEffect(() => {
-    const wanted = new AbortController();
+    const controller = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
     const run = async () => {
       try {
-        const data = await latest.current(wanted.signal);
-        if (!wanted.signal.aborted) setState({ key, data, trouble: null, busy: false });
+        const data = await latest.current(controller.signal);
+        if (!controller.signal.aborted) setState({ key, data, error: null, busy: false });
       } catch (reason) {
-        if (wanted.signal.aborted) return;
-        // What was there before stays on show beside the trouble.
-        setState((old) => ({ key, data: old.key === key ? old.data : null, trouble: troubleOf(reason), busy: false }));
+        if (controller.signal.aborted) return;
+        // Earlier data stays visible beside the error.
+        setState((old) => ({ key, data: old.key === key ? old.data : null, error: problemOf(reason), busy: false }));
       }
-      if (everyMs > 0 && !wanted.signal.aborted) timer = setTimeout(tick, everyMs);
+      if (everyMs > 0 && !controller.signal.aborted) timer = setTimeout(tick, everyMs);
     };
     const tick = () => {
       if (document.visibilityState === 'visible') void run();
@@ -39,24 +41,24 @@ export function useLoad<T>(
     };
     void run();
     return () => {
-      wanted.abort();
+      controller.abort();
       clearTimeout(timer);
     };
-  }, [key, everyMs, turn]);
+  }, [key, everyMs, reloads]);
   const stale = state.key !== key;
   return {
     data: stale ? null : state.data,
-    trouble: stale ? null : state.trouble,
+    error: stale ? null : state.error,
     busy: stale || state.busy,
-    again: () => {
-      setState((old) => ({ ...old, trouble: null, busy: true }));
-      setTurn((old) => old + 1);
+    reload: () => {
+      setState((old) => ({ ...old, error: null, busy: true }));
+      setReloads((old) => old + 1);
     },
   };
 }
 
-/** Whether this has been on show for `ms`. */
-export function useLate(ms: number): boolean {
+/** True once the component has been shown for `ms`. */
+export function useElapsed(ms: number): boolean {
   const [late, setLate] = useState(false);
   useEffect(() => {
     const timer = setTimeout(() => setLate(true), ms);
@@ -82,8 +84,8 @@ export function useWidth<E extends HTMLElement>(): [RefObject<E | null>, number]
   return [place, width];
 }
 
-/** `value`, once it has rested for `ms`. */
-export function useRested<T>(value: T, ms: number): T {
+/** `value`, once it has not changed for `ms`. */
+export function useDebounced<T>(value: T, ms: number): T {
   const [rested, setRested] = useState(value);
   useEffect(() => {
     const timer = setTimeout(() => setRested(value), ms);
@@ -92,7 +94,7 @@ export function useRested<T>(value: T, ms: number): T {
   return rested;
 }
 
-/** A key pressed anywhere but in a field, unless shortcuts are switched off. */
+/** Calls `act` when a key is pressed outside a field, unless shortcuts are switched off. */
 export function useShortcut(keys: readonly string[], act: (key: string) => void): void {
   const latest = useRef(act);
   latest.current = act;
@@ -111,5 +113,5 @@ export function useShortcut(keys: readonly string[], act: (key: string) => void)
   }, [list]);
 }
 
-/** Single-key shortcuts can be switched off, for the time the page is open. */
+/** Single-key shortcuts can be switched off while the page is open. */
 export const shortcuts = { on: true };

@@ -1,11 +1,11 @@
-// Small parts that every page uses.
+// Small components used on every page.
 import type { ComponentChildren } from 'preact';
 import { useEffect, useId, useRef, useState } from 'preact/hooks';
-import { Trouble } from '../api/client';
+import { ApiError } from '../api/client';
 import type { Problem } from '../api/wire';
 import { navigate } from '../nav';
 
-/** A link inside the application: opened in place, unless a new tab or window is asked for. */
+/** A link inside the application: opens in place, unless a modifier asks for a new tab or window. */
 export function Link({
   to,
   children,
@@ -31,20 +31,20 @@ export function Link({
   );
 }
 
-export const troubleOf = (reason: unknown): Problem =>
-  reason instanceof Trouble
+export const problemOf = (reason: unknown): Problem =>
+  reason instanceof ApiError
     ? { title: reason.title, status: reason.status, detail: reason.detail, way_out: reason.wayOut }
     : {
-        title: 'Something broke on this page',
+        title: 'Something went wrong on this page',
         status: 0,
         detail: reason instanceof Error ? reason.message : String(reason),
-        way_out: 'Reload the page; if it stays, report it.',
+        way_out: 'Reload the page. If it happens again, report it.',
       };
 
-/** What went wrong, why, and the way out: inline, where it happened. */
-export function TroubleBlock({ problem, children }: { problem: Problem; children?: ComponentChildren }) {
+/** What went wrong, why, and the way out; shown where it happened. */
+export function ErrorMessage({ problem, children }: { problem: Problem; children?: ComponentChildren }) {
   return (
-    <div class="trouble" role="alert">
+    <div class="error-message" role="alert">
       <p>
         <strong>{problem.title}.</strong> {problem.detail}
       </p>
@@ -67,38 +67,38 @@ export async function copyText(text: string): Promise<boolean> {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // Without a secure address there is no clipboard: the link is shown to be copied by hand.
+    // The clipboard needs a secure context: otherwise the link is shown, to be copied by hand.
     return false;
   }
 }
 
 export function CopyLink() {
-  const [said, setSaid] = useState<'' | 'copied' | 'by hand'>('');
+  const [status, setStatus] = useState<'' | 'copied' | 'by hand'>('');
   const field = useRef<HTMLInputElement>(null);
   useEffect(() => {
-    if (said === 'by hand') field.current?.select();
-    if (said !== 'copied') return undefined;
-    const timer = setTimeout(() => setSaid(''), 2500);
+    if (status === 'by hand') field.current?.select();
+    if (status !== 'copied') return undefined;
+    const timer = setTimeout(() => setStatus(''), 2500);
     return () => clearTimeout(timer);
-  }, [said]);
+  }, [status]);
   return (
     <span class="copy">
       <button
         type="button"
         class="quiet"
-        onClick={() => void copyText(location.href).then((done) => setSaid(done ? 'copied' : 'by hand'))}
+        onClick={() => void copyText(location.href).then((done) => setStatus(done ? 'copied' : 'by hand'))}
       >
-        {said === 'copied' ? 'Link copied' : 'Copy link'}
+        {status === 'copied' ? 'Link copied' : 'Copy link'}
       </button>
-      {said === 'by hand' && <input ref={field} readOnly aria-label="Link to this view" value={location.href} />}
+      {status === 'by hand' && <input ref={field} readOnly aria-label="Link to this view" value={location.href} />}
       <span class="unseen" role="status">
-        {said === 'copied' ? 'Link copied' : ''}
+        {status === 'copied' ? 'Link copied' : ''}
       </span>
     </span>
   );
 }
 
-/** A folded menu that closes on Escape, on a click elsewhere and after a choice. */
+/** A menu that closes on Escape, on a click elsewhere and after a choice. */
 export function Menu({ label, children }: { label: string; children: ComponentChildren }) {
   const place = useRef<HTMLDetailsElement>(null);
   useEffect(() => {
@@ -133,7 +133,7 @@ export function Menu({ label, children }: { label: string; children: ComponentCh
   );
 }
 
-/** A control under its name. Beside, not inside, its label: the options of a select are no part of its name. */
+/** A labelled control. The label is beside, not around it: the options of a select are not part of its name. */
 export function Field({
   label,
   class: name = '',

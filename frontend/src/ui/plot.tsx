@@ -7,23 +7,23 @@ let loading: Promise<Plotly> | null = null;
 
 export function plotly(): Promise<Plotly> {
   loading ??= import('plotly.js-cartesian-dist-min').then((module) => module.default);
-  // A failed load (the server restarted with another build) may be tried again.
+  // A failed load (the server restarted with another build) may be retried.
   loading.catch(() => {
     loading = null;
   });
   return loading;
 }
 
-// One figure a task: several drawn at once would hold up the page.
-let turn: Promise<unknown> = Promise.resolve();
+// One figure per task: several drawn at once would block the page.
+let queue: Promise<unknown> = Promise.resolve();
 
-function inTurn(draw: (library: Plotly) => unknown): Promise<unknown> {
-  const next = turn.then(async () => {
+function enqueue(draw: (library: Plotly) => unknown): Promise<unknown> {
+  const next = queue.then(async () => {
     const library = await plotly();
     await new Promise((resolve) => setTimeout(resolve));
     await draw(library);
   });
-  turn = next.catch(() => undefined);
+  queue = next.catch(() => undefined);
   return next;
 }
 
@@ -31,12 +31,12 @@ export function Plot({ figure, class: name }: { figure: Figure; class?: string }
   const place = useRef<HTMLDivElement>(null);
   const [broken, setBroken] = useState(false);
   useEffect(() => {
-    let wanted = true;
-    inTurn((library) =>
-      wanted && place.current ? library.react(place.current, figure.data, figure.layout, CONFIG) : undefined,
-    ).catch(() => wanted && setBroken(true));
+    let active = true;
+    enqueue((library) =>
+      active && place.current ? library.react(place.current, figure.data, figure.layout, CONFIG) : undefined,
+    ).catch(() => active && setBroken(true));
     return () => {
-      wanted = false;
+      active = false;
     };
   }, [figure]);
   useEffect(() => {
@@ -48,7 +48,7 @@ export function Plot({ figure, class: name }: { figure: Figure; class?: string }
   return (
     <>
       {broken && (
-        <p class="faint">The drawing could not be loaded. The table holds the same numbers; reload to try again.</p>
+        <p class="faint">The chart could not be loaded. The table has the same numbers; reload to try again.</p>
       )}
       {/* A picture for the eye: the grid or table beside it carries the numbers for everyone. */}
       <div
@@ -61,7 +61,7 @@ export function Plot({ figure, class: name }: { figure: Figure; class?: string }
   );
 }
 
-/** The figure as a file's bytes. */
+/** The figure as image bytes. */
 export async function image(figure: Figure, format: 'png' | 'svg'): Promise<Blob> {
   const library = await plotly();
   const address = await library.toImage(

@@ -1,4 +1,4 @@
-// Light, dark, or as the system has it. The choice is the one thing kept in local storage.
+// Theme: light, dark, or that of the system. The choice is all that is kept in local storage.
 import { createContext, type ComponentChildren } from 'preact';
 import { useContext, useEffect, useState } from 'preact/hooks';
 import type { Theme } from '../charts/colours';
@@ -7,7 +7,7 @@ export type Choice = 'auto' | Theme;
 const KEY = 'arithmoscope.theme';
 const CHOICES: readonly Choice[] = ['auto', 'light', 'dark'];
 
-// Storage may be forbidden (a private window, a policy): then the choice lasts as long as the page.
+// Storage may be forbidden (a private window, a policy): the choice then lasts as long as the page.
 const storage = {
   read(): string | null {
     try {
@@ -33,7 +33,7 @@ function apply(choice: Choice): void {
 
 const stored = (): Choice => CHOICES.find((choice) => choice === storage.read()) ?? 'auto';
 
-/** Before the first paint, so that the page does not flash. */
+/** Called before the first paint, so that the page does not flash. */
 export const restoreTheme = (): void => apply(stored());
 
 const dark = () => matchMedia('(prefers-color-scheme: dark)');

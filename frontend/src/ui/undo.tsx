@@ -1,10 +1,10 @@
-// After a deletion: what was deleted, and the way back. It stays until it is used or put away, on every page.
+// The toast after a deletion, with Undo. It stays on every page until it is used or dismissed.
 import { useEffect, useState } from 'preact/hooks';
 import { restore } from '../api/client';
 import type { Problem } from '../api/wire';
 import { navigate } from '../nav';
 import { page } from '../root';
-import { troubleOf } from './parts';
+import { problemOf } from './parts';
 
 interface Deleted {
   id: string;
@@ -14,18 +14,18 @@ interface Deleted {
 const DELETED = 'arithmoscope:deleted';
 const CHANGED = 'arithmoscope:changed';
 
-export const tellDeleted = (deleted: Deleted): void => {
+export const announceDeleted = (deleted: Deleted): void => {
   dispatchEvent(new CustomEvent<Deleted>(DELETED, { detail: deleted }));
-  tellChanged();
+  announceChange();
 };
 
-/** The list of analyses is another now: whoever shows it reads it again. */
-export const tellChanged = (): void => {
+/** Tells every list of experiments to reload. */
+export const announceChange = (): void => {
   dispatchEvent(new Event(CHANGED));
 };
 
-/** Calls `then` whenever an analysis was deleted or brought back here. */
-export function useChanges(then: () => void): void {
+/** Calls `then` after an experiment was deleted or restored on this page. */
+export function useListChanges(then: () => void): void {
   useEffect(() => {
     addEventListener(CHANGED, then);
     return () => removeEventListener(CHANGED, then);
@@ -34,12 +34,12 @@ export function useChanges(then: () => void): void {
 
 export function UndoToast() {
   const [deleted, setDeleted] = useState<Deleted | null>(null);
-  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const [error, setError] = useState<Problem | null>(null);
   const [busy, setBusy] = useState(false);
   useEffect(() => {
     const show = (event: Event) => {
       setDeleted((event as CustomEvent<Deleted>).detail);
-      setTrouble(null);
+      setError(null);
     };
     addEventListener(DELETED, show);
     return () => removeEventListener(DELETED, show);
@@ -50,15 +50,15 @@ export function UndoToast() {
     try {
       await restore(id);
       setDeleted(null);
-      tellChanged();
-      navigate(page(`analyses/${id}`), { note: 'Brought back.' });
+      announceChange();
+      navigate(page(`analyses/${id}`), { note: 'Restored.' });
     } catch (reason) {
-      setTrouble(troubleOf(reason));
+      setError(problemOf(reason));
     }
     setBusy(false);
   };
   return (
-    // The region is there before it says something: only then is it read aloud.
+    // The live region exists before its text: only then is the text read aloud.
     <div class="toast-place" role="status">
       {deleted && (
         <div
@@ -68,9 +68,9 @@ export function UndoToast() {
           }}
         >
           <p>
-            {trouble ? (
+            {error ? (
               <>
-                <strong>{trouble.title}.</strong> {trouble.detail} {trouble.way_out}
+                <strong>{error.title}.</strong> {error.detail} {error.way_out}
               </>
             ) : (
               <>
@@ -78,7 +78,7 @@ export function UndoToast() {
               </>
             )}
           </p>
-          {!trouble && (
+          {!error && (
             <button type="button" disabled={busy} onClick={() => void undo(deleted.id)}>
               Undo
             </button>

@@ -1,55 +1,56 @@
-// One experiment, of whatever kind: its row is read here, and its kind says which page it has.
+// The page of an experiment: reads its row and opens the view of its kind.
 import { useEffect, useState } from 'preact/hooks';
 import { restore } from '../../api/client';
 import type { Problem } from '../../api/wire';
 import type { Address } from '../../nav';
 import { page } from '../../root';
-import { kindWord, nameOf } from '../../text/titles';
-import { Link, Notice, TroubleBlock, troubleOf } from '../../ui/parts';
+import { kindName, nameOf } from '../../text/titles';
+import { Link, Notice, ErrorMessage, problemOf } from '../../ui/parts';
 import { KnockoutPage } from '../knockout/knockout';
 import { TransferPage } from '../transfer/transfer';
-import { TuningPage } from '../tuning/tuning';
+import { FineTunePage } from '../fineTune/fineTune';
 import { AnalysisPage } from '../workspace/workspace';
 import { ExperimentHeader } from './header';
-import { RunState, type OpenedProps } from './opened';
-import { useRun } from './run';
+import { RunState, type ExperimentViewProps } from './runState';
+import { useRun } from './useRun';
 
 export function ExperimentPage({ id, address }: { id: string; address: Address }) {
   const run = useRun(id);
-  const { seen, result, trouble } = run;
+  const { seen, result, error } = run;
   const row = seen?.experiment;
   const kept = result && 'pairs' in result ? result.pairs.length : undefined;
+  const windowTitle = row ? nameOf(row, kept) : 'Analysis';
   useEffect(() => {
-    document.title = row ? `${nameOf(row, kept)} · Arithmoscope` : 'Analysis · Arithmoscope';
-  }, [row?.name, row?.spec, kept]);
+    document.title = `${windowTitle} · Arithmoscope`;
+  }, [windowTitle]);
 
   if (!seen || !row) {
     return (
       <div class="narrow">
         <h1 tabIndex={-1}>Analysis</h1>
-        {trouble ? (
-          <TroubleBlock problem={trouble}>
+        {error ? (
+          <ErrorMessage problem={error}>
             <p>
-              <Link to={page('')}>Start from the first page</Link>
+              <Link to={page('')}>Go to the home page</Link>
             </p>
-          </TroubleBlock>
+          </ErrorMessage>
         ) : (
-          <p class="faint">Opening…</p>
+          <p class="faint">Loading…</p>
         )}
       </div>
     );
   }
-  if (seen.link === 'gone') return <Gone id={id} kind={row.kind} name={nameOf(row)} again={run.again} />;
+  if (seen.link === 'gone') return <Gone id={id} kind={row.kind} name={nameOf(row)} reload={run.reload} />;
   const opened = { run: { ...run, seen }, id, address };
   if (row.kind === 'path_patching') return <AnalysisPage {...opened} />;
   if (row.kind === 'knockout') return <KnockoutPage {...opened} />;
   if (row.kind === 'transfer') return <TransferPage {...opened} />;
-  if (row.kind === 'fine_tune') return <TuningPage {...opened} />;
+  if (row.kind === 'fine_tune') return <FineTunePage {...opened} />;
   return <Unknown {...opened} />;
 }
 
-/** A kind that a newer server knows and this page does not: its row can be handled all the same. */
-function Unknown({ run, address }: OpenedProps) {
+/** A kind that a newer server knows and this page does not: name, state and deletion still work. */
+function Unknown({ run, address }: ExperimentViewProps) {
   const { experiment } = run.seen;
   return (
     <div class="workspace">
@@ -57,34 +58,34 @@ function Unknown({ run, address }: OpenedProps) {
       {address.note && <Notice>{address.note}</Notice>}
       <RunState run={run} kept={experiment.progress.done} />
       <Notice tone="warn">
-        This page cannot show experiments of the kind “{kindWord(experiment.kind)}”. Reload it: the server may be newer.
-        The numbers are in the API.
+        This page cannot show experiments of kind “{kindName(experiment.kind)}”. Reload it: the server may be newer than
+        the page. The result is available from the API.
       </Notice>
     </div>
   );
 }
 
-/** Somebody deleted it while it was looked at, here or elsewhere. */
-function Gone({ id, kind, name, again }: { id: string; kind: string; name: string; again: () => void }) {
-  const [trouble, setTrouble] = useState<Problem | null>(null);
+/** Shown when the experiment was deleted while it was open, here or elsewhere. */
+function Gone({ id, kind, name, reload }: { id: string; kind: string; name: string; reload: () => void }) {
+  const [error, setError] = useState<Problem | null>(null);
   const back = () =>
     restore(id).then(
-      () => again(),
-      (reason: unknown) => setTrouble(troubleOf(reason)),
+      () => reload(),
+      (reason: unknown) => setError(problemOf(reason)),
     );
   return (
     <div class="narrow">
       <h1 tabIndex={-1}>
         <bdi>{name}</bdi>
       </h1>
-      <Notice>This {kindWord(kind)} was deleted. For a day it can be brought back.</Notice>
+      <Notice>This {kindName(kind)} was deleted. It can be restored within a day.</Notice>
       <div class="row">
         <button type="button" onClick={() => void back()}>
-          Bring it back
+          Restore
         </button>
-        <Link to={page('')}>Start from the first page</Link>
+        <Link to={page('')}>Go to the home page</Link>
       </div>
-      {trouble && <TroubleBlock problem={trouble} />}
+      {error && <ErrorMessage problem={error} />}
     </div>
   );
 }

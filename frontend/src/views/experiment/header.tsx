@@ -1,51 +1,51 @@
-// The head of every experiment: its name, what was asked in short, where it stands, and what can be done with it.
+// The header of every experiment: name, summary, state, and actions.
 import type { ComponentChildren } from 'preact';
 import { useState } from 'preact/hooks';
 import { cancel, remove } from '../../api/client';
 import type { Experiment, Problem } from '../../api/wire';
 import { navigate } from '../../nav';
 import { page } from '../../root';
-import { isFinal, STATE_WORDS } from '../../text/experiment';
-import { asked, nameOf } from '../../text/titles';
-import { CopyLink, TroubleBlock, troubleOf } from '../../ui/parts';
-import { tellDeleted } from '../../ui/undo';
-import { Words } from './words';
+import { isFinal, STATE_LABELS } from '../../text/experiment';
+import { specTitle, nameOf } from '../../text/titles';
+import { CopyLink, ErrorMessage, problemOf } from '../../ui/parts';
+import { announceDeleted } from '../../ui/undo';
+import { NotesForm } from './notes';
 
-/** The example belongs to the program: it has no owner who could name or delete it. */
+/** The example belongs to the program: it cannot be named or deleted. */
 export const EXAMPLE = 'example';
 
 export interface HeaderProps {
   experiment: Experiment;
   put: (experiment: Experiment) => void;
-  /** Pairs in the numbers, for the title of a set. */
+  /** Pairs in the result, for the title of a set. */
   kept?: number;
-  /** Said beside the name: the model, what was done. */
+  /** Facts beside the name: model, method. */
   facts?: ComponentChildren;
-  /** Before and after the link to this view. */
+  /** Tools before and after the link to this view. */
   before?: ComponentChildren;
   after?: ComponentChildren;
-  /** What went wrong with a tool. */
-  trouble?: Problem | null;
+  /** The error of a tool. */
+  error?: Problem | null;
 }
 
-export function ExperimentHeader({ experiment, put, kept, facts, before, after, trouble: other }: HeaderProps) {
-  const [trouble, setTrouble] = useState<Problem | null>(null);
+export function ExperimentHeader({ experiment, put, kept, facts, before, after, error: other }: HeaderProps) {
+  const [error, setError] = useState<Problem | null>(null);
   const { spec, state, id } = experiment;
   const tried = (work: () => Promise<void>) => async () => {
     try {
       await work();
-      setTrouble(null);
+      setError(null);
     } catch (reason) {
-      setTrouble(troubleOf(reason));
+      setError(problemOf(reason));
     }
   };
   const stop = tried(async () => put(await cancel(id)));
   const drop = tried(async () => {
     await remove(id);
-    tellDeleted({ id, name: nameOf(experiment, kept) });
+    announceDeleted({ id, name: nameOf(experiment, kept) });
     navigate(page(''));
   });
-  const shown = trouble ?? other;
+  const shown = error ?? other;
   return (
     <header class="head">
       <h1 tabIndex={-1} class={experiment.name ? 'named' : ''}>
@@ -54,12 +54,12 @@ export function ExperimentHeader({ experiment, put, kept, facts, before, after, 
       <p class="facts">
         {experiment.name && (
           <span class="mono">
-            <bdi>{asked(spec, kept)}</bdi>
+            <bdi>{specTitle(spec, kept)}</bdi>
           </span>
         )}
         {facts}
         <span class={`state state-${state}`} data-testid="state">
-          {experiment.cancel_requested && !isFinal(state) ? 'cancelling' : STATE_WORDS[state]}
+          {experiment.cancel_requested && !isFinal(state) ? 'cancelling' : STATE_LABELS[state]}
         </span>
       </p>
       <div class="tools">
@@ -77,8 +77,8 @@ export function ExperimentHeader({ experiment, put, kept, facts, before, after, 
           </button>
         )}
       </div>
-      {id !== EXAMPLE && <Words experiment={experiment} put={put} />}
-      {shown && <TroubleBlock problem={shown} />}
+      {id !== EXAMPLE && <NotesForm experiment={experiment} put={put} />}
+      {shown && <ErrorMessage problem={shown} />}
     </header>
   );
 }

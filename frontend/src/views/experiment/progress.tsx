@@ -1,17 +1,17 @@
-// Where a run stands, on the page of its result: a line, a bar, an ETA, and the truth about a cancel.
+// Progress of a run on the page of its result: a line, a bar, an ETA, and the state of a cancellation.
 import { edit, experiment as readRow, health, retry as askRetry } from '../../api/client';
-import type { Seen } from '../../api/follow';
+import type { RunSnapshot } from '../../api/follow';
 import type { Experiment, Priority, Problem } from '../../api/wire';
 import { navigate } from '../../nav';
 import { page } from '../../root';
-import { amountOf, cancelledLine, isFinal, progressLine, share, unitOf, type Unit } from '../../text/experiment';
+import { totalOf, cancelledLine, isFinal, progressLine, share, unitOf, type Unit } from '../../text/experiment';
 import { duration } from '../../text/numbers';
-import { kindWord } from '../../text/titles';
+import { kindName } from '../../text/titles';
 import { useLoad } from '../../ui/hooks';
-import { Field, Notice, TroubleBlock, troubleOf } from '../../ui/parts';
+import { Field, Notice, ErrorMessage, problemOf } from '../../ui/parts';
 import { useEffect, useState } from 'preact/hooks';
 
-export function RunProgress({ seen, put }: { seen: Seen; put: (experiment: Experiment) => void }) {
+export function RunProgress({ seen, put }: { seen: RunSnapshot; put: (experiment: Experiment) => void }) {
   const { experiment, link, partial } = seen;
   const { state, progress } = experiment;
   const part = share(progress);
@@ -19,69 +19,69 @@ export function RunProgress({ seen, put }: { seen: Seen; put: (experiment: Exper
   const line = experiment.cancel_requested
     ? `cancelling: finishing the current ${under}`
     : progressLine(state, progress);
-  const found = line.search(/ \(layer|: (steps|questions)/);
-  const told = found < 0 ? line.length : found;
+  const detailsAt = line.search(/ \(layer|: (steps|questions)/);
+  const spokenLength = detailsAt < 0 ? line.length : detailsAt;
   const left = useCountdown(state === 'running' && !experiment.cancel_requested ? (progress.eta_s ?? null) : null);
   return (
     <section class="progress" aria-label="Progress">
       <p class="line">
         {/* Told aloud when the stage or the pairs change, not at every layer or step. */}
         <span data-testid="progress-line">
-          <span role="status">{line.slice(0, told)}</span>
-          {line.slice(told)}
+          <span role="status">{line.slice(0, spokenLength)}</span>
+          {line.slice(spokenLength)}
         </span>
         {left !== null && <span class="faint"> about {duration(left)} left</span>}
         {partial && (
           <span class="faint">
             {' '}
-            · mean over {partial.n_pairs} of {amountOf(experiment)} pairs
+            · mean over {partial.n_pairs} of {totalOf(experiment)} pairs
           </span>
         )}
       </p>
       <progress max={1} {...(part === null ? {} : { value: part })} aria-label={FINISHED[unitOf(experiment.spec)]} />
       {link === 'polling' && (
-        <p class="faint">The live view is interrupted; the page asks every two seconds instead.</p>
+        <p class="faint">Live updates are interrupted; the page checks every two seconds instead.</p>
       )}
       {link === 'unreachable' && (
         <Notice tone="warn">
-          The server cannot be reached. The run goes on without this page, which keeps trying.
+          The server cannot be reached. The run continues without this page, which keeps retrying.
         </Notice>
       )}
-      {state === 'queued' && <Turn experiment={experiment} put={put} />}
+      {state === 'queued' && <PriorityChoice experiment={experiment} put={put} />}
       {state === 'queued' && <NoWorker />}
     </section>
   );
 }
 
-const FINISHED: Record<Unit, string> = { pair: 'Pairs finished', set: 'Sets finished', step: 'Share of this stage' };
+const FINISHED: Record<Unit, string> = { pair: 'Pairs finished', set: 'Sets finished', step: 'Progress of this stage' };
 
-const TURNS: readonly (readonly [Priority, string])[] = [
-  ['high', 'before others'],
-  ['normal', 'in its turn'],
-  ['low', 'after others'],
+const PRIORITIES: readonly (readonly [Priority, string])[] = [
+  ['high', 'high: before others'],
+  ['normal', 'normal'],
+  ['low', 'low: after others'],
 ];
 
-/** Whose turn comes first among those that wait. */
-function Turn({ experiment, put }: { experiment: Experiment; put: (experiment: Experiment) => void }) {
-  const [trouble, setTrouble] = useState<Problem | null>(null);
+/** The priority of a queued run. */
+function PriorityChoice({ experiment, put }: { experiment: Experiment; put: (experiment: Experiment) => void }) {
+  const [error, setError] = useState<Problem | null>(null);
   const choose = async (priority: Priority) => {
     try {
       put(await edit(experiment.id, { priority }));
-      setTrouble(null);
+      setError(null);
     } catch (reason) {
-      setTrouble(troubleOf(reason));
+      setError(problemOf(reason));
     }
   };
   return (
     <>
-      <Field label="Runs" class="inline turn">
+      <Field label="Priority" class="inline turn">
         {(id) => (
           <select
             id={id}
             value={experiment.priority ?? 'normal'}
             onChange={(event) => void choose(event.currentTarget.value as Priority)}
           >
-            {TURNS.map(([value, words]) => (
+            {PRIORITIES.map(([value, words]) => (
               <option key={value} value={value}>
                 {words}
               </option>
@@ -89,12 +89,12 @@ function Turn({ experiment, put }: { experiment: Experiment; put: (experiment: E
           </select>
         )}
       </Field>
-      {trouble && <TroubleBlock problem={trouble} />}
+      {error && <ErrorMessage problem={error} />}
     </>
   );
 }
 
-/** Seconds left, counted down from the newest estimate until the next one comes. */
+/** Seconds left, counted down from the newest estimate until the next one arrives. */
 function useCountdown(estimate: number | null): number | null {
   const [since, setSince] = useState({ estimate, at: Date.now() });
   const [, tick] = useState(0);
@@ -111,57 +111,57 @@ function NoWorker() {
   const { data } = useLoad('health of workers', health, 5_000);
   return data && data.workers.length === 0 ? (
     <Notice tone="warn">
-      No worker is running, so this waits. It starts by itself as soon as there is one: arithmoscope worker
+      No worker is running, so this run is waiting. It starts as soon as there is one: arithmoscope worker
     </Notice>
   ) : null;
 }
 
-/** How it ended, when it did not simply succeed; with the way to run it again. */
+/** The ending of a run that did not succeed, with a button to run it again. */
 export function Ending({
   experiment,
   kept,
-  again,
+  reload,
 }: {
   experiment: Experiment;
   kept: number | null;
-  again: () => void;
+  reload: () => void;
 }) {
   if (!isFinal(experiment.state) || experiment.state === 'succeeded') return null;
   if (experiment.state === 'failed') {
     const problem: Problem = experiment.error ?? {
-      title: `The ${kindWord(experiment.kind)} failed`,
+      title: `The ${kindName(experiment.kind)} failed`,
       status: 500,
-      detail: 'No reason was kept.',
-      way_out: 'Look at the worker’s log, then run it again.',
+      detail: 'No reason was recorded.',
+      way_out: 'Check the worker’s log, then run it again.',
     };
     return (
-      <TroubleBlock problem={problem}>
-        <Retry id={experiment.id} words="Retry" again={again} />
-      </TroubleBlock>
+      <ErrorMessage problem={problem}>
+        <Retry id={experiment.id} words="Retry" reload={reload} />
+      </ErrorMessage>
     );
   }
   return (
     <div class="notice plain" role="status">
-      {cancelledLine(kept, amountOf(experiment), unitOf(experiment.spec))}{' '}
-      <Retry id={experiment.id} words={kept ? 'Run the rest' : 'Run again'} again={again} />
+      {cancelledLine(kept, totalOf(experiment), unitOf(experiment.spec))}{' '}
+      <Retry id={experiment.id} words={kept ? 'Run the rest' : 'Run again'} reload={reload} />
     </div>
   );
 }
 
-function Retry({ id, words, again }: { id: string; words: string; again: () => void }) {
-  const [trouble, setTrouble] = useState<Problem | null>(null);
+function Retry({ id, words, reload }: { id: string; words: string; reload: () => void }) {
+  const [error, setError] = useState<Problem | null>(null);
   const [busy, setBusy] = useState(false);
   const ask = async () => {
     setBusy(true);
     try {
       const next = await askRetry(id);
-      if (next.id === id) again();
+      if (next.id === id) reload();
       else navigate(page(`analyses/${next.id}`));
     } catch (reason) {
-      setTrouble(troubleOf(reason));
-      // Someone else may have been quicker: then the row says so.
+      setError(problemOf(reason));
+      // It may have been restarted elsewhere: then the row says so.
       void readRow(id).then(
-        (row) => !isFinal(row.state) && again(),
+        (row) => !isFinal(row.state) && reload(),
         () => undefined,
       );
     }
@@ -172,7 +172,7 @@ function Retry({ id, words, again }: { id: string; words: string; again: () => v
       <button type="button" disabled={busy} onClick={() => void ask()}>
         {words}
       </button>
-      {trouble && <TroubleBlock problem={trouble} />}
+      {error && <ErrorMessage problem={error} />}
     </>
   );
 }

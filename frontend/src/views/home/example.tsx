@@ -1,22 +1,22 @@
-// A finished, real analysis that came with the program: it needs no worker and no model to be looked at.
+// The bundled example: a finished, real analysis that needs neither a worker nor a model.
 import { experiment, result } from '../../api/client';
-import { spell } from '../../model/component';
+import { componentName } from '../../model/component';
 import { fromResult } from '../../model/effects';
 import { navigate } from '../../nav';
 import { page } from '../../root';
 import { defaultMetric } from '../../route';
 import type { Metric, Result } from '../../api/wire';
 import { plural } from '../../text/numbers';
-import { asked } from '../../text/titles';
+import { specTitle } from '../../text/titles';
 import { useLoad } from '../../ui/hooks';
 import { Link } from '../../ui/parts';
 import { EffectsMap } from '../workspace/effectsMap';
 import { useMemo } from 'preact/hooks';
 
 export function Example() {
-  const { data, trouble, busy } = useLoad('example', async (signal) => {
-    const [found, numbers] = await Promise.all([experiment('example', signal), result('example', signal)]);
-    return { found, numbers: numbers as Result };
+  const { data, error, busy } = useLoad('example', async (signal) => {
+    const [row, numbers] = await Promise.all([experiment('example', signal), result('example', signal)]);
+    return { row, numbers: numbers as Result };
   });
   const table = useMemo(
     () => data && fromResult(data.numbers, defaultMetric(Object.keys(data.numbers.metrics) as Metric[])),
@@ -28,7 +28,7 @@ export function Example() {
         <>
           <h2>
             A finished example:{' '}
-            <Link to={page('analyses/example')}>{asked(data.found.spec, data.numbers.pairs.length)}</Link>
+            <Link to={page('analyses/example')}>{specTitle(data.row.spec, data.numbers.pairs.length)}</Link>
           </h2>
           <p class="faint">
             {data.numbers.model.name}, {plural(data.numbers.model.layers, 'layer')} of{' '}
@@ -38,16 +38,18 @@ export function Example() {
           <EffectsMap
             table={table}
             selected={null}
-            onSelect={(component) => navigate(page(`analyses/example${component ? `?sel=${spell(component)}` : ''}`))}
+            onSelect={(component) =>
+              navigate(page(`analyses/example${component ? `?sel=${componentName(component)}` : ''}`))
+            }
           />
         </>
       ) : (
         <p class="faint hint">
           {busy
-            ? 'Opening the example…'
-            : trouble && trouble.status !== 404
-              ? `The example cannot be shown: ${trouble.detail}`
-              : 'No example came with this installation. Run the prompt as it stands to see the map of the model’s heads and MLPs.'}
+            ? 'Loading the example…'
+            : error && error.status !== 404
+              ? `The example cannot be shown: ${error.detail}`
+              : 'This installation has no example. Run the prompt as it is to see a map of the model’s heads and MLPs.'}
         </p>
       )}
     </section>

@@ -1,8 +1,8 @@
-// The parts of the form that concern one prompt, the model and the run.
+// Form fields for one prompt, the model and the run.
 import type { RefObject } from 'preact';
 import { useId } from 'preact/hooks';
 import type { ModelCard } from '../../api/wire';
-import { MAX_SHOTS, shotsOf, type Draft } from '../../model/draft';
+import { MAX_SHOTS, shotsOf, type Draft } from '../../model/analysisForm';
 import { millions } from '../../text/numbers';
 import { Field } from '../../ui/parts';
 import { AnswerChoice, CorruptionChoice } from '../prompts/choices';
@@ -42,7 +42,7 @@ export function PromptBox({
         )}
       </Field>
       <details class="fold">
-        <summary>Answer and counterfactual of your own</summary>
+        <summary>Set the answer and the counterfactual yourself</summary>
         <div class="row">
           <Field label="Answer">
             {(id) => (
@@ -60,7 +60,7 @@ export function PromptBox({
               <input
                 id={id}
                 value={draft.counterfactual}
-                placeholder="made from the prompt"
+                placeholder="derived from the prompt"
                 maxLength={4000}
                 spellcheck={false}
                 onInput={(event) => change({ counterfactual: event.currentTarget.value })}
@@ -125,7 +125,7 @@ export function RunOptions({
             id={id}
             value={String(shots)}
             onChange={(event) => change({ shots: Number(event.currentTarget.value) })}
-            title="Solved sums put before the prompt. Small models need them to answer at all."
+            title="Solved examples placed before the prompt. Small models need them to answer at all."
           >
             {Array.from({ length: MAX_SHOTS + 1 }, (_, i) => (
               <option key={i} value={String(i)}>
@@ -154,7 +154,7 @@ function ChatBox({ checked, choose }: { checked: boolean; choose: (chat: boolean
       <label for={id}>
         Chat template
         <span id={`${id}-words`} class="faint" aria-hidden="true">
-          asks as in a conversation: worked examples become exchanges, and the assistant repeats the question
+          formats the prompt as a conversation: worked examples become turns, and the assistant repeats the question
         </span>
       </label>
     </div>

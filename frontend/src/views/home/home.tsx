@@ -1,37 +1,37 @@
-// The first page: a working prompt, one button, and a finished example beside it.
+// The home page: a working prompt, one button, and a finished example beside it.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { experiments, models as loadModels, submit } from '../../api/client';
 import type { Problem } from '../../api/wire';
-import { takeAgain } from '../../model/again';
-import { draftOf, firstDraft, firstModel, specOf, type Draft } from '../../model/draft';
-import { readChat, readOptions, writeChat, writeOptions } from '../../model/options';
+import { takePrefill } from '../../model/prefill';
+import { analysisDraftOf, initialDraft, defaultModel, analysisSpecOf, type Draft } from '../../model/analysisForm';
+import { readChat, readOptions, writeChat, writeOptions } from '../../model/patchingOptions';
 import { navigate, type Address } from '../../nav';
 import { page } from '../../root';
-import { askedPairs, estimate } from '../../text/experiment';
+import { requestedPairs, estimate } from '../../text/experiment';
 import { duration } from '../../text/numbers';
 import { useLoad, useShortcut } from '../../ui/hooks';
-import { Link, Notice, TroubleBlock, troubleOf } from '../../ui/parts';
-import { useChanges } from '../../ui/undo';
+import { Link, Notice, ErrorMessage, problemOf } from '../../ui/parts';
+import { useListChanges } from '../../ui/undo';
 import { SetOptions } from '../prompts/set';
 import { Example } from './example';
-import { FileOptions } from './file';
+import { FileOptions } from '../prompts/file';
 import { ModelChoice, PromptBox, RunOptions } from './form';
 import { PatchingOptions } from './options';
 import { PreviewPane } from './preview';
 import { Recent } from './recent';
 
-const MODES = { one: 'One prompt', set: 'A set of prompts', file: 'Prompts of a file' };
+const MODES = { one: 'One prompt', set: 'A set of prompts', file: 'Prompts from a file' };
 
 export function Home({ address }: { address: Address }) {
   const [draft, setDraft] = useState<Draft>(() => {
-    const again = takeAgain('path_patching');
-    return again ? draftOf(again) : firstDraft(readOptions(address.search).options);
+    const prefill = takePrefill('path_patching');
+    return prefill ? analysisDraftOf(prefill) : initialDraft(readOptions(address.search).options);
   });
-  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const [error, setError] = useState<Problem | null>(null);
   const [sending, setSending] = useState(false);
   const models = useLoad('models', loadModels, 30_000);
   const recent = useLoad('recent', (signal) => experiments(10, signal), 10_000);
-  useChanges(recent.again);
+  useListChanges(recent.reload);
   const box = useRef<HTMLTextAreaElement>(null);
   useEffect(() => {
     document.title = 'Arithmoscope';
@@ -39,36 +39,37 @@ export function Home({ address }: { address: Address }) {
   useShortcut(['/'], () => box.current?.focus());
 
   const cards = models.data ?? [];
-  const chosen = draft.model ?? firstModel(cards)?.id ?? null;
-  // How to patch is in the address: a link to this page can say it, and Back finds it again.
+  const chosen = draft.model ?? defaultModel(cards)?.id ?? null;
+  // The patching options are in the address: links carry them, and Back restores them.
   const { options, notices: ofOptions } = readOptions(address.search);
   const { chat, notices: ofChat } = readChat(address.search);
   const whole: Draft = { ...draft, ...options, chat, model: chosen };
   const card = cards.find(({ id }) => id === chosen);
   const notices = [...ofOptions, ...ofChat];
-  if (chat && card && !card.chat) notices.push(`${card.name} has no chat template: it is asked without one.`);
+  if (chat && card && !card.chat) notices.push(`${card.name} has no chat template: it is used without one.`);
   const search = (next: string) => {
-    setTrouble(null);
+    setError(null);
     navigate(`${location.pathname}${next}`, { replace: true });
   };
   const change = (part: Partial<Draft>) => {
     setDraft((old) => ({ ...old, ...part }));
-    setTrouble(null);
+    setError(null);
   };
-  const asked = specOf(whole, cards);
-  const seconds = asked.spec && estimate(recent.data?.items ?? [], asked.spec, askedPairs(asked.spec));
+  const submission = analysisSpecOf(whole, cards);
+  const seconds =
+    submission.spec && estimate(recent.data?.items ?? [], submission.spec, requestedPairs(submission.spec));
 
   const run = async () => {
-    if (sending || !asked.spec) return;
+    if (sending || !submission.spec) return;
     setSending(true);
-    setTrouble(null);
+    setError(null);
     try {
-      const { experiment, existing } = await submit(asked.spec);
+      const { experiment, existing } = await submit(submission.spec);
       navigate(page(`analyses/${experiment.id}`), {
-        note: existing ? 'This question was asked before: here is the analysis that was made then.' : null,
+        note: existing ? 'The same analysis already exists: here it is.' : null,
       });
     } catch (reason) {
-      setTrouble(troubleOf(reason));
+      setError(problemOf(reason));
       setSending(false);
     }
   };
@@ -99,7 +100,7 @@ export function Home({ address }: { address: Address }) {
           ) : (
             <FileOptions draft={draft} change={change} />
           )}
-          <PreviewPane asked={asked} waiting={models.busy} />
+          <PreviewPane asked={submission} waiting={models.busy} />
           <div class="row">
             <ModelChoice cards={cards} chosen={chosen} change={change} />
             <RunOptions
@@ -114,11 +115,8 @@ export function Home({ address }: { address: Address }) {
               {notice}
             </Notice>
           ))}
-          <PatchingOptions
-            draft={whole}
-            choose={(next) => search(writeOptions(address.search, next))}
-          />
-          {models.trouble && <TroubleBlock problem={models.trouble} />}
+          <PatchingOptions draft={whole} choose={(next) => search(writeOptions(address.search, next))} />
+          {models.error && <ErrorMessage problem={models.error} />}
           {models.data?.length === 0 && (
             <p class="notice warn">
               There is no model here yet. Start a worker, or fetch the demo model: arithmoscope models fetch
@@ -126,15 +124,16 @@ export function Home({ address }: { address: Address }) {
             </p>
           )}
           <div class="row go">
-            <button type="submit" class="primary" disabled={sending || asked.spec === null}>
-              {sending ? 'Sending…' : 'Run analysis'}
+            <button type="submit" class="primary" disabled={sending || submission.spec === null}>
+              {sending ? 'Submitting…' : 'Run analysis'}
             </button>
-            {seconds !== null && asked.spec && <span class="faint">about {duration(seconds)}</span>}
+            {seconds !== null && submission.spec && <span class="faint">about {duration(seconds)}</span>}
           </div>
-          {trouble && <TroubleBlock problem={trouble} />}
+          {error && <ErrorMessage problem={error} />}
         </form>
         <p class="faint also">
-          Or ask whether the heads of one kind of prompt matter on others: <Link to={page('transfer')}>Transfer</Link>
+          Or test whether the heads found on one kind of prompt matter on others:{' '}
+          <Link to={page('transfer')}>Transfer</Link>
         </p>
       </section>
       <Example />

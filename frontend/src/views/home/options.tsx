@@ -1,18 +1,18 @@
-// What is patched, where, from what and which way round. What does not go together is shown with the reason, and off.
+// Patching options. Incompatible choices are disabled and say why.
 import { useId, useRef } from 'preact/hooks';
-import { isAlone, type Draft } from '../../model/draft';
+import { isSinglePrompt, type Draft } from '../../model/analysisForm';
 import {
   DIRECTIONS,
   EFFECTS,
-  obstacle,
+  unavailableReason,
   optionsOf,
   POSITIONS,
-  settled,
+  normalised,
   SOURCES,
-  unusualWords,
+  nonDefaultSummary,
   type Choice,
   type Options,
-} from '../../model/options';
+} from '../../model/patchingOptions';
 import { Field } from '../../ui/parts';
 
 interface OptionsPart {
@@ -21,16 +21,16 @@ interface OptionsPart {
 }
 
 export function PatchingOptions({ draft, choose }: OptionsPart) {
-  const alone = isAlone(draft);
-  const options = settled(optionsOf(draft), alone);
-  const change = (part: Partial<Options>) => choose(settled({ ...options, ...part }, alone));
-  const unusual = unusualWords(options);
-  // An address may come with unusual options: they are in view from the start.
-  const opened = useRef(unusual !== '');
+  const alone = isSinglePrompt(draft);
+  const options = normalised(optionsOf(draft), alone);
+  const change = (part: Partial<Options>) => choose(normalised({ ...options, ...part }, alone));
+  const nonDefaults = nonDefaultSummary(options);
+  // Non-default options in the address are visible from the start.
+  const opened = useRef(nonDefaults !== '');
   return (
     <>
       <fieldset class="effect-choice">
-        <legend>Effect: what a component changes</legend>
+        <legend>Effect: which paths from a component count</legend>
         {EFFECTS.map((choice) => (
           <EffectRadio
             key={choice[0]}
@@ -41,10 +41,10 @@ export function PatchingOptions({ draft, choose }: OptionsPart) {
         ))}
       </fieldset>
       <details class="fold" open={opened.current} onToggle={(event) => (opened.current = event.currentTarget.open)}>
-        <summary>Advanced{unusual && `: ${unusual}`}</summary>
+        <summary>Advanced{nonDefaults && `: ${nonDefaults}`}</summary>
         <div class="row">
-          <OptionSelect name="positions" label="Patched at" choices={POSITIONS} {...{ options, alone, change }} />
-          <OptionSelect name="source" label="Patched from" choices={SOURCES} {...{ options, alone, change }} />
+          <OptionSelect name="positions" label="Patch at" choices={POSITIONS} {...{ options, alone, change }} />
+          <OptionSelect name="source" label="Patch with" choices={SOURCES} {...{ options, alone, change }} />
           <OptionSelect name="direction" label="Direction" choices={DIRECTIONS} {...{ options, alone, change }} />
         </div>
       </details>
@@ -107,7 +107,7 @@ function OptionSelect<K extends 'positions' | 'source' | 'direction'>({
           onChange={(event) => change({ [name]: event.currentTarget.value } as Partial<Options>)}
         >
           {choices.map(([value, words, more]) => {
-            const why = obstacle(options, name, value, alone);
+            const why = unavailableReason(options, name, value, alone);
             return (
               <option key={value} value={value} disabled={why !== null}>
                 {words} ({why ?? more})

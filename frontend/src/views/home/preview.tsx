@@ -1,75 +1,75 @@
-// How the prompt will be read, as it is typed: tokens of both prompts, their roles, the answer's token.
+// Preview of the prompt as it is typed: tokens of both prompts, their roles, the answer's token.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { preview } from '../../api/client';
-import type { AskedPrompts, Preview, PreviewItem, Problem } from '../../api/wire';
-import type { Asked } from '../../model/draft';
+import type { PromptsSpec, Preview, PreviewItem, Problem } from '../../api/wire';
+import type { AnalysisSpecOrProblem } from '../../model/analysisForm';
 import { plural } from '../../text/numbers';
 import { rolesIn, visible } from '../../text/tokens';
 import { AlignedChips, RoleLegend } from '../../ui/chips';
-import { useRested } from '../../ui/hooks';
-import { TroubleBlock, troubleOf } from '../../ui/parts';
+import { useDebounced } from '../../ui/hooks';
+import { ErrorMessage, problemOf } from '../../ui/parts';
 
 const SHOWN = 2;
 
 interface State {
   key: string;
   preview: Preview | null;
-  trouble: Problem | null;
+  error: Problem | null;
 }
 
-export function PreviewPane({ asked, waiting }: { asked: Asked; waiting: boolean }) {
-  const prompts = asked.spec && beginning(asked.spec.prompts);
-  const key = useRested(asked.spec ? JSON.stringify([asked.spec.model, prompts]) : '', 250);
-  const [state, setState] = useState<State>({ key: '', preview: null, trouble: null });
+export function PreviewPane({ asked: submission, waiting }: { asked: AnalysisSpecOrProblem; waiting: boolean }) {
+  const prompts = submission.spec && firstPrompts(submission.spec.prompts);
+  const key = useDebounced(submission.spec ? JSON.stringify([submission.spec.model, prompts]) : '', 250);
+  const [state, setState] = useState<State>({ key: '', preview: null, error: null });
   const spec = useRef({ model: '', prompts });
-  spec.current = { model: asked.spec?.model ?? '', prompts };
+  spec.current = { model: submission.spec?.model ?? '', prompts };
   useEffect(() => {
-    const wanted = new AbortController();
+    const controller = new AbortController();
     if (key === '' || !spec.current.prompts) return undefined;
-    preview(spec.current.model, spec.current.prompts, wanted.signal).then(
-      (found) => setState({ key, preview: found, trouble: null }),
+    preview(spec.current.model, spec.current.prompts, controller.signal).then(
+      (loaded) => setState({ key, preview: loaded, error: null }),
       (reason: unknown) => {
-        if (!wanted.signal.aborted) setState({ key, preview: null, trouble: troubleOf(reason) });
+        if (!controller.signal.aborted) setState({ key, preview: null, error: problemOf(reason) });
       },
     );
-    return () => wanted.abort();
+    return () => controller.abort();
   }, [key]);
 
   const stale = state.key !== key;
   return (
     <div id="preview" class={`preview${stale ? ' stale' : ''}`} aria-live="polite" aria-busy={stale}>
-      {asked.problem !== null ? (
-        <p class="faint">{waiting ? 'Looking for models…' : asked.problem}</p>
-      ) : state.trouble ? (
-        <TroubleBlock problem={state.trouble} />
+      {submission.problem !== null ? (
+        <p class="faint">{waiting ? 'Loading models…' : submission.problem}</p>
+      ) : state.error ? (
+        <ErrorMessage problem={state.error} />
       ) : state.preview ? (
-        <Shown
+        <PreviewItems
           preview={state.preview}
-          set={asked.spec?.prompts.source === 'template'}
-          matched={asked.spec?.positions === 'all' && asked.spec.source === 'counterfactual'}
+          set={submission.spec?.prompts.source === 'template'}
+          matched={submission.spec?.positions === 'all' && submission.spec.source === 'counterfactual'}
         />
       ) : (
-        <p class="faint">Reading the prompt…</p>
+        <p class="faint">Tokenising the prompt…</p>
       )}
     </div>
   );
 }
 
-/** Of a long list only what is shown is sent to be read: the rest is read when it is asked. */
-const beginning = (prompts: AskedPrompts): AskedPrompts =>
+/** Of a long list only the shown prompts are sent for the preview. */
+const firstPrompts = (prompts: PromptsSpec): PromptsSpec =>
   prompts.source === 'custom' ? { ...prompts, pairs: prompts.pairs.slice(0, SHOWN) } : prompts;
 
-function Shown({
+function PreviewItems({
   preview: { items, n_distinct, notes },
   set,
   matched,
 }: {
   preview: Preview;
   set: boolean;
-  /** Every position is patched from the same one of the counterfactual. */
+  /** Patching at all positions: each position takes the value of the same position in the counterfactual run. */
   matched: boolean;
 }) {
-  const shown = beginningOf(items);
+  const shown = firstItems(items);
   return (
     <>
       {shown.map((item, i) => (
@@ -92,8 +92,8 @@ function Shown({
 
 const MOST = 6;
 
-/** The first questions, each with all the tokens of its answer that are asked for. */
-function beginningOf(items: readonly PreviewItem[]): readonly PreviewItem[] {
+/** The first questions, each with all tokens of its answer. */
+function firstItems(items: readonly PreviewItem[]): readonly PreviewItem[] {
   const starts = items.flatMap((item, i) => (item.place ? [] : [i]));
   const end = starts[SHOWN] ?? items.length;
   return items.slice(0, Math.min(end, MOST));
@@ -129,8 +129,9 @@ function Item({ item, matched }: { item: PreviewItem; matched: boolean }) {
       )}
       {matched && item.problem === null && reference !== counterfactual && (
         <p class="notice warn">
-          The reference has {plural(reference, 'token')}, its counterfactual {counterfactual}: patched at all positions
-          they must have as many. Patch at the last position, or give a counterfactual with as many tokens.
+          The reference has {plural(reference, 'token')} and its counterfactual {counterfactual}: to be patched at all
+          positions they must be of equal length. Patch at the last position, or enter a counterfactual of the same
+          length.
         </p>
       )}
     </div>

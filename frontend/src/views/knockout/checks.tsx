@@ -1,29 +1,30 @@
-// Whether a knock-out can be believed: what it was made on, what was left out, and how it was checked.
-import type { KnockoutResult } from '../../api/findings';
+// Sanity checks of a knock-out: its prompts, dropped pairs, and how the numbers were verified.
+import type { KnockoutResult } from '../../api/results';
 import { digits, duration, percent, plural } from '../../text/numbers';
 import { visible } from '../../text/tokens';
 import { Notice } from '../../ui/parts';
 
-export function KnockChecks({ result }: { result: KnockoutResult }) {
-  const { checks, dropped, provenance: made } = result;
+export function KnockoutChecks({ result }: { result: KnockoutResult }) {
+  const { checks, dropped, provenance } = result;
   const plain = result.curves.accuracy?.mean[0] ?? null;
   return (
-    <section class="sanity" aria-label="Can these numbers be believed">
+    <section class="sanity" aria-label="Sanity checks">
       {result.shared_questions > 0 && (
         <Notice tone="warn">
-          {plural(result.shared_questions, 'pair')} of {result.n_pairs} ask about operands that the components were
-          found on: chosen on the same questions they look better than they are.
+          {plural(result.shared_questions, 'pair')} of {result.n_pairs} use operands that the components were found on,
+          which makes the components look more important than they are.
         </Notice>
       )}
       {plain !== null && plain < 0.5 && (
         <Notice tone="warn">
-          With nothing out the model answers {percent(plain)} of these prompts right: little is left to fall.
+          With nothing removed the model answers only {percent(plain)} of these prompts correctly: there is little left
+          to lose.
         </Notice>
       )}
       {result.unmatched > 0 && (
         <Notice>
-          {plural(result.unmatched, 'component')} of the random draws are of other layers, or were chosen themselves:
-          their layers have no others.
+          {plural(result.unmatched, 'component')} of the random controls come from other layers, or are chosen
+          components themselves: their layers have no others.
         </Notice>
       )}
       <dl>
@@ -34,10 +35,10 @@ export function KnockChecks({ result }: { result: KnockoutResult }) {
           </dd>
         </div>
         <div>
-          <dt>answered right with nothing out</dt>
+          <dt>correct with nothing removed</dt>
           <dd>{plain === null ? 'n/a' : percent(plain)}</dd>
         </div>
-        <div title="Largest |logit with nothing out − logit of the plain run|">
+        <div title="Largest |logit with nothing removed − logit of an ordinary run|">
           <dt>noise floor</dt>
           <dd>{digits(checks.noise_floor)}</dd>
         </div>
@@ -52,14 +53,14 @@ export function KnockChecks({ result }: { result: KnockoutResult }) {
         <summary>How these numbers were checked</summary>
         <div class="checked">
           <p>
-            With nothing out the logit differs from that of a plain run by at most {digits(checks.noise_floor)}{' '}
+            With nothing removed, the logit differs from that of an ordinary run by at most {digits(checks.noise_floor)}{' '}
             logits.{' '}
             {checks.spot_check_points > 0 &&
-              `${plural(checks.spot_check_points, 'point')} of the curve were computed again with one ordinary forward pass a pair, on ${plural(checks.spot_check_pairs, 'pair')}: the largest difference is ${digits(checks.spot_check_error)} logits.`}
+              `${plural(checks.spot_check_points, 'point')} of the curve were recomputed with one ordinary forward pass per pair, on ${plural(checks.spot_check_pairs, 'pair')}: the largest difference is ${digits(checks.spot_check_error)} logits.`}
           </p>
           <p class="faint">
-            {made.dtype} on {made.device}, PyTorch {made.torch}, {duration(made.seconds)}, prompts{' '}
-            {made.prompt_set_hash.slice(0, 12)}, arithmoscope {made.code_version}.
+            {provenance.dtype} on {provenance.device}, PyTorch {provenance.torch}, {duration(provenance.seconds)},
+            prompts {provenance.prompt_set_hash.slice(0, 12)}, arithmoscope {provenance.code_version}.
           </p>
         </div>
       </details>

@@ -1,33 +1,36 @@
-// What to knock out of a finished analysis, how, and on which prompts.
+// The knock-out form: which components, how, and on which prompts.
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { models as loadModels, submit } from '../../api/client';
-import type { Ablation, KnockPositions, Metric, Problem, Result } from '../../api/wire';
-import { spell, type Component } from '../../model/component';
+import type { Ablation, KnockoutPositions, Metric, Problem, Result } from '../../api/wire';
+import { componentName, type Component } from '../../model/component';
 import {
-  ABLATION_WORDS,
-  firstKnock,
-  knockOf,
-  knockSpec,
-  POSITION_WORDS,
-  type KnockDraft,
-} from '../../model/knock';
-import { MAX_SHOTS } from '../../model/draft';
+  ABLATION_LABELS,
+  initialKnockout,
+  knockoutDraftOf,
+  knockoutSpecOf,
+  POSITION_LABELS,
+  type KnockoutDraft,
+} from '../../model/knockoutForm';
+import { MAX_SHOTS } from '../../model/analysisForm';
 import { isControl } from '../../model/promptSet';
-import { addressOf, askAgain, takeAgain } from '../../model/again';
-import { optionsOf } from '../../model/options';
+import { analysisFormUrl, prefillForm, takePrefill } from '../../model/prefill';
+import { optionsOf } from '../../model/patchingOptions';
 import { navigate } from '../../nav';
 import { page } from '../../root';
 import { METRIC_NAMES } from '../../text/numbers';
 import { useLoad } from '../../ui/hooks';
-import { TroubleBlock, troubleOf } from '../../ui/parts';
-import { FileOptions } from '../home/file';
+import { ErrorMessage, problemOf } from '../../ui/parts';
+import { FileOptions } from '../prompts/file';
 import { choicesOf, NumberField, Select } from '../prompts/choices';
 import { SetOptions } from '../prompts/set';
 
-export const ABLATIONS = choicesOf<Ablation>(ABLATION_WORDS);
-const POSITIONS = choicesOf<KnockPositions>(POSITION_WORDS);
-export const SHOTS = Array.from({ length: MAX_SHOTS + 1 }, (_, i) => [String(i), i === 0 ? 'none' : String(i)] as const);
+export const ABLATIONS = choicesOf<Ablation>(ABLATION_LABELS);
+const POSITIONS = choicesOf<KnockoutPositions>(POSITION_LABELS);
+export const SHOTS = Array.from(
+  { length: MAX_SHOTS + 1 },
+  (_, i) => [String(i), i === 0 ? 'none' : String(i)] as const,
+);
 
 interface FormProps {
   id: string;
@@ -36,43 +39,43 @@ interface FormProps {
   pins: readonly Component[];
 }
 
-export function KnockForm({ id, result, metric, pins }: FormProps) {
+export function KnockoutForm({ id, result, metric, pins }: FormProps) {
   const single = result.pairs.length < 2;
-  const found = result.spec.prompts;
-  const [draft, setDraft] = useState<KnockDraft>(() => {
-    const again = takeAgain('knockout', id);
-    return again ? knockOf(again, found) : firstKnock(pins, single, found);
+  const prompts = result.spec.prompts;
+  const [draft, setDraft] = useState<KnockoutDraft>(() => {
+    const prefill = takePrefill('knockout', id);
+    return prefill ? knockoutDraftOf(prefill, prompts) : initialKnockout(pins, single, prompts);
   });
-  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const [error, setError] = useState<Problem | null>(null);
   const [sending, setSending] = useState(false);
   const cards = useLoad('models', loadModels);
   const chats = cards.data?.find((card) => card.id === result.model.id)?.chat ?? false;
-  const change = (part: Partial<KnockDraft>) => {
+  const change = (part: Partial<KnockoutDraft>) => {
     setDraft((old) => ({ ...old, ...part }));
-    setTrouble(null);
+    setError(null);
   };
-  // Pinned while the form is open: they are what one wants out.
-  const pinned = pins.map(spell).join(', ');
+  // Components pinned while the form is open are taken over.
+  const pinned = pins.map(componentName).join(', ');
   const before = useRef(pinned);
   useEffect(() => {
     if (before.current !== pinned && pinned !== '') change({ components: pinned, which: 'these' });
     before.current = pinned;
   }, [pinned]);
 
-  const asked = knockSpec({ ...draft, chat: draft.chat && chats }, id, metric);
-  // Drawn or averaged over the prompts that are asked: of one prompt it is that prompt.
-  const needs = single && draft.prompts === 'same' && draft.ablation !== 'zero';
+  const submission = knockoutSpecOf({ ...draft, chat: draft.chat && chats }, id, metric);
+  // The mean and another prompt are taken over the evaluated prompts: a single one has neither.
+  const tooFew = single && draft.prompts === 'same' && draft.ablation !== 'zero';
   const run = async () => {
-    if (sending || !asked.spec || needs) return;
+    if (sending || !submission.spec || tooFew) return;
     setSending(true);
-    setTrouble(null);
+    setError(null);
     try {
-      const { experiment, existing } = await submit(asked.spec);
+      const { experiment, existing } = await submit(submission.spec);
       navigate(page(`analyses/${experiment.id}`), {
-        note: existing ? 'This was asked before: here is the knock-out that was made then.' : null,
+        note: existing ? 'The same knock-out already exists: here it is.' : null,
       });
     } catch (reason) {
-      setTrouble(troubleOf(reason));
+      setError(problemOf(reason));
       setSending(false);
     }
   };
@@ -86,7 +89,7 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
       }}
     >
       <fieldset class="choices">
-        <legend>What goes out</legend>
+        <legend>Components removed</legend>
         <Radio name="which" checked={draft.which === 'top'} pick={() => change({ which: 'top' })}>
           the top by {METRIC_NAMES[metric]}
         </Radio>
@@ -109,7 +112,7 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
         </div>
       ) : (
         <div class="field">
-          <label for="knock-these">Components, in the order in which they go out</label>
+          <label for="knock-these">Components, in order of removal</label>
           <input
             id="knock-these"
             value={draft.components}
@@ -123,7 +126,7 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
       )}
       <div class="row">
         <Select
-          label="They write"
+          label="Replace with"
           value={draft.ablation}
           choices={ABLATIONS}
           choose={(ablation) => change({ ablation })}
@@ -134,14 +137,10 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
           choices={POSITIONS}
           choose={(positions) => change({ positions })}
         />
-        <NumberField
-          label="Random draws beside it"
-          value={draft.controls}
-          change={(controls) => change({ controls })}
-        />
+        <NumberField label="Random controls" value={draft.controls} change={(controls) => change({ controls })} />
       </div>
       <fieldset class="choices">
-        <legend>On which prompts</legend>
+        <legend>Prompts</legend>
         <Radio
           name="prompts"
           checked={draft.prompts === 'same'}
@@ -149,25 +148,17 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
         >
           those of this analysis
         </Radio>
-        <Radio
-          name="prompts"
-          checked={draft.prompts === 'new'}
-          pick={() => change({ prompts: 'new', disjoint: true })}
-        >
+        <Radio name="prompts" checked={draft.prompts === 'new'} pick={() => change({ prompts: 'new', disjoint: true })}>
           a new set
         </Radio>
-        <Radio
-          name="prompts"
-          checked={draft.prompts === 'own'}
-          pick={() => change({ prompts: 'own', disjoint: true })}
-        >
-          prompts of a file
+        <Radio name="prompts" checked={draft.prompts === 'own'} pick={() => change({ prompts: 'own', disjoint: true })}>
+          prompts from a file
         </Radio>
       </fieldset>
       {draft.prompts === 'same' ? (
         <p class="faint">
-          Components that were chosen on these very prompts look better than they are: a new set with other operands
-          tells more.
+          Components chosen on these same prompts look more important than they are: a new set with other operands is a
+          fairer test.
         </p>
       ) : (
         <>
@@ -200,26 +191,26 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
               checked={draft.disjoint}
               onChange={(event) => change({ disjoint: event.currentTarget.checked })}
             />
-            Leave out operands that this analysis asked about
+            Exclude operands that this analysis used
           </label>
-          {draft.disjoint && found.source === 'template' && found.half == null && (
+          {draft.disjoint && prompts.source === 'template' && prompts.half == null && (
             <p class="faint">
-              It asked about{' '}
-              {isControl(found.topic ?? 'question')
+              It used{' '}
+              {isControl(prompts.topic ?? 'question')
                 ? 'all questions'
-                : `all operands from ${found.operands[0]} to ${found.operands[1]}`}
-              , so that nothing may be left. For others{' '}
+                : `all operands from ${prompts.operands[0]} to ${prompts.operands[1]}`}
+              , so none may be left. Instead,{' '}
               <button
                 type="button"
                 class="quiet"
                 onClick={() => {
-                  askAgain({ ...result.spec, ...optionsOf(result.spec), prompts: { ...found, half: 'first' } });
-                  navigate(page(addressOf(result.spec)));
+                  prefillForm({ ...result.spec, ...optionsOf(result.spec), prompts: { ...prompts, half: 'first' } });
+                  navigate(page(analysisFormUrl(result.spec)));
                 }}
               >
-                ask the analysis with the first half
+                run the analysis on the first half
               </button>{' '}
-              of them: its knock-outs are asked with the second.
+              of them: its knock-outs then use the second half.
             </p>
           )}
         </>
@@ -228,25 +219,25 @@ export function KnockForm({ id, result, metric, pins }: FormProps) {
         <summary>Advanced</summary>
         <div class="row">
           <NumberField
-            label="Write out answers, tokens at most"
+            label="Generated answer tokens (at most)"
             value={draft.answerTokens}
             change={(answerTokens) => change({ answerTokens })}
           />
           <NumberField label="Seed" value={draft.seed} change={(seed) => change({ seed })} />
         </div>
       </details>
-      {asked.problem !== null && <p class="notice warn">{asked.problem}</p>}
-      {needs && (
+      {submission.problem !== null && <p class="notice warn">{submission.problem}</p>}
+      {tooFew && (
         <p class="notice warn">
-          Of a single prompt there is no mean and no other prompt: let them write nothing, or choose a new set.
+          A single prompt has no mean and no other prompt to draw from: replace with zero, or choose a new set.
         </p>
       )}
       <div class="row go">
-        <button type="submit" class="primary" disabled={sending || asked.spec === null || needs}>
-          {sending ? 'Sending…' : 'Knock out'}
+        <button type="submit" class="primary" disabled={sending || submission.spec === null || tooFew}>
+          {sending ? 'Submitting…' : 'Knock out'}
         </button>
       </div>
-      {trouble && <TroubleBlock problem={trouble} />}
+      {error && <ErrorMessage problem={error} />}
     </form>
   );
 }

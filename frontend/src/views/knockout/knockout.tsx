@@ -1,30 +1,31 @@
-// A knock-out: what the model still answers with k components out, beside as many random ones.
-import { useState } from 'preact/hooks';
+// A knock-out: the model's answers without k components, compared with random components.
+import { useCallback, useState } from 'preact/hooks';
 import { exportAddress } from '../../api/client';
-import type { KnockCurve, KnockoutResult } from '../../api/findings';
-import type { KnockMetric, KnockoutSpec } from '../../api/wire';
+import type { KnockoutCurve, KnockoutResult } from '../../api/results';
+import type { KnockoutMetric, KnockoutSpec } from '../../api/wire';
+import type { Theme } from '../../charts/colours';
 import { LINE, type Mark } from '../../charts/lines';
-import { ABLATION_WORDS, KNOCK_METRICS, KNOCK_WORDS, POSITION_WORDS } from '../../model/knock';
-import { amountOf, isFinal, shortRevision } from '../../text/experiment';
+import { ABLATION_LABELS, KNOCKOUT_METRICS, KNOCKOUT_METRIC_LABELS, POSITION_LABELS } from '../../model/knockoutForm';
+import { totalOf, isFinal, shortRevision } from '../../text/experiment';
 import { digits, plural } from '../../text/numbers';
-import { chosenWords, title } from '../../text/titles';
+import { componentsSummary, title } from '../../text/titles';
 import { Menu, Notice } from '../../ui/parts';
-import { AskAgain } from '../experiment/askAgain';
+import { EditAndRun } from '../experiment/editAndRun';
 import { ExperimentHeader } from '../experiment/header';
-import { RunState, type OpenedProps } from '../experiment/opened';
-import { Curves } from '../findings/curves';
+import { RunState, type ExperimentViewProps } from '../experiment/runState';
+import { Curves, type Chart } from '../../ui/curves';
 import { Select } from '../prompts/choices';
-import { KnockChecks } from './checks';
+import { KnockoutChecks } from './checks';
 import { ParentLink, useParent } from './parent';
 
-export function KnockoutPage({ run, id, address }: OpenedProps) {
+export function KnockoutPage({ run, id, address }: ExperimentViewProps) {
   const { experiment } = run.seen;
   const spec = experiment.spec as KnockoutSpec;
   const result = run.result as KnockoutResult | null;
   const parent = useParent(spec.parent);
-  // The top are ranked by the metric that the analysis is looked at by.
+  // The top components are ranked by the metric of the analysis.
   const metric = spec.components || !spec.metric ? '' : `&metric=${spec.metric}`;
-  const pairs = result?.n_pairs ?? amountOf(experiment);
+  const pairs = result?.n_pairs ?? totalOf(experiment);
   return (
     <div class="workspace">
       <ExperimentHeader
@@ -40,36 +41,36 @@ export function KnockoutPage({ run, id, address }: OpenedProps) {
               </span>
             )}
             {pairs !== null && <span>{plural(pairs, 'pair')}</span>}
-            <span data-testid="done">{howWords(spec)}</span>
+            <span data-testid="done">{methodLine(spec)}</span>
           </>
         }
         after={
           <>
             {result && <Downloads id={id} />}
             {isFinal(experiment.state) && parent?.gone && (
-              <span class="faint">It cannot be changed and asked again: its analysis was deleted.</span>
+              <span class="faint">It cannot be run again: its analysis was deleted.</span>
             )}
             {isFinal(experiment.state) && !parent?.gone && (
-              <AskAgain spec={spec} to={`analyses/${spec.parent}?open=knockouts${metric}`} />
+              <EditAndRun spec={spec} to={`analyses/${spec.parent}?open=knockouts${metric}`} />
             )}
           </>
         }
       />
       {address.note && <Notice>{address.note}</Notice>}
       <RunState run={run} kept={result ? result.n_pairs : null} />
-      {result && <Found result={result} />}
+      {result && <Results result={result} />}
     </div>
   );
 }
 
-/** "writes the mean over the prompts instead, at the last position, beside 20 random draws, on 64 addition prompts". */
-function howWords(spec: KnockoutSpec): string {
+/** "replaced with: mean over these prompts, at the last position, 20 random controls, on 64 addition prompts". */
+function methodLine(spec: KnockoutSpec): string {
   const words = [
-    `they write ${ABLATION_WORDS[spec.ablation ?? 'mean']}`,
-    POSITION_WORDS[spec.positions ?? 'end'],
-    `beside ${plural(spec.controls ?? 20, 'random draw')}`,
+    `replaced with: ${ABLATION_LABELS[spec.ablation ?? 'mean']}`,
+    POSITION_LABELS[spec.positions ?? 'end'],
+    plural(spec.controls ?? 20, 'random control'),
     spec.prompts ? `on ${title({ prompts: spec.prompts })}` : 'on the prompts of its analysis',
-    spec.disjoint ? 'with other operands than the analysis’' : null,
+    spec.disjoint ? 'with operands that the analysis did not use' : null,
   ];
   return words.filter((word) => word !== null).join(', ');
 }
@@ -85,20 +86,20 @@ function Downloads({ id }: { id: string }) {
           Result as JSON
         </a>
         <a href={exportAddress.raw(id)} download>
-          Every pair, as safetensors
+          Every pair as safetensors
         </a>
       </Menu>
     </>
   );
 }
 
-function Found({ result }: { result: KnockoutResult }) {
-  const measured = KNOCK_METRICS.filter((metric) => result.curves[metric]);
-  const [metric, setMetric] = useState<KnockMetric>(measured.includes('exact_match') ? 'exact_match' : 'accuracy');
+function Results({ result }: { result: KnockoutResult }) {
+  const measured = KNOCKOUT_METRICS.filter((metric) => result.curves[metric]);
+  const [metric, setMetric] = useState<KnockoutMetric>(measured.includes('exact_match') ? 'exact_match' : 'accuracy');
   const curve = result.curves[metric] ?? result.curves[measured[0] ?? 'accuracy'];
   return (
     <>
-      <KnockChecks result={result} />
+      <KnockoutChecks result={result} />
       <section class="panel" aria-label="Curves">
         <div class="figures">
           {measured.map((each) => (
@@ -106,20 +107,21 @@ function Found({ result }: { result: KnockoutResult }) {
           ))}
         </div>
         <p class="faint">
-          n = {plural(result.n_pairs, 'pair')}. Shaded: the 95 % bootstrap interval over distinct questions (components),
-          and 95 % of {plural(result.controls.length, 'random draw')} of as many components of the same layers (random).
+          n = {plural(result.n_pairs, 'pair')}. Shaded: for the chosen components the 95 % bootstrap interval over
+          distinct questions; for the random ones the range of 95 % of {plural(result.controls.length, 'draw')} of the
+          same number of components from the same layers.
           {result.elbow === null
             ? ' Accuracy does not fall, so the curve has no elbow.'
-            : ` Elbow at k = ${result.elbow}: most of the fall in accuracy is over.`}
+            : ` Elbow at k = ${result.elbow}: most of the drop in accuracy has happened by then.`}
         </p>
       </section>
       {curve && (
         <section class="panel" aria-label="Numbers">
           <div class="row">
             <Select
-              label="Numbers of"
+              label="Measure"
               value={metric}
-              choices={measured.map((each) => [each, KNOCK_WORDS[each]] as const)}
+              choices={measured.map((each) => [each, KNOCKOUT_METRIC_LABELS[each]] as const)}
               choose={setMetric}
             />
           </div>
@@ -130,51 +132,47 @@ function Found({ result }: { result: KnockoutResult }) {
   );
 }
 
-const isShare = (metric: KnockMetric): boolean => metric !== 'logit_difference';
+const isShare = (metric: KnockoutMetric): boolean => metric !== 'logit_difference';
 
-function Curve({ metric, result }: { metric: KnockMetric; result: KnockoutResult }) {
-  const curve = result.curves[metric] as KnockCurve;
-  const marks: Mark[] = result.elbow === null ? [] : [{ at: result.elbow, name: 'elbow' }];
-  const random = result.controls.length > 0;
-  return (
-    <Curves
-      title={KNOCK_WORDS[metric]}
-      of={curve}
-      make={(theme) => [
-        ...(random
-          ? [
-              {
-                name: 'random components, mean',
-                y: curve.control,
-                low: curve.draws_low,
-                high: curve.draws_high,
-                colour: LINE[theme].chance,
-                dash: 'dash' as const,
-              },
-            ]
-          : []),
-        {
-          name: chosenName(result),
-          y: curve.mean,
-          low: curve.ci_low,
-          high: curve.ci_high,
-          colour: LINE[theme].main,
-        },
-      ]}
-      options={{
-        x: curve.mean.map((_, k) => k),
-        xName: 'components out',
-        yName: isShare(metric) ? 'share' : 'logits',
-        ...(isShare(metric) ? { yRange: [-0.03, 1.03] as const } : {}),
-        marks,
-      }}
-    />
-  );
+function Curve({ metric, result }: { metric: KnockoutMetric; result: KnockoutResult }) {
+  const draw = useCallback((of: KnockoutResult, theme: Theme) => knockoutChart(of, metric, theme), [metric]);
+  return <Curves title={KNOCKOUT_METRIC_LABELS[metric]} data={result} draw={draw} />;
 }
 
-const chosenName = ({ spec }: KnockoutResult): string => (spec.components ? 'these components' : chosenWords(spec));
+function knockoutChart(result: KnockoutResult, metric: KnockoutMetric, theme: Theme): Chart {
+  const curve = result.curves[metric] as KnockoutCurve;
+  const marks: Mark[] = result.elbow === null ? [] : [{ at: result.elbow, name: 'elbow' }];
+  const random = {
+    name: 'random components, mean',
+    y: curve.control,
+    low: curve.draws_low,
+    high: curve.draws_high,
+    colour: LINE[theme].chance,
+    dash: 'dash' as const,
+  };
+  const chosen = {
+    name: chosenName(result),
+    y: curve.mean,
+    low: curve.ci_low,
+    high: curve.ci_high,
+    colour: LINE[theme].main,
+  };
+  return {
+    curves: result.controls.length > 0 ? [random, chosen] : [chosen],
+    options: {
+      x: curve.mean.map((_, k) => k),
+      xName: 'components removed',
+      yName: isShare(metric) ? 'share' : 'logits',
+      ...(isShare(metric) ? { yRange: [-0.03, 1.03] as const } : {}),
+      marks,
+    },
+  };
+}
 
-function Numbers({ curve, result }: { curve: KnockCurve; result: KnockoutResult }) {
+const chosenName = ({ spec }: KnockoutResult): string =>
+  spec.components ? 'these components' : componentsSummary(spec);
+
+function Numbers({ curve, result }: { curve: KnockoutCurve; result: KnockoutResult }) {
   const range = (low: number | null | undefined, high: number | null | undefined) =>
     low == null || high == null ? '–' : `${digits(low)} to ${digits(high)}`;
   return (
@@ -183,12 +181,12 @@ function Numbers({ curve, result }: { curve: KnockCurve; result: KnockoutResult 
         <table>
           <thead>
             <tr>
-              <th class="number">Out</th>
-              <th>The last one</th>
+              <th class="number">Removed</th>
+              <th>Last removed</th>
               <th class="number">Mean</th>
               <th class="number">95 % interval</th>
-              <th class="number">Random, mean</th>
-              <th class="number">its 95 % interval</th>
+              <th class="number">Random mean</th>
+              <th class="number">Random 95 % interval</th>
               <th class="number">95 % of draws</th>
               <th class="number">p</th>
             </tr>
@@ -212,7 +210,8 @@ function Numbers({ curve, result }: { curve: KnockCurve; result: KnockoutResult 
         </table>
       </div>
       <p class="faint">
-        {curve.unit}; n = {plural(result.n_pairs, 'pair')}. p: (1 + draws that hurt at least as much) / (1 + {plural(result.controls.length, 'draw')}). The elbow’s row is marked.
+        {curve.unit}; n = {plural(result.n_pairs, 'pair')}. p: (1 + draws that hurt at least as much) / (1 +{' '}
+        {plural(result.controls.length, 'draw')}). The elbow’s row is marked.
       </p>
     </>
   );

@@ -1,32 +1,31 @@
-// What was asked about the components of an analysis: its knock-outs and transfers, newest first, with the way to more.
-// Its fine-tunings have a list of their own.
+// Knock-outs and transfers of an analysis, newest first, with the form for another. Fine-tunings have their own list.
 import { childrenOf } from '../../api/client';
 import type { Metric, Result } from '../../api/wire';
 import type { Component } from '../../model/component';
 import { page } from '../../root';
 import { useLoad } from '../../ui/hooks';
-import { Link, TroubleBlock } from '../../ui/parts';
-import { useChanges } from '../../ui/undo';
-import { ExperimentTable } from '../experiment/table';
-import { KnockForm } from './form';
+import { Link, ErrorMessage } from '../../ui/parts';
+import { useListChanges } from '../../ui/undo';
+import { ExperimentTable } from '../experiment/experimentTable';
+import { KnockoutForm } from './form';
 
-interface KnockoutsProps {
+interface KnockoutListProps {
   id: string;
   result: Result;
   metric: Metric;
   pins: readonly Component[];
 }
 
-export function Knockouts({ id, result, metric, pins }: KnockoutsProps) {
+export function KnockoutList({ id, result, metric, pins }: KnockoutListProps) {
   const list = useLoad(`children ${id}`, (signal) => childrenOf(id, signal), 10_000);
-  useChanges(list.again);
+  useListChanges(list.reload);
   const items = (list.data?.items ?? []).filter(({ kind }) => kind !== 'fine_tune');
   return (
     <>
-      {list.trouble && !list.data && <TroubleBlock problem={list.trouble} />}
-      {list.data && items.length === 0 && <p class="faint">Nothing was knocked out yet.</p>}
+      {list.error && !list.data && <ErrorMessage problem={list.error} />}
+      {list.data && items.length === 0 && <p class="faint">No knock-outs yet.</p>}
       <ExperimentTable items={items} label="Knock-outs of this analysis" />
-      <KnockForm id={id} result={result} metric={metric} pins={pins} />
+      <KnockoutForm id={id} result={result} metric={metric} pins={pins} />
       <p class="faint">
         Do these heads matter on other kinds of prompts?{' '}
         <Link to={page(`transfer?model=${encodeURIComponent(result.model.id)}&parent=${encodeURIComponent(id)}`)}>

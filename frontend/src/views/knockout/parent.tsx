@@ -1,4 +1,4 @@
-// The way back to the analysis that an experiment belongs to.
+// The link to the analysis that an experiment belongs to.
 import { experiment } from '../../api/client';
 import type { Experiment } from '../../api/wire';
 import { page } from '../../root';
@@ -9,14 +9,14 @@ import { Link } from '../../ui/parts';
 export interface Parent {
   id: string;
   row: Experiment | null;
-  /** Only a refusal says that it is gone; a server out of reach says nothing. */
+  /** True only if the server says so (404); an unreachable server says nothing. */
   gone: boolean;
 }
 
-/** The analysis of this id; null where there is none to look for. */
+/** The analysis with this id; null without an id. */
 export function useParent(id: string | null): Parent | null {
-  const { data, trouble } = useLoad(`parent ${id}`, async (signal) => (id === null ? null : experiment(id, signal)));
-  return id === null ? null : { id, row: data, gone: trouble?.status === 404 };
+  const { data, error } = useLoad(`parent ${id}`, async (signal) => (id === null ? null : experiment(id, signal)));
+  return id === null ? null : { id, row: data, gone: error?.status === 404 };
 }
 
 export function ParentLink({ parent: { id, row, gone } }: { parent: Parent }) {

@@ -1,12 +1,12 @@
-// Choices that prompts of every kind have: how a counterfactual is made, and what is asked of a long answer.
+// Form fields shared by prompts of every kind, and generic select and number fields.
 import type { AnswerTokens, Corruption } from '../../api/wire';
 import { Field } from '../../ui/parts';
 
 const CORRUPTIONS: readonly (readonly [Corruption, string])[] = [
-  ['null_operator', 'operator removed (@)'],
-  ['operand_swap', 'other operands, other answer'],
-  ['operand_swap_same_answer', 'other operands, same answer (control)'],
-  ['operator_swap', 'another operator'],
+  ['null_operator', 'removing the operator (@)'],
+  ['operand_swap', 'changing the operands and the answer'],
+  ['operand_swap_same_answer', 'changing the operands, same answer (control)'],
+  ['operator_swap', 'changing the operator'],
 ];
 
 export function CorruptionChoice({
@@ -20,7 +20,7 @@ export function CorruptionChoice({
 }) {
   return (
     <Select
-      label="Counterfactual is made with"
+      label="Counterfactual made by"
       value={value}
       choices={CORRUPTIONS}
       off={(corruption) => impossible.includes(corruption)}
@@ -30,20 +30,20 @@ export function CorruptionChoice({
 }
 
 const ANSWERS: readonly (readonly [AnswerTokens, string])[] = [
-  ['whole', 'are not asked for'],
-  ['first', 'at their first token'],
-  ['each', 'at each token, those before it given'],
+  ['whole', 'are left out'],
+  ['first', 'first token only'],
+  ['each', 'each token, given those before it'],
 ];
 
 export const AnswerChoice = ({ value, choose }: { value: AnswerTokens; choose: (value: AnswerTokens) => void }) => (
   <Select label="Answers longer than one token" value={value} choices={ANSWERS} choose={choose} />
 );
 
-/** The choices of a table of words. */
+/** The choices of a table of labels. */
 export const choicesOf = <T extends string>(words: Record<T, string>): readonly (readonly [T, string])[] =>
   (Object.keys(words) as T[]).map((each) => [each, words[each]] as const);
 
-/** A list of choices under its name. */
+/** A labelled select. */
 export function Select<T extends string>({
   label,
   value,
@@ -74,7 +74,7 @@ export function Select<T extends string>({
   );
 }
 
-/** A whole number, kept as it is typed. */
+/** A field for a number, kept as typed. */
 export function NumberField({
   label,
   value,

@@ -1,8 +1,8 @@
-// A set of prompts drawn from templates: what a topic does not have is not offered.
+// Form fields of a set of prompts drawn from templates. Settings that a topic lacks are hidden.
 import type { Half, Numerals, Style, Wording } from '../../api/wire';
-import { toggled } from '../../model/draft';
-import { OPERATIONS, settledSet, STYLES, TOPIC_NAMES, TOPICS, type SetDraft } from '../../model/promptSet';
-import { OPERATION_WORDS } from '../../text/titles';
+import { toggled } from '../../model/analysisForm';
+import { OPERATIONS, normalisedSet, STYLES, TOPIC_NAMES, TOPICS, type SetDraft } from '../../model/promptSet';
+import { OPERATION_NAMES } from '../../text/titles';
 import { AnswerChoice, CorruptionChoice, NumberField, Select } from './choices';
 
 const EXAMPLES: Record<Style, string> = {
@@ -12,7 +12,7 @@ const EXAMPLES: Record<Style, string> = {
 };
 const WORDINGS: readonly (readonly [Wording, string])[] = [
   ['plain', 'a few'],
-  ['varied', 'twelve and more'],
+  ['varied', 'twelve or more'],
 ];
 const NUMERALS: readonly (readonly [Numerals, string])[] = [
   ['digits', 'in digits (12)'],
@@ -33,14 +33,14 @@ const TOPIC_CHOICES = TOPIC_NAMES.map((topic) => [topic, TOPICS[topic].name] as 
 interface SetPart {
   draft: SetDraft;
   change: (part: Partial<SetDraft>) => void;
-  /** It is trained on: whole answers, whatever the model says of them. */
+  /** For training: whole answers, whatever the model says to them. */
   trained?: boolean;
 }
 
 export function SetOptions({ draft, change, trained = false }: SetPart) {
   const row = TOPICS[draft.topic];
   const put = (part: Partial<SetDraft>) => {
-    const { topic, operations, styles, numerals, decimals, corruption } = settledSet({ ...draft, ...part });
+    const { topic, operations, styles, numerals, decimals, corruption } = normalisedSet({ ...draft, ...part });
     change({ ...part, topic, operations, styles, numerals, decimals, corruption });
   };
   return (
@@ -54,12 +54,7 @@ export function SetOptions({ draft, change, trained = false }: SetPart) {
           choose={(topic) => put({ topic })}
         />
         {row.styles && (
-          <Select
-            label="Wordings"
-            value={draft.wording}
-            choices={WORDINGS}
-            choose={(wording) => put({ wording })}
-          />
+          <Select label="Wordings" value={draft.wording} choices={WORDINGS} choose={(wording) => put({ wording })} />
         )}
       </div>
       {row.operations.length > 1 && (
@@ -72,7 +67,7 @@ export function SetOptions({ draft, change, trained = false }: SetPart) {
                 checked={draft.operations.includes(operation)}
                 onChange={() => put({ operations: toggled(draft.operations, operation, OPERATIONS) })}
               />
-              {OPERATION_WORDS[operation]}
+              {OPERATION_NAMES[operation]}
             </label>
           ))}
         </fieldset>
@@ -126,9 +121,7 @@ export function SetOptions({ draft, change, trained = false }: SetPart) {
         />
       </div>
       {!trained && (
-        <p class="faint">
-          Halves share no operands: components are found on one half and judged on the other.
-        </p>
+        <p class="faint">The halves share no operands: find components on one half and test them on the other.</p>
       )}
       {!trained && (
         <label class="check">

@@ -1,19 +1,19 @@
-// The server on one page: workers and what they do, the queue, what is kept, the models, what failed lately.
+// The System page: workers, queue, store, models, and recent failures.
 import type { ComponentChildren } from 'preact';
 import { useEffect } from 'preact/hooks';
 import { models as loadModels, system } from '../../api/client';
 import type { Experiment, ModelCard, SystemReport, WorkerReport } from '../../api/wire';
 import { page } from '../../root';
-import { STATE_WORDS } from '../../text/experiment';
+import { STATE_LABELS } from '../../text/experiment';
 import { ago, bytes, duration, millions, plural } from '../../text/numbers';
-import { kindWord } from '../../text/titles';
+import { kindName } from '../../text/titles';
 import { useLoad } from '../../ui/hooks';
-import { Link, Notice, TroubleBlock } from '../../ui/parts';
+import { Link, Notice, ErrorMessage } from '../../ui/parts';
 
-const EVERY_MS = 3_000;
+const REFRESH_MS = 3_000;
 
 export function System() {
-  const report = useLoad('system', system, EVERY_MS);
+  const report = useLoad('system', system, REFRESH_MS);
   const cards = useLoad('models', loadModels, 30_000);
   useEffect(() => {
     document.title = 'System · Arithmoscope';
@@ -21,15 +21,15 @@ export function System() {
   return (
     <div class="system">
       <h1 tabIndex={-1}>System</h1>
-      {report.trouble && (
-        <TroubleBlock problem={report.trouble}>
-          {report.data && <p>What follows is what was known before.</p>}
-        </TroubleBlock>
+      {report.error && (
+        <ErrorMessage problem={report.error}>
+          {report.data && <p>The values below are the last ones received.</p>}
+        </ErrorMessage>
       )}
-      {!report.data && !report.trouble && <p class="faint">Looking…</p>}
+      {!report.data && !report.error && <p class="faint">Loading…</p>}
       {report.data && <Report report={report.data} />}
       <Models cards={cards.data} />
-      {cards.trouble && !report.trouble && <TroubleBlock problem={cards.trouble} />}
+      {cards.error && !report.error && <ErrorMessage problem={cards.error} />}
     </div>
   );
 }
@@ -39,13 +39,15 @@ function Report({ report }: { report: SystemReport }) {
   return (
     <>
       {report.broker === 'down' && (
-        <Notice tone="warn">The queue cannot be reached. What is asked now is kept, and runs when it is back.</Notice>
+        <Notice tone="warn">The queue cannot be reached. New runs are stored and start when it is back.</Notice>
       )}
       <Part title="Workers">
         {workers.length === 0 ? (
-          <Notice tone="warn">No worker: results are readable, new runs will wait. Start one: arithmoscope worker</Notice>
+          <Notice tone="warn">
+            No worker: results are readable, new runs will wait. Start one: arithmoscope worker
+          </Notice>
         ) : (
-          <Table head={['Worker', 'Device', 'Models in memory', 'Works on', 'Heard of']}>
+          <Table head={['Worker', 'Device', 'Models in memory', 'Running', 'Last seen']}>
             {workers.map((worker) => (
               <Worker key={worker.id} worker={worker} />
             ))}
@@ -57,8 +59,11 @@ function Report({ report }: { report: SystemReport }) {
           facts={[
             ['Running', String(queue.running)],
             ['Waiting', String(queue.waiting)],
-            ['The first has waited', queue.oldest_wait_s === null ? '–' : duration(queue.oldest_wait_s)],
-            ['One token may have', report.quota === 0 ? 'any number' : `${report.quota.toLocaleString('en')} unfinished`],
+            ['Longest wait', queue.oldest_wait_s === null ? '–' : duration(queue.oldest_wait_s)],
+            [
+              'Unfinished runs per access token',
+              report.quota === 0 ? 'unlimited' : `at most ${report.quota.toLocaleString('en')}`,
+            ],
           ]}
         />
       </Part>
@@ -66,12 +71,13 @@ function Report({ report }: { report: SystemReport }) {
         <Facts
           facts={[
             ...Object.entries(store.experiments).map(
-              ([state, n]) => [`Analyses ${STATE_WORDS[state as Experiment['state']]}`, n.toLocaleString('en')] as const,
+              ([state, n]) =>
+                [`Experiments ${STATE_LABELS[state as Experiment['state']]}`, n.toLocaleString('en')] as const,
             ),
-            ['Deleted, to be brought back', store.deleted.toLocaleString('en')],
-            ['Results and saved parts', bytes(store.artifact_bytes)],
-            ['They may come to', store.budget_bytes === null ? 'no limit' : bytes(store.budget_bytes)],
-            ['Free on the disk', store.free_bytes === null ? 'unknown' : bytes(store.free_bytes)],
+            ['Deleted, can be restored', store.deleted.toLocaleString('en')],
+            ['Results and partial results', bytes(store.artifact_bytes)],
+            ['Disk quota', store.budget_bytes === null ? 'unlimited' : bytes(store.budget_bytes)],
+            ['Free disk space', store.free_bytes === null ? 'unknown' : bytes(store.free_bytes)],
           ]}
         />
         {store.budget_bytes !== null && (
@@ -80,18 +86,18 @@ function Report({ report }: { report: SystemReport }) {
             max={store.budget_bytes}
             high={0.9 * store.budget_bytes}
             value={store.artifact_bytes}
-            aria-label="Share of the budget that is used"
+            aria-label="Share of the disk quota used"
           />
         )}
       </Part>
-      <Part title="How long runs take">
+      <Part title="Run times">
         {report.durations.length === 0 ? (
-          <p class="faint">Nothing was measured yet.</p>
+          <p class="faint">No run was measured yet.</p>
         ) : (
-          <Table head={['What', 'Model', 'Usually', 'Measured over']} numbers={['Usually', 'Measured over']}>
+          <Table head={['Kind', 'Model', 'Mean time', 'Measured over']} numbers={['Mean time', 'Measured over']}>
             {report.durations.map((each) => (
               <tr key={`${each.kind} ${each.model}`}>
-                <td>{kindWord(each.kind)}</td>
+                <td>{kindName(each.kind)}</td>
                 <td>{each.model}</td>
                 <td class="number">{duration(each.mean_s)}</td>
                 <td class="number">{plural(each.n, 'run')}</td>
@@ -104,7 +110,7 @@ function Report({ report }: { report: SystemReport }) {
         {report.failures.length === 0 ? (
           <p class="faint">None.</p>
         ) : (
-          <Table head={['Analysis', 'What', 'When']}>
+          <Table head={['Experiment', 'Error', 'When']}>
             {report.failures.map((each) => (
               <tr key={each.experiment}>
                 <td>
@@ -125,7 +131,7 @@ function Report({ report }: { report: SystemReport }) {
             ['Version', report.version],
             ['Started', ago(new Date(report.started_at), new Date())],
             ['Queue', report.broker === 'ok' ? 'reachable' : 'down'],
-            ['Live readers', String(report.live_readers)],
+            ['Live connections', String(report.live_readers)],
           ]}
         />
       </Part>
@@ -143,7 +149,7 @@ function Worker({ worker }: { worker: WorkerReport }) {
         {worker.experiment ? (
           <Link to={page(`analyses/${worker.experiment}`)}>{worker.experiment.slice(0, 8)}</Link>
         ) : (
-          <span class="faint">{worker.busy ? 'something' : 'nothing'}</span>
+          <span class="faint">{worker.busy ? 'busy' : 'idle'}</span>
         )}
       </td>
       <td class="faint">{worker.seen_s < 5 ? 'just now' : `${duration(worker.seen_s)} ago`}</td>
@@ -158,18 +164,18 @@ function Models({ cards }: { cards: readonly ModelCard[] | null }) {
       {cards.length === 0 ? (
         <p class="faint">None yet: arithmoscope models fetch smollm2-135m</p>
       ) : (
-        <Table head={['Model', 'Made', 'Size', 'Layers × heads', 'Runs here']} numbers={['Size', 'Layers × heads']}>
+        <Table head={['Model', 'Source', 'Size', 'Layers × heads', 'Supported']} numbers={['Size', 'Layers × heads']}>
           {cards.map((card) => (
             <tr key={card.id}>
               <td>
                 <bdi>{card.name}</bdi>
               </td>
               <td>
-                <Made card={card} cards={cards} />
+                <ModelSource card={card} cards={cards} />
               </td>
               <td class="number">{card.parameters > 0 ? millions(card.parameters) : '–'}</td>
               <td class="number">{card.layers > 0 ? `${card.layers} × ${card.heads}` : '–'}</td>
-              <td>{card.supported ? 'yes' : `no: ${card.reason ?? 'it cannot'}`}</td>
+              <td>{card.supported ? 'yes' : `no: ${card.reason ?? 'it cannot run here'}`}</td>
             </tr>
           ))}
         </Table>
@@ -178,13 +184,13 @@ function Models({ cards }: { cards: readonly ModelCard[] | null }) {
   );
 }
 
-/** Where a model comes from: a tuned one from another, by a fine-tuning. */
-function Made({ card, cards }: { card: ModelCard; cards: readonly ModelCard[] }) {
+/** The source of a model; for a tuned one, its base and its fine-tuning. */
+function ModelSource({ card, cards }: { card: ModelCard; cards: readonly ModelCard[] }) {
   if (card.source !== 'tuned') return <span class="faint">{SOURCES[card.source]}</span>;
   const base = cards.find(({ id }) => id === card.base)?.name ?? card.base;
   return (
     <>
-      from <bdi>{base ?? 'a model that is gone'}</bdi>
+      tuned from <bdi>{base ?? 'a deleted model'}</bdi>
       {card.experiment && (
         <>
           {' '}
@@ -196,9 +202,9 @@ function Made({ card, cards }: { card: ModelCard; cards: readonly ModelCard[] })
 }
 
 const SOURCES: Record<Exclude<ModelCard['source'], 'tuned'>, string> = {
-  demo: 'for demonstration',
-  folder: 'from a folder',
-  hub: 'from the hub',
+  demo: 'demo model',
+  folder: 'local folder',
+  hub: 'Hugging Face Hub',
 };
 
 function Part({ title, children }: { title: string; children: ComponentChildren }) {
@@ -212,7 +218,7 @@ function Part({ title, children }: { title: string; children: ComponentChildren 
 
 interface TableProps {
   head: readonly string[];
-  /** Which of them stand over numbers. */
+  /** Headings over columns of numbers. */
   numbers?: readonly string[];
   children: ComponentChildren;
 }

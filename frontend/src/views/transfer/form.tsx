@@ -1,30 +1,30 @@
-// A new transfer: which sets of prompts heads are found on, and on which they are knocked out.
+// The transfer form: the prompt sets on which heads are found, and those on which they are knocked out.
 import { useEffect, useState } from 'preact/hooks';
 import { models as loadModels, submit } from '../../api/client';
 import type { Effect, Metric, Problem } from '../../api/wire';
-import { takeAgain } from '../../model/again';
-import { firstModel } from '../../model/draft';
-import { EFFECTS } from '../../model/options';
-import { FIRST_OWN } from '../../model/own';
+import { takePrefill } from '../../model/prefill';
+import { defaultModel } from '../../model/analysisForm';
+import { EFFECTS } from '../../model/patchingOptions';
+import { EMPTY_CUSTOM } from '../../model/customPrompts';
 import {
-  firstTransfer,
-  isOwn,
+  initialTransfer,
+  isCustom,
   MAX_SETS,
   pairsIn,
   PRESETS,
   setName,
-  transferOf,
-  transferSpec,
+  transferDraftOf,
+  transferSpecOf,
   withSet,
   type SetChoice,
   type TransferDraft,
-} from '../../model/transfer';
+} from '../../model/transferForm';
 import { navigate, type Address } from '../../nav';
 import { page } from '../../root';
 import { METRIC_NAMES, plural } from '../../text/numbers';
 import { useLoad } from '../../ui/hooks';
-import { TroubleBlock, troubleOf } from '../../ui/parts';
-import { FileOptions } from '../home/file';
+import { ErrorMessage, problemOf } from '../../ui/parts';
+import { FileOptions } from '../prompts/file';
 import { ModelChoice } from '../home/form';
 import { ParentLink, useParent } from '../knockout/parent';
 import { ABLATIONS, SHOTS } from '../knockout/form';
@@ -40,52 +40,52 @@ export function NewTransfer({ address }: { address: Address }) {
   const query = new URLSearchParams(address.search);
   const parent = useParent(query.get('parent'));
   const cards = useLoad('models', loadModels);
-  const [again] = useState(() => takeAgain('transfer'));
-  const [model, setModel] = useState<string | null>(again?.model ?? query.get('model'));
-  const [draft, setDraft] = useState<TransferDraft | null>(again && transferOf(again, FALLBACK_SHOTS));
-  const [trouble, setTrouble] = useState<Problem | null>(null);
+  const [prefill] = useState(() => takePrefill('transfer'));
+  const [model, setModel] = useState<string | null>(prefill?.model ?? query.get('model'));
+  const [draft, setDraft] = useState<TransferDraft | null>(prefill && transferDraftOf(prefill, FALLBACK_SHOTS));
+  const [error, setError] = useState<Problem | null>(null);
   const [sending, setSending] = useState(false);
   useEffect(() => {
     document.title = 'Transfer · Arithmoscope';
   }, []);
 
-  const known = cards.data ?? [];
-  const card = known.find(({ id, supported }) => id === model && supported) ?? firstModel(known);
-  // As many worked examples as the model needs, until somebody says otherwise.
-  const shown = draft ?? firstTransfer(card?.shots ?? FALLBACK_SHOTS);
+  const models = cards.data ?? [];
+  const card = models.find(({ id, supported }) => id === model && supported) ?? defaultModel(models);
+  // The model's default number of worked examples, until another is chosen.
+  const shown = draft ?? initialTransfer(card?.shots ?? FALLBACK_SHOTS);
   const change = (part: Partial<TransferDraft>) => {
     setDraft({ ...shown, ...part });
-    setTrouble(null);
+    setError(null);
   };
-  const asked = card
-    ? transferSpec(shown, card.id, parent && !parent.gone ? parent.id : null, card.chat === true)
-    : { spec: null, problem: cards.busy ? 'Looking for models…' : 'There is no model that can run here.' };
+  const submission = card
+    ? transferSpecOf(shown, card.id, parent && !parent.gone ? parent.id : null, card.chat === true)
+    : { spec: null, problem: cards.busy ? 'Loading models…' : 'No model can run here.' };
   const run = async () => {
-    if (sending || !asked.spec) return;
+    if (sending || !submission.spec) return;
     setSending(true);
     try {
-      const { experiment, existing } = await submit(asked.spec);
+      const { experiment, existing } = await submit(submission.spec);
       navigate(page(`analyses/${experiment.id}`), {
-        note: existing ? 'This was asked before: here is the transfer that was made then.' : null,
+        note: existing ? 'The same transfer already exists: here it is.' : null,
       });
     } catch (reason) {
-      setTrouble(troubleOf(reason));
+      setError(problemOf(reason));
       setSending(false);
     }
   };
-  const [found, evaluated] = [shown.sets.filter((set) => set.found), shown.sets.filter((set) => set.evaluated)];
+  const [findSets, evaluateSets] = [shown.sets.filter((set) => set.found), shown.sets.filter((set) => set.evaluated)];
   return (
     <div class="workspace transfer-new">
       <div class="narrow">
         <h1 tabIndex={-1}>Transfer</h1>
         <p>
-          Do the heads found on one kind of prompt matter on another, and do they leave other things alone? On each set
-          the heads that matter most are found; then they are knocked out on every set, beside as many random heads.
+          Do the heads found on one kind of prompt matter on another, and are other abilities unaffected? The strongest
+          heads are found on each set, then knocked out on every set and compared with the same number of random heads.
         </p>
         {parent && (
           <p class="faint">
             {parent.gone ? (
-              'The analysis that it belonged to was deleted: it is asked without it.'
+              'Its analysis was deleted: the transfer runs without it.'
             ) : (
               <>
                 It belongs to the analysis <ParentLink parent={parent} />.
@@ -102,7 +102,7 @@ export function NewTransfer({ address }: { address: Address }) {
         }}
       >
         <div class="row">
-          <ModelChoice cards={known} chosen={card?.id ?? null} change={(part) => setModel(part.model)} />
+          <ModelChoice cards={models} chosen={card?.id ?? null} change={(part) => setModel(part.model)} />
           <Select
             label="Worked examples"
             value={String(shown.shots)}
@@ -120,7 +120,7 @@ export function NewTransfer({ address }: { address: Address }) {
             </label>
           )}
         </div>
-        {cards.trouble && <TroubleBlock problem={cards.trouble} />}
+        {cards.error && <ErrorMessage problem={cards.error} />}
         <Sets sets={shown.sets} chats={card?.chat === true} change={(sets) => change({ sets })} />
         <label class="check">
           <input
@@ -128,7 +128,7 @@ export function NewTransfer({ address }: { address: Address }) {
             checked={shown.disjoint}
             onChange={(event) => change({ disjoint: event.currentTarget.checked })}
           />
-          Split every set by its operands: heads are found on one half and judged on the other
+          Split every set by its operands: heads are found on one half and tested on the other
         </label>
         <div class="row">
           <NumberField label="Top k heads" value={shown.topK} change={(topK) => change({ topK })} />
@@ -138,30 +138,26 @@ export function NewTransfer({ address }: { address: Address }) {
             choices={EFFECT_CHOICES}
             choose={(effect) => change({ effect })}
           />
-          <Select label="Ranked by" value={shown.metric} choices={METRICS} choose={(metric) => change({ metric })} />
+          <Select label="Rank by" value={shown.metric} choices={METRICS} choose={(metric) => change({ metric })} />
           <Select
-            label="Out, they write"
+            label="Replace with"
             value={shown.ablation}
             choices={ABLATIONS}
             choose={(ablation) => change({ ablation })}
           />
-          <NumberField
-            label="Random draws beside it"
-            value={shown.controls}
-            change={(controls) => change({ controls })}
-          />
+          <NumberField label="Random controls" value={shown.controls} change={(controls) => change({ controls })} />
           <NumberField label="Seed" value={shown.seed} change={(seed) => change({ seed })} />
         </div>
-        {asked.problem !== null && <p class="notice warn">{asked.problem}</p>}
+        {submission.problem !== null && <p class="notice warn">{submission.problem}</p>}
         <div class="row go">
-          <button type="submit" class="primary" disabled={sending || asked.spec === null}>
-            {sending ? 'Sending…' : 'Run transfer'}
+          <button type="submit" class="primary" disabled={sending || submission.spec === null}>
+            {sending ? 'Submitting…' : 'Run transfer'}
           </button>
           <span class="faint">
-            path patching on {plural(found.length, 'set')}, knock-outs on {plural(evaluated.length, 'set')}
+            path patching on {plural(findSets.length, 'set')}, knock-outs on {plural(evaluateSets.length, 'set')}
           </span>
         </div>
-        {trouble && <TroubleBlock problem={trouble} />}
+        {error && <ErrorMessage problem={error} />}
       </form>
     </div>
   );
@@ -191,7 +187,7 @@ function Sets({ sets, chats, change }: SetsProps) {
               <div class="set-line">
                 <strong>{name}</strong>
                 <span class="faint">
-                  {pairsIn(choice.set)} pairs{aloneWords(choice, chats)}
+                  {pairsIn(choice.set)} pairs{overridesSummary(choice, chats)}
                 </span>
                 <label class="check">
                   <input
@@ -221,7 +217,7 @@ function Sets({ sets, chats, change }: SetsProps) {
                 <button
                   type="button"
                   class="quiet"
-                  aria-label={`Take out ${name}`}
+                  aria-label={`Remove ${name}`}
                   onClick={() => change(sets.filter((each) => each !== choice))}
                 >
                   ×
@@ -239,15 +235,15 @@ function Sets({ sets, chats, change }: SetsProps) {
           choices={[
             ['', 'choose…'],
             ...PRESETS.map(({ name }) => [name, name] as const),
-            [ADD_FILE, 'prompts of a file'],
+            [ADD_FILE, 'prompts from a file'],
           ]}
-          choose={(wanted) => {
-            if (wanted === ADD_FILE) {
-              const more = withSet(sets, FIRST_OWN);
+          choose={(value) => {
+            if (value === ADD_FILE) {
+              const more = withSet(sets, EMPTY_CUSTOM);
               setEdited(more.at(-1)?.key ?? null);
               change(more);
             }
-            const preset = PRESETS.find(({ name }) => name === wanted);
+            const preset = PRESETS.find(({ name }) => name === value);
             if (preset) change(withSet(sets, preset.set));
           }}
         />
@@ -256,8 +252,8 @@ function Sets({ sets, chats, change }: SetsProps) {
   );
 }
 
-/** What a set has that the others do not: ", 4 worked examples, through the chat template". */
-function aloneWords({ shots, chat }: SetChoice, chats: boolean): string {
+/** Settings of a set that differ from the shared ones: ", 4 worked examples, through the chat template". */
+function overridesSummary({ shots, chat }: SetChoice, chats: boolean): string {
   const words = [
     shots === null ? null : plural(shots, 'worked example'),
     chat === null || !chats ? null : chat ? 'through the chat template' : 'without the chat template',
@@ -266,9 +262,9 @@ function aloneWords({ shots, chat }: SetChoice, chats: boolean): string {
 }
 
 const AS_ALL = 'all';
-const OWN_SHOTS: readonly (readonly [string, string])[] = [[AS_ALL, 'as all sets'], ...SHOTS];
+const OWN_SHOTS: readonly (readonly [string, string])[] = [[AS_ALL, 'same as all sets'], ...SHOTS];
 const OWN_CHAT: readonly (readonly ['all' | 'on' | 'off', string])[] = [
-  ['all', 'as all sets'],
+  ['all', 'same as all sets'],
   ['on', 'on'],
   ['off', 'off'],
 ];
@@ -284,7 +280,7 @@ function SetEditor({
 }) {
   return (
     <div class="set">
-      {isOwn(set) ? (
+      {isCustom(set) ? (
         <FileOptions draft={set} change={(part) => change({ set: { ...set, ...part } })} />
       ) : (
         <SetOptions draft={set} change={(part) => change({ set: { ...set, ...part } })} />

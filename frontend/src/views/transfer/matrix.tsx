@@ -1,8 +1,8 @@
-// A matrix as a table of coloured cells: the number in each, more of it on demand, all of a cell in words below.
+// A matrix as a table of coloured cells, with details in the cells on demand and in words below.
 import { useRef, useState } from 'preact/hooks';
 import type { Grid } from '../../api/wire';
-import { at, attentionScale, css, DIVERGING, inkOn, stops, type Rgb, type Theme } from '../../charts/colours';
-import { endOf, moved, type Place, type Scale } from '../../model/matrix';
+import { colourAt, attentionScale, css, DIVERGING, inkOn, stops, type Rgb, type Theme } from '../../charts/colours';
+import { scaleEnd, neighbour, type CellPosition, type Scale } from '../../model/transferMatrix';
 import { digits } from '../../text/numbers';
 import { useTheme } from '../../ui/theme';
 
@@ -10,12 +10,12 @@ interface MatrixProps {
   title: string;
   rows: readonly string[];
   columns: readonly string[];
-  /** By column: how many pairs its numbers are of. */
+  /** Number of pairs per column. */
   pairs: readonly number[];
   values: Grid;
-  /** What stands in a cell below its number when that is asked for, line by line. */
+  /** Additional lines of a cell, shown on demand. */
   more?: (row: number, column: number) => readonly string[];
-  /** A row that stands above the others. */
+  /** A row above the others. */
   above?: { name: string; values: readonly (number | null)[] };
   scale: Scale;
   words?: (row: number, column: number) => string;
@@ -23,36 +23,36 @@ interface MatrixProps {
 
 function colourOf(value: number, end: number, scale: Scale, theme: Theme): Rgb {
   return scale === 'share'
-    ? at(attentionScale(theme), value)
-    : at(stops(DIVERGING[theme]), (Math.max(-1, Math.min(1, value / end)) + 1) / 2);
+    ? colourAt(attentionScale(theme), value)
+    : colourAt(stops(DIVERGING[theme]), (Math.max(-1, Math.min(1, value / end)) + 1) / 2);
 }
 
-const placeOf = (target: EventTarget | null): Place | null => {
+const placeOf = (target: EventTarget | null): CellPosition | null => {
   const name = (target as Element | null)?.closest('[data-cell]')?.getAttribute('data-cell');
   const [row = NaN, column = NaN] = (name ?? '').split(' ').map(Number);
   return name ? { row, column } : null;
 };
 
-export function Matrix({ title, rows, columns, pairs, values, more, above, scale, words }: MatrixProps) {
+export function Matrix({ title, rows, columns, pairs, values, more, above, scale, words: describe }: MatrixProps) {
   const theme = useTheme();
-  const [told, setTold] = useState('');
+  const [details, setDetails] = useState('');
   const [full, setFull] = useState(false);
-  const [active, setActive] = useState<Place>({ row: 0, column: 0 });
+  const [active, setActive] = useState<CellPosition>({ row: 0, column: 0 });
   const table = useRef<HTMLTableElement>(null);
-  const end = endOf(values, scale);
-  const tell = (place: Place | null) => {
-    if (place && words) setTold(words(place.row, place.column));
+  const end = scaleEnd(values, scale);
+  const showDetails = (place: CellPosition | null) => {
+    if (place && describe) setDetails(describe(place.row, place.column));
   };
   const cell = (value: number | null, column: number, row: number | null) => {
     const colour = value === null ? null : colourOf(value, end, scale, theme);
-    // One of all cells is in the order of the Tab key, arrows lead to the others.
+    // One cell is in the tab order; arrow keys reach the others.
     const focused = row === active.row && column === active.column;
     return (
       <td
         key={column}
         class={colour ? 'number' : 'number none'}
         {...(colour ? { style: { background: css(colour), color: inkOn(colour) } } : {})}
-        {...(row !== null && words ? { 'data-cell': `${row} ${column}`, tabIndex: focused ? 0 : -1 } : {})}
+        {...(row !== null && describe ? { 'data-cell': `${row} ${column}`, tabIndex: focused ? 0 : -1 } : {})}
       >
         {colour ? digits(value) : 'n/a'}
         {full && row !== null && more?.(row, column).map((line, i) => <small key={i}>{line}</small>)}
@@ -64,17 +64,22 @@ export function Matrix({ title, rows, columns, pairs, values, more, above, scale
       <h3>{title}</h3>
       <div
         class="scroll"
-        tabIndex={words ? -1 : 0}
+        tabIndex={describe ? -1 : 0}
         role="group"
         aria-label={title}
-        onPointerOver={(event) => tell(placeOf(event.target))}
+        onPointerOver={(event) => showDetails(placeOf(event.target))}
         onFocusIn={(event) => {
           const place = placeOf(event.target);
           if (place) setActive(place);
-          tell(place);
+          showDetails(place);
         }}
         onKeyDown={(event) => {
-          const next = words && !event.altKey && !event.metaKey && placeOf(event.target) && moved(active, event.key, values);
+          const next =
+            describe &&
+            !event.altKey &&
+            !event.metaKey &&
+            placeOf(event.target) &&
+            neighbour(active, event.key, values);
           if (!next) return;
           event.preventDefault();
           table.current?.querySelector<HTMLElement>(`[data-cell="${next.row} ${next.column}"]`)?.focus();
@@ -118,9 +123,9 @@ export function Matrix({ title, rows, columns, pairs, values, more, above, scale
           Intervals and random heads in the cells
         </label>
       )}
-      {words && (
-        <p class="faint told" aria-live="polite">
-          {told || 'Point at a cell, or go to it with Tab and the arrow keys, to read all of it.'}
+      {describe && (
+        <p class="faint details-line" aria-live="polite">
+          {details || 'Point at a cell, or move to it with Tab and the arrow keys, to see its details.'}
         </p>
       )}
     </div>

@@ -1,21 +1,22 @@
-// A transfer: heads found on each set, knocked out on each other set, beside random heads; and how far they agree.
+// A transfer: heads found on each set, knocked out on every set, compared with random heads; and how far the sets
+// agree.
 import { useState } from 'preact/hooks';
 import { exportAddress } from '../../api/client';
-import type { TransferResult } from '../../api/findings';
+import type { TransferResult } from '../../api/results';
 import type { TransferSpec } from '../../api/wire';
-import { cellLines, cellsOf, cellWords, minus, type Measure } from '../../model/matrix';
+import { cellLines, cellsOf, cellDescription, subtract, type Measure } from '../../model/transferMatrix';
 import { page } from '../../root';
 import { isFinal, shortRevision } from '../../text/experiment';
 import { duration, METRIC_NAMES, plural } from '../../text/numbers';
 import { Link, Menu, Notice } from '../../ui/parts';
-import { AskAgain } from '../experiment/askAgain';
+import { EditAndRun } from '../experiment/editAndRun';
 import { ExperimentHeader } from '../experiment/header';
-import { RunState, type OpenedProps } from '../experiment/opened';
+import { RunState, type ExperimentViewProps } from '../experiment/runState';
 import { ParentLink, useParent } from '../knockout/parent';
 import { Select } from '../prompts/choices';
 import { Matrix } from './matrix';
 
-export function TransferPage({ run, id, address }: OpenedProps) {
+export function TransferPage({ run, id, address }: ExperimentViewProps) {
   const { experiment } = run.seen;
   const spec = experiment.spec as TransferSpec;
   const result = run.result as TransferResult | null;
@@ -33,9 +34,9 @@ export function TransferPage({ run, id, address }: OpenedProps) {
               {result && <span class="faint">@{shortRevision(result.model.revision)}</span>}
             </span>
             <span data-testid="done">
-              the top {spec.top_k ?? 10} heads by {METRIC_NAMES[spec.metric ?? 'logit_difference']},{' '}
-              {spec.ablation ?? 'mean'} ablation, beside {plural(spec.controls ?? 20, 'random draw')}
-              {spec.disjoint === false ? '' : ', found and judged on different operands'}
+              top {spec.top_k ?? 10} heads by {METRIC_NAMES[spec.metric ?? 'logit_difference']},{' '}
+              {spec.ablation ?? 'mean'} ablation, {plural(spec.controls ?? 20, 'random control')}
+              {spec.disjoint === false ? '' : ', found and tested on different operands'}
             </span>
           </>
         }
@@ -43,8 +44,8 @@ export function TransferPage({ run, id, address }: OpenedProps) {
           <>
             {result && <Downloads id={id} />}
             {isFinal(experiment.state) && (
-              // Without its analysis it can be asked all the same.
-              <AskAgain
+              // It can be run again without its analysis.
+              <EditAndRun
                 spec={spec}
                 to={parent && !parent.gone ? `transfer?parent=${encodeURIComponent(parent.id)}` : 'transfer'}
               />
@@ -54,7 +55,7 @@ export function TransferPage({ run, id, address }: OpenedProps) {
       />
       {address.note && <Notice>{address.note}</Notice>}
       <RunState run={run} kept={experiment.progress.done} />
-      {result && <Found result={result} />}
+      {result && <Results result={result} />}
     </div>
   );
 }
@@ -70,7 +71,7 @@ function Downloads({ id }: { id: string }) {
           Result as JSON
         </a>
         <a href={exportAddress.raw(id)} download>
-          The matrices, as safetensors
+          Matrices as safetensors
         </a>
       </Menu>
     </>
@@ -79,18 +80,18 @@ function Downloads({ id }: { id: string }) {
 
 const MEASURES: readonly (readonly [Measure, string])[] = [
   ['probability', 'probability of the answer'],
-  ['accuracy', 'answers right'],
+  ['accuracy', 'accuracy'],
 ];
 
-function Found({ result }: { result: TransferResult }) {
+function Results({ result }: { result: TransferResult }) {
   const [measure, setMeasure] = useState<Measure>('probability');
-  const { found_on: found, evaluated_on: evaluated, provenance: made } = result;
+  const { found_on: foundOn, evaluated_on: evaluatedOn, provenance } = result;
   const matrix = result[measure];
   const cells = cellsOf(matrix);
-  const rows = found.map(({ name }) => name);
-  const columns = evaluated.map(({ name, is_control }) => (is_control ? `${name} (control)` : name));
-  const words = (i: number, j: number) =>
-    cellWords(cells[i]?.[j], rows[i] ?? '', evaluated[j]?.name ?? '', evaluated[j]?.pairs ?? 0);
+  const rows = foundOn.map(({ name }) => name);
+  const columns = evaluatedOn.map(({ name, is_control }) => (is_control ? `${name} (control)` : name));
+  const describe = (i: number, j: number) =>
+    cellDescription(cells[i]?.[j], rows[i] ?? '', evaluatedOn[j]?.name ?? '', evaluatedOn[j]?.pairs ?? 0);
   return (
     <>
       {result.notes.map((note) => (
@@ -98,47 +99,47 @@ function Found({ result }: { result: TransferResult }) {
           {note}
         </p>
       ))}
-      <section class="panel" aria-label="What is left">
+      <section class="panel" aria-label="After the knock-out">
         <div class="row">
-          <h2>With the heads of one set out, on every set</h2>
-          <Select label="Measured as" value={measure} choices={MEASURES} choose={setMeasure} />
+          <h2>Every set with the heads of one set knocked out</h2>
+          <Select label="Measure" value={measure} choices={MEASURES} choose={setMeasure} />
         </div>
         <div class="matrices">
           <Matrix
-            title="What is left"
+            title="After the knock-out"
             rows={rows}
             columns={columns}
-            pairs={evaluated.map(({ pairs }) => pairs)}
+            pairs={evaluatedOn.map(({ pairs }) => pairs)}
             values={matrix.value}
             more={(i, j) => cellLines(cells[i]?.[j])}
-            above={{ name: 'nothing out', values: matrix.plain }}
+            above={{ name: 'nothing removed', values: matrix.plain }}
             scale="share"
-            words={words}
+            words={describe}
           />
           <Matrix
-            title="Minus random heads: below 0 these heads matter more"
+            title="Difference from random heads (below 0: these heads matter more)"
             rows={rows}
             columns={columns}
-            pairs={evaluated.map(({ pairs }) => pairs)}
-            values={minus(matrix.value, matrix.control)}
+            pairs={evaluatedOn.map(({ pairs }) => pairs)}
+            values={subtract(matrix.value, matrix.control)}
             scale="difference"
-            words={words}
+            words={describe}
           />
         </div>
         <p class="faint">
-          Rows: where the heads were found. Columns: where they are out, over n pairs. Intervals: 95 % bootstrap over
-          questions. Random: as many random heads of the same layers where there are others,{' '}
-          {plural(result.spec.controls ?? 20, 'draw')}.
+          Rows: the set on which the heads were found. Columns: the set on which they were knocked out, n pairs.
+          Intervals: 95 % bootstrap over questions. Random: the same number of heads, drawn from the same layers where
+          there are others, {plural(result.spec.controls ?? 20, 'draw')}.
         </p>
       </section>
-      <section class="panel" aria-label="How far they agree">
-        <h2>How far the sets agree on their heads</h2>
+      <section class="panel" aria-label="Agreement between sets">
+        <h2>Agreement between the sets on their heads</h2>
         <div class="matrices">
           <Matrix
             title="Overlap of the selections (Jaccard)"
             rows={rows}
             columns={rows}
-            pairs={found.map(({ pairs }) => pairs)}
+            pairs={foundOn.map(({ pairs }) => pairs)}
             values={result.jaccard}
             scale="share"
           />
@@ -146,14 +147,14 @@ function Found({ result }: { result: TransferResult }) {
             title="Rank correlation of all components (Spearman)"
             rows={rows}
             columns={rows}
-            pairs={found.map(({ pairs }) => pairs)}
+            pairs={foundOn.map(({ pairs }) => pairs)}
             values={result.rank_correlation}
             scale="correlation"
           />
         </div>
       </section>
       <section class="panel" aria-label="Heads found">
-        <h2>Heads found, the most negative first</h2>
+        <h2>Heads found, most negative first</h2>
         <div class="scroll" tabIndex={0} role="group" aria-label="Heads found on each set">
           <table>
             <thead>
@@ -164,13 +165,13 @@ function Found({ result }: { result: TransferResult }) {
               </tr>
             </thead>
             <tbody>
-              {found.map((set, i) => (
+              {foundOn.map((set, i) => (
                 <tr key={set.name}>
                   <th scope="row">
                     <bdi>{set.name}</bdi>
                   </th>
                   <td class="number">{set.pairs}</td>
-                  <td class="mono">{(result.selections[i] ?? []).join(', ') || 'none hurts'}</td>
+                  <td class="mono">{(result.selections[i] ?? []).join(', ') || 'none hurts when removed'}</td>
                 </tr>
               ))}
             </tbody>
@@ -178,9 +179,9 @@ function Found({ result }: { result: TransferResult }) {
         </div>
       </section>
       <p class="faint">
-        {made.dtype} on {made.device}, PyTorch {made.torch}, {duration(made.seconds)}, prompts{' '}
-        {made.prompt_set_hash.slice(0, 12)}, arithmoscope {made.code_version}.{' '}
-        <Link to={page('transfer')}>Another transfer</Link>
+        {provenance.dtype} on {provenance.device}, PyTorch {provenance.torch}, {duration(provenance.seconds)}, prompts{' '}
+        {provenance.prompt_set_hash.slice(0, 12)}, arithmoscope {provenance.code_version}.{' '}
+        <Link to={page('transfer')}>New transfer</Link>
       </p>
     </>
   );

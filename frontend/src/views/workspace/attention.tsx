@@ -1,4 +1,4 @@
-// What a head attends to in one prompt: the map, the END row by role, and all heads of the layer as small pictures.
+// A head's attention in one prompt: the map, the END row by role, and thumbnails of all heads of the layer.
 import { useMemo } from 'preact/hooks';
 import { attention } from '../../api/client';
 import type { AttentionPattern, Result } from '../../api/wire';
@@ -6,12 +6,12 @@ import { attentionMap, endByRole, firstTokenMass, range } from '../../charts/att
 import { attentionScale, gradient } from '../../charts/colours';
 import { shownPair, stored } from '../../model/pairs';
 import { percent } from '../../text/numbers';
-import { ROLE_WORDS, visible } from '../../text/tokens';
+import { ROLE_NAMES, visible } from '../../text/tokens';
 import { useLoad, useWidth } from '../../ui/hooks';
-import { TroubleBlock } from '../../ui/parts';
+import { ErrorMessage } from '../../ui/parts';
 import { Plot } from '../../ui/plot';
 import { useTheme } from '../../ui/theme';
-import { Waiting } from '../findings/fold';
+import { Waiting } from '../../ui/computed';
 import { AttentionTip } from './attentionTip';
 import { PromptChoice } from './promptChoice';
 import { Thumbnails } from './thumbnails';
@@ -32,15 +32,15 @@ export function AttentionPanel({ id, result, layer, head, prompt, onHead, onProm
   return (
     <div class="attention">
       <PromptChoice result={result} pair={pair} onPrompt={onPrompt} />
-      <Fetched
+      <LoadedAttention
         id={id}
         layer={layer}
         head={head}
         index={pair.index}
         waiting={
           stored(result, pair)
-            ? `Fetching the attention of layer ${layer}…`
-            : 'This prompt’s attention was not stored with the result. A worker is asked to compute it…'
+            ? `Loading the attention of layer ${layer}…`
+            : 'This prompt’s attention was not stored with the result. A worker is computing it…'
         }
         onHead={onHead}
       />
@@ -48,7 +48,7 @@ export function AttentionPanel({ id, result, layer, head, prompt, onHead, onProm
   );
 }
 
-interface FetchedProps {
+interface LoadedAttentionProps {
   id: string;
   layer: number;
   head: number;
@@ -57,18 +57,18 @@ interface FetchedProps {
   onHead: (head: number) => void;
 }
 
-function Fetched({ id, layer, head, index, waiting, onHead }: FetchedProps) {
-  const { data, trouble, busy, again } = useLoad(`${id} ${layer} ${index}`, (signal) =>
+function LoadedAttention({ id, layer, head, index, waiting, onHead }: LoadedAttentionProps) {
+  const { data, error, busy, reload } = useLoad(`${id} ${layer} ${index}`, (signal) =>
     attention(id, layer, index, signal),
   );
   return (
     <>
-      {trouble && (
-        <TroubleBlock problem={trouble}>
-          <button type="button" onClick={again}>
+      {error && (
+        <ErrorMessage problem={error}>
+          <button type="button" onClick={reload}>
             Try again
           </button>
-        </TroubleBlock>
+        </ErrorMessage>
       )}
       {busy && <Waiting words={waiting} />}
       {data && <Pattern data={data} head={head} onHead={onHead} />}
@@ -76,10 +76,12 @@ function Fetched({ id, layer, head, index, waiting, onHead }: FetchedProps) {
   );
 }
 
+const NO_WEIGHTS: readonly (readonly number[])[] = [];
+
 function Pattern({ data, head, onHead }: { data: AttentionPattern; head: number; onHead: (head: number) => void }) {
   const theme = useTheme();
   const [place, width] = useWidth<HTMLDivElement>();
-  const weights = data.weights[head] ?? [];
+  const weights = data.weights[head] ?? NO_WEIGHTS;
   const figure = useMemo(
     () => (width > 0 ? attentionMap(weights, data.tokens, theme, Math.min(width, 620)) : null),
     [weights, data.tokens, theme, width],
@@ -102,16 +104,16 @@ function Pattern({ data, head, onHead }: { data: AttentionPattern; head: number;
         <span>0</span>
         <span class="bar" style={{ background: gradient(attentionScale(theme)) }} />
         <span>1</span>
-        <span class="faint">share of a token’s attention</span>
+        <span class="faint">share of the “from” token’s attention</span>
       </div>
       <p class="faint">
         {data.tokens.length > 1 && (
           <>
-            First token <bdi class="mono">{first}</bdi> hidden: it takes {percent(mass.end)} of END,{' '}
-            {percent(mass.mean)} of a row on average.
+            First token <bdi class="mono">{first}</bdi> hidden: it receives {percent(mass.end)} of the attention of END,{' '}
+            {percent(mass.mean)} of a row’s on average.
           </>
         )}
-        {shown.hiddenBefore > 1 && ` The last ${shown.count} of ${data.tokens.length} tokens are drawn.`}
+        {shown.hiddenBefore > 1 && ` The last ${shown.count} of ${data.tokens.length} tokens are shown.`}
       </p>
       <EndRow weights={weights} tokens={data.tokens} />
       <Thumbnails weights={data.weights} layer={data.layer} head={head} onHead={onHead} />
@@ -137,7 +139,7 @@ function EndRow({ weights, tokens }: { weights: readonly (readonly number[])[]; 
       <tbody>
         {rows.map(({ role, weight, tokens: count }) => (
           <tr key={role} class={`role-${role}`}>
-            <th scope="row">{ROLE_WORDS[role]}</th>
+            <th scope="row">{ROLE_NAMES[role]}</th>
             <td class="number faint">{count === 1 ? '1 token' : `${count} tokens`}</td>
             <td class="share">
               <div>

@@ -1,4 +1,4 @@
-// The weight under the pointer, in words. Text nodes only: tokens never become markup.
+// The weight under the pointer, as text. Text nodes only: tokens never become markup.
 import { useState } from 'preact/hooks';
 import type { Token } from '../../api/wire';
 import type { Figure } from '../../charts/figure';

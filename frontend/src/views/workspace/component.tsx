@@ -1,10 +1,10 @@
-// The chosen component: what it does, how sure that is, and what it attends to.
+// The selected component: its effect, its interval, and what it attends to.
 import type { Result } from '../../api/wire';
-import { same, spell, type Component } from '../../model/component';
+import { sameComponent, componentName, type Component } from '../../model/component';
 import { cellOf, uncertain, type Cell, type EffectTable } from '../../model/effects';
-import { effect, glyph, interval, meaning } from '../../text/numbers';
+import { effect, glyph, interval, signMeaning } from '../../text/numbers';
 import { useShortcut } from '../../ui/hooks';
-import { Writes } from '../findings/writes';
+import { Writes } from '../panels/writes';
 import { AttentionPanel } from './attention';
 
 export interface ComponentProps {
@@ -23,7 +23,7 @@ export function ComponentPanel(props: ComponentProps) {
   const { id, table, result, selected, prompt, onSelect, onPrompt, pinned, onPin } = props;
   const cell = cellOf(table, selected);
   const rank = cell?.rank ?? null;
-  const place = table.ranking.findIndex((each) => same(each, selected));
+  const place = table.ranking.findIndex((each) => sameComponent(each, selected));
   const step = (by: -1 | 1) => {
     const next = rank === null ? table.ranking[0] : table.ranking[place + by];
     if (next) onSelect(next, true);
@@ -33,7 +33,7 @@ export function ComponentPanel(props: ComponentProps) {
   return (
     <section class="panel component" aria-labelledby="component-name" data-testid="component">
       <header class="component-head">
-        <h2 id="component-name">{spell(selected)}</h2>
+        <h2 id="component-name">{componentName(selected)}</h2>
         <p class="kind">
           {selected.head === null
             ? `MLP of layer ${selected.layer}`
@@ -45,7 +45,7 @@ export function ComponentPanel(props: ComponentProps) {
             onClick={() => step(-1)}
             disabled={place === 0}
             aria-label="Previous in the ranking"
-            title="Previous in the ranking ["
+            title="Previous in the ranking ([)"
           >
             ‹
           </button>
@@ -55,12 +55,18 @@ export function ComponentPanel(props: ComponentProps) {
             onClick={() => step(1)}
             disabled={place === table.ranking.length - 1 && rank !== null}
             aria-label="Next in the ranking"
-            title="Next in the ranking ]"
+            title="Next in the ranking (])"
           >
             ›
           </button>
         </div>
-        <button type="button" class="quiet" aria-pressed={pinned} onClick={onPin} title="Keep it in a list p">
+        <button
+          type="button"
+          class="quiet"
+          aria-pressed={pinned}
+          onClick={onPin}
+          title="Keep it in the list of pins (p)"
+        >
           {pinned ? 'Pinned' : 'Pin'}
         </button>
       </header>
@@ -78,7 +84,7 @@ export function ComponentPanel(props: ComponentProps) {
           onPrompt={onPrompt}
         />
       ) : (
-        <p class="faint">Its attention can be seen when the analysis is done.</p>
+        <p class="faint">Attention is available when the analysis is done.</p>
       )}
       {result && <Writes id={id} component={selected} />}
     </section>
@@ -105,7 +111,7 @@ function EffectLine({ cell, table }: { cell: Cell; table: EffectTable }) {
         <span class="faint">n = {table.nPairs}</span>
       </p>
       <p>
-        {uncertain(cell) ? 'The interval covers 0: no clear effect.' : meaning(mean, table.direction)}
+        {uncertain(cell) ? 'The interval covers 0: no clear effect.' : signMeaning(mean, table.direction)}
         {low === null && table.finished && <span class="faint"> One question: no interval.</span>}
       </p>
     </div>
@@ -130,12 +136,12 @@ function MlpNotes({
     const cell = cellOf(table, component);
     return (
       <tr
-        key={spell(component)}
+        key={componentName(component)}
         aria-current={component.head === null && component.layer === layer ? 'true' : undefined}
       >
         <td>
           <button type="button" class="pick" onClick={() => onSelect(component)}>
-            {spell(component)}
+            {componentName(component)}
           </button>
         </td>
         <td class="number">{effect(cell?.mean ?? null, table.metric)}</td>
@@ -156,18 +162,15 @@ function MlpNotes({
   );
   return (
     <>
-      <p>
-        An MLP looks at one position at a time, so it has no attention: it turns what heads brought to END into the
-        answer.
-      </p>
+      <p>An MLP works on one position at a time, so it has no attention: it transforms what heads have moved to END.</p>
       <div class="two">
         <table>
-          {caption('MLPs around it')}
+          {caption('Neighbouring MLPs')}
           {head}
           <tbody>{layers.map((at) => row({ layer: at, head: null }))}</tbody>
         </table>
         <table>
-          {caption('Strongest heads of its layer')}
+          {caption('Strongest heads in this layer')}
           {head}
           <tbody>{heads.map(({ layer: at, head: number }) => row({ layer: at, head: number }))}</tbody>
         </table>

@@ -1,14 +1,23 @@
-// The grid of effects as elements: one tab stop, arrows to move, Enter to choose. Transparent over the painted map.
+// The grid of effects as elements: one tab stop, arrows to move, Enter to select. Transparent over the painted map.
 import { memo } from 'preact/compat';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { places } from '../../charts/effectMap';
-import { parseComponent, same, spell, type Component } from '../../model/component';
+import { parseComponent, sameComponent, componentName, type Component } from '../../model/component';
 import type { Cell, EffectTable } from '../../model/effects';
-import { move } from '../../model/grid';
+import { moveInGrid } from '../../model/gridNavigation';
 import { effect } from '../../text/numbers';
-import type { MapProps } from './effectsMap';
 
-interface GridProps extends MapProps {
+/** Props of the map and of the grid over it. */
+export interface EffectsProps {
+  table: EffectTable;
+  selected: Component | null;
+  /** null clears the selection. */
+  onSelect: (component: Component | null) => void;
+  /** The name of this map, on a page with several. */
+  label?: string;
+}
+
+interface GridProps extends EffectsProps {
   onMove: (component: Component) => void;
 }
 
@@ -21,15 +30,15 @@ export function EffectGrid({ table, selected, onSelect, onMove, label = 'Effect 
   const start = selected ?? table.ranking[0] ?? { layer: 0, head: 0 };
   const [active, setActive] = useState<Component>(start);
   const place = useRef<HTMLDivElement>(null);
-  const wanted = selected ? spell(selected) : null;
+  const selectedName = selected ? componentName(selected) : null;
   useEffect(() => {
-    if (wanted !== null) setActive(parseComponent(wanted) ?? { layer: 0, head: 0 });
-  }, [wanted]);
+    if (selectedName !== null) setActive(parseComponent(selectedName) ?? { layer: 0, head: 0 });
+  }, [selectedName]);
   const inside = active.layer < table.layers && (active.head ?? 0) < table.heads ? active : { layer: 0, head: 0 };
 
   const go = (component: Component) => {
     setActive(component);
-    place.current?.querySelector<HTMLElement>(`[data-component="${spell(component)}"]`)?.focus();
+    place.current?.querySelector<HTMLElement>(`[data-component="${componentName(component)}"]`)?.focus();
     onMove(component);
   };
   return (
@@ -45,7 +54,7 @@ export function EffectGrid({ table, selected, onSelect, onMove, label = 'Effect 
         if (event.key === 'Enter' || event.key === ' ') onSelect(inside);
         else if (event.key === 'Escape') onSelect(null);
         else {
-          const next = move(inside, event.key, table, event.ctrlKey);
+          const next = moveInGrid(inside, event.key, table, event.ctrlKey);
           if (!next) return;
           go(next);
         }
@@ -78,7 +87,7 @@ interface RowProps {
   selected: Component | null;
 }
 
-// Only the rows that a move or a choice touches are drawn again: a large model has thousands of cells.
+// Only rows that a move or a selection touches are rendered again: a large model has thousands of cells.
 const GridRow = memo(
   function GridRow({ table, layer, active, selected }: RowProps) {
     const first = layer * (table.heads + 1);
@@ -88,10 +97,10 @@ const GridRow = memo(
         key={cell.head ?? 'mlp'}
         role="gridcell"
         class="cell"
-        data-component={spell(cell)}
-        aria-label={`${spell(cell)}, ${cell.mean === null ? 'not computed' : effect(cell.mean, table.metric)}`}
-        aria-selected={same(selected, cell)}
-        tabIndex={same(active, cell) ? 0 : -1}
+        data-component={componentName(cell)}
+        aria-label={`${componentName(cell)}, ${cell.mean === null ? 'not computed' : effect(cell.mean, table.metric)}`}
+        aria-selected={sameComponent(selected, cell)}
+        tabIndex={sameComponent(active, cell) ? 0 : -1}
         style={
           cell.head === null
             ? { flexGrow: mlpWidth, marginLeft: `${(100 * gap) / places(table.heads).total}%` }
@@ -105,5 +114,9 @@ const GridRow = memo(
       </div>
     );
   },
-  (a, b) => a.table === b.table && a.layer === b.layer && same(a.active, b.active) && same(a.selected, b.selected),
+  (a, b) =>
+    a.table === b.table &&
+    a.layer === b.layer &&
+    sameComponent(a.active, b.active) &&
+    sameComponent(a.selected, b.selected),
 );

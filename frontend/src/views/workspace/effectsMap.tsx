@@ -1,37 +1,29 @@
-// The map: Plotly paints the cells; a grid of real elements lies over them for pointer, keys and listeners.
+// The map of effects: Plotly paints the cells; a grid of elements over them serves pointer, keyboard and screen
+// readers.
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { effectMap, MARGIN, places } from '../../charts/effectMap';
-import { same, speak, spell, type Component } from '../../model/component';
+import { sameComponent, spokenName, componentName, type Component } from '../../model/component';
 import { cellOf, uncertain, type Cell, type EffectTable } from '../../model/effects';
-import { under } from '../../model/grid';
-import { effect, glyph, interval, meaning, speakEffect } from '../../text/numbers';
+import { componentAt } from '../../model/gridNavigation';
+import { effect, glyph, interval, signMeaning, speakEffect } from '../../text/numbers';
 import { useWidth } from '../../ui/hooks';
 import { Plot } from '../../ui/plot';
 import { useTheme } from '../../ui/theme';
-import { EffectGrid } from './effectGrid';
+import { EffectGrid, type EffectsProps } from './effectGrid';
 import { EffectLegend } from './legend';
 
-export interface MapProps {
-  table: EffectTable;
-  selected: Component | null;
-  /** null frees the selection. */
-  onSelect: (component: Component | null) => void;
-  /** Where there are several maps, of which this is. */
-  label?: string;
-}
-
-export function spoken(cell: Cell, table: EffectTable): string {
+export function spokenCell(cell: Cell, table: EffectTable): string {
   const rank = cell.rank === null ? '' : `, rank ${cell.rank}`;
-  return `${speak(cell)}, effect ${speakEffect(cell.mean, table.metric)}${rank}`;
+  return `${spokenName(cell)}, effect ${speakEffect(cell.mean, table.metric)}${rank}`;
 }
 
-export function EffectsMap({ table, selected, onSelect, label }: MapProps) {
+export function EffectsMap({ table, selected, onSelect, label }: EffectsProps) {
   const theme = useTheme();
   const [place, width] = useWidth<HTMLDivElement>();
   const [hovered, setHovered] = useState<Component | null>(null);
-  const [said, setSaid] = useState('');
+  const [announcement, setAnnouncement] = useState('');
   const figure = useMemo(() => (width > 0 ? effectMap(table, { theme, width }) : null), [table, theme, width]);
-  // The finger or pointer leaves with the old table.
+  // The hover ends with the old table.
   useEffect(() => setHovered(null), [table.layers, table.heads]);
 
   const { gap, total } = places(table.heads);
@@ -54,13 +46,13 @@ export function EffectsMap({ table, selected, onSelect, label }: MapProps) {
               style={{ left: `${box.left}px`, top: `${box.top}px`, width: `${box.width}px`, height: `${box.height}px` }}
               onPointerMove={(event) => {
                 const area = event.currentTarget.getBoundingClientRect();
-                const next = under(
+                const next = componentAt(
                   (event.clientX - area.left) / area.width,
                   (event.clientY - area.top) / area.height,
                   table,
                   { gap, total },
                 );
-                setHovered((old) => (same(old, next) ? old : next));
+                setHovered((old) => (sameComponent(old, next) ? old : next));
               }}
               onPointerLeave={() => setHovered(null)}
             >
@@ -71,7 +63,7 @@ export function EffectsMap({ table, selected, onSelect, label }: MapProps) {
                 {...(label ? { label } : {})}
                 onMove={(component) => {
                   const reached = cellOf(table, component);
-                  if (reached) setSaid(spoken(reached, table));
+                  if (reached) setAnnouncement(spokenCell(reached, table));
                 }}
               />
               {cell && <Tip cell={cell} table={table} />}
@@ -81,7 +73,7 @@ export function EffectsMap({ table, selected, onSelect, label }: MapProps) {
       </div>
       <EffectLegend table={table} />
       <p class="unseen" aria-live="polite" data-testid="map-live">
-        {said}
+        {announcement}
       </p>
     </div>
   );
@@ -98,7 +90,7 @@ function Tip({ cell, table }: { cell: Cell; table: EffectTable }) {
     : { top: `${(100 * (cell.layer + 1)) / table.layers}%` };
   return (
     <div class="tip" style={{ ...side, ...end }} aria-hidden="true">
-      <strong>{spell(cell)}</strong>{' '}
+      <strong>{componentName(cell)}</strong>{' '}
       {cell.mean === null ? (
         table.finished ? (
           'n/a'
@@ -109,7 +101,7 @@ function Tip({ cell, table }: { cell: Cell; table: EffectTable }) {
         <>
           {glyph(cell.mean)} {effect(cell.mean, table.metric)}
           <br />
-          {uncertain(cell) ? 'interval covers 0' : meaning(cell.mean, table.direction)}
+          {uncertain(cell) ? 'interval covers 0' : signMeaning(cell.mean, table.direction)}
           <br />
           <span class="faint">
             {cell.low !== null && `${interval(cell.low, cell.high, table.metric)}, `}rank {cell.rank} of{' '}

@@ -1,21 +1,21 @@
-// The head of an analysis: of which model, how it is measured, and what can be taken away.
+// The header of an analysis: model, metric, and exports.
 import { useState } from 'preact/hooks';
 import { exportAddress } from '../../api/client';
 import type { Experiment, Metric, ModelCard, Problem, Result, Spec } from '../../api/wire';
 import { effectMap } from '../../charts/effectMap';
-import { spell } from '../../model/component';
+import { componentName } from '../../model/component';
 import type { EffectTable } from '../../model/effects';
-import { addressOf } from '../../model/again';
-import { doneWords, optionsOf } from '../../model/options';
-import { askedPairs, isFinal, shortRevision } from '../../text/experiment';
-import { METRIC_NAMES, METRIC_WORDS, plural, SIGN_WORDS } from '../../text/numbers';
+import { analysisFormUrl } from '../../model/prefill';
+import { patchingSummary, optionsOf } from '../../model/patchingOptions';
+import { requestedPairs, isFinal, shortRevision } from '../../text/experiment';
+import { METRIC_NAMES, METRIC_DESCRIPTIONS, plural, SIGN_MEANINGS } from '../../text/numbers';
 import { title } from '../../text/titles';
 import { escapeForPlotly } from '../../text/tokens';
-import { Field, Menu, troubleOf } from '../../ui/parts';
+import { Field, Menu, problemOf } from '../../ui/parts';
 import { image, save } from '../../ui/plot';
-import { AskAgain } from '../experiment/askAgain';
+import { EditAndRun } from '../experiment/editAndRun';
 import { ExperimentHeader } from '../experiment/header';
-import { TunedFrom } from '../tuning/lineage';
+import { TunedFrom } from '../fineTune/lineage';
 
 export interface HeaderProps {
   experiment: Experiment;
@@ -30,15 +30,15 @@ export interface HeaderProps {
 }
 
 export function Header({ experiment, spec, result, cards, table, metric, metrics, onMetric, put }: HeaderProps) {
-  const [trouble, setTrouble] = useState<Problem | null>(null);
-  // Fewer may exist than were asked for: the run knows.
-  const pairs = result ? result.pairs.length : (experiment.progress.total ?? askedPairs(spec));
+  const [error, setError] = useState<Problem | null>(null);
+  // The run may have fewer pairs than requested.
+  const pairs = result ? result.pairs.length : (experiment.progress.total ?? requestedPairs(spec));
   return (
     <ExperimentHeader
       experiment={experiment}
       put={put}
       kept={pairs}
-      trouble={trouble}
+      error={error}
       facts={
         <>
           <span>
@@ -47,7 +47,7 @@ export function Header({ experiment, spec, result, cards, table, metric, metrics
           </span>
           <TunedFrom cards={cards} model={spec.model} />
           <span>{plural(pairs, 'pair')}</span>
-          <span data-testid="done">{doneWords(optionsOf(spec))}</span>
+          <span data-testid="done">{patchingSummary(optionsOf(spec))}</span>
         </>
       }
       before={
@@ -56,7 +56,7 @@ export function Header({ experiment, spec, result, cards, table, metric, metrics
             <select
               id={id}
               value={metric}
-              title={METRIC_WORDS[metric]}
+              title={METRIC_DESCRIPTIONS[metric]}
               onChange={(event) => onMetric(event.currentTarget.value as Metric)}
             >
               {metrics.map((name) => (
@@ -71,9 +71,9 @@ export function Header({ experiment, spec, result, cards, table, metric, metrics
       after={
         <>
           {result && table && (
-            <Exports id={experiment.id} result={result} table={table} metric={metric} tell={setTrouble} />
+            <Exports id={experiment.id} result={result} table={table} metric={metric} tell={setError} />
           )}
-          {isFinal(experiment.state) && <AskAgain spec={spec} to={addressOf(spec)} />}
+          {isFinal(experiment.state) && <EditAndRun spec={spec} to={analysisFormUrl(spec)} />}
         </>
       }
     />
@@ -84,7 +84,7 @@ function provenance(result: Result): string[] {
   const { model, provenance: from } = result;
   const seed = result.spec.prompts.source === 'template' ? `, seed ${result.spec.prompts.seed}` : '';
   return [
-    `${model.name}@${shortRevision(model.revision)}, ${plural(result.pairs.length, 'pair')}, ${doneWords(optionsOf(result.spec))}`,
+    `${model.name}@${shortRevision(model.revision)}, ${plural(result.pairs.length, 'pair')}, ${patchingSummary(optionsOf(result.spec))}`,
     `prompts ${from.prompt_set_hash.slice(0, 12)}${seed}, ${from.dtype} on ${from.device}, arithmoscope ${from.code_version}`,
   ];
 }
@@ -94,7 +94,7 @@ function Exports({
   result,
   table,
   metric,
-  tell,
+  tell: onError,
 }: {
   id: string;
   result: Result;
@@ -108,16 +108,18 @@ function Exports({
       theme: 'light',
       width: 720,
       file: {
-        title: escapeForPlotly(`${title(result.spec, result.pairs.length)}${best ? ` (rank ${best.rank}: ${spell(best)})` : ''}`),
+        title: escapeForPlotly(
+          `${title(result.spec, result.pairs.length)}${best ? ` (rank ${best.rank}: ${componentName(best)})` : ''}`,
+        ),
         provenance: provenance(result).map(escapeForPlotly).join('<br>'),
-        legend: `${METRIC_WORDS[metric]}<br>below 0: ${SIGN_WORDS[table.direction].below}`,
+        legend: `${METRIC_DESCRIPTIONS[metric]}<br>below 0: ${SIGN_MEANINGS[table.direction].below}`,
       },
     });
     try {
       save(await image(figure, format), `${id}.effects.${metric}.${format}`);
-      tell(null);
+      onError(null);
     } catch (reason) {
-      tell(troubleOf(reason));
+      onError(problemOf(reason));
     }
   };
   return (
@@ -127,7 +129,7 @@ function Exports({
       </a>
       <Menu label="Export">
         <a href={exportAddress.csvMetadata(id, metric)} download={`${id}.components.${metric}.csv-metadata.json`}>
-          Columns of the CSV, described
+          Column descriptions of the CSV
         </a>
         <a href={exportAddress.json(id)} download={`${id}.result.json`}>
           Result as JSON

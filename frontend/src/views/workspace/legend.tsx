@@ -1,27 +1,23 @@
-// What the colours of the map mean, in words.
+// The legend of the map: what its colours mean.
 import { DIVERGING, gradient, stops } from '../../charts/colours';
 import { colourLimit, uncertain, type EffectTable } from '../../model/effects';
-import { effect, METRIC_WORDS, plural, SIGN_WORDS } from '../../text/numbers';
+import { effect, METRIC_DESCRIPTIONS, plural, SIGN_MEANINGS } from '../../text/numbers';
 import { useTheme } from '../../ui/theme';
 
 export function EffectLegend({ table }: { table: EffectTable }) {
   const theme = useTheme();
   const { limit, beyond } = colourLimit(table);
-  const { below, above } = SIGN_WORDS[table.direction];
-  const known = table.ranking.length > 0;
+  const { below, above } = SIGN_MEANINGS[table.direction];
+  const hasValues = table.ranking.length > 0;
   const faint = table.cells.some(uncertain);
   const waiting = table.ranking.length < table.cells.length;
   return (
     <div class="map-legend">
-      <div
-        class="scale"
-        role="img"
-        aria-label={`Colours: orange ${below}, below 0; blue ${above}, above 0`}
-      >
+      <div class="scale" role="img" aria-label={`Colours: orange ${below}, below 0; blue ${above}, above 0`}>
         <span class="end">{below} ▼</span>
         <span class="bar" style={{ background: gradient(stops(DIVERGING[theme])) }} />
         <span class="end">▲ {above}</span>
-        {known && (
+        {hasValues && (
           <>
             <span class="tick low">
               {beyond > 0 && '≤ '}
@@ -36,8 +32,8 @@ export function EffectLegend({ table }: { table: EffectTable }) {
         )}
       </div>
       <p class="faint">
-        {METRIC_WORDS[table.metric]}.{faint && ' Greyed: the interval covers 0.'}
-        {waiting && (table.finished ? ' Hatched: no number.' : ' Hatched: not computed yet.')}
+        {METRIC_DESCRIPTIONS[table.metric]}.{faint && ' Greyed: the interval covers 0.'}
+        {waiting && (table.finished ? ' Hatched: no value.' : ' Hatched: not computed yet.')}
         {beyond > 0 && ` ${plural(beyond, 'component')} beyond the scale.`}
       </p>
     </div>

@@ -1,6 +1,6 @@
-// The components that are kept while one looks at others: what can be knocked out together.
-import { spell, type Component } from '../../model/component';
-import { tuneFrom } from '../../model/tuneAddress';
+// The pins: a list of components kept while others are inspected.
+import { componentName, type Component } from '../../model/component';
+import { fineTuneUrlFrom } from '../../model/fineTuneUrl';
 import { page } from '../../root';
 import { Link } from '../../ui/parts';
 
@@ -10,7 +10,7 @@ export function Pins({
   onSelect,
   onPins,
 }: {
-  /** Finished: its components can be tuned. */
+  /** The finished analysis, whose components can be fine-tuned; null while it runs. */
   analysis: { id: string; model: string } | null;
   pins: readonly Component[];
   onSelect: (component: Component) => void;
@@ -21,14 +21,14 @@ export function Pins({
       <h2>Pins</h2>
       <ul>
         {pins.map((pin) => (
-          <li key={spell(pin)}>
+          <li key={componentName(pin)}>
             <button type="button" class="pick" onClick={() => onSelect(pin)}>
-              {spell(pin)}
+              {componentName(pin)}
             </button>
             <button
               type="button"
               class="quiet"
-              aria-label={`Unpin ${spell(pin)}`}
+              aria-label={`Unpin ${componentName(pin)}`}
               onClick={() => onPins(pins.filter((each) => each !== pin))}
             >
               ×
@@ -37,7 +37,7 @@ export function Pins({
         ))}
       </ul>
       {analysis && (
-        <Link to={page(tuneFrom(analysis, pins.map(spell)))} class="button">
+        <Link to={page(fineTuneUrlFrom(analysis, pins.map(componentName)))} class="button">
           Fine-tune
         </Link>
       )}

@@ -1,4 +1,4 @@
-// Which prompt's attention is shown, its tokens, and what the model said to it.
+// The choice of a prompt, its tokens, and the model's answer.
 import type { PairResult, Result } from '../../api/wire';
 import { stored } from '../../model/pairs';
 import { digits } from '../../text/numbers';
@@ -6,7 +6,7 @@ import { clip, lastLine, rolesIn, textOf, visible } from '../../text/tokens';
 import { Chip, RoleLegend } from '../../ui/chips';
 import { Field } from '../../ui/parts';
 
-// A longer list is asked for by number.
+// In a longer list the prompt is chosen by number.
 const LISTED = 200;
 
 interface ChoiceProps {
@@ -36,9 +36,9 @@ export function PromptChoice({ result, pair, onPrompt }: ChoiceProps) {
                 min={0}
                 value={pair.index}
                 onChange={(event) => {
-                  const wanted = Number(event.currentTarget.value);
-                  const found = result.pairs.find(({ index }) => index >= wanted) ?? result.pairs.at(-1);
-                  if (found) onPrompt(found.index);
+                  const typed = Number(event.currentTarget.value);
+                  const next = result.pairs.find(({ index }) => index >= typed) ?? result.pairs.at(-1);
+                  if (next) onPrompt(next.index);
                 }}
               />
             )
@@ -51,9 +51,9 @@ export function PromptChoice({ result, pair, onPrompt }: ChoiceProps) {
         ))}
       </div>
       <p class="faint">
-        answer <bdi class="mono">{visible(pair.answer)}</bdi>, the model says{' '}
-        <bdi class="mono">{visible(pair.top)}</bdi> ({pair.correct ? 'right' : 'wrong'}), logit{' '}
-        {digits(pair.reference_logit)}, without the calculation {digits(pair.counterfactual_logit)}
+        answer <bdi class="mono">{visible(pair.answer)}</bdi>; the model says{' '}
+        <bdi class="mono">{visible(pair.top)}</bdi> ({pair.correct ? 'correct' : 'wrong'}). Logit of the answer:{' '}
+        {digits(pair.reference_logit)}, in the counterfactual run {digits(pair.counterfactual_logit)}
       </p>
       <RoleLegend roles={rolesIn(pair.reference)} />
     </div>
@@ -72,7 +72,7 @@ function Options({ result }: { result: Result }) {
   return (
     <>
       {result.pairs.filter((pair) => stored(result, pair)).map(option)}
-      <optgroup label="attention computed when asked for">{without.map(option)}</optgroup>
+      <optgroup label="attention computed on demand">{without.map(option)}</optgroup>
     </>
   );
 }

@@ -1,8 +1,8 @@
-// The same numbers as a table: rank, component, mean, interval, n.
+// The map's numbers as a table: rank, component, mean, interval, n.
 import { useMemo, useState } from 'preact/hooks';
-import { same, spell, type Component } from '../../model/component';
+import { sameComponent, componentName, type Component } from '../../model/component';
 import { sorted, uncertain, type EffectTable, type SortKey } from '../../model/effects';
-import { effect, glyph, interval, meaning } from '../../text/numbers';
+import { effect, glyph, interval, signMeaning } from '../../text/numbers';
 
 const STEP = 100;
 const COLUMNS: readonly (readonly [SortKey, string])[] = [
@@ -53,17 +53,17 @@ export function Ranking({
           <tbody>
             {rows.slice(0, shown).map((cell) => (
               <tr
-                key={spell(cell)}
-                aria-current={same(cell, selected) ? 'true' : undefined}
+                key={componentName(cell)}
+                aria-current={sameComponent(cell, selected) ? 'true' : undefined}
                 class={uncertain(cell) ? 'uncertain' : ''}
               >
                 <td class="number">{cell.rank}</td>
                 <td>
                   <button type="button" class="pick" onClick={() => onSelect(cell)}>
-                    {spell(cell)}
+                    {componentName(cell)}
                   </button>
                 </td>
-                <td class="number" title={meaning(cell.mean ?? 0, table.direction)}>
+                <td class="number" title={signMeaning(cell.mean ?? 0, table.direction)}>
                   <span class={`sign ${(cell.mean ?? 0) < 0 ? 'hurts' : 'helps'}`} aria-hidden="true">
                     {glyph(cell.mean ?? 0)}
                   </span>{' '}
@@ -78,8 +78,8 @@ export function Ranking({
       </div>
       <p class="faint">
         {Math.min(shown, rows.length)} of {rows.length} components.
-        {without > 0 && ` ${without} without a number.`} Rank: the place from the most negative effect, as in the CSV.
-        Greyed: the interval covers 0.{' '}
+        {without > 0 && ` ${without} without a value.`} Ranks start at the most negative effect, as in the CSV. Greyed:
+        the interval covers 0.{' '}
         {shown < rows.length && (
           <button type="button" class="quiet" onClick={() => setShown(shown + STEP)}>
             Show {Math.min(STEP, rows.length - shown)} more

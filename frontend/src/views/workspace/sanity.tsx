@@ -1,4 +1,4 @@
-// Before the map: whether the model does the task at all, what was left out and why, and whether the numbers hold.
+// The sanity strip: whether the model solves the task, dropped pairs, and how the numbers were verified.
 import type { Metric, Result } from '../../api/wire';
 import { digits, duration, mean, plural } from '../../text/numbers';
 import { visible } from '../../text/tokens';
@@ -12,25 +12,25 @@ export function Sanity({ result, metric }: { result: Result; metric: Metric }) {
   const leftOut = result.metrics[metric]?.left_out ?? 0;
   const wrong = pairs.filter((pair) => !pair.correct);
   return (
-    <section class="sanity" aria-label="Can these numbers be believed">
+    <section class="sanity" aria-label="Sanity checks">
       {wrong.length > 0 && (
         <Notice tone="warn">
           {pairs.length === 1 ? (
             <>
               The model answers <bdi class="mono">{visible(pairs[0]?.top ?? '')}</bdi>, not{' '}
-              <bdi class="mono">{visible(pairs[0]?.answer ?? '')}</bdi>: the map shows what moves the right answer’s
-              logit, not how the model gets it right.
+              <bdi class="mono">{visible(pairs[0]?.answer ?? '')}</bdi>: the map shows what affects the logit of the
+              correct answer, not how the model gets it right.
               {result.spec.prompts.shots === 0 && ' Worked examples before the prompt often help.'}
             </>
           ) : (
-            `The model answers ${wrong.length} of these ${pairs.length} prompts wrongly, and they are in the numbers.`
+            `The model answers ${wrong.length} of these ${pairs.length} prompts wrongly; they are included in the effects.`
           )}
         </Notice>
       )}
       <dl>
-        <Fact name="answered right" value={`${right} of ${tried}`} />
+        <Fact name="answered correctly" value={`${right} of ${tried}`} />
         <Fact name="mean reference logit" value={reference === null ? 'n/a' : digits(reference)} />
-        <Fact name="counterfactual" value={counterfactual === null ? 'n/a' : digits(counterfactual)} />
+        <Fact name="mean counterfactual logit" value={counterfactual === null ? 'n/a' : digits(counterfactual)} />
         <Fact
           name="noise floor"
           value={digits(checks.noise_floor)}
@@ -48,9 +48,9 @@ export function Sanity({ result, metric }: { result: Result; metric: Metric }) {
           <p>
             A control that patches nothing moved the answer’s logit by at most {digits(checks.noise_floor)} logits.{' '}
             {checks.spot_check.length > 0 &&
-              `${checks.spot_check.join(', ')} were computed again by brute force on ${plural(checks.spot_check_pairs, 'pair')}: the largest difference is ${digits(checks.spot_check_error)} logits.`}
+              `${checks.spot_check.join(', ')} were recomputed by brute force on ${plural(checks.spot_check_pairs, 'pair')}: the largest difference is ${digits(checks.spot_check_error)} logits.`}
           </p>
-          <p class="faint">{madeWords(result)}</p>
+          <p class="faint">{provenanceLine(result)}</p>
         </div>
       </details>
       {dropped.length > 0 && (
@@ -79,16 +79,16 @@ export function Sanity({ result, metric }: { result: Result; metric: Metric }) {
   );
 }
 
-/** Where the numbers come from, in one line. */
-function madeWords({ provenance: made, model, n_asked: asked }: Result): string {
-  // A plan's sizes are powers of two; what there is less of is all there at once.
+/** Provenance in one line. */
+function provenanceLine({ provenance, model, n_asked: requested }: Result): string {
+  // A plan's sizes are powers of two and may exceed what there is.
   const all = model.layers * (model.heads + 1);
   const cuts = [
-    made.plan && plural(Math.min(made.plan.pairs, asked), 'pair'),
-    made.plan?.components && plural(Math.min(made.plan.components, all), 'component'),
+    provenance.plan && plural(Math.min(provenance.plan.pairs, requested), 'pair'),
+    provenance.plan?.components && plural(Math.min(provenance.plan.components, all), 'component'),
   ].filter(Boolean);
   const plan = cuts.length ? `, up to ${cuts.join(' and ')} at once` : '';
-  return `${made.dtype} on ${made.device}, PyTorch ${made.torch}, ${duration(made.seconds)}${plan}.`;
+  return `${provenance.dtype} on ${provenance.device}, PyTorch ${provenance.torch}, ${duration(provenance.seconds)}${plan}.`;
 }
 
 function Fact({ name, value, title }: { name: string; value: string; title?: string }) {

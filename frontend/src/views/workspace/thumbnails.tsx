@@ -1,4 +1,4 @@
-// All heads of the layer on one canvas, with a button over each.
+// All heads of a layer on one canvas, with a button over each.
 import { useEffect, useMemo, useRef } from 'preact/hooks';
 import { corner, paint, sheet } from '../../charts/thumbnails';
 import { useWidth } from '../../ui/hooks';

@@ -1,17 +1,17 @@
-// One analysis: its progress, whether to believe it, the map of effects, and the chosen component.
+// The workspace of an analysis: progress, sanity checks, the map of effects, and the selected component.
 import { useMemo } from 'preact/hooks';
 import { models as loadModels } from '../../api/client';
 import type { Metric, Result, Spec } from '../../api/wire';
-import { same, type Component } from '../../model/component';
+import { sameComponent, type Component } from '../../model/component';
 import { fromPartial, fromResult, type EffectTable, type Shape } from '../../model/effects';
 import { shownPair } from '../../model/pairs';
 import { navigate } from '../../nav';
-import { firstView, readView, writeView, type View } from '../../route';
+import { defaultView, readView, writeView, type View } from '../../route';
 import { isFinal } from '../../text/experiment';
 import { useLoad } from '../../ui/hooks';
 import { Notice } from '../../ui/parts';
-import { RunState, type OpenedProps } from '../experiment/opened';
-import { Findings } from '../findings/findings';
+import { RunState, type ExperimentViewProps } from '../experiment/runState';
+import { AnalysisPanels } from '../panels/analysisPanels';
 import { ComponentPanel } from './component';
 import { EffectsMap } from './effectsMap';
 import { Header } from './header';
@@ -19,15 +19,14 @@ import { Pins } from './pins';
 import { Ranking } from './ranking';
 import { Sanity } from './sanity';
 
-export function AnalysisPage({ run, id, address }: OpenedProps) {
+export function AnalysisPage({ run, id, address }: ExperimentViewProps) {
   const { experiment, partial } = run.seen;
   const spec = experiment.spec as Spec;
   const result = run.result as Result | null;
   const done = isFinal(experiment.state);
   // The model's shape, to draw the empty map before the first numbers.
   const cards = useLoad('models', loadModels);
-  const shape: Shape | null =
-    result?.model ?? cards.data?.find(({ id: model }) => model === spec.model) ?? null;
+  const shape: Shape | null = result?.model ?? cards.data?.find(({ id: model }) => model === spec.model) ?? null;
 
   const metrics = useMemo<readonly Metric[]>(
     () => (result ? spec.metrics.filter((name) => result.metrics[name]) : spec.metrics),
@@ -40,21 +39,21 @@ export function AnalysisPage({ run, id, address }: OpenedProps) {
         metrics,
         prompts: result?.pairs.map(({ index }) => index) ?? null,
       })
-    : { view: firstView(metrics), notices: [] };
+    : { view: defaultView(metrics), notices: [] };
 
   const table = useMemo<EffectTable | null>(() => {
     if (result) return fromResult(result, view.metric);
-    // A run that ended without a result has nothing to wait for, but what was seen stays.
+    // A run that ended without a result has nothing to wait for, but running means stay visible.
     return shape && (!done || partial) ? fromPartial(shape, view.metric, spec.direction, partial) : null;
-  }, [result, partial, view.metric, spec.direction, shape?.layers, shape?.heads, shape?.kv_heads, done]);
+  }, [result, partial, view.metric, spec.direction, shape, done]);
 
   const change = (part: Partial<View>, replace = false) =>
     navigate(`${location.pathname}${writeView(address.search, part, metrics)}`, { replace });
   const best = table?.ranking[0] ?? null;
   const selected: Component | null = view.sel ?? best;
   const select = (component: Component | null, step = false) =>
-    // What matters most is the default, which leaves the address.
-    change({ sel: component && !same(component, best) ? component : null }, step);
+    // The highest-ranked component is the default, which is left out of the address.
+    change({ sel: component && !sameComponent(component, best) ? component : null }, step);
 
   const choosePrompt = (prompt: number) =>
     change({ prompt: result && shownPair(result, null)?.index === prompt ? null : prompt });
@@ -101,7 +100,7 @@ export function AnalysisPage({ run, id, address }: OpenedProps) {
               prompt={view.prompt}
               onSelect={(component, step) => select(component, step)}
               onPrompt={choosePrompt}
-              pinned={view.pins.some((pin) => same(pin, selected))}
+              pinned={view.pins.some((pin) => sameComponent(pin, selected))}
               onPin={() => change({ pins: pinsWith(view.pins, selected) })}
             />
           )}
@@ -116,7 +115,7 @@ export function AnalysisPage({ run, id, address }: OpenedProps) {
         />
       )}
       {result && table && (
-        <Findings
+        <AnalysisPanels
           id={id}
           result={result}
           table={table}
@@ -131,9 +130,11 @@ export function AnalysisPage({ run, id, address }: OpenedProps) {
   );
 }
 
-/** With the component, or without it if it was among them. */
+/** The pins with the component added, or removed if it was among them. */
 const pinsWith = (pins: readonly Component[], component: Component): Component[] =>
-  pins.some((pin) => same(pin, component)) ? pins.filter((pin) => !same(pin, component)) : [...pins, component];
+  pins.some((pin) => sameComponent(pin, component))
+    ? pins.filter((pin) => !sameComponent(pin, component))
+    : [...pins, component];
 
 const TABS = [
   ['map', 'Map'],

@@ -1,0 +1,183 @@
+import { describe, expect, it } from 'vitest';
+import type { ModelCard } from '../api/wire';
+import {
+  analysisDraftOf,
+  initialDraft,
+  DEFAULT_DRAFT,
+  defaultModel,
+  isBareSum,
+  shotsOf,
+  analysisSpecOf,
+  toggled,
+  type Draft,
+} from './analysisForm';
+import { readOptions } from './patchingOptions';
+
+const MODEL: ModelCard = {
+  id: 'smollm2-135m',
+  name: 'SmolLM2',
+  source: 'demo',
+  revision: 'abc',
+  layers: 30,
+  heads: 9,
+  kv_heads: 3,
+  parameters: 134_000_000,
+  shots: 3,
+  chat: false,
+  supported: true,
+};
+const ODD: ModelCard = { ...MODEL, id: 'odd', supported: false, reason: 'OddNet is not supported.' };
+const draft = (part: Partial<Draft> = {}): Draft => ({ ...DEFAULT_DRAFT, model: MODEL.id, ...part });
+const asked = (part: Partial<Draft>) => analysisSpecOf(draft(part), [ODD, MODEL]);
+
+describe('the draft', () => {
+  it('is ready to run as the page opens, with the examples that the model needs', () => {
+    expect(asked({})).toEqual({
+      spec: {
+        kind: 'path_patching',
+        model: 'smollm2-135m',
+        effect: 'through_mlps',
+        positions: 'end',
+        source: 'counterfactual',
+        direction: 'noising',
+        prompts: { source: 'custom', pairs: [{ reference: '3 + 5 =' }], shots: 3, corruption: 'null_operator' },
+      },
+      problem: null,
+    });
+  });
+
+  it('starts with a set where an address asks for a source that needs one', () => {
+    for (const [search, mode] of [
+      ['?source=mean', 'set'],
+      ['?source=resample', 'set'],
+      ['?source=zero', 'one'],
+    ] as const) {
+      const { options } = readOptions(search);
+      const first = { ...initialDraft(options), ...options, model: MODEL.id };
+      expect([search, first.mode]).toEqual([search, mode]);
+      expect(analysisSpecOf(first, [MODEL]).spec?.source).toBe(options.source);
+    }
+  });
+
+  it('gives worked examples to a bare sum only, unless told otherwise', () => {
+    for (const sum of ['3 + 5 =', '3+5', 'Q: What is the sum of 3 and 5? A:', '3 plus 5 equals to', '6 × 7 =']) {
+      expect([sum, isBareSum(sum)]).toEqual([sum, true]);
+    }
+    for (const other of ['2 + 2 = 4\n3 + 5 =', 'The war lasted 5 years from 1723 to 172', '<b> 3 + 5 =', 'plus', '']) {
+      expect([other, isBareSum(other)]).toEqual([other, false]);
+    }
+    expect(shotsOf(draft({ prompt: '2 + 2 = 4\n3 + 5 =' }), MODEL)).toBe(0);
+    expect(shotsOf(draft({ shots: 5 }), MODEL)).toBe(5);
+    expect(shotsOf(draft({ mode: 'set' }), MODEL)).toBe(3);
+  });
+
+  it('sends what was typed, unchanged, and leaves out what was not', () => {
+    const { spec } = asked({ answer: ' 8', counterfactual: '3 @ 5 =', prompt: ' 3 + 5 = ' });
+    expect(spec?.prompts).toMatchObject({
+      pairs: [{ reference: ' 3 + 5 = ', answer: ' 8', counterfactual: '3 @ 5 =' }],
+    });
+    expect(JSON.stringify(asked({ answer: '  ' }).spec)).not.toContain('answer');
+  });
+
+  it('sends what is patched, and never what does not go together', () => {
+    expect(asked({ effect: 'total', positions: 'all', source: 'zero' }).spec).toMatchObject({
+      effect: 'total',
+      positions: 'all',
+      source: 'zero',
+    });
+    expect(asked({ source: 'mean' }).spec).toMatchObject({ source: 'counterfactual' });
+    expect(asked({ source: 'mean', mode: 'set' }).spec).toMatchObject({ source: 'mean' });
+    expect(asked({ source: 'mean', mode: 'set', pairs: '1' }).spec).toMatchObject({ source: 'counterfactual' });
+  });
+
+  it('asks through the chat template when told to, of a model that has one', () => {
+    const talks: ModelCard = { ...MODEL, chat: true };
+    for (const mode of ['one', 'set'] as const) {
+      const chat = (model: ModelCard, part: Partial<Draft>) =>
+        analysisSpecOf(draft({ mode, ...part }), [model]).spec?.prompts.chat;
+      expect(chat(talks, { chat: true })).toBe(true);
+      expect(chat(talks, {})).toBeUndefined();
+      expect(chat(MODEL, { chat: true })).toBeUndefined();
+    }
+  });
+
+  it('comes back from what was asked, and then asks the same', () => {
+    const pair = { reference: '3 + 5 =', answer: ' 8', counterfactual: '3 @ 5 =' };
+    const file = { name: 'f', pairs: [pair, { reference: '1 + 1 =' }], problems: [], notes: [], n_rows: 2 };
+    for (const part of [
+      { prompt: '3 + 5 =', answer: ' 8', counterfactual: '3 @ 5 =', shots: 0, effect: 'direct' },
+      { mode: 'file', file, answerTokens: 'each', corruption: 'operand_swap' },
+      { mode: 'set', topic: 'facts', pairs: '7', seed: '3', source: 'mean', keepWrong: true },
+    ] as Partial<Draft>[]) {
+      const { spec } = asked(part);
+      if (!spec) throw new Error('none');
+      expect(analysisSpecOf(analysisDraftOf(spec), [MODEL]).spec).toEqual(spec);
+    }
+  });
+  it('describes a set', () => {
+    expect(asked({ mode: 'set', operations: ['add', 'subtract'], largest: ' 20 ', seed: '7' }).spec?.prompts).toEqual({
+      source: 'template',
+      operations: ['add', 'subtract'],
+      styles: ['equation'],
+      operands: [1, 20],
+      pairs: 64,
+      shots: 3,
+      corruption: 'null_operator',
+      seed: 7,
+      keep_wrong: false,
+    });
+  });
+
+  it.each([
+    [{ prompt: '  ' }, /Type a prompt/],
+    [{ model: 'gone' }, /Choose a model/],
+    [{ model: 'odd' }, /OddNet/],
+    [{ mode: 'set', smallest: '9', largest: '1' }, /smallest/],
+    [{ mode: 'set', largest: '1e9' }, /whole numbers/],
+    [{ mode: 'set', pairs: '0' }, /pairs/],
+    [{ mode: 'set', seed: '-1' }, /seed/],
+    [{ mode: 'set', operations: [] }, /operation/],
+    [{ mode: 'set', styles: [] }, /style/],
+  ] as [Partial<Draft>, RegExp][])('says in words what is missing: %j', (part, words) => {
+    expect(asked(part).problem).toMatch(words);
+  });
+
+  it('starts with the first model that can run', () => {
+    expect(defaultModel([ODD, MODEL])?.id).toBe('smollm2-135m');
+    expect(defaultModel([ODD])).toBeNull();
+  });
+
+  it('keeps the order of a list of choices', () => {
+    expect(toggled(['c'], 'a', ['a', 'b', 'c'])).toEqual(['a', 'c']);
+    expect(toggled(['a', 'c'], 'c', ['a', 'b', 'c'])).toEqual(['a']);
+  });
+});
+
+describe('the prompts of a file', () => {
+  const read = (...references: string[]): Draft['file'] => ({
+    name: 'sums.csv',
+    pairs: references.map((reference) => ({ reference })),
+    problems: [],
+    notes: [],
+    n_rows: references.length,
+  });
+
+  it('are asked for before there are any', () => {
+    expect(asked({ mode: 'file' }).problem).toBe('Upload a file of prompts.');
+    expect(asked({ mode: 'file', file: read() }).problem).toBe('No row of the file can be used.');
+  });
+
+  it('are asked as they are, with worked examples where all are bare sums', () => {
+    expect(asked({ mode: 'file', file: read('3 + 5 =', '4 + 4 =') }).spec?.prompts).toMatchObject({
+      source: 'custom',
+      pairs: [{ reference: '3 + 5 =' }, { reference: '4 + 4 =' }],
+      shots: 3,
+    });
+    expect(asked({ mode: 'file', file: read('3 + 5 =', 'Anna has 3 apples.') }).spec?.prompts.shots).toBe(0);
+  });
+
+  it('are a set to take a mean of unless there is one only', () => {
+    expect(asked({ mode: 'file', source: 'mean', file: read('3 + 5 =', '4 + 4 =') }).spec?.source).toBe('mean');
+    expect(asked({ mode: 'file', source: 'mean', file: read('3 + 5 =') }).spec?.source).toBe('counterfactual');
+  });
+});

@@ -1,0 +1,137 @@
+// Draft of the analysis form on the home page, and the spec that it makes.
+import type { PromptsSpec, AnalysisSpecInput, ModelCard, Spec } from '../api/wire';
+import { DEFAULT_OPTIONS, needsSet, optionsOf, normalised, type Options } from './patchingOptions';
+import { asPromptFile, customPromptsOf, type PromptFile } from './customPrompts';
+import { setDraftOf, DEFAULT_SET, templatePromptsOf, type SetDraft } from './promptSet';
+
+export interface Draft extends Options, SetDraft {
+  model: string | null;
+  mode: 'one' | 'set' | 'file';
+  prompt: string;
+  answer: string;
+  counterfactual: string;
+  /** null: the default for the prompt and the model. */
+  shots: number | null;
+  /** Through the model's chat template, if it has one. */
+  chat: boolean;
+  /** The content of an uploaded file of prompts. */
+  file: PromptFile | null;
+}
+
+export const DEFAULT_DRAFT: Draft = {
+  ...DEFAULT_OPTIONS,
+  ...DEFAULT_SET,
+  model: null,
+  mode: 'one',
+  prompt: '3 + 5 =',
+  answer: '',
+  counterfactual: '',
+  shots: null,
+  chat: false,
+  file: null,
+};
+
+/** The initial draft: one prompt, or a set if the requested source draws from a set. */
+export const initialDraft = ({ source }: Pick<Options, 'source'>): Draft => ({
+  ...DEFAULT_DRAFT,
+  mode: needsSet(source) ? 'set' : 'one',
+});
+
+/**
+ * The draft of an existing analysis, to be edited and run again. Several typed prompts come back as those of a file.
+ */
+export function analysisDraftOf(spec: Pick<Spec, 'model' | 'effect' | 'prompts'> & Partial<Options>): Draft {
+  const { prompts } = spec;
+  const base = {
+    ...DEFAULT_DRAFT,
+    ...optionsOf(spec),
+    model: spec.model,
+    shots: prompts.shots,
+    chat: prompts.chat ?? false,
+  };
+  if (prompts.source === 'template') return { ...base, ...setDraftOf(prompts), mode: 'set' };
+  const { pairs, corruption, answer } = prompts;
+  const typed = { ...base, corruption, answerTokens: answer ?? DEFAULT_SET.answerTokens };
+  const [first] = pairs;
+  if (pairs.length > 1 || !first) return { ...typed, mode: 'file', file: asPromptFile(prompts) };
+  return {
+    ...typed,
+    mode: 'one',
+    prompt: first.reference,
+    answer: first.answer ?? '',
+    counterfactual: first.counterfactual ?? '',
+  };
+}
+
+export const MAX_SHOTS = 8;
+const FALLBACK_SHOTS = 2;
+
+const ARITHMETIC_WORDS = new Set(
+  'plus minus times multiplied divided added subtracted from by over equals equal to is are the of and what how much sum difference product quotient addition subtraction multiplication division raised power q a x'.split(
+    ' ',
+  ),
+);
+
+/** True for one line that holds a calculation and nothing else: such a prompt needs worked examples to be answered. */
+export function isBareSum(prompt: string): boolean {
+  const text = prompt.trim();
+  if (text.includes('\n') || !/\d/.test(text) || /[^\w\s+\-*/×÷−^=().,:?]/.test(text)) return false;
+  return (text.match(/[a-z_]+/gi) ?? []).every((word) => ARITHMETIC_WORDS.has(word.toLowerCase()));
+}
+
+/** Number of worked examples before the prompt: as chosen, or the model's default for a bare one-line calculation. */
+export function shotsOf(draft: Pick<Draft, 'mode' | 'prompt' | 'shots' | 'file'>, model: ModelCard | null): number {
+  if (draft.shots !== null) return draft.shots;
+  if (draft.mode === 'file' && !draft.file?.pairs.every(({ reference }) => isBareSum(reference))) return 0;
+  if (draft.mode === 'one' && !isBareSum(draft.prompt)) return 0;
+  return model?.shots ?? FALLBACK_SHOTS;
+}
+
+/** True if there is only one prompt, so that there is no other to draw from. */
+export const isSinglePrompt = (draft: Pick<Draft, 'mode' | 'pairs' | 'file'>): boolean =>
+  draft.mode === 'one' || (draft.mode === 'file' ? draft.file?.pairs.length === 1 : Number(draft.pairs) === 1);
+
+/** The default model: the first that is supported. */
+export const defaultModel = (models: readonly ModelCard[]): ModelCard | null =>
+  models.find((model) => model.supported) ?? null;
+
+export type AnalysisSpecOrProblem = { spec: AnalysisSpecInput; problem: null } | { spec: null; problem: string };
+
+const no = (problem: string): AnalysisSpecOrProblem => ({ spec: null, problem });
+
+/** The spec of a draft, or the problem that prevents it. */
+export function analysisSpecOf(draft: Draft, models: readonly ModelCard[]): AnalysisSpecOrProblem {
+  const model = models.find(({ id }) => id === draft.model) ?? null;
+  if (!model) return no('Choose a model.');
+  if (!model.supported) return no(model.reason ?? 'This model cannot run here: choose another.');
+  const prompts = promptsOf(draft, model);
+  if (typeof prompts === 'string') return no(prompts);
+  return {
+    spec: { kind: 'path_patching', model: model.id, ...normalised(optionsOf(draft), isSinglePrompt(draft)), prompts },
+    problem: null,
+  };
+}
+
+function promptsOf(draft: Draft, model: ModelCard): PromptsSpec | string {
+  const shots = shotsOf(draft, model);
+  if (draft.mode === 'one') {
+    if (draft.prompt.trim() === '') return 'Type a prompt, such as 3 + 5 =';
+    const optional = (name: 'answer' | 'counterfactual') => (draft[name].trim() === '' ? {} : { [name]: draft[name] });
+    return {
+      source: 'custom',
+      pairs: [{ reference: draft.prompt, ...optional('answer'), ...optional('counterfactual') }],
+      shots,
+      ...(draft.chat && model.chat ? { chat: true } : {}),
+      ...(draft.answerTokens === 'whole' ? {} : { answer: draft.answerTokens }),
+      corruption: draft.corruption,
+    };
+  }
+  const chat = draft.chat && model.chat;
+  return draft.mode === 'file'
+    ? customPromptsOf({ ...draft, keepWrong: true }, shots, chat)
+    : templatePromptsOf(draft, shots, chat);
+}
+
+/** `list` with `item` added or removed, in the order of `all`. */
+export const toggled = <T>(list: readonly T[], item: T, all: readonly T[]): T[] =>
+  all.filter((each) => (each === item ? !list.includes(item) : list.includes(each)));

@@ -1,0 +1,211 @@
+import { describe, expect, it } from 'vitest';
+import type { PromptsSpec, FineTuneSpec, TemplatePrompts } from '../api/wire';
+import { DEFAULT_SET, templatePromptsOf } from './promptSet';
+import {
+  controlsOf,
+  initialFineTune,
+  questionSourceOf,
+  MAX_TUNED,
+  trainedParts,
+  parseNumber,
+  fineTuneDraftOf,
+  fineTuneSpecOf,
+  type ParentAnalysis,
+  type FineTuneDraft,
+} from './fineTuneForm';
+import { readFineTuneUrl, fineTuneUrl, fineTuneUrlFrom, writeFineTuneUrl } from './fineTuneUrl';
+
+const MODEL = { id: 'm', chat: false, shots: 4 };
+const FOUND = templatePromptsOf({ ...DEFAULT_SET, half: 'first', answerTokens: 'first' }, 2, false) as TemplatePrompts;
+const ORIGIN: ParentAnalysis = { id: 'a', model: 'm', prompts: FOUND, ranked: ['L1H1', 'MLP0', 'L0H0'] };
+const NAMED = { which: 'these', components: 'L1H1, MLP0' } as const;
+
+const ask = (part: Partial<FineTuneDraft> = {}, origin: ParentAnalysis | null = null) =>
+  fineTuneSpecOf({ ...initialFineTune(origin !== null), ...part }, { model: MODEL, origin });
+
+describe('a fine-tuning', () => {
+  it('of named components has the settings of the engine, and asks for two-digit sums with the model’s examples', () => {
+    const { spec } = ask(NAMED);
+    expect(spec).toMatchObject({
+      kind: 'fine_tune',
+      model: 'm',
+      tuner: 'precise',
+      components: ['L1H1', 'MLP0'],
+      steps: 80,
+      batch_size: 32,
+      learning_rate: 5e-4,
+      weight_decay: 0,
+      schedule: 'cosine',
+      warmup: 0.05,
+      clip: 1,
+      seed: 0,
+    });
+    expect(spec?.prompts).toMatchObject({ operations: ['add', 'subtract'], operands: [10, 99], pairs: 2000, shots: 4 });
+    for (const name of ['parent', 'test', 'tune']) expect(spec).not.toHaveProperty(name);
+  });
+  it('of an analysis takes its top and its kind of questions: more of them, of all operands, with whole answers', () => {
+    const { spec } = ask({ topK: '2' }, ORIGIN);
+    expect(spec).toMatchObject({ parent: 'a', components: ['L1H1', 'MLP0'] });
+    expect(spec?.prompts).toMatchObject({
+      operations: ['add'],
+      operands: [1, 9],
+      pairs: 2000,
+      shots: 2,
+      keep_wrong: true,
+    });
+    for (const name of ['half', 'answer']) expect(spec?.prompts).not.toHaveProperty(name);
+  });
+  it('belongs to no analysis of another model', () => {
+    expect(ask(NAMED, { ...ORIGIN, model: 'other' }).spec).not.toHaveProperty('parent');
+  });
+  it('takes two-digit sums where the analysis asked too little, or no calculation', () => {
+    const one: PromptsSpec = {
+      source: 'custom',
+      pairs: [{ reference: '3 + 5 =' }],
+      shots: 0,
+      corruption: 'operand_swap',
+    };
+    const facts = { ...FOUND, topic: 'facts' } as TemplatePrompts;
+    for (const prompts of [one, facts])
+      expect(questionSourceOf({ from: 'analysis' }, { ...ORIGIN, prompts })).toBe('two_digits');
+    expect(questionSourceOf({ from: 'analysis' }, ORIGIN)).toBe('analysis');
+  });
+  it('needs no components where everything moves, unless a control is as large as they are', () => {
+    expect(ask({ tuner: 'full', controls: [] }).spec?.components).toEqual([]);
+    expect(ask({ tuner: 'full', controls: ['full_matrices'] }).spec).not.toBeNull();
+    expect(ask({ tuner: 'full', controls: ['lora'] }).problem).toMatch(/“LoRA”: its size is matched/);
+  });
+  it('clips nothing where nothing is said', () => expect(ask({ ...NAMED, clip: ' ' }).spec?.clip).toBeNull());
+  it.each<[Partial<FineTuneDraft>, RegExp]>([
+    [{}, /at least one component/],
+    [{ components: 'L1H1 L1H1' }, /twice/],
+    [
+      { components: Array.from({ length: MAX_TUNED + 1 }, (_, i) => `L${i % 9999}H${Math.floor(i / 9999)}`).join() },
+      /At most 10000 components/,
+    ],
+    [{ which: 'top' }, /no analysis/],
+    [{ ...NAMED, steps: '0' }, /Steps/],
+    [{ ...NAMED, batch: '1025' }, /Batch size/],
+    [{ ...NAMED, rate: '0' }, /learning rate/],
+    [{ ...NAMED, rate: '1.1' }, /learning rate/],
+    [{ ...NAMED, rate: '5e-4x' }, /learning rate/],
+    [{ ...NAMED, decay: '-1' }, /weight decay/],
+    [{ ...NAMED, warmup: '2' }, /warm-up/],
+    [{ ...NAMED, clip: '0' }, /clipping/],
+    [{ ...NAMED, tune: [] }, /projection/],
+    [{ ...NAMED, seed: '-1' }, /seed/],
+    [{ ...NAMED, pairs: '0' }, /number of pairs/],
+    [{ ...NAMED, from: 'file' }, /Upload/],
+    [{ ...NAMED, test: initialFineTune(false).own }, /Test questions: Upload/],
+  ])('%j is refused in words', (part, words) => {
+    expect(ask(part).problem).toMatch(words);
+  });
+  it('says that it waits for the analysis, and that nothing in it carries the answer', () => {
+    expect(ask({}, { ...ORIGIN, ranked: null }).problem).toMatch(/Loading/);
+    expect(ask({}, { ...ORIGIN, ranked: [] }).problem).toMatch(/supports the answer/);
+  });
+  it('has as controls the same with other tuners', () => {
+    const spec = ask(NAMED).spec as FineTuneSpec;
+    expect(controlsOf(spec, ['precise', 'random', 'full'])).toEqual([
+      { ...spec, tuner: 'random' },
+      { ...spec, tuner: 'full' },
+    ]);
+  });
+  it('leaves keys and values where heads share them', () => {
+    expect(trainedParts({ heads: 9, kv_heads: 3 })).toEqual(['q', 'o']);
+    expect(trainedParts({ heads: 9, kv_heads: 9 })).toEqual(['q', 'k', 'v', 'o']);
+  });
+});
+
+it.each([
+  ['5e-4', 0.0005],
+  ['.5', 0.5],
+  ['1.', 1],
+  [' 0.05 ', 0.05],
+  ['1e400', null],
+  ['', null],
+  ['.', null],
+  ['0x1', null],
+  ['-1', null],
+])('the number “%s” is %s', (text, value) => expect(parseNumber(text, 0, 1)).toBe(value));
+
+describe('the address of the form', () => {
+  it('is empty for what is as usual', () => {
+    expect(writeFineTuneUrl({ draft: initialFineTune(false), model: null, parent: null })).toBe('');
+    expect(writeFineTuneUrl({ draft: initialFineTune(true), model: null, parent: 'a' })).toBe('?parent=a');
+  });
+  it('brings back every setting', () => {
+    const draft: FineTuneDraft = {
+      ...initialFineTune(true),
+      which: 'these',
+      components: 'L1H1, MLP0',
+      tuner: 'offsets',
+      controls: ['random'],
+      from: 'set',
+      set: {
+        ...DEFAULT_SET,
+        keepWrong: true,
+        topic: 'word_problem',
+        operations: ['divide'],
+        numerals: 'words',
+        pairs: '300',
+        seed: '3',
+      },
+      shots: '1',
+      chat: true,
+      steps: '7',
+      batch: '8',
+      rate: '1e-3',
+      schedule: 'linear',
+      decay: '0.1',
+      warmup: '0',
+      clip: '',
+      tune: ['k', 'o'],
+      biases: true,
+      scale: true,
+      accumulate: '2',
+      checkpointing: true,
+      every: '3',
+      seed: '5',
+    };
+    const read = readFineTuneUrl(writeFineTuneUrl({ draft, model: 'm/x', parent: 'a' }));
+    expect(read).toEqual({ draft, model: 'm/x', parent: 'a', notices: [] });
+  });
+  it('keeps that there are no controls, and no components', () => {
+    const draft = { ...initialFineTune(true), which: 'these' as const, controls: [] };
+    const read = readFineTuneUrl(writeFineTuneUrl({ draft, model: null, parent: 'a' }));
+    expect(read.draft.controls).toEqual([]);
+    expect(read.draft).toMatchObject({ which: 'these', components: '' });
+  });
+  it('says what names nothing, and takes the usual', () => {
+    const { draft, notices } = readFineTuneUrl('?tuner=magic&from=moon&controls=lora,zap&tune=q,z&schedule=up');
+    expect(notices).toHaveLength(5);
+    expect(draft).toMatchObject({
+      tuner: 'precise',
+      from: 'two_digits',
+      controls: ['lora'],
+      tune: ['q'],
+      schedule: 'cosine',
+    });
+  });
+  it('leads from the pins of an analysis to the same components', () => {
+    const { draft, parent, model } = readFineTuneUrl(
+      fineTuneUrlFrom({ id: 'a', model: 'm' }, ['L1H1', 'MLP0']).replace('tune', ''),
+    );
+    expect({ parent, model, which: draft.which, components: draft.components }).toEqual({
+      parent: 'a',
+      model: 'm',
+      which: 'these',
+      components: 'L1H1,MLP0',
+    });
+    expect(readFineTuneUrl(fineTuneUrlFrom({ id: 'a', model: 'm' }, []).replace('tune', '')).draft.which).toBe('top');
+  });
+  it('brings one that was asked back as it was, of its own model and of the tuned one', () => {
+    const spec = { ...(ask({ ...NAMED, rate: '2e-5', clip: '', tune: ['v'] }, ORIGIN).spec as FineTuneSpec) };
+    const own = readFineTuneUrl(fineTuneUrl(spec).replace('tune', ''));
+    expect(fineTuneSpecOf(own.draft, { model: MODEL, origin: ORIGIN }).spec).toEqual(spec);
+    const next = readFineTuneUrl(fineTuneUrl(spec, 'm-tuned').replace('tune', ''));
+    expect([next.model, next.parent]).toEqual(['m-tuned', null]);
+    expect(fineTuneDraftOf(spec)).toMatchObject({ rate: '2e-5', clip: '', tune: ['v'] });
+  });
+});

@@ -1,0 +1,177 @@
+import { describe, expect, it } from 'vitest';
+import { prefillForm, takePrefill } from './prefill';
+import type { PromptsSpec, TemplatePrompts } from '../api/wire';
+import {
+  initialKnockout,
+  knockoutDraftOf,
+  knockoutSpecOf,
+  parseComponentList,
+  type KnockoutDraft,
+} from './knockoutForm';
+import { EMPTY_CUSTOM } from './customPrompts';
+import { DEFAULT_SET, templatePromptsOf } from './promptSet';
+import {
+  initialTransfer,
+  PRESETS,
+  setName,
+  transferDraftOf,
+  transferSpecOf,
+  withSet,
+  type TransferDraft,
+} from './transferForm';
+
+const ALL = templatePromptsOf(DEFAULT_SET, 2, false) as TemplatePrompts;
+const OWN: PromptsSpec = {
+  source: 'custom',
+  pairs: [{ reference: '3 + 5 =', answer: '8' }, { reference: '1 + 1 =' }],
+  shots: 0,
+  answer: 'first',
+  corruption: 'operand_swap',
+  keep_wrong: false,
+};
+
+const knock = (part: Partial<KnockoutDraft> = {}) =>
+  knockoutSpecOf({ ...initialKnockout([], false, ALL), ...part }, 'parent', 'relative_logit');
+
+describe('a knock-out', () => {
+  it('takes the top 10 out on the analysis’ own prompts, beside 20 draws, when nothing else is said', () => {
+    expect(knock().spec).toEqual({
+      kind: 'knockout',
+      parent: 'parent',
+      top_k: 10,
+      metric: 'relative_logit',
+      among: 'any',
+      ablation: 'mean',
+      positions: 'end',
+      controls: 20,
+      disjoint: false,
+      seed: 0,
+    });
+  });
+  it('takes what is pinned, in that order, and then no ranking', () => {
+    const pins = [
+      { layer: 14, head: 2 },
+      { layer: 3, head: null },
+    ];
+    const { spec } = knockoutSpecOf(initialKnockout(pins, false, ALL), 'parent', 'logit');
+    expect(spec?.components).toEqual(['L14H2', 'MLP3']);
+    expect(spec).not.toHaveProperty('top_k');
+    expect(spec).not.toHaveProperty('metric');
+  });
+  it('has no mean to take of a single prompt', () => {
+    expect(initialKnockout([], true, ALL).ablation).toBe('zero');
+  });
+  it('asks a new set where one is chosen', () => {
+    const asked = knock({
+      prompts: 'new',
+      disjoint: true,
+      set: { ...DEFAULT_SET, operations: ['subtract'] },
+      shots: 4,
+    });
+    expect(asked.spec?.prompts).toMatchObject({ operations: ['subtract'], shots: 4 });
+    expect(asked.spec?.disjoint).toBe(true);
+  });
+  it.each([
+    [{ topK: '0' }, /Top k/],
+    [{ topK: '129' }, /Top k/],
+    [{ which: 'these', components: 'L1H1, L1' }, /“L1” is not a component/],
+    [{ which: 'these', components: ' , ' }, /at least one/],
+    [{ which: 'these', components: 'L1H1 L1H1' }, /twice/],
+    [{ controls: '201' }, /Random controls/],
+    [{ seed: '-1' }, /seed/],
+    [{ answerTokens: '17' }, /Generated answer tokens/],
+    [{ prompts: 'new', set: { ...DEFAULT_SET, largest: 'x' } }, /whole numbers/],
+  ] as [Partial<KnockoutDraft>, RegExp][])('says in words what is missing: %j', (part, words) => {
+    expect(knock(part).problem).toMatch(words);
+  });
+  it('of an analysis of one half of the operands is asked on the other half, with the same options', () => {
+    const first = { ...ALL, operations: ['subtract' as const], pairs: 20, half: 'first' as const, chat: true };
+    const { spec } = knockoutSpecOf(initialKnockout([], false, first), 'parent', 'logit');
+    expect(spec?.prompts).toEqual({ ...first, half: 'second' });
+    expect(spec?.disjoint).toBe(true);
+  });
+  it('needs a file where the prompts of one are chosen', () => {
+    expect(knock({ prompts: 'own' }).problem).toMatch(/Upload a file/);
+    const file = { name: 'f', pairs: [{ reference: '3 + 5 =' }], problems: [], notes: [], n_rows: 1 };
+    expect(knock({ prompts: 'own', own: { ...EMPTY_CUSTOM, file } }).spec?.prompts).toMatchObject({
+      source: 'custom',
+      shots: 2,
+    });
+  });
+  it('of prompts that somebody typed is asked again with the same ones', () => {
+    const { spec } = knock();
+    if (!spec) throw new Error('none');
+    const asked = { ...spec, prompts: OWN, disjoint: true };
+    expect(knockoutSpecOf(knockoutDraftOf(asked, ALL), 'parent', 'relative_logit').spec).toEqual(asked);
+  });
+  it('reads names as people separate them', () => {
+    expect(parseComponentList(' L1H1,MLP2;L3H4\nL5H6 ')).toEqual(['L1H1', 'MLP2', 'L3H4', 'L5H6']);
+  });
+  it('is asked again as it was', () => {
+    for (const part of [
+      { which: 'these', components: 'L1H1, MLP2', ablation: 'resample', positions: 'after_first' },
+      { topK: '3', among: 'head', prompts: 'new', disjoint: true, answerTokens: '4', seed: '7', controls: '0' },
+    ] as Partial<KnockoutDraft>[]) {
+      const { spec } = knock(part);
+      if (!spec) throw new Error('none');
+      expect(knockoutSpecOf(knockoutDraftOf(spec, ALL), 'parent', 'relative_logit').spec).toEqual(spec);
+    }
+  });
+});
+
+describe('what is asked again', () => {
+  it('goes to its own form, once', () => {
+    const spec = { kind: 'knockout' as const, parent: 'a' };
+    prefillForm(spec);
+    expect(takePrefill('transfer')).toBeNull();
+    expect(takePrefill('knockout', 'b')).toBeNull();
+    expect(takePrefill('knockout', 'a')).toBe(spec);
+    expect(takePrefill('knockout', 'a')).toBeNull();
+  });
+});
+
+describe('a transfer', () => {
+  const first = initialTransfer(2);
+  it('starts with eight sets and more, no heads looked for where there is no arithmetic', () => {
+    const { spec } = transferSpecOf(first, 'm', null, true);
+    expect(spec?.evaluated_on.length).toBeGreaterThanOrEqual(8);
+    const topics = spec?.found_on.map((prompts) => ('topic' in prompts ? prompts.topic : 'question'));
+    expect(topics).not.toContain('facts');
+    expect(spec?.evaluated_on.some((prompts) => 'topic' in prompts && prompts.topic === 'facts')).toBe(true);
+    expect(spec).not.toHaveProperty('parent');
+    expect(transferSpecOf(first, 'm', 'p', true).spec?.parent).toBe('p');
+  });
+  it('can ask every preset there is', () => {
+    const all: TransferDraft = { ...first, sets: [] };
+    const sets = PRESETS.reduce<TransferDraft['sets']>((list, { set }) => withSet(list, set), []);
+    expect(transferSpecOf({ ...all, sets }, 'm', null, true).spec?.evaluated_on).toHaveLength(PRESETS.length);
+    expect(new Set(PRESETS.map(({ set }) => setName(set))).size).toBe(PRESETS.length);
+  });
+  it('is asked again as it was', () => {
+    const { spec } = transferSpecOf({ ...first, controls: '3', disjoint: false, ablation: 'zero' }, 'm', null, true);
+    if (!spec) throw new Error('none');
+    expect(transferSpecOf(transferDraftOf(spec, 9), 'm', null, true).spec).toEqual(spec);
+  });
+  it('is asked again with each set’s own prompts, worked examples and chat template', () => {
+    const { spec } = transferSpecOf(first, 'm', null, true);
+    if (!spec) throw new Error('none');
+    const asked = { ...spec, found_on: [ALL, { ...ALL, shots: 5 }], evaluated_on: [OWN, { ...ALL, chat: true }] };
+    const again = transferDraftOf(asked, 9);
+    expect(again.sets).toHaveLength(4);
+    expect(transferSpecOf(again, 'm', null, true).spec).toEqual(asked);
+    expect(transferSpecOf(again, 'm', null, false).spec?.evaluated_on[1]).toEqual(ALL);
+  });
+  it('calls prompts of a file by the first of them', () => {
+    expect(
+      setName(transferDraftOf({ kind: 'transfer', model: 'm', found_on: [OWN], evaluated_on: [OWN] }, 2).sets[0]!.set),
+    ).toBe('3 + 5 = and 1 more');
+  });
+  it('says in words what is missing', () => {
+    const problem = (part: Partial<TransferDraft>) => transferSpecOf({ ...first, ...part }, 'm', null, true).problem;
+    expect(problem({ sets: [] })).toMatch(/at least one set/);
+    expect(problem({ topK: 'ten' })).toMatch(/Top k/);
+    expect(problem({ sets: withSet(first.sets, DEFAULT_SET) })).toBeNull();
+    expect(problem({ sets: withSet(withSet([], DEFAULT_SET), DEFAULT_SET) })).toMatch(/twice/);
+    expect(problem({ sets: withSet([], { ...DEFAULT_SET, pairs: '0' }) })).toMatch(/^addition: .*pairs/);
+  });
+});

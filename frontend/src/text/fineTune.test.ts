@@ -1,0 +1,119 @@
+import { describe, expect, it } from 'vitest';
+import type { AnySpec, FineTuneSpec, Tuner } from '../api/wire';
+import { command, curl, python, shellQuoted } from './snippets';
+import { totalOf, cancelledLine, mayHaveKeptSteps, progressLine, share as barOf, unitOf } from './experiment';
+import { specTitle, kindName, methodSummary } from './titles';
+import { count, includesZero, pointRange, points, share, shareRange, TUNERS } from './fineTune';
+
+const SPEC = {
+  kind: 'fine_tune',
+  model: "it's",
+  tuner: 'precise',
+  components: ['L1H1', 'MLP2'],
+  clip: null,
+  biases: true,
+  steps: 80,
+  prompts: { source: 'custom', pairs: [{ reference: "'; rm -rf / #" }], shots: 0, corruption: 'operand_swap' },
+} as FineTuneSpec;
+
+describe('numbers of a fine-tuning', () => {
+  it('are written for people', () => {
+    expect([9_430_000, 134_515_008, 960, 1_240_000_000].map(count)).toEqual(['9.4 M', '134.5 M', '960', '1.2 B']);
+    expect([0.64, -0.035, 0, -0.0001].map(points)).toEqual(['+64.0', '−3.5', '0.0', '0.0']);
+    expect(share(0.815)).toBe('81.5 %');
+  });
+  it('say their interval, or that there is none', () => {
+    expect(shareRange({ mean: 0.8, low: 0.75, high: 0.862 })).toBe('75.0 to 86.2 %');
+    expect(pointRange({ mean: 0, low: -0.1, high: 0.1 })).toBe('−10.0 to +10.0');
+    expect(pointRange({ mean: 0, low: null, high: null })).toBe('no interval');
+    expect([includesZero({ mean: 0, low: -0.1, high: 0.1 }), includesZero({ mean: 1, low: 0.1, high: 2 })]).toEqual([
+      true,
+      false,
+    ]);
+  });
+});
+
+describe('a fine-tuning in words', () => {
+  it('is called by what moves', () => {
+    const named = (tuner: Tuner) => specTitle({ ...SPEC, tuner } as AnySpec);
+    expect(TUNERS.map(named)).toEqual([
+      'Fine-tuning of L1H1, MLP2',
+      'Fine-tuning of 2 random components',
+      'Fine-tuning with LoRA',
+      'Fine-tuning of the whole model',
+      'Fine-tuning of output offsets at L1H1, MLP2',
+      'Fine-tuning of all matrices',
+    ]);
+    expect([kindName('fine_tune'), methodSummary({ ...SPEC, tuner: 'lora' })]).toEqual([
+      'fine-tuning',
+      'fine-tuning, LoRA',
+    ]);
+  });
+  it('counts steps, whatever its judging counts', () => {
+    const after = { stage: 'after', done: 100, total: 200 } as const;
+    expect(unitOf(SPEC)).toBe('step');
+    expect(totalOf({ spec: SPEC, progress: after })).toBe(80);
+    expect(progressLine('running', { stage: 'steps', done: 3, total: 80 })).toBe('training: steps 3/80');
+    expect(progressLine('running', after)).toBe('evaluating before and after: questions 100/200');
+    expect(barOf(after)).toBe(0.5);
+  });
+  it('has kept something once a step was made, or where the loss became no number', () => {
+    const row = (state: string, stage: string, done: number, type = '') =>
+      ({ state, progress: { stage, done }, error: { type } }) as unknown as Parameters<typeof mayHaveKeptSteps>[0];
+    const kept = [row('cancelled', 'steps', 1), row('cancelled', 'saving', 0), row('cancelled', 'after', 0)];
+    expect(
+      [...kept, row('failed', 'steps', 0, 'urn:arithmoscope:problem:training_broke')].map(mayHaveKeptSteps),
+    ).toEqual([true, true, true, true]);
+    const none = [row('cancelled', 'steps', 0), row('cancelled', 'before', 40), row('cancelled', 'queued', 0)];
+    expect([...none, row('failed', 'steps', 9, 'urn:x:out_of_memory')].map(mayHaveKeptSteps)).toEqual([
+      false,
+      false,
+      false,
+      false,
+    ]);
+  });
+  it('tells what a cancel left', () => {
+    expect(cancelledLine(34, 80, 'step')).toBe(
+      'Cancelled after 34 of 80 steps: the weights of step 34 are kept. They were not evaluated.',
+    );
+    expect(cancelledLine(0, 80, 'step')).toMatch(/no result/);
+  });
+});
+
+describe('the same elsewhere', () => {
+  it('is a command whose text no shell takes for more', () => {
+    expect(shellQuoted("a'b")).toBe("'a'\\''b'");
+    const command = curl(SPEC, 'http://here/api/experiments');
+    // What a shell reads between single quotes is the spec again.
+    const body = command.slice(command.indexOf('-d ') + 3).trim();
+    expect(JSON.parse(body.slice(1, -1).replace(/'\\''/g, "'"))).toEqual(SPEC);
+  });
+  it('is a command of the program where its flags can say it', () => {
+    expect(command(SPEC)).toBeNull();
+    const prompts = {
+      source: 'template',
+      operations: ['add', 'subtract'],
+      styles: ['equation'],
+      operands: [10, 99],
+      pairs: 9,
+      shots: 2,
+      corruption: 'null_operator',
+      seed: 0,
+    } as const;
+    const asked = { ...SPEC, prompts: { ...prompts } } as unknown as FineTuneSpec;
+    expect(command(asked)?.replace(/ \\\n {2}/g, ' ')).toBe(
+      "arithmoscope fine-tune --model 'it'\\''s' --components L1H1,MLP2 --tuner precise --operations add subtract " +
+        '--styles equation --operands 10 99 --pairs 9 --shots 2 --steps 80 --clip 0 --biases\n',
+    );
+    for (const part of [{ seed: 1 }, { half: 'first' }, { corruption: 'operand_swap' }])
+      expect(command({ ...asked, prompts: { ...prompts, ...part } } as unknown as FineTuneSpec)).toBeNull();
+  });
+  it('is Python with its own words for true and nothing', () => {
+    const code = python({ experiment_id: 'x', spec: SPEC, model: { revision: 'abc' } as never });
+    expect(code).toContain('load_model("it\'s")');
+    expect(code).toContain('    ["L1H1","MLP2"],');
+    expect(code).toContain('    clip=None,\n');
+    expect(code).toContain('    biases=True,\n');
+    expect(code).not.toContain('undefined');
+  });
+});

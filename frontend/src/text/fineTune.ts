@@ -1,0 +1,77 @@
+// Names and numbers of fine-tunings.
+import type { Interval, Outcome } from '../api/fineTune';
+import type { HeadPart, Schedule, Tuner } from '../api/wire';
+import { digits } from './numbers';
+
+/** In the order of the comparison. */
+export const TUNERS: readonly Tuner[] = ['precise', 'random', 'lora', 'full', 'offsets', 'full_matrices'];
+
+export const TUNER_NAMES: Record<Tuner, string> = {
+  precise: 'precise',
+  random: 'random components',
+  lora: 'LoRA',
+  full: 'full',
+  offsets: 'offsets',
+  full_matrices: 'all matrices',
+};
+
+export const TUNER_DESCRIPTIONS: Record<Tuner, string> = {
+  precise: 'only these components',
+  random: 'the same number of other components, drawn at random from the same layers',
+  lora: 'low-rank adapters on all weight matrices, with about as many parameters as these components',
+  full: 'every parameter of the model',
+  offsets: 'one trained vector added to the output of each of these heads',
+  full_matrices: 'all weight matrices of all layers',
+};
+
+/** The controls of a precise fine-tuning. */
+export const CONTROLS: readonly Tuner[] = ['random', 'lora', 'full'];
+/** Tuners that train the whole model and need no components. */
+export const WHOLE: readonly Tuner[] = ['full', 'full_matrices'];
+
+export const SCHEDULE_NAMES: Record<Schedule, string> = {
+  cosine: 'cosine decay',
+  linear: 'linear decay',
+  constant: 'constant',
+};
+
+export const PART_NAMES: Record<HeadPart, string> = { q: 'query', k: 'key', v: 'value', o: 'output' };
+
+export const OUTCOME_LABELS: Record<Outcome, string> = {
+  fixed: 'fixed',
+  broken: 'broken',
+  right: 'right before and after',
+  wrong: 'wrong before and after',
+};
+
+/** "9.4 M", "134.5 M", "960", "1.2 B". */
+export function count(value: number): string {
+  const [size, unit] = value >= 1e9 ? [1e9, ' B'] : value >= 1e6 ? [1e6, ' M'] : [1, ''];
+  return unit === '' ? value.toLocaleString('en') : `${(value / size).toFixed(1)}${unit}`;
+}
+
+/** A share of questions: "81.5 %". */
+export const share = (value: number): string => `${(100 * value).toFixed(1)} %`;
+
+/** The ends of an interval of shares: "75.0 to 86.2 %", or "no interval". */
+export const shareRange = ({ low, high }: Interval): string =>
+  low === null || high === null ? 'no interval' : `${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)} %`;
+
+/** A change of a share in percentage points: "+64.0", "−3.5", "0.0". */
+export function points(value: number): string {
+  const text = (100 * value).toFixed(1);
+  if (Number(text) === 0) return '0.0';
+  return value > 0 ? `+${text}` : minus(text);
+}
+
+export const pointRange = ({ low, high }: Interval): string =>
+  low === null || high === null ? 'no interval' : `${points(low)} to ${points(high)}`;
+
+export const range = ({ low, high }: Interval): string =>
+  low === null || high === null ? 'no interval' : `${digits(low)} to ${digits(high)}`;
+
+/** True if the interval of a change covers 0: there may be no change. */
+export const includesZero = ({ low, high }: Interval): boolean =>
+  low !== null && high !== null && low <= 0 && high >= 0;
+
+const minus = (text: string): string => text.replace(/-/g, '−');
