@@ -1,4 +1,4 @@
-"""What the README promises is there, and its figures are the measured ones."""
+"""The README's files, commands and examples exist, and its figures are the measured ones."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def found() -> dict[str, Any]:
-    """What the last whole run of `make bench` measured."""
+def measured() -> dict[str, Any]:
+    """The results of the last full run of `make bench`."""
     return json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
 
 
@@ -40,32 +40,32 @@ def test_every_make_target_of_the_readme_exists():
 
 def test_every_command_of_the_readme_exists():
     for command in set(re.findall(r"(?:^|`)arithmoscope (\w[\w-]*)", README, re.MULTILINE)):
-        done = subprocess.run(
+        finished = subprocess.run(
             [sys.executable, "-m", "arithmoscope", command, "--help"], capture_output=True, check=False
         )
-        assert done.returncode == 0, command
+        assert finished.returncode == 0, command
 
 
-def test_every_room_of_the_map_is_a_folder():
-    for room in re.findall(r"`([\w/]+)/`", README):
-        assert (ROOT / room).is_dir(), room
+def test_every_folder_of_the_map_exists():
+    for folder in re.findall(r"`([\w/]+)/`", README):
+        assert (ROOT / folder).is_dir(), folder
 
 
-def test_the_figures_are_those_that_were_measured(found):
-    assert readme_with(found, README) == README, "run make bench"
-    assert (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8") == page_of(found), "run make bench"
+def test_the_figures_are_those_that_were_measured(measured):
+    assert readme_with(measured, README) == README, "run make bench"
+    assert (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8") == page_of(measured), "run make bench"
 
 
-def test_what_was_measured_keeps_its_promises(found):
-    kept = {promise.says: promise.kept(found) for promise in PROMISES}
+def test_what_was_measured_keeps_its_promises(measured):
+    kept = {promise.says: promise.kept(measured) for promise in PROMISES}
     assert False not in kept.values(), kept
-    assert (found["pairs"], found["tokens"], found["dtype"]) == (32, 22, "float32")
+    assert (measured["pairs"], measured["tokens"], measured["dtype"]) == (32, 22, "float32")
 
 
-def test_the_figures_are_of_a_whole_run(found):
-    assert [row["case"] for row in found["effects"]] == [str(case) for case in CASES]
-    assert {tool["name"] for tool in found["competitors"]} == {tool.name for tool in COMPETITORS.values()}
-    assert {"growth", "gpu"} < set(found)
+def test_the_figures_are_of_a_whole_run(measured):
+    assert [row["case"] for row in measured["effects"]] == [str(case) for case in CASES]
+    assert {tool["name"] for tool in measured["competitors"]} == {tool.name for tool in COMPETITORS.values()}
+    assert {"growth", "gpu"} < set(measured)
     assert set(PARTS) == {"main", "competitors", "growth", "gpu", "knockout", "tuning"}
 
 

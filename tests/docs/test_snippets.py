@@ -1,4 +1,4 @@
-"""Every Python example of the docs runs, one page after another, on a tiny model with as many layers and heads as it names."""
+"""Every Python example of the docs runs, on a tiny model with the layers and heads that the examples name."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import torch
 import transformers
 
 from arithmoscope import LoadedModel, PromptPair, load_model
+from arithmoscope.contracts.prompts import Operation
 from arithmoscope.prompts import generate
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "engine"))
-from tiny import tiny_tokenizer  # noqa: E402
+from tiny import tiny_tokenizer  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 PAGES = [page for page in sorted((ROOT / "docs").rglob("*.md")) if BLOCK.search(page.read_text("utf-8"))]
@@ -45,12 +46,16 @@ def model() -> LoadedModel:
     )
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = CHAT
-    return load_model(transformers.LlamaForCausalLM(config).to(torch.float32), tokenizer)
+    hf: Any = transformers.LlamaForCausalLM(config)
+    for weight in hf.parameters():
+        if weight.dim() > 1:
+            torch.nn.init.normal_(weight, std=0.3)  # logits above 1, so that percentages are defined
+    return load_model(hf, tokenizer)
 
 
 @pytest.fixture
 def given(model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """What the text around the examples speaks of, and a folder of its own to write into."""
+    """The objects that the text around the examples introduces, in a temporary working folder."""
     (tmp_path / "test.jsonl").write_text('{"question": "Ann has 2 pens and 3 pencils?", "answer": "5\\n#### 5"}\n')
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
@@ -59,7 +64,7 @@ def given(model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     torch.set_num_threads(threads)
 
 
-def drawn(model: LoadedModel, *operations: str) -> list[PromptPair]:
+def drawn(model: LoadedModel, *operations: Operation) -> list[PromptPair]:
     return list(generate(tokenizer=model.tokenizer, operations=operations or ("add",), pairs=12, shots=1))
 
 
@@ -69,7 +74,7 @@ def kinds(model: LoadedModel) -> dict[str, list[PromptPair]]:
     return {"addition": drawn(model, "add"), "subtraction": drawn(model, "subtract"), "facts": facts}
 
 
-def test_most_pages_of_methods_have_an_example() -> None:
+def test_every_page_on_a_method_has_an_example() -> None:
     methods = {page.name for page in PAGES if page.parent.name == "methods"}
     assert methods == {page.name for page in (ROOT / "docs" / "methods").glob("*.md")}
 
