@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
 import arithmoscope
+from arithmoscope.contracts.prompts import Corruption
+from arithmoscope.contracts.specs import Metric
 
 ROOT = Path(__file__).parents[2]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
@@ -70,6 +72,15 @@ def test_every_recipe_names_files_to_change_and_a_test() -> None:
         assert recipe == "a refusal" or "`tests/" in test, recipe
     for larger in ("**A view**", "**A kind of experiment:**"):
         assert larger in CONTRIBUTING
+
+
+def test_every_method_metric_and_corruption_is_documented() -> None:
+    readme, docs = (ROOT / "README.md").read_text("utf-8"), ROOT / "docs"
+    for module in (ROOT / "arithmoscope" / "engine" / "methods").glob("[a-z]*.py"):
+        assert f"docs/methods/{module.stem}.md" in readme, module.stem
+    for page, values in (("methods/path_patching.md", Metric), ("prompts.md", Corruption)):
+        for name in get_args(values):
+            assert re.search(rf"\b{name}\b", (docs / page).read_text("utf-8")), name
 
 
 def test_every_decision_is_in_the_index_and_says_what_it_costs() -> None:
