@@ -1,8 +1,6 @@
 from .contracts.errors import Refusal as Refusal
 from .contracts.prompts import PromptPair as PromptPair
 from .engine.measures.effects import PatchingEffects as PatchingEffects
-from .engine.measures.key_components import elbow as elbow
-from .engine.measures.key_components import key_components as key_components
 from .engine.measures.knockout_result import Knockout as Knockout
 from .engine.methods.attention import AttentionPatterns as AttentionPatterns
 from .engine.methods.attention import attention as attention

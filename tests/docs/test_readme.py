@@ -21,7 +21,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def measured() -> dict[str, Any]:
+def found() -> dict[str, Any]:
     """The results of the last full run of `make bench`."""
     return json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
 
@@ -51,21 +51,21 @@ def test_every_folder_of_the_map_exists():
         assert (ROOT / folder).is_dir(), folder
 
 
-def test_the_figures_are_those_that_were_measured(measured):
-    assert readme_with(measured, README) == README, "run make bench"
-    assert (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8") == page_of(measured), "run make bench"
+def test_the_figures_are_those_that_were_measured(found):
+    assert readme_with(found, README) == README, "run make bench"
+    assert (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8") == page_of(found), "run make bench"
 
 
-def test_what_was_measured_keeps_its_promises(measured):
-    kept = {promise.says: promise.kept(measured) for promise in PROMISES}
+def test_what_was_measured_keeps_its_promises(found):
+    kept = {promise.says: promise.kept(found) for promise in PROMISES}
     assert False not in kept.values(), kept
-    assert (measured["pairs"], measured["tokens"], measured["dtype"]) == (32, 22, "float32")
+    assert (found["pairs"], found["tokens"], found["dtype"]) == (32, 22, "float32")
 
 
-def test_the_figures_are_of_a_whole_run(measured):
-    assert [row["case"] for row in measured["effects"]] == [str(case) for case in CASES]
-    assert {tool["name"] for tool in measured["competitors"]} == {tool.name for tool in COMPETITORS.values()}
-    assert {"growth", "gpu"} < set(measured)
+def test_the_figures_are_of_a_whole_run(found):
+    assert [row["case"] for row in found["effects"]] == [str(case) for case in CASES]
+    assert {tool["name"] for tool in found["competitors"]} == {tool.name for tool in COMPETITORS.values()}
+    assert {"growth", "gpu"} < set(found)
     assert set(PARTS) == {"main", "competitors", "growth", "gpu", "knockout", "tuning"}
 
 

@@ -37,13 +37,15 @@ def test_every_setting_that_the_page_names_is_one() -> None:
 
 
 def test_the_bounds_on_the_page_are_those_of_the_code() -> None:
-    from arithmoscope_api.http import body_limit, concurrency_limit, connections
+    from arithmoscope_api.http import body_limit as limits
+    from arithmoscope_api.http import concurrency_limit as crowd
+    from arithmoscope_api.http import connections
     from arithmoscope_api.http.credentials import GUESSES
 
-    bounds = (connections.MAX_CONNECTIONS, concurrency_limit.MAX_REQUESTS, concurrency_limit.MAX_STREAMS)
+    bounds = (connections.MAX_CONNECTIONS, crowd.MAX_REQUESTS, crowd.MAX_STREAMS)
     assert f"Bounds ({', '.join(map(str, bounds))})" in PAGE
-    seconds = f"in {connections.HEAD_WITHIN_S:g} s, body in {body_limit.BODY_WITHIN_S:g} s"
+    seconds = f"in {connections.HEAD_WITHIN_S:g} s, body in {limits.BODY_WITHIN_S:g} s"
     assert seconds in PAGE
-    megabytes = f"{body_limit.MAX_BODY_BYTES >> 20} MiB, chunked too; {body_limit.MAX_HELD_BYTES >> 20} MiB"
+    megabytes = f"{limits.MAX_BODY_BYTES >> 20} MiB, chunked too; {limits.MAX_HELD_BYTES >> 20} MiB"
     assert megabytes in PAGE
     assert f"{GUESSES} wrong ones a minute" in PAGE
