@@ -1,4 +1,4 @@
-"""What the README promises is there, and its figures are the measured ones."""
+"""The README's files, commands and examples exist, and its figures are the measured ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 @pytest.fixture
 def found() -> dict[str, Any]:
-    """What the last whole run of `make bench` measured."""
+    """The results of the last full run of `make bench`."""
     return json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
 
 
@@ -40,15 +40,15 @@ def test_every_make_target_of_the_readme_exists():
 
 def test_every_command_of_the_readme_exists():
     for command in set(re.findall(r"(?:^|`)arithmoscope (\w[\w-]*)", README, re.MULTILINE)):
-        done = subprocess.run(
+        finished = subprocess.run(
             [sys.executable, "-m", "arithmoscope", command, "--help"], capture_output=True, check=False
         )
-        assert done.returncode == 0, command
+        assert finished.returncode == 0, command
 
 
-def test_every_room_of_the_map_is_a_folder():
-    for room in re.findall(r"`([\w/]+)/`", README):
-        assert (ROOT / room).is_dir(), room
+def test_every_folder_of_the_map_exists():
+    for folder in re.findall(r"`([\w/]+)/`", README):
+        assert (ROOT / folder).is_dir(), folder
 
 
 def test_the_figures_are_those_that_were_measured(found):

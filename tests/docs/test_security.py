@@ -1,4 +1,4 @@
-"""The page on security names tests that exist."""
+"""docs/security.md names tests, settings and bounds that exist."""
 
 from __future__ import annotations
 
