@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from statistics import mean
 from typing import Any
 
-from arithmoscope.replication.formatting import number, table_of
+from arithmoscope.replication.formatting import fmt, markdown_table
 from arithmoscope.replication.svg import Line, Panel, panels
 
 Found = dict[str, Any]
@@ -119,7 +119,7 @@ Share of right answers, mean over the seeds, in brackets the lowest and the high
 Perplexity of {first["neutral"]["tokens"]:,} tokens of plain text, and how far the next-token distribution moved on it
 (KL, nats a token).
 
-{table_of(header, rows)}
+{markdown_table(header, rows)}
 
 ![Validation while training]({found["model"]["id"]}.svg)"""
 
@@ -173,7 +173,7 @@ def _sets(found: Found) -> str:
 
 Four solved examples before each question; questions that were trained on are left out. Means over the seeds.
 
-{table_of(header, table)}"""
+{markdown_table(header, table)}"""
 
 
 def _costs(found: Found) -> str:
@@ -193,7 +193,7 @@ def _costs(found: Found) -> str:
 {batch} subtractions a step behind as many examples; medians of {found["cost_steps"] - 1} steps, each tuner in a process
 of its own. `benchmarks/RESULTS.md` holds the step against what counting products allows.
 
-{table_of(header, table)}"""
+{markdown_table(header, table)}"""
 
 
 def _closing(found: Found) -> str:
@@ -249,7 +249,7 @@ def _form(value: float, form: str) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return number(value, ".1%")
+    return fmt(value, ".1%")
 
 
 def _mib(size: int) -> str:

@@ -28,8 +28,8 @@ import torch
 
 from arithmoscope import LoadedModel, fine_tune, load_model, path_patching
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine.tuning.parts import matrices_of
 from arithmoscope.engine.tuning.selection import parameters_of, select
+from arithmoscope.engine.tuning.weight_slices import projection_names
 from arithmoscope.prompts import generate
 from benchmarks.competitors import ROOT, one_line
 from benchmarks.models import random_llama, subtractions
@@ -101,11 +101,11 @@ def _copied_bytes(model: LoadedModel, run: Run) -> int:
     if run.tuner == "full":
         names = set(weights)
     elif run.tuner == "full_matrices":
-        names = {f"{name}.weight" for name in matrices_of(model)}
+        names = {f"{name}.weight" for name in projection_names(model)}
     elif run.tuner == "lora":
         names = set[str]()
     else:
-        names = {part.name for part in select(model, run.components).parts}
+        names = {part.name for part in select(model, run.components).slices}
     return sum(weights[name].numel() * weights[name].element_size() for name in names)
 
 

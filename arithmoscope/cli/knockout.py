@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from arithmoscope.engine.measures.knockout_result import Knockout
     from arithmoscope.engine.methods.transfer import Transfer
     from arithmoscope.engine.models.loaded import LoadedModel
-    from arithmoscope.replication.prompt_sets import Asked
+    from arithmoscope.replication.prompt_sets import AnsweredSet
 
 _PLAIN = TemplatePrompts(source="template")
 _CURVE = ("mean", "low", "high", "control", "control_low", "control_high", "draws_low", "draws_high", "p_value")
@@ -55,11 +55,11 @@ def run_knockout(settings: Settings, told: argparse.Namespace, out: IO[str], pro
         model = loaded(settings, told.model, bar)
         from arithmoscope.engine.methods.knockout import knockout
         from arithmoscope.replication.key_components import EFFECT, effects_on, top
-        from arithmoscope.replication.prompt_sets import NamedSet, ask
+        from arithmoscope.replication.prompt_sets import SetSpec, answer_set
 
         bar.say("asking")
-        row = NamedSet("the set", spec, place=None if told.answer == "each" else 0)
-        sides = ask(model, row, told.pairs, told.pairs)
+        row = SetSpec("the set", spec, place=None if told.answer == "each" else 0)
+        sides = answer_set(model, row, told.pairs, told.pairs)
         components = tuple(named)
         if not components:
             bar.say("patching")
@@ -127,7 +127,7 @@ def run_transfer(settings: Settings, told: argparse.Namespace, out: IO[str], pro
     """Heads found on one half of every set, out on the other half of every set."""
     bar = Bar(progress)
     with writable(told.csv, "--csv") as table, writable(told.out, "--out") as arrays:
-        from arithmoscope.replication.prompt_sets import SETS, NamedSet, ask
+        from arithmoscope.replication.prompt_sets import SETS, SetSpec, answer_set
 
         known = {row.name: row for row in SETS}
         unknown = next((name for name in told.sets if name not in known), None)
@@ -142,8 +142,8 @@ def run_transfer(settings: Settings, told: argparse.Namespace, out: IO[str], pro
         for name in dict.fromkeys(told.sets):
             bar.say(f"asking {name}")
             row = known[name]
-            spec = {**row.asked, "shots": told.shots}
-            asked.append(ask(model, NamedSet(name, spec, row.control, row.place), told.pairs, told.pairs))
+            spec = {**row.template, "shots": told.shots}
+            asked.append(answer_set(model, SetSpec(name, spec, row.control, row.place), told.pairs, told.pairs))
         found = transfer(
             model,
             {each.name: each.found for each in asked},
@@ -194,7 +194,7 @@ def valid_set(asked: dict[str, Any]) -> None:
         raise Refusal("bad_request", f"{where}: {first['msg']}.", "Ask for another set.") from error
 
 
-def _facts(model: LoadedModel, sets: list[Asked]) -> dict[str, Any]:
+def _facts(model: LoadedModel, sets: list[AnsweredSet]) -> dict[str, Any]:
     names = ("name", "control", "example", "n", "right", "kept_wrong")
     counts = []
     for each in sets:
@@ -257,7 +257,7 @@ def _as_csv(rows: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _opening(sets: list[Asked]) -> list[str]:
+def _opening(sets: list[AnsweredSet]) -> list[str]:
     lines = []
     for each in sets:
         kept = "all kept" if each.kept_wrong else "wrong ones left out"
@@ -274,7 +274,7 @@ def _nested(values: Tensor) -> list[list[float | None]]:
     return [[_or_none(value) for value in row] for row in values.tolist()]
 
 
-def _knocked(model: LoadedModel, sides: Asked, found: Knockout) -> str:
+def _knocked(model: LoadedModel, sides: AnsweredSet, found: Knockout) -> str:
     draws, operands = len(found.controls), len(set(found.questions))
     lines = [
         f"{model.card.name}: {found.ablation} ablation, positions {found.positions}",
@@ -306,7 +306,7 @@ def _between(low: Tensor, high: Tensor) -> str:
     return "n/a" if _or_none(float(low)) is None else f"{_said(low)} to {_said(high)}"
 
 
-def _carried(model: LoadedModel, sets: list[Asked], found: Transfer) -> str:
+def _carried(model: LoadedModel, sets: list[AnsweredSet], found: Transfer) -> str:
     width = max(len("  random heads"), *(len(name) for name in found.evaluated_on))
     lines = [
         f"{model.card.name}: probability of the answer, heads of a row out ({found.ablation} ablation)",

@@ -17,10 +17,10 @@ def replicate(settings: Settings, model_id: str, folder: str, *, quick: bool, ou
     runnable(settings, model_id, bar)
     target = _writable(folder)
     model = loaded(settings, model_id, bar)
-    from arithmoscope.replication.measure import FULL, QUICK, tell, write
+    from arithmoscope.replication.measure import FULL, QUICK, measure_all, write_report
 
-    numbers = tell(model, QUICK if quick else FULL, bar.say, quick=quick)
-    page = write(numbers, target)
+    numbers = measure_all(model, QUICK if quick else FULL, bar.say, quick=quick)
+    page = write_report(numbers, target)
     bar.end()
     agreed = [claim["agrees"] for claim in numbers["claims"]]
     out.write(

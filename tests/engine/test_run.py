@@ -165,7 +165,7 @@ def test_wrong_answers_are_dropped_or_kept_as_told_and_always_counted(model):
 
 def test_when_no_pair_is_kept_the_run_says_so(model):
     wrong = [{"reference": "3 + 5 =", "answer": "@"}]
-    with pytest.raises(Refusal, match="None of the 1 prompts") as refused:
+    with pytest.raises(Refusal, match="none of the 1 prompts") as refused:
         Watch().run(model, custom(wrong, keep_wrong=False))
     assert refused.value.code == "none_kept"
 

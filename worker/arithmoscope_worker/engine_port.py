@@ -91,7 +91,7 @@ def engine_science(config: WorkerConfig) -> Science:
     from arithmoscope.engine.experiments.views import view_file
     from arithmoscope.engine.models.loaded import load_model
     from arithmoscope.engine.models.placement import best_device
-    from arithmoscope.engine.tuning.rebuild import tuned_again
+    from arithmoscope.engine.tuning.rebuild import rebuild_tuned
 
     def load(model_id: str) -> Any:
         return load_model(
@@ -114,4 +114,4 @@ def engine_science(config: WorkerConfig) -> Science:
         "transfer": run_transfer,
         "fine_tune": run_fine_tune,
     }
-    return Science(device, load, runs, view_file, free, tuned=tuned_again)
+    return Science(device, load, runs, view_file, free, tuned=rebuild_tuned)

@@ -1,4 +1,4 @@
-"""How a training went, step by step."""
+"""History of a training, step by step, and its learning rate schedule."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-# What ended a training: its last step, somebody who said so, or a number that was none.
+# Reason for the end: the last step, a request to stop, or a non-finite number.
 Ending = Literal["finished", "stopped", "not_finite"]
 
 
@@ -16,7 +16,7 @@ class Step:
 
     loss     mean over the batch's answer tokens, in nats, before the step
     rate     learning rate
-    norm     length of the whole gradient before it was clipped
+    norm     norm of the whole gradient before clipping
     seconds  wall-clock time, on a GPU until it has finished
     """
 
@@ -29,8 +29,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """``steps`` that were made, how the training ``ended``, and after how many of them the weights that it gives are
-    ``kept`` from: all, unless a loss was not finite. Then they are those before the step that led there.
+    """The ``steps`` of a training, how it ``ended``, and how many of them the returned weights include (``kept``): all,
+    unless a loss was non-finite. Then the weights are those before the step that led to it.
 
     ``problem``: a sentence about it.
     """
@@ -49,8 +49,9 @@ Schedule = Literal["cosine", "linear", "constant"]
 
 
 def rate_at(step: int, steps: int, warm: int, schedule: Schedule) -> float:
-    """The share of the learning rate at a step: rising over the first ``warm`` steps, then all of it (``constant``), or
-    falling to nothing in a straight ``linear`` line or half a ``cosine``."""
+    """The fraction of the learning rate at a step: it rises over the first ``warm`` steps, then stays (``constant``) or
+    falls to zero in a straight line (``linear``) or along half a ``cosine``.
+    """
     if step < warm:
         return (step + 1) / warm
     if schedule == "constant":
