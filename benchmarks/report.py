@@ -27,7 +27,7 @@ class Promise:
     most: float | None = None
 
     def kept(self, results: Results) -> bool | None:
-        """Whether the bound is kept; None if it was not measured."""
+        """True if the bound is kept; None if it was not measured."""
         value = self.value(results)
         if value is None:
             return None

@@ -194,7 +194,7 @@ def powers_fall(numbers: Numbers) -> Decision:
 
 
 def _half_lost(at: Numbers, pairs: int, operands: int) -> Decision:
-    """Whether at least half of the correct answers are lost, and more than with random heads."""
+    """Decides whether at least half of the correct answers are lost, and more than with random heads."""
     text = (
         f"accuracy {at['plain']:.0%} -> {at['value']:.0%} {interval(at['low'], at['high'], '.0%')}; "
         f"random {_random(at)}; n = {pairs} ({operands} sets of operands)"
@@ -213,13 +213,13 @@ def others_unchanged(numbers: Numbers) -> Decision:
     confidence.
     """
     table = numbers["transfer"]
-    found = _row(table, ADDITION)
-    if found is None or not table["controls"]:
+    addition = _row(table, ADDITION)
+    if addition is None or not table["controls"]:
         return "not measured", None
     lines, changed = [], []
     for name in table["controls"]:
         index = table["sets"].index(name)
-        at, n = _cell(table, "accuracy", found, index), table["pairs"][index]
+        at, n = _cell(table, "accuracy", addition, index), table["pairs"][index]
         change = at["value"] - at["plain"]
         bounds = "" if at["high"] is None else f" [{_points(at, 'low'):+.0f}, {_points(at, 'high'):+.0f}]"
         random = (
@@ -240,10 +240,10 @@ def _points(at: Numbers, name: str) -> float:
     return 100 * (at[name] - at["plain"])
 
 
-def _cell(table: Numbers, measure: str, found: int, at: int) -> Numbers:
+def _cell(table: Numbers, measure: str, source: int, target: int) -> Numbers:
     """One cell of the matrix, with the value with nothing knocked out beside it."""
     row = table[measure]
-    return {"plain": row["plain"][at]} | {name: row[name][found][at] for name in row if name != "plain"}
+    return {"plain": row["plain"][target]} | {name: row[name][source][target] for name in row if name != "plain"}
 
 
 def _row(table: Numbers, name: str) -> int | None:
@@ -292,12 +292,14 @@ def answer_rises_later(numbers: Numbers) -> Decision:
 
 def stage_layers(numbers: Numbers) -> Decision:
     stages, layers = numbers["lens"]["stages"], numbers["lens"]["layers"]
-    found = [stages[name] for name in ("start", "inflection", "end")]
-    if None in found:
+    own_layers = [stages[name] for name in ("start", "inflection", "end")]
+    if None in own_layers:
         return "the rule finds no such stages", False
     paper = (13, 18, 28)
-    shares = [layer / layers for layer in found]
-    text = "-".join(str(layer) for layer in found) + f" of {layers} = " + "-".join(f"{share:.2f}" for share in shares)
+    shares = [layer / layers for layer in own_layers]
+    text = (
+        "-".join(str(layer) for layer in own_layers) + f" of {layers} = " + "-".join(f"{share:.2f}" for share in shares)
+    )
     near = all(abs(share - layer / PAPER_LAYERS) <= NEAR for share, layer in zip(shares, paper, strict=True))
     return f"{text} (paper: {'-'.join(f'{layer / PAPER_LAYERS:.2f}' for layer in paper)})", near
 
@@ -342,27 +344,29 @@ def _peaks(numbers: Numbers) -> list[int | None] | None:
 def carries(name: str) -> Callable[[Numbers], Decision]:
     def decide(numbers: Numbers) -> Decision:
         table = numbers["transfer"]
-        found, at = _row(table, ADDITION), _row(table, name)
-        if found is None or at is None:
+        addition, target = _row(table, ADDITION), _row(table, name)
+        if addition is None or target is None:
             return "the model cannot answer this set", None
-        row = _cell(table, "probability", found, at)
+        row = _cell(table, "probability", addition, target)
         text = (
             f"probability {row['plain']:.2f} -> {row['value']:.2f} {interval(row['low'], row['high'], '.2f')}; random "
             f"heads {fmt(row['control'], '.2f')} {interval(row['draws_low'], row['draws_high'], '.2f')}, "
-            f"n = {_n(table, '', at)}"
+            f"n = {_n(table, '', target)}"
         )
         text += _caution(numbers, name)
-        return text, None if table["pairs"][at] < LEAST_PAIRS else row["value"] < row["draws_low"]
+        return text, None if table["pairs"][target] < LEAST_PAIRS else row["value"] < row["draws_low"]
 
     return decide
 
 
 def problems_fall(numbers: Numbers) -> Decision:
     table = numbers["transfer"]
-    found, at = _row(table, ADDITION), _row(table, PROBLEMS)
-    if found is None or at is None:
+    addition, target = _row(table, ADDITION), _row(table, PROBLEMS)
+    if addition is None or target is None:
         return "the model cannot answer this set", None
-    text, agrees = _half_lost(_cell(table, "accuracy", found, at), table["pairs"][at], table["operands"][at])
+    text, agrees = _half_lost(
+        _cell(table, "accuracy", addition, target), table["pairs"][target], table["operands"][target]
+    )
     return f"{text}; our own word problems, not SVAMP{_caution(numbers, PROBLEMS)}", agrees
 
 

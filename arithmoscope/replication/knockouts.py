@@ -1,4 +1,4 @@
-"""Knock-outs: whole curves beside random draws, and answers written out in full."""
+"""Knock-outs: whole curves with random draws as controls, and answers written out in full."""
 
 from __future__ import annotations
 

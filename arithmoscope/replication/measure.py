@@ -138,7 +138,7 @@ _ABLATIONS: tuple[Ablation, ...] = ("mean", "zero", "resample")
 
 
 def _sets(model: LoadedModel, sizes: Sizes) -> tuple[list[AnsweredSet], list[dict[str, str]]]:
-    """Every set that the model can be asked, and the reasons for the others."""
+    """Every set that fits the model, and the reasons why the others do not."""
     answered, refused = [], []
     for row in sizes.sets:
         try:

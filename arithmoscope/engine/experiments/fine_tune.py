@@ -143,7 +143,9 @@ def _seen_before(model: LoadedModel, lessons: Lessons, parent: ReadArtifact | No
 
 
 def _training_key(model: LoadedModel, spec: FineTuneSpec, lessons: Lessons) -> list[str]:
-    """What a chunk's bits depend on; it may hold a set that this version of the program draws differently."""
+    """Everything that a chunk's bits depend on. A set counts, as another version of the program may draw it
+    differently.
+    """
     spec_json = spec.model_dump_json(exclude={"parent"})
     sets = (lessons.train, lessons.validation[:VALIDATED])
     data = "".join(digest_of(examples_of(model, pairs)) if pairs else "" for pairs in sets)
