@@ -262,6 +262,6 @@ def _task(
         seed=spec.seed,
         answer_tokens=spec.answer_tokens,
         plan=Plan(**plans["means"]) if plans else None,
-        go_on=go_on,
+        check_stop=go_on,
     )
     return (replace(task, plan=Plan(**plans["chunk"])) if plans else task), task.plan

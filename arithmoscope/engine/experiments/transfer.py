@@ -238,7 +238,7 @@ def _judged(
         return plain | {name: nothing.clone() for name in _FIRST}
     sets = sets_of(model, selections, spec.controls, spec.seed)
     asked = (spec.ablation, spec.seed)
-    return judged_on(model, pairs, sets, len(selections), *asked, report=report, over=over, go_on=go_on)
+    return judged_on(model, pairs, sets, len(selections), *asked, report=report, over=over, check_stop=go_on)
 
 
 def _without_unmeasured(found: Transfer) -> Transfer:
