@@ -10,7 +10,7 @@ import torch
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import encode_all
-from arithmoscope.engine.methods.lens import Lens, lens
+from arithmoscope.engine.methods.lens import LogitLens, lens
 from arithmoscope.engine.methods.roles import ROLES, TIMES, RoleAttention, attention_roles
 from arithmoscope.engine.methods.writes import writes
 from arithmoscope.engine.models.loaded import LoadedModel
@@ -89,7 +89,7 @@ def _stages(stages: object) -> Numbers:
     return {name: getattr(stages, name) for name in names}
 
 
-def on_top(model: LoadedModel, pairs: Sequence[PromptPair], found: Lens) -> Numbers:
+def on_top(model: LoadedModel, pairs: Sequence[PromptPair], found: LogitLens) -> Numbers:
     """By layer, the share of the questions in which the best number among the top tokens is an operand, one off the
     answer, the answer, or another; the rest have none among them. Questions whose answer is an operand, too, or whose
     operand is one off the answer, are left out: there the kinds cannot be told apart."""

@@ -254,7 +254,7 @@ def _evaluated(
 
     try:
         go_on = partial(let, course.go_on)
-        found = evaluate(model, tuned.model, lessons.test, lessons.train, go_on=go_on, report=report)
+        found = evaluate(model, tuned.model, lessons.test, lessons.train, check_stop=go_on, progress=report)
     except Stopped:
         return None, True, ("It was cancelled while it was evaluated; the training had ended.",)
     except Refusal as refusal:  # hours of training are not lost for it

@@ -47,12 +47,18 @@ _BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
-class Key:
-    """The components that a rule calls key, the one whose removal hurts most first.
+class KeyComponents:
+    """The key components by one rule.
 
-    fraction_of_heads  share of the model's heads that is among them
-    p_values           one for every component, [layer, head + 1], the MLP last; NaN below `LEAST_QUESTIONS` questions
-    passes             the largest p-value that passes, 0 where none does; None for other rules than ``fdr``
+    Attributes:
+        rule: The rule: ``"fdr"``, ``"threshold"`` or ``"top_k"``.
+        metric: The metric of the effects.
+        components: The key components, the one whose removal hurts most first.
+        heads: Number of heads among them.
+        fraction_of_heads: Share of the model's heads.
+        questions: Number of distinct questions.
+        p_values: p-value of every component [layer, head + 1], the MLP last; NaN for fewer than ten questions.
+        passes: The largest p-value that passes, 0 if none does; None for other rules than ``"fdr"``.
     """
 
     rule: KeyRule
@@ -68,22 +74,40 @@ class Key:
 def key_components(
     effects: MeasuredEffects,
     *,
-    rule: KeyRule | str = "fdr",
-    metric: Metric | str = "relative_logit",
+    rule: KeyRule = "fdr",
+    metric: Metric = "relative_logit",
     rate: float = 0.05,
     threshold: float = PAPER_THRESHOLD,
     top_k: int = 10,
     kind: Literal["head", "any"] = "any",
     seed: int = 0,
-) -> Key:
+) -> KeyComponents:
     """The components whose removal hurts the answer, by one of three rules.
 
-    ``fdr``: the mean effect is off 0, false discoveries among all components at most ``rate``, and it is negative.
-    ``threshold``: the mean effect is below ``threshold`` in the metric's unit (the paper: -5 percent of the reference
-    logit). ``top_k``: the ``top_k`` most negative ones, fewer where fewer are negative. ``kind`` ``head`` leaves the
-    MLPs out (of the tests, too). Pairs whose metric is undefined are left out.
+    Args:
+        effects: Effects on a set of pairs; pairs whose metric is undefined are left out.
+        rule: ``"fdr"``: the mean effect differs from 0 by a studentised bootstrap over distinct questions, at a false
+            discovery rate of at most ``rate`` (Benjamini and Hochberg, 1995), and is negative. ``"threshold"``: the
+            mean effect is below ``threshold``. ``"top_k"``: the ``top_k`` most negative mean effects.
+        metric: The metric of the effects.
+        rate: False discovery rate for ``"fdr"``, between 0 and 1.
+        threshold: Threshold in the metric's unit (Zhang et al., 2024: -5 percent of the reference logit).
+        top_k: Number of components for ``"top_k"``; fewer if fewer are negative.
+        kind: ``"head"`` leaves MLPs out, of the tests, too.
+        seed: Seed of the bootstrap.
 
-    Refuses (``bad_request``) rules that there are not, and ``fdr`` over fewer than `LEAST_QUESTIONS` questions.
+    Returns:
+        The components, most negative first, with the p-values [layer, head + 1] of all.
+
+    Raises:
+        Refusal: ``bad_request`` for an unknown rule, a number out of range, or ``"fdr"`` on fewer than ten distinct
+            questions; ``no_prompts`` if the metric is defined for no pair.
+
+    Example:
+        >>> effects = am.path_patching(model, pairs)
+        >>> key = am.key_components(effects, rule="top_k", metric="logit", top_k=3)
+        >>> len(key.components) <= 3
+        True
     """
     heads, mlps = effects.values(metric)
     values = torch.cat([heads, mlps[..., None]], dim=-1).double()
@@ -128,7 +152,7 @@ def key_components(
     order = [int(index) for index in mean.argsort(stable=True) if bool(chosen[index])]
     key = tuple(every_component[index] for index in order)
     n_heads = sum(component.kind == "head" for component in key)
-    return Key(
+    return KeyComponents(
         rule=cast(KeyRule, rule),
         metric=metric,
         components=key,
@@ -212,9 +236,24 @@ def adjusted_p_values(p: Float[Tensor, " test"]) -> Float[Tensor, " test"]:
 
 
 def elbow(curve: Float[Tensor, " k"]) -> int:
-    """Where a falling curve bends: the k whose point lies furthest below the straight line from the first to the last
-    point (Kneedle's rule without smoothing; Satopaa et al., 2011), the first among equals. 0 where none lies below it.
-    For a knock-out: with how many components out most of the fall is over."""
+    """The bend of a falling curve: for a knock-out, the number of components after which most of the drop is over.
+
+    It is the k whose point lies furthest below the straight line from the first to the last point (Kneedle's rule
+    without smoothing; Satopaa et al., 2011), the first among equals.
+
+    Args:
+        curve: Values for k = 0, 1, ..., such as ``Knockout.curve("accuracy").mean``.
+
+    Returns:
+        The k of the bend; 0 if no point lies below the line, or there are fewer than three points.
+
+    Raises:
+        RuntimeError: ``curve`` is not one-dimensional.
+
+    Example:
+        >>> am.elbow(torch.tensor([1.0, 0.2, 0.1, 0.0]))
+        1
+    """
     if len(curve) < 3:
         return 0
     along = torch.linspace(0, 1, len(curve), dtype=torch.float64)

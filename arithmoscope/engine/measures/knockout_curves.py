@@ -15,13 +15,20 @@ from arithmoscope.engine.measures.metrics import bootstrap_interval
 
 @dataclass(frozen=True)
 class Curve:
-    """A metric's mean over the pairs with k = 0, 1, ... components knocked out; NaN where undefined.
+    """A metric's mean over the pairs for k = 0, 1, ... ablated components; NaN where undefined.
 
-    low, high                  95 % interval of the mean, percentile bootstrap over distinct questions
-    control                    mean over the random draws
-    control_low, control_high  95 % interval of that mean, percentile bootstrap over the draws
-    draws_low, draws_high      2.5th and 97.5th percentile of the draws
-    p_value                    (1 + draws that hurt at least as much) / (1 + draws), one-sided
+    Attributes:
+        metric: The metric.
+        unit: Its unit, in words.
+        mean: Mean over the pairs [k].
+        low: Lower end of the 95 % percentile bootstrap interval over distinct questions [k].
+        high: Its upper end.
+        control: Mean over the random draws [k].
+        control_low: Lower end of the 95 % percentile bootstrap interval of that mean over the draws [k].
+        control_high: Its upper end.
+        draws_low: 2.5th percentile of the draws [k].
+        draws_high: 97.5th percentile of the draws [k].
+        p_value: (1 + draws that hurt at least as much) / (1 + draws), one-sided [k].
     """
 
     metric: str

@@ -45,7 +45,7 @@ class MeasuredEffects(Protocol):
     def reference(self) -> Float[Tensor, " pair"]: ...
     @property
     def questions(self) -> tuple[str, ...]: ...
-    def values(self, metric: Metric | str) -> Values: ...
+    def values(self, metric: Metric) -> Values: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,16 @@ def metric_values(effects: MeasuredEffects, metric: Metric | str) -> Values:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Statistics over pairs: mean, standard deviation (ddof 1), 95 % interval; NaN where undefined. ``left_out``: pairs
-    for which the metric is undefined."""
+    """Statistics of every component over the pairs, in the metric's unit; NaN where undefined.
+
+    Attributes:
+        n_pairs: Number of pairs with a defined metric.
+        left_out: Number of pairs without.
+        mean: Mean effect [layer, head + 1], the MLP last in each row.
+        std: Standard deviation (ddof 1).
+        ci_low: Lower end of the 95 % percentile bootstrap interval over distinct questions.
+        ci_high: Its upper end.
+    """
 
     n_pairs: int
     left_out: int

@@ -13,11 +13,17 @@ from arithmoscope.contracts.components import Component, all_components
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Spearman's rank correlation over components, 1 if an estimate orders them exactly; NaN for fewer than two
-    components or if all values are equal.
+    """Spearman's rank correlation of estimated and exact effects over components.
 
-    absolute    of the mean |effect|           effect   effect that the exact values measure
-    signed      of the mean effect             drawn    whether the components are a random sample of the model's
+    It is 1 if the estimate ranks them exactly; NaN for fewer than two components or equal values.
+
+    Attributes:
+        absolute: Correlation of the mean |effects|.
+        signed: Correlation of the mean effects.
+        components: Number of components.
+        pairs: Number of pairs.
+        effect: The exact effect, such as ``"total"``.
+        drawn: True if the components are a random sample of the model's.
     """
 
     absolute: float

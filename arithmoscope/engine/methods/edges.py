@@ -44,7 +44,7 @@ from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.forward.batching import Plan, Shape, budget_of, plan_for
 from arithmoscope.engine.forward.chunked import run_in_chunks
-from arithmoscope.engine.interventions.edge_patching import ReceiverChange, Pair, PairGroup, Through
+from arithmoscope.engine.interventions.edge_patching import Pair, PairGroup, ReceiverChange, Through
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.serialization import read_tensors, write_tensors
 

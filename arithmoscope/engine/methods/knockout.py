@@ -44,7 +44,13 @@ from arithmoscope.contracts.knockout_terms import MAX_CONTROLS, Ablation, KnockP
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.forward.batching import Plan, Shape, plan_for, retry_on_oom
-from arithmoscope.engine.interventions.ablation import KnockoutOutputs, first_position, knock_out_pairs, masks_of, replacement_positions
+from arithmoscope.engine.interventions.ablation import (
+    KnockoutOutputs,
+    first_position,
+    knock_out_pairs,
+    masks_of,
+    replacement_positions,
+)
 from arithmoscope.engine.interventions.generation import answers_under_knockout, check_answer_tokens, is_answer
 from arithmoscope.engine.interventions.replacements import Means, check_means, means, resampled
 from arithmoscope.engine.measures.knockout_result import Knockout

@@ -41,7 +41,14 @@ from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.contracts.specs import Direction, Effect, Positions, Source, refuse_impossible
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.forward.batching import Plan, Shape, plan_for, retry_on_oom
-from arithmoscope.engine.interventions.patching import PatchedPairs, Patching, Report, base_ids, first_followed, patch_pairs
+from arithmoscope.engine.interventions.patching import (
+    PatchedPairs,
+    Patching,
+    Report,
+    base_ids,
+    first_followed,
+    patch_pairs,
+)
 from arithmoscope.engine.interventions.replacements import Means, check_means, means, resampled
 from arithmoscope.engine.measures.effects import PatchingEffects
 from arithmoscope.engine.models.loaded import LoadedModel

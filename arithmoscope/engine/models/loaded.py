@@ -19,7 +19,7 @@ from arithmoscope.engine.models.cards import card_of_config, why_not_causal
 from arithmoscope.engine.models.catalogue import Catalogue
 from arithmoscope.engine.models.chat_template import frame_of_tokenizer
 from arithmoscope.engine.models.folders import default_models_dir
-from arithmoscope.engine.models.loading import DTYPES, plain_tokenizer, read_model, read_tokenizer
+from arithmoscope.engine.models.loading import DTYPES, Dtype, plain_tokenizer, read_model, read_tokenizer
 from arithmoscope.engine.models.placement import DeviceMap, check_devices, check_memory, placement_of
 from arithmoscope.prompts import number_token_values, number_word_values
 
@@ -29,7 +29,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory. ``hf`` is the transformers model, ``text`` the tokenizer as the prompts room reads it."""
+    """A model in memory, ready for every method.
+
+    Attributes:
+        hf: The transformers model.
+        tokenizer: The transformers tokenizer.
+        layout: The modules of its blocks.
+        card: Its card: id, revision, numbers of layers and heads.
+        text: The tokenizer of the `tokenizers` package that prompts are read with.
+    """
 
     hf: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -39,7 +47,7 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where what is measured is kept: the unembedding's device."""
+        """The device of the unembedding, where measurements are kept."""
         return self.layout.unembed.weight.device  # pyright: ignore[reportReturnType]
 
     @property
@@ -49,36 +57,36 @@ class LoadedModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type that the weights compute in."""
+        """The type that the model computes in."""
         return self.layout.unembed.weight.dtype  # pyright: ignore[reportReturnType]
 
     @property
     def precision(self) -> str:
-        """What the weights are kept in, as `load_model` calls it: the name of `dtype`, or ``"int8"``."""
+        """The type that the weights are stored in, as in `load_model`: the name of `dtype`, or ``"int8"``."""
         packed = any(is_packed(block.heads_out) for block in self.layout.blocks)
         return "int8" if packed else str(self.dtype).removeprefix("torch.")
 
     @property
     def work_dtype(self) -> torch.dtype:
-        """The type of the residual stream, the deltas and the effects: never narrower than float32."""
+        """The type of the residual stream and the effects: float32, or float64 for a float64 model."""
         return torch.float64 if self.dtype == torch.float64 else torch.float32
 
     @property
     def runs_alone(self) -> bool:
-        """Whether prompts and patches must be run one by one: a float64 model is for exact numbers, and the float32
-        products or softmax inside its attention would differ with what is run together."""
+        """True if prompts and patches must run one by one: a float64 model is for exact results, and the float32
+        products or softmax inside its attention would depend on the batch."""
         # transformers' eager attention computes its softmax in float32.
         narrow = self.layout.float32_attention or self.hf.config._attn_implementation == "eager"
         return narrow and self.dtype == torch.float64
 
     @property
     def context(self) -> int | None:
-        """The most tokens that the model can read, where its configuration says so."""
+        """Maximum number of tokens, if its configuration states it."""
         return getattr(self.hf.config, "max_position_embeddings", None)
 
     @property
     def embeddings(self) -> int:
-        """How many tokens the model knows."""
+        """Number of tokens of the unembedding."""
         return len(self.layout.unembed.weight)  # pyright: ignore[reportArgumentType]
 
     @cached_property
@@ -93,11 +101,26 @@ class LoadedModel:
 
     @cached_property
     def chat(self) -> ChatFrame:
-        """What the model's chat template writes. Refuses ``no_chat_template`` and ``bad_chat_template``."""
+        """The text that the model's chat template adds.
+
+        Raises:
+            Refusal: ``no_chat_template`` or ``bad_chat_template``.
+        """
         return frame_of_tokenizer(self.tokenizer, self.card.id)
 
     def token_text(self, token_id: int) -> str:
-        """One token as a person reads it."""
+        """The text of a token.
+
+        Args:
+            token_id: The token's id.
+
+        Returns:
+            Its text, special tokens included.
+
+        Example:
+            >>> model.token_text(model.tokenizer.convert_tokens_to_ids("8"))
+            '8'
+        """
         return self.text.decode([token_id], skip_special_tokens=False)
 
 
@@ -107,29 +130,44 @@ def load_model(
     *,
     device: str = "auto",
     device_map: DeviceMap | str | None = None,
-    dtype: str | None = None,
+    dtype: Dtype | None = None,
     models_dir: str | os.PathLike[str] | None = None,
     allow_hub: bool | None = None,
 ) -> LoadedModel:
-    """A model ready to be analysed.
+    """Loads a model for analysis.
 
-    ``model``: an id of the catalogue (``"smollm2-135m"``), a local folder or GGUF file, a hub name, or a
-    transformers model, then with its ``tokenizer``; that one is put into evaluation mode, as a model from a folder is.
-    ``device``: ``"auto"`` (CUDA, else MPS, else the CPU), ``"cpu"``, ``"cuda:1"``, ``"mps"``, or ``"balanced"``: spread
-    over all GPUs. ``device_map``: instead of it, a device for each module by name, as transformers takes it, or
-    ``"auto"``: over all GPUs where there are several.
-    ``dtype``: ``"float32"`` unless told, ``"float64"``, ``"bfloat16"``, ``"float16"``, or ``"int8"``: the layers'
-    matrices in 8 bits, all else in float32.
-    ``models_dir`` and ``allow_hub`` default to the environment (ARITHMOSCOPE_MODELS_DIR, ARITHMOSCOPE_ALLOW_HUB).
+    Args:
+        model: An id of the catalogue (``"smollm2-135m"``), a local folder or GGUF file, a hub name, or a transformers
+            model together with its ``tokenizer``; it is put into evaluation mode.
+        tokenizer: The transformers tokenizer; None for the one beside the weights.
+        device: ``"auto"`` (CUDA, else MPS, else the CPU), ``"cpu"``, ``"cuda:1"``, ``"mps"``, or ``"balanced"``: spread
+            over all GPUs.
+        device_map: Instead of ``device``, a device for each module by name, as in transformers, or ``"auto"``: over all
+            GPUs if there are several.
+        dtype: ``"float32"`` (None), ``"float64"``, ``"bfloat16"``, ``"float16"``, or ``"int8"``: the layers' matrices
+            in 8 bits, everything else in float32.
+        models_dir: The models folder; None for ARITHMOSCOPE_MODELS_DIR or the folder in the user's cache.
+        allow_hub: Allow downloads from the model hub; None for ARITHMOSCOPE_ALLOW_HUB.
 
-    Refuses unknown ids, unreadable files and tokenizers that know more tokens than the model; unsupported
-    architectures and models that do not fit into what the device has free, before weights load.
+    Returns:
+        The model on its devices, in evaluation mode.
+
+    Raises:
+        Refusal: `ModelNotFound` for an unknown id, or a hub that is off or unreachable; `UnsupportedModel` for an
+            unsupported architecture, unreadable files or a tokenizer with more tokens than the model;
+            ``model_too_large``, before weights load, if it does not fit; ``bad_setting`` for a device or dtype that
+            cannot be used.
+
+    Example:
+        >>> model = am.load_model("smollm2-135m")
+        >>> model.device, model.dtype
+        (device(type=...), torch.float32)
     """
     if not isinstance(model, str | os.PathLike):
         return _wrap_unchanged(model, tokenizer, placed=device != "auto" or device_map is not None, dtype=dtype)
     dtype = "float32" if dtype is None else dtype
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise Refusal("bad_setting", f"dtype {dtype!r} is none of {', '.join(DTYPES)}.")
+        raise Refusal("bad_setting", f"There is no dtype {dtype!r}; there are {', '.join(DTYPES)}.")
     placement = placement_of(device, device_map, dtype)
     if allow_hub is None:
         allow_hub = os.environ.get("ARITHMOSCOPE_ALLOW_HUB", "").lower() in ("1", "true", "yes", "on", "y", "t")
@@ -151,6 +189,25 @@ def load_model(
             "Choose float16 or bfloat16 for it.",
         )
     return loaded
+
+
+def list_models(models_dir: str | os.PathLike[str] | None = None) -> list[ModelCard]:
+    """The models that `load_model` knows by id: the demo model and the folders of the models folder.
+
+    Args:
+        models_dir: The models folder; None for ARITHMOSCOPE_MODELS_DIR or the folder in the user's cache.
+
+    Returns:
+        One card per model, the demo model first; a card that is not ``supported`` has the ``reason``.
+
+    Raises:
+        OSError: The models folder is not readable.
+
+    Example:
+        >>> [card.id for card in am.list_models() if card.supported]
+        ['smollm2-135m'...]
+    """
+    return Catalogue(Path(models_dir) if models_dir else default_models_dir()).cards()
 
 
 def _computes_in_8_bits(model: LoadedModel) -> bool:

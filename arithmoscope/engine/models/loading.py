@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tokenizers import Tokenizer
@@ -18,7 +18,8 @@ from arithmoscope.engine.models.memory import release_freed_memory
 from arithmoscope.engine.models.placement import SPREAD, Placement, check_devices
 from arithmoscope.engine.models.weight_headers import INT8_REST
 
-DTYPES = {
+Dtype = Literal["float32", "float64", "bfloat16", "float16", "int8"]
+DTYPES: dict[Dtype, torch.dtype] = {
     "float32": torch.float32,
     "float64": torch.float64,
     "bfloat16": torch.bfloat16,

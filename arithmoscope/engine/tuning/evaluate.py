@@ -72,14 +72,33 @@ def evaluate(
     trained: Sequence[PromptPair],
     *,
     questions: int = QUESTIONS,
-    go_on: Callable[[], None] = lambda: None,
-    report: Callable[[int, int], None] = lambda _done, _total: None,
+    check_stop: Callable[[], None] = lambda: None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Evaluated:
-    """Asks both models everything. ``test``: held-out questions; ``trained``: what was trained on, which is left out of
-    the other sets; ``questions`` of each of these. ``report(done, total)`` counts questions, passages and patched
-    pairs; ``go_on`` is called now and then, and may raise.
+    """Compares a model before and after tuning: held-out questions, other arithmetic, and prompts without arithmetic.
 
-    Refuses (``not_finite``) a tuned model that gives no finite numbers.
+    Args:
+        before: The model before tuning.
+        after: The tuned model, such as ``FineTuned.model``.
+        test: Held-out questions.
+        trained: Questions that were trained on; they are left out of the other sets.
+        questions: Number of questions of each other set.
+        check_stop: Called between batches; may raise to stop.
+        progress: Called with (done, total) in questions, text passages and patched pairs.
+
+    Returns:
+        Accuracy and change of each set with 95 % intervals, log probabilities (nats) of neutral text, path patching
+        before and after where the test set allows it, and notes.
+
+    Raises:
+        Refusal: ``not_finite`` if the tuned model computes NaN or infinity; ``out_of_memory``.
+
+    Example:
+        >>> train, test = am.split_operands(pairs, share=0.7)
+        >>> tuned = am.fine_tune(model, ["L1H2"], train, steps=2, learning_rate=1e-3, batch_size=4)
+        >>> result = am.evaluate(model, tuned.model, test, train, questions=4)
+        >>> result.evaluation.held_out.n == len(test)
+        True
     """
     others, notes = quizzes_for(before, trained, chat=test[0].chat, questions=questions)
     patched = pairs_to_patch(before, test)
@@ -87,8 +106,9 @@ def evaluate(
     done = 0
 
     def counted(more: int) -> None:
-        go_on()
-        report(done + more, total)
+        check_stop()
+        if progress is not None:
+            progress(done + more, total)
 
     asked: list[Asked] = []
     sets: list[tuple[str, Group, tuple[PromptPair, ...]]] = [
@@ -96,10 +116,10 @@ def evaluate(
         *((quiz.name, quiz.group, tuple(pairs)) for quiz, pairs in others),
     ]
     for name, group, pairs in sets:
-        verdicts = judge(before, after, examples_of(before, pairs), go_on=go_on, report=counted)
+        verdicts = judge(before, after, examples_of(before, pairs), go_on=check_stop, report=counted)
         asked.append(Asked(name, group, pairs, _finite(verdicts, after)))
         done += len(pairs)
-    plain = neutral(before, after, go_on=go_on, report=counted)
+    plain = neutral(before, after, go_on=check_stop, report=counted)
     done += len(PASSAGES)
     maps: Repatched | None = None
     if patched:

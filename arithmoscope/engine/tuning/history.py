@@ -29,10 +29,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """``steps`` that were made, how the training ``ended``, and after how many of them the weights that it gives are
-    ``kept`` from: all, unless a loss was not finite. Then they are those before the step that led there.
+    """The course of a training.
 
-    ``problem``: a sentence about it.
+    Attributes:
+        steps: The steps made.
+        ended: ``"finished"``, ``"stopped"`` or ``"not_finite"``.
+        kept: Number of steps after which the returned weights were taken: all, unless a loss was not finite; then those
+            before the step that led there.
+        problem: One sentence on what went wrong, if anything.
     """
 
     steps: tuple[Step, ...]
@@ -42,6 +46,7 @@ class History:
 
     @property
     def losses(self) -> tuple[float, ...]:
+        """The loss of every step, in nats per answer token."""
         return tuple(step.loss for step in self.steps)
 
 

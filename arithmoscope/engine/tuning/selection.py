@@ -15,15 +15,17 @@ from arithmoscope.engine.tuning.parts import Part, What, check_tunable, head_par
 
 @dataclass(frozen=True)
 class Selection:
-    """What is tuned of a model.
+    """The trained slices of a model.
 
-    components  those that were chosen
-    tune        of each head: some of q, k, v and o
-    touched     heads that were not chosen and change all the same: they share tuned keys or values, or a norm over the
-                queries or keys of all heads (OLMo-2)
-    parts       one a weight or bias
-    parameters  how many numbers are tuned; ``share`` of the model's
-    lowest      the lowest layer with a part: the backward pass ends there
+    Attributes:
+        components: The chosen components.
+        tune: Trained slices of each head: some of q, k, v and o.
+        touched: Heads that were not chosen and change all the same: they share tuned keys or values, or a norm over the
+            queries or keys of all heads (OLMo-2).
+        parts: The slices, one per weight or bias.
+        parameters: Number of trained parameters.
+        share: Their share of the model's parameters.
+        lowest: Lowest layer with a trained slice: the backward pass ends there.
     """
 
     components: tuple[Component, ...]
