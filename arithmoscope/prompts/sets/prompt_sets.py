@@ -116,8 +116,8 @@ def preview(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: C
     Example:
         >>> spec = am.TemplatePrompts(source="template", operations=("add",), shots=0, pairs=2)
         >>> item = am.preview(spec, model.text).items[0]
-        >>> [token.role for token in item.reference][:3]
-        ['operand_a', 'operator', 'operand_b']
+        >>> [token.role for token in item.reference][1]
+        'operator'
     """
     frame = frame_of(spec.chat, chat)
     if isinstance(spec, TemplatePrompts):
