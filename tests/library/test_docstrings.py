@@ -41,6 +41,7 @@ METHODS = [(name, member, function) for name in CLASSES for member, function in 
 DOCUMENTED = {name: getattr(am, name).__doc__ for name in am.__all__}
 DOCUMENTED |= {f"{name}.{member}": function.__doc__ for name, member, function in METHODS}
 EXAMPLES = {name: text for name, text in {"arithmoscope": am.__doc__, **DOCUMENTED}.items() if text and ">>>" in text}
+SLOW = {"evaluate": pytest.mark.slow}  # hundreds of questions and passages of text
 
 
 def section(text: str, title: str) -> str | None:
@@ -95,7 +96,10 @@ def test_a_public_method_is_documented(name, member, function):
 def tiny_names(tiny_models_dir: Path) -> Iterator[dict[str, Any]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARITHMOSCOPE_MODELS_DIR", str(tiny_models_dir))
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # tiny matrices are slower on several
         yield names()
+        torch.set_num_threads(threads)
 
 
 @functools.cache
@@ -116,7 +120,7 @@ def run(name: str, given: dict[str, Any]) -> None:
     assert not failures, "".join(failures)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, ())) for name in EXAMPLES])
 def test_an_example_runs(name, tiny_names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(name, tiny_names)

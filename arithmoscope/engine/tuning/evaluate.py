@@ -50,7 +50,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The evaluation, the sets that it is of with every question's verdict, and what there is to say of them."""
+    """A model's evaluation before and after tuning.
+
+    Attributes:
+        evaluation: Accuracies, changes, neutral text and path patching, before and after.
+        asked: The sets with both models' answers to every question.
+        notes: Sentences about the evaluation, such as what could not be measured.
+    """
 
     evaluation: Evaluation
     asked: tuple[Asked, ...]

@@ -12,12 +12,14 @@ Ending = Literal["finished", "stopped", "not_finite"]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the optimiser, numbered from 0.
+    """One step of the optimiser.
 
-    loss     mean over the batch's answer tokens, in nats, before the step
-    rate     learning rate
-    norm     length of the whole gradient before it was clipped
-    seconds  wall-clock time, on a GPU until it has finished
+    Attributes:
+        number: Number of the step, from 0.
+        loss: Mean loss over the batch's answer tokens before the step, in nats.
+        rate: Learning rate.
+        norm: Norm of the whole gradient before clipping.
+        seconds: Wall-clock time, on a GPU until it has finished.
     """
 
     number: int
