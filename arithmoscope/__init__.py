@@ -1,10 +1,15 @@
-"""Arithmoscope: find the attention heads and MLPs with which a language model does arithmetic, prove it, tune them.
+"""Arithmoscope: find the attention heads and MLPs that do arithmetic in a language model, prove it, and tune them.
 
-    import arithmoscope as am
+Example:
+    >>> import arithmoscope as am
+    >>> model = am.load_model("smollm2-135m")
+    >>> pairs = am.generate(pairs=16, tokenizer=model.tokenizer)
+    >>> effects = am.path_patching(model, pairs, effect="through_mlps")
+    >>> top = effects.ranking("logit_difference")[:5]
 
-    model = am.load_model("smollm2-135m")
+The examples of all other docstrings use this ``model`` and these ``pairs``.
 
-The public names and where they live stand in ``__init__.pyi``, which editors and type checkers read too. Each is
+The public names and their modules are listed in ``__init__.pyi``, which editors and type checkers read, too. Each is
 imported on first use: ``import arithmoscope`` loads no PyTorch.
 """
 

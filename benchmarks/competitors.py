@@ -208,7 +208,7 @@ def compare(
     ``folder``: the model's files. ``seconds``: ours, by case. ``python``: interpreter of the environment with the
     tools.
     """
-    components = sample_components(model.anatomy.layers, model.anatomy.heads, sample)
+    components = sample_components(model.layout.layers, model.layout.heads, sample)
     request = {
         "folder": folder,
         "reference": prompts.reference.tolist(),
@@ -218,7 +218,7 @@ def compare(
         "cases": [dataclasses.asdict(case) for case in COMPETITOR_CASES],
         "threads": torch.get_num_threads(),
     }
-    total = model.anatomy.layers * (model.anatomy.heads + 1)
+    total = model.layout.layers * (model.layout.heads + 1)
     results = []
     for name in names:
         tool = COMPETITORS[name]

@@ -71,9 +71,9 @@ def measure_shape(
         log(f"{case}: {ours.seconds:.2f} s")
     return {
         "dtype": str(dtype).removeprefix("torch."),
-        "layers": model.anatomy.layers,
-        "heads": model.anatomy.heads,
-        "hidden": model.anatomy.hidden,
+        "layers": model.layout.layers,
+        "heads": model.layout.heads,
+        "hidden": model.layout.hidden,
         "parameters": model.card.parameters,
         "model_bytes": sum(weight.numel() * weight.element_size() for weight in model.hf.parameters()),
         "pairs": prompts.pairs,

@@ -94,8 +94,8 @@ def measure_row(row: Row) -> dict[str, Any]:
         "case": str(row.case),
         "pairs": prompts.pairs,
         "tokens": prompts.tokens,
-        "layers": model.anatomy.layers,
-        "heads": model.anatomy.heads,
+        "layers": model.layout.layers,
+        "heads": model.layout.heads,
         "seconds": round(seconds, 2),
         "peak_bytes": peak.bytes,
     }

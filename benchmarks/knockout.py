@@ -80,7 +80,7 @@ class _Loop:
     def __init__(self, model: LoadedModel, prompts: Prompts) -> None:
         self.prompts, self._hf = prompts, model.hf
         self._layers: Any = model.hf.model.layers  # pyright: ignore
-        self._width = model.anatomy.head_dim
+        self._width = model.layout.head_dim
         written: list[Tensor] = []
         with ExitStack() as stack:
             for layer in self._layers:

@@ -42,7 +42,7 @@ class PlainLoop:
     def __init__(self, model: LoadedModel, prompts: Prompts) -> None:
         self.hf: Any = model.hf
         self.prompts = prompts
-        self.width = model.anatomy.head_dim
+        self.width = model.layout.head_dim
         self.base, self.ref_z, self.ref_mlp = self._record(prompts.reference)
         _, self.src_z, self.src_mlp = self._record(prompts.source)
 

@@ -40,7 +40,7 @@ def product_rate(model: LoadedModel, repeats: int) -> float:
     """Operations per second of the wave's own matrix products alone."""
     mlp: Any = model.hf.model.layers[0].mlp  # pyright: ignore
     options: Any = {"device": model.device, "dtype": model.dtype}
-    x = torch.randn(_PRODUCT_ROWS, model.anatomy.hidden, **options)
+    x = torch.randn(_PRODUCT_ROWS, model.layout.hidden, **options)
     inner = torch.empty(_PRODUCT_ROWS, mlp.gate_proj.out_features, **options)
     out = torch.empty_like(x)
 
@@ -57,13 +57,13 @@ def product_rate(model: LoadedModel, repeats: int) -> float:
 def _mlp_operations(model: LoadedModel) -> int:
     """Operations of one evaluation of an MLP of Llama's kind at one position."""
     mlp: Any = model.hf.model.layers[0].mlp  # pyright: ignore
-    return 2 * 3 * model.anatomy.hidden * mlp.gate_proj.out_features
+    return 2 * 3 * model.layout.hidden * mlp.gate_proj.out_features
 
 
 def wave_operations(model: LoadedModel, pairs: int) -> int:
     """Operations of the MLP evaluations that `through_mlps` needs, its control row included."""
-    heads = model.anatomy.heads
-    evaluations = sum(1 + (heads + 1) * layer + heads for layer in range(model.anatomy.layers))
+    heads = model.layout.heads
+    evaluations = sum(1 + (heads + 1) * layer + heads for layer in range(model.layout.layers))
     return _mlp_operations(model) * pairs * evaluations
 
 
@@ -73,15 +73,15 @@ def measure(
     """The main figures, and the effects that the other tools are compared with."""
     prompts = Prompts(model, pairs)
     loop = PlainLoop(model, prompts)
-    components = sample_components(model.anatomy.layers, model.anatomy.heads, sample)
+    components = sample_components(model.layout.layers, model.layout.heads, sample)
     rate = product_rate(model, repeats)
     results: dict[str, Any] = {
         "pairs": prompts.pairs,
         "tokens": prompts.tokens,
         "shared_tokens": prompts.shared,
-        "layers": model.anatomy.layers,
-        "heads": model.anatomy.heads,
-        "components": model.anatomy.layers * (model.anatomy.heads + 1),
+        "layers": model.layout.layers,
+        "heads": model.layout.heads,
+        "components": model.layout.layers * (model.layout.heads + 1),
         "repeats": repeats,
         "product_gflops": round(rate / 1e9, 1),
     }

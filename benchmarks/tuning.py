@@ -139,13 +139,13 @@ def measure_tuning(
 
 def _comparison(model: LoadedModel, chosen: tuple[str, ...], rows: list[dict[str, Any]]) -> dict[str, Any]:
     selection = select(model, chosen)
-    above = (model.anatomy.layers - selection.lowest) / model.anatomy.layers
+    above = (model.layout.layers - selection.lowest) / model.layout.layers
     results = {
         "heads": len(chosen),
         "tune": "".join(selection.tune),
         "share": round(selection.share, 4),
         "lowest": selection.lowest,
-        "layers": model.anatomy.layers,
+        "layers": model.layout.layers,
         "bound": round(3 / (1 + above), 2),
         "rows": rows,
     }

@@ -16,7 +16,7 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import MAX_PROMPT_CHARACTERS, MAX_SHOTS, CustomPair, CustomPrompts
 from arithmoscope.contracts.results import Checks, PathPatchingResult
 from arithmoscope.contracts.specs import Direction, Effect, PathPatchingSpec, Positions, Source, refuse_impossible
-from arithmoscope.engine.models.catalogue import Place
+from arithmoscope.engine.models.catalogue import ModelLocation
 from arithmoscope.engine.models.chat_template import frame_of_folder
 from arithmoscope.prompts import Tokenizer, prepare, refuse_unequal_lengths
 from arithmoscope.settings import Settings
@@ -95,7 +95,7 @@ def _spec(prompt: str, model_id: str, options: Options, shots: int, chat: bool) 
     )
 
 
-def _readable(spec: PathPatchingSpec, place: Place) -> None:
+def _readable(spec: PathPatchingSpec, place: ModelLocation) -> None:
     """Refuse a prompt that cannot be read while it is cheap; the engine will where there is no tokenizer.json, or
     where a chat template is inside a GGUF file."""
     tokenizer_json = Path(place.path) / "tokenizer.json"

@@ -106,8 +106,8 @@ def _patterns(
     """One layer of one prompt, as ``GET .../attention`` has it."""
     from safetensors.torch import load
 
-    if not 0 <= told.layer < model.anatomy.layers:
-        raise Refusal("out_of_range", f"There is no layer {told.layer}; the model has {model.anatomy.layers}.")
+    if not 0 <= told.layer < model.layout.layers:
+        raise Refusal("out_of_range", f"There is no layer {told.layer}; the model has {model.layout.layers}.")
     (weights,) = (tensor[told.layer].tolist() for tensor in load(found).values())
     kept = {pair["index"]: pair["reference"] for pair in json.loads(artifacts["result.json"])["pairs"]}
     if told.number not in kept:

@@ -10,7 +10,7 @@ from arithmoscope.cli.progress import Bar
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress
 from arithmoscope.contracts.specs import PathPatchingSpec
-from arithmoscope.engine.models.catalogue import Catalogue, Place
+from arithmoscope.engine.models.catalogue import Catalogue, ModelLocation
 from arithmoscope.engine.models.folders import DEMO_ID
 from arithmoscope.settings import Settings
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from arithmoscope.engine.models.loaded import LoadedModel
 
 
-def runnable(settings: Settings, model_id: str, bar: Bar) -> Place:
+def runnable(settings: Settings, model_id: str, bar: Bar) -> ModelLocation:
     """Where the model is, the demo model made ready first. Refuses before torch is loaded what cannot run here."""
     catalogue = Catalogue(settings.models_dir, settings.allow_hub)
     if model_id == DEMO_ID:

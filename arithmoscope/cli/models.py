@@ -11,7 +11,7 @@ from pathlib import Path
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ModelCard
-from arithmoscope.engine.models.catalogue import Catalogue, Place
+from arithmoscope.engine.models.catalogue import Catalogue, ModelLocation
 from arithmoscope.engine.models.folders import MANIFEST
 from arithmoscope.settings import Settings
 
@@ -36,7 +36,7 @@ def check(settings: Settings, model_id: str) -> str:
 
 
 def fetch(
-    settings: Settings, model_id: str, say: Callable[[str], None], locate: Callable[[str], Place] | None = None
+    settings: Settings, model_id: str, say: Callable[[str], None], locate: Callable[[str], ModelLocation] | None = None
 ) -> str:
     """Get a model ready to run; one line about it.
 

@@ -18,13 +18,25 @@ _SPELLING = re.compile(r"L(?P<layer>0|[1-9]\d{0,3})H(?P<head>0|[1-9]\d{0,3})|MLP
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """An attention head (``head`` is its number) or an MLP (``head`` is None) of one layer."""
+    """An attention head or an MLP of one layer, written ``L14H2`` or ``MLP19``.
+
+    Attributes:
+        layer: The layer, from 0.
+        head: The head, from 0; None for the MLP.
+
+    Example:
+        >>> am.Component.parse("L14H2")
+        Component(layer=14, head=2)
+        >>> str(am.Component(19))
+        'MLP19'
+    """
 
     layer: int
     head: int | None = None
 
     @property
     def kind(self) -> ComponentKind:
+        """``"head"`` or ``"mlp"``."""
         return "mlp" if self.head is None else "head"
 
     def __str__(self) -> str:
@@ -32,7 +44,17 @@ class Component:
 
     @classmethod
     def parse(cls, text: str) -> Component:
-        """``"L14H2"`` or ``"MLP19"`` as a component. Refuses (``bad_component``) any other spelling."""
+        """The component that a text such as ``"L14H2"`` or ``"MLP19"`` names.
+
+        Args:
+            text: The text.
+
+        Returns:
+            The component.
+
+        Raises:
+            Refusal: ``bad_component`` for any other spelling.
+        """
         match = _SPELLING.fullmatch(text)
         if match is None:
             raise Refusal("bad_component", f"{text[:40]!r} is not a component.")

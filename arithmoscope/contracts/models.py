@@ -52,10 +52,12 @@ class PartSizes(Wire):
 
 
 class ModelCard(Wire):
-    """A row of ``GET /api/models``. ``revision`` is the SHA-256 of the weights' file (or of their manifest), of a tuned
-    model that of its deltas; ``chat`` says that the model brings a chat template along. ``base``: the model that this
-    was tuned from, with its revision then; ``experiment``: the fine-tuning that made it. ``sizes``: None where they are
-    not known."""
+    """A model of the catalogue, known before its weights are loaded.
+
+    ``revision`` is the SHA-256 of the weights' file (or of their manifest), for a tuned model that of its deltas.
+    ``chat``: the model has a chat template. ``base``: the model that this one was tuned from, with its revision at that
+    time; ``experiment``: the fine-tuning that created it. ``sizes``: None if unknown.
+    """
 
     id: str
     name: str

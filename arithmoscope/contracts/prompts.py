@@ -33,11 +33,22 @@ MAX_DECIMALS = 2
 
 @dataclass(frozen=True, slots=True)
 class PromptPair:
-    """A reference prompt that carries a calculation, the counterfactual without it, and the right answer.
+    """A reference prompt with a calculation, a counterfactual prompt without it, and the right answer.
 
-    The prompts need not have the same number of tokens: they are compared at the last position only. With ``chat``
-    both are asked as a person's turn in a conversation, through the chat template of the model that runs them; the
-    texts stay plain. Refuses (``bad_request``) what is no text.
+    The prompts need not have the same number of tokens: they are compared at the last position only.
+
+    Attributes:
+        reference: The prompt that is analysed, such as ``"2 + 3 = 5\\n3 + 5 ="``.
+        counterfactual: The prompt without the calculation, such as ``"2 + 3 = 5\\n3 @ 5 ="``.
+        answer: The right answer, such as ``"8"``.
+        chat: Run both prompts as a user's turn through the model's chat template.
+
+    Raises:
+        Refusal: ``bad_request`` if a prompt or the answer is not a string.
+
+    Example:
+        >>> pair = am.PromptPair("2 + 3 = 5\\n3 + 5 =", "2 + 3 = 5\\n3 @ 5 =", "8")
+        >>> effects = am.path_patching(model, [pair])
     """
 
     reference: str
@@ -57,7 +68,7 @@ class PromptPair:
 
 
 class CustomPair(Wire):
-    """A pair as people type it; what they leave out is computed."""
+    """A typed prompt; the counterfactual and the answer are computed if they are left out."""
 
     reference: str = Field(max_length=MAX_PROMPT_CHARACTERS)
     counterfactual: str | None = Field(default=None, max_length=MAX_PROMPT_CHARACTERS)
@@ -65,8 +76,10 @@ class CustomPair(Wire):
 
 
 class CustomPrompts(Wire):
-    """Prompts that people typed. Wrongly answered ones are kept unless told otherwise. ``chat``: asked through the
-    model's chat template."""
+    """A set of typed prompts.
+
+    Wrongly answered ones are kept by default. ``chat``: run through the model's chat template.
+    """
 
     source: Literal["custom"]
     pairs: tuple[CustomPair, ...] = Field(min_length=1, max_length=MAX_PAIRS)
@@ -78,9 +91,12 @@ class CustomPrompts(Wire):
 
 
 class TemplatePrompts(Wire):
-    """Prompts drawn from templates without replacement. Wrongly answered ones are dropped and counted. ``chat``: asked
-    through the model's chat template. ``half``: only questions whose operands fall on that side of one fixed split, so
-    that two sets share none. What goes with which ``topic``: docs/prompts.md."""
+    """A set of prompts drawn from templates without replacement.
+
+    Wrongly answered ones are dropped and counted. ``chat``: run through the model's chat template. ``half``: only
+    questions whose operands fall on that side of one fixed split, so that two sets share none. The options that each
+    ``topic`` allows: docs/prompts.md.
+    """
 
     source: Literal["template"]
     topic: Topic = "question"
@@ -160,7 +176,10 @@ class PreviewItem(Wire):
 
 
 class Preview(Wire):
-    """``items`` holds at most the first 64 pairs; ``n_distinct`` counts all questions of the set."""
+    """A prompt set as a model's tokenizer reads it.
+
+    ``items`` holds at most the first 64 pairs; ``n_distinct`` counts all questions of the set.
+    """
 
     items: tuple[PreviewItem, ...]
     n_distinct: int

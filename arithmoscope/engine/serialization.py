@@ -1,6 +1,6 @@
-"""Frozen results as safetensors: tensors as they are, everything else as JSON beside them. No pickle.
+"""Results as safetensors bytes: tensors as they are, all other fields as JSON in the metadata. No pickle.
 
-The same fields are always the same bytes.
+Deterministic: equal fields give equal bytes.
 """
 
 from __future__ import annotations
@@ -19,46 +19,58 @@ from arithmoscope.contracts.errors import Refusal
 
 
 def pack(kind: str, fields: Mapping[str, Any]) -> bytes:
-    """Named tensors and JSON values; ``kind`` says what they are, and is asked for when they are read."""
+    """Serialises named tensors and JSON values. ``kind`` names the format; reading checks it."""
     tensors = {name: value.contiguous() for name, value in fields.items() if isinstance(value, Tensor)}
-    words = {name: value for name, value in fields.items() if not isinstance(value, Tensor)}
-    # One entry: several would be written in any order, and equal results would be other bytes.
-    return save(tensors, {"words": json.dumps({"format": kind, "words": words})})
+    values = {name: value for name, value in fields.items() if not isinstance(value, Tensor)}
+    # A single metadata entry: safetensors writes several in arbitrary order, and equal results would differ in bytes.
+    return save(tensors, {"words": json.dumps({"format": kind, "words": values})})
 
 
 def unpack(data: bytes, kind: str) -> dict[str, Any]:
-    """What `pack` wrote. Raises `ValueError` for anything else."""
-    words = words_of(data, kind)
+    """The fields that `pack` wrote.
+
+    Raises:
+        ValueError: The bytes are not of this kind.
+    """
+    values = json_fields(data, kind)
     try:
-        return {**words, **load(data)}
+        return {**values, **load(data)}
     except (SafetensorError, KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"not of the kind {kind}") from error
 
 
-def words_of(data: bytes, kind: str) -> dict[str, Any]:
-    """Of what `pack` wrote all but the tensors, of which none is copied. Raises `ValueError` for anything else."""
+def json_fields(data: bytes, kind: str) -> dict[str, Any]:
+    """The fields that `pack` wrote, without the tensors; copies no tensor.
+
+    Raises:
+        ValueError: The bytes are not of this kind.
+    """
     try:
         length = int.from_bytes(data[:8], "little")
-        said = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["words"])
-        if said["format"] != kind:
+        metadata = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["words"])
+        if metadata["format"] != kind:
             raise ValueError("another kind")
-        return {**said["words"]}
+        return {**metadata["words"]}
     except (KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"not of the kind {kind}") from error
 
 
 def write_tensors(path: str | os.PathLike[str], kind: str, fields: Mapping[str, Any]) -> None:
-    """`pack` into a file."""
+    """Writes fields to a safetensors file."""
     Path(path).write_bytes(tensor_bytes(kind, fields))
 
 
 def tensor_bytes(kind: str, fields: Mapping[str, Any]) -> bytes:
-    """What `write_tensors` writes."""
+    """The bytes that `write_tensors` writes."""
     return pack(_format(kind), fields)
 
 
 def read_tensors(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
-    """What `write_tensors` wrote. Refuses (``bad_request``) any other file."""
+    """The fields in a file that `write_tensors` wrote.
+
+    Raises:
+        Refusal: ``bad_request`` if the file is of another kind.
+    """
     path = Path(path)
     try:
         return unpack(path.read_bytes(), _format(kind))

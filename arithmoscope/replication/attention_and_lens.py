@@ -10,7 +10,7 @@ import torch
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import encode_all
-from arithmoscope.engine.methods.lens import Lens, lens
+from arithmoscope.engine.methods.lens import LogitLens, lens
 from arithmoscope.engine.methods.roles import ROLES, TIMES, RoleAttention, attention_roles
 from arithmoscope.engine.methods.writes import writes
 from arithmoscope.engine.models.loaded import LoadedModel
@@ -90,7 +90,7 @@ def _stages(stages: object) -> Numbers:
     return {name: getattr(stages, name) for name in names}
 
 
-def on_top(model: LoadedModel, pairs: Sequence[PromptPair], result: Lens) -> Numbers:
+def on_top(model: LoadedModel, pairs: Sequence[PromptPair], result: LogitLens) -> Numbers:
     """By layer, the share of questions in which the best number among the top tokens is an operand, one off the answer,
     the answer, or another number; in the rest no number is among them. Left out are questions whose answer is also an
     operand, or whose operand is one off the answer: there the kinds cannot be told apart.

@@ -12,7 +12,7 @@ from arithmoscope.contracts.knockout_terms import PAPER_THRESHOLD
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.contracts.specs import Effect, Metric
 from arithmoscope.engine.measures.effects import PatchingEffects
-from arithmoscope.engine.measures.key_components import LEAST_QUESTIONS, adjusted, key_components, p_values
+from arithmoscope.engine.measures.key_components import LEAST_QUESTIONS, adjusted_p_values, key_components, p_values
 from arithmoscope.engine.methods.path_patching import path_patching
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.replication.plain_numbers import Numbers, plain
@@ -66,7 +66,7 @@ def _of_metric(effects: PatchingEffects, metric: Metric) -> Numbers:
     defined_questions = [question for question, keep in zip(effects.questions, defined.tolist(), strict=True) if keep]
     q = torch.full_like(mean, torch.nan)
     if len(set(defined_questions)) >= LEAST_QUESTIONS:
-        q = adjusted(p_values(values[defined], defined_questions))
+        q = adjusted_p_values(p_values(values[defined], defined_questions))
     hurts = (q <= RATE) & (mean < 0)
     is_head = torch.tensor([name.startswith("L") for name in names])
     order = mean.argsort(stable=True).tolist()

@@ -14,14 +14,14 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import Ablation
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import encode_all
-from arithmoscope.engine.forward.batching import Plan, sparing
+from arithmoscope.engine.forward.batching import Plan, retry_on_oom
 from arithmoscope.engine.interventions.ablation import masks_of
-from arithmoscope.engine.interventions.generation import answers_knocked, is_answer
+from arithmoscope.engine.interventions.generation import answers_under_knockout, is_answer
 from arithmoscope.engine.interventions.replacements import Means
 from arithmoscope.engine.measures.key_components import elbow
 from arithmoscope.engine.measures.knockout_curves import curve_of
 from arithmoscope.engine.measures.knockout_result import Knockout
-from arithmoscope.engine.measures.random_controls import drawn
+from arithmoscope.engine.measures.random_controls import random_draws
 from arithmoscope.engine.methods.knockout import knockout, knockout_task
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.prompts import EncodedPair
@@ -127,8 +127,8 @@ def written_numbers(
     Mean ablation at every position after the prompt's first token, over the other prompts of the same form and length,
     and at every written token.
     """
-    layers, heads = model.anatomy.layers, model.anatomy.heads
-    random = drawn(components, layers, heads, draws, 0)
+    layers, heads = model.layout.layers, model.layout.heads
+    random = random_draws(components, layers, heads, draws, 0)
     sets = masks_of([[], list(components), *(list(draw.components) for draw in random)], layers, heads)
     exact: list[Tensor] = []
     operands: list[str] = []
@@ -146,9 +146,9 @@ def written_numbers(
         )
 
         def write(plan: Plan, pairs: list[EncodedPair] = pairs, mean: Means | None = task.mean) -> Tensor:
-            return answers_knocked(model, pairs, sets, "mean", "after_first", mean, plan, tokens)
+            return answers_under_knockout(model, pairs, sets, "mean", "after_first", mean, plan, tokens)
 
-        written, _ = sparing(task.plan, write)
+        written, _ = retry_on_oom(task.plan, write)
         texts = [[model.text.decode(ids, skip_special_tokens=True) for ids in row] for row in written.tolist()]
         rows = [[is_answer(text, pair.pair.answer) for text, pair in zip(row, pairs, strict=True)] for row in texts]
         exact.append(torch.tensor(rows))

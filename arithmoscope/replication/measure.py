@@ -213,8 +213,8 @@ def _model(model: LoadedModel) -> Numbers:
         "file": "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in Path(card.id).name),
         "name": card.name,
         "revision": card.revision,
-        "layers": model.anatomy.layers,
-        "heads": model.anatomy.heads,
+        "layers": model.layout.layers,
+        "heads": model.layout.heads,
         "parameters": card.parameters,
         "dtype": model.precision,
     }

@@ -96,7 +96,7 @@ def _mean(effects: PatchingEffects) -> Tensor:
 
 
 def _selection(model: LoadedModel, mean: Tensor) -> tuple[Component, ...]:
-    return most_negative(mean.view(model.anatomy.layers, model.anatomy.heads + 1), TOP)
+    return most_negative(mean.view(model.layout.layers, model.layout.heads + 1), TOP)
 
 
 def _column(

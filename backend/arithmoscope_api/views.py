@@ -129,7 +129,7 @@ class Views:
             said, at = read_problem(problem)
             if abs(self._clock() - at) < ASK_AGAIN_S:
                 self._answered(experiment_id, view)
-                raise Refusal(said.type.rpartition(":")[2], said.detail, said.way_out)
+                raise said.refusal()
         if self._ask is None or not self._store.workers():
             what = "The attention of this prompt" if view.kind == "attention" else "This"
             raise Refusal("no_worker", f"{what} is not stored, and no worker can compute it.")

@@ -9,7 +9,7 @@ import pytest
 
 from arithmoscope.cli import models
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine.models.catalogue import Catalogue, Place
+from arithmoscope.engine.models.catalogue import Catalogue, ModelLocation
 from arithmoscope.settings import Settings
 
 
@@ -39,7 +39,7 @@ def snapshot(folder: Path, architecture: str = "LlamaForCausalLM", weights: byte
 
 def hub(commit: Path):
     """What brings a hub model here, without a network."""
-    return lambda _model_id: Place(str(commit), None, Catalogue(commit.parent).card(commit.name))
+    return lambda _model_id: ModelLocation(str(commit), None, Catalogue(commit.parent).card(commit.name))
 
 
 def test_a_hub_model_becomes_a_folder_that_the_catalogue_lists(settings: Settings, tmp_path: Path) -> None:

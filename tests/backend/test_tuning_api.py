@@ -188,7 +188,7 @@ def test_a_fine_tuning_that_broke_serves_what_it_kept(api: Api) -> None:
     problem = Refusal("training_broke", "After 7 steps the loss is nan.")
     api.store.fail(claim, problem.details(), {"result.json": b"{}", "deltas.safetensors": b"d"})
     found = api.get(f"/api/experiments/{asked}").json()
-    assert (found["state"], found["error"]["title"]) == ("failed", "The loss became no number")
+    assert (found["state"], found["error"]["title"]) == ("failed", "The loss is not finite")
     for name in ("result", "deltas.safetensors"):
         assert api.get(f"/api/experiments/{asked}/{name}").status_code == 200
 

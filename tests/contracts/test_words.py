@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import pickle
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from arithmoscope.contracts.components import Component, all_components
-from arithmoscope.contracts.errors import PROBLEMS, Refusal
+from arithmoscope.contracts.errors import (
+    PROBLEMS,
+    BadPrompt,
+    Code,
+    ModelNotFound,
+    OutOfMemory,
+    Refusal,
+    UnsupportedModel,
+)
 from arithmoscope.contracts.ranking import COLUMNS, RankingRow, to_csv
 from arithmoscope.contracts.specs import FineTuneSpec, PathPatchingSpec, experiment_key
 
@@ -55,6 +65,29 @@ def test_every_problem_says_a_way_out_in_a_sentence():
 def test_a_refusal_survives_a_process_border():
     again = pickle.loads(pickle.dumps(Refusal("no_prompts", "Nothing.", "Ask.")))
     assert (again.code, again.detail, again.way_out) == ("no_prompts", "Nothing.", "Ask.")
+
+
+def test_every_code_has_a_row():
+    assert get_args(Code) == tuple(PROBLEMS)
+
+
+@pytest.mark.parametrize("code", PROBLEMS)
+def test_the_table_decides_the_class_of_a_refusal(code):
+    refusal = Refusal(code, "Why.", "Way out.")
+    assert type(refusal) is PROBLEMS[code].error
+    for again in (pickle.loads(pickle.dumps(refusal)), copy.copy(refusal), refusal.details().refusal()):
+        assert (type(again), again.code, str(again)) == (type(refusal), code, str(refusal))
+
+
+def test_a_refusal_is_caught_by_its_class():
+    with pytest.raises(ModelNotFound, match="Unknown model: There is none"):
+        raise Refusal("unknown_model", "There is none.")
+    with pytest.raises(UnsupportedModel):
+        raise Refusal("bad_model_files", "They are empty.")
+    with pytest.raises(BadPrompt):
+        raise BadPrompt("empty_prompt", "It is empty.")
+    assert not isinstance(Refusal("out_of_memory", "It is full."), MemoryError), "the engine catches those to retry"
+    assert isinstance(Refusal(code="out_of_memory", detail="It is full."), OutOfMemory)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def row(name: str, asked: FineTuneSpec, state: str = "succeeded", **more: Any) -
 def broken() -> ProblemDetails:
     return ProblemDetails(
         type="urn:arithmoscope:problem:training_broke",
-        title="The loss became no number",
+        title="The loss is not finite",
         status=422,
         detail="After step 12 the loss was no number.",
         way_out="Choose a lower learning rate.",

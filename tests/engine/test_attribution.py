@@ -36,11 +36,11 @@ LAYOUTS = [
 ]
 
 
-Changes = dict[nn.Module, Callable[[torch.Tensor], torch.Tensor]]
+MeasuredEffects = dict[nn.Module, Callable[[torch.Tensor], torch.Tensor]]
 
 
 @torch.no_grad()
-def answer_with(hf, ids, answer, replaced: Changes, writes: Changes) -> float:
+def answer_with(hf, ids, answer, replaced: MeasuredEffects, writes: MeasuredEffects) -> float:
     """The answer's logit when functions change what modules read, and what they write. Plain hooks."""
     handles = [m.register_forward_pre_hook(reading(f)) for m, f in replaced.items()]
     handles += [m.register_forward_hook(writing(f)) for m, f in writes.items()]
@@ -159,13 +159,13 @@ def test_where_all_behind_the_softmax_is_linear_the_estimates_are_exact(architec
     model = tiny_model(architecture, config=one_layer)
     hf: Any = model.hf
     body = hf.model if hasattr(hf, "model") else hf.transformer
-    block = model.anatomy.blocks[0]
+    block = model.layout.blocks[0]
     for name, part in list(body.named_modules()):
-        if part is model.anatomy.final_norm or part is block.head_norm:
+        if part is model.layout.final_norm or part is block.head_norm:
             body.set_submodule(name, nn.Identity())
         elif part is block.mlp:
             body.set_submodule(name, Silent())
-    model = dataclasses.replace(model, anatomy=importlib.import_module(FAMILIES[architecture]).anatomy(hf))
+    model = dataclasses.replace(model, layout=importlib.import_module(FAMILIES[architecture]).layout(hf))
     pair = PromptPair("3 + 5 =", "4 @ 6 is", "8")  # ends in another token: the first layer's query at END differs
     found = attribution(model, [pair])
     assert found.keys is not None
@@ -384,7 +384,7 @@ def test_an_attention_that_cannot_be_followed_is_refused_by_name():
         config._attn_implementation = "eager"
         return config
 
-    with pytest.raises(Refusal, match="GPT2LMHeadModel computes attention cannot be followed") as refused:
+    with pytest.raises(Refusal, match="of this GPT2LMHeadModel cannot be recorded") as refused:
         attribution(tiny_model("GPT2LMHeadModel", torch.float32, config=upcast), PAIRS)
     assert refused.value.code == "unsupported_architecture"
 

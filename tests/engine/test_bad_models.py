@@ -153,7 +153,7 @@ def test_a_missing_shard_is_named(tmp_path):
         (None, "index.json is missing"),
         ("[" * 100_000, "cannot be read"),
         ("{}", "cannot be read"),
-        ('{"weight_map": {"a": "../tiny/model.safetensors"}}', "no file of this folder"),
+        ('{"weight_map": {"a": "../tiny/model.safetensors"}}', "not a file in this folder"),
         ('{"weight_map": {"a": 5}}', "cannot be read"),
     ],
     ids=["none", "nested", "empty", "elsewhere", "number"],
@@ -334,7 +334,7 @@ def test_a_folder_with_another_models_tokenizer_is_refused(folder):
     told = json.loads(file.read_text())
     told["model"]["vocab"].update({f"word{n}": n for n in range(25, 100)})
     file.write_text(json.dumps(told))
-    assert refused(folder, "ids up to 99, the model has embeddings for 64").code == "bad_tokenizer"
+    assert refused(folder, "ids up to 99; the model has embeddings for 64").code == "bad_tokenizer"
 
 
 @pytest.mark.parametrize(

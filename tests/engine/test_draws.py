@@ -6,7 +6,7 @@ import random
 import time
 
 from arithmoscope.contracts.components import Component, all_components
-from arithmoscope.engine.measures.random_controls import drawn
+from arithmoscope.engine.measures.random_controls import random_draws
 
 LAYERS, HEADS = 4, 3
 
@@ -27,13 +27,13 @@ def test_a_draw_follows_its_rule_however_many_are_chosen():
     everything = all_components(LAYERS, HEADS)
     for seed, many in enumerate((1, 4, 9, 13, len(everything))):
         chosen = random.Random(seed).sample(everything, many)
-        (draw,) = drawn(chosen, LAYERS, HEADS, 1, seed)
+        (draw,) = random_draws(chosen, LAYERS, HEADS, 1, seed)
         assert list(zip(draw.components, draw.matched, strict=True)) == plainly(chosen, seed)
 
 
 def test_all_components_of_a_large_model_are_drawn_in_no_time():
     everything = all_components(80, 64)
     began = time.process_time()
-    (draw,) = drawn(everything, 80, 64, 1, 0)
+    (draw,) = random_draws(everything, 80, 64, 1, 0)
     assert time.process_time() - began < 2
     assert set(draw.components) == set(everything)

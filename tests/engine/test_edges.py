@@ -85,7 +85,8 @@ def three_runs(hf, reference, source, answer, base, sender, receiver, recorded, 
 
 def hold_against_three_runs(model, pairs, receivers, tolerance):
     ways = ["direct", "through_mlps", "total"]
-    through, total = (edges(model, pairs, receivers, top=1000, through=way) for way in ways[1:])
+    through = edges(model, pairs, receivers, top=1000, through="through_mlps")
+    total = edges(model, pairs, receivers, top=1000, through="total")
     assert through.receivers == tuple(map(str, receivers))
     assert through.senders == tuple(map(str, SENDERS))
     expected_edges = {(str(s), str(r)) for s in SENDERS for r in receivers if s.layer < r.layer}
@@ -306,8 +307,8 @@ def test_impossible_requests_and_models_are_refused():
     model = tiny_model("LlamaForCausalLM")
     with pytest.raises(Refusal, match="empty"):
         edges(model, [])
-    with pytest.raises(Refusal, match="no way 'direct'"):
-        edges(model, PAIRS, through="direct")
+    with pytest.raises(Refusal, match="no through 'direct'"):
+        edges(model, PAIRS, through="direct")  # pyright: ignore[reportArgumentType]
     with pytest.raises(Refusal, match="top is -1"):
         edges(model, PAIRS, top=-1)
     with pytest.raises(Refusal, match="one layer"):

@@ -104,7 +104,7 @@ def test_exact_match_is_the_whole_answer_and_has_a_curve():
     curve = found.curve("exact_match")
     assert curve.mean.tolist() == pytest.approx(found.exact.double().mean(1).tolist())
     assert curve.control.tolist() == pytest.approx(found.control_exact.double().mean((0, 2)).tolist())
-    with pytest.raises(Refusal, match="not written out"):
+    with pytest.raises(Refusal, match="were not decoded"):
         knockout(model, SET[2:3] * 2 + [PromptPair("1 + 1 =", "1 @ 1 =", "2")], MIXED, controls=0).curve("exact_match")
 
 

@@ -121,7 +121,7 @@ def test_a_gguf_file_that_does_not_fit_is_refused_before_it_is_unpacked(tmp_path
 
 def test_a_gguf_file_in_8_bits_is_refused(tmp_path):
     write_gguf(tmp_path / "small.gguf")
-    with pytest.raises(Refusal, match="unpacked") as caught:
+    with pytest.raises(Refusal, match="dequantised when they are read") as caught:
         load_model(tmp_path / "small.gguf", device="cpu", dtype="int8")
     assert caught.value.code == "bad_setting"
 

@@ -11,7 +11,7 @@ from tiny import PAIRS, tiny_model
 from arithmoscope import attribution, edges, stream
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.forward.batching import Plan
-from arithmoscope.engine.forward.chunked import in_turn
+from arithmoscope.engine.forward.chunked import run_in_chunks
 from arithmoscope.engine.methods import attribution as attribution_module
 from arithmoscope.engine.methods import edges as edges_module
 from arithmoscope.engine.methods import stream as stream_module
@@ -29,7 +29,7 @@ def test_running_out_in_the_last_group_leaves_the_first_as_it_was_measured():
         seen.append((some, plan.pairs))
         return len(some)
 
-    plan = in_turn([[0, 1], [2, 3, 4, 5, 6, 7]], Plan(4, 8, 8, 8), measure)
+    plan = run_in_chunks([[0, 1], [2, 3, 4, 5, 6, 7]], Plan(4, 8, 8, 8), measure)
     # 4 goes alone; what comes behind it keeps to the plan that let it through.
     assert seen == [([0, 1], 4), ([2, 3], 2), ([4], 1), ([5], 1), ([6], 1), ([7], 1)]
     assert plan == Plan(1, 2, 2, 2)

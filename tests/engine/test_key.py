@@ -9,7 +9,13 @@ from tiny import tiny_model
 from arithmoscope import PromptPair, path_patching
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine.measures.key_components import adjusted, elbow, false_discoveries, key_components, p_values
+from arithmoscope.engine.measures.key_components import (
+    adjusted_p_values,
+    elbow,
+    false_discoveries,
+    key_components,
+    p_values,
+)
 from arithmoscope.engine.measures.metrics import summarise
 from arithmoscope.engine.results.knockout_files import elbow_of
 
@@ -93,7 +99,7 @@ def test_benjamini_and_hochbergs_own_example():
     order = torch.randperm(15, generator=torch.Generator().manual_seed(0))
     shuffled = torch.tensor(p, dtype=torch.float64)[order]
     assert false_discoveries(shuffled, 0.05).tolist() == [int(at) < 4 for at in order]
-    least = adjusted(shuffled)
+    least = adjusted_p_values(shuffled)
     assert ((least <= 0.05) == false_discoveries(shuffled, 0.05)).all()
     # 15/1, 15/2, 15/3 and 15/4 of the first four; the last stays 1.
     by_rank = torch.empty(15, dtype=torch.float64).scatter(0, order, least)

@@ -17,7 +17,7 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.interventions.ablation import forks_of, masks_of
 from arithmoscope.engine.interventions.replacements import resampled
-from arithmoscope.engine.measures.random_controls import drawn
+from arithmoscope.engine.measures.random_controls import random_draws
 from arithmoscope.engine.methods.knockout import knock_chunk, knockout_task
 
 # Three lengths among them.
@@ -74,7 +74,7 @@ def test_knocking_out_nothing_changes_nothing(architecture, positions):
 @pytest.mark.parametrize("positions", ["end", "after_first"])
 def test_everything_out_is_the_model_that_writes_nothing_by_brute_force(architecture, config, positions):
     model = tiny_model(architecture, config=config)
-    everything = all_components(model.anatomy.layers, model.anatomy.heads)
+    everything = all_components(model.layout.layers, model.layout.heads)
     found = knockout(model, SET[:3], everything[::-1], ablation="zero", positions=positions, controls=1)
     for row, pair in enumerate(encode_all(model, SET[:3])):
         ids = list(pair.reference_ids)
@@ -89,7 +89,7 @@ def test_everything_out_is_the_model_that_writes_nothing_by_brute_force(architec
 @pytest.mark.parametrize("positions", ["end", "all"])
 def test_everything_out_is_the_mean_model_by_brute_force(architecture, config, positions):
     model = tiny_model(architecture, config=config)
-    everything = all_components(model.anatomy.layers, model.anatomy.heads)
+    everything = all_components(model.layout.layers, model.layout.heads)
     over = [*EQUAL, EQUAL[1]]  # one of them twice: it counts twice
     found = knockout(model, EQUAL[:2], everything, positions=positions, mean_over=over, controls=0)
     prompts = [list(each.reference_ids) for each in encode_all(model, over)]
@@ -171,13 +171,13 @@ def test_a_row_is_computed_from_the_layer_on_where_it_parts_from_another():
     # Each row of a nested order costs the layers from its last component's on.
     assert forks.evaluations == sum(3 - component.layer for component in components)
     again = forks_of(masks_of([components[:2], components[1::-1], []], 3, 4))
-    assert again.places[0] == again.places[1] != again.places[2] == 0, "equal sets are one row"
+    assert again.indices[0] == again.indices[1] != again.indices[2] == 0, "equal sets are one row"
 
 
 class TestDraws:
     def test_a_draw_is_of_the_same_layers_and_kinds_and_none_of_the_chosen(self):
         chosen = [Component(1, 2), Component(1, 0), Component(2, 1), Component(1)]
-        for draw in drawn(chosen, 6, 8, 20, seed=0):
+        for draw in random_draws(chosen, 6, 8, 20, seed=0):
             assert not set(draw.components) & set(chosen)
             assert len(set(draw.components)) == len(chosen)
             assert [each.kind for each in draw.components] == [each.kind for each in chosen]
@@ -186,19 +186,19 @@ class TestDraws:
 
     def test_where_too_few_are_left_the_rest_is_drawn_in_other_layers_and_then_among_the_chosen(self):
         chosen = [Component(0, head) for head in range(3)]
-        (draw,) = drawn(chosen, 2, 4, 1, seed=0)
+        (draw,) = random_draws(chosen, 2, 4, 1, seed=0)
         assert draw.components[0] == Component(0, 3)
         assert {each.layer for each in draw.components[1:]} == {1}
         assert draw.matched == (True, False, False)
         everything = all_components(2, 4)
-        (draw,) = drawn(everything, 2, 4, 1, seed=0)
+        (draw,) = random_draws(everything, 2, 4, 1, seed=0)
         assert set(draw.components) == set(everything)
 
     def test_draws_depend_on_seed_and_number_alone(self):
         chosen = [Component(layer, 0) for layer in range(5)]
-        assert drawn(chosen, 6, 8, 5, seed=1) == drawn(chosen, 6, 8, 20, seed=1)[:5]
-        assert drawn(chosen, 6, 8, 5, seed=1) != drawn(chosen, 6, 8, 5, seed=2)
-        assert [str(each) for each in drawn(chosen, 6, 8, 1, seed=0)[0].components] == [
+        assert random_draws(chosen, 6, 8, 5, seed=1) == random_draws(chosen, 6, 8, 20, seed=1)[:5]
+        assert random_draws(chosen, 6, 8, 5, seed=1) != random_draws(chosen, 6, 8, 5, seed=2)
+        assert [str(each) for each in random_draws(chosen, 6, 8, 1, seed=0)[0].components] == [
             "L0H6",
             "L1H5",
             "L2H5",
@@ -242,7 +242,7 @@ def test_a_knockout_survives_saving(tmp_path):
     for field in dataclasses.fields(Knockout):
         was, now = getattr(found, field.name), getattr(loaded, field.name)
         assert torch.equal(was, now) if isinstance(was, torch.Tensor) else was == now, field.name
-    with pytest.raises(Refusal, match="no knock-out"):
+    with pytest.raises(Refusal, match="not a knock-out"):
         Knockout.from_bytes(path_patching(model, SET[:1]).to_bytes())
 
 

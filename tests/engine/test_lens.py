@@ -11,7 +11,7 @@ from everywhere_double import EverywhereDouble
 from test_stream import streams
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 
-from arithmoscope import Lens, PromptPair, lens
+from arithmoscope import LogitLens, PromptPair, lens
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.forward.activations import encode_all, end_states
 from arithmoscope.engine.methods.lens import stages_of
@@ -141,8 +141,8 @@ def test_pairs_alone_in_another_order_give_the_same():
 def test_a_lens_survives_saving(tmp_path):
     found = lens(tiny_model("LlamaForCausalLM"), PAIRS, k=3)
     found.save(tmp_path / "l.safetensors")
-    loaded = Lens.load(tmp_path / "l.safetensors")
-    for field in dataclasses.fields(Lens):
+    loaded = LogitLens.load(tmp_path / "l.safetensors")
+    for field in dataclasses.fields(LogitLens):
         was, now = getattr(found, field.name), getattr(loaded, field.name)
         assert torch.equal(was, now) if isinstance(was, torch.Tensor) else was == now
 

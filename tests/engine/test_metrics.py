@@ -68,7 +68,7 @@ def test_logit_and_probability_are_the_raw_arrays(effects):
 
 def test_a_metric_that_was_not_computed_is_refused(effects):
     without = dataclasses.replace(effects, probability_heads=None, probability_mlps=None)
-    with pytest.raises(Refusal, match="not asked for"):
+    with pytest.raises(Refusal, match="not computed in this run"):
         without.ranking("probability")
     with pytest.raises(Refusal, match="no metric 'accuracy'"):
         effects.ranking("accuracy")

@@ -24,7 +24,7 @@ def brute_force(model, pairs, effect, positions="end"):
     """Change of the answer's and the competitor's logit, [pair, component, 2], by the plain loop."""
     rows = []
     effects = path_patching(model, pairs, effect=effect, positions=positions)
-    components = all_components(model.anatomy.layers, model.anatomy.heads)
+    components = all_components(model.layout.layers, model.layout.heads)
     for row, pair in enumerate(pairs):
         encoded = encode_pair(pair, model.text)
         reference, source = list(encoded.reference_ids), list(encoded.counterfactual_ids)
@@ -127,7 +127,7 @@ def test_what_the_sublayers_write_adds_up_to_the_residual_difference(architectur
     reference = end_states(model, [e.reference_ids for e in encoded])
     source = end_states(model, [e.counterfactual_ids for e in encoded])
     heads = torch.zeros_like(reference.final)
-    for layer, block in enumerate(model.anatomy.blocks):
+    for layer, block in enumerate(model.layout.blocks):
         together: list[Any] = [block.heads_out(states.z[:, layer].flatten(1)) for states in (reference, source)]
         written = together if block.head_norm is None else [block.head_norm(each) for each in together]
         heads += written[1] - written[0]
@@ -149,7 +149,7 @@ def test_what_the_sublayers_write_adds_up_to_the_residual_difference(architectur
 def test_with_an_identity_final_norm_the_direct_effects_add_up_to_the_logit_difference():
     model = tiny_model("LlamaForCausalLM")
     model.hf.model.norm = torch.nn.Identity()
-    model = dataclasses.replace(model, anatomy=dataclasses.replace(model.anatomy, final_norm=model.hf.model.norm))
+    model = dataclasses.replace(model, layout=dataclasses.replace(model.layout, final_norm=model.hf.model.norm))
     pair = PAIRS[0]  # ends in the same token in both prompts: the embedding at END does not differ
     effects = path_patching(model, [pair], effect="direct")
     total = effects.heads.sum() + effects.mlps.sum()
@@ -199,7 +199,7 @@ def test_a_model_that_was_converted_or_changed_after_loading_is_measured_as_it_i
     model, fresh = tiny_model("LlamaForCausalLM", torch.float32), tiny_model("LlamaForCausalLM", torch.float64)
     model.hf.double()
     for each in (model, fresh):
-        for block in each.anatomy.blocks:
+        for block in each.layout.blocks:
             block.heads_out.weight.data.mul_(2)  # pyright: ignore
     torch.testing.assert_close(path_patching(model, PAIRS).heads, path_patching(fresh, PAIRS).heads, atol=1e-4, rtol=0)
 
@@ -257,7 +257,7 @@ def test_effects_survive_saving(tmp_path):
 def test_bytes_that_are_no_effects_are_refused(tmp_path):
     (tmp_path / "x").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
     effects = path_patching(tiny_model("LlamaForCausalLM"), PAIRS[:1])
-    with pytest.raises(Refusal, match="no path patching effects"):
+    with pytest.raises(Refusal, match="not path patching effects"):
         type(effects).load(tmp_path / "x")
 
 

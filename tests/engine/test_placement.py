@@ -17,9 +17,9 @@ from arithmoscope.engine.models.catalogue import Catalogue
 from arithmoscope.engine.models.placement import (
     Placement,
     best_device,
-    check_in_place,
-    check_room,
-    in_words,
+    check_devices,
+    check_memory,
+    format_bytes,
     placement_of,
 )
 from arithmoscope.engine.models.weight_headers import Weights
@@ -46,7 +46,7 @@ def free(monkeypatch, **by_device):
 def gpus(monkeypatch, count):
     """As on a machine with some GPUs, as far as names go."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    monkeypatch.setattr("arithmoscope.engine.models.placement._present", torch.device)
+    monkeypatch.setattr("arithmoscope.engine.models.placement._existing_device", torch.device)
 
 
 def test_a_model_that_does_not_fit_is_refused_with_needed_and_free_bytes_before_weights_load(folder, monkeypatch):
@@ -72,24 +72,24 @@ def test_a_narrower_dtype_fits_where_a_wider_one_does_not(monkeypatch):
     with pytest.raises(
         Refusal, match=r"big needs 12\.7 GB in float32 \(12\.0 GB of weights\); cuda:0 has 8\.0 GB free"
     ):
-        check_room("big", weights, "float32", placement)
-    check_room("big", weights, "bfloat16", placement)
-    check_room("big", weights, "int8", placement)
+        check_memory("big", weights, "float32", placement)
+    check_memory("big", weights, "bfloat16", placement)
+    check_memory("big", weights, "int8", placement)
 
 
 def test_several_devices_count_together(monkeypatch):
     free(monkeypatch, cuda0=300, cuda1=4_000_000_000)
     weights = Weights(parameters=500_000_000, matrices=0, largest=0)
-    check_room("m", weights, "float32", Placement((torch.device("cuda:0"), torch.device("cuda:1"))))
+    check_memory("m", weights, "float32", Placement((torch.device("cuda:0"), torch.device("cuda:1"))))
     with pytest.raises(Refusal, match="cuda:0 has 0 MB free"):
-        check_room("m", weights, "float32", Placement((torch.device("cuda:0"),)))
+        check_memory("m", weights, "float32", Placement((torch.device("cuda:0"),)))
 
 
 def test_what_is_unpacked_on_the_cpu_must_fit_there_too(monkeypatch):
     free(monkeypatch, cuda0=10**12, cpu=1_000_000_000)
     weights = Weights(parameters=500_000_000, matrices=0, largest=10, packed=True)
     with pytest.raises(Refusal, match=r"2\.0 GB of weights\); loading it, cpu has 1\.0 GB"):
-        check_room("m", weights, "float32", Placement((torch.device("cuda:0"),), {"": "cuda:0"}))
+        check_memory("m", weights, "float32", Placement((torch.device("cuda:0"),), {"": "cuda:0"}))
 
 
 def test_the_room_for_a_folder_is_that_of_the_model_it_becomes(folder):
@@ -104,7 +104,7 @@ def test_the_room_for_a_folder_is_that_of_the_model_it_becomes(folder):
 
 @pytest.mark.parametrize(("size", "words"), [(538_060_032, "538 MB"), (13_476_839_424, "13.5 GB"), (300, "0 MB")])
 def test_bytes_are_said_as_people_say_them(size, words):
-    assert in_words(size) == words
+    assert format_bytes(size) == words
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_auto_is_cuda_else_mps_else_the_cpu(monkeypatch, cuda, mps, best):
 def test_float64_on_mps_is_refused(monkeypatch):
     gpus(monkeypatch, 0)
     assert placement_of("mps", None, "float32").devices == (torch.device("mps"),)
-    with pytest.raises(Refusal, match="MPS computes no float64") as refused:
+    with pytest.raises(Refusal, match="MPS does not support float64") as refused:
         placement_of("mps", None, "float64")
     assert refused.value.code == "bad_setting"
 
@@ -135,7 +135,7 @@ def test_a_device_that_is_not_there_is_refused(folder, device):
 
 @pytest.mark.parametrize("dtype", [["float32"], {"": "float32"}, torch.float32, "float31"], ids=str)
 def test_a_dtype_that_is_none_of_the_names_is_refused(folder, dtype):
-    with pytest.raises(Refusal, match=r"is none of float32, float64") as refused:
+    with pytest.raises(Refusal, match=r"there are float32, float64") as refused:
         unwrap(load_model)("tiny", models_dir=folder, dtype=dtype)  # outside of tests nothing checks annotations
     assert refused.value.code == "bad_setting"
 
@@ -153,10 +153,10 @@ def test_a_device_map_of_one_word_is_that_device(monkeypatch):
 
 @pytest.mark.parametrize("device_map", ["cuda:0", "sequential", 0, ["cpu"]], ids=str)
 def test_a_device_map_that_is_no_map_is_refused_with_what_would_be_one(device_map):
-    with pytest.raises(Refusal, match="is no map") as refused:
+    with pytest.raises(Refusal, match="is not a mapping") as refused:
         unwrap(placement_of)("auto", device_map, "float32")
     assert refused.value.code == "bad_setting"
-    assert "Name a device for each module" in refused.value.way_out
+    assert "Map each module to a device" in refused.value.way_out
 
 
 def test_balanced_is_all_gpus_and_needs_two(monkeypatch):
@@ -208,9 +208,9 @@ def test_a_device_map_of_the_cpu_alone_gives_the_same_numbers(folder):
 
 def test_a_device_map_that_forgets_a_module_is_refused():
     two = [("norm", torch.zeros(1)), ("lm_head", torch.zeros(1))]
-    check_in_place(two, Placement((CPU,)))
+    check_devices(two, Placement((CPU,)))
     with pytest.raises(Refusal, match="norm is on cpu, not on cuda:0"):
-        check_in_place(two, Placement((torch.device("cuda:0"),)))
+        check_devices(two, Placement((torch.device("cuda:0"),)))
 
 
 def test_a_model_in_hand_that_is_offloaded_is_refused(folder):
@@ -219,7 +219,7 @@ def test_a_model_in_hand_that_is_offloaded_is_refused(folder):
 
     hf: Any = transformers.LlamaForCausalLM.from_pretrained(folder / "tiny")
     accelerate.cpu_offload(hf)
-    with pytest.raises(Refusal, match="is not in memory, but offloaded") as refused:
+    with pytest.raises(Refusal, match="is not in memory: it is offloaded") as refused:
         load_model(hf, tiny_tokenizer())
     assert refused.value.code == "bad_setting"
     with pytest.raises(Refusal, match="is not in memory"):
@@ -229,7 +229,7 @@ def test_a_model_in_hand_that_is_offloaded_is_refused(folder):
 @pytest.mark.parametrize("how", [{"device": "cpu"}, {"device_map": {"": "cpu"}}], ids=str)
 def test_a_model_in_hand_stays_where_it_is(how):
     hf: Any = tiny_model("LlamaForCausalLM").hf
-    with pytest.raises(Refusal, match="stays where it is"):
+    with pytest.raises(Refusal, match="stays on its device"):
         load_model(hf, tiny_tokenizer(), **how)
 
 
@@ -245,18 +245,18 @@ def test_a_block_computes_on_its_own_device_and_answers_on_the_callers(architect
     def pretend(shape, device):
         return FakeTensor(mode, torch.empty(shape, device="meta"), device)
 
-    anatomy, block = model.anatomy, model.anatomy.blocks[1]
-    modules = [block.heads_out, block.mlp, block.mlp_norm, block.head_norm, block.mlp_post, anatomy.final_norm]
+    layout, block = model.layout, model.layout.blocks[1]
+    modules = [block.heads_out, block.mlp, block.mlp_norm, block.head_norm, block.mlp_post, layout.final_norm]
     for module in (m for whole in modules if whole is not None for m in whole.modules()):
         for name, weight in list(module.named_parameters(recurse=False)):
             setattr(module, name, torch.nn.Parameter(pretend(weight.shape, there), requires_grad=False))
-    stream = pretend((5, anatomy.hidden), here)
-    moved = pretend((anatomy.heads, 5, anatomy.head_dim), here)
-    reference = pretend((5, anatomy.heads, anatomy.head_dim), here)
+    stream = pretend((5, layout.hidden), here)
+    moved = pretend((layout.heads, 5, layout.head_dim), here)
+    reference = pretend((5, layout.heads, layout.head_dim), here)
     with mode, torch.no_grad():
         with pytest.raises(RuntimeError, match=r"two devices|same device"):
             block.mlp(stream)
         assert block.device == there
         assert block.mlp_write(stream, torch.float32).device == here
         assert block.head_writes(moved, reference, torch.float32).device == here
-        assert apply_norm(anatomy.final_norm, stream).device == here
+        assert apply_norm(layout.final_norm, stream).device == here

@@ -15,7 +15,7 @@ from tiny import CONFIGS, PAIRS, tiny_model
 
 from arithmoscope import path_patching
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine.forward.batching import Plan, Shape, bytes_of, is_out_of_memory, plan_for, sparing
+from arithmoscope.engine.forward.batching import Plan, Shape, bytes_of, is_out_of_memory, plan_for, retry_on_oom
 from arithmoscope.engine.interventions import patching
 from arithmoscope.engine.methods import path_patching as method
 
@@ -94,7 +94,7 @@ def test_running_out_of_memory_halves_the_plan_until_it_fits(error):
             raise error
         return "done"
 
-    assert sparing(Plan(16, 300, 2048, 8192), run) == ("done", Plan(2, 37, 256, 1024))
+    assert retry_on_oom(Plan(16, 300, 2048, 8192), run) == ("done", Plan(2, 37, 256, 1024))
     assert [plan.pairs for plan in tried] == [16, 8, 4, 2]
 
 
@@ -103,14 +103,14 @@ def test_when_nothing_is_left_to_halve_it_is_refused_and_other_errors_pass():
         raise MemoryError
 
     with pytest.raises(Refusal) as refused:
-        sparing(Plan(4, 4, 4, 4), full)
+        retry_on_oom(Plan(4, 4, 4, 4), full)
     assert refused.value.code == "out_of_memory"
 
     def broken(plan):
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        sparing(Plan(4, 4, 4, 4), broken)
+        retry_on_oom(Plan(4, 4, 4, 4), broken)
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
 
 

@@ -116,7 +116,7 @@ def agrees_with_brute_force(model, effect, tolerance):
     effects = path_patching(model, [pair], effect=effect)
     base = oracle.logits(model.hf, reference)[encoded.answer_id]
     recorded = oracle.record(model.hf, reference), oracle.record(model.hf, source)
-    for c in all_components(model.anatomy.layers, model.anatomy.heads):
+    for c in all_components(model.layout.layers, model.layout.heads):
         patched = oracle.patched_logits(model.hf, reference, source, c.layer, c.head, effect, recorded)
         found = effects.mlps[0, c.layer] if c.head is None else effects.heads[0, c.layer, c.head]
         assert float(found) == pytest.approx(float(patched[encoded.answer_id] - base), abs=tolerance), str(c)
@@ -141,10 +141,10 @@ def test_8_bit_weights_give_the_numbers_of_brute_force(architecture, folder):
 @needs_torchao
 def test_8_bit_weights_take_a_byte_each_and_change_the_numbers_a_little(folder):
     model = folder("LlamaForCausalLM", dtype="int8")
-    block = model.anatomy.blocks[0]
+    block = model.layout.blocks[0]
     assert is_packed(block.heads_out)
     assert block.heads_out.weight.qdata.element_size() == 1  # pyright: ignore
-    assert not is_packed(model.anatomy.unembed)
+    assert not is_packed(model.layout.unembed)
     exact = tiny_model("LlamaForCausalLM", torch.float32)
     truth = path_patching(exact, PAIRS, effect="direct")
     assert 0 < error_of(path_patching(model, PAIRS, effect="direct"), truth) < 0.1
@@ -169,7 +169,7 @@ def test_8_bit_weights_without_torchao_are_refused_with_what_to_install(folder, 
 def test_a_dtype_for_a_model_in_hand_is_refused_unless_it_is_the_models():
     hf: Any = tiny_model("LlamaForCausalLM", torch.float32).hf
     assert load_model(hf, tiny_tokenizer(), dtype="float32").precision == "float32"
-    with pytest.raises(Refusal, match="stays as it is: float32, not bfloat16") as refused:
+    with pytest.raises(Refusal, match="keeps its dtype: float32, not bfloat16") as refused:
         load_model(hf, tiny_tokenizer(), dtype="bfloat16")
     assert refused.value.code == "bad_setting"
 

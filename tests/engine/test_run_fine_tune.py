@@ -292,7 +292,7 @@ def test_one_that_is_cancelled_while_it_is_asked_is_trained_to_its_end(model: Lo
     assert output is not None
     result = output.result
     assert (result.ended, result.kept, result.complete, result.evaluation) == ("finished", 11, False, None)
-    assert any("cancelled while it was evaluated" in note for note in result.notes)
+    assert any("Cancelled during the evaluation" in note for note in result.notes)
     assert output.card is not None
 
 
@@ -321,7 +321,7 @@ def test_a_rate_that_breaks_the_model_keeps_nothing_but_what_happened(model: Loa
     whole = run(model, huge.model_copy(update={"tuner": "full", "components": ()}))
     assert whole is not None
     assert whole.problem is not None
-    assert "are as large as the model, and full holds none" in whole.problem.detail
+    assert "are as large as the model, and the tuner full keeps no copy" in whole.problem.detail
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_good_weights_and_says_so(

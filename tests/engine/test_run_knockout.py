@@ -98,7 +98,7 @@ def test_some_points_are_recomputed_by_brute_force_and_agree(model, analysis, ab
 def test_a_brute_force_that_takes_out_something_else_is_noticed(model, analysis, monkeypatch):
     import arithmoscope.engine.results.knockout_check as checking
 
-    monkeypatch.setattr(checking, "first_of", lambda _positions, _length: 0)
+    monkeypatch.setattr(checking, "first_position", lambda _positions, _length: 0)
     checks = run(model, spec_of(components=["MLP1"], ablation="zero", prompts=asking(MANY[:4])), analysis).result.checks
     assert checks.spot_check_error > 0.01
 

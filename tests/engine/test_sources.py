@@ -31,7 +31,7 @@ def by_loop(model, base, source, answer, effect, positions, written=None):
     return torch.stack(
         [
             oracle.patched_logits(model.hf, base, base, c.layer, c.head, effect, recorded, positions)[answer] - before
-            for c in all_components(model.anatomy.layers, model.anatomy.heads)
+            for c in all_components(model.layout.layers, model.layout.heads)
         ]
     )
 

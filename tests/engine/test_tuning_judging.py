@@ -166,7 +166,7 @@ def test_a_loss_beyond_any_perplexity_is_the_largest_number_and_not_the_end_of_t
     models: tuple[LoadedModel, LoadedModel],
 ):
     lost = tiny_model("LlamaForCausalLM", torch.float32, seed=2)
-    lost.anatomy.final_norm.weight.data.mul_(1e6)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    lost.layout.final_norm.weight.data.mul_(1e6)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     found = compare_on_text(models[0], lost, ["One passage of plain text.", "And another one."])
     assert found.after.mean == found.after.high == math.exp(709)
     assert found.before.mean < 1e6
@@ -249,7 +249,7 @@ def test_what_was_trained_on_is_asked_in_no_other_set(models: tuple[LoadedModel,
 
 def test_a_model_that_gives_no_finite_numbers_is_not_evaluated(models: tuple[LoadedModel, LoadedModel]):
     broken = tiny_model("LlamaForCausalLM", torch.float32, seed=2)
-    broken.anatomy.final_norm.weight.data.fill_(math.nan)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    broken.layout.final_norm.weight.data.fill_(math.nan)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     with pytest.raises(Refusal) as refused:
         evaluate(models[0], broken, SUMS, [], questions=2)
     assert refused.value.code == "not_finite"

@@ -45,7 +45,7 @@ def test_what_was_not_chosen_keeps_its_bits_whatever_the_weight_decay(architectu
 def test_tuning_all_heads_and_mlps_is_full_fine_tuning_of_all_matrices(architecture):
     with EverywhereDouble():
         model = tiny_model(architecture)
-        everything = all_components(model.anatomy.layers, model.anatomy.heads)
+        everything = all_components(model.layout.layers, model.layout.heads)
         asked = {**QUICK, "clip": 0.5, "weight_decay": 0.1}
         ours = fine_tune(model, everything, LESSONS, tune="qkvo", **asked)
         full = fine_tune(model, [], LESSONS, tuner="full_matrices", **asked)
@@ -70,7 +70,7 @@ def test_no_gradient_reaches_the_layers_below_and_none_is_as_large_as_a_matrix()
     model = tiny_model("LlamaForCausalLM")
     trainee = precise(model, TunerInput(select(model, ["L1H2", "L2H0"]), head_scale=False, seed=0))
     followed: dict[int, bool] = {}
-    blocks = enumerate(trainee.model.anatomy.blocks)
+    blocks = enumerate(trainee.model.layout.blocks)
 
     def follow(layer: int) -> Any:
         return lambda written: followed.update({layer: written.requires_grad})
@@ -118,8 +118,8 @@ def test_a_batch_in_parts_gives_the_same_but_for_rounding():
         model = tiny_model("LlamaForCausalLM")
         plain = fine_tune(model, CHOSEN, LESSONS, **{**QUICK, "batch_size": 7})
         for parts in (3, 7, 20):
-            sparing = fine_tune(model, CHOSEN, LESSONS, **{**QUICK, "batch_size": 7}, accumulate=parts)
-            for weight, other in zip(plain.model.hf.parameters(), sparing.model.hf.parameters(), strict=True):
+            retry_on_oom = fine_tune(model, CHOSEN, LESSONS, **{**QUICK, "batch_size": 7}, accumulate=parts)
+            for weight, other in zip(plain.model.hf.parameters(), retry_on_oom.model.hf.parameters(), strict=True):
                 torch.testing.assert_close(weight, other, atol=1e-9, rtol=0)
 
 

@@ -20,9 +20,9 @@ def heads_outputs(model, layer):
     """What every head of a layer gives to the output projection, at all positions: [position, head, head_dim]."""
     seen = []
     ids = torch.tensor([model.text.encode(PAIRS[0].reference).ids])
-    with on_input([(model.anatomy.blocks[layer].heads_out, lambda z: seen.append(z[0].clone()))]):
-        model.anatomy.decoder(input_ids=ids, use_cache=False)
-    return seen[0].unflatten(-1, (model.anatomy.heads, -1))
+    with on_input([(model.layout.blocks[layer].heads_out, lambda z: seen.append(z[0].clone()))]):
+        model.layout.decoder(input_ids=ids, use_cache=False)
+    return seen[0].unflatten(-1, (model.layout.heads, -1))
 
 
 @torch.no_grad()
@@ -40,11 +40,11 @@ def test_the_heads_that_change_are_the_chosen_ones_and_those_that_are_named_as_t
     model = tiny_model(architecture, config=config)
     before = heads_outputs(model, 1)
     for what in "qkv":
-        for head in range(model.anatomy.heads):
+        for head in range(model.layout.heads):
             chosen = select(model, [Component(1, head)], what)
             after = heads_outputs(moved(model, chosen.slices), 1)
             found = {
-                Component(1, at) for at in range(model.anatomy.heads) if not torch.equal(before[:, at], after[:, at])
+                Component(1, at) for at in range(model.layout.heads) if not torch.equal(before[:, at], after[:, at])
             }
             assert found == {*chosen.components, *chosen.touched}, what
 
@@ -53,7 +53,7 @@ def test_the_heads_that_change_are_the_chosen_ones_and_those_that_are_named_as_t
 def test_a_tuned_output_slice_changes_what_its_head_writes_and_no_other(architecture, config):
     model = tiny_model(architecture, config=config)
     chosen = select(model, ["L2H1"], "o")
-    before, after = model.anatomy.blocks[2].write, moved(model, chosen.slices).anatomy.blocks[2].write
+    before, after = model.layout.blocks[2].write, moved(model, chosen.slices).layout.blocks[2].write
     assert [bool((before[head] != after[head]).all()) for head in range(4)] == [False, True, False, False]
     assert torch.equal(before[[0, 2, 3]], after[[0, 2, 3]])
     assert chosen.touched == ()
@@ -62,7 +62,7 @@ def test_a_tuned_output_slice_changes_what_its_head_writes_and_no_other(architec
 @pytest.mark.parametrize(("architecture", "config"), LAYOUTS)
 def test_all_heads_and_mlps_together_are_all_matrices_of_all_layers(architecture, config):
     model = tiny_model(architecture, config=config)
-    everything = select(model, all_components(model.anatomy.layers, model.anatomy.heads), "qkvo")
+    everything = select(model, all_components(model.layout.layers, model.layout.heads), "qkvo")
     weights = dict(model.hf.named_parameters())
     assert {part.name for part in everything.slices} == {f"{name}.weight" for name in projection_names(model)}
     for part in everything.slices:
@@ -81,7 +81,7 @@ def test_without_a_word_queries_and_outputs_are_tuned_where_keys_are_shared_and_
 def test_heads_of_one_group_tune_its_keys_once():
     model = tiny_model("LlamaForCausalLM")
     alone, both = select(model, ["L1H2"], "kv"), select(model, ["L1H2", "L1H3"], "kv")
-    assert alone.parameters == both.parameters == 2 * model.anatomy.head_dim * model.anatomy.hidden
+    assert alone.parameters == both.parameters == 2 * model.layout.head_dim * model.layout.hidden
     assert alone.touched == (Component(1, 3),)
     assert both.touched == ()
 

@@ -26,8 +26,8 @@ PROMPTS = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}]}
 def card_of(model: LoadedModel) -> ModelCard:
     """A model's card with the sizes that its weights' names and shapes say."""
     shapes = {name: tuple(weight.shape) for name, weight in model.hf.named_parameters()}
-    anatomy = model.anatomy
-    return model.card.model_copy(update={"sizes": part_sizes(shapes, anatomy.heads, anatomy.kv_heads)})
+    layout = model.layout
+    return model.card.model_copy(update={"sizes": part_sizes(shapes, layout.heads, layout.kv_heads)})
 
 
 def asked(**told: Any) -> FineTuneSpec:
@@ -57,7 +57,7 @@ def test_the_catalogue_knows_the_sizes_from_the_files_headers(architecture, tmp_
     sizes = Catalogue(tmp_path).card("tiny").sizes
     assert sizes is not None
     assert sizes == card_of(model).sizes
-    assert sizes.head_dim == model.anatomy.head_dim
+    assert sizes.head_dim == model.layout.head_dim
 
 
 LESSONS = [PromptPair(f"{a} + 3 =", f"{a} @ 3 =", str(a + 3)) for a in range(4)]

@@ -47,14 +47,14 @@ def test_an_offset_is_a_vector_that_is_added_to_a_heads_output(architecture):
         tuner="offsets",
         on_step=lambda _step, now: caught.append(logits_of(now)),
     )
-    width = model.anatomy.head_dim
+    width = model.layout.head_dim
     assert tuned.trained == width
     torch.testing.assert_close(logits_of(tuned.model), caught[-1], atol=1e-9, rtol=0)
     # The same by hand: what the bias gained is what the projection makes of one head's vector.
-    out: Any = tuned.model.anatomy.blocks[1].heads_out
-    old: Any = model.anatomy.blocks[1].heads_out
+    out: Any = tuned.model.layout.blocks[1].heads_out
+    old: Any = model.layout.blocks[1].heads_out
     gained = out.bias.detach() - (0 if old.bias is None else old.bias.detach())
-    vector = torch.linalg.lstsq(model.anatomy.blocks[1].write[2].T, gained[:, None]).solution[:, 0]
+    vector = torch.linalg.lstsq(model.layout.blocks[1].write[2].T, gained[:, None]).solution[:, 0]
     add = torch.zeros(4 * width, dtype=torch.float64).index_put((torch.arange(2 * width, 3 * width),), vector)
     with on_input([(old, lambda z: z + add)]):
         torch.testing.assert_close(logits_of(model), caught[-1], atol=1e-9, rtol=0)

@@ -15,7 +15,7 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.specs import PathPatchingSpec
 from arithmoscope.contracts.views import KeyReport, LensReport, RoleReport, StagesReport, ViewKind, WritesReport
 from arithmoscope.engine.experiments.views import view_file
-from arithmoscope.engine.measures.key_components import adjusted, key_components
+from arithmoscope.engine.measures.key_components import adjusted_p_values, key_components
 from arithmoscope.engine.methods.roles import ROLES
 from arithmoscope.prompts import prepare
 
@@ -65,7 +65,7 @@ def test_key_components_come_from_the_stored_arrays_alone(model, analysis):
         means = numbers(row.mean for row in table.rows)
         assert means == sorted(means)
         q = dict(zip([row.component for row in table.rows], [row.q_value for row in table.rows], strict=True))
-        expected = adjusted(key.p_values.flatten()).view(3, 5)
+        expected = adjusted_p_values(key.p_values.flatten()).view(3, 5)
         assert q["MLP2"] == pytest.approx(float(expected[2, 4]), abs=0.02)
     (percent,) = [table for table in report.tables if table.metric == "relative_logit"]
     assert percent.threshold_at == -5

@@ -13,7 +13,7 @@ from test_micro_model import PAIR, REF, micro_model, mlp
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 from torch import nn
 
-from arithmoscope import Written, path_patching, writes
+from arithmoscope import VocabularyEffects, path_patching, writes
 from arithmoscope.contracts.components import Component, all_components
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.forward.batching import Plan
@@ -173,13 +173,13 @@ def test_the_answers_change_is_minus_the_direct_effect_of_zero_ablation(architec
 def test_what_was_written_survives_saving(tmp_path):
     found = writes(tiny_model("LlamaForCausalLM"), PAIRS, ["L1H2", Component(0)])
     found.save(tmp_path / "w.safetensors")
-    loaded = Written.load(tmp_path / "w.safetensors")
+    loaded = VocabularyEffects.load(tmp_path / "w.safetensors")
     for field in dataclasses.fields(found):
         was, now = getattr(found, field.name), getattr(loaded, field.name)
         assert torch.equal(was, now) if isinstance(was, torch.Tensor) else was == now
     (tmp_path / "x").write_bytes(b"nothing")
     with pytest.raises(Refusal, match="holds no written tokens"):
-        Written.load(tmp_path / "x")
+        VocabularyEffects.load(tmp_path / "x")
 
 
 @pytest.mark.parametrize(

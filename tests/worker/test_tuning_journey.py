@@ -146,7 +146,7 @@ def test_a_training_that_breaks_says_so_and_keeps_its_last_good_weights(lab: Lab
     # So much decay turns every weight's sign and makes it 99 times as large, at every step.
     asked = lab.api.submit({**SPEC, "learning_rate": 1, "weight_decay": 100, "warmup": 0, "schedule": "constant"})
     found = lab.ended(asked)
-    assert (found["state"], found["error"]["title"]) == ("failed", "The loss became no number")
+    assert (found["state"], found["error"]["title"]) == ("failed", "The loss is not finite")
     result = lab.result(asked)
     assert (result.ended, result.complete) == ("not_finite", False)
     assert 0 < result.kept < 60

@@ -265,7 +265,7 @@ def _evaluate(
 
     try:
         check_stop = partial(call, callbacks.check_stop)
-        evaluated = evaluate(model, tuned.model, lessons.test, lessons.train, go_on=check_stop, report=report)
+        evaluated = evaluate(model, tuned.model, lessons.test, lessons.train, check_stop=check_stop, progress=report)
     except Stopped:
         return None, True, ("Cancelled during the evaluation; the training had ended.",)
     # The page knows these notes by their first words.

@@ -38,7 +38,7 @@ from arithmoscope.engine.experiments.parent_analysis import (
 )
 from arithmoscope.engine.forward.activations import check_fit
 from arithmoscope.engine.forward.baseline import top_tokens, wrong_answer
-from arithmoscope.engine.forward.batching import Plan, budget_of, sparing
+from arithmoscope.engine.forward.batching import Plan, budget_of, retry_on_oom
 from arithmoscope.engine.measures.key_components import key_components
 from arithmoscope.engine.measures.knockout_result import FORMAT, Knockout
 from arithmoscope.engine.methods.knockout import Task, knock_chunk, knockout_task
@@ -149,7 +149,7 @@ def run_knockout(
         return None
     whole = Knockout.concatenate(results)
     on_progress(Progress(stage="saving", done=len(whole), total=len(kept.pairs)))
-    checked, _ = sparing(task.plan, lambda _: knock_check(model, task, whole))
+    checked, _ = retry_on_oom(task.plan, lambda _: knock_check(model, task, whole))
     result = knockout_result(
         model=model,
         spec=spec,
@@ -285,6 +285,6 @@ def _task(
         seed=spec.seed,
         answer_tokens=spec.answer_tokens,
         plan=Plan(**plans["means"]) if plans else None,
-        go_on=check_stop,
+        check_stop=check_stop,
     )
     return (replace(task, plan=Plan(**plans["chunk"])) if plans else task), task.plan

@@ -27,8 +27,8 @@ from arithmoscope.engine.experiments.chunks import (
     unpack_chunk,
 )
 from arithmoscope.engine.forward.activations import check_fit
-from arithmoscope.engine.forward.batching import Plan, budget_of, sparing
-from arithmoscope.engine.interventions.patching import Measured, Patching, patch_pairs
+from arithmoscope.engine.forward.batching import Plan, budget_of, retry_on_oom
+from arithmoscope.engine.interventions.patching import PatchedPairs, Patching, patch_pairs
 from arithmoscope.engine.interventions.replacements import resampled
 from arithmoscope.engine.interventions.spot_check import spot_check
 from arithmoscope.engine.measures.effects import FORMAT, PatchingEffects
@@ -88,7 +88,7 @@ def run_path_patching(
     callbacks = RunCallbacks(save_chunk, on_progress, should_stop)
     prompts = prepare(spec.prompts, model.text, model.chat if spec.prompts.chat else None)
     check_fit(model, prompts.pairs)
-    total, step, layers = len(prompts.pairs), chunk_pairs(model), model.anatomy.layers
+    total, step, layers = len(prompts.pairs), chunk_pairs(model), model.layout.layers
     parts = [range(start, min(start + step, total)) for start in range(0, total, step)]
     on_progress(Progress(stage="pairs", done=0, total=total))
     # The same spec gives other prompts under another chat template.
@@ -155,12 +155,12 @@ class _ChunkRunner:
         """One chunk: its plans, each pair's top token, the kept pairs, and the effects."""
         pairs = self.pairs[part.start : part.stop]
 
-        def measure(plan: Plan) -> Measured:
+        def measure(plan: Plan) -> PatchedPairs:
             return patch_pairs(
                 self._model, pairs, self._patching, self.mean, plan, keep_wrong=self._keep_wrong, report=report
             )
 
-        measured, self.plan = sparing(self.plan, measure)
+        measured, self.plan = retry_on_oom(self.plan, measure)
         facts = {
             "plans": {"means": dataclasses.asdict(self._mean_plan), "chunk": dataclasses.asdict(self.plan)},
             "top": measured.top,
@@ -222,7 +222,7 @@ def _finish(
     effects = PatchingEffects.concatenate(tally.parts)
     kept = {index: runner.pairs[index] for index in tally.kept}
     summaries: dict[Metric, Summary] = {metric: effects.summary(metric) for metric in spec.metrics}
-    checked, _ = sparing(
+    checked, _ = retry_on_oom(
         runner.plan, lambda plan: spot_check(model, list(kept.values()), effects, runner.mean, plan.pairs)
     )
     patterns = _attention_patterns(model, kept, attention_bytes)
@@ -254,10 +254,10 @@ def _attention_patterns(model: LoadedModel, kept: Mapping[int, EncodedPair], bud
     """Attention in the kept prompts' reference runs, as many as fit, by the prompt's index in the submitted list."""
     chosen = []
     for index, pair in kept.items():
-        budget -= model.anatomy.layers * model.anatomy.heads * len(pair.reference_ids) ** 2 * 4
+        budget -= model.layout.layers * model.layout.heads * len(pair.reference_ids) ** 2 * 4
         if budget < 0:
             break
         chosen.append(index)
     prompts = [kept[index].reference_ids for index in chosen]
-    patterns = attention_of(model, prompts, range(model.anatomy.layers))
+    patterns = attention_of(model, prompts, range(model.layout.layers))
     return {index: weights.float() for index, weights in zip(chosen, patterns, strict=True)}

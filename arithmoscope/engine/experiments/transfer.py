@@ -116,7 +116,7 @@ def run_transfer(
     def progress(done: int, _number: int, fraction: float) -> Progress:
         if fraction == 0:
             return Progress(stage="sets", done=done)
-        layers = model.anatomy.layers
+        layers = model.layout.layers
         return Progress(stage="sets", done=done, layer=int(fraction * layers), layers=layers)
 
     if not callbacks.run_chunks(parts, reusable_chunks(saved_chunks, parts, key), compute, take, progress):
@@ -213,13 +213,13 @@ def _mean_effects(
     model: LoadedModel, spec: TransferSpec, pairs: Sequence[EncodedPair], report: Callable[[float], None]
 ) -> Tensor:
     if not pairs:
-        components = model.anatomy.layers * (model.anatomy.heads + 1)
+        components = model.layout.layers * (model.layout.heads + 1)
         return torch.full((components,), torch.nan, dtype=torch.float64)
     return mean_effects(model, pairs, spec.effect, spec.metric, report=report)
 
 
 def _selections(model: LoadedModel, spec: TransferSpec, effects: Sequence[Tensor]) -> list[tuple[Component, ...]]:
-    shape = model.anatomy.layers, model.anatomy.heads + 1
+    shape = model.layout.layers, model.layout.heads + 1
     return [most_negative(each.view(shape), spec.top_k) for each in effects]
 
 
@@ -238,7 +238,7 @@ def _evaluate(
         return plain | {name: empty.clone() for name in _FIRST}
     sets = sets_of(model, selections, spec.controls, spec.seed)
     settings = (spec.ablation, spec.seed)
-    return judged_on(model, pairs, sets, len(selections), *settings, report=report, over=over, go_on=check_stop)
+    return judged_on(model, pairs, sets, len(selections), *settings, report=report, over=over, check_stop=check_stop)
 
 
 def _without_unmeasured(transfer: Transfer) -> Transfer:

@@ -38,7 +38,7 @@ from arithmoscope.engine.experiments.parent_analysis import (
     read_effects,
 )
 from arithmoscope.engine.experiments.path_patching import ATTENTION_BYTES
-from arithmoscope.engine.measures.key_components import LEAST_QUESTIONS, adjusted, key_components
+from arithmoscope.engine.measures.key_components import LEAST_QUESTIONS, adjusted_p_values, key_components
 from arithmoscope.engine.measures.metrics import METRICS
 from arithmoscope.engine.methods.attention import attention_of
 from arithmoscope.engine.methods.lens import lens_of
@@ -95,7 +95,7 @@ def _key_table(effects: StoredEffects, metric: Metric, spec: PathPatchingSpec) -
     enough = by_threshold.questions >= LEAST_QUESTIONS
     significant = key_components(hurting, rule="fdr", metric=metric).components if enough else None
     p = by_threshold.p_values.flatten()
-    q = adjusted(p) if enough else p
+    q = adjusted_p_values(p) if enough else p
     heads, mlps = hurting.values(metric)
     values = torch.cat([heads, mlps[..., None]], dim=-1).double()
     mean = values[values.flatten(1).isfinite().all(1)].mean(0)
@@ -132,10 +132,10 @@ def _attention(model: LoadedModel, which: str, read: ReadArtifact) -> bytes:
     prompt = int(which)
     if not 0 <= prompt < len(pairs):
         raise Refusal("out_of_range", f"There is no prompt {prompt}; the set has {len(pairs)}.")
-    size = model.anatomy.layers * model.anatomy.heads * len(pairs[prompt].reference_ids) ** 2 * 4
+    size = model.layout.layers * model.layout.heads * len(pairs[prompt].reference_ids) ** 2 * 4
     if size > 4 * ATTENTION_BYTES:
         raise Refusal("attention_not_stored", f"The patterns of this prompt take {size / 2**20:.0f} MiB.")
-    (weights,) = attention_of(model, [pairs[prompt].reference_ids], range(model.anatomy.layers))
+    (weights,) = attention_of(model, [pairs[prompt].reference_ids], range(model.layout.layers))
     return patterns_file({prompt: weights.float()})
 
 

@@ -1,6 +1,6 @@
-"""The architectures that the engine can take apart: one row each, one adapter file a family.
+"""Supported architectures: one row per transformers class, one adapter module per family.
 
-Reading this table loads no torch; an adapter is imported when a model of its family is loaded.
+Importing this table loads no torch; an adapter is imported when a model of its family is loaded.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from arithmoscope.contracts.errors import Refusal
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from arithmoscope.engine.families.layout import Anatomy
+    from arithmoscope.engine.families.layout import Layout
 
-# transformers' class name -> the module with its `anatomy(hf) -> Anatomy`
+# transformers' class name -> the module that defines its `layout(hf) -> Layout`
 FAMILIES: dict[str, str] = {
     "LlamaForCausalLM": "arithmoscope.engine.families.llama",
     "MistralForCausalLM": "arithmoscope.engine.families.llama",
@@ -33,9 +33,9 @@ FAMILIES: dict[str, str] = {
     "GPT2LMHeadModel": "arithmoscope.engine.families.gpt2",
 }
 
-# GGUF writes `general.architecture` instead of a class name. Only those of which transformers reads what tells models
-# of the kind apart: of Gemma it leaves out how scores are scaled, of Phi-3 and StableLM how positions are rotated, of
-# Falcon the layout, and the numbers would be another model's.
+# GGUF files give `general.architecture` instead of a class name. Only architectures whose GGUF metadata transformers
+# reads completely are listed. It drops the scaling of scores for Gemma, the rotation of positions for Phi-3 and
+# StableLM, and the block layout for Falcon; the numbers would be those of a different model.
 GGUF_ARCHITECTURES: dict[str, str] = {
     "llama": "LlamaForCausalLM",
     "mistral": "MistralForCausalLM",
@@ -49,36 +49,41 @@ _UNSUPPORTED = "The architecture"
 
 
 def why_unsupported(architecture: str | None) -> str | None:
-    """A sentence for an architecture that no row knows, None for a supported one."""
+    """The reason why an architecture is not supported; None if it is."""
     return None if architecture in FAMILIES else unsupported(architecture)
 
 
-def unsupported(architecture: str | None, how: str = "") -> str:
-    """The sentence for an architecture that cannot be taken apart, ``how`` saying what about it if not its name."""
-    known = ", ".join(sorted(FAMILIES))
-    named = " ".join(filter(None, (repr(str(architecture)[:80]), how)))
-    return f"{_UNSUPPORTED} {named} is not supported; supported are {known}."
+def unsupported(architecture: str | None, variant: str = "") -> str:
+    """The message for an unsupported architecture. ``variant`` describes the feature at fault if it is not the
+    architecture itself."""
+    supported = ", ".join(sorted(FAMILIES))
+    name = " ".join(filter(None, (repr(str(architecture)[:80]), variant)))
+    return f"{_UNSUPPORTED} {name} is not supported; supported are {supported}."
 
 
 def unsupported_gguf(architecture: str, experts: int = 0) -> str | None:
-    """A sentence for a GGUF file's architecture that cannot be read or taken apart, None for a supported one."""
+    """The reason why a GGUF file's architecture is not supported; None if it is. ``experts``: its expert count."""
     if experts:
         return unsupported(architecture, f"with {experts} experts")
     if architecture in GGUF_ARCHITECTURES:
         return None
-    known = ", ".join(sorted(GGUF_ARCHITECTURES))
-    return f"{_UNSUPPORTED} {architecture[:80]!r} is not supported as a GGUF file; supported as one are {known}."
+    supported = ", ".join(sorted(GGUF_ARCHITECTURES))
+    return f"{_UNSUPPORTED} {architecture[:80]!r} is not supported as a GGUF file; supported as one are {supported}."
 
 
 def is_architecture(reason: str) -> bool:
-    """Whether a model's reason is that its architecture is not supported."""
+    """True if a card's ``reason`` is an unsupported architecture."""
     return reason.startswith(_UNSUPPORTED)
 
 
-def anatomy_of(hf: PreTrainedModel) -> Anatomy:
-    """Where the heads, MLPs and norms of a loaded model are. Refuses (``unsupported_architecture``) others."""
+def layout_of(hf: PreTrainedModel) -> Layout:
+    """The layout of a loaded model: its heads, MLPs and norms.
+
+    Raises:
+        Refusal: ``unsupported_architecture``.
+    """
     architecture = type(hf).__name__
     reason = why_unsupported(architecture)
     if reason is not None:
         raise Refusal("unsupported_architecture", reason)
-    return importlib.import_module(FAMILIES[architecture]).anatomy(hf)
+    return importlib.import_module(FAMILIES[architecture]).layout(hf)

@@ -1,14 +1,14 @@
-"""Gemma-2 and Gemma-3: a norm before and after each sublayer, soft-capped logits (Gemma-2), sliding windows."""
+"""Gemma 2 and Gemma 3: a norm before and after each sublayer, soft-capped logits (Gemma 2), sliding windows."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from arithmoscope.engine.families.layout import Anatomy, Block
-from arithmoscope.engine.families.llama import by_head, whole
+from arithmoscope.engine.families.layout import Block, Layout
+from arithmoscope.engine.families.llama import by_head, llama_layout
 
 
-def anatomy(hf: Any) -> Anatomy:
+def layout(hf: Any) -> Layout:
     def block(layer: Any) -> Block:
         return Block(
             attention=layer.self_attn,
@@ -21,4 +21,4 @@ def anatomy(hf: Any) -> Anatomy:
             mlp_post=layer.post_feedforward_layernorm,
         )
 
-    return whole(hf, tuple(block(layer) for layer in hf.model.layers))
+    return llama_layout(hf, tuple(block(layer) for layer in hf.model.layers))

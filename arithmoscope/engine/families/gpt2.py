@@ -1,16 +1,16 @@
-"""GPT-2: layer norm before each sublayer, learned positions, weights stored input-first, biases throughout.
+"""GPT-2: layer norm before each sublayer, learned positions, weights stored as [in, out], biases throughout.
 
-A head has no bias of its own: the bias of the output projection belongs to no head and cancels in every delta.
+The bias of the output projection belongs to no head; it cancels in every difference between two runs.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from arithmoscope.engine.families.layout import Anatomy, Block
+from arithmoscope.engine.families.layout import Block, Layout
 
 
-def anatomy(hf: Any) -> Anatomy:
+def layout(hf: Any) -> Layout:
     config = hf.config
     heads, hidden = config.num_attention_heads, config.hidden_size
     head_dim = hidden // heads
@@ -26,7 +26,7 @@ def anatomy(hf: Any) -> Anatomy:
             mlp_norm=layer.ln_2,
         )
 
-    return Anatomy(
+    return Layout(
         decoder=hf.transformer,
         blocks=tuple(block(layer) for layer in hf.transformer.h),
         final_norm=hf.transformer.ln_f,

@@ -1,14 +1,14 @@
-"""GPT-J: attention and MLP read the same norm side by side; the unembedding has a bias."""
+"""GPT-J: parallel blocks in which attention and MLP read the same norm; the unembedding has a bias."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from arithmoscope.engine.families.layout import Anatomy, Block
+from arithmoscope.engine.families.layout import Block, Layout
 from arithmoscope.engine.families.llama import by_head
 
 
-def anatomy(hf: Any) -> Anatomy:
+def layout(hf: Any) -> Layout:
     config = hf.config
 
     def block(layer: Any) -> Block:
@@ -23,7 +23,7 @@ def anatomy(hf: Any) -> Anatomy:
         )
 
     heads, hidden = config.num_attention_heads, config.hidden_size
-    return Anatomy(
+    return Layout(
         decoder=hf.transformer,
         blocks=tuple(block(layer) for layer in hf.transformer.h),
         final_norm=hf.transformer.ln_f,

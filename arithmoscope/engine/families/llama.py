@@ -1,17 +1,17 @@
-"""Llama and its kin: norm before each sublayer, grouped-query attention.
+"""Llama and similar families: norm before each sublayer, grouped-query attention.
 
 SmolLM, SmolLM3, Mistral, Qwen2, Qwen2.5, Qwen3 (norms on queries and keys), Phi-3 (fused projections) and StableLM
-(layer norms; some with parallel residuals) share the layout; what differs lies inside attention or the MLP.
+(layer norms; some models with parallel residuals) share this layout; they differ only inside attention or the MLP.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from arithmoscope.engine.families.layout import Anatomy, Block
+from arithmoscope.engine.families.layout import Block, Layout
 
 
-def anatomy(hf: Any) -> Anatomy:
+def layout(hf: Any) -> Layout:
     config = hf.config
     parallel = bool(getattr(config, "use_parallel_residual", False))
 
@@ -26,19 +26,19 @@ def anatomy(hf: Any) -> Anatomy:
             parallel=parallel,
         )
 
-    return whole(hf, tuple(block(layer) for layer in hf.model.layers))
+    return llama_layout(hf, tuple(block(layer) for layer in hf.model.layers))
 
 
 def by_head(config: Any) -> Any:
-    """Views an output projection, [heads side by side, hidden], as [head, head_dim, hidden]."""
+    """A view of an output projection [head * head_dim, hidden] as [head, head_dim, hidden]."""
     return lambda matrix: matrix.view(config.num_attention_heads, -1, config.hidden_size)
 
 
-def whole(hf: Any, blocks: tuple[Block, ...]) -> Anatomy:
-    """The parts that all families of this layout share."""
+def llama_layout(hf: Any, blocks: tuple[Block, ...]) -> Layout:
+    """The layout of a model with Llama's module names, given its blocks."""
     config = hf.config
     heads = config.num_attention_heads
-    return Anatomy(
+    return Layout(
         decoder=hf.model,
         blocks=blocks,
         final_norm=hf.model.norm,

@@ -1,14 +1,14 @@
-"""GPT-NeoX and Pythia: parallel residuals unless the configuration says otherwise, layer norms, biases."""
+"""GPT-NeoX and Pythia: parallel residuals unless the configuration turns them off, layer norms, biases."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from arithmoscope.engine.families.layout import Anatomy, Block
+from arithmoscope.engine.families.layout import Block, Layout
 from arithmoscope.engine.families.llama import by_head
 
 
-def anatomy(hf: Any) -> Anatomy:
+def layout(hf: Any) -> Layout:
     config = hf.config
 
     def block(layer: Any) -> Block:
@@ -23,7 +23,7 @@ def anatomy(hf: Any) -> Anatomy:
         )
 
     heads, hidden = config.num_attention_heads, config.hidden_size
-    return Anatomy(
+    return Layout(
         decoder=hf.gpt_neox,
         blocks=tuple(block(layer) for layer in hf.gpt_neox.layers),
         final_norm=hf.gpt_neox.final_layer_norm,

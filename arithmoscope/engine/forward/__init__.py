@@ -1,1 +1,1 @@
-"""Forward."""
+"""Forward passes: batching, hooks, cached runs, activations and attention at the last position, logits."""

@@ -1,4 +1,4 @@
-"""What a model answers when nothing is changed: which pairs of a set are worth knocking anything out of."""
+"""The unmodified model's answers, which decide the pairs that an experiment keeps."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ from arithmoscope.engine.forward.logits import all_logits
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.prompts import EncodedPair
 
-# Prompts at once: their full logits are the largest part.
-_TOGETHER = 64
+# Prompts per batch; their full logits take most of the memory.
+_BATCH = 64
 
 
 @torch.no_grad()
 def top_tokens(
-    model: LoadedModel, encoded: Sequence[EncodedPair], go_on: Callable[[], None] = lambda: None
+    model: LoadedModel, encoded: Sequence[EncodedPair], check_cancelled: Callable[[], None] = lambda: None
 ) -> list[int]:
-    """The token on top at END of every pair's reference prompt. ``go_on`` is called now and then, and may raise.
+    """The top token at END of every pair's reference prompt. ``check_cancelled`` is called before each batch and may
+    raise.
 
     Cost: one forward pass over the prompts.
     """
-    step = 1 if model.runs_alone else _TOGETHER
-    found: list[int] = []
+    step = 1 if model.runs_alone else _BATCH
+    tokens: list[int] = []
     with evaluating(model.hf):
         for start in range(0, len(encoded), step):
-            go_on()
+            check_cancelled()
             states = end_states(model, [pair.reference_ids for pair in encoded[start : start + step]])
-            found += all_logits(model, states.final).argmax(-1).tolist()
-    return found
+            tokens += all_logits(model, states.final).argmax(-1).tolist()
+    return tokens
 
 
 def wrong_answer(model: LoadedModel, index: int, pair: EncodedPair, top: int) -> DroppedPair:
-    """The pair as one that is left out for what the model says."""
+    """The record of a pair that is dropped because the model answers it with another token, ``top``."""
     return DroppedPair(
         index=index,
         reference=pair.pair.reference,

@@ -1,8 +1,8 @@
-"""How much is computed at once: planned to a budget of bytes, halved when memory runs out all the same.
+"""Batch sizes: planned to fit a memory budget, halved when memory runs out nevertheless.
 
-The number of rows moves a matrix product by about 3e-5, so a plan is kept with what was computed under it, and an
-experiment that is taken up again keeps its plan. Sizes are powers of two below a ceiling: wherever memory is ample,
-the plan is the same.
+Batch size changes a matrix product by about 3e-5, so a plan is stored with the results computed under it, and a resumed
+experiment keeps its plan. Sizes are powers of two below a ceiling, so that all machines with ample memory use the same
+plan.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from arithmoscope.engine.models.memory import free_bytes
 
 T = TypeVar("T")
 
-# On a CPU: enough rows to read each weight from fast memory, few enough that an MLP's inner activations stay in the
-# cache. On a GPU: enough to fill it.
+# Rows of a matrix product. On a CPU: enough to reuse each weight in cache, few enough that an MLP's inner activations
+# fit in it, too. On a GPU: enough to fill it.
 _ROWS = {"cpu": 2_048}
 _ROWS_GPU = 16_384
 _TOKENS = 8_192
 _PAIRS = 512
-# Room that is left to others, and to what an allocator loses.
+# Share of the free memory to plan for; the rest is for other processes and fragmentation.
 _SHARE = 0.7
-# Perturbations and states beyond this gain nothing on a CPU, whatever is free.
+# On a CPU, more memory than this for perturbations and states brings no speed.
 _CPU_BYTES = 2**30
-# All logits of a row take more room than anything else of it.
+# Full logits take more memory than anything else of a row: unembed this many times fewer rows at once.
 UNEMBED_SHARE = 16
 
 
 @dataclass(frozen=True)
 class Plan:
-    """``pairs`` at once, of these ``components`` at once, in products of ``rows``; passes of ``tokens``."""
+    """Batch sizes: pairs and components at once, rows of a matrix product, tokens of a forward pass."""
 
     pairs: int
     components: int
@@ -44,7 +44,7 @@ class Plan:
     tokens: int
 
     def halved(self) -> Plan | None:
-        """The next smaller plan, all of it halved; None when there is none."""
+        """The plan with all sizes halved; None if all are 1."""
         smaller = {name: max(1, size // 2) for name, size in asdict(self).items()}
         plan = Plan(**smaller)
         return None if plan == self else plan
@@ -52,7 +52,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Shape:
-    """What decides the bytes of a measurement: ``pairs`` of up to ``length`` tokens, ``positions`` of them followed."""
+    """The dimensions that determine a measurement's memory: ``pairs`` of up to ``length`` tokens, of which the last
+    ``positions`` are recomputed."""
 
     effect: Effect
     length: int
@@ -62,36 +63,37 @@ class Shape:
 
 
 def budget_of(model: LoadedModel) -> int:
-    """Bytes that a measurement is planned to beyond the model, measured from its devices."""
-    free = _measured(model)
+    """Default memory budget of a measurement in bytes, beyond the model, from its devices' free memory."""
+    free = _free_share(model)
     return min(free, _CPU_BYTES) if model.device.type == "cpu" else free
 
 
-def _measured(model: LoadedModel) -> int:
+def _free_share(model: LoadedModel) -> int:
     return int(min(free_bytes(device) for device in model.devices) * _SHARE)
 
 
 def plan_for(model: LoadedModel, shape: Shape, budget: int | None = None) -> Plan:
-    """The largest plan within ``budget`` bytes, by default as many as the device has to give.
+    """The largest plan within ``budget`` bytes; by default, the budget follows from the devices' free memory.
 
-    Refuses (``out_of_memory``) a budget that no plan keeps to.
+    Raises:
+        Refusal: ``out_of_memory`` if even the smallest plan exceeds the budget.
     """
     if budget is not None:
         return _within(model, shape, budget)
     try:
         return _within(model, shape, budget_of(model))
-    except Refusal:  # more than a CPU gains by, but it may be there
-        return _within(model, shape, _measured(model))
+    except Refusal:  # the CPU budget is a matter of speed; more memory may be free
+        return _within(model, shape, _free_share(model))
 
 
 def _within(model: LoadedModel, shape: Shape, budget: int) -> Plan:
-    anatomy = model.anatomy
-    pairs = min(_up(shape.pairs), _PAIRS)
+    layout = model.layout
+    pairs = min(_next_power_of_two(shape.pairs), _PAIRS)
     plan = Plan(
         pairs=pairs,
-        components=_up(anatomy.layers * (anatomy.heads + 1)),
+        components=_next_power_of_two(layout.layers * (layout.heads + 1)),
         rows=_ROWS.get(model.device.type, _ROWS_GPU),
-        tokens=min(_TOKENS, _up(2 * pairs * shape.length)),
+        tokens=min(_TOKENS, _next_power_of_two(2 * pairs * shape.length)),
     )
     while (parts := bytes_of(model, shape, plan)) and sum(parts.values()) > budget:
         smaller = _smaller(plan, parts)
@@ -106,50 +108,51 @@ def _within(model: LoadedModel, shape: Shape, budget: int) -> Plan:
 
 
 def bytes_of(model: LoadedModel, shape: Shape, plan: Plan) -> dict[str, int]:
-    """What a plan takes at most, by what it is for: ``states``, ``perturbations``, ``products`` and ``passes``."""
-    anatomy = model.anatomy
+    """Upper bounds in bytes of a plan's memory, by use: ``states``, ``perturbations``, ``products`` and ``passes``."""
+    layout = model.layout
     wide = torch.finfo(model.work_dtype).bits // 8
     narrow = torch.finfo(model.dtype).bits // 8
-    heads, hidden = anatomy.heads * anatomy.head_dim, anatomy.hidden
-    inner = max((max(p.shape) for p in anatomy.blocks[0].mlp.parameters()), default=hidden)
-    components = min(plan.components, anatomy.layers * (anatomy.heads + 1))
-    a_run = anatomy.layers * (heads + 2 * hidden) * wide  # a position of a run at END
-    # Both runs' keys and values: kept for `total`, and in any pass that continues a shared beginning.
-    past = 4 * anatomy.layers * anatomy.kv_heads * anatomy.head_dim * narrow
-    states = plan.pairs * (4 * a_run + 4 * model.embeddings * wide + shape.length * past)
+    heads, hidden = layout.heads * layout.head_dim, layout.hidden
+    inner = max((max(p.shape) for p in layout.blocks[0].mlp.parameters()), default=hidden)
+    components = min(plan.components, layout.layers * (layout.heads + 1))
+    end_state = layout.layers * (heads + 2 * hidden) * wide  # one run at END
+    # Both runs' keys and values: kept for `total`, and in any pass that continues a shared prefix.
+    past = 4 * layout.layers * layout.kv_heads * layout.head_dim * narrow
+    states = plan.pairs * (4 * end_state + 4 * model.embeddings * wide + shape.length * past)
     if shape.effect == "total":
-        kept = anatomy.layers * (2 * heads + 4 * hidden) * wide
+        kept = layout.layers * (2 * heads + 4 * hidden) * wide
         states += plan.pairs * shape.positions * 2 * kept
     perturbations = (1 + components) * plan.pairs * shape.positions * hidden * wide
     product = max(plan.rows, shape.positions)
     products = product * (4 * inner + 8 * hidden + 4 * heads) * wide
     if shape.effect == "total":
-        products += product * anatomy.heads * (2 * shape.length + 128) * wide
-        products += product * 4 * anatomy.heads * anatomy.head_dim * wide  # copies of what comes before long rows
+        products += product * layout.heads * (2 * shape.length + 128) * wide
+        products += product * 4 * layout.heads * layout.head_dim * wide  # copies of the past for long rows
     if shape.probability:  # all logits of a row at once
         products += 3 * (product // UNEMBED_SHARE) * model.embeddings * wide
     tokens = max(plan.tokens, shape.length)
-    passes = tokens * (4 * inner + 8 * hidden + 4 * heads + 2 * anatomy.heads * shape.length) * narrow
+    passes = tokens * (4 * inner + 8 * hidden + 4 * heads + 2 * layout.heads * shape.length) * narrow
     return {"states": states, "perturbations": perturbations, "products": products, "passes": passes}
 
 
 def _smaller(plan: Plan, parts: dict[str, int]) -> Plan | None:
-    """Halve what the largest part is made of, as long as there is something to halve."""
+    """Halves the size that drives the largest part, if it can be halved; otherwise that of the next largest."""
     for part in sorted(parts, key=lambda name: -parts[name]):
         names = {"states": ("pairs",), "perturbations": ("components", "pairs"), "products": ("rows",)}
         for name in names.get(part, ("tokens",)):
             size = getattr(plan, name)
-            # Few components fill no product: then fewer pairs cost less than fewer components.
-            least = 16 if name == "components" and plan.pairs > 1 else 1
-            if size > least:
+            # Too few components do not fill a matrix product: below 16, fewer pairs cost less speed.
+            smallest = 16 if name == "components" and plan.pairs > 1 else 1
+            if size > smallest:
                 return replace(plan, **{name: size // 2})
     return None
 
 
-def sparing(plan: Plan, run: Callable[[Plan], T]) -> tuple[T, Plan]:
-    """``run(plan)``, with a halved plan whenever memory runs out, and the plan that it ended with.
+def retry_on_oom(plan: Plan, run: Callable[[Plan], T]) -> tuple[T, Plan]:
+    """Calls ``run(plan)``, again with a halved plan whenever memory runs out. Returns its result and the last plan.
 
-    Refuses (``out_of_memory``) when the smallest plan runs out, too.
+    Raises:
+        Refusal: ``out_of_memory`` if memory runs out under the smallest plan.
     """
     while True:
         try:
@@ -160,24 +163,24 @@ def sparing(plan: Plan, run: Callable[[Plan], T]) -> tuple[T, Plan]:
             smaller = plan.halved()
             if smaller is None:
                 raise Refusal("out_of_memory", "One prompt and one component at a time do not fit.") from error
-        # Outside of the except block: the traceback would keep the tensors alive.
+        # Outside the except block, where the traceback no longer keeps tensors alive.
         plan = smaller
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that an allocation failed; on a CPU torch says so in a plain RuntimeError."""
+    """True if an error reports a failed allocation; on a CPU, torch raises a plain RuntimeError for it."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    said = str(error)
+    message = str(error)
     return (
-        "not enough memory" in said
-        or "ALLOC_FAILED" in said
-        or "can't allocate memory" in said
-        or "out of memory" in said
+        "not enough memory" in message
+        or "ALLOC_FAILED" in message
+        or "can't allocate memory" in message
+        or "out of memory" in message
     )
 
 
-def _up(number: int) -> int:
+def _next_power_of_two(number: int) -> int:
     return 1 << max(0, number - 1).bit_length()

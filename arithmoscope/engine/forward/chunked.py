@@ -1,22 +1,24 @@
-"""Pairs that are measured some at a time: when memory runs out, what was measured before is kept."""
+"""Measures pairs in chunks: when memory runs out, earlier chunks are kept."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from arithmoscope.engine.forward.batching import Plan, sparing
+from arithmoscope.engine.forward.batching import Plan, retry_on_oom
 
 
-def in_turn(groups: Iterable[Sequence[int]], plan: Plan, measure: Callable[[Sequence[int], Plan], int]) -> Plan:
-    """``measure(rows, plan)`` takes the first of a group's rows, as many as the plan allows, and says how many; it is
-    called until all groups are done. Gives the plan that it ended with: a halved one stays for all that follows.
+def run_in_chunks(groups: Iterable[Sequence[int]], plan: Plan, measure: Callable[[Sequence[int], Plan], int]) -> Plan:
+    """Calls ``measure(rows, plan)`` until all groups are done. Each call measures the first of the remaining rows of
+    a group, as many as the plan allows, and returns their number. Returns the last plan: once halved, a plan stays
+    halved.
 
-    Refuses (``out_of_memory``) when the smallest plan runs out.
+    Raises:
+        Refusal: ``out_of_memory`` if memory runs out under the smallest plan.
     """
     for rows in groups:
         start = 0
         while start < len(rows):
-            rest = rows[start:]
-            taken, plan = sparing(plan, lambda plan, rest=rest: measure(rest, plan))
-            start += taken
+            remaining = rows[start:]
+            measured, plan = retry_on_oom(plan, lambda plan, remaining=remaining: measure(remaining, plan))
+            start += measured
     return plan

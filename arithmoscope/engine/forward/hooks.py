@@ -1,4 +1,4 @@
-"""Hooks that live inside a ``with`` and are gone after it, whatever happens in between."""
+"""Context managers for forward hooks and temporary model settings; leaving the ``with`` always removes them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-Watch = Callable[[Tensor], Tensor | None]
+TensorHook = Callable[[Tensor], Tensor | None]
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout off, and afterwards every module as it was: somebody may be training this model."""
+    """Evaluation mode (no dropout). Afterwards every module is in its earlier mode: the model may be in training."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -24,40 +24,40 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def attending_eagerly(hf: Any) -> Iterator[None]:
-    """Only the eager path forms attention weights; the sweep never pays for it."""
-    # The attribute that every attention module reads at each call: `set_attn_implementation` refuses Falcon, whose
-    # modules follow it all the same.
-    before = hf.config._attn_implementation
+def eager_attention(hf: Any) -> Iterator[None]:
+    """Eager attention, the only implementation that returns attention weights; everything else uses the faster one."""
+    # Every attention module reads this attribute at each call. `set_attn_implementation` rejects Falcon, although its
+    # modules read it, too.
+    previous = hf.config._attn_implementation
     hf.config._attn_implementation = "eager"
     try:
         yield
     finally:
-        hf.config._attn_implementation = before
+        hf.config._attn_implementation = previous
 
 
 @contextmanager
-def on_input(pairs: list[tuple[nn.Module, Watch]]) -> Iterator[None]:
-    """Call each watch with its module's input; a tensor it returns takes the input's place."""
+def on_input(pairs: list[tuple[nn.Module, TensorHook]]) -> Iterator[None]:
+    """Calls each hook with its module's first input; a returned tensor replaces the input."""
     with ExitStack() as stack:
-        for module, watch in pairs:
+        for module, hook in pairs:
 
-            def pre(_module: nn.Module, args: tuple[Tensor, ...], watch: Watch = watch) -> tuple[Tensor, ...] | None:
-                changed = watch(args[0])
-                return None if changed is None else (changed, *args[1:])
+            def pre(_module: nn.Module, args: tuple[Tensor, ...], hook: TensorHook = hook) -> tuple[Tensor, ...] | None:
+                replaced = hook(args[0])
+                return None if replaced is None else (replaced, *args[1:])
 
             stack.callback(module.register_forward_pre_hook(pre).remove)
         yield
 
 
 @contextmanager
-def on_output(pairs: list[tuple[nn.Module, Watch]]) -> Iterator[None]:
-    """Call each watch with its module's output; a tensor it returns takes the output's place."""
+def on_output(pairs: list[tuple[nn.Module, TensorHook]]) -> Iterator[None]:
+    """Calls each hook with its module's output; a returned tensor replaces the output."""
     with ExitStack() as stack:
-        for module, watch in pairs:
+        for module, hook in pairs:
 
-            def post(_module: nn.Module, _args: object, output: Tensor, watch: Watch = watch) -> Tensor | None:
-                return watch(output)
+            def post(_module: nn.Module, _args: object, output: Tensor, hook: TensorHook = hook) -> Tensor | None:
+                return hook(output)
 
             stack.callback(module.register_forward_hook(post).remove)
         yield

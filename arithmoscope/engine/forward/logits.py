@@ -1,4 +1,4 @@
-"""From the residual stream at END to logits."""
+"""Logits from the residual stream at END."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import linear
 
-from arithmoscope.engine.families.layout import Anatomy, apply_norm
+from arithmoscope.engine.families.layout import Layout, apply_norm
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.prompts import EncodedPair
 
@@ -18,46 +18,48 @@ _UNEMBED_ROWS = 8_192
 
 
 def column_logits(
-    anatomy: Anatomy, final: Float[Tensor, "... pair hidden"], columns: Int[Tensor, "pair k"]
+    layout: Layout, final: Float[Tensor, "... pair hidden"], columns: Int[Tensor, "pair k"]
 ) -> Float[Tensor, "... pair k"]:
-    """Logits of a few tokens of each pair, of streams before the final norm."""
-    weight, bias = anatomy.unembed_columns(columns)
-    read = apply_norm(anatomy.final_norm, final)
-    logits = torch.einsum("...pd,pkd->...pk", read, weight.to(read.dtype))
-    return anatomy.capped(logits if bias is None else logits + bias.to(read.dtype))
+    """Logits of k tokens per pair, from the residual stream before the final norm. ``columns``: their token ids."""
+    weight, bias = layout.unembed_columns(columns)
+    normed = apply_norm(layout.final_norm, final)
+    logits = torch.einsum("...pd,pkd->...pk", normed, weight.to(normed.dtype))
+    return layout.capped(logits if bias is None else logits + bias.to(normed.dtype))
 
 
 def all_logits(model: LoadedModel, final: Float[Tensor, "... hidden"]) -> Float[Tensor, "... vocabulary"]:
-    """Logits in the work precision, also over narrower weights, which are widened a few rows at a time."""
-    read = apply_norm(model.anatomy.final_norm, final)
-    unembed: Any = model.anatomy.unembed
-    if model.dtype == read.dtype:
-        return model.anatomy.capped(unembed(read))
+    """All logits in the work precision, from the residual stream before the final norm. Narrower unembedding weights
+    are widened a block of rows at a time."""
+    normed = apply_norm(model.layout.final_norm, final)
+    unembed: Any = model.layout.unembed
+    if model.dtype == normed.dtype:
+        return model.layout.capped(unembed(normed))
     bias = unembed.bias
     biases = [None] * -(-len(unembed.weight) // _UNEMBED_ROWS) if bias is None else bias.split(_UNEMBED_ROWS)
     parts = [
-        linear(read, weight.to(read.dtype), None if part is None else part.to(read.dtype))
-        for weight, part in zip(unembed.weight.split(_UNEMBED_ROWS), biases, strict=True)
+        linear(normed, weight.to(normed.dtype), None if bias_part is None else bias_part.to(normed.dtype))
+        for weight, bias_part in zip(unembed.weight.split(_UNEMBED_ROWS), biases, strict=True)
     ]
-    return model.anatomy.capped(torch.cat(parts, dim=-1))
+    return model.layout.capped(torch.cat(parts, dim=-1))
 
 
 def competitors(
     model: LoadedModel, logits: Float[Tensor, "pair vocabulary"], encoded: Sequence[EncodedPair]
 ) -> Int[Tensor, " pair"]:
-    """The best number token of the reference run that is not the answer: among digits for an answer in digits, among
-    number words for one in words; the best other token for any other answer."""
+    """The competitor of each pair's answer: the number token with the highest logit in the reference run whose value is
+    not the answer's. Among digits if the answer is in digits, among number words if it is a word; for any other
+    answer, the best other token."""
     tables = []
     for values in (model.number_values, model.word_values):
-        known = {token: value for token, value in values.items() if token < logits.shape[-1]}
-        ids = torch.tensor(list(known), dtype=torch.long, device=logits.device)
-        tables.append((known, ids, torch.tensor(list(known.values()), device=logits.device)))
+        value_of = {token: value for token, value in values.items() if token < logits.shape[-1]}
+        ids = torch.tensor(list(value_of), dtype=torch.long, device=logits.device)
+        tables.append((value_of, ids, torch.tensor(list(value_of.values()), device=logits.device)))
     best = []
     for row, pair in zip(logits, encoded, strict=True):
         others = torch.empty(0, dtype=torch.long)
-        for known, ids, values in tables:
-            if pair.answer_id in known:
-                others = ids[values != known[pair.answer_id]]
+        for value_of, ids, values in tables:
+            if pair.answer_id in value_of:
+                others = ids[values != value_of[pair.answer_id]]
         if len(others):
             best.append(others[row[others].argmax()])
         else:

@@ -1,12 +1,12 @@
-"""Sets of components knocked out together: many sets at once, on one wave over the layers.
+"""Knocks out sets of components, many sets at once, in one sweep over the layers.
 
-A row is a set. Two rows whose sets agree below a layer are the same run up to there, so that the second one is a copy
-of the first, made at the layer where they part: rows of one nested order (k = 0, 1, 2, ...) part one after the other,
-and a row that knocks nothing out before layer l costs nothing before layer l. Row 0 knocks nothing out; it is carried
-all the same, and its distance to the plain run is the noise.
+A row is a set. Two rows whose sets agree below a layer are the same run up to there, so the second is forked from the
+first at the layer where they diverge: rows of one nested order (k = 0, 1, 2, ...) fork one after the other, and a row
+that knocks nothing out before layer l costs nothing before layer l. Row 0 knocks nothing out but is computed all the
+same; its distance to the plain run is the numerical noise.
 
-Everything after the first component that is out is recomputed, attention included: at the positions that are followed,
-with the keys and values of the earlier ones, which all rows share.
+Everything after the first knocked-out component is recomputed, attention included, at the followed positions, with the
+keys and values of the earlier positions, which all rows share.
 """
 
 from __future__ import annotations
@@ -38,61 +38,64 @@ Report = Callable[[float], None]
 
 @dataclass(frozen=True, eq=False)
 class Forks:
-    """How rows part. ``sets`` is what each row knocks out, row 0 nothing, components layer by layer.
+    """The tree of runs behind the rows. ``sets``: the components that each row knocks out, layer by layer; row 0 knocks
+    out nothing.
 
-    order   rows in the order in which they part from an earlier one; row 0 first
-    births  the layer at which each of ``order`` parts
-    parents place in ``order`` of the row that it parts from
-    places  of every row of ``sets``: its place in ``order``; equal sets share one
+    order        distinct rows in the order in which they fork from an earlier one; row 0 first
+    fork_layers  layer at which each of ``order`` forks
+    parents      index in ``order`` of the row that each forks from
+    indices      index in ``order`` of every row of ``sets`` after row 0; equal sets share one
     """
 
     sets: Bool[Tensor, "row layer component"]
     order: tuple[int, ...]
-    births: tuple[int, ...]
+    fork_layers: tuple[int, ...]
     parents: tuple[int, ...]
-    places: tuple[int, ...]
+    indices: tuple[int, ...]
 
     @property
     def evaluations(self) -> int:
-        """Layers that are computed, over all rows, row 0 apart."""
-        return sum(self.sets.shape[1] - birth for birth in self.births[1:])
+        """Number of layers computed over all rows except row 0."""
+        return sum(self.sets.shape[1] - layer for layer in self.fork_layers[1:])
 
 
 def forks_of(sets: Bool[Tensor, "row layer component"]) -> Forks:
-    """Where the rows part; a row that knocks nothing out is put in front of them."""
-    whole = torch.cat([sets.new_zeros(1, *sets.shape[1:]), sets])
-    layers, width = whole.shape[1:]
-    keys = [key.tobytes() for key in whole.flatten(1).to(torch.uint8).numpy()]
-    # The first row of each beginning of a set; the length of a beginning says up to which layer it goes.
+    """The forks of rows; a row that knocks out nothing is prepended."""
+    all_sets = torch.cat([sets.new_zeros(1, *sets.shape[1:]), sets])
+    layers, width = all_sets.shape[1:]
+    keys = [key.tobytes() for key in all_sets.flatten(1).to(torch.uint8).numpy()]
+    # The first row with each prefix of a set; the length of a prefix is the number of layers that it covers.
     first = {keys[0][: layer * width]: 0 for layer in range(layers + 1)}
-    born: list[tuple[int, int, int]] = []  # layer, row, the row it parts from
-    same: list[int] = []
+    forks: list[tuple[int, int, int]] = []  # layer, row, parent row
+    representatives: list[int] = []
     for row, key in enumerate(keys[1:], start=1):
-        known = 0
+        current = 0
         for layer in range(layers):
-            before, known = known, first.setdefault(key[: (layer + 1) * width], row)
-            if known == row and before != row:
-                born.append((layer, row, before))
-        same.append(known)
-    born.sort()
-    order = (0, *(row for _, row, _ in born))
-    place = {row: at for at, row in enumerate(order)}
+            previous, current = current, first.setdefault(key[: (layer + 1) * width], row)
+            if current == row and previous != row:
+                forks.append((layer, row, previous))
+        representatives.append(current)
+    forks.sort()
+    order = (0, *(row for _, row, _ in forks))
+    index = {row: position for position, row in enumerate(order)}
     return Forks(
-        sets=whole,
+        sets=all_sets,
         order=order,
-        births=(-1, *(layer for layer, _, _ in born)),
-        parents=(0, *(place[parent] for _, _, parent in born)),
-        places=tuple(place[row] for row in same),
+        fork_layers=(-1, *(layer for layer, _, _ in forks)),
+        parents=(0, *(index[parent] for _, _, parent in forks)),
+        indices=tuple(index[row] for row in representatives),
     )
 
 
 @dataclass(frozen=True, eq=False)
-class Knocked:
-    """What the model says at END, a row a set; row 0 knocks nothing out. On the CPU.
+class KnockoutOutputs:
+    """The model's output at END, one row per set; row 0 knocks out nothing. On the CPU.
 
     logits       of the answer and of the best competing number of the reference run
     probability  of the answer
     correct      whether the answer is the top token
+    reference    the two logits in the plain reference run
+    columns      token ids of the answer and the competitor
     """
 
     logits: Float[Tensor, "row pair 2"]
@@ -103,16 +106,16 @@ class Knocked:
 
 
 def masks_of(sets: Sequence[Sequence[Component]], layers: int, heads: int) -> Bool[Tensor, "row layer component"]:
-    """Sets as marks on the components of a model, a layer's heads before its MLP."""
-    marks = torch.zeros(len(sets), layers, heads + 1, dtype=torch.bool)
+    """Sets of components as boolean masks, a layer's heads before its MLP."""
+    masks = torch.zeros(len(sets), layers, heads + 1, dtype=torch.bool)
     for row, components in enumerate(sets):
         for component in components:
-            marks[row, component.layer, heads if component.head is None else component.head] = True
-    return marks
+            masks[row, component.layer, heads if component.head is None else component.head] = True
+    return masks
 
 
 @torch.no_grad()
-def knock_pairs(
+def knock_out_pairs(
     model: LoadedModel,
     encoded: Sequence[EncodedPair],
     sets: Bool[Tensor, "row layer component"],
@@ -121,67 +124,71 @@ def knock_pairs(
     mean: Means | None,
     plan: Plan,
     report: Report = lambda _fraction: None,
-) -> Knocked:
-    """Every set on every pair, ``plan.components`` sets and ``plan.pairs`` pairs at once.
+) -> KnockoutOutputs:
+    """Knocks out every set on every pair, ``plan.components`` sets and ``plan.pairs`` pairs at once.
 
-    ``ablation`` resample: the pairs' counterfactuals are what is put in their place (`sources.resampled`).
-    ``report(fraction)``: how much is done. Refuses (``not_finite``) a model whose logits are not finite.
+    With the ablation ``resample``, the replacements come from the pairs' counterfactuals (see
+    `replacements.resampled`). ``report(fraction)`` receives the progress.
+
+    Raises:
+        Refusal: ``not_finite`` if logits are not finite.
     """
     n, rows = len(encoded), len(sets)
-    found = Knocked(
+    outputs = KnockoutOutputs(
         logits=torch.empty(1 + rows, n, 2, dtype=model.work_dtype),
         probability=torch.empty(1 + rows, n, dtype=model.work_dtype),
         correct=torch.empty(1 + rows, n, dtype=torch.bool),
         reference=torch.empty(n, 2, dtype=model.work_dtype),
         columns=torch.empty(n, 2, dtype=torch.long),
     )
-    some_sets = [forks_of(part) for part in sets.split(plan.components)]
+    chunks = [forks_of(chunk) for chunk in sets.split(plan.components)]
     groups = [
         group[start : start + (1 if model.runs_alone else plan.pairs)]
         for group in by_length(encoded)
         for start in range(0, len(group), 1 if model.runs_alone else plan.pairs)
     ]
-    total = sum(len(group) * (1 + forks.evaluations) for group in groups for forks in some_sets)
+    total = sum(len(group) * (1 + forks.evaluations) for group in groups for forks in chunks)
     done = 0
     with evaluating(model.hf):
         for group in groups:
             pairs = [encoded[row] for row in group]
             prepared = prepare_pairs(model, pairs, plan.tokens)
             run, donor = run_and_donor(model, prepared, ablation, positions, mean, plan)
-            found.reference[group], found.columns[group] = prepared.reference_logits.cpu(), prepared.columns.cpu()
-            at = 1
-            for forks in some_sets:
+            outputs.reference[group], outputs.columns[group] = prepared.reference_logits.cpu(), prepared.columns.cpu()
+            start = 1
+            for forks in chunks:
 
-                def layer_done(more: int, size: int = len(group)) -> None:
+                def layer_done(rows: int, pairs: int = len(group)) -> None:
                     nonlocal done
-                    done += more * size
+                    done += rows * pairs
                     report(done / total)
 
-                x = _carry(model, run, donor, forks, plan.rows, layer_done)
-                said = _read_out(model, run, x, prepared.columns, plan)
-                places = torch.tensor([0, *forks.places])
-                into = torch.tensor([0, *range(at, at + len(forks.places))])
-                for target, values in zip((found.logits, found.probability, found.correct), said, strict=True):
-                    target[into[:, None], torch.tensor(group)] = values[places]
-                at += len(forks.places)
+                x = _propagate(model, run, donor, forks, plan.rows, layer_done)
+                chunk_outputs = _read_out(model, run, x, prepared.columns, plan)
+                sources = torch.tensor([0, *forks.indices])
+                targets = torch.tensor([0, *range(start, start + len(forks.indices))])
+                fields = (outputs.logits, outputs.probability, outputs.correct)
+                for field, values in zip(fields, chunk_outputs, strict=True):
+                    field[targets[:, None], torch.tensor(group)] = values[sources]
+                start += len(forks.indices)
                 done += len(group)
-    if not bool(found.logits.isfinite().all()):
+    if not bool(outputs.logits.isfinite().all()):
         raise Refusal("not_finite", "The logits of the knocked-out runs are not finite.")
-    return found
+    return outputs
 
 
-def place_of(positions: KnockPositions) -> Positions:
-    """Whether what is put in the place of a component is looked up at END or position by position."""
+def replacement_positions(positions: KnockPositions) -> Positions:
+    """The positions that replacement outputs are taken from: END only, or every position."""
     return "end" if positions == "end" else "all"
 
 
-def first_of(positions: KnockPositions, length: int) -> int:
-    """The first position of a prompt of ``length`` tokens at which components are out."""
+def first_position(positions: KnockPositions, length: int) -> int:
+    """The first position of a prompt of ``length`` tokens at which components are knocked out."""
     return {"end": length - 1, "all": 0, "after_first": min(1, length - 1)}[positions]
 
 
 def by_length(encoded: Sequence[EncodedPair]) -> list[list[int]]:
-    """Pairs whose prompts have one length: what attends must."""
+    """Indices of pairs grouped by the length of their prompts: batched attention needs equal lengths."""
     groups: dict[int, list[int]] = defaultdict(list)
     for row, pair in enumerate(encoded):
         groups[len(pair.reference_ids)].append(row)
@@ -196,19 +203,18 @@ def run_and_donor(
     mean: Means | None,
     plan: Plan,
 ) -> tuple[Run, Writes]:
-    """The reference run from the first position that is followed, and what is put in a component's place there, a row a
-    position of a pair; where nothing is out, what the run itself wrote."""
+    """The reference run from the first followed position on, and the replacement outputs of all components, one row per
+    position of a pair; at positions where nothing is knocked out, the run's own outputs."""
     encoded = prepared.encoded
     n, length = len(encoded), len(encoded[0].reference_ids)
-    first = first_of(positions, length)
-    # Where batches must not be mixed, neither must the pass be cut: every position is followed.
+    first = first_position(positions, length)
+    # A model that must run prompts one by one must not run in two passes either: follow every position.
     run = run_from(model, [pair.reference_ids for pair in encoded], 0 if model.runs_alone else first, plan.tokens)
     z, mlp = run.z.clone(), run.mlp.clone()
-    new = _replacement(model, prepared, ablation, positions, mean, length, plan)
-    own = length - first
-    for target, values in ((z, new.z), (mlp, new.mlp)):
-        placed = values.unflatten(0, (n, -1))
-        target.unflatten(0, (n, -1))[:, -own:] = placed[:, -own:]
+    replacement = _replacement(model, prepared, ablation, positions, mean, length, plan)
+    replaced = length - first
+    for target, values in ((z, replacement.z), (mlp, replacement.mlp)):
+        target.unflatten(0, (n, -1))[:, -replaced:] = values.unflatten(0, (n, -1))[:, -replaced:]
     return run, Writes(z, mlp)
 
 
@@ -221,6 +227,7 @@ def _replacement(
     length: int,
     plan: Plan,
 ) -> Writes:
+    """The outputs that replace those of knocked-out components: at END only, or at all positions."""
     n, at_end = len(prepared), positions == "end"
     if ablation == "zero":
         rows = n if at_end else n * length
@@ -232,86 +239,87 @@ def _replacement(
         return mean.at_end(n) if at_end else mean.everywhere(n, length)
     if at_end:
         return Writes(prepared.counterfactual.z, prepared.counterfactual.mlp)
-    other = run_from(model, [pair.counterfactual_ids for pair in prepared.encoded], 0, plan.tokens)
-    return Writes(other.z, other.mlp)
+    counterfactual = run_from(model, [pair.counterfactual_ids for pair in prepared.encoded], 0, plan.tokens)
+    return Writes(counterfactual.z, counterfactual.mlp)
 
 
 def end_writes(
     model: LoadedModel, encoded: Sequence[EncodedPair], ablation: Ablation, mean: Means | None, tokens: int
 ) -> Writes:
-    """What is put in a component's place at END of each pair, and at whatever is generated after it."""
-    n, anatomy = len(encoded), model.anatomy
+    """The replacement outputs at END of each pair, also used at every token generated after it."""
+    n, layout = len(encoded), model.layout
     if ablation == "mean" and mean is not None:
         return mean.at_end(n)
     if ablation == "resample":
         states = end_states(model, [pair.counterfactual_ids for pair in encoded], tokens)
         return Writes(states.z, states.mlp)
-    kept = {"dtype": model.work_dtype, "device": model.device}
+    options = {"dtype": model.work_dtype, "device": model.device}
     return Writes(
-        torch.zeros(n, anatomy.layers, anatomy.heads, anatomy.head_dim, **kept),
-        torch.zeros(n, anatomy.layers, anatomy.hidden, **kept),
+        torch.zeros(n, layout.layers, layout.heads, layout.head_dim, **options),
+        torch.zeros(n, layout.layers, layout.hidden, **options),
     )
 
 
-def _carry(
-    model: LoadedModel, run: Run, donor: Writes, forks: Forks, product_rows: int, told: Callable[[int], None]
-) -> Float[Tensor, "place row hidden"]:
-    """What each row changes in the stream before the final norm, at the positions that are followed; in the last layer,
-    where nobody reads the others any more, at END alone."""
-    anatomy, positions = model.anatomy, run.positions
+def _propagate(
+    model: LoadedModel, run: Run, donor: Writes, forks: Forks, product_rows: int, layer_done: Callable[[int], None]
+) -> Float[Tensor, "fork row hidden"]:
+    """Each fork's change of the stream before the final norm, at the followed positions. In the last layer, the MLP is
+    computed at END only, since nothing reads the other positions. ``layer_done(n)``: a layer is done for n forks."""
+    layout, positions = model.layout, run.positions
     order = torch.tensor(forks.order)
     sets = forks.sets[order].to(model.device)
     x = torch.zeros(len(order), *run.final.shape, dtype=model.work_dtype, device=model.device)
     step = max(1, product_rows // len(run.final))
     active = 1
-    # Before the first row parts, nothing is measured.
-    for layer in range(forks.births[1] if len(order) > 1 else 0, anatomy.layers):
-        block = anatomy.blocks[layer]
-        while active < len(order) and forks.births[active] <= layer:
+    # Before the first fork, no row differs from the run.
+    for layer in range(forks.fork_layers[1] if len(order) > 1 else 0, layout.layers):
+        block = layout.blocks[layer]
+        while active < len(order) and forks.fork_layers[active] <= layer:
             x[active] = x[forks.parents[active]]
             active += 1
-        out = sets[:active, layer]
-        read = slice(None) if layer + 1 < anatomy.layers else slice(positions - 1, None, positions)
+        knocked_out = sets[:active, layer]
+        mlp_rows = slice(None) if layer + 1 < layout.layers else slice(positions - 1, None, positions)
         for start in range(0, active, step):
-            some, marks = x[start : min(start + step, active)], out[start : min(start + step, active)]
-            if block.parallel:  # heads and MLP read the same stream, and neither sees what the other writes
-                wrote = _mlp_change(model, run, donor, layer, some, marks[:, -1], read)
-                some += _attend(model, run, donor, layer, some, marks[:, :-1])
-                some[:, read] += wrote
+            batch, masks = x[start : min(start + step, active)], knocked_out[start : min(start + step, active)]
+            if block.parallel:  # heads and MLP read the same stream; neither sees the other's output
+                mlp_change = _mlp_change(model, run, donor, layer, batch, masks[:, -1], mlp_rows)
+                batch += _attention_change(model, run, donor, layer, batch, masks[:, :-1])
+                batch[:, mlp_rows] += mlp_change
             else:
-                some += _attend(model, run, donor, layer, some, marks[:, :-1])
-                some[:, read] += _mlp_change(model, run, donor, layer, some, marks[:, -1], read)
-        told(active - 1)
+                batch += _attention_change(model, run, donor, layer, batch, masks[:, :-1])
+                batch[:, mlp_rows] += _mlp_change(model, run, donor, layer, batch, masks[:, -1], mlp_rows)
+        layer_done(active - 1)
     return x
 
 
-def _attend(
+def _attention_change(
     model: LoadedModel,
     run: Run,
     donor: Writes,
     layer: int,
     rows: Float[Tensor, "n row hidden"],
-    out: Bool[Tensor, "n head"],
+    knocked_out: Bool[Tensor, "n head"],
 ) -> Float[Tensor, "n row hidden"]:
-    """What the heads of a layer write more than in the run, those that are ``out`` putting in the donor's output."""
-    if not bool(out.any()):
+    """The change of a layer's joint head output relative to the run; ``knocked_out`` heads give the donor's output."""
+    if not bool(knocked_out.any()):
         return run.attend(model, layer, rows)
-    block, heads, width = model.anatomy.blocks[layer], model.anatomy.heads, model.anatomy.head_dim
-    theirs = donor.z[:, layer].to(block.device).unflatten(0, (run.prompts, run.positions))
-    out = out.to(block.device)
-    at = 0
+    block, heads, width = model.layout.blocks[layer], model.layout.heads, model.layout.head_dim
+    replacement = donor.z[:, layer].to(block.device).unflatten(0, (run.prompts, run.positions))
+    knocked_out = knocked_out.to(block.device)
+    start = 0
 
     def replace(z: Tensor) -> Tensor:
-        """Rows stand apart, [row and prompt, position], or side by side, [prompt, row and position]; see `Run`."""
-        nonlocal at
+        """Rows are separate, [row * prompt, position], or concatenated, [prompt, row * position]; see `Run.attend`."""
+        nonlocal start
         n = z.shape[0] * z.shape[1] // (run.prompts * run.positions)
-        apart = z.shape[1] == run.positions
-        shape = (n, run.prompts, run.positions) if apart else (run.prompts, n, run.positions)
+        batch = knocked_out[start : start + n]
+        separate = z.shape[1] == run.positions
+        shape = (n, run.prompts, run.positions) if separate else (run.prompts, n, run.positions)
+        masks = batch[:, None, None, :, None] if separate else batch[None, :, None, :, None]
         own = z.reshape(*shape, heads, width)
-        marks = out[at : at + n, None, None, :, None] if apart else out[None, at : at + n, None, :, None]
-        new = torch.where(marks, theirs.to(z.dtype).unsqueeze(0 if apart else 1), own)
-        at += n
-        return new.reshape(z.shape)
+        replaced = torch.where(masks, replacement.to(z.dtype).unsqueeze(0 if separate else 1), own)
+        start += n
+        return replaced.reshape(z.shape)
 
     with on_input([(block.heads_out, replace)]):
         return run.attend(model, layer, rows)
@@ -323,28 +331,29 @@ def _mlp_change(
     donor: Writes,
     layer: int,
     rows: Float[Tensor, "n row hidden"],
-    out: Bool[Tensor, " n"],
-    read: slice,
+    knocked_out: Bool[Tensor, " n"],
+    mlp_rows: slice,
 ) -> Float[Tensor, "n read hidden"]:
-    block = model.anatomy.blocks[layer]
-    wrote = block.mlp_write(rows[:, read] + run.mid[read, layer], model.dtype)
-    if bool(out.any()):
-        wrote[out] = donor.mlp[read, layer]
-    return wrote.sub_(run.mlp[read, layer])
+    """The change of a layer's MLP output relative to the run; a ``knocked_out`` MLP gives the donor's output."""
+    block = model.layout.blocks[layer]
+    output = block.mlp_write(rows[:, mlp_rows] + run.mid[mlp_rows, layer], model.dtype)
+    if bool(knocked_out.any()):
+        output[knocked_out] = donor.mlp[mlp_rows, layer]
+    return output.sub_(run.mlp[mlp_rows, layer])
 
 
 def _read_out(
-    model: LoadedModel, run: Run, x: Float[Tensor, "place row hidden"], columns: Int[Tensor, "pair 2"], plan: Plan
+    model: LoadedModel, run: Run, x: Float[Tensor, "fork row hidden"], columns: Int[Tensor, "pair 2"], plan: Plan
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits of answer and competitor, the answer's probability, and whether it is on top."""
+    """Logits of answer and competitor, the answer's probability, and whether it is the top token."""
     n = run.prompts
     end = x.unflatten(1, (n, run.positions))[:, :, -1]
     final = run.final.unflatten(0, (n, run.positions))[:, -1]
-    logits, chances, tops = [], [], []
-    for some in end.split(max(1, plan.rows // UNEMBED_SHARE // n)):
-        whole = all_logits(model, some + final)
-        of_two = whole.gather(-1, columns.expand(len(some), -1, -1))
-        logits.append(of_two.cpu())
-        chances.append((of_two[..., 0] - whole.logsumexp(-1)).exp().cpu())
-        tops.append((whole.argmax(-1) == columns[:, 0]).cpu())
-    return torch.cat(logits), torch.cat(chances), torch.cat(tops)
+    logits, probabilities, correct = [], [], []
+    for batch in end.split(max(1, plan.rows // UNEMBED_SHARE // n)):
+        every_logit = all_logits(model, batch + final)
+        pair_logits = every_logit.gather(-1, columns.expand(len(batch), -1, -1))
+        logits.append(pair_logits.cpu())
+        probabilities.append((pair_logits[..., 0] - every_logit.logsumexp(-1)).exp().cpu())
+        correct.append((every_logit.argmax(-1) == columns[:, 0]).cpu())
+    return torch.cat(logits), torch.cat(probabilities), torch.cat(correct)

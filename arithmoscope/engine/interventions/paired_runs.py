@@ -1,4 +1,4 @@
-"""Pairs with both of their runs made: what every method starts from."""
+"""Reference and counterfactual runs of prompt pairs, the starting point of every method."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from arithmoscope.prompts import EncodedPair
 
 @dataclass(frozen=True)
 class PreparedPairs:
-    """Pairs with both runs' states at END and what the model said in each. Logits in the model's own scale."""
+    """Pairs with both runs' states at END and the model's answers. Logits are raw, in the model's own scale."""
 
     encoded: tuple[EncodedPair, ...]
     reference: EndStates
@@ -37,24 +37,26 @@ class PreparedPairs:
         return self.top == self.columns[:, 0]
 
     def select(self, rows: Sequence[int]) -> PreparedPairs:
-        at = torch.as_tensor(rows, dtype=torch.long, device=self.top.device)
+        """The pairs at the given indices."""
+        index = torch.as_tensor(rows, dtype=torch.long, device=self.top.device)
         return PreparedPairs(
             tuple(self.encoded[row] for row in rows),
-            self.reference[at],
-            self.counterfactual[at],
-            self.columns[at],
-            self.top[at],
-            self.reference_logits[at],
-            self.counterfactual_logits[at],
-            self.log_total[at],
+            self.reference[index],
+            self.counterfactual[index],
+            self.columns[index],
+            self.top[index],
+            self.reference_logits[index],
+            self.counterfactual_logits[index],
+            self.log_total[index],
         )
 
 
 @torch.no_grad()
 def prepare_pairs(model: LoadedModel, encoded: Sequence[EncodedPair], tokens: int = PASS_TOKENS) -> PreparedPairs:
-    """The two forward passes: both runs' states at END, and what the model answers.
+    """Runs both prompts of every pair: states at END and the model's answers.
 
-    Refuses (``not_finite``) a model whose logits are not finite.
+    Raises:
+        Refusal: ``not_finite`` if logits are not finite.
     """
     n = len(encoded)
     states = end_states(model, [e.reference_ids for e in encoded] + [e.counterfactual_ids for e in encoded], tokens)
@@ -71,6 +73,6 @@ def prepare_pairs(model: LoadedModel, encoded: Sequence[EncodedPair], tokens: in
         columns=columns,
         top=logits.argmax(-1),
         reference_logits=logits.gather(1, columns),
-        counterfactual_logits=column_logits(model.anatomy, counterfactual.final, columns),
+        counterfactual_logits=column_logits(model.layout, counterfactual.final, columns),
         log_total=logits.logsumexp(-1),
     )

@@ -1,7 +1,7 @@
-"""Where patches come from: the counterfactual run, nothing, a mean over prompts, or another prompt of the set.
+"""Sources of patches: the counterfactual run, zero, a mean over prompts, or another prompt of the set.
 
-Whatever the source, a patch replaces what a component wrote in the run by what it wrote in the source, so that one
-engine serves patching and every ablation.
+With every source, a patch replaces a component's output in the run by its output in the source, so that patching and
+all ablations share one implementation.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _TRIES = 8
 
 
 @runtime_checkable
-class Written(Protocol):
-    """What heads and MLPs wrote; a row is a position of a prompt."""
+class HasWrites(Protocol):
+    """Has the outputs of heads (before the output projection) and MLPs; a row is a position of a prompt."""
 
     @property
     def z(self) -> Float[Tensor, "row layer head head_dim"]: ...
@@ -40,57 +40,64 @@ class Written(Protocol):
 
 @dataclass(frozen=True)
 class Writes:
-    """What heads (before the output projection) and MLPs write."""
+    """Outputs of heads (before the output projection) and MLPs; a row is a position of a prompt."""
 
     z: Float[Tensor, "row layer head head_dim"]
     mlp: Float[Tensor, "row layer hidden"]
 
 
-def nothing(like: Written) -> Writes:
-    """Zero ablation: heads and MLPs that write nothing. The output projection's bias belongs to no head and stays."""
+def zero_writes(like: HasWrites) -> Writes:
+    """Zero ablation: zero output for all heads and MLPs. The output projection's bias belongs to no head and stays."""
     return Writes(torch.zeros_like(like.z), torch.zeros_like(like.mlp))
 
 
 @dataclass(frozen=True)
 class Means:
-    """Mean ablation. ``end``: over the last positions of all prompts of a set, one row. ``by_length``: over the
-    prompts of one length, a row a position; only where all positions are patched."""
+    """Mean outputs over a set of prompts, for mean ablation.
+
+    end        over the last positions of all prompts, one row
+    by_length  over the prompts of each length, one row per position; filled only if all positions are patched
+    """
 
     end: Writes
     by_length: dict[int, Writes]
 
     def at_end(self, rows: int) -> Writes:
-        """The mean at END, for each of ``rows`` prompts."""
+        """The mean at END, repeated for ``rows`` prompts."""
         return Writes(self.end.z.expand(rows, -1, -1, -1), self.end.mlp.expand(rows, -1, -1))
 
     def everywhere(self, prompts: int, length: int) -> Writes:
-        """The mean at every position, for each of some prompts of one length."""
+        """The mean at every position, repeated for ``prompts`` prompts of one length."""
         mean = self.by_length[length]
         return Writes(mean.z.repeat(prompts, 1, 1, 1), mean.mlp.repeat(prompts, 1, 1))
 
 
 def check_means(pairs: Sequence[EncodedPair], over: Sequence[EncodedPair], positions: Positions) -> None:
-    """Refuses pairs that have no mean, before anything is computed: where the mean would be over a pair's own prompt
-    alone (``no_prompts``; its effects were 0 by definition), or no prompt has its length (``lengths_differ``)."""
+    """Checks, before anything is computed, that every pair has a meaningful mean.
+
+    Raises:
+        Refusal: ``no_prompts`` if the set ``over`` is empty or the mean would cover only a pair's own prompt, so that
+            its effects were 0 by definition; ``lengths_differ`` if no prompt has a pair's length.
+    """
     if not over:
         raise Refusal("no_prompts", "The set that the mean is taken over is empty.")
     sets: dict[int, set[TokenIds]] = defaultdict(set)
     for pair in over:
-        sets[_kind(pair, positions)].add(pair.reference_ids)
+        sets[_length_key(pair, positions)].add(pair.reference_ids)
     for number, pair in enumerate(pairs, start=1):
-        mine = sets.get(_kind(pair, positions))
-        if mine is None:
+        same_length = sets.get(_length_key(pair, positions))
+        if same_length is None:
             raise Refusal(
                 "lengths_differ",
                 f"Pair {number}: no prompt of the set that the mean is over has {len(pair.reference_ids)} tokens.",
                 "Use positions 'end', or prompts of equal length.",
             )
-        if mine == {pair.reference_ids}:
-            alike = f" with {len(pair.reference_ids)} tokens" if positions == "all" else ""
+        if same_length == {pair.reference_ids}:
+            same_length_note = f" with {len(pair.reference_ids)} tokens" if positions == "all" else ""
             raise Refusal(
                 "no_prompts",
-                f"Pair {number}: the set that the mean is taken over has no other prompt{alike}.",
-                "Take the mean over several different prompts, for all positions of equal length.",
+                f"Pair {number}: the set that the mean is taken over has no other prompt{same_length_note}.",
+                "Take the mean over several different prompts; for all positions, they need equal lengths.",
             )
 
 
@@ -100,36 +107,40 @@ def means(
     prompts: Sequence[TokenIds],
     lengths: Collection[int],
     plan: Plan,
-    go_on: Callable[[], None] = lambda: None,
+    check_cancelled: Callable[[], None] = lambda: None,
 ) -> Means:
-    """What every component writes on average over a set of prompts, each counted as often as it stands there; at all
-    positions over those that have one of ``lengths``. ``go_on`` is called now and then, and may raise.
+    """Every component's mean output over a list of prompts, repeats included; at END, and for prompts with one of
+    ``lengths`` at every position. ``check_cancelled`` is called before each batch and may raise.
 
-    Cost: one forward pass over the set, for all positions without shared beginnings.
+    Cost: one forward pass over the prompts; another, without shared prefixes, for means at every position.
     """
-    z, mlp = _Sum(), _Sum()
+    z, mlp = _RunningMean(), _RunningMean()
     for start in range(0, len(prompts), plan.pairs):
-        go_on()
+        check_cancelled()
         states = end_states(model, prompts[start : start + plan.pairs], plan.tokens)
         z.add(states.z)
         mlp.add(states.mlp)
     by_length = {}
     for length in sorted(lengths):
-        by_length[length] = _everywhere(model, [ids for ids in prompts if len(ids) == length], plan, go_on)
+        by_length[length] = _everywhere(model, [ids for ids in prompts if len(ids) == length], plan, check_cancelled)
     return Means(Writes(z.mean[None], mlp.mean[None]), by_length)
 
 
-def _everywhere(model: LoadedModel, prompts: Sequence[TokenIds], plan: Plan, go_on: Callable[[], None]) -> Writes:
-    z, mlp = _Sum(), _Sum()
+def _everywhere(
+    model: LoadedModel, prompts: Sequence[TokenIds], plan: Plan, check_cancelled: Callable[[], None]
+) -> Writes:
+    z, mlp = _RunningMean(), _RunningMean()
     for start in range(0, len(prompts), plan.pairs):
-        go_on()
+        check_cancelled()
         run = run_from(model, prompts[start : start + plan.pairs], 0, plan.tokens)
         z.add(run.z.unflatten(0, (run.prompts, run.positions)))
         mlp.add(run.mlp.unflatten(0, (run.prompts, run.positions)))
     return Writes(z.mean, mlp.mean)
 
 
-class _Sum:
+class _RunningMean:
+    """A running mean over the first axis."""
+
     def __init__(self) -> None:
         self._sum, self._n = None, 0
 
@@ -145,35 +156,38 @@ class _Sum:
 
 
 def resampled(encoded: Sequence[EncodedPair], positions: Positions, seed: int) -> list[EncodedPair]:
-    """The pairs, each with another one's reference prompt in the place of its counterfactual.
+    """The pairs, each with another pair's reference prompt as its counterfactual.
 
-    Drawn among the pairs that ask another question, for all positions among those with as many tokens.
-    Refuses (``no_prompts``) a set in which a pair has no other to draw from.
+    Drawn among the pairs with a different question; for all positions, among those with equally many tokens.
+
+    Raises:
+        Refusal: ``no_prompts`` if a pair has no other to draw from.
     """
-    draw = random.Random(seed)
-    alike: dict[int, list[EncodedPair]] = defaultdict(list)
+    rng = random.Random(seed)
+    by_length: dict[int, list[EncodedPair]] = defaultdict(list)
     for pair in encoded:
-        alike[_kind(pair, positions)].append(pair)
-    drawn = []
+        by_length[_length_key(pair, positions)].append(pair)
+    resampled_pairs = []
     for number, pair in enumerate(encoded, start=1):
-        among = alike[_kind(pair, positions)]
-        other = next((o for o in draw.choices(among, k=_TRIES) if o.question != pair.question), None)
-        if other is None:  # few others ask something else: look through them all
-            others = [o for o in among if o.question != pair.question]
+        candidates = by_length[_length_key(pair, positions)]
+        other = next((o for o in rng.choices(candidates, k=_TRIES) if o.question != pair.question), None)
+        if other is None:  # few candidates have another question: search all of them
+            others = [o for o in candidates if o.question != pair.question]
             if not others:
                 raise Refusal(
                     "no_prompts",
                     f"Pair {number}: no other prompt of the set can take its place.",
-                    "Resampling needs a set of different questions, for all positions with equal numbers of tokens.",
+                    "Resampling needs a set of different questions; for all positions, with equal numbers of tokens.",
                 )
-            other = draw.choice(others)
-        drawn.append(
+            other = rng.choice(others)
+        resampled_pairs.append(
             dataclasses.replace(
                 pair, counterfactual_ids=other.reference_ids, counterfactual_tokens=other.reference_tokens
             )
         )
-    return drawn
+    return resampled_pairs
 
 
-def _kind(pair: EncodedPair, positions: Positions) -> int:
+def _length_key(pair: EncodedPair, positions: Positions) -> int:
+    """The number of tokens if all positions are patched, so that lengths must match; otherwise 0."""
     return len(pair.reference_ids) if positions == "all" else 0

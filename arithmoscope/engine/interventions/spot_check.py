@@ -1,7 +1,7 @@
-"""A brute-force comparison that every result carries: three components, one hooked forward pass each.
+"""Spot check: a brute-force comparison stored with every result, three components with one hooked forward pass each.
 
-It shares only the anatomy with the wave: whole prompts go through the model's own forward pass, without shared
-prefixes, buckets of perturbations or control rows.
+It shares only the model's layout with `propagation`: whole prompts go through the model's own forward pass, without
+shared prefixes, batches of perturbations or control rows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PAIRS = 4
 
 @dataclass(frozen=True)
 class SpotCheck:
-    """``error``: the largest |wave - brute force| over these components and ``pairs`` pairs, in logits."""
+    """``error``: the largest |propagation - brute force| over these components and ``pairs`` pairs, in logits."""
 
     components: tuple[Component, ...]
     pairs: int
@@ -42,37 +42,39 @@ def spot_check(
     mean: Means | None = None,
     at_most: int = _PAIRS,
 ) -> SpotCheck:
-    """Recompute the strongest head, the strongest MLP and one drawn component on pairs of the first one's length.
+    """Recomputes the strongest head, the strongest MLP and one random component on pairs as long as the first one.
 
-    ``mean``: what was patched in where the source was a mean. ``at_most``: pairs at once. Refuses (``not_finite``) a
-    model that does not stay finite under brute force.
+    ``mean``: the mean that was patched in, if the source was a mean. ``at_most``: upper limit of the number of pairs.
+
+    Raises:
+        Refusal: ``not_finite`` if the brute-force logits are not finite.
     """
-    layers, heads = model.anatomy.layers, model.anatomy.heads
+    layers, heads = model.layout.layers, model.layout.heads
     components = all_components(layers, heads)
-    drawn = components[int(torch.randint(len(components), (1,), generator=torch.Generator().manual_seed(0)))]
+    random_component = components[int(torch.randint(len(components), (1,), generator=torch.Generator().manual_seed(0)))]
     strongest_head = int(effects.heads.abs().mean(0).argmax())
     strongest_mlp = int(effects.mlps.abs().mean(0).argmax())
-    chosen = (Component(*divmod(strongest_head, heads)), Component(strongest_mlp), drawn)
+    checked = (Component(*divmod(strongest_head, heads)), Component(strongest_mlp), random_component)
 
-    alike = [row for row, pair in enumerate(encoded) if _lengths(pair) == _lengths(encoded[0])][: min(_PAIRS, at_most)]
-    answers = torch.tensor([[encoded[row].answer_id] for row in alike], device=model.device)
+    rows = [row for row, pair in enumerate(encoded) if _lengths(pair) == _lengths(encoded[0])][: min(_PAIRS, at_most)]
+    answers = torch.tensor([[encoded[row].answer_id] for row in rows], device=model.device)
     runs = [
-        torch.tensor([encoded[row].reference_ids for row in alike], device=model.device),
-        torch.tensor([encoded[row].counterfactual_ids for row in alike], device=model.device),
+        torch.tensor([encoded[row].reference_ids for row in rows], device=model.device),
+        torch.tensor([encoded[row].counterfactual_ids for row in rows], device=model.device),
     ]
     prompts, sources = runs if effects.direction == "noising" else runs[::-1]
     base = Recorded(model, prompts)
-    source = base.nothing() if effects.source == "zero" else base.means(mean) if mean else Recorded(model, sources)
+    source = base.zeroed() if effects.source == "zero" else base.means(mean) if mean else Recorded(model, sources)
     differences = []
-    for component in chosen:
+    for component in checked:
         patched = _patched(model, prompts, component, effects, base, source)
         change = (patched - base.logits).gather(1, answers)[:, 0].cpu()
-        claimed = effects.mlps if component.head is None else effects.heads[..., component.head]
-        differences.append(change - claimed[alike, component.layer])
+        measured = effects.mlps if component.head is None else effects.heads[..., component.head]
+        differences.append(change - measured[rows, component.layer])
     error = float(torch.stack(differences).abs().max())
     if not math.isfinite(error):
         raise Refusal("not_finite", "Patched by brute force, the model's logits are not finite.")
-    return SpotCheck(chosen, len(alike), error)
+    return SpotCheck(checked, len(rows), error)
 
 
 def _lengths(pair: EncodedPair) -> tuple[int, int]:
@@ -80,7 +82,8 @@ def _lengths(pair: EncodedPair) -> tuple[int, int]:
 
 
 class Recorded:
-    """One forward pass over some prompts, everything that heads and MLPs wrote kept, [prompt, position, written]."""
+    """One forward pass with the outputs of all heads and MLPs, each [prompt, position, output], and the logits at
+    END."""
 
     def __init__(self, model: LoadedModel, prompts: Tensor) -> None:
         self.heads: dict[int, Tensor] = {}
@@ -89,26 +92,26 @@ class Recorded:
         def into(store: dict[int, Tensor], layer: int) -> Callable[[Tensor], None]:
             return lambda states: store.update({layer: states.clone()})
 
-        blocks = list(enumerate(model.anatomy.blocks))
+        blocks = list(enumerate(model.layout.blocks))
         with (
             on_input([(block.heads_out, into(self.heads, layer)) for layer, block in blocks]),
-            on_output([(block.writes, into(self.mlps, layer)) for layer, block in blocks]),
+            on_output([(block.mlp_output, into(self.mlps, layer)) for layer, block in blocks]),
         ):
             self.logits = forward(model, prompts)
 
-    def nothing(self) -> Recorded:
-        """The same with all that was written taken away."""
+    def zeroed(self) -> Recorded:
+        """A copy with all outputs zero."""
         return self._with(
             lambda layer, states: torch.zeros_like(states), lambda layer, states: torch.zeros_like(states)
         )
 
     def means(self, mean: Means) -> Recorded:
-        """The same with the means written: position by position where there are such, else the mean at END."""
+        """A copy with mean outputs: per position if there are such for this length, else the mean at END."""
 
-        def of(written: str) -> Callable[[int, Tensor], Tensor]:
+        def of(field: str) -> Callable[[int, Tensor], Tensor]:
             def take(layer: int, states: Tensor) -> Tensor:
                 by_position = mean.by_length.get(states.shape[1])
-                rows = getattr(by_position or mean.end, written)[:, layer].flatten(1)
+                rows = getattr(by_position or mean.end, field)[:, layer].flatten(1)
                 return rows.to(states.dtype).expand_as(states)
 
             return take
@@ -116,11 +119,11 @@ class Recorded:
         return self._with(of("z"), of("mlp"))
 
     def _with(self, heads: Callable[[int, Tensor], Tensor], mlps: Callable[[int, Tensor], Tensor]) -> Recorded:
-        other = object.__new__(Recorded)
-        other.heads = {layer: heads(layer, states) for layer, states in self.heads.items()}
-        other.mlps = {layer: mlps(layer, states) for layer, states in self.mlps.items()}
-        other.logits = self.logits
-        return other
+        copy = object.__new__(Recorded)
+        copy.heads = {layer: heads(layer, states) for layer, states in self.heads.items()}
+        copy.mlps = {layer: mlps(layer, states) for layer, states in self.mlps.items()}
+        copy.logits = self.logits
+        return copy
 
 
 def _patched(
@@ -131,7 +134,8 @@ def _patched(
     base: Recorded,
     source: Recorded,
 ) -> Float[Tensor, "pair vocabulary"]:
-    width = model.anatomy.head_dim
+    """Logits at END of a run in which one component's output is the source's, by hooks in a full forward pass."""
+    width = model.layout.head_dim
     patched = slice(None) if effects.positions == "all" else slice(-1, None)
 
     def heads(layer: int) -> Callable[[Tensor], Tensor]:
@@ -157,15 +161,15 @@ def _patched(
 
         return hook
 
-    blocks = list(enumerate(model.anatomy.blocks))
+    blocks = list(enumerate(model.layout.blocks))
     with (
         on_input([(block.heads_out, heads(layer)) for layer, block in blocks]),
-        on_output([(block.writes, mlp(layer)) for layer, block in blocks]),
+        on_output([(block.mlp_output, mlp(layer)) for layer, block in blocks]),
     ):
         return forward(model, prompts)
 
 
 def forward(model: LoadedModel, prompts: Tensor) -> Float[Tensor, "pair vocabulary"]:
-    """The model's own pass over whole prompts of one length: all logits at END."""
+    """All logits at END from the model's own forward pass over whole prompts of one length."""
     with evaluating(model.hf):
         return model.hf(input_ids=prompts, use_cache=False, logits_to_keep=1).logits[:, -1].to(model.work_dtype)

@@ -1,4 +1,4 @@
-"""What path patching gives back: effects on every pair, their summaries, and their ranking."""
+"""Results of path patching: effects per pair and component, their summaries and ranking, and their stored form."""
 
 from __future__ import annotations
 
@@ -19,24 +19,55 @@ from arithmoscope.contracts.specs import Direction, Effect, Metric, Positions, S
 from arithmoscope.engine.measures.metrics import Summary, metric_values, summarise
 from arithmoscope.engine.serialization import pack, unpack
 
-_WORDS = ("effect", "positions", "source", "direction", "model", "revision")
-_TEXT = (*_WORDS, "questions")
+_SETTINGS = ("effect", "positions", "source", "direction", "model", "revision")
+_TEXT = (*_SETTINGS, "questions")
 _OPTIONAL = ("probability_heads", "probability_mlps")
-# Of the stored bytes: raise its number when they change.
+# Version of the stored bytes: increase the number when they change.
 FORMAT = "arithmoscope.path_patching.3"
 
 
 @dataclass(frozen=True, eq=False)
 class PatchingEffects:
-    """Effects of all components on all pairs, on the CPU: patched run minus the run that was patched, which is the
-    reference run, or the counterfactual run where ``direction`` is ``denoising``.
+    """Effects of all components on all pairs, on the CPU: patched minus unpatched run.
 
-    heads, mlps                        change of the answer's logit at END
-    competitor_heads, competitor_mlps  change of the competing number's logit
-    probability_heads, ..._mlps        change of the answer's probability, if it was asked for
-    reference, counterfactual          the answer's logit in either run (resample: in the run that was drawn)
-    noise                              |logit of the unpatched control row - logit of the run|, the larger of the two
-    questions                          text of each pair's question: what the bootstrap resamples
+    The unpatched run is the reference run, or the counterfactual run if ``direction`` is ``"denoising"``.
+
+    Attributes:
+        effect: ``"direct"``, ``"through_mlps"`` or ``"total"``.
+        positions: Patched positions: ``"end"`` or ``"all"``.
+        source: What was patched in.
+        direction: ``"noising"`` or ``"denoising"``.
+        model: The model's id.
+        revision: The revision of its weights.
+        questions: The question of each pair; the bootstrap resamples questions.
+        heads: Change of the answer's logit at END by head [pair, layer, head].
+        mlps: The same by MLP [pair, layer].
+        competitor_heads: Change of the competing number's logit [pair, layer, head].
+        competitor_mlps: The same by MLP [pair, layer].
+        probability_heads: Change of the answer's probability [pair, layer, head]; None unless requested.
+        probability_mlps: The same by MLP [pair, layer].
+        reference: The answer's logit in the reference run [pair].
+        counterfactual: Its logit in the counterfactual run (for ``"resample"`` in the drawn run) [pair].
+        reference_competitor: The competing number's logit in the reference run [pair].
+        reference_probability: The answer's probability in the reference run [pair].
+        answers: Token id of each answer [pair].
+        competitors: Token id of each competing number, the best other number of the reference run [pair].
+        top: Top token of the reference run [pair].
+        correct: True where it is the answer [pair].
+        noise: |logit of the unpatched control row - logit of the run|, the larger of both tokens' [pair].
+
+    Example:
+        >>> effects = am.path_patching(model, pairs)
+        >>> heads, mlps = effects.values("logit_difference")
+        >>> effects.summary("logit_difference").n_pairs
+        16
+        >>> most_negative = effects.ranking("logit_difference")[0].component
+        >>> effects.save("effects.safetensors")
+        >>> again = am.PatchingEffects.load("effects.safetensors")
+        >>> len(am.PatchingEffects.concatenate([effects, again]))
+        32
+        >>> len(am.PatchingEffects.from_bytes(effects.to_bytes()))
+        16
     """
 
     effect: Effect
@@ -65,21 +96,47 @@ class PatchingEffects:
     def __len__(self) -> int:
         return len(self.questions)
 
-    def values(self, metric: Metric | str) -> tuple[Float[Tensor, "pair layer head"], Float[Tensor, "pair layer"]]:
-        """Effects in a metric's unit; NaN where the metric is undefined for a pair."""
+    def values(self, metric: Metric) -> tuple[Float[Tensor, "pair layer head"], Float[Tensor, "pair layer"]]:
+        """Effects in a metric's unit.
+
+        Args:
+            metric: ``"logit"`` (change), ``"relative_logit"`` (percent of |reference logit|), ``"logit_difference"``
+                (minus the change of the competing number) or ``"probability"`` (change; only if computed).
+
+        Returns:
+            Heads [pair, layer, head] and MLPs [pair, layer]; NaN where the metric is undefined for a pair.
+
+        Raises:
+            Refusal: ``metric_not_computed`` for an unknown metric, or a probability that was not computed.
+        """
         return metric_values(self, metric)
 
-    def summary(self, metric: Metric | str) -> Summary:
-        """Mean, standard deviation and interval of every component, [layer, head + 1], the MLP last in its row."""
+    def summary(self, metric: Metric) -> Summary:
+        """Mean, standard deviation and 95 % interval of every component.
+
+        Args:
+            metric: A metric, as in `values`.
+
+        Returns:
+            Statistics over the pairs [layer, head + 1], the MLP last in each row, in the metric's unit.
+        """
         heads, mlps = self.values(metric)
         return summarise(torch.cat([heads, mlps[..., None]], dim=-1), self.questions)
 
     def ranking(
-        self, metric: Metric | str = "relative_logit", experiment_id: str = "", summary: Summary | None = None
+        self, metric: Metric = "relative_logit", experiment_id: str = "", summary: Summary | None = None
     ) -> list[RankingRow]:
-        """Rows as in components.csv, ascending by the mean effect: first the component whose removal hurts most. Where
-        parts are put back (``denoising``) the one that restores most is the last with a number. ``summary``: if it is
-        at hand."""
+        """Components by mean effect, as in ``components.csv``.
+
+        Args:
+            metric: A metric, as in `values`.
+            experiment_id: Text for the column ``experiment_id``.
+            summary: The result of `summary`, if already computed.
+
+        Returns:
+            One row per component, ascending by the mean effect: the component whose removal hurts most is first; with
+            ``direction="denoising"`` the one that restores most is last. Undefined means come at the end.
+        """
         summary = summary or self.summary(metric)
         cells = [s.flatten().tolist() for s in (summary.mean, summary.std, summary.ci_low, summary.ci_high)]
         components = all_components(self.heads.shape[1], self.heads.shape[2])
@@ -111,48 +168,82 @@ class PatchingEffects:
 
     @classmethod
     def concatenate(cls, parts: Sequence[PatchingEffects]) -> PatchingEffects:
-        """The pairs of all parts, in order. All parts are of one model and one effect."""
-        if len({tuple(getattr(part, word) for word in _WORDS) for part in parts}) != 1:
-            raise ValueError("parts of different models or effects do not belong together")
-        whole = {}
+        """The pairs of several results as one.
+
+        Args:
+            parts: Results of one model with the same options.
+
+        Returns:
+            All pairs, in order.
+
+        Raises:
+            ValueError: The parts differ in model or options.
+        """
+        if len({tuple(getattr(part, name) for name in _SETTINGS) for part in parts}) != 1:
+            raise ValueError("cannot concatenate effects of different models or settings")
+        joined = {}
         for field in fields(cls):
             values = [getattr(part, field.name) for part in parts]
             if field.name == "questions":
-                whole[field.name] = tuple(q for part in values for q in part)
+                joined[field.name] = tuple(q for part in values for q in part)
             elif field.name in _TEXT or values[0] is None:
-                whole[field.name] = values[0]
+                joined[field.name] = values[0]
             else:
-                whole[field.name] = torch.cat(values)
-        return cls(**whole)
+                joined[field.name] = torch.cat(values)
+        return cls(**joined)
 
     def to_bytes(self) -> bytes:
-        """As safetensors, the words in its metadata."""
-        held = {field.name: getattr(self, field.name) for field in fields(self)}
-        return pack(FORMAT, {name: value for name, value in held.items() if name in _TEXT or value is not None})
+        """The bytes of a safetensors file; text fields are in its metadata."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return pack(FORMAT, {name: value for name, value in values.items() if name in _TEXT or value is not None})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> PatchingEffects:
-        """What `to_bytes` wrote. Refuses (``bad_request``) anything else."""
+        """Reads the result of `to_bytes`.
+
+        Args:
+            data: The bytes.
+
+        Returns:
+            The same effects, bit for bit.
+
+        Raises:
+            Refusal: ``bad_request`` if the bytes are something else.
+        """
         try:
-            held = unpack(data, FORMAT)
-            if missing := {field.name for field in fields(cls)} - set(held) - set(_OPTIONAL):
+            stored = unpack(data, FORMAT)
+            if missing := {field.name for field in fields(cls)} - set(stored) - set(_OPTIONAL):
                 raise ValueError(f"without {missing}")
-            questions = tuple(held.pop("questions"))
-            words = {word: held.pop(word) for word in _WORDS}
-            if {len(tensor) for tensor in held.values()} != {len(questions)}:
+            questions = tuple(stored.pop("questions"))
+            settings = {name: stored.pop(name) for name in _SETTINGS}
+            if {len(tensor) for tensor in stored.values()} != {len(questions)}:
                 raise ValueError("not every tensor has a row for every pair")
-            whole: dict[str, Any] = {**dict.fromkeys(_OPTIONAL), **held, **words, "questions": questions}
-            return cls(**whole)
+            values: dict[str, Any] = {**dict.fromkeys(_OPTIONAL), **stored, **settings, "questions": questions}
+            return cls(**values)
         except (ValueError, TypeError) as error:
-            raise Refusal("bad_request", "These bytes are no path patching effects.") from error
+            raise Refusal("bad_request", "These bytes are not path patching effects.") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file."""
+        """Write to a safetensors file.
+
+        Args:
+            path: The file to write.
+        """
         Path(path).write_bytes(self.to_bytes())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> PatchingEffects:
-        """Read what `save` wrote."""
+        """Read a file that `save` wrote.
+
+        Args:
+            path: The file to read.
+
+        Returns:
+            The same effects, bit for bit.
+
+        Raises:
+            Refusal: ``bad_request`` if the file holds something else.
+        """
         return cls.from_bytes(Path(path).read_bytes())
 
 

@@ -1,23 +1,23 @@
-"""Which components are key, and how sure that is.
+"""Key components: those whose effect is significantly negative, with the false discovery rate controlled.
 
-A component's effect differs from question to question, so its mean may be off 0 by luck, and among hundreds of
-components some means always are. For each component, over distinct questions q with sums s_q and n_q pairs:
+A component's effect varies from question to question, so its mean may differ from 0 by chance, and among hundreds of
+components some means always do. For each component, over distinct questions q with sums s_q and n_q pairs:
 
     mean = sum s_q / sum n_q        t = mean / se        se = sqrt(sum (s_q - mean n_q)^2) / sum n_q
 
-`p_values` holds t against its own bootstrap: questions drawn with replacement, t* = (mean* - mean) / se*, one-sided
-p = (1 + number of t* <= t) / (1 + draws). The studentised bootstrap is used because effects are skewed and questions
-few: the plain percentile one is too sure then (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters
-12 and 16). Two-sided, twice the smaller one; a component is key where its effect is off 0, and negative (taking it out
-hurts the answer): where effects have a long tail upwards, one-sided tests alone let too many through.
+`p_values` compares t with its bootstrap distribution: questions drawn with replacement, t* = (mean* - mean) / se*,
+one-sided p = (1 + number of t* <= t) / (1 + draws). The studentised bootstrap is used because effects are skewed and
+questions few: percentile intervals are then too narrow (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+chapters 12 and 16). The two-sided p-value is twice the smaller one. A component is key if its effect differs from 0 and
+is negative (removing it hurts the answer): where effects have a long upper tail, one-sided tests alone pass too many.
 
-`false_discoveries` then bounds the share of false ones among those called key (Benjamini and Hochberg, 1995): valid for
-independent and for positively dependent tests; components measured on the same questions are mostly that. Simulated
-with 100 skewed effects that share their questions, 80 of them 0: 9 of 100 at a rate of 10 from 40 questions on, up to
-11 with 20 questions.
+`false_discoveries` then bounds the share of false positives among the key components (Benjamini and Hochberg, 1995).
+This is valid for independent and for positively dependent tests; components measured on the same questions mostly are
+the latter. Simulated with 100 skewed effects that share their questions, 80 of them 0: at a rate of 10 %, the share is
+9 % from 40 questions on, and up to 11 % with 20 questions.
 
-When it misleads. Key means: off 0, not: large. On hundreds of questions nearly everything is off 0; read the effect's
-size, a threshold and the knock-out beside it. Fewer than ten questions carry no such statement at all.
+Limitations. Key means different from 0, not large. With hundreds of questions nearly every effect differs from 0;
+consult the effect's size, a threshold and the knock-out as well. Fewer than ten questions support no such statement.
 """
 
 from __future__ import annotations
@@ -36,23 +36,29 @@ from arithmoscope.contracts.components import Component, all_components
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import PAPER_THRESHOLD, KeyRule
 from arithmoscope.contracts.specs import Metric
-from arithmoscope.engine.measures.metrics import Changes
+from arithmoscope.engine.measures.metrics import MeasuredEffects
 
 Side = Literal["less", "greater", "two"]
 
 LEAST_QUESTIONS = 10
 _DRAWS = 10_000
-_MOST_DRAWS = 200_000
+_MAX_DRAWS = 200_000
 _BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
-class Key:
-    """The components that a rule calls key, the one whose removal hurts most first.
+class KeyComponents:
+    """The key components by one rule.
 
-    fraction_of_heads  share of the model's heads that is among them
-    p_values           one for every component, [layer, head + 1], the MLP last; NaN below `LEAST_QUESTIONS` questions
-    passes             the largest p-value that passes, 0 where none does; None for other rules than ``fdr``
+    Attributes:
+        rule: The rule: ``"fdr"``, ``"threshold"`` or ``"top_k"``.
+        metric: The metric of the effects.
+        components: The key components, the one whose removal hurts most first.
+        heads: Number of heads among them.
+        fraction_of_heads: Share of the model's heads.
+        questions: Number of distinct questions.
+        p_values: p-value of every component [layer, head + 1], the MLP last; NaN for fewer than ten questions.
+        passes: The largest p-value that passes, 0 if none does; None for other rules than ``"fdr"``.
     """
 
     rule: KeyRule
@@ -66,24 +72,42 @@ class Key:
 
 
 def key_components(
-    effects: Changes,
+    effects: MeasuredEffects,
     *,
-    rule: KeyRule | str = "fdr",
-    metric: Metric | str = "relative_logit",
+    rule: KeyRule = "fdr",
+    metric: Metric = "relative_logit",
     rate: float = 0.05,
     threshold: float = PAPER_THRESHOLD,
     top_k: int = 10,
     kind: Literal["head", "any"] = "any",
     seed: int = 0,
-) -> Key:
+) -> KeyComponents:
     """The components whose removal hurts the answer, by one of three rules.
 
-    ``fdr``: the mean effect is off 0, false discoveries among all components at most ``rate``, and it is negative.
-    ``threshold``: the mean effect is below ``threshold`` in the metric's unit (the paper: -5 percent of the reference
-    logit). ``top_k``: the ``top_k`` most negative ones, fewer where fewer are negative. ``kind`` ``head`` leaves the
-    MLPs out (of the tests, too). Pairs whose metric is undefined are left out.
+    Args:
+        effects: Effects on a set of pairs; pairs whose metric is undefined are left out.
+        rule: ``"fdr"``: the mean effect differs from 0 by a studentised bootstrap over distinct questions, at a false
+            discovery rate of at most ``rate`` (Benjamini and Hochberg, 1995), and is negative. ``"threshold"``: the
+            mean effect is below ``threshold``. ``"top_k"``: the ``top_k`` most negative mean effects.
+        metric: The metric of the effects.
+        rate: False discovery rate for ``"fdr"``, between 0 and 1.
+        threshold: Threshold in the metric's unit (Zhang et al., 2024: -5 percent of the reference logit).
+        top_k: Number of components for ``"top_k"``; fewer if fewer are negative.
+        kind: ``"head"`` leaves MLPs out, of the tests, too.
+        seed: Seed of the bootstrap.
 
-    Refuses (``bad_request``) rules that there are not, and ``fdr`` over fewer than `LEAST_QUESTIONS` questions.
+    Returns:
+        The components, most negative first, with the p-values [layer, head + 1] of all.
+
+    Raises:
+        Refusal: ``bad_request`` for an unknown rule, a number out of range, or ``"fdr"`` on fewer than ten distinct
+            questions; ``no_prompts`` if the metric is defined for no pair.
+
+    Example:
+        >>> effects = am.path_patching(model, pairs)
+        >>> key = am.key_components(effects, rule="top_k", metric="logit", top_k=3)
+        >>> len(key.components) <= 3
+        True
     """
     heads, mlps = effects.values(metric)
     values = torch.cat([heads, mlps[..., None]], dim=-1).double()
@@ -94,44 +118,44 @@ def key_components(
     flat = flat[keep]
     if not len(flat):
         raise Refusal("no_prompts", f"No pair has a defined {metric}.")
-    among = torch.ones(layers, width, dtype=torch.bool)
-    among[:, -1] = kind == "any"
-    among = among.flatten()
+    candidates = torch.ones(layers, width, dtype=torch.bool)
+    candidates[:, -1] = kind == "any"
+    candidates = candidates.flatten()
     mean = flat.mean(0)
     p = torch.full_like(mean, torch.nan)
     if len(set(questions)) >= LEAST_QUESTIONS:
-        p[among] = p_values(flat[:, among], questions, seed=seed)
+        p[candidates] = p_values(flat[:, candidates], questions, seed=seed)
     passes = None
     if rule == "fdr":
         if len(set(questions)) < LEAST_QUESTIONS:
             raise Refusal(
                 "bad_request",
-                f"{len(set(questions))} distinct questions say nothing about false discoveries.",
-                f"Ask at least {LEAST_QUESTIONS}, or choose the rule 'top_k'.",
+                f"{len(set(questions))} distinct questions are too few to control false discoveries.",
+                f"Use at least {LEAST_QUESTIONS}, or choose the rule 'top_k'.",
             )
-        chosen = torch.zeros_like(among)
-        chosen[among] = false_discoveries(p[among], rate)
+        chosen = torch.zeros_like(candidates)
+        chosen[candidates] = false_discoveries(p[candidates], rate)
         passes = float(p[chosen].max()) if bool(chosen.any()) else 0.0
         chosen &= mean < 0
     elif rule == "threshold":
-        chosen = among & (mean < threshold)
+        chosen = candidates & (mean < threshold)
     elif rule == "top_k":
         if top_k < 1:
-            raise Refusal("bad_request", f"top_k is {top_k}; it is at least 1.", "Choose another top_k.")
-        order = torch.where(among, mean, torch.inf).argsort(stable=True)[:top_k]
-        chosen = torch.zeros_like(among)
+            raise Refusal("bad_request", f"top_k is {top_k}; it must be at least 1.", "Choose another top_k.")
+        order = torch.where(candidates, mean, torch.inf).argsort(stable=True)[:top_k]
+        chosen = torch.zeros_like(candidates)
         chosen[order] = mean[order] < 0
-        chosen &= among
+        chosen &= candidates
     else:
         raise Refusal("bad_request", f"There is no rule {rule!r}; there are fdr, threshold, top_k.", "Choose one.")
-    everything = all_components(layers, width - 1)
-    order = [int(at) for at in mean.argsort(stable=True) if bool(chosen[at])]
-    found = tuple(everything[at] for at in order)
-    n_heads = sum(component.kind == "head" for component in found)
-    return Key(
+    every_component = all_components(layers, width - 1)
+    order = [int(index) for index in mean.argsort(stable=True) if bool(chosen[index])]
+    key = tuple(every_component[index] for index in order)
+    n_heads = sum(component.kind == "head" for component in key)
+    return KeyComponents(
         rule=cast(KeyRule, rule),
         metric=metric,
-        components=found,
+        components=key,
         heads=n_heads,
         fraction_of_heads=n_heads / (layers * (width - 1)),
         questions=len(set(questions)),
@@ -148,9 +172,11 @@ def p_values(
     draws: int | None = None,
     seed: int = 0,
 ) -> Float[Tensor, " component"]:
-    """Whether each mean is off 0 (``two``), below it (``less``) or above it, by the studentised bootstrap over distinct
-    questions. 1 where all values are 0. ``draws``: by default enough that the smallest p-value passes
-    Benjamini and Hochberg's test at 5 % for one component alone.
+    """P-values of each component's mean being different from 0 (``two``), below it (``less``) or above it
+    (``greater``), by the studentised bootstrap over distinct questions. 1 where all values are 0.
+
+    ``draws`` defaults to a number at which a single component with the smallest possible p-value passes Benjamini and
+    Hochberg's test at 5 %.
     """
     rows = values.double().numpy()
     _, group = np.unique(np.asarray(questions), return_inverse=True)
@@ -158,10 +184,10 @@ def p_values(
     sums = np.zeros((n, columns))
     np.add.at(sums, group, rows)
     sizes = np.bincount(group, minlength=n).astype(float)
-    draws = draws or min(_MOST_DRAWS, max(_DRAWS, ceil(2 * columns / 0.05)))
+    draws = draws or min(_MAX_DRAWS, max(_DRAWS, ceil(2 * columns / 0.05)))
     mean = sums.sum(0) / sizes.sum()
     t = _ratio(mean, np.sqrt(((sums - mean * sizes[:, None]) ** 2).sum(0)) / sizes.sum())
-    # Centred at the mean, the bootstrap's world is the null hypothesis.
+    # Centring at the mean makes the bootstrap distribution that of the null hypothesis.
     centred = sums - mean * sizes[:, None]
     squares, crossed = centred**2, centred * sizes[:, None]
     below, above = np.zeros(columns), np.zeros(columns)
@@ -170,38 +196,38 @@ def p_values(
     for start in range(0, draws, step):
         times = rng.multinomial(n, np.full(n, 1 / n), size=min(step, draws - start)).astype(float)
         total = (times @ sizes)[:, None]
-        moved = (times @ centred) / total
-        spread = times @ squares - 2 * moved * (times @ crossed) + moved**2 * (times @ sizes**2)[:, None]
-        drawn = _ratio(moved, np.sqrt(np.maximum(spread, 0)) / total)
-        below += (drawn <= t).sum(0)
-        above += (drawn >= t).sum(0)
+        shift = (times @ centred) / total
+        spread = times @ squares - 2 * shift * (times @ crossed) + shift**2 * (times @ sizes**2)[:, None]
+        t_star = _ratio(shift, np.sqrt(np.maximum(spread, 0)) / total)
+        below += (t_star <= t).sum(0)
+        above += (t_star >= t).sum(0)
     less, greater = (1 + below) / (1 + draws), (1 + above) / (1 + draws)
-    found = {"less": less, "greater": greater, "two": np.minimum(1.0, 2 * np.minimum(less, greater))}[side]
-    return torch.from_numpy(np.where((rows == 0).all(0), 1.0, found))
+    p = {"less": less, "greater": greater, "two": np.minimum(1.0, 2 * np.minimum(less, greater))}[side]
+    return torch.from_numpy(np.where((rows == 0).all(0), 1.0, p))
 
 
 def _ratio(mean: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Infinite where there is no error, 0 where there is no mean either."""
+    """``mean / error``; infinite where only the error is 0, 0 where both are."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(mean == 0, 0.0, mean / error)
 
 
 def false_discoveries(p: Float[Tensor, " test"], rate: float = 0.05) -> Bool[Tensor, " test"]:
-    """Which tests Benjamini and Hochberg's procedure lets through: with the p-values in ascending order, all up to the
-    last i with p_i <= rate i / m. The expected share of false ones among them is at most ``rate``."""
+    """Tests that pass Benjamini and Hochberg's procedure: with the p-values in ascending order, all up to the last i
+    with p_i <= rate i / m. The expected share of false positives among them is at most ``rate``."""
     if not 0 < rate < 1:
-        raise Refusal("bad_request", f"The rate is {rate}; it is between 0 and 1.", "Choose another rate.")
+        raise Refusal("bad_request", f"The rate is {rate}; it must be between 0 and 1.", "Choose another rate.")
     m = len(p)
     ordered, order = p.sort(stable=True)
     passing = ordered <= rate * torch.arange(1, m + 1, dtype=p.dtype) / m
     last = int(passing.nonzero().max()) + 1 if bool(passing.any()) else 0
-    through = torch.zeros(m, dtype=torch.bool)
-    through[order[:last]] = True
-    return through
+    passed = torch.zeros(m, dtype=torch.bool)
+    passed[order[:last]] = True
+    return passed
 
 
-def adjusted(p: Float[Tensor, " test"]) -> Float[Tensor, " test"]:
-    """Each test's smallest false discovery rate at which it passes (Benjamini and Hochberg's adjusted p-values)."""
+def adjusted_p_values(p: Float[Tensor, " test"]) -> Float[Tensor, " test"]:
+    """Benjamini and Hochberg's adjusted p-values: the smallest false discovery rate at which each test passes."""
     m = len(p)
     ordered, order = p.sort(stable=True)
     scaled = ordered * m / torch.arange(1, m + 1, dtype=p.dtype)
@@ -210,12 +236,27 @@ def adjusted(p: Float[Tensor, " test"]) -> Float[Tensor, " test"]:
 
 
 def elbow(curve: Float[Tensor, " k"]) -> int:
-    """Where a falling curve bends: the k whose point lies furthest below the straight line from the first to the last
-    point (Kneedle's rule without smoothing; Satopaa et al., 2011), the first among equals. 0 where none lies below it.
-    For a knock-out: with how many components out most of the fall is over."""
+    """The bend of a falling curve: for a knock-out, the number of components after which most of the drop is over.
+
+    It is the k whose point lies furthest below the straight line from the first to the last point (Kneedle's rule
+    without smoothing; Satopaa et al., 2011), the first among equals.
+
+    Args:
+        curve: Values for k = 0, 1, ..., such as ``Knockout.curve("accuracy").mean``.
+
+    Returns:
+        The k of the bend; 0 if no point lies below the line, or there are fewer than three points.
+
+    Raises:
+        RuntimeError: ``curve`` is not one-dimensional.
+
+    Example:
+        >>> am.elbow(torch.tensor([1.0, 0.2, 0.1, 0.0]))
+        1
+    """
     if len(curve) < 3:
         return 0
     along = torch.linspace(0, 1, len(curve), dtype=torch.float64)
     below = curve[0] + (curve[-1] - curve[0]) * along - curve.double()
-    at = int(below.argmax())
-    return at if float(below[at]) > 1e-9 * max(1e-300, float(curve.abs().max())) else 0
+    k = int(below.argmax())
+    return k if float(below[k]) > 1e-9 * max(1e-300, float(curve.abs().max())) else 0

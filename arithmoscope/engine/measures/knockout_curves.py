@@ -1,4 +1,4 @@
-"""A knock-out and its controls, counted in a metric: what is left with k components out."""
+"""Knock-out curves: a metric as a function of the number of components knocked out, with random controls."""
 
 from __future__ import annotations
 
@@ -15,13 +15,20 @@ from arithmoscope.engine.measures.metrics import bootstrap_interval
 
 @dataclass(frozen=True)
 class Curve:
-    """A metric's mean over the pairs, for k = 0, 1, ... components out; NaN where there is none.
+    """A metric's mean over the pairs for k = 0, 1, ... ablated components; NaN where undefined.
 
-    low, high                  95 % percentile bootstrap over distinct questions
-    control                    mean over the random draws
-    control_low, control_high  95 % percentile bootstrap over the draws: how sure their mean is
-    draws_low, draws_high      95 % of the draws lie between them (percentiles)
-    p_value                    (1 + draws that hurt at least as much) / (1 + draws), one-sided
+    Attributes:
+        metric: The metric.
+        unit: Its unit, in words.
+        mean: Mean over the pairs [k].
+        low: Lower end of the 95 % percentile bootstrap interval over distinct questions [k].
+        high: Its upper end.
+        control: Mean over the random draws [k].
+        control_low: Lower end of the 95 % percentile bootstrap interval of that mean over the draws [k].
+        control_high: Its upper end.
+        draws_low: 2.5th percentile of the draws [k].
+        draws_high: 97.5th percentile of the draws [k].
+        p_value: (1 + draws that hurt at least as much) / (1 + draws), one-sided [k].
     """
 
     metric: str
@@ -44,13 +51,13 @@ def curve_of(
     control: Float[Tensor, "draw k pair"],
     questions: Sequence[str],
 ) -> Curve:
-    """Means and intervals of a metric, over pairs and over draws."""
+    """The curve of a metric: means and intervals over pairs and over draws."""
     chosen, control = chosen.double(), control.double()
-    nothing = torch.full((len(chosen),), torch.nan, dtype=torch.float64)
+    undefined = torch.full((len(chosen),), torch.nan, dtype=torch.float64)
     low, high = interval_of(chosen.T, questions)
     mean, draws = chosen.mean(1), control.mean(2)
     if not len(draws):
-        return Curve(metric, unit, mean, low, high, *(nothing,) * 6)
+        return Curve(metric, unit, mean, low, high, *(undefined,) * 6)
     control_low, control_high = interval_of(draws, [str(draw) for draw in range(len(draws))])
     ends = torch.quantile(draws, torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
     # Equal means may differ in their last bit.
@@ -71,9 +78,9 @@ def curve_of(
 
 
 def interval_of(values: Float[Tensor, "unit k"], units: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """95 % percentile bootstrap of the means over distinct units; NaN where there is only one."""
+    """95 % percentile bootstrap interval of the means over distinct units; NaN for a single unit."""
     if len(set(units)) < 2:
-        nothing = torch.full((values.shape[1],), torch.nan, dtype=torch.float64)
-        return nothing, nothing
+        undefined = torch.full((values.shape[1],), torch.nan, dtype=torch.float64)
+        return undefined, undefined
     low, high = bootstrap_interval(values.double().numpy(), units)
     return torch.from_numpy(np.ascontiguousarray(low)), torch.from_numpy(np.ascontiguousarray(high))

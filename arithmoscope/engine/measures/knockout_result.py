@@ -1,4 +1,4 @@
-"""What a knock-out gives back: what the model says with k components out, and with random ones."""
+"""Results of a knock-out: the model's answers with the first k components out, and with random ones out."""
 
 from __future__ import annotations
 
@@ -24,29 +24,50 @@ UNITS: dict[KnockMetric, str] = {
     "logit_difference": "logits, answer minus the best competing number of the reference run",
     "exact_match": "share of pairs whose whole answer is written by greedy decoding",
 }
-# The place of the pairs' axis.
+# Index of the pair axis.
 _PAIR_AXIS = {"logits": 1, "probability": 1, "correct": 1}
 _PAIR_AXIS |= {f"control_{name}": axis + 1 for name, axis in _PAIR_AXIS.items()}
 _PAIR_AXIS |= dict.fromkeys(("reference", "answers", "competitors"), 0)
-# Only where answers were written out.
+# Only if answers were decoded in full.
 _WRITTEN_AXIS = {"written": 1, "exact": 1, "control_exact": 2}
-_WORDS = ("ablation", "positions", "seed", "model", "revision", "components", "controls")
+_SETTINGS = ("ablation", "positions", "seed", "model", "revision", "components", "controls")
 
 
 @dataclass(frozen=True, eq=False)
 class Knockout:
-    """What the model says with the first k of ``components`` out, k = 0 first, on every pair; on the CPU.
+    """The model's answers with the first k of ``components`` ablated, k = 0 first, on every pair; on the CPU.
 
-    controls     the random draws, each as many components in its order
-    matched      whether a drawn component is of the layer of the one that it stands for, and was not chosen
-    logits       of the answer and of the competing number; raw, in the model's own scale
-    probability  of the answer
-    correct      whether the answer is the top token
-    control_...  the same for the draws; k = 0 is the same run for all
-    reference    logits of the plain reference run
-    answers, competitors  their token ids
-    written      tokens that greedy decoding writes, if answers of several were asked for; and whether they are
-    exact        exactly the answer. Everything else is about the answer's first token
+    Attributes:
+        ablation: The replacement: ``"mean"``, ``"zero"`` or ``"resample"``.
+        positions: Where outputs were replaced.
+        seed: Seed of the draws.
+        model: The model's id.
+        revision: The revision of its weights.
+        components: The components, in the order of ablation.
+        controls: The random draws, each of as many components, in order.
+        questions: The question of each pair.
+        matched: True if a drawn component is in the layer of the one it replaces and was not chosen [draw, component].
+        logits: Logits of the answer and of the competing number [k, pair, 2].
+        probability: The answer's probability [k, pair].
+        correct: True where the answer is the top token [k, pair].
+        control_logits: The same for the draws [draw, k, pair, 2]; k = 0 is the same run for all. Likewise
+            ``control_probability`` and ``control_correct`` [draw, k, pair].
+        reference: Logits of the plain reference run [pair, 2].
+        answers: Token id of each answer [pair].
+        competitors: Token id of each competing number [pair].
+        written: Tokens of greedy decoding [k, pair, token]; None unless ``answer_tokens`` was set.
+        exact: True where they are exactly the answer [k, pair]; all other fields are about its first token. Likewise
+            ``control_exact`` [draw, k, pair].
+
+    Example:
+        >>> knockout = am.knockout(model, pairs, ["L1H2", "MLP0"], controls=2)
+        >>> accuracy = knockout.curve("accuracy").mean  # by k
+        >>> knockout.save("knockout.safetensors")
+        >>> again = am.Knockout.load("knockout.safetensors")
+        >>> len(am.Knockout.concatenate([knockout, again]))
+        32
+        >>> len(am.Knockout.from_bytes(knockout.to_bytes()))
+        16
     """
 
     ablation: Ablation
@@ -76,11 +97,22 @@ class Knockout:
 
     @property
     def noise(self) -> Float[Tensor, " pair"]:
-        """|logit with nothing out - logit of the plain run|, the larger of the two tokens'."""
+        """|logit at k = 0 - logit of the plain run|, the larger of both tokens'."""
         return (self.logits[0] - self.reference).abs().amax(-1)
 
-    def curve(self, metric: KnockMetric | str = "accuracy") -> Curve:
-        """Means over the pairs with intervals, and the random draws'. Refuses a metric that there is not."""
+    def curve(self, metric: KnockMetric = "accuracy") -> Curve:
+        """Means over the pairs by k, with intervals, and those of the random draws.
+
+        Args:
+            metric: ``"accuracy"``, ``"probability"``, ``"logit_difference"``, or ``"exact_match"`` (only with
+                ``answer_tokens``).
+
+        Returns:
+            Mean, interval and controls for k = 0, 1, ..., in the metric's unit.
+
+        Raises:
+            Refusal: ``metric_not_computed`` for an unknown metric, or answers that were not decoded.
+        """
         if metric == "accuracy":
             chosen, control = self.correct.double(), self.control_correct.double()
         elif metric == "probability":
@@ -89,7 +121,7 @@ class Knockout:
             chosen, control = (each[..., 0] - each[..., 1] for each in (self.logits, self.control_logits))
         elif metric == "exact_match":
             if self.exact is None or self.control_exact is None:
-                raise Refusal("metric_not_computed", "Answers were not written out.", "Ask with answer_tokens.")
+                raise Refusal("metric_not_computed", "Answers were not decoded.", "Set answer_tokens.")
             chosen, control = self.exact.double(), self.control_exact.double()
         else:
             raise Refusal("metric_not_computed", f"There is no metric {metric!r}; there are {', '.join(UNITS)}.")
@@ -97,9 +129,19 @@ class Knockout:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Knockout]) -> Knockout:
-        """The pairs of all parts, in order; all parts are of one model, one order and the same draws."""
-        if any(getattr(part, word) != getattr(parts[0], word) for part in parts for word in _WORDS):
-            raise ValueError("parts of different knock-outs do not belong together")
+        """The pairs of several results as one.
+
+        Args:
+            parts: Results of one model with the same components, draws and options.
+
+        Returns:
+            All pairs, in order.
+
+        Raises:
+            ValueError: The parts do not match.
+        """
+        if any(getattr(part, name) != getattr(parts[0], name) for part in parts for name in _SETTINGS):
+            raise ValueError("cannot concatenate parts of different knock-outs")
         joined = {
             name: torch.cat([getattr(part, name) for part in parts], axis)
             for name, axis in (_PAIR_AXIS | _WRITTEN_AXIS).items()
@@ -109,28 +151,52 @@ class Knockout:
         return replace(parts[0], questions=questions, **joined)
 
     def to_bytes(self) -> bytes:
-        """As safetensors, the words in its metadata."""
+        """The bytes of a safetensors file; text fields are in its metadata."""
         return pack(FORMAT, {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Knockout:
-        """What `to_bytes` wrote. Refuses (``bad_request``) anything else."""
+        """Reads the result of `to_bytes`.
+
+        Args:
+            data: The bytes.
+
+        Returns:
+            The same result, bit for bit.
+
+        Raises:
+            Refusal: ``bad_request`` if the bytes are something else.
+        """
         try:
-            held = unpack(data, FORMAT)
-            lists: dict[str, Any] = {name: tuple(held.pop(name)) for name in ("components", "questions")}
-            lists["controls"] = tuple(tuple(draw) for draw in held.pop("controls"))
-            found = cls(**held, **lists)
-            if any(getattr(found, name).shape[axis] != len(found) for name, axis in _PAIR_AXIS.items()):
+            stored = unpack(data, FORMAT)
+            lists: dict[str, Any] = {name: tuple(stored.pop(name)) for name in ("components", "questions")}
+            lists["controls"] = tuple(tuple(draw) for draw in stored.pop("controls"))
+            knockout = cls(**stored, **lists)
+            if any(getattr(knockout, name).shape[axis] != len(knockout) for name, axis in _PAIR_AXIS.items()):
                 raise ValueError("not every tensor has every pair")
-            return found
+            return knockout
         except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise Refusal("bad_request", "These bytes are no knock-out.") from error
+            raise Refusal("bad_request", "These bytes are not a knock-out.") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file."""
+        """Write to a safetensors file.
+
+        Args:
+            path: The file to write.
+        """
         Path(path).write_bytes(self.to_bytes())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Knockout:
-        """Read what `save` wrote."""
+        """Read a file that `save` wrote.
+
+        Args:
+            path: The file to read.
+
+        Returns:
+            The same result, bit for bit.
+
+        Raises:
+            Refusal: ``bad_request`` if the file holds something else.
+        """
         return cls.from_bytes(Path(path).read_bytes())

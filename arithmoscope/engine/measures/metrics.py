@@ -1,4 +1,4 @@
-"""What a change of logits is counted in, and how sure its mean is.
+"""Metrics of an effect, and bootstrap intervals of its mean.
 
 A metric is a row of `METRICS`: a unit and a function from effects to values per pair and component.
 """
@@ -19,15 +19,15 @@ from arithmoscope.contracts.specs import Metric
 
 Values = tuple[Float[Tensor, "pair layer head"], Float[Tensor, "pair layer"]]
 
-# Below this |reference logit| a percentage of it says nothing; such pairs are left out and counted.
+# Below this |reference logit|, a percentage of it is meaningless; such pairs are excluded and counted.
 SMALLEST_REFERENCE = 1.0
 BOOTSTRAP_DRAWS = 10_000
 _BOOTSTRAP_BYTES = 64 * 2**20
 
 
 @runtime_checkable
-class Changes(Protocol):
-    """Effects as they were measured, fresh (`PatchingEffects`) or read back from where they were stored."""
+class MeasuredEffects(Protocol):
+    """Measured effects, either fresh (`PatchingEffects`) or read back from the store."""
 
     @property
     def heads(self) -> Float[Tensor, "pair layer head"]: ...
@@ -45,32 +45,34 @@ class Changes(Protocol):
     def reference(self) -> Float[Tensor, " pair"]: ...
     @property
     def questions(self) -> tuple[str, ...]: ...
-    def values(self, metric: Metric | str) -> Values: ...
+    def values(self, metric: Metric) -> Values: ...
 
 
 @dataclass(frozen=True, slots=True)
 class MetricRow:
+    """A metric: its unit and its values per pair and component."""
+
     unit: str
-    values: Callable[[Changes], Values]
+    values: Callable[[MeasuredEffects], Values]
 
 
-def _logit(effects: Changes) -> Values:
+def _logit(effects: MeasuredEffects) -> Values:
     return effects.heads, effects.mlps
 
 
-def _relative_logit(effects: Changes) -> Values:
+def _relative_logit(effects: MeasuredEffects) -> Values:
     size = effects.reference.abs()
     size = torch.where(size < SMALLEST_REFERENCE, torch.nan, size)
     return 100 * effects.heads / size[:, None, None], 100 * effects.mlps / size[:, None]
 
 
-def _logit_difference(effects: Changes) -> Values:
+def _logit_difference(effects: MeasuredEffects) -> Values:
     return effects.heads - effects.competitor_heads, effects.mlps - effects.competitor_mlps
 
 
-def _probability(effects: Changes) -> Values:
+def _probability(effects: MeasuredEffects) -> Values:
     if effects.probability_heads is None or effects.probability_mlps is None:
-        raise Refusal("metric_not_computed", "Probabilities were not asked for in this run.")
+        raise Refusal("metric_not_computed", "Probabilities were not computed in this run.")
     return effects.probability_heads, effects.probability_mlps
 
 
@@ -82,8 +84,12 @@ METRICS: dict[Metric, MetricRow] = {
 }
 
 
-def metric_values(effects: Changes, metric: Metric | str) -> Values:
-    """Effects in the metric's unit, NaN where it is undefined for a pair. Refuses a metric that was not computed."""
+def metric_values(effects: MeasuredEffects, metric: Metric | str) -> Values:
+    """Effects in the metric's unit; NaN where the metric is undefined for a pair.
+
+    Raises:
+        Refusal: ``metric_not_computed`` if the metric does not exist or was not computed.
+    """
     row = METRICS.get(cast(Metric, metric))
     if row is None:
         raise Refusal("metric_not_computed", f"There is no metric {metric!r}; there are {', '.join(METRICS)}.")
@@ -92,7 +98,16 @@ def metric_values(effects: Changes, metric: Metric | str) -> Values:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Over pairs: mean, standard deviation (ddof 1), 95 % interval; NaN where there is none."""
+    """Statistics of every component over the pairs, in the metric's unit; NaN where undefined.
+
+    Attributes:
+        n_pairs: Number of pairs with a defined metric.
+        left_out: Number of pairs without.
+        mean: Mean effect [layer, head + 1], the MLP last in each row.
+        std: Standard deviation (ddof 1).
+        ci_low: Lower end of the 95 % percentile bootstrap interval over distinct questions.
+        ci_high: Its upper end.
+    """
 
     n_pairs: int
     left_out: int
@@ -103,20 +118,20 @@ class Summary:
 
 
 def summarise(values: Float[Tensor, "pair layer component"], questions: Sequence[str]) -> Summary:
-    """Summaries over the pairs whose values are defined.
+    """Statistics over the pairs whose values are defined.
 
-    The interval is a percentile bootstrap over distinct questions (a question asked twice is drawn as one, with all
-    its pairs), 10 000 draws, seed 0. Below two pairs there is no deviation, below two questions no interval.
+    The interval is a percentile bootstrap over distinct questions (repeats of a question are drawn together), 10 000
+    draws, seed 0. The deviation needs two pairs, the interval two distinct questions.
     """
     shape = values.shape[1:]
     flat = values.reshape(len(questions), -1).double().numpy()
     defined = np.logical_not(np.isnan(flat).any(axis=1))
     flat = flat[defined]
-    asked = [q for q, keep in zip(questions, defined.tolist(), strict=True) if keep]
-    nothing = np.full(flat.shape[1], np.nan)
-    mean = flat.mean(axis=0) if len(flat) else nothing
-    std = flat.std(axis=0, ddof=1) if len(flat) > 1 else nothing
-    low, high = bootstrap_interval(flat, asked) if len(set(asked)) > 1 else (nothing, nothing)
+    kept = [q for q, keep in zip(questions, defined.tolist(), strict=True) if keep]
+    undefined = np.full(flat.shape[1], np.nan)
+    mean = flat.mean(axis=0) if len(flat) else undefined
+    std = flat.std(axis=0, ddof=1) if len(flat) > 1 else undefined
+    low, high = bootstrap_interval(flat, kept) if len(set(kept)) > 1 else (undefined, undefined)
     tensors = [torch.from_numpy(np.ascontiguousarray(a)).view(shape) for a in (mean, std, low, high)]
     return Summary(len(flat), len(questions) - len(flat), *tensors)
 
@@ -132,7 +147,7 @@ def bootstrap_interval(values: np.ndarray, questions: Sequence[str]) -> tuple[np
     step = max(1, _BOOTSTRAP_BYTES // (8 * n))
     means = []
     for start in range(0, BOOTSTRAP_DRAWS, step):
-        # n draws with replacement, as how often each question was drawn
+        # n draws with replacement, as counts per question
         times = rng.multinomial(n, np.full(n, 1 / n), size=min(step, BOOTSTRAP_DRAWS - start)).astype(float)
         means.append((times @ sums) / (times @ sizes)[:, None])
     low, high = np.percentile(np.concatenate(means), [2.5, 97.5], axis=0)
@@ -140,7 +155,7 @@ def bootstrap_interval(values: np.ndarray, questions: Sequence[str]) -> tuple[np
 
 
 def question_draws(questions: Sequence[str], draws: int, seed: int = 0) -> Float[Tensor, "draw pair"]:
-    """How often each pair is drawn when distinct questions are drawn with replacement, with all their pairs."""
+    """Bootstrap weights: how often each pair is drawn when distinct questions are drawn with replacement."""
     _, group = np.unique(np.asarray(questions), return_inverse=True)
     n = int(group.max()) + 1
     times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).astype(float)

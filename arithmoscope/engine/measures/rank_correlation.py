@@ -1,4 +1,4 @@
-"""Whether two lists of numbers put the components in the same order."""
+"""Rank correlation between two measurements of the components, such as an estimate and exact effects."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ from arithmoscope.contracts.components import Component, all_components
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Spearman's rank correlation over components, 1 when an estimate puts them in the exact order; NaN for fewer
-    than two components or for numbers that are all equal.
+    """Spearman's rank correlation of estimated and exact effects over components.
 
-    absolute    of the mean |effect|           effect   what the exact numbers measure
-    signed      of the mean effect             drawn    whether the components are a random sample of the model's
+    It is 1 if the estimate ranks them exactly; NaN for fewer than two components or equal values.
+
+    Attributes:
+        absolute: Correlation of the mean |effects|.
+        signed: Correlation of the mean effects.
+        components: Number of components.
+        pairs: Number of pairs.
+        effect: The exact effect, such as ``"total"``.
+        drawn: True if the components are a random sample of the model's.
     """
 
     absolute: float
@@ -28,10 +34,10 @@ class RankCorrelation:
     drawn: bool
 
 
-def compare(
+def correlate_ranks(
     estimate: Float[Tensor, "pair component"], exact: Float[Tensor, "pair component"], effect: str, drawn: bool
 ) -> RankCorrelation:
-    """How well an estimate orders components, by their means over the same pairs."""
+    """The rank correlation between an estimate and exact effects, by their means over the same pairs."""
     pairs, components = exact.shape
     return RankCorrelation(
         absolute=spearman(estimate.abs().mean(0), exact.abs().mean(0)),
@@ -44,7 +50,7 @@ def compare(
 
 
 def spearman(a: Float[Tensor, " n"], b: Float[Tensor, " n"]) -> float:
-    """Pearson's correlation of the ranks; equal numbers share the mean of their ranks."""
+    """Spearman's correlation: Pearson's correlation of the ranks. Ties share the mean of their ranks."""
     x, y = (ranks - ranks.mean() for ranks in (_ranks(a), _ranks(b)))
     return float((x * y).sum() / (x.square().sum() * y.square().sum()).sqrt())
 
@@ -55,8 +61,8 @@ def _ranks(values: Tensor) -> Tensor:
     return (last - (count - 1) / 2)[place]
 
 
-def largest(effects: Float[Tensor, "pair component"], layers: int, heads: int, k: int) -> list[Component]:
-    """The ``k`` components with the largest mean |effect|, those first in the model first among equals."""
+def strongest_components(effects: Float[Tensor, "pair component"], layers: int, heads: int, k: int) -> list[Component]:
+    """The ``k`` components with the largest mean |effect|; ties in the model's order."""
     order = effects.abs().mean(0).argsort(descending=True, stable=True)[:k]
     components = all_components(layers, heads)
-    return [components[int(at)] for at in order]
+    return [components[int(index)] for index in order]

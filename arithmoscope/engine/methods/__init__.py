@@ -1,1 +1,1 @@
-"""One file a method; no method imports another."""
+"""The methods, one file each; no method imports another."""

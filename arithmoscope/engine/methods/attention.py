@@ -1,7 +1,7 @@
-"""Attention patterns: how much every token of a prompt looks at every earlier one, in every head.
+"""Attention patterns: how much every token of a prompt attends to every earlier one, in every head.
 
-Read off the model's own eager attention, softmax and masks included, in a plain forward pass of the prompt. A pattern
-shows where a head looks, not what it does with what it sees; the first token gathers attention that goes nowhere.
+Read from the model's own eager attention, softmax and masks included, in a plain forward pass of the prompt. A pattern
+shows where a head attends, not what it does with what it reads; the first token is an attention sink.
 """
 
 from __future__ import annotations
@@ -23,34 +23,59 @@ from torch import Tensor, nn
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import TokenIds, encode_all
-from arithmoscope.engine.forward.hooks import attending_eagerly, evaluating
+from arithmoscope.engine.forward.hooks import eager_attention, evaluating
 from arithmoscope.engine.models.loaded import LoadedModel
 
-# Patterns of the prompts that go through the model together.
+# Memory for the patterns of one batch.
 _BATCH_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
 class AttentionPatterns:
-    """Patterns of some prompts' layers; ``weights[p]`` is [layer, head, query, key], its rows sum to 1."""
+    """Attention patterns of a list of prompts.
+
+    Attributes:
+        layers: The layers, in the order of the first axis of each element of ``weights``.
+        weights: One tensor [layer, head, query, key] per prompt, on the CPU; each query's row sums to 1.
+
+    Example:
+        >>> patterns = am.attention(model, pairs[:1], layers=[0])
+        >>> patterns.save("patterns.safetensors")
+        >>> am.AttentionPatterns.load("patterns.safetensors").layers
+        (0,)
+    """
 
     layers: tuple[int, ...]
     weights: tuple[Float[Tensor, "layer head _ _"], ...]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file."""
+        """Write to a safetensors file.
+
+        Args:
+            path: The file to write.
+        """
         tensors = {f"prompt.{i}": w.contiguous() for i, w in enumerate(self.weights)}
         save_file(tensors, Path(path), {"layers": json.dumps(self.layers)})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> AttentionPatterns:
-        """Read what `save` wrote."""
+        """Read a file that `save` wrote.
+
+        Args:
+            path: The file to read.
+
+        Returns:
+            The same patterns, bit for bit.
+
+        Raises:
+            Refusal: ``bad_request`` if the file holds something else.
+        """
         try:
             with safe_open(Path(path), "pt") as file:
                 layers = tuple(json.loads(file.metadata()["layers"]))
                 return cls(layers, tuple(file.get_tensor(f"prompt.{i}") for i in range(len(file.keys()))))
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise Refusal("bad_request", f"{Path(path).name} holds no attention patterns.") from error
+            raise Refusal("bad_request", f"{Path(path).name} does not hold attention patterns.") from error
 
 
 def attention(
@@ -60,15 +85,36 @@ def attention(
     layers: Sequence[int] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AttentionPatterns:
-    """Patterns of the reference prompts, of all layers unless told; ``progress(done, total)`` counts prompts."""
-    wanted = tuple(range(model.anatomy.layers)) if layers is None else tuple(layers)
-    for layer in wanted:
-        if not 0 <= layer < model.anatomy.layers:
-            raise Refusal("out_of_range", f"There is no layer {layer}; the model has {model.anatomy.layers}.")
-    if not wanted:
-        raise Refusal("out_of_range", "No layer was asked for.")
+    """Attention patterns of the reference prompts.
+
+    Args:
+        model: The model to analyse.
+        pairs: Prompt pairs; only their reference prompts are run.
+        layers: The layers to return, from 0; None for all.
+        progress: Called with (prompts done, prompts in total).
+
+    Returns:
+        One tensor [layer, head, query, key] per prompt, float32 (float64 for a float64 model), on the CPU.
+
+    Raises:
+        Refusal: ``out_of_range`` for a layer that the model does not have, or none; `BadPrompt` for a prompt that
+            cannot be tokenised.
+
+    Example:
+        >>> patterns = am.attention(model, pairs[:2], layers=[0, 1])
+        >>> patterns.weights[0].shape  # [layer, head, query, key]
+        torch.Size([2, ...])
+        >>> round(patterns.weights[0][0, 0, -1].sum().item(), 3)
+        1.0
+    """
+    selected = tuple(range(model.layout.layers)) if layers is None else tuple(layers)
+    for layer in selected:
+        if not 0 <= layer < model.layout.layers:
+            raise Refusal("out_of_range", f"There is no layer {layer}; the model has {model.layout.layers}.")
+    if not selected:
+        raise Refusal("out_of_range", "The list of layers is empty.")
     prompts = [pair.reference_ids for pair in encode_all(model, pairs)]
-    return AttentionPatterns(wanted, tuple(attention_of(model, prompts, wanted, progress)))
+    return AttentionPatterns(selected, tuple(attention_of(model, prompts, selected, progress)))
 
 
 def attention_of(
@@ -77,43 +123,43 @@ def attention_of(
     layers: Sequence[int],
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Float[Tensor, "layer head _ _"]]:
-    """Patterns of some prompts, on the CPU, in float32 (float64 for a float64 model).
+    """Patterns of token sequences, on the CPU, in float32 (float64 for a float64 model).
 
-    Prompts of one length go through the model together, as many as keep the patterns in hand below a budget.
+    Prompts of the same length form a batch, as large as the memory for its patterns allows.
     """
-    found: dict[int, Tensor] = {}
+    patterns: dict[int, Tensor] = {}
     by_length: dict[int, list[int]] = {}
     for number, ids in enumerate(prompts):
         by_length.setdefault(len(ids), []).append(number)
     for length, numbers in by_length.items():
-        step = max(1, _BATCH_BYTES // (8 * len(layers) * model.anatomy.heads * length**2))
+        step = max(1, _BATCH_BYTES // (8 * len(layers) * model.layout.heads * length**2))
         if model.runs_alone:
             step = 1
         for start in range(0, len(numbers), step):
-            part = numbers[start : start + step]
-            found.update(zip(part, _run(model, [prompts[number] for number in part], layers), strict=True))
+            batch = numbers[start : start + step]
+            patterns.update(zip(batch, _run(model, [prompts[number] for number in batch], layers), strict=True))
             if progress is not None:
-                progress(len(found), len(prompts))
-    return [found[number] for number in range(len(prompts))]
+                progress(len(patterns), len(prompts))
+    return [patterns[number] for number in range(len(prompts))]
 
 
 @torch.no_grad()
 def _run(
     model: LoadedModel, prompts: Sequence[TokenIds], layers: Sequence[int]
 ) -> Float[Tensor, "prompt layer head query key"]:
-    seen: dict[int, Tensor] = {}
+    weights: dict[int, Tensor] = {}
 
     def keep(layer: int) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-            seen[layer] = output[1].to(dtype=model.work_dtype, device="cpu")
+            weights[layer] = output[1].to(dtype=model.work_dtype, device="cpu")
 
         return hook
 
     with ExitStack() as stack:
         for layer in layers:
-            hook = model.anatomy.blocks[layer].attention.register_forward_hook(keep(layer))
+            hook = model.layout.blocks[layer].attention.register_forward_hook(keep(layer))
             stack.callback(hook.remove)
         stack.enter_context(evaluating(model.hf))
-        stack.enter_context(attending_eagerly(model.hf))
-        model.anatomy.decoder(input_ids=torch.tensor(prompts, device=model.device), use_cache=False)
-    return torch.stack([seen[layer] for layer in layers], dim=1)
+        stack.enter_context(eager_attention(model.hf))
+        model.layout.decoder(input_ids=torch.tensor(prompts, device=model.device), use_cache=False)
+    return torch.stack([weights[layer] for layer in layers], dim=1)

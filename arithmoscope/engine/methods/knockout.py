@@ -1,15 +1,15 @@
-"""Knock-out: what the model still answers with k components out, against as many random ones.
+"""Knock-out: the model's answers with k components ablated, compared with as many random components.
 
-What it measures. For k = 0, 1, ..., K the first k of some components put out something else than they wrote:
+What it measures. For k = 0, 1, ..., K the outputs of the first k of a list of components are replaced:
 
-    mean      what they write on average over a set of prompts (the paper's)
-    zero      nothing; an output projection's bias belongs to no head and stays
-    resample  what they wrote in the run of another prompt of the set, drawn once a pair
+    mean      by their mean over a set of prompts (as in the paper)
+    zero      by zero; an output projection's bias belongs to no head and stays
+    resample  by their output in the run of another prompt of the set, drawn once per pair
 
-at END (or at all positions), everything after them is recomputed, and what the model then answers is read: whether the
-answer is the top token, its probability, its logit minus the best competing number's, and, for answers of several
-tokens, whether greedy decoding writes exactly the answer. The same for random components of the same layers and kinds,
-nested in k: without them nobody knows what taking out any k heads does.
+at END (or at all positions), everything after them is recomputed, and the model's answer is read: whether the answer is
+the top token, its probability, its logit minus the best competing number's, and, for answers of several tokens, whether
+greedy decoding writes exactly the answer. The same is measured for random components of the same layers and kinds,
+nested in k: the control, since ablating any k heads does some damage.
 
 Source: Zhang et al., Interpreting and Improving Large Language Models in Arithmetic Calculation, ICML 2024, section 4
 (mean ablation, top 10 heads, one draw of random heads); Wang et al., Interpretability in the Wild, ICLR 2023 (mean
@@ -17,14 +17,15 @@ ablation); Chan et al., Causal Scrubbing, 2022 (resampling).
 
 Exact: every point equals a forward pass with these components replaced.
 
-Cost. One row a point and draw, on the last position alone, with the keys and values of the earlier positions shared. A
-row parts from the row with one component less at that component's layer: so a draw costs as many evaluations of a
-layer as its components have layers above them, K L / 2 for components spread evenly, instead of K L. Then one full
-unembedding a row, for probability and accuracy. Answers of several tokens cost full passes.
+Cost. One row per point and draw, at the last position alone, sharing the keys and values of the earlier positions. A
+row branches off the row with one component fewer at that component's layer: a draw costs as many evaluations of a
+layer as its components have layers above them, K L / 2 for evenly spread components, instead of K L. Then one full
+unembedding per row, for probability and accuracy. Answers of several tokens cost full passes.
 
-When it misleads. Zero is a state that the model never saw, and a mean over prompts of several forms is in between them
-all. Take the mean over other prompts than those evaluated, and choose the components on others, too. Components that
-back each other up show only together. Many heads out at once break more than the calculation: look at the control.
+When it misleads. Zero is an activation that the model never saw in training, and a mean over prompts of several forms
+lies between them. Take the mean over other prompts than those evaluated, and choose the components on others, too.
+Components that back each other up show only together. Ablating many heads at once breaks more than the calculation:
+compare with the control.
 """
 
 from __future__ import annotations
@@ -42,23 +43,29 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import MAX_CONTROLS, Ablation, KnockPositions
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import encode_all
-from arithmoscope.engine.forward.batching import Plan, Shape, plan_for, sparing
-from arithmoscope.engine.interventions.ablation import Knocked, first_of, knock_pairs, masks_of, place_of
-from arithmoscope.engine.interventions.generation import answers_knocked, check_answer_tokens, is_answer
+from arithmoscope.engine.forward.batching import Plan, Shape, plan_for, retry_on_oom
+from arithmoscope.engine.interventions.ablation import (
+    KnockoutOutputs,
+    first_position,
+    knock_out_pairs,
+    masks_of,
+    replacement_positions,
+)
+from arithmoscope.engine.interventions.generation import answers_under_knockout, check_answer_tokens, is_answer
 from arithmoscope.engine.interventions.replacements import Means, check_means, means, resampled
 from arithmoscope.engine.measures.knockout_result import Knockout
-from arithmoscope.engine.measures.random_controls import Draw, distinct, drawn
+from arithmoscope.engine.measures.random_controls import Draw, distinct_components, random_draws
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.prompts import EncodedPair
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A knock-out that is ready to be measured, some pairs at a time: what a worker keeps between chunks.
+    """A prepared knock-out, to be measured in chunks of pairs; a worker keeps it between chunks.
 
-    pairs  as they are measured; for resampling their counterfactual is the prompt that was drawn
+    pairs  the measured pairs; for resampling their counterfactual is the drawn prompt
     draws  the chosen components, then the random draws
-    plan   how much is computed at once; keep it with the chunks, so that one taken up again ends with the same bits
+    plan   batch sizes; stored with the chunks, so that a resumed knock-out ends with the same bits
     """
 
     pairs: tuple[EncodedPair, ...]
@@ -76,8 +83,8 @@ def knockout(
     pairs: Sequence[PromptPair],
     components: Sequence[Component | str],
     *,
-    ablation: Ablation | str = "mean",
-    positions: KnockPositions | str = "end",
+    ablation: Ablation = "mean",
+    positions: KnockPositions = "end",
     mean_over: Sequence[PromptPair] | None = None,
     controls: int = 20,
     seed: int = 0,
@@ -86,17 +93,38 @@ def knockout(
     memory: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Knockout:
-    """The whole curve: the first k of ``components`` out, for every k from 0 to all of them, and ``controls`` random
-    draws beside it.
+    """Ablates the first k of ``components``, for every k from 0 to all of them, beside random controls.
 
-    ``ablation``: ``mean`` over the reference prompts of ``mean_over`` (default: of these pairs), ``zero``, or
-    ``resample``: another pair's reference prompt, drawn with ``seed``. ``positions``: ``end``, ``all``, or
-    ``after_first``: all but the first token. ``order``: the order to take them out in, if it is not that of
-    ``components``. ``answer_tokens``: let answers have several tokens, and write so many by greedy decoding; all other
-    numbers are about an answer's first token. ``memory``: bytes to stay within beyond the model (default: measured from
-    the device). ``progress(done, total)`` counts thousandths. No pair is dropped.
+    Mean ablation with random controls (Zhang et al., 2024, section 4). No pair is dropped.
 
-    Refuses components that the model does not have or that are named twice, and what `path_patching` refuses.
+    Args:
+        model: The model to analyse.
+        pairs: Prompt pairs; only their reference prompts and answers are used.
+        components: Components such as ``"L14H2"`` and ``"MLP19"``, in the order of ablation.
+        ablation: Replacement of a component's output: its ``"mean"`` over the reference prompts of ``mean_over``,
+            ``"zero"``, or ``"resample"``: its output on another pair's reference prompt.
+        positions: Where outputs are replaced: ``"end"``, ``"all"``, or ``"after_first"`` (all but the first token).
+        mean_over: Pairs whose reference prompts the mean is taken over; None for ``pairs``.
+        controls: Number of draws of random components.
+        seed: Seed of the draws.
+        order: Another order of ablation; None for that of ``components``.
+        answer_tokens: Number of tokens to decode greedily, so that answers may have several tokens; None for answers
+            of one token. All other measurements are of the answer's first token.
+        memory: Bytes to stay within, besides the model; None for what is free on the device.
+        progress: Called with (done, total) in thousandths of the work.
+
+    Returns:
+        Logits [k, pair, 2], probabilities and correctness [k, pair] of the answer, and those of the controls
+        [draw, k, pair]; k = 0 is the intact model. `Knockout.curve` averages them.
+
+    Raises:
+        Refusal: ``bad_component`` for components that the model does not have or that occur twice; ``bad_request`` for
+            an unknown option; otherwise as `path_patching`.
+
+    Example:
+        >>> knockout = am.knockout(model, pairs, ["L1H2", "MLP0"], controls=2)
+        >>> knockout.curve("probability").mean.shape  # k = 0, 1, 2
+        torch.Size([3])
     """
     several = "whole" if answer_tokens is None else "first"
     task = knockout_task(
@@ -114,13 +142,13 @@ def knockout(
     furthest = 0
 
     def report(fraction: float) -> None:
-        nonlocal furthest  # when memory ran out, some is done again
+        nonlocal furthest  # a chunk is repeated after running out of memory
         furthest = max(furthest, int(1_000 * fraction + 1e-6))
         if progress is not None:
             progress(furthest, 1_000)
 
-    found, _ = knock_chunk(model, task, 0, len(task.pairs), report=report)
-    return found
+    result, _ = knock_chunk(model, task, 0, len(task.pairs), report=report)
+    return result
 
 
 def knockout_task(
@@ -136,40 +164,44 @@ def knockout_task(
     answer_tokens: int | None = None,
     memory: int | None = None,
     plan: Plan | None = None,
-    go_on: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> Task:
-    """Everything that is settled before the first pair is measured: draws, means, the prompts that are drawn, the plan
-    (the one given, where a knock-out is taken up again). ``go_on`` is called now and then, and may raise."""
-    for word, what, words in ((ablation, "ablation", Ablation), (positions, "positions", KnockPositions)):
-        if word not in get_args(words):
-            raise Refusal("bad_request", f"There is no {what} {word!r}; there are {', '.join(get_args(words))}.")
+    """Prepares a knock-out: checks the options, draws controls and resampled prompts, computes means and the plan.
+
+    ``plan``: the plan of an interrupted knock-out that is resumed. ``check_stop`` is called between batches and may
+    raise.
+    """
+    for value, name, values in ((ablation, "ablation", Ablation), (positions, "positions", KnockPositions)):
+        if value not in get_args(values):
+            raise Refusal("bad_request", f"There is no {name} {value!r}; there are {', '.join(get_args(values))}.")
     if mean_over is not None and ablation != "mean":
-        raise Refusal("bad_request", "mean_over is given, and the ablation is not the mean.", "Leave out one of them.")
-    for number, what in ((controls, "controls"), (seed, "seed"), (0 if memory is None else memory, "memory")):
+        raise Refusal("bad_request", "mean_over is given, but the ablation is not the mean.", "Leave out one of them.")
+    for number, name in ((controls, "controls"), (seed, "seed"), (0 if memory is None else memory, "memory")):
         if not isinstance(number, int):
-            raise Refusal("bad_request", f"{what} is {number!r}, not a whole number.", "Give a whole number.")
+            raise Refusal("bad_request", f"{name} is {number!r}, not a whole number.", "Pass an integer.")
     if not 0 <= controls <= MAX_CONTROLS:
-        raise Refusal("bad_request", f"controls is {controls}; it is from 0 to {MAX_CONTROLS}.", "Choose another.")
+        raise Refusal("bad_request", f"controls is {controls}; it must be from 0 to {MAX_CONTROLS}.", "Choose another.")
     if not encoded:
         raise Refusal("no_prompts", "The list of prompt pairs is empty.")
     if answer_tokens is not None:
         check_answer_tokens(model, encoded, answer_tokens)
-    asked: Any = {"ablation": ablation, "positions": positions}
-    place = place_of(asked["positions"])
-    chosen = distinct(model, components)
-    over = encoded if mean_over is None else mean_over
+    options: Any = {"ablation": ablation, "positions": positions}
+    place = replacement_positions(options["positions"])
+    chosen = distinct_components(model, components)
+    mean_pairs = encoded if mean_over is None else mean_over
     if ablation == "mean":
-        check_means(encoded, over, place)
+        check_means(encoded, mean_pairs, place)
     if ablation == "resample":
         encoded = resampled(encoded, place, seed)
-    plan = plan or _plan(model, encoded, over, asked["positions"], memory)
+    plan = plan or _plan(model, encoded, mean_pairs, options["positions"], memory)
     mean = None
     if ablation == "mean":
         lengths = {len(pair.reference_ids) for pair in encoded} if place == "all" else set()
-        mean, plan = sparing(plan, lambda plan: means(model, [e.reference_ids for e in over], lengths, plan, go_on))
-    draws = drawn(chosen, model.anatomy.layers, model.anatomy.heads, controls, seed)
-    itself = Draw(chosen, (True,) * len(chosen))
-    return Task(tuple(encoded), (itself, *draws), **asked, seed=seed, mean=mean, plan=plan, answer_tokens=answer_tokens)
+        prompts = [pair.reference_ids for pair in mean_pairs]
+        mean, plan = retry_on_oom(plan, lambda plan: means(model, prompts, lengths, plan, check_stop))
+    draws = random_draws(chosen, model.layout.layers, model.layout.heads, controls, seed)
+    draws = (Draw(chosen, (True,) * len(chosen)), *draws)
+    return Task(tuple(encoded), draws, **options, seed=seed, mean=mean, plan=plan, answer_tokens=answer_tokens)
 
 
 def knock_chunk(
@@ -180,34 +212,35 @@ def knock_chunk(
     *,
     report: Callable[[float], None] = lambda _fraction: None,
 ) -> tuple[Knockout, Task]:
-    """Pairs ``start`` to ``stop`` of a task, and the task as it ended: with a smaller plan where memory ran out.
+    """Measures pairs ``start`` to ``stop`` of a task; returns the result and the task, its plan reduced if memory ran
+    out.
 
-    Chunks are put together with `Knockout.concatenate`. ``report(fraction)`` may raise, to stop.
+    `Knockout.concatenate` joins chunks. ``report(fraction)`` may raise, to stop.
     """
     pairs = task.pairs[start:stop]
-    layers, heads = model.anatomy.layers, model.anatomy.heads
+    layers, heads = model.layout.layers, model.layout.heads
     k = len(task.draws[0].components)
     sets = masks_of([draw.components[:n] for draw in task.draws for n in range(1, k + 1)], layers, heads)
 
-    asked = (task.ablation, task.positions, task.mean)
+    options = (task.ablation, task.positions, task.mean)
     halves = 1 if task.answer_tokens is None else 2
 
-    def measure(plan: Plan) -> Knocked:
-        return knock_pairs(model, pairs, sets, *asked, plan, lambda fraction: report(fraction / halves))
+    def measure(plan: Plan) -> KnockoutOutputs:
+        return knock_out_pairs(model, pairs, sets, *options, plan, lambda fraction: report(fraction / halves))
 
-    knocked, plan = sparing(task.plan, measure)
-    found = {}
+    knocked, plan = retry_on_oom(task.plan, measure)
+    measured = {}
     for name in ("logits", "probability", "correct"):
-        found[name], found[f"control_{name}"] = _by_draw(getattr(knocked, name), len(task.draws), k)
+        measured[name], measured[f"control_{name}"] = _by_draw(getattr(knocked, name), len(task.draws), k)
     if (tokens := task.answer_tokens) is not None:
-        with_nothing = torch.cat([sets.new_zeros(1, *sets.shape[1:]), sets])
+        with_intact = torch.cat([sets.new_zeros(1, *sets.shape[1:]), sets])
 
         def write(plan: Plan) -> Tensor:
-            return answers_knocked(
-                model, pairs, with_nothing, *asked, plan, tokens, lambda fraction: report((1 + fraction) / 2)
+            return answers_under_knockout(
+                model, pairs, with_intact, *options, plan, tokens, lambda fraction: report((1 + fraction) / 2)
             )
 
-        written, plan = sparing(plan, write)
+        written, plan = retry_on_oom(plan, write)
         exact = torch.tensor(
             [
                 [
@@ -217,9 +250,9 @@ def knock_chunk(
                 for row in written.tolist()
             ]
         )
-        found["written"], _ = _by_draw(written, len(task.draws), k)
-        found["exact"], found["control_exact"] = _by_draw(exact, len(task.draws), k)
-    whole = Knockout(
+        measured["written"], _ = _by_draw(written, len(task.draws), k)
+        measured["exact"], measured["control_exact"] = _by_draw(exact, len(task.draws), k)
+    result = Knockout(
         ablation=task.ablation,
         positions=task.positions,
         seed=task.seed,
@@ -234,39 +267,39 @@ def knock_chunk(
         reference=knocked.reference,
         answers=knocked.columns[:, 0],
         competitors=knocked.columns[:, 1],
-        **found,
+        **measured,
     )
-    return whole, replace(task, plan=plan)
+    return result, replace(task, plan=plan)
 
 
 def _by_draw(rows: Shaped[Tensor, "row ..."], draws: int, k: int) -> tuple[Tensor, Tensor]:
-    """Rows as (chosen [k, ...], controls [draw, k, ...]): the first row, with nothing out, is k = 0 of all of them."""
-    nothing = rows[:1].expand(draws, *rows.shape[1:])[:, None]
-    whole = torch.cat([nothing, rows[1:].reshape(draws, k, *rows.shape[1:])], dim=1)
+    """Rows as (chosen [k, ...], controls [draw, k, ...]); the first row, the intact model, is k = 0 of each."""
+    intact = rows[:1].expand(draws, *rows.shape[1:])[:, None]
+    whole = torch.cat([intact, rows[1:].reshape(draws, k, *rows.shape[1:])], dim=1)
     return whole[0], whole[1:].contiguous()
 
 
 def _reordered(
     model: LoadedModel, components: Sequence[Component | str], order: Sequence[Component | str]
 ) -> tuple[Component, ...]:
-    chosen, ordered = distinct(model, components), distinct(model, order)
+    chosen, ordered = distinct_components(model, components), distinct_components(model, order)
     if set(chosen) != set(ordered):
-        raise Refusal("bad_component", "The order does not name the components that are taken out.", "Name all once.")
+        raise Refusal("bad_component", "The order does not name exactly the components.", "Name each once.")
     return ordered
 
 
 def _plan(
     model: LoadedModel,
     encoded: Sequence[EncodedPair],
-    over: Sequence[EncodedPair],
+    mean_pairs: Sequence[EncodedPair],
     positions: KnockPositions,
     memory: int | None,
 ) -> Plan:
     longest = max(len(pair.reference_ids) for pair in encoded)
-    length = max(longest, *(len(pair.reference_ids) for pair in over))
+    length = max(longest, *(len(pair.reference_ids) for pair in mean_pairs))
     followed = (
         longest
         if model.runs_alone
-        else max(len(pair.reference_ids) - first_of(positions, len(pair.reference_ids)) for pair in encoded)
+        else max(len(pair.reference_ids) - first_position(positions, len(pair.reference_ids)) for pair in encoded)
     )
     return plan_for(model, Shape("total", length, followed, len(encoded), probability=True), memory)

@@ -1,36 +1,38 @@
-"""Logit lens and the stream's directions: layer by layer, how the answer comes to be.
+"""Logit lens and directions in the residual stream, layer by layer: how the answer arises.
 
 What it measures, at END of the reference prompt, for the stream x_l that layer l reads (x_0 the embedding, x_L the last
 layer's output):
 
     lens[l]     = logits(norm_f(x_l)): the answer's logit, probability and rank, and the top tokens
-    operands[l] = cos(x_mid_l, W_U[A or B])     x_mid_l what the MLP of layer l reads: the heads have written into it
-    answer[l]   = cos(mlp_l, W_U[C])            mlp_l what that MLP writes, C the answer's token
+    operands[l] = cos(x_mid_l, W_U[A or B])     x_mid_l the input of layer l's MLP, after its heads
+    answer[l]   = cos(mlp_l, W_U[C])            mlp_l the output of that MLP, C the answer's token
 
-The paper reads off these two curves that heads bring the operands (the first one rises, then falls) and that MLPs write
-the answer (the second one rises). Beside each, the same cosine with the other numbers' tokens, which the paper lacks.
+The paper concludes from these two curves that heads bring the operands (the first rises, then falls) and that MLPs
+write the answer (the second rises). Beside each stands the same cosine with the other numbers' tokens, which the paper
+lacks.
 
-Stages, found on the curves' means over the pairs, each less the same curve for the other numbers: what all numbers have
-in common says nothing about these (in SmolLM2 it is largest in the first layer). ``raw`` takes the paper's curves.
+Stages, determined on the curves' means over the pairs, each minus the same curve for the other numbers, since the part
+common to all numbers says nothing about these (in SmolLM2 it is largest in the first layer). ``raw`` uses the paper's
+curves.
 
     inflection  the layer where the operands' curve has risen most above its lowest value so far
     start       the first layer from which on, up to the inflection, it is above that value by more than a tenth of the
                 rise
     end         the layer from the inflection on where the answer's curve is highest
 
-There are none where the operands' curve never rises, or has risen most in the last layer: then it does not fall again.
+There are no stages if the operands' curve never rises, or has risen most in the last layer and so never falls.
 
 Sources: nostalgebraist, Interpreting GPT: the Logit Lens, 2020; Zhang et al., Interpreting and Improving Large Language
 Models in Arithmetic Calculation, ICML 2024, section 4 (the curves; the rule is ours).
 
-Exact as a reading of the stream; as a statement about what the model believes at layer l an approximation: the final
-norm and the unembedding were made for the last layer's stream.
+Exact as a projection of the stream; as a statement about what the model predicts at layer l an approximation: the final
+norm and the unembedding were trained for the last layer's stream.
 
-Cost. One forward pass, and a full unembedding of L + 1 positions a pair.
+Cost. One forward pass, and a full unembedding of L + 1 positions per pair.
 
-When it misleads. Early layers read as tokens near the input; a low rank there need not mean that nothing is known. A
-cosine has no scale: the operands' curve also falls when others write more. An operand of several tokens counts with
-all of them.
+When it misleads. Early layers decode to tokens near the input; a low rank there need not mean that the information is
+missing. A cosine has no scale: the operands' curve also falls when other components write more. An operand of several
+tokens counts with all of them.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.forward.batching import UNEMBED_SHARE, Plan, Shape, plan_for
 from arithmoscope.engine.forward.cached_run import run_from
-from arithmoscope.engine.forward.chunked import in_turn
+from arithmoscope.engine.forward.chunked import run_in_chunks
 from arithmoscope.engine.forward.hooks import evaluating
 from arithmoscope.engine.forward.logits import all_logits
 from arithmoscope.engine.measures.metrics import question_draws
@@ -64,8 +66,17 @@ _STAGE_DRAWS = 1_000
 
 @dataclass(frozen=True)
 class Stages:
-    """Layers where a calculation starts, turns and ends, with 95 % percentile intervals over draws of the questions
-    (1 000, seed 0); all None where the rule finds none. ``found`` is the share of the draws in which it finds some."""
+    """Layers where a calculation starts, turns and ends; all None if the curves show no stages.
+
+    Attributes:
+        start: First layer where the operands' curve rises.
+        inflection: Layer where it has risen most.
+        end: Layer where the answer's curve is highest.
+        start_interval: 95 % percentile interval over draws of the questions (1 000 draws, seed 0).
+        inflection_interval: The same for ``inflection``.
+        end_interval: The same for ``end``.
+        found: Share of the draws that show stages.
+    """
 
     start: int | None
     inflection: int | None
@@ -77,14 +88,32 @@ class Stages:
 
 
 @dataclass(frozen=True, eq=False)
-class Lens:
-    """The stream at END by layer, the embedding first, on the CPU; L + 1 ``stage`` rows.
+class LogitLens:
+    """Logit lens at END of the reference prompts, on the CPU; L + 1 entries on the axis ``stage``, the embedding first.
 
-    logit, probability, rank  of the answer; the top token has rank 1
-    top, top_probability      the tokens on top, the likeliest first
-    operands, operands_other  cosine of what each MLP reads with the operands' tokens, and with other numbers'
-    answer, answer_other      cosine of what each MLP writes with the answer's token, and with other numbers'
-                              NaN where the prompt has no operands that can be read, or the answer is no number
+    Attributes:
+        model: The model's id.
+        revision: The revision of its weights.
+        questions: The question of each pair.
+        answers: Token id of each answer [pair].
+        logit: The answer's logit [pair, stage].
+        probability: Its probability [pair, stage].
+        rank: Its rank [pair, stage]; the top token has rank 1.
+        top: Ids of the k likeliest tokens, likeliest first [pair, stage, k].
+        top_probability: Their probabilities [pair, stage, k].
+        operands: Cosine of each MLP's input with the operands' unembedding [pair, layer]; NaN if the prompt has no
+            operands that can be read.
+        operands_other: The same with the other numbers' unembedding.
+        answer: Cosine of each MLP's output with the answer's unembedding [pair, layer]; NaN if it is not a number.
+        answer_other: The same with the other numbers' unembedding.
+
+    Example:
+        >>> lens = am.lens(model, pairs)
+        >>> lens.stages(raw=True).found <= 1.0
+        True
+        >>> lens.save("lens.safetensors")
+        >>> len(am.LogitLens.load("lens.safetensors"))
+        16
     """
 
     model: str
@@ -105,8 +134,14 @@ class Lens:
         return len(self.questions)
 
     def stages(self, *, raw: bool = False) -> Stages:
-        """Start, inflection and end by the rule of this module, over the pairs whose operands can be read. ``raw``: of
-        the curves as they are, not less the other numbers' ones."""
+        """Start, inflection and end of the calculation, over the pairs whose operands can be read.
+
+        Args:
+            raw: Use the curves as they are, instead of minus those of the other numbers.
+
+        Returns:
+            Layers with 95 % intervals; None where the curves show no stages.
+        """
         operands = self.operands if raw else self.operands - self.operands_other
         answer = self.answer if raw else self.answer - self.answer_other
         keep = operands.isfinite().all(1) & answer.isfinite().all(1)
@@ -117,9 +152,9 @@ class Lens:
         questions = [question for question, kept in zip(self.questions, keep.tolist(), strict=True) if kept]
         times = question_draws(questions, _STAGE_DRAWS)
         drawn = [
-            found
+            stages
             for weights in times / times.sum(1, keepdim=True)
-            if (found := stages_of(weights @ operands, weights @ answer)) is not None
+            if (stages := stages_of(weights @ operands, weights @ answer)) is not None
         ]
         if whole is None:
             return Stages(None, None, None, None, None, None, len(drawn) / len(times))
@@ -128,18 +163,32 @@ class Lens:
         return Stages(*whole, start, inflection, end, len(drawn) / len(times))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file."""
+        """Write to a safetensors file.
+
+        Args:
+            path: The file to write.
+        """
         write_tensors(path, "lens", {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Lens:
-        """Read what `save` wrote. Refuses (``bad_request``) any other file."""
+    def load(cls, path: str | os.PathLike[str]) -> LogitLens:
+        """Read a file that `save` wrote.
+
+        Args:
+            path: The file to read.
+
+        Returns:
+            The same readings, bit for bit.
+
+        Raises:
+            Refusal: ``bad_request`` if the file holds something else.
+        """
         read = read_tensors(path, "lens")
         return cls(**{**read, "questions": tuple(read["questions"])})
 
 
 def stages_of(operands: Float[Tensor, " layer"], answer: Float[Tensor, " layer"]) -> tuple[int, int, int] | None:
-    """Start, inflection and end on two curves; None where the operands' curve does not rise and then fall."""
+    """Start, inflection and end on two curves; None if the operands' curve does not rise and then fall."""
     lowest = operands.cummin(0).values
     inflection = int((operands - lowest).argmax())
     low, high = float(lowest[inflection]), float(operands[inflection])
@@ -158,10 +207,29 @@ def lens(
     *,
     k: int = 10,
     progress: Callable[[int, int], None] | None = None,
-) -> Lens:
-    """What the stream at END of the reference prompts says at every layer, with the ``k`` tokens on top.
+) -> LogitLens:
+    """Logit lens: the residual stream at END of the reference prompts, decoded after every layer.
 
-    ``progress(done, total)`` counts pairs. Refuses a ``k`` below 1 or above 100.
+    Logit lens (nostalgebraist, 2020), with the directions of operands and answer (Zhang et al., 2024, section 4).
+
+    Args:
+        model: The model to analyse.
+        pairs: Prompt pairs; only their reference prompts and answers are used.
+        k: Number of top tokens to return, from 1 to 100.
+        progress: Called with (pairs done, pairs in total).
+
+    Returns:
+        The answer's logit, probability and rank [pair, stage] and the top tokens [pair, stage, k], the embedding first,
+        and cosines [pair, layer], on the CPU.
+
+    Raises:
+        Refusal: ``bad_request`` for ``k`` out of range; ``not_finite`` if the model computes NaN or infinity;
+            `BadPrompt` for an empty list or a prompt that cannot be tokenised.
+
+    Example:
+        >>> lens = am.lens(model, pairs, k=3)
+        >>> [model.token_text(token) for token in lens.top[0, -1].tolist()]
+        [...]
     """
     encoded = encode_all(model, pairs or [])
     if not encoded:
@@ -176,10 +244,10 @@ def lens_of(
     *,
     k: int = 10,
     progress: Callable[[int, int], None] | None = None,
-) -> Lens:
-    """As `lens`, of pairs that are encoded already."""
+) -> LogitLens:
+    """As `lens`, for encoded pairs."""
     if not 1 <= k <= min(MOST_TOKENS, model.embeddings):
-        raise Refusal("bad_request", f"k is {k}; it is from 1 to {MOST_TOKENS}.", "Choose another k.")
+        raise Refusal("bad_request", f"k is {k}; it must be from 1 to {MOST_TOKENS}.", "Choose another k.")
     length = max(len(pair.reference_ids) for pair in encoded)
     plan = plan_for(model, Shape("total", length, length if model.runs_alone else 1, len(encoded), probability=True))
     parts: dict[int, dict[str, Tensor]] = {}
@@ -188,17 +256,17 @@ def lens_of(
         groups.setdefault(len(pair.reference_ids), []).append(row)
 
     def measure(rest: Sequence[int], plan: Plan) -> int:
-        some = rest[: 1 if model.runs_alone else plan.pairs]
-        measured = _measure(model, [encoded[row] for row in some], k, plan)
-        for place, row in enumerate(some):
+        batch = rest[: 1 if model.runs_alone else plan.pairs]
+        measured = _measure(model, [encoded[row] for row in batch], k, plan)
+        for place, row in enumerate(batch):
             parts[row] = {name: values[place] for name, values in measured.items()}
         if progress is not None:
             progress(len(parts), len(encoded))
-        return len(some)
+        return len(batch)
 
-    in_turn(groups.values(), plan, measure)
+    run_in_chunks(groups.values(), plan, measure)
     whole = {name: torch.stack([parts[row][name] for row in range(len(encoded))]) for name in parts[0]}
-    return Lens(
+    return LogitLens(
         model=model.card.id,
         revision=model.card.revision,
         questions=tuple(pair.question for pair in encoded),
@@ -208,7 +276,7 @@ def lens_of(
 
 
 def _measure(model: LoadedModel, encoded: Sequence[EncodedPair], k: int, plan: Plan) -> dict[str, Tensor]:
-    """Some pairs of one length."""
+    """Readings of pairs of one length, by field name."""
     length, n = len(encoded[0].reference_ids), len(encoded)
     with evaluating(model.hf):
         run = run_from(
@@ -217,24 +285,24 @@ def _measure(model: LoadedModel, encoded: Sequence[EncodedPair], k: int, plan: P
         end = slice(run.positions - 1, None, run.positions)
         streams = torch.cat([run.stream[end], run.final[end, None]], dim=1)
         answers = torch.tensor([pair.answer_id for pair in encoded], device=model.device)
-        found: dict[str, list[Tensor]] = {
+        parts: dict[str, list[Tensor]] = {
             name: [] for name in ("logit", "probability", "rank", "top", "top_probability")
         }
         step = max(1, plan.rows // UNEMBED_SHARE // n)
-        for some in streams.split(step, dim=1):
-            logits = all_logits(model, some)
+        for chunk in streams.split(step, dim=1):
+            logits = all_logits(model, chunk)
             if not bool(logits.isfinite().all()):
                 raise Refusal("not_finite", "The reference run's logits are not finite.")
-            mine = logits.gather(-1, answers[:, None, None].expand(-1, logits.shape[1], 1))
+            answer = logits.gather(-1, answers[:, None, None].expand(-1, logits.shape[1], 1))
             total = logits.logsumexp(-1, keepdim=True)
             best = logits.topk(k, dim=-1)
-            found["logit"].append(mine[..., 0])
-            found["probability"].append((mine - total)[..., 0].exp())
-            found["rank"].append((logits > mine).sum(-1) + 1)
-            found["top"].append(best.indices)
-            found["top_probability"].append((best.values - total).exp())
+            parts["logit"].append(answer[..., 0])
+            parts["probability"].append((answer - total)[..., 0].exp())
+            parts["rank"].append((logits > answer).sum(-1) + 1)
+            parts["top"].append(best.indices)
+            parts["top_probability"].append((best.values - total).exp())
     cosines = _cosines(model, encoded, run.mid[end], run.mlp[end])
-    return {name: torch.cat(values, dim=1).cpu() for name, values in found.items()} | cosines
+    return {name: torch.cat(values, dim=1).cpu() for name, values in parts.items()} | cosines
 
 
 def _cosines(
@@ -244,7 +312,7 @@ def _cosines(
     mlp: Float[Tensor, "pair layer hidden"],
 ) -> dict[str, Tensor]:
     numbers = {token: value for token, value in model.number_values.items() if 0 <= value <= 9}
-    found: dict[str, list[Tensor]] = {name: [] for name in ("operands", "operands_other", "answer", "answer_other")}
+    cosines: dict[str, list[Tensor]] = {name: [] for name in ("operands", "operands_other", "answer", "answer_other")}
     for row, pair in enumerate(encoded):
         operands = [token.id for token in pair.reference_tokens if token.role in ("operand_a", "operand_b")]
         answer = [pair.answer_id] if pair.answer_id in model.number_values else []
@@ -256,13 +324,13 @@ def _cosines(
             ("answer", mlp[row], answer),
             ("answer_other", mlp[row], other if answer else []),
         ):
-            found[name].append(_mean_cosine(model, states, tokens))
-    return {name: torch.stack(rows).cpu() for name, rows in found.items()}
+            cosines[name].append(_mean_cosine(model, states, tokens))
+    return {name: torch.stack(rows).cpu() for name, rows in cosines.items()}
 
 
 def _mean_cosine(model: LoadedModel, states: Float[Tensor, "layer hidden"], tokens: Sequence[int]) -> Tensor:
-    """Over some tokens' rows of the unembedding; NaN where there are none."""
+    """Mean cosine with the unembedding's rows of ``tokens``; NaN if there are none."""
     if not tokens:
         return torch.full((len(states),), torch.nan, dtype=states.dtype)
-    rows, _ = model.anatomy.unembed_columns(torch.tensor(list(tokens), device=model.device))
+    rows, _ = model.layout.unembed_columns(torch.tensor(list(tokens), device=model.device))
     return functional.cosine_similarity(states[:, None], rows.to(states.dtype)[None], dim=-1).mean(1)

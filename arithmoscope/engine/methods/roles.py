@@ -1,25 +1,25 @@
-"""Attention by role: what part of the question each head looks at while the answer is about to be given.
+"""Attention by role: the part of the question that each head attends to just before the answer.
 
-What it measures. For every head, how its attention at END is shared out over the parts that the tokens play:
+What it measures. For every head, its attention at END by the roles of the tokens:
 
     mass[role] = sum of the weights of the END row over the tokens of that role        (they sum to 1)
 
-averaged over a set, and held against three things:
+averaged over a set, and compared with three baselines:
 
-    average head    the mean over all heads: what looking at operands is worth when everybody does
+    average head    the mean over all heads
     counterfactual  the same prompts without the calculation; the difference of the two runs' masses
-    shuffled roles  what the mass would be if the roles were dealt to the tokens at random, the first token apart, where
-                    attention rests that goes nowhere: (1 - mass[first]) * tokens of the role / all tokens but the first
+    shuffled roles  the expected mass if roles were assigned to the tokens at random, except for the first token, the
+                    attention sink: (1 - mass[first]) * tokens of the role / all tokens but the first
 
 Source: Zhang et al., Interpreting and Improving Large Language Models in Arithmetic Calculation, ICML 2024, section 4
 (operand heads and operator heads, by their patterns); the baselines are ours.
 
 Exact: the model's own softmax. The shuffled baseline is the mean over all permutations, not a sample of them.
 
-Cost. One eager forward pass over both prompts; each layer's patterns are summed up and dropped before the next layer's.
+Cost. One eager forward pass over both prompts; each layer's patterns are summed and freed before the next layer's.
 
-When it misleads. A head that looks at the operands need not use them, and what it reads there may have been written by
-other tokens. More tokens gather more mass: read the mass over the shuffled baseline.
+When it misleads. A head that attends to the operands need not use them, and what it reads there may have been moved
+there from other tokens. More tokens gather more mass: compare with the shuffled baseline.
 """
 
 from __future__ import annotations
@@ -40,25 +40,41 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import HeadClass
 from arithmoscope.contracts.prompts import PromptPair, Role, Token
 from arithmoscope.engine.forward.activations import TokenIds, encode_all
-from arithmoscope.engine.forward.hooks import attending_eagerly, evaluating
+from arithmoscope.engine.forward.hooks import eager_attention, evaluating
 from arithmoscope.engine.measures.knockout_curves import interval_of
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.serialization import read_tensors, write_tensors
 from arithmoscope.prompts import EncodedPair
 
 ROLES: tuple[Role, ...] = get_args(Role)
-# Patterns of one layer of the prompts that go through the model together.
+# Memory for the patterns of one layer of one batch.
 _BATCH_BYTES = 64 * 2**20
-# How many times the shuffled baseline, and how many times the average head, a head's mass must be to name it.
+# A head's mass must be this many times the shuffled baseline's, and the average head's, for the head to get a class.
 TIMES = 2.0
 
 
 @dataclass(frozen=True, eq=False)
 class RoleAttention:
-    """Masses of the END row by role, in the order of `ROLES`, on the CPU; they sum to 1 over the roles.
+    """Attention at END by role, on the CPU; it sums to 1 over the last axis.
 
-    reference, counterfactual  of every pair's two prompts
-    shuffled                   what random roles would give in the reference prompt
+    The roles are first, shot, operand_a, operator, operand_b, equals and other, in this order.
+
+    Attributes:
+        model: The model's id.
+        revision: The revision of its weights.
+        questions: The question of each pair.
+        reference: Masses in the reference prompts [pair, layer, head, role].
+        counterfactual: Masses in the counterfactual prompts.
+        shuffled: Expected masses in the reference prompts if roles were assigned at random.
+
+    Example:
+        >>> roles = am.attention_roles(model, pairs)
+        >>> roles.classes(times=2.0)[am.Component(0, 0)] in ("operand", "operator", "neither")
+        True
+        >>> low, high = roles.interval()
+        >>> roles.save("roles.safetensors")
+        >>> len(am.RoleAttention.load("roles.safetensors"))
+        16
     """
 
     model: str
@@ -73,56 +89,79 @@ class RoleAttention:
 
     @property
     def mean(self) -> Float[Tensor, "layer head role"]:
-        """Over the set's reference prompts."""
+        """Mean over the reference prompts."""
         return self.reference.double().mean(0)
 
     @property
     def difference(self) -> Float[Tensor, "layer head role"]:
-        """Reference minus counterfactual, over the set."""
+        """Mean of reference minus counterfactual."""
         return (self.reference - self.counterfactual).double().mean(0)
 
     @property
     def average_head(self) -> Float[Tensor, " role"]:
-        """The mean over all heads, over the set's reference prompts."""
+        """Mean over all heads and reference prompts."""
         return self.mean.flatten(0, 1).mean(0)
 
     @property
     def baseline(self) -> Float[Tensor, "layer head role"]:
-        """The shuffled roles' masses, over the set."""
+        """Mean expected masses for shuffled roles."""
         return self.shuffled.double().mean(0)
 
     def interval(self) -> tuple[Float[Tensor, "layer head role"], Float[Tensor, "layer head role"]]:
-        """95 % percentile bootstrap of `mean` over distinct questions; NaN for one question."""
+        """95 % percentile bootstrap of `mean` over distinct questions, as (low, high); NaN for one question."""
         low, high = interval_of(self.reference.flatten(1), self.questions)
         return low.view(self.mean.shape), high.view(self.mean.shape)
 
     def classes(self, times: float = TIMES) -> dict[Component, HeadClass]:
-        """What each head looks at. An operand head's mean mass on both operands together is at least ``times`` the
-        shuffled baseline's and at least ``times`` the average head's; an operator head's mass on the operator is. A
-        head that is both is what it exceeds the baseline more for; one that is none is neither."""
+        """Class of each head: ``"operand"``, ``"operator"`` or ``"neither"``.
+
+        An operand head's mean mass on both operands together is at least ``times`` the shuffled baseline's and at least
+        ``times`` the average head's; an operator head's mass on the operator is. A head that is both gets the class
+        for which it exceeds the baseline more.
+
+        Args:
+            times: The factor.
+
+        Returns:
+            The class of every head of the model.
+        """
         exceeds: dict[str, Tensor] = {}
         for name, parts in (("operand", ("operand_a", "operand_b")), ("operator", ("operator",))):
             at = [ROLES.index(part) for part in parts]
-            mass, dealt = self.mean[..., at].sum(-1), self.baseline[..., at].sum(-1)
+            mass, shuffled = self.mean[..., at].sum(-1), self.baseline[..., at].sum(-1)
             average = self.average_head[at].sum()
-            named = (mass > 0) & (mass >= times * dealt) & (mass >= times * average)
-            exceeds[name] = torch.where(named, mass / dealt, 0.0)
-        found: dict[Component, HeadClass] = {}
+            named = (mass > 0) & (mass >= times * shuffled) & (mass >= times * average)
+            exceeds[name] = torch.where(named, mass / shuffled, 0.0)
+        classes: dict[Component, HeadClass] = {}
         for layer, head in torch.cartesian_prod(*(torch.arange(n) for n in self.mean.shape[:2])).tolist():
             operand, operator = (float(exceeds[name][layer, head]) for name in ("operand", "operator"))
             kind: HeadClass = "neither"
             if max(operand, operator) > 0:
                 kind = "operand" if operand >= operator else "operator"
-            found[Component(layer, head)] = kind
-        return found
+            classes[Component(layer, head)] = kind
+        return classes
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file."""
+        """Write to a safetensors file.
+
+        Args:
+            path: The file to write.
+        """
         write_tensors(path, "role_attention", {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> RoleAttention:
-        """Read what `save` wrote. Refuses (``bad_request``) any other file."""
+        """Read a file that `save` wrote.
+
+        Args:
+            path: The file to read.
+
+        Returns:
+            The same masses, bit for bit.
+
+        Raises:
+            Refusal: ``bad_request`` if the file holds something else.
+        """
         read = read_tensors(path, "role_attention")
         return cls(**{**read, "questions": tuple(read["questions"])})
 
@@ -130,9 +169,25 @@ class RoleAttention:
 def attention_roles(
     model: LoadedModel, pairs: Sequence[PromptPair], *, progress: Callable[[int, int], None] | None = None
 ) -> RoleAttention:
-    """Every head's END attention by role, in the reference and the counterfactual prompt of every pair.
+    """Every head's attention at END by token role, in both prompts of every pair.
 
-    ``progress(done, total)`` counts prompts, two a pair.
+    Operand heads and operator heads as in Zhang et al., 2024, section 4.
+
+    Args:
+        model: The model to analyse.
+        pairs: Prompt pairs.
+        progress: Called with (prompts done, prompts in total); two prompts per pair.
+
+    Returns:
+        Masses [pair, layer, head, role] of reference and counterfactual prompts, and the shuffled baseline, on the CPU.
+
+    Raises:
+        Refusal: `BadPrompt` for an empty list or a prompt that cannot be tokenised.
+
+    Example:
+        >>> roles = am.attention_roles(model, pairs)
+        >>> roles.mean.shape  # [layer, head, role]
+        torch.Size([..., 7])
     """
     encoded = encode_all(model, pairs or [])
     if not encoded:
@@ -143,12 +198,13 @@ def attention_roles(
 def roles_of(
     model: LoadedModel, encoded: Sequence[EncodedPair], *, progress: Callable[[int, int], None] | None = None
 ) -> RoleAttention:
-    """As `attention_roles`, of pairs that are encoded already."""
+    """As `attention_roles`, for encoded pairs."""
     prompts = [pair.reference_ids for pair in encoded] + [pair.counterfactual_ids for pair in encoded]
-    roles = [_deal(pair.reference_tokens) for pair in encoded] + [_deal(pair.counterfactual_tokens) for pair in encoded]
+    roles = [_one_hot(pair.reference_tokens) for pair in encoded]
+    roles += [_one_hot(pair.counterfactual_tokens) for pair in encoded]
     masses = _masses(model, prompts, roles, progress)
     reference, counterfactual = masses[: len(encoded)], masses[len(encoded) :]
-    shares = torch.stack([_dealt(each) for each in roles[: len(encoded)]]).to(masses)
+    shares = torch.stack([_shares(each) for each in roles[: len(encoded)]]).to(masses)
     first = ROLES.index("first")
     shuffled = (1 - reference[..., first, None]) * shares[:, None, None]
     shuffled[..., first] = reference[..., first]
@@ -162,15 +218,15 @@ def roles_of(
     )
 
 
-def _deal(tokens: Sequence[Token]) -> Float[Tensor, "token role"]:
+def _one_hot(tokens: Sequence[Token]) -> Float[Tensor, "token role"]:
     marks = torch.zeros(len(tokens), len(ROLES))
     for at, token in enumerate(tokens):
         marks[at, ROLES.index(token.role)] = 1
     return marks
 
 
-def _dealt(marks: Float[Tensor, "token role"]) -> Float[Tensor, " role"]:
-    """Each role's share of the tokens but the first."""
+def _shares(marks: Float[Tensor, "token role"]) -> Float[Tensor, " role"]:
+    """Each role's share of the tokens except the first."""
     return marks[1:].sum(0) / max(1, len(marks) - 1)
 
 
@@ -181,41 +237,41 @@ def _masses(
     roles: Sequence[Float[Tensor, "_ role"]],
     progress: Callable[[int, int], None] | None,
 ) -> Float[Tensor, "prompt layer head role"]:
-    anatomy = model.anatomy
-    found = torch.empty(len(prompts), anatomy.layers, anatomy.heads, len(ROLES), dtype=model.work_dtype)
+    layout = model.layout
+    masses = torch.empty(len(prompts), layout.layers, layout.heads, len(ROLES), dtype=model.work_dtype)
     by_length: dict[int, list[int]] = defaultdict(list)
     for number, ids in enumerate(prompts):
         by_length[len(ids)].append(number)
     done = 0
     for length, numbers in by_length.items():
-        step = 1 if model.runs_alone else max(1, _BATCH_BYTES // (8 * anatomy.heads * length**2))
+        step = 1 if model.runs_alone else max(1, _BATCH_BYTES // (8 * layout.heads * length**2))
         for start in range(0, len(numbers), step):
-            part = numbers[start : start + step]
-            marks = torch.stack([roles[number] for number in part]).to(model.work_dtype)
-            found[part] = _run(model, [prompts[number] for number in part], marks)
-            done += len(part)
+            batch = numbers[start : start + step]
+            marks = torch.stack([roles[number] for number in batch]).to(model.work_dtype)
+            masses[batch] = _run(model, [prompts[number] for number in batch], marks)
+            done += len(batch)
             if progress is not None:
                 progress(done, len(prompts))
-    return found
+    return masses
 
 
 def _run(
     model: LoadedModel, prompts: Sequence[TokenIds], marks: Float[Tensor, "prompt token role"]
 ) -> Float[Tensor, "prompt layer head role"]:
-    seen: dict[int, Tensor] = {}
+    masses: dict[int, Tensor] = {}
 
     def keep(layer: int) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
             end = output[1][:, :, -1].to(dtype=model.work_dtype, device="cpu")
-            seen[layer] = end @ marks
+            masses[layer] = end @ marks
 
         return hook
 
     with ExitStack() as stack:
-        for layer, block in enumerate(model.anatomy.blocks):
+        for layer, block in enumerate(model.layout.blocks):
             stack.callback(block.attention.register_forward_hook(keep(layer)).remove)
         stack.enter_context(evaluating(model.hf))
-        stack.enter_context(attending_eagerly(model.hf))
+        stack.enter_context(eager_attention(model.hf))
         ids = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
-        model.anatomy.decoder(input_ids=ids, use_cache=False)
-    return torch.stack([seen[layer] for layer in range(model.anatomy.layers)], dim=1)
+        model.layout.decoder(input_ids=ids, use_cache=False)
+    return torch.stack([masses[layer] for layer in range(model.layout.layers)], dim=1)

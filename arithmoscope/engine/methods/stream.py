@@ -1,4 +1,4 @@
-"""Where it happens: which layers carry what the prompts differ in, and at which positions.
+"""Residual stream patching: the layers and positions that carry the difference between the two prompts.
 
 What it measures. The residual stream that layer l reads at position t of the reference run is replaced by the
 counterfactual's there, everything after it is recomputed, and the change of the answer's logit at END is read:
@@ -6,16 +6,16 @@ counterfactual's there, everything after it is recomputed, and the change of the
     effect[l, t]     = logit(reference with stream[l, t] of the counterfactual) - logit(reference)
     recovered[l, t]  = effect[l, t] / (logit(counterfactual) - logit(reference))        1: all of the difference
 
-Early layers show it at the tokens that differ, late ones at END: the path between is where it was carried over.
+Early layers show an effect at the tokens that differ, late layers at END: in between the information is moved.
 
 Source: Meng et al., Locating and Editing Factual Associations in GPT, NeurIPS 2022 (patching hidden states).
 
 Exact. Before the first token that differs the two runs are the same, and the effect is 0 by definition.
 
 Cost. For each position from the first that differs: a forward pass and a wave over the layers, in which each layer's
-patch joins those under way; about L/2 evaluations of every layer for the positions behind it.
+patch joins those of earlier layers; about L/2 evaluations of every layer for the positions after it.
 
-When it misleads. The whole stream is replaced, with all that it carries besides the calculation. Effects at different
+When it misleads. The whole stream is replaced, with everything it carries besides the calculation. Effects at different
 places overlap and do not add up. Shares of a small difference are noise: average effects first, then divide.
 """
 
@@ -35,10 +35,10 @@ from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.forward.batching import Plan, Shape, plan_for
 from arithmoscope.engine.forward.cached_run import Run, first_difference, run_from
-from arithmoscope.engine.forward.chunked import in_turn
+from arithmoscope.engine.forward.chunked import run_in_chunks
 from arithmoscope.engine.forward.hooks import evaluating
 from arithmoscope.engine.forward.logits import column_logits
-from arithmoscope.engine.interventions.propagation import Place, carry
+from arithmoscope.engine.interventions.propagation import EntryPoint, carry
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.serialization import read_tensors, write_tensors
 from arithmoscope.prompts import EncodedPair, refuse_unequal_lengths
@@ -46,12 +46,25 @@ from arithmoscope.prompts import EncodedPair, refuse_unequal_lengths
 
 @dataclass(frozen=True, eq=False)
 class StreamEffects:
-    """Effects of the stream at every layer and position, patched minus reference, in logits, on the CPU.
+    """Effects of the residual stream at every layer and position, in logits of the answer, on the CPU.
 
-    effects                    NaN beyond the end of a prompt that is shorter than the longest
-    lengths                    tokens of each pair's prompts
-    reference, counterfactual  the answer's logit in either run
-    noise                      |logit of the unpatched control row - reference logit|, the largest over the positions
+    Attributes:
+        model: The model's id.
+        revision: The revision of its weights.
+        questions: The question of each pair.
+        effects: Patched minus reference logit [pair, layer, position]; NaN beyond the end of a shorter prompt.
+        lengths: Number of tokens of each pair's prompts [pair].
+        reference: The answer's logit in the reference run [pair].
+        counterfactual: The answer's logit in the counterfactual run [pair].
+        noise: |logit of the unpatched control row - reference logit|, the maximum over positions [pair].
+
+    Example:
+        >>> effects = am.stream(model, pairs[:2])
+        >>> effects.recovered.shape  # [pair, layer, position]
+        torch.Size([2, ...])
+        >>> effects.save("stream.safetensors")
+        >>> len(am.StreamEffects.load("stream.safetensors"))
+        2
     """
 
     model: str
@@ -68,17 +81,31 @@ class StreamEffects:
 
     @property
     def recovered(self) -> Float[Tensor, "pair layer position"]:
-        """The share of the two runs' difference that each patch brings about; NaN where they do not differ."""
+        """Each effect as a share of the difference between the two runs; NaN where they do not differ."""
         difference = (self.counterfactual - self.reference)[:, None, None]
         return torch.where(difference == 0, torch.nan, self.effects / difference)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file."""
+        """Write to a safetensors file.
+
+        Args:
+            path: The file to write.
+        """
         write_tensors(path, "stream_effects", {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> StreamEffects:
-        """Read what `save` wrote. Refuses (``bad_request``) any other file."""
+        """Read a file that `save` wrote.
+
+        Args:
+            path: The file to read.
+
+        Returns:
+            The same effects, bit for bit.
+
+        Raises:
+            Refusal: ``bad_request`` if the file holds something else.
+        """
         read = read_tensors(path, "stream_effects")
         return cls(**{**read, "questions": tuple(read["questions"])})
 
@@ -87,18 +114,33 @@ class StreamEffects:
 def stream(
     model: LoadedModel, pairs: Sequence[PromptPair], *, progress: Callable[[int, int], None] | None = None
 ) -> StreamEffects:
-    """The effect of the residual stream that each layer reads, at each position, on every pair.
+    """Effect of the residual stream that each layer reads, at each position, on the answer's logit.
 
-    ``progress(done, total)`` counts positions of pairs. Refuses (``lengths_differ``) a pair whose prompts differ in
-    their numbers of tokens, besides what `path_patching` refuses.
+    Patching of hidden states (Meng et al., 2022).
+
+    Args:
+        model: The model to analyse.
+        pairs: Prompt pairs whose two prompts have the same number of tokens; each answer is one token of the model.
+        progress: Called with (positions done, positions in total), summed over the pairs.
+
+    Returns:
+        Changes of the answer's logit at END [pair, layer, position], on the CPU.
+
+    Raises:
+        Refusal: ``lengths_differ`` for a pair whose prompts differ in length; otherwise as `path_patching`.
+
+    Example:
+        >>> effects = am.stream(model, pairs[:2])
+        >>> effects.effects.shape  # [pair, layer, position]
+        torch.Size([2, ...])
     """
     if not pairs:
         raise Refusal("no_prompts", "The list of prompt pairs is empty.")
     encoded = encode_all(model, pairs)
     refuse_unequal_lengths(encoded, "all", "counterfactual")
     longest = max(len(each.reference_ids) for each in encoded)
-    layers, wide = model.anatomy.layers, model.work_dtype
-    found = StreamEffects(
+    layers, wide = model.layout.layers, model.work_dtype
+    result = StreamEffects(
         model=model.card.id,
         revision=model.card.revision,
         questions=tuple(each.question for each in encoded),
@@ -121,16 +163,16 @@ def stream(
         nonlocal before, furthest
         rows = rest[: 1 if model.runs_alone else plan.pairs]
         done = before
-        for more in _measure(model, encoded, firsts, rows, plan, found):
-            done += more
-            furthest = max(furthest, done)  # when memory ran out, some is done again
+        for measured in _measure(model, encoded, firsts, rows, plan, result):
+            done += measured
+            furthest = max(furthest, done)  # a batch is repeated after running out of memory
             if progress is not None:
                 progress(furthest, total)
         before = done
         return len(rows)
 
-    in_turn(groups.values(), plan, measure)
-    return found
+    run_in_chunks(groups.values(), plan, measure)
+    return result
 
 
 def _measure(
@@ -139,57 +181,57 @@ def _measure(
     firsts: Sequence[int],
     rows: Sequence[int],
     plan: Plan,
-    found: StreamEffects,
+    result: StreamEffects,
 ) -> Iterator[int]:
-    """Some pairs of one length, position after position, written into ``found``; gives the number of pairs that each
-    position was measured on."""
+    """Measures pairs of one length, one position at a time, and writes into ``result``; yields the number of pairs that
+    each position was measured on."""
     length = len(encoded[rows[0]].reference_ids)
     begin = min(firsts[row] for row in rows)
-    found.effects[list(rows), :, :length] = 0.0
+    result.effects[list(rows), :, :length] = 0.0
     donor = run_from(model, [encoded[row].counterfactual_ids for row in rows], begin, plan.tokens)
     answers = torch.tensor([[encoded[row].answer_id] for row in rows], device=model.device)
-    found.counterfactual[list(rows)] = _at_end(model, donor, len(rows), answers)
+    result.counterfactual[list(rows)] = _at_end(model, donor, len(rows), answers)
     for position in range(begin, length):
         part = [at for at, row in enumerate(rows) if firsts[row] <= position]
         pairs = [rows[at] for at in part]
-        # Where batches must not be mixed, neither must the pass be cut: every position is followed.
+        # A model that runs prompts one by one must not split the pass either: every position is recomputed.
         first = 0 if model.runs_alone else position
         run = run_from(model, [encoded[row].reference_ids for row in pairs], first, plan.tokens)
-        found.reference[pairs] = reference = _at_end(model, run, len(part), answers[part])
-        theirs = donor.stream.unflatten(0, (len(rows), -1))[part, position - begin]
-        moved = theirs - run.stream.unflatten(0, (len(part), -1))[:, position - first]
-        logits = _patched(model, run, moved, position - first, answers[part], plan).cpu()
+        result.reference[pairs] = reference = _at_end(model, run, len(part), answers[part])
+        patch = donor.stream.unflatten(0, (len(rows), -1))[part, position - begin]
+        delta = patch - run.stream.unflatten(0, (len(part), -1))[:, position - first]
+        logits = _patched(model, run, delta, position - first, answers[part], plan).cpu()
         if not bool(logits.isfinite().all()):
             raise Refusal("not_finite", "The patched runs' logits are not finite.")
         # Row 0 is the control: nothing patched, everything recomputed.
-        change = (logits[1:] - logits[0]).masked_fill((moved == 0).all(-1).T.cpu(), 0.0)
-        found.effects[pairs, :, position] = change.T
-        found.noise[pairs] = torch.maximum(found.noise[pairs], (logits[0] - reference).abs())
+        change = (logits[1:] - logits[0]).masked_fill((delta == 0).all(-1).T.cpu(), 0.0)
+        result.effects[pairs, :, position] = change.T
+        result.noise[pairs] = torch.maximum(result.noise[pairs], (logits[0] - reference).abs())
         yield len(part)
 
 
 def _at_end(model: LoadedModel, run: Run, prompts: int, answers: Int[Tensor, "pair 1"]) -> Float[Tensor, " pair"]:
     """The answers' logits in a run."""
     final = run.final.unflatten(0, (prompts, -1))[:, -1]
-    return column_logits(model.anatomy, final, answers)[:, 0].cpu()
+    return column_logits(model.layout, final, answers)[:, 0].cpu()
 
 
 def _patched(
     model: LoadedModel,
     run: Run,
-    moved: Float[Tensor, "pair layer hidden"],
+    delta: Float[Tensor, "pair layer hidden"],
     at: int,
     answers: Int[Tensor, "pair 1"],
     plan: Plan,
 ) -> Float[Tensor, "rows pair"]:
-    """The answers' logits: of the control, then with the stream that each layer reads moved at the position ``at``."""
-    layers, prompts = model.anatomy.layers, len(moved)
+    """The answers' logits: of the control, then with ``delta`` added to the input of each layer at position ``at``."""
+    layers, prompts = model.layout.layers, len(delta)
 
-    def enter(layer: int, place: Place, low: int, high: int) -> Tensor | None:
+    def enter(layer: int, place: EntryPoint, low: int, high: int) -> Tensor | None:
         if place != "stream" or not low <= layer < high:
             return None
-        whole = torch.zeros(prompts, run.positions, moved.shape[-1], dtype=moved.dtype, device=moved.device)
-        whole[:, at] = moved[:, layer]
+        whole = torch.zeros(prompts, run.positions, delta.shape[-1], dtype=delta.dtype, device=delta.device)
+        whole[:, at] = delta[:, layer]
         return whole.flatten(0, 1)[None]
 
     parts = []
@@ -206,6 +248,6 @@ def _patched(
                 product_rows=plan.rows,
             )
             end = (x + run.final).unflatten(1, (prompts, -1))[:, :, -1]
-            logits = column_logits(model.anatomy, end, answers)[..., 0]
+            logits = column_logits(model.layout, end, answers)[..., 0]
             parts.append(logits if low == 0 else logits[1:])
     return torch.cat(parts)

@@ -1,28 +1,28 @@
-"""Transfer: do the components found on one set of prompts matter on another?
+"""Transfer: effects of the components selected on one set of prompts on other sets.
 
 What it measures. On each set of ``found_on`` all components are patched (path patching), and the ``top_k`` most
-negative heads are kept. On each set of ``evaluated_on`` each of these selections is knocked out, all of it at once, and
-so are as many random components of the same layers:
+negative heads are selected. On each set of ``evaluated_on`` each selection is knocked out, all of it at once, and
+likewise as many random components of the same layers:
 
-    matrix[found, evaluated] = accuracy, or probability of the answer, with the selection out
+    matrix[found, evaluated] = accuracy, or probability of the answer, with the selection knocked out
 
-Beside it what the set gives with nothing out, what the random draws leave, and how far the selections agree:
+Beside it the intact model's values, those with random components knocked out, and the agreement of the selections:
 
     jaccard[f, g]  = |top_f & top_g| / |top_f | top_g|
     rank[f, g]     = Spearman's rank correlation of the mean effects of all components
 
-Sets that are no arithmetic are the negative control: what falls there, too, was not the calculation.
+Sets without arithmetic are the negative control: a drop there is not due to the calculation.
 
 Source: Zhang et al., Interpreting and Improving Large Language Models in Arithmetic Calculation, ICML 2024, section 5
-(one selection, carried to other data sets).
+(one selection, applied to other data sets).
 
-Exact: patching and knock-out are. Found and evaluated on different operands: a selection that knows the questions looks
-better than it is, so sets that share operands are refused unless told otherwise.
+Exact, as patching and knock-out are. Sets that share operands raise Refusal unless ``same_operands`` is set: on the
+questions that it was found on a selection looks better than it is.
 
-Cost. Path patching on each set of the first kind; on each of the second kind one row a selection and draw.
+Cost. Path patching on each set of ``found_on``; on each set of ``evaluated_on`` one row per selection and draw.
 
-When it misleads. The rank correlation is over all components, most of which do nothing anywhere. Accuracy of a set that
-the model hardly answers cannot fall: read the probability, and the row with nothing out.
+When it misleads. The rank correlation is over all components, most of which do nothing anywhere. The accuracy of a set
+that the model hardly answers cannot drop: read the probability, and the intact model's row.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Bool, Float
@@ -43,13 +43,13 @@ from arithmoscope.contracts.knockout_terms import Ablation
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.contracts.specs import Effect, Metric
 from arithmoscope.engine.forward.activations import encode_all
-from arithmoscope.engine.forward.batching import Plan, Shape, plan_for, sparing
-from arithmoscope.engine.interventions.ablation import Knocked, knock_pairs, masks_of
-from arithmoscope.engine.interventions.patching import Measured, Patching, patch_pairs
+from arithmoscope.engine.forward.batching import Plan, Shape, plan_for, retry_on_oom
+from arithmoscope.engine.interventions.ablation import KnockoutOutputs, knock_out_pairs, masks_of
+from arithmoscope.engine.interventions.patching import PatchedPairs, Patching, patch_pairs
 from arithmoscope.engine.interventions.replacements import check_means, means, resampled
 from arithmoscope.engine.measures.effects import PatchingEffects
 from arithmoscope.engine.measures.knockout_curves import interval_of
-from arithmoscope.engine.measures.random_controls import drawn
+from arithmoscope.engine.measures.random_controls import random_draws
 from arithmoscope.engine.measures.rank_correlation import spearman
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.serialization import read_tensors, tensor_bytes
@@ -62,16 +62,34 @@ _FORMAT = "transfer"
 
 @dataclass(frozen=True, eq=False)
 class Transfer:
-    """The matrices; the first axis is the set that a selection was found on, the second the one it is knocked out on.
+    """Transfer matrices; the first axis is the set that a selection was found on, the second the evaluated set.
 
-    selections   the components of each set of ``found_on``, the most negative first
-    accuracy     share of pairs whose top token is the answer; ``..._low``, ``..._high``: 95 % bootstrap over questions
-    probability  of the answer, mean over the pairs, with the same intervals
-    plain_...    the same with nothing out, by evaluated set
-    control_...  the same with random components out: mean over the draws, and where 95 % of them lie
-    effects      mean effect of every component on the sets of ``found_on``, in the metric's unit
-    jaccard, rank_correlation  of the selections, and of the effects
-    pairs, found_pairs  sizes of the sets
+    Attributes:
+        model: The model's id.
+        revision: The revision of its weights.
+        found_on: Names of the sets that heads were selected on.
+        evaluated_on: Names of the sets that they were knocked out on.
+        selections: The heads selected on each set, most negative first.
+        metric: The metric that heads were ranked by.
+        ablation: The replacement of knocked-out outputs.
+        effects: Mean effect of every component on each set of ``found_on``, in the metric's unit.
+        jaccard: Overlap of the selections [found, found].
+        rank_correlation: Spearman's correlation of ``effects`` [found, found].
+        accuracy: Share of pairs whose top token is the answer [found, evaluated]; ``accuracy_low`` and
+            ``accuracy_high``: 95 % percentile bootstrap over questions.
+        probability: Mean probability of the answer, with the same intervals.
+        plain_accuracy: Accuracy of the intact model [evaluated]; likewise ``plain_probability``.
+        control_accuracy: Accuracy with random components knocked out, the mean over the draws; ``..._low`` and
+            ``..._high`` contain 95 % of the draws. Likewise ``control_probability``.
+        found_pairs: Sizes of the sets of ``found_on``.
+        pairs: Sizes of the sets of ``evaluated_on``.
+
+    Example:
+        >>> some, others = am.split_operands(pairs)
+        >>> matrix = am.transfer(model, {"sums": some}, {"others": others}, top_k=2, metric="logit", controls=2)
+        >>> matrix.save("transfer.safetensors")
+        >>> am.Transfer.load("transfer.safetensors").evaluated_on
+        ('others',)
     """
 
     model: str
@@ -102,16 +120,30 @@ class Transfer:
     pairs: Float[Tensor, " evaluated"]
 
     def to_bytes(self) -> bytes:
-        """As safetensors, the words in its metadata."""
+        """The bytes of a safetensors file; text fields are in its metadata."""
         return tensor_bytes(_FORMAT, {field.name: getattr(self, field.name) for field in fields(self)})
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file."""
+        """Write to a safetensors file.
+
+        Args:
+            path: The file to write.
+        """
         Path(path).write_bytes(self.to_bytes())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Transfer:
-        """Read what `save` wrote. Refuses (``bad_request``) any other file."""
+        """Read a file that `save` wrote.
+
+        Args:
+            path: The file to read.
+
+        Returns:
+            The same matrices, bit for bit.
+
+        Raises:
+            Refusal: ``bad_request`` if the file holds something else.
+        """
         read = read_tensors(path, _FORMAT)
         for name in ("found_on", "evaluated_on"):
             read[name] = tuple(read[name])
@@ -125,7 +157,7 @@ def transfer(
     *,
     top_k: int = 10,
     effect: Effect = "through_mlps",
-    metric: Metric | str = "logit_difference",
+    metric: Metric = "logit_difference",
     ablation: Ablation = "mean",
     controls: int = 20,
     seed: int = 0,
@@ -134,31 +166,66 @@ def transfer(
     memory: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Transfer:
-    """What the ``top_k`` heads of each set of ``found_on`` do on each set of ``evaluated_on``, at END.
+    """Selects heads on each set of ``found_on`` and knocks them out, at END, on each set of ``evaluated_on``.
 
-    ``metric``: what heads are ranked by. ``ablation`` ``mean`` is over the reference prompts of ``mean_over``, by
-    the evaluated set's name (default: over the set's own). ``same_operands``: let found and evaluated sets ask about
-    the same operands. ``progress(done, total)`` counts sets.
+    One selection applied to other data sets (Zhang et al., 2024, section 5), for several of each.
 
-    Refuses (``bad_request``) sets that share operands unless told, and (``no_prompts``) empty ones.
+    Args:
+        model: The model to analyse.
+        found_on: Sets by name; the heads with the most negative mean effect on each are selected.
+        evaluated_on: Sets by name that each selection is knocked out on.
+        top_k: Number of heads per selection; fewer if fewer have a negative effect.
+        effect: Effect that heads are selected by, as in `path_patching`.
+        metric: Metric that heads are ranked by.
+        ablation: Replacement of knocked-out outputs, as in `knockout`.
+        controls: Number of draws of random components per selection.
+        seed: Seed of the draws.
+        same_operands: Allow a set of ``found_on`` and one of ``evaluated_on`` to share operands.
+        mean_over: For the ablation ``"mean"``: pairs that the mean is taken over, by the evaluated set's name; None, or
+            a missing name, for the evaluated set itself.
+        memory: Bytes to stay within, besides the model; None for what is free on the device.
+        progress: Called with (sets done, sets in total).
+
+    Returns:
+        Accuracy and probability [found, evaluated] with intervals, those of the intact model [evaluated] and of the
+        controls, and the agreement of the selections [found, found].
+
+    Raises:
+        Refusal: ``bad_request`` for sets that share operands, an unknown option or ``top_k`` out of range;
+            ``no_prompts`` for an empty set; otherwise as `path_patching`, naming the set.
+
+    Example:
+        >>> some, others = am.split_operands(pairs)
+        >>> matrix = am.transfer(model, {"sums": some}, {"others": others}, top_k=2, metric="logit", controls=2)
+        >>> matrix.accuracy.shape  # [found, evaluated]
+        torch.Size([1, 1])
     """
+    for value, name, values in (
+        (effect, "effect", Effect),
+        (metric, "metric", Metric),
+        (ablation, "ablation", Ablation),
+    ):
+        if value not in get_args(values):
+            raise Refusal("bad_request", f"There is no {name} {value!r}; there are {', '.join(get_args(values))}.")
     if not found_on or not evaluated_on:
-        raise Refusal("no_prompts", "There is no set to find components on, or none to knock them out on.")
-    heads, layers = model.anatomy.heads, model.anatomy.layers
+        raise Refusal("no_prompts", "There is no set to select components on, or none to knock them out on.")
+    heads, layers = model.layout.heads, model.layout.layers
     if not 1 <= top_k <= layers * heads:
-        raise Refusal("bad_request", f"top_k is {top_k}; it is from 1 to {layers * heads}.", "Choose another top_k.")
+        raise Refusal(
+            "bad_request", f"top_k is {top_k}; it must be from 1 to {layers * heads}.", "Choose another top_k."
+        )
     if mean_over is not None and (ablation != "mean" or not set(mean_over) <= set(evaluated_on)):
         raise Refusal(
             "bad_request",
-            "mean_over is given for sets that no mean is taken for.",
+            "mean_over names sets that no mean is used for.",
             "Name evaluated sets in it, and choose the ablation 'mean'.",
         )
     if not same_operands:
-        _refuse_shared(found_on, evaluated_on)
+        _check_operands(found_on, evaluated_on)
     found_pairs = {name: _encoded(model, name, pairs) for name, pairs in found_on.items()}
-    judged = {name: _encoded(model, name, pairs) for name, pairs in evaluated_on.items()}
-    over = {name: _encoded(model, name, pairs) for name, pairs in (mean_over or {}).items()}
-    done, total = 0, len(found_pairs) + len(judged)
+    evaluated = {name: _encoded(model, name, pairs) for name, pairs in evaluated_on.items()}
+    mean_pairs = {name: _encoded(model, name, pairs) for name, pairs in (mean_over or {}).items()}
+    done, total = 0, len(found_pairs) + len(evaluated)
     effects: list[Tensor] = []
     selections: list[tuple[Component, ...]] = []
     for pairs in found_pairs.values():
@@ -170,17 +237,18 @@ def transfer(
             progress(done, total)
     sets = sets_of(model, selections, controls, seed)
     columns: list[dict[str, Tensor]] = []
-    for name, pairs in judged.items():
-        columns.append(judged_on(model, pairs, sets, len(selections), ablation, seed, memory, over=over.get(name)))
+    for name, pairs in evaluated.items():
+        column = judged_on(model, pairs, sets, len(selections), ablation, seed, memory, over=mean_pairs.get(name))
+        columns.append(column)
         done += 1
         if progress is not None:
             progress(done, total)
     return assembled(
         model,
-        metric=str(metric),
+        metric=metric,
         ablation=ablation,
         found_on={name: len(pairs) for name, pairs in found_pairs.items()},
-        evaluated_on={name: len(pairs) for name, pairs in judged.items()},
+        evaluated_on={name: len(pairs) for name, pairs in evaluated.items()},
         selections=selections,
         effects=effects,
         columns=columns,
@@ -198,9 +266,9 @@ def assembled(
     effects: Sequence[Float[Tensor, " component"]],
     columns: Sequence[Mapping[str, Tensor]],
 ) -> Transfer:
-    """The whole of what was measured set by set: `mean_effects` and `most_negative` of each found set, `judged_on` of
-    each evaluated one. ``found_on``, ``evaluated_on``: how many pairs each set has."""
-    whole = {key: torch.stack([column[key] for column in columns], dim=-1) for key in columns[0]}
+    """The result, from the measurements of each set: `mean_effects` and `most_negative` of each set of ``found_on``,
+    `judged_on` of each of ``evaluated_on``. These two give the number of pairs by set."""
+    matrices = {key: torch.stack([column[key] for column in columns], dim=-1) for key in columns[0]}
     return Transfer(
         model=model.card.id,
         revision=model.card.revision,
@@ -214,7 +282,7 @@ def assembled(
         rank_correlation=_pairwise(effects, _agreement),
         found_pairs=torch.tensor(list(found_on.values()), dtype=torch.float64),
         pairs=torch.tensor(list(evaluated_on.values()), dtype=torch.float64),
-        **whole,
+        **matrices,
     )
 
 
@@ -228,15 +296,15 @@ def _encoded(model: LoadedModel, name: str, pairs: Sequence[PromptPair]) -> list
     return encoded
 
 
-def _refuse_shared(found_on: Sets, evaluated_on: Sets) -> None:
+def _check_operands(found_on: Sets, evaluated_on: Sets) -> None:
     for name, found in found_on.items():
         for other, evaluated in evaluated_on.items():
             if shared := shared_operands(found, evaluated):
                 raise Refusal(
                     "bad_request",
-                    f"The sets {name!r} (found on) and {other!r} (evaluated on) ask about the same operands: "
+                    f"The sets {name!r} (found on) and {other!r} (evaluated on) share operands: "
                     f"{shared[0][:60]!r} and {len(shared) - 1} more.",
-                    "Split them with arithmoscope.split_operands, or say same_operands=True.",
+                    "Split them with arithmoscope.split_operands, or pass same_operands=True.",
                 )
 
 
@@ -248,25 +316,24 @@ def mean_effects(
     memory: int | None = None,
     report: Callable[[float], None] = lambda _fraction: None,
 ) -> Float[Tensor, " component"]:
-    """Mean effect of every component, over the pairs whose metric is defined. ``report(fraction)`` may raise, to
-    stop."""
+    """Mean effect of every component over the pairs with a defined metric. ``report(fraction)`` may raise, to stop."""
     length = max(len(ids) for pair in pairs for ids in (pair.reference_ids, pair.counterfactual_ids))
-    asked = Patching(effect, probability=metric == "probability")
-    shape = Shape(effect, length, length if model.runs_alone else 1, len(pairs), asked.probability)
+    patching = Patching(effect, probability=metric == "probability")
+    shape = Shape(effect, length, length if model.runs_alone else 1, len(pairs), patching.probability)
 
-    def measure(plan: Plan) -> Measured:
-        return patch_pairs(model, pairs, asked, None, plan, report=report)
+    def measure(plan: Plan) -> PatchedPairs:
+        return patch_pairs(model, pairs, patching, None, plan, report=report)
 
-    measured, _ = sparing(plan_for(model, shape, memory), measure)
-    found: PatchingEffects | None = measured.effects
-    if found is None:
+    measured, _ = retry_on_oom(plan_for(model, shape, memory), measure)
+    effects: PatchingEffects | None = measured.effects
+    if effects is None:
         raise Refusal("none_kept", "No pair was measured.")
-    heads, mlps = found.values(metric)
+    heads, mlps = effects.values(metric)
     return torch.cat([heads, mlps[..., None]], dim=-1).flatten(1).double().nanmean(0)
 
 
 def most_negative(effects: Float[Tensor, "layer component"], k: int) -> tuple[Component, ...]:
-    """The k heads whose removal hurts most, in that order; fewer where fewer hurt."""
+    """The k heads with the most negative effects, in order; fewer if fewer are negative."""
     heads = effects[:, :-1]
     order = heads.flatten().argsort(stable=True)[:k]
     at = [divmod(int(place), heads.shape[1]) for place in order if float(heads.flatten()[place]) < 0]
@@ -276,9 +343,9 @@ def most_negative(effects: Float[Tensor, "layer component"], k: int) -> tuple[Co
 def sets_of(
     model: LoadedModel, selections: Sequence[Sequence[Component]], controls: int, seed: int
 ) -> Bool[Tensor, "row layer component"]:
-    """The selections, then ``controls`` random draws of each in turn."""
-    layers, heads = model.anatomy.layers, model.anatomy.heads
-    draws = [drawn(chosen, layers, heads, controls, seed) for chosen in selections]
+    """The selections, then ``controls`` random draws of each."""
+    layers, heads = model.layout.layers, model.layout.heads
+    draws = [random_draws(chosen, layers, heads, controls, seed) for chosen in selections]
     rows = [list(chosen) for chosen in selections]
     rows += [list(draw.components) for each in draws for draw in each]
     return masks_of(rows, layers, heads)
@@ -295,10 +362,13 @@ def judged_on(
     report: Callable[[float], None] = lambda _fraction: None,
     *,
     over: Sequence[EncodedPair] | None = None,
-    go_on: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> dict[str, Tensor]:
-    """One evaluated set's column of every matrix. ``sets``: as `sets_of` has them; ``over``: what a mean is over
-    (default: the pairs). ``report(fraction)`` and ``go_on`` may raise, to stop."""
+    """One evaluated set's column of every matrix.
+
+    ``sets``: the rows of `sets_of`. ``over``: the pairs that a mean is taken over; None for ``pairs``.
+    ``report(fraction)``, and ``check_stop`` between batches, may raise, to stop.
+    """
     over = pairs if over is None else over
     if ablation == "resample":
         pairs = resampled(pairs, "end", seed)
@@ -307,28 +377,29 @@ def judged_on(
     mean = None
     if ablation == "mean":
         check_means(pairs, over, "end")
-        mean, plan = sparing(plan, lambda plan: means(model, [pair.reference_ids for pair in over], (), plan, go_on))
+        prompts = [pair.reference_ids for pair in over]
+        mean, plan = retry_on_oom(plan, lambda plan: means(model, prompts, (), plan, check_stop))
 
-    def measure(plan: Plan) -> Knocked:
-        return knock_pairs(model, pairs, sets, ablation, "end", mean, plan, report)
+    def measure(plan: Plan) -> KnockoutOutputs:
+        return knock_out_pairs(model, pairs, sets, ablation, "end", mean, plan, report)
 
-    knocked, _ = sparing(plan, measure)
+    knocked, _ = retry_on_oom(plan, measure)
     questions = [pair.question for pair in pairs]
-    found: dict[str, Tensor] = {}
+    column: dict[str, Tensor] = {}
     for name, values in (("accuracy", knocked.correct.double()), ("probability", knocked.probability.double())):
         chosen, draws = (
             values[1 : 1 + selections],
             values[1 + selections :].mean(1).reshape(selections, (len(sets) - selections) // selections),
         )
         low, high = interval_of(chosen.T, questions)
-        found[f"plain_{name}"] = values[0].mean()
-        found[name], found[f"{name}_low"], found[f"{name}_high"] = chosen.mean(1), low, high
-        nothing = torch.full((selections,), torch.nan, dtype=torch.float64)
+        column[f"plain_{name}"] = values[0].mean()
+        column[name], column[f"{name}_low"], column[f"{name}_high"] = chosen.mean(1), low, high
+        undefined = torch.full((selections,), torch.nan, dtype=torch.float64)
         ends = torch.quantile(draws, torch.tensor([0.025, 0.975]).double(), dim=1) if draws.shape[1] else None
-        found[f"control_{name}"] = draws.mean(1)
-        found[f"control_{name}_low"] = nothing if ends is None else ends[0].clone()
-        found[f"control_{name}_high"] = nothing.clone() if ends is None else ends[1].clone()
-    return found
+        column[f"control_{name}"] = draws.mean(1)
+        column[f"control_{name}_low"] = undefined if ends is None else ends[0].clone()
+        column[f"control_{name}_high"] = undefined.clone() if ends is None else ends[1].clone()
+    return column
 
 
 def _pairwise(items: Sequence[Any], measure: Callable[[Any, Any], float]) -> Float[Tensor, "found found"]:
@@ -336,10 +407,10 @@ def _pairwise(items: Sequence[Any], measure: Callable[[Any, Any], float]) -> Flo
 
 
 def _agreement(a: Float[Tensor, " component"], b: Float[Tensor, " component"]) -> float:
-    """NaN where one of them was not measured."""
+    """Spearman's correlation; NaN if one of them was not measured."""
     return float("nan") if bool(a.isnan().any() or b.isnan().any()) else spearman(a, b)
 
 
 def _jaccard(a: Sequence[Component], b: Sequence[Component]) -> float:
-    """Shared of all; NaN where both are empty."""
+    """Size of the intersection over the union; NaN if both are empty."""
     return len({*a} & {*b}) / len({*a, *b}) if a or b else float("nan")

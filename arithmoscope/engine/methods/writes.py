@@ -1,14 +1,14 @@
-"""What a component writes: the tokens that its output at the last position promotes, and those that it suppresses.
+"""Direct logit attribution: the tokens that a component's output at the last position promotes and suppresses.
 
-What it measures. For component c, whose write w_c stands in the residual stream of the reference run at END,
+What it measures. For component c, which adds w_c to the residual stream of the reference run at END,
 
-    logits(x_final) - logits(x_final - w_c)     over all tokens, the mean over the vocabulary taken off
+    logits(x_final) - logits(x_final - w_c)     for all tokens, minus the mean over the vocabulary
 
-    w_c     W_O[h] z for a head, its share of the projection; what all heads write less what the others would, where
-            they share a norm (Gemma-2 and 3, OLMo-2); the MLP's output after its norm for an MLP
+    w_c     for a head W_O[h] z, its share of the projection; where heads share a norm (Gemma-2 and 3, OLMo-2) the
+            output of all heads minus that of the others; for an MLP its output after its norm
 
-averaged over the prompts. Logits are defined up to a constant, so only differences between tokens say something: they
-are centred. It is minus the `direct` effect of zero ablation, for every token instead of the answer alone.
+averaged over the prompts. Logits are defined up to a constant, so that only differences between tokens are meaningful:
+they are centred. It is minus the `direct` effect of zero ablation, for every token instead of the answer alone.
 
 Source: the read-out of single heads by Elhage et al., A Mathematical Framework for Transformer Circuits, 2021, and
 Geva et al., Transformer Feed-Forward Layers Build Predictions by Promoting Concepts in the Vocabulary Space, 2022;
@@ -18,8 +18,8 @@ Exact: nothing is linearised.
 
 Cost. One forward pass, then one product with the whole unembedding for each component and pair.
 
-When it misleads. Only what the write says to the output itself: what later layers make of it is `path_patching`'s
-business. What all prompts have in common (a head that always promotes digits) is not about arithmetic: compare sets.
+When it misleads. Only the direct effect on the output: for the effect through later layers use `path_patching`. An
+effect common to all prompts (a head that always promotes digits) is not about arithmetic: compare sets.
 """
 
 from __future__ import annotations
@@ -49,7 +49,14 @@ MOST_TOKENS = 1_000
 
 @dataclass(frozen=True)
 class TokenEffect:
-    """One token's centred change of logit: mean and standard deviation (ddof 1; None for one pair) over the pairs."""
+    """One token's centred change of logit over the pairs.
+
+    Attributes:
+        token_id: The token's id.
+        token: Its text.
+        mean: Mean change of its logit.
+        std: Standard deviation (ddof 1); None for one pair.
+    """
 
     token_id: int
     token: str
@@ -58,8 +65,16 @@ class TokenEffect:
 
 
 @dataclass(frozen=True)
-class Write:
-    """One component's tokens, the strongest first: of all tokens, and of those alone that read as a number."""
+class ComponentTokens:
+    """The tokens that one component promotes and suppresses, strongest first.
+
+    Attributes:
+        component: The component, such as ``"L14H2"``.
+        promoted: Tokens whose logit it raises most.
+        suppressed: Tokens whose logit it lowers most.
+        promoted_numbers: The same among tokens that read as a number.
+        suppressed_numbers: The same among tokens that read as a number.
+    """
 
     component: str
     promoted: tuple[TokenEffect, ...]
@@ -69,40 +84,71 @@ class Write:
 
 
 @dataclass(frozen=True, eq=False)
-class Written:
-    """What some components write in the reference runs of ``n`` pairs.
+class VocabularyEffects:
+    """Direct effects of components on the logits of all tokens, over ``n`` pairs.
 
-    answers   the answer's change of logit, as the model gives logits (not centred): what `direct` zero ablation takes
-    centres   mean change of logit over the vocabulary, which was taken off the tokens' values
+    Attributes:
+        model: The model's id.
+        revision: The revision of its weights.
+        n: Number of pairs.
+        components: The strongest tokens of each component.
+        answers: Change of the answer's logit, not centred [pair, component]: minus zero ablation's `direct` effect.
+        centres: Mean change of logit over the vocabulary, subtracted from the tokens' values [pair, component].
+
+    Example:
+        >>> effects = am.writes(model, pairs, ["L1H2", "MLP0"])
+        >>> effects["MLP0"].component
+        'MLP0'
+        >>> effects.save("writes.safetensors")
+        >>> am.VocabularyEffects.load("writes.safetensors").n
+        16
     """
 
     model: str
     revision: str
     n: int
-    components: tuple[Write, ...]
+    components: tuple[ComponentTokens, ...]
     answers: Float[Tensor, "pair component"]
     centres: Float[Tensor, "pair component"]
 
-    def __getitem__(self, component: str) -> Write:
+    def __getitem__(self, component: str) -> ComponentTokens:
         """The tokens of one component, by its name."""
-        found = next((write for write in self.components if write.component == component), None)
-        if found is None:
-            raise Refusal("bad_component", f"{component!r} was not asked for.", "Ask for it, or read another one.")
-        return found
+        tokens = next((each for each in self.components if each.component == component), None)
+        if tokens is None:
+            raise Refusal(
+                "bad_component", f"{component!r} is not among the components.", "Add it to the call of writes."
+            )
+        return tokens
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file."""
+        """Write to a safetensors file.
+
+        Args:
+            path: The file to write.
+        """
         whole = {field.name: getattr(self, field.name) for field in fields(self)}
-        write_tensors(path, "written_tokens", {**whole, "components": [asdict(write) for write in self.components]})
+        write_tensors(path, "written_tokens", {**whole, "components": [asdict(each) for each in self.components]})
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Written:
-        """Read what `save` wrote. Refuses (``bad_request``) any other file."""
+    def load(cls, path: str | os.PathLike[str]) -> VocabularyEffects:
+        """Read a file that `save` wrote.
+
+        Args:
+            path: The file to read.
+
+        Returns:
+            The same effects, bit for bit.
+
+        Raises:
+            Refusal: ``bad_request`` if the file holds something else.
+        """
         read = read_tensors(path, "written_tokens")
         components = []
-        for write in read["components"]:
-            lists = {name: tuple(TokenEffect(**each) for each in write[name]) for name in write if name != "component"}
-            components.append(Write(write["component"], **lists))
+        for stored in read["components"]:
+            lists = {
+                name: tuple(TokenEffect(**each) for each in stored[name]) for name in stored if name != "component"
+            }
+            components.append(ComponentTokens(stored["component"], **lists))
         return cls(**{**read, "components": tuple(components)})
 
 
@@ -113,14 +159,30 @@ def writes(
     *,
     k: int = 10,
     progress: Callable[[int, int], None] | None = None,
-) -> Written:
-    """The ``k`` tokens that each component promotes most and suppresses most at END of the reference prompts, and the
-    same among number tokens. ``progress(done, total)`` counts components, each once for every chunk of pairs.
+) -> VocabularyEffects:
+    """Direct logit attribution: the tokens that each component promotes and suppresses most at END.
 
-    Fewer than ``k`` tokens are given where fewer are raised (or lowered) at all. Rows of the unembedding that the
-    tokenizer knows no token for are left out.
+    Read-out of single components (Elhage et al., 2021; Geva et al., 2022), with the final norm recomputed.
 
-    Refuses an empty list, components that the model does not have, and a ``k`` below 1 or above 1000.
+    Args:
+        model: The model to analyse.
+        pairs: Prompt pairs; only their reference prompts and answers are used.
+        components: Components such as ``"L14H2"`` and ``"MLP19"``.
+        k: Number of tokens per list, from 1 to 1000; fewer if fewer are raised or lowered at all.
+        progress: Called with (components done, in total); each counts once per chunk of pairs.
+
+    Returns:
+        Promoted and suppressed tokens of each component, of all tokens and among number tokens, with mean changes of
+        their logits; and the answer's change [pair, component]. Rows of the unembedding without a token are left out.
+
+    Raises:
+        Refusal: ``no_prompts`` for an empty list; ``bad_component`` for no component or one that the model does not
+            have; ``bad_request`` for ``k`` out of range; ``not_finite`` if the model computes NaN or infinity.
+
+    Example:
+        >>> effects = am.writes(model, pairs, ["MLP0"], k=3)
+        >>> [effect.token for effect in effects["MLP0"].promoted_numbers]
+        [...]
     """
     if not pairs:
         raise Refusal("no_prompts", "The list of prompt pairs is empty.")
@@ -135,49 +197,49 @@ def writes_of(
     *,
     k: int = 10,
     progress: Callable[[int, int], None] | None = None,
-) -> Written:
-    """As `writes`, of pairs that are encoded already."""
+) -> VocabularyEffects:
+    """As `writes`, for encoded pairs."""
     if not 1 <= k <= MOST_TOKENS:
         raise Refusal("bad_request", f"k is {k}; it must be from 1 to {MOST_TOKENS}.", "Choose another k.")
-    chosen = [_known(model, component) for component in components]
+    chosen = [_component(model, component) for component in components]
     if not chosen:
-        raise Refusal("bad_component", "No component was asked for.")
+        raise Refusal("bad_component", "The list of components is empty.")
     length = max(len(each.reference_ids) for each in encoded)
     budget = budget_of(model)
     plan = plan_for(model, Shape("direct", length, 1, len(encoded)), budget)
     wide = torch.finfo(model.work_dtype).bits // 8
-    step = min(plan.pairs, max(1, budget // (16 * model.embeddings * wide)))  # a few logits of every token at once
-    together = max(1, budget // (4 * 2 * model.embeddings * wide))  # components whose sums are kept
+    step = min(plan.pairs, max(1, budget // (16 * model.embeddings * wide)))  # several copies of all logits
+    together = max(1, budget // (4 * 2 * model.embeddings * wide))  # components whose moments are in memory
     tokens = _tokens(model)
-    found, answers, centres = [], [], []
+    ranked, answers, centres = [], [], []
     done = itertools.count(1)
 
-    def told() -> None:
+    def report() -> None:
         if progress is not None:
             progress(next(done), len(chosen) * -(-len(encoded) // step))
 
     for start in range(0, len(chosen), together):
-        some = chosen[start : start + together]
-        moments = [_Moments(model.embeddings, model.work_dtype, model.device) for _ in some]
+        batch = chosen[start : start + together]
+        moments = [_Moments(model.embeddings, model.work_dtype, model.device) for _ in batch]
         parts = [
-            _changes(model, encoded[at : at + step], some, moments, plan.tokens, told)
+            _changes(model, encoded[at : at + step], batch, moments, plan.tokens, report)
             for at in range(0, len(encoded), step)
         ]
         answers.append(torch.cat([part[0] for part in parts]))
         centres.append(torch.cat([part[1] for part in parts]))
-        found.extend(_of(model, component, each, tokens, k) for component, each in zip(some, moments, strict=True))
-    return Written(
+        ranked.extend(_rank(model, component, each, tokens, k) for component, each in zip(batch, moments, strict=True))
+    return VocabularyEffects(
         model=model.card.id,
         revision=model.card.revision,
         n=len(encoded),
-        components=tuple(found),
+        components=tuple(ranked),
         answers=torch.cat(answers, dim=1),
         centres=torch.cat(centres, dim=1),
     )
 
 
 class _Moments:
-    """Mean and spread of every token's change, gathered part by part (Chan et al.'s merging of two sums of squares)."""
+    """Running mean and variance of every token's change (Chan et al.'s merging of two sums of squares)."""
 
     def __init__(self, tokens: int, dtype: torch.dtype, device: torch.device) -> None:
         self.n = 0
@@ -186,9 +248,9 @@ class _Moments:
 
     def add(self, rows: Float[Tensor, "pair vocabulary"]) -> None:
         n, mean = len(rows), rows.mean(0)
-        moved = mean - self.mean
-        self._squares += (rows - mean).square().sum(0) + moved.square() * (self.n * n / (self.n + n))
-        self.mean += moved * (n / (self.n + n))
+        shift = mean - self.mean
+        self._squares += (rows - mean).square().sum(0) + shift.square() * (self.n * n / (self.n + n))
+        self.mean += shift * (n / (self.n + n))
         self.n += n
 
     @property
@@ -202,11 +264,12 @@ def _changes(
     components: Sequence[Component],
     moments: Sequence[_Moments],
     tokens: int,
-    told: Callable[[], None],
+    report: Callable[[], None],
 ) -> tuple[Float[Tensor, "pair component"], Float[Tensor, "pair component"]]:
-    """Some pairs' changes, added to ``moments``; the answers' changes, and the mean ones over the vocabulary."""
+    """Adds the changes of a batch of pairs to ``moments``; returns the answers' changes and the means over the
+    vocabulary."""
     states = end_states(model, [each.reference_ids for each in encoded], tokens)
-    wanted = torch.tensor([[each.answer_id] for each in encoded], device=model.device)
+    answer_ids = torch.tensor([[each.answer_id] for each in encoded], device=model.device)
     answers, centres = [], []
     with evaluating(model.hf):
         logits = all_logits(model, states.final)
@@ -216,24 +279,24 @@ def _changes(
             change = logits - all_logits(model, states.final - _write(model, states, component))
             centre = change.mean(-1, keepdim=True)
             moment.add(change - centre)
-            answers.append(change.gather(1, wanted)[:, 0])
+            answers.append(change.gather(1, answer_ids)[:, 0])
             centres.append(centre[:, 0])
-            told()
+            report()
     return torch.stack(answers, dim=1).cpu(), torch.stack(centres, dim=1).cpu()
 
 
-def _known(model: LoadedModel, component: Component | str) -> Component:
-    known = Component.parse(component) if isinstance(component, str) else component
-    if known.layer >= model.anatomy.layers or (known.head or 0) >= model.anatomy.heads:
+def _component(model: LoadedModel, component: Component | str) -> Component:
+    parsed = Component.parse(component) if isinstance(component, str) else component
+    if parsed.layer >= model.layout.layers or (parsed.head or 0) >= model.layout.heads:
         raise Refusal(
             "bad_component",
-            f"There is no {known}; the model has {model.anatomy.layers} layers of {model.anatomy.heads} heads.",
+            f"There is no {parsed}; the model has {model.layout.layers} layers of {model.layout.heads} heads.",
         )
-    return known
+    return parsed
 
 
 def _tokens(model: LoadedModel) -> Tensor:
-    """The rows of the unembedding that have a token."""
+    """Ids of the unembedding's rows that have a token."""
     ids = sorted({token for token in model.text.get_vocab().values() if token < model.embeddings})
     return torch.tensor(ids)
 
@@ -242,12 +305,12 @@ def _write(model: LoadedModel, states: EndStates, component: Component) -> Float
     if component.head is None:
         return states.mlp[:, component.layer]
     here = states.z[:, component.layer]
-    # What taking one head's output out changes, of all heads; the projection's bias belongs to none.
-    gone = model.anatomy.blocks[component.layer].head_writes(-here.transpose(0, 1), here, model.dtype)
-    return -gone[component.head]
+    # The change when each head's output is removed; the projection's bias belongs to no head.
+    removed = model.layout.blocks[component.layer].head_writes(-here.transpose(0, 1), here, model.dtype)
+    return -removed[component.head]
 
 
-def _of(model: LoadedModel, component: Component, moments: _Moments, tokens: Tensor, k: int) -> Write:
+def _rank(model: LoadedModel, component: Component, moments: _Moments, tokens: Tensor, k: int) -> ComponentTokens:
     mean, std = moments.mean.cpu(), None if moments.std is None else moments.std.cpu()
     numbers = tokens[torch.isin(tokens, torch.tensor(list(model.number_values), dtype=tokens.dtype))]
 
@@ -259,7 +322,7 @@ def _of(model: LoadedModel, component: Component, moments: _Moments, tokens: Ten
             for row in rows
         )
 
-    return Write(
+    return ComponentTokens(
         component=str(component),
         promoted=strongest(tokens, 1),
         suppressed=strongest(tokens, -1),

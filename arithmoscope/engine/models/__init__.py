@@ -1,1 +1,1 @@
-"""Models."""
+"""Finding, checking and loading models: catalogue, chat templates, placement on devices, `load_model`."""

@@ -1,4 +1,4 @@
-"""A model's card out of its configuration, and the reasons for which a configuration is refused unread weights."""
+"""Model cards built from a configuration, and the checks that reject a model before its weights are read."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 from arithmoscope.contracts.models import ModelCard, ModelSource
 from arithmoscope.engine.families import unsupported, why_unsupported
 
-# Solved examples that are put before a bare sum unless told otherwise: the demo model answers almost nothing without.
+# Default number of solved examples before a bare sum: without them, the demo model answers almost nothing.
 RECOMMENDED_SHOTS = 2
-# More layers or heads than any model has: modules would be built for them until memory ends.
-_MOST = 10_000
-_WIDEST = 100_000_000
+# Above the size of any real model: transformers would build modules for such a configuration until memory runs out.
+_MAX_COUNT = 10_000
+_MAX_WIDTH = 100_000_000
 
 _LAYERS = ("num_hidden_layers", "n_layer")
 _HEADS = ("num_attention_heads", "n_head")
 _KV_HEADS = ("num_key_value_heads", "num_kv_heads")
 _WIDTHS = ("hidden_size", "n_embd", "head_dim", "intermediate_size", "vocab_size")
-_LIMITS = {**dict.fromkeys((*_LAYERS, *_HEADS, *_KV_HEADS), _MOST), **dict.fromkeys(_WIDTHS, _WIDEST)}
+_LIMITS = {**dict.fromkeys((*_LAYERS, *_HEADS, *_KV_HEADS), _MAX_COUNT), **dict.fromkeys(_WIDTHS, _MAX_WIDTH)}
 
 
 def card_of_config(
@@ -32,10 +32,11 @@ def card_of_config(
     name: str | None = None,
     reason: str | None = None,
 ) -> ModelCard:
-    """A card out of a transformers config. ``reason``: why it cannot run, besides its configuration."""
+    """The card of a transformers configuration. ``reason``: a reason outside the configuration why the model cannot
+    run."""
     unusable = why_unusable(config, architecture)
     heads = _size(config, _HEADS)
-    one_kv_head = config.get("multi_query") is True and not config.get("new_decoder_architecture")
+    multi_query = config.get("multi_query") is True and not config.get("new_decoder_architecture")
     return ModelCard(
         id=model_id,
         name=name or model_id,
@@ -43,7 +44,7 @@ def card_of_config(
         revision=revision,
         layers=_size(config, _LAYERS),
         heads=heads,
-        kv_heads=1 if one_kv_head else _size(config, _KV_HEADS) or heads,
+        kv_heads=1 if multi_query else _size(config, _KV_HEADS) or heads,
         parameters=parameters,
         shots=RECOMMENDED_SHOTS,
         supported=(unusable or reason) is None,
@@ -52,7 +53,7 @@ def card_of_config(
 
 
 def broken_card(model_id: str, reason: str, source: ModelSource = "folder") -> ModelCard:
-    """A card that says why there is nothing else to say."""
+    """The card of a model whose files cannot be read, with the reason."""
     return ModelCard(
         id=model_id,
         name=model_id,
@@ -69,40 +70,45 @@ def broken_card(model_id: str, reason: str, source: ModelSource = "folder") -> M
 
 
 def why_unusable(config: Mapping[str, Any], architecture: str | None) -> str | None:
-    """A sentence for a model that its configuration alone rules out, None for any other."""
-    return why_unsupported(architecture) or looks_ahead(config, architecture) or _packed(config) or _nonsense(config)
+    """The reason why a configuration alone rules a model out; None if it does not."""
+    return (
+        why_unsupported(architecture)
+        or why_not_causal(config, architecture)
+        or _why_quantised(config)
+        or _why_invalid(config)
+    )
 
 
-def looks_ahead(config: Mapping[str, Any], architecture: str | None) -> str | None:
-    """A sentence for a model whose tokens see later ones: every method here takes it that they do not."""
+def why_not_causal(config: Mapping[str, Any], architecture: str | None) -> str | None:
+    """The reason for a model with bidirectional attention, None for a causal one: every method assumes causality."""
     if config.get("use_bidirectional_attention"):
         return unsupported(architecture, "with tokens that look ahead (use_bidirectional_attention)")
     return None
 
 
-def _packed(config: Mapping[str, Any]) -> str | None:
-    told = config.get("quantization_config")
-    if not told:
+def _why_quantised(config: Mapping[str, Any]) -> str | None:
+    quantization = config.get("quantization_config")
+    if not quantization:
         return None
-    method = told.get("quant_method") if isinstance(told, dict) else None
+    method = quantization.get("quant_method") if isinstance(quantization, dict) else None
     return (
-        f"Its weights are quantised ({str(method or 'in an unnamed way')[:40]}), and packed weights are not read: "
-        "take the model's plain weights, in 8 bits with dtype int8 if need be."
+        f"Its weights are quantised ({str(method or 'unknown method')[:40]}), and quantised weights are not supported: "
+        "use the model's unquantised weights, with dtype int8 if memory is short."
     )
 
 
-def _nonsense(config: Mapping[str, Any]) -> str | None:
-    for name, most in _LIMITS.items():
+def _why_invalid(config: Mapping[str, Any]) -> str | None:
+    for name, limit in _LIMITS.items():
         value = config.get(name)
-        if value is not None and (type(value) is not int or not 0 < value <= most):
+        if value is not None and (type(value) is not int or not 0 < value <= limit):
             return f"Its config.json says {name} = {value!r}"[:200] + "."
-    heads, shared = _size(config, _HEADS), _size(config, _KV_HEADS)
-    if shared and heads % shared:
-        return f"Its config.json says {heads} heads, which cannot share {shared} key and value heads."
+    heads, kv_heads = _size(config, _HEADS), _size(config, _KV_HEADS)
+    if kv_heads and heads % kv_heads:
+        return f"Its config.json says {heads} heads, which cannot share {kv_heads} key and value heads."
     return None
 
 
 def _size(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
-    """The first of these that is said, 0 where none is or it is nonsense."""
+    """The first of these settings that is set; 0 if none is or its value is invalid."""
     value = next((config[name] for name in names if config.get(name)), 0)
-    return value if type(value) is int and 0 < value <= _MOST else 0
+    return value if type(value) is int and 0 < value <= _MAX_COUNT else 0

@@ -1,7 +1,7 @@
-"""Which models can run here, known before any weights are loaded, and without torch.
+"""The catalogue of models that can run here. Loads no weights and no torch.
 
-A model is a folder of MODELS_DIR (config.json, safetensors, tokenizer.json), the demo model that a package brings
-along, or a hub name where the hub is allowed.
+A model is a folder in MODELS_DIR (config.json, safetensors, tokenizer.json), the demo model shipped in a package, a
+local GGUF file, or a Hugging Face hub name if the hub is allowed.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from arithmoscope.engine.families import GGUF_ARCHITECTURES, unsupported_gguf
 from arithmoscope.engine.models.cards import RECOMMENDED_SHOTS, broken_card, card_of_config, why_unusable
 from arithmoscope.engine.models.chat_template import frame_of_folder, has_template
 from arithmoscope.engine.models.component_sizes import part_sizes
-from arithmoscope.engine.models.folders import DEMO_ID, DEMO_NAME, MANIFEST, is_whole, read_json, write_whole
+from arithmoscope.engine.models.folders import DEMO_ID, DEMO_NAME, MANIFEST, is_whole, read_json, write_atomically
 from arithmoscope.engine.models.weight_headers import Weights, read_shapes, safetensors_files, weights_of
 
 _REVISIONS = ".revisions.json"
-# A configuration is a few kB; one that is nested without end is no configuration.
-_MOST_CONFIG_BYTES = 2**20
+# A real configuration has a few kB; the limit keeps hostile ones, nested without end, from the parser.
+_MAX_CONFIG_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a model's files are, and what is known of it; ``weights`` where its files could be read."""
+class ModelLocation:
+    """A model's files and its card. ``path`` is a folder, ``gguf`` the GGUF file in it, if it is one; ``weights`` is
+    None if the files could not be read."""
 
     path: str
     gguf: str | None
@@ -41,58 +42,72 @@ class Place:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The models under ``models_dir``. Reads files at each call: a folder that was just copied in is there."""
+    """The models in ``models_dir``. Every call reads the files again, so new folders appear at once."""
 
     models_dir: Path
     allow_hub: bool = False
 
     def cards(self) -> list[ModelCard]:
-        """Every model, the demo model first; what cannot run says why."""
+        """All models, the demo model first. A card that is not supported has the reason."""
         folders = sorted(p for p in self.models_dir.iterdir() if p.is_dir()) if self.models_dir.is_dir() else []
         cards = [self._card(p) for p in folders if p.name != DEMO_ID and not p.name.startswith(".")]
         return [self._demo_card(), *cards]
 
     def card(self, model_id: str) -> ModelCard:
-        """One model. Refuses ``unknown_model``."""
+        """One model's card.
+
+        Raises:
+            Refusal: ``unknown_model``.
+        """
         if model_id == DEMO_ID:
             return self._demo_card()
         return self._card(self._folder(model_id))
 
     def tokenizer_json(self, model_id: str) -> str | None:
-        """The text of the folder's tokenizer.json; None if there is none."""
+        """The text of the model's tokenizer.json; None if it has none."""
         path = self._folder(model_id) / "tokenizer.json"
         return path.read_text(encoding="utf-8") if path.is_file() else None
 
     def chat_frame(self, model_id: str) -> ChatFrame:
-        """What the model's chat template writes. Refuses ``no_chat_template`` and ``bad_chat_template``."""
+        """The model's chat template as a frame.
+
+        Raises:
+            Refusal: ``no_chat_template`` or ``bad_chat_template``.
+        """
         return frame_of_folder(self._folder(model_id))
 
-    def locate(self, model: str) -> Place:
-        """Where to load ``model`` from: a catalogue id first, then a local path, then a hub name where allowed.
+    def locate(self, model: str) -> ModelLocation:
+        """The location of ``model``: a catalogue id, else a local path, else a hub name if the hub is allowed.
 
-        The demo model is converted first if need be. Refuses ``unknown_model``, ``hub_not_allowed``.
+        Converts the demo model first if that has not been done.
+
+        Raises:
+            Refusal: ``unknown_model`` or ``hub_not_allowed``.
         """
         if model == DEMO_ID:
             card = self._demo_card()
-            return self._place(self.models_dir / DEMO_ID, card if card.supported else self.fetch(DEMO_ID))
+            return self._folder_location(self.models_dir / DEMO_ID, card if card.supported else self.fetch(DEMO_ID))
         if _is_plain_name(model) and (self.models_dir / model).is_dir():
-            return self._place(self.models_dir / model)
+            return self._folder_location(self.models_dir / model)
         path = Path(model).expanduser()
         if path.is_file() and path.suffix == ".gguf":
-            return self._gguf_place(path)
+            return self._gguf_location(path)
         if path.is_dir():
             files = sorted(path.glob("*.gguf"))
             if len(files) == 1 and not (path / "config.json").is_file():
-                return self._gguf_place(files[0])
-            return self._place(path)
+                return self._gguf_location(files[0])
+            return self._folder_location(path)
         if model.count("/") == 1 and not model.startswith((".", "/", "~")):
             if not self.allow_hub:
                 raise Refusal("hub_not_allowed", f"{model!r} is no local model, and fetching models is off.")
-            return self._hub_place(model)
+            return self._hub_location(model)
         raise Refusal("unknown_model", f"There is no model {model[:80]!r} here.")
 
     def fetch(self, model_id: str, say: Callable[[str], None] = lambda _line: None) -> ModelCard:
-        """Make a model ready: convert the demo model once, or download a hub model where that is allowed."""
+        """Prepares a model: converts the demo model once, or downloads a hub model if the hub is allowed.
+
+        ``say`` receives progress messages.
+        """
         if model_id != DEMO_ID:
             return self.locate(model_id).card
         if not is_whole(self.models_dir / DEMO_ID):
@@ -127,29 +142,29 @@ class Catalogue:
         )
 
     def _card(self, folder: Path) -> ModelCard:
-        return self._place(folder).card
+        return self._folder_location(folder).card
 
-    def _place(self, folder: Path, card: ModelCard | None = None) -> Place:
-        """What a folder says of itself; a folder that says nonsense is a card with the reason, never an error."""
+    def _folder_location(self, folder: Path, card: ModelCard | None = None) -> ModelLocation:
+        """The location of a model folder. Unreadable files give a card with the reason, never an error."""
         try:
             described, weights = self._describe(folder)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error) as error:
-            described, weights = broken_card(folder.name, f"Its files cannot be read: {_said(error)}"[:300]), None
-        return Place(str(folder), None, card or described, weights)
+            described, weights = broken_card(folder.name, f"Its files cannot be read: {_message(error)}"[:300]), None
+        return ModelLocation(str(folder), None, card or described, weights)
 
     def _describe(self, folder: Path) -> tuple[ModelCard, Weights | None]:
         config, architecture = _read_config(folder)
         manifest = read_json(folder / MANIFEST)
         shapes, weights, revision, reason = {}, None, "", None
-        if why_unusable(config, architecture) is None:  # else its weights are not even opened
+        if why_unusable(config, architecture) is None:  # otherwise the weights stay unopened
             files = safetensors_files(folder)
             if not files:
-                reason = "It has no safetensors file; other weight formats are not read."
+                reason = "It has no safetensors file; other weight formats are not supported."
             elif not (folder / "tokenizer.json").is_file():
                 reason = "It has no tokenizer.json."
             elif (folder / "adapter_config.json").exists():
-                # Where PEFT is installed, transformers would follow it: to another base, with other numbers.
-                reason = "It holds an adapter (adapter_config.json): merge it into its model first."
+                # With PEFT installed, transformers would load the adapter's base model instead: other numbers.
+                reason = "It contains an adapter (adapter_config.json): merge it into its base model first."
             shapes = read_shapes(files)
             weights = weights_of(shapes)
             revision = manifest.get("revision") or (self._revision(folder, files) if files else "")
@@ -166,21 +181,22 @@ class Catalogue:
         sizes = part_sizes(shapes, card.heads, card.kv_heads)
         return card.model_copy(update={"chat": has_template(folder), "sizes": sizes}), weights
 
-    def _hub_place(self, name: str) -> Place:
-        """A hub model, its configuration looked at before its weights are fetched."""
-        peek = Path(_from_hub(name, ["config.json"]))
+    def _hub_location(self, name: str) -> ModelLocation:
+        """The location of a hub model. Its configuration is checked before its weights are downloaded."""
+        config_folder = Path(_from_hub(name, ["config.json"]))
         try:
-            hopeless = why_unusable(*_read_config(peek))
+            reason = why_unusable(*_read_config(config_folder))
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-            hopeless = f"Its config.json cannot be read: {_said(error)}"[:300]
-        if hopeless is not None:
-            return Place(name, None, broken_card(name, hopeless, "hub"))
-        place = self._place(Path(_from_hub(name, ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"])))
-        # The hub keeps a commit's files in a folder called like the commit.
-        told = {"id": name, "name": name, "source": "hub", "revision": Path(place.path).name}
-        return replace(place, card=place.card.model_copy(update=told))
+            reason = f"Its config.json cannot be read: {_message(error)}"[:300]
+        if reason is not None:
+            return ModelLocation(name, None, broken_card(name, reason, "hub"))
+        folder = Path(_from_hub(name, ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]))
+        location = self._folder_location(folder)
+        # The hub's cache names the folder of a snapshot after its commit.
+        update = {"id": name, "name": name, "source": "hub", "revision": folder.name}
+        return replace(location, card=location.card.model_copy(update=update))
 
-    def _gguf_place(self, path: Path) -> Place:
+    def _gguf_location(self, path: Path) -> ModelLocation:
         from gguf import GGUFReader
 
         try:
@@ -209,24 +225,24 @@ class Catalogue:
             revision=self._revision(path.parent, [path]),
             parameters=weights.parameters,
         )
-        told: dict[str, Any] = {"chat": "tokenizer.chat_template" in fields}
+        update: dict[str, Any] = {"chat": "tokenizer.chat_template" in fields}
         if (reason := unsupported_gguf(kind, experts)) is not None:
-            told |= {"supported": False, "reason": reason}
-        card = card.model_copy(update=told)
-        return Place(str(path.parent), path.name, card, weights)
+            update |= {"supported": False, "reason": reason}
+        card = card.model_copy(update=update)
+        return ModelLocation(str(path.parent), path.name, card, weights)
 
     def _revision(self, folder: Path, files: list[Path]) -> str:
-        """SHA-256 of the weights' file, or of the shards' hashes; kept beside the models until a file changes."""
+        """SHA-256 of the weight file, or of the shards' hashes; cached beside the models until a file changes."""
         stamp = [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]
         key = str(folder.resolve())
-        known = read_json(self.models_dir / _REVISIONS)
-        if known.get(key, {}).get("stamp") == stamp:
-            return known[key]["revision"]
+        cached = read_json(self.models_dir / _REVISIONS)
+        if cached.get(key, {}).get("stamp") == stamp:
+            return cached[key]["revision"]
         hashes = [_sha256(f) for f in files]
         revision = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
-        known[key] = {"stamp": stamp, "revision": revision}
-        with suppress(OSError):  # only remembered to save time: a full or read-only disk costs a hash, no more
-            write_whole(self.models_dir / _REVISIONS, json.dumps(known, indent=1))
+        cached[key] = {"stamp": stamp, "revision": revision}
+        with suppress(OSError):  # only a cache: on a full or read-only disk the hash is computed again
+            write_atomically(self.models_dir / _REVISIONS, json.dumps(cached, indent=1))
         return revision
 
 
@@ -235,18 +251,19 @@ def _is_plain_name(name: str) -> bool:
 
 
 def _read_config(folder: Path) -> tuple[dict[str, Any], str | None]:
-    """A folder's configuration, and its architecture's name where it gives one. Raises what nonsense raises."""
+    """A folder's configuration and the architecture that it names, if any. An invalid file raises the parser's error
+    (OSError, ValueError, TypeError, AttributeError or RecursionError)."""
     size = (folder / "config.json").stat().st_size
-    if size > _MOST_CONFIG_BYTES:
+    if size > _MAX_CONFIG_BYTES:
         raise ValueError(f"config.json has {size:,} bytes; a configuration has a few thousand.")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     architecture = next(iter(config.get("architectures") or []), None)
     if not isinstance(architecture, str | None):
-        raise TypeError("config.json names no architecture by its name.")
+        raise TypeError("config.json does not give its architecture as a string.")
     return config, architecture
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
@@ -256,13 +273,13 @@ def _sha256(path: Path) -> str:
 
 
 def _from_hub(name: str, files: list[str]) -> str:
-    """The local folder of a hub model's files, downloaded if need be."""
+    """The local folder of a hub model's files, downloaded unless cached."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
         return snapshot_download(name, allow_patterns=files)
     except RepositoryNotFoundError as error:
-        raise Refusal("unknown_model", f"The hub knows no model {name!r}, or it is gated.") from error
+        raise Refusal("unknown_model", f"The hub has no model {name!r}, or it is gated.") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise Refusal("hub_unreachable", f"{name!r} could not be fetched.") from error

@@ -1,7 +1,8 @@
-"""Renders a chat template in a process of its own: JSON on standard input, JSON on standard output.
+"""Renders a chat template in a separate process: JSON on standard input, JSON on standard output.
 
-A chat template is a program that comes with a model. `chat_template` runs this file, and hands it nothing else; it gets
-Jinja's sandbox, no files, no network, two seconds and little memory, and can spoil nothing but itself.
+A chat template is a program shipped with a model, hence untrusted. `chat_template` runs this file as a script. The
+template gets Jinja's sandbox, no files, no network, two seconds of CPU time and 512 MiB of memory, so that it can harm
+nothing but its own process.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-MOST_CHARACTERS = 20_000
+MAX_CHARACTERS = 20_000
 _SECONDS = 2
 _BYTES = 512 * 2**20
-# Some templates write today's date into their system prompt. The same question must give the same numbers tomorrow.
+# Some templates write today's date into their system prompt; a fixed date keeps results reproducible.
 _TODAY = datetime(2025, 1, 1)
 
 
 class _Generation(Extension):
-    """``{% generation %}``, with which templates mark what an assistant says, and which writes nothing by itself."""
+    """``{% generation %}``, which marks the assistant's text in a template and writes nothing itself."""
 
     tags: ClassVar[set[str]] = {"generation"}  # pyright: ignore[reportIncompatibleVariableOverride]
 
@@ -39,7 +40,7 @@ class _Generation(Extension):
 
 
 class _PlainNamespace(Namespace):
-    """Takes no name that means something to Python."""
+    """A namespace that rejects names with a leading underscore."""
 
     def __init__(self, **values: Any) -> None:
         for name in values:
@@ -61,12 +62,12 @@ def _raise(message: str) -> NoReturn:
 
 
 def _tojson(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
-    known = {name: options[name] for name in ("indent", "separators", "sort_keys") if name in options}
-    return json.dumps(value, ensure_ascii=ensure_ascii, **known)
+    allowed = {name: options[name] for name in ("indent", "separators", "sort_keys") if name in options}
+    return json.dumps(value, ensure_ascii=ensure_ascii, **allowed)
 
 
 def _environment() -> jinja2.Environment:
-    """What templates expect to find: they are written for transformers."""
+    """A sandboxed Jinja environment with the extensions, filters and globals of transformers."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
     )
@@ -74,7 +75,7 @@ def _environment() -> jinja2.Environment:
     environment.globals.pop("lipsum", None)
     environment.globals.update(
         raise_exception=_raise,
-        strftime_now=lambda shape: _TODAY.strftime(shape),
+        strftime_now=lambda date_format: _TODAY.strftime(date_format),
         namespace=_PlainNamespace,
         dict=lambda **values: dict(**values),
     )
@@ -82,8 +83,8 @@ def _environment() -> jinja2.Environment:
 
 
 def _confine(environment: jinja2.Environment) -> None:
-    """From here on: little time and memory, no file, no socket, nothing written but to the pipe that is open."""
-    # What reading a template and telling of an error would load, when nothing can be opened any more.
+    """Limits this process from here on: CPU time, memory, no new file or socket, output only to the open pipe."""
+    # Import now what parsing a template and formatting an error would import later, when no file can be opened.
     environment.from_string(r"{{ '\n' }}").render()
     importlib.import_module("jinja2.debug")
     if sys.platform == "win32":
@@ -92,47 +93,47 @@ def _confine(environment: jinja2.Environment) -> None:
 
     spent = resource.getrusage(resource.RUSAGE_SELF)
     seconds = int(spent.ru_utime + spent.ru_stime) + _SECONDS
-    for what, most in (
+    for resource_id, limit in (
         (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_AS, _BYTES),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, 3),
     ):
-        with suppress(OSError, ValueError):  # macOS knows no limit of memory
-            resource.setrlimit(what, (most, most))
+        with suppress(OSError, ValueError):  # macOS has no memory limit
+            resource.setrlimit(resource_id, (limit, limit))
 
 
-def _written(render: Callable[..., Any], variables: dict[str, Any]) -> dict[str, str]:
+def _render(render: Callable[..., Any], variables: dict[str, Any]) -> dict[str, str]:
     parts: list[str] = []
     size = 0
     try:
         for part in render(**variables):
             parts.append(part)
             size += len(part)
-            if size > MOST_CHARACTERS:
-                return {"error": f"it writes more than {MOST_CHARACTERS} characters"}
-    except Exception as error:  # noqa: BLE001  (foreign code may raise anything)
-        return {"error": _said(error)}
+            if size > MAX_CHARACTERS:
+                return {"error": f"it writes more than {MAX_CHARACTERS} characters"}
+    except Exception as error:  # noqa: BLE001  (untrusted code may raise anything)
+        return {"error": _message(error)}
     return {"text": "".join(parts)}
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:300]
 
 
 def main() -> None:
-    """``{template, chats: [variables]}`` -> ``[{text} or {error}]``, one for each chat."""
-    asked = json.load(sys.stdin)
+    """Reads ``{template, chats: [variables]}``, writes ``[{text} or {error}]``, one per chat."""
+    request = json.load(sys.stdin)
     environment = _environment()
     _confine(environment)
     try:
-        template = environment.from_string(asked["template"])
-    except Exception as error:  # noqa: BLE001  (foreign code may raise anything)
-        written = [{"error": _said(error)} for _ in asked["chats"]]
+        template = environment.from_string(request["template"])
+    except Exception as error:  # noqa: BLE001  (untrusted code may raise anything)
+        rendered = [{"error": _message(error)} for _ in request["chats"]]
     else:
-        written = [_written(template.generate, variables) for variables in asked["chats"]]
-    sys.stdout.write(json.dumps(written))
+        rendered = [_render(template.generate, variables) for variables in request["chats"]]
+    sys.stdout.write(json.dumps(rendered))
 
 
 if __name__ == "__main__":

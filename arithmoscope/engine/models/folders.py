@@ -1,4 +1,4 @@
-"""Folders of models: where they are by default, and whether a converted model is complete."""
+"""Model folders: the default location, completeness of a converted model, small JSON files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MANIFEST = "arithmoscope.json"
 
 
 def default_models_dir() -> Path:
-    """ARITHMOSCOPE_MODELS_DIR, else the folder in the user's cache."""
-    told = os.environ.get("ARITHMOSCOPE_MODELS_DIR")
-    return Path(told).expanduser() if told else cached_models_dir()
+    """ARITHMOSCOPE_MODELS_DIR if set, else the folder in the user's cache."""
+    configured = os.environ.get("ARITHMOSCOPE_MODELS_DIR")
+    return Path(configured).expanduser() if configured else cached_models_dir()
 
 
 def cached_models_dir() -> Path:
-    """A folder in the user's cache, shared by all data folders: models are large and can be fetched again."""
+    """The models folder in the user's cache, shared by all data folders: models are large and can be fetched again."""
     if sys.platform == "darwin":
         cache = Path("~/Library/Caches")
     else:
@@ -30,7 +30,7 @@ def cached_models_dir() -> Path:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a converted demo model is there, its weights as long as they were when they were written."""
+    """True if a converted model exists and its weight file still has the size that its manifest records."""
     try:
         size = (folder / "model.safetensors").stat().st_size
     except OSError:
@@ -39,16 +39,16 @@ def is_whole(folder: Path) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty where there is none that can be read."""
+    """The object in a JSON file; empty if the file is missing, unreadable or holds no object."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file in one step: readers see the old text or the new, never half."""
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file atomically: readers see the old text or the new, never part of it."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as out:
         try:
             out.write(text)

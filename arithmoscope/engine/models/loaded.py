@@ -1,4 +1,4 @@
-"""A model in memory, ready to be analysed: from the catalogue, a local folder, a GGUF file, the hub, or in hand."""
+"""Loads a model for analysis: from the catalogue, a local folder, a GGUF file, the hub, or a transformers model."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tokenizers import Tokenizer
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ChatFrame, ModelCard
-from arithmoscope.engine.families import anatomy_of, is_architecture
-from arithmoscope.engine.families.layout import Anatomy, is_packed
-from arithmoscope.engine.models.cards import card_of_config, looks_ahead
+from arithmoscope.engine.families import is_architecture, layout_of
+from arithmoscope.engine.families.layout import Layout, is_packed
+from arithmoscope.engine.models.cards import card_of_config, why_not_causal
 from arithmoscope.engine.models.catalogue import Catalogue
 from arithmoscope.engine.models.chat_template import frame_of_tokenizer
 from arithmoscope.engine.models.folders import default_models_dir
-from arithmoscope.engine.models.loading import DTYPES, plain_tokenizer, read_model, read_tokenizer
-from arithmoscope.engine.models.placement import DeviceMap, check_in_place, check_room, placement_of
+from arithmoscope.engine.models.loading import DTYPES, Dtype, plain_tokenizer, read_model, read_tokenizer
+from arithmoscope.engine.models.placement import DeviceMap, check_devices, check_memory, placement_of
 from arithmoscope.prompts import number_token_values, number_word_values
 
 if TYPE_CHECKING:
@@ -29,57 +29,65 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory. ``hf`` is the transformers model, ``text`` the tokenizer as the prompts room reads it."""
+    """A model in memory, ready for every method.
+
+    Attributes:
+        hf: The transformers model.
+        tokenizer: The transformers tokenizer.
+        layout: The modules of its blocks.
+        card: Its card: id, revision, numbers of layers and heads.
+        text: The tokenizer of the `tokenizers` package that prompts are read with.
+    """
 
     hf: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    anatomy: Anatomy
+    layout: Layout
     card: ModelCard
     text: Tokenizer
 
     @property
     def device(self) -> torch.device:
-        """Where what is measured is kept: the unembedding's device."""
-        return self.anatomy.unembed.weight.device  # pyright: ignore[reportReturnType]
+        """The device of the unembedding, where measurements are kept."""
+        return self.layout.unembed.weight.device  # pyright: ignore[reportReturnType]
 
     @property
     def devices(self) -> tuple[torch.device, ...]:
         """Every device that holds a part of the model, `device` first."""
-        return tuple(dict.fromkeys((self.device, *(block.device for block in self.anatomy.blocks))))
+        return tuple(dict.fromkeys((self.device, *(block.device for block in self.layout.blocks))))
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type that the weights compute in."""
-        return self.anatomy.unembed.weight.dtype  # pyright: ignore[reportReturnType]
+        """The type that the model computes in."""
+        return self.layout.unembed.weight.dtype  # pyright: ignore[reportReturnType]
 
     @property
     def precision(self) -> str:
-        """What the weights are kept in, as `load_model` calls it: the name of `dtype`, or ``"int8"``."""
-        packed = any(is_packed(block.heads_out) for block in self.anatomy.blocks)
+        """The type that the weights are stored in, as in `load_model`: the name of `dtype`, or ``"int8"``."""
+        packed = any(is_packed(block.heads_out) for block in self.layout.blocks)
         return "int8" if packed else str(self.dtype).removeprefix("torch.")
 
     @property
     def work_dtype(self) -> torch.dtype:
-        """The type of the residual stream, the deltas and the effects: never narrower than float32."""
+        """The type of the residual stream and the effects: float32, or float64 for a float64 model."""
         return torch.float64 if self.dtype == torch.float64 else torch.float32
 
     @property
     def runs_alone(self) -> bool:
-        """Whether prompts and patches must be run one by one: a float64 model is for exact numbers, and the float32
-        products or softmax inside its attention would differ with what is run together."""
+        """True if prompts and patches must run one by one: a float64 model is for exact results, and the float32
+        products or softmax inside its attention would depend on the batch."""
         # transformers' eager attention computes its softmax in float32.
-        narrow = self.anatomy.float32_attention or self.hf.config._attn_implementation == "eager"
+        narrow = self.layout.float32_attention or self.hf.config._attn_implementation == "eager"
         return narrow and self.dtype == torch.float64
 
     @property
     def context(self) -> int | None:
-        """The most tokens that the model can read, where its configuration says so."""
+        """Maximum number of tokens, if its configuration states it."""
         return getattr(self.hf.config, "max_position_embeddings", None)
 
     @property
     def embeddings(self) -> int:
-        """How many tokens the model knows."""
-        return len(self.anatomy.unembed.weight)  # pyright: ignore[reportArgumentType]
+        """Number of tokens of the unembedding."""
+        return len(self.layout.unembed.weight)  # pyright: ignore[reportArgumentType]
 
     @cached_property
     def word_values(self) -> dict[int, int]:
@@ -93,11 +101,26 @@ class LoadedModel:
 
     @cached_property
     def chat(self) -> ChatFrame:
-        """What the model's chat template writes. Refuses ``no_chat_template`` and ``bad_chat_template``."""
+        """The text that the model's chat template adds.
+
+        Raises:
+            Refusal: ``no_chat_template`` or ``bad_chat_template``.
+        """
         return frame_of_tokenizer(self.tokenizer, self.card.id)
 
     def token_text(self, token_id: int) -> str:
-        """One token as a person reads it."""
+        """The text of a token.
+
+        Args:
+            token_id: The token's id.
+
+        Returns:
+            Its text, special tokens included.
+
+        Example:
+            >>> model.token_text(model.tokenizer.convert_tokens_to_ids("8"))
+            '8'
+        """
         return self.text.decode([token_id], skip_special_tokens=False)
 
 
@@ -107,43 +130,58 @@ def load_model(
     *,
     device: str = "auto",
     device_map: DeviceMap | str | None = None,
-    dtype: str | None = None,
+    dtype: Dtype | None = None,
     models_dir: str | os.PathLike[str] | None = None,
     allow_hub: bool | None = None,
 ) -> LoadedModel:
-    """A model ready to be analysed.
+    """Loads a model for analysis.
 
-    ``model``: an id of the catalogue (``"smollm2-135m"``), a local folder or GGUF file, a hub name, or a
-    transformers model, then with its ``tokenizer``; that one is put into evaluation mode, as a model from a folder is.
-    ``device``: ``"auto"`` (CUDA, else MPS, else the CPU), ``"cpu"``, ``"cuda:1"``, ``"mps"``, or ``"balanced"``: spread
-    over all GPUs. ``device_map``: instead of it, a device for each module by name, as transformers takes it, or
-    ``"auto"``: over all GPUs where there are several.
-    ``dtype``: ``"float32"`` unless told, ``"float64"``, ``"bfloat16"``, ``"float16"``, or ``"int8"``: the layers'
-    matrices in 8 bits, all else in float32.
-    ``models_dir`` and ``allow_hub`` default to the environment (ARITHMOSCOPE_MODELS_DIR, ARITHMOSCOPE_ALLOW_HUB).
+    Args:
+        model: An id of the catalogue (``"smollm2-135m"``), a local folder or GGUF file, a hub name, or a transformers
+            model together with its ``tokenizer``; it is put into evaluation mode.
+        tokenizer: The transformers tokenizer; None for the one beside the weights.
+        device: ``"auto"`` (CUDA, else MPS, else the CPU), ``"cpu"``, ``"cuda:1"``, ``"mps"``, or ``"balanced"``: spread
+            over all GPUs.
+        device_map: Instead of ``device``, a device for each module by name, as in transformers, or ``"auto"``: over all
+            GPUs if there are several.
+        dtype: ``"float32"`` (None), ``"float64"``, ``"bfloat16"``, ``"float16"``, or ``"int8"``: the layers' matrices
+            in 8 bits, everything else in float32.
+        models_dir: The models folder; None for ARITHMOSCOPE_MODELS_DIR or the folder in the user's cache.
+        allow_hub: Allow downloads from the model hub; None for ARITHMOSCOPE_ALLOW_HUB.
 
-    Refuses unknown ids, unreadable files and tokenizers that know more tokens than the model; unsupported
-    architectures and models that do not fit into what the device has free, before weights load.
+    Returns:
+        The model on its devices, in evaluation mode.
+
+    Raises:
+        Refusal: `ModelNotFound` for an unknown id, or a hub that is off or unreachable; `UnsupportedModel` for an
+            unsupported architecture, unreadable files or a tokenizer with more tokens than the model;
+            ``model_too_large``, before weights load, if it does not fit; ``bad_setting`` for a device or dtype that
+            cannot be used.
+
+    Example:
+        >>> model = am.load_model("smollm2-135m")
+        >>> model.device, model.dtype
+        (device(type=...), torch.float32)
     """
     if not isinstance(model, str | os.PathLike):
-        return _given(model, tokenizer, moved=device != "auto" or device_map is not None, dtype=dtype)
+        return _wrap_unchanged(model, tokenizer, placed=device != "auto" or device_map is not None, dtype=dtype)
     dtype = "float32" if dtype is None else dtype
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise Refusal("bad_setting", f"dtype {dtype!r} is none of {', '.join(DTYPES)}.")
+        raise Refusal("bad_setting", f"There is no dtype {dtype!r}; there are {', '.join(DTYPES)}.")
     placement = placement_of(device, device_map, dtype)
     if allow_hub is None:
         allow_hub = os.environ.get("ARITHMOSCOPE_ALLOW_HUB", "").lower() in ("1", "true", "yes", "on", "y", "t")
     catalogue = Catalogue(Path(models_dir) if models_dir else default_models_dir(), allow_hub=allow_hub)
-    place = catalogue.locate(os.fspath(model))
-    if not place.card.supported:
-        reason = place.card.reason or "It cannot be loaded."
+    location = catalogue.locate(os.fspath(model))
+    if not location.card.supported:
+        reason = location.card.reason or "It cannot be loaded."
         raise Refusal("unsupported_architecture" if is_architecture(reason) else "bad_model_files", reason)
-    if place.weights is not None:
-        check_room(place.card.id, place.weights, dtype, placement)
-    hf = read_model(place, dtype, placement)
-    loaded = _in_hand(hf, tokenizer or read_tokenizer(place), card=place.card)
+    if location.weights is not None:
+        check_memory(location.card.id, location.weights, dtype, placement)
+    hf = read_model(location, dtype, placement)
+    loaded = _wrap(hf, tokenizer or read_tokenizer(location), card=location.card)
     if tokenizer is None:
-        loaded = _as_the_file_says(loaded, Path(place.path) / "tokenizer.json")
+        loaded = _with_tokenizer_file(loaded, Path(location.path) / "tokenizer.json")
     if dtype == "int8" and not _computes_in_8_bits(loaded):
         raise Refusal(
             "bad_setting",
@@ -153,44 +191,68 @@ def load_model(
     return loaded
 
 
+def list_models(models_dir: str | os.PathLike[str] | None = None) -> list[ModelCard]:
+    """The models that `load_model` knows by id: the demo model and the folders of the models folder.
+
+    Args:
+        models_dir: The models folder; None for ARITHMOSCOPE_MODELS_DIR or the folder in the user's cache.
+
+    Returns:
+        One card per model, the demo model first; a card that is not ``supported`` has the ``reason``.
+
+    Raises:
+        OSError: The models folder is not readable.
+
+    Example:
+        >>> [card.id for card in am.list_models() if card.supported]
+        ['smollm2-135m'...]
+    """
+    return Catalogue(Path(models_dir) if models_dir else default_models_dir()).cards()
+
+
 def _computes_in_8_bits(model: LoadedModel) -> bool:
-    """Whether the layers' matrices are torch's own linear modules: GPT-2's are none and were left as they were, and
-    Falcon's transpose the weight themselves, which 8-bit weights do not know."""
-    block = model.anatomy.blocks[0]
+    """True if the layers' matrices are plain torch linear modules. GPT-2's are not, so they stay unquantised; Falcon's
+    transpose the weight themselves, which 8-bit weights do not support."""
+    block = model.layout.blocks[0]
     try:
         with torch.no_grad():
-            block.mlp(torch.zeros(1, 1, model.anatomy.hidden, dtype=model.dtype, device=block.device))
+            block.mlp(torch.zeros(1, 1, model.layout.hidden, dtype=model.dtype, device=block.device))
     except NotImplementedError:
         return False
     return model.precision == "int8"
 
 
-def _given(
-    hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, *, moved: bool, dtype: str | None
+def _wrap_unchanged(
+    hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, *, placed: bool, dtype: str | None
 ) -> LoadedModel:
-    """A model that somebody has in hand, as it is."""
+    """Wraps a transformers model that the caller passed; neither moves nor converts it. ``placed``: whether the caller
+    also named a device."""
     if tokenizer is None:
-        raise Refusal("bad_tokenizer", "A model in hand needs its tokenizer as the second argument.")
-    if moved:
-        raise Refusal("bad_setting", "A model in hand stays where it is.", "Move it with model.to(device) first.")
-    loaded = _in_hand(hf, tokenizer, card=None)
+        raise Refusal("bad_tokenizer", "A transformers model needs its tokenizer as the second argument.")
+    if placed:
+        raise Refusal(
+            "bad_setting",
+            "A transformers model stays on its device.",
+            "Leave device and device_map out, and move the model with model.to(device) first.",
+        )
+    loaded = _wrap(hf, tokenizer, card=None)
     if dtype not in (None, loaded.precision):
         raise Refusal(
             "bad_setting",
-            f"A model in hand stays as it is: {loaded.precision}, not {dtype}.",
+            f"A transformers model keeps its dtype: {loaded.precision}, not {dtype}.",
             "Convert it with model.to(dtype) first, or leave dtype out.",
         )
     return loaded
 
 
-def _in_hand(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, card: ModelCard | None) -> LoadedModel:
+def _wrap(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, card: ModelCard | None) -> LoadedModel:
     config = {name: value for name, value in hf.config.to_dict().items() if name != "quantization_config"}
-    ahead = looks_ahead(config, type(hf).__name__)
-    if ahead is not None:
-        raise Refusal("unsupported_architecture", ahead)
-    anatomy = anatomy_of(hf)
-    check_in_place(hf.named_parameters())
-    if is_packed(anatomy.unembed):
+    reason = why_not_causal(config, type(hf).__name__)
+    if reason is not None:
+        raise Refusal("unsupported_architecture", reason)
+    layout = layout_of(hf)
+    check_devices(hf.named_parameters())
+    if is_packed(layout.unembed):
         raise Refusal(
             "bad_setting",
             "The model's unembedding is quantised, and logits are read from its rows.",
@@ -199,16 +261,16 @@ def _in_hand(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, card: M
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise Refusal("bad_tokenizer", "This tokenizer does not report character offsets; a fast tokenizer does.")
-    # Our own copy: padding or truncation that somebody switched on does not follow us.
+    # A copy, without the padding or truncation that may be enabled on the caller's tokenizer.
     text = plain_tokenizer(backend.to_str())
     embeddings: Any = hf.get_input_embeddings()
     rows = embeddings.weight.shape[0]
-    # Tokens that somebody added, for padding say, may lie beyond: a prompt that uses one is refused then.
+    # Added tokens, such as one for padding, may exceed the embeddings: only a prompt that uses one is rejected.
     highest = max(text.get_vocab(with_added_tokens=False).values(), default=-1)
     if highest >= rows:
         raise Refusal(
             "bad_tokenizer",
-            f"It knows token ids up to {highest}, the model has embeddings for {rows} tokens.",
+            f"The tokenizer has token ids up to {highest}; the model has embeddings for {rows} tokens.",
         )
     if card is None:
         card = card_of_config(
@@ -219,14 +281,18 @@ def _in_hand(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, card: M
             revision="in-hand",
             parameters=sum(parameter.numel() for parameter in hf.parameters()),
         )
-    return LoadedModel(hf=hf.eval(), tokenizer=tokenizer, anatomy=anatomy, card=card, text=text)
+    return LoadedModel(hf=hf.eval(), tokenizer=tokenizer, layout=layout, card=card, text=text)
 
 
-def _as_the_file_says(loaded: LoadedModel, file: Path) -> LoadedModel:
-    """With the very tokenizer that the preview reads, where there is a file. Refuses one that contradicts it."""
+def _with_tokenizer_file(loaded: LoadedModel, file: Path) -> LoadedModel:
+    """The model with the tokenizer of ``file``, which the preview reads, too; unchanged if there is no such file.
+
+    Raises:
+        Refusal: ``bad_tokenizer`` if the file and transformers' tokenizer have different vocabularies.
+    """
     if not file.is_file():
         return loaded
     text = plain_tokenizer(file.read_text(encoding="utf-8"))
     if text.get_vocab(with_added_tokens=False) != loaded.text.get_vocab(with_added_tokens=False):
-        raise Refusal("bad_tokenizer", "Its tokenizer.json and what transformers makes of it know different tokens.")
+        raise Refusal("bad_tokenizer", "Its tokenizer.json and the tokenizer in transformers have different tokens.")
     return replace(loaded, text=text)

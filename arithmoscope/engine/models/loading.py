@@ -1,4 +1,4 @@
-"""Reading weights and tokenizers into memory. Only safetensors and GGUF, and no code that a model brings along."""
+"""Loads weights and tokenizers into memory: safetensors and GGUF only, and never code shipped with a model."""
 
 from __future__ import annotations
 
@@ -6,51 +6,53 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tokenizers import Tokenizer
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.families import why_unsupported
-from arithmoscope.engine.models.catalogue import Place
-from arithmoscope.engine.models.memory import return_freed
-from arithmoscope.engine.models.placement import SPREAD, Placement, check_in_place
+from arithmoscope.engine.models.catalogue import ModelLocation
+from arithmoscope.engine.models.memory import release_freed_memory
+from arithmoscope.engine.models.placement import SPREAD, Placement, check_devices
 from arithmoscope.engine.models.weight_headers import INT8_REST
 
-DTYPES = {
+Dtype = Literal["float32", "float64", "bfloat16", "float16", "int8"]
+DTYPES: dict[Dtype, torch.dtype] = {
     "float32": torch.float32,
     "float64": torch.float64,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
-    "int8": getattr(torch, INT8_REST),  # what everything but the layers' matrices is kept in
+    "int8": getattr(torch, INT8_REST),  # of everything but the layers' matrices
 }
 
-# What reading files that somebody else wrote may raise: most of it comes from a configuration that says nonsense.
+# Errors that reading untrusted files may raise; most come from an invalid configuration.
 _UNREADABLE = (OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError, ImportError, ArithmeticError)
-_NO_MEMORY = "can't allocate memory"  # torch says so in a plain RuntimeError on the CPU
+_NO_MEMORY = "can't allocate memory"  # torch's message in a plain RuntimeError on the CPU
 
 
-def read_model(place: Place, dtype: str, placement: Placement) -> Any:
-    """The transformers model of a place, on its devices. ``dtype`` is a key of `DTYPES`.
+def read_model(location: ModelLocation, dtype: str, placement: Placement) -> Any:
+    """The transformers model of a location, on its devices. ``dtype`` is a key of `DTYPES`.
 
-    Refuses (``bad_model_files``) what cannot be read or lacks weights, and (``model_too_large``) what did not fit
-    after all.
+    Raises:
+        Refusal: ``bad_model_files`` if files cannot be read or weights are missing; ``model_too_large`` if memory runs
+            out while loading.
     """
-    name = Path(place.gguf or place.path).name
-    options: dict[str, Any] = {"gguf_file": place.gguf} if place.gguf else {"use_safetensors": True}
+    name = Path(location.gguf or location.path).name
+    options: dict[str, Any] = {"gguf_file": location.gguf} if location.gguf else {"use_safetensors": True}
     if dtype == "int8":
-        options["quantization_config"] = _eight_bits(place)
-    # A GGUF file is unpacked where it is, and moved when it is whole.
-    if placement.device_map is not None and not place.gguf:
+        options["quantization_config"] = _int8_config(location)
+    # A GGUF file is dequantised on the CPU and moved afterwards.
+    if placement.device_map is not None and not location.gguf:
         options["device_map"] = placement.device_map
-    with quiet(), _refusing(name):
+    with quiet(), _load_errors_as_refusals(name):
         from transformers import AutoModelForCausalLM
 
-        if not place.gguf:
-            _check_class(place.path)
+        if not location.gguf:
+            _check_class(location.path)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            place.path, dtype=DTYPES[dtype], trust_remote_code=False, output_loading_info=True, **options
+            location.path, dtype=DTYPES[dtype], trust_remote_code=False, output_loading_info=True, **options
         )
         hf, report = loaded
     wrong = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
@@ -58,31 +60,31 @@ def read_model(place: Place, dtype: str, placement: Placement) -> Any:
         raise Refusal("bad_model_files", f"{name} lacks {len(wrong)} of the model's weights, such as {wrong[0]}.")
     if placement.device_map == SPREAD and {"cpu", "disk"} & {str(d) for d in hf.hf_device_map.values()}:
         raise Refusal("model_too_large", f"{name} does not fit on {placement.name} together.")
-    if placement.device_map is not None and place.gguf:
-        with _refusing(name):
+    if placement.device_map is not None and location.gguf:
+        with _load_errors_as_refusals(name):
             hf = hf.to(placement.devices[0])
     if placement.device_map is not None:
-        check_in_place(hf.named_parameters(), placement)
-    return_freed()
+        check_devices(hf.named_parameters(), placement)
+    release_freed_memory()
     return hf
 
 
-def read_tokenizer(place: Place) -> Any:
-    """The tokenizer of a place: what its tokenizer.json says wherever there is one.
+def read_tokenizer(location: ModelLocation) -> Any:
+    """The tokenizer of a location, read from its tokenizer.json if there is one.
 
-    transformers would put the tokenizer of the model's family in its place, and the preview, which reads the file,
+    AutoTokenizer would use the tokenizer class of the model's family instead, and the preview, which reads the file,
     would show other tokens than the run.
     """
-    with quiet(), _refusing(Path(place.path).name):
+    with quiet(), _load_errors_as_refusals(Path(location.path).name):
         from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-        reader: Any = PreTrainedTokenizerFast if (Path(place.path) / "tokenizer.json").is_file() else AutoTokenizer
-        options = {"gguf_file": place.gguf} if place.gguf else {}
-        return reader.from_pretrained(place.path, trust_remote_code=False, **options)
+        reader: Any = PreTrainedTokenizerFast if (Path(location.path) / "tokenizer.json").is_file() else AutoTokenizer
+        options = {"gguf_file": location.gguf} if location.gguf else {}
+        return reader.from_pretrained(location.path, trust_remote_code=False, **options)
 
 
 def plain_tokenizer(source: str) -> Tokenizer:
-    """A tokenizer.json's text as a tokenizer, without the padding or truncation that somebody switched on."""
+    """A tokenizer from the text of a tokenizer.json, without padding and truncation."""
     text = Tokenizer.from_str(source)
     text.no_padding()
     text.no_truncation()
@@ -90,7 +92,11 @@ def plain_tokenizer(source: str) -> Tokenizer:
 
 
 def _check_class(path: str) -> None:
-    """Refuses a folder whose configuration is of another class than the architecture it names."""
+    """Checks that a folder's configuration has the class of the architecture that it names.
+
+    Raises:
+        Refusal: ``unsupported_architecture``.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     kind = type(AutoConfig.from_pretrained(path, trust_remote_code=False))
@@ -100,11 +106,15 @@ def _check_class(path: str) -> None:
         raise Refusal("unsupported_architecture", reason)
 
 
-def _eight_bits(place: Place) -> Any:
-    """8-bit weights by torchao: each row of a matrix has its scale, and what a token reads is not rounded, so that a
-    row's result depends on no other row."""
-    if place.gguf:
-        raise Refusal("bad_setting", "A GGUF file is unpacked when it is read.", "Choose float16 or bfloat16 for it.")
+def _int8_config(location: ModelLocation) -> Any:
+    """torchao's weight-only int8: one scale per matrix row, activations not rounded, so that the result of one row of
+    a batch does not depend on the others."""
+    if location.gguf:
+        raise Refusal(
+            "bad_setting",
+            "The dtype int8 is not supported for GGUF files, which are dequantised when they are read.",
+            "Choose float16 or bfloat16 for it.",
+        )
     with quiet():
         from transformers.utils.import_utils import is_torchao_available
 
@@ -121,19 +131,20 @@ def _eight_bits(place: Place) -> Any:
 
 
 @contextmanager
-def _refusing(name: str) -> Iterator[None]:
+def _load_errors_as_refusals(name: str) -> Iterator[None]:
+    """Turns errors raised while loading the model ``name`` into refusals."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise Refusal("model_too_large", f"Memory ran out while {name} was loaded.") from error
     except Exception as error:
-        # The tokenizers' own errors are of no class of their own: a bare Exception, as for merges of unknown tokens.
+        # tokenizers raises bare Exceptions, for example for merges of unknown tokens.
         if not isinstance(error, _unreadable()) and type(error) is not Exception:
             raise
         if _NO_MEMORY in str(error):
             raise Refusal("model_too_large", f"Memory ran out while {name} was loaded.") from error
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise Refusal("bad_model_files", f"{name}: {said[:200]}") from error
+        message = " ".join(str(error).split()) or type(error).__name__
+        raise Refusal("bad_model_files", f"{name}: {message[:200]}") from error
 
 
 def _unreadable() -> tuple[type[Exception], ...]:
@@ -145,7 +156,7 @@ def _unreadable() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars, and no lines of torchao about kernels of other machines, which transformers makes it say."""
+    """Silences progress bars, and torchao's messages about kernels for other machines, which transformers triggers."""
     from transformers.utils import logging as progress_bars
 
     bars = progress_bars.is_progress_bar_enabled()

@@ -1,4 +1,4 @@
-"""How much memory a device still has to give: what the plan of chunks and the check before loading start from."""
+"""Free memory of a device, within container limits: the basis for chunk sizes and for the check before loading."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
-_NO_LIMIT = 2**62  # version 1 writes nearly 2**63 for it, version 2 the word "max"
+_NO_LIMIT = 2**62  # version 1 writes nearly 2**63 for "no limit", version 2 the word "max"
 
-# The names that the two versions of control groups give to: the limit, what is used, and what of it is cached files.
+# File names in the two versions of control groups: limit, usage, and the part of the usage that is cached files.
 _VERSIONS = {
     2: ("memory.max", "memory.current", ("inactive_file", "active_file")),
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")),
@@ -20,10 +20,11 @@ _VERSIONS = {
 
 
 def free_bytes(device: torch.device | str) -> int:
-    """Bytes that can still be taken on ``device``, measured now, never negative.
+    """Bytes that can still be allocated on ``device``, measured now, never negative.
 
-    CUDA: what the driver has free and what torch's allocator holds without using it. MPS: what Metal recommends less
-    what is taken. Anything else is the machine's memory, within the container's limit where one is set.
+    CUDA: the driver's free memory plus what torch's allocator has reserved but not allocated. MPS: Metal's recommended
+    maximum minus what the driver has allocated. Otherwise the machine's available memory, within the container's limit
+    if there is one.
     """
     device = torch.device(device)
     if device.type == "cuda":
@@ -37,18 +38,18 @@ def free_bytes(device: torch.device | str) -> int:
 
 
 def cgroup_free_bytes(root: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int | None:
-    """Bytes that the control groups of this process (containers, systemd) still allow; None where nothing is limited.
+    """Bytes that this process's control groups (containers, systemd) still allow; None if there is no limit.
 
-    ``root`` is where they are mounted, ``membership`` the file that says which are this process's. The limit of every
-    group from its own up to the root holds; cached files count as free, since the system drops them when asked.
+    ``root`` is their mount point, ``membership`` the file that lists this process's groups. The limits of all groups
+    from its own up to the root apply. Cached files count as free, since the kernel drops them under pressure.
     """
     groups = _memory_groups(root, membership)
-    allowed = [left for version, group in groups if (left := _left(group, version)) is not None]
+    allowed = [free for version, group in groups if (free := _group_free_bytes(group, version)) is not None]
     return min(allowed, default=None)
 
 
 def _memory_groups(root: Path, membership: Path) -> list[tuple[int, Path]]:
-    """The folders of the groups that may limit this process's memory, with their version."""
+    """The folders of the groups that may limit this process's memory, each with its cgroup version."""
     try:
         lines = membership.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
@@ -62,14 +63,14 @@ def _memory_groups(root: Path, membership: Path) -> list[tuple[int, Path]]:
             version, mount = 1, root / "memory"
         else:
             continue
-        # Within a container the name may be the one outside it: the folder is not there, its parents may be.
+        # In a container the path may be the host's: the folder does not exist, but its parents may.
         parts = [part for part in own.split("/") if part not in ("", "..")]
         for depth in range(len(parts), -1, -1):
             groups[mount.joinpath(*parts[:depth])] = version
     return [(version, group) for group, version in groups.items()]
 
 
-def _left(group: Path, version: int) -> int | None:
+def _group_free_bytes(group: Path, version: int) -> int | None:
     limit_name, used_name, cached_names = _VERSIONS[version]
     try:
         limit = int((group / limit_name).read_text(encoding="utf-8"))
@@ -83,10 +84,10 @@ def _left(group: Path, version: int) -> int | None:
     return max(0, limit - used + cached)
 
 
-def return_freed() -> None:
-    """Give the machine back what was freed but is still held by the C library, where that has a call for it (glibc).
+def release_freed_memory() -> None:
+    """Returns freed memory that the C library still holds to the operating system (glibc only).
 
-    Measured after loading 8-bit weights: up to 1.3 GB of a model of 0.65 GB.
+    Measured after loading 8-bit weights: up to 1.3 GB for a model of 0.65 GB.
     """
     try:
         trim = ctypes.CDLL(None).malloc_trim

@@ -1,4 +1,4 @@
-"""What weight files say of themselves: names and shapes, read from their headers, before any weight is."""
+"""Names and shapes of a model's tensors, read from the headers of its weight files without reading a weight."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Any
 
 INDEX = "model.safetensors.index.json"
 _WHOLE = "model.safetensors"
-_MOST_HEADER_BYTES = 100_000_000  # safetensors' own limit
+_MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
 _IN_A_LAYER = re.compile(r"\.\d+\.")
 
-# Bytes of one number.
+# Bytes per number.
 _WIDTHS = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
-# int8 keeps the layers' matrices in 8 bits and everything else in this.
+# With int8, only the layers' matrices have 8 bits; everything else has this dtype.
 INT8_REST = "float32"
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How many numbers a model has (``parameters``), how many of them lie in its layers' matrices, and how many in its
-    largest tensor. ``packed``: they are unpacked while they load."""
+    """Parameter counts of a model: all of them, those in its layers' ``matrices``, those of its ``largest`` tensor.
+    ``packed``: the weights are quantised and are unpacked while they load."""
 
     parameters: int
     matrices: int
@@ -38,36 +38,43 @@ class Weights:
             return self.matrices + (self.parameters - self.matrices) * _WIDTHS[INT8_REST]
         return self.parameters * _WIDTHS[dtype]
 
-    def passing_bytes(self, dtype: str) -> int:
-        """Bytes beyond the weights that loading takes for a moment. Measured: nothing where a file's numbers are taken
-        over or cast; twice the largest tensor in float32 where each is unpacked (GGUF) or packed (int8)."""
+    def transient_bytes(self, dtype: str) -> int:
+        """Bytes beyond the weights that loading needs temporarily. Measured: none where tensors are copied or cast;
+        twice the largest tensor in float32 where each is unpacked (GGUF) or packed (int8)."""
         return 2 * 4 * self.largest if self.packed or dtype == "int8" else 0
 
 
 def safetensors_files(folder: Path) -> list[Path]:
-    """The files that a folder's weights are loaded from: the whole one, else the shards that its index names, in
-    order. Empty where there are none. Raises ValueError for an index that cannot be followed."""
+    """The files that a folder's weights are loaded from: model.safetensors, else the shards in its index, in order.
+    Empty if there are none.
+
+    Raises:
+        ValueError: The index is missing, too large, or names files that do not exist in the folder.
+    """
     if (folder / _WHOLE).is_file():
         return [folder / _WHOLE]
     if not (folder / INDEX).is_file():
         if next(folder.glob("model-*-of-*.safetensors"), None) is not None:
-            raise ValueError(f"{INDEX} is missing, which says what is in which shard.")
+            raise ValueError(f"{INDEX} is missing, which lists the tensors of each shard.")
         return []
-    if (folder / INDEX).stat().st_size > _MOST_HEADER_BYTES:
+    if (folder / INDEX).stat().st_size > _MAX_HEADER_BYTES:
         raise ValueError(f"{INDEX} is too large.")
     index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     names = sorted(set(index["weight_map"].values()))
     for name in names:
         if Path(name).name != name:
-            raise ValueError(f"{INDEX} names {name[:80]!r}, which is no file of this folder.")
+            raise ValueError(f"{INDEX} names {name[:80]!r}, which is not a file in this folder.")
         if not (folder / name).is_file():
             raise ValueError(f"The shard {name[:80]} is missing.")
     return [folder / name for name in names]
 
 
 def read_shapes(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
-    """The tensors that some safetensors files hold, by name. Raises ValueError, KeyError or TypeError for what is none,
-    or half of one."""
+    """The shapes of the tensors in safetensors files, by name.
+
+    Raises:
+        ValueError, KeyError, TypeError: A file is not in safetensors format or is truncated.
+    """
     shapes: dict[str, tuple[int, ...]] = {}
     for file in files:
         shapes.update(_shapes(file))
@@ -75,7 +82,7 @@ def read_shapes(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
 
 
 def weights_of(shapes: Mapping[str, tuple[int, ...]], *, packed: bool = False) -> Weights:
-    """The sums over tensors of these names and shapes."""
+    """The parameter counts over tensors with these names and shapes."""
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     matrices = sum(sizes[name] for name, shape in shapes.items() if len(shape) == 2 and _IN_A_LAYER.search(name))
     return Weights(sum(sizes.values()), matrices, max(sizes.values(), default=0), packed)
@@ -84,7 +91,7 @@ def weights_of(shapes: Mapping[str, tuple[int, ...]], *, packed: bool = False) -
 def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
     with file.open("rb") as stream:
         (length,) = struct.unpack("<Q", stream.read(8))
-        if length > _MOST_HEADER_BYTES:
+        if length > _MAX_HEADER_BYTES:
             raise ValueError(f"{file.name} has no safetensors header.")
         header: dict[str, Any] = json.loads(stream.read(length))
     entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
@@ -97,5 +104,5 @@ def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
 
 def _shape(file: Path, name: str, sides: Any) -> tuple[int, ...]:
     if not isinstance(sides, list) or any(type(side) is not int or side < 0 for side in sides):
-        raise ValueError(f"{file.name} gives {name[:80]!r} no shape.")
+        raise ValueError(f"{file.name} gives {name[:80]!r} no valid shape.")
     return tuple(sides)

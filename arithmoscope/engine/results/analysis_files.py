@@ -106,9 +106,9 @@ def model_facts(model: LoadedModel) -> ModelFacts:
         name=card.name,
         revision=card.revision,
         architecture=type(model.hf).__name__,
-        layers=model.anatomy.layers,
-        heads=model.anatomy.heads,
-        kv_heads=model.anatomy.kv_heads,
+        layers=model.layout.layers,
+        heads=model.layout.heads,
+        kv_heads=model.layout.kv_heads,
         parameters=card.parameters,
     )
 

@@ -1,6 +1,6 @@
 """Brute-force check of every knock-out: some points of its curve are recomputed with one hooked forward pass each.
 
-It shares only the anatomy and the means with the fast implementation: whole prompts go through the model's own forward
+It shares only the layout and the means with the fast implementation: whole prompts go through the model's own forward
 pass, one at a time, without forks, shared keys and values, or batches.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.forward.hooks import on_input, on_output
-from arithmoscope.engine.interventions.ablation import first_of
+from arithmoscope.engine.interventions.ablation import first_position
 from arithmoscope.engine.interventions.spot_check import Recorded, forward
 from arithmoscope.engine.measures.knockout_result import Knockout
 from arithmoscope.engine.methods.knockout import Task
@@ -63,14 +63,14 @@ def knock_check(model: LoadedModel, task: Task, result: Knockout) -> KnockCheck:
 
 def _knocked(model: LoadedModel, task: Task, row: int, components: Sequence[Component]) -> Float[Tensor, " vocabulary"]:
     """All logits at END of one pair's reference prompt with the components knocked out, on the CPU."""
-    pair, width = task.pairs[row], model.anatomy.head_dim
+    pair, width = task.pairs[row], model.layout.head_dim
     prompt = torch.tensor([pair.reference_ids], device=model.device)
-    positions = len(pair.reference_ids) - first_of(task.positions, len(pair.reference_ids))
+    positions = len(pair.reference_ids) - first_position(task.positions, len(pair.reference_ids))
     if task.ablation == "resample":
         source = Recorded(model, torch.tensor([pair.counterfactual_ids], device=model.device))
     else:
         base = Recorded(model, prompt)
-        source = base.means(task.mean) if task.mean is not None else base.nothing()
+        source = base.means(task.mean) if task.mean is not None else base.zeroed()
 
     def heads(layer: int) -> Callable[[Tensor], Tensor]:
         def hook(states: Tensor) -> Tensor:
@@ -92,9 +92,9 @@ def _knocked(model: LoadedModel, task: Task, row: int, components: Sequence[Comp
 
         return hook
 
-    blocks = list(enumerate(model.anatomy.blocks))
+    blocks = list(enumerate(model.layout.blocks))
     with (
         on_input([(block.heads_out, heads(layer)) for layer, block in blocks]),
-        on_output([(block.writes, mlp(layer)) for layer, block in blocks]),
+        on_output([(block.mlp_output, mlp(layer)) for layer, block in blocks]),
     ):
         return forward(model, prompt)[0].cpu()

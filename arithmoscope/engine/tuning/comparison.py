@@ -19,11 +19,11 @@ from torch import Tensor
 from arithmoscope.engine.forward.activations import (
     PASS_TOKENS,
     TokenIds,
+    can_share_prefix,
     group_prompts,
     repeated,
     run_prefix,
     shared_prefix,
-    shares_beginnings,
 )
 from arithmoscope.engine.forward.hooks import evaluating
 from arithmoscope.engine.models.loaded import LoadedModel
@@ -167,7 +167,7 @@ def _batches(model: LoadedModel, examples: Sequence[Example]) -> list[_Batch]:
     for group in group_prompts(list(rows_of)):
         length = len(group[0])
         longest = max(examples[row].answer_length for ids in group for row in rows_of[ids])
-        alone = model.runs_alone or not shares_beginnings(model, length)
+        alone = model.runs_alone or not can_share_prefix(model, length)
         # The positions that predict answer tokens must run in every prompt.
         shared = 0 if alone else min(shared_prefix(group), length - longest)
         together = min(PASS_TOKENS // (length - shared), logit_rows(model) // longest)
@@ -189,11 +189,11 @@ def _batches(model: LoadedModel, examples: Sequence[Example]) -> list[_Batch]:
 
 def _log_softmax(model: LoadedModel, batch: _Batch, chunk: Sequence[Example]) -> Float[Tensor, "token vocabulary"]:
     """Log-probabilities where answer tokens are predicted, question after question, in float32 or wider."""
-    anatomy = model.anatomy
-    device = anatomy.decoder.get_input_embeddings().weight.device  # pyright: ignore[reportCallIssue]
+    layout = model.layout
+    device = layout.decoder.get_input_embeddings().weight.device  # pyright: ignore[reportCallIssue]
     cache = repeated(run_prefix(model, batch.shared), len(batch.prompts)) if batch.shared else None
     ids = torch.tensor(batch.prompts, device=device)
-    stream = anatomy.decoder(input_ids=ids, past_key_values=cache, use_cache=cache is not None)[0]
+    stream = layout.decoder(input_ids=ids, past_key_values=cache, use_cache=cache is not None)[0]
     width = ids.shape[1]
     predicting = [
         (place, at)
@@ -206,7 +206,7 @@ def _log_softmax(model: LoadedModel, batch: _Batch, chunk: Sequence[Example]) ->
 
 def log_probabilities(model: LoadedModel, stream: Float[Tensor, "token hidden"]) -> Float[Tensor, "token vocabulary"]:
     """Log-probabilities of every next token, from the stream after the final norm, in float32 or wider."""
-    logits = model.anatomy.capped(model.anatomy.unembed(stream))
+    logits = model.layout.capped(model.layout.unembed(stream))
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
 
 

@@ -33,11 +33,30 @@ _ID_DIGITS = 8
 
 @dataclass(frozen=True, eq=False)
 class Deltas:
-    """The changed numbers, and what they belong to.
+    """The weights that a fine-tuning changed, and the model they belong to.
 
-    base         the model's id; ``revision`` of its weights' file, ``weights``: SHA-256 of the weights in ``dtype``
-    tuner        how they were found; ``settings`` says the rest
-    components   that were chosen; ``touched``: heads that changed with them
+    Attributes:
+        base: The original model's id.
+        revision: The revision of its weights' file.
+        weights: SHA-256 of its weights in ``dtype``.
+        dtype: The type that it was tuned in.
+        tuner: The tuner, such as ``"precise"``.
+        components: The chosen components.
+        touched: Heads that were not chosen and changed with them, since they share weights.
+        settings: The training's other settings.
+        changes: The changed values, by weight.
+
+    Example:
+        >>> tuned = am.fine_tune(model, ["L1H2"], pairs, steps=2, learning_rate=1e-3, batch_size=4)
+        >>> tuned.deltas.save("deltas.safetensors")
+        >>> deltas = am.Deltas.load("deltas.safetensors")
+        >>> again = deltas.apply(model)  # bit for bit tuned.model
+        >>> deltas.export(model, "tuned-model")
+        >>> deltas.export_adapter(model, "adapter")
+        >>> deltas.card_of(model.card).revision == deltas.digest
+        True
+        >>> am.Deltas.from_bytes(deltas.to_bytes()).parameters == deltas.parameters
+        True
     """
 
     base: str
@@ -52,12 +71,12 @@ class Deltas:
 
     @property
     def parameters(self) -> int:
-        """How many numbers it holds."""
+        """Number of changed parameters."""
         return sum(tensor.numel() for change in self.changes for tensor in tensors_of(change).values())
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that it holds: the same for the same training on the same machine."""
+        """SHA-256 of the contents: the same for the same training on the same machine."""
         digest = hashlib.sha256(json.dumps(self._header(), sort_keys=True).encode())
         for change in self.changes:
             digest.update(json.dumps(_metadata(change), sort_keys=True).encode())
@@ -67,43 +86,70 @@ class Deltas:
 
     @property
     def lineage(self) -> dict[str, Any]:
-        """What a tuned model was made of, as JSON."""
+        """The origin of the tuned model, as JSON."""
         header = {name: list(value) if isinstance(value, tuple) else value for name, value in self._header().items()}
         return {**header, "deltas": self.digest}
 
     def card_of(self, base: ModelCard) -> ModelCard:
-        """What the tuned model is called: its base's name with a piece of the digest, which is its revision."""
+        """The tuned model's card: the base's name with the start of the digest, which is its revision.
+
+        Args:
+            base: The original model's card.
+
+        Returns:
+            The card of the tuned model.
+        """
         short = self.digest[:_ID_DIGITS]
         names = {"id": f"{base.id}-tuned-{short}", "name": f"{base.name}, tuned ({self.tuner}, {short})"}
         return base.model_copy(update={**names, "revision": self.digest})
 
     def apply(self, model: LoadedModel) -> LoadedModel:
-        """The tuned model, out of the one that was tuned. What is not changed shares its memory.
+        """The tuned model, from the original one; unchanged weights share memory.
 
-        Refuses (``bad_request``) another model, another revision, and the same in another type.
+        Args:
+            model: The original model, in the same dtype.
+
+        Returns:
+            The tuned model, bit for bit.
+
+        Raises:
+            Refusal: ``bad_request`` for another model, another revision or another dtype.
         """
         self._check(model)
         return apply_changes(model, self.changes, self.card_of(model.card))
 
     def export(self, model: LoadedModel, folder: str | os.PathLike[str]) -> None:
-        """The tuned model as a folder that transformers loads, out of the one that was tuned. It is in the catalogue
-        when it lies in MODELS_DIR.
+        """Writes the tuned model to a folder that transformers loads.
 
-        Refuses as `apply`; (``impossible_options``) offsets where the model has no biases for them; (``bad_request``) a
-        folder with something in it; (``store_unavailable``) a disk that is full. Nothing is left behind then.
+        A folder inside MODELS_DIR is also listed in the catalogue.
+
+        Args:
+            model: The original model, in the same dtype.
+            folder: The folder to create.
+
+        Raises:
+            Refusal: As `apply`; ``bad_request`` for a folder that is not empty; ``impossible_options`` for offsets
+                where the model has no biases for them; ``store_unavailable`` for a full disk. Nothing is left behind
+                then.
         """
         write_model(self.apply(model), self.lineage, folder)
 
     def export_adapter(self, model: LoadedModel, folder: str | os.PathLike[str]) -> None:
-        """The changes as an adapter that PEFT loads onto the model that was tuned: heads' slices have a low rank.
+        """Writes the changes as a LoRA adapter that PEFT loads onto the original model: head slices have a low rank.
 
-        Refuses as `export`, and (``impossible_options``) whole matrices, biases and embeddings, which have none.
+        Args:
+            model: The original model, in the same dtype.
+            folder: The folder to create.
+
+        Raises:
+            Refusal: As `export`; ``impossible_options`` for whole matrices, biases and embeddings, which have no low
+                rank.
         """
         self._check(model)
         write_adapter(model, self.changes, folder)
 
     def to_bytes(self) -> bytes:
-        """As safetensors, the words in its metadata."""
+        """The bytes of a safetensors file; text fields are in its metadata."""
         changes: list[dict[str, Any]] = []
         tensors: dict[str, Any] = {}
         for number, change in enumerate(self.changes):
@@ -113,7 +159,17 @@ class Deltas:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Deltas:
-        """What `to_bytes` wrote. Refuses (``bad_request``) anything else."""
+        """Reads the result of `to_bytes`.
+
+        Args:
+            data: The bytes.
+
+        Returns:
+            The same deltas, bit for bit.
+
+        Raises:
+            Refusal: ``bad_request`` if the bytes are something else.
+        """
         try:
             stored = unpack(data, _FORMAT)
             changes = tuple(_change(number, metadata, stored) for number, metadata in enumerate(stored["changes"]))
@@ -124,12 +180,29 @@ class Deltas:
             raise Refusal("bad_request", "These bytes are not the deltas of a fine-tuning.") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file, whole or not at all. Refuses (``store_unavailable``) a disk that is full."""
+        """Writes to a safetensors file, completely or not at all.
+
+        Args:
+            path: The file to write.
+
+        Raises:
+            Refusal: ``store_unavailable`` for a full disk.
+        """
         write_bytes(Path(path), self.to_bytes())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Deltas:
-        """Read what `save` wrote."""
+        """Read a file that `save` wrote.
+
+        Args:
+            path: The file to read.
+
+        Returns:
+            The same deltas, bit for bit.
+
+        Raises:
+            Refusal: ``bad_request`` if the file holds something else.
+        """
         return cls.from_bytes(Path(path).read_bytes())
 
     def _header(self) -> dict[str, Any]:
@@ -158,7 +231,7 @@ def apply_changes(model: LoadedModel, changes: Sequence[Change], card: ModelCard
         else:
             add(weight, change)
     restore_grad_flags(tuned, model)
-    return LoadedModel(tuned.hf, tuned.tokenizer, tuned.anatomy, card, tuned.text)
+    return LoadedModel(tuned.hf, tuned.tokenizer, tuned.layout, card, tuned.text)
 
 
 def _add_bias(hf: nn.Module, change: Change) -> None:

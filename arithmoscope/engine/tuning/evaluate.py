@@ -51,7 +51,13 @@ class EvaluatedSet:
 
 @dataclass(frozen=True)
 class EvaluationOutput:
-    """The evaluation, the sets it covers with both models' answers to every question, and notes."""
+    """A model's evaluation before and after tuning.
+
+    Attributes:
+        evaluation: Accuracies, changes, neutral text and path patching, before and after.
+        sets: The sets with both models' answers to every question.
+        notes: Sentences about the evaluation, such as what could not be measured.
+    """
 
     evaluation: Evaluation
     sets: tuple[EvaluatedSet, ...]
@@ -73,14 +79,33 @@ def evaluate(
     trained: Sequence[PromptPair],
     *,
     questions: int = QUESTIONS,
-    go_on: Callable[[], None] = lambda: None,
-    report: Callable[[int, int], None] = lambda _done, _total: None,
+    check_stop: Callable[[], None] = lambda: None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationOutput:
-    """Asks both models everything. ``test``: held-out questions; ``trained``: what was trained on, which is left out of
-    the other sets; ``questions`` of each of these. ``report(done, total)`` counts questions, passages and patched
-    pairs; ``go_on`` is called now and then, and may raise.
+    """Compares a model before and after tuning: held-out questions, other arithmetic, and prompts without arithmetic.
 
-    Refuses (``not_finite``) a tuned model that gives no finite numbers.
+    Args:
+        before: The model before tuning.
+        after: The tuned model, such as ``FineTuned.model``.
+        test: Held-out questions.
+        trained: Questions that were trained on; they are left out of the other sets.
+        questions: Number of questions of each other set.
+        check_stop: Called between batches; may raise to stop.
+        progress: Called with (done, total) in questions, text passages and patched pairs.
+
+    Returns:
+        Accuracy and change of each set with 95 % intervals, log probabilities (nats) of neutral text, path patching
+        before and after where the test set allows it, and notes.
+
+    Raises:
+        Refusal: ``not_finite`` if the tuned model computes NaN or infinity; ``out_of_memory``.
+
+    Example:
+        >>> train, test = am.split_operands(pairs, share=0.7)
+        >>> tuned = am.fine_tune(model, ["L1H2"], train, steps=2, learning_rate=1e-3, batch_size=4)
+        >>> result = am.evaluate(model, tuned.model, test, train, questions=4)
+        >>> result.evaluation.held_out.n == len(test)
+        True
     """
     others, notes = evaluation_questions(before, trained, chat=test[0].chat, questions=questions)
     patched = pairs_to_patch(before, test)
@@ -88,8 +113,9 @@ def evaluate(
     done = 0
 
     def report_total(newly_done: int) -> None:
-        go_on()
-        report(done + newly_done, total)
+        check_stop()
+        if progress is not None:
+            progress(done + newly_done, total)
 
     evaluated: list[EvaluatedSet] = []
     sets: list[tuple[str, Group, tuple[PromptPair, ...]]] = [
@@ -97,10 +123,12 @@ def evaluate(
         *((other.name, other.group, tuple(pairs)) for other, pairs in others),
     ]
     for name, group, pairs in sets:
-        comparison = compare_answers(before, after, examples_of(before, pairs), check_stop=go_on, report=report_total)
+        comparison = compare_answers(
+            before, after, examples_of(before, pairs), check_stop=check_stop, report=report_total
+        )
         evaluated.append(EvaluatedSet(name, group, pairs, _finite(comparison, after)))
         done += len(pairs)
-    plain_text = compare_on_text(before, after, check_stop=go_on, report=report_total)
+    plain_text = compare_on_text(before, after, check_stop=check_stop, report=report_total)
     done += len(PASSAGES)
     path_patching: Repatched | None = None
     if patched:

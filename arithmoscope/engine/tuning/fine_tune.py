@@ -38,6 +38,7 @@ import torch
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
+from arithmoscope.contracts.tuning_terms import Tuner
 from arithmoscope.engine.forward.batching import is_out_of_memory
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.tuning.deltas import Deltas, apply_changes
@@ -58,13 +59,18 @@ _MAX_WEIGHT_DECAY = 1e6
 
 @dataclass(frozen=True, eq=False)
 class FineTuned:
-    """A tuned model and how it came about.
+    """A tuned model and its training.
 
-    model      tuned, ready for every method; what was not tuned shares the memory of the model that was given
-    deltas     what is different, to keep, and to put back onto that model
-    history    loss, rate and gradient of every step, and how it ended
-    selection  what was tuned of which components (for ``random`` the drawn ones); None for whole models
-    trained    how many numbers the optimiser moved
+    Attributes:
+        model: The tuned model, ready for every method; untuned weights share memory with the original.
+        deltas: The changed weights, to save and to apply to the original model.
+        history: Loss, learning rate and gradient norm of every step, and how the training ended.
+        selection: The tuned slices of each component (for ``"random"`` of the drawn ones); None for whole models.
+        trained: Number of trained parameters.
+
+    Example:
+        >>> tuned = am.fine_tune(model, ["L1H2"], pairs, steps=2, learning_rate=1e-3, batch_size=4)
+        >>> tuned.export("tuned-model")
     """
 
     model: LoadedModel
@@ -74,7 +80,17 @@ class FineTuned:
     trained: int
 
     def export(self, folder: str | os.PathLike[str]) -> None:
-        """A folder that transformers loads, and the catalogue when it lies in MODELS_DIR; see `Deltas.export`."""
+        """Writes the tuned model to a folder that transformers loads.
+
+        A folder inside MODELS_DIR is also listed in the catalogue.
+
+        Args:
+            folder: The folder to create.
+
+        Raises:
+            Refusal: ``bad_request`` for a folder that is not empty; ``impossible_options`` for offsets where the model
+                has no biases for them; ``store_unavailable`` for a full disk. Nothing is left behind then.
+        """
         write_model(self.model, self.deltas.lineage, folder)
 
 
@@ -89,14 +105,14 @@ def fine_tune(
     weight_decay: float = 0.0,
     seed: int = 0,
     tune: str | Iterable[str] | None = None,
-    schedule: Schedule | str = "cosine",
+    schedule: Schedule = "cosine",
     warmup: float = 0.05,
     clip: float | None = 1.0,
     head_scale: bool = False,
     biases: bool = False,
     accumulate: int = 1,
     checkpointing: bool = False,
-    tuner: str = "precise",
+    tuner: Tuner = "precise",
     save: Callable[[bytes], None] | None = None,
     save_every: int = 50,
     beside: Callable[[], dict[str, Any]] | None = None,
@@ -105,28 +121,53 @@ def fine_tune(
     on_step: Callable[[Step, LoadedModel], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> FineTuned:
-    """Trains ``components`` to give the pairs' answers, of however many tokens. The given model is left as it is.
+    """Trains ``components``, and nothing else, to give the pairs' answers. The input model is left as it is.
 
-    ``steps`` of the optimiser, ``batch_size`` pairs each, drawn without replacement until all were seen, then anew;
-    with ``accumulate`` a batch is run in so many parts, which saves memory and changes nothing but rounding.
-    ``tune``: what of each head, some of ``"qkvo"`` (default: ``"qo"`` where heads share keys and values); ``biases``:
-    those of q, k, v and MLPs, too. ``schedule``: ``cosine``, ``linear`` or ``constant``, after a ``warmup`` over that
-    share of the steps. ``clip``: the longest gradient. ``head_scale``: the paper's H/h, all heads over tuned ones, as a
-    factor on the heads' learning rate. ``checkpointing``: compute layers twice instead of keeping them.
-    ``tuner``: a row of `TUNERS`: ``precise``, or to hold it against ``random``, ``offsets``, ``lora``, ``full`` or
-    ``full_matrices``; the last two need no components.
+    Precise fine-tuning (Zhang et al., 2024, section 5). Training also stops on a non-finite loss: the weights are then
+    those before the step that led there (for ``"full"`` the initial ones), and ``history.ended`` is ``"not_finite"``.
+    Dropout is off.
 
-    ``save(bytes)`` is called every ``save_every`` steps and at its end; ``resume`` takes such bytes, or what gives
-    them, and ends as if nothing had been. ``beside()`` is JSON that they hold, too. ``progress(done, total)`` counts
-    steps; ``on_step(step, model)`` tells the loss and may look at the model as it is; when ``should_stop()`` is true
-    the training ends after the step, and gives what it has.
+    Args:
+        model: The model to tune.
+        components: Components such as ``"L14H2"`` and ``"MLP19"``; may be empty for ``"full"`` and ``"full_matrices"``.
+        pairs: Prompt pairs; the reference prompts and their answers, of any number of tokens, are trained on.
+        steps: Number of optimiser steps.
+        learning_rate: Maximum learning rate.
+        batch_size: Pairs per step, drawn without replacement until all were seen.
+        weight_decay: Weight decay of AdamW.
+        seed: Seed of the order of the pairs and of random components.
+        tune: Head slices to train, a subset of ``"qkvo"``; None for ``"qo"`` if heads share keys and values, else all.
+        schedule: Learning rate schedule after the warm-up: ``"cosine"``, ``"linear"`` or ``"constant"``.
+        warmup: Share of the steps with a rising learning rate, 0 to 1.
+        clip: Maximum gradient norm; None for no clipping.
+        head_scale: Scale the heads' learning rate by all heads / tuned heads, as in the paper.
+        biases: Also train the biases of q, k, v and of MLPs.
+        accumulate: Gradient accumulation steps: a batch runs in so many parts, which saves memory.
+        checkpointing: Recompute layers in the backward pass instead of storing activations.
+        tuner: Parameters trained: ``"precise"``, or as a comparison ``"random"`` components, head ``"offsets"``,
+            ``"lora"``, the ``"full"`` model or all matrices of its layers (``"full_matrices"``).
+        save: Called with the bytes of a checkpoint every ``save_every`` steps and at the end.
+        save_every: Steps between checkpoints.
+        beside: Returns JSON to store in each checkpoint.
+        resume: Bytes of a checkpoint, or a function that returns them; the result is that of an uninterrupted training.
+        progress: Called with (steps done, steps in total).
+        on_step: Called after each step with its loss and the model in its current state.
+        should_stop: If it returns True, training stops after the step and returns the current state.
 
-    A loss that is not finite ends it, too: the weights are those before the step that led there (``full``: those it
-    began with), and ``history.ended`` is ``not_finite``. Dropout is off.
+    Returns:
+        The tuned model, its deltas, and the loss (nats per token), learning rate and gradient norm of every step.
 
-    Refuses (``bad_component``) no components, one twice, and what the model does not have; (``bad_setting``) 8-bit and
-    float16 weights; (``bad_request``) numbers out of range and another training's checkpoint; (``no_prompts``);
-    (``not_finite``) a model that gives no finite loss to begin with; (``out_of_memory``).
+    Raises:
+        Refusal: ``bad_component`` for no component, one that occurs twice or that the model does not have;
+            ``bad_setting`` for 8-bit and float16 weights; ``bad_request`` for a number or option out of range, or
+            another training's checkpoint; ``no_prompts`` for an empty list; ``not_finite`` if the loss is not finite
+            at the start; ``out_of_memory``.
+
+    Example:
+        >>> tuned = am.fine_tune(model, ["L1H2", "MLP0"], pairs, steps=2, learning_rate=1e-3, batch_size=4)
+        >>> len(tuned.history.losses)
+        2
+        >>> effects = am.path_patching(tuned.model, pairs[:2])
     """
     settings = TrainingSettings(
         steps=_count("steps", steps),

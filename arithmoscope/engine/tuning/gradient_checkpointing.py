@@ -36,8 +36,8 @@ def _restore(layer: Any, forward: Any) -> None:
 
 
 def _layers(model: LoadedModel) -> list[Any]:
-    anatomy = model.anatomy
-    for module in anatomy.decoder.children():
-        if isinstance(module, nn.ModuleList) and len(module) == anatomy.layers:
+    layout = model.layout
+    for module in layout.decoder.children():
+        if isinstance(module, nn.ModuleList) and len(module) == layout.layers:
             return list(module)
     raise Refusal("unsupported_architecture", f"The layers of a {type(model.hf).__name__} cannot be checkpointed.")

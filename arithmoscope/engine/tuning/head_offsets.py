@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine.forward.hooks import Watch, on_input
+from arithmoscope.engine.forward.hooks import TensorHook, on_input
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.tuning.model_copy import copy_model
 from arithmoscope.engine.tuning.trainable import TrainableModel, TunerInput
@@ -22,7 +22,7 @@ def offsets(model: LoadedModel, options: TunerInput) -> TrainableModel:
     selection = options.chosen
     if any(component.head is None for component in selection.components):
         raise Refusal("bad_component", "Offsets are added to heads, not to MLPs.", "Name heads only.")
-    anatomy = model.anatomy
+    layout = model.layout
     tuned = copy_model(model, ())
     layers = sorted({component.layer for component in selection.components})
     columns = {
@@ -31,9 +31,9 @@ def offsets(model: LoadedModel, options: TunerInput) -> TrainableModel:
                 column
                 for component in selection.components
                 if component.layer == layer and component.head is not None
-                for column in range(component.head * anatomy.head_dim, (component.head + 1) * anatomy.head_dim)
+                for column in range(component.head * layout.head_dim, (component.head + 1) * layout.head_dim)
             ],
-            device=anatomy.blocks[layer].device,
+            device=layout.blocks[layer].device,
         )
         for layer in layers
     }
@@ -41,25 +41,25 @@ def offsets(model: LoadedModel, options: TunerInput) -> TrainableModel:
     values = tuple(nn.Parameter(torch.zeros(len(columns[at]), dtype=kind, device=columns[at].device)) for at in layers)
 
     def full_width(layer: int, value: Tensor) -> Tensor:
-        zeros = value.new_zeros(anatomy.heads * anatomy.head_dim)
+        zeros = value.new_zeros(layout.heads * layout.head_dim)
         return zeros.index_put((columns[layer],), value)
 
-    def hook(layer: int, value: Tensor) -> Watch:
+    def hook(layer: int, value: Tensor) -> TensorHook:
         return lambda z: z + full_width(layer, value).to(z.dtype)
 
     def gradients() -> Any:
-        blocks = tuned.anatomy.blocks
+        blocks = tuned.layout.blocks
         return on_input([(blocks[at].heads_out, hook(at, value)) for at, value in zip(layers, values, strict=True)])
 
     def changes() -> tuple[Values, ...]:
         biases = []
         for layer, value in zip(layers, values, strict=True):
-            out: Any = anatomy.blocks[layer].heads_out
+            out: Any = layout.blocks[layer].heads_out
             name = next(name for name, module in model.hf.named_modules() if module is out)
-            z = full_width(layer, value.detach()).unflatten(0, (anatomy.heads, -1))
-            written = torch.einsum("hd,hdw->w", z, anatomy.blocks[layer].write.to(kind))
+            z = full_width(layer, value.detach()).unflatten(0, (layout.heads, -1))
+            written = torch.einsum("hd,hdw->w", z, layout.blocks[layer].write.to(kind))
             whole = written if out.bias is None else out.bias.detach().to(kind) + written
-            biases.append(Values(f"{name}.bias", 0, ((0, anatomy.hidden),), whole.to(model.dtype).cpu()))
+            biases.append(Values(f"{name}.bias", 0, ((0, layout.hidden),), whole.to(model.dtype).cpu()))
         return tuple(biases)
 
     return TrainableModel(tuned, values, (1.0,) * len(values), gradients, lambda: None, changes)

@@ -12,12 +12,14 @@ Ending = Literal["finished", "stopped", "not_finite"]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the optimiser, numbered from 0.
+    """One step of the optimiser.
 
-    loss     mean over the batch's answer tokens, in nats, before the step
-    rate     learning rate
-    norm     norm of the whole gradient before clipping
-    seconds  wall-clock time, on a GPU until it has finished
+    Attributes:
+        number: Number of the step, from 0.
+        loss: Mean loss over the batch's answer tokens before the step, in nats.
+        rate: Learning rate.
+        norm: Norm of the whole gradient before clipping.
+        seconds: Wall-clock time, on a GPU until it has finished.
     """
 
     number: int
@@ -29,10 +31,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The ``steps`` of a training, how it ``ended``, and how many of them the returned weights include (``kept``): all,
-    unless a loss was non-finite. Then the weights are those before the step that led to it.
+    """The course of a training.
 
-    ``problem``: a sentence about it.
+    Attributes:
+        steps: The steps made.
+        ended: ``"finished"``, ``"stopped"`` or ``"not_finite"``.
+        kept: Number of steps after which the returned weights were taken: all, unless a loss was not finite; then those
+            before the step that led there.
+        problem: One sentence on what went wrong, if anything.
     """
 
     steps: tuple[Step, ...]
@@ -42,6 +48,7 @@ class History:
 
     @property
     def losses(self) -> tuple[float, ...]:
+        """The loss of every step, in nats per answer token."""
         return tuple(step.loss for step in self.steps)
 
 

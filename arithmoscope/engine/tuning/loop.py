@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.forward.hooks import evaluating
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.serialization import pack, unpack, words_of
+from arithmoscope.engine.serialization import json_fields, pack, unpack
 from arithmoscope.engine.tuning.gradient_checkpointing import checkpointed
 from arithmoscope.engine.tuning.history import Ending, History, Schedule, Step, rate_at
 from arithmoscope.engine.tuning.trainable import TrainableModel
@@ -183,7 +183,7 @@ def _roll_back(trainable: TrainableModel, before: list[Tensor] | None, taken: in
 def read_beside(checkpoint: bytes) -> dict[str, Any] | None:
     """The output of ``beside()`` when these bytes were written; None if they are not a checkpoint."""
     try:
-        return words_of(checkpoint, _FORMAT).get("beside")
+        return json_fields(checkpoint, _FORMAT).get("beside")
     except ValueError:
         return None
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from arithmoscope.engine.families import anatomy_of
+from arithmoscope.engine.families import layout_of
 from arithmoscope.engine.models.loaded import LoadedModel
 
 
@@ -26,7 +26,7 @@ def copy_model(model: LoadedModel, own: Collection[str] | None) -> LoadedModel:
         values = weight.detach()
         copies[id(weight)] = nn.Parameter(values.clone() if own is None or name in own else values, requires_grad=False)
     hf = copy.deepcopy(model.hf, copies)
-    return replace(model, hf=hf, anatomy=anatomy_of(hf))
+    return replace(model, hf=hf, layout=layout_of(hf))
 
 
 def restore_grad_flags(model: LoadedModel, original: LoadedModel) -> None:

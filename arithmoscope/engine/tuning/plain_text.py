@@ -76,9 +76,9 @@ def _token_losses(before: LoadedModel, after: LoadedModel, ids: Sequence[int]) -
     """For every token but the first: -log p before and after, and KL(before || after), in nats, on the CPU."""
     streams = []
     for model in (before, after):
-        device = model.anatomy.decoder.get_input_embeddings().weight.device  # pyright: ignore[reportCallIssue]
+        device = model.layout.decoder.get_input_embeddings().weight.device  # pyright: ignore[reportCallIssue]
         inputs = torch.tensor([ids[:-1]], device=device)
-        streams.append(model.anatomy.decoder(input_ids=inputs, use_cache=False)[0][0])
+        streams.append(model.layout.decoder(input_ids=inputs, use_cache=False)[0][0])
     chunks = []
     step = logit_rows(before)
     for start in range(0, len(ids) - 1, step):

@@ -37,6 +37,6 @@ def precise(model: LoadedModel, options: TunerInput) -> TrainableModel:
     # The paper multiplies the heads' gradients by H/h. AdamW divides by gradient size, so here it becomes a factor on
     # the learning rate.
     heads = sum(component.head is not None for component in selection.components)
-    scale = model.anatomy.layers * model.anatomy.heads / heads if options.head_scale and heads else 1.0
+    scale = model.layout.layers * model.layout.heads / heads if options.head_scale and heads else 1.0
     rates = tuple(scale if each.kind == "head" else 1.0 for each in selection.slices)
     return TrainableModel(tuned, values, rates, lambda: tapped(tuned.hf, selection.slices, values), write_back, changes)

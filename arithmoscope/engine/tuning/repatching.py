@@ -16,8 +16,8 @@ from arithmoscope.contracts.results import MetricResult
 from arithmoscope.contracts.specs import Effect, Metric
 from arithmoscope.contracts.tuning_results import Repatched
 from arithmoscope.engine.forward.activations import encode_all
-from arithmoscope.engine.forward.batching import Plan, sparing
-from arithmoscope.engine.interventions.patching import Measured, Patching, patch_pairs
+from arithmoscope.engine.forward.batching import Plan, retry_on_oom
+from arithmoscope.engine.interventions.patching import PatchedPairs, Patching, patch_pairs
 from arithmoscope.engine.measures.metrics import METRICS, summarise
 from arithmoscope.engine.methods.path_patching import plan_of
 from arithmoscope.engine.models.loaded import LoadedModel
@@ -59,12 +59,12 @@ def repatch(
     effects = []
     for half, model in enumerate((before, after)):
 
-        def measure(plan: Plan, model: LoadedModel = model, half: int = half) -> Measured:
+        def measure(plan: Plan, model: LoadedModel = model, half: int = half) -> PatchedPairs:
             return patch_pairs(
                 model, pairs, patching, None, plan, report=lambda fraction: report((half + fraction) / 2)
             )
 
-        measured, plan = sparing(plan, measure)
+        measured, plan = retry_on_oom(plan, measure)
         if measured.effects is None:
             raise ValueError("there are no pairs to patch")
         heads, mlps = measured.effects.values(_METRIC)

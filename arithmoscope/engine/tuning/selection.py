@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine.measures.random_controls import distinct
+from arithmoscope.engine.measures.random_controls import distinct_components
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.tuning.weight_slices import (
     Projection,
@@ -22,15 +22,17 @@ from arithmoscope.engine.tuning.weight_slices import (
 
 @dataclass(frozen=True)
 class Selection:
-    """The tuned slices of a model.
+    """The trained slices of a model.
 
-    components  the chosen ones
-    tune        projections tuned in each head: a subset of q, k, v and o
-    touched     heads that were not chosen and change all the same: they share tuned keys or values, or a norm over the
-                queries or keys of all heads (OLMo-2)
-    slices      one per weight or bias
-    parameters  number of tuned parameters; ``share``: of the model's
-    lowest      the lowest layer with a slice, where the backward pass ends
+    Attributes:
+        components: The chosen components.
+        tune: Trained slices of each head: some of q, k, v and o.
+        touched: Heads that were not chosen and change all the same: they share tuned keys or values, or a norm over the
+            queries or keys of all heads (OLMo-2).
+        slices: One per weight or bias.
+        parameters: Number of trained parameters.
+        share: Their share of the model's parameters.
+        lowest: Lowest layer with a trained slice: the backward pass ends there.
     """
 
     components: tuple[Component, ...]
@@ -61,11 +63,11 @@ def select(
             for weights that cannot be tuned.
     """
     check_tunable(model)
-    chosen = distinct(model, components)
+    chosen = distinct_components(model, components)
     if not chosen:
         raise Refusal("bad_component", "No component is named, so there is nothing to tune.")
-    anatomy = model.anatomy
-    heads_of_group = anatomy.heads // anatomy.kv_heads
+    layout = model.layout
+    heads_of_group = layout.heads // layout.kv_heads
     projections = _projections(tune, shared=heads_of_group > 1)
     slices: list[WeightSlice | None] = []
     touched: set[Component] = set()
@@ -82,7 +84,7 @@ def select(
         if {"k", "v"} & {*projections}:
             first, last = group * heads_of_group, (group + 1) * heads_of_group
         if {"q", "k"} & {*projections} and _normed_together(model, component.layer):
-            first, last = 0, anatomy.heads
+            first, last = 0, layout.heads
         touched |= {Component(component.layer, head) for head in range(first, last)}
     merged = merge_slices(each for each in slices if each is not None)
     parameters = sum(each.size for each in merged)
@@ -104,8 +106,8 @@ def parameters_of(model: LoadedModel) -> int:
 
 def _normed_together(model: LoadedModel, layer: int) -> bool:
     """True if a layer has norms over the queries and keys of all its heads together."""
-    norm: Any = getattr(model.anatomy.blocks[layer].attention, "q_norm", None)
-    return norm is not None and norm.weight.numel() > model.anatomy.head_dim
+    norm: Any = getattr(model.layout.blocks[layer].attention, "q_norm", None)
+    return norm is not None and norm.weight.numel() > model.layout.head_dim
 
 
 def _projections(tune: str | Iterable[str] | None, shared: bool) -> tuple[Projection, ...]:

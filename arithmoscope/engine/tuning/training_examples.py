@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
-from arithmoscope.engine.forward.activations import encode_all, shares_beginnings
+from arithmoscope.engine.forward.activations import can_share_prefix, encode_all
 from arithmoscope.engine.models.loaded import LoadedModel
 
 
@@ -81,7 +81,7 @@ def micro_batches(model: LoadedModel, batch: Sequence[Example], number: int) -> 
     ordered = sorted(batch, key=lambda each: len(each.ids))
     size = -(-len(ordered) // number)
     chunks = [ordered[start : start + size] for start in range(0, len(ordered), size)]
-    if shares_beginnings(model, len(ordered[-1].ids)):
+    if can_share_prefix(model, len(ordered[-1].ids)):
         return chunks
     by_length: list[list[Example]] = []
     for chunk in chunks:
@@ -98,17 +98,17 @@ def answer_loss(model: LoadedModel, examples: Sequence[Example]) -> Float[Tensor
     Shorter examples are padded at the end. They need no mask: a token attends to none after it, and outputs at the
     padding are ignored. Only the positions that predict answer tokens are unembedded.
     """
-    anatomy = model.anatomy
+    layout = model.layout
     longest = max(len(each.ids) for each in examples) - 1  # the last token predicts nothing that is needed
     padded = [[*each.ids[:-1], *([each.ids[-1]] * (longest + 1 - len(each.ids)))] for each in examples]
-    ids = torch.tensor(padded, device=anatomy.decoder.get_input_embeddings().weight.device)  # pyright: ignore
-    stream = anatomy.decoder(input_ids=ids, use_cache=False)[0]
+    ids = torch.tensor(padded, device=layout.decoder.get_input_embeddings().weight.device)  # pyright: ignore
+    stream = layout.decoder(input_ids=ids, use_cache=False)[0]
     predicted = [
         (row, position, each.ids[position + 1])
         for row, each in enumerate(examples)
         for position in range(len(each.ids) - 1 - each.answer_length, len(each.ids) - 1)
     ]
     rows, positions, targets = torch.tensor(predicted, device=stream.device).unbind(1)
-    logits = anatomy.capped(anatomy.unembed(stream[rows, positions]))
+    logits = layout.capped(layout.unembed(stream[rows, positions]))
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return cross_entropy(wide, targets.to(wide.device), reduction="sum")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from arithmoscope.engine.measures.random_controls import drawn
+from arithmoscope.engine.measures.random_controls import random_draws
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.tuning.full_tuning import full, full_matrices
 from arithmoscope.engine.tuning.head_offsets import offsets
@@ -37,6 +37,6 @@ MERGED = ("offsets", "lora")
 
 def random_selection(model: LoadedModel, selection: Selection, *, biases: bool, seed: int) -> Selection:
     """As many unchosen components, of the same kinds and, where there are others, of the same layers."""
-    anatomy = model.anatomy
-    (draw,) = drawn(selection.components, anatomy.layers, anatomy.heads, 1, seed)
+    layout = model.layout
+    (draw,) = random_draws(selection.components, layout.layers, layout.heads, 1, seed)
     return select(model, draw.components, selection.tune or None, biases=biases)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine.families.layout import Anatomy, Block, is_packed
+from arithmoscope.engine.families.layout import Block, Layout, is_packed
 from arithmoscope.engine.models.loaded import LoadedModel
 
 Projection = Literal["q", "k", "v", "o"]
@@ -70,19 +70,19 @@ def head_slice(
     """The slice of head ``number`` in one projection (``k`` and ``v``: of the key-value group with that number). None
     if the projection has no bias, and for the output projection's bias, which all heads share.
     """
-    anatomy = model.anatomy
-    width = anatomy.head_dim
+    layout = model.layout
+    width = layout.head_dim
     if projection == "o":
-        out = anatomy.blocks[layer].heads_out
+        out = layout.blocks[layer].heads_out
         return None if leaf == "bias" else _slice(model, out, leaf, "reads", number * width, width, "head")
-    module, start = _written_by(model, anatomy.blocks[layer], projection, number)
+    module, start = _written_by(model, layout.blocks[layer], projection, number)
     return _slice(model, module, leaf, "writes", start * width, width, "head")
 
 
 def mlp_slices(model: LoadedModel, layer: int, leaf: Literal["weight", "bias"]) -> list[WeightSlice]:
     """Every projection of an MLP, whole."""
     slices = []
-    for module in model.anatomy.blocks[layer].mlp.modules():
+    for module in model.layout.blocks[layer].mlp.modules():
         if isinstance(module, nn.Linear | Conv1D):
             outputs = module.weight.shape[1 if isinstance(module, Conv1D) else 0]
             slices.append(_slice(model, module, leaf, "writes", 0, outputs, "mlp"))
@@ -93,7 +93,7 @@ def projection_names(model: LoadedModel) -> list[str]:
     """Names of all projections of all layers, attention and MLPs."""
     inside = {
         id(module)
-        for block in model.anatomy.blocks
+        for block in model.layout.blocks
         for half in (block.attention, block.mlp)
         for module in half.modules()
         if isinstance(module, nn.Linear | Conv1D)
@@ -163,23 +163,23 @@ def _written_by(model: LoadedModel, block: Block, projection: Projection, number
         return own, number
     for name, layout in _FUSED.items():
         if hasattr(attention, name):
-            return getattr(attention, name), layout(model.anatomy, model.hf.config, projection, number)
+            return getattr(attention, name), layout(model.layout, model.hf.config, projection, number)
     raise Refusal(
         "unsupported_architecture", f"The location of the query weights in a {type(model.hf).__name__} is not known."
     )
 
 
-def _one_after_another(anatomy: Anatomy, _config: Any, projection: Projection, number: int) -> int:
+def _one_after_another(layout: Layout, _config: Any, projection: Projection, number: int) -> int:
     """All queries, then all keys, then all values."""
-    return {"q": 0, "k": anatomy.heads, "v": anatomy.heads + anatomy.kv_heads}[projection] + number
+    return {"q": 0, "k": layout.heads, "v": layout.heads + layout.kv_heads}[projection] + number
 
 
-def _group_by_group(anatomy: Anatomy, config: Any, projection: Projection, number: int) -> int:
+def _group_by_group(layout: Layout, config: Any, projection: Projection, number: int) -> int:
     """A group's queries, its key and its value, then the next group. Where all heads share one key and value (Falcon's
     multi-query layout) there is one group; without groups each head is its own.
     """
     grouped = getattr(config, "new_decoder_architecture", False) or getattr(config, "multi_query", False)
-    heads = anatomy.heads // anatomy.kv_heads if grouped else 1
+    heads = layout.heads // layout.kv_heads if grouped else 1
     if projection == "q":
         group, within = divmod(number, heads)
         return group * (heads + 2) + within
@@ -187,7 +187,7 @@ def _group_by_group(anatomy: Anatomy, config: Any, projection: Projection, numbe
 
 
 # Fused projections by their attribute name: Phi-3; GPT-2; GPT-NeoX and Falcon.
-_FUSED: dict[str, Callable[[Anatomy, Any, Projection, int], int]] = {
+_FUSED: dict[str, Callable[[Layout, Any, Projection, int], int]] = {
     "qkv_proj": _one_after_another,
     "c_attn": _one_after_another,
     "query_key_value": _group_by_group,

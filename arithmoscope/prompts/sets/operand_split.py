@@ -43,13 +43,29 @@ def _place_of(operands: str, seed: int = 0) -> float:
 def split_operands(
     pairs: Sequence[PromptPair], share: float = 0.5, seed: int = 0
 ) -> tuple[list[PromptPair], list[PromptPair]]:
-    """A set in two that share no operands: about ``share`` of it, and the rest.
+    """Splits a set into two that share no operands.
 
-    On which side operands fall depends on them and the seed alone, so that several sets that are split alike are
-    disjoint from each other, too. Refuses (``bad_request``) a share that is none.
+    The side of a question depends on its operands and the seed alone: the first side of one set and the second side of
+    another, split alike, share no operands either.
+
+    Args:
+        pairs: The set.
+        share: Share of the operands on the first side, between 0 and 1.
+        seed: Seed of the split.
+
+    Returns:
+        The pairs of the first side and those of the second, each in order.
+
+    Raises:
+        Refusal: ``bad_request`` if the share is not between 0 and 1.
+
+    Example:
+        >>> first, second = am.split_operands(pairs, share=0.5)
+        >>> len(first) + len(second) == len(pairs)
+        True
     """
     if not 0 < share < 1:
-        raise Refusal("bad_request", f"The share is {share}; it is between 0 and 1.", "Choose another share.")
+        raise Refusal("bad_request", f"The share is {share}; it must be between 0 and 1.", "Choose another share.")
     sides: tuple[list[PromptPair], list[PromptPair]] = ([], [])
     for pair in pairs:
         sides[not on_first_side(pair, share, seed)].append(pair)

@@ -46,7 +46,13 @@ _CUSTOM_SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class PromptSet:
-    """The pairs of an experiment, in the order asked for; ``n_distinct`` different questions exist."""
+    """The encoded pairs of a prompt set.
+
+    Attributes:
+        pairs: The pairs, in order, as token ids.
+        n_distinct: Number of different questions of the set.
+        notes: Sentences about the set, such as that fewer pairs exist than requested.
+    """
 
     pairs: tuple[EncodedPair, ...]
     n_distinct: int
@@ -54,12 +60,26 @@ class PromptSet:
 
 
 def prepare(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: ChatFrame | None = None) -> PromptSet:
-    """Every pair of the set, ready to run; with answers at ``each`` token one pair a token.
+    """Encodes every pair of a set for a model's tokenizer.
 
-    Refuses the set for its first pair that cannot run, by its number.
+    Args:
+        spec: The set: `CustomPrompts` or `TemplatePrompts`.
+        tokenizer: The model's tokenizer, ``model.text``.
+        chat: The text of the model's chat template, ``model.chat``, for a set with ``chat=True``.
 
-    ``chat``: what the model's chat template writes around a prompt; a set of chat prompts needs it
-    (``no_chat_template``).
+    Returns:
+        The pairs, in order; with ``answer="each"`` one pair per token of an answer.
+
+    Raises:
+        Refusal: The first pair that cannot run, with its number: `BadPrompt`, ``no_chat_template`` if ``chat`` is
+            missing, ``impossible_options`` for more than 10 000 pairs.
+
+    Example:
+        >>> spec = am.CustomPrompts(source="custom", pairs=(am.CustomPair(reference="3 + 5 ="),), shots=2)
+        >>> pair = am.prepare(spec, model.text).pairs[0].pair
+        >>> pair.answer
+        '8'
+        >>> effects = am.path_patching(model, [pair])
     """
     frame = frame_of(spec.chat, chat)
     encoded: list[EncodedPair] = []
@@ -79,9 +99,25 @@ def prepare(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: C
 
 
 def preview(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: ChatFrame | None = None) -> Preview:
-    """How the first `PREVIEWED_PAIRS` pairs will be read; what is wrong with a pair stands in its ``problem``.
+    """Shows the first 64 pairs of a set as the model's tokenizer reads them; runs no model.
 
-    ``chat`` is as in `prepare`.
+    Args:
+        spec: The set: `CustomPrompts` or `TemplatePrompts`.
+        tokenizer: The model's tokenizer, ``model.text``.
+        chat: The text of the model's chat template, ``model.chat``, for a set with ``chat=True``.
+
+    Returns:
+        Tokens with their roles, the answer, and for a pair that cannot run its ``problem``.
+
+    Raises:
+        Refusal: ``no_chat_template`` if ``chat`` is missing; ``impossible_options`` or ``no_prompts`` for a template
+            set that cannot exist.
+
+    Example:
+        >>> spec = am.TemplatePrompts(source="template", operations=("add",), shots=0, pairs=2)
+        >>> item = am.preview(spec, model.text).items[0]
+        >>> [token.role for token in item.reference][1]
+        'operator'
     """
     frame = frame_of(spec.chat, chat)
     if isinstance(spec, TemplatePrompts):
@@ -112,10 +148,39 @@ def generate(
     tokenizer: Tokenizer | Any,
     chat: ChatFrame | None = None,
 ) -> list[PromptPair]:
-    """A template set as strings, the worked examples included; fewer pairs than asked for where fewer exist.
+    """Draws prompt pairs from templates, without replacement.
 
-    ``tokenizer``: a `tokenizers.Tokenizer`, or a transformers tokenizer that has one. ``chat``: a loaded model's
-    ``chat``; the pairs are then asked through its chat template. Refuses what no set can be (``bad_request``).
+    Args:
+        operations: ``"add"``, ``"subtract"``, ``"multiply"``, ``"divide"``, ``"power"``.
+        styles: ``"equation"``, ``"statement"``, ``"question"``.
+        operands: Smallest and largest operand, from 0 to 9 999.
+        pairs: Number of pairs, at most 10 000; fewer are returned if fewer exist.
+        shots: Solved examples before each question, 0 to 8.
+        corruption: The counterfactual: ``"null_operator"``, ``"operand_swap"``, ``"operand_swap_same_answer"`` or
+            ``"operator_swap"``.
+        seed: Seed of the draw.
+        topic: ``"question"`` or another kind of prompt, such as ``"word_problem"``, or ``"facts"`` as a control without
+            arithmetic; see docs/prompts.md.
+        wording: ``"plain"`` or ``"varied"``.
+        numerals: ``"digits"`` or ``"words"``.
+        decimals: Decimal places of the operands, 0 to 2.
+        answer: Answers of several tokens: ``"whole"`` excludes them, ``"first"`` measures the first token, ``"each"``
+            every token.
+        half: ``"first"`` or ``"second"`` half of all operands, so that two sets share none; None for all.
+        tokenizer: The model's tokenizer: ``model.tokenizer``, or a `tokenizers.Tokenizer`.
+        chat: ``model.chat``, to run the pairs through the model's chat template; None for plain prompts.
+
+    Returns:
+        The pairs as plain text, the solved examples included.
+
+    Raises:
+        Refusal: ``bad_request`` for an option out of range, ``impossible_options`` for options that exclude each other,
+            ``bad_tokenizer`` for something else than a tokenizer, ``no_prompts`` if no such pair exists.
+
+    Example:
+        >>> pairs = am.generate(("add", "subtract"), pairs=4, tokenizer=model.tokenizer)
+        >>> len(pairs)
+        4
     """
     tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not isinstance(tokenizer, Tokenizer):

@@ -27,9 +27,12 @@ _LETTERS = "ABCDEFGHIJ"
 
 @dataclass(frozen=True, slots=True)
 class PublicQuestion:
-    """``prompt`` ends where the answer comes next; ``answer`` is a number, or the letter of a choice.
+    """A question of a public dataset.
 
-    ``row`` counts from 1, in the file.
+    Attributes:
+        row: Its row in the file, from 1.
+        prompt: The prompt; it ends just before the answer.
+        answer: A number, or the letter of a choice.
     """
 
     row: int
@@ -45,7 +48,12 @@ class UnreadableRow:
 
 @dataclass(frozen=True, slots=True)
 class PublicQuestions:
-    """What could be read of a file, in its order, and what could not."""
+    """The questions of a file, in order, and the rows that could not be read.
+
+    Attributes:
+        questions: The questions.
+        problems: Row and reason of each unreadable row.
+    """
 
     questions: tuple[PublicQuestion, ...]
     problems: tuple[UnreadableRow, ...]
@@ -59,10 +67,22 @@ _Row = Mapping[str, Any]
 
 
 def read_public(name: PublicSet, data: bytes) -> PublicQuestions:
-    """The questions of a file in the published form of a set.
+    """Reads a public dataset in its published form: GSM8K, SVAMP, AddSub, SingleEq, MMLU or CSQA.
 
-    A question with bytes in it that are no UTF-8 is one that cannot be read; the others can. Refuses (``bad_upload``)
-    what is not one of these sets, too large, or no JSON, JSON lines or CSV at all.
+    Args:
+        name: The dataset: ``"gsm8k"``, ``"svamp"``, ``"addsub"``, ``"singleeq"``, ``"mmlu"`` or ``"csqa"``.
+        data: The bytes of the file: JSON lines, a JSON array, or CSV (MMLU).
+
+    Returns:
+        The questions, and the rows that could not be read with the reason.
+
+    Raises:
+        Refusal: ``bad_upload`` for an unknown dataset, a file above 64 MiB, or one that is not JSON, JSON lines or CSV.
+
+    Example:
+        >>> data = b'{"question": "Ann has 3 pens and buys 5. How many?", "answer": "3 + 5 = 8 #### 8"}'
+        >>> am.read_public("gsm8k", data).questions[0].answer
+        '8'
     """
     adapter = ADAPTERS.get(name)
     if adapter is None:

@@ -34,11 +34,20 @@ _SIGNS = ("-", "\u2212", "+", "'", '"', "^")
 
 @dataclass(frozen=True, slots=True)
 class EncodedPair:
-    """A pair as the model is given it. ``question`` is the last question's text: the same question, the same key.
+    """A prompt pair as token ids.
 
-    ``place`` of the answer's ``places`` tokens is the one asked for, from 0, with those before it given; ``asked`` is
-    the pair's number in the set that was asked for, from 0. Pairs of one question are not independent: an interval
-    resamples questions.
+    Attributes:
+        pair: The pair as text.
+        reference_ids: Token ids of the reference prompt, up to just before the answer's token.
+        counterfactual_ids: Token ids of the counterfactual prompt.
+        answer_id: Token id of the answer.
+        answer_text: Its text.
+        reference_tokens: Tokens with their roles.
+        counterfactual_tokens: Tokens with their roles.
+        question: Text of the last question. Pairs of one question are not independent: intervals resample questions.
+        asked: The pair's number in its set, from 0.
+        place: The measured token of the answer, from 0; the prompt contains the tokens before it.
+        places: Number of tokens of the answer.
     """
 
     pair: PromptPair

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from arithmoscope.contracts.errors import PROBLEMS, ProblemDetails, Refusal
+from arithmoscope.contracts.errors import PROBLEMS, Code, ProblemDetails, Refusal
 from arithmoscope.contracts.specs import Kind
 
 MEDIA_TYPE = "application/problem+json"
@@ -21,13 +21,13 @@ _PLACES = {"body", "query", "path", "header", "cookie"}
 _SETS = frozenset({"custom", "template"})
 _LISTS_OF_PROMPTS = ("prompts", "found_on", "evaluated_on", "validation", "test")
 _TAGS = {"": frozenset(get_args(Kind)), **dict.fromkeys(_LISTS_OF_PROMPTS, _SETS)}
-_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "not_json"}
+_CODES: dict[int, Code] = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "not_json"}
 
 
 class TryLater(Refusal):
     """A refusal that holds for so many seconds."""
 
-    def __init__(self, code: str, detail: str, *, after_s: int) -> None:
+    def __init__(self, code: Code, detail: str, *, after_s: int) -> None:
         super().__init__(code, detail)
         self.after_s = after_s
 
