@@ -29,6 +29,8 @@ import torch
 
 from arithmoscope import LoadedModel, fine_tune, load_model, path_patching
 from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.tuning_terms import Tuner
+from arithmoscope.engine.models.loading import Dtype
 from arithmoscope.engine.tuning.selection import parameters_of, select
 from arithmoscope.engine.tuning.weight_slices import projection_names
 from arithmoscope.prompts import generate
@@ -36,7 +38,7 @@ from benchmarks.competitors import ROOT, last_line
 from benchmarks.models import random_llama, subtractions
 from benchmarks.peak import peak_memory, touch
 
-TUNED = ("precise", "full_matrices", "full")
+TUNED: tuple[Tuner, ...] = ("precise", "full_matrices", "full")
 _HEADS = 32
 # Pairs that the components are chosen on: enough for heads of the usual kind.
 _CHOSEN_ON = 16
@@ -49,7 +51,7 @@ class Run:
     ``device`` in ``dtype``.
     """
 
-    tuner: str
+    tuner: Tuner
     model: str | dict[str, Any]
     components: tuple[str, ...]
     steps: int
@@ -57,7 +59,7 @@ class Run:
     examples: int
     threads: int
     device: str = "cpu"
-    dtype: str = "float32"
+    dtype: Dtype = "float32"
     checkpointing: bool = False
 
     @classmethod

@@ -147,7 +147,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "3",
-        "LogitLens: operands first, then wrong neighbours, then the answer.",
+        "Lens: operands first, then wrong neighbours, then the answer.",
         "each kind is most often the top number at a later stage than the kind before",
         rules.coarse_to_fine,
     ),
