@@ -245,7 +245,7 @@ def _short(text: Any) -> str:
 def _measured(facts: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {facts[name]}" for name in _VERSIONS)
     return (
-        f"PatchedPairs on {facts['date']} at commit {facts['commit']}: {facts['machine']}, Python {facts['python']}, "
+        f"Measured on {facts['date']} at commit {facts['commit']}: {facts['machine']}, Python {facts['python']}, "
         f"{versions}."
     )
 
