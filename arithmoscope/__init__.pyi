@@ -48,7 +48,7 @@ from .engine.models.loaded import LoadedModel as LoadedModel
 from .engine.models.loaded import list_models as list_models
 from .engine.models.loaded import load_model as load_model
 from .engine.tuning.deltas import Deltas as Deltas
-from .engine.tuning.evaluate import Evaluated as Evaluated
+from .engine.tuning.evaluate import EvaluationOutput as EvaluationOutput
 from .engine.tuning.evaluate import evaluate as evaluate
 from .engine.tuning.fine_tune import FineTuned as FineTuned
 from .engine.tuning.fine_tune import fine_tune as fine_tune

@@ -1,6 +1,6 @@
-"""``make example``: compute the finished example that the page shows before anything else was run.
+"""``make example``: computes the finished example that the page shows before any other run.
 
-The demo model, all one-digit additions that the templates offer, this engine: nothing in the folder is written by hand.
+The demo model, all one-digit additions of the templates, this engine: nothing in the folder is written by hand.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ SPEC = PathPatchingSpec(
     effect="through_mlps",
     prompts=TemplatePrompts(source="template", operations=("add",), styles=("equation",), operands=(0, 9), shots=2),
 )
-# The folder is part of the repository: patterns of the first few prompts show what there is to see.
+# The folder is in the repository: patterns of the first few prompts are enough to show.
 _ATTENTION_BYTES = 4 * 2**20
 
 
 def main() -> None:
-    """Write ``arithmoscope/example``."""
+    """Writes ``arithmoscope/example``."""
     from arithmoscope.engine.experiments.path_patching import run_path_patching
     from arithmoscope.engine.models.loaded import load_model
 
@@ -43,7 +43,7 @@ def main() -> None:
         attention_bytes=_ATTENTION_BYTES,
     )
     if output is None:
-        raise RuntimeError("nothing asked this run to stop")
+        raise RuntimeError("the run stopped without being asked to")
     finished = datetime.now(UTC)
     total = output.result.n_asked
     experiment = Experiment(

@@ -1,4 +1,4 @@
-"""What is measured: the effects, and how long something takes."""
+"""The measured effects, and timing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from arithmoscope.contracts.specs import Effect, Positions, Source
 
 T = TypeVar("T")
 
-# A call that takes longer than this is timed once: what a warm-up changes is lost in it.
+# A call that takes longer than this is timed once: the effect of a warm-up is negligible in it.
 _LONG_SECONDS = 20.0
 
 
@@ -30,12 +30,12 @@ class Case:
     source: Source = "counterfactual"
 
     def __str__(self) -> str:
-        where = {"end": "END", "all": "all positions"}[self.positions]
-        said = f"{self.effect}, {where}" if self.effect == "total" else self.effect
-        return said if self.source == "counterfactual" else f"{said}, {self.source}"
+        positions = {"end": "END", "all": "all positions"}[self.positions]
+        name = f"{self.effect}, {positions}" if self.effect == "total" else self.effect
+        return name if self.source == "counterfactual" else f"{name}, {self.source}"
 
     def run(self, model: LoadedModel, pairs: list[PromptPair], memory: int | None = None) -> PatchingEffects:
-        """Ours. ``memory``: bytes beyond the model; the engine's own measure if None."""
+        """Our implementation. ``memory``: bytes beyond the model; None: measured by the engine."""
         return path_patching(
             model, pairs, effect=self.effect, positions=self.positions, source=self.source, memory=memory
         )
@@ -48,8 +48,8 @@ CASES = (
     Case("total", "all"),
     Case("total", "all", "zero"),
 )
-# The other tools run the same pass whatever the patch is made of: `zero` would cost them what `counterfactual` costs.
-CASES_OF_OTHERS = CASES[:4]
+# The other tools run the same pass for any source of the patch: `zero` would cost them as much as `counterfactual`.
+COMPETITOR_CASES = CASES[:4]
 
 
 def column(effects: PatchingEffects, component: Component) -> Tensor:
@@ -61,7 +61,7 @@ def column(effects: PatchingEffects, component: Component) -> Tensor:
 
 @dataclass(frozen=True)
 class Timed(Generic[T]):
-    """Median wall-clock seconds of ``runs`` calls, and what the first one returned."""
+    """Median wall-clock seconds of ``runs`` calls, and the first call's return value."""
 
     seconds: float
     runs: int
@@ -69,22 +69,22 @@ class Timed(Generic[T]):
 
 
 def timed(run: Callable[[], T], repeats: int) -> Timed[T]:
-    """The median of ``repeats`` calls after one that is not counted; of one call where it takes long."""
-    first, value = clocked(run)
+    """The median of ``repeats`` calls after one warm-up call; a long call is timed once."""
+    first, value = timed_once(run)
     if first > _LONG_SECONDS or repeats < 1:
         return Timed(first, 1, value)
-    return Timed(statistics.median(clocked(run)[0] for _ in range(repeats)), repeats, value)
+    return Timed(statistics.median(timed_once(run)[0] for _ in range(repeats)), repeats, value)
 
 
-def clocked(run: Callable[[], T]) -> tuple[float, T]:
-    """Wall-clock seconds of one call, until a GPU has finished, too; and what it returned."""
-    _wait()
+def timed_once(run: Callable[[], T]) -> tuple[float, T]:
+    """Wall-clock seconds of one call, until a GPU has finished, too, and its return value."""
+    _synchronise()
     start = time.perf_counter()
-    found = run()
-    _wait()
-    return time.perf_counter() - start, found
+    value = run()
+    _synchronise()
+    return time.perf_counter() - start, value
 
 
-def _wait() -> None:
+def _synchronise() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()

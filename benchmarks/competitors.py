@@ -1,13 +1,13 @@
-"""The same effects by the tools that people use today: TransformerLens on its bridge, and nnsight.
+"""The same effects computed by the tools in use today: TransformerLens on its bridge, and nnsight.
 
-Each runs in a process of its own, in an environment of its own that sees the product's torch and transformers, on the
-same weights, the same token ids and the same number of threads, and returns its numbers to be compared with ours.
-Neither offers path patching of this kind ready-made, so each is given the loop that its documentation suggests: one
-forward pass per component over all pairs at once. Where the tool lets us, only the last logits are asked for and no
-cache is kept. A tool that cannot be installed or fails is named in the results with the reason.
+Each runs in a process and an environment of its own that sees the product's torch and transformers, on the same
+weights, the same token ids and the same number of threads, and returns its numbers for comparison with ours. Neither
+offers this kind of path patching ready-made, so each gets the loop that its documentation suggests: one forward pass
+per component over all pairs at once. Where the tool allows it, only the last logits are computed and no cache is kept.
+A tool that cannot be installed or fails is listed in the results with the reason.
 
-Expected before measuring: the plain loop's time and what the tool adds. nnsight runs the model as it is, with torch's
-own attention, so little more than the loop. The bridge computes attention in steps, in order to show them, and its
+Expected before measuring: the plain loop's time and the tool's overhead. nnsight runs the model as it is, with torch's
+own attention, so little more than the loop. The bridge computes attention in steps, in order to expose them, and its
 `patching` unembeds all positions (22 * 32 rows of 49 152, 4.0e10 operations, an eighth of a pass more).
 """
 
@@ -32,26 +32,26 @@ from torch import Tensor
 
 from arithmoscope import LoadedModel, PatchingEffects
 from arithmoscope.contracts.components import Component
-from benchmarks.cases import CASES_OF_OTHERS, Case, clocked, column
-from benchmarks.loops import Prompts, chosen
+from benchmarks.cases import COMPETITOR_CASES, Case, column, timed_once
+from benchmarks.loops import Prompts, sample_components
 
 ROOT = Path(__file__).resolve().parents[1]
 _LIMIT_SECONDS = 1_800
-# No hub, no bars on the screen, nobody told.
+# No hub access, no progress bars, no telemetry.
 _QUIET = {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "WANDB_MODE": "disabled", "DO_NOT_TRACK": "1"}
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class Tool(Protocol):
-    """Another way to the same numbers."""
+    """Another way to compute the same numbers."""
 
     def logits(self, component: Component | None, case: Case) -> Tensor:
-        """The answer's logit of every pair with the component patched; of the plain run for None."""
+        """The answer's logit of every pair with the component patched; for None, in the plain run."""
         ...
 
 
 class Bridge:
-    """TransformerLens: `patching` for the total effect; for the others a loop that freezes by hooks."""
+    """TransformerLens: `patching` for the total effect; for the others a loop that freezes components by hooks."""
 
     def __init__(self, folder: str, reference: Tensor, source: Tensor, answers: Tensor) -> None:
         importlib.import_module("transformer_lens")
@@ -66,10 +66,10 @@ class Bridge:
         self._source = self._record(source)
 
     def _record(self, ids: Tensor) -> Any:
-        def wanted(name: str) -> bool:
+        def is_recorded(name: str) -> bool:
             return name.endswith(("hook_z", "hook_mlp_out"))
 
-        return self._model.run_with_cache(ids, names_filter=wanted)[1]
+        return self._model.run_with_cache(ids, names_filter=is_recorded)[1]
 
     def logits(self, component: Component | None, case: Case) -> Tensor:
         if component is not None and case.effect == "total":
@@ -91,9 +91,9 @@ class Bridge:
             (True, True): self._patching.layer_pos_head_vector_patch_setter,
             (True, False): self._patching.layer_head_vector_patch_setter,
             (False, True): self._patching.layer_pos_patch_setter,
-            (False, False): lambda _was, _index, patch: patch,  # it has none for an MLP at all positions
+            (False, False): lambda _was, _index, patch: patch,  # it has no setter for an MLP at all positions
         }
-        found = self._patching.generic_activation_patch(
+        result = self._patching.generic_activation_patch(
             self._model,
             self._reference,
             self._source,
@@ -103,25 +103,25 @@ class Bridge:
             index_df=self._frame([index]),
             reduce="none",
         )
-        return found.values[0]
+        return result.values[0]
 
     def _frozen(self, component: Component, case: Case) -> list[tuple[str, Callable[..., Tensor]]]:
         hooks: list[tuple[str, Callable[..., Tensor]]] = []
         for layer in range(self._model.cfg.n_layers):
             here = layer == component.layer
             z, mlp = self._name("z", layer), self._name("mlp_out", layer)
-            hooks.append((z, partial(self._put, self._kept[z], None)))
+            hooks.append((z, partial(self._write, self._kept[z], None)))
             if here and component.head is not None:
-                hooks.append((z, partial(self._put, self._source[z], component.head)))
+                hooks.append((z, partial(self._write, self._source[z], component.head)))
             elif here:
-                hooks.append((mlp, partial(self._put, self._source[mlp], None)))
+                hooks.append((mlp, partial(self._write, self._source[mlp], None)))
             if case.effect == "direct" and not (here and component.head is None):
-                hooks.append((mlp, partial(self._put, self._kept[mlp], None)))
+                hooks.append((mlp, partial(self._write, self._kept[mlp], None)))
         return hooks
 
     @staticmethod
-    def _put(patch: Tensor, head: int | None, written: Tensor, hook: Any) -> Tensor:
-        """Puts ``patch`` at END, of one head or of all that there is."""
+    def _write(patch: Tensor, head: int | None, written: Tensor, hook: Any) -> Tensor:
+        """Writes ``patch`` at END, for one head or for the whole tensor."""
         if head is None:
             written[:, -1] = patch[:, -1]
         else:
@@ -174,7 +174,7 @@ class Tracing:
 
 @dataclasses.dataclass(frozen=True)
 class Competitor:
-    """A tool by its name, its package, how it is made, and how it does what we do."""
+    """A tool: its name, its package, its constructor, and a description of its method."""
 
     name: str
     package: str
@@ -199,40 +199,42 @@ def compare(
     *,
     python: Path,
     sample: int,
-    say: Say,
+    log: Log,
     names: tuple[str, ...] = tuple(COMPETITORS),
 ) -> list[dict[str, Any]]:
-    """Every tool's time for all components, and how far its numbers are from ours; or why there is none.
+    """Every tool's time for all components and its largest difference from our numbers, or the reason why there is
+    none.
 
-    ``folder``: the model's files. ``seconds``: ours, by case. ``python``: of the environment that has the tools.
+    ``folder``: the model's files. ``seconds``: ours, by case. ``python``: interpreter of the environment with the
+    tools.
     """
-    components = chosen(model.layout.layers, model.layout.heads, sample)
-    order = {
+    components = sample_components(model.layout.layers, model.layout.heads, sample)
+    request = {
         "folder": folder,
         "reference": prompts.reference.tolist(),
         "source": prompts.source.tolist(),
         "answers": prompts.answers.tolist(),
         "components": [str(component) for component in components],
-        "cases": [dataclasses.asdict(case) for case in CASES_OF_OTHERS],
+        "cases": [dataclasses.asdict(case) for case in COMPETITOR_CASES],
         "threads": torch.get_num_threads(),
     }
     total = model.layout.layers * (model.layout.heads + 1)
-    found = []
+    results = []
     for name in names:
         tool = COMPETITORS[name]
-        answer = _ask(python, name, order)
+        answer = _run_in_process(python, name, request)
         row: dict[str, Any] = {"name": tool.name, "how": tool.how}
         if "problem" in answer:
-            say(f"{tool.name}: {answer['problem']}")
-            found.append({**row, "problem": answer["problem"]})
+            log(f"{tool.name}: {answer['problem']}")
+            results.append({**row, "problem": answer["problem"]})
             continue
         rows = []
-        for case, passes in zip(CASES_OF_OTHERS, answer["cases"], strict=True):
+        for case, passes in zip(COMPETITOR_CASES, answer["cases"], strict=True):
             differences = [
                 column(effects[case], component) - torch.tensor(numbers)
                 for component, numbers in zip(components, passes["effects"], strict=True)
             ]
-            error = float(torch.stack(differences).abs().max())  # keeps what is no number
+            error = float(torch.stack(differences).abs().max())  # propagates NaN
             whole = passes["seconds"] * total
             rows.append(
                 {
@@ -242,17 +244,17 @@ def compare(
                     "largest_difference": float(f"{error:.1e}"),
                 }
             )
-            say(f"{tool.name}, {case}: {whole:.0f} s, {rows[-1]['times_ours']} times ours")
-        found.append({**row, "version": answer["version"], "sample": len(components), "effects": rows})
-    return found
+            log(f"{tool.name}, {case}: {whole:.0f} s, {rows[-1]['times_ours']} times ours")
+        results.append({**row, "version": answer["version"], "sample": len(components), "effects": rows})
+    return results
 
 
-def _ask(python: Path, name: str, order: dict[str, Any]) -> dict[str, Any]:
-    """What a tool's own process measured, or the reason why not in one line."""
+def _run_in_process(python: Path, name: str, request: dict[str, Any]) -> dict[str, Any]:
+    """The measurements of a tool's own process, or its ``problem`` in one line."""
     with tempfile.TemporaryDirectory() as folder:
-        asked, answered = Path(folder, "order.json"), Path(folder, "answer.json")
-        asked.write_text(json.dumps(order), encoding="utf-8")
-        command = [str(python), "-m", "benchmarks.competitors", name, str(asked), str(answered)]
+        request_file, answer_file = Path(folder, "request.json"), Path(folder, "answer.json")
+        request_file.write_text(json.dumps(request), encoding="utf-8")
+        command = [str(python), "-m", "benchmarks.competitors", name, str(request_file), str(answer_file)]
         try:
             done = subprocess.run(
                 command,
@@ -264,51 +266,53 @@ def _ask(python: Path, name: str, order: dict[str, Any]) -> dict[str, Any]:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            return {"problem": one_line(str(error))}
+            return {"problem": last_line(str(error))}
         if done.returncode != 0:
-            return {"problem": one_line(done.stderr)}
-        return json.loads(answered.read_text(encoding="utf-8"))
+            return {"problem": last_line(done.stderr)}
+        return json.loads(answer_file.read_text(encoding="utf-8"))
 
 
-def one_line(text: str) -> str:
-    """The last line that says something."""
+def last_line(text: str) -> str:
+    """The last non-empty line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:200] if lines else "it ended without a word"
+    return lines[-1][:200] if lines else "the process ended without an error message"
 
 
 @torch.no_grad()
 def run_tool(tool: Tool, components: list[Component], cases: list[Case]) -> list[dict[str, Any]]:
     """Median seconds of a pass, and every component's effects, for each case."""
     base = tool.logits(None, cases[0])
-    found = []
+    results = []
     for case in cases:
         times, effects = [], []
         for component in components:
-            seconds, patched = clocked(partial(tool.logits, component, case))
+            seconds, patched = timed_once(partial(tool.logits, component, case))
             times.append(seconds)
             effects.append((patched - base).tolist())
-        found.append({"seconds": statistics.median(times), "effects": effects})
-    return found
+        results.append({"seconds": statistics.median(times), "effects": effects})
+    return results
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Run one tool as `order` says; started by `make bench`.")
+    parser = argparse.ArgumentParser(
+        description="Run one tool on the cases of a request file; started by `make bench`."
+    )
     parser.add_argument("name", choices=COMPETITORS)
-    parser.add_argument("order", type=Path)
+    parser.add_argument("request", type=Path)
     parser.add_argument("answer", type=Path)
-    asked = parser.parse_args()
-    order = json.loads(asked.order.read_text(encoding="utf-8"))
-    torch.set_num_threads(order["threads"])
+    args = parser.parse_args()
+    request = json.loads(args.request.read_text(encoding="utf-8"))
+    torch.set_num_threads(request["threads"])
     torch.set_grad_enabled(False)
-    ids = [torch.tensor(order[key]) for key in ("reference", "source", "answers")]
-    competitor = COMPETITORS[asked.name]
-    tool = competitor.make(order["folder"], *ids)
-    components = [Component.parse(text) for text in order["components"]]
-    found = {
+    ids = [torch.tensor(request[key]) for key in ("reference", "source", "answers")]
+    competitor = COMPETITORS[args.name]
+    tool = competitor.make(request["folder"], *ids)
+    components = [Component.parse(text) for text in request["components"]]
+    results = {
         "version": importlib.metadata.version(competitor.package),
-        "cases": run_tool(tool, components, [Case(**case) for case in order["cases"]]),
+        "cases": run_tool(tool, components, [Case(**case) for case in request["cases"]]),
     }
-    asked.answer.write_text(json.dumps(found), encoding="utf-8")
+    args.answer.write_text(json.dumps(results), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import torch
 
 from arithmoscope.contracts.errors import Refusal
 from benchmarks.cases import Case, timed
-from benchmarks.competitors import one_line
+from benchmarks.competitors import last_line
 from benchmarks.loops import Prompts
 from benchmarks.models import random_llama, subtractions
 from benchmarks.peak import peak_memory
@@ -27,26 +27,26 @@ _EXAMPLES = 2
 _CASES = (Case("direct"), Case("through_mlps"), Case("total"))
 
 
-def measure_gpu(say: Callable[[str], None], repeats: int = 3) -> dict[str, Any] | None:
-    """The 7B shape on the first GPU; None where there is none."""
+def measure_gpu(log: Callable[[str], None], repeats: int = 3) -> dict[str, Any] | None:
+    """The 7B shape on the first GPU; None without one."""
     if not torch.cuda.is_available():
-        say("no GPU at hand")
+        log("no GPU available")
         return None
-    named = {"device": torch.cuda.get_device_name()}
+    device = {"device": torch.cuda.get_device_name()}
     try:
-        return named | measure_shape(device="cuda", dtype=torch.bfloat16, pairs=PAIRS, repeats=repeats, say=say)
+        return device | measure_shape(device="cuda", dtype=torch.bfloat16, pairs=PAIRS, repeats=repeats, log=log)
     except (torch.OutOfMemoryError, Refusal) as error:  # 14 GB of weights alone
-        say(f"{named['device']}: {one_line(str(error))}")
-        return named | {"problem": one_line(str(error))}
+        log(f"{device['device']}: {last_line(str(error))}")
+        return device | {"problem": last_line(str(error))}
 
 
 def measure_shape(
-    *, device: str, dtype: torch.dtype, pairs: int, repeats: int, say: Callable[[str], None], **config: Any
+    *, device: str, dtype: torch.dtype, pairs: int, repeats: int, log: Callable[[str], None], **config: Any
 ) -> dict[str, Any]:
-    """Time and peak memory of the three effects on a random model; ``config``: what differs from LLaMA-2-7B."""
+    """Time and peak memory of the three effects on a random model; ``config``: differences from LLaMA-2-7B."""
     model = random_llama(device=device, dtype=dtype, **config)
-    prompted = subtractions(pairs, _EXAMPLES, shared=True)
-    prompts = Prompts(model, prompted)
+    prompt_pairs = subtractions(pairs, _EXAMPLES, shared=True)
+    prompts = Prompts(model, prompt_pairs)
 
     @torch.no_grad()
     def passes() -> None:
@@ -58,7 +58,7 @@ def measure_shape(
     rows = []
     for case in _CASES:
         with peak_memory(model.device) as peak:
-            ours = timed(partial(case.run, model, prompted), repeats)
+            ours = timed(partial(case.run, model, prompt_pairs), repeats)
         rows.append(
             {
                 "case": str(case),
@@ -68,7 +68,7 @@ def measure_shape(
                 "noise": float(f"{float(ours.value.noise.max()):.1e}"),
             }
         )
-        say(f"{case}: {ours.seconds:.2f} s")
+        log(f"{case}: {ours.seconds:.2f} s")
     return {
         "dtype": str(dtype).removeprefix("torch."),
         "layers": model.layout.layers,

@@ -1,15 +1,16 @@
-"""How cost grows with pairs, tokens, layers and heads. Each row in a process of its own, so that its peak is its own.
+"""Growth of cost with pairs, tokens, layers and heads. Each row runs in a process of its own, so that its peak is its
+own.
 
 Pairs and tokens on the demo model, layers and heads on random models of Llama's kind (their time does not depend on
 their weights). The prompts are subtractions of equal length behind solved examples. Where pairs grow, all share two
-examples; where tokens grow, each has examples of its own, so that nothing but equal beginnings of a pair's own two
-runs could be shared, which is the costly case.
+examples; where tokens grow, each has examples of its own, so that only the equal beginnings of a pair's own two runs
+can be shared, which is the costly case.
 
-Expected before measuring. Time is proportional to the pairs. Tokens: the two runs grow with them, the waves of
-`through_mlps` and of `total` at END follow one position, and grow only by the keys that it attends to; `total` at all
-positions follows the 6 tokens from the operator on, however long the prompt. Layers: components times the layers
-behind them, so the waves grow with the square. Heads, at equal width: with the number of components. Memory: states
-and perturbations grow with all four until they meet the budget, and then stay under it: chunks get smaller instead.
+Expected before measuring. Time is proportional to the pairs. Tokens: the two runs grow with them; the waves of
+`through_mlps` and of `total` at END follow one position, and grow only with the keys that it attends to; `total` at all
+positions follows the 6 tokens from the operator on, however long the prompt. Layers: components times the layers behind
+them, so the waves grow with the square. Heads, at equal width: with the number of components. Memory: states and
+perturbations grow with all four until they reach the budget, and then stay under it: chunks get smaller instead.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from typing import Any
 import torch
 
 from arithmoscope import load_model
-from benchmarks.cases import Case, clocked
-from benchmarks.competitors import ROOT, one_line
+from benchmarks.cases import Case, timed_once
+from benchmarks.competitors import ROOT, last_line
 from benchmarks.loops import Prompts
 from benchmarks.models import random_llama, subtractions
 from benchmarks.peak import peak_memory, touch
@@ -40,7 +41,7 @@ _RANDOM = {"hidden_size": 512, "intermediate_size": 1408, "vocab_size": 1024, "t
 
 @dataclass(frozen=True)
 class Row:
-    """One row: ``model`` is a name, or what a random Llama's configuration says."""
+    """One row: ``model`` is a name, or the configuration of a random Llama."""
 
     table: str
     model: str | dict[str, Any]
@@ -58,7 +59,7 @@ class Row:
 
 
 def rows_of(demo: str, threads: int, memory: int = BUDGET, quick: bool = False) -> list[Row]:
-    """Every row of the four tables; ``quick``: the first row of each, for a look."""
+    """Every row of the four tables; ``quick``: the first row of each."""
     rows: list[Row] = []
 
     def add(table: str, model: str | dict[str, Any], pairs: int, examples: int, shared: bool, cases: Any) -> None:
@@ -80,14 +81,14 @@ def _llama(layers: int, heads: int) -> dict[str, Any]:
 
 
 def measure_row(row: Row) -> dict[str, Any]:
-    """Run one row here. Its peak means something in a fresh process only."""
+    """Measures one row here. Its peak is meaningful only in a fresh process."""
     torch.set_num_threads(row.threads)
     model = load_model(row.model, device="cpu") if isinstance(row.model, str) else random_llama(**row.model)
     pairs = subtractions(row.pairs, row.examples, shared=row.shared)
     prompts = Prompts(model, pairs)
     touch(model.hf)
     with peak_memory(model.device) as peak:
-        seconds, _ = clocked(partial(row.case.run, model, pairs, row.memory))
+        seconds, _ = timed_once(partial(row.case.run, model, pairs, row.memory))
     return {
         "table": row.table,
         "case": str(row.case),
@@ -100,32 +101,32 @@ def measure_row(row: Row) -> dict[str, Any]:
     }
 
 
-def measure_growth(rows: list[Row], say: Callable[[str], None]) -> dict[str, Any]:
-    """All rows, one process after another. A row that failed says why."""
-    found = []
+def measure_growth(rows: list[Row], log: Callable[[str], None]) -> dict[str, Any]:
+    """All rows, one process after another. A failed row has a ``problem``."""
+    results = []
     for number, row in enumerate(rows, start=1):
-        answer = _apart(row)
+        answer = _measure_in_process(row)
         if "problem" in answer:
-            said = answer["problem"]
+            outcome = answer["problem"]
         else:
             shape = f"{answer['tokens']} tokens, {answer['layers']} layers of {answer['heads']} heads"
-            said = f"{shape}: {answer['seconds']} s"
-        found.append(answer)
-        say(f"growth {number} of {len(rows)}: {row.table}, {row.case}: {row.pairs} pairs, {said}")
-    return {"budget_bytes": rows[0].memory if rows else BUDGET, "rows": found}
+            outcome = f"{shape}: {answer['seconds']} s"
+        results.append(answer)
+        log(f"growth {number} of {len(rows)}: {row.table}, {row.case}: {row.pairs} pairs, {outcome}")
+    return {"budget_bytes": rows[0].memory if rows else BUDGET, "rows": results}
 
 
-def _apart(row: Row) -> dict[str, Any]:
+def _measure_in_process(row: Row) -> dict[str, Any]:
     """A row measured by a fresh process, or its ``problem``."""
     command = [sys.executable, "-m", "benchmarks.growth", json.dumps(asdict(row))]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=_LIMIT_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
-        problem = one_line(str(error))
+        problem = last_line(str(error))
     else:
         if done.returncode == 0:
             return json.loads(done.stdout.splitlines()[-1])
-        problem = one_line(done.stderr)
+        problem = last_line(done.stderr)
     return {"table": row.table, "case": str(row.case), "pairs": row.pairs, "problem": problem}
 
 

@@ -1,7 +1,7 @@
-"""The plain hook loop: one forward pass per component over all pairs at once, the fastest of its kind.
+"""The plain hook loop: one forward pass per component over all pairs at once, the fastest loop of its kind.
 
-Last logits only, no cache, torch's own attention. For `direct` and `through_mlps` the other heads (and MLPs) are
-frozen at END by hooks; for `total` one hook patches the component, and everything else is recomputed.
+Last logits only, no cache, torch's own attention. For `direct` and `through_mlps` the other heads (and MLPs) are frozen
+at END by hooks; for `total` one hook patches the component, and everything else is recomputed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from arithmoscope import LoadedModel, PatchingEffects, PromptPair
 from arithmoscope.contracts.components import Component, all_components
 from arithmoscope.prompts import encode_pair
-from benchmarks.cases import Case, clocked, column
+from benchmarks.cases import Case, column, timed_once
 
 
 class Prompts:
@@ -30,8 +30,8 @@ class Prompts:
         self.reference = torch.tensor([e.reference_ids for e in encoded], device=model.device)
         self.source = torch.tensor([e.counterfactual_ids for e in encoded], device=model.device)
         self.answers = torch.tensor([[e.answer_id] for e in encoded], device=model.device)
-        every = torch.cat([self.reference, self.source])
-        differs = (every != every[0]).any(0).nonzero()
+        both = torch.cat([self.reference, self.source])
+        differs = (both != both[0]).any(0).nonzero()
         self.pairs, self.tokens = self.reference.shape
         self.shared = int(differs[0]) if len(differs) else self.tokens
 
@@ -109,8 +109,8 @@ def _positions(case: Case) -> slice:
     return slice(None) if case.positions == "all" else slice(-1, None)
 
 
-def chosen(layers: int, heads: int, sample: int) -> list[Component]:
-    """Some components, drawn at random, always the same."""
+def sample_components(layers: int, heads: int, sample: int) -> list[Component]:
+    """A fixed random sample of components."""
     components = all_components(layers, heads)
     return random.Random(0).sample(components, min(sample, len(components)))
 
@@ -118,13 +118,15 @@ def chosen(layers: int, heads: int, sample: int) -> list[Component]:
 def loop_row(
     loop: PlainLoop, case: Case, effects: PatchingEffects, components: list[Component]
 ) -> tuple[float, dict[str, Any]]:
-    """Seconds of the loop over all components, from some of its passes, and how far its numbers are from ours."""
+    """Seconds of the loop over all components, estimated from a sample of passes, and its largest difference from our
+    numbers.
+    """
     times, differences = [], []
     for component in components:
-        seconds, expected = clocked(partial(loop.effect, component, case))
+        seconds, expected = timed_once(partial(loop.effect, component, case))
         times.append(seconds)
         differences.append(column(effects, component) - expected.cpu())
-    error = float(torch.stack(differences).abs().max())  # and not Python's max, which loses what is no number
+    error = float(torch.stack(differences).abs().max())  # not Python's max, which drops NaN
     total = effects.heads.shape[1] * (effects.heads.shape[2] + 1)
     checked = {"loop_sample": len(components), "largest_difference": float(f"{error:.1e}")}
     return statistics.median(times) * total, checked

@@ -1,4 +1,4 @@
-"""What is measured on: random models of Llama's kind in any size, and prompts of any number and length."""
+"""Test models and prompts: random models of Llama's kind in any size, and prompts in any number and length."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ _SIGNS = [*"0123456789", "+", "-", "@", "=", "\n"]
 
 
 def random_llama(*, device: str = "cpu", dtype: torch.dtype = torch.float32, **config: Any) -> LoadedModel:
-    """A model with random weights, built on its device in its type. ``config``: what differs from LlamaConfig, whose
-    defaults are LLaMA-2-7B's shape. Its tokenizer knows digits and signs, one token each."""
+    """A model with random weights, built directly on its device in its dtype. ``config``: differences from LlamaConfig,
+    whose defaults are LLaMA-2-7B's shape. Its tokenizer knows digits and signs, one token each.
+    """
     torch.manual_seed(0)
     shape = transformers.LlamaConfig(**config)
     before = torch.get_default_dtype()
@@ -30,7 +31,7 @@ def random_llama(*, device: str = "cpu", dtype: torch.dtype = torch.float32, **c
 
 
 def sign_tokenizer() -> Any:
-    """A digit or sign a token, spaces dropped."""
+    """A tokenizer with one token per digit or sign; spaces are dropped."""
     vocabulary = {sign: number for number, sign in enumerate(["<unk>", *_SIGNS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -45,21 +46,21 @@ def sign_tokenizer() -> Any:
 
 
 def subtractions(pairs: int, examples: int, *, shared: bool, seed: int = 0) -> list[PromptPair]:
-    """Distinct questions such as ``34 - 27 =``, all of equal length, behind some solved ``2 + 3 = 5``.
+    """Distinct questions such as ``34 - 27 =``, all of equal length, behind solved examples such as ``2 + 3 = 5``.
 
-    ``shared``: all pairs see the same examples; otherwise each has its own, and no two pairs begin alike for long.
-    The counterfactual has ``@`` for the minus. For SmolLM2 8 tokens, and 8 more an example.
+    ``shared``: all pairs have the same examples; otherwise each has its own, and no two pairs share a long beginning.
+    The counterfactual has ``@`` instead of the minus. For SmolLM2: 8 tokens, and 8 more per example.
     """
     draw = random.Random(seed)
     questions = [(a, a - result) for a in range(10, 100) for result in range(10) if a - result >= 10]
     if pairs > len(questions):
         raise ValueError(f"there are {len(questions)} questions, not {pairs}")
     same = _examples(draw, examples)
-    made = []
+    prompt_pairs = []
     for a, b in draw.sample(questions, pairs):
-        before = same if shared else _examples(draw, examples)
-        made.append(PromptPair(f"{before}{a} - {b} =", f"{before}{a} @ {b} =", str(a - b)))
-    return made
+        prefix = same if shared else _examples(draw, examples)
+        prompt_pairs.append(PromptPair(f"{prefix}{a} - {b} =", f"{prefix}{a} @ {b} =", str(a - b)))
+    return prompt_pairs
 
 
 def _examples(draw: random.Random, number: int) -> str:

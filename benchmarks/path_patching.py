@@ -1,4 +1,4 @@
-"""What path patching costs, against two plain forward passes and against the plain hook loop.
+"""Cost of path patching, against two plain forward passes and against the plain hook loop.
 
 Same prompts, same model in memory, same threads; the numbers compared are checked to be the same.
 
@@ -13,7 +13,7 @@ all; a token costs 2.1e8 in a pass). Two passes over 704 tokens each: 3.0e11.
 - `total` at all positions follows the 5 tokens from the operator on, 5.2e12: 17 times two passes; with `zero` all 22,
   2.3e13: 76 times.
 - The loop runs 300 passes of 704 tokens: 4.5e13, 150 times two passes. So at equal rates the ratios are 500, 47, 40,
-  8.7 and 1.97. The last cannot be beaten by more without approximating: nothing is shared there, and the loop
+  8.7 and 1.97. The last ratio cannot be larger without approximating: nothing is shared there, and the loop
   recomputes on average only twice the layers that have to be.
 
 Bytes: the wave holds 301 * 32 perturbations of 576 numbers, 22 MB a position, and the two runs' states.
@@ -29,15 +29,15 @@ import torch
 
 from arithmoscope import LoadedModel, PatchingEffects, PromptPair
 from benchmarks.cases import CASES, Case, timed
-from benchmarks.loops import PlainLoop, Prompts, chosen, loop_row
+from benchmarks.loops import PlainLoop, Prompts, loop_row, sample_components
 
-Say = Callable[[str], None]
-# Rows of the products whose rate is measured: those of the engine's wave on a CPU.
+Log = Callable[[str], None]
+# Rows of the timed products: as in the engine's wave on a CPU.
 _PRODUCT_ROWS = 2_048
 
 
 def product_rate(model: LoadedModel, repeats: int) -> float:
-    """Operations per second of the wave's own matrix products, and nothing else."""
+    """Operations per second of the wave's own matrix products alone."""
     mlp: Any = model.hf.model.layers[0].mlp  # pyright: ignore
     options: Any = {"device": model.device, "dtype": model.dtype}
     x = torch.randn(_PRODUCT_ROWS, model.layout.hidden, **options)
@@ -68,14 +68,14 @@ def wave_operations(model: LoadedModel, pairs: int) -> int:
 
 
 def measure(
-    model: LoadedModel, pairs: list[PromptPair], *, sample: int, repeats: int, say: Say
+    model: LoadedModel, pairs: list[PromptPair], *, sample: int, repeats: int, log: Log
 ) -> tuple[dict[str, Any], dict[Case, PatchingEffects]]:
-    """The main figures, and the effects that others are compared with."""
+    """The main figures, and the effects that the other tools are compared with."""
     prompts = Prompts(model, pairs)
     loop = PlainLoop(model, prompts)
-    components = chosen(model.layout.layers, model.layout.heads, sample)
+    components = sample_components(model.layout.layers, model.layout.heads, sample)
     rate = product_rate(model, repeats)
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "pairs": prompts.pairs,
         "tokens": prompts.tokens,
         "shared_tokens": prompts.shared,
@@ -86,8 +86,8 @@ def measure(
         "product_gflops": round(rate / 1e9, 1),
     }
     both = timed(lambda: (loop.forward(prompts.reference), loop.forward(prompts.source)), repeats).seconds
-    found["two_passes_s"] = round(both, 3)
-    say(f"two plain passes {both:.2f} s")
+    results["two_passes_s"] = round(both, 3)
+    log(f"two plain passes {both:.2f} s")
     rows, effects = [], {}
     seconds: dict[Case, float] = {}
     for case in CASES:
@@ -104,8 +104,8 @@ def measure(
             **checked,
         }
         rows.append(row)
-        say(f"{case}: {ours.seconds:.2f} s, {row['faster_than_loop']} times faster than the loop")
-    found["effects"] = rows
+        log(f"{case}: {ours.seconds:.2f} s, {row['faster_than_loop']} times faster than the loop")
+    results["effects"] = rows
     wave = seconds[Case("through_mlps")] - seconds[Case("direct")]
-    found["wave_share_of_product_rate"] = round(wave_operations(model, prompts.pairs) / wave / rate, 2)
-    return found, effects
+    results["wave_share_of_product_rate"] = round(wave_operations(model, prompts.pairs) / wave / rate, 2)
+    return results, effects

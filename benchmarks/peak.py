@@ -1,4 +1,4 @@
-"""How much memory a piece of work took at its highest, beyond what was there before it."""
+"""Peak memory of a block of work, beyond what was in use before it."""
 
 from __future__ import annotations
 
@@ -16,45 +16,46 @@ _CLEAR = Path("/proc/self/clear_refs")
 
 
 class Peak:
-    """``bytes``: the peak beyond the beginning, known after the block; None where the system does not tell."""
+    """``bytes``: the peak beyond the start, set after the block; None if the system does not report it."""
 
     bytes: int | None = None
 
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[Peak]:
-    """Measures the block: what torch allocates on a GPU, the process's resident memory on a CPU under Linux.
+    """Measures the block: torch's allocations on a GPU, the process's resident memory on a CPU under Linux.
 
-    On a CPU it needs a process that did no such work before: memory that was freed stays with the process, and hides
-    what the next piece of work takes.
+    On a CPU it needs a process that did no such work before: freed memory stays with the process, and would hide what
+    the next block takes.
     """
-    found = Peak()
+    peak = Peak()
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        yield found
-        found.bytes = torch.cuda.max_memory_allocated(device) - before
+        yield peak
+        peak.bytes = torch.cuda.max_memory_allocated(device) - before
     elif _CLEAR.exists():
-        _CLEAR.write_text("5", encoding="ascii")  # the highest so far is forgotten
+        _CLEAR.write_text("5", encoding="ascii")  # resets the peak
         before = _resident("VmRSS")
-        yield found
-        found.bytes = _resident("VmHWM") - before
+        yield peak
+        peak.bytes = _resident("VmHWM") - before
     else:
-        yield found
+        yield peak
 
 
 def _resident(name: str) -> int:
     match = re.search(rf"^{name}:\s+(\d+) kB", _STATUS.read_text(encoding="ascii"), re.MULTILINE)
     if match is None:
-        raise OSError(f"{_STATUS} does not say {name}")
+        raise OSError(f"{_STATUS} has no {name}")
     return int(match[1]) * 1024
 
 
 @torch.no_grad()
 def touch(model: nn.Module) -> None:
-    """Read every weight once, and let torch start its threads: weights are mapped from their file and would otherwise
-    come into memory, and count, when they are first used."""
+    """Reads every weight once, and lets torch start its threads: weights are mapped from their file and would otherwise
+    be loaded, and counted, at first use.
+    """
     for weight in model.parameters():
         weight.float().sum()
     torch.mm(torch.ones(64, 64), torch.ones(64, 64))

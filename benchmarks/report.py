@@ -1,4 +1,4 @@
-"""What was measured, as RESULTS.md and the README show it, and the promises that it is held to."""
+"""The measurements as shown in RESULTS.md and the README, and the promises that they must keep."""
 
 from __future__ import annotations
 
@@ -10,53 +10,53 @@ from typing import Any
 from benchmarks.knockout import knockout_section
 from benchmarks.tuning import tuning_section
 
-# The part of the README that is written here.
+# Markers of the generated part of the README.
 OPENING = "<!-- benchmark: written by make bench -->"
 CLOSING = "<!-- /benchmark -->"
 _MIB = 2**20
-Found = dict[str, Any]
+Results = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Promise:
-    """A bound that the measured figures keep."""
+    """A bound that the measured figures must keep."""
 
-    says: str
-    value: Callable[[Found], float | None]
+    label: str
+    value: Callable[[Results], float | None]
     least: float | None = None
     most: float | None = None
 
-    def kept(self, found: Found) -> bool | None:
-        """None where it was not measured."""
-        value = self.value(found)
+    def kept(self, results: Results) -> bool | None:
+        """True if the bound is kept; None if it was not measured."""
+        value = self.value(results)
         if value is None:
             return None
         return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
 
 
-def _of(case: str, figure: str) -> Callable[[Found], float | None]:
-    def read(found: Found) -> float | None:
-        return next((row[figure] for row in found.get("effects", []) if row["case"] == case), None)
+def _of(case: str, figure: str) -> Callable[[Results], float | None]:
+    def read(results: Results) -> float | None:
+        return next((row[figure] for row in results.get("effects", []) if row["case"] == case), None)
 
     return read
 
 
-def _of_knockout(figure: str) -> Callable[[Found], float | None]:
-    return lambda found: (found.get("knockout") or {}).get(figure)
+def _of_knockout(figure: str) -> Callable[[Results], float | None]:
+    return lambda results: (results.get("knockout") or {}).get(figure)
 
 
-def _of_tuning(figure: str) -> Callable[[Found], float | None]:
-    return lambda found: (found.get("tuning") or {}).get(figure)
+def _of_tuning(figure: str) -> Callable[[Results], float | None]:
+    return lambda results: (results.get("tuning") or {}).get(figure)
 
 
-def _largest_difference(found: Found) -> float | None:
-    others = [row for tool in found.get("competitors", []) for row in tool.get("effects", [])]
-    return max((row["largest_difference"] for row in [*found.get("effects", []), *others]), default=None)
+def _largest_difference(results: Results) -> float | None:
+    others = [row for tool in results.get("competitors", []) for row in tool.get("effects", [])]
+    return max((row["largest_difference"] for row in [*results.get("effects", []), *others]), default=None)
 
 
-def _largest_peak(found: Found) -> float | None:
-    """The largest share of its budget that a row took; infinite when a row could not be run at all."""
-    growth = found.get("growth") or {"rows": []}
+def _largest_peak(results: Results) -> float | None:
+    """The largest share of its budget that a row took; infinite if a row could not be run at all."""
+    growth = results.get("growth") or {"rows": []}
     if any("problem" in row for row in growth["rows"]):
         return math.inf
     peaks = [row.get("peak_bytes") for row in growth["rows"]]
@@ -72,69 +72,74 @@ PROMISES = (
         _of("total, all positions, zero", "faster_than_loop"),
         least=1.8,
     ),
-    Promise("`direct`: of two plain passes", _of("direct", "of_two_passes"), most=0.5),
+    Promise("`direct`: times two plain passes", _of("direct", "of_two_passes"), most=0.5),
     Promise(
         "the wave of `through_mlps`: share of the rate of its matrix products",
-        lambda found: found.get("wave_share_of_product_rate"),
+        lambda results: results.get("wave_share_of_product_rate"),
         least=0.7,
     ),
-    Promise("largest difference to the loop and the other tools, logits", _largest_difference, most=1e-3),
+    Promise("largest difference from the loop and the other tools, logits", _largest_difference, most=1e-3),
     Promise("a whole knock-out curve with its draws, seconds", _of_knockout("seconds"), most=180),
     Promise(
         "a knock-out curve: times faster than a pass per point and draw", _of_knockout("faster_than_loop"), least=15
     ),
     Promise(
-        "a knock-out curve: largest difference to those passes, logits", _of_knockout("largest_difference"), most=1e-3
+        "a knock-out curve: largest difference from those passes, logits", _of_knockout("largest_difference"), most=1e-3
     ),
     Promise(
-        "a step of precise fine-tuning: share of the gain that counting allows", _of_tuning("gain_of_bound"), least=0.8
+        "a step of precise fine-tuning: share of the speed-up that counting products allows",
+        _of_tuning("gain_of_bound"),
+        least=0.8,
     ),
     Promise(
-        "precise fine-tuning: peak beyond the weights, of full fine-tuning's", _of_tuning("peak_of_full"), most=0.5
+        "precise fine-tuning: peak beyond the weights, as a share of full fine-tuning's",
+        _of_tuning("peak_of_full"),
+        most=0.5,
     ),
     Promise("largest peak beyond the model, share of the budget", _largest_peak, most=1),
 )
 
 
-def page_of(found: Found) -> str:
+def page_of(results: Results) -> str:
     """RESULTS.md."""
     parts = [
         f"""# Measured
 
-Written by `make bench`; not by hand. One run on one machine: {found["machine"]}; {found["software"]}.
+Generated by `make bench`; do not edit. One run on one machine: {results["machine"]}; {results["software"]}.
 
-{found["model"]}: {found["layers"]} layers of {found["heads"]} heads and an MLP, {found["components"]} components,
-{found["dtype"]}. {found["pairs"]} pairs of {found["tokens"]} tokens with two solved examples, `null_operator`;
-{found["shared_tokens"]} of the tokens are the same in all prompts. Medians of {found["repeats"]} runs after a warm-up;
-what takes longer than 20 s is run once.""",
-        _against_the_loop(found),
-        _promises(found),
-        knockout_section(found),
-        tuning_section(found),
-        _against_others(found),
-        _growth(found),
-        _gpu(found),
+{results["model"]}: {results["layers"]} layers of {results["heads"]} heads and an MLP,
+{results["components"]} components, {results["dtype"]}.
+{results["pairs"]} pairs of {results["tokens"]} tokens with two solved examples, `null_operator`;
+{results["shared_tokens"]} of the tokens are the same in all prompts. Medians of {results["repeats"]} runs after a
+warm-up; a case that takes longer than 20 s is run once.""",
+        _against_the_loop(results),
+        _promises(results),
+        knockout_section(results),
+        tuning_section(results),
+        _against_others(results),
+        _growth(results),
+        _gpu(results),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _against_the_loop(found: Found) -> str:
-    sample = max(row["loop_sample"] for row in found["effects"])
+def _against_the_loop(results: Results) -> str:
+    sample = max(row["loop_sample"] for row in results["effects"])
     return f"""## Against two plain passes, and against the plain loop
 
-Two plain forward passes (both runs, last logits only, no cache, torch's own attention): {found["two_passes_s"]} s.
+Two plain forward passes (both runs, last logits only, no cache, torch's own attention): {results["two_passes_s"]} s.
 
-{_effects_table(found)}
+{_effects_table(results)}
 
 The loop runs one hooked forward pass per component over all pairs at once, with last logits only, no cache and torch's
-own attention. {sample} of its {found["components"]} passes, drawn at random, were timed; the loop's seconds are their
-median times {found["components"]}. Their numbers were compared with ours: the largest difference of any pair.
+own attention. {sample} of its {results["components"]} passes, drawn at random, were timed; the loop's seconds are their
+median times {results["components"]}. "Largest difference" compares their numbers with ours, over all pairs.
 
-The wave of `through_mlps` ran at {found["wave_share_of_product_rate"]} of the rate of its matrix products alone
-({found["product_gflops"]} GFLOP/s)."""
+The wave of `through_mlps` ran at {results["wave_share_of_product_rate"]} of the rate of its matrix products alone
+({results["product_gflops"]} GFLOP/s)."""
 
 
-def _effects_table(found: Found) -> str:
+def _effects_table(results: Results) -> str:
     return _table(
         ("effect", "seconds", "times two plain passes", "plain loop, s", "faster than the loop", "largest difference"),
         [
@@ -146,24 +151,24 @@ def _effects_table(found: Found) -> str:
                 f"{row['faster_than_loop']} x",
                 _difference(row),
             )
-            for row in found["effects"]
+            for row in results["effects"]
         ],
     )
 
 
-def _promises(found: Found) -> str:
-    said = {True: "kept", False: "**not kept**", None: "not measured"}
+def _promises(results: Results) -> str:
+    verdicts = {True: "kept", False: "**not kept**", None: "not measured"}
     rows = []
     for promise in PROMISES:
-        value = promise.value(found)
+        value = promise.value(results)
         bound = f"at least {promise.least}" if promise.least is not None else f"at most {promise.most}"
         measured = "" if value is None else f"{value:.3g}"
-        rows.append((promise.says, bound, measured, said[promise.kept(found)]))
+        rows.append((promise.label, bound, measured, verdicts[promise.kept(results)]))
     return "## Promises\n\n" + _table(("promise", "bound", "measured", ""), rows)
 
 
-def _against_others(found: Found) -> str:
-    tools = found.get("competitors")
+def _against_others(results: Results) -> str:
+    tools = results.get("competitors")
     if not tools:
         return "## Against other tools\n\nNot measured in this run."
     lines = []
@@ -184,25 +189,25 @@ def _against_others(found: Found) -> str:
         for row in tool.get("effects", [])
     ]
     table = _table(("tool", "effect", "seconds", "times ours", "largest difference"), rows)
-    said = "\n".join(lines)
+    tool_list = "\n".join(lines)
     return f"""## Against other tools
 
-Same weights, prompts, type, torch and number of threads; each in a process of its own, one forward pass per component
-over all pairs at once, the median pass times {found["components"]}. Their numbers were compared with ours.
+Same weights, prompts, dtype, torch and number of threads; each tool in a process of its own, one forward pass per
+component over all pairs at once; seconds are the median pass times {results["components"]}. Differences are to ours.
 
-{said}
+{tool_list}
 
 {table}"""
 
 
-def _growth(found: Found) -> str:
-    growth = found.get("growth")
+def _growth(results: Results) -> str:
+    growth = results.get("growth")
     if not growth:
         return "## How cost grows\n\nNot measured in this run."
     parts = [
         f"""## How cost grows
 
-Each row in a process of its own, one run, seconds and peak memory beyond the model; the budget given was
+Each row in a process of its own, one run; seconds and peak memory beyond the model. The memory budget was
 {growth["budget_bytes"] // _MIB} MiB in every row. Pairs and tokens on SmolLM2-135M; layers and heads on random models
 of Llama's kind, 512 wide."""
     ]
@@ -210,7 +215,7 @@ of Llama's kind, 512 wide."""
         failed = [row for row in growth["rows"] if row["table"] == table and "problem" in row]
         rows = [row for row in growth["rows"] if row["table"] == table and "problem" not in row]
         cases = list(dict.fromkeys(row["case"] for row in rows))
-        by_shape: dict[tuple[int, ...], dict[str, Found]] = {}
+        by_shape: dict[tuple[int, ...], dict[str, Results]] = {}
         for row in rows:
             shape = (row["pairs"], row["tokens"], row["layers"], row["heads"])
             by_shape.setdefault(shape, {})[row["case"]] = row
@@ -223,17 +228,17 @@ of Llama's kind, 512 wide."""
     return "\n\n".join(parts)
 
 
-def _time_and_peak(row: Found | None) -> str:
+def _time_and_peak(row: Results | None) -> str:
     return "" if row is None else f"{row['seconds']} s, {_bytes(row['peak_bytes'])}"
 
 
-def _gpu(found: Found) -> str:
+def _gpu(results: Results) -> str:
     title = "## A 7B model on a GPU\n\n"
-    gpu = found.get("gpu")
+    gpu = results.get("gpu")
     if not gpu:
-        return title + "Not measured: no GPU at hand."
+        return title + "Not measured: no GPU available."
     if "problem" in gpu:
-        return f"{title}Not measured: {gpu['device']} was at hand. {gpu['problem']}"
+        return f"{title}Not measured on {gpu['device']}: {gpu['problem']}"
     rows = [
         (
             _name(row["case"]),
@@ -252,17 +257,17 @@ of {gpu["heads"]} heads, {gpu["hidden"]} wide, {_bytes(gpu["model_bytes"])} of w
 {table}"""
 
 
-def readme_with(found: Found, readme: str) -> str:
+def readme_with(results: Results, readme: str) -> str:
     """The README with its figures replaced by these."""
     before, _, rest = readme.partition(OPENING)
     _, _, after = rest.partition(CLOSING)
-    return f"{before}{OPENING}\n{_readme_table(found)}\n{CLOSING}{after}"
+    return f"{before}{OPENING}\n{_readme_table(results)}\n{CLOSING}{after}"
 
 
-def _readme_table(found: Found) -> str:
-    tools = [tool for tool in found.get("competitors") or [] if "effects" in tool]
+def _readme_table(results: Results) -> str:
+    tools = [tool for tool in results.get("competitors") or [] if "effects" in tool]
     rows = []
-    for row in found["effects"]:
+    for row in results["effects"]:
         others = []
         for tool in tools:
             same = next((other for other in tool["effects"] if other["case"] == row["case"]), None)
@@ -291,7 +296,7 @@ def _name(case: str) -> str:
     return f"`{effect}`{comma}{rest}"
 
 
-def _difference(row: Found) -> str:
+def _difference(row: Results) -> str:
     return f"{row['largest_difference']:.0e} logits"
 
 

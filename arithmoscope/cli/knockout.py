@@ -22,7 +22,7 @@ from arithmoscope.settings import Settings
 if TYPE_CHECKING:
     from arithmoscope.engine.measures.knockout_result import Knockout
     from arithmoscope.engine.models.loaded import LoadedModel
-    from arithmoscope.replication.prompt_sets import Asked
+    from arithmoscope.replication.prompt_sets import AnsweredSet
 
 _DEFAULTS = TemplatePrompts(source="template")
 _CURVE = ("mean", "low", "high", "control", "control_low", "control_high", "draws_low", "draws_high", "p_value")
@@ -43,11 +43,11 @@ def run_knockout(settings: Settings, args: argparse.Namespace, out: IO[str], pro
         model = load_local_model(settings, args.model, bar)
         from arithmoscope.engine.methods.knockout import knockout
         from arithmoscope.replication.key_components import EFFECT, effects_on, top
-        from arithmoscope.replication.prompt_sets import NamedSet, ask
+        from arithmoscope.replication.prompt_sets import SetSpec, answer_set
 
         bar.stage("running the prompts")
-        prompt_set = NamedSet("the set", options, place=None if args.answer == "each" else 0)
-        sides = ask(model, prompt_set, args.pairs, args.pairs)
+        prompt_set = SetSpec("the set", options, place=None if args.answer == "each" else 0)
+        sides = answer_set(model, prompt_set, args.pairs, args.pairs)
         components = tuple(named)
         if not components:
             bar.stage("patching")
@@ -139,7 +139,7 @@ def _curve_rows(result: Knockout) -> list[dict[str, Any]]:
     return rows
 
 
-def _report(model: LoadedModel, sides: Asked, result: Knockout) -> str:
+def _report(model: LoadedModel, sides: AnsweredSet, result: Knockout) -> str:
     draws, operands = len(result.controls), len(set(result.questions))
     mean_of_others = result.ablation == "mean" and result.positions == "end"
     lines = [

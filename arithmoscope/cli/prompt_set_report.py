@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from arithmoscope.engine.models.loaded import LoadedModel
-    from arithmoscope.replication.prompt_sets import Asked
+    from arithmoscope.replication.prompt_sets import AnsweredSet
 
 
-def json_facts(model: LoadedModel, sets: Sequence[Asked]) -> dict[str, Any]:
+def json_facts(model: LoadedModel, sets: Sequence[AnsweredSet]) -> dict[str, Any]:
     """Model and prompt sets, as fields of the JSON output."""
     names = ("name", "control", "example", "n", "right", "kept_wrong")
     counts: list[dict[str, Any]] = []
@@ -24,7 +24,7 @@ def json_facts(model: LoadedModel, sets: Sequence[Asked]) -> dict[str, Any]:
     return {"model": model.card.id, "revision": model.card.revision, "dtype": model.precision, "sets": counts}
 
 
-def set_lines(sets: Sequence[Asked]) -> list[str]:
+def set_lines(sets: Sequence[AnsweredSet]) -> list[str]:
     """One line per prompt set."""
     lines: list[str] = []
     for each in sets:

@@ -16,10 +16,10 @@ def replicate(settings: Settings, model_id: str, folder: str, *, quick: bool, ou
     locate_model(settings, model_id, bar)
     target = writable_folder(folder, "--out")
     model = load_local_model(settings, model_id, bar)
-    from arithmoscope.replication.measure import FULL, QUICK, tell, write
+    from arithmoscope.replication.measure import FULL, QUICK, measure_all, write_report
 
-    numbers = tell(model, QUICK if quick else FULL, bar.stage, quick=quick)
-    page = write(numbers, target)
+    numbers = measure_all(model, QUICK if quick else FULL, bar.stage, quick=quick)
+    page = write_report(numbers, target)
     bar.end()
     verdicts = [claim["agrees"] for claim in numbers["claims"]]
     out.write(

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from arithmoscope.engine.methods.transfer import Transfer
     from arithmoscope.engine.models.loaded import LoadedModel
-    from arithmoscope.replication.prompt_sets import Asked
+    from arithmoscope.replication.prompt_sets import AnsweredSet
 
 
 def run_transfer(settings: Settings, args: argparse.Namespace, out: IO[str], progress: IO[str]) -> None:
     """Finds heads on one half of every set, removes them on the other half of every set, and prints the matrix."""
     bar = Bar(progress)
     with writable(args.csv, "--csv") as table, writable(args.out, "--out") as arrays:
-        from arithmoscope.replication.prompt_sets import SETS, NamedSet, ask
+        from arithmoscope.replication.prompt_sets import SETS, SetSpec, answer_set
 
         sets = {row.name: row for row in SETS}
         unknown = next((name for name in args.sets if name not in sets), None)
@@ -38,12 +38,12 @@ def run_transfer(settings: Settings, args: argparse.Namespace, out: IO[str], pro
         from arithmoscope.engine.methods.transfer import transfer
         from arithmoscope.replication.key_components import EFFECT
 
-        answered: list[Asked] = []
+        answered: list[AnsweredSet] = []
         for name in dict.fromkeys(args.sets):
             bar.stage(f"running the prompts of {name}")
             row = sets[name]
-            options = {**row.asked, "shots": args.shots}
-            answered.append(ask(model, NamedSet(name, options, row.control, row.place), args.pairs, args.pairs))
+            options = {**row.template, "shots": args.shots}
+            answered.append(answer_set(model, SetSpec(name, options, row.control, row.place), args.pairs, args.pairs))
         result = transfer(
             model,
             {each.name: each.found for each in answered},
@@ -103,7 +103,7 @@ def _matrix_rows(result: Transfer) -> list[dict[str, Any]]:
     return rows
 
 
-def _report(model: LoadedModel, sets: list[Asked], result: Transfer) -> str:
+def _report(model: LoadedModel, sets: list[AnsweredSet], result: Transfer) -> str:
     width = max(len("  random heads"), *(len(name) for name in result.evaluated_on))
     lines = [
         f"{model.card.name}: probability of the answer on each column's set, with the heads found on each row's set "

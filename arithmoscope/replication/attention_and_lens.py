@@ -1,4 +1,4 @@
-"""Where heads look, how the answer comes up layer by layer, and what MLPs write."""
+"""Attention of the key heads by role, the answer layer by layer, and what MLPs write."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from arithmoscope.replication.prompt_sets import operand_sets
 SHOWN_MLPS = 5
 _TOKENS = 100
 _SHOWN_TOKENS = 6
-# What the number on top of a layer's reading is, to a question a + b = c.
+# Kinds of the top number at a layer, for a question a + b = c.
 KINDS = ("operand", "neighbour", "answer", "other number")
 
 
 def role_numbers(model: LoadedModel, pairs: Sequence[PromptPair], heads: Sequence[Component]) -> Numbers:
-    """The masses of some heads beside the average head, the shuffled roles and the run without the calculation, and how
-    many heads of the model are operand and operator heads."""
-    found: RoleAttention = replace(attention_roles(model, pairs), questions=operand_sets(pairs))
-    low, high = found.interval()
-    classes = found.classes()
+    """Attention masses of some heads beside the average head, shuffled roles and the run without the calculation, and
+    the number of operand and operator heads in the model.
+    """
+    roles: RoleAttention = replace(attention_roles(model, pairs), questions=operand_sets(pairs))
+    low, high = roles.interval()
+    classes = roles.classes()
     rows = []
     for head in heads:
         at = (head.layer, int(head.head or 0))
@@ -37,20 +38,20 @@ def role_numbers(model: LoadedModel, pairs: Sequence[PromptPair], heads: Sequenc
             {
                 "component": str(head),
                 "class": classes[head],
-                "mass": found.mean[at],
+                "mass": roles.mean[at],
                 "low": low[at],
                 "high": high[at],
-                "baseline": found.baseline[at],
-                "difference": found.difference[at],
+                "baseline": roles.baseline[at],
+                "difference": roles.difference[at],
             }
         )
     return plain(
         {
-            "pairs": len(found),
-            "operands": len(set(found.questions)),
+            "pairs": len(roles),
+            "operands": len(set(roles.questions)),
             "times": TIMES,
             "roles": list(ROLES),
-            "average_head": found.average_head,
+            "average_head": roles.average_head,
             "rows": rows,
             "counts": {
                 kind: sum(each == kind for each in classes.values()) for kind in ("operand", "operator", "neither")
@@ -63,23 +64,23 @@ def role_numbers(model: LoadedModel, pairs: Sequence[PromptPair], heads: Sequenc
 
 
 def lens_numbers(model: LoadedModel, pairs: Sequence[PromptPair]) -> Numbers:
-    """The answer's way through the layers, the two cosine curves with their stages, and what number is on top."""
-    found = replace(lens(model, pairs, k=min(_TOKENS, model.embeddings)), questions=operand_sets(pairs))
-    stages, raw = found.stages(), found.stages(raw=True)
-    keep = found.operands.isfinite().all(1) & found.answer.isfinite().all(1)
+    """The answer's probability and rank by layer, the cosine curves with their stages, and the top number by layer."""
+    result = replace(lens(model, pairs, k=min(_TOKENS, model.embeddings)), questions=operand_sets(pairs))
+    stages, raw = result.stages(), result.stages(raw=True)
+    keep = result.operands.isfinite().all(1) & result.answer.isfinite().all(1)
     return plain(
         {
-            "pairs": len(found),
-            "layers": found.operands.shape[1],
-            "probability": found.probability.double().mean(0),
-            "rank": found.rank.double().median(0).values,
+            "pairs": len(result),
+            "layers": result.operands.shape[1],
+            "probability": result.probability.double().mean(0),
+            "rank": result.rank.double().median(0).values,
             **{
-                name: getattr(found, name)[keep].double().mean(0)
+                name: getattr(result, name)[keep].double().mean(0)
                 for name in ("operands", "operands_other", "answer", "answer_other")
             },
             "stages": _stages(stages),
             "raw_stages": _stages(raw),
-            "on_top": on_top(model, pairs, found),
+            "on_top": on_top(model, pairs, result),
         }
     )
 
@@ -89,13 +90,14 @@ def _stages(stages: object) -> Numbers:
     return {name: getattr(stages, name) for name in names}
 
 
-def on_top(model: LoadedModel, pairs: Sequence[PromptPair], found: LogitLens) -> Numbers:
-    """By layer, the share of the questions in which the best number among the top tokens is an operand, one off the
-    answer, the answer, or another; the rest have none among them. Questions whose answer is an operand, too, or whose
-    operand is one off the answer, are left out: there the kinds cannot be told apart."""
-    stages = found.top.shape[1]
+def on_top(model: LoadedModel, pairs: Sequence[PromptPair], result: LogitLens) -> Numbers:
+    """By layer, the share of questions in which the best number among the top tokens is an operand, one off the answer,
+    the answer, or another number; in the rest no number is among them. Left out are questions whose answer is also an
+    operand, or whose operand is one off the answer: there the kinds cannot be told apart.
+    """
+    stages = result.top.shape[1]
     counts = torch.zeros(len(KINDS), stages, dtype=torch.float64)
-    asked = 0
+    counted = 0
     for row, pair in enumerate(encode_all(model, pairs)):
         value = model.number_values.get(pair.answer_id)
         operands = {
@@ -105,15 +107,15 @@ def on_top(model: LoadedModel, pairs: Sequence[PromptPair], found: LogitLens) ->
         } - {None}
         if value is None or not operands or operands & {value - 1, value, value + 1}:
             continue
-        asked += 1
+        counted += 1
         for stage in range(stages):
             numbers = (
-                model.number_values[token] for token in found.top[row, stage].tolist() if token in model.number_values
+                model.number_values[token] for token in result.top[row, stage].tolist() if token in model.number_values
             )
             first = next(numbers, None)
             if first is not None:
                 counts[_kind(first, value, operands), stage] += 1
-    return {"pairs": asked, "kinds": list(KINDS), "share": counts / max(1, asked)}
+    return {"pairs": counted, "kinds": list(KINDS), "share": counts / max(1, counted)}
 
 
 def _kind(number: int, answer: int, operands: set[int | None]) -> int:
@@ -125,19 +127,19 @@ def _kind(number: int, answer: int, operands: set[int | None]) -> int:
 
 
 def write_numbers(model: LoadedModel, pairs: Sequence[PromptPair], mlps: Sequence[Component]) -> list[Numbers]:
-    """The numbers that some MLPs promote and suppress at END, and what they do to the answer's own logit."""
-    found = writes(model, pairs, mlps, k=_SHOWN_TOKENS)
+    """The numbers that some MLPs promote and suppress at END, and the change of the answer's own logit."""
+    result = writes(model, pairs, mlps, k=_SHOWN_TOKENS)
     rows = []
     for at, mlp in enumerate(mlps):
-        write = found[str(mlp)]
+        write = result[str(mlp)]
         rows.append(
             {
                 "component": str(mlp),
-                "pairs": found.n,
+                "pairs": result.n,
                 "promoted": [[token.token, token.mean] for token in write.promoted],
                 "promoted_numbers": [[token.token, token.mean] for token in write.promoted_numbers],
                 "suppressed_numbers": [[token.token, token.mean] for token in write.suppressed_numbers],
-                "answer": float((found.answers[:, at] - found.centres[:, at]).double().mean()),
+                "answer": float((result.answers[:, at] - result.centres[:, at]).double().mean()),
             }
         )
     return plain(rows)

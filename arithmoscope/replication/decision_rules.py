@@ -1,4 +1,5 @@
-"""How each claim is decided: the numbers in, what the model shows in words and whether that is what the paper says.
+"""The decision rules of the claims: from the numbers to what the model shows, in words, and whether that agrees with
+the paper.
 
 Layers are compared as shares of the depth, as the paper's model has 32.
 """
@@ -9,32 +10,33 @@ from collections.abc import Callable
 from statistics import median
 
 from arithmoscope.contracts.components import Component
-from arithmoscope.replication.formatting import ends, number
+from arithmoscope.replication.formatting import fmt, interval
 from arithmoscope.replication.plain_numbers import Numbers
 from arithmoscope.replication.prompt_sets import ADDITION, PROBLEMS
 
-# In words what the model shows, and whether that is what the paper says (None: not tested).
-Shown = tuple[str, bool | None]
+# What the model shows, in words, and whether that agrees with the paper (None: not tested).
+Decision = tuple[str, bool | None]
 
 PAPER_LAYERS = 32
-# How far a share of the depth may be from the paper's.
+# Maximum distance of a share of the depth from the paper's.
 NEAR = 0.1
-# Over fewer pairs no fall is judged, and of fewer right answers, or a smaller share of them, there is nothing to lose.
+# A fall is not judged over fewer pairs; with fewer correct answers, or a smaller share of them, there is nothing to
+# lose.
 LEAST_PAIRS = 8
 LEAST_ACCURACY = 0.25
 
 # ---- Section 1: find the components
 
 
-def few_heads(numbers: Numbers) -> Shown:
+def few_heads(numbers: Numbers) -> Decision:
     row = numbers["key"]["metrics"]["relative_logit"]
     share, count = row["threshold_head_share"], row["threshold_heads"]
-    said = f"{count} of {numbers['key']['heads']} heads ({share:.1%}) below -5 %; "
-    said += f"{row['fdr_heads']} ({row['fdr_head_share']:.1%}) by a false discovery rate of 5 %"
-    return said, 0 < share < 0.05
+    text = f"{count} of {numbers['key']['heads']} heads ({share:.1%}) below -5 %; "
+    text += f"{row['fdr_heads']} ({row['fdr_head_share']:.1%}) at a false discovery rate of 5 %"
+    return text, 0 < share < 0.05
 
 
-def any_key(numbers: Numbers) -> Shown:
+def any_key(numbers: Numbers) -> Decision:
     row = numbers["key"]["metrics"]["relative_logit"]
     first = _strongest_head(numbers)
     return f"{row['threshold_heads']} heads; the strongest is {first[0]} with {first[1]:+.2f} %", row[
@@ -48,19 +50,19 @@ def _strongest_head(numbers: Numbers) -> tuple[str, float]:
     return f"L{layer}H{head}", mean
 
 
-def one_strong_head(numbers: Numbers) -> Shown:
+def one_strong_head(numbers: Numbers) -> Decision:
     name, mean = _strongest_head(numbers)
     return f"{name}: {mean:+.2f} %", mean <= -10
 
 
-def confident(numbers: Numbers) -> Shown:
+def confident(numbers: Numbers) -> Decision:
     row = numbers["addition"]
     value, n = row["probability"], row["found"] + row["judged"]
-    kept = "also those that are answered wrongly" if row["kept_wrong"] else "all answered rightly"
-    return f"{value:.0%} over the {n} pairs that are used, {kept}", abs(value - 0.82) <= 0.1
+    kept = "including wrongly answered ones" if row["kept_wrong"] else "all answered correctly"
+    return f"{value:.0%} over the {n} pairs used, {kept}", abs(value - 0.82) <= 0.1
 
 
-def middle_layers(numbers: Numbers) -> Shown:
+def middle_layers(numbers: Numbers) -> Decision:
     names = numbers["key"]["metrics"]["relative_logit"]["top_heads"]
     layers = numbers["key"]["layers"]
     at = [Component.parse(name).layer for name in names]
@@ -73,14 +75,14 @@ def middle_layers(numbers: Numbers) -> Shown:
     )
 
 
-def late_mlps(numbers: Numbers) -> Shown:
+def late_mlps(numbers: Numbers) -> Decision:
     early, late = _mlp_sizes(numbers)
-    return f"mean size {late:.2f} % from there on, {early:.2f} % before", late >= 2 * early
+    return f"mean absolute effect {late:.2f} % from there on, {early:.2f} % before", late >= 2 * early
 
 
-def mlp_size(numbers: Numbers) -> Shown:
+def mlp_size(numbers: Numbers) -> Decision:
     _, late = _mlp_sizes(numbers)
-    return f"mean size {late:.2f} %", 5 <= late <= 20
+    return f"mean absolute effect {late:.2f} %", 5 <= late <= 20
 
 
 def _mlp_sizes(numbers: Numbers) -> tuple[float, float]:
@@ -89,24 +91,28 @@ def _mlp_sizes(numbers: Numbers) -> tuple[float, float]:
     return sum(mlps[:cut]) / cut, sum(mlps[cut:]) / (len(mlps) - cut)
 
 
-def plus_and_minus(numbers: Numbers) -> Shown:
-    said, agrees = _shared(numbers, ADDITION, "subtraction", least=8)
+def plus_and_minus(numbers: Numbers) -> Decision:
+    text, agrees = _shared(numbers, ADDITION, "subtraction", least=8)
     halves = numbers["transfer"]["halves"]
     if agrees is None or halves is None:
-        return said, agrees
+        return text, agrees
     n = " and ".join(str(pairs) for pairs in halves["pairs"])
-    return f"{said} (two halves of addition, {n} pairs, share {halves['shared']}: more is not to be expected)", agrees
+    return (
+        f"{text} (two halves of addition, {n} pairs, share {halves['shared']}: two sets cannot be expected to share "
+        "more)",
+        agrees,
+    )
 
 
-def _shared(numbers: Numbers, one: str, other: str, least: int) -> Shown:
+def _shared(numbers: Numbers, one: str, other: str, least: int) -> Decision:
     table = numbers["transfer"]
     if one not in table["sets"] or other not in table["sets"]:
-        return "the model cannot be asked this", None
+        return "the model cannot answer this set", None
     a, b = table["sets"].index(one), table["sets"].index(other)
     shared, rank = table["shared"][a][b], table["rank_correlation"][a][b]
-    said = f"{shared} of {table['top']} shared; rank correlation of all components {number(rank, '+.2f')}; "
-    said += f"n = {_n(table, 'found_', a)} and {_n(table, 'found_', b)}"
-    return said + _caution(numbers, one, other), shared >= least
+    text = f"{shared} of {table['top']} shared; rank correlation of all components {fmt(rank, '+.2f')}; "
+    text += f"n = {_n(table, 'found_', a)} and {_n(table, 'found_', b)}"
+    return text + _caution(numbers, one, other), shared >= least
 
 
 def _n(table: Numbers, side: str, at: int) -> str:
@@ -118,19 +124,23 @@ def _caution(numbers: Numbers, *names: str) -> str:
     return f" (mostly answered wrongly: {', '.join(weak)})" if weak else ""
 
 
-def times_uses_more(numbers: Numbers) -> Shown:
+def times_uses_more(numbers: Numbers) -> Decision:
     table = numbers["transfer"]
-    wanted = (ADDITION, "subtraction", "multiplication", "division")
-    if any(name not in table["sets"] for name in wanted):
-        return "not all four can be asked", None
-    counts = [table["heads_for_half"][table["sets"].index(name)] for name in wanted]
+    operations = (ADDITION, "subtraction", "multiplication", "division")
+    if any(name not in table["sets"] for name in operations):
+        return "the model cannot answer all four sets", None
+    counts = [table["heads_for_half"][table["sets"].index(name)] for name in operations]
     each = [
         f"{sign} {'n/a' if count is None else count} of n = {_n(table, 'found_', table['sets'].index(name))}"
-        for sign, count, name in zip("+-x/", counts, wanted, strict=True)
+        for sign, count, name in zip("+-x/", counts, operations, strict=True)
     ]
-    said = "heads that carry half of what hurts, those off 0 alone: " + ", ".join(each) + _caution(numbers, *wanted)
+    text = (
+        "heads that carry half of the total negative effect, over heads whose interval is below 0: "
+        + ", ".join(each)
+        + _caution(numbers, *operations)
+    )
     known = [count for count in counts if count is not None]
-    return said, min(known[2:]) > max(known[:2]) if len(known) == len(wanted) else None
+    return text, min(known[2:]) > max(known[:2]) if len(known) == len(operations) else None
 
 
 # ---- Section 2: knock-out
@@ -140,23 +150,23 @@ def _knocked(numbers: Numbers) -> Numbers | None:
     return next((row for row in numbers["knockouts"] if row["name"] == "heads, paper's metric, mean"), None)
 
 
-def accuracy_falls(numbers: Numbers) -> Shown:
+def accuracy_falls(numbers: Numbers) -> Decision:
     row = _knocked(numbers)
     if row is None or not row["components"]:
         return "no head hurts", None
     curve = row["curves"]["accuracy"]
     k = len(row["components"])
-    said = (
-        f"{curve['mean'][0]:.1%} -> {curve['mean'][k]:.1%} {ends(curve['low'][k], curve['high'][k], '.1%')} "
-        f"with {k} out, n = {row['pairs']} ({row['operands']} sets of operands); "
-        f"p = {number(curve['p_value'][k], '.2g')} against {row['draws']} random draws"
+    text = (
+        f"{curve['mean'][0]:.1%} -> {curve['mean'][k]:.1%} {interval(curve['low'][k], curve['high'][k], '.1%')} "
+        f"with {k} knocked out, n = {row['pairs']} ({row['operands']} sets of operands); "
+        f"p = {fmt(curve['p_value'][k], '.2g')} against {row['draws']} random draws"
     )
     if row["pairs"] < LEAST_PAIRS:
-        return said, None
-    return said, curve["mean"][k] <= 0.5 * curve["mean"][0] and curve["p_value"][k] <= 0.05
+        return text, None
+    return text, curve["mean"][k] <= 0.5 * curve["mean"][0] and curve["p_value"][k] <= 0.05
 
 
-def random_heads_do_not(numbers: Numbers) -> Shown:
+def random_heads_do_not(numbers: Numbers) -> Decision:
     row = _knocked(numbers)
     if row is None or not row["components"]:
         return "no head hurts", None
@@ -164,60 +174,65 @@ def random_heads_do_not(numbers: Numbers) -> Shown:
     k = len(row["components"])
     kept = curve["control"][k] / curve["mean"][0] if curve["mean"][0] else 0.0
     draws = f"{curve['draws_low'][k]:.1%} to {curve['draws_high'][k]:.1%}"
-    said = f"{curve['control'][k]:.1%} [draws {draws}], from {curve['mean'][0]:.1%}, n = {row['pairs']}"
-    return said, kept >= 0.95 if row["pairs"] >= LEAST_PAIRS else None
+    text = f"{curve['control'][k]:.1%} [draws {draws}], from {curve['mean'][0]:.1%}, n = {row['pairs']}"
+    return text, kept >= 0.95 if row["pairs"] >= LEAST_PAIRS else None
 
 
-def powers_fall(numbers: Numbers) -> Shown:
+def powers_fall(numbers: Numbers) -> Decision:
     row = numbers.get("powers")
     if row is None:
-        return "too few powers to ask", None
+        return "the model cannot answer enough powers", None
     curve = row["curves"]["accuracy"]
     k = len(row["components"])
     at = {name: curve[name][k] for name in ("low", "high", "control", "draws_low", "draws_high")}
     at |= {"plain": curve["mean"][0], "value": curve["mean"][k]}
-    said, agrees = _half_lost(at, row["pairs"], row["operands"])
-    return f"{said} ({k} heads of addition out; {row['right']} of {row['asked']} powers are answered rightly)", agrees
+    text, agrees = _half_lost(at, row["pairs"], row["operands"])
+    return (
+        f"{text} ({k} heads of addition knocked out; {row['right']} of {row['asked']} powers are answered correctly)",
+        agrees,
+    )
 
 
-def _half_lost(at: Numbers, pairs: int, operands: int) -> Shown:
-    """Whether half of the right answers or more are lost, and more than to random heads."""
-    said = (
-        f"accuracy {at['plain']:.0%} -> {at['value']:.0%} {ends(at['low'], at['high'], '.0%')}; "
+def _half_lost(at: Numbers, pairs: int, operands: int) -> Decision:
+    """Decides whether at least half of the correct answers are lost, and more than with random heads."""
+    text = (
+        f"accuracy {at['plain']:.0%} -> {at['value']:.0%} {interval(at['low'], at['high'], '.0%')}; "
         f"random {_random(at)}; n = {pairs} ({operands} sets of operands)"
     )
     if at["plain"] < LEAST_ACCURACY or round(at["plain"] * pairs) < LEAST_PAIRS:
-        return f"{said}: too few right answers to lose", None
-    return said, at["value"] <= 0.5 * at["plain"] and at["value"] < at["draws_low"]
+        return f"{text}: too few correct answers to lose any", None
+    return text, at["value"] <= 0.5 * at["plain"] and at["value"] < at["draws_low"]
 
 
 def _random(at: Numbers) -> str:
-    return f"{number(at['control'], '.0%')} {ends(at['draws_low'], at['draws_high'], '.0%')}".strip()
+    return f"{fmt(at['control'], '.0%')} {interval(at['draws_low'], at['draws_high'], '.0%')}".strip()
 
 
-def others_unchanged(numbers: Numbers) -> Shown:
-    """A set is changed that falls by more than 5 points and below the random draws, or by more than 5 for sure."""
+def others_unchanged(numbers: Numbers) -> Decision:
+    """A set counts as changed if it falls by more than 5 points and below the random draws, or by more than 5 with 95 %
+    confidence.
+    """
     table = numbers["transfer"]
-    found = _row(table, ADDITION)
-    if found is None or not table["controls"]:
+    addition = _row(table, ADDITION)
+    if addition is None or not table["controls"]:
         return "not measured", None
-    said, changed = [], []
+    lines, changed = [], []
     for name in table["controls"]:
         index = table["sets"].index(name)
-        at, n = _cell(table, "accuracy", found, index), table["pairs"][index]
+        at, n = _cell(table, "accuracy", addition, index), table["pairs"][index]
         change = at["value"] - at["plain"]
-        interval = "" if at["high"] is None else f" [{_points(at, 'low'):+.0f}, {_points(at, 'high'):+.0f}]"
+        bounds = "" if at["high"] is None else f" [{_points(at, 'low'):+.0f}, {_points(at, 'high'):+.0f}]"
         random = (
             "" if at["draws_low"] is None else f" [{_points(at, 'draws_low'):+.0f}, {_points(at, 'draws_high'):+.0f}]"
         )
-        said.append(f"{name} {100 * change:+.0f}{interval}, random {_points(at, 'control'):+.0f}{random}, n = {n}")
+        lines.append(f"{name} {100 * change:+.0f}{bounds}, random {_points(at, 'control'):+.0f}{random}, n = {n}")
         if round(at["plain"] * n) < LEAST_PAIRS:
-            said[-1] += " (too few right)"
+            lines[-1] += " (too few correct)"
             continue
         below = at["draws_low"] is not None and at["value"] < at["draws_low"]
-        for_sure = at["high"] is not None and at["high"] < at["plain"] - 0.05
-        changed.append((change < -0.05 and below) or for_sure)
-    text = f"points of accuracy: {'; '.join(said)} (no MMLU here; sets without arithmetic stand for it)"
+        surely = at["high"] is not None and at["high"] < at["plain"] - 0.05
+        changed.append((change < -0.05 and below) or surely)
+    text = f"points of accuracy: {'; '.join(lines)} (no MMLU here; sets without arithmetic stand in for it)"
     return text, not any(changed) if changed else None
 
 
@@ -225,10 +240,10 @@ def _points(at: Numbers, name: str) -> float:
     return 100 * (at[name] - at["plain"])
 
 
-def _cell(table: Numbers, measure: str, found: int, at: int) -> Numbers:
-    """One cell of the matrix, with nothing out beside it."""
+def _cell(table: Numbers, measure: str, source: int, target: int) -> Numbers:
+    """One cell of the matrix, with the value with nothing knocked out beside it."""
     row = table[measure]
-    return {"plain": row["plain"][at]} | {name: row[name][found][at] for name in row if name != "plain"}
+    return {"plain": row["plain"][target]} | {name: row[name][source][target] for name in row if name != "plain"}
 
 
 def _row(table: Numbers, name: str) -> int | None:
@@ -238,24 +253,24 @@ def _row(table: Numbers, name: str) -> int | None:
 # ---- Section 3: understand
 
 
-def look_at_the_question(numbers: Numbers) -> Shown:
+def look_at_the_question(numbers: Numbers) -> Decision:
     roles = numbers["roles"]
     among, everywhere = roles["counts_among"], roles["counts"]
     n, heads = sum(among.values()), sum(everywhere.values())
     named = among["operand"] + among["operator"]
-    said = (
+    text = (
         f"{among['operand']} operand and {among['operator']} operator heads among the top {n}; "
         f"{everywhere['operand']} and {everywhere['operator']} among all {heads}"
     )
-    return said, 2 * named >= n and named / n > (everywhere["operand"] + everywhere["operator"]) / heads if n else None
+    return text, 2 * named >= n and named / n > (everywhere["operand"] + everywhere["operator"]) / heads if n else None
 
 
-def both_classes(numbers: Numbers) -> Shown:
+def both_classes(numbers: Numbers) -> Decision:
     among = numbers["roles"]["counts_among"]
     return f"{among['operand']} operand, {among['operator']} operator", among["operand"] > 0 and among["operator"] > 0
 
 
-def operands_rise_and_fall(numbers: Numbers) -> Shown:
+def operands_rise_and_fall(numbers: Numbers) -> Decision:
     stages = numbers["lens"]["raw_stages"]
     if stages["inflection"] is None:
         return "the curve is highest in the last layer, or never rises", False
@@ -264,42 +279,44 @@ def operands_rise_and_fall(numbers: Numbers) -> Shown:
     ] >= 0.95
 
 
-def answer_rises_later(numbers: Numbers) -> Shown:
+def answer_rises_later(numbers: Numbers) -> Decision:
     lens = numbers["lens"]
     turn = lens["stages"]["inflection"]
     if turn is None:
         return "no inflection", None
     own = [a - b for a, b in zip(lens["answer"], lens["answer_other"], strict=True)]
     before, after = sum(own[:turn]) / max(1, turn), sum(own[turn:]) / (len(own) - turn)
-    said = f"mean cosine less other numbers': {before:+.4f} before layer {turn}, {after:+.4f} from there on"
-    return said, after > before and after > 0
+    text = f"mean cosine minus that with other numbers: {before:+.4f} before layer {turn}, {after:+.4f} from there on"
+    return text, after > before and after > 0
 
 
-def stage_layers(numbers: Numbers) -> Shown:
+def stage_layers(numbers: Numbers) -> Decision:
     stages, layers = numbers["lens"]["stages"], numbers["lens"]["layers"]
-    found = [stages[name] for name in ("start", "inflection", "end")]
-    if None in found:
-        return "the rule finds none", False
+    own_layers = [stages[name] for name in ("start", "inflection", "end")]
+    if None in own_layers:
+        return "the rule finds no such stages", False
     paper = (13, 18, 28)
-    shares = [layer / layers for layer in found]
-    said = "-".join(str(layer) for layer in found) + f" of {layers} = " + "-".join(f"{share:.2f}" for share in shares)
+    shares = [layer / layers for layer in own_layers]
+    text = (
+        "-".join(str(layer) for layer in own_layers) + f" of {layers} = " + "-".join(f"{share:.2f}" for share in shares)
+    )
     near = all(abs(share - layer / PAPER_LAYERS) <= NEAR for share, layer in zip(shares, paper, strict=True))
-    return f"{said} (paper: {'-'.join(f'{layer / PAPER_LAYERS:.2f}' for layer in paper)})", near
+    return f"{text} (paper: {'-'.join(f'{layer / PAPER_LAYERS:.2f}' for layer in paper)})", near
 
 
-def coarse_to_fine(numbers: Numbers) -> Shown:
+def coarse_to_fine(numbers: Numbers) -> Decision:
     peaks = _peaks(numbers)
     if peaks is None:
         return "no question in which the kinds can be told apart", None
-    said = "; ".join(
+    text = "; ".join(
         f"{kind} {'never on top' if peak is None else f'most often at stage {peak}'}"
         for kind, peak in zip(("an operand", "one off the answer", "the answer"), peaks, strict=True)
     )
     known = [peak for peak in peaks if peak is not None]
-    return f"on top: {said}", len(known) == len(peaks) and known[0] < known[1] < known[2]
+    return f"top number: {text}", len(known) == len(peaks) and known[0] < known[1] < known[2]
 
 
-def neighbours_suppressed(numbers: Numbers) -> Shown:
+def neighbours_suppressed(numbers: Numbers) -> Decision:
     peaks = _peaks(numbers)
     if peaks is None:
         return "no question in which the kinds can be told apart", None
@@ -307,12 +324,14 @@ def neighbours_suppressed(numbers: Numbers) -> Shown:
         return "one off the answer is never on top", False
     share = numbers["lens"]["on_top"]["share"][1]
     top, end = max(share), share[-1]
-    said = f"{top:.0%} of the questions at stage {peaks[1]} of {len(share) - 1}, {end:.0%} at the end"
-    return said, peaks[1] > (len(share) - 1) / 2 and end <= top / 2
+    text = f"{top:.0%} of the questions at stage {peaks[1]} of {len(share) - 1}, {end:.0%} at the end"
+    return text, peaks[1] > (len(share) - 1) / 2 and end <= top / 2
 
 
 def _peaks(numbers: Numbers) -> list[int | None] | None:
-    """The stage at which an operand, a neighbour and the answer are on top most often; None for one that never is."""
+    """The stages at which an operand, a neighbour and the answer are most often the top number; None for one that never
+    is.
+    """
     on_top = numbers["lens"]["on_top"]
     if not on_top["pairs"]:
         return None
@@ -322,33 +341,35 @@ def _peaks(numbers: Numbers) -> list[int | None] | None:
 # ---- Section 4: transfer
 
 
-def carries(name: str) -> Callable[[Numbers], Shown]:
-    def decide(numbers: Numbers) -> Shown:
+def carries(name: str) -> Callable[[Numbers], Decision]:
+    def decide(numbers: Numbers) -> Decision:
         table = numbers["transfer"]
-        found, at = _row(table, ADDITION), _row(table, name)
-        if found is None or at is None:
-            return "the model cannot be asked this", None
-        row = _cell(table, "probability", found, at)
-        said = (
-            f"probability {row['plain']:.2f} -> {row['value']:.2f} {ends(row['low'], row['high'], '.2f')}; random "
-            f"heads {number(row['control'], '.2f')} {ends(row['draws_low'], row['draws_high'], '.2f')}, "
-            f"n = {_n(table, '', at)}"
+        addition, target = _row(table, ADDITION), _row(table, name)
+        if addition is None or target is None:
+            return "the model cannot answer this set", None
+        row = _cell(table, "probability", addition, target)
+        text = (
+            f"probability {row['plain']:.2f} -> {row['value']:.2f} {interval(row['low'], row['high'], '.2f')}; random "
+            f"heads {fmt(row['control'], '.2f')} {interval(row['draws_low'], row['draws_high'], '.2f')}, "
+            f"n = {_n(table, '', target)}"
         )
-        said += _caution(numbers, name)
-        return said, None if table["pairs"][at] < LEAST_PAIRS else row["value"] < row["draws_low"]
+        text += _caution(numbers, name)
+        return text, None if table["pairs"][target] < LEAST_PAIRS else row["value"] < row["draws_low"]
 
     return decide
 
 
-def problems_fall(numbers: Numbers) -> Shown:
+def problems_fall(numbers: Numbers) -> Decision:
     table = numbers["transfer"]
-    found, at = _row(table, ADDITION), _row(table, PROBLEMS)
-    if found is None or at is None:
-        return "the model cannot be asked this", None
-    said, agrees = _half_lost(_cell(table, "accuracy", found, at), table["pairs"][at], table["operands"][at])
-    return f"{said}; word problems of ours, not SVAMP{_caution(numbers, PROBLEMS)}", agrees
+    addition, target = _row(table, ADDITION), _row(table, PROBLEMS)
+    if addition is None or target is None:
+        return "the model cannot answer this set", None
+    text, agrees = _half_lost(
+        _cell(table, "accuracy", addition, target), table["pairs"][target], table["operands"][target]
+    )
+    return f"{text}; our own word problems, not SVAMP{_caution(numbers, PROBLEMS)}", agrees
 
 
-def found_on_problems(numbers: Numbers) -> Shown:
-    said, agrees = _shared(numbers, ADDITION, PROBLEMS, least=6)
-    return f"{said}; word problems of ours, not GSM8K", agrees
+def found_on_problems(numbers: Numbers) -> Decision:
+    text, agrees = _shared(numbers, ADDITION, PROBLEMS, least=6)
+    return f"{text}; our own word problems, not GSM8K", agrees

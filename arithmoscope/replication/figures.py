@@ -1,4 +1,4 @@
-"""The report's figures, made of its numbers alone."""
+"""The report's figures, drawn from its numbers alone."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def figures_of(numbers: Numbers) -> dict[str, str]:
 def _heads(numbers: Numbers) -> str:
     row = numbers["key"]["metrics"]["relative_logit"]
     values = [[*heads, mlp] for heads, mlp in zip(row["heads"], row["mlps"], strict=True)]
-    turned = [list(column) for column in zip(*values, strict=True)]
-    largest = max((abs(value) for column in turned for value in column if value is not None), default=1.0)
-    names = [*(f"head {head}" for head in range(len(turned) - 1)), "MLP"]
-    title = f"Effect on the answer's logit, percent (white 0; blue hurts when taken away, down to {-largest:.1f})"
+    by_head = [list(column) for column in zip(*values, strict=True)]
+    largest = max((abs(value) for column in by_head for value in column if value is not None), default=1.0)
+    names = [*(f"head {head}" for head in range(len(by_head) - 1)), "MLP"]
+    title = f"Effect on the answer's logit, percent (white: 0; blue: removal hurts, down to {-largest:.1f})"
     layers = [str(layer) for layer in range(len(values))]
-    return grid(title, turned, names, layers, low=-largest, high=largest, middle=0, cell=(22, 18), side=70)
+    return grid(title, by_head, names, layers, low=-largest, high=largest, middle=0, cell=(22, 18), side=70)
 
 
 def _knockout(numbers: Numbers, which: str) -> str:
     rows = [row for row in numbers["knockouts"] if row["name"].startswith(f"{which}, logit")]
     shown = []
-    for measure, up in _MEASURES:
+    for measure, y_label in _MEASURES:
         lines = []
         for row in rows:
             curve = row["curves"][measure]
@@ -47,7 +47,7 @@ def _knockout(numbers: Numbers, which: str) -> str:
             curve = row["curves"][measure]
             name = f"random, {row['ablation']}"
             lines.append(Line(name, curve["control"], curve["draws_low"], curve["draws_high"], dashed=True))
-        shown.append(Panel(measure.replace("_", " "), lines, f"{which} out", up))
+        shown.append(Panel(measure.replace("_", " "), lines, f"{which} knocked out", y_label))
     return panels(f"Knock-out of the top {which}", shown, width=330)
 
 
@@ -55,10 +55,10 @@ def _transfer(numbers: Numbers) -> str:
     table = numbers["transfer"]
     row = table["probability"]
     change = [
-        [_less(value, control) for value, control in zip(values, controls, strict=True)]
+        [_difference(value, control) for value, control in zip(values, controls, strict=True)]
         for values, controls in zip(row["value"], row["control"], strict=True)
     ]
-    title = "Probability of the answer with the top 10 heads of a row out, less that with random heads out"
+    title = "Probability of the answer with the row's top 10 heads knocked out, minus that with random heads"
     return _matrix(title, change, table["sets"], table["sets"], -0.5, 0.5)
 
 
@@ -74,7 +74,7 @@ def _matrix(
     return grid(title, values, rows, columns, low=low, high=high, middle=0.0, numbers="+.2f")
 
 
-def _less(value: float | None, other: float | None) -> float | None:
+def _difference(value: float | None, other: float | None) -> float | None:
     return None if value is None or other is None else value - other
 
 
@@ -83,7 +83,7 @@ def _roles(numbers: Numbers) -> str:
     rows = [(f"{row['component']} ({row['class']})", row["mass"]) for row in roles["rows"]]
     rows.append(("average head", roles["average_head"]))
     names = [name.replace("_", " ") for name in roles["roles"]]
-    title = "Share of attention at END by the part that tokens play"
+    title = "Share of attention at END by token role"
     values = [mass for _, mass in rows]
     return grid(
         title, values, [name for name, _ in rows], names, low=0.0, high=1.0, numbers=".2f", cell=(60, 20), above=110
@@ -109,7 +109,7 @@ def _lens(numbers: Numbers) -> str:
     kinds = lens["on_top"]["kinds"]
     tops = [Line(kind, share) for kind, share in zip(kinds, lens["on_top"]["share"], strict=True)]
     return panels(
-        f"How the answer comes up, {ADDITION}",
+        f"How the answer emerges, {ADDITION}",
         [
             curves,
             Panel("Best number among the top tokens", tops, "stage (0: the embedding)", "share of questions"),

@@ -1,4 +1,4 @@
-"""Which components are key: by false discovery rate, by the paper's threshold, by top k."""
+"""Key components by false discovery rate, by the paper's threshold, and by top k."""
 
 from __future__ import annotations
 
@@ -26,17 +26,19 @@ METRICS: tuple[Metric, ...] = ("relative_logit", "logit_difference")
 def effects_on(
     model: LoadedModel, pairs: Sequence[PromptPair], operands: Sequence[str] | None = None
 ) -> PatchingEffects:
-    """What the paper measures: the last position patched from the prompt without the calculation, MLPs recomputed.
-    ``operands``: of each pair, what a bootstrap resamples instead of questions."""
-    found = path_patching(model, pairs, effect=EFFECT)
-    return found if operands is None else replace(found, questions=tuple(operands))
+    """The paper's measurement: the last position patched from the prompt without the calculation, MLPs recomputed.
+    ``operands``: the operands of each pair, which a bootstrap resamples instead of questions.
+    """
+    effects = path_patching(model, pairs, effect=EFFECT)
+    return effects if operands is None else replace(effects, questions=tuple(operands))
 
 
 def key_numbers(effects: PatchingEffects) -> Numbers:
-    """By metric: counts by every rule, the components on top, and every component's mean. ``effects``: with operands in
-    the questions' place."""
+    """By metric: counts by every rule, the top components, and every component's mean. ``effects``: with operands in
+    place of questions.
+    """
     layers, heads = effects.heads.shape[1:]
-    found: Numbers = {
+    numbers: Numbers = {
         "pairs": len(effects),
         "operands": len(set(effects.questions)),
         "layers": layers,
@@ -47,10 +49,10 @@ def key_numbers(effects: PatchingEffects) -> Numbers:
         "metrics": {},
     }
     for metric in METRICS:
-        found["metrics"][metric] = _of_metric(effects, metric)
-    both = [found["metrics"][metric]["top_heads"] for metric in METRICS]
-    found["shared_by_both_metrics"] = len({*both[0]} & {*both[1]})
-    return plain(found)
+        numbers["metrics"][metric] = _of_metric(effects, metric)
+    both = [numbers["metrics"][metric]["top_heads"] for metric in METRICS]
+    numbers["shared_by_both_metrics"] = len({*both[0]} & {*both[1]})
+    return plain(numbers)
 
 
 def _of_metric(effects: PatchingEffects, metric: Metric) -> Numbers:
@@ -61,10 +63,10 @@ def _of_metric(effects: PatchingEffects, metric: Metric) -> Numbers:
     values = torch.cat([each if each.dim() == 3 else each[..., None] for each in effects.values(metric)], dim=-1)
     values = values.flatten(1).double()
     defined = values.isnan().any(1).logical_not()
-    asked = [question for question, keep in zip(effects.questions, defined.tolist(), strict=True) if keep]
+    defined_questions = [question for question, keep in zip(effects.questions, defined.tolist(), strict=True) if keep]
     q = torch.full_like(mean, torch.nan)
-    if len(set(asked)) >= LEAST_QUESTIONS:
-        q = adjusted_p_values(p_values(values[defined], asked))
+    if len(set(defined_questions)) >= LEAST_QUESTIONS:
+        q = adjusted_p_values(p_values(values[defined], defined_questions))
     hurts = (q <= RATE) & (mean < 0)
     is_head = torch.tensor([name.startswith("L") for name in names])
     order = mean.argsort(stable=True).tolist()
@@ -101,6 +103,6 @@ def _of_metric(effects: PatchingEffects, metric: Metric) -> Numbers:
 
 
 def top(effects: PatchingEffects, metric: Metric, among: str, k: int = TOP) -> tuple[Component, ...]:
-    """The ``k`` components whose removal hurts most, heads alone or any."""
+    """The ``k`` components whose removal hurts most, among heads or among all components."""
     kind = "head" if among == "head" else "any"
     return key_components(effects, rule="top_k", metric=metric, top_k=k, kind=kind).components

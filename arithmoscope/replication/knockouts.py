@@ -1,4 +1,4 @@
-"""What is left with components out: whole curves beside random draws, and answers that are written out."""
+"""Knock-outs: whole curves with random draws as controls, and answers written out in full."""
 
 from __future__ import annotations
 
@@ -30,20 +30,21 @@ from arithmoscope.replication.plain_numbers import Numbers, plain
 from arithmoscope.replication.prompt_sets import operand_sets
 
 METRICS = ("accuracy", "probability", "logit_difference")
-# A mean over fewer prompts of a form is hardly one.
+# Fewest prompts of a form for a mean.
 LEAST_FOR_A_MEAN = 3
 
 
 def form_of(pair: PromptPair) -> str:
-    """A question with its numbers taken out: what prompts of one template share."""
+    """A question with its numbers replaced: what prompts of one template share."""
     return re.sub(r"\d+", "#", question_text(pair.reference))
 
 
 def by_form(
     judged: Sequence[PromptPair], other: Sequence[PromptPair]
 ) -> list[tuple[list[PromptPair], list[PromptPair]]]:
-    """Pairs of one form beside the other side's prompts of that form, which the mean is taken over; forms with too few
-    of those are left out."""
+    """Pairs of one form with the other side's prompts of that form, over which the mean is taken; forms with too few of
+    those are left out.
+    """
     forms = dict.fromkeys(form_of(pair) for pair in judged)
     groups = [
         ([pair for pair in judged if form_of(pair) == form], [pair for pair in other if form_of(pair) == form])
@@ -61,7 +62,8 @@ def curve_numbers(
     draws: int,
 ) -> Numbers:
     """The whole curve. Mean ablation is over the ``other`` prompts of the same form, which share no operands with the
-    ``judged`` ones. Refuses (``no_prompts``) where no form has enough of them."""
+    ``judged`` ones. Raises Refusal (``no_prompts``) if no form has enough of them.
+    """
     if ablation == "mean":
         groups = by_form(judged, other)
         if not groups:
@@ -70,26 +72,26 @@ def curve_numbers(
             knockout(model, pairs, components, ablation="mean", mean_over=over, controls=draws)
             for pairs, over in groups
         ]
-        found = Knockout.concatenate(parts)
+        result = Knockout.concatenate(parts)
         judged_here = [pair for pairs, _ in groups for pair in pairs]
     else:
-        found, judged_here = knockout(model, judged, components, ablation=ablation, controls=draws), judged
-    found = replace(found, questions=operand_sets(judged_here))
-    return numbers_of(found) | {"left_out": len(judged) - len(found)}
+        result, judged_here = knockout(model, judged, components, ablation=ablation, controls=draws), judged
+    result = replace(result, questions=operand_sets(judged_here))
+    return numbers_of(result) | {"left_out": len(judged) - len(result)}
 
 
-def numbers_of(found: Knockout) -> Numbers:
-    """A knock-out's curves with their controls; operands stand in the questions' place."""
-    curves = {metric: found.curve(metric) for metric in METRICS}
+def numbers_of(result: Knockout) -> Numbers:
+    """A knock-out's curves with their controls; operands take the place of questions."""
+    curves = {metric: result.curve(metric) for metric in METRICS}
     return plain(
         {
-            "ablation": found.ablation,
-            "components": list(found.components),
-            "pairs": len(found),
-            "operands": len(set(found.questions)),
-            "draws": len(found.controls),
-            "unmatched": int((~found.matched).sum()),
-            "noise": float(found.noise.max()),
+            "ablation": result.ablation,
+            "components": list(result.components),
+            "pairs": len(result),
+            "operands": len(set(result.questions)),
+            "draws": len(result.controls),
+            "unmatched": int((~result.matched).sum()),
+            "noise": float(result.noise.max()),
             "elbow": elbow(curves["probability"].mean),
             "curves": {
                 metric: {
@@ -120,10 +122,11 @@ def written_numbers(
     draws: int,
     tokens: int,
 ) -> Numbers:
-    """Whole answers, written by greedy decoding with nothing out, with all ``components`` out and with random ones.
+    """Whole answers, written by greedy decoding with nothing, all ``components``, or random components knocked out.
 
-    Mean ablation after the first token of the prompt, over the other prompts of the same form and length, and at
-    whatever is written after it."""
+    Mean ablation at every position after the prompt's first token, over the other prompts of the same form and length,
+    and at every written token.
+    """
     layers, heads = model.layout.layers, model.layout.heads
     random = random_draws(components, layers, heads, draws, 0)
     sets = masks_of([[], list(components), *(list(draw.components) for draw in random)], layers, heads)
@@ -146,11 +149,11 @@ def written_numbers(
             return answers_under_knockout(model, pairs, sets, "mean", "after_first", mean, plan, tokens)
 
         written, _ = retry_on_oom(task.plan, write)
-        said = [[model.text.decode(ids, skip_special_tokens=True) for ids in row] for row in written.tolist()]
-        rows = [[is_answer(text, pair.pair.answer) for text, pair in zip(row, pairs, strict=True)] for row in said]
+        texts = [[model.text.decode(ids, skip_special_tokens=True) for ids in row] for row in written.tolist()]
+        rows = [[is_answer(text, pair.pair.answer) for text, pair in zip(row, pairs, strict=True)] for row in texts]
         exact.append(torch.tensor(rows))
         operands += operand_sets([pair.pair for pair in pairs])
-        example = example or f"{pairs[0].question} {pairs[0].pair.answer}: {said[1][0].strip()!r}"
+        example = example or f"{pairs[0].question} {pairs[0].pair.answer}: {texts[1][0].strip()!r}"
     if not exact:
         raise Refusal("no_prompts", "No length of question has enough prompts to take a mean over.")
     values = torch.cat(exact, dim=1).double()
@@ -178,12 +181,12 @@ def written_numbers(
 def _equal_lengths(
     model: LoadedModel, judged: Sequence[PromptPair], other: Sequence[PromptPair]
 ) -> list[tuple[list[EncodedPair], list[EncodedPair]]]:
-    """As `by_form`, and of one number of tokens: where positions are replaced one by one they must be the same."""
-    found = []
+    """Like `by_form`, and of one length in tokens, which replacing position by position needs."""
+    groups = []
     for pairs, over in by_form(judged, other):
         sides = [encode_all(model, side, "first") for side in (pairs, over)]
         for length in dict.fromkeys(len(each.reference_ids) for each in sides[0]):
             mine, theirs = ([each for each in side if len(each.reference_ids) == length] for side in sides)
             if len({each.reference_ids for each in theirs}) >= LEAST_FOR_A_MEAN:
-                found.append((mine, theirs))
-    return found
+                groups.append((mine, theirs))
+    return groups

@@ -1,4 +1,4 @@
-"""The whole story on one model, measured once: sets, key components, knock-outs, transfer, roles, lens, writes."""
+"""Measures the whole replication on one model: sets, key components, knock-outs, transfer, roles, lens, MLP writes."""
 
 from __future__ import annotations
 
@@ -25,34 +25,35 @@ from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.prompts import prepare
 from arithmoscope.prompts.sets.operand_split import split_operands
 from arithmoscope.replication.attention_and_lens import SHOWN_MLPS, lens_numbers, role_numbers, write_numbers
-from arithmoscope.replication.claims import judged
+from arithmoscope.replication.claims import evaluate_claims
 from arithmoscope.replication.figures import figures_of
 from arithmoscope.replication.key_components import TOP, effects_on, key_numbers, top
 from arithmoscope.replication.knockouts import curve_numbers, written_numbers
 from arithmoscope.replication.page import page_of
 from arithmoscope.replication.plain_numbers import Numbers, plain
-from arithmoscope.replication.prompt_sets import ADDITION, POWERS, SETS, Asked, NamedSet, ask
+from arithmoscope.replication.prompt_sets import ADDITION, POWERS, SETS, AnsweredSet, SetSpec, answer_set
 from arithmoscope.replication.transfer import transfer_numbers
 
 FORMAT = 1
-# One-digit addition in a few wordings of every style: enough questions of each form to take a mean over.
-STORY = NamedSet(
+# One-digit addition in a few wordings of every style: enough questions of each form for a mean.
+MAIN_SET = SetSpec(
     ADDITION,
     {"operations": ("add",), "styles": ("equation", "statement", "question"), "operands": (0, 9), "shots": 4},
 )
-# Sums whose whole answer is written out: two tokens where a model has one a digit.
-WRITTEN = NamedSet(
+# Sums whose whole answer is written out: two tokens in a model with one token per digit.
+WRITTEN = SetSpec(
     "two digits",
     {"operations": ("add",), "operands": (10, 49), "shots": 4, "answer": "first"},
 )
-# The paper takes five heads out for powers.
+# The paper knocks out five heads for powers.
 HEADS_OUT_FOR_POWERS = 5
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is asked. ``pairs`` on each side of the story's set, ``transfer_pairs`` on each side of the others;
-    ``asked`` questions of a set to find those that are answered rightly among."""
+    """Sizes of a run. ``pairs`` on each side of the main set, ``transfer_pairs`` on each side of the others; of each
+    set ``asked`` questions are put to the model to find those it answers correctly.
+    """
 
     pairs: int = 64
     asked: int = 275
@@ -60,51 +61,54 @@ class Sizes:
     transfer_asked: int = 110
     written_pairs: int = 20
     draws: int = 20
-    sets: tuple[NamedSet, ...] = SETS
+    sets: tuple[SetSpec, ...] = SETS
 
 
 FULL = Sizes()
 QUICK = Sizes(pairs=12, asked=40, transfer_pairs=4, transfer_asked=12, written_pairs=4, draws=3)
 
 
-def tell(model: LoadedModel, sizes: Sizes, say: Callable[[str], None], *, quick: bool = False) -> Numbers:
-    """All numbers of the report, claims included. Refuses (``none_kept``) a model that answers too few sums."""
-    clock = _Clock(say)
+def measure_all(model: LoadedModel, sizes: Sizes, log: Callable[[str], None], *, quick: bool = False) -> Numbers:
+    """All numbers of the report, claims included. Raises Refusal (``none_kept``) if the model answers too few sums."""
+    clock = _Clock(log)
     numbers: Numbers = {"format": FORMAT, "model": _model(model)}
     with clock("asking one-digit sums"):
-        story = ask(model, STORY, sizes.asked, sizes.pairs)
-        if story.kept_wrong and not quick:
-            detail = f"{model.card.id} answers {story.right} of {story.n} one-digit sums: there is no story to tell."
+        main_set = answer_set(model, MAIN_SET, sizes.asked, sizes.pairs)
+        if main_set.kept_wrong and not quick:
+            detail = (
+                f"{model.card.id} answers only {main_set.right} of {main_set.n} one-digit sums correctly: there is "
+                "nothing to replicate."
+            )
             raise Refusal("none_kept", detail, "Choose a model that can add.")
-        numbers["addition"] = _asked(story)
+        numbers["addition"] = _set_numbers(main_set)
     with clock("patching"):
-        effects = effects_on(model, story.found, story.found_operands)
+        effects = effects_on(model, main_set.found, main_set.found_operands)
         numbers["key"] = key_numbers(effects)
     with clock("knocking out"):
-        numbers["knockouts"] = _knockouts(model, story, effects, sizes)
+        numbers["knockouts"] = _knockouts(model, main_set, effects, sizes)
     with clock("asking the other sets"):
         sets, refused = _sets(model, sizes)
-        numbers["sets"], numbers["not_asked"] = [_asked(each) for each in sets], refused
+        numbers["sets"], numbers["not_asked"] = [_set_numbers(each) for each in sets], refused
     with clock("writing answers out"):
         numbers["written"] = _written(model, effects, sizes)
     with clock("powers"):
         numbers["powers"] = _powers(model, sets, effects, sizes)
     with clock("transfer"):
         numbers["transfer"] = transfer_numbers(
-            model, sets, sizes.draws, lambda done, total: say(f"transfer, {done} of {total}")
+            model, sets, sizes.draws, lambda done, total: log(f"transfer, {done} of {total}")
         )
     with clock("looking inside"):
         heads = top(effects, "relative_logit", "head")
-        numbers["roles"] = role_numbers(model, story.found, heads)
-        numbers["lens"] = lens_numbers(model, story.found)
-        numbers["writes"] = write_numbers(model, story.found, _top_mlps(effects))
+        numbers["roles"] = role_numbers(model, main_set.found, heads)
+        numbers["lens"] = lens_numbers(model, main_set.found)
+        numbers["writes"] = write_numbers(model, main_set.found, _top_mlps(effects))
     numbers["run"] = _run(model, sizes, clock, quick)
-    numbers["claims"] = judged(numbers)
+    numbers["claims"] = evaluate_claims(numbers)
     return numbers
 
 
-def write(numbers: Numbers, folder: Path) -> Path:
-    """The page, its figures and the JSON file; the page's path. Files are replaced."""
+def write_report(numbers: Numbers, folder: Path) -> Path:
+    """Writes the page, its figures and the JSON file, replacing earlier ones; returns the page's path."""
     name = numbers["model"]["file"]
     figures = folder / name
     figures.mkdir(parents=True, exist_ok=True)
@@ -116,41 +120,43 @@ def write(numbers: Numbers, folder: Path) -> Path:
     return page
 
 
-def _knockouts(model: LoadedModel, story: Asked, effects: PatchingEffects, sizes: Sizes) -> list[Numbers]:
-    """The heads that hurt most by logit difference, the same with MLPs, and the heads of the paper's metric."""
-    asked: list[tuple[str, tuple[Component, ...], Ablation]] = []
+def _knockouts(model: LoadedModel, main_set: AnsweredSet, effects: PatchingEffects, sizes: Sizes) -> list[Numbers]:
+    """The heads that hurt most by logit difference, the same with MLPs, and the top heads by the paper's metric."""
+    runs: list[tuple[str, tuple[Component, ...], Ablation]] = []
     for among, name in (("head", "heads"), ("any", "heads and MLPs")):
         chosen = top(effects, "logit_difference", among)
         for ablation in _ABLATIONS:
-            asked.append((f"{name}, logit difference, {ablation}", chosen, ablation))
-    asked.append(("heads, paper's metric, mean", top(effects, "relative_logit", "head"), "mean"))
+            runs.append((f"{name}, logit difference, {ablation}", chosen, ablation))
+    runs.append(("heads, paper's metric, mean", top(effects, "relative_logit", "head"), "mean"))
     return [
-        {"name": name} | curve_numbers(model, story.judged, story.found, chosen, ablation, sizes.draws)
-        for name, chosen, ablation in asked
+        {"name": name} | curve_numbers(model, main_set.judged, main_set.found, chosen, ablation, sizes.draws)
+        for name, chosen, ablation in runs
     ]
 
 
 _ABLATIONS: tuple[Ablation, ...] = ("mean", "zero", "resample")
 
 
-def _sets(model: LoadedModel, sizes: Sizes) -> tuple[list[Asked], list[dict[str, str]]]:
-    """Every set that the model can be asked, and why it cannot be asked the others."""
-    found, refused = [], []
+def _sets(model: LoadedModel, sizes: Sizes) -> tuple[list[AnsweredSet], list[dict[str, str]]]:
+    """Every set that fits the model, and the reasons why the others do not."""
+    answered, refused = [], []
     for row in sizes.sets:
         try:
-            each = ask(model, row, sizes.transfer_asked, sizes.transfer_pairs)
+            each = answer_set(model, row, sizes.transfer_asked, sizes.transfer_pairs)
         except Refusal as refusal:
             refused.append({"name": row.name, "reason": refusal.detail})
             continue
         if min(len(each.found), len(each.judged)) < 2:
-            refused.append({"name": row.name, "reason": f"One side of its {each.n} questions has fewer than two."})
+            refused.append(
+                {"name": row.name, "reason": f"One side of its {each.n} questions has fewer than two pairs."}
+            )
         else:
-            found.append(each)
-    return found, refused
+            answered.append(each)
+    return answered, refused
 
 
 def _written(model: LoadedModel, effects: PatchingEffects, sizes: Sizes) -> Numbers | None:
-    """None where the model's answers to such sums are one token, or are not asked."""
+    """None if the model's answers to such sums are single tokens, or cannot be asked for."""
     try:
         pairs = _whole_answers(model, sizes)
         chosen = top(effects, "logit_difference", "head")
@@ -160,22 +166,22 @@ def _written(model: LoadedModel, effects: PatchingEffects, sizes: Sizes) -> Numb
 
 
 def _whole_answers(model: LoadedModel, sizes: Sizes) -> tuple[list[PromptPair], list[PromptPair]]:
-    """Two sides of two-digit sums with their whole answers, whether the model writes them or not."""
-    spec = TemplatePrompts.model_validate({"source": "template", "pairs": 4 * sizes.written_pairs, **WRITTEN.asked})
+    """Two sides of two-digit sums with whole answers, whether or not the model answers them correctly."""
+    spec = TemplatePrompts.model_validate({"source": "template", "pairs": 4 * sizes.written_pairs, **WRITTEN.template})
     other, judged_pairs = split_operands([each.pair for each in prepare(spec, model.text).pairs])
     return judged_pairs[: sizes.written_pairs], other[: 2 * sizes.written_pairs]
 
 
-def _powers(model: LoadedModel, sets: list[Asked], effects: PatchingEffects, sizes: Sizes) -> Numbers | None:
-    asked = next((each for each in sets if each.name == POWERS), None)
+def _powers(model: LoadedModel, sets: list[AnsweredSet], effects: PatchingEffects, sizes: Sizes) -> Numbers | None:
+    powers = next((each for each in sets if each.name == POWERS), None)
     heads = top(effects, "relative_logit", "head", HEADS_OUT_FOR_POWERS)
-    if asked is None or not heads:
+    if powers is None or not heads:
         return None
     try:
-        row = curve_numbers(model, asked.judged, asked.found, heads, "mean", sizes.draws)
+        row = curve_numbers(model, powers.judged, powers.found, heads, "mean", sizes.draws)
     except Refusal:
         return None
-    return row | {"asked": asked.n, "right": asked.right}
+    return row | {"asked": powers.n, "right": powers.right}
 
 
 def _top_mlps(effects: PatchingEffects) -> list[Component]:
@@ -183,19 +189,19 @@ def _top_mlps(effects: PatchingEffects) -> list[Component]:
     return [Component(int(layer), None) for layer in mean.argsort(stable=True)[:SHOWN_MLPS]]
 
 
-def _asked(asked: Asked) -> Numbers:
+def _set_numbers(answered: AnsweredSet) -> Numbers:
     return plain(
         {
-            "name": asked.name,
-            "example": asked.example,
-            "control": asked.control,
-            "asked": asked.n,
-            "right": asked.right,
-            "kept_wrong": asked.kept_wrong,
-            "found": len(asked.found),
-            "judged": len(asked.judged),
-            "operands": [len(set(asked.found_operands)), len(set(asked.judged_operands))],
-            "probability": asked.probability,
+            "name": answered.name,
+            "example": answered.example,
+            "control": answered.control,
+            "asked": answered.n,
+            "right": answered.right,
+            "kept_wrong": answered.kept_wrong,
+            "found": len(answered.found),
+            "judged": len(answered.judged),
+            "operands": [len(set(answered.found_operands)), len(set(answered.judged_operands))],
+            "probability": answered.probability,
         }
     )
 
@@ -230,19 +236,19 @@ def _run(model: LoadedModel, sizes: Sizes, clock: _Clock, quick: bool) -> Number
 
 
 class _Clock:
-    """Says what is being done, and keeps the seconds of every part."""
+    """Logs the current part, and records the seconds of every part."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say, self._began = say, time.perf_counter()
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log, self._start = log, time.perf_counter()
         self.parts: dict[str, float] = {}
 
     @property
     def seconds(self) -> float:
-        return time.perf_counter() - self._began
+        return time.perf_counter() - self._start
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        self._say(part)
-        began = time.perf_counter()
+        self._log(part)
+        start = time.perf_counter()
         yield
-        self.parts[part] = round(time.perf_counter() - began, 1)
+        self.parts[part] = round(time.perf_counter() - start, 1)

@@ -1,4 +1,4 @@
-"""Numbers as they are kept: plain JSON, five digits, nothing where there is no number."""
+"""Numbers as stored: plain JSON, five significant digits, None for what is not finite."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DIGITS = 5
 
 
 def plain(value: Any) -> Any:
-    """Tensors, tuples and floats as JSON has them; NaN and infinity are None."""
+    """Tensors, tuples and floats as JSON values; NaN and infinity become None."""
     if isinstance(value, torch.Tensor):
         return plain(value.tolist())
     if isinstance(value, Mapping):

@@ -1,6 +1,6 @@
 """Small figures as SVG text: lines with bands, and grids of coloured cells. The same numbers give the same bytes.
 
-Plain text and no library: a figure in a repository should change only where its numbers do.
+Plain text and no library: a figure in a repository should change only if its numbers do.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ Scale = Callable[[float], float]
 
 _FONT = 'font-family="system-ui, sans-serif"'
 _INK, _FAINT, _PAPER = "#1f2328", "#d0d7de", "#ffffff"
-# Told apart in print and by most eyes (Okabe and Ito, 2008).
+# Distinguishable in print and by most eyes (Okabe and Ito, 2008).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One curve; ``low`` and ``high`` a band around it. None breaks it."""
+    """One curve; ``low`` and ``high``: a band around it. None values break it."""
 
     name: str
     values: Points
@@ -31,12 +31,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves over 0, 1, 2, ... with one scale; ``marks`` are upright lines at places, with their names."""
+    """Curves over 0, 1, 2, ... with one scale; ``marks``: labelled vertical lines."""
 
     title: str
     lines: Sequence[Line]
-    along: str
-    up: str
+    x_label: str
+    y_label: str
     marks: Sequence[tuple[float, str]] = ()
 
 
@@ -70,8 +70,8 @@ def _panel(panel: Panel, left: float, width: float, height: float) -> str:
         parts.append(_text(box[0] - 6, y(tick) + 4, f"{tick:g}", anchor="end"))
     for tick in _whole_ticks(longest):
         parts.append(_text(x(tick), box[3] + 15, f"{tick}", anchor="middle"))
-    parts.append(_text(box[2], box[3] + 30, panel.along, anchor="end"))
-    parts.append(_text(left + 10, 34, panel.up))
+    parts.append(_text(box[2], box[3] + 30, panel.x_label, anchor="end"))
+    parts.append(_text(left + 10, 34, panel.y_label))
     for at, name in panel.marks:
         parts.append(_segment(x(at), box[1], x(at), box[3], _INK, dashed=True))
         parts.append(_text(x(at) + 3, box[1] + 10, name))
@@ -97,22 +97,22 @@ def _curve(values: Points, x: Scale, y: Scale, colour: str, dashed: bool) -> lis
 
 def _band(low: Points, high: Points, x: Scale, y: Scale, colour: str) -> list[str]:
     both = [None if a is None or b is None else a for a, b in zip(low, high, strict=True)]
-    found = []
+    polygons = []
     for run in _runs(both):
         back = [(at, high[at] or 0.0) for at, _ in reversed(run)]
-        found.append(f'<polygon points="{_places([*run, *back], x, y)}" fill="{colour}" fill-opacity="0.15"/>')
-    return found
+        polygons.append(f'<polygon points="{_places([*run, *back], x, y)}" fill="{colour}" fill-opacity="0.15"/>')
+    return polygons
 
 
 def _runs(values: Points) -> list[list[tuple[int, float]]]:
     """Stretches without a gap."""
-    found: list[list[tuple[int, float]]] = [[]]
+    runs: list[list[tuple[int, float]]] = [[]]
     for at, value in enumerate(values):
         if value is None:
-            found.append([])
+            runs.append([])
         else:
-            found[-1].append((at, value))
-    return [run for run in found if run]
+            runs[-1].append((at, value))
+    return [run for run in runs if run]
 
 
 def _places(run: Sequence[tuple[int, float]], x: Scale, y: Scale) -> str:
@@ -133,8 +133,9 @@ def grid(
     side: int = 190,
     above: int = 150,
 ) -> str:
-    """Cells coloured from ``low`` to ``high``; with a ``middle`` blue below it and orange above. ``numbers``: how a
-    cell's number is written in it, nothing if None."""
+    """Cells coloured from ``low`` to ``high``; with a ``middle``, blue below it and orange above. ``numbers``: format
+    of the number in each cell; None: no numbers.
+    """
     across, down = cell
     top = above if max(map(len, columns), default=0) > 4 else 44
     parts = [_text(10, 18, title, size=13, bold=True)]
@@ -176,12 +177,12 @@ def _limits(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values, default=0.0), max(values, default=1.0)
     if low >= 0 and high <= 1 and high > 0.2:  # shares and probabilities
         return 0.0, 1.0
-    room = (high - low or 1.0) * 0.05
-    return low - room, high + room
+    margin = (high - low or 1.0) * 0.05
+    return low - margin, high + margin
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """At most seven round numbers between two."""
+    """At most seven round numbers between two limits."""
     rough = (high - low) / 5
     size = 1.0
     while size > rough:
@@ -201,7 +202,7 @@ def _whole_ticks(longest: int) -> list[int]:
 def _text(
     x: float,
     y: float,
-    words: str,
+    text: str,
     *,
     size: int = 11,
     anchor: str = "start",
@@ -215,7 +216,7 @@ def _text(
     colour = _PAPER if dark else _INK
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" fill="{colour}"{weight}{turned}>'
-        f"{escape(words)}</text>"
+        f"{escape(text)}</text>"
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether the heads of one set matter on another: the transfer matrix, with controls that hold no arithmetic."""
+"""The transfer matrix: do the heads of one set matter on another? With control sets that contain no arithmetic."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from arithmoscope.engine.methods.transfer import Transfer, assembled, judged_on,
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.replication.key_components import TOP, effects_on
 from arithmoscope.replication.plain_numbers import Numbers, plain
-from arithmoscope.replication.prompt_sets import ADDITION, Asked
+from arithmoscope.replication.prompt_sets import ADDITION, AnsweredSet
 
-# A list of heads whose effects make up this share of all that hurts: how many heads a set uses.
+# Share of the total negative effect; the heads that carry it are the heads that a set uses.
 SHARE = 0.5
 METRIC = "logit_difference"
-# Random draws beside selections that no claim is about: enough for their mean, too few to say where 95 % of them lie.
+# Random draws for selections that no claim is about: enough for their mean, too few for their 95 % range.
 FEW_DRAWS = 4
 
 
 def transfer_numbers(
-    model: LoadedModel, sets: Sequence[Asked], draws: int, progress: Callable[[int, int], None] | None = None
+    model: LoadedModel, sets: Sequence[AnsweredSet], draws: int, progress: Callable[[int, int], None] | None = None
 ) -> Numbers:
     """Heads found on one side of every set, knocked out on the other side of every set, at END.
 
-    All sets are split by their operands in the same way, so that no two sides of different sets share any, either.
-    Intervals are over sets of operands. The selection of addition has ``draws`` random ones beside it, others few.
+    All sets are split by operands in the same way, so that no two sides of different sets share any, either. Intervals
+    are over sets of operands. The selection of addition has ``draws`` random ones beside it, the others fewer.
     """
     done, total = 0, 2 * len(sets)
     names = [each.name for each in sets]
@@ -54,7 +54,7 @@ def transfer_numbers(
     for each in sets:
         columns.append(_column(model, each, selections, main, draws))
         report()
-    found = assembled(
+    matrix = assembled(
         model,
         metric=METRIC,
         ablation="mean",
@@ -64,7 +64,7 @@ def transfer_numbers(
         effects=means,
         columns=columns,
     )
-    chosen = [set(selection) for selection in found.selections]
+    chosen = [set(selection) for selection in matrix.selections]
     return plain(
         {
             "sets": names,
@@ -72,21 +72,21 @@ def transfer_numbers(
             "top": TOP,
             "draws": draws,
             "few_draws": min(FEW_DRAWS, draws),
-            "selections": [list(selection) for selection in found.selections],
-            "found_pairs": found.found_pairs.int(),
+            "selections": [list(selection) for selection in matrix.selections],
+            "found_pairs": matrix.found_pairs.int(),
             "found_operands": [len(set(each.found_operands)) for each in sets],
-            "pairs": found.pairs.int(),
+            "pairs": matrix.pairs.int(),
             "operands": [len(set(each.judged_operands)) for each in sets],
-            "jaccard": found.jaccard,
+            "jaccard": matrix.jaccard,
             "shared": [[len(a & b) for b in chosen] for a in chosen],
-            "rank_correlation": found.rank_correlation,
+            "rank_correlation": matrix.rank_correlation,
             "halves": None if main is None else _halves(model, sets[main], means[main]),
             "heads_for_half": [
                 None if each.kept_wrong else heads_for_half(effects)
                 for each, effects in zip(sets, patched, strict=True)
             ],
-            "accuracy": _measure(found, "accuracy"),
-            "probability": _measure(found, "probability"),
+            "accuracy": _measure(matrix, "accuracy"),
+            "probability": _measure(matrix, "probability"),
         }
     )
 
@@ -100,9 +100,9 @@ def _selection(model: LoadedModel, mean: Tensor) -> tuple[Component, ...]:
 
 
 def _column(
-    model: LoadedModel, each: Asked, selections: Sequence[Sequence[Component]], main: int | None, draws: int
+    model: LoadedModel, each: AnsweredSet, selections: Sequence[Sequence[Component]], main: int | None, draws: int
 ) -> dict[str, Tensor]:
-    """All selections on one set, and random heads in their place."""
+    """All selections on one set, with random heads in their place as controls."""
     pairs = [
         replace(pair, question=operands)
         for pair, operands in zip(encode_all(model, each.judged), each.judged_operands, strict=True)
@@ -119,8 +119,10 @@ def _column(
     return column
 
 
-def _halves(model: LoadedModel, addition: Asked, mean: Tensor) -> Numbers:
-    """How far two halves of one set agree, found on different operands: what no two sets can be expected to exceed."""
+def _halves(model: LoadedModel, addition: AnsweredSet, mean: Tensor) -> Numbers:
+    """Agreement of two halves of one set, found on different operands: an upper bound of what two sets can be expected
+    to share.
+    """
     other = _mean(effects_on(model, addition.judged))
     one, two = (set(_selection(model, each)) for each in (mean, other))
     return {
@@ -131,8 +133,8 @@ def _halves(model: LoadedModel, addition: Asked, mean: Tensor) -> Numbers:
     }
 
 
-def _measure(found: Transfer, name: str) -> Numbers:
-    """[found][evaluated]: with the selection out, with random heads out, and with nothing out."""
+def _measure(matrix: Transfer, name: str) -> Numbers:
+    """[found][evaluated]: with the selection, with random heads, and with nothing knocked out."""
     parts = {
         "plain": f"plain_{name}",
         "value": name,
@@ -142,12 +144,13 @@ def _measure(found: Transfer, name: str) -> Numbers:
         "draws_low": f"control_{name}_low",
         "draws_high": f"control_{name}_high",
     }
-    return {short: getattr(found, long) for short, long in parts.items()}
+    return {short: getattr(matrix, long) for short, long in parts.items()}
 
 
 def heads_for_half(effects: PatchingEffects) -> int | None:
-    """The fewest heads whose mean effects add up to `SHARE` of those of all heads that hurt, the 95 % interval below 0:
-    the sum over all others is noise. None below `LEAST_QUESTIONS` sets of operands, or where no head hurts so."""
+    """The fewest heads whose mean effects add up to `SHARE` of those of all heads with an interval below 0: the sum
+    over all other heads is noise. None below `LEAST_QUESTIONS` sets of operands, or if no head has such an interval.
+    """
     if len(set(effects.questions)) < LEAST_QUESTIONS:
         return None
     summary = effects.summary(METRIC)

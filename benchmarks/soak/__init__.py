@@ -1,5 +1,5 @@
-"""Faults and load on real process trees: what `make soak` does to Arithmoscope, and how it is judged.
+"""Soak test: faults and load on real process trees. Run by `make soak`.
 
-A server is started as people start it, on a tiny model, and things are done to it that happen to servers. Then every
-experiment that it accepted must have ended once, with the numbers of a run that nobody disturbed.
+A server is started as users start it, on a tiny model, and exposed to the faults that servers meet. Afterwards every
+accepted experiment must have finished exactly once, with the numbers of an undisturbed run.
 """

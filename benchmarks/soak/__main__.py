@@ -1,7 +1,7 @@
 """`make soak`: twenty rounds of all faults, then the load; writes docs/soak.md and benchmarks/soak/results.json.
 
-`python -m benchmarks.soak --rounds 2 --only faults` does a part of it and keeps the other part's
-earlier results. A run that is cut keeps its results so far.
+`python -m benchmarks.soak --rounds 2 --only faults` runs a part of it and keeps the other part's earlier results. An
+interrupted run keeps its results so far.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.soak.disk import with_mounts
 from benchmarks.soak.load import drain, post_at_once, stand_traffic, warm_tree
 from benchmarks.soak.questions import long_question
-from benchmarks.soak.report import PAGE, RESULTS, ROOT, Findings
+from benchmarks.soak.report import PAGE, RESULTS, ROOT, SoakReport
 from benchmarks.soak.rounds import Round, questions_of, run_round, undisturbed
 
 QUESTIONS = 40
@@ -29,92 +29,94 @@ _DRAINS_WITHIN_S = 1_800.0
 
 
 def main() -> int:
-    """0 when everything is as it must be, 1 when not."""
-    told = _told()
+    """Returns 0 if everything is as it should be, otherwise 1."""
+    options = _parse()
     with_mounts()
-    began = time.monotonic()
+    start = time.monotonic()
 
-    def say(line: str) -> None:
-        print(f"[{time.monotonic() - began:6.0f} s] {line}", flush=True)
+    def log(line: str) -> None:
+        print(f"[{time.monotonic() - start:6.0f} s] {line}", flush=True)
 
-    findings = Findings(told.seed)
+    report = SoakReport(options.seed)
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     models = folder / "models"
-    say("a tiny model is made")
+    log("writing a tiny model")
     write_model(models)
-    if told.only == "load":
-        findings.keep_faults(told.results)
-    if told.only == "faults":
-        findings.keep_load(told.results)
-    if told.only != "load":
-        _faults(told, folder, models, findings, say)
-    if told.only != "faults":
-        _load(told, folder, models, findings, say)
-    findings.write(told.page, told.results)
-    for problem in findings.faults_found():
-        say(f"NOT AS IT MUST BE: {problem[:1000]}")
-    if findings.is_clean:
+    if options.only == "load":
+        report.keep_faults(options.results)
+    if options.only == "faults":
+        report.keep_load(options.results)
+    if options.only != "load":
+        _faults(options, folder, models, report, log)
+    if options.only != "faults":
+        _load(options, folder, models, report, log)
+    report.write(options.page, options.results)
+    for problem in report.problems_found():
+        log(f"PROBLEM: {problem[:1000]}")
+    if report.is_clean:
         shutil.rmtree(folder, ignore_errors=True)
-        say("everything is as it must be")
-    say(f"written: {told.page}, {told.results}")
-    return 0 if findings.is_clean else 1
+        log("no problems found")
+    log(f"written: {options.page}, {options.results}")
+    return 0 if report.is_clean else 1
 
 
 def write_model(models: Path) -> None:
-    """In a process of its own: this one never loads torch, whose threads and memory would be in the way."""
+    """Runs in a process of its own: this one never loads torch, whose threads and memory would interfere."""
     subprocess.run(
         [sys.executable, "-m", "benchmarks.soak.model", str(models)], check=True, capture_output=True, cwd=ROOT
     )
 
 
 def _faults(
-    told: argparse.Namespace, folder: Path, models: Path, findings: Findings, say: Callable[[str], None]
+    options: argparse.Namespace, folder: Path, models: Path, report: SoakReport, log: Callable[[str], None]
 ) -> None:
-    questions = questions_of(told.questions)
-    say(f"{len(questions)} questions are answered without any fault")
+    questions = questions_of(options.questions)
+    log(f"{len(questions)} questions run without any fault")
     expected = undisturbed(folder / "undisturbed", models, questions)
 
-    def play(number: int) -> Round:
+    def run(number: int) -> Round:
         place = folder / f"round-{number}"
         return run_round(
-            number, told.seed, place, models, questions, lambda: expected, lambda line: say(f"{number}: {line}")
+            number, options.seed, place, models, questions, lambda: expected, lambda line: log(f"{number}: {line}")
         )
 
-    # A round waits most of the time: for leases that end, and for workers that import torch.
-    with ThreadPoolExecutor(told.together) as pool:
-        for done in as_completed([pool.submit(play, number) for number in range(1, told.rounds + 1)]):
-            found = done.result()
-            findings.rounds.append(found)
-            findings.write(told.page, told.results)
-            clean = "clean" if found.is_clean else "NOT CLEAN"
-            say(f"round {found.number} of {told.rounds}: {clean}, {found.verdict.accepted} experiments")
+    # A round mostly waits: for leases to expire, and for workers to import torch.
+    with ThreadPoolExecutor(options.together) as pool:
+        for done in as_completed([pool.submit(run, number) for number in range(1, options.rounds + 1)]):
+            result = done.result()
+            report.rounds.append(result)
+            report.write(options.page, options.results)
+            clean = "clean" if result.is_clean else "NOT CLEAN"
+            log(f"round {result.number} of {options.rounds}: {clean}, {result.verdict.accepted} experiments")
 
 
-def _load(told: argparse.Namespace, folder: Path, models: Path, findings: Findings, say: Callable[[str], None]) -> None:
-    say("the load begins")
+def _load(
+    options: argparse.Namespace, folder: Path, models: Path, report: SoakReport, log: Callable[[str], None]
+) -> None:
+    log("the load starts")
     with warm_tree(folder / "load", models) as serve:
-        findings.posts = post_at_once(serve, long_question(0), POSTS)
-        say(f"{POSTS} identical questions: {findings.posts}")
-        findings.drain = drain(serve, told.queue, _DRAINS_WITHIN_S)
-        say(f"the queue: {findings.drain}")
-        findings.write(told.page, told.results)
-        findings.traffic = stand_traffic(serve, told.minutes * 60)
-        say(f"requests and readers: {findings.traffic.latencies_ms.get('all')}, {findings.traffic.n_errors} errors")
+        report.posts = post_at_once(serve, long_question(0), POSTS)
+        log(f"{POSTS} identical questions: {report.posts}")
+        report.drain = drain(serve, options.queue, _DRAINS_WITHIN_S)
+        log(f"the queue: {report.drain}")
+        report.write(options.page, options.results)
+        report.traffic = stand_traffic(serve, options.minutes * 60)
+        log(f"requests and readers: {report.traffic.latencies_ms.get('all')}, {report.traffic.n_errors} errors")
 
 
-def _told() -> argparse.Namespace:
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.soak", description="Faults and load on real process trees."
     )
-    parser.add_argument("--rounds", type=int, default=20, help="of all faults (20)")
-    parser.add_argument("--together", type=int, default=2, help="rounds at the same time (2)")
-    parser.add_argument("--seed", type=int, default=1, help="of the random moments and orders (1)")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of readers and requests (10)")
-    parser.add_argument("--only", choices=("faults", "load"), help="leave out the other part")
-    parser.add_argument("--questions", type=int, default=QUESTIONS, help=f"distinct ones for a round ({QUESTIONS})")
+    parser.add_argument("--rounds", type=int, default=20, help="rounds of all faults (20)")
+    parser.add_argument("--together", type=int, default=2, help="rounds run in parallel (2)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the random moments and orders (1)")
+    parser.add_argument("--minutes", type=float, default=10.0, help="minutes of readers and requests (10)")
+    parser.add_argument("--only", choices=("faults", "load"), help="run only this part")
+    parser.add_argument("--questions", type=int, default=QUESTIONS, help=f"distinct questions per round ({QUESTIONS})")
     parser.add_argument("--queue", type=int, default=QUEUE, help=f"experiments to drain ({QUEUE})")
-    parser.add_argument("--page", type=Path, default=PAGE, help="where the page is written (docs/soak.md)")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where the numbers are written")
+    parser.add_argument("--page", type=Path, default=PAGE, help="path of the page (docs/soak.md)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="path of the JSON results")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""A disk that can be filled: a tiny tmpfs of the round's own, or where none can be mounted a limit on every write."""
+"""A disk that can be filled: a small tmpfs for the round or, where none can be mounted, a limit on file sizes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Means = Literal["tmpfs", "RLIMIT_FSIZE"]
 
 
 class Disk(Protocol):
-    """``means``: how it is filled, for the report."""
+    """``means``: the method of filling it, for the report."""
 
     means: Means
 
@@ -28,7 +28,7 @@ class Disk(Protocol):
 
 
 class _Tmpfs:
-    """Filled by a ballast file: then no process can write one more page."""
+    """Filled by a ballast file, after which no process can write another page."""
 
     means: Means = "tmpfs"
 
@@ -46,7 +46,7 @@ class _Tmpfs:
 
 
 class _Limit:
-    """The API and the worker can make no file longer (EFBIG); the broker, which a signal would end, still can."""
+    """The API and the worker cannot extend any file (EFBIG); the broker, which the signal would kill, still can."""
 
     means: Means = "RLIMIT_FSIZE"
 
@@ -71,7 +71,7 @@ class _Limit:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Disk]:
-    """Makes ``folder`` and, where this is allowed, puts a tmpfs of its own there until the end of the block."""
+    """Creates ``folder`` and, where allowed, mounts a tmpfs there until the end of the block."""
     folder.mkdir(parents=True)
     mounted = _mount(folder)
     try:
@@ -83,7 +83,7 @@ def small_disk(folder: Path) -> Iterator[Disk]:
 
 
 def with_mounts() -> None:
-    """Starts this program again in a user namespace of its own where only that lets it mount; else does nothing."""
+    """Restarts this program in a user namespace of its own if only that lets it mount; otherwise does nothing."""
     if os.geteuid() == 0 or sys.platform != "linux" or "SOAK_IN_NAMESPACE" in os.environ:
         return
     unshare = shutil.which("unshare")

@@ -1,6 +1,6 @@
-"""What happens to servers, as a table: each fault comes at a random moment of running work and is over when it returns.
+"""The table of faults. Each strikes at a random moment while work is running, and is over when its function returns.
 
-The last words of a fault's function are what the next one finds: a tree that is up, though it may have work to do.
+Every fault leaves a running tree for the next one, possibly with work left to do.
 """
 
 from __future__ import annotations
@@ -17,38 +17,39 @@ import psutil
 import redis
 
 from benchmarks.soak.ledger import Row
-from benchmarks.soak.scene import Scene
+from benchmarks.soak.scenario import Scenario
 from benchmarks.soak.tree import alive, eventually, second_worker, shift_clock, two_serves
 
 HOUR_S = 3600.0
-# A lease is some seconds long, and is looked at every second.
+# A lease lasts some seconds and is checked every second.
 _LEASE_ENDS_WITHIN_S = 40.0
 CLEAN_STOP_S = 10.0
 NOTHING_LEFT_AFTER_S = 2.0
 
 
 @dataclass(frozen=True)
-class Seen:
-    """``recovery_s``: from the loss of a worker to the next claim of its job; None where no job was lost."""
+class Outcome:
+    """``recovery_s``: from the loss of a worker to the next claim of its job; None if no job was lost."""
 
     recovery_s: float | None = None
 
 
 @dataclass(frozen=True)
 class Fault:
-    """``told``: what is done, for the report. ``recovers``: its recovery is that of a killed worker's job, which has
-    to go on within ten seconds."""
+    """``description``: what is done, for the report. ``recovers``: a worker is killed, and its job must resume within
+    ten seconds.
+    """
 
     name: str
-    told: str
-    strike: Callable[[Scene], Seen]
+    description: str
+    strike: Callable[[Scenario], Outcome]
     recovers: bool = False
 
 
-def _pid(scene: Scene, find: Callable[[], int | None], what: str) -> int:
+def _pid(scenario: Scenario, find: Callable[[], int | None], what: str) -> int:
     pid = eventually(find, 30)
     if pid is None:
-        raise AssertionError(f"there is no {what}: {scene.serve.said()[-500:]}")
+        raise AssertionError(f"there is no {what}: {scenario.serve.stderr_text()[-500:]}")
     return int(pid)
 
 
@@ -58,81 +59,81 @@ def _kill(pid: int) -> float:
     return time.monotonic()
 
 
-def _kill_child(scene: Scene) -> Seen:
-    held = scene.in_the_middle()
-    struck = _kill(_pid(scene, scene.serve.computing, "computing child"))
-    return Seen(scene.taken_up_again(_lost(scene, held), struck))
+def _kill_child(scenario: Scenario) -> Outcome:
+    held = scenario.in_the_middle()
+    struck_at = _kill(_pid(scenario, scenario.serve.computing, "computing child"))
+    return Outcome(scenario.taken_up_again(_lost(scenario, held), struck_at))
 
 
-def _kill_worker(scene: Scene) -> Seen:
-    held = scene.in_the_middle()
-    struck = _kill(_pid(scene, lambda: scene.serve.child("worker"), "worker"))
-    return Seen(scene.taken_up_again(_lost(scene, held), struck))
+def _kill_worker(scenario: Scenario) -> Outcome:
+    held = scenario.in_the_middle()
+    struck_at = _kill(_pid(scenario, lambda: scenario.serve.child("worker"), "worker"))
+    return Outcome(scenario.taken_up_again(_lost(scenario, held), struck_at))
 
 
-def _kill_supervisor(scene: Scene) -> Seen:
-    held = scene.in_the_middle()
-    children = list(scene.serve.family())
-    scene.serve.process.kill()
-    struck = time.monotonic()
-    scene.serve.process.wait()
-    scene.serve.rest_of_output()
-    # Started again at once, as a service's own supervisor does: what is left of the old one may still be there.
-    scene.start()
-    left = eventually(lambda: not alive(children), max(0.0, struck + NOTHING_LEFT_AFTER_S - time.monotonic()))
+def _kill_supervisor(scenario: Scenario) -> Outcome:
+    held = scenario.in_the_middle()
+    children = list(scenario.serve.family())
+    scenario.serve.process.kill()
+    struck_at = time.monotonic()
+    scenario.serve.process.wait()
+    scenario.serve.rest_of_output()
+    # Restarted at once, as a service manager does: remains of the old tree may still be there.
+    scenario.start()
+    left = eventually(lambda: not alive(children), max(0.0, struck_at + NOTHING_LEFT_AFTER_S - time.monotonic()))
     if not left:
         raise AssertionError(f"alive {NOTHING_LEFT_AFTER_S:g} s after kill -9 of serve: {alive(children)}")
-    return Seen(scene.taken_up_again(_lost(scene, held), struck))
+    return Outcome(scenario.taken_up_again(_lost(scenario, held), struck_at))
 
 
-def _kill_broker(scene: Scene) -> Seen:
-    scene.in_the_middle()
-    _kill(_pid(scene, lambda: scene.serve.child("broker"), "broker"))
-    if scene.turn("broker killed") % 2 == 0:
-        scene.ask()  # it is down at the submit
-    return Seen()
+def _kill_broker(scenario: Scenario) -> Outcome:
+    scenario.in_the_middle()
+    _kill(_pid(scenario, lambda: scenario.serve.child("broker"), "broker"))
+    if scenario.variant("broker killed") % 2 == 0:
+        scenario.ask()  # the broker is down during this submit
+    return Outcome()
 
 
-def _kill_api(scene: Scene) -> Seen:
-    scene.in_the_middle()
-    _kill(_pid(scene, lambda: scene.serve.child("api"), "API"))
-    scene.ask_again()
-    return Seen()
+def _kill_api(scenario: Scenario) -> Outcome:
+    scenario.in_the_middle()
+    _kill(_pid(scenario, lambda: scenario.serve.child("api"), "API"))
+    scenario.ask_again()
+    return Outcome()
 
 
-def _freeze_worker(scene: Scene) -> Seen:
-    """Every other time another worker is there, which takes the job over while the first is frozen."""
-    other, beside = None, scene.turn("worker frozen") % 2 == 1
+def _freeze_worker(scenario: Scenario) -> Outcome:
+    """Every other time a second worker is present, which takes the job over while the first is frozen."""
+    other, beside = None, scenario.variant("worker frozen") % 2 == 1
     try:
         if beside:
-            other = second_worker(scene.serve, scene.models, scene.folder / "second.log", scene.environment)
-            if not eventually(lambda: len(scene.ledger.workers_seen_at()) > 1, 60):
-                raise AssertionError("the second worker does not come up")
-        scene.in_the_middle()
-        parent = _pid(scene, lambda: scene.serve.child("worker"), "worker")
-        pids = [parent, _pid(scene, scene.serve.computing, "computing child")]
-        name = (scene.serve.data / "worker-name").read_text().strip()
-        struck = time.monotonic()
+            other = second_worker(scenario.serve, scenario.models, scenario.folder / "second.log", scenario.environment)
+            if not eventually(lambda: len(scenario.ledger.workers_seen_at()) > 1, 60):
+                raise AssertionError("the second worker does not start")
+        scenario.in_the_middle()
+        parent = _pid(scenario, lambda: scenario.serve.child("worker"), "worker")
+        pids = [parent, _pid(scenario, scenario.serve.computing, "computing child")]
+        name = (scenario.serve.data / "worker-name").read_text().strip()
+        struck_at = time.monotonic()
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
-        held = [row for row in scene.running() if row.owner == name]
+        held = [row for row in scenario.running() if row.owner == name]
         try:
-            reaped = eventually(lambda: _all_reaped(scene, held), _LEASE_ENDS_WITHIN_S)
-            time.sleep(scene.rng.uniform(0.0, 2.0))  # it wakes up at any moment of the work of whoever took over
+            reaped = eventually(lambda: _all_reaped(scenario, held), _LEASE_ENDS_WITHIN_S)
+            time.sleep(scenario.rng.uniform(0.0, 2.0))  # it wakes up at a random moment of the new owner's work
         finally:
             for pid in pids:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
         if not reaped:
-            raise AssertionError(f"the lease of a frozen worker does not end: {held}")
-        return Seen(scene.taken_up_again(held, struck))
+            raise AssertionError(f"the lease of a frozen worker does not expire: {held}")
+        return Outcome(scenario.taken_up_again(held, struck_at))
     finally:
         if other is not None:
             _stop_second(other)
 
 
-def _all_reaped(scene: Scene, held: list[Row]) -> bool:
-    rows = scene.ledger.rows()
+def _all_reaped(scenario: Scenario, held: list[Row]) -> bool:
+    rows = scenario.ledger.rows()
     return all(rows[row.id].attempt > row.attempt for row in held)
 
 
@@ -153,91 +154,91 @@ def _stop_second(other: subprocess.Popen[bytes]) -> None:
                 child.kill()
 
 
-def _empty_broker(scene: Scene) -> Seen:
-    scene.in_the_middle(waiting=3)
-    with redis.Redis.from_url(f"unix://{scene.serve.data / 'redis.sock'}") as client:
+def _empty_broker(scenario: Scenario) -> Outcome:
+    scenario.in_the_middle(waiting=3)
+    with redis.Redis.from_url(f"unix://{scenario.serve.data / 'redis.sock'}") as client:
         client.flushall()
-    scene.await_work()
-    return Seen()
+    scenario.await_work()
+    return Outcome()
 
 
-def _freeze_broker(scene: Scene) -> Seen:
-    """It takes connections and answers nothing: the hardest way of being down."""
-    scene.in_the_middle()
-    broker = _pid(scene, lambda: scene.serve.child("broker"), "broker")
+def _freeze_broker(scenario: Scenario) -> Outcome:
+    """The broker accepts connections and never answers: the hardest way of being down."""
+    scenario.in_the_middle()
+    broker = _pid(scenario, lambda: scenario.serve.child("broker"), "broker")
     os.kill(broker, signal.SIGSTOP)
     try:
-        scene.ask()
-        time.sleep(scene.rng.uniform(0.5, 3.0))  # how long it answers nothing
+        scenario.ask()
+        time.sleep(scenario.rng.uniform(0.5, 3.0))  # for this long it does not answer
     finally:
         with suppress(ProcessLookupError):
             os.kill(broker, signal.SIGCONT)
-    return Seen()
+    return Outcome()
 
 
-def _fill_disk(scene: Scene) -> Seen:
-    scene.in_the_middle(waiting=3)
-    pids = [scene.serve.process.pid, *scene.serve.family()]
-    scene.disk.fill(pids)
+def _fill_disk(scenario: Scenario) -> Outcome:
+    scenario.in_the_middle(waiting=3)
+    pids = [scenario.serve.process.pid, *scenario.serve.family()]
+    scenario.disk.fill(pids)
     try:
-        scene.ask_once()
-        time.sleep(scene.rng.uniform(1.0, 4.0))  # how long the disk stays full
-        scene.ask_once()
+        scenario.ask_once()
+        time.sleep(scenario.rng.uniform(1.0, 4.0))  # for this long the disk is full
+        scenario.ask_once()
     finally:
-        scene.disk.free()
-    return Seen()
+        scenario.disk.free()
+    return Outcome()
 
 
-def _shift_clock(scene: Scene, seconds: float) -> Seen:
-    scene.in_the_middle()
-    scene.clock_s += seconds
-    shift_clock(scene.folder, scene.clock_s)
-    time.sleep(0.2)  # the processes look every 50 ms at the file that says the time
-    if scene.questions_left:
-        api = scene.ledger.created_at(scene.ask()) - time.time() - scene.clock_s
-        if abs(api) > 60:
-            raise AssertionError(f"the API's clock did not move: it is {api:g} s from where it should be")
+def _shift_clock(scenario: Scenario, seconds: float) -> Outcome:
+    scenario.in_the_middle()
+    scenario.clock_s += seconds
+    shift_clock(scenario.folder, scenario.clock_s)
+    time.sleep(0.2)  # the processes read the clock file every 50 ms
+    if scenario.questions_left:
+        offset = scenario.ledger.created_at(scenario.ask()) - time.time() - scenario.clock_s
+        if abs(offset) > 60:
+            raise AssertionError(f"the API's clock did not move: it is off by {offset:g} s")
 
-    name = (scene.serve.data / "worker-name").read_text().strip()
+    name = (scenario.serve.data / "worker-name").read_text().strip()
 
-    def followed() -> bool:
-        seen = scene.ledger.workers_seen_at().get(name)
-        return seen is not None and abs(seen - time.time() - scene.clock_s) < 60
+    def worker_follows() -> bool:
+        seen_at = scenario.ledger.workers_seen_at().get(name)
+        return seen_at is not None and abs(seen_at - time.time() - scenario.clock_s) < 60
 
-    if not eventually(followed, 30):
-        raise AssertionError(f"the worker's clock did not move: {scene.ledger.workers_seen_at()}")
-    return Seen()
+    if not eventually(worker_follows, 30):
+        raise AssertionError(f"the worker's clock did not move: {scenario.ledger.workers_seen_at()}")
+    return Outcome()
 
 
-def _start_twice(scene: Scene) -> Seen:
-    scene.in_the_middle()
-    code, out, err = two_serves(scene.serve)
+def _start_twice(scenario: Scenario) -> Outcome:
+    scenario.in_the_middle()
+    code, out, err = two_serves(scenario.serve)
     if (code, out, err.count("\n")) != (2, "", 1) or "--data-dir" not in err:
-        raise AssertionError(f"a second serve on the folder said {code}, {out!r}, {err!r}")
-    return Seen()
+        raise AssertionError(f"a second serve on the folder returned {code}, {out!r}, {err!r}")
+    return Outcome()
 
 
-def _stop_and_start(scene: Scene) -> Seen:
-    held = scene.in_the_middle()
-    began = time.monotonic()
-    scene.serve.stop(CLEAN_STOP_S, signal.SIGTERM if scene.turn("stopped") % 2 == 0 else signal.SIGINT)
-    scene.start()
-    return Seen(scene.taken_up_again(_lost(scene, held), began))
+def _stop_and_start(scenario: Scenario) -> Outcome:
+    held = scenario.in_the_middle()
+    start = time.monotonic()
+    scenario.serve.stop(CLEAN_STOP_S, signal.SIGTERM if scenario.variant("stopped") % 2 == 0 else signal.SIGINT)
+    scenario.start()
+    return Outcome(scenario.taken_up_again(_lost(scenario, held), start))
 
 
-def _lost(scene: Scene, held: list[Row]) -> list[Row]:
-    """Of those that ran, the ones that had not ended when the fault came."""
-    rows = scene.ledger.rows()
+def _lost(scenario: Scenario, held: list[Row]) -> list[Row]:
+    """The experiments that were running and had not ended when the fault struck."""
+    rows = scenario.ledger.rows()
     return [row for row in held if rows[row.id].state in ("queued", "running")]
 
 
 FAULTS: tuple[Fault, ...] = (
     Fault("child killed", "kill -9 of the worker's computing child", _kill_child, recovers=True),
     Fault("worker killed", "kill -9 of the worker", _kill_worker, recovers=True),
-    Fault("serve killed", "kill -9 of serve itself, started again at once", _kill_supervisor),
-    Fault("stopped", "SIGTERM or Ctrl-C: over within 10 s, then started again", _stop_and_start),
-    Fault("broker killed", "kill -9 of the broker; every other time a submit finds it down", _kill_broker),
-    Fault("API killed", "kill -9 of the API, a submit at once", _kill_api),
+    Fault("serve killed", "kill -9 of serve itself, restarted at once", _kill_supervisor),
+    Fault("stopped", "SIGTERM or Ctrl-C: stops within 10 s, then restarted", _stop_and_start),
+    Fault("broker killed", "kill -9 of the broker; every other time with a submit while it is down", _kill_broker),
+    Fault("API killed", "kill -9 of the API, with a submit at once", _kill_api),
     Fault(
         "worker frozen",
         "SIGSTOP of the worker and its child past the lease, then SIGCONT; every other time a second worker takes over",

@@ -1,7 +1,7 @@
-"""What the database says, read beside the server; and every success counted by the database itself.
+"""Reads the database beside the server, and counts every success in the database itself.
 
-A trigger writes a line whenever a row is set to ``succeeded``, in the same transaction: no log, no event and no
-process of the server can hide a second one.
+A trigger writes a row whenever an experiment is set to ``succeeded``, in the same transaction: no log, event or server
+process can hide a second success.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BEGIN INSERT INTO soak_finishes VALUES (NEW.id, NEW.attempt); END;
 
 @dataclass(frozen=True)
 class Row:
-    """An experiment as the database has it. ``fruitless``: attempts in a row that saved no new chunk, this one too."""
+    """An experiment as stored. ``fruitless``: consecutive attempts that saved no new chunk, this one included."""
 
     id: str
     state: str
@@ -33,13 +33,13 @@ class Row:
 
 
 class Ledger:
-    """Of one data folder. Opens the file anew for every question, so that no lock of ours is ever held."""
+    """The database of one data folder. Opens the file anew for every query, so that it never holds a lock."""
 
     def __init__(self, data: Path) -> None:
         self._file = data / "arithmoscope.db"
 
     def count_finishes(self) -> None:
-        """From now on. To be called before the first submit."""
+        """Starts counting; call it before the first submit."""
         with self._open() as database:
             database.executescript(_COUNTING)
 
@@ -49,22 +49,22 @@ class Ledger:
             return dict(database.execute("SELECT id, count(*) FROM soak_finishes GROUP BY id"))
 
     def rows(self) -> dict[str, Row]:
-        """All but the bundled example."""
+        """All experiments except the bundled example."""
         query = "SELECT id, state, attempt, progress, lease_owner, fruitless FROM experiments WHERE NOT bundled"
-        found = {}
+        rows = {}
         with self._open() as database:
             for name, state, attempt, progress, owner, fruitless in database.execute(query):
                 stage = json.loads(progress)["stage"]
-                found[name] = Row(name, state, attempt, stage, owner, fruitless)
-        return found
+                rows[name] = Row(name, state, attempt, stage, owner, fruitless)
+        return rows
 
     def workers_seen_at(self) -> dict[str, float]:
-        """When each worker was last seen, by its own clock. One that was killed stays for a while."""
+        """When each worker was last seen, by its own clock. A killed worker stays listed for a while."""
         with self._open() as database:
             return dict(database.execute("SELECT id, seen_at FROM workers").fetchall())
 
     def created_at(self, experiment_id: str) -> float:
-        """When it was asked, by the API's clock."""
+        """When it was submitted, by the API's clock."""
         with self._open() as database:
             query = "SELECT created_at FROM experiments WHERE id = ?"
             return float(database.execute(query, (experiment_id,)).fetchone()[0])

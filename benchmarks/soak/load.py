@@ -1,4 +1,4 @@
-"""Many at once: identical questions in one moment, a long queue, and readers and requests while the worker computes."""
+"""Load: identical questions at one moment, a long queue, and readers and requests while the worker computes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks.soak.http_connection import Connection, Reply
 from benchmarks.soak.ledger import Ledger
-from benchmarks.soak.memory import Slope, Watch, slope_of
+from benchmarks.soak.memory import MemorySampler, Slope, slope_of
 from benchmarks.soak.questions import Question, long_question, tiny_question
-from benchmarks.soak.traffic import Told
+from benchmarks.soak.traffic import TrafficSpec
 from benchmarks.soak.tree import Serve, eventually, family
-from benchmarks.soak.wire import Reply, Wire
 
-# What the issue asks for.
+# Limit of the 95th percentile.
 P95_S = 0.1
 _ROOT = Path(__file__).resolve().parents[2]
 _AT_ONCE = 8
@@ -32,7 +32,7 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Posts:
-    """Identical questions sent in one moment: the experiments that they got, and how they were answered."""
+    """Identical questions sent at one moment: the number of experiments they created, and the HTTP statuses."""
 
     sent: int
     experiments: int
@@ -46,7 +46,9 @@ class Posts:
 
 @dataclass(frozen=True)
 class Drain:
-    """A queue of distinct questions worked off. ``most_waiting``: how long it was when the last had been asked."""
+    """A queue of distinct questions being worked off. ``most_waiting``: its length when the last one had been
+    submitted.
+    """
 
     asked: int
     lost: int
@@ -62,7 +64,7 @@ class Drain:
 
 @dataclass(frozen=True)
 class Traffic:
-    """Latencies in milliseconds from the scheduled moment, by kind of request and over all; memory by process."""
+    """Latencies in milliseconds from the scheduled moment, by kind of request and overall; memory by process."""
 
     seconds: float
     readers: int
@@ -84,49 +86,49 @@ class Traffic:
 def warm_tree(folder: Path, models: Path) -> Iterator[Serve]:
     """A serve whose worker has its model in memory, and whose successes are counted."""
     folder.mkdir(parents=True)
-    # Matrices this small are slower on several threads than on one, much slower on a busy machine.
+    # Matrices this small are slower on several threads than on one, and much slower on a busy machine.
     serve = Serve(folder, models, more={"OMP_NUM_THREADS": "1"})
     try:
         Ledger(serve.data).count_finishes()
-        asked = serve.submit("1 + 1 =")
-        if not eventually(lambda: serve.get(f"/api/experiments/{asked}")["state"] == "succeeded", 90, 0.2):
-            raise AssertionError("the worker does not get warm")
+        experiment_id = serve.submit("1 + 1 =")
+        if not eventually(lambda: serve.get(f"/api/experiments/{experiment_id}")["state"] == "succeeded", 90, 0.2):
+            raise AssertionError("the worker does not finish its first experiment")
         yield serve
     finally:
         serve.end()
 
 
 def post_at_once(serve: Serve, question: Question, count: int = 50) -> Posts:
-    """Connections are opened and all but the last byte is sent before; then the last bytes go out together."""
+    """Opens all connections and sends all but the last byte first; then sends the last bytes together."""
     return asyncio.run(_post_at_once(serve, question, count))
 
 
 async def _post_at_once(serve: Serve, question: Question, count: int) -> Posts:
-    host, port = _place(serve)
-    wires = [await Wire.open(host, port) for _ in range(count)]
-    whole = wires[0].posted("/api/experiments", question)
-    for wire in wires:
-        await wire.send(whole[:-1])
+    host, port = _host_and_port(serve)
+    connections = [await Connection.open(host, port) for _ in range(count)]
+    whole = connections[0].post_bytes("/api/experiments", question)
+    for connection in connections:
+        await connection.send(whole[:-1])
     await asyncio.sleep(0.2)
-    began = time.monotonic()
+    start = time.monotonic()
 
-    async def rest(wire: Wire) -> Reply:
-        await wire.send(whole[-1:])
-        return await wire.reply()
+    async def send_rest(connection: Connection) -> Reply:
+        await connection.send(whole[-1:])
+        return await connection.reply()
 
-    replies = await asyncio.gather(*map(rest, wires))
-    took = time.monotonic() - began
-    for wire in wires:
-        wire.close()
-    found = {json.loads(reply.body).get("id") for reply in replies}
-    return Posts(count, len(found), dict(Counter(reply.status for reply in replies)), round(took, 3))
+    replies = await asyncio.gather(*map(send_rest, connections))
+    took = time.monotonic() - start
+    for connection in connections:
+        connection.close()
+    ids = {json.loads(reply.body).get("id") for reply in replies}
+    return Posts(count, len(ids), dict(Counter(reply.status for reply in replies)), round(took, 3))
 
 
 def drain(serve: Serve, count: int, within_s: float) -> Drain:
-    """Asks ``count`` distinct tiny questions as fast as it can, and waits for the last."""
-    began = time.monotonic()
+    """Submits ``count`` distinct tiny questions as fast as possible, and waits for the last to finish."""
+    start = time.monotonic()
     ids = asyncio.run(_ask_all(serve, [tiny_question(number) for number in range(1, count + 1)]))
-    asking_s = time.monotonic() - began
+    asking_s = time.monotonic() - start
     ledger = Ledger(serve.data)
     mine = set(ids)
 
@@ -135,7 +137,7 @@ def drain(serve: Serve, count: int, within_s: float) -> Drain:
 
     most_waiting = waiting()
     eventually(lambda: waiting() == 0, within_s, 0.5)
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - start
     rows, finishes = ledger.rows(), ledger.finishes()
     lost = sum(name not in rows or rows[name].state != "succeeded" for name in mine) + count - len(mine)
     twice = sum(finishes.get(name, 0) > 1 for name in mine)
@@ -146,13 +148,13 @@ async def _ask_all(serve: Serve, questions: list[Question]) -> list[str]:
     left, ids = list(reversed(questions)), []
 
     async def one_after_another() -> None:
-        wire = await Wire.open(*_place(serve))
+        connection = await Connection.open(*_host_and_port(serve))
         while left:
-            reply = await wire.post("/api/experiments", left.pop())
+            reply = await connection.post("/api/experiments", left.pop())
             if reply.status not in (200, 202):
                 raise AssertionError(f"a question of the long queue was answered {reply.status}: {reply.body!r}")
             ids.append(json.loads(reply.body)["id"])
-        wire.close()
+        connection.close()
 
     await asyncio.gather(*(one_after_another() for _ in range(_AT_ONCE)))
     return ids
@@ -161,38 +163,38 @@ async def _ask_all(serve: Serve, questions: list[Question]) -> list[str]:
 def stand_traffic(
     serve: Serve, seconds: float, readers: int = 200, rate: float = 50.0, finished_ones: int = 12
 ) -> Traffic:
-    """The load generator runs in a process of its own; this one only looks at the server's memory meanwhile."""
+    """The load generator runs in a process of its own; this one only samples the server's memory meanwhile."""
     finished = []
     for seed in range(finished_ones):
         with serve.open("/api/experiments", long_question(500_000 + seed)) as answer:
             finished.append(json.load(answer)["id"])
     rows = Ledger(serve.data).rows
     if not eventually(lambda: all(rows()[name].state == "succeeded" for name in finished), 600, 0.5):
-        raise AssertionError("what is to be read does not finish")
-    host, port = _place(serve)
-    told = Told(host, port, seconds, readers, rate, finished)
-    with Watch(lambda: _parts(serve)) as watch:
+        raise AssertionError("the experiments to read from do not finish")
+    host, port = _host_and_port(serve)
+    spec = TrafficSpec(host, port, seconds, readers, rate, finished)
+    with MemorySampler(lambda: _parts(serve)) as sampler:
         generator = subprocess.run(
             [sys.executable, "-m", "benchmarks.soak.traffic"],
-            input=json.dumps(asdict(told)),
+            input=json.dumps(asdict(spec)),
             stdout=subprocess.PIPE,
             text=True,
             check=True,
             cwd=_ROOT,
         )
-    return _summed_up(told, json.loads(generator.stdout), watch)
+    return _summary(spec, json.loads(generator.stdout), sampler)
 
 
-def _summed_up(told: Told, seen: dict[str, Any], watch: Watch) -> Traffic:
+def _summary(spec: TrafficSpec, seen: dict[str, Any], sampler: MemorySampler) -> Traffic:
     latencies = {name.removeprefix("/api/experiments") or "/": times for name, times in seen["latencies"].items()}
-    everything = [each for times in latencies.values() for each in times]
+    all_latencies = [each for times in latencies.values() for each in times]
     return Traffic(
-        seconds=told.seconds,
-        readers=told.readers,
-        rate=told.rate,
-        requests=len(everything),
+        seconds=spec.seconds,
+        readers=spec.readers,
+        rate=spec.rate,
+        requests=len(all_latencies),
         latencies_ms={
-            "all": percentiles(everything),
+            "all": percentiles(all_latencies),
             **{name: percentiles(times) for name, times in latencies.items()},
         },
         n_errors=seen["n_errors"],
@@ -203,12 +205,12 @@ def _summed_up(told: Told, seen: dict[str, Any], watch: Watch) -> Traffic:
         submitted=seen["submitted"],
         ended=seen["ended"],
         generator_late_ms=round(seen["late_s"] * 1000, 1),
-        memory={name: slope_of(samples) for name, samples in watch.samples.items()},
+        memory={name: slope_of(samples) for name, samples in sampler.samples.items()},
     )
 
 
 def percentiles(seconds: list[float]) -> dict[str, float]:
-    """p50, p95, p99 and the largest, in milliseconds; the nearest rank, never better than one that was seen."""
+    """p50, p95, p99 and the largest, in milliseconds; by nearest rank, so never better than an observed value."""
     ordered = sorted(seconds)
     if not ordered:
         return {}
@@ -222,17 +224,17 @@ _PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 def _parts(serve: Serve) -> dict[str, list[int]]:
-    """The processes whose memory is looked at."""
-    found = {"serve": [serve.process.pid]}
+    """The processes whose memory is sampled."""
+    processes = {"serve": [serve.process.pid]}
     for part in ("api", "worker", "broker"):
         pid = serve.child(part)
         if pid is not None:
-            found[part] = [pid]
-    if "worker" in found:
-        found["worker child"] = list(family(found["worker"][0]))[:1]
-    return found
+            processes[part] = [pid]
+    if "worker" in processes:
+        processes["worker child"] = list(family(processes["worker"][0]))[:1]
+    return processes
 
 
-def _place(serve: Serve) -> tuple[str, int]:
+def _host_and_port(serve: Serve) -> tuple[str, int]:
     address = urlsplit(serve.address)
     return str(address.hostname), int(address.port or 80)

@@ -1,4 +1,4 @@
-"""Does a process grow? Its resident memory every second, and the slope of that with an interval."""
+"""Memory growth of processes: resident memory every second, and its slope with an interval."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Self
 
 import psutil
 
-# Of Student's t, two-sided 95 %, by degrees of freedom; the last for more than it has.
+# Quantiles of Student's t, two-sided 95 %, by degrees of freedom; the last one for all larger.
 _T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12, 2.11, 2.10, 2.0)
 _MIB = 2**20
 
 
 @dataclass(frozen=True)
 class Slope:
-    """MiB a minute with its 95 % interval, over ``minutes``; ``first_mib`` and ``last_mib`` are the ends' means."""
+    """MiB per minute with its 95 % interval, over ``minutes``; ``first_mib`` and ``last_mib``: means of the first and
+    last bin.
+    """
 
     mib_a_minute: float
     low: float
@@ -28,9 +30,10 @@ class Slope:
 
 
 def slope_of(samples: list[float], *, every_s: float = 1.0, skip_s: float = 60.0, bin_s: float = 30.0) -> Slope | None:
-    """Least squares through means of ``bin_s``: neighbouring samples are alike, so each alone would claim too much.
+    """Least squares over means of ``bin_s`` seconds: neighbouring samples are correlated, so single ones would make the
+    interval too narrow.
 
-    The first ``skip_s`` are left out, in which caches fill. None for fewer than three bins.
+    The first ``skip_s`` seconds, in which caches fill, are left out. None for fewer than three bins.
     """
     kept = samples[int(skip_s / every_s) :]
     size = max(1, int(bin_s / every_s))
@@ -48,8 +51,8 @@ def slope_of(samples: list[float], *, every_s: float = 1.0, skip_s: float = 60.0
 
 
 @dataclass
-class Watch:
-    """Samples in a thread of its own while the block runs. ``parts`` gives the processes' ids by name, each time."""
+class MemorySampler:
+    """Samples memory in a thread while the block runs. ``parts`` returns the process ids by name, for each sample."""
 
     parts: Callable[[], Mapping[str, list[int]]]
     every_s: float = 1.0

@@ -1,4 +1,4 @@
-"""A tiny random model that is real work for the engine: some layers and heads, and a tokenizer for arithmetic."""
+"""A tiny random model that gives the engine real work: several layers and heads, and a tokenizer for arithmetic."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _WORDS = [*"0123456789", "+", "-", "*", "/", "=", "@", "\n"]
 
 
 def write_model(models_dir: Path) -> None:
-    """A Llama of 12 layers with 8 heads, as safetensors with its tokenizer, at ``models_dir/tiny``."""
+    """Writes a Llama of 12 layers with 8 heads, as safetensors with its tokenizer, to ``models_dir/tiny``."""
     import torch
     import transformers
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -37,7 +37,7 @@ def write_model(models_dir: Path) -> None:
     model = transformers.LlamaForCausalLM(config)
     for name, weight in model.named_parameters():
         if weight.dim() > 1 and "embed" not in name:
-            torch.nn.init.normal_(weight, std=0.15)  # wider than usual: effects are far from uniform
+            torch.nn.init.normal_(weight, std=0.15)  # larger than usual, so that effects are far from uniform
     folder = models_dir / MODEL_ID
     model.save_pretrained(folder)
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>").save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""What is asked: distinct questions of several chunks, in the middle of which faults can hit, and tiny ones."""
+"""The submitted questions: distinct ones of several chunks, which faults can interrupt, and tiny ones."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def long_question(seed: int, pairs: int = 128) -> Question:
 
 
 def tiny_question(number: int) -> Question:
-    """A few hundredths of a second of work; no two numbers below 9801 ask the same. The answer is told: it must be a
-    single token, and need not be right."""
+    """A few hundredths of a second of work; distinct for numbers below 9801. The answer is given explicitly: it must be
+    a single token, and need not be correct.
+    """
     a, b = divmod(number, 99)
     pair = {"reference": f"{a + 1} + {b + 1} =", "answer": f" {(a + b + 2) % 10}"}
     prompts = {"source": "custom", "pairs": [pair]}

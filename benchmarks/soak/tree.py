@@ -1,4 +1,4 @@
-"""A real ``arithmoscope serve`` on a data folder of its own, what lives below it, and its restart after a fault."""
+"""A real ``arithmoscope serve`` on a data folder of its own, its child processes, and its restart after a fault."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from typing import Any
 
 import psutil
 
-# A proxy of the environment has nothing to do with this machine talking to itself.
+# Requests on this machine must not go through a proxy from the environment.
 STRAIGHT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 SHIM = Path(__file__).parent / "shim"
 _PRINTED = re.compile(r"Arithmoscope runs at (http://127\.0\.0\.1:\d+)/ \(Ctrl-C stops it\)\n")
 
 
 class Serve:
-    """A ``serve`` on a port of its own (0: any that is free); its data is in ``folder/data``."""
+    """A ``serve`` on a port of its own (0: any free one); its data is in ``folder/data``."""
 
     def __init__(
         self,
@@ -52,16 +52,16 @@ class Serve:
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        found = _PRINTED.fullmatch(line)
-        if found is None:
+        address = _PRINTED.fullmatch(line)
+        if address is None:
             self.process.kill()
             self.process.wait()
             self.rest_of_output()
-            raise DidNotStart(f"{line!r} {self.said()[-2000:]}")
-        self.address = found[1]
+            raise StartFailed(f"{line!r} {self.stderr_text()[-2000:]}")
+        self.address = address[1]
 
-    def said(self) -> str:
-        """What it wrote on stderr, in all its lives."""
+    def stderr_text(self) -> str:
+        """Everything it wrote to stderr, across restarts."""
         return self.err.read_text(encoding="utf-8", errors="replace")
 
     def open(self, path: str, body: Any = None, timeout_s: float = 15) -> Any:
@@ -80,7 +80,7 @@ class Serve:
             return json.load(answer)["id"]
 
     def rest_of_output(self) -> str:
-        """What was printed after the address, once the process has ended."""
+        """Everything printed after the address, once the process has ended."""
         assert self.process.stdout is not None
         with self.process.stdout as stdout:
             return stdout.read()
@@ -89,10 +89,10 @@ class Serve:
         return family(self.process.pid)
 
     def child(self, part: str) -> int | None:
-        """The process of a part; the broker's is a server of another name."""
+        """The process id of a part; the broker is a server with another name."""
         name = "valkey-server" if part == "broker" else f"arithmoscope.serve.child {part}"
-        found = [pid for pid, command in family(self.process.pid, deep=False).items() if name in command]
-        return found[0] if found else None
+        pids = [pid for pid, command in family(self.process.pid, deep=False).items() if name in command]
+        return pids[0] if pids else None
 
     def computing(self) -> int | None:
         """The process that computes: the worker's child."""
@@ -100,46 +100,46 @@ class Serve:
         return None if worker is None else next(iter(family(worker)), None)
 
     def stop(self, within_s: float = 10.0, by: signal.Signals = signal.SIGTERM) -> float:
-        """Asks it to end; the seconds that it took. Raises `TookTooLong` when that is longer than allowed."""
-        began = time.monotonic()
+        """Sends a signal; returns the seconds until it stopped. Raises `StopTimedOut` if that takes too long."""
+        start = time.monotonic()
         self.process.send_signal(by)
         try:
             self.process.wait(within_s)
         except subprocess.TimeoutExpired:
-            raise TookTooLong(f"serve does not stop within {within_s:g} s of {by.name}") from None
+            raise StopTimedOut(f"serve does not stop within {within_s:g} s of {by.name}") from None
         finally:
             self.end()
-        return time.monotonic() - began
+        return time.monotonic() - start
 
     def end(self) -> None:
-        """Whatever is left of it ends now."""
+        """Kills everything that is left of it."""
         left = list(self.family())
         self.process.kill()
         self.process.wait()
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        with suppress(ValueError):  # read before
+        with suppress(ValueError):  # already read
             self.rest_of_output()
 
 
-class TookTooLong(AssertionError):
+class StopTimedOut(AssertionError):
     """A serve did not stop in time."""
 
 
-class DidNotStart(RuntimeError):
-    """A serve ended, or said something else, before it said where it is."""
+class StartFailed(RuntimeError):
+    """A serve ended, or printed something else, before it printed its address."""
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """A port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def second_worker(serve: Serve, models: Path, log: Path, more: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """A worker of its own on the same database and broker, as somebody adds one: ``arithmoscope worker``."""
+    """Another worker on the same database and broker, as an operator adds one: ``arithmoscope worker``."""
     environment = {
         **_own_settings(),
         "ARITHMOSCOPE_MODELS_DIR": str(models),
@@ -159,7 +159,7 @@ def second_worker(serve: Serve, models: Path, log: Path, more: Mapping[str, str]
 
 
 def two_serves(serve: Serve) -> tuple[int, str, str]:
-    """Starts a second one on the same folder: its exit code, and what it said on both streams."""
+    """Starts a second serve on the same folder: its exit code, stdout and stderr."""
     command = [sys.executable, "-m", "arithmoscope", "serve", "--port", "0", "--data-dir", str(serve.data)]
     second = subprocess.run(command, capture_output=True, text=True, check=False, env=_own_settings(), timeout=60)
     return second.returncode, second.stdout, second.stderr
@@ -171,47 +171,47 @@ def _own_settings() -> dict[str, str]:
 
 
 def family(root: int, *, deep: bool = True) -> dict[int, str]:
-    """Everything below a process (or its own children alone), by id, with its command line."""
-    found: dict[int, str] = {}
+    """All descendants of a process (or its direct children), by id, with their command lines."""
+    processes: dict[int, str] = {}
     with suppress(psutil.NoSuchProcess):
         for process in psutil.Process(root).children(recursive=deep):
             with suppress(psutil.NoSuchProcess):
                 if process.status() != psutil.STATUS_ZOMBIE:
-                    found[process.pid] = " ".join(process.cmdline())
-    return found
+                    processes[process.pid] = " ".join(process.cmdline())
+    return processes
 
 
 def alive(pids: list[int]) -> list[int]:
     """Those that still run."""
-    found = []
+    running = []
     for pid in pids:
         with suppress(psutil.NoSuchProcess):
             if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                found.append(pid)
-    return found
+                running.append(pid)
+    return running
 
 
 def eventually(what: Callable[[], Any], within_s: float = 15.0, every_s: float = 0.05) -> Any:
-    """The first true answer, or the last one when the time is over. What cannot be read yet counts as no."""
+    """The first true value of ``what()``, or its last value when the time is up. A failed read counts as false."""
     until = time.monotonic() + within_s
     while True:
         try:
-            found = what()
+            value = what()
         except (OSError, ValueError):
-            found = None
-        if found or time.monotonic() > until:
-            return found
+            value = None
+        if value or time.monotonic() > until:
+            return value
         time.sleep(every_s)
 
 
 def clock_environment(folder: Path) -> dict[str, str]:
-    """For a tree whose clock `shift_clock` can move."""
+    """Environment of a tree whose clock `shift_clock` can move."""
     path = os.pathsep.join([str(SHIM), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {"PYTHONPATH": path, "SOAK_CLOCK": str(folder / "clock"), "OMP_NUM_THREADS": "1"}
 
 
 def shift_clock(folder: Path, seconds: float) -> None:
-    """Every process of the tree reads the time that much later (or earlier) from the next twentieth second on."""
+    """Shifts the clock of every process of the tree by that many seconds, within a twentieth of a second."""
     fresh = folder / "clock.new"
     fresh.write_text(str(seconds), encoding="utf-8")
     fresh.replace(folder / "clock")

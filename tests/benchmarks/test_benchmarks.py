@@ -16,12 +16,12 @@ import torch
 from arithmoscope import LoadedModel, PatchingEffects
 from arithmoscope.contracts.components import Component, all_components
 from benchmarks import competitors, environment
-from benchmarks.__main__ import is_alone, is_whole, joined, parse, write
-from benchmarks.cases import CASES, CASES_OF_OTHERS, Case, column
+from benchmarks.__main__ import is_standalone, is_whole, merge_results, parse, write
+from benchmarks.cases import CASES, COMPETITOR_CASES, Case, column
 from benchmarks.competitors import COMPETITORS, compare, run_tool
 from benchmarks.gpu import measure_shape
 from benchmarks.growth import Row, measure_growth, measure_row, rows_of
-from benchmarks.loops import PlainLoop, Prompts, chosen
+from benchmarks.loops import PlainLoop, Prompts, sample_components
 from benchmarks.models import random_llama, subtractions
 from benchmarks.path_patching import measure, wave_operations
 from benchmarks.peak import peak_memory
@@ -64,7 +64,7 @@ def model() -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def measured(model: LoadedModel) -> tuple[dict[str, Any], dict[Case, PatchingEffects]]:
-    return measure(model, PAIRS, sample=3, repeats=1, say=quiet)
+    return measure(model, PAIRS, sample=3, repeats=1, log=quiet)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -104,10 +104,10 @@ def test_the_wave_is_counted_as_it_runs(model: LoadedModel):
 
 
 def test_components_are_drawn_the_same_each_time_and_never_twice():
-    drawn = chosen(3, 4, 10)
-    assert drawn == chosen(3, 4, 10)
+    drawn = sample_components(3, 4, 10)
+    assert drawn == sample_components(3, 4, 10)
     assert len(set(drawn)) == 10
-    assert set(chosen(3, 4, 99)) == set(all_components(3, 4))
+    assert set(sample_components(3, 4, 99)) == set(all_components(3, 4))
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -145,9 +145,9 @@ def test_another_tool_is_held_to_our_numbers(model: LoadedModel, measured, off: 
         found = run_tool(tool, components, [Case(**case) for case in order["cases"]])
         return json.loads(json.dumps({"version": "1.0", "cases": found}))
 
-    monkeypatch.setattr(competitors, "_ask", ask)
+    monkeypatch.setattr(competitors, "_run_in_process", ask)
     rows = _compared(model, measured, Path(sys.executable), "nnsight")
-    assert [row["case"] for row in rows["effects"]] == [str(case) for case in CASES_OF_OTHERS]
+    assert [row["case"] for row in rows["effects"]] == [str(case) for case in COMPETITOR_CASES]
     assert all(row["largest_difference"] == pytest.approx(off, abs=1e-6) for row in rows["effects"])
     assert all(row["seconds"] >= 0 for row in rows["effects"])
 
@@ -157,7 +157,7 @@ def _compared(model: LoadedModel, measured, python: Path, name: str, folder: str
     seconds = {row["case"]: row["seconds"] for row in found["effects"]}
     prompts = Prompts(model, PAIRS)
     (row,) = compare(
-        model, folder, prompts, effects, seconds, python=python, sample=15, say=quiet, names=(name,)
+        model, folder, prompts, effects, seconds, python=python, sample=15, log=quiet, names=(name,)
     )  # fmt: skip
     return row
 
@@ -179,10 +179,10 @@ def test_the_real_tools_give_our_numbers(name: str, tmp_path: Path):
         torch.nn.init.normal_(weight, std=0.3)
     model.hf.save_pretrained(tmp_path)
     model.tokenizer.save_pretrained(tmp_path)
-    measured = measure(model, PAIRS, sample=1, repeats=0, say=quiet)
+    measured = measure(model, PAIRS, sample=1, repeats=0, log=quiet)
     row = _compared(model, measured, environment.python_of(environment.FOLDER), name, str(tmp_path))
     assert "problem" not in row, row
-    assert len(row["effects"]) == len(CASES_OF_OTHERS)
+    assert len(row["effects"]) == len(COMPETITOR_CASES)
     assert all(effect["largest_difference"] < 1e-4 for effect in row["effects"])
 
 
@@ -191,8 +191,8 @@ def test_tools_that_cannot_be_installed_are_a_reason_and_no_crash(tmp_path: Path
     wanted, held = tmp_path / "wanted.txt", tmp_path / "held.txt"
     wanted.write_text(str(tmp_path / "no-such-package.whl"), encoding="utf-8")
     held.write_text("", encoding="utf-8")
-    monkeypatch.setattr(environment, "_WANTED", (wanted, held))
-    problem = environment.ready(tmp_path / "venv")
+    monkeypatch.setattr(environment, "_REQUIREMENTS", (wanted, held))
+    problem = environment.install_competitors(tmp_path / "venv")
     assert problem is not None
     assert "no-such-package.whl" in problem
     assert "\n" not in problem
@@ -253,7 +253,7 @@ def test_the_peak_is_what_a_block_took_at_its_highest_and_not_what_was_there_bef
 
 
 def test_the_part_for_a_gpu_runs_on_any_device():
-    found = measure_shape(device="cpu", dtype=torch.bfloat16, pairs=2, repeats=1, say=quiet, **TINY)
+    found = measure_shape(device="cpu", dtype=torch.bfloat16, pairs=2, repeats=1, log=quiet, **TINY)
     assert (found["dtype"], found["layers"], found["heads"], found["pairs"]) == ("bfloat16", 3, 4, 2)
     assert [row["case"] for row in found["effects"]] == ["direct", "through_mlps", "total, END"]
     assert all(row["seconds"] > 0 for row in found["effects"])
@@ -269,8 +269,8 @@ def test_a_page_shows_every_part_or_says_that_it_was_not_measured(measured):
     found = _whole(measured)
     bare = page_of(found)
     assert bare.count("Not measured") == 5
-    assert "Not measured: no GPU at hand." in bare
-    gpu = measure_shape(device="cpu", dtype=torch.float32, pairs=2, repeats=0, say=quiet, **TINY)
+    assert "Not measured: no GPU available." in bare
+    gpu = measure_shape(device="cpu", dtype=torch.float32, pairs=2, repeats=0, log=quiet, **TINY)
     tool = {"name": "T", "version": "1", "how": "h", "sample": 3, "effects": found["effects"]}
     tool["effects"] = [{**row, "times_ours": 77.7} for row in found["effects"]]
     growth = {"budget_bytes": 2**26, "rows": [measure_row(_toy_row(case)) for case in CASES[:3]]}
@@ -297,7 +297,7 @@ def test_a_page_shows_every_part_or_says_that_it_was_not_measured(measured):
     growth = {"budget_bytes": 2**26, "rows": [*growth["rows"][:2], failed]}
     page = page_of(whole | {"gpu": {"device": "G", "problem": "too small"}, "growth": growth})
     assert "Failed: `total`, END of 4 pairs. it fell over" in page
-    assert "Not measured: G was at hand. too small" in page
+    assert "Not measured on G: too small" in page
     readme = readme_with(whole, "before\n<!-- benchmark: written by make bench -->\nold\n<!-- /benchmark -->\nafter")
     assert "old" not in readme
     assert "77.7 x" in readme
@@ -335,11 +335,11 @@ def test_a_promise_that_is_broken_is_said_to_be():
 
 def test_a_part_measured_by_itself_joins_the_figures_kept_and_changes_no_other():
     kept = {"machine": "a", "effects": [1], "knockout": {"seconds": 1}, "growth": {}}
-    found = joined(kept, {"machine": "b", "model": "m", "knockout": {"seconds": 2}})
+    found = merge_results(kept, {"machine": "b", "model": "m", "knockout": {"seconds": 2}})
     assert found == kept | {"knockout": {"seconds": 2}}
-    assert is_alone(parse(["--only", "knockout"]))
-    assert not is_alone(parse(["--only", "knockout", "--quick"]))
-    assert not is_alone(parse(["--only", "knockout", "growth"]))
+    assert is_standalone(parse(["--only", "knockout"]))
+    assert not is_standalone(parse(["--only", "knockout", "--quick"]))
+    assert not is_standalone(parse(["--only", "knockout", "growth"]))
 
 
 @pytest.mark.slow

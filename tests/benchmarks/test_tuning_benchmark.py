@@ -45,8 +45,8 @@ def test_a_run_says_what_a_step_took_and_what_was_tuned():
 @pytest.mark.slow
 def test_every_tuner_is_measured_and_the_bound_is_that_of_the_lowest_layer():
     model = random_llama(**TINY)
-    rows = [tuning.apart(Run(tuner, *list(asdict(RUN).values())[1:])) for tuner in TUNED]
-    found = tuning._settled(model, RUN.components, rows)
+    rows = [tuning.measure_in_process(Run(tuner, *list(asdict(RUN).values())[1:])) for tuner in TUNED]
+    found = tuning._comparison(model, RUN.components, rows)
     assert not [row for row in rows if "problem" in row], rows
     assert found["bound"] == 2.0, "3 products over 1 + 2 of 4 layers"
     assert found["lowest"] == 2
@@ -54,7 +54,7 @@ def test_every_tuner_is_measured_and_the_bound_is_that_of_the_lowest_layer():
     assert found["gain"] > 0
     page = tuning_section({"tuning": found | {"batch_size": 2, "steps": 3, "examples": 1, "large": None}})
     assert all(f"| `{tuner}` |" in page for tuner in TUNED)
-    assert "no GPU at hand" in page
+    assert "no GPU available" in page
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -64,5 +64,5 @@ def test_without_a_gpu_the_large_shape_is_not_measured():
 
 @pytest.mark.slow
 def test_a_run_that_fails_says_why():
-    failed = tuning.apart(Run("precise", TINY, ("L9H0",), 2, 2, 1, 1))
+    failed = tuning.measure_in_process(Run("precise", TINY, ("L9H0",), 2, 2, 1, 1))
     assert "There is no L9H0" in failed["problem"]

@@ -57,7 +57,7 @@ def test_the_figures_are_those_that_were_measured(found):
 
 
 def test_what_was_measured_keeps_its_promises(found):
-    kept = {promise.says: promise.kept(found) for promise in PROMISES}
+    kept = {promise.label: promise.kept(found) for promise in PROMISES}
     assert False not in kept.values(), kept
     assert (found["pairs"], found["tokens"], found["dtype"]) == (32, 22, "float32")
 

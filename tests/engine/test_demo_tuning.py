@@ -9,7 +9,7 @@ from arithmoscope.contracts.specs import FineTuneSpec
 from arithmoscope.engine.experiments.fine_tune import run_fine_tune
 from arithmoscope.engine.models.folders import DEMO_ID
 from arithmoscope.engine.tuning import evaluate as evaluating
-from arithmoscope.engine.tuning.evaluation_sets import QUIZZES
+from arithmoscope.engine.tuning.evaluation_sets import EVALUATION_SETS
 
 pytestmark = pytest.mark.slow
 
@@ -17,9 +17,9 @@ SUMS = {"source": "template", "operations": ["add", "subtract"], "operands": [10
 
 
 def test_a_few_steps_on_the_demo_model_improve_what_was_trained_and_all_else_is_judged(monkeypatch: pytest.MonkeyPatch):
-    plain, whole = evaluating.neutral, evaluating.evaluate
+    plain, whole = evaluating.compare_on_text, evaluating.evaluate
     monkeypatch.setattr(evaluating, "PASSAGES", evaluating.PASSAGES[:6])
-    monkeypatch.setattr(evaluating, "neutral", lambda a, b, **more: plain(a, b, evaluating.PASSAGES, **more))
+    monkeypatch.setattr(evaluating, "compare_on_text", lambda a, b, **more: plain(a, b, evaluating.PASSAGES, **more))
     monkeypatch.setattr(
         "arithmoscope.engine.experiments.fine_tune.evaluate", lambda *asked, **more: whole(*asked, questions=3, **more)
     )
@@ -55,7 +55,7 @@ def test_a_few_steps_on_the_demo_model_improve_what_was_trained_and_all_else_is_
     assert after.loss < before.loss
     assert found.held_out.log_probability_after > found.held_out.log_probability_before
     by_name = {each.name: each for each in found.sets if each.group != "held_out"}
-    assert list(by_name) == [quiz.name for quiz in QUIZZES], "this model can be asked all of them"
+    assert list(by_name) == [quiz.name for quiz in EVALUATION_SETS], "this model can be asked all of them"
     assert by_name["one-digit addition"].before.mean >= 0.25
     assert by_name["facts"].before.mean >= 0.25
     assert 10 < found.neutral.before.mean < 200

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_run import MANY, Watch, spec_of
+from test_run import MANY, ObservedRun, spec_of
 from tiny import CONFIGS, PAIRS, tiny_model
 
 from arithmoscope import path_patching
@@ -141,13 +141,13 @@ def test_a_resumed_experiment_keeps_the_plan_that_memory_forced_on_it(monkeypatc
     spec = spec_of({"source": "custom", "pairs": MANY}, source=source)
     with monkeypatch.context() as patch:
         running_out(patch, 1)
-        whole = Watch()
+        whole = ObservedRun()
         undisturbed = whole.run(model, spec)
     with monkeypatch.context() as patch:
         running_out(patch, 1)
-        stopped = Watch(stop_after=6 + (source == "mean"))  # taking the means looks once
+        stopped = ObservedRun(stop_after=6 + (source == "mean"))  # taking the means looks once
         stopped.run(model, spec)
-    resumed = Watch()  # memory is ample now: the plan would be larger if it were made again
+    resumed = ObservedRun()  # memory is ample now: the plan would be larger if it were made again
     output = resumed.run(model, spec, stopped.chunks)
     assert undisturbed is not None
     assert output is not None
@@ -200,7 +200,7 @@ def test_the_peak_of_a_process_stays_within_the_budget(effect, positions):
 
 def test_chunks_of_another_precision_are_computed_again():
     spec = spec_of({"source": "custom", "pairs": MANY[:3]}, source="counterfactual")
-    narrow, wide = Watch(), Watch()
+    narrow, wide = ObservedRun(), ObservedRun()
     narrow.run(tiny_model("LlamaForCausalLM", torch.float32), spec)
     wide.run(tiny_model("LlamaForCausalLM", torch.float64), spec, narrow.chunks)
     assert list(wide.chunks) == [0]
@@ -209,12 +209,12 @@ def test_chunks_of_another_precision_are_computed_again():
 def test_a_kept_plan_is_gone_on_with_however_little_is_free_now(monkeypatch):
     model = tiny_model("LlamaForCausalLM", torch.float32)
     spec = spec_of({"source": "custom", "pairs": MANY}, source="counterfactual")
-    stopped = Watch(stop_after=6)
+    stopped = ObservedRun(stop_after=6)
     stopped.run(model, spec)
     monkeypatch.setattr("arithmoscope.engine.forward.batching.free_bytes", lambda _device: 1000)
-    assert Watch().run(model, spec, stopped.chunks) is not None
+    assert ObservedRun().run(model, spec, stopped.chunks) is not None
     with pytest.raises(Refusal, match="bytes beyond the model"):
-        Watch().run(model, spec)
+        ObservedRun().run(model, spec)
 
 
 def test_a_cpu_goes_beyond_what_it_gains_by_when_a_prompt_needs_it(monkeypatch):

@@ -37,8 +37,8 @@ def model():
     return tiny_model("LlamaForCausalLM", torch.float32)
 
 
-class Watch:
-    """What a run says on its way; ``stop_after`` layers it is told to stop."""
+class ObservedRun:
+    """Callbacks of a run, recorded; the run is stopped after ``stop_after`` layers."""
 
     def __init__(self, stop_after=None):
         self.chunks, self.progress, self.partials, self.left = {}, [], [], stop_after
@@ -63,7 +63,7 @@ class Watch:
 
 
 def test_the_result_holds_the_same_numbers_as_the_function(model):
-    output = Watch().run(model, custom())
+    output = ObservedRun().run(model, custom())
     assert output is not None
     encoded = prepare(custom().prompts, model.text).pairs
     effects = path_patching(model, [e.pair for e in encoded])
@@ -76,7 +76,7 @@ def test_the_result_holds_the_same_numbers_as_the_function(model):
 
 
 def test_every_kept_pair_is_described_and_has_its_attention(model):
-    output = Watch().run(model, custom())
+    output = ObservedRun().run(model, custom())
     assert output is not None
     result = PathPatchingResult.model_validate_json(output.artifacts["result.json"])
     assert result == output.result
@@ -91,7 +91,7 @@ def test_every_kept_pair_is_described_and_has_its_attention(model):
 
 
 def test_running_means_sharpen_to_the_result(model):
-    watch = Watch()
+    watch = ObservedRun()
     output = watch.run(model, custom())
     assert output is not None
     assert [partial.n_pairs for partial in watch.partials] == [16, 32, 36]
@@ -105,13 +105,13 @@ def test_running_means_sharpen_to_the_result(model):
 
 
 def test_a_stopped_run_keeps_what_is_finished_and_goes_on_to_the_same_bytes(model):
-    stopped = Watch(stop_after=6)
+    stopped = ObservedRun(stop_after=6)
     part = stopped.run(model, custom())
     assert part is not None
     assert not part.result.complete
     assert len(part.result.pairs) == 16
     assert list(stopped.chunks) == [0]
-    resumed, undisturbed = Watch(), Watch()
+    resumed, undisturbed = ObservedRun(), ObservedRun()
     first, second = resumed.run(model, custom(), stopped.chunks), undisturbed.run(model, custom())
     assert first is not None
     assert second is not None
@@ -121,9 +121,9 @@ def test_a_stopped_run_keeps_what_is_finished_and_goes_on_to_the_same_bytes(mode
 
 
 def test_chunks_that_were_cut_otherwise_are_computed_again(model):
-    three = Watch()
+    three = ObservedRun()
     three.run(model, custom(MANY[:3]))
-    again, undisturbed = Watch(), Watch()
+    again, undisturbed = ObservedRun(), ObservedRun()
     output, expected = again.run(model, custom(), three.chunks), undisturbed.run(model, custom())
     assert list(again.chunks) == [0, 1, 2]
     assert output is not None
@@ -132,7 +132,7 @@ def test_chunks_that_were_cut_otherwise_are_computed_again(model):
 
 
 def test_chunks_of_an_older_version_are_computed_again(model):
-    now, again = Watch(), Watch()
+    now, again = ObservedRun(), ObservedRun()
     expected = now.run(model, custom())
     older = {
         number: data.replace(FORMAT.encode(), b"arithmoscope.path_patching.1") for number, data in now.chunks.items()
@@ -146,15 +146,15 @@ def test_chunks_of_an_older_version_are_computed_again(model):
 
 
 def test_a_run_stopped_before_its_first_chunk_has_no_result(model):
-    assert Watch(stop_after=0).run(model, custom()) is None
+    assert ObservedRun(stop_after=0).run(model, custom()) is None
 
 
 def test_wrong_answers_are_dropped_or_kept_as_told_and_always_counted(model):
-    kept = Watch().run(model, custom(keep_wrong=True))
+    kept = ObservedRun().run(model, custom(keep_wrong=True))
     assert kept is not None
     correct = [pair.correct for pair in kept.result.pairs]
     assert 0 < sum(correct) < 36, "this random model should be right on some"
-    only = Watch().run(model, custom(keep_wrong=False))
+    only = ObservedRun().run(model, custom(keep_wrong=False))
     assert only is not None
     assert [pair.index for pair in only.result.pairs] == [i for i, right in enumerate(correct) if right]
     assert only.result.n_correct == kept.result.n_correct == sum(correct)
@@ -165,13 +165,13 @@ def test_wrong_answers_are_dropped_or_kept_as_told_and_always_counted(model):
 
 def test_when_no_pair_is_kept_the_run_says_so(model):
     wrong = [{"reference": "3 + 5 =", "answer": "@"}]
-    with pytest.raises(Refusal, match="None of the 1 prompts") as refused:
-        Watch().run(model, custom(wrong, keep_wrong=False))
+    with pytest.raises(Refusal, match="none of the 1 prompts") as refused:
+        ObservedRun().run(model, custom(wrong, keep_wrong=False))
     assert refused.value.code == "none_kept"
 
 
 def test_one_pair_has_no_deviation_and_no_interval(model):
-    output = Watch().run(model, custom(MANY[:1]))
+    output = ObservedRun().run(model, custom(MANY[:1]))
     assert output is not None
     table = json.loads(output.artifacts["result.json"])["metrics"]["logit"]["heads"]
     assert table["std"] == table["ci_low"] == table["ci_high"] == [[None] * 4] * 3
@@ -179,7 +179,7 @@ def test_one_pair_has_no_deviation_and_no_interval(model):
 
 def test_probability_is_computed_when_asked_for(model):
     spec = spec_of({"source": "custom", "pairs": MANY[:3]}, metrics=["probability"], effect="direct")
-    output = Watch().run(model, spec)
+    output = ObservedRun().run(model, spec)
     assert output is not None
     assert set(output.result.metrics) == {"probability"}
     assert "components.probability.csv" in output.artifacts
@@ -192,7 +192,7 @@ def test_another_chat_template_is_another_set_and_its_attention_is_not_passed_of
         chatty = tiny_model("LlamaForCausalLM", torch.float32)
         turn = "{% for m in messages %}" + sign + "\n{{ m.content }}\n{% endfor %}"
         chatty.tokenizer.chat_template = turn  # pyright: ignore[reportAttributeAccessIssue]
-        output = Watch().run(chatty, spec)
+        output = ObservedRun().run(chatty, spec)
         assert output is not None
         said[sign] = chatty, output
     (one, first), (other, second) = said.values()

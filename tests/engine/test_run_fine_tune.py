@@ -23,7 +23,7 @@ from arithmoscope.contracts.specs import FineTuneSpec
 from arithmoscope.contracts.tuning_results import FineTuneResult, TrainingCurve
 from arithmoscope.engine.experiments.fine_tune import run_fine_tune
 from arithmoscope.engine.tuning import evaluate as evaluating
-from arithmoscope.engine.tuning.evaluation_sets import QUIZZES
+from arithmoscope.engine.tuning.evaluation_sets import EVALUATION_SETS
 from arithmoscope.engine.tuning.output import FineTuneOutput
 
 PROMPTS = {"source": "template", "operations": ["add", "subtract"], "operands": [10, 40], "pairs": 90, "shots": 1}
@@ -38,10 +38,10 @@ def model() -> LoadedModel:
 @pytest.fixture(autouse=True)
 def few_questions(monkeypatch: pytest.MonkeyPatch):
     """Three sets of four questions, and three passages: what is asked is tested elsewhere."""
-    monkeypatch.setattr("arithmoscope.engine.tuning.evaluation_sets.QUIZZES", QUIZZES[:3])
-    whole, plain = evaluating.evaluate, evaluating.neutral
+    monkeypatch.setattr("arithmoscope.engine.tuning.evaluation_sets.EVALUATION_SETS", EVALUATION_SETS[:3])
+    whole, plain = evaluating.evaluate, evaluating.compare_on_text
     monkeypatch.setattr(evaluating, "PASSAGES", evaluating.PASSAGES[:3])
-    monkeypatch.setattr(evaluating, "neutral", lambda a, b, **more: plain(a, b, evaluating.PASSAGES, **more))
+    monkeypatch.setattr(evaluating, "compare_on_text", lambda a, b, **more: plain(a, b, evaluating.PASSAGES, **more))
     monkeypatch.setattr(
         "arithmoscope.engine.experiments.fine_tune.evaluate", lambda *asked, **more: whole(*asked, questions=4, **more)
     )
@@ -98,8 +98,8 @@ def test_a_whole_run_says_what_was_trained_what_it_changed_and_keeps_all_of_it(m
 
 
 def test_its_numbers_are_those_of_the_model_that_its_deltas_make(model: LoadedModel):
-    from arithmoscope.engine.tuning.answers import examples_of
-    from arithmoscope.engine.tuning.side_by_side import answered
+    from arithmoscope.engine.tuning.comparison import accuracy_and_loss
+    from arithmoscope.engine.tuning.training_examples import examples_of
     from arithmoscope.prompts.sets.dataset_splits import split_dataset
 
     output = run(model, spec_of())
@@ -109,10 +109,10 @@ def test_its_numbers_are_those_of_the_model_that_its_deltas_make(model: LoadedMo
     tuned = Deltas.from_bytes(output.artifacts["deltas.safetensors"]).apply(model)
     lessons = split_dataset(spec_of(), model.text)
     for told, which in ((found.held_out.before, model), (found.held_out.after, tuned)):
-        assert told.mean == answered(which, examples_of(which, lessons.test))[0]
+        assert told.mean == accuracy_and_loss(which, examples_of(which, lessons.test))[0]
     last, first = output.result.curve.validation[-1], output.result.curve.validation[0]
     for told, which in ((first, model), (last, tuned)):
-        assert (told.accuracy, told.loss) == answered(which, examples_of(which, lessons.validation))
+        assert (told.accuracy, told.loss) == accuracy_and_loss(which, examples_of(which, lessons.validation))
     assert last.loss < first.loss
 
 
@@ -245,7 +245,7 @@ def test_an_evaluation_that_breaks_leaves_the_training_and_what_the_worker_raise
     output = run(model, spec_of(steps=2))
     assert output is not None
     assert (output.result.complete, output.result.evaluation, output.result.kept) == (True, None, 2)
-    assert any(note == "It could not be evaluated: KeyError. The log says more." for note in output.result.notes)
+    assert any(note == "It could not be evaluated: KeyError. The log has the details." for note in output.result.notes)
     assert output.card is not None
 
 
@@ -292,7 +292,7 @@ def test_one_that_is_cancelled_while_it_is_asked_is_trained_to_its_end(model: Lo
     assert output is not None
     result = output.result
     assert (result.ended, result.kept, result.complete, result.evaluation) == ("finished", 11, False, None)
-    assert any("cancelled while it was evaluated" in note for note in result.notes)
+    assert any("Cancelled during the evaluation" in note for note in result.notes)
     assert output.card is not None
 
 
@@ -321,7 +321,7 @@ def test_a_rate_that_breaks_the_model_keeps_nothing_but_what_happened(model: Loa
     whole = run(model, huge.model_copy(update={"tuner": "full", "components": ()}))
     assert whole is not None
     assert whole.problem is not None
-    assert "are as large as the model, and full holds none" in whole.problem.detail
+    assert "are as large as the model, and the tuner full keeps no copy" in whole.problem.detail
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_good_weights_and_says_so(

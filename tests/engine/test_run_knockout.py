@@ -149,7 +149,7 @@ def test_the_mean_for_other_prompts_is_over_the_analysis_and_said_to_be(model, a
         assert np.allclose(np.array(other.curves["probability"].mean, float), expected, atol=1e-5) == agrees
     assert other.notes == ("The mean is over the 36 prompts of the analysis.",)
     among = run(model, spec.model_copy(update={"prompts": asked}), analysis).result
-    assert among.notes == ("The mean is over the 36 prompts of the analysis; 36 of those judged are among them.",)
+    assert among.notes == ("The mean is over the 36 prompts of the analysis; 36 of the measured ones are among them.",)
     itself = run(model, spec.model_copy(update={"prompts": None}), analysis).result
     assert itself.notes == ("The mean is over these prompts themselves.",)
 

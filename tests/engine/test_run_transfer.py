@@ -91,7 +91,7 @@ def test_the_mean_is_over_the_other_half_or_the_set_says_that_it_is_not(model):
     np.testing.assert_allclose(np.array(itself.result.probability.value), expected.probability, atol=1e-5)
     assert itself.result.probability.value != halved.result.probability.value
     assert "The mean is over the other half of each set." in halved.result.notes
-    assert "The mean is over the judged prompts themselves." in whole.result.notes
+    assert "The mean is over the evaluated prompts themselves." in whole.result.notes
     assert not any("mean" in note for note in zero.result.notes)
     assert [note for note in itself.result.notes if note.endswith(": The mean is over these prompts themselves.")]
 

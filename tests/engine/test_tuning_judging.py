@@ -12,13 +12,13 @@ from tuning_cases import LESSONS
 
 from arithmoscope import LoadedModel, PromptPair
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine.tuning import side_by_side as judging
-from arithmoscope.engine.tuning.answers import Example, examples_of
-from arithmoscope.engine.tuning.evaluate import Asked, evaluate, judged_of
-from arithmoscope.engine.tuning.evaluation_sets import facets_of, quizzes_for
-from arithmoscope.engine.tuning.plain_text import neutral
-from arithmoscope.engine.tuning.repatching import pairs_to_patch, repatched
-from arithmoscope.engine.tuning.side_by_side import answered, judge
+from arithmoscope.engine.tuning import comparison as judging
+from arithmoscope.engine.tuning.comparison import accuracy_and_loss, compare_answers
+from arithmoscope.engine.tuning.evaluate import EvaluatedSet, evaluate, summarise_set
+from arithmoscope.engine.tuning.evaluation_sets import evaluation_questions, facets_of
+from arithmoscope.engine.tuning.plain_text import compare_on_text
+from arithmoscope.engine.tuning.repatching import pairs_to_patch, repatch
+from arithmoscope.engine.tuning.training_examples import Example, examples_of
 from arithmoscope.prompts.sets.neutral_text import PASSAGES
 
 SUMS = [PromptPair(f"2 + 3 = 5\n{a} + {b} =", f"2 + 3 = 5\n{a} @ {b} =", str(a + b)) for a in range(8) for b in (7, 15)]
@@ -38,17 +38,21 @@ def logs(model: LoadedModel, ids: Any) -> torch.Tensor:
 @torch.no_grad()
 def written(model: LoadedModel, example: Example) -> list[int]:
     """What greedy decoding writes, as many tokens as the answer has."""
-    prompt = torch.tensor([example.ids[: -example.answers]])
-    asked: dict[str, Any] = {"max_new_tokens": example.answers, "min_new_tokens": example.answers, "do_sample": False}
-    return model.hf.generate(prompt, **asked, pad_token_id=0)[0, -example.answers :].tolist()  # pyright: ignore
+    prompt = torch.tensor([example.ids[: -example.answer_length]])
+    asked: dict[str, Any] = {
+        "max_new_tokens": example.answer_length,
+        "min_new_tokens": example.answer_length,
+        "do_sample": False,
+    }
+    return model.hf.generate(prompt, **asked, pad_token_id=0)[0, -example.answer_length :].tolist()  # pyright: ignore
 
 
 def right_for(model: LoadedModel) -> list[Example]:
     """Questions with what the model writes as their answers, so that some are right, and one token of each other."""
     found = []
     for each in examples_of(model, [*LESSONS, *SUMS]):
-        mine = (*each.ids[: -each.answers], *written(model, each))
-        found += [Example(mine, each.answers), Example((*mine[:-1], (mine[-1] + 1) % 20), each.answers)]
+        mine = (*each.ids[: -each.answer_length], *written(model, each))
+        found += [Example(mine, each.answer_length), Example((*mine[:-1], (mine[-1] + 1) % 20), each.answer_length)]
     return found
 
 
@@ -56,8 +60,8 @@ def right_for(model: LoadedModel) -> list[Example]:
 def test_an_answer_is_right_where_greedy_decoding_writes_it(architecture: str):
     model = tiny_model(architecture, torch.float32)
     examples = [*examples_of(model, [*LESSONS, *SUMS]), *right_for(model)]
-    said = judge(model, model, examples).before
-    assert said.right.tolist() == [written(model, each) == list(each.ids[-each.answers :]) for each in examples]
+    said = compare_answers(model, model, examples).before
+    assert said.right.tolist() == [written(model, each) == list(each.ids[-each.answer_length :]) for each in examples]
     assert 0 < int(said.right.sum()) < len(examples)
 
 
@@ -65,32 +69,32 @@ def test_an_answer_is_right_where_greedy_decoding_writes_it(architecture: str):
 def test_log_probabilities_and_divergence_are_those_of_whole_forward_passes(architecture: str):
     one, other = tiny_model(architecture, torch.float32), tiny_model(architecture, torch.float32, seed=1)
     examples = examples_of(one, [*LESSONS, *SUMS])
-    found = judge(one, other, examples)
+    found = compare_answers(one, other, examples)
     for row, each in enumerate(examples):
-        first = len(each.ids) - each.answers - 1
+        first = len(each.ids) - each.answer_length - 1
         before, after = logs(one, each.ids), logs(other, each.ids)
         for said, log in ((found.before, before), (found.after, after)):
             expected = sum(float(log[at, each.ids[at + 1]]) for at in range(first, len(each.ids) - 1))
             assert float(said.log_probability[row]) == pytest.approx(expected, abs=1e-4)
         divergence = float((before[first].exp() * (before[first] - after[first])).sum())
         assert float(found.divergence[row]) == pytest.approx(divergence, abs=1e-4)
-    accuracy, loss = answered(one, examples)
+    accuracy, loss = accuracy_and_loss(one, examples)
     assert accuracy == float(found.before.right.double().mean())
-    tokens = sum(each.answers for each in examples)
+    tokens = sum(each.answer_length for each in examples)
     assert loss == pytest.approx(-float(found.before.log_probability.sum()) / tokens, abs=1e-5)
 
 
 def test_neither_company_nor_order_moves_a_verdict(models: tuple[LoadedModel, LoadedModel]):
     examples = examples_of(models[0], [*LESSONS, *SUMS])
-    together = judge(*models, examples)
-    turned = judge(*models, examples[::-1])
-    assert together.before.words == turned.before.words[::-1]
+    together = compare_answers(*models, examples)
+    turned = compare_answers(*models, examples[::-1])
+    assert together.before.texts == turned.before.texts[::-1]
     near: dict[str, Any] = {"atol": 1e-4, "rtol": 1e-4}
     torch.testing.assert_close(together.divergence, turned.divergence.flip(0), **near)
     for row in (0, 5, len(examples) - 1):
-        alone = judge(*models, [examples[row]])
+        alone = compare_answers(*models, [examples[row]])
         torch.testing.assert_close(together.after.log_probability[row : row + 1], alone.after.log_probability, **near)
-        assert together.after.words[row] == alone.after.words[0]
+        assert together.after.texts[row] == alone.after.texts[0]
 
 
 def test_a_question_that_is_asked_many_times_is_judged_once_and_counts_as_often(
@@ -104,17 +108,19 @@ def test_a_question_that_is_asked_many_times_is_judged_once_and_counts_as_often(
         judging, "_log_softmax", lambda model, batch, some: held.append(len(some)) or honest(model, batch, some)
     )
     done: list[int] = []
-    found, single = judge(*models, many, report=done.append), judge(*models, once)
+    found, single = compare_answers(*models, many, report=done.append), compare_answers(*models, once)
     assert max(held) <= 3
     assert done[-1] == 503
-    assert found.after.words == (*single.after.words, *[single.after.words[0]] * 500)
+    assert found.after.texts == (*single.after.texts, *[single.after.texts[0]] * 500)
     assert torch.equal(found.divergence[3:], single.divergence[:1].expand(500))
-    losses = [answered(models[0], [each])[1] for each in once]
-    lengths = [each.answers for each in once]
+    losses = [accuracy_and_loss(models[0], [each])[1] for each in once]
+    lengths = [each.answer_length for each in once]
     shares = [501 * lengths[0], *lengths[1:]]
     mean = sum(loss * share for loss, share in zip(losses, shares, strict=True)) / sum(shares)
-    assert answered(models[0], many)[1] == pytest.approx(mean, rel=1e-5)
-    assert answered(models[0], many)[0] == pytest.approx(single.before.right[[*range(3), *[0] * 500]].double().mean())
+    assert accuracy_and_loss(models[0], many)[1] == pytest.approx(mean, rel=1e-5)
+    assert accuracy_and_loss(models[0], many)[0] == pytest.approx(
+        single.before.right[[*range(3), *[0] * 500]].double().mean()
+    )
 
 
 def test_what_a_model_says_ends_with_its_first_wrong_token(models: tuple[LoadedModel, LoadedModel]):
@@ -124,7 +130,7 @@ def test_what_a_model_says_ends_with_its_first_wrong_token(models: tuple[LoadedM
     right = Example((*each.ids[:-2], *mine), 2)
     late = Example((*each.ids[:-2], mine[0], (mine[1] + 1) % 20), 2)
     early = Example((*each.ids[:-2], (mine[0] + 1) % 20, 5), 2)
-    words = judge(model, model, [right, late, early]).before.words
+    words = compare_answers(model, model, [right, late, early]).before.texts
     whole = model.text.decode(mine, skip_special_tokens=False)
     assert words == (whole, whole, model.token_text(mine[0]) + "…")
 
@@ -134,7 +140,7 @@ def test_perplexity_and_divergence_of_plain_text_are_those_of_whole_forward_pass
 ):
     one, other = models
     passages = ["2 + 3 = 5\nThe sum of 2 and 3 is 5", "7 plus 1 equals 8", "4"]
-    found = neutral(one, other, passages)
+    found = compare_on_text(one, other, passages)
     losses: dict[str, list[float]] = {"before": [], "after": [], "divergence": []}
     for passage in passages:
         ids = one.text.encode(passage).ids
@@ -153,7 +159,7 @@ def test_perplexity_and_divergence_of_plain_text_are_those_of_whole_forward_pass
     assert found.before.high is not None
     assert found.before.low <= found.before.mean <= found.before.high
     with pytest.raises(Refusal, match="plain English"):
-        neutral(one, other, ["4"])
+        compare_on_text(one, other, ["4"])
 
 
 def test_a_loss_beyond_any_perplexity_is_the_largest_number_and_not_the_end_of_the_evaluation(
@@ -161,7 +167,7 @@ def test_a_loss_beyond_any_perplexity_is_the_largest_number_and_not_the_end_of_t
 ):
     lost = tiny_model("LlamaForCausalLM", torch.float32, seed=2)
     lost.layout.final_norm.weight.data.mul_(1e6)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
-    found = neutral(models[0], lost, ["One passage of plain text.", "And another one."])
+    found = compare_on_text(models[0], lost, ["One passage of plain text.", "And another one."])
     assert found.after.mean == found.after.high == math.exp(709)
     assert found.before.mean < 1e6
     assert math.isfinite(found.divergence.mean)
@@ -186,7 +192,7 @@ def test_a_model_held_against_itself_has_changed_in_nothing(models: tuple[Loaded
 def test_a_change_is_counted_question_by_question(models: tuple[LoadedModel, LoadedModel]):
     one, other = models
     evaluated = evaluate(one, other, SUMS, LESSONS, questions=6)
-    found, held_out = evaluated.evaluation, evaluated.asked[0]
+    found, held_out = evaluated.evaluation, evaluated.sets[0]
     for each in (found.held_out, *found.sets):
         assert each.fixed + each.broken + each.right + each.wrong == each.n
         assert each.before.mean == pytest.approx((each.broken + each.right) / each.n)
@@ -198,7 +204,7 @@ def test_a_change_is_counted_question_by_question(models: tuple[LoadedModel, Loa
     assert by_name["held_out", "equations"].n == len(SUMS)
     assert {group for group, _ in by_name} >= {"held_out", "arithmetic"}
     assert any(note.startswith("Not asked: facts") for note in evaluated.notes), "its words are none of this model's"
-    alone = judged_of(Asked("one", "held_out", held_out.pairs, held_out.verdicts), [3])
+    alone = summarise_set(EvaluatedSet("one", "held_out", held_out.pairs, held_out.comparison), [3])
     assert (alone.n, alone.change.low, alone.change.high) == (1, None, None)
 
 
@@ -206,7 +212,7 @@ def test_path_patching_again_is_that_of_either_model(models: tuple[LoadedModel, 
     from arithmoscope import path_patching
 
     pairs = [pair for pair in SUMS if len(pair.answer) == 1][:3]
-    found = repatched(*models, pairs_to_patch(models[0], pairs))
+    found = repatch(*models, pairs_to_patch(models[0], pairs))
     effects = [path_patching(model, pairs) for model in models]
     for side, expected in zip((found.before, found.after), effects, strict=True):
         heads, _ = expected.values("logit_difference")
@@ -228,16 +234,16 @@ def test_questions_without_a_counterfactual_are_not_patched_and_it_is_said(model
 
 def test_what_was_trained_on_is_asked_in_no_other_set(models: tuple[LoadedModel, LoadedModel]):
     trained = [PromptPair(f"{a} + {b} =", f"{a} @ {b} =", str(a + b)) for a in range(10) for b in range(a, 10)]
-    asked, notes = quizzes_for(models[0], trained[:-2])
-    one_digit = next(pairs for quiz, pairs in asked if quiz.name == "one-digit addition")
+    asked, notes = evaluation_questions(models[0], trained[:-2])
+    one_digit = next(pairs for each, pairs in asked if each.name == "one-digit addition")
     assert {facets_of(pair)["operation"] for pair in one_digit} == {"addition"}
     assert {tuple(sorted(pair.reference.splitlines()[-1][:-2].split(" + "))) for pair in one_digit} == {
         ("8", "9"),
         ("9", "9"),
     }
-    _, notes = quizzes_for(models[0], trained)
-    assert "Not asked: one-digit addition. All questions were trained on." in notes
-    subtraction = next(pairs for quiz, pairs in asked if quiz.name == "one-digit subtraction")
+    _, notes = evaluation_questions(models[0], trained)
+    assert "Not asked: one-digit addition. All its questions were trained on." in notes
+    subtraction = next(pairs for each, pairs in asked if each.name == "one-digit subtraction")
     assert len(subtraction) == 50, "the same operands, another question"
 
 

@@ -14,12 +14,12 @@ from tuning_cases import CHOSEN, LAYOUTS, LESSONS, QUICK, logits_of, mask_of, we
 from arithmoscope import fine_tune
 from arithmoscope.contracts.components import all_components
 from arithmoscope.engine.forward.hooks import on_output
-from arithmoscope.engine.tuning.answers import answers_loss, batches, examples_of
 from arithmoscope.engine.tuning.gradient_checkpointing import checkpointed
 from arithmoscope.engine.tuning.history import rate_at
 from arithmoscope.engine.tuning.precise import precise
 from arithmoscope.engine.tuning.selection import select
-from arithmoscope.engine.tuning.trainee import Wish
+from arithmoscope.engine.tuning.trainable import TunerInput
+from arithmoscope.engine.tuning.training_examples import answer_loss, batches, examples_of
 
 
 @pytest.mark.parametrize(("architecture", "config"), LAYOUTS)
@@ -27,7 +27,7 @@ def test_what_was_not_chosen_keeps_its_bits_whatever_the_weight_decay(architectu
     model = tiny_model(architecture, torch.float32, config=config)
     before = weights_of(model)
     chosen = select(model, CHOSEN, "qkvo", biases=True)
-    parts = {part.name: part for part in chosen.parts}
+    parts = {part.name: part for part in chosen.slices}
     tuned = fine_tune(model, CHOSEN, LESSONS, **QUICK, tune="qkvo", biases=True, weight_decay=0.5)
     after = weights_of(tuned.model)
     assert after.keys() == before.keys()
@@ -68,7 +68,7 @@ def test_full_matrices_leave_embeddings_norms_and_biases_and_full_leaves_nothing
 
 def test_no_gradient_reaches_the_layers_below_and_none_is_as_large_as_a_matrix():
     model = tiny_model("LlamaForCausalLM")
-    trainee = precise(model, Wish(select(model, ["L1H2", "L2H0"]), head_scale=False, seed=0))
+    trainee = precise(model, TunerInput(select(model, ["L1H2", "L2H0"]), head_scale=False, seed=0))
     followed: dict[int, bool] = {}
     blocks = enumerate(trainee.model.layout.blocks)
 
@@ -76,8 +76,8 @@ def test_no_gradient_reaches_the_layers_below_and_none_is_as_large_as_a_matrix()
         return lambda written: followed.update({layer: written.requires_grad})
 
     watched = [(block.mlp, follow(at)) for at, block in blocks]
-    with trainee.active(), on_output(watched):
-        answers_loss(trainee.model, examples_of(model, LESSONS)).backward()
+    with trainee.gradients(), on_output(watched):
+        answer_loss(trainee.model, examples_of(model, LESSONS)).backward()
     assert followed == {0: False, 1: True, 2: True}
     assert all(weight.grad is None for weight in trainee.model.hf.parameters())
     for value in trainee.values:
@@ -98,9 +98,9 @@ def test_the_loss_is_over_the_answers_tokens_alone_however_prompts_are_put_toget
                 logits = model.hf(input_ids=torch.tensor([prompt + said[:place]]), use_cache=False).logits[0, -1]
             expected -= float(log_softmax(logits.double(), -1)[token])
     with torch.no_grad():
-        together = answers_loss(model, examples_of(model, LESSONS))
+        together = answer_loss(model, examples_of(model, LESSONS))
     assert float(together) == pytest.approx(expected, abs=1e-5)
-    assert sum(each.answers for each in examples_of(model, LESSONS)) == len(LESSONS) + 1
+    assert sum(each.answer_length for each in examples_of(model, LESSONS)) == len(LESSONS) + 1
 
 
 @pytest.mark.parametrize("variant", ["Phi-3 beyond its original length"])
@@ -109,7 +109,7 @@ def test_lengths_are_never_mixed_where_numbers_depend_on_the_length_of_the_pass(
     model = tiny_model(architecture, config=config)
     one = fine_tune(model, ["L2H0"], LESSONS, steps=1, learning_rate=0.1, batch_size=len(LESSONS), warmup=0.0)
     with torch.no_grad():
-        alone = [float(answers_loss(model, [each])) for each in examples_of(model, LESSONS)]
+        alone = [float(answer_loss(model, [each])) for each in examples_of(model, LESSONS)]
     assert one.history.losses[0] == pytest.approx(sum(alone) / (len(LESSONS) + 1), abs=1e-6)
 
 
@@ -136,7 +136,7 @@ def test_with_checkpointing_layers_keep_what_they_read_and_no_more():
     model = tiny_model("LlamaForCausalLM")
     sizes = {}
     for wanted in (False, True):
-        trainee = precise(model, Wish(select(model, ["L0H0"]), head_scale=False, seed=0))
+        trainee = precise(model, TunerInput(select(model, ["L0H0"]), head_scale=False, seed=0))
         held: list[int] = []
 
         def keep(tensor, held=held):
@@ -144,8 +144,8 @@ def test_with_checkpointing_layers_keep_what_they_read_and_no_more():
             return tensor
 
         saved = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-        with trainee.active(), checkpointed(trainee.model, wanted), saved:
-            loss = answers_loss(trainee.model, examples_of(model, LESSONS))
+        with trainee.gradients(), checkpointed(trainee.model, wanted), saved:
+            loss = answer_loss(trainee.model, examples_of(model, LESSONS))
         sizes[wanted] = sum(held)
         del loss
         assert "forward" not in trainee.model.hf.model.layers[0].__dict__
@@ -177,7 +177,7 @@ def test_narrow_weights_are_stepped_in_float32_and_rounded_once():
     # A step is a ten-thousandth: alone it is lost in most numbers of bfloat16, of which 0.3 has neighbours at 0.001.
     tiny_steps = {"steps": 40, "learning_rate": 1e-4, "batch_size": 2, "schedule": "constant", "warmup": 0.0}
     tuned = fine_tune(model, ["L2H1"], PAIRS, **tiny_steps)
-    (part, *_) = select(model, ["L2H1"]).parts
+    (part, *_) = select(model, ["L2H1"]).slices
     after = dict(tuned.model.hf.named_parameters())[part.name]
     moves = mask_of(after, part)
     assert after.dtype == torch.bfloat16

@@ -10,9 +10,9 @@ from tuning_cases import LAYOUTS, mask_of
 from arithmoscope.contracts.components import Component, all_components
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.forward.hooks import on_input
-from arithmoscope.engine.tuning.model_copy import copied
-from arithmoscope.engine.tuning.parts import matrices_of
+from arithmoscope.engine.tuning.model_copy import copy_model
 from arithmoscope.engine.tuning.selection import parameters_of, select
+from arithmoscope.engine.tuning.weight_slices import projection_names
 
 
 @torch.no_grad()
@@ -28,7 +28,7 @@ def heads_outputs(model, layer):
 @torch.no_grad()
 def moved(model, parts):
     """A copy of the model with these numbers changed."""
-    changed = copied(model, None)
+    changed = copy_model(model, None)
     weights = dict(changed.hf.named_parameters())
     for part in parts:
         weights[part.name][mask_of(weights[part.name], part)] += 0.5
@@ -42,7 +42,7 @@ def test_the_heads_that_change_are_the_chosen_ones_and_those_that_are_named_as_t
     for what in "qkv":
         for head in range(model.layout.heads):
             chosen = select(model, [Component(1, head)], what)
-            after = heads_outputs(moved(model, chosen.parts), 1)
+            after = heads_outputs(moved(model, chosen.slices), 1)
             found = {
                 Component(1, at) for at in range(model.layout.heads) if not torch.equal(before[:, at], after[:, at])
             }
@@ -53,7 +53,7 @@ def test_the_heads_that_change_are_the_chosen_ones_and_those_that_are_named_as_t
 def test_a_tuned_output_slice_changes_what_its_head_writes_and_no_other(architecture, config):
     model = tiny_model(architecture, config=config)
     chosen = select(model, ["L2H1"], "o")
-    before, after = model.layout.blocks[2].write, moved(model, chosen.parts).layout.blocks[2].write
+    before, after = model.layout.blocks[2].write, moved(model, chosen.slices).layout.blocks[2].write
     assert [bool((before[head] != after[head]).all()) for head in range(4)] == [False, True, False, False]
     assert torch.equal(before[[0, 2, 3]], after[[0, 2, 3]])
     assert chosen.touched == ()
@@ -64,11 +64,11 @@ def test_all_heads_and_mlps_together_are_all_matrices_of_all_layers(architecture
     model = tiny_model(architecture, config=config)
     everything = select(model, all_components(model.layout.layers, model.layout.heads), "qkvo")
     weights = dict(model.hf.named_parameters())
-    assert {part.name for part in everything.parts} == {f"{name}.weight" for name in matrices_of(model)}
-    for part in everything.parts:
+    assert {part.name for part in everything.slices} == {f"{name}.weight" for name in projection_names(model)}
+    for part in everything.slices:
         assert mask_of(weights[part.name], part).all(), part
     matrices = {name for name, weight in weights.items() if weight.dim() == 2 and any(c.isdigit() for c in name)}
-    assert {part.name for part in everything.parts} == matrices
+    assert {part.name for part in everything.slices} == matrices
     assert everything.parameters == sum(weights[name].numel() for name in matrices)
     assert everything.share == pytest.approx(everything.parameters / parameters_of(model))
 
@@ -88,13 +88,13 @@ def test_heads_of_one_group_tune_its_keys_once():
 
 def test_biases_are_tuned_on_demand_and_never_the_one_that_all_heads_share():
     model = tiny_model("GPT2LMHeadModel")
-    names = {part.name for part in select(model, ["L1H0", "MLP2"], biases=True).parts if part.leaf == "bias"}
+    names = {part.name for part in select(model, ["L1H0", "MLP2"], biases=True).slices if part.leaf == "bias"}
     assert names == {
         "transformer.h.1.attn.c_attn.bias",
         "transformer.h.2.mlp.c_fc.bias",
         "transformer.h.2.mlp.c_proj.bias",
     }
-    assert not [part for part in select(model, ["L1H0", "MLP2"]).parts if part.leaf == "bias"]
+    assert not [part for part in select(model, ["L1H0", "MLP2"]).slices if part.leaf == "bias"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tuning_cases import CHOSEN, LESSONS, QUICK, logits_of, weights_of
 from arithmoscope import fine_tune
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.serialization import unpack
-from arithmoscope.engine.tuning.loop import beside_of
+from arithmoscope.engine.tuning.loop import read_beside
 from arithmoscope.engine.tuning.selection import select
 from arithmoscope.engine.tuning.tuners import TUNERS
 
@@ -70,8 +70,8 @@ def test_a_checkpoint_is_let_go_of_when_it_is_taken_up_and_holds_what_was_given_
     model = tiny_model("LlamaForCausalLM", torch.float32)
     kept: list[bytes] = []
     fine_tune(model, CHOSEN, LESSONS, **LONG, save=kept.append, save_every=3, beside=lambda: {"seen": len(kept)})
-    assert [beside_of(data) for data in kept] == [{"seen": 0}, {"seen": 1}, {"seen": 2}]
-    assert beside_of(b"nonsense") is None
+    assert [read_beside(data) for data in kept] == [{"seen": 0}, {"seen": 1}, {"seen": 2}]
+    assert read_beside(b"nonsense") is None
     (data,) = kept[:1]
     kept.clear()
     alone = sys.getrefcount(data)
@@ -98,7 +98,7 @@ def test_a_checkpoint_of_another_training_is_refused():
     with pytest.raises(Refusal, match="weights differ"):
         fine_tune(tiny_model("LlamaForCausalLM", torch.float32, seed=1), CHOSEN, LESSONS, **LONG, resume=kept[0])
     for rubbish in (b"", b"nonsense", kept[0][:-1], kept[0][:9]):
-        with pytest.raises(Refusal, match="no checkpoint"):
+        with pytest.raises(Refusal, match="not a checkpoint"):
             fine_tune(model, CHOSEN, LESSONS, **LONG, resume=rubbish)
 
 

@@ -15,24 +15,24 @@ from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.forward.hooks import on_input
 from arithmoscope.engine.tuning.selection import select
-from arithmoscope.engine.tuning.tuners import TUNERS, at_random
+from arithmoscope.engine.tuning.tuners import TUNERS, random_selection
 
 
 def test_random_components_are_others_of_the_same_layers_kinds_and_size():
     model = tiny_model("LlamaForCausalLM", torch.float32)
     chosen = select(model, CHOSEN, "qo")
-    drawn = at_random(model, chosen, biases=False, seed=0)
+    drawn = random_selection(model, chosen, biases=False, seed=0)
     assert not {*drawn.components} & {*chosen.components}
     kinds = [(component.kind, component.layer) for component in chosen.components if component.head is not None]
     assert [(c.kind, c.layer) for c in drawn.components if c.head is not None] == kinds
     assert drawn.parameters == chosen.parameters
-    assert at_random(model, chosen, biases=False, seed=0) == drawn
-    assert any(at_random(model, chosen, biases=False, seed=seed) != drawn for seed in range(1, 5))
+    assert random_selection(model, chosen, biases=False, seed=0) == drawn
+    assert any(random_selection(model, chosen, biases=False, seed=seed) != drawn for seed in range(1, 5))
     tuned = fine_tune(model, CHOSEN, LESSONS, **QUICK, tuner="random")
     assert tuned.selection == drawn
     assert tuned.deltas.components == tuple(str(component) for component in drawn.components)
     moved = {n for n, w in weights_of(tuned.model).items() if not torch.equal(w, weights_of(model)[n])}
-    assert moved == {part.name for part in drawn.parts}
+    assert moved == {part.name for part in drawn.slices}
 
 
 @pytest.mark.parametrize("architecture", CONFIGS)
@@ -101,11 +101,11 @@ def test_lora_without_peft_is_refused_with_what_to_install(monkeypatch):
 def test_a_whole_model_that_does_not_fit_is_refused_before_anything_is_taken(dtype, bytes_each, monkeypatch):
     model = tiny_model("LlamaForCausalLM", dtype)
     needed = bytes_each * sum(weight.numel() for weight in model.hf.parameters())
-    monkeypatch.setattr("arithmoscope.engine.tuning.full.free_bytes", lambda _device: needed - 1)
+    monkeypatch.setattr("arithmoscope.engine.tuning.full_tuning.free_bytes", lambda _device: needed - 1)
     with pytest.raises(Refusal, match=f"takes {needed:,} bytes") as refused:
         fine_tune(model, [], LESSONS, **QUICK, tuner="full")
     assert refused.value.code == "out_of_memory"
-    monkeypatch.setattr("arithmoscope.engine.tuning.full.free_bytes", lambda _device: needed)
+    monkeypatch.setattr("arithmoscope.engine.tuning.full_tuning.free_bytes", lambda _device: needed)
     assert fine_tune(model, [], LESSONS, **QUICK, tuner="full").history.ended == "finished"
 
 

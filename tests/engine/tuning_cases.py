@@ -10,7 +10,7 @@ from tiny import CONFIGS, PAIRS, VARIANTS
 from torch import Tensor
 
 from arithmoscope import LoadedModel, PromptPair
-from arithmoscope.engine.tuning.parts import Part
+from arithmoscope.engine.tuning.weight_slices import WeightSlice
 
 # Prompts of several lengths, one of them with an answer of two tokens.
 LESSONS = [*PAIRS, PromptPair("2 + 3 = 5\n8 + 5 =", "2 + 3 = 5\n8 @ 5 =", "13")]
@@ -35,7 +35,7 @@ def weights_of(model: LoadedModel) -> dict[str, Tensor]:
     return {name: weight.detach().clone() for name, weight in model.hf.named_parameters()}
 
 
-def mask_of(weight: Tensor, part: Part | None) -> Tensor:
+def mask_of(weight: Tensor, part: WeightSlice | None) -> Tensor:
     """Which numbers of a parameter a part names."""
     mask = torch.zeros_like(weight, dtype=torch.bool)
     if part is not None:

@@ -14,11 +14,11 @@ from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.measures.key_components import LEAST_QUESTIONS
 from arithmoscope.prompts.sets.operand_split import shared_operands
 from arithmoscope.replication import decision_rules as rules
-from arithmoscope.replication.formatting import shown_token, table_of
+from arithmoscope.replication.formatting import markdown_table, visible_token
 from arithmoscope.replication.key_components import effects_on, key_numbers
 from arithmoscope.replication.knockouts import by_form, form_of
 from arithmoscope.replication.plain_numbers import plain
-from arithmoscope.replication.prompt_sets import SETS, NamedSet, ask, operand_sets
+from arithmoscope.replication.prompt_sets import SETS, SetSpec, answer_set, operand_sets
 from arithmoscope.replication.svg import Line, Panel, grid, panels
 from arithmoscope.replication.transfer import heads_for_half
 
@@ -57,7 +57,7 @@ def test_heads_carry_a_set_where_it_falls_below_the_random_draws() -> None:
     assert rules.carries("addition")(transfer(0.5, 0.7))[1] is True
     assert rules.carries("addition")(transfer(0.75, 0.7))[1] is False
     assert rules.carries("addition")(transfer(0.5, 0.7, pairs=7))[1] is None
-    assert rules.carries("year spans")(transfer(0.5, 0.7)) == ("the model cannot be asked this", None)
+    assert rules.carries("year spans")(transfer(0.5, 0.7)) == ("the model cannot answer this set", None)
 
 
 def test_a_control_is_changed_only_by_more_than_5_points_and_more_than_random_heads_change_it() -> None:
@@ -85,7 +85,7 @@ def test_powers_fall_where_half_is_lost_and_more_than_to_random_heads_if_there_i
 
 def test_the_mean_probability_is_said_of_all_pairs_that_are_used() -> None:
     row = {"probability": 0.8, "found": 12, "judged": 9, "kept_wrong": False}
-    assert rules.confident({"addition": row}) == ("80% over the 21 pairs that are used, all answered rightly", True)
+    assert rules.confident({"addition": row}) == ("80% over the 21 pairs used, all answered correctly", True)
     assert "wrongly" in rules.confident({"addition": row | {"kept_wrong": True}})[0]
 
 
@@ -119,7 +119,7 @@ def test_coarse_to_fine_is_operand_then_neighbour_then_answer() -> None:
 def test_the_two_sides_of_a_set_share_no_operands_whatever_token_is_asked_for() -> None:
     model = tiny_model("LlamaForCausalLM", torch.float32)
     for row in (SETS[0], next(row for row in SETS if row.place == 1)):
-        asked = ask(model, row, 40, 8)
+        asked = answer_set(model, row, 40, 8)
         assert asked.found
         assert asked.judged
         assert not shared_operands(asked.found, asked.judged)
@@ -132,12 +132,12 @@ def test_the_two_sides_of_a_set_share_no_operands_whatever_token_is_asked_for() 
 def test_rewordings_of_one_sum_are_one_unit_and_a_side_takes_as_many_units_as_it_can() -> None:
     model = tiny_model("LlamaForCausalLM", torch.float32)
     asked = {"operations": ("add",), "operands": (0, 9), "shots": 0, "styles": ("equation", "statement")}
-    whole, few = (ask(model, NamedSet("s", asked), 60, a_side) for a_side in (60, 4))
+    whole, few = (answer_set(model, SetSpec("s", asked), 60, a_side) for a_side in (60, 4))
     assert len(set(whole.found_operands)) < len(whole.found)
     assert len(set(few.found_operands)) == 4
     effects = effects_on(model, whole.found, whole.found_operands)
     assert key_numbers(effects)["operands"] == len(set(operand_sets(whole.found)))
-    # Asked again in other words, nothing is known better.
+    # AnsweredSet again in other words, nothing is known better.
     twice = effects_on(model, [*whole.found, *whole.found], whole.found_operands * 2)
     once, again = (key_numbers(each)["metrics"]["logit_difference"]["rows"] for each in (effects, twice))
     assert {row["component"] for row in once} == {row["component"] for row in again}
@@ -148,14 +148,14 @@ def test_rewordings_of_one_sum_are_one_unit_and_a_side_takes_as_many_units_as_it
 def test_a_set_that_falls_on_one_side_is_refused_with_a_way_out() -> None:
     model = tiny_model("LlamaForCausalLM", torch.float32)
     with pytest.raises(Refusal, match="one side") as refused:
-        ask(model, NamedSet("s", {"operations": ("add",), "operands": (2, 2), "shots": 0}), 4, 4)
+        answer_set(model, SetSpec("s", {"operations": ("add",), "operands": (2, 2), "shots": 0}), 4, 4)
     assert refused.value.way_out == "Ask for more pairs."
 
 
 def test_only_heads_that_are_off_0_are_counted() -> None:
     model = tiny_model("LlamaForCausalLM", torch.float32)
     asked = {"operations": ("add",), "operands": (0, 9), "shots": 0}
-    each = ask(model, NamedSet("s", asked), 60, 24)
+    each = answer_set(model, SetSpec("s", asked), 60, 24)
     effects = effects_on(model, each.found, each.found_operands)
     n = len(set(each.found_operands))
     assert n >= LEAST_QUESTIONS
@@ -182,8 +182,8 @@ def test_what_is_no_number_is_kept_as_none() -> None:
 
 
 def test_nothing_that_a_token_is_ends_a_cell() -> None:
-    assert table_of(("a",), [(f"`{shown_token(token)}`",) for token in ("|", "`", "\n", " ")]).count("\n") == 5
-    assert "\\|" in table_of(("a",), [("x|y",)])
+    assert markdown_table(("a",), [(f"`{visible_token(token)}`",) for token in ("|", "`", "\n", " ")]).count("\n") == 5
+    assert "\\|" in markdown_table(("a",), [("x|y",)])
 
 
 def test_a_gap_breaks_a_line_and_any_name_is_text() -> None:

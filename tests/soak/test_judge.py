@@ -10,8 +10,8 @@ import pytest
 from keeping import spec_of  # pyright: ignore[reportMissingImports]
 
 from arithmoscope.store import Store
-from benchmarks.soak.judge import Answer, Verdict, comparable, is_compared, judge
 from benchmarks.soak.ledger import Ledger
+from benchmarks.soak.verdict import Answer, Verdict, comparable_digest, is_compared, judge
 
 FILES = {"result.json": "one", "arrays.npz": "two"}
 GOOD = Answer("q1", "succeeded", 1, FILES)
@@ -61,7 +61,7 @@ RESULT = {
 
 
 def _result(**changes: object) -> str:
-    return comparable("result.json", json.dumps({**RESULT, **changes}).encode())
+    return comparable_digest("result.json", json.dumps({**RESULT, **changes}).encode())
 
 
 def test_a_result_is_the_same_whoever_it_is_of_and_whenever_it_was() -> None:
@@ -73,13 +73,13 @@ def test_a_result_is_the_same_whoever_it_is_of_and_whenever_it_was() -> None:
 
 def test_a_ranking_is_the_same_but_for_the_experiments_id() -> None:
     table = "rank,effect_mean,experiment_id\n1,-0.5,{}\n"
-    one, other = (comparable("components.logit.csv", table.format(name).encode()) for name in ("a", "b"))
+    one, other = (comparable_digest("components.logit.csv", table.format(name).encode()) for name in ("a", "b"))
     assert one == other
-    assert one != comparable("components.logit.csv", table.format("a").replace("0.5", "0.6").encode())
+    assert one != comparable_digest("components.logit.csv", table.format("a").replace("0.5", "0.6").encode())
 
 
 def test_every_other_file_is_compared_as_it_is_and_descriptions_are_not() -> None:
-    assert comparable("arrays.npz", b"a") != comparable("arrays.npz", b"b")
+    assert comparable_digest("arrays.npz", b"a") != comparable_digest("arrays.npz", b"b")
     assert is_compared("attention.safetensors")
     assert is_compared("components.logit.csv")
     assert not is_compared("components.logit.csv-metadata.json")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.soak.judge import Verdict
 from benchmarks.soak.load import Drain, Posts, Traffic, percentiles
 from benchmarks.soak.memory import slope_of
-from benchmarks.soak.report import Findings, is_flat
-from benchmarks.soak.rounds import Blow, Round
-from benchmarks.soak.traffic import Story
+from benchmarks.soak.report import SoakReport, is_flat
+from benchmarks.soak.rounds import FaultRun, Round
+from benchmarks.soak.traffic import EventStream
+from benchmarks.soak.verdict import Verdict
 
 MIB = 2**20
 
@@ -38,7 +38,7 @@ def test_memory_that_grows_is_told_from_memory_that_rocks() -> None:
 
 
 def _read(*blocks: str) -> list[str]:
-    story = Story()
+    story = EventStream()
     whole = "".join(f"{block}\n\n" for block in blocks).encode()
     for at in range(0, len(whole), 7):  # in pieces that end anywhere
         story.take(whole[at : at + 7])
@@ -90,34 +90,34 @@ def _traffic(p95: float = 20.0, errors: int = 0) -> Traffic:
 
 
 def test_findings_are_clean_only_if_all_is_as_it_must_be(tmp_path: Path) -> None:
-    findings = Findings(1)
-    findings.rounds.append(Round(1, 60.0, Verdict(12), [Blow("child killed", 3, 1.5, 2.0)], 1, 2.0, "tmpfs"))
+    findings = SoakReport(1)
+    findings.rounds.append(Round(1, 60.0, Verdict(12), [FaultRun("child killed", 3, 1.5, 2.0)], 1, 2.0, "tmpfs"))
     findings.posts = Posts(50, 1, {202: 1, 200: 49}, 0.5)
     findings.drain = Drain(1000, 0, 0, 990, 10.0, 100.0)
     findings.traffic = _traffic()
     assert findings.is_clean
     findings.write(tmp_path / "page.md", tmp_path / "results.json")
     page = (tmp_path / "page.md").read_text()
-    assert "Everything is as it must be." in page
+    assert "No problems found." in page
     assert "| child killed | kill -9 of the worker's computing child | 1 | 3 | 0 | 0 | 0 | 1.5 s, 1.5 s |" in page
 
     # Half a run keeps the other half as it was, with the facts of its own day.
-    half = Findings(2)
+    half = SoakReport(2)
     half.keep_load(tmp_path / "results.json")
     assert (half.posts, half.drain, half.traffic) == (findings.posts, findings.drain, findings.traffic)
     assert half.rounds == []
     half.keep_faults(tmp_path / "results.json")
     assert half.rounds == findings.rounds
     assert half.page() == page
-    nothing = Findings(2)
+    nothing = SoakReport(2)
     nothing.keep_load(tmp_path / "none.json")
     assert nothing.posts is None
 
-    findings.rounds.append(Round(2, 60.0, Verdict(12, lost={"x": "failed"}), [Blow("disk full", 3, None, 2.0)]))
-    findings.rounds.append(Round(3, 60.0, Verdict(12), [Blow("started twice", 3, None, 2.0, error="it ran")]))
+    findings.rounds.append(Round(2, 60.0, Verdict(12, lost={"x": "failed"}), [FaultRun("disk full", 3, None, 2.0)]))
+    findings.rounds.append(Round(3, 60.0, Verdict(12), [FaultRun("started twice", 3, None, 2.0, error="it ran")]))
     findings.posts = Posts(50, 2, {202: 2, 200: 48}, 0.5)
     findings.drain = Drain(1000, 0, 1, 990, 10.0, 100.0)
     findings.traffic = _traffic(p95=101.0, errors=1)
     assert not findings.is_clean
-    assert len(findings.faults_found()) == 6
-    assert "Everything is as it must be." not in findings.page()
+    assert len(findings.problems_found()) == 6
+    assert "No problems found." not in findings.page()

@@ -51,10 +51,10 @@ def test_whatever_happens_nothing_is_lost_nothing_ends_twice_and_no_bit_differs(
 def test_every_fault_is_met_as_it_should_be_and_a_killed_workers_job_goes_on_within_ten_seconds(
     rounds: list[Round],
 ) -> None:
-    errors = [f"{blow.fault}: {blow.error}" for each in rounds for blow in each.blows if blow.error]
+    errors = [f"{run.fault}: {run.error}" for each in rounds for run in each.blows if run.error]
     assert errors == []
     for fault in ("worker killed", "child killed"):
-        assert [blow.recovery_s for each in rounds for blow in each.blows if blow.fault == fault] != [None, None]
+        assert [run.recovery_s for each in rounds for run in each.blows if run.fault == fault] != [None, None]
 
 
 @pytest.fixture(scope="module")

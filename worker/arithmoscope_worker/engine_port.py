@@ -94,7 +94,7 @@ def load_engine(config: WorkerConfig) -> EnginePort:
     from arithmoscope.engine.experiments.views import view_file
     from arithmoscope.engine.models.loaded import load_model
     from arithmoscope.engine.models.placement import best_device
-    from arithmoscope.engine.tuning.rebuild import tuned_again
+    from arithmoscope.engine.tuning.rebuild import rebuild_tuned
 
     def load(model_id: str) -> Any:
         return load_model(
@@ -117,4 +117,4 @@ def load_engine(config: WorkerConfig) -> EnginePort:
         "transfer": run_transfer,
         "fine_tune": run_fine_tune,
     }
-    return EnginePort(device, load, runs, view_file, free_memory, rebuild_tuned=tuned_again)
+    return EnginePort(device, load, runs, view_file, free_memory, rebuild_tuned=rebuild_tuned)

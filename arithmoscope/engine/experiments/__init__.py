@@ -1,1 +1,1 @@
-"""Experiments."""
+"""The four kinds of experiment, from spec to stored result: path patching, knock-out, transfer, fine-tuning."""

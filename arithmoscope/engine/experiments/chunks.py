@@ -1,6 +1,6 @@
-"""An experiment in parts: each is saved when it is done, so that one that was interrupted goes on where it was, and
-ends with the same bits. A part is a line of JSON (which it is, what it was computed under, what else is to be known)
-and the numbers behind it.
+"""Chunks of an experiment. Each is saved when it is done, so that an interrupted experiment resumes and ends with the
+same bits. A stored chunk is a line of JSON (its part, the key it was computed under, further facts) followed by the
+numbers.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ _CHUNK_PAIRS_GPU = 64
 
 
 class Stopped(Exception):
-    """Somebody asked for an end in the middle of a chunk."""
+    """A stop was requested in the middle of a chunk."""
 
 
 @dataclass(frozen=True)
-class Course:
-    """What a run tells whoever started it, and is told by them. ``started``: by the monotonic clock."""
+class RunCallbacks:
+    """Callbacks of a run. ``started``: its start by the monotonic clock."""
 
     save_chunk: Callable[[int, bytes], None]
     on_progress: Callable[[Progress], None]
     should_stop: Callable[[], bool]
     started: float = field(default_factory=time.monotonic)
 
-    def go_on(self) -> None:
-        """Raises `Stopped` when no more is wanted."""
+    def check_stop(self) -> None:
+        """Raises `Stopped` if a stop was requested."""
         if self.should_stop():
             raise Stopped
 
     @property
     def seconds(self) -> float:
-        """Since the run began."""
+        """Seconds since the run started."""
         return round(time.monotonic() - self.started, 3)
 
-    def through(
+    def run_chunks(
         self,
         parts: Sequence[Sequence[int]],
         saved: Mapping[int, bytes],
@@ -51,11 +51,15 @@ class Course:
         take: Callable[[int, bytes], None],
         progress: Callable[[int, int, float], Progress],
     ) -> bool:
-        """Every part in turn, as it was ``saved`` or computed now; whether all of them were finished.
+        """Goes through the chunks in order, each taken from ``saved`` or computed now. Returns whether all were
+        finished.
 
-        ``parts``: what each consists of (pairs, sets), by number. ``compute(number, report)`` gives a part's bytes,
-        ``take(number, bytes)`` gets them. ``progress(done, number, fraction)``: what is said when so much is done, and
-        a fraction of the part with this number.
+        Args:
+            parts: The contents of each chunk (pairs or sets), by chunk number.
+            compute: ``compute(number, report)`` returns a chunk's bytes.
+            take: ``take(number, bytes)`` receives them.
+            progress: ``progress(done, number, fraction)`` describes the state with ``done`` items finished and a
+                fraction of the chunk with this number.
         """
         total = sum(map(len, parts))
         done, fresh, left = 0, 0, None
@@ -65,14 +69,14 @@ class Course:
                 furthest = 0.0
 
                 def report(fraction: float, done: int = done, number: int = number, left: float | None = left) -> None:
-                    nonlocal furthest  # when memory ran out, some is done again
-                    self.go_on()
+                    nonlocal furthest  # after running out of memory a part of the chunk is repeated
+                    self.check_stop()
                     furthest = max(furthest, fraction)
-                    said = progress(done, number, furthest + 1e-6)
-                    self.on_progress(said.model_copy(update={"total": total, "eta_s": left}))
+                    state = progress(done, number, furthest + 1e-6)
+                    self.on_progress(state.model_copy(update={"total": total, "eta_s": left}))
 
                 try:
-                    self.go_on()
+                    self.check_stop()
                     data = compute(number, report)
                 except Stopped:
                     return False
@@ -86,33 +90,34 @@ class Course:
 
 
 def chunk_pairs(model: LoadedModel) -> int:
-    """How many pairs make a chunk on the model's device."""
+    """Number of pairs per chunk on the model's device."""
     return _CHUNK_PAIRS.get(model.device.type, _CHUNK_PAIRS_GPU)
 
 
-def made_of(model: LoadedModel, written_as: str) -> list[str]:
-    """What moves the numbers of a chunk besides the spec, and how they are written."""
-    return [model.card.revision, model.precision, model.device.type, str(METHOD_VERSION), written_as]
+def chunk_key(model: LoadedModel, storage_format: str) -> list[str]:
+    """Everything besides the spec that a chunk's numbers depend on, and their storage format."""
+    return [model.card.revision, model.precision, model.device.type, str(METHOD_VERSION), storage_format]
 
 
-def packed(part: Sequence[int], made: Sequence[str], facts: Mapping[str, Any], numbers: bytes) -> bytes:
-    """One part as bytes."""
-    return json.dumps({"part": list(part), "made": list(made), **facts}).encode() + b"\n" + numbers
+def pack_chunk(part: Sequence[int], key: Sequence[str], facts: Mapping[str, Any], numbers: bytes) -> bytes:
+    """One chunk as bytes."""
+    return json.dumps({"part": list(part), "made": list(key), **facts}).encode() + b"\n" + numbers
 
 
-def opened(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """What `packed` was given: the facts, and the numbers."""
+def unpack_chunk(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """The facts and numbers of a packed chunk."""
     line, _, numbers = data.partition(b"\n")
     return json.loads(line), numbers
 
 
-def usable(saved: Mapping[int, bytes], parts: Sequence[Sequence[int]], made: Sequence[str]) -> dict[int, bytes]:
-    """The saved parts that are the ones wanted; what was cut or computed otherwise, on another device perhaps, or by an
-    older version, is computed again."""
+def reusable_chunks(saved: Mapping[int, bytes], parts: Sequence[Sequence[int]], key: Sequence[str]) -> dict[int, bytes]:
+    """The saved chunks that match the current parts and key. A chunk that was cut differently or computed under other
+    conditions (another device, an older version) is computed again.
+    """
     return {
         number: data
         for number, data in saved.items()
         if number < len(parts)
-        and (head := opened(data)[0]).get("made") == list(made)
+        and (head := unpack_chunk(data)[0]).get("made") == list(key)
         and head.get("part") == list(parts[number])
     }

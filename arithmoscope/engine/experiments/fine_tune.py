@@ -1,6 +1,7 @@
-"""A whole fine-tuning: its questions split, its components trained, what it can do before and after, and its files.
+"""A whole fine-tuning: splits the questions, trains the components, evaluates the model before and after, writes the
+files.
 
-It knows no server: what is saved, published and cancelled comes in as functions.
+Independent of any server: saving, publishing and cancelling come in as functions.
 """
 
 from __future__ import annotations
@@ -19,37 +20,38 @@ from arithmoscope.contracts.experiments import Progress
 from arithmoscope.contracts.results import PathPatchingResult
 from arithmoscope.contracts.specs import FineTuneSpec
 from arithmoscope.contracts.tuning_results import TrainingCurve, Validation
-from arithmoscope.engine.experiments.chunks import Course, Stopped, made_of
-from arithmoscope.engine.experiments.parent_analysis import Read
+from arithmoscope.engine.experiments.chunks import RunCallbacks, Stopped, chunk_key
+from arithmoscope.engine.experiments.parent_analysis import ReadArtifact
 from arithmoscope.engine.forward.batching import is_out_of_memory
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.tuning.answers import Example, digest_of, examples_of
-from arithmoscope.engine.tuning.evaluate import Evaluated, evaluate
+from arithmoscope.engine.tuning.comparison import accuracy_and_loss
+from arithmoscope.engine.tuning.evaluate import EvaluationOutput, evaluate
 from arithmoscope.engine.tuning.fine_tune import FineTuned, fine_tune
 from arithmoscope.engine.tuning.history import Step
-from arithmoscope.engine.tuning.loop import beside_of
+from arithmoscope.engine.tuning.loop import read_beside
 from arithmoscope.engine.tuning.output import FineTuneOutput, output_of, width_of
 from arithmoscope.engine.tuning.selection import select
-from arithmoscope.engine.tuning.side_by_side import answered
-from arithmoscope.engine.tuning.tuners import WHOLE
+from arithmoscope.engine.tuning.training_examples import Example, digest_of, examples_of
+from arithmoscope.engine.tuning.tuners import WHOLE_MODEL
 from arithmoscope.prompts.sets.dataset_splits import DatasetSplits, overlap_notes, split_dataset
 
 logger = logging.getLogger(__name__)
 
-# Of a chunk's bytes: raise its number when they change.
+# Format of a chunk's bytes: raise its number when they change.
 _FORMAT = "arithmoscope.fine_tuning.2"
-# Questions that are looked at while it trains.
+# Questions validated during training.
 VALIDATED = 100
-# Steps of a curve that are told.
+# Maximum number of points of a stored curve.
 _POINTS = 500
-# A checkpoint (values, and two moments each) is worth so many bytes a step, and this many steps at least and at most.
+# A checkpoint (values, and two moments each) may cost this many bytes per step; the steps between two are limited to
+# this range.
 _CHECKPOINT_BYTES = 8 * 2**20
 _LEAST_STEPS, _MOST_STEPS = 5, 50
 
 
 @dataclass
-class _Seen:
-    """What there is to tell of a training that goes on: a loss a step, and what was validated."""
+class _Curves:
+    """The curves of a training so far: one loss per step, and the validations."""
 
     losses: list[float] = field(default_factory=list)
     validation: list[Validation] = field(default_factory=list)
@@ -68,7 +70,7 @@ def run_fine_tune(
     spec: FineTuneSpec,
     experiment_id: str,
     *,
-    parent: Read | None = None,
+    parent: ReadArtifact | None = None,
     saved_chunks: Mapping[int, bytes],
     save_chunk: Callable[[int, bytes], None],
     on_progress: Callable[[Progress], None],
@@ -76,37 +78,40 @@ def run_fine_tune(
     should_stop: Callable[[], bool],
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> FineTuneOutput | None:
-    """Train, and ask both models, or until ``should_stop``. ``model`` is left as it is.
+    """Trains and evaluates both models, or runs until ``should_stop``. ``model`` is left unchanged.
 
-    A chunk's number is how many steps were made; each holds all that is needed to go on, and ends with the bits of an
-    undisturbed training. One that is stopped while it trains gives what it has, without an evaluation, and None where
-    no step was made. ``parent`` moves no number: of it is said whether it asked about what is judged by.
+    A chunk's number is the number of steps taken; each chunk holds all that is needed to resume, and a resumed training
+    ends with the bits of an uninterrupted one. A run that is stopped during training returns its state without an
+    evaluation, or None if no step was taken. ``parent`` changes no number: it only serves to note whether the analysis
+    used the questions of the test set.
 
-    Refuses as `split_dataset` and `fine_tune` do, before anything is trained.
+    Raises Refusal as `split_dataset` and `fine_tune` do, before any training.
     """
-    course = Course(save_chunk, on_progress, should_stop)
-    chats = [asked.chat for asked in (spec.prompts, spec.validation, spec.test) if asked is not None]
+    callbacks = RunCallbacks(save_chunk, on_progress, should_stop)
+    chats = [prompts.chat for prompts in (spec.prompts, spec.validation, spec.test) if prompts is not None]
     lessons = split_dataset(spec, model.text, model.chat if any(chats) else None)
     lessons = replace(lessons, notes=(*lessons.notes, *_seen_before(model, lessons, parent)))
-    watched = examples_of(model, lessons.validation[:VALIDATED]) if lessons.validation else ()
-    examples_of(model, lessons.test)  # refuses now what it cannot be judged by
+    validation_examples = examples_of(model, lessons.validation[:VALIDATED]) if lessons.validation else ()
+    examples_of(model, lessons.test)  # refuses a test set that cannot be encoded before training starts
     save_every = _save_every(model, spec)
-    made = _made_of(model, spec, lessons)
-    done, seen, resume = _taken_up(saved_chunks, made)
-    del saved_chunks  # they are large, and taken up once
+    key = _training_key(model, spec, lessons)
+    done, curves, resume = _resumed_from(saved_chunks, key)
+    del saved_chunks  # they are large and used once
     try:
         if resume is None:
-            on_progress(Progress(stage="before", done=0, total=len(watched) or None))
-            course.go_on()
-            _look(seen, model, watched, 0)
-            on_partial(seen.curve())
-        tuned = _train(model, spec, lessons, watched, course, made, done, seen, resume, save_every, on_partial)
+            on_progress(Progress(stage="before", done=0, total=len(validation_examples) or None))
+            callbacks.check_stop()
+            _validate(curves, model, validation_examples, 0)
+            on_partial(curves.curve())
+        tuned = _train(
+            model, spec, lessons, validation_examples, callbacks, key, done, curves, resume, save_every, on_partial
+        )
     except Stopped:
         return None
     if not tuned.history.steps:
         return None
-    on_partial(seen.curve())
-    evaluated, cancelled, notes = _evaluated(model, tuned, lessons, course)
+    on_partial(curves.curve())
+    evaluated, cancelled, notes = _evaluate(model, tuned, lessons, callbacks)
     on_progress(Progress(stage="saving"))
     return output_of(
         model=model,
@@ -114,19 +119,20 @@ def run_fine_tune(
         experiment_id=experiment_id,
         lessons=lessons,
         tuned=tuned,
-        curve=seen.curve(),
-        validation=seen.validation,
+        curve=curves.curve(),
+        validation=curves.validation,
         evaluated=evaluated,
         complete=tuned.history.ended == "finished" and not cancelled,
         notes=notes,
         created_at=clock(),
-        seconds=course.seconds,
+        seconds=callbacks.seconds,
     )
 
 
-def _seen_before(model: LoadedModel, lessons: DatasetSplits, parent: Read | None) -> tuple[str, ...]:
-    """What is said of the analysis that the components come from. Nothing where that is deleted, not finished, or of
-    another version: the training is no worse for it."""
+def _seen_before(model: LoadedModel, lessons: DatasetSplits, parent: ReadArtifact | None) -> tuple[str, ...]:
+    """Notes on the analysis that the components come from. Empty if it was deleted, is not finished, or is of another
+    version: the training is no worse for it.
+    """
     if parent is None:
         return ()
     try:
@@ -136,60 +142,64 @@ def _seen_before(model: LoadedModel, lessons: DatasetSplits, parent: Read | None
         return ()
 
 
-def _made_of(model: LoadedModel, spec: FineTuneSpec, lessons: DatasetSplits) -> list[str]:
-    """What moves the bits of a chunk: it may be of a set that this version of the program draws in another way."""
-    asked = spec.model_dump_json(exclude={"parent"})
+def _training_key(model: LoadedModel, spec: FineTuneSpec, lessons: DatasetSplits) -> list[str]:
+    """Everything that a chunk's bits depend on. A set counts, as another version of the program may draw it
+    differently.
+    """
+    spec_json = spec.model_dump_json(exclude={"parent"})
     sets = (lessons.train, lessons.validation[:VALIDATED])
     data = "".join(digest_of(examples_of(model, pairs)) if pairs else "" for pairs in sets)
-    return [*made_of(model, _FORMAT), hashlib.sha256(f"{asked} {data}".encode()).hexdigest()]
+    return [*chunk_key(model, _FORMAT), hashlib.sha256(f"{spec_json} {data}".encode()).hexdigest()]
 
 
-def _taken_up(saved: Mapping[int, bytes], made: Sequence[str]) -> tuple[int, _Seen, Callable[[], bytes] | None]:
-    """After how many steps the newest chunk was written, what had been seen by then, and what gives it, once."""
+def _resumed_from(saved: Mapping[int, bytes], key: Sequence[str]) -> tuple[int, _Curves, Callable[[], bytes] | None]:
+    """The number of steps in the newest matching chunk, the curves up to it, and a function that returns its bytes
+    once.
+    """
     for number in sorted(saved, reverse=True):
-        facts = beside_of(saved[number]) or {}
-        if facts.get("made") == made:
+        facts = read_beside(saved[number]) or {}
+        if facts.get("made") == key:
             validation = [Validation.model_validate(each) for each in facts["validation"]]
-            return number, _Seen(facts["losses"], validation), [saved[number]].pop
-    return 0, _Seen(), None
+            return number, _Curves(facts["losses"], validation), [saved[number]].pop
+    return 0, _Curves(), None
 
 
 def _train(
     model: LoadedModel,
     spec: FineTuneSpec,
     lessons: DatasetSplits,
-    watched: Sequence[Example],
-    course: Course,
-    made: Sequence[str],
-    begun: int,
-    seen: _Seen,
+    validation_examples: Sequence[Example],
+    callbacks: RunCallbacks,
+    key: Sequence[str],
+    resumed_at: int,
+    curves: _Curves,
     resume: Callable[[], bytes] | None,
     save_every: int,
     on_partial: Callable[[TrainingCurve], None],
 ) -> FineTuned:
-    since = time.monotonic()
+    started = time.monotonic()
 
-    def told(done: int) -> None:
-        fresh = done - begun
-        left = (time.monotonic() - since) / fresh * (spec.steps - done) if fresh else None
-        course.on_progress(Progress(stage="steps", done=done, total=spec.steps, eta_s=left))
+    def report_steps(done: int) -> None:
+        fresh = done - resumed_at
+        left = (time.monotonic() - started) / fresh * (spec.steps - done) if fresh else None
+        callbacks.on_progress(Progress(stage="steps", done=done, total=spec.steps, eta_s=left))
 
     def on_step(step: Step, now: LoadedModel) -> None:
         done = step.number + 1
-        seen.losses.append(step.loss)
+        curves.losses.append(step.loss)
         if done % spec.validate_every == 0 or done == spec.steps:
-            _look(seen, now, watched, done)
-        on_partial(seen.curve())
-        told(done)
+            _validate(curves, now, validation_examples, done)
+        on_partial(curves.curve())
+        report_steps(done)
 
     def beside() -> dict[str, Any]:
-        validation = [each.model_dump() for each in seen.validation]
-        return {"made": list(made), "losses": seen.losses, "validation": validation}
+        validation = [each.model_dump() for each in curves.validation]
+        return {"made": list(key), "losses": curves.losses, "validation": validation}
 
-    told(begun)
+    report_steps(resumed_at)
     return fine_tune(
         model,
-        () if spec.tuner in WHOLE else spec.components,
+        () if spec.tuner in WHOLE_MODEL else spec.components,
         lessons.train,
         steps=spec.steps,
         learning_rate=spec.learning_rate,
@@ -205,72 +215,74 @@ def _train(
         accumulate=spec.accumulate,
         checkpointing=spec.checkpointing,
         tuner=spec.tuner,
-        save=lambda checkpoint: course.save_chunk(len(seen.losses), checkpoint),
+        save=lambda checkpoint: callbacks.save_chunk(len(curves.losses), checkpoint),
         save_every=save_every,
         beside=beside,
         resume=resume,
         on_step=on_step,
-        should_stop=course.should_stop,
+        should_stop=callbacks.should_stop,
     )
 
 
 def _save_every(model: LoadedModel, spec: FineTuneSpec) -> int:
-    """How many steps a checkpoint is apart. Refuses as `select` does."""
-    if spec.tuner in WHOLE:
+    """Number of steps between checkpoints. Raises Refusal as `select` does."""
+    if spec.tuner in WHOLE_MODEL:
         return _MOST_STEPS
     size = 3 * width_of(model) * select(model, spec.components, spec.tune, biases=spec.biases).parameters
     return min(_MOST_STEPS, max(_LEAST_STEPS, size // _CHECKPOINT_BYTES))
 
 
-def _look(seen: _Seen, model: LoadedModel, watched: Sequence[Example], step: int) -> None:
-    """Validates. A loss that is no number is left to the training to stumble over."""
-    if not watched:
+def _validate(curves: _Curves, model: LoadedModel, validation_examples: Sequence[Example], step: int) -> None:
+    """Validates the model. A non-finite loss is left for the training loop to report."""
+    if not validation_examples:
         return
-    accuracy, loss = answered(model, watched)
+    accuracy, loss = accuracy_and_loss(model, validation_examples)
     if loss == loss and abs(loss) != float("inf"):
-        seen.validation.append(Validation(step=step, accuracy=accuracy, loss=loss))
+        curves.validation.append(Validation(step=step, accuracy=accuracy, loss=loss))
 
 
-def _evaluated(
-    model: LoadedModel, tuned: FineTuned, lessons: DatasetSplits, course: Course
-) -> tuple[Evaluated | None, bool, tuple[str, ...]]:
-    """What both models answer, whether it was cancelled instead, and what is said of it. Nothing is asked where the
-    training was stopped, or has changed nothing."""
+def _evaluate(
+    model: LoadedModel, tuned: FineTuned, lessons: DatasetSplits, callbacks: RunCallbacks
+) -> tuple[EvaluationOutput | None, bool, tuple[str, ...]]:
+    """The evaluation of both models, whether it was cancelled, and notes. There is none if the training was stopped or
+    changed nothing.
+    """
     if tuned.history.ended == "stopped" or tuned.history.kept == 0:
         return None, False, ()
 
-    told: list[Exception] = []
+    callback_errors: list[Exception] = []
 
-    def let(act: Callable[[], None]) -> None:
-        """What whoever started it raises is theirs, and goes through."""
+    def call(callback: Callable[[], None]) -> None:
+        """Runs a callback; its exceptions are the caller's own and are passed through."""
         try:
-            act()
+            callback()
         except Exception as error:
-            told.append(error)
+            callback_errors.append(error)
             raise
 
     def report(done: int, total: int) -> None:
-        let(lambda: course.on_progress(Progress(stage="after", done=done, total=total)))
+        call(lambda: callbacks.on_progress(Progress(stage="after", done=done, total=total)))
 
     try:
-        go_on = partial(let, course.go_on)
-        found = evaluate(model, tuned.model, lessons.test, lessons.train, check_stop=go_on, progress=report)
+        check_stop = partial(call, callbacks.check_stop)
+        evaluated = evaluate(model, tuned.model, lessons.test, lessons.train, check_stop=check_stop, progress=report)
     except Stopped:
-        return None, True, ("It was cancelled while it was evaluated; the training had ended.",)
-    except Refusal as refusal:  # hours of training are not lost for it
+        return None, True, ("Cancelled during the evaluation; the training had ended.",)
+    # The page knows these notes by their first words.
+    except Refusal as refusal:  # hours of training are not lost over it
         return None, False, (f"It could not be evaluated: {refusal}",)
     except Exception as error:
-        if any(error is each for each in told):
+        if any(error is each for each in callback_errors):
             raise
         if is_out_of_memory(error):
             return None, False, ("It could not be evaluated: memory ran out.",)
         logger.exception("a trained model could not be evaluated")
-        return None, False, (f"It could not be evaluated: {type(error).__name__}. The log says more.",)
-    return found, False, found.notes
+        return None, False, (f"It could not be evaluated: {type(error).__name__}. The log has the details.",)
+    return evaluated, False, evaluated.notes
 
 
 def _spread(number: int, most: int) -> list[int]:
-    """Places of at most so many of a list, evenly spread, the first and the last included."""
+    """Indices of at most ``most`` items of a list, evenly spread, the first and the last included."""
     if number <= most:
         return list(range(number))
-    return sorted({round(at * (number - 1) / (most - 1)) for at in range(most)})
+    return sorted({round(index * (number - 1) / (most - 1)) for index in range(most)})

@@ -1,6 +1,7 @@
-"""A whole knock-out: its components out of the analysis that it is asked of, its pairs in chunks, its result and files.
+"""A whole knock-out: reads the components from the parent analysis, measures the pairs in chunks, writes result and
+files.
 
-It knows no server: what is saved, published and cancelled comes in as functions, and so does what is stored of the
+Independent of any server: saving, publishing and cancelling come in as functions, and so do the stored files of the
 analysis.
 """
 
@@ -19,8 +20,22 @@ from arithmoscope.contracts.experiments import Progress
 from arithmoscope.contracts.knockout_results import KnockoutResult
 from arithmoscope.contracts.results import DroppedPair, Partial
 from arithmoscope.contracts.specs import DEFAULT_TOP_K, KnockoutSpec, PathPatchingSpec
-from arithmoscope.engine.experiments.chunks import Course, Stopped, chunk_pairs, made_of, opened, packed, usable
-from arithmoscope.engine.experiments.parent_analysis import Analysis, Read, prepared_again, read_analysis, read_effects
+from arithmoscope.engine.experiments.chunks import (
+    RunCallbacks,
+    Stopped,
+    chunk_key,
+    chunk_pairs,
+    pack_chunk,
+    reusable_chunks,
+    unpack_chunk,
+)
+from arithmoscope.engine.experiments.parent_analysis import (
+    Analysis,
+    ReadArtifact,
+    analysis_prompts,
+    read_analysis,
+    read_effects,
+)
 from arithmoscope.engine.forward.activations import check_fit
 from arithmoscope.engine.forward.baseline import top_tokens, wrong_answer
 from arithmoscope.engine.forward.batching import Plan, budget_of, retry_on_oom
@@ -37,7 +52,7 @@ from arithmoscope.prompts.sets.operand_split import operands_of
 
 @dataclass(frozen=True)
 class KnockoutOutput:
-    """The result and everything that is kept of it, by file name."""
+    """The result and all stored files, by name."""
 
     result: KnockoutResult
     artifacts: dict[str, bytes]
@@ -45,22 +60,27 @@ class KnockoutOutput:
 
 @dataclass(frozen=True)
 class _Sets:
-    """What is asked, all that the analysis asked, and what the mean is over: None where it is over what is measured."""
+    """The prompts of a knock-out.
 
-    asked: PromptSet
-    known: tuple[EncodedPair, ...]
+    prompts   the measured prompt set
+    analysed  all pairs of the analysis
+    over      the pairs that the mean is taken over; None: the measured ones
+    """
+
+    prompts: PromptSet
+    analysed: tuple[EncodedPair, ...]
     over: tuple[EncodedPair, ...] | None
 
-    def made_of(self, model: LoadedModel, components: Sequence[str]) -> list[str]:
-        """What moves the numbers of a chunk besides the spec: an analysis may have been repeated since."""
+    def chunk_key(self, model: LoadedModel, components: Sequence[str]) -> list[str]:
+        """Everything besides the spec that a chunk's numbers depend on: the analysis may have been repeated since."""
         over = json.dumps([pair.reference_ids for pair in self.over or ()])
         means = hashlib.sha256(over.encode()).hexdigest()
-        return [*made_of(model, FORMAT), set_hash(self.asked), means, " ".join(components)]
+        return [*chunk_key(model, FORMAT), set_hash(self.prompts), means, " ".join(components)]
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """The pairs that are measured, those that are not, and which ask what the analysis asked about."""
+    """The measured pairs, their indices, the dropped ones, and the indices that share operands with the analysis."""
 
     pairs: tuple[EncodedPair, ...]
     indices: tuple[int, ...]
@@ -73,7 +93,7 @@ def run_knockout(
     spec: KnockoutSpec,
     experiment_id: str,
     *,
-    parent: Read | None,
+    parent: ReadArtifact | None,
     saved_chunks: Mapping[int, bytes],
     save_chunk: Callable[[int, bytes], None],
     on_progress: Callable[[Progress], None],
@@ -81,102 +101,103 @@ def run_knockout(
     should_stop: Callable[[], bool],
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> KnockoutOutput | None:
-    """Run a knock-out to its end, or until ``should_stop``.
+    """Runs a knock-out to its end, or until ``should_stop``.
 
-    ``parent`` reads what is stored of the analysis. A stopped run gives the result over the finished chunks
-    (``result.complete`` is false), or None if there is none. ``saved_chunks`` of an earlier attempt are taken as they
-    are; there are no partial results on the way (``on_partial``).
+    ``parent`` reads the stored files of the analysis. A stopped run returns the result over the finished chunks
+    (``result.complete`` is false), or None if there is none. ``saved_chunks`` of an earlier attempt are reused. There
+    are no partial results (``on_partial`` is not called).
 
-    Refuses an analysis of other weights (``model_changed``), one without components to take out (``no_components``),
-    prompts that cannot be read, and a set of which no pair is left (``none_kept``).
+    Raises:
+        Refusal: ``model_changed`` if the analysis is of other weights; ``no_components`` if it has no component to take
+            out; ``none_kept`` if no pair is left; otherwise if the prompts cannot be read.
     """
     if parent is None:
-        raise ValueError("a knock-out is asked of an analysis")
-    course = Course(save_chunk, on_progress, should_stop)
+        raise ValueError("a knock-out needs a parent analysis")
+    callbacks = RunCallbacks(save_chunk, on_progress, should_stop)
     analysis = read_analysis(parent)
     if analysis.revision != model.card.revision:
-        raise Refusal("model_changed", f"{model.card.name} has other weights than the analysis is of.")
+        raise Refusal("model_changed", f"{model.card.name} has other weights than those that were analysed.")
     components = _components(spec, analysis.spec, parent)
-    sets = _read(model, spec, analysis)
-    asked, made = sets.asked, sets.made_of(model, components)
-    # What is finished is worth a result, and a result needs its pairs and its means.
-    go_on = course.go_on if not saved_chunks else lambda: None
-    on_progress(Progress(stage="pairs", done=0, total=len(asked.pairs)))
+    sets = _prompt_sets(model, spec, analysis)
+    prompts, key = sets.prompts, sets.chunk_key(model, components)
+    # With finished chunks there will be a result, which needs the pairs and means: so these are not interrupted.
+    check_stop = callbacks.check_stop if not saved_chunks else lambda: None
+    on_progress(Progress(stage="pairs", done=0, total=len(prompts.pairs)))
     try:
-        kept = _kept(model, spec, sets, analysis, go_on)
+        kept = _kept(model, spec, sets, analysis, check_stop)
         parts = _parts(kept.indices, chunk_pairs(model))
-        saved = usable(saved_chunks, parts, made)
-        task, means_plan = _task(model, spec, kept.pairs, sets.over, components, saved, go_on)
+        saved = reusable_chunks(saved_chunks, parts, key)
+        task, means_plan = _task(model, spec, kept.pairs, sets.over, components, saved, check_stop)
     except Stopped:
         return None
-    budget, found = budget_of(model), list[Knockout]()
+    budget, results = budget_of(model), list[Knockout]()
 
     def compute(number: int, report: Callable[[float], None]) -> bytes:
         nonlocal task
         start = number * chunk_pairs(model)
-        some, task = knock_chunk(model, task, start, start + len(parts[number]), report=report)
+        chunk, task = knock_chunk(model, task, start, start + len(parts[number]), report=report)
         plans = {"means": dataclasses.asdict(means_plan), "chunk": dataclasses.asdict(task.plan)}
-        return packed(parts[number], made, {"plans": plans}, some.to_bytes())
+        return pack_chunk(parts[number], key, {"plans": plans}, chunk.to_bytes())
 
     def progress(done: int, number: int, fraction: float) -> Progress:
         return Progress(stage="pairs", done=done + int(fraction * len(parts[number])))
 
-    complete = course.through(
-        parts, saved, compute, lambda _, data: found.append(Knockout.from_bytes(opened(data)[1])), progress
+    complete = callbacks.run_chunks(
+        parts, saved, compute, lambda _, data: results.append(Knockout.from_bytes(unpack_chunk(data)[1])), progress
     )
-    if not found:
+    if not results:
         return None
-    whole = Knockout.concatenate(found)
+    whole = Knockout.concatenate(results)
     on_progress(Progress(stage="saving", done=len(whole), total=len(kept.pairs)))
     checked, _ = retry_on_oom(task.plan, lambda _: knock_check(model, task, whole))
     result = knockout_result(
         model=model,
         spec=spec,
         experiment_id=experiment_id,
-        found=whole,
+        knocked=whole,
         checked=checked,
         complete=complete,
-        n_asked=len(asked.pairs),
-        n_distinct=asked.n_distinct,
+        n_asked=len(prompts.pairs),
+        n_distinct=prompts.n_distinct,
         shared_questions=sum(index in kept.shared for index in kept.indices[: len(whole)]),
-        notes=(*asked.notes, *_notes(spec, sets, kept)),
+        notes=(*prompts.notes, *_notes(spec, sets, kept)),
         dropped=kept.dropped,
-        prompt_set_hash=set_hash(asked),
+        prompt_set_hash=set_hash(prompts),
         plan=task.plan,
         budget=budget,
         created_at=clock(),
-        seconds=course.seconds,
+        seconds=callbacks.seconds,
     )
     return KnockoutOutput(result, knockout_files(result, whole))
 
 
-def _components(spec: KnockoutSpec, asked: PathPatchingSpec, parent: Read) -> tuple[str, ...]:
-    """Those that the spec names, or those that hurt most when they are taken away."""
+def _components(spec: KnockoutSpec, analysed: PathPatchingSpec, parent: ReadArtifact) -> tuple[str, ...]:
+    """The components that the spec names, or those whose removal hurts most."""
     if spec.components is not None:
         return spec.components
     effects = read_effects(parent)
-    # Where parts were put back, what restores most is what is wanted.
-    effects = effects.turned() if asked.direction == "denoising" else effects
+    # In denoising the components that restore most are the ones sought.
+    effects = effects.negated() if analysed.direction == "denoising" else effects
     top_k = spec.top_k or DEFAULT_TOP_K
     key = key_components(effects, rule="top_k", metric=spec.metric, top_k=top_k, kind=spec.among)
     if not key.components:
-        raise Refusal("no_components", f"By {spec.metric}, taking away no single one of them hurts the answer.")
+        raise Refusal("no_components", f"By {spec.metric}, removing any single component does not hurt the answer.")
     return tuple(str(component) for component in key.components)
 
 
-def _read(model: LoadedModel, spec: KnockoutSpec, analysis: Analysis) -> _Sets:
-    parents = prepared_again(model, analysis)
+def _prompt_sets(model: LoadedModel, spec: KnockoutSpec, analysis: Analysis) -> _Sets:
+    parents = analysis_prompts(model, analysis)
     own = spec.prompts
-    asked = parents if own is None else prepare(own, model.text, model.chat if own.chat else None)
-    check_fit(model, asked.pairs)
+    prompts = parents if own is None else prepare(own, model.text, model.chat if own.chat else None)
+    check_fit(model, prompts.pairs)
     kept = tuple(parents.pairs[index] for index in analysis.kept)
-    # Position by position a mean needs prompts of the same length, which only the set itself is sure to have.
+    # A mean per position needs prompts of the same length, which only the set itself is sure to have.
     elsewhere = own is not None and spec.ablation == "mean" and spec.positions == "end"
-    return _Sets(asked, parents.pairs, kept if elsewhere else None)
+    return _Sets(prompts, parents.pairs, kept if elsewhere else None)
 
 
 def _notes(spec: KnockoutSpec, sets: _Sets, kept: _Kept) -> tuple[str, ...]:
-    """What the mean is over: other prompts than those that are judged, if there are such."""
+    """A note on the prompts that the mean is taken over."""
     if spec.ablation != "mean":
         return ()
     if sets.over is None:
@@ -184,55 +205,56 @@ def _notes(spec: KnockoutSpec, sets: _Sets, kept: _Kept) -> tuple[str, ...]:
         return (f"The mean is over these prompts themselves{alike}.",)
     over = {pair.reference_ids for pair in sets.over}
     same = sum(pair.reference_ids in over for pair in kept.pairs)
-    among = f"; {same} of those judged are among them" if same else ""
+    among = f"; {same} of the measured ones are among them" if same else ""
     return (f"The mean is over the {len(sets.over)} prompts of the analysis{among}.",)
 
 
-def _kept(model: LoadedModel, spec: KnockoutSpec, sets: _Sets, analysis: Analysis, go_on: Callable[[], None]) -> _Kept:
-    asked = sets.asked
-    known = {operands_of(pair.pair) for pair in sets.known}
-    shared = frozenset(index for index, pair in enumerate(asked.pairs) if operands_of(pair.pair) in known)
+def _kept(
+    model: LoadedModel, spec: KnockoutSpec, sets: _Sets, analysis: Analysis, check_stop: Callable[[], None]
+) -> _Kept:
+    prompts = sets.prompts
+    analysed = {operands_of(pair.pair) for pair in sets.analysed}
+    shared = frozenset(index for index, pair in enumerate(prompts.pairs) if operands_of(pair.pair) in analysed)
     dropped = [
-        _left_out(asked, index, "The analysis asked about the same operands.")
-        for index in sorted(shared)
-        if spec.disjoint
+        _left_out(prompts, index, "The analysis used the same operands.") for index in sorted(shared) if spec.disjoint
     ]
-    left = [index for index in range(len(asked.pairs)) if not (spec.disjoint and index in shared)]
-    prompts = spec.prompts or analysis.spec.prompts
-    if not prompts.keep_wrong:
-        tops = top_tokens(model, [asked.pairs[index] for index in left], go_on)
-        said = dict(zip(left, tops, strict=True))
+    left = [index for index in range(len(prompts.pairs)) if not (spec.disjoint and index in shared)]
+    prompts_spec = spec.prompts or analysis.spec.prompts
+    if not prompts_spec.keep_wrong:
+        tops = top_tokens(model, [prompts.pairs[index] for index in left], check_stop)
+        top = dict(zip(left, tops, strict=True))
         dropped += [
-            wrong_answer(model, index, asked.pairs[index], said[index])
+            wrong_answer(model, index, prompts.pairs[index], top[index])
             for index in left
-            if said[index] != asked.pairs[index].answer_id
+            if top[index] != prompts.pairs[index].answer_id
         ]
-        left = [index for index in left if said[index] == asked.pairs[index].answer_id]
+        left = [index for index in left if top[index] == prompts.pairs[index].answer_id]
     if spec.positions != "end":
-        alone = _alone(spec, asked, left)
-        dropped += [_left_out(asked, index, "No other prompt that is left has as many tokens.") for index in alone]
+        alone = _alone(spec, prompts, left)
+        dropped += [_left_out(prompts, index, "No other remaining prompt has as many tokens.") for index in alone]
         left = [index for index in left if index not in set(alone)]
     if not left:
         raise Refusal(
-            "none_kept", f"None of the {len(asked.pairs)} prompts is left that {model.card.id} answers rightly."
+            "none_kept",
+            f"None of the {len(prompts.pairs)} prompts is left that {model.card.id} answers correctly.",
         )
-    pairs = tuple(asked.pairs[index] for index in left)
+    pairs = tuple(prompts.pairs[index] for index in left)
     return _Kept(pairs, tuple(left), tuple(sorted(dropped, key=lambda pair: pair.index)), shared)
 
 
-def _left_out(asked: PromptSet, index: int, reason: str) -> DroppedPair:
-    pair = asked.pairs[index].pair
+def _left_out(prompts: PromptSet, index: int, reason: str) -> DroppedPair:
+    pair = prompts.pairs[index].pair
     return DroppedPair(index=index, reference=pair.reference, answer=pair.answer, reason=reason)
 
 
-def _alone(spec: KnockoutSpec, asked: PromptSet, left: Sequence[int]) -> list[int]:
-    """Pairs whose length no other prompt has: position by position they have no mean, and none to draw from."""
+def _alone(spec: KnockoutSpec, prompts: PromptSet, left: Sequence[int]) -> list[int]:
+    """Pairs of a length that no other prompt has: per position they have neither a mean nor a prompt to draw from."""
     if spec.ablation == "zero":
         return []
     kinds: dict[int, set[Hashable]] = defaultdict(set)
-    for pair in (asked.pairs[index] for index in left):
+    for pair in (prompts.pairs[index] for index in left):
         kinds[len(pair.reference_ids)].add(pair.question if spec.ablation == "resample" else pair.reference_ids)
-    return [index for index in left if len(kinds[len(asked.pairs[index].reference_ids)]) < 2]
+    return [index for index in left if len(kinds[len(prompts.pairs[index].reference_ids)]) < 2]
 
 
 def _parts(indices: Sequence[int], step: int) -> list[Sequence[int]]:
@@ -246,11 +268,12 @@ def _task(
     over: Sequence[EncodedPair] | None,
     components: Sequence[str],
     saved: Mapping[int, bytes],
-    go_on: Callable[[], None],
+    check_stop: Callable[[], None],
 ) -> tuple[Task, Plan]:
-    """One that is taken up again takes its means under the plan that they were first taken under, and goes on under the
-    plan of its last chunk: so it ends with the same bits. The task, and the plan of its means."""
-    plans = opened(saved[max(saved)])[0]["plans"] if saved else None
+    """The task, and the plan of its means. A resumed run takes its means under the plan they were first taken under,
+    and continues under the plan of its last chunk: so it ends with the same bits.
+    """
+    plans = unpack_chunk(saved[max(saved)])[0]["plans"] if saved else None
     task = knockout_task(
         model,
         pairs,
@@ -262,6 +285,6 @@ def _task(
         seed=spec.seed,
         answer_tokens=spec.answer_tokens,
         plan=Plan(**plans["means"]) if plans else None,
-        check_stop=go_on,
+        check_stop=check_stop,
     )
     return (replace(task, plan=Plan(**plans["chunk"])) if plans else task), task.plan

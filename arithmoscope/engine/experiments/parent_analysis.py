@@ -1,4 +1,4 @@
-"""A finished analysis, read back from what is kept of it: whatever is asked of it later starts here."""
+"""A finished analysis read back from its stored files: the start of every experiment and view that builds on it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from arithmoscope.engine.measures.metrics import metric_values
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.prompts import EncodedPair, PromptSet, prepare
 
-# Gives one of the analysis's artifacts by its name.
-Read = Callable[[str], bytes]
+# Returns one of the analysis's artifacts by name.
+ReadArtifact = Callable[[str], bytes]
 _ARRAYS = ("heads", "mlps", "competitor_heads", "competitor_mlps", "reference")
 _OPTIONAL = ("probability_heads", "probability_mlps")
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What was asked, of which weights; the kept pairs by their numbers in the list asked for, and of each the token
-    ids of its two prompts and of its answer."""
+    """The spec and model revision of an analysis; the indices of its kept pairs in the submitted list, and for each the
+    token ids of both prompts and of the answer.
+    """
 
     spec: PathPatchingSpec
     revision: str
@@ -39,7 +40,7 @@ class Analysis:
 
 @dataclass(frozen=True, eq=False)
 class StoredEffects:
-    """The effects of the kept pairs, as `PatchingEffects` names them."""
+    """The effects of the kept pairs, with the names of `PatchingEffects`."""
 
     questions: tuple[str, ...]
     heads: Float[Tensor, "pair layer head"]
@@ -54,15 +55,16 @@ class StoredEffects:
         """Effects in a metric's unit; NaN where the metric is undefined for a pair."""
         return metric_values(self, metric)
 
-    def turned(self) -> StoredEffects:
-        """With the other sign: where parts were put back (``denoising``), what restores most is what hurts most when it
-        is out."""
+    def negated(self) -> StoredEffects:
+        """With the opposite sign: in ``denoising`` the component that restores most is the one whose removal hurts
+        most.
+        """
         changes = {name: getattr(self, name) for name in (*_ARRAYS[:-1], *_OPTIONAL)}
         return replace(self, **{name: None if values is None else -values for name, values in changes.items()})
 
 
-def read_analysis(read: Read) -> Analysis:
-    """Refuses what ``read`` refuses."""
+def read_analysis(read: ReadArtifact) -> Analysis:
+    """Reads the stored result. Raises Refusal as ``read`` does."""
     result: dict[str, Any] = json.loads(read("result.json"))
     return Analysis(
         spec=PathPatchingSpec.model_validate(result["spec"]),
@@ -78,41 +80,45 @@ def _ids(tokens: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
     return tuple(token["id"] for token in tokens)
 
 
-def read_effects(read: Read) -> StoredEffects:
-    """The arrays as they are stored; nothing in the file is executed. Refuses (``no_result``) what is none."""
+def read_effects(read: ReadArtifact) -> StoredEffects:
+    """The stored arrays; nothing in the file is executed. Raises Refusal (``no_result``) if they cannot be read."""
     try:
         with np.load(io.BytesIO(read("arrays.npz")), allow_pickle=False) as arrays:
-            held: dict[str, Any] = {name: torch.from_numpy(arrays[name]) for name in _ARRAYS}
+            tensors: dict[str, Any] = {name: torch.from_numpy(arrays[name]) for name in _ARRAYS}
             for name in _OPTIONAL:
-                held[name] = torch.from_numpy(arrays[name]) if name in arrays.files else None
-            return StoredEffects(questions=tuple(arrays["questions"].tolist()), **held)
+                tensors[name] = torch.from_numpy(arrays[name]) if name in arrays.files else None
+            return StoredEffects(questions=tuple(arrays["questions"].tolist()), **tensors)
     except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise Refusal("no_result", "The stored arrays of the analysis cannot be read.") from error
 
 
-def prepared_again(model: LoadedModel, analysis: Analysis) -> PromptSet:
-    """The analysis's prompts as it was asked them. Refuses (``model_changed``) where a kept pair has other tokens by
-    now: the chat template is another one, or this version of the program words its prompts in another way."""
+def analysis_prompts(model: LoadedModel, analysis: Analysis) -> PromptSet:
+    """The prompts of the analysis, prepared again.
+
+    Raises:
+        Refusal: ``model_changed`` if a kept pair now has other tokens: the chat template has changed, or this version
+            of the program words its prompts differently.
+    """
     prompts = analysis.spec.prompts
     prepared = prepare(prompts, model.text, model.chat if prompts.chat else None)
-    # Resampling puts other prompts in the place of the counterfactuals.
-    as_asked = analysis.spec.source != "resample"
+    # Resampling replaces the counterfactuals by other prompts.
+    own_counterfactuals = analysis.spec.source != "resample"
     for index, (reference, counterfactual, answer) in zip(analysis.kept, analysis.ids, strict=True):
         pair = prepared.pairs[index] if index < len(prepared.pairs) else None
         if (
             pair is None
             or (pair.reference_ids, pair.answer_id) != (reference, answer)
-            or (as_asked and pair.counterfactual_ids != counterfactual)
+            or (own_counterfactuals and pair.counterfactual_ids != counterfactual)
         ):
             raise Refusal(
                 "model_changed",
-                f"Prompt {index} is read in another way than when this result was made: the model's chat template or "
+                f"Prompt {index} has other tokens than when this result was computed: the model's chat template or "
                 "the program has changed since.",
             )
     return prepared
 
 
 def kept_pairs(model: LoadedModel, analysis: Analysis, at_most: int) -> list[EncodedPair]:
-    """The first pairs that are in the result's numbers."""
-    pairs = prepared_again(model, analysis).pairs
+    """The first ``at_most`` pairs that the result is computed from."""
+    pairs = analysis_prompts(model, analysis).pairs
     return [pairs[index] for index in analysis.kept[:at_most]]

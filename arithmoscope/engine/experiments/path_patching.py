@@ -1,6 +1,7 @@
-"""A whole experiment: prompts prepared, chunk after chunk of pairs patched, the result and its files assembled.
+"""A whole path-patching experiment: prepares the prompts, patches the pairs chunk by chunk, writes the result and its
+files.
 
-It knows no server: what is saved, published and cancelled comes in as functions.
+Independent of any server: saving, publishing and cancelling come in as functions.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress
 from arithmoscope.contracts.results import DroppedPair, Partial, PartialMetric, PathPatchingResult
 from arithmoscope.contracts.specs import Metric, PathPatchingSpec
-from arithmoscope.engine.experiments.chunks import Course, Stopped, chunk_pairs, made_of, opened, packed, usable
+from arithmoscope.engine.experiments.chunks import (
+    RunCallbacks,
+    Stopped,
+    chunk_key,
+    chunk_pairs,
+    pack_chunk,
+    reusable_chunks,
+    unpack_chunk,
+)
 from arithmoscope.engine.forward.activations import check_fit
 from arithmoscope.engine.forward.batching import Plan, budget_of, retry_on_oom
 from arithmoscope.engine.interventions.patching import PatchedPairs, Patching, patch_pairs
@@ -30,13 +39,13 @@ from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.results.analysis_files import artifacts_of, grid, result_of, set_hash
 from arithmoscope.prompts import EncodedPair, PromptSet, prepare
 
-# Attention patterns are kept with the result up to this size, the first prompts first.
+# Attention patterns are stored with the result up to this size, the first prompts first.
 ATTENTION_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class RunOutput:
-    """The result and everything that is kept of it, by file name."""
+    """The result and all stored files, by name."""
 
     result: PathPatchingResult
     artifacts: dict[str, bytes]
@@ -44,13 +53,13 @@ class RunOutput:
 
 @dataclass
 class _Tally:
-    """What the chunks so far have given."""
+    """The results of the chunks so far."""
 
     parts: list[PatchingEffects] = field(default_factory=list)
     kept: list[int] = field(default_factory=list)
     dropped: list[DroppedPair] = field(default_factory=list)
     n_correct: int = 0
-    # heads, MLPs, and how many values each is the sum of
+    # sums over heads and MLPs, and the number of values in each
     sums: dict[Metric, list[torch.Tensor]] = field(default_factory=dict)
 
 
@@ -68,33 +77,35 @@ def run_path_patching(
     attention_bytes: int = ATTENTION_BYTES,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> RunOutput | None:
-    """Run an analysis to its end, or until ``should_stop``.
+    """Runs an analysis to its end, or until ``should_stop``.
 
-    A stopped run gives the result over the finished chunks (``result.complete`` is false), or None if there is none.
-    ``saved_chunks`` of an earlier attempt are taken as they are; an analysis is asked of no ``parent``. Refuses prompts
-    that cannot be read, and a set of which no pair is kept.
+    A stopped run returns the result over the finished chunks (``result.complete`` is false), or None if there is none.
+    ``saved_chunks`` of an earlier attempt are reused. An analysis has no ``parent``.
+
+    Raises:
+        Refusal: ``none_kept`` if no pair of the set is kept; otherwise if the prompts cannot be read.
     """
-    course = Course(save_chunk, on_progress, should_stop)
-    asked = prepare(spec.prompts, model.text, model.chat if spec.prompts.chat else None)
-    check_fit(model, asked.pairs)
-    total, step, layers = len(asked.pairs), chunk_pairs(model), model.layout.layers
+    callbacks = RunCallbacks(save_chunk, on_progress, should_stop)
+    prompts = prepare(spec.prompts, model.text, model.chat if spec.prompts.chat else None)
+    check_fit(model, prompts.pairs)
+    total, step, layers = len(prompts.pairs), chunk_pairs(model), model.layout.layers
     parts = [range(start, min(start + step, total)) for start in range(0, total, step)]
     on_progress(Progress(stage="pairs", done=0, total=total))
-    # Prompts of the same spec are others in another chat template.
-    made = [*made_of(model, FORMAT), set_hash(asked)]
-    saved = usable(saved_chunks, parts, made)
+    # The same spec gives other prompts under another chat template.
+    key = [*chunk_key(model, FORMAT), set_hash(prompts)]
+    saved = reusable_chunks(saved_chunks, parts, key)
     try:
-        science = _Science(model, spec, asked, made, saved, course.go_on)
+        runner = _ChunkRunner(model, spec, prompts, key, saved, callbacks.check_stop)
     except Stopped:
         return None
     tally = _Tally()
 
     def compute(number: int, report: Callable[[float], None]) -> bytes:
-        return science.compute(parts[number], report)
+        return runner.compute(parts[number], report)
 
     def take(number: int, data: bytes) -> None:
         part = parts[number]
-        if _count(tally, model, data, asked.pairs[part.start : part.stop], part.start):
+        if _add_chunk(tally, model, data, prompts.pairs[part.start : part.stop], part.start):
             on_partial(_running_means(tally, spec))
 
     def progress(done: int, _number: int, fraction: float) -> Progress:
@@ -102,49 +113,51 @@ def run_path_patching(
             return Progress(stage="pairs", done=done)
         return Progress(stage="pairs", done=done, layer=int(fraction * layers), layers=layers)
 
-    complete = course.through(parts, saved, compute, take, progress)
+    complete = callbacks.run_chunks(parts, saved, compute, take, progress)
     if not tally.parts:
         if not complete:
             return None
-        raise Refusal("none_kept", f"None of the {total} prompts is answered rightly by {model.card.id}.")
+        raise Refusal("none_kept", f"{model.card.id} answers none of the {total} prompts correctly.")
     on_progress(Progress(stage="saving", done=len(tally.kept) + len(tally.dropped), total=total))
-    return _finish(model, spec, experiment_id, asked, tally, complete, science, clock, course, attention_bytes)
+    return _finish(model, spec, experiment_id, prompts, tally, complete, runner, clock, callbacks, attention_bytes)
 
 
-class _Science:
-    """Chunks of one experiment as bytes, each with the plan that it was computed under.
+class _ChunkRunner:
+    """Computes the chunks of one experiment as bytes, each with the plan it was computed under.
 
-    An experiment that is taken up again goes on under the plan of its last chunk, and takes its means under the plan
-    that they were first taken under: so it ends with the same bits.
+    A resumed experiment continues under the plan of its last chunk, and takes its means under the plan they were first
+    taken under: so it ends with the same bits.
     """
 
     def __init__(
         self,
         model: LoadedModel,
         spec: PathPatchingSpec,
-        asked: PromptSet,
-        made: Sequence[str],
+        prompts: PromptSet,
+        key: Sequence[str],
         chunks: Mapping[int, bytes],
-        go_on: Callable[[], None],
+        check_stop: Callable[[], None],
     ) -> None:
-        self._model, self._keep_wrong, self._made = model, spec.prompts.keep_wrong, made
-        self._asked = Patching(spec.effect, spec.positions, spec.source, spec.direction, "probability" in spec.metrics)
-        self.pairs = resampled(asked.pairs, spec.positions, 0) if spec.source == "resample" else asked.pairs
+        self._model, self._keep_wrong, self._key = model, spec.prompts.keep_wrong, key
+        self._patching = Patching(
+            spec.effect, spec.positions, spec.source, spec.direction, "probability" in spec.metrics
+        )
+        self.pairs = resampled(prompts.pairs, spec.positions, 0) if spec.source == "resample" else prompts.pairs
         self.budget = budget_of(model)
         if chunks:
-            plans = opened(chunks[max(chunks)])[0]["plans"]
+            plans = unpack_chunk(chunks[max(chunks)])[0]["plans"]
             self.plan, mean_plan = Plan(**plans["chunk"]), Plan(**plans["means"])
         else:
-            self.plan = mean_plan = plan_of(model, self.pairs, self._asked, asked.pairs)
-        self.mean, self._mean_plan = mean_of(model, self.pairs, asked.pairs, self._asked, mean_plan, go_on)
+            self.plan = mean_plan = plan_of(model, self.pairs, self._patching, prompts.pairs)
+        self.mean, self._mean_plan = mean_of(model, self.pairs, prompts.pairs, self._patching, mean_plan, check_stop)
 
     def compute(self, part: range, report: Callable[[float], None]) -> bytes:
-        """One chunk: its plans, each pair's top token, which are kept; then the effects."""
+        """One chunk: its plans, each pair's top token, the kept pairs, and the effects."""
         pairs = self.pairs[part.start : part.stop]
 
         def measure(plan: Plan) -> PatchedPairs:
             return patch_pairs(
-                self._model, pairs, self._asked, self.mean, plan, keep_wrong=self._keep_wrong, report=report
+                self._model, pairs, self._patching, self.mean, plan, keep_wrong=self._keep_wrong, report=report
             )
 
         measured, self.plan = retry_on_oom(self.plan, measure)
@@ -155,24 +168,24 @@ class _Science:
             "kept": measured.kept,
         }
         effects = b"" if measured.effects is None else measured.effects.to_bytes()
-        return packed(part, self._made, facts, effects)
+        return pack_chunk(part, self._key, facts, effects)
 
 
-def _count(tally: _Tally, model: LoadedModel, data: bytes, pairs: Sequence[EncodedPair], start: int) -> bool:
-    """Take a chunk into account; whether it has effects."""
-    head, effects = opened(data)
+def _add_chunk(tally: _Tally, model: LoadedModel, data: bytes, pairs: Sequence[EncodedPair], start: int) -> bool:
+    """Adds a chunk to the tally; returns whether it has effects."""
+    head, effects = unpack_chunk(data)
     tally.n_correct += sum(head["correct"])
     kept = set(head["kept"])
     tally.kept.extend(start + row for row in head["kept"])
     for row, pair in enumerate(pairs):
         if row not in kept:
-            said = model.token_text(head["top"][row])
+            top_text = model.token_text(head["top"][row])
             tally.dropped.append(
                 DroppedPair(
                     index=start + row,
                     reference=pair.pair.reference,
                     answer=pair.pair.answer,
-                    reason=f"The model answers {said[:40]!r}.",
+                    reason=f"The model answers {top_text[:40]!r}.",
                 )
             )
     if effects:
@@ -181,13 +194,13 @@ def _count(tally: _Tally, model: LoadedModel, data: bytes, pairs: Sequence[Encod
 
 
 def _running_means(tally: _Tally, spec: PathPatchingSpec) -> Partial:
-    """Means over the pairs so far, from sums: the chunks are not gone through again."""
+    """Means over the pairs so far, from sums, without going through the chunks again."""
     part = tally.parts[-1]
     for metric in spec.metrics:
         sums = tally.sums.setdefault(metric, [torch.tensor(0.0, dtype=torch.float64)] * 4)
-        for at, values in enumerate(part.values(metric)):
-            sums[at] = sums[at] + values.double().nansum(0)
-            sums[at + 2] = sums[at + 2] + values.isnan().logical_not().sum(0)
+        for index, values in enumerate(part.values(metric)):
+            sums[index] = sums[index] + values.double().nansum(0)
+            sums[index + 2] = sums[index + 2] + values.isnan().logical_not().sum(0)
     means = {}
     for metric, (heads, mlps, n_heads, n_mlps) in tally.sums.items():
         means[metric] = PartialMetric(heads=grid(heads / n_heads), mlps=grid((mlps / n_mlps)[None])[0])
@@ -198,21 +211,21 @@ def _finish(
     model: LoadedModel,
     spec: PathPatchingSpec,
     experiment_id: str,
-    asked: PromptSet,
+    prompts: PromptSet,
     tally: _Tally,
     complete: bool,
-    science: _Science,
+    runner: _ChunkRunner,
     clock: Callable[[], datetime],
-    course: Course,
+    callbacks: RunCallbacks,
     attention_bytes: int,
 ) -> RunOutput:
     effects = PatchingEffects.concatenate(tally.parts)
-    kept = {index: science.pairs[index] for index in tally.kept}
+    kept = {index: runner.pairs[index] for index in tally.kept}
     summaries: dict[Metric, Summary] = {metric: effects.summary(metric) for metric in spec.metrics}
     checked, _ = retry_on_oom(
-        science.plan, lambda plan: spot_check(model, list(kept.values()), effects, science.mean, plan.pairs)
+        runner.plan, lambda plan: spot_check(model, list(kept.values()), effects, runner.mean, plan.pairs)
     )
-    patterns = _patterns(model, kept, attention_bytes)
+    patterns = _attention_patterns(model, kept, attention_bytes)
     result = result_of(
         model=model,
         spec=spec,
@@ -221,28 +234,28 @@ def _finish(
         summaries=summaries,
         kept=kept,
         dropped=tally.dropped,
-        n_asked=len(asked.pairs),
-        n_distinct=asked.n_distinct,
+        n_asked=len(prompts.pairs),
+        n_distinct=prompts.n_distinct,
         n_correct=tally.n_correct,
-        notes=asked.notes,
+        notes=prompts.notes,
         complete=complete,
         checked=checked,
         attention_pairs=tuple(patterns),
-        prompt_set_hash=set_hash(asked),
-        plan=science.plan,
-        budget=science.budget,
+        prompt_set_hash=set_hash(prompts),
+        plan=runner.plan,
+        budget=runner.budget,
         created_at=clock(),
-        seconds=course.seconds,
+        seconds=callbacks.seconds,
     )
     return RunOutput(result, artifacts_of(result, effects, summaries, patterns))
 
 
-def _patterns(model: LoadedModel, kept: Mapping[int, EncodedPair], room: int) -> dict[int, torch.Tensor]:
-    """Attention of the kept prompts' reference runs, as many as fit, by the prompt's place in the list asked for."""
+def _attention_patterns(model: LoadedModel, kept: Mapping[int, EncodedPair], budget: int) -> dict[int, torch.Tensor]:
+    """Attention in the kept prompts' reference runs, as many as fit, by the prompt's index in the submitted list."""
     chosen = []
     for index, pair in kept.items():
-        room -= model.layout.layers * model.layout.heads * len(pair.reference_ids) ** 2 * 4
-        if room < 0:
+        budget -= model.layout.layers * model.layout.heads * len(pair.reference_ids) ** 2 * 4
+        if budget < 0:
             break
         chosen.append(index)
     prompts = [kept[index].reference_ids for index in chosen]

@@ -1,6 +1,6 @@
-"""A whole transfer: every set in turn, one a chunk; first those that heads are found on, then those they are judged on.
+"""A whole transfer: one chunk per set, first the sets that heads are found on, then the sets they are evaluated on.
 
-It knows no server: what is saved, published and cancelled comes in as functions.
+Independent of any server: saving, publishing and cancelling come in as functions.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from arithmoscope.contracts.knockout_results import TransferResult, TransferSet
 from arithmoscope.contracts.prompts import PromptsSpec
 from arithmoscope.contracts.results import Partial
 from arithmoscope.contracts.specs import TransferSpec
-from arithmoscope.engine.experiments.chunks import Course, made_of, opened, packed, usable
-from arithmoscope.engine.experiments.parent_analysis import Read
+from arithmoscope.engine.experiments.chunks import RunCallbacks, chunk_key, pack_chunk, reusable_chunks, unpack_chunk
+from arithmoscope.engine.experiments.parent_analysis import ReadArtifact
 from arithmoscope.engine.forward.activations import check_fit
 from arithmoscope.engine.forward.baseline import top_tokens
 from arithmoscope.engine.methods.transfer import Transfer, assembled, judged_on, mean_effects, most_negative, sets_of
@@ -34,7 +34,7 @@ from arithmoscope.prompts.sets.operand_split import on_first_side
 from arithmoscope.prompts.sets.prompt_sets import refuse_too_many
 
 _FORMAT = "arithmoscope.transfer_set.1"
-# Axes of a transfer's matrices that are sets of `found_on`: the first of all, both of these.
+# Matrices of a transfer whose first axis, or both axes, are the sets of `found_on`.
 _BOTH = ("jaccard", "rank_correlation")
 _FIRST = tuple(
     f"{kind}{metric}{bound}"
@@ -46,7 +46,7 @@ _FIRST = tuple(
 
 @dataclass(frozen=True)
 class TransferOutput:
-    """The result and everything that is kept of it, by file name."""
+    """The result and all stored files, by name."""
 
     result: TransferResult
     artifacts: dict[str, bytes]
@@ -54,7 +54,7 @@ class TransferOutput:
 
 @dataclass
 class _Tally:
-    """What the sets so far have given; ``pairs``: how many of each were measured, in the order of the parts."""
+    """The results of the sets so far; ``pairs``: number of measured pairs per set, in the order of the chunks."""
 
     pairs: list[int] = field(default_factory=list)
     effects: list[Tensor] = field(default_factory=list)
@@ -67,7 +67,7 @@ def run_transfer(
     spec: TransferSpec,
     experiment_id: str,
     *,
-    parent: Read | None = None,
+    parent: ReadArtifact | None = None,
     saved_chunks: Mapping[int, bytes],
     save_chunk: Callable[[int, bytes], None],
     on_progress: Callable[[Progress], None],
@@ -75,43 +75,43 @@ def run_transfer(
     should_stop: Callable[[], bool],
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> TransferOutput | None:
-    """Run a transfer to its end; None where it was stopped before: half a matrix says nothing.
+    """Runs a transfer to its end; None if it is stopped before, since half a matrix says nothing.
 
-    ``saved_chunks`` of an earlier attempt are taken as they are. ``parent`` moves no number. Pairs that the model
-    answers wrongly with nothing out are left out of a set that says so (``keep_wrong``); a set of which too few are
-    left has empty cells, and a note. Refuses prompts that cannot be read.
+    ``saved_chunks`` of an earlier attempt are reused. ``parent`` changes no number. Pairs that the model answers
+    wrongly with nothing knocked out are dropped unless their set keeps them (``keep_wrong``); a set with too few pairs
+    left has empty cells and a note. Raises Refusal if prompts cannot be read.
     """
-    course, tally = Course(save_chunk, on_progress, should_stop), _Tally()
-    asked = _read(model, spec)
-    names = labels_of(list(asked))
+    callbacks, tally = RunCallbacks(save_chunk, on_progress, should_stop), _Tally()
+    prepared = _prompt_sets(model, spec)
+    names = labels_of(list(prepared))
     order = (*spec.found_on, *spec.evaluated_on)
     parts = [(number,) for number in range(len(order))]
     on_progress(Progress(stage="sets", done=0, total=len(order)))
-    digest = hashlib.sha256("".join(map(set_hash, asked.values())).encode()).hexdigest()
-    made = [*made_of(model, _FORMAT), digest]
+    digest = hashlib.sha256("".join(map(set_hash, prepared.values())).encode()).hexdigest()
+    key = [*chunk_key(model, _FORMAT), digest]
     n_found = len(spec.found_on)
 
     def compute(number: int, report: Callable[[float], None]) -> bytes:
         prompts = order[number]
         first = number < n_found
-        pairs, over, note = _measured(model, spec, asked[prompts].pairs, prompts, first, course.go_on)
+        pairs, over, note = _measured_pairs(model, spec, prepared[prompts].pairs, prompts, first, callbacks.check_stop)
         if first:
-            numbers = {"effects": _found(model, spec, pairs, report)}
+            numbers = {"effects": _mean_effects(model, spec, pairs, report)}
         else:
-            chosen = _selections(model, spec, tally.effects)
-            numbers = _judged(model, spec, pairs, over, chosen, report, course.go_on)
+            selections = _selections(model, spec, tally.effects)
+            numbers = _evaluate(model, spec, pairs, over, selections, report, callbacks.check_stop)
         facts = {"pairs": len(pairs), "note": f"{names[prompts]}: {note}" if note else ""}
-        return packed(parts[number], made, facts, pack(_FORMAT, numbers))
+        return pack_chunk(parts[number], key, facts, pack(_FORMAT, numbers))
 
     def take(number: int, data: bytes) -> None:
-        facts, numbers = opened(data)
-        held = unpack(numbers, _FORMAT)
+        facts, numbers = unpack_chunk(data)
+        tensors = unpack(numbers, _FORMAT)
         tally.pairs.append(facts["pairs"])
         tally.notes.extend(filter(None, [facts["note"]]))
         if number < n_found:
-            tally.effects.append(held["effects"])
+            tally.effects.append(tensors["effects"])
         else:
-            tally.columns.append(held)
+            tally.columns.append(tensors)
 
     def progress(done: int, _number: int, fraction: float) -> Progress:
         if fraction == 0:
@@ -119,12 +119,12 @@ def run_transfer(
         layers = model.layout.layers
         return Progress(stage="sets", done=done, layer=int(fraction * layers), layers=layers)
 
-    if not course.through(parts, usable(saved_chunks, parts, made), compute, take, progress):
+    if not callbacks.run_chunks(parts, reusable_chunks(saved_chunks, parts, key), compute, take, progress):
         return None
     on_progress(Progress(stage="saving", done=len(order), total=len(order)))
     sizes = tally.pairs[:n_found], tally.pairs[n_found:]
     labels = [[names[prompts] for prompts in sets] for sets in (spec.found_on, spec.evaluated_on)]
-    found = assembled(
+    transfer = assembled(
         model,
         metric=spec.metric,
         ablation=spec.ablation,
@@ -134,8 +134,8 @@ def run_transfer(
         effects=tally.effects,
         columns=tally.columns,
     )
-    found = _without_unmeasured(found)
-    told = [
+    transfer = _without_unmeasured(transfer)
+    set_rows = [
         tuple(
             TransferSet(name=name, pairs=size, is_control=not has_arithmetic(prompts))
             for prompts, name, size in zip(sets, labels[side], sizes[side], strict=True)
@@ -146,70 +146,70 @@ def run_transfer(
         model=model,
         spec=spec,
         experiment_id=experiment_id,
-        found=found,
-        sets=(told[0], told[1]),
-        notes=(*_notes(spec, asked, names), *tally.notes),
+        transfer=transfer,
+        sets=(set_rows[0], set_rows[1]),
+        notes=(*_notes(spec, prepared, names), *tally.notes),
         prompt_set_hash=digest,
         created_at=clock(),
-        seconds=course.seconds,
+        seconds=callbacks.seconds,
     )
-    return TransferOutput(result, transfer_files(result, found))
+    return TransferOutput(result, transfer_files(result, transfer))
 
 
-def _read(model: LoadedModel, spec: TransferSpec) -> dict[PromptsSpec, PromptSet]:
+def _prompt_sets(model: LoadedModel, spec: TransferSpec) -> dict[PromptsSpec, PromptSet]:
     """Every set, prepared once."""
-    asked: dict[PromptsSpec, PromptSet] = {}
+    prepared: dict[PromptsSpec, PromptSet] = {}
     for prompts in (*spec.found_on, *spec.evaluated_on):
-        if prompts not in asked:
-            asked[prompts] = prepare(prompts, model.text, model.chat if prompts.chat else None)
-            check_fit(model, asked[prompts].pairs)
-            refuse_too_many(sum(len(each.pairs) for each in asked.values()))
-    return asked
+        if prompts not in prepared:
+            prepared[prompts] = prepare(prompts, model.text, model.chat if prompts.chat else None)
+            check_fit(model, prepared[prompts].pairs)
+            refuse_too_many(sum(len(each.pairs) for each in prepared.values()))
+    return prepared
 
 
-def _measured(
+def _measured_pairs(
     model: LoadedModel,
     spec: TransferSpec,
     pairs: Sequence[EncodedPair],
     prompts: PromptsSpec,
     first: bool,
-    go_on: Callable[[], None],
+    check_stop: Callable[[], None],
 ) -> tuple[list[EncodedPair], list[EncodedPair], str]:
-    """The pairs of a set on its side that are measured, those that a mean is over, and what there is to say of both."""
-    kept, said = _answered(model, spec, pairs, prompts, first, go_on)
+    """The measured pairs of a set on its side of the operands, the pairs that a mean is over, and a note on both."""
+    kept, note = _kept_pairs(model, spec, pairs, prompts, first, check_stop)
     if first or not kept or spec.ablation == "zero":
-        return kept, kept, said
+        return kept, kept, note
     if spec.ablation == "mean" and spec.disjoint:
-        # Other prompts than those that are judged, and of the same form.
-        others, _ = _answered(model, spec, pairs, prompts, True, go_on)
+        # Other prompts than the evaluated ones, of the same form.
+        others, _ = _kept_pairs(model, spec, pairs, prompts, True, check_stop)
         if others:
-            return kept, others, said
-        said = f"{said} The mean is over these prompts themselves.".strip()
+            return kept, others, note
+        note = f"{note} The mean is over these prompts themselves.".strip()
     kinds = len({pair.question if spec.ablation == "resample" else pair.reference_ids for pair in kept})
     if kinds < 2:
-        return [], [], f"{said} Too few are left for the ablation {spec.ablation!r}.".strip()
-    return kept, kept, said
+        return [], [], f"{note} Too few are left for the ablation {spec.ablation!r}.".strip()
+    return kept, kept, note
 
 
-def _answered(
+def _kept_pairs(
     model: LoadedModel,
     spec: TransferSpec,
     pairs: Sequence[EncodedPair],
     prompts: PromptsSpec,
     first: bool,
-    go_on: Callable[[], None],
+    check_stop: Callable[[], None],
 ) -> tuple[list[EncodedPair], str]:
-    """The pairs of one side of a set, less those answered wrongly where these are not wanted; how many there are."""
-    mine = [pair for pair in pairs if not spec.disjoint or on_first_side(pair.pair) == first]
-    kept = mine
+    """The pairs of one side of a set, without wrongly answered ones unless kept, and a note with the counts."""
+    side = [pair for pair in pairs if not spec.disjoint or on_first_side(pair.pair) == first]
+    kept = side
     if not prompts.keep_wrong:
-        tops = top_tokens(model, mine, go_on)
-        kept = [pair for pair, top in zip(mine, tops, strict=True) if top == pair.answer_id]
-    said = "" if len(kept) == len(mine) else f"{len(kept)} of {len(mine)} pairs are answered rightly."
-    return kept, said
+        tops = top_tokens(model, side, check_stop)
+        kept = [pair for pair, top in zip(side, tops, strict=True) if top == pair.answer_id]
+    note = "" if len(kept) == len(side) else f"{len(kept)} of {len(side)} pairs are answered correctly."
+    return kept, note
 
 
-def _found(
+def _mean_effects(
     model: LoadedModel, spec: TransferSpec, pairs: Sequence[EncodedPair], report: Callable[[float], None]
 ) -> Tensor:
     if not pairs:
@@ -223,38 +223,38 @@ def _selections(model: LoadedModel, spec: TransferSpec, effects: Sequence[Tensor
     return [most_negative(each.view(shape), spec.top_k) for each in effects]
 
 
-def _judged(
+def _evaluate(
     model: LoadedModel,
     spec: TransferSpec,
     pairs: Sequence[EncodedPair],
     over: Sequence[EncodedPair],
     selections: Sequence[Sequence[Component]],
     report: Callable[[float], None],
-    go_on: Callable[[], None],
+    check_stop: Callable[[], None],
 ) -> dict[str, Tensor]:
     if not pairs:
         plain = {f"plain_{metric}": torch.tensor(torch.nan).double() for metric in ("accuracy", "probability")}
-        nothing = torch.full((len(selections),), torch.nan, dtype=torch.float64)
-        return plain | {name: nothing.clone() for name in _FIRST}
+        empty = torch.full((len(selections),), torch.nan, dtype=torch.float64)
+        return plain | {name: empty.clone() for name in _FIRST}
     sets = sets_of(model, selections, spec.controls, spec.seed)
-    asked = (spec.ablation, spec.seed)
-    return judged_on(model, pairs, sets, len(selections), *asked, report=report, over=over, check_stop=go_on)
+    settings = (spec.ablation, spec.seed)
+    return judged_on(model, pairs, sets, len(selections), *settings, report=report, over=over, check_stop=check_stop)
 
 
-def _without_unmeasured(found: Transfer) -> Transfer:
-    """A set that nothing was measured on has selected nothing: its rows are empty, not those of an empty selection."""
-    rows = found.effects.isnan().all(1)
+def _without_unmeasured(transfer: Transfer) -> Transfer:
+    """Empties the rows of sets on which nothing was measured: these are not the effects of an empty selection."""
+    rows = transfer.effects.isnan().all(1)
     if not bool(rows.any()):
-        return found
-    changed = {name: getattr(found, name).masked_fill(rows[:, None], torch.nan) for name in (*_FIRST, *_BOTH)}
+        return transfer
+    changed = {name: getattr(transfer, name).masked_fill(rows[:, None], torch.nan) for name in (*_FIRST, *_BOTH)}
     changed |= {name: changed[name].masked_fill(rows[None], torch.nan) for name in _BOTH}
-    return replace(found, **changed)
+    return replace(transfer, **changed)
 
 
 def _notes(
-    spec: TransferSpec, asked: Mapping[PromptsSpec, PromptSet], names: Mapping[PromptsSpec, str]
+    spec: TransferSpec, prepared: Mapping[PromptsSpec, PromptSet], names: Mapping[PromptsSpec, str]
 ) -> tuple[str, ...]:
-    same = () if spec.disjoint else ("Heads are found and judged on the same operands.",)
-    over = "the other half of each set" if spec.disjoint else "the judged prompts themselves"
+    same = () if spec.disjoint else ("Heads are found and evaluated on the same operands.",)
+    over = "the other half of each set" if spec.disjoint else "the evaluated prompts themselves"
     mean = (f"The mean is over {over}.",) if spec.ablation == "mean" else ()
-    return (*same, *mean, *(f"{names[prompts]}: {note}" for prompts, each in asked.items() for note in each.notes))
+    return (*same, *mean, *(f"{names[prompts]}: {note}" for prompts, each in prepared.items() for note in each.notes))

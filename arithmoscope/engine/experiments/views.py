@@ -1,6 +1,6 @@
-"""What somebody wants to see of a finished analysis: computed when they look, from what is stored of it.
+"""Views of a finished analysis, computed on request from its stored files.
 
-One row of `_VIEWS` a kind. A view is a file: JSON as `arithmoscope.contracts.views` has it, or attention patterns.
+`_VIEWS` has one row per kind. A view is a file: JSON as in `arithmoscope.contracts.views`, or attention patterns.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from arithmoscope.contracts.views import (
     WriteToken,
 )
 from arithmoscope.engine.experiments.parent_analysis import (
-    Read,
+    ReadArtifact,
     StoredEffects,
+    analysis_prompts,
     kept_pairs,
-    prepared_again,
     read_analysis,
     read_effects,
 )
@@ -47,16 +47,22 @@ from arithmoscope.engine.methods.writes import writes_of
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.results.analysis_files import patterns_file, row_of
 
-# Enough for steady means; more would keep whoever looks waiting.
+# Enough for stable means; more would make the view slow.
 MOST_PAIRS = 256
 _TOP = 10
 
 
-def view_file(model: LoadedModel | None, kind: ViewKind, which: str, read: Read) -> bytes:
-    """The file of one view. ``which``: the prompt or component, where there are several. ``read``: an artifact of the
-    analysis by its name. ``key`` needs no model.
+def view_file(model: LoadedModel | None, kind: ViewKind, which: str, read: ReadArtifact) -> bytes:
+    """The file of one view.
 
-    Refuses ``out_of_range`` and ``bad_component`` what the analysis does not have, ``model_changed`` another template.
+    Args:
+        which: The prompt or component, for a kind that has several views.
+        read: Returns an artifact of the analysis by name.
+        model: The view ``key`` needs none.
+
+    Raises:
+        Refusal: ``out_of_range`` or ``bad_component`` for what the analysis does not have; ``model_changed`` if the
+            chat template has changed.
     """
     if kind == "key":
         return key_report(read).model_dump_json().encode()
@@ -65,8 +71,8 @@ def view_file(model: LoadedModel | None, kind: ViewKind, which: str, read: Read)
     return _VIEWS[kind](model, which, read)
 
 
-def key_report(read: Read) -> KeyReport:
-    """Of every metric that was computed: the components with their p- and q-values, and which of them are key."""
+def key_report(read: ReadArtifact) -> KeyReport:
+    """For every computed metric: all components with p- and q-values, and which of them are key."""
     spec = read_analysis(read).spec
     effects = read_effects(read)
     return KeyReport(
@@ -75,7 +81,7 @@ def key_report(read: Read) -> KeyReport:
 
 
 def _has(effects: StoredEffects, metric: Metric) -> bool:
-    # Arrays of early versions hold no probabilities, and a metric may be defined for no pair.
+    # Arrays of early versions have no probabilities, and a metric may be undefined for every pair.
     if metric == "probability" and effects.probability_heads is None:
         return False
     return bool(effects.values(metric)[0].isfinite().any())
@@ -83,30 +89,31 @@ def _has(effects: StoredEffects, metric: Metric) -> bool:
 
 def _key_table(effects: StoredEffects, metric: Metric, spec: PathPatchingSpec) -> KeyTable:
     sign = -1.0 if spec.direction == "denoising" else 1.0
-    hurting = effects.turned() if sign < 0 else effects
+    hurting = effects.negated() if sign < 0 else effects
     at = PAPER_THRESHOLD if metric == "relative_logit" else None
-    over = key_components(hurting, rule="threshold", metric=metric, threshold=PAPER_THRESHOLD)
-    enough = over.questions >= LEAST_QUESTIONS
-    sure = key_components(hurting, rule="fdr", metric=metric).components if enough else None
-    p = over.p_values.flatten()
+    by_threshold = key_components(hurting, rule="threshold", metric=metric, threshold=PAPER_THRESHOLD)
+    enough = by_threshold.questions >= LEAST_QUESTIONS
+    significant = key_components(hurting, rule="fdr", metric=metric).components if enough else None
+    p = by_threshold.p_values.flatten()
     q = adjusted_p_values(p) if enough else p
     heads, mlps = hurting.values(metric)
     values = torch.cat([heads, mlps[..., None]], dim=-1).double()
     mean = values[values.flatten(1).isfinite().all(1)].mean(0)
     components = all_components(*heads.shape[1:])
     order = mean.flatten().argsort(stable=True).tolist()
-    told = [row_of(sign * mean.flatten()), row_of(p), row_of(q)]
+    columns = [row_of(sign * mean.flatten()), row_of(p), row_of(q)]
     return KeyTable(
         metric=metric,
         unit=METRICS[metric].unit,
-        questions=over.questions,
+        questions=by_threshold.questions,
         heads=heads.shape[1] * heads.shape[2],
         rows=tuple(
-            KeyRow(component=str(components[i]), mean=told[0][i], p_value=told[1][i], q_value=told[2][i]) for i in order
+            KeyRow(component=str(components[i]), mean=columns[0][i], p_value=columns[1][i], q_value=columns[2][i])
+            for i in order
         ),
-        false_discovery=None if sure is None else _names(sure),
+        false_discovery=None if significant is None else _names(significant),
         threshold_at=None if at is None else sign * at,
-        threshold=None if at is None else _names(over.components),
+        threshold=None if at is None else _names(by_threshold.components),
     )
 
 
@@ -114,57 +121,57 @@ def _names(components: tuple[Component, ...]) -> tuple[str, ...]:
     return tuple(str(component) for component in components)
 
 
-def _attention(model: LoadedModel, which: str, read: Read) -> bytes:
-    """The attention of one prompt of the set, counted in the list asked for, as a result's file of patterns has it."""
+def _attention(model: LoadedModel, which: str, read: ReadArtifact) -> bytes:
+    """The attention of one prompt, by its index in the submitted list, in the format of a result's file of patterns."""
     try:
-        asked = prepared_again(model, read_analysis(read)).pairs
+        pairs = analysis_prompts(model, read_analysis(read)).pairs
     except Refusal as refusal:
         if refusal.code != "model_changed":
             raise
-        raise Refusal("attention_not_stored", f"It is not stored. {refusal.detail}") from refusal
+        raise Refusal("attention_not_stored", f"This attention is not stored. {refusal.detail}") from refusal
     prompt = int(which)
-    if not 0 <= prompt < len(asked):
-        raise Refusal("out_of_range", f"There is no prompt {prompt}; the set has {len(asked)}.")
-    size = model.layout.layers * model.layout.heads * len(asked[prompt].reference_ids) ** 2 * 4
+    if not 0 <= prompt < len(pairs):
+        raise Refusal("out_of_range", f"There is no prompt {prompt}; the set has {len(pairs)}.")
+    size = model.layout.layers * model.layout.heads * len(pairs[prompt].reference_ids) ** 2 * 4
     if size > 4 * ATTENTION_BYTES:
         raise Refusal("attention_not_stored", f"The patterns of this prompt take {size / 2**20:.0f} MiB.")
-    (weights,) = attention_of(model, [asked[prompt].reference_ids], range(model.layout.layers))
+    (weights,) = attention_of(model, [pairs[prompt].reference_ids], range(model.layout.layers))
     return patterns_file({prompt: weights.float()})
 
 
-def _roles(model: LoadedModel, _which: str, read: Read) -> bytes:
-    found = roles_of(model, kept_pairs(model, read_analysis(read), MOST_PAIRS))
-    low, high = found.interval()
+def _roles(model: LoadedModel, _which: str, read: ReadArtifact) -> bytes:
+    roles = roles_of(model, kept_pairs(model, read_analysis(read), MOST_PAIRS))
+    low, high = roles.interval()
     heads = []
-    for component, kind in found.classes(TIMES).items():
+    for component, kind in roles.classes(TIMES).items():
         at = component.layer, component.head or 0
         heads.append(
             HeadRoles(
                 component=str(component),
                 head_class=kind,
-                mass=_numbers(found.mean[at]),
+                mass=_numbers(roles.mean[at]),
                 ci_low=row_of(low[at]),
                 ci_high=row_of(high[at]),
-                difference=_numbers(found.difference[at]),
-                baseline=_numbers(found.baseline[at]),
+                difference=_numbers(roles.difference[at]),
+                baseline=_numbers(roles.baseline[at]),
             )
         )
     report = RoleReport(
         roles=ROLES,
-        prompts=len(found),
+        prompts=len(roles),
         times=TIMES,
-        average_head=_numbers(found.average_head),
+        average_head=_numbers(roles.average_head),
         heads=tuple(heads),
     )
     return report.model_dump_json().encode()
 
 
-def _lens(model: LoadedModel, which: str, read: Read) -> bytes:
-    pairs, prompt = prepared_again(model, read_analysis(read)).pairs, int(which)
+def _lens(model: LoadedModel, which: str, read: ReadArtifact) -> bytes:
+    pairs, prompt = analysis_prompts(model, read_analysis(read)).pairs, int(which)
     if not 0 <= prompt < len(pairs):
         raise Refusal("out_of_range", f"There is no prompt {prompt}; the set has {len(pairs)}.")
-    found = lens_of(model, [pairs[prompt]], k=min(_TOP, model.embeddings))
-    rows = zip(found.top[0].tolist(), found.top_probability[0].tolist(), strict=True)
+    lens = lens_of(model, [pairs[prompt]], k=min(_TOP, model.embeddings))
+    rows = zip(lens.top[0].tolist(), lens.top_probability[0].tolist(), strict=True)
     layers = [
         LensLayer(
             layer=stage - 1,
@@ -172,9 +179,9 @@ def _lens(model: LoadedModel, which: str, read: Read) -> bytes:
                 LensToken(token=model.token_text(token), probability=probability)
                 for token, probability in zip(tokens, probabilities, strict=True)
             ),
-            logit=float(found.logit[0, stage]),
-            probability=float(found.probability[0, stage]),
-            rank=int(found.rank[0, stage]),
+            logit=float(lens.logit[0, stage]),
+            probability=float(lens.probability[0, stage]),
+            rank=int(lens.rank[0, stage]),
         )
         for stage, (tokens, probabilities) in enumerate(rows)
     ]
@@ -182,14 +189,14 @@ def _lens(model: LoadedModel, which: str, read: Read) -> bytes:
     return report.model_dump_json().encode()
 
 
-def _stages(model: LoadedModel, _which: str, read: Read) -> bytes:
-    found = lens_of(model, kept_pairs(model, read_analysis(read), MOST_PAIRS), k=1)
-    stages = found.stages()
-    curves = {name: getattr(found, name).double() for name in ("operands", "operands_other", "answer", "answer_other")}
+def _stages(model: LoadedModel, _which: str, read: ReadArtifact) -> bytes:
+    lens = lens_of(model, kept_pairs(model, read_analysis(read), MOST_PAIRS), k=1)
+    stages = lens.stages()
+    curves = {name: getattr(lens, name).double() for name in ("operands", "operands_other", "answer", "answer_other")}
     report = StagesReport(
-        prompts=len(found),
-        probability=row_of(found.probability.double().mean(0)),
-        rank=row_of(found.rank.double().quantile(0.5, dim=0)),
+        prompts=len(lens),
+        probability=row_of(lens.probability.double().mean(0)),
+        rank=row_of(lens.rank.double().quantile(0.5, dim=0)),
         **{name: row_of(curve.nanmean(0)) for name, curve in curves.items()},
         start=stages.start,
         inflection=stages.inflection,
@@ -202,17 +209,17 @@ def _stages(model: LoadedModel, _which: str, read: Read) -> bytes:
     return report.model_dump_json().encode()
 
 
-def _writes(model: LoadedModel, which: str, read: Read) -> bytes:
+def _writes(model: LoadedModel, which: str, read: ReadArtifact) -> bytes:
     pairs = kept_pairs(model, read_analysis(read), MOST_PAIRS)
-    found = writes_of(model, pairs, [which], k=_TOP)
-    (written,) = found.components
+    writes = writes_of(model, pairs, [which], k=_TOP)
+    (written,) = writes.components
     report = WritesReport(
         component=written.component,
         prompts=len(pairs),
         promoted=tuple(WriteToken(token=each.token, logit=each.mean) for each in written.promoted_numbers),
         suppressed=tuple(WriteToken(token=each.token, logit=each.mean) for each in written.suppressed_numbers),
-        # As the tokens' are: without what the whole vocabulary is moved by.
-        answer=float((found.answers - found.centres).double().mean()),
+        # Like the tokens' logits: without the mean change over the whole vocabulary.
+        answer=float((writes.answers - writes.centres).double().mean()),
     )
     return report.model_dump_json().encode()
 
@@ -220,11 +227,11 @@ def _writes(model: LoadedModel, which: str, read: Read) -> bytes:
 def _numbers(values: Tensor) -> tuple[float, ...]:
     numbers = tuple(float(value) for value in values)
     if not all(map(math.isfinite, numbers)):
-        raise Refusal("not_finite", "Some of the attention is no number.")
+        raise Refusal("not_finite", "Some attention weights are not finite.")
     return numbers
 
 
-_VIEWS: dict[ViewKind, Callable[[LoadedModel, str, Read], bytes]] = {
+_VIEWS: dict[ViewKind, Callable[[LoadedModel, str, ReadArtifact], bytes]] = {
     "attention": _attention,
     "roles": _roles,
     "lens": _lens,

@@ -1,4 +1,4 @@
-"""A finished analysis as data that leaves the engine: the wire result, and the files that are kept with it."""
+"""A finished analysis as data that leaves the engine: the wire result, and the files stored with it."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ from arithmoscope.prompts import EncodedPair, PromptSet
 
 
 def grid(values: Tensor) -> Grid:
-    """A table of numbers, None where there is none."""
+    """A table of numbers; non-finite ones become None."""
     return tuple(tuple(cell if math.isfinite(cell) else None for cell in row) for row in values.tolist())
 
 
 def row_of(values: Tensor) -> Row:
-    """A row of numbers, None where there is none."""
+    """A row of numbers; non-finite ones become None."""
     return grid(values[None])[0]
 
 
@@ -73,12 +73,12 @@ def result_of(
     created_at: datetime,
     seconds: float,
 ) -> PathPatchingResult:
-    """The result as it goes over the wire. ``budget``: bytes beyond the model that ``plan`` was made for."""
+    """The wire result. ``budget``: bytes beyond the model that ``plan`` was made for."""
     return PathPatchingResult(
         experiment_id=experiment_id,
         spec=spec,
         effect=spec.effect,
-        model=facts_of(model),
+        model=model_facts(model),
         complete=complete,
         n_asked=n_asked,
         n_distinct=n_distinct,
@@ -98,8 +98,8 @@ def result_of(
     )
 
 
-def facts_of(model: LoadedModel) -> ModelFacts:
-    """The model that numbers are of."""
+def model_facts(model: LoadedModel) -> ModelFacts:
+    """Facts about the measured model."""
     card = model.card
     return ModelFacts(
         id=card.id,
@@ -123,11 +123,12 @@ def provenance_of(
     *,
     chunk_pairs: int | None = None,
 ) -> Provenance:
-    """Where numbers come from. ``budget``: bytes beyond the model that ``plan`` was made for. ``chunk_pairs``: where
-    there is no one plan, pairs that are measured together."""
-    told = None
+    """Provenance of the numbers. ``budget``: bytes beyond the model that ``plan`` was made for. ``chunk_pairs``: pairs
+    measured together, if there is no single plan.
+    """
+    plan_facts = None
     if plan is not None:
-        told = Plan(
+        plan_facts = Plan(
             pairs=plan.pairs,
             components=plan.components,
             rows=plan.rows,
@@ -144,17 +145,17 @@ def provenance_of(
         device=_device_name(model.device),
         prompt_set_hash=prompt_set_hash,
         chunk_pairs=chunk_pairs or 0,
-        plan=told,
+        plan=plan_facts,
         created_at=created_at,
         seconds=seconds,
     )
 
 
-def set_hash(asked: PromptSet) -> str:
-    """Of the texts and of the tokens that the model was given: the same texts are others in another chat template."""
+def set_hash(prompts: PromptSet) -> str:
+    """SHA-256 of the texts and tokens of a prompt set: the same texts have other tokens under another chat template."""
     rows = [
         [p.pair.reference, p.pair.counterfactual, p.pair.answer, p.reference_ids, p.counterfactual_ids, p.answer_id]
-        for p in asked.pairs
+        for p in prompts.pairs
     ]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
@@ -174,14 +175,14 @@ def artifacts_of(
     for metric, summary in summaries.items():
         rows = effects.ranking(metric, result.experiment_id, summary)
         files[f"components.{metric}.csv"] = to_csv(rows).encode()
-        # Beside it over HTTP, where both are asked for by metric.
+        # Its link over HTTP, where both files are requested by metric.
         described = csv_metadata(result, metric, f"components.csv?metric={metric}")
         files[f"components.{metric}.csv-metadata.json"] = described.encode()
     return files
 
 
 def patterns_file(patterns: Mapping[int, Tensor]) -> bytes:
-    """Attention patterns, [layer, head, query, key] a prompt, as safetensors."""
+    """Attention patterns, [layer, head, query, key] per prompt, as safetensors."""
     return save({f"prompt.{index}": weights.contiguous() for index, weights in patterns.items()})
 
 
@@ -204,7 +205,7 @@ def _pair(model: LoadedModel, effects: PatchingEffects, row: int, index: int, pa
 
 
 def metric_result(unit: str, summary: Summary) -> MetricResult:
-    """A metric's summary as it goes over the wire."""
+    """A metric's summary in its wire format."""
     tables = (summary.mean, summary.std, summary.ci_low, summary.ci_high)
     return MetricResult(
         unit=unit,
@@ -220,12 +221,12 @@ def _named(tables: object) -> dict[str, Grid]:
 
 
 def _npz(effects: PatchingEffects, result: PathPatchingResult) -> bytes:
-    """Raw arrays over the kept pairs, plain numbers and texts only (no pickled objects)."""
+    """Raw arrays over the kept pairs: numbers and texts only, no pickled objects."""
     out = io.BytesIO()
-    chances: dict[str, Any] = {}
+    probabilities: dict[str, Any] = {}
     if effects.probability_heads is not None and effects.probability_mlps is not None:
-        chances["probability_heads"] = effects.probability_heads.numpy()
-        chances["probability_mlps"] = effects.probability_mlps.numpy()
+        probabilities["probability_heads"] = effects.probability_heads.numpy()
+        probabilities["probability_mlps"] = effects.probability_mlps.numpy()
     np.savez_compressed(
         out,
         pair_index=np.array([pair.index for pair in result.pairs]),
@@ -245,7 +246,7 @@ def _npz(effects: PatchingEffects, result: PathPatchingResult) -> bytes:
         positions=np.array(result.spec.positions),
         source=np.array(result.spec.source),
         direction=np.array(result.spec.direction),
-        **chances,
+        **probabilities,
     )
     return out.getvalue()
 

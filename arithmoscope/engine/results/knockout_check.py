@@ -1,7 +1,7 @@
-"""A brute-force comparison that every knock-out carries: some points of its curve, one hooked forward pass each.
+"""Brute-force check of every knock-out: some points of its curve are recomputed with one hooked forward pass each.
 
-It shares only the layout and the means with the wave: whole prompts go through the model's own forward pass, one at a
-time, without forks, shared keys and values or batches.
+It shares only the layout and the means with the fast implementation: whole prompts go through the model's own forward
+pass, one at a time, without forks, shared keys and values, or batches.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PAIRS = 4
 
 @dataclass(frozen=True)
 class KnockCheck:
-    """``error``: the largest |wave - brute force| over ``points`` of the curve and ``pairs`` pairs, in logits."""
+    """``error``: the largest |fast - brute force| over ``points`` of the curve and ``pairs`` pairs, in logits."""
 
     points: int
     pairs: int
@@ -36,33 +36,36 @@ class KnockCheck:
 
 
 @torch.no_grad()
-def knock_check(model: LoadedModel, task: Task, found: Knockout) -> KnockCheck:
-    """Recompute the first, the middle and the last point of the curve and of the first random draw, on the first pairs.
+def knock_check(model: LoadedModel, task: Task, result: Knockout) -> KnockCheck:
+    """Recomputes the first, middle and last point of the curve and of the first random draw, on the first pairs.
 
-    ``found``: the task's pairs from the first one on. Refuses (``not_finite``) a model that does not stay finite.
+    ``result``: the task's pairs from the first one on.
+
+    Raises:
+        Refusal: ``not_finite`` if the recomputed logits are not finite.
     """
-    last = len(found.components)
+    last = len(result.components)
     ks = sorted({1, (1 + last) // 2, last})
-    pairs = min(_PAIRS, len(found))
+    pairs = min(_PAIRS, len(result))
     differences = []
     for number, draw in enumerate(task.draws[:2]):
-        claimed = found.control_logits[0] if number else found.logits
+        claimed = result.control_logits[0] if number else result.logits
         for k in ks:
             for row in range(pairs):
                 logits = _knocked(model, task, row, draw.components[:k])
-                columns = torch.stack([found.answers[row], found.competitors[row]])
+                columns = torch.stack([result.answers[row], result.competitors[row]])
                 differences.append((logits[columns] - claimed[k, row]).abs().max())
     error = float(torch.stack(differences).max())
     if not math.isfinite(error):
-        raise Refusal("not_finite", "KnockoutOutputs out by brute force, the model's logits are not finite.")
+        raise Refusal("not_finite", "In the brute-force check of the knock-out, the model's logits are not finite.")
     return KnockCheck(len(ks) * len(task.draws[:2]), pairs, error)
 
 
 def _knocked(model: LoadedModel, task: Task, row: int, components: Sequence[Component]) -> Float[Tensor, " vocabulary"]:
-    """All logits at END of one pair's reference prompt with the components out, on the CPU."""
+    """All logits at END of one pair's reference prompt with the components knocked out, on the CPU."""
     pair, width = task.pairs[row], model.layout.head_dim
     prompt = torch.tensor([pair.reference_ids], device=model.device)
-    own = len(pair.reference_ids) - first_position(task.positions, len(pair.reference_ids))
+    positions = len(pair.reference_ids) - first_position(task.positions, len(pair.reference_ids))
     if task.ablation == "resample":
         source = Recorded(model, torch.tensor([pair.counterfactual_ids], device=model.device))
     else:
@@ -75,7 +78,7 @@ def _knocked(model: LoadedModel, task: Task, row: int, components: Sequence[Comp
             for component in components:
                 if component.layer == layer and component.head is not None:
                     cut = slice(component.head * width, (component.head + 1) * width)
-                    states[:, -own:, cut] = source.heads[layer][:, -own:, cut]
+                    states[:, -positions:, cut] = source.heads[layer][:, -positions:, cut]
             return states
 
         return hook
@@ -84,7 +87,7 @@ def _knocked(model: LoadedModel, task: Task, row: int, components: Sequence[Comp
         def hook(states: Tensor) -> Tensor:
             states = states.clone()
             if Component(layer) in components:
-                states[:, -own:] = source.mlps[layer][:, -own:]
+                states[:, -positions:] = source.mlps[layer][:, -positions:]
             return states
 
         return hook

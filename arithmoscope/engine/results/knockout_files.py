@@ -1,4 +1,4 @@
-"""A finished knock-out as data that leaves the engine: the wire result, and the files that are kept with it."""
+"""A finished knock-out as data that leaves the engine: the wire result, and the files stored with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from arithmoscope.engine.measures.key_components import elbow
 from arithmoscope.engine.measures.knockout_curves import Curve
 from arithmoscope.engine.measures.knockout_result import UNITS, Knockout
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.results.analysis_files import facts_of, provenance_of, row_of
+from arithmoscope.engine.results.analysis_files import model_facts, provenance_of, row_of
 from arithmoscope.engine.results.knockout_check import KnockCheck
 
 _CURVE = ("mean", "ci_low", "ci_high", "control", "control_low", "control_high", "draws_low", "draws_high", "p_value")
@@ -30,7 +30,7 @@ def knockout_result(
     model: LoadedModel,
     spec: KnockoutSpec,
     experiment_id: str,
-    found: Knockout,
+    knocked: Knockout,
     checked: KnockCheck,
     complete: bool,
     n_asked: int,
@@ -44,28 +44,28 @@ def knockout_result(
     created_at: datetime,
     seconds: float,
 ) -> KnockoutResult:
-    """The result as it goes over the wire. ``budget``: bytes beyond the model that ``plan`` was made for."""
-    metrics: list[KnockMetric] = [metric for metric in UNITS if metric != "exact_match" or found.exact is not None]
-    curves: dict[KnockMetric, Curve] = {metric: found.curve(metric) for metric in metrics}
+    """The wire result. ``budget``: bytes beyond the model that ``plan`` was made for."""
+    metrics: list[KnockMetric] = [metric for metric in UNITS if metric != "exact_match" or knocked.exact is not None]
+    curves: dict[KnockMetric, Curve] = {metric: knocked.curve(metric) for metric in metrics}
     return KnockoutResult(
         experiment_id=experiment_id,
         spec=spec,
         parent=spec.parent,
-        model=facts_of(model),
+        model=model_facts(model),
         complete=complete,
-        components=found.components,
-        controls=found.controls,
-        unmatched=int(found.matched.logical_not().sum()),
+        components=knocked.components,
+        controls=knocked.controls,
+        unmatched=int(knocked.matched.logical_not().sum()),
         n_asked=n_asked,
         n_distinct=n_distinct,
-        n_pairs=len(found),
+        n_pairs=len(knocked),
         shared_questions=shared_questions,
         notes=notes,
         dropped=tuple(dropped),
         curves={metric: _curve(curve) for metric, curve in curves.items()},
         elbow=elbow_of(curves["accuracy"].mean),
         checks=KnockChecks(
-            noise_floor=float(found.noise.max()),
+            noise_floor=float(knocked.noise.max()),
             spot_check_points=checked.points,
             spot_check_pairs=checked.pairs,
             spot_check_error=checked.error,
@@ -74,17 +74,19 @@ def knockout_result(
     )
 
 
-def knockout_files(result: KnockoutResult, found: Knockout) -> dict[str, bytes]:
+def knockout_files(result: KnockoutResult, knocked: Knockout) -> dict[str, bytes]:
     """Every file of a result by name."""
     return {
         "result.json": result.model_dump_json().encode(),
         "curve.csv": csv_text(_COLUMNS, _rows(result)).encode(),
-        "raw.safetensors": found.to_bytes(),
+        "raw.safetensors": knocked.to_bytes(),
     }
 
 
 def elbow_of(mean: Float[Tensor, " k"]) -> int | None:
-    """The k of `KnockoutResult.elbow`. A curve that falls at its end, or in one step, does not bend below its line."""
+    """The k of `KnockoutResult.elbow`. A curve that falls only at its end, or in one step, does not bend below its
+    line.
+    """
     if not bool(mean[-1] < mean[0]):
         return None
     half = (mean[0] + mean[-1]) / 2

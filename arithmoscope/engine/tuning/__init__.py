@@ -1,1 +1,1 @@
-"""Fine-tuning of chosen components, and of others to hold it against. The door is `engine.fine_tune`."""
+"""Fine-tuning of chosen components, and the baselines to compare it with; start at `fine_tune`."""

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all."""
+"""Atomic writes: files and folders that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -15,28 +15,35 @@ from arithmoscope.contracts.errors import Refusal
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """A file in one step: what was there before stays until all is written.
+    """Writes a file atomically: an existing file stays until the new one is complete.
 
-    Refuses (``store_unavailable``) what cannot be written, and leaves nothing behind.
+    Raises:
+        Refusal: ``store_unavailable`` if the file cannot be written; nothing is left behind.
     """
-    with _refusing(path), _apart(path) as folder:
-        written = folder / path.name
-        with written.open("wb") as out:
+    with _write_errors(path), _temporary_beside(path) as folder:
+        temporary = folder / path.name
+        with temporary.open("wb") as out:
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
-        os.replace(written, path)
+        os.replace(temporary, path)
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to write into that becomes ``path`` when the block ends well, and is gone otherwise.
+    """A folder to write into that is renamed to ``path`` if the block succeeds, and removed otherwise.
 
-    Refuses (``bad_request``) a path where something is already, and (``store_unavailable``) what cannot be written.
+    Raises:
+        Refusal: ``bad_request`` if ``path`` exists and is not an empty folder; ``store_unavailable`` if it cannot be
+            written.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise Refusal("bad_request", f"There is something at {path.name} already.", "Name a folder that is not there.")
-    with _refusing(path), _apart(path) as folder:
+        raise Refusal(
+            "bad_request",
+            f"{path.name} already exists and is not an empty folder.",
+            "Name a folder that does not exist.",
+        )
+    with _write_errors(path), _temporary_beside(path) as folder:
         inside = folder / path.name
         inside.mkdir()
         yield inside
@@ -46,8 +53,8 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _apart(path: Path) -> Iterator[Path]:
-    """A folder beside a path, on the same disk; gone after the block."""
+def _temporary_beside(path: Path) -> Iterator[Path]:
+    """A temporary folder beside ``path``, on the same disk; removed after the block."""
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=path.parent))
     try:
@@ -57,9 +64,10 @@ def _apart(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _refusing(path: Path) -> Iterator[None]:
+def _write_errors(path: Path) -> Iterator[None]:
+    """Turns write errors into a Refusal (``store_unavailable``)."""
     try:
         yield
-    except (OSError, SafetensorError) as error:  # safetensors gives the system's errors a name of its own
-        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise Refusal("store_unavailable", f"{path.name} could not be written: {said}.") from error
+    except (OSError, SafetensorError) as error:  # safetensors wraps operating system errors in its own type
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise Refusal("store_unavailable", f"{path.name} could not be written: {reason}.") from error

@@ -1,7 +1,7 @@
-"""What a fine-tuning changed, apart from the model that it changed: small, and put back onto that model alone.
+"""Deltas of a fine-tuning: the changed values, stored apart from the model, and applied to that model alone.
 
-Values are kept as they are in the tuned weights, not as differences: base + (tuned - base) is not tuned, in floating
-point. So a model and its deltas give the tuned model back bit for bit.
+Values are stored as they are in the tuned weights, not as differences: in floating point base + (tuned - base) is not
+tuned. So a model and its deltas give the tuned model back bit for bit.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.serialization import pack, unpack
 from arithmoscope.engine.tuning.atomic_write import write_bytes
 from arithmoscope.engine.tuning.export import write_adapter, write_model
-from arithmoscope.engine.tuning.model_copy import as_it_was, bytes_of, copied, fingerprint
-from arithmoscope.engine.tuning.parts import put
+from arithmoscope.engine.tuning.model_copy import copy_model, fingerprint, restore_grad_flags, tensor_bytes
 from arithmoscope.engine.tuning.weight_changes import Change, Product, Values, add, tensors_of
+from arithmoscope.engine.tuning.weight_slices import write_slice
 
 _FORMAT = "arithmoscope.deltas.1"
-_SHORT = 8
+_ID_DIGITS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,18 +77,18 @@ class Deltas:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the contents: the same for the same training on the same machine."""
-        found = hashlib.sha256(json.dumps(self._words(), sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(self._header(), sort_keys=True).encode())
         for change in self.changes:
-            found.update(json.dumps(_said(change), sort_keys=True).encode())
+            digest.update(json.dumps(_metadata(change), sort_keys=True).encode())
             for tensor in tensors_of(change).values():
-                found.update(bytes_of(tensor))
-        return found.hexdigest()
+                digest.update(tensor_bytes(tensor))
+        return digest.hexdigest()
 
     @property
     def lineage(self) -> dict[str, Any]:
         """The origin of the tuned model, as JSON."""
-        words = {name: list(told) if isinstance(told, tuple) else told for name, told in self._words().items()}
-        return {**words, "deltas": self.digest}
+        header = {name: list(value) if isinstance(value, tuple) else value for name, value in self._header().items()}
+        return {**header, "deltas": self.digest}
 
     def card_of(self, base: ModelCard) -> ModelCard:
         """The tuned model's card: the base's name with the start of the digest, which is its revision.
@@ -99,9 +99,9 @@ class Deltas:
         Returns:
             The card of the tuned model.
         """
-        short = self.digest[:_SHORT]
-        named = {"id": f"{base.id}-tuned-{short}", "name": f"{base.name}, tuned ({self.tuner}, {short})"}
-        return base.model_copy(update={**named, "revision": self.digest})
+        short = self.digest[:_ID_DIGITS]
+        names = {"id": f"{base.id}-tuned-{short}", "name": f"{base.name}, tuned ({self.tuner}, {short})"}
+        return base.model_copy(update={**names, "revision": self.digest})
 
     def apply(self, model: LoadedModel) -> LoadedModel:
         """The tuned model, from the original one; unchanged weights share memory.
@@ -116,7 +116,7 @@ class Deltas:
             Refusal: ``bad_request`` for another model, another revision or another dtype.
         """
         self._check(model)
-        return merged(model, self.changes, self.card_of(model.card))
+        return apply_changes(model, self.changes, self.card_of(model.card))
 
     def export(self, model: LoadedModel, folder: str | os.PathLike[str]) -> None:
         """Writes the tuned model to a folder that transformers loads.
@@ -151,11 +151,11 @@ class Deltas:
     def to_bytes(self) -> bytes:
         """The bytes of a safetensors file; text fields are in its metadata."""
         changes: list[dict[str, Any]] = []
-        held: dict[str, Any] = {}
+        tensors: dict[str, Any] = {}
         for number, change in enumerate(self.changes):
-            held |= {f"{name}.{number}": tensor for name, tensor in tensors_of(change).items()}
-            changes.append(_said(change))
-        return pack(_FORMAT, {**self._words(), "changes": changes, **held})
+            tensors |= {f"{name}.{number}": tensor for name, tensor in tensors_of(change).items()}
+            changes.append(_metadata(change))
+        return pack(_FORMAT, {**self._header(), "changes": changes, **tensors})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Deltas:
@@ -171,13 +171,13 @@ class Deltas:
             Refusal: ``bad_request`` if the bytes are something else.
         """
         try:
-            held = unpack(data, _FORMAT)
-            changes = tuple(_change(number, said, held) for number, said in enumerate(held["changes"]))
-            words = {name: held[name] for name in cls.__dataclass_fields__}
-            lists = {name: tuple(words[name]) for name in ("components", "touched")}
-            return cls(**{**words, **lists, "changes": changes})
+            stored = unpack(data, _FORMAT)
+            changes = tuple(_change(number, metadata, stored) for number, metadata in enumerate(stored["changes"]))
+            fields = {name: stored[name] for name in cls.__dataclass_fields__}
+            lists = {name: tuple(fields[name]) for name in ("components", "touched")}
+            return cls(**{**fields, **lists, "changes": changes})
         except (ValueError, KeyError, TypeError) as error:
-            raise Refusal("bad_request", "These bytes are no deltas of a fine-tuning.") from error
+            raise Refusal("bad_request", "These bytes are not the deltas of a fine-tuning.") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes to a safetensors file, completely or not at all.
@@ -205,32 +205,32 @@ class Deltas:
         """
         return cls.from_bytes(Path(path).read_bytes())
 
-    def _words(self) -> dict[str, Any]:
+    def _header(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "changes"}
 
     def _check(self, model: LoadedModel) -> None:
         if fingerprint(model) != self.weights:
             raise Refusal(
                 "bad_request",
-                f"These deltas belong to {self.base} in {self.dtype} (revision {self.revision[:12]}); these weights of "
-                f"{model.card.id} are others, or in another type.",
-                f"Load {self.base} as it was tuned: dtype={self.dtype!r}.",
+                f"These deltas belong to {self.base} in {self.dtype} (revision {self.revision[:12]}); the weights of "
+                f"{model.card.id} differ, or have another dtype.",
+                f"Load {self.base} as it was when it was tuned: dtype={self.dtype!r}.",
             )
 
 
-def merged(model: LoadedModel, changes: Sequence[Change], card: ModelCard) -> LoadedModel:
-    """A copy of a model with changes made."""
-    tuned = copied(model, {change.weight for change in changes})
-    known = dict(tuned.hf.named_parameters())
+def apply_changes(model: LoadedModel, changes: Sequence[Change], card: ModelCard) -> LoadedModel:
+    """A copy of a model with the changes applied."""
+    tuned = copy_model(model, {change.weight for change in changes})
+    parameters = dict(tuned.hf.named_parameters())
     for change in changes:
-        weight = known.get(change.weight)
+        weight = parameters.get(change.weight)
         if weight is None:
             _add_bias(tuned.hf, change)
         elif isinstance(change, Values):
-            put(weight, change.axis, change.ranges, change.values)
+            write_slice(weight, change.axis, change.ranges, change.values)
         else:
             add(weight, change)
-    as_it_was(tuned, model)
+    restore_grad_flags(tuned, model)
     return LoadedModel(tuned.hf, tuned.tokenizer, tuned.layout, card, tuned.text)
 
 
@@ -242,19 +242,19 @@ def _add_bias(hf: nn.Module, change: Change) -> None:
     module.bias = nn.Parameter(change.values.to(module.weight))
 
 
-def _said(change: Change) -> dict[str, Any]:
-    """All of a change but its tensors."""
+def _metadata(change: Change) -> dict[str, Any]:
+    """Everything of a change except its tensors."""
     tensors = tensors_of(change)
-    words = {name: value for name, value in vars(change).items() if name not in tensors}
-    return {"kind": type(change).__name__, **words}
+    fields = {name: value for name, value in vars(change).items() if name not in tensors}
+    return {"kind": type(change).__name__, **fields}
 
 
-def _change(number: int, said: dict[str, Any], held: dict[str, Any]) -> Change:
-    told = {name: value for name, value in said.items() if name != "kind"}
-    if "ranges" in told:
-        told["ranges"] = tuple((start, stop) for start, stop in told["ranges"])
-    make, names = _KINDS[said["kind"]]
-    return make(**told, **{name: held[f"{name}.{number}"] for name in names})
+def _change(number: int, metadata: dict[str, Any], stored: dict[str, Any]) -> Change:
+    fields = {name: value for name, value in metadata.items() if name != "kind"}
+    if "ranges" in fields:
+        fields["ranges"] = tuple((start, stop) for start, stop in fields["ranges"])
+    make, names = _KINDS[metadata["kind"]]
+    return make(**fields, **{name: stored[f"{name}.{number}"] for name in names})
 
 
 _KINDS: dict[str, tuple[Callable[..., Change], tuple[str, ...]]] = {

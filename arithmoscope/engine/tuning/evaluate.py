@@ -1,10 +1,11 @@
-"""What a model can do before and after it was tuned: what it was tuned for, other arithmetic, and what has none.
+"""Evaluation of a tuned model against the model before it: the trained task, other arithmetic, prompts without
+arithmetic.
 
-Both models are in memory and asked side by side, so nothing of the one before need be kept. Intervals are percentile
-bootstraps over distinct questions, of the change pair by pair.
+Both models are in memory and run side by side, so that nothing about the one before needs to be stored. Intervals are
+percentile bootstraps over distinct questions, of the change pair by pair.
 
-When it misleads. The sets besides the held-out one are small, and drawn with examples before each question: a model
-that lost its grip on unprompted text shows it in the neutral text rather than there.
+When it misleads. The sets besides the held-out one are small and drawn with solved examples before each question: a
+model that got worse at text without examples shows it on the plain text rather than there.
 """
 
 from __future__ import annotations
@@ -21,45 +22,45 @@ from arithmoscope.contracts.tuning_results import Evaluation, Interval, Judged, 
 from arithmoscope.contracts.tuning_terms import Group, Outcome
 from arithmoscope.engine.measures.knockout_curves import interval_of
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.tuning.answers import examples_of
-from arithmoscope.engine.tuning.evaluation_sets import FACETS, QUESTIONS, facets_of, quizzes_for
-from arithmoscope.engine.tuning.plain_text import neutral
-from arithmoscope.engine.tuning.repatching import pairs_to_patch, repatched
-from arithmoscope.engine.tuning.side_by_side import Verdicts, judge
+from arithmoscope.engine.tuning.comparison import Comparison, compare_answers
+from arithmoscope.engine.tuning.evaluation_sets import FACETS, QUESTIONS, evaluation_questions, facets_of
+from arithmoscope.engine.tuning.plain_text import compare_on_text
+from arithmoscope.engine.tuning.repatching import pairs_to_patch, repatch
+from arithmoscope.engine.tuning.training_examples import examples_of
 from arithmoscope.prompts.language.question_operands import question_only
 from arithmoscope.prompts.sets.neutral_text import PASSAGES
 
 HELD_OUT = "held out"
-# Held-out questions that are shown one by one.
+# Held-out questions that are shown individually.
 SHOWN = 500
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A set as it was asked and judged; ``verdicts`` in the order of ``pairs``."""
+class EvaluatedSet:
+    """A prompt set with both models' answers; ``comparison`` is in the order of ``pairs``."""
 
     name: str
     group: Group
     pairs: tuple[PromptPair, ...]
-    verdicts: Verdicts
+    comparison: Comparison
 
     def outcome(self, row: int) -> Outcome:
-        """Of a question: what became of its answer."""
-        return _OUTCOMES[bool(self.verdicts.before.right[row]), bool(self.verdicts.after.right[row])]
+        """Outcome of one question: fixed, broken, right or wrong."""
+        return _OUTCOMES[bool(self.comparison.before.right[row]), bool(self.comparison.after.right[row])]
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class EvaluationOutput:
     """A model's evaluation before and after tuning.
 
     Attributes:
         evaluation: Accuracies, changes, neutral text and path patching, before and after.
-        asked: The sets with both models' answers to every question.
+        sets: The sets with both models' answers to every question.
         notes: Sentences about the evaluation, such as what could not be measured.
     """
 
     evaluation: Evaluation
-    asked: tuple[Asked, ...]
+    sets: tuple[EvaluatedSet, ...]
     notes: tuple[str, ...]
 
 
@@ -80,7 +81,7 @@ def evaluate(
     questions: int = QUESTIONS,
     check_stop: Callable[[], None] = lambda: None,
     progress: Callable[[int, int], None] | None = None,
-) -> Evaluated:
+) -> EvaluationOutput:
     """Compares a model before and after tuning: held-out questions, other arithmetic, and prompts without arithmetic.
 
     Args:
@@ -106,61 +107,65 @@ def evaluate(
         >>> result.evaluation.held_out.n == len(test)
         True
     """
-    others, notes = quizzes_for(before, trained, chat=test[0].chat, questions=questions)
+    others, notes = evaluation_questions(before, trained, chat=test[0].chat, questions=questions)
     patched = pairs_to_patch(before, test)
     total = len(test) + sum(len(pairs) for _, pairs in others) + len(PASSAGES) + len(patched)
     done = 0
 
-    def counted(more: int) -> None:
+    def report_total(newly_done: int) -> None:
         check_stop()
         if progress is not None:
-            progress(done + more, total)
+            progress(done + newly_done, total)
 
-    asked: list[Asked] = []
+    evaluated: list[EvaluatedSet] = []
     sets: list[tuple[str, Group, tuple[PromptPair, ...]]] = [
         (HELD_OUT, "held_out", tuple(test)),
-        *((quiz.name, quiz.group, tuple(pairs)) for quiz, pairs in others),
+        *((other.name, other.group, tuple(pairs)) for other, pairs in others),
     ]
     for name, group, pairs in sets:
-        verdicts = judge(before, after, examples_of(before, pairs), go_on=check_stop, report=counted)
-        asked.append(Asked(name, group, pairs, _finite(verdicts, after)))
+        comparison = compare_answers(
+            before, after, examples_of(before, pairs), check_stop=check_stop, report=report_total
+        )
+        evaluated.append(EvaluatedSet(name, group, pairs, _finite(comparison, after)))
         done += len(pairs)
-    plain = neutral(before, after, go_on=check_stop, report=counted)
+    plain_text = compare_on_text(before, after, check_stop=check_stop, report=report_total)
     done += len(PASSAGES)
-    maps: Repatched | None = None
+    path_patching: Repatched | None = None
     if patched:
         try:
-            maps = repatched(before, after, patched, report=lambda fraction: counted(int(fraction * len(patched))))
+            path_patching = repatch(
+                before, after, patched, report=lambda fraction: report_total(int(fraction * len(patched)))
+            )
         except Refusal as refusal:
-            notes.append(f"No path patching again: {refusal.detail}")
+            notes.append(f"Path patching was not repeated: {refusal.detail}")
     else:
-        notes.append("No path patching again: no held-out question has a counterfactual.")
-    held_out = asked[0]
+        notes.append("Path patching was not repeated: no held-out question has a counterfactual.")
+    held_out = evaluated[0]
     evaluation = Evaluation(
-        held_out=judged_of(held_out, range(len(test))),
-        sets=(*_by_facet(held_out), *(judged_of(each, range(len(each.pairs))) for each in asked[1:])),
-        neutral=plain,
+        held_out=summarise_set(held_out, range(len(test))),
+        sets=(*_by_facet(held_out), *(summarise_set(each, range(len(each.pairs))) for each in evaluated[1:])),
+        neutral=plain_text,
         prompts=tuple(_shown(held_out, row) for row in range(min(SHOWN, len(test)))),
-        repatched=maps,
+        repatched=path_patching,
     )
-    return Evaluated(evaluation, tuple(asked), tuple(notes))
+    return EvaluationOutput(evaluation, tuple(evaluated), tuple(notes))
 
 
-def judged_of(asked: Asked, rows: Sequence[int], name: str | None = None) -> Judged:
-    """Some questions of a set, before and after."""
-    at = torch.tensor([*rows])
-    one, other = asked.verdicts.before, asked.verdicts.after
-    right = torch.stack([one.right[at], other.right[at]], dim=1).double()
+def summarise_set(questions: EvaluatedSet, rows: Sequence[int], name: str | None = None) -> Judged:
+    """Accuracy and change of some questions of a set, before and after."""
+    selected = torch.tensor([*rows])
+    one, other = questions.comparison.before, questions.comparison.after
+    right = torch.stack([one.right[selected], other.right[selected]], dim=1).double()
     values = torch.cat([right, right[:, 1:] - right[:, :1]], dim=1)
-    low, high = interval_of(values, [question_only(asked.pairs[row].reference) for row in rows])
+    low, high = interval_of(values, [question_only(questions.pairs[row].reference) for row in rows])
     before, after, change = (
-        Interval(mean=mean, low=_or_none(at_least), high=_or_none(at_most))
-        for mean, at_least, at_most in zip(values.mean(0).tolist(), low.tolist(), high.tolist(), strict=True)
+        Interval(mean=mean, low=_finite_or_none(lower), high=_finite_or_none(upper))
+        for mean, lower, upper in zip(values.mean(0).tolist(), low.tolist(), high.tolist(), strict=True)
     )
-    outcomes = [asked.outcome(row) for row in rows]
+    outcomes = [questions.outcome(row) for row in rows]
     return Judged(
-        name=name or asked.name,
-        group=asked.group,
+        name=name or questions.name,
+        group=questions.group,
         n=len(outcomes),
         before=before,
         after=after,
@@ -169,40 +174,40 @@ def judged_of(asked: Asked, rows: Sequence[int], name: str | None = None) -> Jud
         broken=outcomes.count("broken"),
         right=outcomes.count("right"),
         wrong=outcomes.count("wrong"),
-        log_probability_before=float(one.log_probability[at].mean()),
-        log_probability_after=float(other.log_probability[at].mean()),
-        divergence=float(asked.verdicts.divergence[at].mean()),
+        log_probability_before=float(one.log_probability[selected].mean()),
+        log_probability_after=float(other.log_probability[selected].mean()),
+        divergence=float(questions.comparison.divergence[selected].mean()),
     )
 
 
-def _by_facet(held_out: Asked) -> list[Judged]:
-    """The held-out questions by operation, by digits and by style."""
+def _by_facet(held_out: EvaluatedSet) -> list[Judged]:
+    """The held-out questions by operation, digits and style."""
     facets = [facets_of(pair) for pair in held_out.pairs]
-    found = []
+    summaries = []
     for name in FACETS:
         for value in sorted({each[name] for each in facets}):
             rows = [row for row, each in enumerate(facets) if each[name] == value]
-            found.append(judged_of(held_out, rows, value))
-    return found
+            summaries.append(summarise_set(held_out, rows, value))
+    return summaries
 
 
-def _shown(asked: Asked, row: int) -> JudgedPrompt:
-    pair = asked.pairs[row]
+def _shown(questions: EvaluatedSet, row: int) -> JudgedPrompt:
+    pair = questions.pairs[row]
     return JudgedPrompt(
         reference=pair.reference,
         answer=pair.answer,
-        before=asked.verdicts.before.words[row],
-        after=asked.verdicts.after.words[row],
-        outcome=asked.outcome(row),
+        before=questions.comparison.before.texts[row],
+        after=questions.comparison.after.texts[row],
+        outcome=questions.outcome(row),
     )
 
 
-def _finite(verdicts: Verdicts, after: LoadedModel) -> Verdicts:
-    numbers = (verdicts.before.log_probability, verdicts.after.log_probability, verdicts.divergence)
+def _finite(comparison: Comparison, after: LoadedModel) -> Comparison:
+    numbers = (comparison.before.log_probability, comparison.after.log_probability, comparison.divergence)
     if not all(bool(each.isfinite().all()) for each in numbers):
-        raise Refusal("not_finite", f"{after.card.id} gives no finite numbers for some questions.")
-    return verdicts
+        raise Refusal("not_finite", f"{after.card.id} gives non-finite numbers for some questions.")
+    return comparison
 
 
-def _or_none(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None

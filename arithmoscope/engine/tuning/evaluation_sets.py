@@ -1,7 +1,7 @@
-"""What a tuned model is asked besides what it was tuned for: other arithmetic, and prompts that have none.
+"""Prompt sets for evaluating a tuned model beyond its own task: other arithmetic, and prompts without any.
 
-Every set is drawn anew, with the same examples and the same seed, so that all trainings of a model are asked the same;
-questions that were trained on are left out.
+Every set is drawn anew with the same examples and the same seed, so that every training of a model is evaluated on the
+same questions; questions it was trained on are left out.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from arithmoscope.prompts.sets.dataset_splits import whole_answer_pairs
 from arithmoscope.prompts.sets.operand_split import operands_of
 from arithmoscope.prompts.tokens.encoded import encode_answer
 
-# Questions of a set. A few more are drawn, and many more where too many of these were trained on.
+# Questions per set. A few more are drawn, and many more where too many of those were trained on.
 QUESTIONS = 50
-_MORE, _MANY = 10, 400
+_SPARE, _MANY = 10, 400
 _SHOTS = 4
 
 
 @dataclass(frozen=True)
-class Quiz:
-    """A set by its name in the report."""
+class EvaluationSet:
+    """A named prompt set; ``prompts`` are the fields of its template."""
 
     name: str
     group: Group
-    asked: dict[str, Any]
+    prompts: dict[str, Any]
 
 
-def _sums(name: str, operation: Operation, operands: tuple[int, int]) -> Quiz:
-    return Quiz(name, "arithmetic", {"operations": (operation,), "operands": operands})
+def _sums(name: str, operation: Operation, operands: tuple[int, int]) -> EvaluationSet:
+    return EvaluationSet(name, "arithmetic", {"operations": (operation,), "operands": operands})
 
 
-QUIZZES: tuple[Quiz, ...] = (
+EVALUATION_SETS: tuple[EvaluationSet, ...] = (
     _sums("one-digit addition", "add", (0, 9)),
     _sums("one-digit subtraction", "subtract", (0, 9)),
     _sums("one-digit multiplication", "multiply", (0, 9)),
@@ -49,46 +49,48 @@ QUIZZES: tuple[Quiz, ...] = (
     _sums("two-digit addition", "add", (10, 99)),
     _sums("two-digit subtraction", "subtract", (10, 99)),
     _sums("two-digit multiplication", "multiply", (10, 99)),
-    Quiz("word problems", "arithmetic", {"topic": "word_problem", "operations": ("add", "subtract")}),
-    Quiz("counting", "arithmetic", {"topic": "counting", "operations": ("add",)}),
-    Quiz("facts", "control", {"topic": "facts"}),
-    Quiz("grammar", "control", {"topic": "grammar"}),
-    Quiz("antonyms", "control", {"topic": "antonyms"}),
-    Quiz("sequences", "control", {"topic": "sequences"}),
+    EvaluationSet("word problems", "arithmetic", {"topic": "word_problem", "operations": ("add", "subtract")}),
+    EvaluationSet("counting", "arithmetic", {"topic": "counting", "operations": ("add",)}),
+    EvaluationSet("facts", "control", {"topic": "facts"}),
+    EvaluationSet("grammar", "control", {"topic": "grammar"}),
+    EvaluationSet("antonyms", "control", {"topic": "antonyms"}),
+    EvaluationSet("sequences", "control", {"topic": "sequences"}),
 )
 
 
-def quizzes_for(
+def evaluation_questions(
     model: LoadedModel, trained: Sequence[PromptPair], *, chat: bool = False, questions: int = QUESTIONS
-) -> tuple[list[tuple[Quiz, list[PromptPair]]], list[str]]:
-    """The questions of every set that this model can be asked, and a note on those that it cannot.
+) -> tuple[list[tuple[EvaluationSet, list[PromptPair]]], list[str]]:
+    """The questions of every set that fits this model, and a note on each set that does not.
 
-    ``trained``: what was trained on. ``chat``: asked through the model's chat template, as those were.
+    ``trained``: the training pairs. ``chat``: whether prompts go through the model's chat template, as those did.
     """
-    known = {_sum_of(pair) for pair in trained}
-    found: list[tuple[Quiz, list[PromptPair]]] = []
+    seen = {_question_key(pair) for pair in trained}
+    questions_by_set: list[tuple[EvaluationSet, list[PromptPair]]] = []
     notes: list[str] = []
-    for quiz in QUIZZES:
+    for each in EVALUATION_SETS:
         try:
-            fresh = _fresh(model, quiz, known, chat, questions)
+            fresh = _untrained(model, each, seen, chat, questions)
         except Refusal as refusal:
-            notes.append(f"Not asked: {quiz.name}. {refusal.detail}")
+            notes.append(f"Not asked: {each.name}. {refusal.detail}")
             continue
         if fresh:
-            found.append((quiz, fresh))
+            questions_by_set.append((each, fresh))
         else:
-            notes.append(f"Not asked: {quiz.name}. All questions were trained on.")
-    return found, notes
+            notes.append(f"Not asked: {each.name}. All its questions were trained on.")
+    return questions_by_set, notes
 
 
-def _fresh(model: LoadedModel, quiz: Quiz, known: Collection[str], chat: bool, questions: int) -> list[PromptPair]:
-    """A set's first questions that were not trained on."""
+def _untrained(
+    model: LoadedModel, evaluation_set: EvaluationSet, seen: Collection[str], chat: bool, questions: int
+) -> list[PromptPair]:
+    """The first questions of a set that were not trained on."""
     frame = model.chat if chat else None
     fresh: list[PromptPair] = []
-    for pairs in (questions + _MORE, _MANY):
-        asked = {"source": "template", "pairs": pairs, "shots": _SHOTS, "chat": chat, **quiz.asked}
-        drawn, _ = whole_answer_pairs(TemplatePrompts.model_validate(asked), model.text, frame)
-        fresh = [pair for pair in drawn if _sum_of(pair) not in known][:questions]
+    for pairs in (questions + _SPARE, _MANY):
+        fields = {"source": "template", "pairs": pairs, "shots": _SHOTS, "chat": chat, **evaluation_set.prompts}
+        drawn, _ = whole_answer_pairs(TemplatePrompts.model_validate(fields), model.text, frame)
+        fresh = [pair for pair in drawn if _question_key(pair) not in seen][:questions]
         if len(fresh) == questions or len(drawn) < pairs:
             break
     for pair in fresh:
@@ -96,9 +98,10 @@ def _fresh(model: LoadedModel, quiz: Quiz, known: Collection[str], chat: bool, q
     return fresh
 
 
-def _sum_of(pair: PromptPair) -> str:
-    """The same for 3 + 5 and 5 + 3, however they are worded; 5 - 3 is another. What no reader understands is what it is
-    about."""
+def _question_key(pair: PromptPair) -> str:
+    """A key that is the same for 3 + 5 and 5 + 3 in any wording, and another for 5 - 3. For a question that the parser
+    does not understand, its operands.
+    """
     reading = parse_question(pair.reference)
     if not isinstance(reading, Reading):
         return operands_of(pair)
@@ -117,8 +120,7 @@ FACETS = ("operation", "digits", "style")
 
 
 def facets_of(pair: PromptPair) -> dict[str, str]:
-    """What a question is counted with, by the names of `FACETS`: its operation, the digits of its larger operand, and
-    how it is worded."""
+    """The facets of a question, by the names of `FACETS`: operation, digits of its larger operand, and wording."""
     reading = parse_question(pair.reference)
     if not isinstance(reading, Reading):
         return {"operation": "no calculation", "digits": "no operands", "style": "other wordings"}

@@ -1,4 +1,4 @@
-"""A tuned model for others: a folder that transformers loads, or an adapter for PEFT."""
+"""Export of a tuned model: a folder that transformers loads, or an adapter for PEFT."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.models.folders import MANIFEST
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.tuning.atomic_write import new_folder
-from arithmoscope.engine.tuning.parts import taken
 from arithmoscope.engine.tuning.weight_changes import Change, Product
+from arithmoscope.engine.tuning.weight_slices import read_slice
 
 
 def write_model(tuned: LoadedModel, lineage: Mapping[str, Any], folder: str | os.PathLike[str]) -> None:
-    """Weights, configuration, tokenizer, and what it was made of, in a folder of its own."""
+    """Writes weights, configuration, tokenizer and lineage to a new folder."""
     hf: Any = tuned.hf
-    if unread := _unread(hf):
+    if unexpected := _unexpected(hf):
         raise Refusal(
             "impossible_options",
             f"Offsets become biases of the output projections, and a {type(hf).__name__} of this configuration "
-            f"has none, so transformers would not load them ({unread[0]}).",
+            f"has none, so transformers would not load them ({unexpected[0]}).",
             "Keep the deltas and apply them, or choose another tuner.",
         )
     with new_folder(Path(folder)) as inside:
         hf.save_pretrained(inside)
         tuned.tokenizer.save_pretrained(inside)
-        # What the engine reads is what it reads there: transformers may write a tokenizer as it was switched.
+        # The engine reads the tokenizer from here; transformers may write one with its settings changed.
         (inside / "tokenizer.json").write_text(tuned.text.to_str(), encoding="utf-8")
         manifest = {"name": tuned.card.name, "tuned": lineage}
         (inside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
 def write_adapter(base: LoadedModel, changes: Sequence[Change], folder: str | os.PathLike[str]) -> None:
-    """What `adapter_files` gives, in a folder of its own."""
+    """Writes the files of `adapter_files` to a new folder."""
     files = adapter_files(base, changes)
     with new_folder(Path(folder)) as inside:
         for name, data in files.items():
@@ -49,10 +49,11 @@ def write_adapter(base: LoadedModel, changes: Sequence[Change], folder: str | os
 
 
 def adapter_files(base: LoadedModel, changes: Sequence[Change]) -> dict[str, bytes]:
-    """The changes as products of two matrices, as PEFT keeps LoRA's. A slice of n rows or columns has rank n: one of
-    the two is what changed, the other says where. By file name.
+    """The changes as products of two matrices, in PEFT's LoRA format, by file name. A slice of n rows or columns has
+    rank n: one of the two matrices holds the change, the other selects the rows or columns.
 
-    Refuses (``impossible_options``) whole matrices, biases and embeddings, which have no low rank.
+    Raises:
+        Refusal: ``impossible_options`` for whole matrices, biases and embeddings, which have no low rank.
     """
     weights = dict(base.hf.named_parameters())
     products = {change.weight.removesuffix(".weight"): _factors(base, change, weights) for change in changes}
@@ -84,7 +85,7 @@ def adapter_files(base: LoadedModel, changes: Sequence[Change]) -> dict[str, byt
 
 @torch.no_grad()
 def _factors(base: LoadedModel, change: Change, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """[rank, read] and [written, rank], in float32 or wider."""
+    """The two factors, [rank, read] and [written, rank], in float32 or wider."""
     if isinstance(change, Product):
         return change.reads, change.scale * change.writes
     weight = weights.get(change.weight)
@@ -92,27 +93,28 @@ def _factors(base: LoadedModel, change: Change, weights: Mapping[str, Tensor]) -
     if weight is None or weight.dim() != 2 or rank * sum(weight.shape) > weight.numel():
         raise Refusal(
             "impossible_options",
-            f"What changed in {change.weight[:80]} has no low rank, and an adapter would be larger than the weight.",
-            "Export the whole model instead; heads' slices can be an adapter.",
+            f"The change of {change.weight[:80]} has no low rank: its adapter would be larger than the weight.",
+            "Export the whole model instead; only slices of heads can become an adapter.",
         )
     wide = torch.promote_types(weight.dtype, torch.float32)
-    before = taken(weight.detach(), change.axis, change.ranges).cpu().to(wide)
-    moved = change.values.to(wide) - before
+    before = read_slice(weight.detach(), change.axis, change.ranges).cpu().to(wide)
+    difference = change.values.to(wide) - before
     # A linear module stores [written, read], GPT-2's the other way round.
     written, read = weight.shape
     axis = change.axis
     if isinstance(base.hf.get_submodule(change.weight.removesuffix(".weight")), Conv1D):
-        written, read, axis, moved = read, written, 1 - axis, moved.T
+        written, read, axis, difference = read, written, 1 - axis, difference.T
     places = torch.cat([torch.arange(start, stop) for start, stop in change.ranges])
     if axis == 0:
-        return moved, torch.eye(written, dtype=wide)[:, places]
-    return torch.eye(read, dtype=wide)[places], moved
+        return difference, torch.eye(written, dtype=wide)[:, places]
+    return torch.eye(read, dtype=wide)[places], difference
 
 
-def _unread(hf: Any) -> list[str]:
-    """Parameters that a model of this configuration does not have unless they are given to it, here or when it was
-    tuned before: transformers would leave them out without an error."""
+def _unexpected(hf: Any) -> list[str]:
+    """Parameters that a model of this configuration lacks unless they are added, now or in an earlier tuning:
+    transformers would ignore them without an error.
+    """
     with torch.device("meta"):
         fresh = type(hf)(hf.config)
-    known = dict(fresh.named_parameters(remove_duplicate=False))
-    return [name for name, _ in hf.named_parameters() if name not in known]
+    expected = dict(fresh.named_parameters(remove_duplicate=False))
+    return [name for name, _ in hf.named_parameters() if name not in expected]

@@ -1,27 +1,27 @@
-"""Precise fine-tuning: train the components that do the arithmetic, and nothing else.
+"""Precise fine-tuning: trains the components that do the arithmetic, and nothing else.
 
-What it does. Of the chosen heads the slices of the query, key, value and output projections move, of the chosen MLPs
-all matrices; every other number of the model keeps its bits, whatever the weight decay. The loss is the mean of
+What it does. It trains the slices of the query, key, value and output projections of the chosen heads, and all matrices
+of the chosen MLPs; every other number of the model keeps its bits, whatever the weight decay. The loss is the mean of
 
-    -log p(answer token | everything before it)
+    -log p(answer token | all tokens before it)
 
 over the tokens of the answers, teacher forced; AdamW, with warm-up, a schedule and clipping.
 
 Sources: Zhang et al., Interpreting and Improving Large Language Models in Arithmetic Calculation, ICML 2024, section 5
 (the random control is ours); Yin et al., LoFiT, NeurIPS 2024 (offsets); Hu et al., LoRA, ICLR 2022.
 
-Exact: what is trained is the slice itself, which the model computes with at every step. So weight decay and clipping
-act on it as in full fine-tuning, merging rounds nothing, and tuning all heads' q, k, v and o and all MLPs is full
-fine-tuning with embeddings, norms and biases frozen.
+Exact: the trained parameter is the slice itself, and the model computes with it at every step. So weight decay and
+clipping act on it as in full fine-tuning, merging rounds nothing, and tuning all heads' q, k, v and o and all MLPs is
+full fine-tuning with embeddings, norms and biases frozen.
 
 Cost. A step is a forward pass, the backward pass through activations from the top down to the lowest tuned layer, and
-products for the tuned slices: against full fine-tuning 3 / (1 + share of layers from the lowest tuned one on) times
-faster at most. Gradients and the optimiser's moments are as large as the selection.
+products for the tuned slices: compared with full fine-tuning at most 3 / (1 + share of layers from the lowest tuned one
+on) times faster. Gradients and optimiser moments are as large as the selection.
 
 When it misleads. Better answers after tuning do not show that the tuned components did arithmetic before: random ones
-of the same size learn much of it, too. Hold it against ``tuner="random"``. Under grouped-query attention a tuned key or
-value slice changes all heads of its group: `Selection.touched` names them. What was learned by heart shows on no
-question that was trained on: judge on other operands.
+of the same size learn much of it, too. Compare with ``tuner="random"``. Under grouped-query attention a tuned key or
+value slice changes all heads of its group: `Selection.touched` names them. Memorised answers do not show on questions
+that were trained on: evaluate on other operands.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.contracts.tuning_terms import Tuner
 from arithmoscope.engine.forward.batching import is_out_of_memory
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.tuning.answers import examples_of
-from arithmoscope.engine.tuning.deltas import Deltas, merged
+from arithmoscope.engine.tuning.deltas import Deltas, apply_changes
 from arithmoscope.engine.tuning.export import write_model
 from arithmoscope.engine.tuning.history import History, Schedule, Step
-from arithmoscope.engine.tuning.loop import Settings, train
-from arithmoscope.engine.tuning.model_copy import as_it_was, fingerprint
+from arithmoscope.engine.tuning.loop import TrainingSettings, train
+from arithmoscope.engine.tuning.model_copy import fingerprint, restore_grad_flags
 from arithmoscope.engine.tuning.selection import Selection, select
-from arithmoscope.engine.tuning.trainee import Trainee, Wish
-from arithmoscope.engine.tuning.tuners import MERGED, TUNERS, WHOLE, at_random
+from arithmoscope.engine.tuning.trainable import TrainableModel, TunerInput
+from arithmoscope.engine.tuning.training_examples import examples_of
+from arithmoscope.engine.tuning.tuners import MERGED, TUNERS, WHOLE_MODEL, random_selection
 
-_MOST = 10_000_000
-# Beyond it a step is no float32, and torch says so in an error of its own.
-_STEEPEST = 1e30
-_HEAVIEST = 1e6
+_MAX_COUNT = 10_000_000
+# Beyond it an update does not fit into float32, and torch raises an error of its own.
+_MAX_LEARNING_RATE = 1e30
+_MAX_WEIGHT_DECAY = 1e6
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,11 +169,11 @@ def fine_tune(
         2
         >>> effects = am.path_patching(tuned.model, pairs[:2])
     """
-    settings = Settings(
+    settings = TrainingSettings(
         steps=_count("steps", steps),
-        learning_rate=_number("learning_rate", learning_rate, positive=True, most=_STEEPEST),
+        learning_rate=_number("learning_rate", learning_rate, positive=True, most=_MAX_LEARNING_RATE),
         batch_size=_count("batch_size", batch_size),
-        weight_decay=_number("weight_decay", weight_decay, most=_HEAVIEST),
+        weight_decay=_number("weight_decay", weight_decay, most=_MAX_WEIGHT_DECAY),
         seed=seed,
         schedule=_schedule(schedule),
         warmup=_number("warmup", warmup, most=1.0),
@@ -182,16 +182,16 @@ def fine_tune(
         checkpointing=checkpointing,
     )
     if tuner not in TUNERS:
-        raise Refusal("bad_request", f"There is no tuner {str(tuner)[:40]!r}; there are {', '.join(TUNERS)}.")
+        raise Refusal("bad_request", f"There is no tuner {str(tuner)[:40]!r}.", f"Choose {', '.join(TUNERS)}.")
     selection = None
-    if tuner not in WHOLE:
+    if tuner not in WHOLE_MODEL:
         selection = select(model, components, tune, biases=biases)
         if tuner == "random":
-            selection = at_random(model, selection, biases=biases, seed=seed)
+            selection = random_selection(model, selection, biases=biases, seed=seed)
     examples = examples_of(model, pairs)
     weights = fingerprint(model)
     chosen = () if selection is None else tuple(str(each) for each in selection.components)
-    told: dict[str, Any] = {
+    identity: dict[str, Any] = {
         "weights": weights,
         "tuner": tuner,
         "components": list(chosen),
@@ -199,13 +199,13 @@ def fine_tune(
         "head_scale": head_scale,
         "biases": biases,
     }
-    with _refusing_memory():
-        trainee = TUNERS[tuner](model, Wish(selection, head_scale, seed))
+    with _memory_errors():
+        trainable = TUNERS[tuner](model, TunerInput(selection, head_scale, seed))
         history = train(
-            trainee,
+            trainable,
             examples,
             settings,
-            told=told,
+            identity=identity,
             save=save,
             save_every=_count("save_every", save_every),
             beside=beside,
@@ -222,24 +222,24 @@ def fine_tune(
             tuner=tuner,
             components=chosen,
             touched=() if selection is None else tuple(str(each) for each in selection.touched),
-            settings={**vars(settings), **{name: told[name] for name in ("tune", "head_scale", "biases")}},
-            changes=trainee.changes(),
+            settings={**vars(settings), **{name: identity[name] for name in ("tune", "head_scale", "biases")}},
+            changes=trainable.changes(),
         )
-        tuned = _ready(model, trainee, deltas)
-    return FineTuned(tuned, deltas, history, selection, sum(value.numel() for value in trainee.values))
+        tuned = _loaded(model, trainable, deltas)
+    return FineTuned(tuned, deltas, history, selection, sum(value.numel() for value in trainable.values))
 
 
-def _ready(model: LoadedModel, trainee: Trainee, deltas: Deltas) -> LoadedModel:
-    """The tuned model, as one that was loaded."""
+def _loaded(model: LoadedModel, trainable: TrainableModel, deltas: Deltas) -> LoadedModel:
+    """The tuned model in the state of a newly loaded one."""
     card = deltas.card_of(model.card)
     if deltas.tuner in MERGED:
-        return merged(model, deltas.changes, card)
-    as_it_was(trainee.model, model)
-    return replace(trainee.model, card=card)
+        return apply_changes(model, deltas.changes, card)
+    restore_grad_flags(trainable.model, model)
+    return replace(trainable.model, card=card)
 
 
 @contextmanager
-def _refusing_memory() -> Iterator[None]:
+def _memory_errors() -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -247,14 +247,18 @@ def _refusing_memory() -> Iterator[None]:
             raise
         raise Refusal(
             "out_of_memory",
-            "Memory ran out while the model was tuned.",
-            "Tune with accumulate=2 or more, with checkpointing=True, or on shorter prompts.",
+            "Memory ran out during training.",
+            "Train with accumulate=2 or more, with checkpointing=True, or on shorter prompts.",
         ) from error
 
 
 def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST:
-        raise Refusal("bad_request", f"{name} is {str(value)[:40]}; it is a whole number from 1.", f"Give {name}=1.")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MAX_COUNT:
+        raise Refusal(
+            "bad_request",
+            f"{name} is {str(value)[:40]}; it must be a whole number of at least 1.",
+            f"Give {name}=1 or more.",
+        )
     return value
 
 
@@ -262,15 +266,15 @@ def _number(name: str, value: Any, *, positive: bool = False, most: float = math
     if not isinstance(value, int | float) or not 0 <= value <= most or value == math.inf or (positive and value == 0):
         bounds = ("above 0" if positive else "from 0") + ("" if most == math.inf else f" to {most:g}")
         raise Refusal(
-            "bad_request", f"{name} is {str(value)[:40]}; it is a number {bounds}.", f"Choose another {name}."
+            "bad_request", f"{name} is {str(value)[:40]}; it must be a number {bounds}.", f"Choose another {name}."
         )
     return float(value)
 
 
 def _schedule(name: str) -> Schedule:
-    for known in get_args(Schedule):
-        if name == known:
-            return known
+    for schedule in get_args(Schedule):
+        if name == schedule:
+            return schedule
     raise Refusal(
         "bad_request", f"There is no schedule {str(name)[:40]!r}.", f"Choose {' or '.join(get_args(Schedule))}."
     )

@@ -1,4 +1,4 @@
-"""Gradient checkpointing: layers that are computed a second time in the backward pass instead of being kept."""
+"""Gradient checkpointing: layers are recomputed in the backward pass instead of keeping their activations."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from arithmoscope.engine.models.loaded import LoadedModel
 
 
 @contextmanager
-def checkpointed(model: LoadedModel, wanted: bool) -> Iterator[None]:
-    """Within the block every layer keeps no more than what it reads. Cost: one more forward pass over the layers that
-    a gradient goes through."""
+def checkpointed(model: LoadedModel, enabled: bool) -> Iterator[None]:
+    """Within the block every layer keeps only its input, if ``enabled``. Cost: one more forward pass over the layers
+    that a gradient flows through.
+    """
     with ExitStack() as stack:
-        for layer in _layers(model) if wanted else ():
-            # On the layer itself there is a forward only where somebody put it, accelerate over several devices say.
-            stack.callback(_put_back, layer, layer.__dict__.get("forward"))
+        for layer in _layers(model) if enabled else ():
+            # A layer has a forward attribute of its own only if it was set, for instance by accelerate over several
+            # devices.
+            stack.callback(_restore, layer, layer.__dict__.get("forward"))
             layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
         yield
 
 
-def _put_back(layer: Any, forward: Any) -> None:
+def _restore(layer: Any, forward: Any) -> None:
     if forward is None:
         del layer.forward
     else:

@@ -1,4 +1,4 @@
-"""How a training went, step by step."""
+"""History of a training, step by step, and its learning rate schedule."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-# What ended a training: its last step, somebody who said so, or a number that was none.
+# Reason for the end: the last step, a request to stop, or a non-finite number.
 Ending = Literal["finished", "stopped", "not_finite"]
 
 
@@ -56,8 +56,9 @@ Schedule = Literal["cosine", "linear", "constant"]
 
 
 def rate_at(step: int, steps: int, warm: int, schedule: Schedule) -> float:
-    """The share of the learning rate at a step: rising over the first ``warm`` steps, then all of it (``constant``), or
-    falling to nothing in a straight ``linear`` line or half a ``cosine``."""
+    """The fraction of the learning rate at a step: it rises over the first ``warm`` steps, then stays (``constant``) or
+    falls to zero in a straight line (``linear``) or along half a ``cosine``.
+    """
     if step < warm:
         return (step + 1) / warm
     if schedule == "constant":

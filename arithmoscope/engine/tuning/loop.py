@@ -1,11 +1,11 @@
-"""The training loop: the same for every tuner, whatever it lets move.
+"""The training loop, the same for every tuner.
 
-Deterministic: the same settings, seed and data give the same weights on the same machine, and a training that goes on
-from a checkpoint ends with the same bits as one that was never interrupted. (On a GPU torch's attention may add up in
-another order each time, in the backward pass; then they agree to its rounding.)
+Deterministic: the same settings, seed and data give the same weights on the same machine, and a training resumed from a
+checkpoint ends with the same bits as one that was never interrupted. (On a GPU the backward pass of torch's attention
+may sum in another order each time; then the two agree to rounding.)
 
-A checkpoint is written, and weights are given back, only when a loss has been computed with them that is finite: the
-last update of all is looked at, too.
+A checkpoint is written, and weights are returned, only after a finite loss has been computed with them; this includes
+the weights after the last update.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.forward.hooks import evaluating
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.serialization import json_fields, pack, unpack
-from arithmoscope.engine.tuning.answers import Example, answers_loss, batches, digest_of, pieces
 from arithmoscope.engine.tuning.gradient_checkpointing import checkpointed
 from arithmoscope.engine.tuning.history import Ending, History, Schedule, Step, rate_at
-from arithmoscope.engine.tuning.trainee import Trainee
+from arithmoscope.engine.tuning.trainable import TrainableModel
+from arithmoscope.engine.tuning.training_examples import Example, answer_loss, batches, digest_of, micro_batches
 
 _FORMAT = "arithmoscope.training.1"
 _BETAS = (0.9, 0.999)
@@ -35,9 +35,13 @@ _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How to train. ``batch_size`` pairs a step, run in ``accumulate`` parts; ``warmup``: share of the steps over which
-    the rate rises; ``clip``: the longest gradient, None for any length."""
+class TrainingSettings:
+    """Settings of a training.
+
+    batch_size  pairs a step, run in ``accumulate`` micro-batches
+    warmup      fraction of the steps over which the learning rate rises
+    clip        maximum gradient norm; None: no clipping
+    """
 
     steps: int
     learning_rate: float
@@ -52,11 +56,11 @@ class Settings:
 
 
 def train(
-    trainee: Trainee,
+    trainable: TrainableModel,
     examples: Sequence[Example],
-    settings: Settings,
+    settings: TrainingSettings,
     *,
-    told: dict[str, Any],
+    identity: dict[str, Any],
     save: Callable[[bytes], None] | None = None,
     save_every: int = 50,
     beside: Callable[[], dict[str, Any]] | None = None,
@@ -65,114 +69,119 @@ def train(
     on_step: Callable[[Step, LoadedModel], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> History:
-    """Moves the trainee's values. ``told`` is what a checkpoint must agree with besides settings and data;
-    ``beside()`` what it holds besides, as `beside_of` gives it.
+    """Trains the values of ``trainable``.
 
-    Refuses (``not_finite``) a model whose first loss is none, and (``bad_request``) a checkpoint of another training.
+    Args:
+        identity: What a resumed checkpoint must match besides settings and data.
+        beside: JSON that a checkpoint holds besides; `read_beside` reads it.
+
+    Raises:
+        Refusal: ``not_finite`` if the first loss is non-finite; ``bad_request`` for a checkpoint of another training.
     """
-    told = {**told, "settings": asdict(settings), "data": digest_of(examples)}
-    optimiser = _optimiser(trainee, settings)
-    # Nothing here holds the bytes of a checkpoint: it is three times as large as what moves.
+    identity = {**identity, "settings": asdict(settings), "data": digest_of(examples)}
+    optimiser = _optimiser(trainable, settings)
+    # No local name holds the bytes of a checkpoint: it is three times as large as the trained values.
     steps: list[Step] = []
     if resume is not None:
-        steps = _take_up(resume() if callable(resume) else resume, trainee, optimiser, told)
+        steps = _restore(resume() if callable(resume) else resume, trainable, optimiser, identity)
     warm = math.ceil(settings.warmup * settings.steps)
     ended: Ending = "finished"
     problem: str | None = None
-    before: list[Tensor] | None = None  # the values that the last update began with
+    before: list[Tensor] | None = None  # the values before the last update
 
-    def keep() -> None:
+    def save_checkpoint() -> None:
         if save is not None:
-            save(_checkpoint(trainee, optimiser, told, steps, {} if beside is None else beside()))
+            save(_checkpoint(trainable, optimiser, identity, steps, {} if beside is None else beside()))
 
-    with evaluating(trainee.model.hf), trainee.active(), torch.enable_grad():
+    with evaluating(trainable.model.hf), trainable.gradients(), torch.enable_grad():
         stream = batches(examples, settings.batch_size, settings.seed, len(steps))
         unsaved, batch = 0, None
         for number in range(len(steps), settings.steps):
             if should_stop is not None and should_stop():
                 ended = "stopped"
                 break
-            began = time.perf_counter()
+            start = time.perf_counter()
             batch = next(stream)
-            loss, norm = _gradients(trainee, batch, settings)
+            loss, norm = _gradients(trainable, batch, settings)
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                ended, problem = "not_finite", _said(number, loss, norm)
+                ended, problem = "not_finite", _problem_text(number, loss, norm)
                 break
-            if unsaved >= save_every:  # here these weights have shown a finite loss
-                keep()
+            if unsaved >= save_every:  # these weights have just given a finite loss
+                save_checkpoint()
                 unsaved = 0
-            if trainee.first is None:
-                before = [value.detach().clone() for value in trainee.values]
+            if trainable.initial_values is None:
+                before = [value.detach().clone() for value in trainable.values]
             rate = settings.learning_rate * rate_at(number, settings.steps, warm, settings.schedule)
             for group in optimiser.param_groups:
                 group["lr"] = rate * group["factor"]
             optimiser.step()
-            trainee.settle()
+            trainable.write_back()
             optimiser.zero_grad(set_to_none=True)
-            _wait(trainee)
-            steps.append(Step(number, loss, rate, norm, time.perf_counter() - began))
+            _synchronise(trainable)
+            steps.append(Step(number, loss, rate, norm, time.perf_counter() - start))
             unsaved += 1
             if on_step is not None:
-                on_step(steps[-1], trainee.model)
+                on_step(steps[-1], trainable.model)
             if progress is not None:
                 progress(len(steps), settings.steps)
         optimiser.zero_grad(set_to_none=True)
         if ended != "not_finite" and unsaved and batch is not None:
-            # Some attention kernels read a query that is no number as one that sees nothing: look at the values, too.
-            whole = all(bool(value.isfinite().all()) for value in trainee.values)
-            closing = _loss(trainee, batch, settings) if whole else math.nan
+            # Some attention kernels treat a non-finite query as one that attends to nothing: check the values, too.
+            finite = all(bool(value.isfinite().all()) for value in trainable.values)
+            closing = _loss(trainable, batch, settings) if finite else math.nan
             if not math.isfinite(closing):
-                ended, problem = "not_finite", _said(len(steps), closing, 0.0)
+                ended, problem = "not_finite", _problem_text(len(steps), closing, 0.0)
             else:
-                keep()
-        kept = len(steps) if ended != "not_finite" else _back(trainee, before, len(steps))
+                save_checkpoint()
+        kept = len(steps) if ended != "not_finite" else _roll_back(trainable, before, len(steps))
     if kept == 0 and not steps and ended == "not_finite":
         raise Refusal("not_finite", f"The model's loss is not finite before any step: {problem}")
     return History(tuple(steps), ended, kept, problem)
 
 
-def _gradients(trainee: Trainee, batch: list[Example], settings: Settings) -> tuple[float, float]:
-    """The batch's loss, and the length of its gradient, which is clipped."""
-    tokens = sum(each.answers for each in batch)
+def _gradients(trainable: TrainableModel, batch: list[Example], settings: TrainingSettings) -> tuple[float, float]:
+    """The batch's loss and its gradient norm before clipping; the gradients are clipped."""
+    tokens = sum(each.answer_length for each in batch)
     total = 0.0
-    with checkpointed(trainee.model, settings.checkpointing):
-        for part in pieces(trainee.model, batch, settings.accumulate):
-            loss = answers_loss(trainee.model, part) / tokens
+    with checkpointed(trainable.model, settings.checkpointing):
+        for micro_batch in micro_batches(trainable.model, batch, settings.accumulate):
+            loss = answer_loss(trainable.model, micro_batch) / tokens
             loss.backward()
             total += float(loss.detach())
-    norm = nn.utils.clip_grad_norm_(trainee.values, math.inf if settings.clip is None else settings.clip)
+    norm = nn.utils.clip_grad_norm_(trainable.values, math.inf if settings.clip is None else settings.clip)
     return total, float(norm)
 
 
 @torch.no_grad()
-def _loss(trainee: Trainee, batch: list[Example], settings: Settings) -> float:
-    parts = pieces(trainee.model, batch, settings.accumulate)
-    return sum(float(answers_loss(trainee.model, part)) for part in parts) / sum(each.answers for each in batch)
+def _loss(trainable: TrainableModel, batch: list[Example], settings: TrainingSettings) -> float:
+    chunks = micro_batches(trainable.model, batch, settings.accumulate)
+    total = sum(float(answer_loss(trainable.model, chunk)) for chunk in chunks)
+    return total / sum(each.answer_length for each in batch)
 
 
-def _optimiser(trainee: Trainee, settings: Settings) -> torch.optim.AdamW:
+def _optimiser(trainable: TrainableModel, settings: TrainingSettings) -> torch.optim.AdamW:
     by_factor: dict[float, list[nn.Parameter]] = {}
-    for value, factor in zip(trainee.values, trainee.rates, strict=True):
+    for value, factor in zip(trainable.values, trainable.rates, strict=True):
         by_factor.setdefault(factor, []).append(value)
     groups = [{"params": values, "lr": 0.0, "factor": factor} for factor, values in by_factor.items()]
-    fused = all(value.device.type == "cuda" for value in trainee.values)  # no copy of everything in between
+    fused = all(value.device.type == "cuda" for value in trainable.values)  # no temporary copy of everything
     return torch.optim.AdamW(groups, betas=_BETAS, eps=_EPSILON, weight_decay=settings.weight_decay, fused=fused)
 
 
 @torch.no_grad()
-def _back(trainee: Trainee, before: list[Tensor] | None, made: int) -> int:
-    """Puts the last values back with which a loss was finite; how many steps they are from the beginning."""
-    values = before if trainee.first is None else trainee.first()
-    if values is None:  # no step was made here
-        return made
-    for value, good in zip(trainee.values, values, strict=True):
+def _roll_back(trainable: TrainableModel, before: list[Tensor] | None, taken: int) -> int:
+    """Restores the last values that gave a finite loss; returns the number of steps they include."""
+    values = before if trainable.initial_values is None else trainable.initial_values()
+    if values is None:  # no step was taken in this call
+        return taken
+    for value, good in zip(trainable.values, values, strict=True):
         value.copy_(good)
-    trainee.settle()
-    return made - 1 if trainee.first is None else 0
+    trainable.write_back()
+    return taken - 1 if trainable.initial_values is None else 0
 
 
-def beside_of(checkpoint: bytes) -> dict[str, Any] | None:
-    """What ``beside()`` gave when these bytes were written; None where they are no checkpoint."""
+def read_beside(checkpoint: bytes) -> dict[str, Any] | None:
+    """The output of ``beside()`` when these bytes were written; None if they are not a checkpoint."""
     try:
         return json_fields(checkpoint, _FORMAT).get("beside")
     except ValueError:
@@ -180,50 +189,59 @@ def beside_of(checkpoint: bytes) -> dict[str, Any] | None:
 
 
 def _checkpoint(
-    trainee: Trainee, optimiser: torch.optim.AdamW, told: dict[str, Any], steps: list[Step], beside: dict[str, Any]
+    trainable: TrainableModel,
+    optimiser: torch.optim.AdamW,
+    identity: dict[str, Any],
+    steps: list[Step],
+    beside: dict[str, Any],
 ) -> bytes:
-    """Everything that the steps to come depend on: values, moments, and how many steps were made. The order of the
-    data follows from the seed."""
-    held: dict[str, Any] = {"told": told, "steps": [asdict(step) for step in steps], "beside": beside}
-    for number, value in enumerate(trainee.values):
-        state: dict[str, Tensor] = optimiser.state.get(value, {})  # none where no gradient ever came
+    """Everything that the remaining steps depend on: values, moments, and the number of steps taken. The order of the
+    data follows from the seed.
+    """
+    held: dict[str, Any] = {"told": identity, "steps": [asdict(step) for step in steps], "beside": beside}
+    for number, value in enumerate(trainable.values):
+        state: dict[str, Tensor] = optimiser.state.get(value, {})  # empty for a value that never had a gradient
         held[f"values.{number}"] = value.detach().cpu()
         held |= {f"{name}.{number}": state[name].cpu() for name in _MOMENTS if name in state}
     return pack(_FORMAT, held)
 
 
 @torch.no_grad()
-def _take_up(data: bytes, trainee: Trainee, optimiser: torch.optim.AdamW, told: dict[str, Any]) -> list[Step]:
+def _restore(
+    data: bytes, trainable: TrainableModel, optimiser: torch.optim.AdamW, identity: dict[str, Any]
+) -> list[Step]:
     try:
         held = unpack(data, _FORMAT)
-        other = sorted(name for name in told if held["told"].get(name) != told[name])
-        if other:
+        differing = sorted(name for name in identity if held["told"].get(name) != identity[name])
+        if differing:
             raise Refusal(
                 "bad_request",
-                f"The checkpoint is of another fine-tuning: its {', '.join(other)} differ.",
-                "Ask as it was asked then, or begin anew.",
+                f"The checkpoint belongs to another fine-tuning: its {', '.join(differing)} differ.",
+                "Use the settings and data of that training, or start a new one.",
             )
         steps = [Step(**step) for step in held["steps"]]
-        values = [held[f"values.{number}"] for number in range(len(trainee.values))]
-        # The optimiser counts through its groups.
-        number_of = {id(value): number for number, value in enumerate(trainee.values)}
-        inside = [number_of[id(value)] for group in optimiser.param_groups for value in group["params"]]
-        moved = [(at, number) for at, number in enumerate(inside) if f"step.{number}" in held]
-        state = {at: {name: held[f"{name}.{number}"] for name in _MOMENTS} for at, number in moved}
+        values = [held[f"values.{number}"] for number in range(len(trainable.values))]
+        # The optimiser numbers parameters in the order of its groups.
+        number_of = {id(value): number for number, value in enumerate(trainable.values)}
+        in_groups = [number_of[id(value)] for group in optimiser.param_groups for value in group["params"]]
+        with_state = [(at, number) for at, number in enumerate(in_groups) if f"step.{number}" in held]
+        state = {at: {name: held[f"{name}.{number}"] for name in _MOMENTS} for at, number in with_state}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Refusal("bad_request", "These bytes are no checkpoint of a fine-tuning.", "Begin anew.") from error
-    for value, stored in zip(trainee.values, values, strict=True):
+        raise Refusal(
+            "bad_request", "These bytes are not a checkpoint of a fine-tuning.", "Start the training again."
+        ) from error
+    for value, stored in zip(trainable.values, values, strict=True):
         value.copy_(stored)
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    trainee.settle()
+    trainable.write_back()
     return steps
 
 
-def _said(step: int, loss: float, norm: float) -> str:
-    what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's length is {norm}"
-    return f"After {step} steps {what}. A smaller learning rate, a longer warm-up or clipping helps."
+def _problem_text(step: int, loss: float, norm: float) -> str:
+    what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient norm is {norm}"
+    return f"After {step} steps {what}. A smaller learning rate, a longer warm-up or gradient clipping helps."
 
 
-def _wait(trainee: Trainee) -> None:
-    if trainee.model.device.type == "cuda":
-        torch.cuda.synchronize(trainee.model.device)
+def _synchronise(trainable: TrainableModel) -> None:
+    if trainable.model.device.type == "cuda":
+        torch.cuda.synchronize(trainable.model.device)

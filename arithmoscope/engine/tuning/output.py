@@ -1,4 +1,4 @@
-"""A finished fine-tuning as data that leaves the engine: the result, the files kept with it, the tuned model's card."""
+"""A finished fine-tuning as data that leaves the engine: its result, its files, and the tuned model's card."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ from arithmoscope.contracts.models import ModelCard
 from arithmoscope.contracts.specs import FineTuneSpec
 from arithmoscope.contracts.tuning_results import FineTuneResult, TrainingCurve, Tunable, Validation
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.results.analysis_files import facts_of, provenance_of
+from arithmoscope.engine.results.analysis_files import model_facts, provenance_of
 from arithmoscope.engine.tuning.deltas import Deltas
-from arithmoscope.engine.tuning.evaluate import Evaluated
-from arithmoscope.engine.tuning.files import adapter_zip, history_csv, judged_csv, repatched_csv
+from arithmoscope.engine.tuning.evaluate import EvaluationOutput
 from arithmoscope.engine.tuning.fine_tune import FineTuned
+from arithmoscope.engine.tuning.result_files import adapter_zip, history_csv, judged_csv, repatched_csv
 from arithmoscope.engine.tuning.selection import parameters_of
-from arithmoscope.engine.tuning.tuners import WHOLE
+from arithmoscope.engine.tuning.tuners import WHOLE_MODEL
 from arithmoscope.prompts.sets.dataset_splits import DatasetSplits
 
 
 @dataclass(frozen=True)
 class FineTuneOutput:
-    """The result and everything that is kept of it, by file name; the tuned model's card, None where nothing was tuned;
-    and, where the training broke, what it is to be called (``training_broke``)."""
+    """A fine-tuning's result and stored files.
+
+    artifacts  contents by file name
+    card       card of the tuned model; None if nothing was tuned
+    problem    a Refusal (``training_broke``) if the loss became non-finite
+    """
 
     result: FineTuneResult
     artifacts: dict[str, bytes]
@@ -44,30 +48,33 @@ def output_of(
     tuned: FineTuned,
     curve: TrainingCurve,
     validation: Sequence[Validation],
-    evaluated: Evaluated | None,
+    evaluated: EvaluationOutput | None,
     complete: bool,
     notes: Sequence[str],
     created_at: datetime,
     seconds: float,
 ) -> FineTuneOutput:
-    """Everything that leaves the engine. ``curve`` thins the ``validation`` out, the history's file has all of it.
-    ``evaluated``: None where it was not; ``notes``: what is said of that."""
+    """Assembles everything that leaves the engine.
+
+    ``curve`` is ``validation`` thinned out; the history's file has all of it. ``evaluated``: None if there was no
+    evaluation, in which case ``notes`` say why.
+    """
     history, deltas = tuned.history, tuned.deltas
     card = _card_of(model, deltas, experiment_id) if history.kept else None
-    kept = b"" if card is None else deltas.to_bytes()
+    stored = b"" if card is None else deltas.to_bytes()
     artifacts: dict[str, bytes] = {}
-    said = [*lessons.notes, *_drawn_among_chosen(spec, tuned), *notes]
+    all_notes = [*lessons.notes, *_random_among_chosen(spec, tuned), *notes]
     if card is not None:
-        artifacts["deltas.safetensors"] = kept
+        artifacts["deltas.safetensors"] = stored
         try:
             artifacts["adapter.zip"] = adapter_zip(model, deltas)
         except Refusal as refusal:
-            said.append(f"No adapter for PEFT: {refusal.detail}")
+            all_notes.append(f"No adapter for PEFT: {refusal.detail}")
     per_step = [step.seconds for step in history.steps]
     result = FineTuneResult(
         experiment_id=experiment_id,
         spec=spec,
-        model=facts_of(model),
+        model=model_facts(model),
         complete=complete,
         tunable=_tunable(model, spec, tuned),
         split=lessons.split,
@@ -78,16 +85,16 @@ def output_of(
         seconds_per_step=statistics.median(per_step) if per_step else None,
         evaluation=None if evaluated is None else evaluated.evaluation,
         tuned=None if card is None else card.id,
-        deltas_bytes=len(kept),
-        deltas_sha256=hashlib.sha256(kept).hexdigest() if kept else "",
-        notes=tuple(said),
+        deltas_bytes=len(stored),
+        deltas_sha256=hashlib.sha256(stored).hexdigest() if stored else "",
+        notes=tuple(all_notes),
         provenance=provenance_of(
             model, _hash_of(lessons), None, None, created_at, seconds, chunk_pairs=spec.batch_size
         ),
     )
     artifacts["history.csv"] = history_csv(history.steps, validation, result)
     if evaluated is not None:
-        artifacts["judged.csv"] = judged_csv(evaluated.asked, result)
+        artifacts["judged.csv"] = judged_csv(evaluated.sets, result)
         if evaluated.evaluation.repatched is not None:
             artifacts["repatched.csv"] = repatched_csv(evaluated.evaluation.repatched, result)
     artifacts["result.json"] = result.model_dump_json().encode()
@@ -108,41 +115,42 @@ def _tunable(model: LoadedModel, spec: FineTuneSpec, tuned: FineTuned) -> Tunabl
         trained=tuned.trained,
         parameters=parameters,
         share=tuned.trained / parameters,
-        # Low-rank changes are made to all layers.
+        # Low-rank changes are made in all layers.
         lowest=0 if selection is None or spec.tuner == "lora" else selection.lowest,
         optimiser_bytes=2 * width_of(model) * tuned.trained,
     )
 
 
 def _card_of(model: LoadedModel, deltas: Deltas, experiment_id: str) -> ModelCard:
-    """The tuned model in the catalogue: its id says which experiment made it."""
-    told = {
+    """Catalogue card of the tuned model; its id names the experiment that made it."""
+    fields = {
         "id": f"{model.card.id}-tuned-{experiment_id[:8]}",
         "source": "tuned",
         "base": model.card.id,
         "base_revision": model.card.revision,
         "experiment": experiment_id,
     }
-    return deltas.card_of(model.card).model_copy(update=told)
+    return deltas.card_of(model.card).model_copy(update=fields)
 
 
 def _kept(spec: FineTuneSpec, steps: int) -> str:
     if steps:
         return f"The weights after {steps} steps are kept."
-    if spec.tuner in WHOLE:
+    if spec.tuner in WHOLE_MODEL:
         return (
-            f"No weights are kept: those before the last step are as large as the model, and {spec.tuner} holds none."
+            "No weights are kept: those before the last step are as large as the model, and the tuner "
+            f"{spec.tuner} keeps no copy of them."
         )
     return "No weights are kept."
 
 
-def _drawn_among_chosen(spec: FineTuneSpec, tuned: FineTuned) -> tuple[str, ...]:
+def _random_among_chosen(spec: FineTuneSpec, tuned: FineTuned) -> tuple[str, ...]:
     if spec.tuner != "random" or tuned.selection is None:
         return ()
-    among = [str(each) for each in tuned.selection.components if str(each) in spec.components]
-    if not among:
+    chosen = [str(each) for each in tuned.selection.components if str(each) in spec.components]
+    if not chosen:
         return ()
-    return (f"No other components are left to draw, so {len(among)} of the random ones are chosen ones.",)
+    return (f"Too few other components are left to draw from: {len(chosen)} of the random ones are chosen ones.",)
 
 
 def _hash_of(lessons: DatasetSplits) -> str:
@@ -152,5 +160,5 @@ def _hash_of(lessons: DatasetSplits) -> str:
 
 
 def width_of(model: LoadedModel) -> int:
-    """Bytes of a number that the optimiser moves, and of each of its two moments."""
+    """Bytes per trained number, and per number of each of its two optimiser moments."""
     return 8 if model.work_dtype.itemsize == 8 else 4

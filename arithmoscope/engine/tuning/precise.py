@@ -1,4 +1,4 @@
-"""The tuner ``precise``: the chosen heads' slices and the chosen MLPs, and nothing else."""
+"""The tuner ``precise``: trains the slices of chosen heads and the chosen MLPs, and nothing else."""
 
 from __future__ import annotations
 
@@ -7,33 +7,36 @@ from typing import Any
 from torch import nn
 
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.tuning.model_copy import copied
-from arithmoscope.engine.tuning.parts import put, taken
+from arithmoscope.engine.tuning.model_copy import copy_model
 from arithmoscope.engine.tuning.sliced_gradients import tapped
-from arithmoscope.engine.tuning.trainee import Trainee, Wish, wide
+from arithmoscope.engine.tuning.trainable import TrainableModel, TunerInput, widen
 from arithmoscope.engine.tuning.weight_changes import Values
+from arithmoscope.engine.tuning.weight_slices import read_slice, write_slice
 
 
-def precise(model: LoadedModel, wish: Wish) -> Trainee:
-    """Chosen slices alone, each a parameter of its own in float32 or wider, however the weights are kept: a step on
-    narrow weights would round to nothing. What the model computes with is that parameter, rounded once."""
-    selection = wish.chosen
-    tuned = copied(model, {part.name for part in selection.parts})
+def precise(model: LoadedModel, options: TunerInput) -> TrainableModel:
+    """Trains chosen slices, each as a parameter of its own in float32 or wider whatever the dtype of the weights: an
+    update of narrow weights would round to nothing. The model computes with that parameter rounded once.
+    """
+    selection = options.chosen
+    tuned = copy_model(model, {each.name for each in selection.slices})
     weights: dict[str, Any] = dict(tuned.hf.named_parameters())
-    held = [weights[part.name] for part in selection.parts]
-    values = tuple(nn.Parameter(wide(taken(w, p.axis, p.ranges))) for w, p in zip(held, selection.parts, strict=True))
+    held = [weights[each.name] for each in selection.slices]
+    values = tuple(
+        nn.Parameter(widen(read_slice(w, p.axis, p.ranges))) for w, p in zip(held, selection.slices, strict=True)
+    )
 
-    def settle() -> None:
-        for part, weight, value in zip(selection.parts, held, values, strict=True):
-            put(weight, part.axis, part.ranges, value.detach())
+    def write_back() -> None:
+        for each, weight, value in zip(selection.slices, held, values, strict=True):
+            write_slice(weight, each.axis, each.ranges, value.detach())
 
     def changes() -> tuple[Values, ...]:
-        pairs = zip(selection.parts, held, strict=True)
-        return tuple(Values(p.name, p.axis, p.ranges, taken(w.detach(), p.axis, p.ranges).cpu()) for p, w in pairs)
+        pairs = zip(selection.slices, held, strict=True)
+        return tuple(Values(p.name, p.axis, p.ranges, read_slice(w.detach(), p.axis, p.ranges).cpu()) for p, w in pairs)
 
-    # The paper multiplies the heads' gradients by H/h: under AdamW, which divides by their size, that is only kept as
-    # a factor on the rate.
+    # The paper multiplies the heads' gradients by H/h. AdamW divides by gradient size, so here it becomes a factor on
+    # the learning rate.
     heads = sum(component.head is not None for component in selection.components)
-    scale = model.layout.layers * model.layout.heads / heads if wish.head_scale and heads else 1.0
-    rates = tuple(scale if part.kind == "head" else 1.0 for part in selection.parts)
-    return Trainee(tuned, values, rates, lambda: tapped(tuned.hf, selection.parts, values), settle, changes)
+    scale = model.layout.layers * model.layout.heads / heads if options.head_scale and heads else 1.0
+    rates = tuple(scale if each.kind == "head" else 1.0 for each in selection.slices)
+    return TrainableModel(tuned, values, rates, lambda: tapped(tuned.hf, selection.slices, values), write_back, changes)

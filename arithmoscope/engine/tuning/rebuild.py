@@ -1,4 +1,4 @@
-"""A tuned model brought into memory again: the model that was tuned, and what was kept of the tuning."""
+"""Rebuilds a tuned model in memory from its base model and the stored deltas."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.tuning.deltas import Deltas
 
 
-def tuned_again(base: LoadedModel, card: ModelCard, deltas: bytes) -> LoadedModel:
-    """The model of ``card``, bit for bit as it was tuned. What was not tuned shares the base's memory.
+def rebuild_tuned(base: LoadedModel, card: ModelCard, deltas: bytes) -> LoadedModel:
+    """The model of ``card``, bit for bit as it was tuned. Untuned parameters share the base's memory.
 
-    Refuses (``model_changed``) a base that has other weights now, and (``bad_setting``) one that is loaded in another
-    type than it was tuned in.
+    Raises:
+        Refusal: ``model_changed`` if the base now has other weights; ``bad_setting`` if it is loaded in another dtype
+            than it was tuned in.
     """
-    kept = Deltas.from_bytes(deltas)
-    if kept.revision != base.card.revision:
+    stored = Deltas.from_bytes(deltas)
+    if stored.revision != base.card.revision:
         raise Refusal(
             "model_changed",
             f"{card.name} cannot run: {base.card.name} has other weights now than when it was tuned.",
-            f"Put the files of {base.card.id} back as they were, or tune it anew.",
+            f"Put the files of {base.card.id} back as they were, or tune it again.",
         )
-    if kept.dtype != base.precision:
+    if stored.dtype != base.precision:
         raise Refusal(
             "bad_setting",
-            f"{card.name} was tuned in {kept.dtype}, and this worker computes in {base.precision}.",
-            f"Start the worker with ARITHMOSCOPE_DTYPE={kept.dtype}, or tune it anew.",
+            f"{card.name} was tuned in {stored.dtype}, and this worker computes in {base.precision}.",
+            f"Start the worker with ARITHMOSCOPE_DTYPE={stored.dtype}, or tune it again.",
         )
-    return replace(kept.apply(base), card=card)
+    return replace(stored.apply(base), card=card)

@@ -1,7 +1,7 @@
-"""Path patching again: what each component carried before, what it carries after, and the difference.
+"""Path patching of the tuned model: every component's effect before, after, and the difference.
 
-The same pairs, wrongly answered ones too, so that the two can be compared pair by pair. The competing number is each
-model's own: the best other number in its own reference run.
+Both models run on the same pairs, wrongly answered ones included, so that they can be compared pair by pair. The
+competing number is each model's own: the best other number in its own reference run.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _EFFECT: Effect = "through_mlps"
 _METRIC: Metric = "logit_difference"
 
 
-def pairs_to_patch(model: LoadedModel, asked: Sequence[PromptPair], at_most: int = PAIRS) -> list[EncodedPair]:
+def pairs_to_patch(model: LoadedModel, questions: Sequence[PromptPair], at_most: int = PAIRS) -> list[EncodedPair]:
     """The first questions that have a counterfactual, each at its answer's first token."""
-    found: list[EncodedPair] = []
-    for pair in asked:
-        if len(found) == at_most:
+    encoded: list[EncodedPair] = []
+    for pair in questions:
+        if len(encoded) == at_most:
             break
         if pair.counterfactual != pair.reference:
             try:
-                found += encode_all(model, [pair], "first")
-            except Refusal:  # its answer begins with another token after the counterfactual
+                encoded += encode_all(model, [pair], "first")
+            except Refusal:  # after the counterfactual the answer begins with another token
                 continue
-    return found
+    return encoded
 
 
-def repatched(
+def repatch(
     before: LoadedModel,
     after: LoadedModel,
     pairs: Sequence[EncodedPair],
@@ -54,13 +54,15 @@ def repatched(
 
     Cost: that of path patching the pairs twice.
     """
-    asked = Patching(_EFFECT)
-    plan = plan_of(before, pairs, asked)
+    patching = Patching(_EFFECT)
+    plan = plan_of(before, pairs, patching)
     effects = []
     for half, model in enumerate((before, after)):
 
         def measure(plan: Plan, model: LoadedModel = model, half: int = half) -> PatchedPairs:
-            return patch_pairs(model, pairs, asked, None, plan, report=lambda fraction: report((half + fraction) / 2))
+            return patch_pairs(
+                model, pairs, patching, None, plan, report=lambda fraction: report((half + fraction) / 2)
+            )
 
         measured, plan = retry_on_oom(plan, measure)
         if measured.effects is None:
@@ -69,10 +71,14 @@ def repatched(
         effects.append(torch.cat([heads, mlps[..., None]], dim=-1))
     questions = [pair.question for pair in pairs]
 
-    def told(values: torch.Tensor) -> MetricResult:
+    def summary(values: torch.Tensor) -> MetricResult:
         return metric_result(METRICS[_METRIC].unit, summarise(values, questions))
 
     first, second = effects
     return Repatched(
-        effect=_EFFECT, n_pairs=len(pairs), before=told(first), after=told(second), difference=told(second - first)
+        effect=_EFFECT,
+        n_pairs=len(pairs),
+        before=summary(first),
+        after=summary(second),
+        difference=summary(second - first),
     )

@@ -1,10 +1,10 @@
-"""What may move, by the name of the tuner: the chosen slices, or something to hold them against.
+"""The tuners by name: precise fine-tuning, and the baselines to compare it with.
 
-precise        the chosen heads' slices and the chosen MLPs
-random         as many random components of the same layers, in the same way
-offsets        one vector a chosen head, added to its output everywhere (LoFiT's second step)
-lora           low-rank changes of all layers' matrices, of as many numbers as the chosen slices
-full           everything
+precise        slices of the chosen heads, and the chosen MLPs
+random         the same for as many random components of the same layers
+offsets        one vector per chosen head, added to its output at every position (LoFiT's second step)
+lora           low-rank changes of all layers' matrices, with as many parameters as the chosen slices
+full           all parameters
 full_matrices  all layers' matrices; embeddings, norms and biases stay
 """
 
@@ -14,29 +14,29 @@ from collections.abc import Callable
 
 from arithmoscope.engine.measures.random_controls import random_draws
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.tuning.full import full, full_matrices
+from arithmoscope.engine.tuning.full_tuning import full, full_matrices
 from arithmoscope.engine.tuning.head_offsets import offsets
 from arithmoscope.engine.tuning.lora import lora
 from arithmoscope.engine.tuning.precise import precise
 from arithmoscope.engine.tuning.selection import Selection, select
-from arithmoscope.engine.tuning.trainee import Trainee, Wish
+from arithmoscope.engine.tuning.trainable import TrainableModel, TunerInput
 
-TUNERS: dict[str, Callable[[LoadedModel, Wish], Trainee]] = {
+TUNERS: dict[str, Callable[[LoadedModel, TunerInput], TrainableModel]] = {
     "precise": precise,
-    "random": precise,  # of components that `at_random` draws
+    "random": precise,  # of components that `random_selection` draws
     "offsets": offsets,
     "lora": lora,
     "full": full,
     "full_matrices": full_matrices,
 }
-# Those that need no components.
-WHOLE = ("full", "full_matrices")
-# Those that train something else than the weights, which are changed in the end.
+# Tuners that need no components.
+WHOLE_MODEL = ("full", "full_matrices")
+# Tuners that train something other than the weights, which are changed at the end.
 MERGED = ("offsets", "lora")
 
 
-def at_random(model: LoadedModel, selection: Selection, *, biases: bool, seed: int) -> Selection:
-    """As many components that were not chosen, of the same kinds and, where there are others, layers."""
+def random_selection(model: LoadedModel, selection: Selection, *, biases: bool, seed: int) -> Selection:
+    """As many unchosen components, of the same kinds and, where there are others, of the same layers."""
     layout = model.layout
     (draw,) = random_draws(selection.components, layout.layers, layout.heads, 1, seed)
     return select(model, draw.components, selection.tune or None, biases=biases)

@@ -1,4 +1,4 @@
-"""What became of a model's parameters, as data: new numbers at some places, or a product that is added."""
+"""Changes of a model's parameters as data: new values at some places, or a product that is added."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from arithmoscope.engine.tuning.parts import Ranges
+from arithmoscope.engine.tuning.weight_slices import Ranges
 
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """New numbers at some places of a parameter, along one axis. A bias that the model lacked is given whole."""
+    """New values at some places of a parameter, along one axis. A bias that the model lacked is given whole."""
 
     weight: str
     axis: int
@@ -22,8 +22,9 @@ class Values:
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """``scale`` times ``writes`` times ``reads`` ([written, rank], [rank, read]), added to a weight; ``transposed``
-    where the weight is stored as [read, written]."""
+    """``scale`` times ``writes`` times ``reads`` ([written, rank], [rank, read]), added to a weight; ``transposed`` if
+    the weight is stored as [read, written].
+    """
 
     weight: str
     reads: Tensor
@@ -44,5 +45,5 @@ def add(weight: Tensor, product: Product) -> None:
 
 
 def tensors_of(change: Change) -> dict[str, Tensor]:
-    """A change's tensors by their names."""
+    """The tensors of a change, by field name."""
     return {name: value for name, value in vars(change).items() if isinstance(value, Tensor)}

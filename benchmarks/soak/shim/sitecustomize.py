@@ -1,4 +1,4 @@
-"""Loaded by every Python process of a tree under test: a clock that a file can move, as an operator or NTP does."""
+"""Loaded by every Python process of a tree under test: a clock that a file can shift, as an operator or NTP does."""
 
 import os
 import time
@@ -8,7 +8,7 @@ _FILE = os.environ.get("SOAK_CLOCK", "")
 
 def _install() -> None:
     real, real_ns, monotonic = time.time, time.time_ns, time.monotonic
-    state = [0.0, 0.0]  # when to look again, and by how much the clock is moved
+    state = [0.0, 0.0]  # next time to read the file, and the current shift of the clock
 
     def shift() -> float:
         now = monotonic()

@@ -1,4 +1,4 @@
-"""Was anything lost, done twice, or computed otherwise than without the faults?"""
+"""The verdict of a round: was any experiment lost, finished twice, or computed differently than without faults?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# What a second undisturbed run of the same question has otherwise, too: who it is, when it was, how long it took.
+# Fields that differ between two undisturbed runs of the same question: id, time, duration.
 _OF_THE_RUN = ("experiment_id",)
 _OF_THE_RUN_PROVENANCE = ("created_at", "seconds")
 _CSV_ID = "experiment_id"
@@ -18,7 +18,7 @@ _CSV_ID = "experiment_id"
 
 @dataclass(frozen=True)
 class Answer:
-    """An accepted experiment at the end of a round: how it ended, how often, and what its files are."""
+    """An accepted experiment at the end of a round: its final state, how often it succeeded, and its files."""
 
     question: str
     state: str
@@ -28,8 +28,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Experiments by id: ``lost`` did not succeed, ``twice`` succeeded more than once (or were
-    counted otherwise than they ended), ``differing`` have other bits than the undisturbed run, in these files."""
+    """Experiments by id. ``lost``: did not succeed; ``twice``: succeeded more than once (or the count contradicts the
+    state); ``differing``: files whose bits differ from the undisturbed run.
+    """
 
     accepted: int
     lost: dict[str, str] = field(default_factory=dict)
@@ -42,7 +43,7 @@ class Verdict:
 
 
 def judge(answers: Mapping[str, Answer], undisturbed: Mapping[str, Mapping[str, str]]) -> Verdict:
-    """``undisturbed`` has the files of every question as they are when nothing happens."""
+    """Compares the answers of a round; ``undisturbed`` has the files of every question in a run without faults."""
     lost = {name: answer.state for name, answer in answers.items() if answer.state != "succeeded"}
     twice = {name: answer.finishes for name, answer in answers.items() if answer.finishes != (0 if name in lost else 1)}
     differing = {}
@@ -56,8 +57,8 @@ def judge(answers: Mapping[str, Answer], undisturbed: Mapping[str, Mapping[str, 
     return Verdict(len(answers), lost, twice, differing)
 
 
-def comparable(name: str, data: bytes) -> str:
-    """The SHA-256 of a file without the experiment's id, its times and its duration; all other bits count."""
+def comparable_digest(name: str, data: bytes) -> str:
+    """SHA-256 of a file without the experiment's id, its times and its duration; all other bits count."""
     if name == "result.json":
         data = json.dumps(_without_the_run(json.loads(data)), sort_keys=True).encode()
     elif name.endswith(".csv"):
@@ -66,7 +67,7 @@ def comparable(name: str, data: bytes) -> str:
 
 
 def is_compared(name: str) -> bool:
-    """The description of a CSV file names the experiment and the day in words; its table is compared itself."""
+    """False for the description of a CSV file, which contains the experiment's id and date; its table is compared."""
     return not name.endswith("-metadata.json")
 
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 over a plain socket: as little between the clock and the server as there can be."""
+"""HTTP/1.1 over a plain socket: minimal overhead between the clock and the server."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer with its whole body."""
+    """A response with its whole body."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
 
-class Wire:
-    """One connection that is kept open between requests."""
+class Connection:
+    """One connection that stays open between requests."""
 
     def __init__(self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._host = host
@@ -36,11 +36,11 @@ class Wire:
         return await self.reply()
 
     async def post(self, path: str, body: Any) -> Reply:
-        await self.send(self.posted(path, body))
+        await self.send(self.post_bytes(path, body))
         return await self.reply()
 
-    def posted(self, path: str, body: Any) -> bytes:
-        """The bytes of a POST."""
+    def post_bytes(self, path: str, body: Any) -> bytes:
+        """The bytes of a POST request."""
         data = json.dumps(body).encode()
         head = f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: application/json\r\n"
         return f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data
@@ -57,7 +57,7 @@ class Wire:
         return Reply(status, headers, await self._reader.readexactly(length))
 
     async def stream(self, path: str) -> tuple[int, AsyncIterator[bytes]]:
-        """The status, and the body's pieces as they come; they end when the server ends the answer in order."""
+        """The status, and the body's chunks as they arrive, until the server ends the response properly."""
         asking = f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\nAccept: text/event-stream\r\n\r\n"
         await self.send(asking.encode())
         status, _ = await self._head()

@@ -1,4 +1,4 @@
-"""What a fault finds: a running tree, questions that were asked of it, and work in the middle of which it comes."""
+"""The scenario of a round: a running tree, the questions submitted to it, and work for a fault to interrupt."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from arithmoscope.store.leases import MAX_FRUITLESS
 from benchmarks.soak.disk import Disk
 from benchmarks.soak.ledger import Ledger, Row
 from benchmarks.soak.questions import Question
-from benchmarks.soak.tree import DidNotStart, Serve, clock_environment, eventually, free_port
+from benchmarks.soak.tree import Serve, StartFailed, clock_environment, eventually, free_port
 
-# A server that answers nothing for so long is a fault of ours, not one of those that are made.
+# A server that does not answer for this long is a failure of ours, not an injected fault.
 _ANSWERS_WITHIN_S = 60.0
-# A worker that was started anew imports torch first: seconds, or a minute on a machine with other things to do.
+# A restarted worker imports torch first: seconds, or a minute on a busy machine.
 _WORKS_WITHIN_S = 240.0
 _STARTS_WITHIN_S = 20.0
 
 
 @dataclass
-class Scene:
-    """One tree, restarted where a fault ended it. ``accepted``: the question of each that got 200 or 202."""
+class Scenario:
+    """One tree, restarted if a fault ended it. ``accepted``: the question of each experiment that got 200 or 202."""
 
     number: int
     folder: Path
@@ -40,7 +40,7 @@ class Scene:
     accepted: dict[str, str] = field(default_factory=dict)
     turned_away: int = 0
     clock_s: float = 0.0
-    _asked: int = 0
+    _submitted: int = 0
     _port: int = 0
 
     def __post_init__(self) -> None:
@@ -51,33 +51,35 @@ class Scene:
         self.ledger.count_finishes()
 
     def start(self) -> None:
-        """Starts the tree (again), as whoever finds it dead. The lock or the port may be held for a moment."""
+        """(Re)starts the tree, retrying while the old lock or port is still held."""
         until = time.monotonic() + _STARTS_WITHIN_S
         while True:
             try:
                 self.serve = Serve(self.folder, self.models, port=self._port, more=self.environment)
                 return
-            except DidNotStart:
+            except StartFailed:
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.2)
 
-    def turn(self, fault: str) -> int:
-        """Of a fault with two forms: even and odd numbers take turns by round, each fault from its own beginning."""
+    def variant(self, fault: str) -> int:
+        """Number whose parity selects the variant of a fault with two: it alternates by round, with a start of its own
+        per fault.
+        """
         return self.number + len(fault)
 
     @property
     def questions_left(self) -> int:
-        return max(0, len(self.questions) - self._asked)
+        return max(0, len(self.questions) - self._submitted)
 
     def ask(self) -> str:
-        """The next distinct question, until it is accepted; its experiment."""
-        name, question = self.questions[self._asked % len(self.questions)]
-        self._asked += 1
+        """Submits the next distinct question until it is accepted; returns its experiment."""
+        name, question = self.questions[self._submitted % len(self.questions)]
+        self._submitted += 1
         return self._ask(name, question)
 
     def ask_again(self) -> str:
-        """A question that was asked before: it must be the same experiment."""
+        """Submits an earlier question again: it must return the same experiment."""
         experiment_id = self.rng.choice(sorted(self.accepted))
         name = self.accepted[experiment_id]
         again = self._ask(name, dict(self.questions)[name])
@@ -86,12 +88,12 @@ class Scene:
         return again
 
     def ask_once(self) -> str | None:
-        """One try; None when it was turned away in a proper answer or found nobody."""
-        name, question = self.questions[self._asked % len(self.questions)]
-        found = self._try(name, question)
-        if found is not None:
-            self._asked += 1
-        return found
+        """One attempt; None if it was properly rejected or reached no server."""
+        name, question = self.questions[self._submitted % len(self.questions)]
+        experiment_id = self._try(name, question)
+        if experiment_id is not None:
+            self._submitted += 1
+        return experiment_id
 
     def running(self) -> list[Row]:
         return [row for row in self.ledger.rows().values() if row.state == "running"]
@@ -100,32 +102,32 @@ class Scene:
         return [row for row in self.ledger.rows().values() if row.state in ("queued", "running")]
 
     def in_the_middle(self, waiting: int = 2) -> list[Row]:
-        """Sees to it that something runs and ``waiting`` more wait, and comes back at a random moment of that work.
+        """Ensures that something runs and ``waiting`` more wait, then returns at a random moment of that work.
 
-        What runs then.
+        Returns the running experiments.
         """
         while len(self.unfinished()) <= waiting:
             if not self.questions_left:
-                raise AssertionError("no question is left to ask: the fault would meet nothing")
+                raise AssertionError("no question is left: the fault would affect nothing")
             self.ask()
         self.await_work()
         time.sleep(self.rng.uniform(0.0, 1.2))
-        # A third loss at the same place ends an experiment, as it must: that is no accident to be made here.
+        # A third loss at the same place ends an experiment by design: this must not happen by accident here.
         eventually(lambda: all(row.fruitless < MAX_FRUITLESS for row in self.running()), _WORKS_WITHIN_S, 0.02)
         return self.running()
 
     def await_work(self) -> None:
-        """Until somebody computes, or nothing is left to compute."""
+        """Waits until a worker computes, or nothing is left to compute."""
 
-        def found() -> bool:
+        def working() -> bool:
             rows = self.unfinished()
             return not rows or any(row.state == "running" and row.stage == "pairs" for row in rows)
 
-        if not eventually(found, _WORKS_WITHIN_S, 0.02):
-            raise AssertionError(f"nobody computes within {_WORKS_WITHIN_S:g} s; unfinished: {self.unfinished()}")
+        if not eventually(working, _WORKS_WITHIN_S, 0.02):
+            raise AssertionError(f"no worker computes within {_WORKS_WITHIN_S:g} s; unfinished: {self.unfinished()}")
 
     def taken_up_again(self, held: list[Row], since: float, within_s: float = 240.0) -> float | None:
-        """Seconds from ``since`` until all these have been claimed anew; None when all had ended before."""
+        """Seconds from ``since`` until all these have been claimed again; None if all had ended before."""
         before = {row.id: row.attempt for row in held}
         lost = dict.fromkeys(before, False)
 
@@ -140,15 +142,15 @@ class Scene:
             )
 
         if not eventually(again, within_s, 0.02):
-            raise AssertionError(f"not taken up again within {within_s:g} s: {sorted(before)}")
+            raise AssertionError(f"not claimed again within {within_s:g} s: {sorted(before)}")
         return time.monotonic() - since if any(lost.values()) else None
 
     def _ask(self, name: str, question: Question) -> str:
         until = time.monotonic() + _ANSWERS_WITHIN_S
         while True:
-            found = self._try(name, question)
-            if found is not None:
-                return found
+            experiment_id = self._try(name, question)
+            if experiment_id is not None:
+                return experiment_id
             if time.monotonic() > until:
                 raise AssertionError(f"{name} was not accepted within {_ANSWERS_WITHIN_S:g} s")
             time.sleep(0.2)
@@ -156,17 +158,17 @@ class Scene:
     def _try(self, name: str, question: Question) -> str | None:
         try:
             with self.serve.open("/api/experiments", question) as answer:
-                found = str(json.load(answer)["id"])
+                experiment_id = str(json.load(answer)["id"])
         except urllib.error.HTTPError as error:
             with error:
-                said = json.loads(error.read())
-            if error.code not in (503, 507) or "way_out" not in said:
-                raise AssertionError(f"{name} was answered {error.code}: {said}") from None
-        except (OSError, ValueError):  # the server died while it answered: whoever asked does not know
+                problem = json.loads(error.read())
+            if error.code not in (503, 507) or "way_out" not in problem:
+                raise AssertionError(f"{name} was answered {error.code}: {problem}") from None
+        except (OSError, ValueError):  # the server died while answering: the outcome is unknown
             pass
         else:
-            self.accepted[found] = name
-            return found
+            self.accepted[experiment_id] = name
+            return experiment_id
         self.turned_away += 1
         return None
 
