@@ -13,17 +13,19 @@ export interface paths {
         };
         /**
          * Experiments
-         * @description The experiments, newest first, without their results. Long questions make a page shorter than `limit`.
+         * @description Returns a page of experiments, newest first, without results. Large specs make a page shorter than `limit`.
          */
         get: operations["experiments_api_experiments_get"];
         put?: never;
         /**
          * Submit
-         * @description Ask for an experiment. The prompts are parsed and tokenised before it is accepted.
+         * @description Submits an experiment and returns it. The prompts are parsed and tokenised before it is accepted.
          *
-         *     A knock-out is asked of a finished analysis, its `parent`: 409 while that has no result, or is no analysis. What a
-         *     fine-tuning would train, `POST /api/tuning/preview` says beforehand.
-         *     One that was asked before stays as it is, whatever name and priority come with the question.
+         *     The `parent` of a knock-out is a finished analysis: 409 if it has no result yet or is not an analysis.
+         *     `POST /api/tuning/preview` shows in advance what a fine-tuning would train.
+         *     If the same question was submitted before, the existing experiment is returned unchanged, with status 200; the
+         *     `name` and `priority` of the call are ignored. 429: too many unfinished experiments or requests. 507: the disk
+         *     quota is used up.
          */
         post: operations["submit_api_experiments_post"];
         delete?: never;
@@ -41,21 +43,21 @@ export interface paths {
         };
         /**
          * Experiment
-         * @description An experiment and how far it is.
+         * @description Returns an experiment with its state and progress.
          */
         get: operations["experiment_api_experiments__experiment_id__get"];
         put?: never;
         post?: never;
         /**
          * Delete
-         * @description Delete an experiment that does not run. For a day it can be brought back, then all it stored is gone.
+         * @description Deletes an experiment; 409 while it runs. It can be restored for a day; then its files are removed.
          */
         delete: operations["delete_api_experiments__experiment_id__delete"];
         options?: never;
         head?: never;
         /**
          * Edit
-         * @description Name it, write beside it, or change whose turn comes first. What is left out stays as it is.
+         * @description Changes the name, notes or priority of an experiment, and returns it. Omitted fields stay unchanged.
          */
         patch: operations["edit_api_experiments__experiment_id__patch"];
         trace?: never;
@@ -69,8 +71,8 @@ export interface paths {
         };
         /**
          * Adapter Zip
-         * @description A folder that PEFT loads onto the model that was tuned. 409 where what was tuned has no low rank: heads' slices
-         *     have, whole MLPs have not.
+         * @description Returns a folder that PEFT loads onto the base model. 409 if the changes have no low rank (slices of heads do,
+         *     whole MLPs do not), and for other kinds of experiment.
          */
         get: operations["adapter_zip_api_experiments__experiment_id__adapter_zip_get"];
         put?: never;
@@ -90,7 +92,8 @@ export interface paths {
         };
         /**
          * Arrays Npz
-         * @description The effects of every pair, the kept pairs' numbers in the submitted list, and the logits.
+         * @description Returns the effects of every pair, the kept pairs' indices in the submitted list, and the logits. 409 for other
+         *     kinds of experiment.
          */
         get: operations["arrays_npz_api_experiments__experiment_id__arrays_npz_get"];
         put?: never;
@@ -110,7 +113,10 @@ export interface paths {
         };
         /**
          * Attention
-         * @description The reference run's attention: ``weights`` is [head][query][key], every row of it sums to 1.
+         * @description Returns the attention of one layer and prompt in the reference run.
+         *
+         *     `weights` is [head][query][key]; each row sums to 1. 404: no such layer or prompt. 503: it is not stored, and no
+         *     worker is available to compute it.
          */
         get: operations["attention_api_experiments__experiment_id__attention_get"];
         put?: never;
@@ -132,7 +138,7 @@ export interface paths {
         put?: never;
         /**
          * Cancel
-         * @description Stop after the current batch; what was computed is kept. A finished experiment stays as it is.
+         * @description Stops an experiment after the current batch, keeping what was computed. A finished one stays unchanged.
          */
         post: operations["cancel_api_experiments__experiment_id__cancel_post"];
         delete?: never;
@@ -150,7 +156,8 @@ export interface paths {
         };
         /**
          * Components Csv
-         * @description One row a component, ascending by the mean effect. Refuses a metric that was not computed.
+         * @description Returns the ranking: one row per component, ascending by the mean effect. 409 for a metric that was not computed,
+         *     and for other kinds of experiment.
          */
         get: operations["components_csv_api_experiments__experiment_id__components_csv_get"];
         put?: never;
@@ -170,7 +177,8 @@ export interface paths {
         };
         /**
          * Components Csv Metadata
-         * @description The columns of `components.csv` with datatypes and units; the checks and the provenance of its numbers.
+         * @description Returns the columns of `components.csv` with data types and units, and the checks and provenance of its values.
+         *     409 for a metric that was not computed, and for other kinds of experiment.
          */
         get: operations["components_csv_metadata_api_experiments__experiment_id__components_csv_metadata_json_get"];
         put?: never;
@@ -190,8 +198,8 @@ export interface paths {
         };
         /**
          * Curve Csv
-         * @description A knock-out's curve: one row for every k and metric, beside it the random components'; `component` is the one
-         *     that is taken out at k.
+         * @description Returns a knock-out's curve: one row per k and metric, with the random controls beside it. `component` is the
+         *     one that is knocked out at k. 409 for other kinds of experiment.
          */
         get: operations["curve_csv_api_experiments__experiment_id__curve_csv_get"];
         put?: never;
@@ -211,8 +219,8 @@ export interface paths {
         };
         /**
          * Deltas
-         * @description The tuned numbers alone, for `Deltas.load`, which puts them onto the model that was tuned. Also of one that was
-         *     cancelled or broke: those of its last good step.
+         * @description Returns only the parameters that a fine-tuning changed, for `Deltas.load`, which applies them to the base model.
+         *     If it was cancelled or failed, they are those of its last good step. 409 for other kinds of experiment.
          */
         get: operations["deltas_api_experiments__experiment_id__deltas_safetensors_get"];
         put?: never;
@@ -232,7 +240,7 @@ export interface paths {
         };
         /**
          * Events
-         * @description What happens from now on, and what happened in the last hour; ends with the final state.
+         * @description Streams the events of the last hour and those that follow; ends with the final state.
          */
         get: operations["events_api_experiments__experiment_id__events_get"];
         put?: never;
@@ -252,7 +260,7 @@ export interface paths {
         };
         /**
          * History Csv
-         * @description A fine-tuning's steps, one a row.
+         * @description Returns the training history of a fine-tuning: one row per step. 409 for other kinds of experiment.
          */
         get: operations["history_csv_api_experiments__experiment_id__history_csv_get"];
         put?: never;
@@ -272,7 +280,8 @@ export interface paths {
         };
         /**
          * Judged Csv
-         * @description What the model answers before and after a fine-tuning, one question a row.
+         * @description Returns the model's answers before and after a fine-tuning: one row per question. 409 for other kinds of
+         *     experiment.
          */
         get: operations["judged_csv_api_experiments__experiment_id__judged_csv_get"];
         put?: never;
@@ -292,7 +301,7 @@ export interface paths {
         };
         /**
          * Key
-         * @description Which components are key by false discovery rate and by the paper's threshold, for every metric computed.
+         * @description Returns the key components by false discovery rate and by the paper's threshold, for every computed metric.
          */
         get: operations["key_api_experiments__experiment_id__key_get"];
         put?: never;
@@ -312,7 +321,8 @@ export interface paths {
         };
         /**
          * Lens
-         * @description What the stream at END says after each layer of the reference run, the embedding first.
+         * @description Returns the predictions from the residual stream at END after each layer of the reference run, the embedding
+         *     first. 404: no such prompt.
          */
         get: operations["lens_api_experiments__experiment_id__lens_get"];
         put?: never;
@@ -332,7 +342,8 @@ export interface paths {
         };
         /**
          * Matrix Csv
-         * @description A transfer's matrices: one row for every set found on, set evaluated on, and metric.
+         * @description Returns a transfer's matrices: one row per set that components were found on, set they were evaluated on, and
+         *     metric. 409 for other kinds of experiment.
          */
         get: operations["matrix_csv_api_experiments__experiment_id__matrix_csv_get"];
         put?: never;
@@ -352,7 +363,8 @@ export interface paths {
         };
         /**
          * Raw Safetensors
-         * @description A knock-out's numbers of every pair, or a transfer's matrices, for `Knockout.load` and `Transfer.load`.
+         * @description Returns a knock-out's values per pair or a transfer's matrices, for `Knockout.load` and `Transfer.load`. 409 for
+         *     other kinds of experiment.
          */
         get: operations["raw_safetensors_api_experiments__experiment_id__raw_safetensors_get"];
         put?: never;
@@ -372,7 +384,8 @@ export interface paths {
         };
         /**
          * Repatched Csv
-         * @description Every component's effect before and after a fine-tuning, and the difference, one component a row.
+         * @description Returns every component's effect before and after a fine-tuning, and the difference: one row per component. 409
+         *     for other kinds of experiment.
          */
         get: operations["repatched_csv_api_experiments__experiment_id__repatched_csv_get"];
         put?: never;
@@ -394,7 +407,7 @@ export interface paths {
         put?: never;
         /**
          * Restore
-         * @description Bring a deleted experiment back; one that waited waits again.
+         * @description Restores a deleted experiment; one that was queued is queued again. 409 if the same question was resubmitted.
          */
         post: operations["restore_api_experiments__experiment_id__restore_post"];
         delete?: never;
@@ -412,8 +425,10 @@ export interface paths {
         };
         /**
          * Result
-         * @description The whole result, by `kind`, also of an experiment that was cancelled with some pairs finished, and of a
-         *     fine-tuning that broke: its `problem` says how.
+         * @description Returns the whole result; its schema depends on `kind`.
+         *
+         *     A cancelled experiment has one if some pairs were finished. A fine-tuning that stopped on an error has one, too; its
+         *     `problem` gives the reason. 409 while there is no result.
          */
         get: operations["result_api_experiments__experiment_id__result_get"];
         put?: never;
@@ -435,7 +450,7 @@ export interface paths {
         put?: never;
         /**
          * Retry
-         * @description Run a failed or cancelled experiment again, or one whose result was lost; finished batches are kept.
+         * @description Queues a failed or cancelled experiment, or one whose result was lost, again. Finished batches are kept.
          */
         post: operations["retry_api_experiments__experiment_id__retry_post"];
         delete?: never;
@@ -453,7 +468,7 @@ export interface paths {
         };
         /**
          * Roles
-         * @description Where every head looks from END, by role, over the first 256 kept prompts, beside its baselines.
+         * @description Returns the attention of every head from END to each role, over the first 256 kept prompts, with baselines.
          */
         get: operations["roles_api_experiments__experiment_id__roles_get"];
         put?: never;
@@ -473,8 +488,8 @@ export interface paths {
         };
         /**
          * Stages
-         * @description The answer's probability and rank by layer, the two cosine curves, and where they start, turn and end, over the
-         *     first 256 kept prompts.
+         * @description Returns the answer's probability and rank by layer and the two cosine curves, with their start, turning point
+         *     and end, over the first 256 kept prompts.
          */
         get: operations["stages_api_experiments__experiment_id__stages_get"];
         put?: never;
@@ -494,7 +509,9 @@ export interface paths {
         };
         /**
          * Writes
-         * @description The number tokens that a component promotes and suppresses most at END, over the first 256 kept prompts.
+         * @description Returns the number tokens that a component promotes and suppresses most at END, over the first 256 kept prompts.
+         *
+         *     422: not a component's name, or the model has no such component.
          */
         get: operations["writes_api_experiments__experiment_id__writes_get"];
         put?: never;
@@ -514,7 +531,10 @@ export interface paths {
         };
         /**
          * Health
-         * @description What works: store, broker, the workers seen in the last 20 seconds, and what they have to do.
+         * @description Returns the state of store and broker, the workers seen in the last 20 seconds, and the counts of running and
+         *     waiting experiments.
+         *
+         *     The status is `degraded` if a part is down or there is no worker; the call itself still returns 200.
          */
         get: operations["health_api_health_get"];
         put?: never;
@@ -534,7 +554,7 @@ export interface paths {
         };
         /**
          * Live
-         * @description 200 as long as this process answers at all, whatever else is down. Needs no token.
+         * @description Liveness probe: 200 as long as this process responds, even if the store or the broker is down. Needs no token.
          */
         get: operations["live_api_live_get"];
         put?: never;
@@ -554,7 +574,7 @@ export interface paths {
         };
         /**
          * Models
-         * @description The models that are known here; one that cannot run says why.
+         * @description Returns all registered models. A model that cannot run here has `supported: false` and a `reason`.
          */
         get: operations["models_api_models_get"];
         put?: never;
@@ -576,7 +596,7 @@ export interface paths {
         put?: never;
         /**
          * Preview Prompts
-         * @description The tokens of every prompt as the model reads them. A pair that cannot run says its ``problem``.
+         * @description Returns the tokens of every prompt as the model reads them. A pair that cannot run has a `problem`.
          */
         post: operations["preview_prompts_api_prompts_preview_post"];
         delete?: never;
@@ -596,9 +616,10 @@ export interface paths {
         put?: never;
         /**
          * Upload Prompts
-         * @description The pairs of a file, sent as it is: CSV with the columns `reference` and, if you like, `counterfactual` and
-         *     `answer`, or JSON lines with these keys. A row that cannot be used is among the `problems`; of more than 10 000
-         *     that can be used the first are kept.
+         * @description Returns the prompt pairs of a file.
+         *
+         *     Send the file as the body: CSV with the column `reference` and, optionally, `counterfactual` and `answer`, or JSON
+         *     lines with these keys. Invalid rows are listed in `problems`; of the valid ones the first 10,000 are returned.
          */
         post: operations["upload_prompts_api_prompts_upload_post"];
         delete?: never;
@@ -616,7 +637,7 @@ export interface paths {
         };
         /**
          * Ready
-         * @description 200 when the store can be read, 503 when not. Needs no token.
+         * @description Readiness probe: 200 if the store can be read, 503 if not. Needs no token.
          */
         get: operations["ready_api_ready_get"];
         put?: never;
@@ -636,7 +657,7 @@ export interface paths {
         };
         /**
          * System
-         * @description What the System page shows: the queue, the workers and what each does, sizes, durations, failures.
+         * @description Returns the data of the System page: queue, workers and their current work, sizes, durations, latest failures.
          */
         get: operations["system_api_system_get"];
         put?: never;
@@ -658,8 +679,8 @@ export interface paths {
         put?: never;
         /**
          * Preview Tuning
-         * @description How many numbers would be trained, which other heads would change, and how the questions are split: into three
-         *     sets that share no operands. Refuses what `POST /api/experiments` would refuse.
+         * @description Returns the number of parameters that would be trained, the other heads that would change, and the split of the
+         *     questions into three sets that share no operands. Returns the same errors as `POST /api/experiments`.
          */
         post: operations["preview_tuning_api_tuning_preview_post"];
         delete?: never;
@@ -677,7 +698,7 @@ export interface paths {
         };
         /**
          * Metrics
-         * @description For Prometheus. Answers also when the store or the broker is down, and says so.
+         * @description Returns Prometheus metrics. If the store or the broker is down, `arithmoscope_up` says so.
          */
         get: operations["metrics_metrics_get"];
         put?: never;
@@ -1904,8 +1925,9 @@ export interface components {
         };
         /**
          * Preview
-         * @description Answer of ``POST /api/prompts/preview``: at most the first 64 pairs; ``n_distinct`` counts the distinct questions
-         *     of the whole set.
+         * @description A prompt set as a model's tokenizer reads it.
+         *
+         *     ``items`` holds at most the first 64 pairs; ``n_distinct`` counts all questions of the set.
          */
         Preview: {
             /** Items */
@@ -2670,12 +2692,12 @@ export interface operations {
                 kind?: ("path_patching" | "knockout" | "transfer" | "fine_tune") | null;
                 state?: ("queued" | "running" | "succeeded" | "failed" | "cancelled") | null;
                 model?: string | null;
-                /** @description Only what was asked of this analysis */
+                /** @description Only experiments on this analysis */
                 parent?: string | null;
-                /** @description `next_cursor` of the page before */
+                /** @description `next_cursor` of the previous page */
                 cursor?: string | null;
                 limit?: number;
-                /** @description Only those that were deleted and can be brought back */
+                /** @description Only deleted experiments that can be restored */
                 deleted?: boolean;
             };
             header?: never;
@@ -2693,7 +2715,7 @@ export interface operations {
                     "application/json": components["schemas"]["ExperimentList"];
                 };
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2720,7 +2742,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Cannot be used; `detail` names the field */
+            /** @description Invalid; `detail` names the field */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2729,7 +2751,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2747,7 +2769,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2761,9 +2783,9 @@ export interface operations {
     submit_api_experiments_post: {
         parameters: {
             query?: {
-                /** @description Whose turn comes first; no part of the question */
+                /** @description Place in the queue; not part of the question */
                 priority?: "high" | "normal" | "low";
-                /** @description What to call it; no part of the question */
+                /** @description Display name; not part of the question */
                 name?: string;
             };
             header?: never;
@@ -2776,7 +2798,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The same was asked before: this is that experiment */
+            /** @description The existing experiment of the same question */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2785,7 +2807,7 @@ export interface operations {
                     "application/json": components["schemas"]["Experiment"];
                 };
             };
-            /** @description A new experiment; `Location` says where it is */
+            /** @description A new experiment; `Location` is its URL */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -2794,7 +2816,7 @@ export interface operations {
                     "application/json": components["schemas"]["Experiment"];
                 };
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2830,7 +2852,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description The body did not come in time */
+            /** @description The body did not arrive in time */
             408: {
                 headers: {
                     [name: string]: unknown;
@@ -2839,7 +2861,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2857,7 +2879,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not what this call takes, or compressed */
+            /** @description Unsupported media type, or a compressed body */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -2866,7 +2888,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Cannot be used; `detail` names the field */
+            /** @description Invalid; `detail` names the field */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2875,7 +2897,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2893,7 +2915,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2902,7 +2924,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description The store is full */
+            /** @description The disk quota is used up */
             507: {
                 headers: {
                     [name: string]: unknown;
@@ -2918,7 +2940,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
@@ -2934,7 +2956,7 @@ export interface operations {
                     "application/json": components["schemas"]["Experiment"];
                 };
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2970,7 +2992,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2988,7 +3010,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3004,7 +3026,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
@@ -3018,7 +3040,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3054,7 +3076,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3063,7 +3085,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3081,7 +3103,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3097,7 +3119,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
@@ -3117,7 +3139,7 @@ export interface operations {
                     "application/json": components["schemas"]["Experiment"];
                 };
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3153,7 +3175,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description The body did not come in time */
+            /** @description The body did not arrive in time */
             408: {
                 headers: {
                     [name: string]: unknown;
@@ -3171,7 +3193,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not what this call takes, or compressed */
+            /** @description Unsupported media type, or a compressed body */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -3180,7 +3202,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Cannot be used; `detail` names the field */
+            /** @description Invalid; `detail` names the field */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3189,7 +3211,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3207,7 +3229,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3223,14 +3245,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The same as a PEFT adapter */
+            /** @description The changes as a PEFT adapter */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3239,14 +3261,14 @@ export interface operations {
                     "application/zip": string;
                 };
             };
-            /** @description The content that `If-None-Match` names */
+            /** @description Unchanged since the content named in `If-None-Match` */
             304: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3282,7 +3304,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3291,7 +3313,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3309,7 +3331,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3325,7 +3347,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
@@ -3341,14 +3363,14 @@ export interface operations {
                     "application/octet-stream": string;
                 };
             };
-            /** @description The content that `If-None-Match` names */
+            /** @description Unchanged since the content named in `If-None-Match` */
             304: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3384,7 +3406,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3393,7 +3415,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3411,7 +3433,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3427,12 +3449,12 @@ export interface operations {
             query: {
                 /** @description From 0 */
                 layer: number;
-                /** @description Counts in the list that was asked for, from 0 */
+                /** @description Index in the submitted list, from 0 */
                 prompt: number;
             };
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
@@ -3448,14 +3470,14 @@ export interface operations {
                     "application/json": components["schemas"]["AttentionPattern"];
                 };
             };
-            /** @description Not stored: a worker computes it; ask again after `Retry-After` seconds */
+            /** @description Not stored yet: a worker computes it; retry after `Retry-After` seconds */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3491,7 +3513,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3500,7 +3522,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Cannot be used; `detail` names the field */
+            /** @description Invalid; `detail` names the field */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3509,7 +3531,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3527,7 +3549,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3543,7 +3565,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
@@ -3559,7 +3581,7 @@ export interface operations {
                     "application/json": components["schemas"]["Experiment"];
                 };
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3595,7 +3617,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description The body did not come in time */
+            /** @description The body did not arrive in time */
             408: {
                 headers: {
                     [name: string]: unknown;
@@ -3613,7 +3635,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not what this call takes, or compressed */
+            /** @description Unsupported media type, or a compressed body */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -3622,7 +3644,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Cannot be used; `detail` names the field */
+            /** @description Invalid; `detail` names the field */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3631,7 +3653,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3649,7 +3671,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3667,7 +3689,7 @@ export interface operations {
             };
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
@@ -3683,14 +3705,14 @@ export interface operations {
                     "text/csv": string;
                 };
             };
-            /** @description The content that `If-None-Match` names */
+            /** @description Unchanged since the content named in `If-None-Match` */
             304: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3726,7 +3748,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3735,7 +3757,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Cannot be used; `detail` names the field */
+            /** @description Invalid; `detail` names the field */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3744,7 +3766,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3762,7 +3784,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3780,14 +3802,14 @@ export interface operations {
             };
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The ranking described: CSV on the Web */
+            /** @description Description of the ranking (CSV on the Web) */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3796,14 +3818,14 @@ export interface operations {
                     "application/csvm+json": Record<string, never>;
                 };
             };
-            /** @description The content that `If-None-Match` names */
+            /** @description Unchanged since the content named in `If-None-Match` */
             304: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3839,7 +3861,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3848,7 +3870,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Cannot be used; `detail` names the field */
+            /** @description Invalid; `detail` names the field */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3857,7 +3879,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3875,7 +3897,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3891,7 +3913,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
@@ -3907,14 +3929,14 @@ export interface operations {
                     "text/csv": string;
                 };
             };
-            /** @description The content that `If-None-Match` names */
+            /** @description Unchanged since the content named in `If-None-Match` */
             304: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3950,7 +3972,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3959,7 +3981,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3977,7 +3999,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3993,14 +4015,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description What a fine-tuning changed */
+            /** @description The changes of the weights */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4009,14 +4031,14 @@ export interface operations {
                     "application/octet-stream": string;
                 };
             };
-            /** @description The content that `If-None-Match` names */
+            /** @description Unchanged since the content named in `If-None-Match` */
             304: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4052,7 +4074,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -4061,7 +4083,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4079,7 +4101,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4094,11 +4116,11 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Go on after this event */
+                /** @description Resume after this event */
                 "last-event-id"?: string | null;
             };
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
@@ -4119,7 +4141,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4155,7 +4177,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4173,7 +4195,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4189,14 +4211,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The steps of a training */
+            /** @description The training history */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4205,14 +4227,14 @@ export interface operations {
                     "text/csv": string;
                 };
             };
-            /** @description The content that `If-None-Match` names */
+            /** @description Unchanged since the content named in `If-None-Match` */
             304: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4248,7 +4270,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -4257,7 +4279,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4275,7 +4297,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4291,7 +4313,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
@@ -4307,14 +4329,14 @@ export interface operations {
                     "text/csv": string;
                 };
             };
-            /** @description The content that `If-None-Match` names */
+            /** @description Unchanged since the content named in `If-None-Match` */
             304: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4350,7 +4372,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -4359,7 +4381,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4377,7 +4399,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4393,14 +4415,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Which components are key */
+            /** @description The key components */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4409,14 +4431,14 @@ export interface operations {
                     "application/json": components["schemas"]["KeyReport"];
                 };
             };
-            /** @description Not stored: a worker computes it; ask again after `Retry-After` seconds */
+            /** @description Not stored yet: a worker computes it; retry after `Retry-After` seconds */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4452,7 +4474,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -4461,7 +4483,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4479,7 +4501,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4493,19 +4515,19 @@ export interface operations {
     lens_api_experiments__experiment_id__lens_get: {
         parameters: {
             query: {
-                /** @description Counts in the list that was asked for, from 0 */
+                /** @description Index in the submitted list, from 0 */
                 prompt: number;
             };
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description One prompt, layer by layer */
+            /** @description The predictions of one prompt, layer by layer */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4514,14 +4536,14 @@ export interface operations {
                     "application/json": components["schemas"]["LensReport"];
                 };
             };
-            /** @description Not stored: a worker computes it; ask again after `Retry-After` seconds */
+            /** @description Not stored yet: a worker computes it; retry after `Retry-After` seconds */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4557,7 +4579,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -4566,7 +4588,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Cannot be used; `detail` names the field */
+            /** @description Invalid; `detail` names the field */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4575,7 +4597,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4593,7 +4615,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4609,7 +4631,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
@@ -4625,14 +4647,14 @@ export interface operations {
                     "text/csv": string;
                 };
             };
-            /** @description The content that `If-None-Match` names */
+            /** @description Unchanged since the content named in `If-None-Match` */
             304: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4668,7 +4690,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -4677,7 +4699,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4695,7 +4717,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4711,14 +4733,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description As the engine saves it */
+            /** @description The raw tensors, as the engine saves them */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4727,14 +4749,14 @@ export interface operations {
                     "application/octet-stream": string;
                 };
             };
-            /** @description The content that `If-None-Match` names */
+            /** @description Unchanged since the content named in `If-None-Match` */
             304: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4770,7 +4792,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -4779,7 +4801,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4797,7 +4819,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4813,7 +4835,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
@@ -4829,14 +4851,14 @@ export interface operations {
                     "text/csv": string;
                 };
             };
-            /** @description The content that `If-None-Match` names */
+            /** @description Unchanged since the content named in `If-None-Match` */
             304: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4872,7 +4894,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -4881,7 +4903,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4899,7 +4921,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4915,7 +4937,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
@@ -4931,7 +4953,7 @@ export interface operations {
                     "application/json": components["schemas"]["Experiment"];
                 };
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4967,7 +4989,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description The body did not come in time */
+            /** @description The body did not arrive in time */
             408: {
                 headers: {
                     [name: string]: unknown;
@@ -4976,7 +4998,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -4994,7 +5016,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not what this call takes, or compressed */
+            /** @description Unsupported media type, or a compressed body */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -5003,7 +5025,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Cannot be used; `detail` names the field */
+            /** @description Invalid; `detail` names the field */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5012,7 +5034,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5030,7 +5052,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5039,7 +5061,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description The store is full */
+            /** @description The disk quota is used up */
             507: {
                 headers: {
                     [name: string]: unknown;
@@ -5055,7 +5077,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
@@ -5071,14 +5093,14 @@ export interface operations {
                     "application/json": components["schemas"]["PathPatchingResult"] | components["schemas"]["KnockoutResult"] | components["schemas"]["TransferResult"] | components["schemas"]["FineTuneResult"];
                 };
             };
-            /** @description The content that `If-None-Match` names */
+            /** @description Unchanged since the content named in `If-None-Match` */
             304: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5114,7 +5136,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -5123,7 +5145,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5141,7 +5163,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5157,7 +5179,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
@@ -5173,7 +5195,7 @@ export interface operations {
                     "application/json": components["schemas"]["Experiment"];
                 };
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5209,7 +5231,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description The body did not come in time */
+            /** @description The body did not arrive in time */
             408: {
                 headers: {
                     [name: string]: unknown;
@@ -5218,7 +5240,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -5236,7 +5258,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not what this call takes, or compressed */
+            /** @description Unsupported media type, or a compressed body */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -5245,7 +5267,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Cannot be used; `detail` names the field */
+            /** @description Invalid; `detail` names the field */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5254,7 +5276,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5272,7 +5294,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5281,7 +5303,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description The store is full */
+            /** @description The disk quota is used up */
             507: {
                 headers: {
                     [name: string]: unknown;
@@ -5297,14 +5319,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Where every head looks */
+            /** @description The attention of every head by role */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5313,14 +5335,14 @@ export interface operations {
                     "application/json": components["schemas"]["RoleReport"];
                 };
             };
-            /** @description Not stored: a worker computes it; ask again after `Retry-After` seconds */
+            /** @description Not stored yet: a worker computes it; retry after `Retry-After` seconds */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5356,7 +5378,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -5365,7 +5387,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5383,7 +5405,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5399,14 +5421,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description How the answer comes up */
+            /** @description The stages in which the answer emerges */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5415,14 +5437,14 @@ export interface operations {
                     "application/json": components["schemas"]["StagesReport"];
                 };
             };
-            /** @description Not stored: a worker computes it; ask again after `Retry-After` seconds */
+            /** @description Not stored yet: a worker computes it; retry after `Retry-After` seconds */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5458,7 +5480,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -5467,7 +5489,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5485,7 +5507,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5504,14 +5526,14 @@ export interface operations {
             };
             header?: never;
             path: {
-                /** @description As the experiment's `id` says */
+                /** @description The experiment's `id` */
                 experiment_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description What a component writes */
+            /** @description The tokens that a component promotes and suppresses */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5520,14 +5542,14 @@ export interface operations {
                     "application/json": components["schemas"]["WritesReport"];
                 };
             };
-            /** @description Not stored: a worker computes it; ask again after `Retry-After` seconds */
+            /** @description Not stored yet: a worker computes it; retry after `Retry-After` seconds */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5563,7 +5585,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -5572,7 +5594,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Cannot be used; `detail` names the field */
+            /** @description Invalid; `detail` names the field */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5581,7 +5603,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5599,7 +5621,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5628,7 +5650,7 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5655,7 +5677,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5673,7 +5695,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5704,7 +5726,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5731,7 +5753,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5760,7 +5782,7 @@ export interface operations {
                     "application/json": components["schemas"]["ModelList"];
                 };
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5787,7 +5809,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5805,7 +5827,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5838,7 +5860,7 @@ export interface operations {
                     "application/json": components["schemas"]["Preview"];
                 };
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5874,7 +5896,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description The body did not come in time */
+            /** @description The body did not arrive in time */
             408: {
                 headers: {
                     [name: string]: unknown;
@@ -5892,7 +5914,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not what this call takes, or compressed */
+            /** @description Unsupported media type, or a compressed body */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -5901,7 +5923,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Cannot be used; `detail` names the field */
+            /** @description Invalid; `detail` names the field */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5910,7 +5932,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5928,7 +5950,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5963,7 +5985,7 @@ export interface operations {
                     "application/json": components["schemas"]["Upload"];
                 };
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5990,7 +6012,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description The body did not come in time */
+            /** @description The body did not arrive in time */
             408: {
                 headers: {
                     [name: string]: unknown;
@@ -6008,7 +6030,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not what this call takes, or compressed */
+            /** @description Unsupported media type, or a compressed body */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -6017,7 +6039,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Cannot be used; `detail` names the field */
+            /** @description Invalid; `detail` names the field */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6026,7 +6048,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6044,7 +6066,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6075,7 +6097,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6102,7 +6124,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6131,7 +6153,7 @@ export interface operations {
                     "application/json": components["schemas"]["SystemReport"];
                 };
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6158,7 +6180,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6176,7 +6198,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6209,7 +6231,7 @@ export interface operations {
                     "application/json": components["schemas"]["TuningPreview"];
                 };
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6245,7 +6267,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description The body did not come in time */
+            /** @description The body did not arrive in time */
             408: {
                 headers: {
                     [name: string]: unknown;
@@ -6254,7 +6276,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not in this state */
+            /** @description Not possible in the experiment's current state */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -6272,7 +6294,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not what this call takes, or compressed */
+            /** @description Unsupported media type, or a compressed body */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -6281,7 +6303,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Cannot be used; `detail` names the field */
+            /** @description Invalid; `detail` names the field */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6290,7 +6312,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6308,7 +6330,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6328,7 +6350,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Prometheus's text format */
+            /** @description Prometheus text format */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6337,7 +6359,7 @@ export interface operations {
                     "text/plain": string;
                 };
             };
-            /** @description No proper HTTP */
+            /** @description Not a valid HTTP request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6364,7 +6386,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Too many; `Retry-After` says when the next is welcome */
+            /** @description Too many requests or unfinished experiments; retry after `Retry-After` seconds */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6382,7 +6404,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Not available now */
+            /** @description Not available now; retry later */
             503: {
                 headers: {
                     [name: string]: unknown;
