@@ -1,9 +1,12 @@
-import { defineConfig } from 'vite';
+import { readFileSync } from 'node:fs';
+import { defineConfig, type Plugin } from 'vite';
+import { dependencies } from './package.json';
 
 export default defineConfig({
   // Relative addresses: the page must work under a sub-path and through a tunnel. index.html carries
   // <base href="/">, which the server replaces with its own root.
   base: './',
+  plugins: [licences()],
   esbuild: { jsx: 'automatic', jsxImportSource: 'preact' },
   build: {
     target: 'es2022',
@@ -18,3 +21,17 @@ export default defineConfig({
   },
   server: { proxy: { '/api': 'http://127.0.0.1:8000' } },
 });
+
+/** licences.txt: the licences of the bundled packages, which the minified files no longer carry. */
+function licences(): Plugin {
+  return {
+    name: 'licences',
+    apply: 'build',
+    generateBundle() {
+      const source = Object.entries(dependencies).map(
+        ([name, version]) => `${name} ${version}\n\n${readFileSync(`node_modules/${name}/LICENSE`, 'utf-8').trim()}\n`,
+      );
+      this.emitFile({ type: 'asset', fileName: 'licences.txt', source: source.join('\n') });
+    },
+  };
+}

@@ -24,7 +24,7 @@ from tests.packaging.environments import ROOT, Environment, clean_environment, c
 pytestmark = pytest.mark.slow
 
 
-def test_it_holds_the_page_the_example_migrations_and_the_licence(wheel: Path) -> None:
+def test_it_holds_the_page_the_example_migrations_and_the_licences(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {
         "arithmoscope",
@@ -36,6 +36,7 @@ def test_it_holds_the_page_the_example_migrations_and_the_licence(wheel: Path) -
         r"arithmoscope/page/index\.html",
         r"arithmoscope/page/assets/index-.*\.js",
         r"arithmoscope/page/assets/plotly.*\.js",
+        r"arithmoscope/page/licences\.txt",
         r"arithmoscope/example/experiment\.json",
         r"arithmoscope/store/migrations/versions/0001_first\.py",
         r"arithmoscope/py\.typed",
