@@ -10,10 +10,11 @@ from torch import Tensor
 
 from arithmoscope.contracts.components import Component
 from arithmoscope.engine.forward.activations import encode_all
+from arithmoscope.engine.interventions.head_sets import judged_on, most_negative, sets_of
 from arithmoscope.engine.measures.effects import PatchingEffects
 from arithmoscope.engine.measures.key_components import LEAST_QUESTIONS
 from arithmoscope.engine.measures.rank_correlation import spearman
-from arithmoscope.engine.methods.transfer import Transfer, assembled, judged_on, most_negative, sets_of
+from arithmoscope.engine.methods.transfer import Transfer, assembled
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.replication.key_components import TOP, effects_on
 from arithmoscope.replication.plain_numbers import Numbers, plain
