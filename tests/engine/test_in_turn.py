@@ -12,7 +12,7 @@ from arithmoscope import attribution, edges, stream
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.forward.batching import Plan
 from arithmoscope.engine.forward.chunked import run_in_chunks
-from arithmoscope.engine.methods import attribution as attribution_module
+from arithmoscope.engine.interventions import gradient_estimates
 from arithmoscope.engine.methods import edges as edges_module
 from arithmoscope.engine.methods import stream as stream_module
 
@@ -77,7 +77,7 @@ def test_stream_goes_on_where_memory_ran_out_and_its_progress_waits(monkeypatch)
 
 def test_attribution_goes_on_where_memory_ran_out(monkeypatch):
     whole = measured(attribution)
-    sizes = failing_once(monkeypatch, attribution_module, "_some", 3)
+    sizes = failing_once(monkeypatch, gradient_estimates, "_estimate_batch", 3)
     torch.testing.assert_close(measured(attribution).heads, whole.heads, atol=1e-9, rtol=0)
     assert sizes == [2, 1, 1, 1]
 
