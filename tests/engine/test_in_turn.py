@@ -13,6 +13,7 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.forward.batching import Plan
 from arithmoscope.engine.forward.chunked import run_in_chunks
 from arithmoscope.engine.interventions import gradient_estimates
+from arithmoscope.engine.methods import attribution as attribution_module
 from arithmoscope.engine.methods import edges as edges_module
 from arithmoscope.engine.methods import stream as stream_module
 
@@ -35,9 +36,9 @@ def test_running_out_in_the_last_group_leaves_the_first_as_it_was_measured():
     assert plan == Plan(1, 2, 2, 2)
 
 
-def failing_once(monkeypatch, module, name, call, middle=False):
-    """Memory runs out in one ``call`` of a function, or within it when it has given its first results. The rows of
-    each call."""
+def failing_once(monkeypatch, module, name, call, middle=False, method=None):
+    """Makes one ``call`` of a function run out of memory, or fail after its first results; returns the rows of each
+    call. ``method``: the module that plans, if it is another one."""
     sizes: list[int] = []
     own = getattr(module, name)
 
@@ -56,7 +57,7 @@ def failing_once(monkeypatch, module, name, call, middle=False):
                 raise MemoryError
 
     monkeypatch.setattr(module, name, in_the_middle if middle else counted)
-    monkeypatch.setattr(module, "plan_for", lambda *_: Plan(pairs=2, components=64, rows=64, tokens=64))
+    monkeypatch.setattr(method or module, "plan_for", lambda *_: Plan(pairs=2, components=64, rows=64, tokens=64))
     return sizes
 
 
@@ -77,7 +78,7 @@ def test_stream_goes_on_where_memory_ran_out_and_its_progress_waits(monkeypatch)
 
 def test_attribution_goes_on_where_memory_ran_out(monkeypatch):
     whole = measured(attribution)
-    sizes = failing_once(monkeypatch, gradient_estimates, "_estimate_batch", 3)
+    sizes = failing_once(monkeypatch, gradient_estimates, "_estimate_batch", 3, method=attribution_module)
     torch.testing.assert_close(measured(attribution).heads, whole.heads, atol=1e-9, rtol=0)
     assert sizes == [2, 1, 1, 1]
 
