@@ -18,9 +18,9 @@ from .engine.measures.effects import PatchingEffects as PatchingEffects
 from .engine.measures.key_components import KeyComponents as KeyComponents
 from .engine.measures.key_components import elbow as elbow
 from .engine.measures.key_components import key_components as key_components
-from .engine.measures.knockout_curves import Curve as Curve
+from .engine.measures.knockout_curves import KnockoutCurve as KnockoutCurve
 from .engine.measures.knockout_result import Knockout as Knockout
-from .engine.measures.metrics import Summary as Summary
+from .engine.measures.metrics import EffectSummary as EffectSummary
 from .engine.measures.rank_correlation import RankCorrelation as RankCorrelation
 from .engine.methods.attention import AttentionPatterns as AttentionPatterns
 from .engine.methods.attention import attention as attention
@@ -52,8 +52,8 @@ from .engine.tuning.evaluate import EvaluationOutput as EvaluationOutput
 from .engine.tuning.evaluate import evaluate as evaluate
 from .engine.tuning.fine_tune import FineTuned as FineTuned
 from .engine.tuning.fine_tune import fine_tune as fine_tune
-from .engine.tuning.history import History as History
-from .engine.tuning.history import Step as Step
+from .engine.tuning.history import TrainingHistory as TrainingHistory
+from .engine.tuning.history import TrainingStep as TrainingStep
 from .engine.tuning.selection import Selection as Selection
 from .prompts.sets.operand_split import split_operands as split_operands
 from .prompts.sets.prompt_sets import PromptSet as PromptSet

@@ -43,7 +43,7 @@ def main() -> None:
         attention_bytes=_ATTENTION_BYTES,
     )
     if output is None:
-        raise RuntimeError("the run stopped without being asked to")
+        raise RuntimeError("the run stopped although no stop was requested")
     finished = datetime.now(UTC)
     total = output.result.n_asked
     experiment = Experiment(

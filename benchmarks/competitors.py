@@ -1,6 +1,6 @@
 """The same effects computed by the tools in use today: TransformerLens on its bridge, and nnsight.
 
-Each runs in a process and an environment of its own that sees the product's torch and transformers, on the same
+Each runs in its own process and environment, which sees the product's torch and transformers, on the same
 weights, the same token ids and the same number of threads, and returns its numbers for comparison with ours. Neither
 offers this kind of path patching ready-made, so each gets the loop that its documentation suggests: one forward pass
 per component over all pairs at once. Where the tool allows it, only the last logits are computed and no cache is kept.
@@ -154,7 +154,7 @@ class Tracing:
     def logits(self, component: Component | None, case: Case) -> Tensor:
         patched_layer, head = (-1, None) if component is None else (component.layer, component.head)
         frozen = component is not None and case.effect != "total"
-        at = slice(None) if case.positions == "all" else slice(-1, None)
+        positions = slice(None) if case.positions == "all" else slice(-1, None)
         kept, patch = self._kept, self._source
         with self._model.trace(input_ids=self._reference, use_cache=False, logits_to_keep=1):
             for index, layer in enumerate(self._model.model.layers):
@@ -163,9 +163,9 @@ class Tracing:
                     layer.self_attn.o_proj.input[:, -1] = kept[0][index][:, -1]
                 if here and head is not None:
                     cut = slice(head * self._width, (head + 1) * self._width)
-                    layer.self_attn.o_proj.input[:, at, cut] = patch[0][index][:, at, cut]
+                    layer.self_attn.o_proj.input[:, positions, cut] = patch[0][index][:, positions, cut]
                 elif here:
-                    layer.mlp.output[:, at] = patch[1][index][:, at]
+                    layer.mlp.output[:, positions] = patch[1][index][:, positions]
                 if frozen and case.effect == "direct" and not (here and head is None):
                     layer.mlp.output[:, -1] = kept[1][index][:, -1]
             logits = self._save(self._model.output.logits)

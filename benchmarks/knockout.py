@@ -1,7 +1,7 @@
 """Cost of a whole knock-out curve, against one forward pass per point and draw.
 
 Expected before measuring (operations of the matrix products, SmolLM2-135M, 100 pairs of 22 tokens, k = 0..32, 20 random
-draws beside the chosen heads, mean ablation at END; a layer takes 7.1e6 for one position, the unembedding 5.7e7).
+draws next to the chosen heads, mean ablation at END; a layer takes 7.1e6 for one position, the unembedding 5.7e7).
 
 - One forward pass per point and draw: 673 passes of 2 200 tokens with 100 unembeddings each: 673 * (2 200 * 2.1e8 +
   5.7e9) = 3.2e14.

@@ -75,7 +75,7 @@ class PlainLoop:
             return self.forward(self.prompts.reference) - self.base
 
     def _heads(self, index: int, component: Component, case: Case) -> Callable[..., Any]:
-        at = _positions(case)
+        positions = _positions(case)
 
         def hook(_module: Any, args: Any) -> Any:
             z = args[0].clone()
@@ -83,17 +83,17 @@ class PlainLoop:
                 z[:, -1] = self.ref_z[index][:, -1]
             if index == component.layer and component.head is not None:
                 cut = slice(component.head * self.width, (component.head + 1) * self.width)
-                z[:, at, cut] = self._patch(self.src_z[index][:, at, cut], case)
+                z[:, positions, cut] = self._patch(self.src_z[index][:, positions, cut], case)
             return (z,)
 
         return hook
 
     def _mlp(self, index: int, component: Component, case: Case) -> Callable[..., Any]:
-        at = _positions(case)
+        positions = _positions(case)
 
         def hook(_module: Any, _args: Any, out: Tensor) -> Tensor:
             if index == component.layer and component.head is None:
-                out[:, at] = self._patch(self.src_mlp[index][:, at], case)
+                out[:, positions] = self._patch(self.src_mlp[index][:, positions], case)
             else:
                 out[:, -1] = self.ref_mlp[index][:, -1]
             return out

@@ -5,7 +5,7 @@ an interrupted run continues with the remaining trainings (`--work FOLDER` keeps
 
 Every training is the product's own (`engine.experiments.fine_tune`), so that page and command line give the same.
 Components are found by path patching on operands that nothing is evaluated on. Costs are measured separately, each
-tuner in a process of its own, as in `benchmarks.tuning`.
+tuner in its own process, as in `benchmarks.tuning`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ batches that is a good part of its step, and the bound by products may be exceed
 Memory beyond the weights: full fine-tuning holds a gradient and two moments of every parameter, 12 bytes in float32,
 precise fine-tuning those of the selection alone, and activations from the lowest tuned layer on.
 
-Each tuner runs in a process of its own, so that its peak is its own. The tuner's copy of what it tunes counts as
+Each tuner runs in its own process, so that its peak memory is its own. The tuner's copy of what it tunes counts as
 weights.
 """
 
@@ -168,7 +168,7 @@ def measure_large(log: Callable[[str], None], **config: Any) -> dict[str, Any] |
     """
     if not torch.cuda.is_available():
         return None
-    components = tuple(f"L{16 + at // 2}H{at % 2}" for at in range(_HEADS))
+    components = tuple(f"L{16 + index // 2}H{index % 2}" for index in range(_HEADS))
     run = Run("precise", config, components, 6, 64, 2, torch.get_num_threads(), "cuda", "bfloat16")
     results = {"device": torch.cuda.get_device_name(), "heads": _HEADS, "batch_size": run.batch_size}
     try:

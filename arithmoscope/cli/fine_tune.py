@@ -123,7 +123,7 @@ def _refuse_adapter(args: argparse.Namespace, spec: FineTuneSpec) -> None:
         return
     raise Refusal(
         "impossible_options",
-        f"--adapter: {change} has no low rank, so no adapter can hold it.",
+        f"--adapter: {change} is not of low rank, so it cannot be exported as an adapter.",
         "Leave --adapter out and use --export, or tune heads alone.",
     )
 
@@ -131,10 +131,10 @@ def _refuse_adapter(args: argparse.Namespace, spec: FineTuneSpec) -> None:
 def _prompts(args: argparse.Namespace, progress: IO[str]) -> PromptsSpec:
     if args.file is not None:
         pairs = _public_pairs(args.file, args.public, progress) if args.public else read_pairs_file(args.file, progress)
-        # Published questions are asked as they are: solved examples cannot be made of all of them.
+        # Published questions are used without shots: not all of them can serve as solved examples.
         return CustomPrompts(source="custom", pairs=pairs, shots=0 if args.public else args.shots)
     if args.public:
-        raise Refusal("bad_request", f"--public {args.public} needs --file.", "Name the file that holds the data set.")
+        raise Refusal("bad_request", f"--public {args.public} needs --file.", "Name the file with the data set.")
     names = ("topic", "operations", "styles", "wording", "numerals", "decimals", "pairs", "shots")
     options: dict[str, Any] = {name: getattr(args, name) for name in names}
     if args.operands is not None or args.topic == "question":

@@ -185,8 +185,8 @@ def _attention(view: dict[str, Any]) -> list[str]:
     texts = [token["text"] for token in view["tokens"]]
     for head, weights in enumerate(view["weights"]):
         last = weights[-1]
-        largest = sorted(range(len(last)), key=lambda at: -last[at])[:_TOKENS]
-        tokens = ", ".join(f"{last[at]:.2f} {texts[at]!r} (token {at})" for at in largest)
+        largest = sorted(range(len(last)), key=lambda index: -last[index])[:_TOKENS]
+        tokens = ", ".join(f"{last[index]:.2f} {texts[index]!r} (token {index})" for index in largest)
         lines += [f"{Component(view['layer'], head)}: {tokens}"]
     return lines
 

@@ -14,7 +14,7 @@ def stop_on_ctrl_c() -> Iterator[Callable[[], bool]]:
     """Yields a function that returns whether Ctrl-C was pressed.
 
     Inside the block the first Ctrl-C only sets this flag, so that computed results are kept; the second one ends the
-    command at once. A process that was started with SIGINT ignored (a script's background job) keeps ignoring it.
+    command immediately. A process that was started with SIGINT ignored (a script's background job) keeps ignoring it.
     """
     stopped = threading.Event()
     before = signal.getsignal(signal.SIGINT) or signal.default_int_handler

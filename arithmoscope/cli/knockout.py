@@ -51,14 +51,18 @@ def run_knockout(settings: Settings, args: argparse.Namespace, out: IO[str], pro
         components = tuple(named)
         if not components:
             bar.stage("patching")
-            components = top(effects_on(model, sides.found), args.metric, args.among, args.top_k)
+            components = top(effects_on(model, sides.selection_pairs), args.metric, args.among, args.top_k)
             if not components:
                 raise Refusal("no_prompts", "No component hurts the answer when it is taken away.")
         bar.stage("knocking out")
         mean_at_end = args.ablation == "mean" and args.positions == "end"
         # With --answer-tokens the model generates whole answers; otherwise one token of the answer is measured.
         generates = args.answer_tokens is not None
-        mean_over, evaluated = (sides.found_drawn, sides.judged_drawn) if generates else (sides.found, sides.judged)
+        mean_over, evaluated = (
+            (sides.selection_questions, sides.evaluation_questions)
+            if generates
+            else (sides.selection_pairs, sides.evaluation_pairs)
+        )
         result = knockout(
             model,
             evaluated,
@@ -73,7 +77,7 @@ def run_knockout(settings: Settings, args: argparse.Namespace, out: IO[str], pro
         )
         bar.end()
         # Questions with the same operands, and the tokens of one answer, are not independent: resample operands.
-        resampled = replace(result, questions=sides.judged_operands)
+        resampled = replace(result, questions=sides.evaluation_operands)
         rows = _curve_rows(resampled)
         if table is not None:
             table.write_text(csv_table(rows), encoding="utf-8")

@@ -25,7 +25,7 @@ def add_knockout(commands: Any) -> None:
         "knockout",
         help="remove the key components one by one and measure the accuracy",
         description="Finds the components with the largest effects on one half of the operands, removes them one after "
-        "the other on the other half, and prints accuracy and probability of the answer beside random controls.",
+        "the other on the other half, and prints accuracy and probability of the answer next to random controls.",
     )
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument("--components", metavar="LIST", help="components to remove, in this order: L14H2,MLP19")

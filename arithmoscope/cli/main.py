@@ -154,7 +154,7 @@ def _worker(args: argparse.Namespace) -> int:
     settings = _settings()
     config = parts.worker_config_json(settings, parts.required_redis(settings), parts.new_worker_name())
     log_to_stderr("worker", secrets_in(config))
-    parts.open_store(settings).close()  # refuses in better words than the worker can: it knows no settings
+    parts.open_store(settings).close()  # a clearer refusal than the worker's, which does not know the settings
     return parts.run_worker(config)
 
 

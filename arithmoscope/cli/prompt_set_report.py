@@ -15,7 +15,7 @@ def json_facts(model: LoadedModel, sets: Sequence[AnsweredSet]) -> dict[str, Any
     names = ("name", "control", "example", "n", "right", "kept_wrong")
     counts: list[dict[str, Any]] = []
     for each in sets:
-        sides = {"found": each.found_operands, "judged": each.judged_operands}
+        sides = {"found": each.selection_operands, "judged": each.evaluation_operands}
         counts.append(
             {name: getattr(each, name) for name in names}
             | {side: len(operands) for side, operands in sides.items()}
@@ -29,7 +29,7 @@ def set_lines(sets: Sequence[AnsweredSet]) -> list[str]:
     lines: list[str] = []
     for each in sets:
         kept = "all kept" if each.kept_wrong else "wrong ones left out"
-        split = f"components found on {_size(each.found_operands)}, evaluated on {_size(each.judged_operands)}"
+        split = f"components found on {_size(each.selection_operands)}, evaluated on {_size(each.evaluation_operands)}"
         lines.append(f"{each.name}, for example {each.example}: {each.right} of {each.n} right, {kept}; {split}")
     return lines
 

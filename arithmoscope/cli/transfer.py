@@ -46,8 +46,8 @@ def run_transfer(settings: Settings, args: argparse.Namespace, out: IO[str], pro
             answered.append(answer_set(model, SetSpec(name, options, row.control, row.place), args.pairs, args.pairs))
         result = transfer(
             model,
-            {each.name: each.found for each in answered},
-            {each.name: each.judged for each in answered},
+            {each.name: each.selection_pairs for each in answered},
+            {each.name: each.evaluation_pairs for each in answered},
             top_k=args.top_k,
             effect=EFFECT,
             ablation=args.ablation,
@@ -110,21 +110,24 @@ def _report(model: LoadedModel, sets: list[AnsweredSet], result: Transfer) -> st
         f"knocked out ({result.ablation} ablation)",
         *set_lines(sets),
     ]
-    header = " " * (width + 5) + "".join(f"{f'[{at}]':>8}" for at in range(1, len(result.evaluated_on) + 1))
+    header = " " * (width + 5) + "".join(f"{f'[{index}]':>8}" for index in range(1, len(result.evaluated_on) + 1))
     lines += ["", header]
-    for at, name in enumerate(result.found_on):
-        lines.append(f"[{at + 1:>2}] {name:<{width}}{_cells(result.probability[at])}")
-        lines.append(f"     {'  random heads':<{width}}{_cells(result.control_probability[at])}")
+    for index, name in enumerate(result.found_on):
+        lines.append(f"[{index + 1:>2}] {name:<{width}}{_cells(result.probability[index])}")
+        lines.append(f"     {'  random heads':<{width}}{_cells(result.control_probability[index])}")
     lines.append(f"     {'no knockout':<{width}}{_cells(result.plain_probability)}")
     for title, values in (
         ("overlap of the heads found (Jaccard: heads of both sets / heads of either)", result.jaccard),
         ("rank correlation of the effects of all components", result.rank_correlation),
     ):
         lines += ["", title, header]
-        lines += [f"[{at + 1:>2}] {name:<{width}}{_cells(values[at])}" for at, name in enumerate(result.found_on)]
+        lines += [
+            f"[{index + 1:>2}] {name:<{width}}{_cells(values[index])}" for index, name in enumerate(result.found_on)
+        ]
     lines += ["", "heads found, most negative effect first"]
     lines += [
-        f"[{at + 1:>2}] {name:<{width}}  {' '.join(result.selections[at])}" for at, name in enumerate(result.found_on)
+        f"[{index + 1:>2}] {name:<{width}}  {' '.join(result.selections[index])}"
+        for index, name in enumerate(result.found_on)
     ]
     return "\n".join(lines) + "\n"
 

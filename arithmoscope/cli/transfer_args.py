@@ -15,7 +15,7 @@ def add_transfer(commands: Any) -> None:
         "transfer",
         help="test whether the heads found on one prompt set matter on others",
         description="Finds the heads with the largest effects on one half of every prompt set, removes them on the "
-        "other half of every set, and prints the probability of the answer beside random controls.",
+        "other half of every set, and prints the probability of the answer next to random controls.",
     )
     parser.add_argument(
         "--sets", nargs="+", default=list(_SETS), metavar="NAME", help=f"prompt sets ({', '.join(_SETS)})"

@@ -1,7 +1,7 @@
 """Machine-readable description of ``components.csv``: W3C "CSV on the Web" metadata (tabular-metadata, 2015).
 
-Columns with titles, datatypes and units; notes hold the question, the checks of that run, and the provenance of the
-numbers. Any CSVW reader gets typed columns out of it.
+Columns with titles, datatypes and units; notes contain the question, the checks of that run, and the provenance of the
+numbers. Any CSVW reader gets typed columns from it.
 """
 
 from __future__ import annotations
@@ -111,6 +111,6 @@ def _facts(result: PathPatchingResult, metric: Metric) -> Iterator[_Fact]:
 
 
 def _note(subject: str, name: str, value: Any, unit: str | None) -> dict[str, Any]:
-    # Notes may only hold prefixed names; schema.org's PropertyValue is the simplest type with a unit.
+    # Notes may only contain prefixed names; schema.org's PropertyValue is the simplest type with a unit.
     note = {"@type": "schema:PropertyValue", "schema:name": f"{subject}.{name}", "schema:value": value}
     return note if unit is None else {**note, "schema:unitText": unit}

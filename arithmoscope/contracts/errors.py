@@ -124,11 +124,11 @@ class Refusal(Exception):
 
 
 class ModelNotFound(Refusal):
-    """There is no such model: not in the models folder, and the hub is off, unreachable or does not have it."""
+    """The model was not found: it is not in the models folder, and the hub is off, unreachable or does not have it."""
 
 
 class UnsupportedModel(Refusal):
-    """The model exists and cannot be analysed: its architecture, files, tokenizer or chat template."""
+    """The model exists but cannot be analysed: its architecture, files, tokenizer or chat template."""
 
 
 class BadPrompt(Refusal):
@@ -140,7 +140,7 @@ class BadComponent(Refusal):
 
 
 class BadArgument(Refusal):
-    """An option out of range, options that exclude each other, or a file that holds something else."""
+    """An option out of range, options that exclude each other, or a file of another kind."""
 
 
 class OutOfMemory(Refusal):
@@ -164,21 +164,24 @@ class Problem:
 PROBLEMS: dict[Code, Problem] = {
     # Prompts, components and options
     "bad_component": Problem(
-        422, "Not a component", "Write a head as L14H2 and an MLP as MLP19, both from 0.", BadComponent
+        422, "Invalid component", "Write a head as L14H2 and an MLP as MLP19, both from 0.", BadComponent
     ),
     "no_arithmetic": Problem(
-        422, "No arithmetic to read", "Give the answer yourself, or write a sum such as '3 + 5 ='.", BadPrompt
+        422, "No arithmetic found", "Give the answer yourself, or write a sum such as '3 + 5 ='.", BadPrompt
     ),
     "empty_prompt": Problem(422, "Empty prompt", "Type a sum such as '3 + 5 ='.", BadPrompt),
     "prompt_too_long": Problem(413, "Prompt too long", "Shorten the prompt or use fewer shots.", BadPrompt),
     "answer_several_tokens": Problem(
         422,
-        "The answer is several tokens",
-        "Ask a question whose answer is a single token for this model, such as a one-digit sum.",
+        "The answer has several tokens",
+        "Ask a question whose answer is a single token for this model, for instance a one-digit sum.",
         BadPrompt,
     ),
     "answer_not_a_token": Problem(
-        422, "The answer does not begin at a token", "Put a space or '=' between the prompt and its answer.", BadPrompt
+        422,
+        "The answer does not start at a token boundary",
+        "Put a space or '=' between the prompt and its answer.",
+        BadPrompt,
     ),
     "no_counterfactual": Problem(
         422, "No counterfactual", "Give the counterfactual prompt yourself, or choose another corruption.", BadPrompt
@@ -202,7 +205,7 @@ PROBLEMS: dict[Code, Problem] = {
         BadPrompt,
     ),
     "impossible_options": Problem(
-        422, "These options do not go together", "Choose other options; see the docs of path patching.", BadArgument
+        422, "Incompatible options", "Choose other options; see the docs of path patching.", BadArgument
     ),
     "lengths_differ": Problem(
         422,
@@ -216,8 +219,10 @@ PROBLEMS: dict[Code, Problem] = {
     "bad_request": Problem(
         422, "The request cannot be read", "See /api/docs for the fields of this call.", BadArgument
     ),
-    "not_json": Problem(415, "Not JSON", "Send the body as application/json."),
-    "not_a_table": Problem(415, "Not CSV or JSON lines", "Send the file as text/csv or application/jsonl."),
+    "not_json": Problem(415, "The body is not JSON", "Send the body as application/json."),
+    "not_a_table": Problem(
+        415, "The file is neither CSV nor JSON Lines", "Send the file as text/csv or application/jsonl."
+    ),
     "body_too_large": Problem(413, "The request is too large", "Send fewer or shorter prompts."),
     "encoded_body": Problem(415, "The body is compressed", "Send it uncompressed, without Content-Encoding."),
     "bad_upload": Problem(
@@ -242,7 +247,10 @@ PROBLEMS: dict[Code, Problem] = {
         422, "The model's files cannot be read", "Fetch or copy the model again.", UnsupportedModel
     ),
     "bad_tokenizer": Problem(
-        422, "The tokenizer does not fit", "Use the tokenizer that was published with the model.", UnsupportedModel
+        422,
+        "The tokenizer does not match the model",
+        "Use the tokenizer that was published with the model.",
+        UnsupportedModel,
     ),
     "hub_not_allowed": Problem(
         403,
@@ -257,20 +265,22 @@ PROBLEMS: dict[Code, Problem] = {
         ModelNotFound,
     ),
     "model_too_large": Problem(
-        422, "The model does not fit", "Choose a smaller model or dtype, or another device.", OutOfMemory
+        422, "The model does not fit into memory", "Choose a smaller model or dtype, or another device.", OutOfMemory
     ),
     "not_finite": Problem(
-        422, "The model computes no finite numbers", "Check the weights, or use float32 instead of float16.", NotFinite
+        422, "The model computes NaN or infinity", "Check the weights, or use float32 instead of float16.", NotFinite
     ),
     "out_of_memory": Problem(
         422, "Out of memory", "Use fewer pairs or shorter prompts, or a larger device.", OutOfMemory
     ),
     # Experiments
     "unknown_experiment": Problem(404, "Unknown experiment", "Check the address, or start from the list of analyses."),
-    "not_finished": Problem(409, "Not finished yet", "Wait for the experiment to finish; its event stream says when."),
+    "not_finished": Problem(
+        409, "Not finished yet", "Wait for the experiment to finish; its event stream reports when."
+    ),
     "no_result": Problem(409, "No result", "Run the experiment again: it ended without a result."),
     "wrong_kind": Problem(
-        409, "Another kind of experiment", "Use an analysis (path_patching); its result links to everything available."
+        409, "Wrong kind of experiment", "Use an analysis (path_patching); its result links to everything available."
     ),
     "model_changed": Problem(409, "The model has changed", "Run the analysis again on the model as it is now."),
     "no_components": Problem(
@@ -294,12 +304,12 @@ PROBLEMS: dict[Code, Problem] = {
     "metric_not_computed": Problem(409, "Metric not computed", "Run the analysis again with this metric.", BadArgument),
     "still_running": Problem(409, "Still running", "Cancel the experiment first."),
     "not_restorable": Problem(
-        409, "It cannot be restored", "Submit the same experiment again: it will be computed anew."
+        409, "The experiment cannot be restored", "Submit the same experiment again; it will be recomputed."
     ),
-    "not_retryable": Problem(409, "Nothing to retry", "Only a failed or cancelled experiment can be run again."),
-    "attention_not_stored": Problem(
-        409, "This attention is not available", "Run the analysis again, with shorter prompts."
+    "not_retryable": Problem(
+        409, "The experiment cannot be retried", "Only a failed or cancelled experiment can be run again."
     ),
+    "attention_not_stored": Problem(409, "Attention not available", "Run the analysis again, with shorter prompts."),
     "out_of_range": Problem(
         404, "No such layer or prompt", "Stay within the layers and prompts of the result.", BadArgument
     ),

@@ -25,24 +25,24 @@ KINDS = ("operand", "neighbour", "answer", "other number")
 
 
 def role_numbers(model: LoadedModel, pairs: Sequence[PromptPair], heads: Sequence[Component]) -> Numbers:
-    """Attention masses of some heads beside the average head, shuffled roles and the run without the calculation, and
-    the number of operand and operator heads in the model.
+    """Attention masses of some heads compared with the average head, with shuffled roles and with the run without the
+    calculation, and the number of operand and operator heads in the model.
     """
     roles: RoleAttention = replace(attention_roles(model, pairs), questions=operand_sets(pairs))
     low, high = roles.interval()
     classes = roles.classes()
     rows = []
     for head in heads:
-        at = (head.layer, int(head.head or 0))
+        index = (head.layer, int(head.head or 0))
         rows.append(
             {
                 "component": str(head),
                 "class": classes[head],
-                "mass": roles.mean[at],
-                "low": low[at],
-                "high": high[at],
-                "baseline": roles.baseline[at],
-                "difference": roles.difference[at],
+                "mass": roles.mean[index],
+                "low": low[index],
+                "high": high[index],
+                "baseline": roles.baseline[index],
+                "difference": roles.difference[index],
             }
         )
     return plain(
@@ -130,7 +130,7 @@ def write_numbers(model: LoadedModel, pairs: Sequence[PromptPair], mlps: Sequenc
     """The numbers that some MLPs promote and suppress at END, and the change of the answer's own logit."""
     result = writes(model, pairs, mlps, k=_SHOWN_TOKENS)
     rows = []
-    for at, mlp in enumerate(mlps):
+    for index, mlp in enumerate(mlps):
         write = result[str(mlp)]
         rows.append(
             {
@@ -139,7 +139,7 @@ def write_numbers(model: LoadedModel, pairs: Sequence[PromptPair], mlps: Sequenc
                 "promoted": [[token.token, token.mean] for token in write.promoted],
                 "promoted_numbers": [[token.token, token.mean] for token in write.promoted_numbers],
                 "suppressed_numbers": [[token.token, token.mean] for token in write.suppressed_numbers],
-                "answer": float((result.answers[:, at] - result.centres[:, at]).double().mean()),
+                "answer": float((result.answers[:, index] - result.centres[:, index]).double().mean()),
             }
         )
     return plain(rows)

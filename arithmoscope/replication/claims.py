@@ -1,4 +1,4 @@
-"""The paper's claims beside what this model shows. Each claim has a rule that decides it, applied by this code alone.
+"""The paper's claims, compared with this model's results. Each is decided by a rule, which this code alone applies.
 
 A rule reads the measured numbers and nothing else. Layers are compared as shares of the model's depth, as the paper's
 model has 32. The verdict is "not tested" where the numbers do not exist or rest on too few answers, never because they

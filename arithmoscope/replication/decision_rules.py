@@ -65,12 +65,12 @@ def confident(numbers: Numbers) -> Decision:
 def middle_layers(numbers: Numbers) -> Decision:
     names = numbers["key"]["metrics"]["relative_logit"]["top_heads"]
     layers = numbers["key"]["layers"]
-    at = [Component.parse(name).layer for name in names]
-    if not at:
+    head_layers = [Component.parse(name).layer for name in names]
+    if not head_layers:
         return "no head hurts", None
-    middle = median(at)
+    middle = median(head_layers)
     return (
-        f"layers {min(at)} to {max(at)} of {layers}, median {middle:g}",
+        f"layers {min(head_layers)} to {max(head_layers)} of {layers}, median {middle:g}",
         12 / PAPER_LAYERS <= middle / layers <= 18 / PAPER_LAYERS,
     )
 
@@ -115,8 +115,8 @@ def _shared(numbers: Numbers, one: str, other: str, least: int) -> Decision:
     return text + _caution(numbers, one, other), shared >= least
 
 
-def _n(table: Numbers, side: str, at: int) -> str:
-    return f"{table[f'{side}pairs'][at]} ({table[f'{side}operands'][at]} sets of operands)"
+def _n(table: Numbers, side: str, index: int) -> str:
+    return f"{table[f'{side}pairs'][index]} ({table[f'{side}operands'][index]} sets of operands)"
 
 
 def _caution(numbers: Numbers, *names: str) -> str:
@@ -184,28 +184,28 @@ def powers_fall(numbers: Numbers) -> Decision:
         return "the model cannot answer enough powers", None
     curve = row["curves"]["accuracy"]
     k = len(row["components"])
-    at = {name: curve[name][k] for name in ("low", "high", "control", "draws_low", "draws_high")}
-    at |= {"plain": curve["mean"][0], "value": curve["mean"][k]}
-    text, agrees = _half_lost(at, row["pairs"], row["operands"])
+    point = {name: curve[name][k] for name in ("low", "high", "control", "draws_low", "draws_high")}
+    point |= {"plain": curve["mean"][0], "value": curve["mean"][k]}
+    text, agrees = _half_lost(point, row["pairs"], row["operands"])
     return (
         f"{text} ({k} heads of addition knocked out; {row['right']} of {row['asked']} powers are answered correctly)",
         agrees,
     )
 
 
-def _half_lost(at: Numbers, pairs: int, operands: int) -> Decision:
+def _half_lost(point: Numbers, pairs: int, operands: int) -> Decision:
     """Decides whether at least half of the correct answers are lost, and more than with random heads."""
     text = (
-        f"accuracy {at['plain']:.0%} -> {at['value']:.0%} {interval(at['low'], at['high'], '.0%')}; "
-        f"random {_random(at)}; n = {pairs} ({operands} sets of operands)"
+        f"accuracy {point['plain']:.0%} -> {point['value']:.0%} {interval(point['low'], point['high'], '.0%')}; "
+        f"random {_random(point)}; n = {pairs} ({operands} sets of operands)"
     )
-    if at["plain"] < LEAST_ACCURACY or round(at["plain"] * pairs) < LEAST_PAIRS:
+    if point["plain"] < LEAST_ACCURACY or round(point["plain"] * pairs) < LEAST_PAIRS:
         return f"{text}: too few correct answers to lose any", None
-    return text, at["value"] <= 0.5 * at["plain"] and at["value"] < at["draws_low"]
+    return text, point["value"] <= 0.5 * point["plain"] and point["value"] < point["draws_low"]
 
 
-def _random(at: Numbers) -> str:
-    return f"{fmt(at['control'], '.0%')} {interval(at['draws_low'], at['draws_high'], '.0%')}".strip()
+def _random(point: Numbers) -> str:
+    return f"{fmt(point['control'], '.0%')} {interval(point['draws_low'], point['draws_high'], '.0%')}".strip()
 
 
 def others_unchanged(numbers: Numbers) -> Decision:
@@ -219,29 +219,31 @@ def others_unchanged(numbers: Numbers) -> Decision:
     lines, changed = [], []
     for name in table["controls"]:
         index = table["sets"].index(name)
-        at, n = _cell(table, "accuracy", addition, index), table["pairs"][index]
-        change = at["value"] - at["plain"]
-        bounds = "" if at["high"] is None else f" [{_points(at, 'low'):+.0f}, {_points(at, 'high'):+.0f}]"
+        cell, n = _cell(table, "accuracy", addition, index), table["pairs"][index]
+        change = cell["value"] - cell["plain"]
+        bounds = "" if cell["high"] is None else f" [{_points(cell, 'low'):+.0f}, {_points(cell, 'high'):+.0f}]"
         random = (
-            "" if at["draws_low"] is None else f" [{_points(at, 'draws_low'):+.0f}, {_points(at, 'draws_high'):+.0f}]"
+            ""
+            if cell["draws_low"] is None
+            else f" [{_points(cell, 'draws_low'):+.0f}, {_points(cell, 'draws_high'):+.0f}]"
         )
-        lines.append(f"{name} {100 * change:+.0f}{bounds}, random {_points(at, 'control'):+.0f}{random}, n = {n}")
-        if round(at["plain"] * n) < LEAST_PAIRS:
+        lines.append(f"{name} {100 * change:+.0f}{bounds}, random {_points(cell, 'control'):+.0f}{random}, n = {n}")
+        if round(cell["plain"] * n) < LEAST_PAIRS:
             lines[-1] += " (too few correct)"
             continue
-        below = at["draws_low"] is not None and at["value"] < at["draws_low"]
-        surely = at["high"] is not None and at["high"] < at["plain"] - 0.05
+        below = cell["draws_low"] is not None and cell["value"] < cell["draws_low"]
+        surely = cell["high"] is not None and cell["high"] < cell["plain"] - 0.05
         changed.append((change < -0.05 and below) or surely)
     text = f"points of accuracy: {'; '.join(lines)} (no MMLU here; sets without arithmetic stand in for it)"
     return text, not any(changed) if changed else None
 
 
-def _points(at: Numbers, name: str) -> float:
-    return 100 * (at[name] - at["plain"])
+def _points(point: Numbers, name: str) -> float:
+    return 100 * (point[name] - point["plain"])
 
 
 def _cell(table: Numbers, measure: str, source: int, target: int) -> Numbers:
-    """One cell of the matrix, with the value with nothing knocked out beside it."""
+    """One cell of the matrix, with the value when nothing is knocked out."""
     row = table[measure]
     return {"plain": row["plain"][target]} | {name: row[name][source][target] for name in row if name != "plain"}
 

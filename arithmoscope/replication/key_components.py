@@ -74,13 +74,13 @@ def _of_metric(effects: PatchingEffects, metric: Metric) -> Numbers:
     n_heads = int(is_head.sum())
     rows = [
         {
-            "component": names[at],
-            "mean": float(mean[at]),
-            "low": float(summary.ci_low.flatten()[at]),
-            "high": float(summary.ci_high.flatten()[at]),
-            "q": float(q[at]),
+            "component": names[index],
+            "mean": float(mean[index]),
+            "low": float(summary.ci_low.flatten()[index]),
+            "high": float(summary.ci_high.flatten()[index]),
+            "q": float(q[index]),
         }
-        for at in order
+        for index in order
     ]
     return {
         "unit": "percent" if metric == "relative_logit" else "logits",
@@ -90,7 +90,7 @@ def _of_metric(effects: PatchingEffects, metric: Metric) -> Numbers:
         "fdr": int(hurts.sum()),
         "fdr_heads": int((hurts & is_head).sum()),
         "fdr_head_share": int((hurts & is_head).sum()) / n_heads,
-        "fdr_names": [names[at] for at in order if bool(hurts[at])],
+        "fdr_names": [names[index] for index in order if bool(hurts[index])],
         "threshold_heads": int((below & is_head).sum()) if metric == "relative_logit" else None,
         "threshold_mlps": int((below & ~is_head).sum()) if metric == "relative_logit" else None,
         "threshold_head_share": int((below & is_head).sum()) / n_heads if metric == "relative_logit" else None,

@@ -40,14 +40,14 @@ def form_of(pair: PromptPair) -> str:
 
 
 def by_form(
-    judged: Sequence[PromptPair], other: Sequence[PromptPair]
+    evaluated: Sequence[PromptPair], other: Sequence[PromptPair]
 ) -> list[tuple[list[PromptPair], list[PromptPair]]]:
     """Pairs of one form with the other side's prompts of that form, over which the mean is taken; forms with too few of
     those are left out.
     """
-    forms = dict.fromkeys(form_of(pair) for pair in judged)
+    forms = dict.fromkeys(form_of(pair) for pair in evaluated)
     groups = [
-        ([pair for pair in judged if form_of(pair) == form], [pair for pair in other if form_of(pair) == form])
+        ([pair for pair in evaluated if form_of(pair) == form], [pair for pair in other if form_of(pair) == form])
         for form in forms
     ]
     return [(pairs, over) for pairs, over in groups if len(over) >= LEAST_FOR_A_MEAN]
@@ -55,17 +55,17 @@ def by_form(
 
 def curve_numbers(
     model: LoadedModel,
-    judged: Sequence[PromptPair],
+    evaluated: Sequence[PromptPair],
     other: Sequence[PromptPair],
     components: Sequence[Component],
     ablation: Ablation,
     draws: int,
 ) -> Numbers:
     """The whole curve. Mean ablation is over the ``other`` prompts of the same form, which share no operands with the
-    ``judged`` ones. Raises Refusal (``no_prompts``) if no form has enough of them.
+    ``evaluated`` ones. Raises Refusal (``no_prompts``) if no form has enough of them.
     """
     if ablation == "mean":
-        groups = by_form(judged, other)
+        groups = by_form(evaluated, other)
         if not groups:
             raise Refusal("no_prompts", "No form of question has enough prompts to take a mean over.")
         parts = [
@@ -73,11 +73,11 @@ def curve_numbers(
             for pairs, over in groups
         ]
         result = Knockout.concatenate(parts)
-        judged_here = [pair for pairs, _ in groups for pair in pairs]
+        used = [pair for pairs, _ in groups for pair in pairs]
     else:
-        result, judged_here = knockout(model, judged, components, ablation=ablation, controls=draws), judged
-    result = replace(result, questions=operand_sets(judged_here))
-    return numbers_of(result) | {"left_out": len(judged) - len(result)}
+        result, used = knockout(model, evaluated, components, ablation=ablation, controls=draws), evaluated
+    result = replace(result, questions=operand_sets(used))
+    return numbers_of(result) | {"left_out": len(evaluated) - len(result)}
 
 
 def numbers_of(result: Knockout) -> Numbers:
@@ -116,7 +116,7 @@ def numbers_of(result: Knockout) -> Numbers:
 
 def written_numbers(
     model: LoadedModel,
-    judged: Sequence[PromptPair],
+    evaluated: Sequence[PromptPair],
     other: Sequence[PromptPair],
     components: Sequence[Component],
     draws: int,
@@ -133,7 +133,7 @@ def written_numbers(
     exact: list[Tensor] = []
     operands: list[str] = []
     example = ""
-    for pairs, over in _equal_lengths(model, judged, other):
+    for pairs, over in _equal_lengths(model, evaluated, other):
         task = knockout_task(
             model,
             pairs,
@@ -160,7 +160,7 @@ def written_numbers(
     curve = curve_of(
         "exact_match", "share", values[:2], torch.stack([values[0].expand(draws, -1), values[2:]], 1), operands
     )
-    at = {
+    point = {
         name: getattr(curve, name)[1]
         for name in ("mean", "low", "high", "control", "draws_low", "draws_high", "p_value")
     }
@@ -170,20 +170,20 @@ def written_numbers(
             "pairs": values.shape[1],
             "operands": len(set(operands)),
             "draws": draws,
-            "left_out": len(judged) - values.shape[1],
+            "left_out": len(evaluated) - values.shape[1],
             "plain": float(curve.mean[0]),
             "example": example,
-            **at,
+            **point,
         }
     )
 
 
 def _equal_lengths(
-    model: LoadedModel, judged: Sequence[PromptPair], other: Sequence[PromptPair]
+    model: LoadedModel, evaluated: Sequence[PromptPair], other: Sequence[PromptPair]
 ) -> list[tuple[list[EncodedPair], list[EncodedPair]]]:
     """Like `by_form`, and of one length in tokens, which replacing position by position needs."""
     groups = []
-    for pairs, over in by_form(judged, other):
+    for pairs, over in by_form(evaluated, other):
         sides = [encode_all(model, side, "first") for side in (pairs, over)]
         for length in dict.fromkeys(len(each.reference_ids) for each in sides[0]):
             mine, theirs = ([each for each in side if len(each.reference_ids) == length] for side in sides)

@@ -51,21 +51,25 @@ HEADS_OUT_FOR_POWERS = 5
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of a run. ``pairs`` on each side of the main set, ``transfer_pairs`` on each side of the others; of each
-    set ``asked`` questions are put to the model to find those it answers correctly.
+    """Sizes of a run: questions drawn per set, of which the correctly answered ones are kept, and pairs per side.
+
+    questions, pairs                    of the main set
+    transfer_questions, transfer_pairs  of each other set
+    written_pairs                       pairs whose answers are generated in full
+    draws                               random controls
     """
 
     pairs: int = 64
-    asked: int = 275
+    questions: int = 275
     transfer_pairs: int = 24
-    transfer_asked: int = 110
+    transfer_questions: int = 110
     written_pairs: int = 20
     draws: int = 20
     sets: tuple[SetSpec, ...] = SETS
 
 
 FULL = Sizes()
-QUICK = Sizes(pairs=12, asked=40, transfer_pairs=4, transfer_asked=12, written_pairs=4, draws=3)
+QUICK = Sizes(pairs=12, questions=40, transfer_pairs=4, transfer_questions=12, written_pairs=4, draws=3)
 
 
 def measure_all(model: LoadedModel, sizes: Sizes, log: Callable[[str], None], *, quick: bool = False) -> Numbers:
@@ -73,7 +77,7 @@ def measure_all(model: LoadedModel, sizes: Sizes, log: Callable[[str], None], *,
     clock = _Clock(log)
     numbers: Numbers = {"format": FORMAT, "model": _model(model)}
     with clock("asking one-digit sums"):
-        main_set = answer_set(model, MAIN_SET, sizes.asked, sizes.pairs)
+        main_set = answer_set(model, MAIN_SET, sizes.questions, sizes.pairs)
         if main_set.kept_wrong and not quick:
             detail = (
                 f"{model.card.id} answers only {main_set.right} of {main_set.n} one-digit sums correctly: there is "
@@ -82,7 +86,7 @@ def measure_all(model: LoadedModel, sizes: Sizes, log: Callable[[str], None], *,
             raise Refusal("none_kept", detail, "Choose a model that can add.")
         numbers["addition"] = _set_numbers(main_set)
     with clock("patching"):
-        effects = effects_on(model, main_set.found, main_set.found_operands)
+        effects = effects_on(model, main_set.selection_pairs, main_set.selection_operands)
         numbers["key"] = key_numbers(effects)
     with clock("knocking out"):
         numbers["knockouts"] = _knockouts(model, main_set, effects, sizes)
@@ -99,9 +103,9 @@ def measure_all(model: LoadedModel, sizes: Sizes, log: Callable[[str], None], *,
         )
     with clock("looking inside"):
         heads = top(effects, "relative_logit", "head")
-        numbers["roles"] = role_numbers(model, main_set.found, heads)
-        numbers["lens"] = lens_numbers(model, main_set.found)
-        numbers["writes"] = write_numbers(model, main_set.found, _top_mlps(effects))
+        numbers["roles"] = role_numbers(model, main_set.selection_pairs, heads)
+        numbers["lens"] = lens_numbers(model, main_set.selection_pairs)
+        numbers["writes"] = write_numbers(model, main_set.selection_pairs, _top_mlps(effects))
     numbers["run"] = _run(model, sizes, clock, quick)
     numbers["claims"] = evaluate_claims(numbers)
     return numbers
@@ -129,7 +133,8 @@ def _knockouts(model: LoadedModel, main_set: AnsweredSet, effects: PatchingEffec
             runs.append((f"{name}, logit difference, {ablation}", chosen, ablation))
     runs.append(("heads, paper's metric, mean", top(effects, "relative_logit", "head"), "mean"))
     return [
-        {"name": name} | curve_numbers(model, main_set.judged, main_set.found, chosen, ablation, sizes.draws)
+        {"name": name}
+        | curve_numbers(model, main_set.evaluation_pairs, main_set.selection_pairs, chosen, ablation, sizes.draws)
         for name, chosen, ablation in runs
     ]
 
@@ -142,11 +147,11 @@ def _sets(model: LoadedModel, sizes: Sizes) -> tuple[list[AnsweredSet], list[dic
     answered, refused = [], []
     for row in sizes.sets:
         try:
-            each = answer_set(model, row, sizes.transfer_asked, sizes.transfer_pairs)
+            each = answer_set(model, row, sizes.transfer_questions, sizes.transfer_pairs)
         except Refusal as refusal:
             refused.append({"name": row.name, "reason": refusal.detail})
             continue
-        if min(len(each.found), len(each.judged)) < 2:
+        if min(len(each.selection_pairs), len(each.evaluation_pairs)) < 2:
             refused.append(
                 {"name": row.name, "reason": f"One side of its {each.n} questions has fewer than two pairs."}
             )
@@ -156,7 +161,7 @@ def _sets(model: LoadedModel, sizes: Sizes) -> tuple[list[AnsweredSet], list[dic
 
 
 def _written(model: LoadedModel, effects: PatchingEffects, sizes: Sizes) -> Numbers | None:
-    """None if the model's answers to such sums are single tokens, or cannot be asked for."""
+    """None if the model's answers to such sums are single tokens, or if no such sum can be encoded."""
     try:
         pairs = _whole_answers(model, sizes)
         chosen = top(effects, "logit_difference", "head")
@@ -168,8 +173,8 @@ def _written(model: LoadedModel, effects: PatchingEffects, sizes: Sizes) -> Numb
 def _whole_answers(model: LoadedModel, sizes: Sizes) -> tuple[list[PromptPair], list[PromptPair]]:
     """Two sides of two-digit sums with whole answers, whether or not the model answers them correctly."""
     spec = TemplatePrompts.model_validate({"source": "template", "pairs": 4 * sizes.written_pairs, **WRITTEN.template})
-    other, judged_pairs = split_operands([each.pair for each in prepare(spec, model.text).pairs])
-    return judged_pairs[: sizes.written_pairs], other[: 2 * sizes.written_pairs]
+    other, evaluation_pairs = split_operands([each.pair for each in prepare(spec, model.text).pairs])
+    return evaluation_pairs[: sizes.written_pairs], other[: 2 * sizes.written_pairs]
 
 
 def _powers(model: LoadedModel, sets: list[AnsweredSet], effects: PatchingEffects, sizes: Sizes) -> Numbers | None:
@@ -178,7 +183,7 @@ def _powers(model: LoadedModel, sets: list[AnsweredSet], effects: PatchingEffect
     if powers is None or not heads:
         return None
     try:
-        row = curve_numbers(model, powers.judged, powers.found, heads, "mean", sizes.draws)
+        row = curve_numbers(model, powers.evaluation_pairs, powers.selection_pairs, heads, "mean", sizes.draws)
     except Refusal:
         return None
     return row | {"asked": powers.n, "right": powers.right}
@@ -198,9 +203,9 @@ def _set_numbers(answered: AnsweredSet) -> Numbers:
             "asked": answered.n,
             "right": answered.right,
             "kept_wrong": answered.kept_wrong,
-            "found": len(answered.found),
-            "judged": len(answered.judged),
-            "operands": [len(set(answered.found_operands)), len(set(answered.judged_operands))],
+            "found": len(answered.selection_pairs),
+            "judged": len(answered.evaluation_pairs),
+            "operands": [len(set(answered.selection_operands)), len(set(answered.evaluation_operands))],
             "probability": answered.probability,
         }
     )

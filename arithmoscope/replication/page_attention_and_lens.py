@@ -11,7 +11,7 @@ def roles_chapter(numbers: Numbers) -> str:
     names = [name.replace("_", " ") for name in roles["roles"]]
     rows = []
     for row in roles["rows"]:
-        rows.append((row["component"], row["class"], *(_mass(row, at) for at in range(len(names)))))
+        rows.append((row["component"], row["class"], *(_mass(row, index) for index in range(len(names)))))
     rows.append(("average head", "", *(fmt(mass, ".2f") for mass in roles["average_head"])))
     counts, among = roles["counts"], roles["counts_among"]
     return f"""## Where the key heads look
@@ -27,8 +27,8 @@ and of the average head: {among["operand"]} and {among["operator"]} of these {su
 ![Attention by role]({file}/roles.svg)"""
 
 
-def _mass(row: Numbers, at: int) -> str:
-    mass, baseline, difference = row["mass"][at], row["baseline"][at], row["difference"][at]
+def _mass(row: Numbers, index: int) -> str:
+    mass, baseline, difference = row["mass"][index], row["baseline"][index], row["difference"][index]
     return f"{fmt(mass, '.2f')} ({fmt(baseline, '.2f')}) {fmt(difference, '+.2f')}"
 
 

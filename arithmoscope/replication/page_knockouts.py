@@ -122,8 +122,8 @@ def carried(numbers: Numbers) -> str:
     )
     rows = []
     if addition is not None:
-        for at, name in enumerate(table["sets"]):
-            rows.append(_transferred(table, addition, at, name))
+        for index, name in enumerate(table["sets"]):
+            rows.append(_transferred(table, addition, index, name))
     header = (
         "evaluated on",
         "n",
@@ -172,19 +172,19 @@ def _halves(table: Numbers) -> str:
     )
 
 
-def _transferred(table: Numbers, addition: int, at: int, name: str) -> tuple[Any, ...]:
-    n = pairs_and_operands({"pairs": table["pairs"][at], "operands": table["operands"][at]})
+def _transferred(table: Numbers, addition: int, index: int, name: str) -> tuple[Any, ...]:
+    n = pairs_and_operands({"pairs": table["pairs"][index], "operands": table["operands"][index]})
     cells: list[Any] = [name + (" (control)" if name in table["controls"] else ""), n]
     for metric, form in (("accuracy", ".0%"), ("probability", ".2f")):
         row = table[metric]
-        cells.append(fmt(row["plain"][at], form))
+        cells.append(fmt(row["plain"][index], form))
         cells.append(
-            f"{fmt(row['value'][addition][at], form)} "
-            f"{interval(row['low'][addition][at], row['high'][addition][at], form)}"
+            f"{fmt(row['value'][addition][index], form)} "
+            f"{interval(row['low'][addition][index], row['high'][addition][index], form)}"
         )
-        draws = interval(row["draws_low"][addition][at], row["draws_high"][addition][at], form)
-        cells.append(f"{fmt(row['control'][addition][at], form)} {draws}")
-    return (*cells, table["shared"][addition][at], fmt(table["rank_correlation"][addition][at], "+.2f"))
+        draws = interval(row["draws_low"][addition][index], row["draws_high"][addition][index], form)
+        cells.append(f"{fmt(row['control'][addition][index], form)} {draws}")
+    return (*cells, table["shared"][addition][index], fmt(table["rank_correlation"][addition][index], "+.2f"))
 
 
 def controls(numbers: Numbers) -> str:
@@ -195,18 +195,19 @@ def controls(numbers: Numbers) -> str:
     addition, row = table["sets"].index(name), table["probability"]
     falls = []
     for each in table["controls"]:
-        at = table["sets"].index(each)
+        index = table["sets"].index(each)
         outside = (
-            row["draws_low"][addition][at] is not None and row["value"][addition][at] < row["draws_low"][addition][at]
+            row["draws_low"][addition][index] is not None
+            and row["value"][addition][index] < row["draws_low"][addition][index]
         )
         where = "below 95 % of the random draws" if outside else "within the random draws, or above"
-        n = pairs_and_operands({"pairs": table["pairs"][at], "operands": table["operands"][at]})
+        n = pairs_and_operands({"pairs": table["pairs"][index], "operands": table["operands"][index]})
         here = {
-            name: row[name][addition][at] for name in ("value", "low", "high", "control", "draws_low", "draws_high")
+            name: row[name][addition][index] for name in ("value", "low", "high", "control", "draws_low", "draws_high")
         }
         left = f"{fmt(here['value'], '.2f')} {interval(here['low'], here['high'], '.2f')}"
         random = f"{fmt(here['control'], '.2f')} {interval(here['draws_low'], here['draws_high'], '.2f')}"
-        falls.append(f"- {each}: {fmt(row['plain'][at], '.2f')} -> {left}; random {random}; n = {n}: {where}")
+        falls.append(f"- {each}: {fmt(row['plain'][index], '.2f')} -> {left}; random {random}; n = {n}: {where}")
     lines = "\n".join(falls)
     return f"""## The negative control
 

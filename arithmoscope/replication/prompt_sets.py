@@ -69,10 +69,12 @@ SETS: tuple[SetSpec, ...] = (
 class AnsweredSet:
     """A set with the model's answers.
 
-    found, judged              pairs of the two sides, which share no operands
-    found_drawn, judged_drawn  the same questions with whole answers, as drawn
-    right                      number of correct answers to the ``n`` questions
-    probability                mean probability of the answer over the pairs used
+    selection_pairs       pairs that components are selected on
+    evaluation_pairs      pairs that they are evaluated on; the two sides share no operands
+    selection_questions   the same questions as drawn, with whole answers
+    evaluation_questions  likewise
+    right                 number of correct answers to the ``n`` questions
+    probability           mean probability of the answer over the pairs used
     """
 
     name: str
@@ -81,20 +83,20 @@ class AnsweredSet:
     n: int
     right: int
     kept_wrong: bool
-    found: tuple[PromptPair, ...]
-    judged: tuple[PromptPair, ...]
-    found_drawn: tuple[PromptPair, ...]
-    judged_drawn: tuple[PromptPair, ...]
+    selection_pairs: tuple[PromptPair, ...]
+    evaluation_pairs: tuple[PromptPair, ...]
+    selection_questions: tuple[PromptPair, ...]
+    evaluation_questions: tuple[PromptPair, ...]
     probability: float
 
     @property
-    def found_operands(self) -> tuple[str, ...]:
+    def selection_operands(self) -> tuple[str, ...]:
         """Operands of each pair: the unit of the bootstrap, since rewordings of one sum are not independent."""
-        return operand_sets(self.found_drawn)
+        return operand_sets(self.selection_questions)
 
     @property
-    def judged_operands(self) -> tuple[str, ...]:
-        return operand_sets(self.judged_drawn)
+    def evaluation_operands(self) -> tuple[str, ...]:
+        return operand_sets(self.evaluation_questions)
 
 
 def operand_sets(pairs: Sequence[PromptPair]) -> tuple[str, ...]:
@@ -117,11 +119,11 @@ def answer_set(model: LoadedModel, spec: SetSpec, n: int, a_side: int) -> Answer
     if not all(sides):
         detail = f"All {len(pairs)} questions of the set {spec.name!r} fall on one side of the split by operands."
         raise Refusal("no_prompts", detail, "Ask for more pairs.")
-    kept = [[at for at in side if right[at]] for side in sides]
+    kept = [[index for index in side if right[index]] for side in sides]
     kept_wrong = any(len(mine) < min(LEAST_RIGHT, len(side) / 2) for mine, side in zip(kept, sides, strict=True))
     chosen = [_spread(pairs, side)[:a_side] for side in (sides if kept_wrong else kept)]
-    (found_drawn, found), (judged_drawn, judged) = (
-        tuple(tuple(pairs[at][which] for at in side) for which in (0, 1)) for side in chosen
+    (selection_questions, selection_pairs), (evaluation_questions, evaluation_pairs) = (
+        tuple(tuple(pairs[index][which] for index in side) for which in (0, 1)) for side in chosen
     )
     return AnsweredSet(
         name=spec.name,
@@ -130,11 +132,11 @@ def answer_set(model: LoadedModel, spec: SetSpec, n: int, a_side: int) -> Answer
         n=len(pairs),
         right=sum(right),
         kept_wrong=kept_wrong,
-        found=found,
-        judged=judged,
-        found_drawn=found_drawn,
-        judged_drawn=judged_drawn,
-        probability=_mean([probability[at] for side in chosen for at in side]),
+        selection_pairs=selection_pairs,
+        evaluation_pairs=evaluation_pairs,
+        selection_questions=selection_questions,
+        evaluation_questions=evaluation_questions,
+        probability=_mean([probability[index] for side in chosen for index in side]),
     )
 
 
@@ -178,23 +180,25 @@ Drawn = Sequence[tuple[PromptPair, PromptPair]]
 def _sides(pairs: Drawn) -> tuple[list[int], list[int]]:
     """Indices of the pairs by the operands of the whole questions: given answer tokens may hide them."""
     first = [on_first_side(whole) for whole, _ in pairs]
-    return [at for at, is_first in enumerate(first) if is_first], [at for at, it in enumerate(first) if not it]
+    return [index for index, is_first in enumerate(first) if is_first], [
+        index for index, it in enumerate(first) if not it
+    ]
 
 
 def _spread(pairs: Drawn, side: Sequence[int]) -> list[int]:
     """One question for each operand pair, then a second one, ...: the first n cover as many operands as possible."""
     seen: Counter[str] = Counter()
     rounds = []
-    for at in side:
-        operands = operands_of(pairs[at][0])
+    for index in side:
+        operands = operands_of(pairs[index][0])
         rounds.append(seen[operands])
         seen[operands] += 1
-    return [at for _, at in sorted(zip(rounds, side, strict=True))]
+    return [index for _, index in sorted(zip(rounds, side, strict=True))]
 
 
 @torch.no_grad()
 def answered(model: LoadedModel, pairs: Sequence[PromptPair]) -> tuple[list[bool], list[float]]:
-    """Whether the answer is the top token after each reference prompt, and its probability."""
+    """For each reference prompt: is the answer the top token, and its probability."""
     encoded = [encode_pair(pair, model.text) for pair in pairs]
     check_fit(model, encoded)
     final = end_states(model, [each.reference_ids for each in encoded]).final

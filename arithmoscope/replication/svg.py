@@ -42,7 +42,7 @@ class Panel:
 
 def panels(title: str, shown: Sequence[Panel], width: int = 400, height: int = 260) -> str:
     """Panels side by side."""
-    body = [_panel(panel, at * width, width, height) for at, panel in enumerate(shown)]
+    body = [_panel(panel, index * width, width, height) for index, panel in enumerate(shown)]
     return _document(title, width * len(shown), height + 24, body)
 
 
@@ -58,8 +58,8 @@ def _panel(panel: Panel, left: float, width: float, height: float) -> str:
     low, high = _limits(values)
     longest = max((len(line.values) for line in panel.lines), default=1)
 
-    def x(at: float) -> float:
-        return box[0] + (box[2] - box[0]) * (at / max(1, longest - 1))
+    def x(position: float) -> float:
+        return box[0] + (box[2] - box[0]) * (position / max(1, longest - 1))
 
     def y(value: float) -> float:
         return box[3] - (box[3] - box[1]) * (value - low) / (high - low)
@@ -72,18 +72,20 @@ def _panel(panel: Panel, left: float, width: float, height: float) -> str:
         parts.append(_text(x(tick), box[3] + 15, f"{tick}", anchor="middle"))
     parts.append(_text(box[2], box[3] + 30, panel.x_label, anchor="end"))
     parts.append(_text(left + 10, 34, panel.y_label))
-    for at, name in panel.marks:
-        parts.append(_segment(x(at), box[1], x(at), box[3], _INK, dashed=True))
-        parts.append(_text(x(at) + 3, box[1] + 10, name))
+    for position, name in panel.marks:
+        parts.append(_segment(x(position), box[1], x(position), box[3], _INK, dashed=True))
+        parts.append(_text(x(position) + 3, box[1] + 10, name))
     for number, line in enumerate(panel.lines):
         colour = COLOURS[number % len(COLOURS)]
         if line.low is not None and line.high is not None:
             parts += _band(line.low, line.high, x, y, colour)
         parts += _curve(line.values, x, y, colour, line.dashed)
     for number, line in enumerate(panel.lines):
-        colour, at = COLOURS[number % len(COLOURS)], box[1] + 12 + 15 * number
-        parts.append(_segment(box[2] - 130, at - 4, box[2] - 112, at - 4, colour, width=2, dashed=line.dashed))
-        parts.append(_text(box[2] - 107, at, line.name))
+        colour, baseline = COLOURS[number % len(COLOURS)], box[1] + 12 + 15 * number
+        parts.append(
+            _segment(box[2] - 130, baseline - 4, box[2] - 112, baseline - 4, colour, width=2, dashed=line.dashed)
+        )
+        parts.append(_text(box[2] - 107, baseline, line.name))
     return "\n".join(parts)
 
 
@@ -99,24 +101,24 @@ def _band(low: Points, high: Points, x: Scale, y: Scale, colour: str) -> list[st
     both = [None if a is None or b is None else a for a, b in zip(low, high, strict=True)]
     polygons = []
     for run in _runs(both):
-        back = [(at, high[at] or 0.0) for at, _ in reversed(run)]
-        polygons.append(f'<polygon points="{_places([*run, *back], x, y)}" fill="{colour}" fill-opacity="0.15"/>')
+        upper_edge = [(index, high[index] or 0.0) for index, _ in reversed(run)]
+        polygons.append(f'<polygon points="{_places([*run, *upper_edge], x, y)}" fill="{colour}" fill-opacity="0.15"/>')
     return polygons
 
 
 def _runs(values: Points) -> list[list[tuple[int, float]]]:
     """Stretches without a gap."""
     runs: list[list[tuple[int, float]]] = [[]]
-    for at, value in enumerate(values):
+    for index, value in enumerate(values):
         if value is None:
             runs.append([])
         else:
-            runs[-1].append((at, value))
+            runs[-1].append((index, value))
     return [run for run in runs if run]
 
 
 def _places(run: Sequence[tuple[int, float]], x: Scale, y: Scale) -> str:
-    return " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in run)
+    return " ".join(f"{x(index):.1f},{y(value):.1f}" for index, value in run)
 
 
 def grid(
@@ -139,8 +141,8 @@ def grid(
     across, down = cell
     top = above if max(map(len, columns), default=0) > 4 else 44
     parts = [_text(10, 18, title, size=13, bold=True)]
-    for at, name in enumerate(columns):
-        x, y = side + at * across + across / 2, top - 6
+    for index, name in enumerate(columns):
+        x, y = side + index * across + across / 2, top - 6
         turned = top == above
         parts.append(
             _text(x + 4 if turned else x, y, name, anchor="start" if turned else "middle", turn=-60 if turned else 0)
@@ -148,8 +150,8 @@ def grid(
     for down_at, (name, row) in enumerate(zip(rows, values, strict=True)):
         y = top + down_at * down
         parts.append(_text(side - 6, y + down - 6, name, anchor="end"))
-        for at, value in enumerate(row):
-            x = side + at * across
+        for index, value in enumerate(row):
+            x = side + index * across
             fill = "#eeeeee" if value is None else _shade(value, low, high, middle)
             parts.append(f'<rect x="{x}" y="{y}" width="{across - 1}" height="{down - 1}" fill="{fill}"/>')
             if value is not None and numbers is not None:
@@ -169,7 +171,7 @@ def _shade(value: float, low: float, high: float, middle: float | None) -> str:
 
 def _mix(one: str, other: str, share: float) -> str:
     share = min(1.0, max(0.0, share))
-    pairs = [(int(one[at : at + 2], 16), int(other[at : at + 2], 16)) for at in (1, 3, 5)]
+    pairs = [(int(one[start : start + 2], 16), int(other[start : start + 2], 16)) for start in (1, 3, 5)]
     return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
 
 
@@ -210,7 +212,7 @@ def _text(
     turn: int = 0,
     on: str = _PAPER,
 ) -> str:
-    dark = sum(int(on[at : at + 2], 16) for at in (1, 3, 5)) < 330
+    dark = sum(int(on[start : start + 2], 16) for start in (1, 3, 5)) < 330
     weight = ' font-weight="600"' if bold else ""
     turned = f' transform="rotate({turn} {x:.1f} {y:.1f})"' if turn else ""
     colour = _PAPER if dark else _INK

@@ -33,7 +33,7 @@ def transfer_numbers(
     """Heads found on one side of every set, knocked out on the other side of every set, at END.
 
     All sets are split by operands in the same way, so that no two sides of different sets share any, either. Intervals
-    are over sets of operands. The selection of addition has ``draws`` random ones beside it, the others fewer.
+    are over sets of operands. The selection of addition has ``draws`` random controls, the others fewer.
     """
     done, total = 0, 2 * len(sets)
     names = [each.name for each in sets]
@@ -46,7 +46,7 @@ def transfer_numbers(
 
     patched: list[PatchingEffects] = []
     for each in sets:
-        patched.append(effects_on(model, each.found, each.found_operands))
+        patched.append(effects_on(model, each.selection_pairs, each.selection_operands))
         report()
     means = [_mean(effects) for effects in patched]
     selections = [_selection(model, mean) for mean in means]
@@ -59,8 +59,8 @@ def transfer_numbers(
         model,
         metric=METRIC,
         ablation="mean",
-        found_on={each.name: len(each.found) for each in sets},
-        evaluated_on={each.name: len(each.judged) for each in sets},
+        found_on={each.name: len(each.selection_pairs) for each in sets},
+        evaluated_on={each.name: len(each.evaluation_pairs) for each in sets},
         selections=selections,
         effects=means,
         columns=columns,
@@ -75,9 +75,9 @@ def transfer_numbers(
             "few_draws": min(FEW_DRAWS, draws),
             "selections": [list(selection) for selection in matrix.selections],
             "found_pairs": matrix.found_pairs.int(),
-            "found_operands": [len(set(each.found_operands)) for each in sets],
+            "found_operands": [len(set(each.selection_operands)) for each in sets],
             "pairs": matrix.pairs.int(),
-            "operands": [len(set(each.judged_operands)) for each in sets],
+            "operands": [len(set(each.evaluation_operands)) for each in sets],
             "jaccard": matrix.jaccard,
             "shared": [[len(a & b) for b in chosen] for a in chosen],
             "rank_correlation": matrix.rank_correlation,
@@ -106,7 +106,7 @@ def _column(
     """All selections on one set, with random heads in their place as controls."""
     pairs = [
         replace(pair, question=operands)
-        for pair, operands in zip(encode_all(model, each.judged), each.judged_operands, strict=True)
+        for pair, operands in zip(encode_all(model, each.evaluation_pairs), each.evaluation_operands, strict=True)
     ]
     few = sets_of(model, selections, min(FEW_DRAWS, draws), 0)
     column = judged_on(model, pairs, few, len(selections), "mean", 0)
@@ -124,11 +124,11 @@ def _halves(model: LoadedModel, addition: AnsweredSet, mean: Tensor) -> Numbers:
     """Agreement of two halves of one set, found on different operands: an upper bound of what two sets can be expected
     to share.
     """
-    other = _mean(effects_on(model, addition.judged))
+    other = _mean(effects_on(model, addition.evaluation_pairs))
     one, two = (set(_selection(model, each)) for each in (mean, other))
     return {
-        "pairs": [len(addition.found), len(addition.judged)],
-        "operands": [len(set(addition.found_operands)), len(set(addition.judged_operands))],
+        "pairs": [len(addition.selection_pairs), len(addition.evaluation_pairs)],
+        "operands": [len(set(addition.selection_operands)), len(set(addition.evaluation_operands))],
         "shared": len(one & two),
         "rank_correlation": None if bool((mean + other).isnan().any()) else spearman(mean, other),
     }

@@ -64,7 +64,7 @@ def arguments(data_dir: Path, socket: Path) -> list[str]:
 
 
 def set_aside(data_dir: Path) -> Path | None:
-    """Moves a queue that the broker cannot read out of its way. The database knows what is queued."""
+    """Renames the folder of a queue that the broker cannot read. The database knows what is queued."""
     queue = data_dir / _QUEUE
     if not queue.is_dir():
         return None

@@ -76,7 +76,7 @@ class Child:
         self._started = time.monotonic()
         if child.stdin is None:
             raise RuntimeError("a child without stdin has no lifeline")
-        with suppress(BrokenPipeError):  # it died at once; the next poll notices
+        with suppress(BrokenPipeError):  # it died immediately; the next poll notices
             child.stdin.write(line.encode())
             child.stdin.flush()
 

@@ -78,7 +78,7 @@ def serve(settings: Settings, say: Callable[[str], None], on_ready: Callable[[Ca
 
 @contextmanager
 def _logged(settings: Settings, say: Callable[[str], None]) -> Iterator[Callable[[str], None]]:
-    """Also writes the lines for the terminal to this process's own log, beside the logs of the parts."""
+    """Also writes the lines for the terminal to this process's own log, next to the logs of the parts."""
     folder = settings.data_dir / "log"
     folder.mkdir(exist_ok=True)
 

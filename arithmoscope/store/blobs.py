@@ -250,14 +250,14 @@ def _write_atomically(path: Path, data: bytes) -> None:
     for _ in range(_WRITE_ATTEMPTS):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            return _write_beside(path, data)
+            return _write_and_rename(path, data)
         except (FileNotFoundError, FileExistsError):  # garbage collection removed the folder while it was empty
             if path.parent.exists() and not path.parent.is_dir():
                 raise
     raise OSError(errno.ENOENT, "its folder cannot be created")
 
 
-def _write_beside(path: Path, data: bytes) -> None:
+def _write_and_rename(path: Path, data: bytes) -> None:
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with partial.open("xb") as file:

@@ -21,7 +21,7 @@ class Edits(Submissions, Artifacts):
     """User-initiated changes to experiments."""
 
     def edit(self, experiment_id: str, edit: ExperimentEdit) -> Experiment:
-        """Updates the fields that are set. A queued experiment takes its new place in the queue at once."""
+        """Updates the fields that are set. A queued experiment takes its new place in the queue immediately."""
         texts = {name: value for name, value in (("name", edit.name), ("notes", edit.notes)) if value is not None}
         for value in texts.values():
             check_storable_text(value)
@@ -42,7 +42,7 @@ class Edits(Submissions, Artifacts):
             return read_experiment(connection, experiment_id, self._clock())
 
     def request_cancel(self, experiment_id: str) -> Experiment:
-        """Cancels a queued experiment at once, a running one when its worker checks; a finished one stays as it is."""
+        """Cancels a queued experiment immediately, a running one when its worker checks. A finished one stays."""
         with self._database.write() as connection:
             row = (experiments.c.id == experiment_id) & NOT_DELETED
             # Locks the row: it may be claimed or requeued at the same time.

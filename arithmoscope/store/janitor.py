@@ -1,4 +1,4 @@
-"""The janitor: a thread that runs garbage collection in the API's process, beside the outbox."""
+"""The janitor: a thread that runs garbage collection in the API's process, like the outbox."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Outbox:
             self._thread.join(timeout=5.0)
 
     def nudge(self) -> None:
-        """Sends newly queued experiments now. Returns at once, even if the broker is down."""
+        """Sends newly queued experiments now. Returns immediately, even if the broker is down."""
         self._wake.set()
 
     def run_once(self) -> int:

@@ -66,13 +66,13 @@ def is_view(name: str) -> bool:
     return name.startswith("view.") or (name.startswith("attention.") and name.endswith(".safetensors"))
 
 
-def problem_file(problem: ProblemDetails, at: float) -> bytes:
+def problem_file(problem: ProblemDetails, failed_at: float) -> bytes:
     """Content of a problem artifact. ``at``: seconds since 1970; the view may be tried again later."""
-    return json.dumps({"at": at, **problem.model_dump()}).encode()
+    return json.dumps({"at": failed_at, **problem.model_dump()}).encode()
 
 
 def read_problem(data: bytes) -> tuple[ProblemDetails, float]:
     """Parses a problem artifact to the problem and its time; 0 if the file has none."""
     content = json.loads(data)
-    at = content.pop("at", 0.0)
-    return ProblemDetails.model_validate(content), at
+    failed_at = content.pop("at", 0.0)
+    return ProblemDetails.model_validate(content), failed_at

@@ -360,7 +360,7 @@ def _to_json(progress: Progress) -> dict[str, Any]:
 
 
 def _differs(new: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
-    """Whether a progress is worth sending: the estimated waiting time of a queued experiment changes all the time."""
+    """True if a progress is worth sending: the estimated waiting time of a queued experiment changes all the time."""
     eta, sent_eta = new.get("eta_s"), sent.get("eta_s")
     if new.get("stage") == "queued" and eta is not None and sent_eta is not None:
         is_close = abs(eta - sent_eta) < max(2.0, sent_eta / 10)

@@ -18,7 +18,7 @@ def code_version() -> str:
 
 
 async def broker_is_up(ctx: Context) -> bool:
-    """Whether the broker responds."""
+    """True if the broker responds."""
     return ctx.event_reader is not None and await ctx.event_reader.is_up()
 
 

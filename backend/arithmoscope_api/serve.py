@@ -13,7 +13,7 @@ from arithmoscope_api.config import ApiConfig
 from arithmoscope_api.http.access_control import MAX_HEAD_BYTES
 from arithmoscope_api.http.connections import Connection, connection_limit
 
-# Event streams end at once on shutdown; a download in progress has this long.
+# Event streams end immediately on shutdown; a download in progress has this long.
 GRACE_S = 3
 # The interpreter's thread switch interval. Parsing a large spec keeps a thread busy; the event loop, on which all other
 # requests wait, gets the interpreter back sooner than after Python's default of 5 ms, several times a request.

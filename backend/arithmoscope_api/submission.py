@@ -21,7 +21,7 @@ def submit(
 
     Args:
         ctx: The application's context.
-        spec: What to compute.
+        spec: The experiment to compute.
         asked_by: Short name of the token whose quota a new experiment counts for.
         priority: Place in the queue; not part of the question.
         name: Display name; not part of the question.
@@ -75,7 +75,7 @@ def edit(ctx: Context, experiment_id: str, edited: ExperimentEdit) -> Experiment
 
 
 def cancel(ctx: Context, experiment_id: str) -> Experiment:
-    """Requests that a running experiment stop; ends a queued one at once and notifies its readers."""
+    """Requests that a running experiment stop; ends a queued one immediately and notifies its readers."""
     experiment = ctx.store.request_cancel(experiment_id)
     logger.info("%s is to be cancelled; its state is %s", experiment_id, experiment.state)
     if experiment.state in FINAL_STATES:

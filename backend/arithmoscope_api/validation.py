@@ -181,7 +181,7 @@ def _check_knockout(spec: KnockoutSpec, prompts: PromptsSpec, parent_prompts: Pr
     if spec.answer_tokens is not None:
         refuse_cut_answers(pairs, spec.answer_tokens)
     _refuse_too_many_rows(spec, len(pairs))
-    # With prompts of its own and at END, the mean is over the prompts of the analysis.
+    # With its own prompts and at END, the mean is over the prompts of the analysis.
     if not (spec.ablation == "mean" and spec.positions == "end" and spec.prompts is not None):
         _refuse_single_prompt(pairs, spec.ablation, spec.positions, "The set")
 

@@ -148,7 +148,11 @@ class Views:
             raise Refusal("no_worker", f"{subject} is not stored, and no worker is available to compute it.")
         now, key = self._clock(), (experiment_id, view)
         with self._lock:
-            self._pending = {other: at for other, at in self._pending.items() if abs(now - at) < RETRY_AFTER_S}
+            self._pending = {
+                other: requested_at
+                for other, requested_at in self._pending.items()
+                if abs(now - requested_at) < RETRY_AFTER_S
+            }
             if key in self._pending:
                 return
             if len(self._pending) >= MAX_PENDING:

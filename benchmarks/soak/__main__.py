@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def write_model(models: Path) -> None:
-    """Runs in a process of its own: this one never loads torch, whose threads and memory would interfere."""
+    """Runs in its own process: this one never loads torch, whose threads and memory would interfere."""
     subprocess.run(
         [sys.executable, "-m", "benchmarks.soak.model", str(models)], check=True, capture_output=True, cwd=ROOT
     )

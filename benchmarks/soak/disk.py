@@ -83,7 +83,7 @@ def small_disk(folder: Path) -> Iterator[Disk]:
 
 
 def with_mounts() -> None:
-    """Restarts this program in a user namespace of its own if only that lets it mount; otherwise does nothing."""
+    """Restarts this program in its own user namespace if only that lets it mount; otherwise does nothing."""
     if os.geteuid() == 0 or sys.platform != "linux" or "SOAK_IN_NAMESPACE" in os.environ:
         return
     unshare = shutil.which("unshare")

@@ -78,7 +78,7 @@ def _kill_supervisor(scenario: Scenario) -> Outcome:
     struck_at = time.monotonic()
     scenario.serve.process.wait()
     scenario.serve.rest_of_output()
-    # Restarted at once, as a service manager does: remains of the old tree may still be there.
+    # Restarted immediately, as a service manager does: remains of the old tree may still be there.
     scenario.start()
     left = eventually(lambda: not alive(children), max(0.0, struck_at + NOTHING_LEFT_AFTER_S - time.monotonic()))
     if not left:

@@ -1,4 +1,4 @@
-"""Reads the database beside the server, and counts every success in the database itself.
+"""Reads the database independently of the server, and counts every success in the database itself.
 
 A trigger writes a row whenever an experiment is set to ``succeeded``, in the same transaction: no log, event or server
 process can hide a second success.
@@ -33,7 +33,7 @@ class Row:
 
 
 class Ledger:
-    """The database of one data folder. Opens the file anew for every query, so that it never holds a lock."""
+    """The database of one data folder. Opens the file anew for every query, so that it never keeps a lock."""
 
     def __init__(self, data: Path) -> None:
         self._file = data / "arithmoscope.db"

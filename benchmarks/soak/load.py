@@ -46,8 +46,10 @@ class Posts:
 
 @dataclass(frozen=True)
 class Drain:
-    """A queue of distinct questions being worked off. ``most_waiting``: its length when the last one had been
-    submitted.
+    """Processing of a queue of distinct questions.
+
+    ``asked``: questions submitted, within ``asking_s`` seconds. ``most_waiting``: length of the queue after the last
+    submission. ``seconds``: until the last one ended.
     """
 
     asked: int
@@ -127,7 +129,7 @@ async def _post_at_once(serve: Serve, question: Question, count: int) -> Posts:
 def drain(serve: Serve, count: int, within_s: float) -> Drain:
     """Submits ``count`` distinct tiny questions as fast as possible, and waits for the last to finish."""
     start = time.monotonic()
-    ids = asyncio.run(_ask_all(serve, [tiny_question(number) for number in range(1, count + 1)]))
+    ids = asyncio.run(_submit_all(serve, [tiny_question(number) for number in range(1, count + 1)]))
     asking_s = time.monotonic() - start
     ledger = Ledger(serve.data)
     mine = set(ids)
@@ -144,7 +146,7 @@ def drain(serve: Serve, count: int, within_s: float) -> Drain:
     return Drain(count, lost, twice, most_waiting, round(asking_s, 1), round(seconds, 1))
 
 
-async def _ask_all(serve: Serve, questions: list[Question]) -> list[str]:
+async def _submit_all(serve: Serve, questions: list[Question]) -> list[str]:
     left, ids = list(reversed(questions)), []
 
     async def one_after_another() -> None:
@@ -163,7 +165,7 @@ async def _ask_all(serve: Serve, questions: list[Question]) -> list[str]:
 def stand_traffic(
     serve: Serve, seconds: float, readers: int = 200, rate: float = 50.0, finished_ones: int = 12
 ) -> Traffic:
-    """The load generator runs in a process of its own; this one only samples the server's memory meanwhile."""
+    """The load generator runs in its own process; this one only samples the server's memory meanwhile."""
     finished = []
     for seed in range(finished_ones):
         with serve.open("/api/experiments", long_question(500_000 + seed)) as answer:

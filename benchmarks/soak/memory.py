@@ -37,11 +37,11 @@ def slope_of(samples: list[float], *, every_s: float = 1.0, skip_s: float = 60.0
     """
     kept = samples[int(skip_s / every_s) :]
     size = max(1, int(bin_s / every_s))
-    bins = [sum(kept[at : at + size]) / size / _MIB for at in range(0, len(kept) - size + 1, size)]
+    bins = [sum(kept[start : start + size]) / size / _MIB for start in range(0, len(kept) - size + 1, size)]
     n = len(bins)
     if n < 3:
         return None
-    times = [(at + 0.5) * bin_s / 60 for at in range(n)]
+    times = [(index + 0.5) * bin_s / 60 for index in range(n)]
     mean_t, mean_y = sum(times) / n, sum(bins) / n
     spread = sum((t - mean_t) ** 2 for t in times)
     slope = sum((t - mean_t) * (y - mean_y) for t, y in zip(times, bins, strict=True)) / spread

@@ -1,4 +1,4 @@
-"""The load generator, in a process of its own: readers of event streams, and requests at a constant rate.
+"""The load generator, run in its own process: readers of event streams, and requests at a constant rate.
 
 ``python -m benchmarks.soak.traffic`` reads a `TrafficSpec` as JSON on stdin and writes its measurements as JSON on
 stdout. A request's latency counts from the moment when it should have been sent: a server that stalls delays the next.

@@ -1,4 +1,4 @@
-"""A real ``arithmoscope serve`` on a data folder of its own, its child processes, and its restart after a fault."""
+"""A real ``arithmoscope serve`` on its own data folder, its child processes, and its restart after a fault."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PRINTED = re.compile(r"Arithmoscope runs at (http://127\.0\.0\.1:\d+)/ \(Ctrl-C
 
 
 class Serve:
-    """A ``serve`` on a port of its own (0: any free one); its data is in ``folder/data``."""
+    """A ``serve`` on its own port (0: any free one); its data is in ``folder/data``."""
 
     def __init__(
         self,

@@ -107,12 +107,12 @@ def test_its_numbers_are_those_of_the_model_that_its_deltas_make(model: LoadedMo
     found = output.result.evaluation
     assert found is not None
     tuned = Deltas.from_bytes(output.artifacts["deltas.safetensors"]).apply(model)
-    lessons = split_dataset(spec_of(), model.text)
+    splits = split_dataset(spec_of(), model.text)
     for told, which in ((found.held_out.before, model), (found.held_out.after, tuned)):
-        assert told.mean == accuracy_and_loss(which, examples_of(which, lessons.test))[0]
+        assert told.mean == accuracy_and_loss(which, examples_of(which, splits.test))[0]
     last, first = output.result.curve.validation[-1], output.result.curve.validation[0]
     for told, which in ((first, model), (last, tuned)):
-        assert (told.accuracy, told.loss) == accuracy_and_loss(which, examples_of(which, lessons.validation))
+        assert (told.accuracy, told.loss) == accuracy_and_loss(which, examples_of(which, splits.validation))
     assert last.loss < first.loss
 
 

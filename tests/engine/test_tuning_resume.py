@@ -17,7 +17,7 @@ from tuning_cases import CHOSEN, LESSONS, QUICK, logits_of, weights_of
 from arithmoscope import fine_tune
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.serialization import unpack
-from arithmoscope.engine.tuning.loop import read_beside
+from arithmoscope.engine.tuning.loop import read_extra_state
 from arithmoscope.engine.tuning.selection import select
 from arithmoscope.engine.tuning.tuners import TUNERS
 
@@ -69,9 +69,9 @@ def test_a_stopped_training_keeps_a_checkpoint_and_goes_on_from_it():
 def test_a_checkpoint_is_let_go_of_when_it_is_taken_up_and_holds_what_was_given_along():
     model = tiny_model("LlamaForCausalLM", torch.float32)
     kept: list[bytes] = []
-    fine_tune(model, CHOSEN, LESSONS, **LONG, save=kept.append, save_every=3, beside=lambda: {"seen": len(kept)})
-    assert [read_beside(data) for data in kept] == [{"seen": 0}, {"seen": 1}, {"seen": 2}]
-    assert read_beside(b"nonsense") is None
+    fine_tune(model, CHOSEN, LESSONS, **LONG, save=kept.append, save_every=3, extra_state=lambda: {"seen": len(kept)})
+    assert [read_extra_state(data) for data in kept] == [{"seen": 0}, {"seen": 1}, {"seen": 2}]
+    assert read_extra_state(b"nonsense") is None
     (data,) = kept[:1]
     kept.clear()
     alone = sys.getrefcount(data)

@@ -120,25 +120,25 @@ def test_the_two_sides_of_a_set_share_no_operands_whatever_token_is_asked_for() 
     model = tiny_model("LlamaForCausalLM", torch.float32)
     for row in (SETS[0], next(row for row in SETS if row.place == 1)):
         asked = answer_set(model, row, 40, 8)
-        assert asked.found
-        assert asked.judged
-        assert not shared_operands(asked.found, asked.judged)
-        assert not shared_operands(asked.found_drawn, asked.judged_drawn)
+        assert asked.selection_pairs
+        assert asked.evaluation_pairs
+        assert not shared_operands(asked.selection_pairs, asked.evaluation_pairs)
+        assert not shared_operands(asked.selection_questions, asked.evaluation_questions)
         assert asked.kept_wrong
         if row.place:  # the first token of the answer is given
-            assert all(pair.reference[-1].isdigit() and len(pair.answer) == 1 for pair in asked.found)
+            assert all(pair.reference[-1].isdigit() and len(pair.answer) == 1 for pair in asked.selection_pairs)
 
 
 def test_rewordings_of_one_sum_are_one_unit_and_a_side_takes_as_many_units_as_it_can() -> None:
     model = tiny_model("LlamaForCausalLM", torch.float32)
     asked = {"operations": ("add",), "operands": (0, 9), "shots": 0, "styles": ("equation", "statement")}
     whole, few = (answer_set(model, SetSpec("s", asked), 60, a_side) for a_side in (60, 4))
-    assert len(set(whole.found_operands)) < len(whole.found)
-    assert len(set(few.found_operands)) == 4
-    effects = effects_on(model, whole.found, whole.found_operands)
-    assert key_numbers(effects)["operands"] == len(set(operand_sets(whole.found)))
+    assert len(set(whole.selection_operands)) < len(whole.selection_pairs)
+    assert len(set(few.selection_operands)) == 4
+    effects = effects_on(model, whole.selection_pairs, whole.selection_operands)
+    assert key_numbers(effects)["operands"] == len(set(operand_sets(whole.selection_pairs)))
     # AnsweredSet again in other words, nothing is known better.
-    twice = effects_on(model, [*whole.found, *whole.found], whole.found_operands * 2)
+    twice = effects_on(model, [*whole.selection_pairs, *whole.selection_pairs], whole.selection_operands * 2)
     once, again = (key_numbers(each)["metrics"]["logit_difference"]["rows"] for each in (effects, twice))
     assert {row["component"] for row in once} == {row["component"] for row in again}
     for name in ("low", "high", "q"):
@@ -156,8 +156,8 @@ def test_only_heads_that_are_off_0_are_counted() -> None:
     model = tiny_model("LlamaForCausalLM", torch.float32)
     asked = {"operations": ("add",), "operands": (0, 9), "shots": 0}
     each = answer_set(model, SetSpec("s", asked), 60, 24)
-    effects = effects_on(model, each.found, each.found_operands)
-    n = len(set(each.found_operands))
+    effects = effects_on(model, each.selection_pairs, each.selection_operands)
+    n = len(set(each.selection_operands))
     assert n >= LEAST_QUESTIONS
     sign = torch.tensor([(-1.0) ** at for at in range(len(effects))])[:, None, None]
     noise = replace(effects, heads=sign.expand_as(effects.heads), competitor_heads=torch.zeros_like(effects.heads))

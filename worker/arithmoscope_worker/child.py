@@ -1,7 +1,7 @@
 """The child process that computes: only it imports torch and holds the models.
 
-It starts up in a separate thread, so that Celery sees it alive at once. A job can be claimed as soon as the store is
-open; loading the engine and the model is part of its progress.
+It starts up in a separate thread, so that Celery sees it alive immediately. A job can be claimed as soon as the store
+is open; loading the engine and the model is part of its progress.
 """
 
 from __future__ import annotations

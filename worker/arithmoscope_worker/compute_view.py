@@ -64,8 +64,8 @@ def _failed_recently(store: Store, experiment_id: str, view: View) -> bool:
     """Returns whether the view has just failed: several servers may have requested it, each once."""
     if not _is_readable(store, experiment_id, view.problem):
         return False
-    _, at = read_problem(store.read_artifact(experiment_id, view.problem))
-    return abs(time.time() - at) < RETRY_AFTER_S / 2
+    _, failed_at = read_problem(store.read_artifact(experiment_id, view.problem))
+    return abs(time.time() - failed_at) < RETRY_AFTER_S / 2
 
 
 def _compute(store: Store, runtime: Runtime, experiment_id: str, view: View) -> bytes:

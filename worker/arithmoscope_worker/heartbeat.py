@@ -28,7 +28,7 @@ class HeldClaim:
 
 
 class Heartbeat:
-    """Reports ``status(busy)`` and renews the lease; ``exit_now`` ends this process at once.
+    """Reports ``status(busy)`` and renews the lease; ``exit_now`` ends this process immediately.
 
     The process exits if its parent is gone, and if a job does not end within ``grace_s`` of a stop request (it may be
     loading a model or writing its result); its claim is released before.

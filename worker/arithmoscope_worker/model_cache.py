@@ -1,4 +1,4 @@
-"""LRU cache of loaded models: the next job on a recently used model starts at once."""
+"""LRU cache of loaded models: the next job on a recently used model starts immediately."""
 
 from __future__ import annotations
 

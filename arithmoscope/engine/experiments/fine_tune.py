@@ -27,8 +27,8 @@ from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.tuning.comparison import accuracy_and_loss
 from arithmoscope.engine.tuning.evaluate import EvaluationOutput, evaluate
 from arithmoscope.engine.tuning.fine_tune import FineTuned, fine_tune
-from arithmoscope.engine.tuning.history import Step
-from arithmoscope.engine.tuning.loop import read_beside
+from arithmoscope.engine.tuning.history import TrainingStep
+from arithmoscope.engine.tuning.loop import read_extra_state
 from arithmoscope.engine.tuning.output import FineTuneOutput, output_of, width_of
 from arithmoscope.engine.tuning.selection import select
 from arithmoscope.engine.tuning.training_examples import Example, digest_of, examples_of
@@ -89,12 +89,12 @@ def run_fine_tune(
     """
     callbacks = RunCallbacks(save_chunk, on_progress, should_stop)
     chats = [prompts.chat for prompts in (spec.prompts, spec.validation, spec.test) if prompts is not None]
-    lessons = split_dataset(spec, model.text, model.chat if any(chats) else None)
-    lessons = replace(lessons, notes=(*lessons.notes, *_seen_before(model, lessons, parent)))
-    validation_examples = examples_of(model, lessons.validation[:VALIDATED]) if lessons.validation else ()
-    examples_of(model, lessons.test)  # refuses a test set that cannot be encoded before training starts
+    splits = split_dataset(spec, model.text, model.chat if any(chats) else None)
+    splits = replace(splits, notes=(*splits.notes, *_seen_before(model, splits, parent)))
+    validation_examples = examples_of(model, splits.validation[:VALIDATED]) if splits.validation else ()
+    examples_of(model, splits.test)  # refuses a test set that cannot be encoded before training starts
     save_every = _save_every(model, spec)
-    key = _training_key(model, spec, lessons)
+    key = _training_key(model, spec, splits)
     done, curves, resume = _resumed_from(saved_chunks, key)
     del saved_chunks  # they are large and used once
     try:
@@ -104,20 +104,20 @@ def run_fine_tune(
             _validate(curves, model, validation_examples, 0)
             on_partial(curves.curve())
         tuned = _train(
-            model, spec, lessons, validation_examples, callbacks, key, done, curves, resume, save_every, on_partial
+            model, spec, splits, validation_examples, callbacks, key, done, curves, resume, save_every, on_partial
         )
     except Stopped:
         return None
     if not tuned.history.steps:
         return None
     on_partial(curves.curve())
-    evaluated, cancelled, notes = _evaluate(model, tuned, lessons, callbacks)
+    evaluated, cancelled, notes = _evaluate(model, tuned, splits, callbacks)
     on_progress(Progress(stage="saving"))
     return output_of(
         model=model,
         spec=spec,
         experiment_id=experiment_id,
-        lessons=lessons,
+        splits=splits,
         tuned=tuned,
         curve=curves.curve(),
         validation=curves.validation,
@@ -129,7 +129,7 @@ def run_fine_tune(
     )
 
 
-def _seen_before(model: LoadedModel, lessons: DatasetSplits, parent: ReadArtifact | None) -> tuple[str, ...]:
+def _seen_before(model: LoadedModel, splits: DatasetSplits, parent: ReadArtifact | None) -> tuple[str, ...]:
     """Notes on the analysis that the components come from. Empty if it was deleted, is not finished, or is of another
     version: the training is no worse for it.
     """
@@ -137,17 +137,17 @@ def _seen_before(model: LoadedModel, lessons: DatasetSplits, parent: ReadArtifac
         return ()
     try:
         analysed = PathPatchingResult.model_validate_json(parent("result.json")).spec.prompts
-        return overlap_notes(lessons, analysed, model.text, model.chat if analysed.chat else None)
+        return overlap_notes(splits, analysed, model.text, model.chat if analysed.chat else None)
     except (Refusal, ValueError):
         return ()
 
 
-def _training_key(model: LoadedModel, spec: FineTuneSpec, lessons: DatasetSplits) -> list[str]:
+def _training_key(model: LoadedModel, spec: FineTuneSpec, splits: DatasetSplits) -> list[str]:
     """Everything that a chunk's bits depend on. A set counts, as another version of the program may draw it
     differently.
     """
     spec_json = spec.model_dump_json(exclude={"parent"})
-    sets = (lessons.train, lessons.validation[:VALIDATED])
+    sets = (splits.train, splits.validation[:VALIDATED])
     data = "".join(digest_of(examples_of(model, pairs)) if pairs else "" for pairs in sets)
     return [*chunk_key(model, _FORMAT), hashlib.sha256(f"{spec_json} {data}".encode()).hexdigest()]
 
@@ -157,7 +157,7 @@ def _resumed_from(saved: Mapping[int, bytes], key: Sequence[str]) -> tuple[int, 
     once.
     """
     for number in sorted(saved, reverse=True):
-        facts = read_beside(saved[number]) or {}
+        facts = read_extra_state(saved[number]) or {}
         if facts.get("made") == key:
             validation = [Validation.model_validate(each) for each in facts["validation"]]
             return number, _Curves(facts["losses"], validation), [saved[number]].pop
@@ -167,7 +167,7 @@ def _resumed_from(saved: Mapping[int, bytes], key: Sequence[str]) -> tuple[int, 
 def _train(
     model: LoadedModel,
     spec: FineTuneSpec,
-    lessons: DatasetSplits,
+    splits: DatasetSplits,
     validation_examples: Sequence[Example],
     callbacks: RunCallbacks,
     key: Sequence[str],
@@ -184,7 +184,7 @@ def _train(
         left = (time.monotonic() - started) / fresh * (spec.steps - done) if fresh else None
         callbacks.on_progress(Progress(stage="steps", done=done, total=spec.steps, eta_s=left))
 
-    def on_step(step: Step, now: LoadedModel) -> None:
+    def on_step(step: TrainingStep, now: LoadedModel) -> None:
         done = step.number + 1
         curves.losses.append(step.loss)
         if done % spec.validate_every == 0 or done == spec.steps:
@@ -192,7 +192,7 @@ def _train(
         on_partial(curves.curve())
         report_steps(done)
 
-    def beside() -> dict[str, Any]:
+    def extra_state() -> dict[str, Any]:
         validation = [each.model_dump() for each in curves.validation]
         return {"made": list(key), "losses": curves.losses, "validation": validation}
 
@@ -200,7 +200,7 @@ def _train(
     return fine_tune(
         model,
         () if spec.tuner in WHOLE_MODEL else spec.components,
-        lessons.train,
+        splits.train,
         steps=spec.steps,
         learning_rate=spec.learning_rate,
         batch_size=spec.batch_size,
@@ -217,7 +217,7 @@ def _train(
         tuner=spec.tuner,
         save=lambda checkpoint: callbacks.save_chunk(len(curves.losses), checkpoint),
         save_every=save_every,
-        beside=beside,
+        extra_state=extra_state,
         resume=resume,
         on_step=on_step,
         should_stop=callbacks.should_stop,
@@ -242,7 +242,7 @@ def _validate(curves: _Curves, model: LoadedModel, validation_examples: Sequence
 
 
 def _evaluate(
-    model: LoadedModel, tuned: FineTuned, lessons: DatasetSplits, callbacks: RunCallbacks
+    model: LoadedModel, tuned: FineTuned, splits: DatasetSplits, callbacks: RunCallbacks
 ) -> tuple[EvaluationOutput | None, bool, tuple[str, ...]]:
     """The evaluation of both models, whether it was cancelled, and notes. There is none if the training was stopped or
     changed nothing.
@@ -265,7 +265,7 @@ def _evaluate(
 
     try:
         check_stop = partial(call, callbacks.check_stop)
-        evaluated = evaluate(model, tuned.model, lessons.test, lessons.train, check_stop=check_stop, progress=report)
+        evaluated = evaluate(model, tuned.model, splits.test, splits.train, check_stop=check_stop, progress=report)
     except Stopped:
         return None, True, ("Cancelled during the evaluation; the training had ended.",)
     # The page knows these notes by their first words.

@@ -32,7 +32,7 @@ from arithmoscope.engine.interventions.patching import PatchedPairs, Patching, p
 from arithmoscope.engine.interventions.replacements import resampled
 from arithmoscope.engine.interventions.spot_check import spot_check
 from arithmoscope.engine.measures.effects import FORMAT, PatchingEffects
-from arithmoscope.engine.measures.metrics import Summary
+from arithmoscope.engine.measures.metrics import EffectSummary
 from arithmoscope.engine.methods.attention import attention_of
 from arithmoscope.engine.methods.path_patching import mean_of, plan_of
 from arithmoscope.engine.models.loaded import LoadedModel
@@ -221,7 +221,7 @@ def _finish(
 ) -> RunOutput:
     effects = PatchingEffects.concatenate(tally.parts)
     kept = {index: runner.pairs[index] for index in tally.kept}
-    summaries: dict[Metric, Summary] = {metric: effects.summary(metric) for metric in spec.metrics}
+    summaries: dict[Metric, EffectSummary] = {metric: effects.summary(metric) for metric in spec.metrics}
     checked, _ = retry_on_oom(
         runner.plan, lambda plan: spot_check(model, list(kept.values()), effects, runner.mean, plan.pairs)
     )

@@ -90,7 +90,7 @@ def _has(effects: StoredEffects, metric: Metric) -> bool:
 def _key_table(effects: StoredEffects, metric: Metric, spec: PathPatchingSpec) -> KeyTable:
     sign = -1.0 if spec.direction == "denoising" else 1.0
     hurting = effects.negated() if sign < 0 else effects
-    at = PAPER_THRESHOLD if metric == "relative_logit" else None
+    threshold_at = PAPER_THRESHOLD if metric == "relative_logit" else None
     by_threshold = key_components(hurting, rule="threshold", metric=metric, threshold=PAPER_THRESHOLD)
     enough = by_threshold.questions >= LEAST_QUESTIONS
     significant = key_components(hurting, rule="fdr", metric=metric).components if enough else None
@@ -112,8 +112,8 @@ def _key_table(effects: StoredEffects, metric: Metric, spec: PathPatchingSpec) -
             for i in order
         ),
         false_discovery=None if significant is None else _names(significant),
-        threshold_at=None if at is None else sign * at,
-        threshold=None if at is None else _names(by_threshold.components),
+        threshold_at=None if threshold_at is None else sign * threshold_at,
+        threshold=None if threshold_at is None else _names(by_threshold.components),
     )
 
 
@@ -144,16 +144,16 @@ def _roles(model: LoadedModel, _which: str, read: ReadArtifact) -> bytes:
     low, high = roles.interval()
     heads = []
     for component, kind in roles.classes(TIMES).items():
-        at = component.layer, component.head or 0
+        index = component.layer, component.head or 0
         heads.append(
             HeadRoles(
                 component=str(component),
                 head_class=kind,
-                mass=_numbers(roles.mean[at]),
-                ci_low=row_of(low[at]),
-                ci_high=row_of(high[at]),
-                difference=_numbers(roles.difference[at]),
-                baseline=_numbers(roles.baseline[at]),
+                mass=_numbers(roles.mean[index]),
+                ci_low=row_of(low[index]),
+                ci_high=row_of(high[index]),
+                difference=_numbers(roles.difference[index]),
+                baseline=_numbers(roles.baseline[index]),
             )
         )
     report = RoleReport(

@@ -296,4 +296,4 @@ def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
 
 def first_difference(a: TokenIds, b: TokenIds) -> int:
     """The first position where two prompts of equal length differ; the last position if they are equal."""
-    return next((at for at, (x, y) in enumerate(zip(a, b, strict=True)) if x != y), len(a) - 1)
+    return next((index for index, (x, y) in enumerate(zip(a, b, strict=True)) if x != y), len(a) - 1)

@@ -16,7 +16,7 @@ from arithmoscope.contracts.components import all_components
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.ranking import RankingRow
 from arithmoscope.contracts.specs import Direction, Effect, Metric, Positions, Source
-from arithmoscope.engine.measures.metrics import Summary, metric_values, summarise
+from arithmoscope.engine.measures.metrics import EffectSummary, metric_values, summarise
 from arithmoscope.engine.serialization import pack, unpack
 
 _SETTINGS = ("effect", "positions", "source", "direction", "model", "revision")
@@ -35,7 +35,7 @@ class PatchingEffects:
     Attributes:
         effect: ``"direct"``, ``"through_mlps"`` or ``"total"``.
         positions: Patched positions: ``"end"`` or ``"all"``.
-        source: What was patched in.
+        source: Source of the patch.
         direction: ``"noising"`` or ``"denoising"``.
         model: The model's id.
         revision: The revision of its weights.
@@ -111,7 +111,7 @@ class PatchingEffects:
         """
         return metric_values(self, metric)
 
-    def summary(self, metric: Metric) -> Summary:
+    def summary(self, metric: Metric) -> EffectSummary:
         """Mean, standard deviation and 95 % interval of every component.
 
         Args:
@@ -124,7 +124,7 @@ class PatchingEffects:
         return summarise(torch.cat([heads, mlps[..., None]], dim=-1), self.questions)
 
     def ranking(
-        self, metric: Metric = "relative_logit", experiment_id: str = "", summary: Summary | None = None
+        self, metric: Metric = "relative_logit", experiment_id: str = "", summary: EffectSummary | None = None
     ) -> list[RankingRow]:
         """Components by mean effect, as in ``components.csv``.
 
@@ -140,11 +140,11 @@ class PatchingEffects:
         summary = summary or self.summary(metric)
         cells = [s.flatten().tolist() for s in (summary.mean, summary.std, summary.ci_low, summary.ci_high)]
         components = all_components(self.heads.shape[1], self.heads.shape[2])
-        order = sorted(range(len(components)), key=lambda at: (_is_nan(cells[0][at]), cells[0][at], at))
+        order = sorted(range(len(components)), key=lambda index: (_is_nan(cells[0][index]), cells[0][index], index))
         rows = []
-        for rank, at in enumerate(order, start=1):
-            component = components[at]
-            mean, std, low, high = (None if _is_nan(cell[at]) else cell[at] for cell in cells)
+        for rank, index in enumerate(order, start=1):
+            component = components[index]
+            mean, std, low, high = (None if _is_nan(cell[index]) else cell[index] for cell in cells)
             rows.append(
                 RankingRow(
                     rank=rank,
@@ -242,7 +242,7 @@ class PatchingEffects:
             The same effects, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file holds something else.
+            Refusal: ``bad_request`` if the file has other content.
         """
         return cls.from_bytes(Path(path).read_bytes())
 

@@ -14,7 +14,7 @@ from arithmoscope.engine.measures.metrics import bootstrap_interval
 
 
 @dataclass(frozen=True)
-class Curve:
+class KnockoutCurve:
     """A metric's mean over the pairs for k = 0, 1, ... ablated components; NaN where undefined.
 
     Attributes:
@@ -50,19 +50,19 @@ def curve_of(
     chosen: Float[Tensor, "k pair"],
     control: Float[Tensor, "draw k pair"],
     questions: Sequence[str],
-) -> Curve:
+) -> KnockoutCurve:
     """The curve of a metric: means and intervals over pairs and over draws."""
     chosen, control = chosen.double(), control.double()
     undefined = torch.full((len(chosen),), torch.nan, dtype=torch.float64)
     low, high = interval_of(chosen.T, questions)
     mean, draws = chosen.mean(1), control.mean(2)
     if not len(draws):
-        return Curve(metric, unit, mean, low, high, *(undefined,) * 6)
+        return KnockoutCurve(metric, unit, mean, low, high, *(undefined,) * 6)
     control_low, control_high = interval_of(draws, [str(draw) for draw in range(len(draws))])
     ends = torch.quantile(draws, torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
     # Equal means may differ in their last bit.
     as_bad = (draws <= mean + 1e-12).sum(0)
-    return Curve(
+    return KnockoutCurve(
         metric=metric,
         unit=unit,
         mean=mean,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import Ablation, KnockMetric, KnockPositions
-from arithmoscope.engine.measures.knockout_curves import Curve, curve_of
+from arithmoscope.engine.measures.knockout_curves import KnockoutCurve, curve_of
 from arithmoscope.engine.serialization import pack, unpack
 
 FORMAT = "arithmoscope.knockout.1"
@@ -100,7 +100,7 @@ class Knockout:
         """|logit at k = 0 - logit of the plain run|, the larger of both tokens'."""
         return (self.logits[0] - self.reference).abs().amax(-1)
 
-    def curve(self, metric: KnockMetric = "accuracy") -> Curve:
+    def curve(self, metric: KnockMetric = "accuracy") -> KnockoutCurve:
         """Means over the pairs by k, with intervals, and those of the random draws.
 
         Args:
@@ -197,6 +197,6 @@ class Knockout:
             The same result, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file holds something else.
+            Refusal: ``bad_request`` if the file has other content.
         """
         return cls.from_bytes(Path(path).read_bytes())

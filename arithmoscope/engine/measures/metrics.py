@@ -97,7 +97,7 @@ def metric_values(effects: MeasuredEffects, metric: Metric | str) -> Values:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class EffectSummary:
     """Statistics of every component over the pairs, in the metric's unit; NaN where undefined.
 
     Attributes:
@@ -117,7 +117,7 @@ class Summary:
     ci_high: Float[Tensor, "layer component"]
 
 
-def summarise(values: Float[Tensor, "pair layer component"], questions: Sequence[str]) -> Summary:
+def summarise(values: Float[Tensor, "pair layer component"], questions: Sequence[str]) -> EffectSummary:
     """Statistics over the pairs whose values are defined.
 
     The interval is a percentile bootstrap over distinct questions (repeats of a question are drawn together), 10 000
@@ -133,7 +133,7 @@ def summarise(values: Float[Tensor, "pair layer component"], questions: Sequence
     std = flat.std(axis=0, ddof=1) if len(flat) > 1 else undefined
     low, high = bootstrap_interval(flat, kept) if len(set(kept)) > 1 else (undefined, undefined)
     tensors = [torch.from_numpy(np.ascontiguousarray(a)).view(shape) for a in (mean, std, low, high)]
-    return Summary(len(flat), len(questions) - len(flat), *tensors)
+    return EffectSummary(len(flat), len(questions) - len(flat), *tensors)
 
 
 def bootstrap_interval(values: np.ndarray, questions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

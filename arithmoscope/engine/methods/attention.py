@@ -68,7 +68,7 @@ class AttentionPatterns:
             The same patterns, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file holds something else.
+            Refusal: ``bad_request`` if the file has other content.
         """
         try:
             with safe_open(Path(path), "pt") as file:

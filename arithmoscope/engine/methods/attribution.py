@@ -153,7 +153,7 @@ class Attribution:
             The same estimates, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file holds something else.
+            Refusal: ``bad_request`` if the file has other content.
         """
         read = read_tensors(path, "attribution")
         for name in ("questions", "checked"):
@@ -221,9 +221,11 @@ def attribution(
     checked = [*drawn, *(c for c in strongest_components(flat, layers, heads, top) if c not in drawn)]
     checked_exact, _ = retry_on_oom(plan, lambda plan: _totals(model, few, checked, plan))
     if exact is None:
-        at = [everything.index(component) for component in drawn]
+        columns = [everything.index(component) for component in drawn]
         of_all = drawn == everything
-        correlation = correlate_ranks(flat[: len(few), at], checked_exact[:, : len(drawn)], "total", drawn=not of_all)
+        correlation = correlate_ranks(
+            flat[: len(few), columns], checked_exact[:, : len(drawn)], "total", drawn=not of_all
+        )
         report(len(pairs) + len(drawn) + top)
     else:
         correlation = _to_exact(questions, flat, exact)

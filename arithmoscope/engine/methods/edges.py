@@ -119,9 +119,9 @@ class Edges:
     def ranking(self) -> list[Edge]:
         """The verified edges, ascending by mean effect: the edge whose removal hurts most comes first."""
         rows = []
-        for at, (sender, receiver) in enumerate(self.top):
+        for index, (sender, receiver) in enumerate(self.top):
             cell = (slice(None), self.receivers.index(receiver), self.senders.index(sender))
-            effect = self.effects[:, at]
+            effect = self.effects[:, index]
             rows.append(
                 Edge(
                     sender=sender,
@@ -153,7 +153,7 @@ class Edges:
             The same edges, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file holds something else.
+            Refusal: ``bad_request`` if the file has other content.
         """
         read = read_tensors(path, "edges")
         for name in ("questions", "senders", "receivers"):
@@ -250,7 +250,7 @@ def edges(
         raise Refusal("not_finite", "The patched runs' logits are not finite.")
     chosen = _strongest(directs, senders, heads, top)
     effects = torch.zeros(n, len(chosen), dtype=wide)
-    in_layers = sorted(range(len(chosen)), key=lambda at: chosen[at][1].layer)
+    in_layers = sorted(range(len(chosen)), key=lambda index: chosen[index][1].layer)
 
     def verify(rest: Sequence[int], plan: Plan) -> int:
         nonlocal done
@@ -259,7 +259,7 @@ def edges(
         noise[rows] = 0.0
         for start in range(0, len(chosen), plan.components):  # every edge holds a stream of every pair
             batch = in_layers[start : start + plan.components]
-            writes = _writes(group, [chosen[at] for at in batch], senders, heads)
+            writes = _writes(group, [chosen[index] for index in batch], senders, heads)
             batch_effects, batch_noise = group.carried(writes, through)
             del writes
             effects[torch.tensor(rows)[:, None], torch.tensor(batch)] = batch_effects
@@ -340,5 +340,5 @@ def _strongest(
     size = directs.abs().mean(0)
     possible = torch.tensor([[sender.layer < receiver.layer for sender in senders] for receiver in receivers])
     order = size.masked_fill(~possible, -1).flatten().argsort(descending=True, stable=True)
-    cells = [divmod(int(at), len(senders)) for at in order[: min(k, int(possible.sum()))]]
+    cells = [divmod(int(index), len(senders)) for index in order[: min(k, int(possible.sum()))]]
     return [(senders[sender], receivers[receiver]) for receiver, sender in cells]

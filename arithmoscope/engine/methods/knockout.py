@@ -93,7 +93,7 @@ def knockout(
     memory: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Knockout:
-    """Ablates the first k of ``components``, for every k from 0 to all of them, beside random controls.
+    """Ablates the first k of ``components``, for every k from 0 to all of them, with random controls.
 
     Mean ablation with random controls (Zhang et al., 2024, section 4). No pair is dropped.
 

@@ -8,8 +8,8 @@ layer's output):
     answer[l]   = cos(mlp_l, W_U[C])            mlp_l the output of that MLP, C the answer's token
 
 The paper concludes from these two curves that heads bring the operands (the first rises, then falls) and that MLPs
-write the answer (the second rises). Beside each stands the same cosine with the other numbers' tokens, which the paper
-lacks.
+write the answer (the second rises). For comparison, each is given with the same cosine for the other numbers' tokens,
+which the paper lacks.
 
 Stages, determined on the curves' means over the pairs, each minus the same curve for the other numbers, since the part
 common to all numbers says nothing about these (in SmolLM2 it is largest in the first layer). ``raw`` uses the paper's
@@ -181,7 +181,7 @@ class LogitLens:
             The same readings, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file holds something else.
+            Refusal: ``bad_request`` if the file has other content.
         """
         read = read_tensors(path, "lens")
         return cls(**{**read, "questions": tuple(read["questions"])})

@@ -80,7 +80,7 @@ def path_patching(
         effect: ``"direct"`` freezes everything else, ``"through_mlps"`` recomputes later MLPs, ``"total"`` recomputes
             everything later.
         positions: Where components are patched: ``"end"``, or ``"all"`` (with ``effect="total"`` only).
-        source: What is patched in: the component's output in the ``"counterfactual"`` run, ``"zero"``, its ``"mean"``
+        source: Source of the patch: the component's output in the ``"counterfactual"`` run, ``"zero"``, its ``"mean"``
             over the reference prompts of ``mean_over``, or ``"resample"``: the reference prompt of another pair.
         direction: ``"noising"`` patches the reference run; ``"denoising"`` restores the reference run's output in the
             counterfactual run.

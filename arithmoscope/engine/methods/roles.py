@@ -127,9 +127,9 @@ class RoleAttention:
         """
         exceeds: dict[str, Tensor] = {}
         for name, parts in (("operand", ("operand_a", "operand_b")), ("operator", ("operator",))):
-            at = [ROLES.index(part) for part in parts]
-            mass, shuffled = self.mean[..., at].sum(-1), self.baseline[..., at].sum(-1)
-            average = self.average_head[at].sum()
+            columns = [ROLES.index(part) for part in parts]
+            mass, shuffled = self.mean[..., columns].sum(-1), self.baseline[..., columns].sum(-1)
+            average = self.average_head[columns].sum()
             named = (mass > 0) & (mass >= times * shuffled) & (mass >= times * average)
             exceeds[name] = torch.where(named, mass / shuffled, 0.0)
         classes: dict[Component, HeadClass] = {}
@@ -160,7 +160,7 @@ class RoleAttention:
             The same masses, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file holds something else.
+            Refusal: ``bad_request`` if the file has other content.
         """
         read = read_tensors(path, "role_attention")
         return cls(**{**read, "questions": tuple(read["questions"])})
@@ -220,8 +220,8 @@ def roles_of(
 
 def _one_hot(tokens: Sequence[Token]) -> Float[Tensor, "token role"]:
     marks = torch.zeros(len(tokens), len(ROLES))
-    for at, token in enumerate(tokens):
-        marks[at, ROLES.index(token.role)] = 1
+    for index, token in enumerate(tokens):
+        marks[index, ROLES.index(token.role)] = 1
     return marks
 
 

@@ -104,7 +104,7 @@ class StreamEffects:
             The same effects, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file holds something else.
+            Refusal: ``bad_request`` if the file has other content.
         """
         read = read_tensors(path, "stream_effects")
         return cls(**{**read, "questions": tuple(read["questions"])})
@@ -192,8 +192,8 @@ def _measure(
     answers = torch.tensor([[encoded[row].answer_id] for row in rows], device=model.device)
     result.counterfactual[list(rows)] = _at_end(model, donor, len(rows), answers)
     for position in range(begin, length):
-        part = [at for at, row in enumerate(rows) if firsts[row] <= position]
-        pairs = [rows[at] for at in part]
+        part = [index for index, row in enumerate(rows) if firsts[row] <= position]
+        pairs = [rows[index] for index in part]
         # A model that runs prompts one by one must not split the pass either: every position is recomputed.
         first = 0 if model.runs_alone else position
         run = run_from(model, [encoded[row].reference_ids for row in pairs], first, plan.tokens)
@@ -220,7 +220,7 @@ def _patched(
     model: LoadedModel,
     run: Run,
     delta: Float[Tensor, "pair layer hidden"],
-    at: int,
+    position: int,
     answers: Int[Tensor, "pair 1"],
     plan: Plan,
 ) -> Float[Tensor, "rows pair"]:
@@ -231,7 +231,7 @@ def _patched(
         if place != "stream" or not low <= layer < high:
             return None
         whole = torch.zeros(prompts, run.positions, delta.shape[-1], dtype=delta.dtype, device=delta.device)
-        whole[:, at] = delta[:, layer]
+        whole[:, position] = delta[:, layer]
         return whole.flatten(0, 1)[None]
 
     parts = []

@@ -136,7 +136,7 @@ class Transfer:
             The same matrices, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file holds something else.
+            Refusal: ``bad_request`` if the file has other content.
         """
         read = read_tensors(path, _FORMAT)
         for name in ("found_on", "evaluated_on"):

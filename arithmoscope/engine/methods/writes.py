@@ -140,7 +140,7 @@ class VocabularyEffects:
             The same effects, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file holds something else.
+            Refusal: ``bad_request`` if the file has other content.
         """
         read = read_tensors(path, "written_tokens")
         components = []
@@ -222,8 +222,8 @@ def writes_of(
         batch = chosen[start : start + together]
         moments = [_Moments(model.embeddings, model.work_dtype, model.device) for _ in batch]
         parts = [
-            _changes(model, encoded[at : at + step], batch, moments, plan.tokens, report)
-            for at in range(0, len(encoded), step)
+            _changes(model, encoded[row : row + step], batch, moments, plan.tokens, report)
+            for row in range(0, len(encoded), step)
         ]
         answers.append(torch.cat([part[0] for part in parts]))
         centres.append(torch.cat([part[1] for part in parts]))

@@ -42,7 +42,7 @@ class ModelLocation:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The models in ``models_dir``. Every call reads the files again, so new folders appear at once."""
+    """The models in ``models_dir``. Every call reads the files again, so new folders appear immediately."""
 
     models_dir: Path
     allow_hub: bool = False
@@ -232,7 +232,7 @@ class Catalogue:
         return ModelLocation(str(path.parent), path.name, card, weights)
 
     def _revision(self, folder: Path, files: list[Path]) -> str:
-        """SHA-256 of the weight file, or of the shards' hashes; cached beside the models until a file changes."""
+        """SHA-256 of the weight file, or of the shards' hashes; cached next to the models until a file changes."""
         stamp = [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]
         key = str(folder.resolve())
         cached = read_json(self.models_dir / _REVISIONS)

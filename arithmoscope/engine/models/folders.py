@@ -39,7 +39,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty if the file is missing, unreadable or holds no object."""
+    """The object in a JSON file; empty if the file is missing, unreadable or not an object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -139,7 +139,7 @@ def load_model(
     Args:
         model: An id of the catalogue (``"smollm2-135m"``), a local folder or GGUF file, a hub name, or a transformers
             model together with its ``tokenizer``; it is put into evaluation mode.
-        tokenizer: The transformers tokenizer; None for the one beside the weights.
+        tokenizer: The transformers tokenizer; None for the one next to the weights.
         device: ``"auto"`` (CUDA, else MPS, else the CPU), ``"cpu"``, ``"cuda:1"``, ``"mps"``, or ``"balanced"``: spread
             over all GPUs.
         device_map: Instead of ``device``, a device for each module by name, as in transformers, or ``"auto"``: over all

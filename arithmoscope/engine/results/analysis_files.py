@@ -36,7 +36,7 @@ from arithmoscope.contracts.specs import METHOD_VERSION, Metric, PathPatchingSpe
 from arithmoscope.engine.forward import batching as plans
 from arithmoscope.engine.interventions.spot_check import SpotCheck
 from arithmoscope.engine.measures.effects import PatchingEffects
-from arithmoscope.engine.measures.metrics import METRICS, Summary
+from arithmoscope.engine.measures.metrics import METRICS, EffectSummary
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.prompts import EncodedPair, PromptSet
 
@@ -57,7 +57,7 @@ def result_of(
     spec: PathPatchingSpec,
     experiment_id: str,
     effects: PatchingEffects,
-    summaries: Mapping[Metric, Summary],
+    summaries: Mapping[Metric, EffectSummary],
     kept: Mapping[int, EncodedPair],
     dropped: Sequence[DroppedPair],
     n_asked: int,
@@ -163,7 +163,7 @@ def set_hash(prompts: PromptSet) -> str:
 def artifacts_of(
     result: PathPatchingResult,
     effects: PatchingEffects,
-    summaries: Mapping[Metric, Summary],
+    summaries: Mapping[Metric, EffectSummary],
     patterns: Mapping[int, Tensor],
 ) -> dict[str, bytes]:
     """Every file of a result by name."""
@@ -204,7 +204,7 @@ def _pair(model: LoadedModel, effects: PatchingEffects, row: int, index: int, pa
     )
 
 
-def metric_result(unit: str, summary: Summary) -> MetricResult:
+def metric_result(unit: str, summary: EffectSummary) -> MetricResult:
     """A metric's summary in its wire format."""
     tables = (summary.mean, summary.std, summary.ci_low, summary.ci_high)
     return MetricResult(

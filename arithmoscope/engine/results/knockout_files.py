@@ -15,7 +15,7 @@ from arithmoscope.contracts.results import DroppedPair
 from arithmoscope.contracts.specs import KnockoutSpec
 from arithmoscope.engine.forward import batching as plans
 from arithmoscope.engine.measures.key_components import elbow
-from arithmoscope.engine.measures.knockout_curves import Curve
+from arithmoscope.engine.measures.knockout_curves import KnockoutCurve
 from arithmoscope.engine.measures.knockout_result import UNITS, Knockout
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.results.analysis_files import model_facts, provenance_of, row_of
@@ -46,7 +46,7 @@ def knockout_result(
 ) -> KnockoutResult:
     """The wire result. ``budget``: bytes beyond the model that ``plan`` was made for."""
     metrics: list[KnockMetric] = [metric for metric in UNITS if metric != "exact_match" or knocked.exact is not None]
-    curves: dict[KnockMetric, Curve] = {metric: knocked.curve(metric) for metric in metrics}
+    curves: dict[KnockMetric, KnockoutCurve] = {metric: knocked.curve(metric) for metric in metrics}
     return KnockoutResult(
         experiment_id=experiment_id,
         spec=spec,
@@ -94,7 +94,7 @@ def elbow_of(mean: Float[Tensor, " k"]) -> int | None:
     return bend if bend and bool(mean[bend] <= half) else int((mean <= half).nonzero()[0])
 
 
-def _curve(curve: Curve) -> KnockCurve:
+def _curve(curve: KnockoutCurve) -> KnockCurve:
     bounds = {"ci_low": curve.low, "ci_high": curve.high}
     names = [name for name in _CURVE if name not in bounds]
     tensors = bounds | {name: getattr(curve, name) for name in names}

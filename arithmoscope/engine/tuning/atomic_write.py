@@ -20,7 +20,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         Refusal: ``store_unavailable`` if the file cannot be written; nothing is left behind.
     """
-    with _write_errors(path), _temporary_beside(path) as folder:
+    with _write_errors(path), _temporary_sibling(path) as folder:
         temporary = folder / path.name
         with temporary.open("wb") as out:
             out.write(data)
@@ -43,7 +43,7 @@ def new_folder(path: Path) -> Iterator[Path]:
             f"{path.name} already exists and is not an empty folder.",
             "Name a folder that does not exist.",
         )
-    with _write_errors(path), _temporary_beside(path) as folder:
+    with _write_errors(path), _temporary_sibling(path) as folder:
         inside = folder / path.name
         inside.mkdir()
         yield inside
@@ -53,8 +53,8 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _temporary_beside(path: Path) -> Iterator[Path]:
-    """A temporary folder beside ``path``, on the same disk; removed after the block."""
+def _temporary_sibling(path: Path) -> Iterator[Path]:
+    """A temporary folder next to ``path``, on the same disk; removed after the block."""
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=path.parent))
     try:

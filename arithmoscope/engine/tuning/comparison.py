@@ -1,9 +1,9 @@
-"""Two models compared on the same questions: is each whole answer right, how likely is it, how far apart are the two.
+"""Comparison of two models on the same questions: correctness and probability of whole answers, and divergence.
 
 Answers are scored in one teacher-forced pass. Their exact match with greedy decoding follows: as long as every token so
 far is the top token, greedy decoding has the same tokens before the next one.
 
-Prompts run by exact length, without padding; a beginning that the prompts of one length share runs once.
+Prompts run by exact length, without padding; a prefix shared by all prompts of one length runs once.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def divergence_of(
 
 
 def logit_rows(model: LoadedModel) -> int:
-    """Number of tokens whose full logits are held at once."""
+    """Number of tokens whose full logits are in memory at the same time."""
     return max(1, LOGIT_BYTES // (model.embeddings * torch.finfo(model.work_dtype).bits // 8))
 
 
@@ -147,7 +147,7 @@ def logit_rows(model: LoadedModel) -> int:
 class _Batch:
     """Prompts of one length that run together.
 
-    shared   tokens of their common beginning, which runs once; ``prompts`` are the rest
+    shared   tokens of their common prefix, which runs once; ``prompts`` are the rest
     rows     the questions; ``places``: the index of each question's prompt
     """
 
@@ -162,7 +162,7 @@ def _batches(model: LoadedModel, examples: Sequence[Example]) -> list[_Batch]:
     """The questions by prompt length, in batches that are the same for both models."""
     rows_of: dict[TokenIds, list[int]] = defaultdict(list)
     for row, each in enumerate(examples):
-        rows_of[each.ids[:-1]].append(row)  # the last token predicts nothing that is needed
+        rows_of[each.ids[:-1]].append(row)  # the prediction after the last token is not needed
     batches = []
     for group in group_prompts(list(rows_of)):
         length = len(group[0])
@@ -196,9 +196,9 @@ def _log_softmax(model: LoadedModel, batch: _Batch, chunk: Sequence[Example]) ->
     stream = layout.decoder(input_ids=ids, past_key_values=cache, use_cache=cache is not None)[0]
     width = ids.shape[1]
     predicting = [
-        (place, at)
+        (place, position)
         for place, each in zip(batch.places, chunk, strict=True)
-        for at in range(width - each.answer_length, width)
+        for position in range(width - each.answer_length, width)
     ]
     rows, places = torch.tensor(predicting, device=stream.device).unbind(1)
     return log_probabilities(model, stream[rows, places])
@@ -211,7 +211,7 @@ def log_probabilities(model: LoadedModel, stream: Float[Tensor, "token hidden"])
 
 
 def _answer_text(model: LoadedModel, top: Int[Tensor, " token"], targets: Int[Tensor, " token"]) -> str:
-    """The text of the top tokens up to the first wrong one; beyond it the pass was given the right tokens."""
+    """The text of the top tokens up to the first wrong one; after that, the pass had the right tokens as input."""
     wrong = (top != targets).nonzero()
     until = len(top) if not len(wrong) else int(wrong[0]) + 1
     text = model.text.decode(top[:until].tolist(), skip_special_tokens=False)

@@ -201,7 +201,7 @@ class Deltas:
             The same deltas, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file holds something else.
+            Refusal: ``bad_request`` if the file has other content.
         """
         return cls.from_bytes(Path(path).read_bytes())
 

@@ -56,7 +56,7 @@ class EvaluationOutput:
     Attributes:
         evaluation: Accuracies, changes, neutral text and path patching, before and after.
         sets: The sets with both models' answers to every question.
-        notes: Sentences about the evaluation, such as what could not be measured.
+        notes: Sentences about the evaluation, for example that a set could not be measured.
     """
 
     evaluation: Evaluation

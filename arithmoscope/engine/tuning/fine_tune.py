@@ -43,7 +43,7 @@ from arithmoscope.engine.forward.batching import is_out_of_memory
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.tuning.deltas import Deltas, apply_changes
 from arithmoscope.engine.tuning.export import write_model
-from arithmoscope.engine.tuning.history import History, Schedule, Step
+from arithmoscope.engine.tuning.history import Schedule, TrainingHistory, TrainingStep
 from arithmoscope.engine.tuning.loop import TrainingSettings, train
 from arithmoscope.engine.tuning.model_copy import fingerprint, restore_grad_flags
 from arithmoscope.engine.tuning.selection import Selection, select
@@ -52,7 +52,7 @@ from arithmoscope.engine.tuning.training_examples import examples_of
 from arithmoscope.engine.tuning.tuners import MERGED, TUNERS, WHOLE_MODEL, random_selection
 
 _MAX_COUNT = 10_000_000
-# Beyond it an update does not fit into float32, and torch raises an error of its own.
+# Beyond it an update does not fit into float32, and torch raises its own error.
 _MAX_LEARNING_RATE = 1e30
 _MAX_WEIGHT_DECAY = 1e6
 
@@ -75,7 +75,7 @@ class FineTuned:
 
     model: LoadedModel
     deltas: Deltas
-    history: History
+    history: TrainingHistory
     selection: Selection | None
     trained: int
 
@@ -115,10 +115,10 @@ def fine_tune(
     tuner: Tuner = "precise",
     save: Callable[[bytes], None] | None = None,
     save_every: int = 50,
-    beside: Callable[[], dict[str, Any]] | None = None,
+    extra_state: Callable[[], dict[str, Any]] | None = None,
     resume: bytes | Callable[[], bytes] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    on_step: Callable[[Step, LoadedModel], None] | None = None,
+    on_step: Callable[[TrainingStep, LoadedModel], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> FineTuned:
     """Trains ``components``, and nothing else, to give the pairs' answers. The input model is left as it is.
@@ -148,7 +148,7 @@ def fine_tune(
             ``"lora"``, the ``"full"`` model or all matrices of its layers (``"full_matrices"``).
         save: Called with the bytes of a checkpoint every ``save_every`` steps and at the end.
         save_every: Steps between checkpoints.
-        beside: Returns JSON to store in each checkpoint.
+        extra_state: Returns JSON to store in each checkpoint.
         resume: Bytes of a checkpoint, or a function that returns them; the result is that of an uninterrupted training.
         progress: Called with (steps done, steps in total).
         on_step: Called after each step with its loss and the model in its current state.
@@ -208,7 +208,7 @@ def fine_tune(
             identity=identity,
             save=save,
             save_every=_count("save_every", save_every),
-            beside=beside,
+            extra_state=extra_state,
             resume=resume,
             progress=progress,
             on_step=on_step,

@@ -21,7 +21,7 @@ def checkpointed(model: LoadedModel, enabled: bool) -> Iterator[None]:
     """
     with ExitStack() as stack:
         for layer in _layers(model) if enabled else ():
-            # A layer has a forward attribute of its own only if it was set, for instance by accelerate over several
+            # A layer has its own forward attribute only if it was set, for instance by accelerate over several
             # devices.
             stack.callback(_restore, layer, layer.__dict__.get("forward"))
             layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)

@@ -38,7 +38,9 @@ def offsets(model: LoadedModel, options: TunerInput) -> TrainableModel:
         for layer in layers
     }
     kind = torch.promote_types(model.dtype, torch.float32)
-    values = tuple(nn.Parameter(torch.zeros(len(columns[at]), dtype=kind, device=columns[at].device)) for at in layers)
+    values = tuple(
+        nn.Parameter(torch.zeros(len(columns[layer]), dtype=kind, device=columns[layer].device)) for layer in layers
+    )
 
     def full_width(layer: int, value: Tensor) -> Tensor:
         zeros = value.new_zeros(layout.heads * layout.head_dim)
@@ -49,7 +51,9 @@ def offsets(model: LoadedModel, options: TunerInput) -> TrainableModel:
 
     def gradients() -> Any:
         blocks = tuned.layout.blocks
-        return on_input([(blocks[at].heads_out, hook(at, value)) for at, value in zip(layers, values, strict=True)])
+        return on_input(
+            [(blocks[layer].heads_out, hook(layer, value)) for layer, value in zip(layers, values, strict=True)]
+        )
 
     def changes() -> tuple[Values, ...]:
         biases = []

@@ -11,7 +11,7 @@ Ending = Literal["finished", "stopped", "not_finite"]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TrainingStep:
     """One step of the optimiser.
 
     Attributes:
@@ -30,7 +30,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class TrainingHistory:
     """The course of a training.
 
     Attributes:
@@ -41,7 +41,7 @@ class History:
         problem: One sentence on what went wrong, if anything.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[TrainingStep, ...]
     ended: Ending
     kept: int
     problem: str | None = None

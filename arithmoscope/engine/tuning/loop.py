@@ -24,7 +24,7 @@ from arithmoscope.engine.forward.hooks import evaluating
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.serialization import json_fields, pack, unpack
 from arithmoscope.engine.tuning.gradient_checkpointing import checkpointed
-from arithmoscope.engine.tuning.history import Ending, History, Schedule, Step, rate_at
+from arithmoscope.engine.tuning.history import Ending, Schedule, TrainingHistory, TrainingStep, rate_at
 from arithmoscope.engine.tuning.trainable import TrainableModel
 from arithmoscope.engine.tuning.training_examples import Example, answer_loss, batches, digest_of, micro_batches
 
@@ -63,25 +63,25 @@ def train(
     identity: dict[str, Any],
     save: Callable[[bytes], None] | None = None,
     save_every: int = 50,
-    beside: Callable[[], dict[str, Any]] | None = None,
+    extra_state: Callable[[], dict[str, Any]] | None = None,
     resume: bytes | Callable[[], bytes] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    on_step: Callable[[Step, LoadedModel], None] | None = None,
+    on_step: Callable[[TrainingStep, LoadedModel], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
-) -> History:
+) -> TrainingHistory:
     """Trains the values of ``trainable``.
 
     Args:
-        identity: What a resumed checkpoint must match besides settings and data.
-        beside: JSON that a checkpoint holds besides; `read_beside` reads it.
+        identity: Facts that a resumed checkpoint must match, in addition to settings and data.
+        extra_state: Returns JSON to store in each checkpoint; `read_extra_state` reads it back.
 
     Raises:
         Refusal: ``not_finite`` if the first loss is non-finite; ``bad_request`` for a checkpoint of another training.
     """
     identity = {**identity, "settings": asdict(settings), "data": digest_of(examples)}
     optimiser = _optimiser(trainable, settings)
-    # No local name holds the bytes of a checkpoint: it is three times as large as the trained values.
-    steps: list[Step] = []
+    # No local name refers to the bytes of a checkpoint: it is three times as large as the trained values.
+    steps: list[TrainingStep] = []
     if resume is not None:
         steps = _restore(resume() if callable(resume) else resume, trainable, optimiser, identity)
     warm = math.ceil(settings.warmup * settings.steps)
@@ -91,7 +91,7 @@ def train(
 
     def save_checkpoint() -> None:
         if save is not None:
-            save(_checkpoint(trainable, optimiser, identity, steps, {} if beside is None else beside()))
+            save(_checkpoint(trainable, optimiser, identity, steps, {} if extra_state is None else extra_state()))
 
     with evaluating(trainable.model.hf), trainable.gradients(), torch.enable_grad():
         stream = batches(examples, settings.batch_size, settings.seed, len(steps))
@@ -118,7 +118,7 @@ def train(
             trainable.write_back()
             optimiser.zero_grad(set_to_none=True)
             _synchronise(trainable)
-            steps.append(Step(number, loss, rate, norm, time.perf_counter() - start))
+            steps.append(TrainingStep(number, loss, rate, norm, time.perf_counter() - start))
             unsaved += 1
             if on_step is not None:
                 on_step(steps[-1], trainable.model)
@@ -136,7 +136,7 @@ def train(
         kept = len(steps) if ended != "not_finite" else _roll_back(trainable, before, len(steps))
     if kept == 0 and not steps and ended == "not_finite":
         raise Refusal("not_finite", f"The model's loss is not finite before any step: {problem}")
-    return History(tuple(steps), ended, kept, problem)
+    return TrainingHistory(tuple(steps), ended, kept, problem)
 
 
 def _gradients(trainable: TrainableModel, batch: list[Example], settings: TrainingSettings) -> tuple[float, float]:
@@ -180,8 +180,8 @@ def _roll_back(trainable: TrainableModel, before: list[Tensor] | None, taken: in
     return taken - 1 if trainable.initial_values is None else 0
 
 
-def read_beside(checkpoint: bytes) -> dict[str, Any] | None:
-    """The output of ``beside()`` when these bytes were written; None if they are not a checkpoint."""
+def read_extra_state(checkpoint: bytes) -> dict[str, Any] | None:
+    """The output of ``extra_state()`` when these bytes were written; None if they are not a checkpoint."""
     try:
         return json_fields(checkpoint, _FORMAT).get("beside")
     except ValueError:
@@ -192,40 +192,40 @@ def _checkpoint(
     trainable: TrainableModel,
     optimiser: torch.optim.AdamW,
     identity: dict[str, Any],
-    steps: list[Step],
-    beside: dict[str, Any],
+    steps: list[TrainingStep],
+    extra_state: dict[str, Any],
 ) -> bytes:
     """Everything that the remaining steps depend on: values, moments, and the number of steps taken. The order of the
     data follows from the seed.
     """
-    held: dict[str, Any] = {"told": identity, "steps": [asdict(step) for step in steps], "beside": beside}
+    fields: dict[str, Any] = {"told": identity, "steps": [asdict(step) for step in steps], "beside": extra_state}
     for number, value in enumerate(trainable.values):
         state: dict[str, Tensor] = optimiser.state.get(value, {})  # empty for a value that never had a gradient
-        held[f"values.{number}"] = value.detach().cpu()
-        held |= {f"{name}.{number}": state[name].cpu() for name in _MOMENTS if name in state}
-    return pack(_FORMAT, held)
+        fields[f"values.{number}"] = value.detach().cpu()
+        fields |= {f"{name}.{number}": state[name].cpu() for name in _MOMENTS if name in state}
+    return pack(_FORMAT, fields)
 
 
 @torch.no_grad()
 def _restore(
     data: bytes, trainable: TrainableModel, optimiser: torch.optim.AdamW, identity: dict[str, Any]
-) -> list[Step]:
+) -> list[TrainingStep]:
     try:
-        held = unpack(data, _FORMAT)
-        differing = sorted(name for name in identity if held["told"].get(name) != identity[name])
+        fields = unpack(data, _FORMAT)
+        differing = sorted(name for name in identity if fields["told"].get(name) != identity[name])
         if differing:
             raise Refusal(
                 "bad_request",
                 f"The checkpoint belongs to another fine-tuning: its {', '.join(differing)} differ.",
                 "Use the settings and data of that training, or start a new one.",
             )
-        steps = [Step(**step) for step in held["steps"]]
-        values = [held[f"values.{number}"] for number in range(len(trainable.values))]
+        steps = [TrainingStep(**step) for step in fields["steps"]]
+        values = [fields[f"values.{number}"] for number in range(len(trainable.values))]
         # The optimiser numbers parameters in the order of its groups.
         number_of = {id(value): number for number, value in enumerate(trainable.values)}
         in_groups = [number_of[id(value)] for group in optimiser.param_groups for value in group["params"]]
-        with_state = [(at, number) for at, number in enumerate(in_groups) if f"step.{number}" in held]
-        state = {at: {name: held[f"{name}.{number}"] for name in _MOMENTS} for at, number in with_state}
+        with_state = [(index, number) for index, number in enumerate(in_groups) if f"step.{number}" in fields]
+        state = {index: {name: fields[f"{name}.{number}"] for name in _MOMENTS} for index, number in with_state}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refusal(
             "bad_request", "These bytes are not a checkpoint of a fine-tuning.", "Start the training again."

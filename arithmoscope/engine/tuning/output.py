@@ -44,7 +44,7 @@ def output_of(
     model: LoadedModel,
     spec: FineTuneSpec,
     experiment_id: str,
-    lessons: DatasetSplits,
+    splits: DatasetSplits,
     tuned: FineTuned,
     curve: TrainingCurve,
     validation: Sequence[Validation],
@@ -63,7 +63,7 @@ def output_of(
     card = _card_of(model, deltas, experiment_id) if history.kept else None
     stored = b"" if card is None else deltas.to_bytes()
     artifacts: dict[str, bytes] = {}
-    all_notes = [*lessons.notes, *_random_among_chosen(spec, tuned), *notes]
+    all_notes = [*splits.notes, *_random_among_chosen(spec, tuned), *notes]
     if card is not None:
         artifacts["deltas.safetensors"] = stored
         try:
@@ -77,7 +77,7 @@ def output_of(
         model=model_facts(model),
         complete=complete,
         tunable=_tunable(model, spec, tuned),
-        split=lessons.split,
+        split=splits.split,
         ended=history.ended,
         kept=history.kept,
         problem=history.problem,
@@ -88,9 +88,7 @@ def output_of(
         deltas_bytes=len(stored),
         deltas_sha256=hashlib.sha256(stored).hexdigest() if stored else "",
         notes=tuple(all_notes),
-        provenance=provenance_of(
-            model, _hash_of(lessons), None, None, created_at, seconds, chunk_pairs=spec.batch_size
-        ),
+        provenance=provenance_of(model, _hash_of(splits), None, None, created_at, seconds, chunk_pairs=spec.batch_size),
     )
     artifacts["history.csv"] = history_csv(history.steps, validation, result)
     if evaluated is not None:
@@ -153,8 +151,8 @@ def _random_among_chosen(spec: FineTuneSpec, tuned: FineTuned) -> tuple[str, ...
     return (f"Too few other components are left to draw from: {len(chosen)} of the random ones are chosen ones.",)
 
 
-def _hash_of(lessons: DatasetSplits) -> str:
-    sets = (lessons.train, lessons.validation, lessons.test)
+def _hash_of(splits: DatasetSplits) -> str:
+    sets = (splits.train, splits.validation, splits.test)
     rows = [[[pair.reference, pair.answer, pair.chat] for pair in pairs] for pairs in sets]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 

@@ -15,7 +15,7 @@ from arithmoscope.engine.tuning.deltas import Deltas
 from arithmoscope.engine.tuning.evaluate import EvaluatedSet
 from arithmoscope.engine.tuning.evaluation_sets import FACETS, facets_of
 from arithmoscope.engine.tuning.export import adapter_files
-from arithmoscope.engine.tuning.history import Step
+from arithmoscope.engine.tuning.history import TrainingStep
 from arithmoscope.prompts.language.question_operands import question_only
 
 _IDENTITY = ("experiment_id", "model", "revision")
@@ -35,7 +35,7 @@ _REPATCHED = (
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def history_csv(steps: Sequence[Step], validation: Sequence[Validation], result: FineTuneResult) -> bytes:
+def history_csv(steps: Sequence[TrainingStep], validation: Sequence[Validation], result: FineTuneResult) -> bytes:
     """One row a step, from 1; row 0 holds the validation before the first step."""
     validation_at = {each.step: each for each in validation}
     identity = _identity(result)

@@ -3,7 +3,7 @@
 A projection computes y = x W'. The gradient of the whole W is dL/dW = dy' x; for the rows of some outputs it is the
 product of those columns of dy with x, for the columns of some inputs the product of dy with those columns of x. So no
 tensor of the weight's size is needed: the weight stays frozen, the model's own forward pass runs unchanged, and a tap
-on the projection's output passes its gradient on and computes that of the tuned slice beside it.
+on the projection's output passes its gradient on and also computes that of the tuned slice.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def answer_loss(model: LoadedModel, examples: Sequence[Example]) -> Float[Tensor
     padding are ignored. Only the positions that predict answer tokens are unembedded.
     """
     layout = model.layout
-    longest = max(len(each.ids) for each in examples) - 1  # the last token predicts nothing that is needed
+    longest = max(len(each.ids) for each in examples) - 1  # the prediction after the last token is not needed
     padded = [[*each.ids[:-1], *([each.ids[-1]] * (longest + 1 - len(each.ids)))] for each in examples]
     ids = torch.tensor(padded, device=layout.decoder.get_input_embeddings().weight.device)  # pyright: ignore
     stream = layout.decoder(input_ids=ids, use_cache=False)[0]

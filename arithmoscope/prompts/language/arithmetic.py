@@ -124,8 +124,8 @@ class _Parser:
         return expression
 
     def _text(self, ahead: int = 0) -> str:
-        at = self._at + ahead
-        return self._lexemes[at].text if at < len(self._lexemes) else ""
+        index = self._at + ahead
+        return self._lexemes[index].text if index < len(self._lexemes) else ""
 
     def _next(self) -> Lexeme:
         if self._at >= len(self._lexemes):
@@ -232,13 +232,13 @@ class _Parser:
     def _verb_phrase(self) -> Expression:
         verb = self._next()
         operation, connectives = VERBS[verb.text]
-        at = len(self.operators)
+        index = len(self.operators)
         self.operators.append(Operator((verb.start, verb.end), operation, "verb"))
         expression = self._list(operation, connectives)
         connective = next((word for word in self._lexemes if word.text in connectives), None)
         if connective:
             span = (connective.start, connective.end)
-            self.operators[at] = Operator((verb.start, verb.end), operation, "verb", span)
+            self.operators[index] = Operator((verb.start, verb.end), operation, "verb", span)
         if connectives == ("from",) and isinstance(expression, Applied):
             return Applied(operation, expression.right, expression.left)
         return expression

@@ -85,7 +85,7 @@ def _after_examples(block: str) -> str:
 
 
 def _numbers_in(text: str) -> list[str]:
-    """The numbers of a text, in the format of `format_operands`. A "one" beside two other numbers is ignored: it is a
+    """The numbers of a text, in the format of `format_operands`. A "one" next to two other numbers is ignored: it is a
     pronoun, as in "which one"."""
     numbers: list[str] = []
     ones = 0

@@ -65,7 +65,7 @@ def _neighbours(sequence: str, step: int, *, cyclic: bool) -> dict[str, str]:
     """Each member of a sequence with the one ``step`` further on; ``cyclic`` sequences continue at the other end."""
     row = sequence.split()
     places = range(len(row))
-    return {row[at]: row[(at + step) % len(row)] for at in places if cyclic or at + step in places}
+    return {row[index]: row[(index + step) % len(row)] for index in places if cyclic or index + step in places}
 
 
 # Topic -> relation, as written -> subject -> answer. Relations of one topic can replace each other in a frame.

@@ -47,15 +47,15 @@ def counterfactual_spans(pair: PromptPair, reading: ParsedQuestion | None) -> li
         return []
     # Offset of each kept part from its place in the reference.
     moves: list[int] = []
-    at = start
+    position = start
     for number, part in enumerate(kept):
         text = pair.reference[slice(*part)]
         last = number == len(kept) - 1
-        place = end - len(text) if last else pair.counterfactual.find(text, at, end)
-        if place < at or not pair.counterfactual.startswith(text, place):
+        place = end - len(text) if last else pair.counterfactual.find(text, position, end)
+        if place < position or not pair.counterfactual.startswith(text, place):
             return []
         moves.append(place - part[0])
-        at = place + len(text)
+        position = place + len(text)
     spans: list[RoleSpan] = []
     for (first, last_), role in reading_spans(reading):
         if role == "operator":

@@ -110,9 +110,9 @@ class Questions:
     def __getitem__(self, number: int) -> tuple[int, int]:
         if not 0 <= number < len(self):
             raise IndexError(number)
-        at = bisect_right(self._ends, number)
-        row = self._rows[at]
-        choice = row.choices[row.stop - (self._ends[at] - number)]
+        index = bisect_right(self._ends, number)
+        row = self._rows[index]
+        choice = row.choices[row.stop - (self._ends[index] - number)]
         match self._operation:
             case "add":
                 return row.known, choice - row.known
@@ -172,8 +172,8 @@ def _products(operands: tuple[int, int], answers: Sequence[int]) -> Iterator[_Ro
 def in_random_order(count: int, random: Random) -> Iterator[int]:
     """0 to count - 1 in random order, shuffled only as far as consumed (Fisher-Yates without the list)."""
     moved: dict[int, int] = {}
-    for at in range(count):
-        other = random.randrange(at, count)
+    for index in range(count):
+        other = random.randrange(index, count)
         drawn = moved.get(other, other)
-        moved[other] = moved.pop(at, at)
+        moved[other] = moved.pop(index, index)
         yield drawn

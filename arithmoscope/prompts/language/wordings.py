@@ -98,7 +98,7 @@ def _varied_templates() -> tuple[Template, ...]:
     for operation, (one, other) in _INFIX.items():
         first, *more = _SIGNS[operation]
         texts = [(text, first) for text in _EQUATIONS] + [("{a} {sign} {b} =", sign) for sign in more]
-        # Addition has a single sign, so it gets a twelfth wording of its own.
+        # Addition has a single sign, so it gets its own twelfth wording.
         texts += [("Sum: {a} {sign} {b} =", first)] if not more else []
         templates += [Template(operation, "equation", text.replace("{sign}", sign)) for text, sign in texts]
         for style, frames in _FRAMES.items():

@@ -45,9 +45,9 @@ class YearSpans:
     def __getitem__(self, number: int) -> tuple[int, int]:
         if not 0 <= number < len(self):
             raise IndexError(number)
-        at = bisect_right(self._ends, number)
-        span = self._spans[at]
-        return span, self._years[span][number - self._ends[at]]
+        index = bisect_right(self._ends, number)
+        span = self._spans[index]
+        return span, self._years[span][number - self._ends[index]]
 
 
 @lru_cache(maxsize=16)

@@ -56,9 +56,9 @@ class ExtraQuestions:
     def __getitem__(self, number: int) -> tuple[Number, Number]:
         if not 0 <= number < len(self):
             raise IndexError(number)
-        at = bisect_right(self._ends, number)
-        row = self._rows[at]
-        choice = row.choices[row.stop - (self._ends[at] - number)]
+        index = bisect_right(self._ends, number)
+        row = self._rows[index]
+        choice = row.choices[row.stop - (self._ends[index] - number)]
         a, b = self._follow(choice, row.second), row.second
         return self._number(a), self._number(b) if self._second == self._first else b
 
@@ -67,17 +67,17 @@ class ExtraQuestions:
             case (int() | Fraction() as a, int() | Fraction() as b):
                 numbers = self._numbers_with(b)
                 # First operands ascend within a row.
-                at = bisect_left(numbers, a, key=lambda number: self[number][0])
-                return at < len(numbers) and self[numbers[at]] == (a, b)
+                index = bisect_left(numbers, a, key=lambda number: self[number][0])
+                return index < len(numbers) and self[numbers[index]] == (a, b)
             case _:
                 return False
 
     def _numbers_with(self, second: Number) -> range:
         units = second * self._scale if self._second == self._first else second
-        at = bisect_left(self._rows, units, key=lambda row: row.second)
-        if at == len(self._rows) or self._rows[at].second != units:
+        index = bisect_left(self._rows, units, key=lambda row: row.second)
+        if index == len(self._rows) or self._rows[index].second != units:
             return range(0)
-        return range(self._ends[at - 1] if at else 0, self._ends[at])
+        return range(self._ends[index - 1] if index else 0, self._ends[index])
 
     def _number(self, units: int) -> Number:
         value = Fraction(units, self._scale)

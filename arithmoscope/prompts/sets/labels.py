@@ -1,4 +1,4 @@
-"""Short names of prompt sets, made of their topic and of the options that distinguish them."""
+"""Short names of prompt sets, composed of their topic and the options that distinguish them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def labels_of(sets: Sequence[PromptsSpec]) -> dict[PromptsSpec, str]:
     labels = [label_of(prompts) for prompts in distinct]
     for option in (_shots, _corruption, _seed, _pairs):
         values = list(map(option, distinct))
-        differ = {label: {values[at] for at, other in enumerate(labels) if other == label} for label in labels}
+        differ = {label: {values[index] for index, other in enumerate(labels) if other == label} for label in labels}
         labels = [
             f"{label}, {value}" if value and len(differ[label]) > 1 else label
             for label, value in zip(labels, values, strict=True)

@@ -206,7 +206,7 @@ def _mmlu(row: _Row) -> tuple[str, str]:
 
 
 def _csqa(row: _Row) -> tuple[str, str]:
-    """Two published forms: ``question.stem`` with a list of choices, or ``choices.label`` beside ``choices.text``."""
+    """Two published forms: ``question.stem`` with a list of choices, or ``choices.label`` with ``choices.text``."""
     inner: object = row.get("question")
     labels: object = None
     texts: object = None

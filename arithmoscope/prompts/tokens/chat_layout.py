@@ -95,11 +95,11 @@ def lay_out(prompt: str, frame: ChatFrame | None) -> Layout:
     turns += [(opening, _without_space(prompt, (start, len(visible)))), (frame.after, question)]
     parts: list[str] = []
     stretches: list[Stretch] = []
-    at = 0
+    position = 0
     for written, span in turns:
         parts += written, prompt[slice(*span)]
-        stretches.append(Stretch(at + len(written), span))
-        at = stretches[-1].place[1]
+        stretches.append(Stretch(position + len(written), span))
+        position = stretches[-1].place[1]
     return Layout(prompt, "".join(parts), tuple(stretches), chat=True)
 
 

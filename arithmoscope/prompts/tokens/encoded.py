@@ -222,16 +222,16 @@ def _cut(
     answer = spaced_answer.lstrip()
     answer_start = len(text) - len(answer)
     pieces = _pieces(layout, text, tokenizer)
-    at = next((at for at, piece in enumerate(pieces) if piece.start <= answer_start < piece.end), None)
+    index = next((index for index, piece in enumerate(pieces) if piece.start <= answer_start < piece.end), None)
     truncation = cast("dict[str, Any] | None", tokenizer.truncation)  # pyright: ignore[reportUnknownMemberType]
     if truncation is not None and len(pieces) >= truncation["max_length"]:
         raise Refusal("prompt_too_long", f"The {which} prompt is longer than this tokenizer's limit.")
-    if at is None:
+    if index is None:
         raise Refusal("answer_not_a_token", f"This vocabulary has no token for the answer {answer!r}.")
-    piece = pieces[at]
-    answer_pieces = [piece, *(later for later in pieces[at + 1 :] if later.end > later.start)]
-    if at + (len(answer_pieces) - 1 if tokens == "each" else 0) > MAX_PROMPT_TOKENS:
-        raise Refusal("prompt_too_long", f"The {which} prompt has {at} tokens; the most is {MAX_PROMPT_TOKENS}.")
+    piece = pieces[index]
+    answer_pieces = [piece, *(later for later in pieces[index + 1 :] if later.end > later.start)]
+    if index + (len(answer_pieces) - 1 if tokens == "each" else 0) > MAX_PROMPT_TOKENS:
+        raise Refusal("prompt_too_long", f"The {which} prompt has {index} tokens; the most is {MAX_PROMPT_TOKENS}.")
     if text[piece.start : answer_start].strip():
         joined = text[piece.start : piece.end]
         raise Refusal("answer_not_a_token", f"{joined!r} is one token: the answer {answer!r} begins inside it.")
@@ -239,9 +239,9 @@ def _cut(
         raise Refusal("answer_several_tokens", f"The answer {answer!r} is {len(answer_pieces)} tokens for this model.")
     if unknown_ids(tokenizer) & {each.id for each in (answer_pieces if tokens == "each" else answer_pieces[:1])}:
         raise Refusal("answer_not_a_token", f"This vocabulary has no token for the answer {answer!r}.")
-    if at == 0:
+    if index == 0:
         raise Refusal("empty_prompt", f"The {which} prompt has no token before the answer.")
-    return pieces[:at], answer_pieces
+    return pieces[:index], answer_pieces
 
 
 def _pieces(layout: Layout, text: str, tokenizer: Tokenizer) -> list[Piece]:
@@ -258,11 +258,11 @@ def _with_roles(layout: Layout, pieces: Sequence[Piece], spans: Sequence[RoleSpa
     shots: RoleSpan = ((0, last_question(layout.prompt)[0]), "shot")
     stretches = layout.placed([shots, *spans])
     tokens: list[Token] = []
-    at = 0
+    position = 0
     for number, piece in enumerate(pieces):
-        while at + 1 < len(stretches) and stretches[at][0][1] <= piece.start:
-            at += 1
-        (start, end), moved = stretches[at]
+        while position + 1 < len(stretches) and stretches[position][0][1] <= piece.start:
+            position += 1
+        (start, end), moved = stretches[position]
         role: Role = "other"
         if number == 0:
             role = "first"

@@ -76,14 +76,14 @@ def _rows(encoding: Encoding) -> list[_Row]:
 def _pieces(text: str, rows: Sequence[_Row], tokenizer: Tokenizer) -> list[Piece]:
     pieces: list[Piece] = []
     reached = 0
-    for at, (token_id, (start, end), special) in enumerate(rows):
+    for index, (token_id, (start, end), special) in enumerate(rows):
         if special and end <= start:  # added by the tokeniser
             pieces.append(Piece(token_id, reached, reached, tokenizer.id_to_token(token_id) or ""))
             continue
         # Some tokenisers exclude the space before a word from its offsets.
         if start > reached and text[reached:start].isspace():
             start = reached
-        next_start, next_end = rows[at + 1][1] if at + 1 < len(rows) else (end, end)
+        next_start, next_end = rows[index + 1][1] if index + 1 < len(rows) else (end, end)
         if end <= start or start < reached or start <= next_start < min(end, next_end):
             shown = _decoded(token_id, tokenizer)
         else:

@@ -65,7 +65,7 @@ class AccessControl:
         host: The address that is bound; its name is allowed.
         allowed_hosts: More host names under which the server may be reached.
         tokens: The accepted tokens; none: no token is required.
-        secret: Key of the cookies, beside the token; known only to the store.
+        secret: Key of the cookies, in addition to the token; known only to the store.
         use_link: Stores the digest of a login link and returns whether this is its first use; may wait for a database.
         throttle: Counts failed logins.
     """
@@ -221,13 +221,13 @@ def _malformed(scope: Scope, headers: Headers) -> Refusal | None:
 
 
 def is_probe(scope: Scope) -> bool:
-    """Whether a request is a liveness or readiness probe."""
+    """True if a request is a liveness or readiness probe."""
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     return path in OPEN_PATHS and scope["method"] in _READS
 
 
 def is_wildcard(host: str) -> bool:
-    """Whether binding to ``host`` means every address of the machine."""
+    """True if binding to ``host`` means every address of the machine."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_unspecified
     except ValueError:
@@ -259,7 +259,7 @@ def _host_name(host: str) -> str:
 
 
 def _same_origin(headers: Headers, host: str) -> bool:
-    """Whether a write comes from this page, or from no page at all (programs send neither header)."""
+    """True if a write comes from this page, or from no page at all (programs send neither header)."""
     site = headers.get("sec-fetch-site")
     if site is not None:
         # Set by the browser, and valid even where a proxy rewrites the Host header.

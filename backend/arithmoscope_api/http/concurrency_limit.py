@@ -1,4 +1,4 @@
-"""Concurrency limit: excess requests are rejected at once, so that accepted ones are served well.
+"""Concurrency limit: excess requests are rejected immediately, so that accepted ones are served well.
 
 Event streams have a lower limit of their own, so that readers connected for hours leave capacity for ordinary
 requests. Probes always pass: a busy server is not a dead one.

@@ -99,9 +99,9 @@ class _Window:
 class LoginThrottle:
     """Counts failed logins per address: after `MAX_FAILURES`, the address is blocked until its minute is over.
 
-    The right token is blocked as well, or guessing could go on. After `MAX_FAILURES_TOTAL`, every address without an
-    earlier successful login is blocked: this slows down guessing from many addresses. A wrong cookie counts once: a
-    page left open with the cookie of yesterday's token is not guessing.
+    The right token is blocked as well, otherwise guessing could continue. After `MAX_FAILURES_TOTAL`, every address
+    without an earlier successful login is blocked: this slows down guessing from many addresses. A wrong cookie counts
+    once: a page left open with the cookie of yesterday's token is not guessing.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

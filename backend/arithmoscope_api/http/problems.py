@@ -84,7 +84,7 @@ async def _on_refusal(request: Request, error: Refusal) -> Response:
 
 async def _on_validation_error(request: Request, error: RequestValidationError) -> Response:
     for item in error.errors():
-        # A validator with an error code and wording of its own, as in `arithmoscope.contracts.experiments`.
+        # A validator with its own error code and wording, as in `arithmoscope.contracts.experiments`.
         if item["type"] in PROBLEMS:
             context = item["ctx"]
             return problem_response(Refusal(item["type"], context["detail"], context["way_out"]).details())

@@ -28,14 +28,14 @@ def preview_tuning(spec: FineTuneSpec, ctx: Ctx) -> TuningPreview:
     """
     resolved = resolve_spec(ctx, spec)
     tokenizer = ctx.tokenizers.get(resolved.card)
-    lessons = split_dataset(spec, tokenizer, resolved.chat_template(ctx))
-    notes = list(lessons.notes)
+    splits = split_dataset(spec, tokenizer, resolved.chat_template(ctx))
+    notes = list(splits.notes)
     if spec.parent is not None:
         analysed = analysis_spec(ctx, spec.parent).prompts
         chat = ctx.tokenizers.chat_template(resolved.card) if analysed.chat else None
-        notes += overlap_notes(lessons, analysed, tokenizer, chat)
+        notes += overlap_notes(splits, analysed, tokenizer, chat)
     if spec.tuner in _NOTES:
         notes.append(_NOTES[spec.tuner])
     return TuningPreview(
-        tunable=trainable_parameters(resolved.card, spec, ctx.config.dtype), split=lessons.split, notes=tuple(notes)
+        tunable=trainable_parameters(resolved.card, spec, ctx.config.dtype), split=splits.split, notes=tuple(notes)
     )
