@@ -1,9 +1,9 @@
-"""Growth of cost with pairs, tokens, layers and heads. Each row runs in a process of its own, so that its peak is its
-own.
+"""Growth of cost with pairs, tokens, layers and heads. Each row runs in its own process, so that its
+peak memory is its own.
 
 Pairs and tokens on the demo model, layers and heads on random models of Llama's kind (their time does not depend on
 their weights). The prompts are subtractions of equal length behind solved examples. Where pairs grow, all share two
-examples; where tokens grow, each has examples of its own, so that only the equal beginnings of a pair's own two runs
+examples; where tokens grow, each has its own examples, so that only the equal beginnings of a pair's own two runs
 can be shared, which is the costly case.
 
 Expected before measuring. Time is proportional to the pairs. Tokens: the two runs grow with them; the waves of

@@ -10,7 +10,7 @@ from pathlib import Path
 from arithmoscope.contracts.errors import Refusal
 
 _DISTRIBUTION = "arithmoscope"
-# Of a wheel all packages lie side by side, of a checkout these two in folders of their own.
+# In a wheel all packages are siblings; in a checkout these two have their own folders.
 _FOLDERS = {"arithmoscope_api": "backend", "arithmoscope_worker": "worker"}
 
 
@@ -51,7 +51,7 @@ def _missing(extra: str) -> Iterator[str]:
 
     try:
         requirements = metadata.requires(_DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:  # run from its sources without being installed: nothing says what it needs
+    except metadata.PackageNotFoundError:  # run from source without being installed: its requirements are unknown
         return
     for requirement in map(Requirement, requirements):
         if requirement.marker is None or not requirement.marker.evaluate({"extra": extra}):

@@ -119,7 +119,7 @@ def _prompt_options(args: argparse.Namespace) -> dict[str, Any]:
     names = ("operations", "styles", "operands", "topic", "wording", "numerals", "decimals", "corruption", "seed")
     options: dict[str, Any] = {name: getattr(args, name) for name in (*names, "shots", "pairs")}
     options["answer"] = "whole" if args.answer == "whole" and args.answer_tokens is None else "each"
-    # Other topics have styles and operands of their own.
+    # Other topics have their own styles and operands.
     if args.topic != _DEFAULTS.topic and args.styles == ["equation"]:
         options.pop("styles")
     if args.topic != _DEFAULTS.topic and args.operands == [0, 9]:

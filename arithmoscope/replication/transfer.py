@@ -109,12 +109,12 @@ def _column(
         for pair, operands in zip(encode_all(model, each.evaluation_pairs), each.evaluation_operands, strict=True)
     ]
     few = sets_of(model, selections, min(FEW_DRAWS, draws), 0)
-    column = judged_on(model, pairs, few, len(selections), "mean", 0)
+    column = measure_column(model, pairs, few, len(selections), "mean", 0)
     for name in column:
         if name.startswith("control_") and name.endswith(("_low", "_high")):
             column[name] = torch.full_like(column[name], torch.nan)
     if main is not None:
-        alone = judged_on(model, pairs, sets_of(model, [selections[main]], draws, 0), 1, "mean", 0)
+        alone = measure_column(model, pairs, sets_of(model, [selections[main]], draws, 0), 1, "mean", 0)
         for name in (name for name in column if not name.startswith("plain_")):
             column[name][main] = alone[name][0]
     return column

@@ -71,7 +71,7 @@ class _Channel:
         buffer: The latest events.
         number: Number of the newest event, counted from 1.
         dropped: Number of the newest event that is no longer in the buffer.
-        joined: Whether the pump reads its stream.
+        joined: True if the pump reads its stream.
         read_to: Id up to which the pump has passed on the stream's events.
         heard_at: Time of the stream's last event.
         moved_at: Time of the row's last change of progress.
@@ -112,14 +112,14 @@ class EventHub:
     """Sends the events of experiments to their readers. It belongs to one event loop, in which `close` must be called.
 
     Args:
-        glances: Reads the rows of experiments; deleted ones are left out.
+        read_rows: Reads the rows of experiments; deleted ones are left out.
         events: The broker's event streams; None without a broker.
     """
 
     def __init__(
-        self, glances: Callable[[Sequence[str]], dict[str, ExperimentStatus]], events: AsyncEventLog | None
+        self, read_rows: Callable[[Sequence[str]], dict[str, ExperimentStatus]], events: AsyncEventLog | None
     ) -> None:
-        self._glances = glances
+        self._read_rows = read_rows
         self._events = events
         self._channels: dict[str, _Channel] = {}
         self._poll_now = asyncio.Event()
@@ -232,7 +232,7 @@ class EventHub:
         self._poll_now.clear()
         watched = {channel: channel.row for channel in self._channels.values()}
         try:
-            rows = await run_in_threadpool(self._glances, [channel.id for channel in watched])
+            rows = await run_in_threadpool(self._read_rows, [channel.id for channel in watched])
         except Refusal as error:  # readers stay connected: the store may recover
             logger.warning("cannot read the rows of watched experiments: %s", error)
         else:
@@ -249,7 +249,7 @@ class EventHub:
                 await self._poll_now.wait()
 
     def _update(self, channel: _Channel, row: ExperimentStatus) -> None:
-        """Takes over a row, and sends its progress if the stream does not."""
+        """Adopts a newly read row, and sends its progress if the stream does not."""
         if row.progress != channel.row.progress:
             channel.moved_at = asyncio.get_running_loop().time()
         channel.row = row

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from benchmarks.soak.disk import with_mounts
-from benchmarks.soak.load import drain, post_at_once, stand_traffic, warm_tree
+from benchmarks.soak.load import drain, post_at_once, run_traffic, warm_tree
 from benchmarks.soak.questions import long_question
 from benchmarks.soak.report import PAGE, RESULTS, ROOT, SoakReport
 from benchmarks.soak.rounds import Round, questions_of, run_round, undisturbed
@@ -100,7 +100,7 @@ def _load(
         report.drain = drain(serve, options.queue, _DRAINS_WITHIN_S)
         log(f"the queue: {report.drain}")
         report.write(options.page, options.results)
-        report.traffic = stand_traffic(serve, options.minutes * 60)
+        report.traffic = run_traffic(serve, options.minutes * 60)
         log(f"requests and readers: {report.traffic.latencies_ms.get('all')}, {report.traffic.n_errors} errors")
 
 

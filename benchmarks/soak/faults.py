@@ -60,19 +60,19 @@ def _kill(pid: int) -> float:
 
 
 def _kill_child(scenario: Scenario) -> Outcome:
-    held = scenario.in_the_middle()
+    held = scenario.await_running_work()
     struck_at = _kill(_pid(scenario, scenario.serve.computing, "computing child"))
-    return Outcome(scenario.taken_up_again(_lost(scenario, held), struck_at))
+    return Outcome(scenario.seconds_until_reclaimed(_lost(scenario, held), struck_at))
 
 
 def _kill_worker(scenario: Scenario) -> Outcome:
-    held = scenario.in_the_middle()
+    held = scenario.await_running_work()
     struck_at = _kill(_pid(scenario, lambda: scenario.serve.child("worker"), "worker"))
-    return Outcome(scenario.taken_up_again(_lost(scenario, held), struck_at))
+    return Outcome(scenario.seconds_until_reclaimed(_lost(scenario, held), struck_at))
 
 
 def _kill_supervisor(scenario: Scenario) -> Outcome:
-    held = scenario.in_the_middle()
+    held = scenario.await_running_work()
     children = list(scenario.serve.family())
     scenario.serve.process.kill()
     struck_at = time.monotonic()
@@ -83,33 +83,33 @@ def _kill_supervisor(scenario: Scenario) -> Outcome:
     left = eventually(lambda: not alive(children), max(0.0, struck_at + NOTHING_LEFT_AFTER_S - time.monotonic()))
     if not left:
         raise AssertionError(f"alive {NOTHING_LEFT_AFTER_S:g} s after kill -9 of serve: {alive(children)}")
-    return Outcome(scenario.taken_up_again(_lost(scenario, held), struck_at))
+    return Outcome(scenario.seconds_until_reclaimed(_lost(scenario, held), struck_at))
 
 
 def _kill_broker(scenario: Scenario) -> Outcome:
-    scenario.in_the_middle()
+    scenario.await_running_work()
     _kill(_pid(scenario, lambda: scenario.serve.child("broker"), "broker"))
     if scenario.variant("broker killed") % 2 == 0:
-        scenario.ask()  # the broker is down during this submit
+        scenario.submit()  # the broker is down during this submit
     return Outcome()
 
 
 def _kill_api(scenario: Scenario) -> Outcome:
-    scenario.in_the_middle()
+    scenario.await_running_work()
     _kill(_pid(scenario, lambda: scenario.serve.child("api"), "API"))
-    scenario.ask_again()
+    scenario.resubmit()
     return Outcome()
 
 
 def _freeze_worker(scenario: Scenario) -> Outcome:
-    """Every other time a second worker is present, which takes the job over while the first is frozen."""
-    other, beside = None, scenario.variant("worker frozen") % 2 == 1
+    """In every other round a second worker is present, which takes over the job while the first is frozen."""
+    other, with_second = None, scenario.variant("worker frozen") % 2 == 1
     try:
-        if beside:
+        if with_second:
             other = second_worker(scenario.serve, scenario.models, scenario.folder / "second.log", scenario.environment)
             if not eventually(lambda: len(scenario.ledger.workers_seen_at()) > 1, 60):
                 raise AssertionError("the second worker does not start")
-        scenario.in_the_middle()
+        scenario.await_running_work()
         parent = _pid(scenario, lambda: scenario.serve.child("worker"), "worker")
         pids = [parent, _pid(scenario, scenario.serve.computing, "computing child")]
         name = (scenario.serve.data / "worker-name").read_text().strip()
@@ -126,7 +126,7 @@ def _freeze_worker(scenario: Scenario) -> Outcome:
                     os.kill(pid, signal.SIGCONT)
         if not reaped:
             raise AssertionError(f"the lease of a frozen worker does not expire: {held}")
-        return Outcome(scenario.taken_up_again(held, struck_at))
+        return Outcome(scenario.seconds_until_reclaimed(held, struck_at))
     finally:
         if other is not None:
             _stop_second(other)
@@ -155,7 +155,7 @@ def _stop_second(other: subprocess.Popen[bytes]) -> None:
 
 
 def _empty_broker(scenario: Scenario) -> Outcome:
-    scenario.in_the_middle(waiting=3)
+    scenario.await_running_work(waiting=3)
     with redis.Redis.from_url(f"unix://{scenario.serve.data / 'redis.sock'}") as client:
         client.flushall()
     scenario.await_work()
@@ -164,11 +164,11 @@ def _empty_broker(scenario: Scenario) -> Outcome:
 
 def _freeze_broker(scenario: Scenario) -> Outcome:
     """The broker accepts connections and never answers: the hardest way of being down."""
-    scenario.in_the_middle()
+    scenario.await_running_work()
     broker = _pid(scenario, lambda: scenario.serve.child("broker"), "broker")
     os.kill(broker, signal.SIGSTOP)
     try:
-        scenario.ask()
+        scenario.submit()
         time.sleep(scenario.rng.uniform(0.5, 3.0))  # for this long it does not answer
     finally:
         with suppress(ProcessLookupError):
@@ -177,25 +177,25 @@ def _freeze_broker(scenario: Scenario) -> Outcome:
 
 
 def _fill_disk(scenario: Scenario) -> Outcome:
-    scenario.in_the_middle(waiting=3)
+    scenario.await_running_work(waiting=3)
     pids = [scenario.serve.process.pid, *scenario.serve.family()]
     scenario.disk.fill(pids)
     try:
-        scenario.ask_once()
+        scenario.try_submit()
         time.sleep(scenario.rng.uniform(1.0, 4.0))  # for this long the disk is full
-        scenario.ask_once()
+        scenario.try_submit()
     finally:
         scenario.disk.free()
     return Outcome()
 
 
 def _shift_clock(scenario: Scenario, seconds: float) -> Outcome:
-    scenario.in_the_middle()
+    scenario.await_running_work()
     scenario.clock_s += seconds
     shift_clock(scenario.folder, scenario.clock_s)
     time.sleep(0.2)  # the processes read the clock file every 50 ms
     if scenario.questions_left:
-        offset = scenario.ledger.created_at(scenario.ask()) - time.time() - scenario.clock_s
+        offset = scenario.ledger.created_at(scenario.submit()) - time.time() - scenario.clock_s
         if abs(offset) > 60:
             raise AssertionError(f"the API's clock did not move: it is off by {offset:g} s")
 
@@ -211,7 +211,7 @@ def _shift_clock(scenario: Scenario, seconds: float) -> Outcome:
 
 
 def _start_twice(scenario: Scenario) -> Outcome:
-    scenario.in_the_middle()
+    scenario.await_running_work()
     code, out, err = two_serves(scenario.serve)
     if (code, out, err.count("\n")) != (2, "", 1) or "--data-dir" not in err:
         raise AssertionError(f"a second serve on the folder returned {code}, {out!r}, {err!r}")
@@ -219,11 +219,11 @@ def _start_twice(scenario: Scenario) -> Outcome:
 
 
 def _stop_and_start(scenario: Scenario) -> Outcome:
-    held = scenario.in_the_middle()
+    held = scenario.await_running_work()
     start = time.monotonic()
     scenario.serve.stop(CLEAN_STOP_S, signal.SIGTERM if scenario.variant("stopped") % 2 == 0 else signal.SIGINT)
     scenario.start()
-    return Outcome(scenario.taken_up_again(_lost(scenario, held), start))
+    return Outcome(scenario.seconds_until_reclaimed(_lost(scenario, held), start))
 
 
 def _lost(scenario: Scenario, held: list[Row]) -> list[Row]:

@@ -162,7 +162,7 @@ async def _submit_all(serve: Serve, questions: list[Question]) -> list[str]:
     return ids
 
 
-def stand_traffic(
+def run_traffic(
     serve: Serve, seconds: float, readers: int = 200, rate: float = 50.0, finished_ones: int = 12
 ) -> Traffic:
     """The load generator runs in its own process; this one only samples the server's memory meanwhile."""

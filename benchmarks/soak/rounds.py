@@ -157,7 +157,7 @@ def _strike(scenario: Scenario, fault: Fault) -> tuple[FaultRun, set[str]]:
     try:
         recovery_s = fault.strike(scenario).recovery_s
         if scenario.rng.random() < 0.5:
-            scenario.ask_again()
+            scenario.resubmit()
     except (AssertionError, StartFailed) as wrong:
         error = str(wrong)
     met = before | {row.id for row in scenario.unfinished()} | (scenario.accepted.keys() - accepted)

@@ -63,7 +63,7 @@ class Scenario:
                 time.sleep(0.2)
 
     def variant(self, fault: str) -> int:
-        """Number whose parity selects the variant of a fault with two: it alternates by round, with a start of its own
+        """Number whose parity selects the variant of a fault with two: it alternates by round, starting differently
         per fault.
         """
         return self.number + len(fault)
@@ -72,22 +72,22 @@ class Scenario:
     def questions_left(self) -> int:
         return max(0, len(self.questions) - self._submitted)
 
-    def ask(self) -> str:
+    def submit(self) -> str:
         """Submits the next distinct question until it is accepted; returns its experiment."""
         name, question = self.questions[self._submitted % len(self.questions)]
         self._submitted += 1
-        return self._ask(name, question)
+        return self._submit_until_accepted(name, question)
 
-    def ask_again(self) -> str:
+    def resubmit(self) -> str:
         """Submits an earlier question again: it must return the same experiment."""
         experiment_id = self.rng.choice(sorted(self.accepted))
         name = self.accepted[experiment_id]
-        again = self._ask(name, dict(self.questions)[name])
-        if again != experiment_id:
-            raise AssertionError(f"{name} was {experiment_id} and is {again} now")
-        return again
+        resubmitted = self._submit_until_accepted(name, dict(self.questions)[name])
+        if resubmitted != experiment_id:
+            raise AssertionError(f"{name} was {experiment_id} and is {resubmitted} now")
+        return resubmitted
 
-    def ask_once(self) -> str | None:
+    def try_submit(self) -> str | None:
         """One attempt; None if it was properly rejected or reached no server."""
         name, question = self.questions[self._submitted % len(self.questions)]
         experiment_id = self._try(name, question)
@@ -101,7 +101,7 @@ class Scenario:
     def unfinished(self) -> list[Row]:
         return [row for row in self.ledger.rows().values() if row.state in ("queued", "running")]
 
-    def in_the_middle(self, waiting: int = 2) -> list[Row]:
+    def await_running_work(self, waiting: int = 2) -> list[Row]:
         """Ensures that something runs and ``waiting`` more wait, then returns at a random moment of that work.
 
         Returns the running experiments.
@@ -109,7 +109,7 @@ class Scenario:
         while len(self.unfinished()) <= waiting:
             if not self.questions_left:
                 raise AssertionError("no question is left: the fault would affect nothing")
-            self.ask()
+            self.submit()
         self.await_work()
         time.sleep(self.rng.uniform(0.0, 1.2))
         # A third loss at the same place ends an experiment by design: this must not happen by accident here.
@@ -126,12 +126,12 @@ class Scenario:
         if not eventually(working, _WORKS_WITHIN_S, 0.02):
             raise AssertionError(f"no worker computes within {_WORKS_WITHIN_S:g} s; unfinished: {self.unfinished()}")
 
-    def taken_up_again(self, held: list[Row], since: float, within_s: float = 240.0) -> float | None:
-        """Seconds from ``since`` until all these have been claimed again; None if all had ended before."""
+    def seconds_until_reclaimed(self, held: list[Row], since: float, within_s: float = 240.0) -> float | None:
+        """Seconds from ``since`` until all these have been claimed again; None if all had ended before then."""
         before = {row.id: row.attempt for row in held}
         lost = dict.fromkeys(before, False)
 
-        def again() -> bool:
+        def reclaimed() -> bool:
             rows = self.ledger.rows()
             for name, attempt in before.items():
                 lost[name] = lost[name] or rows[name].attempt > attempt
@@ -141,11 +141,11 @@ class Scenario:
                 if row.id in before
             )
 
-        if not eventually(again, within_s, 0.02):
+        if not eventually(reclaimed, within_s, 0.02):
             raise AssertionError(f"not claimed again within {within_s:g} s: {sorted(before)}")
         return time.monotonic() - since if any(lost.values()) else None
 
-    def _ask(self, name: str, question: Question) -> str:
+    def _submit_until_accepted(self, name: str, question: Question) -> str:
         until = time.monotonic() + _ANSWERS_WITHIN_S
         while True:
             experiment_id = self._try(name, question)

@@ -74,7 +74,7 @@ export function App() {
   }, [key]);
   return (
     <ThemeProvider>
-      {/* Under <base>, "#main" would be an address of its own: the jump is made here. */}
+      {/* Under <base>, "#main" would be a separate address: the jump is made here. */}
       <a
         class="skip"
         href="#main"

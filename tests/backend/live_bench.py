@@ -30,11 +30,11 @@ class Bench:
         self.looks: list[int] = []
         self.said = EventLog(redis_url) if redis_url else None
         self.events = AsyncEventLog(redis_url) if redis_url else None
-        self.hub = EventHub(self.glances, self.events)
+        self.hub = EventHub(self.read_rows, self.events)
         self.broken = False
         self.after_a_look: Callable[[], None] | None = None
 
-    def glances(self, ids: Sequence[str]) -> dict[str, ExperimentStatus]:
+    def read_rows(self, ids: Sequence[str]) -> dict[str, ExperimentStatus]:
         self.looks.append(len(ids))
         if self.broken:
             raise Refusal("store_unavailable", "The database does not answer.")

@@ -16,7 +16,7 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.interventions.generation import is_answer
 from arithmoscope.engine.interventions.replacements import resampled
-from arithmoscope.engine.methods.knockout import knock_chunk, knockout_task
+from arithmoscope.engine.methods.knockout import knock_out_chunk, knockout_task
 
 SET = [
     PromptPair("7 + 5 =", "7 @ 5 =", "12"),
@@ -113,7 +113,7 @@ def test_chunks_and_small_plans_write_the_same(tmp_path):
     whole = knockout(model, SET, MIXED, controls=2, answer_tokens=2)
     task = knockout_task(model, encode_all(model, SET, "first"), MIXED, controls=2, answer_tokens=2)
     task = dataclasses.replace(task, plan=dataclasses.replace(task.plan, pairs=1, components=2, rows=1, tokens=1))
-    joined_ = Knockout.concatenate([knock_chunk(model, task, start, start + 3)[0] for start in (0, 3)])
+    joined_ = Knockout.concatenate([knock_out_chunk(model, task, start, start + 3)[0] for start in (0, 3)])
     joined_.save(tmp_path / "k.safetensors")
     loaded = Knockout.load(tmp_path / "k.safetensors")
     for name in ("written", "exact", "control_exact"):

@@ -18,7 +18,7 @@ from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.interventions.ablation import forks_of, masks_of
 from arithmoscope.engine.interventions.replacements import resampled
 from arithmoscope.engine.measures.random_controls import random_draws
-from arithmoscope.engine.methods.knockout import knock_chunk, knockout_task
+from arithmoscope.engine.methods.knockout import knock_out_chunk, knockout_task
 
 # Three lengths among them.
 SET = PAIRS[:5]
@@ -157,7 +157,7 @@ def test_small_plans_and_chunks_of_pairs_give_the_same_numbers():
     task = knockout_task(model, encoded, MIXED, controls=3)
     for plan in (task.plan, dataclasses.replace(task.plan, pairs=1, components=2, rows=1, tokens=1)):
         small = dataclasses.replace(task, plan=plan)
-        parts = [knock_chunk(model, small, start, start + 2)[0] for start in (0, 2, 4)]
+        parts = [knock_out_chunk(model, small, start, start + 2)[0] for start in (0, 2, 4)]
         joined = Knockout.concatenate([Knockout.from_bytes(part.to_bytes()) for part in parts])
         assert joined.questions == whole.questions
         for name in ("logits", "probability", "control_logits", "control_probability", "reference"):

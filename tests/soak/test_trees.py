@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.soak.disk import small_disk
-from benchmarks.soak.load import drain, post_at_once, stand_traffic, warm_tree
+from benchmarks.soak.load import drain, post_at_once, run_traffic, warm_tree
 from benchmarks.soak.questions import long_question
 from benchmarks.soak.rounds import Round, questions_of, run_round, undisturbed
 from benchmarks.soak.tree import Serve, clock_environment, shift_clock
@@ -74,7 +74,7 @@ def test_a_hundred_questions_drain_with_none_lost_and_none_done_twice(loaded: Se
 
 
 def test_many_readers_and_requests_get_all_they_ask_for_while_the_worker_computes(loaded: Serve) -> None:
-    found = stand_traffic(loaded, 5.0, finished_ones=3)
+    found = run_traffic(loaded, 5.0, finished_ones=3)
     assert found.errors == []
     assert found.requests >= 240  # one every 20 ms
     assert found.streams >= found.readers == found.most_open == 200

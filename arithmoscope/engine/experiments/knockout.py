@@ -41,10 +41,10 @@ from arithmoscope.engine.forward.baseline import top_tokens, wrong_answer
 from arithmoscope.engine.forward.batching import Plan, budget_of, retry_on_oom
 from arithmoscope.engine.measures.key_components import key_components
 from arithmoscope.engine.measures.knockout_result import FORMAT, Knockout
-from arithmoscope.engine.methods.knockout import Task, knock_chunk, knockout_task
+from arithmoscope.engine.methods.knockout import Task, knock_out_chunk, knockout_task
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.results.analysis_files import set_hash
-from arithmoscope.engine.results.knockout_check import knock_check
+from arithmoscope.engine.results.knockout_check import check_knockout
 from arithmoscope.engine.results.knockout_files import knockout_files, knockout_result
 from arithmoscope.prompts import EncodedPair, PromptSet, prepare
 from arithmoscope.prompts.sets.operand_split import operands_of
@@ -64,7 +64,7 @@ class _Sets:
 
     prompts   the measured prompt set
     analysed  all pairs of the analysis
-    over      the pairs that the mean is taken over; None: the measured ones
+    over      pairs whose mean replaces outputs; None: the measured pairs
     """
 
     prompts: PromptSet
@@ -79,7 +79,7 @@ class _Sets:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _MeasuredPairs:
     """The measured pairs, their indices, the dropped ones, and the indices that share operands with the analysis."""
 
     pairs: tuple[EncodedPair, ...]
@@ -124,7 +124,7 @@ def run_knockout(
     check_stop = callbacks.check_stop if not saved_chunks else lambda: None
     on_progress(Progress(stage="pairs", done=0, total=len(prompts.pairs)))
     try:
-        kept = _kept(model, spec, sets, analysis, check_stop)
+        kept = _select_pairs(model, spec, sets, analysis, check_stop)
         parts = _parts(kept.indices, chunk_pairs(model))
         saved = reusable_chunks(saved_chunks, parts, key)
         task, means_plan = _task(model, spec, kept.pairs, sets.over, components, saved, check_stop)
@@ -135,7 +135,7 @@ def run_knockout(
     def compute(number: int, report: Callable[[float], None]) -> bytes:
         nonlocal task
         start = number * chunk_pairs(model)
-        chunk, task = knock_chunk(model, task, start, start + len(parts[number]), report=report)
+        chunk, task = knock_out_chunk(model, task, start, start + len(parts[number]), report=report)
         plans = {"means": dataclasses.asdict(means_plan), "chunk": dataclasses.asdict(task.plan)}
         return pack_chunk(parts[number], key, {"plans": plans}, chunk.to_bytes())
 
@@ -149,7 +149,7 @@ def run_knockout(
         return None
     whole = Knockout.concatenate(results)
     on_progress(Progress(stage="saving", done=len(whole), total=len(kept.pairs)))
-    checked, _ = retry_on_oom(task.plan, lambda _: knock_check(model, task, whole))
+    checked, _ = retry_on_oom(task.plan, lambda _: check_knockout(model, task, whole))
     result = knockout_result(
         model=model,
         spec=spec,
@@ -196,8 +196,8 @@ def _prompt_sets(model: LoadedModel, spec: KnockoutSpec, analysis: Analysis) -> 
     return _Sets(prompts, parents.pairs, kept if elsewhere else None)
 
 
-def _notes(spec: KnockoutSpec, sets: _Sets, kept: _Kept) -> tuple[str, ...]:
-    """A note on the prompts that the mean is taken over."""
+def _notes(spec: KnockoutSpec, sets: _Sets, kept: _MeasuredPairs) -> tuple[str, ...]:
+    """A note on the prompts whose mean replaces outputs."""
     if spec.ablation != "mean":
         return ()
     if sets.over is None:
@@ -209,52 +209,54 @@ def _notes(spec: KnockoutSpec, sets: _Sets, kept: _Kept) -> tuple[str, ...]:
     return (f"The mean is over the {len(sets.over)} prompts of the analysis{among}.",)
 
 
-def _kept(
+def _select_pairs(
     model: LoadedModel, spec: KnockoutSpec, sets: _Sets, analysis: Analysis, check_stop: Callable[[], None]
-) -> _Kept:
+) -> _MeasuredPairs:
     prompts = sets.prompts
     analysed = {operands_of(pair.pair) for pair in sets.analysed}
     shared = frozenset(index for index, pair in enumerate(prompts.pairs) if operands_of(pair.pair) in analysed)
     dropped = [
-        _left_out(prompts, index, "The analysis used the same operands.") for index in sorted(shared) if spec.disjoint
+        _dropped_pair(prompts, index, "The analysis used the same operands.")
+        for index in sorted(shared)
+        if spec.disjoint
     ]
-    left = [index for index in range(len(prompts.pairs)) if not (spec.disjoint and index in shared)]
+    remaining = [index for index in range(len(prompts.pairs)) if not (spec.disjoint and index in shared)]
     prompts_spec = spec.prompts or analysis.spec.prompts
     if not prompts_spec.keep_wrong:
-        tops = top_tokens(model, [prompts.pairs[index] for index in left], check_stop)
-        top = dict(zip(left, tops, strict=True))
+        tops = top_tokens(model, [prompts.pairs[index] for index in remaining], check_stop)
+        top = dict(zip(remaining, tops, strict=True))
         dropped += [
             wrong_answer(model, index, prompts.pairs[index], top[index])
-            for index in left
+            for index in remaining
             if top[index] != prompts.pairs[index].answer_id
         ]
-        left = [index for index in left if top[index] == prompts.pairs[index].answer_id]
+        remaining = [index for index in remaining if top[index] == prompts.pairs[index].answer_id]
     if spec.positions != "end":
-        alone = _alone(spec, prompts, left)
-        dropped += [_left_out(prompts, index, "No other remaining prompt has as many tokens.") for index in alone]
-        left = [index for index in left if index not in set(alone)]
-    if not left:
+        alone = _of_unique_length(spec, prompts, remaining)
+        dropped += [_dropped_pair(prompts, index, "No other remaining prompt has as many tokens.") for index in alone]
+        remaining = [index for index in remaining if index not in set(alone)]
+    if not remaining:
         raise Refusal(
             "none_kept",
             f"None of the {len(prompts.pairs)} prompts is left that {model.card.id} answers correctly.",
         )
-    pairs = tuple(prompts.pairs[index] for index in left)
-    return _Kept(pairs, tuple(left), tuple(sorted(dropped, key=lambda pair: pair.index)), shared)
+    pairs = tuple(prompts.pairs[index] for index in remaining)
+    return _MeasuredPairs(pairs, tuple(remaining), tuple(sorted(dropped, key=lambda pair: pair.index)), shared)
 
 
-def _left_out(prompts: PromptSet, index: int, reason: str) -> DroppedPair:
+def _dropped_pair(prompts: PromptSet, index: int, reason: str) -> DroppedPair:
     pair = prompts.pairs[index].pair
     return DroppedPair(index=index, reference=pair.reference, answer=pair.answer, reason=reason)
 
 
-def _alone(spec: KnockoutSpec, prompts: PromptSet, left: Sequence[int]) -> list[int]:
+def _of_unique_length(spec: KnockoutSpec, prompts: PromptSet, remaining: Sequence[int]) -> list[int]:
     """Pairs of a length that no other prompt has: per position they have neither a mean nor a prompt to draw from."""
     if spec.ablation == "zero":
         return []
     kinds: dict[int, set[Hashable]] = defaultdict(set)
-    for pair in (prompts.pairs[index] for index in left):
+    for pair in (prompts.pairs[index] for index in remaining):
         kinds[len(pair.reference_ids)].add(pair.question if spec.ablation == "resample" else pair.reference_ids)
-    return [index for index in left if len(kinds[len(prompts.pairs[index].reference_ids)]) < 2]
+    return [index for index in remaining if len(kinds[len(prompts.pairs[index].reference_ids)]) < 2]
 
 
 def _parts(indices: Sequence[int], step: int) -> list[Sequence[int]]:

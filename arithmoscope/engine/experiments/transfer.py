@@ -239,7 +239,9 @@ def _evaluate(
         return plain | {name: empty.clone() for name in _FIRST}
     sets = sets_of(model, selections, spec.controls, spec.seed)
     settings = (spec.ablation, spec.seed)
-    return judged_on(model, pairs, sets, len(selections), *settings, report=report, over=over, check_stop=check_stop)
+    return measure_column(
+        model, pairs, sets, len(selections), *settings, report=report, over=over, check_stop=check_stop
+    )
 
 
 def _without_unmeasured(transfer: Transfer) -> Transfer:

@@ -147,7 +147,7 @@ def knockout(
         if progress is not None:
             progress(furthest, 1_000)
 
-    result, _ = knock_chunk(model, task, 0, len(task.pairs), report=report)
+    result, _ = knock_out_chunk(model, task, 0, len(task.pairs), report=report)
     return result
 
 
@@ -204,7 +204,7 @@ def knockout_task(
     return Task(tuple(encoded), draws, **options, seed=seed, mean=mean, plan=plan, answer_tokens=answer_tokens)
 
 
-def knock_chunk(
+def knock_out_chunk(
     model: LoadedModel,
     task: Task,
     start: int,

@@ -232,7 +232,7 @@ def transfer(
     sets = sets_of(model, selections, controls, seed)
     columns: list[dict[str, Tensor]] = []
     for name, pairs in evaluated.items():
-        column = judged_on(model, pairs, sets, len(selections), ablation, seed, memory, over=mean_pairs.get(name))
+        column = measure_column(model, pairs, sets, len(selections), ablation, seed, memory, over=mean_pairs.get(name))
         columns.append(column)
         done += 1
         if progress is not None:
@@ -261,7 +261,7 @@ def assembled(
     columns: Sequence[Mapping[str, Tensor]],
 ) -> Transfer:
     """The result, from the measurements of each set: `mean_effects` and `most_negative` of each set of ``found_on``,
-    `judged_on` of each of ``evaluated_on``. These two give the number of pairs by set."""
+    `measure_column` of each of ``evaluated_on``. These two give the number of pairs by set."""
     matrices = {key: torch.stack([column[key] for column in columns], dim=-1) for key in columns[0]}
     return Transfer(
         model=model.card.id,

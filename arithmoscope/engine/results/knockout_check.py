@@ -36,7 +36,7 @@ class KnockCheck:
 
 
 @torch.no_grad()
-def knock_check(model: LoadedModel, task: Task, result: Knockout) -> KnockCheck:
+def check_knockout(model: LoadedModel, task: Task, result: Knockout) -> KnockCheck:
     """Recomputes the first, middle and last point of the curve and of the first random draw, on the first pairs.
 
     ``result``: the task's pairs from the first one on.

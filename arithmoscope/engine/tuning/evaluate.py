@@ -145,7 +145,7 @@ def evaluate(
         held_out=summarise_set(held_out, range(len(test))),
         sets=(*_by_facet(held_out), *(summarise_set(each, range(len(each.pairs))) for each in evaluated[1:])),
         neutral=plain_text,
-        prompts=tuple(_shown(held_out, row) for row in range(min(SHOWN, len(test)))),
+        prompts=tuple(_judged_prompt(held_out, row) for row in range(min(SHOWN, len(test)))),
         repatched=path_patching,
     )
     return EvaluationOutput(evaluation, tuple(evaluated), tuple(notes))
@@ -191,7 +191,7 @@ def _by_facet(held_out: EvaluatedSet) -> list[Judged]:
     return summaries
 
 
-def _shown(questions: EvaluatedSet, row: int) -> JudgedPrompt:
+def _judged_prompt(questions: EvaluatedSet, row: int) -> JudgedPrompt:
     pair = questions.pairs[row]
     return JudgedPrompt(
         reference=pair.reference,

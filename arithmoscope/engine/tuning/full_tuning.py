@@ -21,15 +21,15 @@ from arithmoscope.engine.tuning.weight_slices import check_tunable, projection_n
 
 def full(model: LoadedModel, _options: TunerInput) -> TrainableModel:
     """Trains every parameter, embeddings, norms and biases included."""
-    return _whole(model, {name for name, _ in model.hf.named_parameters()})
+    return _trainable_copy(model, {name for name, _ in model.hf.named_parameters()})
 
 
 def full_matrices(model: LoadedModel, _options: TunerInput) -> TrainableModel:
     """Trains every matrix of every layer."""
-    return _whole(model, {f"{name}.weight" for name in projection_names(model)})
+    return _trainable_copy(model, {f"{name}.weight" for name in projection_names(model)})
 
 
-def _whole(model: LoadedModel, names: set[str]) -> TrainableModel:
+def _trainable_copy(model: LoadedModel, names: set[str]) -> TrainableModel:
     """Ordinary training of whole parameters with autograd's own gradients. Narrow weights are updated in float32 here,
     too.
 

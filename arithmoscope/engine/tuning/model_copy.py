@@ -16,7 +16,7 @@ from arithmoscope.engine.models.loaded import LoadedModel
 
 
 def copy_model(model: LoadedModel, own: Collection[str] | None) -> LoadedModel:
-    """The same model with the parameters named in ``own`` (None: all) in memory of their own, the others in the
+    """The same model with the parameters named in ``own`` (None: all) in their own memory, the others in the
     original's.
 
     No parameter object is shared, so either model may be moved or converted. No parameter requires a gradient.

@@ -98,7 +98,7 @@ def output_of(
     artifacts["result.json"] = result.model_dump_json().encode()
     problem = None
     if history.ended == "not_finite":
-        problem = Refusal("training_broke", f"{history.problem} {_kept(spec, history.kept)}")
+        problem = Refusal("training_broke", f"{history.problem} {_kept_weights_note(spec, history.kept)}")
     return FineTuneOutput(result, artifacts, card, problem)
 
 
@@ -131,7 +131,7 @@ def _card_of(model: LoadedModel, deltas: Deltas, experiment_id: str) -> ModelCar
     return deltas.card_of(model.card).model_copy(update=fields)
 
 
-def _kept(spec: FineTuneSpec, steps: int) -> str:
+def _kept_weights_note(spec: FineTuneSpec, steps: int) -> str:
     if steps:
         return f"The weights after {steps} steps are kept."
     if spec.tuner in WHOLE_MODEL:

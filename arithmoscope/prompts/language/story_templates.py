@@ -1,7 +1,7 @@
 """Templates of stories: spans of years, counting, and one-step word problems, each of one or two sentences.
 
 ``{a}`` and ``{b}`` are the left and right operand. ``[...]`` marks the words that state the operation; in
-``[one|other]`` the other words state the row's second operation. ``{stem}`` is the beginning of the year asked for, as
+``[one|other]`` the other words state the row's second operation. ``{stem}`` is the beginning of the other year, as
 in "from 1723 to 172", where the answer is 8.
 """
 

@@ -28,7 +28,7 @@ class Template:
     text: str
 
     def question(self, a: int | str, b: int | str, stem: str = "") -> str:
-        """The question with these operands; ``stem``: the given digits of the year asked for."""
+        """The question with these operands; ``stem``: the given digits of the year in question."""
         return self.text.format(a=a, b=b, stem=stem)
 
     @property

@@ -1,4 +1,4 @@
-"""Spans of years: "from 1723 to 172", where the rest of the second year is asked for.
+"""Spans of years: "from 1723 to 172", a question for the remaining digits of the second year.
 
 The given digits are the same in both years: a carry in them would reveal the answer.
 """
@@ -57,5 +57,5 @@ def year_spans(operation: Operation, spans: tuple[int, int], tail: int) -> YearS
 
 
 def stem_of(operation: Operation, span: int, year: int, tail: int) -> str:
-    """The given digits of the year asked for."""
+    """The given digits of the year in question."""
     return str(year + span if operation == "add" else year - span)[:-tail]

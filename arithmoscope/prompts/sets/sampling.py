@@ -58,7 +58,7 @@ def draw(
         cells.setdefault(pool.cell, []).append(pool.references(spec.seed))
     pairs: list[PromptPair] = []
     left_out = no_token = 0
-    for reference in _in_turn(_in_turn(cell) for cell in cells.values()):
+    for reference in _round_robin(_round_robin(cell) for cell in cells.values()):
         if len(pairs) == n_pairs:
             break
         pair = _pair(spec, reference, tokenizer)
@@ -101,7 +101,7 @@ def _pair(spec: TemplatePrompts, reference: str, tokenizer: Tokenizer) -> Prompt
     return None if counterfactual is None else PromptPair(reference, counterfactual, reading.answer, spec.chat)
 
 
-def _in_turn(sources: Iterable[Iterator[Item]]) -> Iterator[Item]:
+def _round_robin(sources: Iterable[Iterator[Item]]) -> Iterator[Item]:
     """One item of each source in turn, until all are exhausted."""
     waiting = list(sources)
     while waiting:

@@ -1,6 +1,6 @@
 """Concurrency limit: excess requests are rejected immediately, so that accepted ones are served well.
 
-Event streams have a lower limit of their own, so that readers connected for hours leave capacity for ordinary
+Event streams have their own, lower limit, so that readers connected for hours leave capacity for ordinary
 requests. Probes always pass: a busy server is not a dead one.
 """
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-# Paths with a view of their own. Any other path also gets the index, which shows "not found", with status 404.
+# Paths with their own view. Any other path also gets the index, which shows "not found", with status 404.
 _ROUTES = re.compile(r"/|/analyses/?|/analyses/[^/]+/?|/compare/?|/system/?|/transfer/?|/tune/?")
 _BASE = re.compile(r"<base\b[^>]*>")
 _FOREVER = "public, max-age=31536000, immutable"

@@ -1,4 +1,4 @@
-// Draft of the analysis form on the home page, and the spec that it makes.
+// Draft of the analysis form on the home page, and its conversion to a spec.
 import type { PromptsSpec, AnalysisSpecInput, ModelCard, Spec } from '../api/wire';
 import { DEFAULT_OPTIONS, needsSet, optionsOf, normalised, type Options } from './patchingOptions';
 import { asPromptFile, customPromptsOf, type PromptFile } from './customPrompts';

@@ -20,7 +20,7 @@ export interface EffectTable {
   readonly metric: Metric;
   readonly direction: EffectKind;
   readonly nPairs: number;
-  /** False while pairs are still running: a cell without a value may yet get one. */
+  /** False while pairs are still running: a cell without a value may still get one. */
   readonly finished: boolean;
   /** Row by row; the heads of a layer before its MLP. */
   readonly cells: readonly Cell[];

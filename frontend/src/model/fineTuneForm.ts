@@ -1,4 +1,4 @@
-// Draft of the fine-tuning form, and the spec that it makes.
+// Draft of the fine-tuning form, and its conversion to a spec.
 import type { PromptsSpec, FineTuneSpec, HeadPart, Metric, ModelCard, Schedule, Tuner } from '../api/wire';
 import { CONTROLS, TUNER_NAMES, WHOLE } from '../text/fineTune';
 import { componentName } from './component';
@@ -31,7 +31,7 @@ export interface FineTuneDraft {
   /** Separated by commas or spaces. */
   components: string;
   tuner: Tuner;
-  /** Controls submitted with it, each as an experiment of its own. */
+  /** Controls submitted with it, each as a separate experiment. */
   controls: readonly Tuner[];
   from: QuestionSource;
   /** Number of questions for `analysis` and `two_digits`; a custom set has its own. */
@@ -239,7 +239,7 @@ function promptsOf(
   const parentPrompts = from === 'analysis' ? origin?.prompts : undefined;
   if (parentPrompts?.source === 'custom') return { ...parentPrompts, shots };
   const set = parentPrompts ? setDraftOf(parentPrompts) : TWO_DIGITS;
-  // All operands, and wrongly answered questions, too: those are what there is to learn.
+  // All operands, and wrongly answered questions, too: those remain to be learned.
   const more = { ...set, pairs: draft.pairs, half: null, keepWrong: true, answerTokens: 'whole' as const };
   return templatePromptsOf(more, shots, chat || (parentPrompts?.chat === true && model.chat === true));
 }

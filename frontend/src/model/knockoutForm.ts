@@ -1,4 +1,4 @@
-// Draft of the knock-out form, and the spec that it makes.
+// Draft of the knock-out form, and its conversion to a spec.
 import type { Ablation, PromptsSpec, KnockoutMetric, KnockoutSpec, KnockoutPositions, Metric } from '../api/wire';
 import { parseComponent, type Component, componentName } from './component';
 import { customPromptsOf, EMPTY_CUSTOM, customDraftOf, type CustomDraft } from './customPrompts';

@@ -1,4 +1,4 @@
-// Draft of a set of prompts, which settings go together, and the part of a spec that it makes.
+// Draft of a prompt set, the valid combinations of its settings, and its part of the spec.
 import type {
   AnswerTokens,
   Corruption,

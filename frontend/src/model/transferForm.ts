@@ -1,4 +1,4 @@
-// Draft of the transfer form, and the spec that it makes: prompt sets to find heads on, and to knock them out on.
+// Draft of the transfer form, and its conversion to a spec: prompt sets to find heads on, and to knock them out on.
 import type { Ablation, PromptsSpec, Effect, Metric, TransferSpec } from '../api/wire';
 import { OPERATION_NAMES } from '../text/titles';
 import { clip, lastLine, visible } from '../text/tokens';

@@ -1,4 +1,4 @@
-// The state of an experiment in words, and its estimated time.
+// The state of an experiment as text, and its estimated time.
 import type { AnySpec, PromptsSpec, AnalysisSpecInput, Experiment, Health, Progress, Stage, State } from '../api/wire';
 import { optionsOf } from '../model/patchingOptions';
 import { duration, plural } from './numbers';

@@ -1,4 +1,4 @@
-// Number formats. A minus is U+2212, so that it lines up and is read aloud.
+// Number formats. The minus sign is U+2212, which aligns with digits and is read aloud.
 import type { Direction, Metric } from '../api/wire';
 
 export const METRIC_DESCRIPTIONS: Record<Metric, string> = {

@@ -1,4 +1,4 @@
-// A line chart with a legend in words. The numbers themselves are in the table beside it.
+// A line chart with a text legend. The numbers themselves are in the table next to it.
 import { useMemo } from 'preact/hooks';
 import { lines, type Curve, type LinesOptions } from '../charts/lines';
 import type { Theme } from '../charts/colours';

@@ -30,7 +30,7 @@ export function useLoad<T>(
         if (!controller.signal.aborted) setState({ key, data, error: null, busy: false });
       } catch (reason) {
         if (controller.signal.aborted) return;
-        // Earlier data stays visible beside the error.
+        // Earlier data stays visible next to the error.
         setState((old) => ({ key, data: old.key === key ? old.data : null, error: problemOf(reason), busy: false }));
       }
       if (everyMs > 0 && !controller.signal.aborted) timer = setTimeout(tick, everyMs);

@@ -133,7 +133,7 @@ export function Menu({ label, children }: { label: string; children: ComponentCh
   );
 }
 
-/** A labelled control. The label is beside, not around it: the options of a select are not part of its name. */
+/** A labelled control. The label is next to it, not around it: the options of a select are not part of its name. */
 export function Field({
   label,
   class: name = '',

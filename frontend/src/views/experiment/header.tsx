@@ -19,7 +19,7 @@ export interface HeaderProps {
   put: (experiment: Experiment) => void;
   /** Pairs in the result, for the title of a set. */
   kept?: number;
-  /** Facts beside the name: model, method. */
+  /** Facts next to the name: model, method. */
   facts?: ComponentChildren;
   /** Tools before and after the link to this view. */
   before?: ComponentChildren;

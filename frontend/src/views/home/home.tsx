@@ -1,4 +1,4 @@
-// The home page: a working prompt, one button, and a finished example beside it.
+// The home page: a working prompt, one button, and next to them a finished example.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { experiments, models as loadModels, submit } from '../../api/client';
 import type { Problem } from '../../api/wire';
