@@ -48,7 +48,7 @@ def add_analyze(commands: Any) -> None:
     parser.add_argument(
         "--shots", type=int, metavar="N", help="solved examples before the prompt (default: the model's own setting)"
     )
-    parser.add_argument("--chat", action="store_true", help="ask through the model's chat template")
+    parser.add_argument("--chat", action="store_true", help="use the model's chat template")
     parser.add_argument(
         "--csv", metavar="FILE", help="write the ranking to FILE, and its description to FILE-metadata.json"
     )

@@ -93,7 +93,7 @@ def _stages(stages: object) -> Numbers:
 def on_top(model: LoadedModel, pairs: Sequence[PromptPair], result: LogitLens) -> Numbers:
     """By layer, the share of questions in which the best number among the top tokens is an operand, one off the answer,
     the answer, or another number; in the rest no number is among them. Left out are questions whose answer is also an
-    operand, or whose operand is one off the answer: there the kinds cannot be told apart.
+    operand, or whose operand is one off the answer: for these the kinds cannot be distinguished.
     """
     stages = result.top.shape[1]
     counts = torch.zeros(len(KINDS), stages, dtype=torch.float64)

@@ -35,7 +35,7 @@ LEAST_FOR_A_MEAN = 3
 
 
 def form_of(pair: PromptPair) -> str:
-    """A question with its numbers replaced: what prompts of one template share."""
+    """A question with its numbers replaced: the form that prompts of one template share."""
     return re.sub(r"\d+", "#", question_text(pair.reference))
 
 

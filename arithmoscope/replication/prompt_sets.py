@@ -104,7 +104,7 @@ def operand_sets(pairs: Sequence[PromptPair]) -> tuple[str, ...]:
 
 
 def answer_set(model: LoadedModel, spec: SetSpec, n: int, a_side: int) -> AnsweredSet:
-    """Puts ``n`` questions of a set to the model, keeps those it answers correctly, and splits them by operands into
+    """Runs ``n`` questions of a set on the model, keeps those it answers correctly, and splits them by operands into
     two sides of at most ``a_side`` pairs with as many different operands as possible. If a side has fewer than
     `LEAST_RIGHT` correct answers and fewer than half of its questions, wrong answers are kept, too.
 
@@ -113,7 +113,7 @@ def answer_set(model: LoadedModel, spec: SetSpec, n: int, a_side: int) -> Answer
     prompts = TemplatePrompts.model_validate({"source": "template", "pairs": n, **spec.template})
     pairs = [pair for pair in _at_place(prepare(prompts, model.text).pairs, spec.place, model) if pair is not None]
     if not pairs:
-        raise Refusal("no_prompts", f"No question of the set {spec.name!r} can be put to {model.card.id}.")
+        raise Refusal("no_prompts", f"No question of the set {spec.name!r} can be run on {model.card.id}.")
     right, probability = answered(model, [pair for _, pair in pairs])
     sides = _sides(pairs)
     if not all(sides):

@@ -51,7 +51,7 @@ class RunCallbacks:
         take: Callable[[int, bytes], None],
         progress: Callable[[int, int, float], Progress],
     ) -> bool:
-        """Goes through the chunks in order, each taken from ``saved`` or computed now. Returns whether all were
+        """Processes the chunks in order; each is taken from ``saved`` or computed. Returns whether all were
         finished.
 
         Args:

@@ -1,7 +1,7 @@
 """A whole fine-tuning: splits the questions, trains the components, evaluates the model before and after, writes the
 files.
 
-Independent of any server: saving, publishing and cancelling come in as functions.
+Independent of any server: saving, publishing and cancelling are passed in as functions.
 """
 
 from __future__ import annotations
@@ -268,7 +268,7 @@ def _evaluate(
         evaluated = evaluate(model, tuned.model, splits.test, splits.train, check_stop=check_stop, progress=report)
     except Stopped:
         return None, True, ("Cancelled during the evaluation; the training had ended.",)
-    # The page knows these notes by their first words.
+    # The page recognises these notes by how they begin.
     except Refusal as refusal:  # hours of training are not lost over it
         return None, False, (f"It could not be evaluated: {refusal}",)
     except Exception as error:

@@ -1,7 +1,7 @@
 """A whole knock-out: reads the components from the parent analysis, measures the pairs in chunks, writes result and
 files.
 
-Independent of any server: saving, publishing and cancelling come in as functions, and so do the stored files of the
+Independent of any server: saving, publishing and cancelling are passed in as functions, as are the stored files of the
 analysis.
 """
 
@@ -176,7 +176,7 @@ def _components(spec: KnockoutSpec, analysed: PathPatchingSpec, parent: ReadArti
     if spec.components is not None:
         return spec.components
     effects = read_effects(parent)
-    # In denoising the components that restore most are the ones sought.
+    # In denoising, the components that restore most are selected.
     effects = effects.negated() if analysed.direction == "denoising" else effects
     top_k = spec.top_k or DEFAULT_TOP_K
     key = key_components(effects, rule="top_k", metric=spec.metric, top_k=top_k, kind=spec.among)

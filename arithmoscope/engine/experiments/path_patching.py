@@ -1,7 +1,7 @@
 """A whole path-patching experiment: prepares the prompts, patches the pairs chunk by chunk, writes the result and its
 files.
 
-Independent of any server: saving, publishing and cancelling come in as functions.
+Independent of any server: saving, publishing and cancelling are passed in as functions.
 """
 
 from __future__ import annotations

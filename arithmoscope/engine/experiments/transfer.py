@@ -1,6 +1,6 @@
 """A whole transfer: one chunk per set, first the sets that heads are found on, then the sets they are evaluated on.
 
-Independent of any server: saving, publishing and cancelling come in as functions.
+Independent of any server: saving, publishing and cancelling are passed in as functions.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def run_transfer(
     should_stop: Callable[[], bool],
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> TransferOutput | None:
-    """Runs a transfer to its end; None if it is stopped before, since half a matrix says nothing.
+    """Runs a transfer to its end; None if it is stopped early, since half a matrix is of no use.
 
     ``saved_chunks`` of an earlier attempt are reused. ``parent`` changes no number. Pairs that the model answers
     wrongly with nothing knocked out are dropped unless their set keeps them (``keep_wrong``); a set with too few pairs

@@ -80,7 +80,7 @@ def check_means(pairs: Sequence[EncodedPair], over: Sequence[EncodedPair], posit
             its effects were 0 by definition; ``lengths_differ`` if no prompt has a pair's length.
     """
     if not over:
-        raise Refusal("no_prompts", "The set that the mean is taken over is empty.")
+        raise Refusal("no_prompts", "The set of prompts to average over is empty.")
     sets: dict[int, set[TokenIds]] = defaultdict(set)
     for pair in over:
         sets[_length_key(pair, positions)].add(pair.reference_ids)
@@ -96,7 +96,7 @@ def check_means(pairs: Sequence[EncodedPair], over: Sequence[EncodedPair], posit
             same_length_note = f" with {len(pair.reference_ids)} tokens" if positions == "all" else ""
             raise Refusal(
                 "no_prompts",
-                f"Pair {number}: the set that the mean is taken over has no other prompt{same_length_note}.",
+                f"Pair {number}: the set of prompts to average over has no other prompt{same_length_note}.",
                 "Take the mean over several different prompts; for all positions, they need equal lengths.",
             )
 

@@ -208,7 +208,7 @@ class PatchingEffects:
             The same effects, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the bytes are something else.
+            Refusal: ``bad_request`` if the bytes are not such a file.
         """
         try:
             stored = unpack(data, FORMAT)

@@ -165,7 +165,7 @@ class Knockout:
             The same result, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the bytes are something else.
+            Refusal: ``bad_request`` if the bytes are not such a file.
         """
         try:
             stored = unpack(data, FORMAT)

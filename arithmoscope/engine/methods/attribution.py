@@ -55,7 +55,7 @@ from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.serialization import read_tensors, write_tensors
 from arithmoscope.prompts import EncodedPair
 
-# Exact effects are computed for all components of a model with at most so many, else for a random sample and the top.
+# Exact effects are computed for all components of a model with at most this many, else for a random sample and the top.
 _ALL = 64
 _DRAWN = 32
 _TOP = 16

@@ -104,13 +104,13 @@ def knockout(
         ablation: Replacement of a component's output: its ``"mean"`` over the reference prompts of ``mean_over``,
             ``"zero"``, or ``"resample"``: its output on another pair's reference prompt.
         positions: Where outputs are replaced: ``"end"``, ``"all"``, or ``"after_first"`` (all but the first token).
-        mean_over: Pairs whose reference prompts the mean is taken over; None for ``pairs``.
+        mean_over: Pairs whose reference prompts are averaged; None for ``pairs``.
         controls: Number of draws of random components.
         seed: Seed of the draws.
         order: Another order of ablation; None for that of ``components``.
         answer_tokens: Number of tokens to decode greedily, so that answers may have several tokens; None for answers
             of one token. All other measurements are of the answer's first token.
-        memory: Bytes to stay within, besides the model; None for what is free on the device.
+        memory: Memory budget in bytes, excluding the model; None for the device's free memory.
         progress: Called with (done, total) in thousandths of the work.
 
     Returns:

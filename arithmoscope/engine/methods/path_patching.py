@@ -84,10 +84,10 @@ def path_patching(
             over the reference prompts of ``mean_over``, or ``"resample"``: the reference prompt of another pair.
         direction: ``"noising"`` patches the reference run; ``"denoising"`` restores the reference run's output in the
             counterfactual run.
-        mean_over: Pairs whose reference prompts the mean is taken over; None for ``pairs``.
+        mean_over: Pairs whose reference prompts are averaged; None for ``pairs``.
         seed: Seed of the draw for ``"resample"``.
         probability: Also compute the change of the answer's probability, which costs a full unembedding per component.
-        memory: Bytes to stay within, besides the model; None for what is free on the device.
+        memory: Memory budget in bytes, excluding the model; None for the device's free memory.
         progress: Called with (layers done, layers in total), summed over the chunks of pairs.
 
     Returns:
@@ -166,7 +166,7 @@ def plan_of(
     mean_pairs: Sequence[EncodedPair] = (),
     memory: int | None = None,
 ) -> Plan:
-    """Batch sizes for these pairs within ``memory`` bytes. ``mean_pairs``: the pairs that a mean is taken over.
+    """Batch sizes for these pairs within ``memory`` bytes. ``mean_pairs``: the pairs to average over.
 
     Raises:
         Refusal: The pairs cannot be patched in this way; raised before anything is computed.

@@ -175,9 +175,9 @@ def transfer(
         controls: Number of draws of random components per selection.
         seed: Seed of the draws.
         same_operands: Allow a set of ``found_on`` and one of ``evaluated_on`` to share operands.
-        mean_over: For the ablation ``"mean"``: pairs that the mean is taken over, by the evaluated set's name; None, or
+        mean_over: For the ablation ``"mean"``: pairs to average over, by the evaluated set's name; None, or
             a missing name, for the evaluated set itself.
-        memory: Bytes to stay within, besides the model; None for what is free on the device.
+        memory: Memory budget in bytes, excluding the model; None for the device's free memory.
         progress: Called with (sets done, sets in total).
 
     Returns:

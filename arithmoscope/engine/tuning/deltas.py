@@ -1,7 +1,7 @@
 """Deltas of a fine-tuning: the changed values, stored apart from the model, and applied to that model alone.
 
 Values are stored as they are in the tuned weights, not as differences: in floating point base + (tuned - base) is not
-tuned. So a model and its deltas give the tuned model back bit for bit.
+tuned. So a model and its deltas reproduce the tuned model bit for bit.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Deltas:
         dtype: The type that it was tuned in.
         tuner: The tuner, such as ``"precise"``.
         components: The chosen components.
-        touched: Heads that were not chosen and changed with them, since they share weights.
+        touched: Heads that were not chosen but changed as well, since they share weights.
         settings: The training's other settings.
         changes: The changed values, by weight.
 
@@ -168,7 +168,7 @@ class Deltas:
             The same deltas, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the bytes are something else.
+            Refusal: ``bad_request`` if the bytes are not such a file.
         """
         try:
             stored = unpack(data, _FORMAT)

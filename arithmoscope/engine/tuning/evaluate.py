@@ -1,7 +1,7 @@
 """Evaluation of a tuned model against the model before it: the trained task, other arithmetic, prompts without
 arithmetic.
 
-Both models are in memory and run side by side, so that nothing about the one before needs to be stored. Intervals are
+Both models are in memory and run side by side, so nothing about the untuned model needs to be stored. Intervals are
 percentile bootstraps over distinct questions, of the change pair by pair.
 
 When it misleads. The sets besides the held-out one are small and drawn with solved examples before each question: a

@@ -1,7 +1,7 @@
 """Precise fine-tuning: trains the components that do the arithmetic, and nothing else.
 
 What it does. It trains the slices of the query, key, value and output projections of the chosen heads, and all matrices
-of the chosen MLPs; every other number of the model keeps its bits, whatever the weight decay. The loss is the mean of
+of the chosen MLPs; every other weight of the model keeps its bits, even under weight decay. The loss is the mean of
 
     -log p(answer token | all tokens before it)
 
@@ -142,7 +142,7 @@ def fine_tune(
         clip: Maximum gradient norm; None for no clipping.
         head_scale: Scale the heads' learning rate by all heads / tuned heads, as in the paper.
         biases: Also train the biases of q, k, v and of MLPs.
-        accumulate: Gradient accumulation steps: a batch runs in so many parts, which saves memory.
+        accumulate: Gradient accumulation steps: a batch runs in this many parts, which saves memory.
         checkpointing: Recompute layers in the backward pass instead of storing activations.
         tuner: Parameters trained: ``"precise"``, or as a comparison ``"random"`` components, head ``"offsets"``,
             ``"lora"``, the ``"full"`` model or all matrices of its layers (``"full_matrices"``).

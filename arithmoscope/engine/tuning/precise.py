@@ -15,7 +15,7 @@ from arithmoscope.engine.tuning.weight_slices import read_slice, write_slice
 
 
 def precise(model: LoadedModel, options: TunerInput) -> TrainableModel:
-    """Trains chosen slices, each as its own parameter in float32 or wider whatever the dtype of the weights: an
+    """Trains chosen slices, each as its own parameter in float32 or wider regardless of the dtype of the weights: an
     update of narrow weights would round to nothing. The model computes with that parameter rounded once.
     """
     selection = options.chosen

@@ -27,7 +27,7 @@ class Selection:
     Attributes:
         components: The chosen components.
         tune: Trained slices of each head: some of q, k, v and o.
-        touched: Heads that were not chosen and change all the same: they share tuned keys or values, or a norm over the
+        touched: Heads that were not chosen but change as well: they share tuned keys or values, or a norm over the
             queries or keys of all heads (OLMo-2).
         slices: One per weight or bias.
         parameters: Number of trained parameters.

@@ -1,6 +1,6 @@
 """Parser for stories: their operands, the words that state the operation, and the answer.
 
-A story is matched as a whole by the row that it was made from, and so has roles, counterfactuals and worked examples
+A story is matched as a whole by the row that generated it, and so has roles, counterfactuals and worked examples
 like a plain question. Typed stories are matched, too.
 """
 

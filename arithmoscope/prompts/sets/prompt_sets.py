@@ -175,7 +175,7 @@ def generate(
 
     Raises:
         Refusal: ``bad_request`` for an option out of range, ``impossible_options`` for options that exclude each other,
-            ``bad_tokenizer`` for something else than a tokenizer, ``no_prompts`` if no such pair exists.
+            ``bad_tokenizer`` for an object that is not a tokenizer, ``no_prompts`` if no such pair exists.
 
     Example:
         >>> pairs = am.generate(("add", "subtract"), pairs=4, tokenizer=model.tokenizer)

@@ -1,7 +1,7 @@
 """Reader of uploaded prompt pairs: CSV with a header, or JSON lines. Bytes in, nothing is unpacked.
 
 A problem in a row is reported with its number, and the other rows stay usable; a file is refused only if no row can be
-told apart in it. A cell is always text: formulas are never run, here or later.
+distinguished in it. A cell is always text: formulas are never run, here or later.
 """
 
 from __future__ import annotations
