@@ -75,7 +75,7 @@ def read_tensors(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
     try:
         return unpack(path.read_bytes(), _format(kind))
     except ValueError as error:
-        raise Refusal("bad_request", f"{path.name} holds no {kind.replace('_', ' ')}.") from error
+        raise Refusal("bad_request", f"{path.name} contains no {kind.replace('_', ' ')}.") from error
 
 
 def _format(kind: str) -> str:

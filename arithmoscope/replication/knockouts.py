@@ -67,7 +67,7 @@ def curve_numbers(
     if ablation == "mean":
         groups = by_form(evaluated, other)
         if not groups:
-            raise Refusal("no_prompts", "No form of question has enough prompts to take a mean over.")
+            raise Refusal("no_prompts", "No form of question has enough prompts to average over.")
         parts = [
             knockout(model, pairs, components, ablation="mean", mean_over=over, controls=draws)
             for pairs, over in groups
@@ -155,7 +155,7 @@ def written_numbers(
         operands += operand_sets([pair.pair for pair in pairs])
         example = example or f"{pairs[0].question} {pairs[0].pair.answer}: {texts[1][0].strip()!r}"
     if not exact:
-        raise Refusal("no_prompts", "No length of question has enough prompts to take a mean over.")
+        raise Refusal("no_prompts", "No length of question has enough prompts to average over.")
     values = torch.cat(exact, dim=1).double()
     curve = curve_of(
         "exact_match", "share", values[:2], torch.stack([values[0].expand(draws, -1), values[2:]], 1), operands

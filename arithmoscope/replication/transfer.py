@@ -10,7 +10,7 @@ from torch import Tensor
 
 from arithmoscope.contracts.components import Component
 from arithmoscope.engine.forward.activations import encode_all
-from arithmoscope.engine.interventions.head_sets import judged_on, most_negative, sets_of
+from arithmoscope.engine.interventions.head_sets import measure_column, most_negative, sets_of
 from arithmoscope.engine.measures.effects import PatchingEffects
 from arithmoscope.engine.measures.key_components import LEAST_QUESTIONS
 from arithmoscope.engine.measures.rank_correlation import spearman

@@ -80,7 +80,9 @@ def _read(folder: Path) -> tuple[Experiment, PathPatchingSpec, dict[str, bytes]]
             if path.is_file() and path.name != _EXPERIMENT_FILE
         }
     except (OSError, ValidationError) as error:
-        raise Refusal("no_result", f"{folder} holds no finished experiment.", "Point at a bundle's folder.") from error
+        raise Refusal(
+            "no_result", f"{folder} contains no finished experiment.", "Point at a bundle's folder."
+        ) from error
     if experiment.state != "succeeded" or not files or not isinstance(experiment.spec, PathPatchingSpec):
-        raise Refusal("no_result", f"{folder} holds no finished experiment.", "Point at a bundle's folder.")
+        raise Refusal("no_result", f"{folder} contains no finished experiment.", "Point at a bundle's folder.")
     return experiment, experiment.spec, files

@@ -136,7 +136,7 @@ class Submissions(StoreBase):
         experiment. ``deleted``: only deleted ones that can be restored.
         """
         if not 1 <= limit <= MAX_PAGE:
-            raise Refusal("bad_request", f"A page holds 1 to {MAX_PAGE} experiments.")
+            raise Refusal("bad_request", f"A page has 1 to {MAX_PAGE} experiments.")
         filters = {"kind": kind, "state": state, "model": model, "parent": parent}
         conditions: list[ColumnElement[bool]] = [experiments.c.bundled.is_(False)]
         conditions.append(experiments.c.deleted_at > self._clock() - UNDO_S if deleted else NOT_DELETED)

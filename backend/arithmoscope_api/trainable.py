@@ -88,7 +88,7 @@ def _sizes_of(card: ModelCard) -> PartSizes:
         raise Refusal(
             "impossible_options",
             f"The sizes of the components of {card.name} are not known before its weights are loaded.",
-            "Start the fine-tuning without a preview: its result says what was trained.",
+            "Start the fine-tuning without a preview; its result lists the trained parameters.",
         )
     return card.sizes
 

@@ -355,7 +355,7 @@ def test_an_attribution_survives_saving(tmp_path):
         was, now = getattr(found, field.name), getattr(loaded, field.name)
         assert torch.equal(was.nan_to_num(), now.nan_to_num()) if isinstance(was, torch.Tensor) else was == now
     path_patching(tiny_model("LlamaForCausalLM"), PAIRS[:1]).save(tmp_path / "b.safetensors")
-    with pytest.raises(Refusal, match="holds no attribution"):
+    with pytest.raises(Refusal, match="contains no attribution"):
         Attribution.load(tmp_path / "b.safetensors")
 
 

@@ -108,7 +108,7 @@ def test_an_answer_beyond_the_models_embeddings_is_refused() -> None:
     tokenizer.add_tokens([AddedToken(f"word{number}") for number in range(80)])
     model = load_model(tiny_model("LlamaForCausalLM", torch.float32).hf, tokenizer)
     refusal = refusal_of(model, [PromptPair("3 + 5 =", "3 @ 5 =", "word79")])
-    assert (refusal.code, "the model knows 64 tokens" in refusal.detail) == ("bad_tokenizer", True)
+    assert (refusal.code, "the model has 64 tokens" in refusal.detail) == ("bad_tokenizer", True)
 
 
 _CALLS = """

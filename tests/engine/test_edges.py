@@ -282,7 +282,7 @@ def test_edges_survive_saving(tmp_path):
         was, now = getattr(found, field.name), getattr(loaded, field.name)
         assert torch.equal(was, now) if isinstance(was, torch.Tensor) else was == now
     path_patching(tiny_model("LlamaForCausalLM"), PAIRS[:1]).save(tmp_path / "b.safetensors")
-    with pytest.raises(Refusal, match="holds no edges"):
+    with pytest.raises(Refusal, match="contains no edges"):
         Edges.load(tmp_path / "b.safetensors")
 
 

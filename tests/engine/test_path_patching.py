@@ -235,7 +235,7 @@ def test_a_token_that_the_model_has_no_embedding_for_is_refused_when_it_is_used(
     model.tokenizer.add_tokens([f"word{n}" for n in range(60)])
     extended = load_model(model.hf, model.tokenizer)
     assert torch.equal(path_patching(extended, PAIRS).heads, path_patching(model, PAIRS).heads)
-    with pytest.raises(Refusal, match="the model knows 64 tokens"):
+    with pytest.raises(Refusal, match="the model has 64 tokens"):
         path_patching(extended, [PromptPair("word59 + 5 =", "word59 @ 5 =", "8")])
 
 

@@ -178,7 +178,7 @@ def test_what_was_written_survives_saving(tmp_path):
         was, now = getattr(found, field.name), getattr(loaded, field.name)
         assert torch.equal(was, now) if isinstance(was, torch.Tensor) else was == now
     (tmp_path / "x").write_bytes(b"nothing")
-    with pytest.raises(Refusal, match="holds no written tokens"):
+    with pytest.raises(Refusal, match="contains no written tokens"):
         VocabularyEffects.load(tmp_path / "x")
 
 

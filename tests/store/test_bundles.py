@@ -81,10 +81,10 @@ def test_the_example_cannot_be_deleted(store: Store, bundle: Path) -> None:
 
 
 def test_a_folder_that_is_no_bundle_is_refused(store: Store, bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="holds no finished experiment"):
+    with pytest.raises(Refusal, match="contains no finished experiment"):
         store.import_bundle(tmp_path / "nowhere")
     (bundle / "experiment.json").write_text("{}")
-    with pytest.raises(Refusal, match="holds no finished experiment"):
+    with pytest.raises(Refusal, match="contains no finished experiment"):
         store.import_bundle(bundle)
 
 

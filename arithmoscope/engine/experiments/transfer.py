@@ -23,7 +23,7 @@ from arithmoscope.engine.experiments.chunks import RunCallbacks, chunk_key, pack
 from arithmoscope.engine.experiments.parent_analysis import ReadArtifact
 from arithmoscope.engine.forward.activations import check_fit
 from arithmoscope.engine.forward.baseline import top_tokens
-from arithmoscope.engine.interventions.head_sets import judged_on, mean_effects, most_negative, sets_of
+from arithmoscope.engine.interventions.head_sets import mean_effects, measure_column, most_negative, sets_of
 from arithmoscope.engine.methods.transfer import Transfer, assembled
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.results.analysis_files import set_hash

@@ -96,7 +96,7 @@ def check_fit(model: LoadedModel, encoded: Sequence[EncodedPair]) -> None:
             if max((*ids, pair.answer_id)) >= model.embeddings:
                 raise Refusal(
                     "bad_tokenizer",
-                    f"The prompt uses token {max((*ids, pair.answer_id))}; the model knows {model.embeddings} tokens.",
+                    f"The prompt uses token {max((*ids, pair.answer_id))}; the model has {model.embeddings} tokens.",
                 )
 
 

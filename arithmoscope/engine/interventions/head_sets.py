@@ -51,8 +51,8 @@ def most_negative(effects: Float[Tensor, "layer component"], k: int) -> tuple[Co
     """The k heads with the most negative effects, in order; fewer if fewer are negative."""
     heads = effects[:, :-1]
     order = heads.flatten().argsort(stable=True)[:k]
-    at = [divmod(int(place), heads.shape[1]) for place in order if float(heads.flatten()[place]) < 0]
-    return tuple(Component(layer, head) for layer, head in at)
+    cells = [divmod(int(place), heads.shape[1]) for place in order if float(heads.flatten()[place]) < 0]
+    return tuple(Component(layer, head) for layer, head in cells)
 
 
 def sets_of(
@@ -66,7 +66,7 @@ def sets_of(
     return masks_of(rows, layers, heads)
 
 
-def judged_on(
+def measure_column(
     model: LoadedModel,
     pairs: Sequence[EncodedPair],
     sets: Bool[Tensor, "row layer component"],
@@ -81,7 +81,7 @@ def judged_on(
 ) -> dict[str, Tensor]:
     """One evaluated set's column of every matrix.
 
-    ``sets``: the rows of `sets_of`. ``over``: the pairs that a mean is taken over; None for ``pairs``.
+    ``sets``: the rows of `sets_of`. ``over``: the pairs to average over; None for ``pairs``.
     ``report(fraction)``, and ``check_stop`` between batches, may raise, to stop.
     """
     over = pairs if over is None else over

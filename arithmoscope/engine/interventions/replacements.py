@@ -89,7 +89,7 @@ def check_means(pairs: Sequence[EncodedPair], over: Sequence[EncodedPair], posit
         if same_length is None:
             raise Refusal(
                 "lengths_differ",
-                f"Pair {number}: no prompt of the set that the mean is over has {len(pair.reference_ids)} tokens.",
+                f"Pair {number}: no prompt of the set to average over has {len(pair.reference_ids)} tokens.",
                 "Use positions 'end', or prompts of equal length.",
             )
         if same_length == {pair.reference_ids}:

@@ -147,7 +147,7 @@ def key_components(
         chosen[order] = mean[order] < 0
         chosen &= candidates
     else:
-        raise Refusal("bad_request", f"There is no rule {rule!r}; there are fdr, threshold, top_k.", "Choose one.")
+        raise Refusal("bad_request", f"Unknown rule {rule!r}; the options are fdr, threshold, top_k.", "Choose one.")
     every_component = all_components(layers, width - 1)
     order = [int(index) for index in mean.argsort(stable=True) if bool(chosen[index])]
     key = tuple(every_component[index] for index in order)

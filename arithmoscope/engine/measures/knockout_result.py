@@ -124,7 +124,7 @@ class Knockout:
                 raise Refusal("metric_not_computed", "Answers were not decoded.", "Set answer_tokens.")
             chosen, control = self.exact.double(), self.control_exact.double()
         else:
-            raise Refusal("metric_not_computed", f"There is no metric {metric!r}; there are {', '.join(UNITS)}.")
+            raise Refusal("metric_not_computed", f"Unknown metric {metric!r}; the options are {', '.join(UNITS)}.")
         return curve_of(metric, UNITS[metric], chosen, control, self.questions)
 
     @classmethod

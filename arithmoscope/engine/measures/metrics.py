@@ -92,7 +92,7 @@ def metric_values(effects: MeasuredEffects, metric: Metric | str) -> Values:
     """
     row = METRICS.get(cast(Metric, metric))
     if row is None:
-        raise Refusal("metric_not_computed", f"There is no metric {metric!r}; there are {', '.join(METRICS)}.")
+        raise Refusal("metric_not_computed", f"Unknown metric {metric!r}; the options are {', '.join(METRICS)}.")
     return row.values(effects)
 
 

@@ -75,7 +75,7 @@ class AttentionPatterns:
                 layers = tuple(json.loads(file.metadata()["layers"]))
                 return cls(layers, tuple(file.get_tensor(f"prompt.{i}") for i in range(len(file.keys()))))
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise Refusal("bad_request", f"{Path(path).name} does not hold attention patterns.") from error
+            raise Refusal("bad_request", f"{Path(path).name} contains no attention patterns.") from error
 
 
 def attention(

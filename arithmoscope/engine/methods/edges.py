@@ -199,7 +199,7 @@ def edges(
         3
     """
     if through not in get_args(Through):
-        raise Refusal("bad_request", f"There is no through {through!r}; there are {', '.join(get_args(Through))}.")
+        raise Refusal("bad_request", f"Unknown through {through!r}; the options are {', '.join(get_args(Through))}.")
     if not 0 <= top <= MOST_EDGES:
         raise Refusal("bad_request", f"top is {top}; it must be from 0 to {MOST_EDGES}.", "Choose another top.")
     if not pairs:
@@ -292,7 +292,9 @@ def _heads(model: LoadedModel, receivers: Sequence[Component | str] | None) -> l
     layers, heads = model.layout.layers, model.layout.heads
     if receivers is None:
         if layers < 2:
-            raise Refusal("bad_component", "The model has one layer: no head has anything before it to receive from.")
+            raise Refusal(
+                "bad_component", "The model has only one layer, so no head has an earlier component to receive from."
+            )
         return [Component(layer, head) for layer in range(1, layers) for head in range(heads)]
     parsed = [Component.parse(each) if isinstance(each, str) else each for each in receivers]
     for each in parsed:

@@ -173,7 +173,7 @@ def knockout_task(
     """
     for value, name, values in ((ablation, "ablation", Ablation), (positions, "positions", KnockPositions)):
         if value not in get_args(values):
-            raise Refusal("bad_request", f"There is no {name} {value!r}; there are {', '.join(get_args(values))}.")
+            raise Refusal("bad_request", f"Unknown {name} {value!r}; the options are {', '.join(get_args(values))}.")
     if mean_over is not None and ablation != "mean":
         raise Refusal("bad_request", "mean_over is given, but the ablation is not the mean.", "Leave out one of them.")
     for number, name in ((controls, "controls"), (seed, "seed"), (0 if memory is None else memory, "memory")):

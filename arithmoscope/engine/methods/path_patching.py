@@ -153,7 +153,7 @@ def patching_of(effect: str, positions: str, source: str, direction: str, probab
         (direction, "direction", Direction),
     ):
         if value not in get_args(values):
-            raise Refusal("bad_request", f"There is no {name} {value!r}; there are {', '.join(get_args(values))}.")
+            raise Refusal("bad_request", f"Unknown {name} {value!r}; the options are {', '.join(get_args(values))}.")
     patching: Any = Patching(effect, positions, source, direction, probability)  # pyright: ignore[reportArgumentType]
     refuse_impossible(patching.effect, patching.positions, patching.source, patching.direction)
     return patching

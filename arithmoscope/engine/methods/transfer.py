@@ -1,12 +1,12 @@
 """Transfer: effects of the components selected on one set of prompts on other sets.
 
 What it measures. On each set of ``found_on`` all components are patched (path patching), and the ``top_k`` most
-negative heads are selected. On each set of ``evaluated_on`` each selection is knocked out, all of it at once, and
+negative heads are selected. On each set of ``evaluated_on`` each selection is knocked out as a whole, and
 likewise as many random components of the same layers:
 
     matrix[found, evaluated] = accuracy, or probability of the answer, with the selection knocked out
 
-Beside it the intact model's values, those with random components knocked out, and the agreement of the selections:
+Also given: the intact model's values, those with random components knocked out, and the agreement of the selections:
 
     jaccard[f, g]  = |top_f & top_g| / |top_f | top_g|
     rank[f, g]     = Spearman's rank correlation of the mean effects of all components
@@ -43,7 +43,7 @@ from arithmoscope.contracts.knockout_terms import Ablation
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.contracts.specs import Effect, Metric
 from arithmoscope.engine.forward.activations import encode_all
-from arithmoscope.engine.interventions.head_sets import judged_on, mean_effects, most_negative, sets_of
+from arithmoscope.engine.interventions.head_sets import mean_effects, measure_column, most_negative, sets_of
 from arithmoscope.engine.measures.rank_correlation import spearman
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.serialization import read_tensors, tensor_bytes
@@ -200,7 +200,7 @@ def transfer(
         (ablation, "ablation", Ablation),
     ):
         if value not in get_args(values):
-            raise Refusal("bad_request", f"There is no {name} {value!r}; there are {', '.join(get_args(values))}.")
+            raise Refusal("bad_request", f"Unknown {name} {value!r}; the options are {', '.join(get_args(values))}.")
     if not found_on or not evaluated_on:
         raise Refusal("no_prompts", "There is no set to select components on, or none to knock them out on.")
     heads, layers = model.layout.heads, model.layout.layers
@@ -211,7 +211,7 @@ def transfer(
     if mean_over is not None and (ablation != "mean" or not set(mean_over) <= set(evaluated_on)):
         raise Refusal(
             "bad_request",
-            "mean_over names sets that no mean is used for.",
+            "mean_over names sets that are not mean-ablated.",
             "Name evaluated sets in it, and choose the ablation 'mean'.",
         )
     if not same_operands:

@@ -99,7 +99,7 @@ class Catalogue:
             return self._folder_location(path)
         if model.count("/") == 1 and not model.startswith((".", "/", "~")):
             if not self.allow_hub:
-                raise Refusal("hub_not_allowed", f"{model!r} is no local model, and fetching models is off.")
+                raise Refusal("hub_not_allowed", f"{model!r} is not a local model, and fetching models is off.")
             return self._hub_location(model)
         raise Refusal("unknown_model", f"There is no model {model[:80]!r} here.")
 

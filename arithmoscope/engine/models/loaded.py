@@ -167,7 +167,7 @@ def load_model(
         return _wrap_unchanged(model, tokenizer, placed=device != "auto" or device_map is not None, dtype=dtype)
     dtype = "float32" if dtype is None else dtype
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise Refusal("bad_setting", f"There is no dtype {dtype!r}; there are {', '.join(DTYPES)}.")
+        raise Refusal("bad_setting", f"Unknown dtype {dtype!r}; the options are {', '.join(DTYPES)}.")
     placement = placement_of(device, device_map, dtype)
     if allow_hub is None:
         allow_hub = os.environ.get("ARITHMOSCOPE_ALLOW_HUB", "").lower() in ("1", "true", "yes", "on", "y", "t")

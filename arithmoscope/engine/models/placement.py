@@ -101,7 +101,7 @@ def _existing_device(name: str) -> torch.device:
         message = next(iter(str(error).splitlines()), type(error).__name__)
         raise Refusal("bad_setting", f"The device {name!r} is not available: {message}") from error
     if device.type == "meta":
-        raise Refusal("bad_setting", "The device 'meta' holds no numbers.")
+        raise Refusal("bad_setting", "The device 'meta' stores no data.")
     return device
 
 

@@ -53,7 +53,7 @@ def with_answer(pair: CustomPair) -> AnsweredPair:
     if pair.counterfactual is None and reading is None:
         raise Refusal(
             "no_counterfactual",
-            f"{quoted(pair.reference)} is not arithmetic that can be read, so no counterfactual can be made of it.",
+            f"{quoted(pair.reference)} is not arithmetic that can be read, so no counterfactual can be made from it.",
             "Give the counterfactual prompt yourself.",
         )
     return AnsweredPair(pair, reading, answer)

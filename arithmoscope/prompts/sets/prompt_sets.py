@@ -184,7 +184,7 @@ def generate(
     """
     tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not isinstance(tokenizer, Tokenizer):
-        raise Refusal("bad_tokenizer", f"{type(tokenizer).__name__} is no tokenizer.", "Pass the model's tokenizer.")
+        raise Refusal("bad_tokenizer", f"{type(tokenizer).__name__} is not a tokenizer.", "Pass the model's tokenizer.")
     fields = {
         "source": "template",
         "operations": operations,

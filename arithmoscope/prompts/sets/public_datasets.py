@@ -122,7 +122,9 @@ def _rows(name: PublicSet, text: str) -> Iterator[tuple[int, _Row | _Unreadable]
     elif name == "mmlu" and opening:
         yield from _table(text)
     else:
-        raise Refusal("bad_upload", "The file holds no JSON.", "Use the set's JSON or JSONL file as it is published.")
+        raise Refusal(
+            "bad_upload", "The file contains no JSON.", "Use the set's JSON or JSONL file as it is published."
+        )
 
 
 def _array(text: str) -> Iterator[tuple[int, _Row | _Unreadable]]:

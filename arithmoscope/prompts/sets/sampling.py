@@ -69,7 +69,9 @@ def draw(
         else:
             pairs.append(pair)
     if not pairs and no_token:
-        raise Refusal("answer_not_a_token", "No answer of this set begins at a token of this model.")
+        raise Refusal(
+            "answer_not_a_token", "No answer of this set starts at a token boundary of this model's tokenizer."
+        )
     if not pairs:
         raise Refusal("no_counterfactual", f"No question of this set has a counterfactual by {spec.corruption}.")
     n_distinct -= left_out + no_token

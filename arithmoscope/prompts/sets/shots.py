@@ -60,7 +60,7 @@ def shot_prefix(prompt: str, reading: ParsedQuestion | None, shots: int) -> str:
     parsed = parse_question(wording)
     # Always true: the wording comes from a parsed question.
     if not isinstance(parsed, Reading) or not isinstance(parsed.expression, Applied):
-        raise Refusal("no_arithmetic", f"No worked example can be made of {wording!r}.")
+        raise Refusal("no_arithmetic", f"No worked example can be made from {wording!r}.")
     is_reversed = parsed.expression.left == Leaf(1)
     own_values = tuple(operand.value for operand in reading.operands)
     lines: list[str] = []

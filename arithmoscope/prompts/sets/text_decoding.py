@@ -63,7 +63,7 @@ def undecodable_in(cell: str) -> str | None:
         return None
     byte = ord(match[0]) - 0xDC00
     if not 0x80 <= byte <= 0xFF:
-        return "contains half a character"
+        return "contains a lone surrogate"
     character = bytes([byte]).decode("cp1252", "replace")
     known = character.isprintable() and character != "\ufffd"
     hint = f"; in Windows-1252 it is {character!r}" if known else ""

@@ -218,7 +218,7 @@ def _cut(
         raise Refusal("empty_prompt", f"The {which} prompt is empty.")
     text = layout.text + spaced_answer
     if _HALF_A_CHARACTER.search(text):
-        raise Refusal("bad_request", f"The {which} prompt contains half a character.", "Leave lone surrogates out.")
+        raise Refusal("bad_request", f"The {which} prompt contains a lone surrogate.", "Remove it.")
     answer = spaced_answer.lstrip()
     answer_start = len(text) - len(answer)
     pieces = _pieces(layout, text, tokenizer)
