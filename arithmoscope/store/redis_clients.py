@@ -1,4 +1,4 @@
-"""Redis clients for our ``redis_url``, with bounded waiting."""
+"""Redis clients with timeouts, created from the setting ``redis_url``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from redis.retry import Retry
 
 
 def client_url(redis_url: str) -> str:
-    """The ``redis_url`` for client libraries, which percent-decode it: in ours a socket's path is literal.
+    """The ``redis_url`` for client libraries, which percent-decode it; in the setting a socket's path is literal.
 
     A query (``?db=1``) without ``/`` may follow the path.
     """

@@ -41,7 +41,7 @@ _SIGNS: dict[Operation, str] = {"add": "+", "subtract": "-", "multiply": "*", "d
 
 
 def shot_prefix(prompt: str, reading: ParsedQuestion | None, shots: int) -> str:
-    """``shots`` worked examples, one line each, to put before the prompt.
+    """``shots`` worked examples, one line each, to prepend to the prompt.
 
     Raises:
         Refusal: ``no_arithmetic`` if the prompt does not parse (``reading`` is None).
@@ -90,7 +90,7 @@ def example_operands(reading: Reading) -> list[tuple[Number, Number]]:
 
 
 def _with_decimals(operation: Operation, left: int, right: int, more: Number) -> tuple[Number, Number]:
-    """The operands plus the decimal part ``more``, so that the answer has no more decimals (a power aside)."""
+    """The operands plus the decimal part ``more``, so that the answer has no more decimals (except for powers)."""
     match operation:
         case "add":
             return left + more, right + more

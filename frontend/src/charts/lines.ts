@@ -10,7 +10,7 @@ export interface Curve {
   y: Row;
   colour: string;
   dash?: 'solid' | 'dash' | 'dot';
-  /** Connects over missing values: it was measured only now and then. */
+  /** Connects across missing values, for a curve measured at few steps. */
   sparse?: boolean;
   /** The interval: both or none. */
   low?: Row;
@@ -27,7 +27,7 @@ export interface LinesOptions {
   theme: Theme;
   width: number;
   height?: number;
-  /** The x value of each place. */
+  /** The x value of each index. */
   x: readonly number[];
   xName: string;
   yName: string;
@@ -51,7 +51,7 @@ const clear = (colour: string, share: number): string =>
     .toString(16)
     .padStart(2, '0')}`;
 
-/** Runs of neighbouring places that have both ends of an interval. */
+/** Runs of neighbouring indices that have both ends of an interval. */
 export function intervalRuns(low: Row, high: Row): number[][] {
   const runs: number[][] = [];
   let current: number[] = [];
@@ -69,13 +69,13 @@ export function intervalRuns(low: Row, high: Row): number[][] {
 function band(curve: Curve, x: readonly number[]): object[] {
   const { low, high, colour } = curve;
   if (!low || !high) return [];
-  return intervalRuns(low, high).map((places) => {
-    const back = [...places].reverse();
+  return intervalRuns(low, high).map((indices) => {
+    const reversed = [...indices].reverse();
     return {
       type: 'scatter',
       mode: 'lines',
-      x: [...places.map((i) => x[i]), ...back.map((i) => x[i])],
-      y: [...places.map((i) => high[i]), ...back.map((i) => low[i])],
+      x: [...indices.map((i) => x[i]), ...reversed.map((i) => x[i])],
+      y: [...indices.map((i) => high[i]), ...reversed.map((i) => low[i])],
       fill: 'toself',
       fillcolor: clear(colour, 0.18),
       line: { width: 0 },

@@ -16,7 +16,7 @@ export const DEFAULT_OPTIONS: Options = {
 };
 
 /** A choice: its value, its name, and a one-line description. */
-export type Choice<T> = readonly [value: T, name: string, words: string];
+export type Choice<T> = readonly [value: T, name: string, description: string];
 
 export const EFFECTS: readonly Choice<Effect>[] = [
   ['direct', 'direct', 'its direct path to the output; everything after it is frozen'],
@@ -112,17 +112,17 @@ export function patchingSummary({ effect, positions, source, direction }: Option
  * The options other than the effect that differ from their defaults: "all positions, with zero"; empty if none does.
  */
 export function nonDefaultSummary({ positions, source, direction }: Options): string {
-  const words = [
+  const parts = [
     positions === 'end' ? null : nameOf(POSITIONS, positions),
     source === 'counterfactual' ? null : `with ${nameOf(SOURCES, source)}`,
     direction === 'noising' ? null : 'denoising',
   ];
-  return words.filter((word) => word !== null).join(', ');
+  return parts.filter((part) => part !== null).join(', ');
 }
 
 /** For a narrow column: "total, all positions". */
 export const shortSummary = (options: Options): string =>
-  [nameOf(EFFECTS, options.effect), nonDefaultSummary(options)].filter((word) => word !== '').join(', ');
+  [nameOf(EFFECTS, options.effect), nonDefaultSummary(options)].filter((part) => part !== '').join(', ');
 
 /** Reads the options from an address. An unknown or incompatible value becomes the default, with a notice. */
 export function readOptions(search: string): { options: Options; notices: string[] } {

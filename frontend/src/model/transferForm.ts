@@ -153,7 +153,7 @@ export function setName(set: SetDraft | CustomDraft): string {
   if (isCustom(set)) return customName(set);
   const row = TOPICS[set.topic];
   const plain = set.topic === 'question';
-  const words = [
+  const parts = [
     plain ? set.operations.map((operation) => OPERATION_NAMES[operation]).join(' and ') || 'no operation' : row.name,
     !plain && row.operations.length > 1
       ? set.operations.map((operation) => OPERATION_NAMES[operation]).join(' and ')
@@ -168,7 +168,7 @@ export function setName(set: SetDraft | CustomDraft): string {
     set.half ? `${set.half} half` : null,
     set.answerTokens === 'first' ? 'first token' : set.answerTokens === 'each' ? 'each token' : null,
   ];
-  return words.filter((word) => word).join(', ');
+  return parts.filter((part) => part).join(', ');
 }
 
 /** "3 + 5 = and 11 more", or a placeholder before the upload. */
@@ -204,12 +204,12 @@ export function transferSpecOf(
       sides[side].push(prompts);
     }
   }
-  for (const [side, words] of [
+  for (const [side, purpose] of [
     ['found', 'to find heads on'],
     ['evaluated', 'to knock them out on'],
   ] as const) {
-    if (sides[side].length === 0) return no(`Choose at least one set ${words}.`);
-    if (sides[side].length > MAX_SETS) return no(`At most ${MAX_SETS} sets ${words}.`);
+    if (sides[side].length === 0) return no(`Choose at least one set ${purpose}.`);
+    if (sides[side].length > MAX_SETS) return no(`At most ${MAX_SETS} sets ${purpose}.`);
   }
   const top = parseInteger(draft.topK, 1, MAX_KNOCKED_OUT);
   if (top === null) return no(`Top k must be a whole number from 1 to ${MAX_KNOCKED_OUT}.`);

@@ -52,8 +52,8 @@ export function progressLine(state: State, progress: Progress): string {
   const eta = progress.eta_s == null ? null : `~${duration(progress.eta_s)}`;
   if (state === 'queued' || progress.stage === 'queued') {
     const ahead = progress.queue_position;
-    const words = [ahead == null ? null : ahead > 0 ? `${ahead} ahead` : 'next', eta].filter((word) => word !== null);
-    return words.length ? `queued (${words.join(', ')})` : 'queued';
+    const parts = [ahead == null ? null : ahead > 0 ? `${ahead} ahead` : 'next', eta].filter((part) => part !== null);
+    return parts.length ? `queued (${parts.join(', ')})` : 'queued';
   }
   if (progress.stage === 'loading_model') return 'loading model';
   if (progress.stage === 'saving') return 'saving';

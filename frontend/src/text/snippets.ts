@@ -86,12 +86,12 @@ export function command(spec: FineTuneSpec): string | null {
   ];
   const plain = (value: unknown): string =>
     /^[\w.,/-]+$/.test(String(value)) ? String(value) : shellQuoted(String(value));
-  const words = flags.flatMap(([name, value]) => {
+  const parts = flags.flatMap(([name, value]) => {
     if (value === undefined || value === null || value === false) return [];
     if (value === true) return [`--${name}`];
     return [`--${name} ${Array.isArray(value) ? value.map(plain).join(' ') : plain(value)}`];
   });
-  return ['arithmoscope fine-tune', ...words].join(' \\\n  ') + '\n';
+  return ['arithmoscope fine-tune', ...parts].join(' \\\n  ') + '\n';
 }
 
 /** The HTTP request as a curl command. Quotes inside the JSON cannot end the argument. */

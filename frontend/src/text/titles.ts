@@ -94,7 +94,7 @@ export function shortList(components: readonly string[]): string {
 
 /** "Fine-tuning of L14H2, MLP19", "Fine-tuning of 10 random components", "Fine-tuning with LoRA". */
 function fineTuneTitle({ tuner, components = [] }: FineTuneSpec): string {
-  const words: Record<Tuner, string> = {
+  const labels: Record<Tuner, string> = {
     precise: `of ${shortList(components)}`,
     random: `of ${plural(components.length, 'random component')}`,
     offsets: `of output offsets at ${shortList(components)}`,
@@ -102,7 +102,7 @@ function fineTuneTitle({ tuner, components = [] }: FineTuneSpec): string {
     full_matrices: 'of all matrices',
     full: 'of the whole model',
   };
-  return `Fine-tuning ${words[tuner ?? 'precise'] ?? tuner}`;
+  return `Fine-tuning ${labels[tuner ?? 'precise'] ?? tuner}`;
 }
 
 export const DEFAULT_TOP_K = 10;

@@ -3,9 +3,9 @@ import type { Role, Token } from '../api/wire';
 import { align, lines, ROLE_NAMES, visible } from '../text/tokens';
 
 export function Chip({ token, changed = false }: { token: Token; changed?: boolean }) {
-  const words = ROLE_NAMES[token.role];
+  const label = ROLE_NAMES[token.role];
   return (
-    <span class={`chip role-${token.role}${changed ? ' changed' : ''}`} title={`${words} · id ${token.id}`}>
+    <span class={`chip role-${token.role}${changed ? ' changed' : ''}`} title={`${label} · id ${token.id}`}>
       <bdi>{visible(token.text)}</bdi>
     </span>
   );

@@ -25,7 +25,7 @@ export function Computed<T>({
           </button>
         </ErrorMessage>
       )}
-      {busy && <Waiting words={waiting} />}
+      {busy && <Waiting text={waiting} />}
       {data && children(data)}
     </>
   );
@@ -34,11 +34,11 @@ export function Computed<T>({
 const LATE_MS = 10_000;
 
 /** A waiting message, extended after a while by why it may take long. */
-export function Waiting({ words }: { words: string }) {
+export function Waiting({ text }: { text: string }) {
   const late = useElapsed(LATE_MS);
   return (
     <p class="faint" role="status">
-      {words}
+      {text}
       {late && ' Waiting for the worker to finish its current run.'}
     </p>
   );

@@ -81,9 +81,9 @@ function PriorityChoice({ experiment, put }: { experiment: Experiment; put: (exp
             value={experiment.priority ?? 'normal'}
             onChange={(event) => void choose(event.currentTarget.value as Priority)}
           >
-            {PRIORITIES.map(([value, words]) => (
+            {PRIORITIES.map(([value, label]) => (
               <option key={value} value={value}>
-                {words}
+                {label}
               </option>
             ))}
           </select>
@@ -136,19 +136,19 @@ export function Ending({
     };
     return (
       <ErrorMessage problem={problem}>
-        <Retry id={experiment.id} words="Retry" reload={reload} />
+        <Retry id={experiment.id} label="Retry" reload={reload} />
       </ErrorMessage>
     );
   }
   return (
     <div class="notice plain" role="status">
       {cancelledLine(kept, totalOf(experiment), unitOf(experiment.spec))}{' '}
-      <Retry id={experiment.id} words={kept ? 'Run the rest' : 'Run again'} reload={reload} />
+      <Retry id={experiment.id} label={kept ? 'Run the rest' : 'Run again'} reload={reload} />
     </div>
   );
 }
 
-function Retry({ id, words, reload }: { id: string; words: string; reload: () => void }) {
+function Retry({ id, label, reload }: { id: string; label: string; reload: () => void }) {
   const [error, setError] = useState<Problem | null>(null);
   const [busy, setBusy] = useState(false);
   const ask = async () => {
@@ -170,7 +170,7 @@ function Retry({ id, words, reload }: { id: string; words: string; reload: () =>
   return (
     <>
       <button type="button" disabled={busy} onClick={() => void ask()}>
-        {words}
+        {label}
       </button>
       {error && <ErrorMessage problem={error} />}
     </>

@@ -71,7 +71,7 @@ export function FineTunePage({ run, id, address }: ExperimentViewProps) {
 
 /** "80 steps of 32 questions, learning rate 5e-4 (cosine decay), on 2,000 addition and subtraction prompts". */
 function methodLine(spec: FineTuneSpec): string {
-  const words = [
+  const parts = [
     TUNER_NAMES[spec.tuner ?? 'precise'],
     `${plural(spec.steps ?? 80, 'step')} of ${plural(spec.batch_size ?? 32, 'question')}`,
     `learning rate ${formatRate(spec.learning_rate ?? 5e-4)} (${SCHEDULE_NAMES[spec.schedule ?? 'cosine']})`,
@@ -79,7 +79,7 @@ function methodLine(spec: FineTuneSpec): string {
     `on ${title({ prompts: spec.prompts })}`,
     `seed ${spec.seed ?? 0}`,
   ];
-  return words.filter((word) => word !== null).join(', ');
+  return parts.filter((part) => part !== null).join(', ');
 }
 
 function EndNotice({ result }: { result: FineTuneResult }) {

@@ -73,9 +73,9 @@ export function NewFineTune({ address }: { address: Address }) {
     setError(null);
     try {
       const { experiment, existing } = await submit(ready.spec);
-      const beside = await submitControls(controlsOf(ready.spec, controls));
-      const before = existing ? 'The same fine-tuning already exists: here it is.' : '';
-      const note = [before, beside].filter((words) => words).join(' ') || null;
+      const controlsNote = await submitControls(controlsOf(ready.spec, controls));
+      const existingNote = existing ? 'The same fine-tuning already exists: here it is.' : '';
+      const note = [existingNote, controlsNote].filter((text) => text).join(' ') || null;
       navigate(page(`analyses/${experiment.id}`), { note });
     } catch (reason) {
       setError(problemOf(reason));
@@ -146,7 +146,7 @@ export function NewFineTune({ address }: { address: Address }) {
 
 const namesOf = (tuners: readonly Tuner[]): string => tuners.map((tuner) => TUNER_NAMES[tuner]).join(', ');
 
-/** Submits controls with a run; returns what became of them, in words. */
+/** Submits controls with a run; returns a note on their outcome. */
 export async function submitControls(specs: readonly FineTuneSpec[]): Promise<string> {
   const [asked, refused]: [string[], string[]] = [[], []];
   for (const spec of specs) {

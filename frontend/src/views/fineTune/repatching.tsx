@@ -47,16 +47,16 @@ export function RepatchingPanel({ result, repatched, address }: RepatchingProps)
         The difference shows where the computation moved.
       </p>
       <div class="maps">
-        {NAMES.map(([name, words]) => (
+        {NAMES.map(([name, label]) => (
           <figure key={name} class="curves">
             <figcaption>
-              <strong>{words}</strong>
+              <strong>{label}</strong>
             </figcaption>
             <EffectsMap
               table={maps[name]}
               selected={selected}
               onSelect={select}
-              label={`Effects, ${words.toLowerCase()}`}
+              label={`Effects, ${label.toLowerCase()}`}
             />
           </figure>
         ))}

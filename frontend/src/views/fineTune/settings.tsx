@@ -66,15 +66,15 @@ export function Settings({ draft, change, card }: FineTuneFormProps & { card: Mo
             )}
           </fieldset>
           <div class="choices">
-            <Check name="biases" words="train biases, too" {...{ draft, change }} />
+            <Check name="biases" label="train biases, too" {...{ draft, change }} />
             <Check
               name="scale"
-              words="scale the learning rate of heads by all heads / trained heads"
+              label="scale the learning rate of heads by all heads / trained heads"
               {...{ draft, change }}
             />
             <Check
               name="checkpointing"
-              words="gradient checkpointing: recompute layers to save memory"
+              label="gradient checkpointing: recompute layers to save memory"
               {...{ draft, change }}
             />
           </div>
@@ -86,10 +86,10 @@ export function Settings({ draft, change, card }: FineTuneFormProps & { card: Mo
 
 interface CheckProps extends FineTuneFormProps {
   name: 'biases' | 'scale' | 'checkpointing';
-  words: string;
+  label: string;
 }
 
-function Check({ name, words, draft, change }: CheckProps) {
+function Check({ name, label, draft, change }: CheckProps) {
   return (
     <label class="check">
       <input
@@ -97,7 +97,7 @@ function Check({ name, words, draft, change }: CheckProps) {
         checked={draft[name]}
         onChange={(event) => change({ [name]: event.currentTarget.checked })}
       />
-      {words}
+      {label}
     </label>
   );
 }

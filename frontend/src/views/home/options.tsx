@@ -53,7 +53,7 @@ export function PatchingOptions({ draft, choose }: OptionsPart) {
 }
 
 function EffectRadio({
-  choice: [value, name, words],
+  choice: [value, name, description],
   checked,
   pick,
 }: {
@@ -76,7 +76,7 @@ function EffectRadio({
       <label for={id}>
         {name}
         <span id={`${id}-words`} class="faint" aria-hidden="true">
-          {words}
+          {description}
         </span>
       </label>
     </div>
@@ -106,11 +106,11 @@ function OptionSelect<K extends 'positions' | 'source' | 'direction'>({
           value={options[name]}
           onChange={(event) => change({ [name]: event.currentTarget.value } as Partial<Options>)}
         >
-          {choices.map(([value, words, more]) => {
+          {choices.map(([value, label, more]) => {
             const why = unavailableReason(options, name, value, alone);
             return (
               <option key={value} value={value} disabled={why !== null}>
-                {words} ({why ?? more})
+                {label} ({why ?? more})
               </option>
             );
           })}

@@ -65,14 +65,14 @@ export function KnockoutPage({ run, id, address }: ExperimentViewProps) {
 
 /** "replaced with: mean over these prompts, at the last position, 20 random controls, on 64 addition prompts". */
 function methodLine(spec: KnockoutSpec): string {
-  const words = [
+  const parts = [
     `replaced with: ${ABLATION_LABELS[spec.ablation ?? 'mean']}`,
     POSITION_LABELS[spec.positions ?? 'end'],
     plural(spec.controls ?? 20, 'random control'),
     spec.prompts ? `on ${title({ prompts: spec.prompts })}` : 'on the prompts of its analysis',
     spec.disjoint ? 'with operands that the analysis did not use' : null,
   ];
-  return words.filter((word) => word !== null).join(', ');
+  return parts.filter((part) => part !== null).join(', ');
 }
 
 function Downloads({ id }: { id: string }) {

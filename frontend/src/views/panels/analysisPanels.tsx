@@ -32,7 +32,7 @@ export function AnalysisPanels({ id, result, table, view, selected, change, onSe
     <div class="analysis-panels">
       <FoldedPanel
         name="Key components"
-        words="Which components have an effect other than 0, and what share of the heads they are."
+        description="Which components have an effect other than 0, and what share of the heads they are."
         {...fold('key')}
       >
         {() => (
@@ -48,28 +48,28 @@ export function AnalysisPanels({ id, result, table, view, selected, change, onSe
       </FoldedPanel>
       <FoldedPanel
         name="What heads attend to"
-        words="How much attention each head pays to the operands and the operator, compared with chance."
+        description="How much attention each head pays to the operands and the operator, compared with chance."
         {...fold('roles')}
       >
         {() => <RolesPanel id={id} table={table} selected={selected} onSelect={onSelect} />}
       </FoldedPanel>
       <FoldedPanel
         name="How the answer emerges"
-        words="The layers where the operands arrive and the answer appears, and the logit lens of one prompt."
+        description="The layers where the operands arrive and the answer appears, and the logit lens of one prompt."
         {...fold('stages')}
       >
         {() => <StagesPanel id={id} result={result} prompt={view.prompt} onPrompt={onPrompt} />}
       </FoldedPanel>
       <FoldedPanel
         name="Knock out"
-        words="What the model still answers without these components, compared with the same number of random ones."
+        description="What the model still answers without these components, compared with the same number of random ones."
         {...fold('knockouts')}
       >
         {() => <KnockoutList id={id} result={result} metric={view.metric} pins={view.pins} />}
       </FoldedPanel>
       <FoldedPanel
         name="Fine-tune"
-        words="Train only these components: does arithmetic improve, and is everything else preserved?"
+        description="Train only these components: does arithmetic improve, and is everything else preserved?"
         {...fold('tunings')}
       >
         {() => <FineTuneList id={id} result={result} pins={view.pins} />}

@@ -4,14 +4,14 @@ import { useId } from 'preact/hooks';
 
 export function FoldedPanel({
   name,
-  words,
+  description,
   open,
   toggle,
   children,
 }: {
   name: string;
   /** The question it answers, in one line. */
-  words: string;
+  description: string;
   open: boolean;
   toggle: (open: boolean) => void;
   children: () => ComponentChildren;
@@ -24,7 +24,7 @@ export function FoldedPanel({
           <span aria-hidden="true">{open ? '▾' : '▸'}</span> {name}
         </button>
       </h2>
-      <p class="faint">{words}</p>
+      <p class="faint">{description}</p>
       {open && <div class="folded-body">{children()}</div>}
     </section>
   );

@@ -43,7 +43,7 @@ function Heads({ report, id, table, selected, onSelect }: RolesProps & { report:
   const rows = useMemo(() => roleRows(report, table, looked, sort), [report, table, looked, sort]);
   const listed = rows.filter((row) => headClass === 'all' || row.headClass === headClass);
   const count = (which: HeadClass) => rows.filter((row) => row.headClass === which).length;
-  const words: readonly (readonly [AttendedPart, string])[] = [
+  const labels: readonly (readonly [AttendedPart, string])[] = [
     ['operands', 'both operands'],
     ...report.roles.map((role) => [role, ROLE_NAMES[role]] as const),
   ];
@@ -55,7 +55,7 @@ function Heads({ report, id, table, selected, onSelect }: RolesProps & { report:
         or the operator, at least {report.times} times the attention that chance and the average head do.
       </p>
       <div class="row">
-        <Select label="Attention from END to" value={looked} choices={words} choose={setLooked} />
+        <Select label="Attention from END to" value={looked} choices={labels} choose={setLooked} />
         <Select label="Sort by" value={sort} choices={SORTS} choose={setSort} />
         <Select
           label="Heads"
@@ -71,7 +71,7 @@ function Heads({ report, id, table, selected, onSelect }: RolesProps & { report:
       </div>
       <p class="faint">
         Mean over {plural(report.prompts, 'prompt')}. The average head pays {percent(averageHead(report, looked))} to{' '}
-        {words.find(([each]) => each === looked)?.[1]}. Chance: roles assigned to the tokens at random, except to the
+        {labels.find(([each]) => each === looked)?.[1]}. Chance: roles assigned to the tokens at random, except to the
         first token. Difference: reference run minus counterfactual run.
         {looked === 'operands' && ' There is no interval for both operands together: choose one of them.'}
       </p>

@@ -40,8 +40,8 @@ export const AnswerChoice = ({ value, choose }: { value: AnswerTokens; choose: (
 );
 
 /** The choices of a table of labels. */
-export const choicesOf = <T extends string>(words: Record<T, string>): readonly (readonly [T, string])[] =>
-  (Object.keys(words) as T[]).map((each) => [each, words[each]] as const);
+export const choicesOf = <T extends string>(labels: Record<T, string>): readonly (readonly [T, string])[] =>
+  (Object.keys(labels) as T[]).map((each) => [each, labels[each]] as const);
 
 /** A labelled select. */
 export function Select<T extends string>({
@@ -54,7 +54,7 @@ export function Select<T extends string>({
 }: {
   label: string;
   value: T;
-  choices: readonly (readonly [value: T, words: string])[];
+  choices: readonly (readonly [value: T, text: string])[];
   off?: (value: T) => boolean;
   choose: (value: T) => void;
   class?: string;
@@ -63,9 +63,9 @@ export function Select<T extends string>({
     <Field label={label} class={name}>
       {(id) => (
         <select id={id} value={value} onChange={(event) => choose(event.currentTarget.value as T)}>
-          {choices.map(([each, words]) => (
+          {choices.map(([each, text]) => (
             <option key={each} value={each} disabled={off?.(each) ?? false}>
-              {words}
+              {text}
             </option>
           ))}
         </select>

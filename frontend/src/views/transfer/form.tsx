@@ -32,7 +32,7 @@ import { choicesOf, NumberField, Select } from '../prompts/choices';
 import { SetOptions } from '../prompts/set';
 
 const METRICS = choicesOf<Metric>(METRIC_NAMES);
-const EFFECT_CHOICES = EFFECTS.map(([value, words]) => [value, words] as readonly [Effect, string]);
+const EFFECT_CHOICES = EFFECTS.map(([value, label]) => [value, label] as readonly [Effect, string]);
 
 const FALLBACK_SHOTS = 2;
 
@@ -254,11 +254,11 @@ function Sets({ sets, chats, change }: SetsProps) {
 
 /** Settings of a set that differ from the shared ones: ", 4 worked examples, through the chat template". */
 function overridesSummary({ shots, chat }: SetChoice, chats: boolean): string {
-  const words = [
+  const parts = [
     shots === null ? null : plural(shots, 'worked example'),
     chat === null || !chats ? null : chat ? 'through the chat template' : 'without the chat template',
   ];
-  return words.flatMap((word) => (word === null ? [] : `, ${word}`)).join('');
+  return parts.flatMap((part) => (part === null ? [] : `, ${part}`)).join('');
 }
 
 const AS_ALL = 'all';

@@ -1,4 +1,4 @@
-// A matrix as a table of coloured cells, with details in the cells on demand and in words below.
+// A matrix as a table of coloured cells, with details in the cells on demand and as text below.
 import { useRef, useState } from 'preact/hooks';
 import type { Grid } from '../../api/wire';
 import { colourAt, attentionScale, css, DIVERGING, inkOn, stops, type Rgb, type Theme } from '../../charts/colours';
@@ -18,7 +18,7 @@ interface MatrixProps {
   /** A row above the others. */
   above?: { name: string; values: readonly (number | null)[] };
   scale: Scale;
-  words?: (row: number, column: number) => string;
+  describe?: (row: number, column: number) => string;
 }
 
 function colourOf(value: number, end: number, scale: Scale, theme: Theme): Rgb {
@@ -33,7 +33,7 @@ const placeOf = (target: EventTarget | null): CellPosition | null => {
   return name ? { row, column } : null;
 };
 
-export function Matrix({ title, rows, columns, pairs, values, more, above, scale, words: describe }: MatrixProps) {
+export function Matrix({ title, rows, columns, pairs, values, more, above, scale, describe }: MatrixProps) {
   const theme = useTheme();
   const [details, setDetails] = useState('');
   const [full, setFull] = useState(false);

@@ -114,7 +114,7 @@ function Results({ result }: { result: TransferResult }) {
             more={(i, j) => cellLines(cells[i]?.[j])}
             above={{ name: 'nothing removed', values: matrix.plain }}
             scale="share"
-            words={describe}
+            describe={describe}
           />
           <Matrix
             title="Difference from random heads (below 0: these heads matter more)"
@@ -123,7 +123,7 @@ function Results({ result }: { result: TransferResult }) {
             pairs={evaluatedOn.map(({ pairs }) => pairs)}
             values={subtract(matrix.value, matrix.control)}
             scale="difference"
-            words={describe}
+            describe={describe}
           />
         </div>
         <p class="faint">

@@ -70,7 +70,7 @@ function LoadedAttention({ id, layer, head, index, waiting, onHead }: LoadedAtte
           </button>
         </ErrorMessage>
       )}
-      {busy && <Waiting words={waiting} />}
+      {busy && <Waiting text={waiting} />}
       {data && <Pattern data={data} head={head} onHead={onHead} />}
     </>
   );

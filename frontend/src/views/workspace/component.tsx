@@ -150,7 +150,7 @@ function MlpNotes({
     );
   };
   const heads = table.ranking.filter((cell) => cell.layer === layer && cell.head !== null).slice(0, 3);
-  const caption = (words: string) => <caption>{words}</caption>;
+  const caption = (text: string) => <caption>{text}</caption>;
   const head = (
     <thead>
       <tr>

@@ -32,7 +32,7 @@ export function Ranking({
         <table aria-label="Ranking of components">
           <thead>
             <tr>
-              {COLUMNS.map(([name, words]) => (
+              {COLUMNS.map(([name, label]) => (
                 <th key={name} aria-sort={key === name ? (descending ? 'descending' : 'ascending') : 'none'}>
                   <button
                     type="button"
@@ -42,7 +42,7 @@ export function Ranking({
                       setKey(name);
                     }}
                   >
-                    {words}
+                    {label}
                     <span aria-hidden="true">{key === name ? (descending ? ' ↓' : ' ↑') : ''}</span>
                   </button>
                 </th>

@@ -154,7 +154,7 @@ function Tabs({ view, onView }: { view: View['view']; onView: (view: View['view'
         event.currentTarget.querySelector<HTMLElement>(`#tab-${other}`)?.focus();
       }}
     >
-      {TABS.map(([name, words]) => (
+      {TABS.map(([name, label]) => (
         <button
           key={name}
           id={`tab-${name}`}
@@ -165,7 +165,7 @@ function Tabs({ view, onView }: { view: View['view']; onView: (view: View['view'
           tabIndex={view === name ? 0 : -1}
           onClick={() => onView(name)}
         >
-          {words}
+          {label}
         </button>
       ))}
     </div>
