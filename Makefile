@@ -49,7 +49,7 @@ bench: $(VENV)/.server ## measure again, other tools too; writes benchmarks/RESU
 replicate: $(VENV)/.server ## the paper's story on MODEL (smollm2-135m), 15 to 25 minutes; writes docs/findings
 	@"$(BIN)/arithmoscope" replicate $(MODEL)
 
-tuners: $(VENV)/.server ## precise fine-tuning beside its controls, an hour or two; goes on where it was; writes docs/tuning
+tuners: $(VENV)/.server ## precise fine-tuning compared with its controls, an hour or two; resumes where it stopped; writes docs/tuning
 	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
 	@$(MODELS); "$(BIN)/python" -m benchmarks.tuners
 

@@ -123,7 +123,7 @@ def _refuse_adapter(args: argparse.Namespace, spec: FineTuneSpec) -> None:
         return
     raise Refusal(
         "impossible_options",
-        f"--adapter: {change} is not of low rank, so it cannot be exported as an adapter.",
+        f"--adapter: {change} has no low rank, so it cannot be exported as an adapter.",
         "Leave --adapter out and use --export, or tune heads alone.",
     )
 

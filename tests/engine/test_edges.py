@@ -307,11 +307,11 @@ def test_impossible_requests_and_models_are_refused():
     model = tiny_model("LlamaForCausalLM")
     with pytest.raises(Refusal, match="empty"):
         edges(model, [])
-    with pytest.raises(Refusal, match="no through 'direct'"):
+    with pytest.raises(Refusal, match="Unknown through 'direct'"):
         edges(model, PAIRS, through="direct")  # pyright: ignore[reportArgumentType]
     with pytest.raises(Refusal, match="top is -1"):
         edges(model, PAIRS, top=-1)
-    with pytest.raises(Refusal, match="one layer"):
+    with pytest.raises(Refusal, match="only one layer"):
         edges(micro_model(), [PAIR])
     model.hf.model.layers[1].mlp.up_proj.weight.data[3, 3] = torch.nan
     with pytest.raises(Refusal, match="not finite"):

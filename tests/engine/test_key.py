@@ -166,7 +166,7 @@ class TestRules:
         with pytest.raises(Refusal, match="9 distinct questions"):
             key_components(found, metric="logit")
         assert key_components(found, rule="top_k", metric="logit").p_values.isnan().all()
-        with pytest.raises(Refusal, match="no rule 'best'"):
+        with pytest.raises(Refusal, match="Unknown rule 'best'"):
             key_components(found, rule="best")  # pyright: ignore[reportArgumentType]
 
 

@@ -221,7 +221,7 @@ def test_the_curve_has_means_intervals_and_the_share_of_draws_that_hurt_as_much(
     draws = found.control_probability.double().mean(-1)
     worse = (draws[:, 3] <= found.probability[3].double().mean()).sum()
     assert float(found.curve("probability").p_value[3]) == pytest.approx((1 + int(worse)) / 21)
-    with pytest.raises(Refusal, match="no metric 'loss'"):
+    with pytest.raises(Refusal, match="Unknown metric 'loss'"):
         found.curve("loss")  # pyright: ignore[reportArgumentType]
 
 
@@ -252,8 +252,8 @@ def test_a_knockout_survives_saving(tmp_path):
         ({"components": ["L9H0"]}, "no L9H0"),
         ({"components": ["MLP1", "MLP1"]}, "named twice"),
         ({"components": "MLP1"}, "not one MLP1"),
-        ({"ablation": "noise"}, "no ablation 'noise'"),
-        ({"positions": "first"}, "no positions 'first'"),
+        ({"ablation": "noise"}, "Unknown ablation 'noise'"),
+        ({"positions": "first"}, "Unknown positions 'first'"),
         ({"controls": -1}, "controls is -1"),
         ({"pairs": []}, "empty"),
         ({"pairs": PAIRS[:1]}, "no other prompt"),
