@@ -25,7 +25,7 @@ def rows_of(results: Results) -> dict[Row, list[Results]]:
 
 def page_of(results: Results) -> str:
     """docs/tuning/<model>.md."""
-    parts = [_opening(results), _main(results), _shown(results), _sets(results), _costs(results), _closing(results)]
+    parts = [_opening(results), _main(results), _findings(results), _sets(results), _costs(results), _closing(results)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -77,9 +77,9 @@ def _main(results: Results) -> str:
         "",
         "",
         _percent(first["held_out"]["before"]["mean"]),
-        *(_percent(_after(first, name, "before")) for name in ("addition", "subtraction")),
-        _percent(_after(first, "one-digit multiplication", "before")),
-        _percent(_controls(first, "before")),
+        *(_percent(_accuracy(first, name, "before")) for name in ("addition", "subtraction")),
+        _percent(_accuracy(first, "one-digit multiplication", "before")),
+        _percent(_control_accuracy(first, "before")),
         f"{first['neutral']['before']['mean']:.2f}",
         "",
     ]
@@ -90,13 +90,13 @@ def _main(results: Results) -> str:
                 _name(row, results),
                 f"{row[1]:g}",
                 f"{runs[0]['tunable']['trained']:,}",
-                _over(runs, lambda run: run["held_out"]["after"]["mean"]),
-                _over(runs, lambda run: _after(run, "addition")),
-                _over(runs, lambda run: _after(run, "subtraction")),
-                _over(runs, lambda run: _after(run, "one-digit multiplication")),
-                _over(runs, lambda run: _controls(run, "after")),
-                _over(runs, lambda run: run["neutral"]["after"]["mean"], ".2f"),
-                _over(runs, lambda run: run["neutral"]["divergence"]["mean"], ".3f"),
+                _mean_with_range(runs, lambda run: run["held_out"]["after"]["mean"]),
+                _mean_with_range(runs, lambda run: _accuracy(run, "addition")),
+                _mean_with_range(runs, lambda run: _accuracy(run, "subtraction")),
+                _mean_with_range(runs, lambda run: _accuracy(run, "one-digit multiplication")),
+                _mean_with_range(runs, lambda run: _control_accuracy(run, "after")),
+                _mean_with_range(runs, lambda run: run["neutral"]["after"]["mean"], ".2f"),
+                _mean_with_range(runs, lambda run: run["neutral"]["divergence"]["mean"], ".3f"),
             ]
         )
     header = (
@@ -124,7 +124,7 @@ Perplexity of {first["neutral"]["tokens"]:,} tokens of plain text, and the chang
 ![Validation while training]({results["model"]["id"]}.svg)"""
 
 
-def _shown(results: Results) -> str:
+def _findings(results: Results) -> str:
     """Sentences derived from the numbers."""
     rows = rows_of(results)
     gain = {row: mean(run["held_out"]["change"]["mean"] for run in runs) for row, runs in rows.items()}
@@ -163,7 +163,7 @@ def _sets(results: Results) -> str:
     for name in _names(first, ("arithmetic", "control")):
         one = _set(first, name)
         cells = [
-            _over(runs, lambda run, name=name: _set(run, name)["after"]["mean"], brackets=False)
+            _mean_with_range(runs, lambda run, name=name: _set(run, name)["after"]["mean"], brackets=False)
             for runs in rows.values()
         ]
         kind = " (control)" if one["group"] == "control" else ""
@@ -222,17 +222,17 @@ def _control_names(run: Results) -> str:
     return ", ".join(_names(run, ("control",)))
 
 
-def _after(run: Results, name: str, when: str = "after") -> float | None:
+def _accuracy(run: Results, name: str, when: str = "after") -> float | None:
     """The share of correct answers; None if the set does not fit the model."""
     return _set(run, name)[when]["mean"] if name in {each["name"] for each in run["sets"]} else None
 
 
-def _controls(run: Results, when: str) -> float | None:
+def _control_accuracy(run: Results, when: str) -> float | None:
     names = _names(run, ("control",))
     return mean(_set(run, name)[when]["mean"] for name in names) if names else None
 
 
-def _over(
+def _mean_with_range(
     runs: Sequence[Results], figure: Callable[[Results], float | None], form: str = ".1%", *, brackets: bool = True
 ) -> str:
     values = [value for value in map(figure, runs) if value is not None]

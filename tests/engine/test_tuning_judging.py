@@ -16,7 +16,7 @@ from arithmoscope.engine.tuning import comparison as judging
 from arithmoscope.engine.tuning.comparison import accuracy_and_loss, compare_answers
 from arithmoscope.engine.tuning.evaluate import EvaluatedSet, evaluate, summarise_set
 from arithmoscope.engine.tuning.evaluation_sets import evaluation_questions, facets_of
-from arithmoscope.engine.tuning.plain_text import compare_on_text
+from arithmoscope.engine.tuning.perplexity import compare_on_text
 from arithmoscope.engine.tuning.repatching import pairs_to_patch, repatch
 from arithmoscope.engine.tuning.training_examples import Example, examples_of
 from arithmoscope.prompts.sets.neutral_text import PASSAGES

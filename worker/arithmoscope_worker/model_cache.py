@@ -53,7 +53,7 @@ class ModelCache:
         except Exception as error:
             if not is_out_of_memory(error) or not self._models:
                 raise
-        logger.info("no memory for %s beside %s: evicting these", model_id, ", ".join(self.names()))
+        logger.info("no memory for %s in addition to %s: evicting these", model_id, ", ".join(self.names()))
         self._models.clear()
         self._free_memory()
         return load()

@@ -24,7 +24,7 @@ from arithmoscope.engine.measures.knockout_curves import interval_of
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.tuning.comparison import Comparison, compare_answers
 from arithmoscope.engine.tuning.evaluation_sets import FACETS, QUESTIONS, evaluation_questions, facets_of
-from arithmoscope.engine.tuning.plain_text import compare_on_text
+from arithmoscope.engine.tuning.perplexity import compare_on_text
 from arithmoscope.engine.tuning.repatching import pairs_to_patch, repatch
 from arithmoscope.engine.tuning.training_examples import examples_of
 from arithmoscope.prompts.language.question_operands import question_only
