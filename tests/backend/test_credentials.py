@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from api_bench import PROBLEM, Api, spec
+from api_helpers import PROBLEM, Api, spec
 from arithmoscope_api.app import create_app, routes_only
 from arithmoscope_api.config import ApiConfig
 from arithmoscope_api.http.access_control import COOKIE, AccessControl

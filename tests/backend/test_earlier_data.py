@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 import pytest
-from api_bench import Api, events
+from api_helpers import Api, events
 from arithmoscope_api.config import ApiConfig
 from httpx2 import Response
 from pydantic import TypeAdapter

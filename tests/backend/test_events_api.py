@@ -7,7 +7,7 @@ from dataclasses import replace
 from threading import Timer
 
 import pytest
-from api_bench import Api, Sse, events, finish, soon
+from api_helpers import Api, Sse, events, finish, soon
 from arithmoscope_api.config import ApiConfig
 
 from arithmoscope.contracts.experiments import Progress

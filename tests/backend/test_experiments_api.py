@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import redis
-from api_bench import PROBLEM, Api, finish, spec
+from api_helpers import PROBLEM, Api, finish, spec
 from arithmoscope_api.config import ApiConfig
 
 from arithmoscope.store import QueuedAttempt, Store

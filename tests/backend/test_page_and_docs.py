@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from urllib.parse import urljoin
 
 import pytest
-from api_bench import PROBLEM, Api, finish
+from api_helpers import PROBLEM, Api, finish
 from arithmoscope_api.app import routes_only
 from arithmoscope_api.config import ApiConfig
 from arithmoscope_api.openapi import openapi_document

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from api_bench import CARD, PROBLEM, Api, spec, tokenizer_json
+from api_helpers import CARD, PROBLEM, Api, spec, tokenizer_json
 
 from arithmoscope.contracts.models import ChatFrame
 from arithmoscope.contracts.prompts import MAX_PAIRS

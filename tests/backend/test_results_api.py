@@ -9,7 +9,7 @@ from threading import Event
 from typing import cast
 
 import pytest
-from api_bench import PROBLEM, Api, attention_file, finish, spec
+from api_helpers import PROBLEM, Api, attention_file, finish, spec
 from arithmoscope_api.result_index import ResultIndexCache
 from arithmoscope_api.views import Views
 

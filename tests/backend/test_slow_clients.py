@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from api_bench import PROBLEM, spec
+from api_helpers import PROBLEM, spec
 from arithmoscope_api.config import ApiConfig
 from arithmoscope_api.http import body_limit as limits
 from arithmoscope_api.http.access_control import HEADERS, MAX_HEAD_BYTES

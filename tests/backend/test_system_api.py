@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from api_bench import Api, finish, spec
+from api_helpers import Api, finish, spec
 from arithmoscope_api.config import ApiConfig
 from arithmoscope_api.routes import system
 from prometheus_client.parser import text_string_to_metric_families

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from api_bench import CARD, PROBLEM, Api, finish, finish_with, knockout, tokenizer_json, tuning
+from api_helpers import CARD, PROBLEM, Api, finish, finish_with, knockout, tokenizer_json, tuning
 from arithmoscope_api.config import ApiConfig
 
 from arithmoscope.contracts.errors import Refusal

@@ -7,7 +7,7 @@ import io
 import zipfile
 
 import pytest
-from api_bench import PROBLEM, Api, spec
+from api_helpers import PROBLEM, Api, spec
 from arithmoscope_api.http.body_limit import MAX_BODY_BYTES
 
 CSV = {"content-type": "text/csv"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from api_bench import Api, finish, spec
+from api_helpers import Api, finish, spec
 from arithmoscope_api.result_index import ResultIndexCache
 from arithmoscope_api.views import MAX_PENDING, Views
 

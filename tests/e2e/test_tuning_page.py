@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 import tuned_results as fixed
-from barriers import no_serious_barrier
+from accessibility import no_serious_barrier
 from playwright.sync_api import Page, Route, expect
 
 from arithmoscope.contracts.experiments import Progress

@@ -12,7 +12,7 @@ from typing import Any
 import oracle
 import pytest
 import torch
-from everywhere_double import EverywhereDouble
+from float64_everywhere import EverywhereDouble
 from query_oracle import ids_of, last, only, output_of, projections, reading, writing, written
 from test_micro_model import PAIR, REF, ROOT, SRC, micro_model
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model

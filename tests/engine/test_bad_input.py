@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny import PAIRS, tiny_model, tiny_tokenizer
 from tokenizers import AddedToken
-from whole import whole_run
+from whole_run import whole_run
 
 from arithmoscope import LoadedModel, PromptPair, attention, load_model, path_patching
 from arithmoscope.contracts.errors import Refusal

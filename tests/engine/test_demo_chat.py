@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from whole import whole_run
+from whole_run import whole_run
 
 from arithmoscope import LoadedModel, PromptPair, load_model, path_patching
 from arithmoscope.contracts.specs import PathPatchingSpec

@@ -7,7 +7,7 @@ import io
 
 import oracle
 import pytest
-from whole import whole_run
+from whole_run import whole_run
 
 from arithmoscope import attention, load_model
 from arithmoscope.contracts.components import Component

@@ -10,7 +10,7 @@ import oracle
 import pytest
 import torch
 import transformers
-from everywhere_double import EverywhereDouble
+from float64_everywhere import EverywhereDouble
 from query_oracle import ids_of, output_of, projections, written
 from test_micro_model import PAIR, REF, ROOT, SRC, answer, micro_model, norm
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model

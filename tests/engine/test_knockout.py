@@ -7,8 +7,8 @@ import dataclasses
 
 import pytest
 import torch
-from everywhere_double import EverywhereDouble
-from knock_oracle import knocked_logits, mean_of, run_of, zeros
+from float64_everywhere import EverywhereDouble
+from knockout_oracle import knocked_logits, mean_of, run_of, zeros
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 
 from arithmoscope import Knockout, PromptPair, knockout, load_model, path_patching

@@ -7,7 +7,7 @@ import dataclasses
 import oracle
 import pytest
 import torch
-from everywhere_double import EverywhereDouble
+from float64_everywhere import EverywhereDouble
 from test_stream import streams
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 

@@ -8,7 +8,7 @@ from math import sqrt
 import oracle
 import pytest
 import torch
-from everywhere_double import EverywhereDouble
+from float64_everywhere import EverywhereDouble
 from test_micro_model import LOGIT, PAIR, ROOT, answer, micro_model, mlp
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from everywhere_double import EverywhereDouble
+from float64_everywhere import EverywhereDouble
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 from torch.nn.functional import log_softmax
 from tuning_cases import CHOSEN, LAYOUTS, LESSONS, QUICK, logits_of, mask_of, weights_of

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import tiny_model
-from whole import whole_run
+from whole_run import whole_run
 
 from arithmoscope import attention_roles, lens, path_patching, writes
 from arithmoscope.contracts.errors import Refusal

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from keeping import spec_of  # pyright: ignore[reportMissingImports]
+from store_helpers import spec_of  # pyright: ignore[reportMissingImports]
 
 from arithmoscope.store import Store
 from benchmarks.soak.ledger import Ledger

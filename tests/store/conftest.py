@@ -17,8 +17,8 @@ from arithmoscope.store.blobs import Blobs
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from keeping import Clock, Valkey, valkey_server
 from services import DATABASE_URL, Postgres, has_postgres, missing, postgres_server, s3_server
+from store_helpers import Clock, Valkey, valkey_server
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

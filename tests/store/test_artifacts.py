@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from keeping import files_no_larger_than, on_sqlite, refused, spec_of
+from store_helpers import files_no_larger_than, on_sqlite, refused, spec_of
 
 from arithmoscope.store import Store
 from arithmoscope.store.blobs import Blobs

@@ -16,8 +16,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from keeping import on_sqlite, refused, spec_of
 from sqlalchemy import create_engine, text
+from store_helpers import on_sqlite, refused, spec_of
 from test_registry import CARD
 
 import arithmoscope.store as store_package

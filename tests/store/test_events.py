@@ -9,7 +9,7 @@ import time
 
 import pytest
 import redis
-from keeping import Valkey
+from store_helpers import Valkey
 
 from arithmoscope.store import AsyncEventLog, EventLog, EventsDown
 from arithmoscope.store.events import MAX_EVENTS

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import pytest
-from keeping import Clock, refused, spec_of
 from sqlalchemy import text
+from store_helpers import Clock, refused, spec_of
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress

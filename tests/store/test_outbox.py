@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from keeping import Clock, Valkey, files_no_larger_than, on_sqlite, refused, spec_of, valkey_server
+from store_helpers import Clock, Valkey, files_no_larger_than, on_sqlite, refused, spec_of, valkey_server
 
 from arithmoscope.contracts.system import WorkerStatus
 from arithmoscope.store import EventLog, Store

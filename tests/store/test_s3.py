@@ -6,8 +6,8 @@ import socket
 from collections.abc import Callable, Iterator
 
 import pytest
-from keeping import Clock, finish, refused, spec_of
 from moto.server import ThreadedMotoServer
+from store_helpers import Clock, finish, refused, spec_of
 
 from arithmoscope.store import UNDO_S, Store
 from arithmoscope.store.blobs import Blobs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from keeping import CARD, Clock, refused, spec_of
+from store_helpers import CARD, Clock, refused, spec_of
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ChatFrame, ModelCard

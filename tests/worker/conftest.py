@@ -13,8 +13,8 @@ from arithmoscope.store import EventLog, Store
 for room in ("worker", "store", "engine"):
     sys.path.insert(0, str(Path(__file__).parent.parent / room))
 
-from benches import CARD, Bench  # noqa: E402
-from keeping import Valkey, valkey_server  # noqa: E402  # pyright: ignore[reportMissingImports]
+from job_helpers import CARD, Bench  # noqa: E402
+from store_helpers import Valkey, valkey_server  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ import pytest
 from arithmoscope_worker.child import Child
 from arithmoscope_worker.config import WorkerConfig
 from arithmoscope_worker.engine_port import EnginePort, Run
-from keeping import Valkey, files_no_larger_than, spec_of  # pyright: ignore[reportMissingImports]
 from outputs import output
+from store_helpers import Valkey, files_no_larger_than, spec_of  # pyright: ignore[reportMissingImports]
 
 from arithmoscope.store import Store
 

@@ -12,8 +12,8 @@ import psutil
 import pytest
 import redis
 from arithmoscope_worker.config import WorkerConfig
-from keeping import Valkey, spec_of  # pyright: ignore[reportMissingImports]
-from trees import CHUNKS, SLOW, Tree, wait_until
+from store_helpers import Valkey, spec_of  # pyright: ignore[reportMissingImports]
+from worker_trees import CHUNKS, SLOW, Tree, wait_until
 
 from arithmoscope.store import Store
 from arithmoscope.store.dispatch import Dispatcher

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 from arithmoscope_worker.problems import problem_of
-from benches import CARD, Bench
-from keeping import Valkey, files_no_larger_than  # pyright: ignore[reportMissingImports]
+from job_helpers import CARD, Bench
 from outputs import output
+from store_helpers import Valkey, files_no_larger_than  # pyright: ignore[reportMissingImports]
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress

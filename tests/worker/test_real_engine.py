@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from arithmoscope_worker.config import WorkerConfig
-from benches import Bench
-from keeping import Valkey, spec_of  # pyright: ignore[reportMissingImports]
-from trees import Tree, wait_until
+from job_helpers import Bench
+from store_helpers import Valkey, spec_of  # pyright: ignore[reportMissingImports]
+from worker_trees import Tree, wait_until
 
 from arithmoscope import PromptPair, load_model, path_patching
 from arithmoscope.contracts.results import PathPatchingResult

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from arithmoscope_worker.config import WorkerConfig
 from arithmoscope_worker.registration import GONE, ModelRegistrar, register_models
-from keeping import Valkey, spec_of  # pyright: ignore[reportMissingImports]
-from trees import Tree, wait_until
+from store_helpers import Valkey, spec_of  # pyright: ignore[reportMissingImports]
+from worker_trees import Tree, wait_until
 
 from arithmoscope.contracts.models import ChatFrame
 from arithmoscope.engine.models.catalogue import Catalogue

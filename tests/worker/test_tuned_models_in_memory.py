@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytest
 from arithmoscope_worker.engine_port import TunedOutput
 from arithmoscope_worker.progress_report import ProgressReporter
-from benches import CARD, Bench
-from keeping import Clock, spec_of  # pyright: ignore[reportMissingImports]
+from job_helpers import CARD, Bench
 from outputs import output
+from store_helpers import Clock, spec_of  # pyright: ignore[reportMissingImports]
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from arithmoscope_api.config import ApiConfig
 from arithmoscope_worker.config import WorkerConfig
-from keeping import Valkey, valkey_server  # pyright: ignore[reportMissingImports]
-from trees import Tree, wait_until
+from store_helpers import Valkey, valkey_server  # pyright: ignore[reportMissingImports]
+from worker_trees import Tree, wait_until
 
 from arithmoscope.contracts.specs import FineTuneSpec
 from arithmoscope.contracts.tuning_results import FineTuneResult
@@ -22,7 +22,7 @@ from arithmoscope.store import Store
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "backend"))
 
-from api_bench import Api, events  # pyright: ignore[reportMissingImports]
+from api_helpers import Api, events  # pyright: ignore[reportMissingImports]
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from keeping import Clock, finish, refused, spec_of
+from store_helpers import Clock, finish, refused, spec_of
 
 from arithmoscope.contracts.experiments import ExperimentEdit
 from arithmoscope.store import UNDO_S, QueuedAttempt, Store

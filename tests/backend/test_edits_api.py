@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from api_bench import PROBLEM, Api, events, finish, soon, spec
+from api_helpers import PROBLEM, Api, events, finish, soon, spec
 from arithmoscope_api import validation
 from arithmoscope_api.config import ApiConfig
 from arithmoscope_api.http.keyed_lock import KeyedLock

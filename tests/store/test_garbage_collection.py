@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from keeping import Clock, files_no_larger_than, finish, on_sqlite, refused, spec_of
+from store_helpers import Clock, files_no_larger_than, finish, on_sqlite, refused, spec_of
 
 from arithmoscope.store import UNDO_S, Store
 from arithmoscope.store.blobs import Blobs

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from keeping import spec_of
+from store_helpers import spec_of
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Experiment

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from api_bench import PROBLEM, Api, finish, spec
+from api_helpers import PROBLEM, Api, finish, spec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

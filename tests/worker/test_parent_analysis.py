@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benches import Bench
-from keeping import finish  # pyright: ignore[reportMissingImports]
+from job_helpers import Bench
 from outputs import output
+from store_helpers import finish  # pyright: ignore[reportMissingImports]
 
 from arithmoscope.contracts.specs import KnockoutSpec
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from barriers import no_serious_barrier
+from accessibility import no_serious_barrier
 from playwright.sync_api import Page, Route, expect
 
 pytestmark = pytest.mark.slow

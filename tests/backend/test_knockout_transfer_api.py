@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from api_bench import CARD, PROBLEM, Api, finish, finish_with, knockout, spec, transfer
+from api_helpers import CARD, PROBLEM, Api, finish, finish_with, knockout, spec, transfer
 
 UNEQUAL = [{"reference": question} for question in ("3 + 1 =", "4 + 1 =", "10 - 5 =")]
 

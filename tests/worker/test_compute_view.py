@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from arithmoscope_worker.compute_view import add_view
-from benches import CARD, Bench
+from job_helpers import CARD, Bench
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.store import Claim

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keeping import Clock, finish, spec_of
+from store_helpers import Clock, finish, spec_of
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.system import WorkerStatus

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import tiny_model
-from whole import whole_run
+from whole_run import whole_run
 
 from arithmoscope.contracts.specs import PathPatchingSpec
 from arithmoscope.engine.experiments.path_patching import RunOutput

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_bench import finish, spec
+from api_helpers import finish, spec
 from arithmoscope_api.config import ApiConfig
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import redis
-from api_bench import Sse, sse
+from api_helpers import Sse, sse
 from arithmoscope_api.event_hub import EventHub
 
 from arithmoscope.contracts.errors import Refusal

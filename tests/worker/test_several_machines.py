@@ -13,8 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from elsewhere import Installation
-from keeping import Valkey  # pyright: ignore[reportMissingImports]
+from installation import Installation
 from services import (  # pyright: ignore[reportMissingImports]
     DATABASE_URL,
     REDIS_URL,
@@ -24,6 +23,7 @@ from services import (  # pyright: ignore[reportMissingImports]
     redis_server,
     s3_server,
 )
+from store_helpers import Valkey  # pyright: ignore[reportMissingImports]
 from test_faults import (  # noqa: F401  # the same laws, on these services
     ask,
     config,
@@ -31,7 +31,7 @@ from test_faults import (  # noqa: F401  # the same laws, on these services
     test_a_killed_worker_leaves_no_child_and_its_successor_continues,
     test_an_emptied_broker_delays_and_loses_nothing,
 )
-from trees import wait_until
+from worker_trees import wait_until
 
 from arithmoscope.store import Store
 from benchmarks.soak.model import write_model

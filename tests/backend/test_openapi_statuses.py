@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from api_bench import PROBLEM, Api, finish, finish_with, knockout, spec, transfer, tuning
+from api_helpers import PROBLEM, Api, finish, finish_with, knockout, spec, transfer, tuning
 from arithmoscope_api.app import routes_only
 from arithmoscope_api.config import ApiConfig
 from arithmoscope_api.http.access_control import OPEN_PATHS

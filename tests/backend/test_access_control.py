@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
-from api_bench import PROBLEM, Api, spec
+from api_helpers import PROBLEM, Api, spec
 from arithmoscope_api.app import create_app
 from arithmoscope_api.config import ApiConfig
 from arithmoscope_api.http.access_control import HEADERS

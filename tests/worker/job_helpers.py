@@ -11,8 +11,8 @@ from arithmoscope_worker.engine_port import EnginePort, Output, Run
 from arithmoscope_worker.heartbeat import Heartbeat
 from arithmoscope_worker.job import JobRunner
 from arithmoscope_worker.runtime import Runtime
-from keeping import spec_of  # pyright: ignore[reportMissingImports]
 from outputs import output
+from store_helpers import spec_of  # pyright: ignore[reportMissingImports]
 
 from arithmoscope.contracts.models import ModelCard
 from arithmoscope.contracts.specs import Kind

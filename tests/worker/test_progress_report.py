@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from arithmoscope_worker.progress_report import ProgressReporter
-from benches import Bench
-from keeping import Clock  # pyright: ignore[reportMissingImports]
+from job_helpers import Bench
+from store_helpers import Clock  # pyright: ignore[reportMissingImports]
 
 from arithmoscope.contracts.experiments import Progress
 from arithmoscope.contracts.results import Partial

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import redis
-from api_bench import sse
+from api_helpers import sse
 from arithmoscope_api import event_hub
 from arithmoscope_api.event_hub import BUFFERED_EVENTS
-from live_bench import bench, done, own_broker, run, until
+from event_hub_helpers import bench, done, own_broker, run, until
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress

@@ -17,7 +17,7 @@ from arithmoscope.serve.watchdog import BackgroundCall, Watchdog
 from arithmoscope.store import Store
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "store"))
-from keeping import Clock, files_no_larger_than, spec_of  # pyright: ignore[reportMissingImports]
+from store_helpers import Clock, files_no_larger_than, spec_of  # pyright: ignore[reportMissingImports]
 
 HOLDS = """
 import pathlib, sqlite3, sys, time

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from whole import whole_run
+from whole_run import whole_run
 
 from arithmoscope import load_model
 from arithmoscope.contracts.knockout_results import KnockoutResult, TransferResult

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 import torch
-from everywhere_double import EverywhereDouble
-from knock_oracle import Written, greedy, mean_of, run_of, zeros
+from float64_everywhere import EverywhereDouble
+from knockout_oracle import Written, greedy, mean_of, run_of, zeros
 from tiny import CONFIGS, tiny_model
 
 from arithmoscope import Knockout, PromptPair, knockout

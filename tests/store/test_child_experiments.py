@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keeping import Clock, finish, spec_of
+from store_helpers import Clock, finish, spec_of
 
 from arithmoscope.contracts.specs import KnockoutSpec, TransferSpec
 from arithmoscope.store import Store

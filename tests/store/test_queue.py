@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from keeping import Clock, on_sqlite, spec_of
 from sqlalchemy import text
+from store_helpers import Clock, on_sqlite, spec_of
 
 from arithmoscope.contracts.experiments import Progress
 from arithmoscope.contracts.system import WorkerStatus
