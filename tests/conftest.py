@@ -1,4 +1,4 @@
-"""Plain pytest checks every tensor shape that the engine's functions name; a run that asks for slow tests does not.
+"""Plain pytest checks every tensor shape that the engine's functions declare; a run that includes slow tests does not.
 
 All families have the same shapes, so that `make test` runs the quick tests with the checks and the slow ones without.
 """

@@ -1,4 +1,4 @@
-"""docker-compose.yml and the Dockerfiles: valid, and true to the settings and commands that exist."""
+"""Tests of docker-compose.yml and the Dockerfiles: valid, and consistent with the existing settings and commands."""
 
 from __future__ import annotations
 

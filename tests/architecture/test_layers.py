@@ -1,4 +1,4 @@
-"""The one-way rule, held by import-linter and by fresh interpreters; and no file is longer than 400 lines."""
+"""Tests of the one-way rule, by import-linter and in fresh interpreters; and no file is longer than 400 lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The committed description of the API is the one that the code gives: `make openapi` writes it."""
+"""Tests that the committed openapi.json is the one that `make openapi` generates from the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``arithmoscope analyze`` with the real model."""
+"""Tests of ``arithmoscope analyze`` with the real model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded broker: private, on disk, and started again with a clean queue when it cannot read the old one."""
+"""Tests of the embedded broker: private, on disk, and restarted with an empty queue when it cannot read the old one."""
 
 from __future__ import annotations
 

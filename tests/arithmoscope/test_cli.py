@@ -1,4 +1,4 @@
-"""The command line: what it prints, and that every refusal is one line and exit code 2."""
+"""Tests of the command line: its output, and that every refusal is one line and exit code 2."""
 
 from __future__ import annotations
 

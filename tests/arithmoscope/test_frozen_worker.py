@@ -1,4 +1,4 @@
-"""A worker that is frozen in the middle of a write stops nobody for long, and a store that is busy stops no Ctrl-C."""
+"""A worker frozen in the middle of a write does not block others for long, and a busy store does not block Ctrl-C."""
 
 from __future__ import annotations
 

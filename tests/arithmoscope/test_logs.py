@@ -1,4 +1,4 @@
-"""The logs: one JSON object a line whatever is thrown at them, with the experiment's id and without secrets."""
+"""Tests of the logs: one JSON object per line for any input, with the experiment's id and without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Makefile where a checkout lies in a folder with a space, and where .env says where the models are."""
+"""Tests of the Makefile in a checkout whose path contains a space, and with a models folder set in .env."""
 
 from __future__ import annotations
 

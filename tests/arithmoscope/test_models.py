@@ -1,4 +1,4 @@
-"""`arithmoscope models fetch ORG/NAME`: what came from the hub is a folder of MODELS_DIR like any other."""
+"""Tests of `arithmoscope models fetch ORG/NAME`: a model from the hub becomes an ordinary folder of MODELS_DIR."""
 
 from __future__ import annotations
 

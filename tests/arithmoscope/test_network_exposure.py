@@ -1,4 +1,4 @@
-"""What a real `serve` opens to the world: one port of this machine; and more only to holders of a token."""
+"""Tests of what a real `serve` exposes: one loopback port by default, and more only with a token."""
 
 from __future__ import annotations
 

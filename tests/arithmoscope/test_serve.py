@@ -1,4 +1,4 @@
-"""``arithmoscope serve`` as a real process tree: what dies comes back, and nothing outlives it."""
+"""Tests of ``arithmoscope serve`` as a real process tree: dead processes are restarted, and none outlives it."""
 
 from __future__ import annotations
 

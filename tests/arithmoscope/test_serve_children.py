@@ -1,4 +1,4 @@
-"""The children of a serve: what they import, and what their parent survives."""
+"""Tests of the child processes of ``serve``: their imports, and the failures that the supervisor survives."""
 
 from __future__ import annotations
 

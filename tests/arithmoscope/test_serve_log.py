@@ -1,4 +1,4 @@
-"""The logs of a real ``serve``: an experiment can be followed through every process, and no secret is in them."""
+"""Tests of the logs of a real ``serve``: an experiment can be traced through every process; no secrets appear."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: where they come from, what they default to, and how a bad one is refused."""
+"""Tests of settings: sources, defaults, and refusals of invalid ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the API stand on: a client, a one-byte vocabulary, a finished experiment made by hand."""
+"""Helpers of the API tests: a client, a byte-level vocabulary, and a finished experiment written by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real store, a real broker, a small vocabulary, and the application over them."""
+"""Fixtures: a real store, a real broker, a small vocabulary, and the application over them."""
 
 from __future__ import annotations
 

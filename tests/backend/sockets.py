@@ -1,4 +1,4 @@
-"""The API on a real port, as `serve` runs it, and clients that speak to it byte by byte."""
+"""The API on a real port, as `serve` runs it, and clients that write to it byte by byte."""
 
 from __future__ import annotations
 

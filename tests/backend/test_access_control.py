@@ -1,4 +1,4 @@
-"""Who may come in and with what: hosts, origins, tokens, sizes, content types; and what every answer carries."""
+"""Tests of the checks on each request (host, origin, token, size, content type) and the headers of each answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several tokens, links that open once, guesses that are slowed down, and how often one may write."""
+"""Tests of several tokens, single-use login links, throttling of wrong tokens, and the rate limit on writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A data folder that an earlier version made: all that is in it is found where that version had it."""
+"""Tests that everything in a data folder of an earlier version is found at the same addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Experiments over HTTP: named, hurried, deleted and brought back; what one may have at once."""
+"""Experiments over HTTP: renamed, moved up in the queue, deleted and restored; the quota of unfinished ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Live events for many: read once, told to all, in order, with the state last; whatever happens to broker and store."""
+"""Tests of live events: read once, sent to all readers in order, the state last, even when broker or store fail."""
 
 from __future__ import annotations
 

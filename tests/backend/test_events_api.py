@@ -1,4 +1,4 @@
-"""Server-sent events: resumed, ended with the state, and there with or without a broker."""
+"""Tests of server-sent events: resumable, ended by the state, and available with or without a broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Experiments over HTTP: asked for once, found again, listed, cancelled, run again, deleted."""
+"""Experiments over HTTP: submitted, deduplicated, listed, cancelled, retried, deleted."""
 
 from __future__ import annotations
 

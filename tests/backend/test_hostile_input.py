@@ -1,4 +1,4 @@
-"""What hostile people type into addresses and bodies: refused as problem JSON, told nothing, and nothing breaks."""
+"""Hostile input in addresses and bodies: refused as problem JSON, nothing revealed, nothing broken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knock-outs and transfers over HTTP: asked of a finished analysis, refused before there is a row, served by kind."""
+"""Knock-outs and transfers over HTTP: of a finished analysis, refused before a row exists, served by kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every status that the OpenAPI document promises is answered by a real request, and no other is."""
+"""Every status in the OpenAPI document is returned by a real request, and no other status is returned."""
 
 from __future__ import annotations
 

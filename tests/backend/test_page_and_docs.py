@@ -1,4 +1,4 @@
-"""The page's files, its index at every address of its own, the API's description, and the other small calls."""
+"""Tests of the page's files, its index at each of its own addresses, the API's description, and the small routes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompts over HTTP: through the model's chat template when asked, and as odd or as many as people send them."""
+"""Prompts over HTTP: through the model's chat template on request, and for odd or numerous prompts."""
 
 from __future__ import annotations
 

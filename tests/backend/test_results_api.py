@@ -1,4 +1,4 @@
-"""What an experiment found, over HTTP: the bytes that the worker stored."""
+"""Results over HTTP: the bytes that the worker stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that are slow, silent, many, or speak no HTTP, over real sockets: told so, ended, and in nobody's way."""
+"""Clients that are slow, silent, many, or speak no HTTP, over real sockets: answered, disconnected, harmless to others."""
 
 from __future__ import annotations
 

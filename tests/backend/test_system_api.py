@@ -1,4 +1,4 @@
-"""How the server is, for people and for programs: health, the System page's feed, metrics, and its log."""
+"""Tests of the server's status for people and programs: health, the System page's feed, metrics, and the access log."""
 
 from __future__ import annotations
 

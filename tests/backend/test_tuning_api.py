@@ -1,4 +1,4 @@
-"""Fine-tunings over HTTP: what they would train, what is refused before there is a row, and what they leave."""
+"""Fine-tunings over HTTP: previews of the trained parameters, refusals before a row exists, and stored files."""
 
 from __future__ import annotations
 

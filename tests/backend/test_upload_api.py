@@ -1,4 +1,4 @@
-"""A file of prompt pairs over HTTP: what it becomes, and what is refused before anyone reads it."""
+"""Uploads of prompt pairs over HTTP: the pairs that result, and files refused before they are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is looked at of a finished analysis: validated first, asked of a worker once, then served as it was stored."""
+"""Views of a finished analysis: validated first, requested from a worker once, then served from the store."""
 
 from __future__ import annotations
 

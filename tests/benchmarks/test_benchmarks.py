@@ -1,4 +1,4 @@
-"""Every part of the benchmark runs at toy size, and what it compares is the same thing."""
+"""Tests that every part of the benchmark runs at toy size, and that it compares equal work."""
 
 from __future__ import annotations
 

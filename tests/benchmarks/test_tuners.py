@@ -1,4 +1,4 @@
-"""Precise fine-tuning beside its controls: what is trained is the product's own, and the page is its numbers'."""
+"""Tests of the comparison of tuners: it trains by the product's own code, and its page follows from its numbers."""
 
 from __future__ import annotations
 

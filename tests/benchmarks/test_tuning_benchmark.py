@@ -1,4 +1,4 @@
-"""A step of precise fine-tuning is measured beside full fine-tuning of the same model on the same batches."""
+"""Tests of the benchmark of one training step: precise and full fine-tuning of the same model on the same batches."""
 
 from __future__ import annotations
 

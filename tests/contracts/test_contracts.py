@@ -1,4 +1,4 @@
-"""The shared words: spellings round-trip, limits hold, the same question has the same key."""
+"""Tests of the shared vocabulary: spellings round-trip, limits hold, equal questions have equal keys."""
 
 from __future__ import annotations
 

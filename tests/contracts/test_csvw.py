@@ -1,4 +1,4 @@
-"""The document beside ``components.csv``: whoever reads the file by it gets every cell typed, and what was checked."""
+"""Tests of the CSVW document beside ``components.csv``: it gives every cell its type, and lists the checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What contributors read is true: files exist, decisions are listed, the citation has the version, words are plain."""
+"""Tests of the contributors' docs: files exist, decisions are indexed, the citation has the version, words are plain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The README's files, commands and examples exist, and its figures are the measured ones."""
+"""Tests that the README's files, commands and examples exist, and that its figures are the measured ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/security.md names tests, settings and bounds that exist."""
+"""Tests that the tests, settings and bounds named in docs/security.md exist."""
 
 from __future__ import annotations
 

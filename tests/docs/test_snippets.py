@@ -1,4 +1,4 @@
-"""Every Python example of the docs runs, on a tiny model with the layers and heads that the examples name."""
+"""Tests that every Python example in the docs runs, on a tiny model with the layers and heads that the examples name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a page can be used without a mouse or a screen: axe's look, and nothing wider than the window."""
+"""Accessibility checks of a page: axe's rules, and no content wider than the window."""
 
 from __future__ import annotations
 

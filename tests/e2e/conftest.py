@@ -1,4 +1,4 @@
-"""The real thing: `arithmoscope serve` with the demo model, and a real browser in front of it."""
+"""Fixtures: `arithmoscope serve` with the demo model, and a real browser."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What people do with their analyses in a browser: name them, hurry them, delete them and bring them back; prompts
-of a file; the System page."""
+"""Management of analyses in a browser: rename, move up in the queue, delete and restore; prompts from a file; the
+System page."""
 
 from __future__ import annotations
 

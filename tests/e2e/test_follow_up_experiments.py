@@ -1,4 +1,4 @@
-"""From an analysis to what is known of its components, to a knock-out and a transfer: in a real browser, with a real
+"""From an analysis to the views of its components, to a knock-out and a transfer: in a real browser, with a real
 worker and a real model."""
 
 from __future__ import annotations

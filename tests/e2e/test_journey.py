@@ -1,4 +1,4 @@
-"""What people come for, in a real browser, with a real worker and a real model."""
+"""The main journeys in a real browser, with a real worker and a real model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is patched, where and from what: chosen on the first page, named on the result, kept in the address."""
+"""Options of the first page (effect, positions, source): named on the result, kept in the address."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Fine-tuning in a browser: the form with what it foresees, a real training that is cancelled, and every state of its
-page on results that are fixed."""
+"""Fine-tuning in a browser: the form with its preview, a real training that is cancelled, and every state of its page
+on fixed results."""
 
 from __future__ import annotations
 

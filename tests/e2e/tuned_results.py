@@ -1,4 +1,4 @@
-"""Fine-tunings as the server would answer for them, by the contracts: for the page's states without a training."""
+"""Fine-tunings as the server would return them, built from the contracts: for the page's states without a training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the oracle and the tiny models importable by name, and says which families a quick run takes."""
+"""Makes the oracle and the tiny models importable by name, and selects the families of a quick run."""
 
 import sys
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""Models in double precision throughout. Norms, softmaxes and GPT-J's attention go through float32 whatever the weights
-are, and its rounding drowns a finite difference."""
+"""Models in double precision throughout. Norms, softmaxes and GPT-J's attention go through float32 for weights of any
+precision, and its rounding error would hide a finite difference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several components out at once by plain hooks in one forward pass: what every knock-out is held against."""
+"""The oracle of knock-outs: several components replaced by plain hooks in one forward pass. Shares no engine code."""
 
 from __future__ import annotations
 

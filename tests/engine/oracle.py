@@ -1,7 +1,6 @@
-"""The plain hook loop: one forward pass per component, written once, sharing no code with the engine.
+"""The oracle: a plain hook loop, one forward pass per component, sharing no code with the engine.
 
-Every effect of the engine is held against this.
-"""
+Every effect of the engine is tested against it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention patterns are the model's own."""
+"""Tests that attention patterns are the model's own."""
 
 from __future__ import annotations
 

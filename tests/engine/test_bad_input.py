@@ -1,4 +1,4 @@
-"""Odd prompts and calls: each is a defined result, or a refusal with a way out."""
+"""Odd prompts and calls: each gives a defined result, or a refusal with a way out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders and files that are no model, or not quite: one sentence each, and weights stay unread where they can."""
+"""Folders and files that are not valid models: one sentence each, and weights stay unread where possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grouping of prompts, and that it changes no number."""
+"""Tests that grouping prompts into batches changes no number."""
 
 from __future__ import annotations
 

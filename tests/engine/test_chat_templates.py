@@ -1,4 +1,4 @@
-"""A chat template as a frame: the text that the template itself writes, or a refusal that says what it does."""
+"""Tests of chat templates as frames: the text that the template itself renders, or a refusal that names the cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When memory runs out late, what was measured before is kept, and progress does not go back."""
+"""When memory runs out late, earlier measurements are kept, and progress does not go back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real chat model, asked through the template that it brings along."""
+"""The real chat model, asked through its own template."""
 
 from __future__ import annotations
 

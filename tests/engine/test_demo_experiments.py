@@ -1,4 +1,4 @@
-"""The real pretrained model: a knock-out, a transfer and every view of one analysis, in sizes that cost little."""
+"""The real pretrained model: a knock-out, a transfer and every view of one analysis, in cheap sizes."""
 
 from __future__ import annotations
 

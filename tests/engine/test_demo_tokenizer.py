@@ -1,4 +1,4 @@
-"""The demo model's real tokenizer, as the prompts room reads it."""
+"""The demo model's real tokenizer, as the package `prompts` reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real pretrained model through a whole fine-tuning, few steps of it: everything that it can be asked is."""
+"""The real pretrained model through a whole short fine-tuning with every part of its evaluation."""
 
 from __future__ import annotations
 

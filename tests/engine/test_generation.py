@@ -1,4 +1,4 @@
-"""Answers of several tokens, written with components out: token by token what plain hooks write without any cache."""
+"""Answers of several tokens, generated with components ablated: token by token equal to plain hooks without a cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GGUF files: what they hold is known before they are unpacked, and what cannot run is refused by then."""
+"""GGUF files: their contents are read before they are unpacked, and unsupported ones are refused by then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which components are key: intervals that cover, false discoveries that stay few, and rules worked by hand."""
+"""Key components: intervals that cover, a bounded false discovery rate, and rules worked by hand."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Knock-out: nothing out changes nothing, everything out is the zero or mean model, and every point of the curve is one
-forward pass with these components replaced."""
+"""Knock-out: no ablation changes nothing, ablating everything is the zero or mean model, and every point of the curve
+is one forward pass with these components replaced."""
 
 from __future__ import annotations
 

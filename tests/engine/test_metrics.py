@@ -1,4 +1,4 @@
-"""Metrics worked by hand, and the intervals' laws."""
+"""Metrics worked by hand, and the laws of the intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models come from folders, the demo package or a person's hands; what cannot run is refused before it costs time."""
+"""Models come from folders, the demo package or objects in hand; unsupported ones are refused early."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of a model is data: whatever code lies in it, none of it runs."""
+"""A model's folder is data: no code in it ever runs."""
 
 import json
 from contextlib import suppress

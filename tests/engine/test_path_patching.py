@@ -1,4 +1,5 @@
-"""The oracle: for every family, every component, both effects, the wave equals one hooked forward pass each."""
+"""Path patching against the oracle: for every family, every component, both effects, the wave equals one hooked forward
+pass each."""
 
 from __future__ import annotations
 

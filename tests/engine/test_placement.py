@@ -1,4 +1,4 @@
-"""A model goes where it is told and where it fits; what does not fit is refused before a weight is read."""
+"""A model is placed on the requested device if it fits; otherwise it is refused before a weight is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory is planned: budgets are kept to, errors halve the plan, and a resumed experiment keeps its own."""
+"""Memory plans: budgets are respected, out-of-memory errors halve the plan, and a resumed experiment keeps its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Narrow weights: every family runs in them, and the numbers are those of the same weights in float32, nearly."""
+"""Narrow weights: every family runs in them, and the numbers are nearly those of the same weights in float32."""
 
 from __future__ import annotations
 

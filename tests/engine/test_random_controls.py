@@ -1,4 +1,4 @@
-"""Random components to hold chosen ones against: the same draws for a small model as ever, and soon for a large one."""
+"""Tests of random controls: the same draws for a small model as ever, and fast draws for a large one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a result: each ranking has its description beside it, and the arrays say what was done."""
+"""Tests of the files of a result: each ranking has its description beside it, and the arrays record the settings."""
 
 from __future__ import annotations
 

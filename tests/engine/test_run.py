@@ -1,4 +1,4 @@
-"""A whole experiment without a server: what comes out, what is saved on the way, how it stops and goes on."""
+"""A whole path patching experiment without a server: its result, its checkpoints, stopping and resuming."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole fine-tuning without a server: its result and files, and what becomes of one that ends before its end."""
+"""A whole fine-tuning without a server: its result and files, and the outcome of one that ends early."""
 
 from __future__ import annotations
 

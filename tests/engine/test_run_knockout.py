@@ -1,4 +1,4 @@
-"""A whole knock-out without a server: what comes out, how it stops and goes on, what it refuses."""
+"""A whole knock-out without a server: its result, stopping and resuming, and its refusals."""
 
 from __future__ import annotations
 

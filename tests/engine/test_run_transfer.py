@@ -1,4 +1,4 @@
-"""A whole transfer without a server: the same numbers as the function, set by set, and what is said of sets."""
+"""A whole transfer without a server: the function's numbers, set by set, and the notes on sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Total effects at all positions, other sources than the counterfactual, and the other direction: all by the oracle."""
+"""Total effects at all positions, sources other than the counterfactual, and the reverse direction: against the oracle."""
 
 from __future__ import annotations
 

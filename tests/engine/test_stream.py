@@ -1,4 +1,4 @@
-"""Where it happens: the stream patched at every layer and position, against one hooked forward pass each."""
+"""The residual stream patched at every layer and position, against one hooked forward pass each."""
 
 from __future__ import annotations
 

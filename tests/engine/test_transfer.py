@@ -1,4 +1,4 @@
-"""Transfer: a selection found on one set, knocked out on another, on operands that neither shares."""
+"""Transfer: components selected on one set, knocked out on another, with disjoint operands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was tuned is kept apart, put back onto its own model alone, and read by others to the same numbers."""
+"""Deltas are saved separately, apply only to their own base model, and give other readers the same numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two models side by side: what is right, how likely, how far apart; each against the slow and plain way."""
+"""Comparison of two models: accuracy, probability and divergence, each against a slow and plain computation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Precise fine-tuning moves what was chosen and nothing else, and moves it as full fine-tuning would."""
+"""Precise fine-tuning changes the selected parameters and no others, exactly as full fine-tuning would."""
 
 from __future__ import annotations
 

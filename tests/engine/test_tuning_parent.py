@@ -1,4 +1,4 @@
-"""A fine-tuning of components that an analysis found: whether it is judged by what they were chosen for."""
+"""A fine-tuning of an analysis's components reports the test questions that the analysis had used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training that is interrupted, however rudely, ends as if it had not been; one that breaks keeps what was good."""
+"""An interrupted training ends with the same weights as an uninterrupted one; a broken one keeps its last good weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What belongs to a head or an MLP is where every family keeps it, and what changes with it is named."""
+"""The weights of a head or an MLP are located in every family, and weights that change with them are named."""
 
 from __future__ import annotations
 

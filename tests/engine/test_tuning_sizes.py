@@ -1,4 +1,4 @@
-"""What a fine-tuning would train is known before weights are loaded, and is what the engine finds with them loaded."""
+"""The number of trained parameters is known before weights are loaded, and equals the number once they are."""
 
 from __future__ import annotations
 

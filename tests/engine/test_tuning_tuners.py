@@ -1,4 +1,4 @@
-"""The tuners that precise fine-tuning is held against are what they are called, and of its size."""
+"""The control tuners of precise fine-tuning do what their names say, and have its size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is looked at of a finished analysis: the methods' own numbers over its own prompts, read back from its files."""
+"""Views of a finished analysis: the methods' own numbers over its own prompts, read back from its files."""
 
 from __future__ import annotations
 

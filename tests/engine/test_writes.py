@@ -1,4 +1,4 @@
-"""What components write: every token's change of logit when a write is taken out of the stream, against brute force."""
+"""Writes: every token's change of logit when a component's write is removed from the stream, against brute force."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of fine-tuning share: settings that end soon, layouts, and what a model computes."""
+"""Shared helpers of the fine-tuning tests: short settings, layouts, and a model's numbers."""
 
 from __future__ import annotations
 

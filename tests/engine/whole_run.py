@@ -1,4 +1,4 @@
-"""An experiment from beginning to end, with nobody looking on."""
+"""Runs an experiment from beginning to end, without callbacks."""
 
 from __future__ import annotations
 

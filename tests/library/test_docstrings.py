@@ -1,4 +1,4 @@
-"""Every public function is documented in full, and every example in a public docstring runs.
+"""Tests that every public function is documented in full, and that every example in a public docstring runs.
 
 The quick tests run the examples on a tiny model in place of the demo model, the slow ones on the demo model itself.
 """

@@ -1,4 +1,4 @@
-"""``import arithmoscope as am``: light to import, complete, and typed in a user's own project."""
+"""Tests of ``import arithmoscope as am``: light to import, complete, and typed in a user's own project."""
 
 from __future__ import annotations
 

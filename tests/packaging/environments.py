@@ -1,4 +1,4 @@
-"""Sources as a clone has them, environments away from the checkout, and the closure of a distribution's needs."""
+"""Sources as in a clone, environments away from the checkout, and the transitive requirements of a distribution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wheel away from the checkout: what it holds, what it needs, and that it does what people install it for."""
+"""Tests of the wheel away from the checkout: its contents, its requirements, and its main uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers of several tokens: refused, measured at the first one, or at each with those before it given."""
+"""Answers of several tokens: refused, measured at the first token, or at each token given those before it."""
 
 import itertools
 from collections.abc import Sequence

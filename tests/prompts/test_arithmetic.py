@@ -1,4 +1,4 @@
-"""The parser reads what it understands whole, exactly, and nothing else."""
+"""Tests of the parser: it reads complete expressions exactly, and nothing else."""
 
 import itertools
 import time

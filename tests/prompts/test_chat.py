@@ -1,5 +1,5 @@
-"""A prompt as a conversation: what the template writes is the template's, what people type is text, and the prompt
-still ends just before the answer's first token."""
+"""Prompts as conversations: the template's text is the template's, user input is plain text, and the prompt still ends
+just before the answer's first token."""
 
 import timeit
 

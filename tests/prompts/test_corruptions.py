@@ -1,4 +1,4 @@
-"""Counterfactuals: the calculation is taken out or exchanged, and nothing else."""
+"""Counterfactuals: the calculation is removed or exchanged, and nothing else."""
 
 from typing import get_args
 

@@ -1,4 +1,4 @@
-"""Three sets that share no operands: what a fine-tuning trains on, looks at meanwhile, and is judged by."""
+"""Training, validation and test sets of a fine-tuning share no operands."""
 
 from typing import Any, get_args
 

@@ -1,4 +1,4 @@
-"""docs/prompts.md says what the tables say."""
+"""Tests that docs/prompts.md agrees with the tables."""
 
 from pathlib import Path
 

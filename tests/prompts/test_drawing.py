@@ -1,4 +1,4 @@
-"""Sets drawn from templates: without replacement, repeatable, honest about how many exist."""
+"""Sets drawn from templates: without replacement, repeatable, and with the true number of distinct questions."""
 
 from collections import Counter
 from typing import Any, get_args

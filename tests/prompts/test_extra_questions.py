@@ -1,4 +1,4 @@
-"""Decimals, powers and answers of any kind: counted and numbered without being listed, exact to the last digit."""
+"""Decimals, powers and answers of any kind: counted and indexed without being listed, exact to the last digit."""
 
 from fractions import Fraction
 

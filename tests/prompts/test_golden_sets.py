@@ -1,4 +1,4 @@
-"""Sets that do not use a later option are drawn as they always were: people compare results over the years."""
+"""Sets without newer options are drawn as before, so that results stay comparable over the years."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Prompts that are patched position by position are as long as each other."""
+"""Prompts that are patched position by position have equal lengths."""
 
 from __future__ import annotations
 

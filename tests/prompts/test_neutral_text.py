@@ -1,4 +1,4 @@
-"""The neutral text: plain, varied, and without a number in it."""
+"""The neutral text: plain, varied, and without numbers."""
 
 import re
 

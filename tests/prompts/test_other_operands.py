@@ -1,4 +1,4 @@
-"""Other operands are as long as a question's own."""
+"""Replacement operands have as many tokens as the question's own."""
 
 from random import Random
 

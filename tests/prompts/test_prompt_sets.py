@@ -1,4 +1,4 @@
-"""What people ask for becomes encoded pairs, a preview, or a refusal that names the pair."""
+"""A spec becomes encoded pairs, a preview, or a refusal that names the pair."""
 
 import subprocess
 import sys

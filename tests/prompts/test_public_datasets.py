@@ -1,4 +1,4 @@
-"""Public sets are read in their published forms; what cannot be read is named by its row and leaves the rest usable.
+"""Public sets are read in their published forms; unreadable rows are reported by number and leave the rest usable.
 
 The fixtures are written for this project, in the form of the sets and with none of their questions.
 """

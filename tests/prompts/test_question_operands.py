@@ -1,4 +1,4 @@
-"""What questions are about: the same numbers are the same question, whether it is understood or not."""
+"""Operand keys: the same numbers make the same question, whether the parser reads it or not."""
 
 import pytest
 

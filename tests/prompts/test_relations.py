@@ -1,4 +1,4 @@
-"""What has no arithmetic in it: every row is read back, and loses its relation but not its form."""
+"""Prompts without arithmetic: every row is read back, and loses its relation but not its form."""
 
 from typing import get_args
 

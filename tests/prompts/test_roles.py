@@ -1,4 +1,4 @@
-"""Every token plays one part."""
+"""Every token has exactly one role."""
 
 import pytest
 from tokenizers import Tokenizer

@@ -1,4 +1,4 @@
-"""Half of a set: what falls on one side of the fixed split by operands, whatever is asked."""
+"""Half of a set: the questions on one side of the fixed split by operands, for every set."""
 
 from typing import Any, get_args
 

@@ -1,4 +1,4 @@
-"""Every wording reads back, and every question a template offers is counted and numbered."""
+"""Every wording is parsed back, and every question of a template is counted and indexed."""
 
 from itertools import islice
 from random import Random

@@ -1,4 +1,4 @@
-"""The prompt ends just before the answer's first token, whatever the tokeniser does with spaces."""
+"""The prompt ends just before the answer's first token, for every tokenizer's treatment of spaces."""
 
 import pytest
 from hypothesis import given, settings

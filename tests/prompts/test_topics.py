@@ -1,4 +1,4 @@
-"""Which options go together: whatever is offered gives a set that keeps its promises, the rest is refused."""
+"""Valid combinations of options give sets that keep their promises; all others are refused."""
 
 from itertools import product
 from typing import Any, get_args

@@ -1,4 +1,4 @@
-"""Files of prompt pairs: what is read, what is told by its row, what is refused whole, and that nothing takes long."""
+"""Files of prompt pairs: rows read, rows reported by number, files refused as a whole, and bounded reading time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every wording of every operation says what it means: our own parser reads it back, with the roles of its parts."""
+"""Every wording of every operation is read back by the parser, with the roles of its parts."""
 
 import json
 from pathlib import Path

@@ -1,7 +1,6 @@
-"""Tiny tokenisers of every make that models use, trained on the spot.
+"""Tiny tokenizers of every kind that models use, trained on the spot.
 
-They differ in what they do with the space before an answer, which is what this room is about.
-"""
+They differ in their treatment of the space before an answer."""
 
 from collections.abc import Callable
 

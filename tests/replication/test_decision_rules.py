@@ -1,4 +1,4 @@
-"""The rules that decide a claim, the sets' two sides, and the drawing: worked by hand."""
+"""The rules that decide a claim, the two sides of a set, and the figures: worked by hand."""
 
 from __future__ import annotations
 

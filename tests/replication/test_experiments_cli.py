@@ -1,4 +1,4 @@
-"""``arithmoscope knockout``, ``transfer`` and ``look`` on a tiny model on disk: what they say of what they did."""
+"""Output of ``arithmoscope knockout``, ``transfer`` and ``inspect`` on a tiny model on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The story numbers on a tiny model: what its numbers are to each other, and that the page is made of them alone."""
+"""The replication report of a tiny model: relations between its numbers, and a page made of the JSON file alone."""
 
 from __future__ import annotations
 

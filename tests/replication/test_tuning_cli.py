@@ -1,4 +1,4 @@
-"""``arithmoscope fine-tune`` on a tiny model on disk: what it trains, what it says, and what it leaves behind."""
+"""``arithmoscope fine-tune`` on a tiny model on disk: what it trains, prints, and writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The judge can find against: what is lost, done twice or computed otherwise does not get past it."""
+"""Tests that the soak test's judge detects lost, duplicated and differing results."""
 
 from __future__ import annotations
 

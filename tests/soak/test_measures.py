@@ -1,4 +1,4 @@
-"""Latencies, slopes, event streams and the page: what is wrong shows."""
+"""Tests that faults show in latencies, slopes, event streams and the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store in a folder of the test's own or on PostgreSQL, and a real Valkey server."""
+"""Fixtures: a store in a temporary folder or on PostgreSQL, and a real Valkey server."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The services of a larger installation, as real servers of the tests' own: PostgreSQL and Debian's Redis.
+"""Services of a larger installation as real servers for the tests: PostgreSQL and Debian's Redis.
 
-Their addresses may be given (ARITHMOSCOPE_TEST_DATABASE_URL, ARITHMOSCOPE_TEST_REDIS_URL); else the programs that
-are on this machine are started, in a temporary folder; else a full run of the tests fails and says what to do.
-"""
+Their addresses can be set (ARITHMOSCOPE_TEST_DATABASE_URL, ARITHMOSCOPE_TEST_REDIS_URL); otherwise the programs
+installed on this machine are started in a temporary folder; without them, a full run of the tests fails with a way out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the store and of the worker share: specs, a clock to turn, a Valkey server of one's own."""
+"""Shared helpers of the store and worker tests: specs, a manual clock, a private Valkey server."""
 
 from __future__ import annotations
 

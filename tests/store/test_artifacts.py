@@ -1,4 +1,4 @@
-"""Artifact files: whole or not there, and honest about a full disk."""
+"""Artifact files: complete or absent, and correct errors on a full disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The example that comes with the program."""
+"""Tests of the bundled example."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Experiments that are asked of an analysis take their turn after it."""
+"""Experiments on a parent analysis run after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schema: made, upgraded, shared."""
+"""The schema: created, upgraded, shared."""
 
 from __future__ import annotations
 

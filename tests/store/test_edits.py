@@ -1,4 +1,4 @@
-"""Naming, hurrying, cancelling, running again, throwing away and bringing back."""
+"""Renaming, moving up in the queue, cancelling, retrying, deleting and restoring experiments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is thrown away, and above all what is not."""
+"""Garbage collection: what is deleted and, above all, what is not."""
 
 from __future__ import annotations
 

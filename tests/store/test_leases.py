@@ -1,4 +1,4 @@
-"""Taking, holding and losing an experiment."""
+"""Claiming, holding and losing an experiment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a row to a message: nothing that was accepted is lost with the broker."""
+"""From a row to a message: no accepted experiment is lost with the broker."""
 
 from __future__ import annotations
 

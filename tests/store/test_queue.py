@@ -1,4 +1,4 @@
-"""What those that wait may expect."""
+"""Estimates for queued experiments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which models there are, and which workers are alive."""
+"""The models on offer, and the live workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store whose artifacts are in an S3-compatible service, told as people tell it: by the environment."""
+"""A store whose artifacts are in an S3-compatible service, configured by environment variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the store says of itself."""
+"""The store's statistics."""
 
 from __future__ import annotations
 

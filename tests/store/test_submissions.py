@@ -1,4 +1,4 @@
-"""Asking, looking, cancelling, asking again, throwing away."""
+"""Submitting, listing, cancelling, retrying, deleting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One slice out of a safetensors file, against the library that writes them."""
+"""One slice of a safetensors file, against the library that writes them."""
 
 from __future__ import annotations
 

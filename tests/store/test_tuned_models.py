@@ -1,4 +1,4 @@
-"""Tuned models: there as long as their fine-tuning, and of use as long as the model that was tuned."""
+"""Tuned models: listed as long as their fine-tuning, and usable as long as their base model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store, a real broker, and workers as real process trees."""
+"""Fixtures: a store, a real broker, and workers as real process trees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An API and workers of their own, which meet in PostgreSQL, a Redis behind a password, and an S3-compatible store."""
+"""An API and workers as separate processes, connected by PostgreSQL, a Redis with a password, and an S3-compatible store."""
 
 from __future__ import annotations
 

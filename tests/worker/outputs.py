@@ -1,4 +1,4 @@
-"""What a run hands over, for runs that tests write down."""
+"""Outputs of runs that tests define."""
 
 from __future__ import annotations
 

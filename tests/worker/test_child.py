@@ -1,4 +1,4 @@
-"""The process that computes, while it gets ready."""
+"""The child process of a worker, while it starts."""
 
 from __future__ import annotations
 

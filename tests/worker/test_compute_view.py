@@ -1,4 +1,4 @@
-"""What a worker adds to an analysis when somebody looks: once, of the result that is kept, and again if it is lost."""
+"""Views added to an analysis on request: computed once, of the stored result, and again if lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers that are stopped, killed, frozen, and lose their broker: every job ends, with the numbers it should have."""
+"""Workers that are stopped, killed, frozen, or lose their broker: every job ends, with the right numbers."""
 
 from __future__ import annotations
 

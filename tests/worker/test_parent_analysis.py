@@ -1,4 +1,4 @@
-"""JobRunner that are asked of a finished analysis: they run on its model and read what is stored of it."""
+"""Jobs on a finished analysis: they run on its model and read its stored files."""
 
 from __future__ import annotations
 

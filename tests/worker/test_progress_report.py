@@ -1,4 +1,4 @@
-"""How often a running job speaks."""
+"""How often a running job reports progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of models follows the folders: what comes, goes and changes while a worker runs."""
+"""The list of models follows the folders: added, removed and changed ones while a worker runs."""
 
 from __future__ import annotations
 

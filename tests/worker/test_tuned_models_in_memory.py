@@ -1,4 +1,4 @@
-"""Fine-tunings as jobs: what they leave, and how the models that they made come into memory again."""
+"""Fine-tunings as jobs: their files, and how tuned models are loaded again."""
 
 from __future__ import annotations
 

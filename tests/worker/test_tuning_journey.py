@@ -1,4 +1,4 @@
-"""A fine-tuning from its question to the tuned model and back out of sight: the API, a broker, a worker, the engine."""
+"""A fine-tuning from its spec to the tuned model and its deletion: the API, a broker, a worker, the engine."""
 
 from __future__ import annotations
 

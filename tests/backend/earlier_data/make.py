@@ -1,4 +1,4 @@
-"""A data folder as an earlier version of the program left it, and what that version answered about it.
+"""Makes a data folder with an earlier version of the program, and records that version's answers about it.
 
 ``python make.py ARITHMOSCOPE...`` with the command that starts that version; README.md says more. Writes
 ``data.tar.gz`` and ``answers.json`` beside itself.
