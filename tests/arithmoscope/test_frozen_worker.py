@@ -54,7 +54,7 @@ def worker(tmp_path: Path) -> Iterator[Child]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("in_a_write", [True, False])
-def test_a_worker_that_says_nothing_any_more_is_ended_and_the_store_goes_on(
+def test_a_silent_worker_is_killed_and_the_store_goes_on(
     store: Store, worker: Child, clock: Clock, tmp_path: Path, in_a_write: bool
 ) -> None:
     watchdog = Watchdog(store, "w", worker)
@@ -79,9 +79,7 @@ def test_a_worker_that_says_nothing_any_more_is_ended_and_the_store_goes_on(
     assert store.submit(spec_of(), key="k")[1]
 
 
-def test_a_worker_that_cannot_say_anything_on_a_full_disk_is_left_alone(
-    store: Store, worker: Child, clock: Clock
-) -> None:
+def test_a_worker_silenced_by_a_full_disk_is_left_alone(store: Store, worker: Child, clock: Clock) -> None:
     watchdog = Watchdog(store, "w", worker)
     store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=True))
     watchdog.check()
@@ -94,7 +92,7 @@ def test_a_worker_that_cannot_say_anything_on_a_full_disk_is_left_alone(
     assert watchdog.kill_if_frozen() is None
 
 
-def test_what_takes_long_is_waited_for_only_so_long_and_never_done_twice_at_once() -> None:
+def test_a_slow_check_is_awaited_for_a_bounded_time_and_never_runs_twice_at_once() -> None:
     begun, go_on = [], threading.Event()
 
     def act() -> None:

@@ -61,7 +61,7 @@ def test_a_checkout_in_a_folder_with_a_space_runs(checkout: Path) -> None:
     ]
 
 
-def test_what_env_says_of_the_models_reaches_what_reads_no_settings(checkout: Path) -> None:
+def test_the_models_folder_in_env_reaches_programs_that_read_no_settings(checkout: Path) -> None:
     (checkout / ".env").write_text('ARITHMOSCOPE_MODELS_DIR="/srv/my models"\n')
     assert "/srv/my models" in make(checkout, "bench").stdout.splitlines()
 
@@ -82,12 +82,12 @@ def test_the_tests_say_what_they_need_where_there_are_no_services(checkout: Path
     assert ended.returncode == 2
     assert "apt-get install postgresql redis-server" in ended.stderr
     assert "ARITHMOSCOPE_TEST_REDIS_URL" in ended.stderr
-    told = {"ARITHMOSCOPE_TEST_DATABASE_URL": "postgresql://db/x", "ARITHMOSCOPE_TEST_REDIS_URL": "redis://r/0"}
+    variables = {"ARITHMOSCOPE_TEST_DATABASE_URL": "postgresql://db/x", "ARITHMOSCOPE_TEST_REDIS_URL": "redis://r/0"}
     ended = subprocess.run(
         [program, "-C", str(checkout), "test"],
         capture_output=True,
         text=True,
-        env={"PATH": str(tools), **told},
+        env={"PATH": str(tools), **variables},
         check=False,
     )
     assert "apt-get" not in ended.stderr, "the next thing that is missing is another"

@@ -43,8 +43,8 @@ def hub(commit: Path):
 
 
 def test_a_hub_model_becomes_a_folder_that_the_catalogue_lists(settings: Settings, tmp_path: Path) -> None:
-    said = models.fetch(settings, "org/name", lambda _: None, hub(snapshot(tmp_path / "hub")))
-    assert said.startswith("org--name: org/name, 2 layers x 4 heads")
+    output = models.fetch(settings, "org/name", lambda _: None, hub(snapshot(tmp_path / "hub")))
+    assert output.startswith("org--name: org/name, 2 layers x 4 heads")
     card = Catalogue(settings.models_dir).card("org--name")
     assert (card.supported, card.name) == (True, "org/name")
     folder = settings.models_dir / "org--name"

@@ -47,7 +47,7 @@ def test_serve_opens_nothing_but_its_loopback_port(tmp_path: Path) -> None:
 def test_another_address_without_a_token_is_refused_at_the_start(tmp_path: Path, host: str, command: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ARITHMOSCOPE_")}
     environment |= {"ARITHMOSCOPE_DATA_DIR": str(tmp_path / "data"), "ARITHMOSCOPE_REDIS_URL": "redis://127.0.0.1:1/0"}
-    told = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "arithmoscope", command, "--port", "0", "--host", host],
         capture_output=True,
         text=True,
@@ -56,8 +56,8 @@ def test_another_address_without_a_token_is_refused_at_the_start(tmp_path: Path,
         timeout=60,
         check=False,
     )
-    assert (told.returncode, told.stdout, told.stderr.count("\n")) == (2, "", 1)
-    assert "ARITHMOSCOPE_TOKEN" in told.stderr or "ARITHMOSCOPE_HOST" in told.stderr
+    assert (completed.returncode, completed.stdout, completed.stderr.count("\n")) == (2, "", 1)
+    assert "ARITHMOSCOPE_TOKEN" in completed.stderr or "ARITHMOSCOPE_HOST" in completed.stderr
     assert not (tmp_path / "data").exists()
 
 
@@ -114,9 +114,9 @@ def _guarded(folder: Path) -> Iterator[str]:
     assert process.stdout is not None
     with process.stdout as out:
         try:
-            found = re.fullmatch(r"Arithmoscope runs at (\S+) \(Ctrl-C stops it\)\n", out.readline())
-            assert found
-            yield found[1]
+            match = re.fullmatch(r"Arithmoscope runs at (\S+) \(Ctrl-C stops it\)\n", out.readline())
+            assert match
+            yield match[1]
         finally:
             process.terminate()
             process.wait(15)

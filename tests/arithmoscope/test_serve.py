@@ -53,9 +53,9 @@ def test_it_answers_at_the_address_that_it_printed(serve: Serve) -> None:
     assert [model["id"] for model in serve.get("/api/models")["items"]] == ["smollm2-135m", "tiny"]
 
 
-def test_a_warm_worker_says_how_far_it_is_as_soon_as_it_is_asked(serve: Serve) -> None:
+def test_a_warm_worker_reports_progress_at_once(serve: Serve) -> None:
     cold = serve.submit("1 + 2 =")
-    ended = eventually(lambda: (found := serve.get(f"/api/experiments/{cold}"))["finished_at"] and found, 90)
+    ended = eventually(lambda: (experiment := serve.get(f"/api/experiments/{cold}"))["finished_at"] and experiment, 90)
     assert (ended["state"], ended["error"]) == ("succeeded", None)
     took = []
     for question in ("1 + 3 =", "1 + 4 =", "1 + 5 ="):
@@ -106,7 +106,7 @@ def test_a_part_that_was_killed_is_started_again_at_the_same_address(serve: Serv
     assert eventually(lambda: alive([before]) == [])
 
 
-def test_while_the_api_comes_back_nobody_is_turned_away(serve: Serve) -> None:
+def test_while_the_api_restarts_no_request_is_refused(serve: Serve) -> None:
     api = serve.child("api")
     assert api is not None
     os.kill(api, signal.SIGKILL)

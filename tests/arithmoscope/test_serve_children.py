@@ -54,18 +54,18 @@ def test_what_fails_after_a_death_is_tried_again_and_does_not_end_the_parent(tmp
         while child.pid in (None, first) and time.monotonic() < until:
             lines.append(child.poll())
             time.sleep(0.02)
-        said = "\n".join(line for line in lines if line)
+        text = "\n".join(line for line in lines if line)
         assert child.pid not in (None, first)
         assert heard == [1, 1, 1]
-        assert "ended (signal 9)" in said
-        assert "next attempt is in 1 s: [Errno 30] Read-only file system" in said
+        assert "ended (signal 9)" in text
+        assert "next attempt is in 1 s: [Errno 30] Read-only file system" in text
     finally:
         child.terminate()
         child.wait(time.monotonic() + 2)
 
 
 @pytest.mark.parametrize(("dies", "longest"), [("kill -9 $$", "2"), ("exit 1", "30")], ids=["killed", "broken"])
-def test_who_is_killed_again_and_again_is_soon_back_and_who_breaks_is_not(
+def test_a_killed_process_restarts_soon_and_a_crashing_one_with_a_delay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies: str, longest: str
 ) -> None:
     now = [0.0]
@@ -96,16 +96,16 @@ def test_a_log_that_cannot_be_written_delays_a_start_and_no_more(tmp_path: Path)
 
 @pytest.mark.parametrize("before", [signal.SIG_IGN, signal.SIG_DFL])
 def test_a_serve_under_nohup_stays_when_the_terminal_closes(before: signal.Handlers) -> None:
-    found = signal.signal(signal.SIGHUP, before)
+    handler = signal.signal(signal.SIGHUP, before)
     try:
         with _stop_signals():
             assert (signal.getsignal(signal.SIGHUP) is signal.SIG_IGN) == (before is signal.SIG_IGN)
         assert signal.getsignal(signal.SIGHUP) is before
     finally:
-        signal.signal(signal.SIGHUP, found)
+        signal.signal(signal.SIGHUP, handler)
 
 
-def test_a_worker_has_one_name_for_ever_also_when_there_was_no_room_for_it(tmp_path: Path) -> None:
+def test_a_worker_keeps_its_name_even_if_the_disk_was_full_at_first(tmp_path: Path) -> None:
     (tmp_path / "worker-name").touch()
     name = worker_name(tmp_path)
     assert name

@@ -131,7 +131,7 @@ def attention_file() -> bytes:
     return len(head).to_bytes(8, "little") + head + data
 
 
-def _result(experiment_id: str, asked: PathPatchingSpec) -> PathPatchingResult:
+def _result(experiment_id: str, spec: PathPatchingSpec) -> PathPatchingResult:
     grid, column = ((0.0, 0.0), (0.0, 0.0)), ((0.0,), (0.0,))
     metric = MetricResult(
         unit="logits",
@@ -157,8 +157,8 @@ def _result(experiment_id: str, asked: PathPatchingSpec) -> PathPatchingResult:
     )
     return PathPatchingResult(
         experiment_id=experiment_id,
-        spec=asked,
-        effect=asked.effect,
+        spec=spec,
+        effect=spec.effect,
         model=ModelFacts(
             id="tiny", name="Tiny", revision="r1", architecture="x", layers=2, heads=2, kv_heads=1, parameters=10
         ),
@@ -169,7 +169,7 @@ def _result(experiment_id: str, asked: PathPatchingSpec) -> PathPatchingResult:
         notes=(),
         pairs=(pair, pair.model_copy(update={"index": 2})),
         dropped=(DroppedPair(index=1, reference="4 + 4 =", answer="8", reason="The model answers '7'."),),
-        metrics=dict.fromkeys(asked.metrics, metric),
+        metrics=dict.fromkeys(spec.metrics, metric),
         checks=Checks(noise_floor=0.0, spot_check=(), spot_check_pairs=0, spot_check_error=0.0),
         provenance=Provenance(
             code_version="0",

@@ -82,7 +82,7 @@ def test_no_other_site_may_read_either(api: Api) -> None:
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-def test_without_the_token_nothing_is_told_but_readiness(guarded: Api) -> None:
+def test_without_the_token_only_readiness_is_answered(guarded: Api) -> None:
     for path in ("/api/health", "/api/experiments", "/api/openapi.json", "/assets/main-abc123.js"):
         answer = guarded.get(path)
         assert (answer.status_code, answer.headers["content-type"]) == (401, PROBLEM)
@@ -151,7 +151,7 @@ def test_as_many_prompts_as_are_allowed_fit_into_a_request(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         (b"{", "not valid JSON"),
         (b"", "missing"),
@@ -163,10 +163,10 @@ def test_as_many_prompts_as_are_allowed_fit_into_a_request(api: Api) -> None:
         (b"\xff\xfe", ""),
     ],
 )
-def test_a_body_that_cannot_be_read_is_refused_in_a_sentence(api: Api, body: bytes, said: str) -> None:
+def test_a_body_that_cannot_be_read_is_refused_in_a_sentence(api: Api, body: bytes, message: str) -> None:
     answer = api.post("/api/experiments", content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
-    assert said in answer.json()["detail"]
+    assert message in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -198,15 +198,15 @@ def test_an_address_with_a_slash_too_many_is_not_there_and_leads_nowhere(api: Ap
 
 
 @pytest.mark.parametrize("path", ["/api/live", "/api/ready", "/api/models", "/api/nothing", "/"])
-def test_no_body_is_read_of_a_stranger_or_where_none_is_taken(config: ApiConfig, store: Store, path: str) -> None:
+def test_no_body_is_read_without_a_token_or_where_none_is_accepted(config: ApiConfig, store: Store, path: str) -> None:
     for tokens, statuses in (((TOKEN,), {401}), ((), {404, 405})):
-        told: list[Any] = []
+        sent: list[Any] = []
 
         async def read() -> Any:
             raise AssertionError("the body was read")
 
-        async def send(message: Any, told: list[Any] = told) -> None:
-            told.append(message)
+        async def send(message: Any, sent: list[Any] = sent) -> None:
+            sent.append(message)
 
         scope = {
             "type": "http",
@@ -217,10 +217,10 @@ def test_no_body_is_read_of_a_stranger_or_where_none_is_taken(config: ApiConfig,
             "client": ("127.0.0.1", 1),
         }
         anyio.run(create_app(replace(config, tokens=tokens), store), scope, read, send)
-        assert told[0]["status"] in statuses
+        assert sent[0]["status"] in statuses
 
 
-def test_of_large_bodies_few_are_worked_on_at_once_and_a_slow_reader_keeps_none_waiting() -> None:
+def test_few_large_bodies_are_processed_at_once_and_a_slow_reader_delays_none() -> None:
     at_once, most = 0, 0
 
     async def inside(scope: Any, receive: Any, send: Any) -> None:
@@ -286,7 +286,7 @@ def test_a_body_in_many_pieces_is_held_as_one() -> None:
     assert peak < 10_000_000  # a message for every piece came to 40 MB
 
 
-def test_an_accident_tells_no_traceback(api: Api, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_reveals_no_traceback(api: Api, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise ZeroDivisionError("secret")
 

@@ -37,7 +37,7 @@ def test_a_name_and_a_priority_are_no_part_of_the_question(api: Api) -> None:
     assert (again.json()["id"], again.json()["name"], again.json()["priority"]) == (first.json()["id"], "Mine", "high")
 
 
-def test_who_is_in_a_hurry_goes_before_those_that_came_earlier(api: Api) -> None:
+def test_a_higher_priority_goes_before_earlier_submissions(api: Api) -> None:
     first, second = api.submit(), api.submit(spec("4 + 4 ="))
 
     def place(experiment_id: str) -> int:
@@ -59,7 +59,7 @@ def test_what_cannot_be_written_beside_an_experiment_is_refused_and_changes_noth
     assert api.get(where).json() == before
 
 
-def test_what_was_deleted_is_out_of_sight_until_it_is_brought_back(api: Api) -> None:
+def test_a_deleted_experiment_is_hidden_until_it_is_restored(api: Api) -> None:
     experiment_id = api.submit()
     where = f"/api/experiments/{experiment_id}"
     finish(api.store, experiment_id)
@@ -75,7 +75,7 @@ def test_what_was_deleted_is_out_of_sight_until_it_is_brought_back(api: Api) -> 
     assert api.post(f"{where}/restore").status_code == 200
 
 
-def test_a_question_that_was_asked_anew_keeps_the_deleted_one_away(api: Api) -> None:
+def test_a_question_submitted_anew_prevents_restoring_the_deleted_one(api: Api) -> None:
     first = api.submit()
     api.delete(f"/api/experiments/{first}")
     second = api.submit()
@@ -84,9 +84,7 @@ def test_a_question_that_was_asked_anew_keeps_the_deleted_one_away(api: Api) -> 
     assert (answer.status_code, answer.json()["type"]) == (409, "urn:arithmoscope:problem:not_restorable")
 
 
-def test_who_has_too_many_unfinished_experiments_is_told_to_wait_and_answered_what_was_asked_before(
-    config: ApiConfig, store: Store
-) -> None:
+def test_over_the_quota_new_experiments_are_refused_and_existing_ones_returned(config: ApiConfig, store: Store) -> None:
     with Api(replace(config, quota=2), store) as api:
         first = api.submit()
         api.submit(spec("4 + 4 ="))
@@ -98,7 +96,7 @@ def test_who_has_too_many_unfinished_experiments_is_told_to_wait_and_answered_wh
         assert api.post("/api/experiments", json=spec("1 + 1 =")).status_code == 202
 
 
-def test_running_again_and_bringing_back_are_no_way_around_the_quota(config: ApiConfig, store: Store) -> None:
+def test_retrying_and_restoring_do_not_bypass_the_quota(config: ApiConfig, store: Store) -> None:
     with Api(replace(config, quota=1), store) as api:
         cancelled = api.submit()
         api.post(f"/api/experiments/{cancelled}/cancel")
@@ -130,30 +128,30 @@ def test_a_reader_of_a_waiting_experiment_that_is_deleted_hears_that_it_will_not
     assert read[-1].data == {"state": "cancelled"}
 
 
-def test_every_address_says_what_it_takes_and_its_head_is_that_of_a_get_without_a_body(api: Api) -> None:
+def test_every_address_lists_its_methods_and_head_equals_get_without_a_body(api: Api) -> None:
     experiment_id = api.submit()
     where = f"/api/experiments/{experiment_id}"
     # Also the head of a stream that has not ended.
     assert api.head(f"{where}/events").headers["content-type"].startswith("text/event-stream")
     finish(api.store, experiment_id)
     for path in (where, f"{where}/result", f"{where}/events", "/api/health", "/metrics"):
-        got, head, asked = api.get(path), api.head(path), api.options(path)
+        got, head, options = api.get(path), api.head(path), api.options(path)
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers["content-type"] == got.headers["content-type"]
-        assert asked.status_code == 204
-        assert {"GET", "HEAD"} <= set(asked.headers["allow"].split(", "))
+        assert options.status_code == 204
+        assert {"GET", "HEAD"} <= set(options.headers["allow"].split(", "))
     refused = api.put(where, json={})
     assert refused.status_code == 405
     assert refused.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH"
 
 
-def test_of_many_who_ask_the_same_at_once_one_reads_the_prompts(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_identical_concurrent_requests_one_reads_the_prompts(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     read, prepare = [], validation.prepare
 
-    def slow(*asked: Any) -> Any:
-        read.append(asked)
+    def slow(*spec: Any) -> Any:
+        read.append(spec)
         time.sleep(0.2)
-        return prepare(*asked)
+        return prepare(*spec)
 
     monkeypatch.setattr(validation, "prepare", slow)
     with ThreadPoolExecutor(20) as people:
@@ -161,7 +159,7 @@ def test_of_many_who_ask_the_same_at_once_one_reads_the_prompts(api: Api, monkey
     assert (len(ids), len(read)) == (1, 1)
 
 
-def test_who_waits_for_one_that_is_refused_is_refused_for_the_same_reason(api: Api) -> None:
+def test_a_request_waiting_for_a_refused_one_is_refused_for_the_same_reason(api: Api) -> None:
     bad = spec("3 +")
     with ThreadPoolExecutor(8) as people:
         answers = list(people.map(lambda _: api.post("/api/experiments", json=bad), range(8)))
@@ -169,7 +167,7 @@ def test_who_waits_for_one_that_is_refused_is_refused_for_the_same_reason(api: A
     assert len({answer.json()["type"] for answer in answers}) == 1
 
 
-def test_a_turn_is_forgotten_when_nobody_wants_it_and_other_keys_wait_for_nobody() -> None:
+def test_an_unused_lock_is_dropped_and_other_keys_do_not_wait() -> None:
     lock = KeyedLock()
     with lock.hold("a"), lock.hold("b"):
         assert len(lock) == 2

@@ -43,8 +43,8 @@ READS = ("", "/events", "/result", "/components.csv", "/components.csv-metadata.
 def _is_a_refusal(answer: Any) -> bool:
     assert "etc/passwd:" not in answer.text
     assert "Traceback" not in answer.text
-    told = answer.headers["content-type"] == PROBLEM and answer.json()["way_out"] and answer.json()["status"]
-    return 400 <= answer.status_code < 500 and told == answer.status_code
+    is_problem = answer.headers["content-type"] == PROBLEM and answer.json()["way_out"] and answer.json()["status"]
+    return 400 <= answer.status_code < 500 and is_problem == answer.status_code
 
 
 @pytest.mark.parametrize("name", TRAVERSALS)
@@ -67,7 +67,7 @@ def test_no_id_leads_out_of_its_place(api: Api, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ('{"model": "tiny", "model": "odd"}', "'model' occurs twice"),
         ('{"a": {"b": 1, "b": 2}}', "'b' occurs twice"),
@@ -88,11 +88,13 @@ def test_no_id_leads_out_of_its_place(api: Api, name: str) -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["/api/experiments", "/api/prompts/preview"])
-def test_json_that_readers_differ_over_or_choke_on_is_refused(api: Api, path: str, body: str, said: str) -> None:
+def test_json_that_parsers_disagree_about_or_cannot_handle_is_refused(
+    api: Api, path: str, body: str, message: str
+) -> None:
     data = body.encode("utf-8", "surrogatepass")
     answer = api.post(path, content=data, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
-    assert path.endswith("preview") or said in answer.json()["detail"]
+    assert path.endswith("preview") or message in answer.json()["detail"]
     assert len(answer.content) < 3_000
 
 
@@ -108,7 +110,7 @@ def test_no_cell_of_a_csv_is_one_that_a_spreadsheet_runs(name: str) -> None:
         assert cell.isprintable()
 
 
-def test_what_people_write_beside_an_experiment_reaches_no_csv_and_comes_back_as_it_was(api: Api) -> None:
+def test_names_and_notes_reach_no_csv_and_come_back_unchanged(api: Api) -> None:
     hostile = "=cmd|' /C calc'!A0 <script>alert(1)</script>"
     one = api.submit()
     finish(api.store, one)
@@ -157,8 +159,8 @@ _pairs = st.lists(
 def test_a_preview_of_any_text_is_an_answer_or_a_refusal(
     api: Api, pairs: list[dict[str, Any]], shots: int, raw: bool
 ) -> None:
-    asked = {"model": "tiny", "prompts": {"source": "custom", "pairs": pairs, "shots": shots}}
-    body = json.dumps(asked, ensure_ascii=not raw).encode("utf-8", "surrogatepass")
+    request_body = {"model": "tiny", "prompts": {"source": "custom", "pairs": pairs, "shots": shots}}
+    body = json.dumps(request_body, ensure_ascii=not raw).encode("utf-8", "surrogatepass")
     answer = api.post("/api/prompts/preview", content=body, headers={"content-type": "application/json"})
     if answer.status_code == 200:
         assert len(answer.json()["items"]) == len(pairs)

@@ -77,7 +77,7 @@ def test_components_of_other_weights_are_refused(api: Api, parent: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "said"),
+    ("change", "code", "message"),
     [
         ({"components": ["L2H0"]}, "bad_component", "2 layers of 2 heads"),
         ({"components": ["L0H2"]}, "bad_component", "L0H2"),
@@ -128,16 +128,16 @@ def test_components_of_other_weights_are_refused(api: Api, parent: str) -> None:
     ],
 )
 def test_a_knockout_that_cannot_run_is_refused_before_there_is_a_row(
-    api: Api, parent: str, change: dict[str, Any], code: str, said: str
+    api: Api, parent: str, change: dict[str, Any], code: str, message: str
 ) -> None:
-    status, found, detail = refusal(api, knockout(parent) | change)
-    assert (status in (409, 422), found) == (True, code)
-    assert said in detail
+    status, refused_code, detail = refusal(api, knockout(parent) | change)
+    assert (status in (409, 422), refused_code) == (True, code)
+    assert message in detail
     assert len(api.get("/api/experiments").json()["items"]) == 1
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "said"),
+    ("change", "code", "message"),
     [
         ({"model": "nix"}, "unknown_model", "nix"),
         ({"found_on": []}, "bad_request", "found_on:"),
@@ -149,14 +149,14 @@ def test_a_knockout_that_cannot_run_is_refused_before_there_is_a_row(
     ],
 )  # fmt: skip
 def test_a_transfer_that_cannot_run_is_refused_and_says_which_set(
-    api: Api, change: dict[str, Any], code: str, said: str
+    api: Api, change: dict[str, Any], code: str, message: str
 ) -> None:
     body = transfer(**change)
-    if "own prompts" in said:  # one of the two sides has nothing, whichever it is
+    if "own prompts" in message:  # one of the two sides has nothing, whichever it is
         body["evaluated_on"] = body["found_on"]
-    status, found, detail = refusal(api, body)
-    assert (status in (404, 422), found) == (True, code)
-    assert said in detail
+    status, refused_code, detail = refusal(api, body)
+    assert (status in (404, 422), refused_code) == (True, code)
+    assert message in detail
     assert api.get("/api/experiments").json()["items"] == []
 
 
@@ -167,7 +167,7 @@ def test_the_sets_of_a_transfer_are_no_more_pairs_together_than_one_set_may_be(
     assert refusal(api, transfer())[:2] == (422, "impossible_options")
 
 
-def test_a_transfer_is_the_same_whatever_analysis_it_is_shown_with(api: Api, parent: str) -> None:
+def test_a_transfer_is_the_same_with_any_parent_analysis(api: Api, parent: str) -> None:
     first = api.post("/api/experiments", json=transfer())
     again = api.post("/api/experiments", json=transfer(parent=parent))
     assert (first.status_code, again.status_code) == (202, 200)

@@ -115,9 +115,9 @@ class _Loaded(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
-        told = dict(attrs)
-        self.addresses += [value for name in ("src", "href") if (value := told.get(name))]
-        self.ids += [value for name in ("id",) if (value := told.get(name))]
+        attributes = dict(attrs)
+        self.addresses += [value for name in ("src", "href") if (value := attributes.get(name))]
+        self.ids += [value for name in ("id",) if (value := attributes.get(name))]
 
 
 def test_the_description_is_one_plain_page_that_loads_nothing(api: Api) -> None:

@@ -47,8 +47,8 @@ class Running:
         self.store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=True))
         made = {}
         for number, state in enumerate(("queued", "running", "failed", "succeeded", "deleted")):
-            asked = PathPatchingSpec.model_validate(spec(f"{number} + 1 ="))
-            experiment, _ = self.store.submit(asked, key=f"{state} {self.store.counts()} {len(made)}")
+            request = PathPatchingSpec.model_validate(spec(f"{number} + 1 ="))
+            experiment, _ = self.store.submit(request, key=f"{state} {self.store.counts()} {len(made)}")
             made[state] = experiment.id
             if state == "succeeded":
                 finish(self.store, experiment.id)
@@ -79,8 +79,8 @@ def _any_requests(running: Running, examples: int) -> int:
         load_all_checks()
         document = schemathesis.openapi.from_url(f"{running.address}/api/openapi.json")
         made = 0
-        for found in document.get_all_operations():
-            operation: Any = found.ok()  # pyright: ignore[reportAttributeAccessIssue]
+        for operation_result in document.get_all_operations():
+            operation: Any = operation_result.ok()  # pyright: ignore[reportAttributeAccessIssue]
             checks = list(CHECKS.get_all())
             if (operation.method.upper(), operation.path) in SAYS_MORE_THAN_ITS_SCHEMA:
                 checks = [check for check in checks if check.__name__ != "positive_data_acceptance"]
@@ -89,9 +89,9 @@ def _any_requests(running: Running, examples: int) -> int:
                 known = {state: one for state, one in known.items() if state not in ("queued", "running")}
             for mode in GenerationMode:
                 cases = operation.as_strategy(generation_mode=mode)
-                asked = _requests(cases, [*known.values(), None], checks, examples)
-                assert asked > 0 or (mode.is_negative and _takes_nothing(operation)), (operation.label, mode)
-                made += asked
+                requests = _requests(cases, [*known.values(), None], checks, examples)
+                assert requests > 0 or (mode.is_negative and _takes_nothing(operation)), (operation.label, mode)
+                made += requests
         return made
 
 
@@ -134,7 +134,7 @@ def _requests(cases: st.SearchStrategy[Any], ids: list[str | None], checks: list
     return made
 
 
-def test_whatever_is_asked_the_answer_is_one_that_is_documented(running: Running) -> None:
+def test_every_generated_request_gets_a_documented_answer(running: Running) -> None:
     assert _any_requests(running, examples=8) > 200
 
 

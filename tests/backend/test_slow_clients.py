@@ -1,4 +1,4 @@
-"""Clients that are slow, silent, many, or speak no HTTP, over real sockets: answered, disconnected, harmless to others."""
+"""Slow, silent, numerous and non-HTTP clients over real sockets: answered, disconnected, harmless to others."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ def test_what_is_no_proper_request_is_answered_with_problem_json(
     answer = say(port, request_line)
     assert answer is not None
     assert answer.headers["content-type"] == PROBLEM
-    said = answer.json()
-    assert said["type"].endswith(code)
-    assert answer.status == said["status"] == (400 if status == 501 else status)
+    problem = answer.json()
+    assert problem["type"].endswith(code)
+    assert answer.status == problem["status"] == (400 if status == 501 else status)
     assert {name: answer.headers.get(name.lower()) for name in HEADERS} == HEADERS
     assert "traceback" not in answer.body.decode().lower()
 
@@ -121,7 +121,7 @@ def test_a_body_that_is_too_large_is_answered_while_it_is_still_coming(port: int
         assert (answer.status, answer.headers["content-type"]) == (413, PROBLEM)
 
 
-def test_a_head_that_does_not_come_to_an_end_is_told_so_and_silence_is_hung_up_on(hasty: int) -> None:
+def test_an_endless_head_is_answered_and_a_silent_connection_is_closed(hasty: int) -> None:
     with connected(hasty) as silent, connected(hasty) as slow, connected(hasty) as trickling:
         slow.sendall(b"GET /api/health HTTP/1.1\r\nHo")
         answer = None
@@ -154,7 +154,7 @@ def test_what_trickles_in_after_an_answer_keeps_no_connection(hasty: int) -> Non
         assert ended
 
 
-def test_a_body_that_trickles_is_told_so(config: ApiConfig, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_trickles_gets_an_error(config: ApiConfig, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits.BodyLimit, "within_s", 0.6)
     with served(config, store) as port, connected(port) as client:
         client.sendall(head("POST", "/api/experiments", "Content-Type: application/json", "Content-Length: 1000"))
@@ -166,7 +166,7 @@ def test_a_body_that_trickles_is_told_so(config: ApiConfig, store: Store, monkey
         assert (answer.status, answer.headers["content-type"]) == (408, PROBLEM)
 
 
-def test_a_reader_that_does_not_read_is_hung_up_on(config: ApiConfig, store: Store) -> None:
+def test_a_reader_that_does_not_read_is_disconnected(config: ApiConfig, store: Store) -> None:
     folder = config.page_dir
     assert folder is not None
     (folder / "assets" / "large.bin").write_bytes(b"x" * 30_000_000)
@@ -195,12 +195,12 @@ def test_a_slow_reader_that_reads_gets_everything(config: ApiConfig, store: Stor
         assert time.monotonic() - begun > Patient.read_within_s
 
 
-def test_beyond_as_many_connections_as_there_may_be_the_next_is_told_to_wait(config: ApiConfig, store: Store) -> None:
+def test_beyond_the_limit_of_connections_the_next_is_refused_with_retry_after(config: ApiConfig, store: Store) -> None:
     class Few(Connection):
         max_connections = 5
 
-    with served(config, store, Few) as port, ExitStack() as held:
-        first = [held.enter_context(connected(port)) for _ in range(5)]
+    with served(config, store, Few) as port, ExitStack() as stack:
+        first = [stack.enter_context(connected(port)) for _ in range(5)]
         for client in first:
             client.sendall(head("GET", "/api/health"))
             answer = read_answer(client)
@@ -221,12 +221,12 @@ def test_beyond_as_many_streams_as_there_may_be_other_requests_are_still_answere
 ) -> None:
     monkeypatch.setattr(ConcurrencyLimit, "max_requests", 4)
     monkeypatch.setattr(ConcurrencyLimit, "max_streams", 2)
-    with served(config, store) as port, ExitStack() as held:
+    with served(config, store) as port, ExitStack() as stack:
         created = say(port, _post(spec()))
         assert created is not None
         events = head("GET", f"/api/experiments/{created.json()['id']}/events")
         for _ in range(2):
-            client = held.enter_context(connected(port))
+            client = stack.enter_context(connected(port))
             client.sendall(events)
             assert client.recv(12) == b"HTTP/1.1 200"
         refused, served_still = say(port, events), say(port, head("GET", "/api/health"))
@@ -237,7 +237,7 @@ def test_beyond_as_many_streams_as_there_may_be_other_requests_are_still_answere
 
 
 @pytest.mark.slow
-def test_hundreds_of_slow_clients_end_in_time_and_keep_nobody_waiting(
+def test_hundreds_of_slow_clients_end_in_time_and_delay_no_other(
     config: ApiConfig, store: Store, tmp_path: Path
 ) -> None:
     """With the real limits: heads and bodies that trickle, readers that do not read, connections that say nothing."""
@@ -245,36 +245,36 @@ def test_hundreds_of_slow_clients_end_in_time_and_keep_nobody_waiting(
     (config.page_dir / "assets" / "large.bin").write_bytes(b"x" * 20_000_000)
     body = head("POST", "/api/experiments", "Content-Type: application/json", "Content-Length: 100000")
     begun = time.monotonic()
-    with served(replace(config), store) as port, ExitStack() as held:
+    with served(replace(config), store) as port, ExitStack() as stack:
         kinds = {
             "silent": b"",
             "head": b"GET /api/health HTTP/1.1\r\nX-Slow: ",
             "body": body,
             "reader": head("GET", "/assets/large.bin"),
         }
-        slow = {kind: [held.enter_context(connected(port, 60)) for _ in range(60)] for kind in kinds}
-        for kind, said in kinds.items():
+        slow = {kind: [stack.enter_context(connected(port, 60)) for _ in range(60)] for kind in kinds}
+        for kind, message in kinds.items():
             for client in slow[kind]:
-                client.sendall(said)
+                client.sendall(message)
         took: list[float] = []
         while time.monotonic() < begun + max(BODY_WITHIN_S, READ_WITHIN_S) + 4:
             for client in (*slow["head"], *slow["body"]):
                 with suppress(OSError):
                     client.sendall(b"a")
-            asked = time.monotonic()
+            began = time.monotonic()
             answer = say(port, head("GET", "/api/models"))
             assert answer is not None
             assert answer.status == 200
-            took.append(time.monotonic() - asked)
+            took.append(time.monotonic() - began)
             time.sleep(1)
         # A busy machine may be late once; slow clients would make it late always.
         assert statistics.median(took) < 2, took
         assert begun + HEAD_WITHIN_S < time.monotonic()
         with ThreadPoolExecutor(8) as pool:
-            told = list(pool.map(_status, (*slow["head"], *slow["body"])))
+            statuses = list(pool.map(_status, (*slow["head"], *slow["body"])))
             ended = list(pool.map(_drained, (*slow["silent"], *slow["reader"])))
-    assert set(told) <= {408, None}
-    assert told.count(408) >= 60, told
+    assert set(statuses) <= {408, None}
+    assert statuses.count(408) >= 60, statuses
     assert all(ended)
 
 
@@ -297,8 +297,8 @@ def _drained(client: socket.socket) -> bool:
 
 def _post(body: object) -> bytes:
     data = json.dumps(body).encode()
-    told = ("Content-Type: application/json", f"Content-Length: {len(data)}")
-    return head("POST", "/api/experiments", *told) + data
+    headers = ("Content-Type: application/json", f"Content-Length: {len(data)}")
+    return head("POST", "/api/experiments", *headers) + data
 
 
 def test_bodies_that_are_read_at_once_are_bounded_together(
@@ -309,15 +309,15 @@ def test_bodies_that_are_read_at_once_are_bounded_together(
         slow.sendall(head("POST", "/api/experiments", "Content-Type: application/json", "Content-Length: 2000"))
         slow.sendall(b" " * 1_000)
         until = time.monotonic() + 10
-        told: list[int] = []
-        while 503 not in told and time.monotonic() < until:
+        statuses: list[int] = []
+        while 503 not in statuses and time.monotonic() < until:
             answer = say(port, _post(spec()))
             large = say(port, _post({**spec(), "metrics": [" " * 1_000]}))
             assert answer is not None
             assert large is not None
             assert answer.status in (200, 202)
-            told.append(large.status)
-        assert told[-1] == 503
+            statuses.append(large.status)
+        assert statuses[-1] == 503
         slow.close()
         while time.monotonic() < until:
             large = say(port, _post({**spec(), "metrics": [" " * 1_000]}))

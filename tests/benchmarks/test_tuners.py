@@ -73,10 +73,10 @@ def test_the_comparison_on_the_demo_model_is_committed() -> None:
 
 @pytest.mark.parametrize("file", COMMITTED, ids=lambda file: file.stem)
 def test_a_committed_comparison_is_what_its_numbers_make_and_of_a_whole_run(file: Path) -> None:
-    found = json.loads(file.read_text(encoding="utf-8"))
-    assert not found["quick"]
-    assert [(run["tuner"], run["rate"], run["seed"]) for run in found["runs"]] == list(RUNS)
-    page = page_of(found)
+    figures = json.loads(file.read_text(encoding="utf-8"))
+    assert not figures["quick"]
+    assert [(run["tuner"], run["rate"], run["seed"]) for run in figures["runs"]] == list(RUNS)
+    page = page_of(figures)
     assert file.with_suffix(".md").read_text(encoding="utf-8") == page, "run make tuners"
-    assert file.with_suffix(".svg").read_text(encoding="utf-8") == figure_of(found), "run make tuners"
+    assert file.with_suffix(".svg").read_text(encoding="utf-8") == figure_of(figures), "run make tuners"
     assert not re.search(r"\{'|nan", page)

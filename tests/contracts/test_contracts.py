@@ -36,8 +36,8 @@ def spec(prompts=None, **more):
     )
 
 
-def key(asked, **more):
-    return experiment_key(asked, **{"revision": "r", "dtype": "float32", "device_kind": "auto", **more})
+def key(spec, **more):
+    return experiment_key(spec, **{"revision": "r", "dtype": "float32", "device_kind": "auto", **more})
 
 
 @given(st.integers(0, 9999), st.none() | st.integers(0, 9999))
@@ -103,8 +103,8 @@ def test_a_refusal_is_caught_by_its_class():
 )
 def test_what_a_tuner_does_not_read_asks_no_other_question(tuner, read):
     def tuning(**more):
-        asked = {"kind": "fine_tune", "model": "m", "prompts": TEMPLATE, "tuner": tuner, "components": ["L1H2"]}
-        return key(FineTuneSpec.model_validate({**asked, **more}))
+        spec = {"kind": "fine_tune", "model": "m", "prompts": TEMPLATE, "tuner": tuner, "components": ["L1H2"]}
+        return key(FineTuneSpec.model_validate({**spec, **more}))
 
     others = {"components": ["MLP0"], "tune": ["v"], "biases": True, "head_scale": True}
     assert {name for name, value in others.items() if tuning(**{name: value}) != tuning()} == read
@@ -131,8 +131,8 @@ def test_options_that_came_later_and_are_left_alone_give_the_key_that_there_was_
 
 
 def test_a_way_to_make_counterfactuals_is_no_part_of_the_question_where_each_was_given():
-    given = {"source": "custom", "pairs": [{"reference": "3 + 5 =", "counterfactual": "3 @ 5 ="}]}
-    assert key(spec({**given, "corruption": "operand_swap"})) == key(spec(given))
+    prompts = {"source": "custom", "pairs": [{"reference": "3 + 5 =", "counterfactual": "3 @ 5 ="}]}
+    assert key(spec({**prompts, "corruption": "operand_swap"})) == key(spec(prompts))
     assert key(spec({**CUSTOM, "corruption": "operand_swap"})) != key(spec())
 
 
@@ -198,7 +198,7 @@ def test_specs_are_closed_and_bounded(wrong):
 
 
 @pytest.mark.parametrize(
-    ("asked", "why", "way_out"),
+    ("fields", "why", "way_out"),
     [
         ({"positions": "all", "effect": "direct"}, "Positions 'all' needs", "'total'"),
         ({"positions": "all"}, "Positions 'all' needs", "'end'"),
@@ -208,9 +208,9 @@ def test_specs_are_closed_and_bounded(wrong):
         ({"source": "resample", "prompts": {**TEMPLATE, "pairs": 1}}, "several prompts", "'zero'"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused_with_the_way_out(asked, why, way_out):
+def test_options_that_do_not_go_together_are_refused_with_the_way_out(fields, why, way_out):
     with pytest.raises(ValidationError) as refused:
-        spec(**asked)
+        spec(**fields)
     (error,) = refused.value.errors()
     assert error["type"] == "impossible_options"
     assert why in error["msg"]
@@ -218,7 +218,7 @@ def test_options_that_do_not_go_together_are_refused_with_the_way_out(asked, why
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "fields",
     [
         {"effect": "total", "positions": "all", "source": "zero"},
         {"effect": "total", "positions": "all", "direction": "denoising"},
@@ -226,8 +226,8 @@ def test_options_that_do_not_go_together_are_refused_with_the_way_out(asked, why
         {"source": "resample", "prompts": TEMPLATE},
     ],
 )
-def test_every_other_combination_can_be_asked_for_and_reads_back(asked):
-    assert PathPatchingSpec.model_validate_json(spec(**asked).model_dump_json()) == spec(**asked)
+def test_every_other_combination_can_be_asked_for_and_reads_back(fields):
+    assert PathPatchingSpec.model_validate_json(spec(**fields).model_dump_json()) == spec(**fields)
 
 
 @given(st.text(max_size=20))

@@ -12,9 +12,9 @@ AXE = Path(__file__).parent.parent.parent / "frontend" / "node_modules" / "axe-c
 def no_serious_barrier(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1")
     page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    report = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     assert [
         (each["id"], each["help"], [node["target"] for node in each["nodes"]][:3])
-        for each in found["violations"]
+        for each in report["violations"]
         if each["impact"] in ("serious", "critical")
     ] == []

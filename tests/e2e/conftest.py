@@ -43,10 +43,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         assert server.stdout is not None
         line = server.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert found, (line, (folder / "stderr").read_text())
-        wait_for_warm_worker(found[0])
-        yield found[0]
+        match = re.search(r"http://127\.0\.0\.1:\d+", line)
+        assert match, (line, (folder / "stderr").read_text())
+        wait_for_warm_worker(match[0])
+        yield match[0]
     finally:
         server.terminate()
         server.wait(timeout=15)

@@ -146,7 +146,7 @@ def test_what_was_deleted_lately_is_brought_back_from_the_list(watched):
     assert httpx2.get(f"{watched.address}/api/experiments/{experiment_id}").status_code == 200
 
 
-def test_one_that_waits_says_its_place_can_be_hurried_and_says_when_somebody_deletes_it(watched, busy):
+def test_a_queued_one_shows_its_place_can_be_moved_up_and_shows_its_deletion(watched, busy):
     first, second = ask(watched.address, "5 + 1 ="), ask(watched.address, "5 + 2 =")
     page = watched.open(f"/analyses/{second}")
     line = page.get_by_test_id("progress-line")

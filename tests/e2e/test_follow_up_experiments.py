@@ -72,7 +72,7 @@ def test_what_no_worker_computes_says_so_and_can_be_tried_again(watched, analysi
     watched.provoked = ["status of 503"]
 
 
-def test_pinned_components_are_knocked_out_and_the_curve_is_taken_home(watched, analysis, tmp_path: Path):
+def test_pinned_components_are_knocked_out_and_the_curve_is_downloaded(watched, analysis, tmp_path: Path):
     page = watched.open(f"/analyses/{analysis}?sel=L14H2")
     page.get_by_test_id("component").get_by_role("button", name="Pin", exact=True).click()
     expect(page.get_by_role("region", name="Pins")).to_contain_text("L14H2")

@@ -33,9 +33,9 @@ def model() -> LoadedModel:
     return tiny_model("LlamaForCausalLM", torch.float32)
 
 
-def refusal_of(model: LoadedModel, pairs: Any, **asked: Any) -> Refusal:
+def refusal_of(model: LoadedModel, pairs: Any, **options: Any) -> Refusal:
     with pytest.raises(Refusal) as refused:
-        path_patching(model, pairs, **asked)
+        path_patching(model, pairs, **options)
     assert refused.value.way_out
     return refused.value
 
@@ -45,11 +45,11 @@ def run(model: LoadedModel, prompts: dict[str, Any]) -> RunOutput:
     return whole_run(model, spec)
 
 
-@pytest.mark.parametrize("asked", EFFECTS, ids=str)
-def test_prompts_of_one_token_have_effects_like_any_other(model: LoadedModel, asked: dict[str, Any]) -> None:
+@pytest.mark.parametrize("options", EFFECTS, ids=str)
+def test_prompts_of_one_token_have_effects_like_any_other(model: LoadedModel, options: dict[str, Any]) -> None:
     one = PromptPair("=", "@", "8")
-    effects = path_patching(model, [one, PAIRS[0], one], **asked)
-    alone = path_patching(model, [one], **asked)
+    effects = path_patching(model, [one, PAIRS[0], one], **options)
+    alone = path_patching(model, [one], **options)
     assert bool(effects.heads.isfinite().all())
     assert float(effects.mlps[0].abs().max()) > 0
     for row in (0, 2):
@@ -63,11 +63,13 @@ def test_a_prompt_of_one_token_looks_at_itself(model: LoadedModel) -> None:
     assert bool((weights == 1).all())
 
 
-@pytest.mark.parametrize("asked", EFFECTS, ids=str)
+@pytest.mark.parametrize("options", EFFECTS, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_a_counterfactual_that_is_the_reference_has_no_effect_at_all(dtype: torch.dtype, asked: dict[str, Any]) -> None:
+def test_a_counterfactual_that_is_the_reference_has_no_effect_at_all(
+    dtype: torch.dtype, options: dict[str, Any]
+) -> None:
     pairs = [PromptPair(pair.reference, pair.reference, pair.answer) for pair in PAIRS]
-    effects = path_patching(tiny_model("LlamaForCausalLM", dtype), pairs, probability=True, **asked)
+    effects = path_patching(tiny_model("LlamaForCausalLM", dtype), pairs, probability=True, **options)
     assert effects.probability_heads is not None
     assert effects.probability_mlps is not None
     for values in (effects.heads, effects.mlps, effects.competitor_heads, effects.competitor_mlps):

@@ -195,7 +195,7 @@ def test_weights_of_another_shape_are_refused(folder, name):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "settings",
     [
         {"num_attention_heads": 0},
         {"num_attention_heads": -4},
@@ -214,8 +214,8 @@ def test_weights_of_another_shape_are_refused(folder, name):
     ],
     ids=str,
 )
-def test_counts_that_are_nonsense_are_listed_with_the_reason_and_refused_unread(folder, told, monkeypatch):
-    rewrite(folder, **told)
+def test_counts_that_are_nonsense_are_listed_with_the_reason_and_refused_unread(folder, settings, monkeypatch):
+    rewrite(folder, **settings)
     unread(monkeypatch)
     (card,) = [card for card in Catalogue(folder).cards() if card.id == "tiny"]
     assert not card.supported
@@ -224,7 +224,7 @@ def test_counts_that_are_nonsense_are_listed_with_the_reason_and_refused_unread(
 
 
 @pytest.mark.parametrize(
-    "told",
+    "settings",
     [
         {"hidden_size": 16},
         {"hidden_size": 1},
@@ -243,15 +243,15 @@ def test_counts_that_are_nonsense_are_listed_with_the_reason_and_refused_unread(
     ],
     ids=str,
 )
-def test_a_configuration_that_fits_no_weights_never_raises_anything_but_a_refusal(folder, told):
-    rewrite(folder, **told)
+def test_a_configuration_that_fits_no_weights_never_raises_anything_but_a_refusal(folder, settings):
+    rewrite(folder, **settings)
     try:
         load_model("tiny", models_dir=folder, device="cpu")
     except Refusal as refusal:
         assert refusal.code in ("bad_model_files", "unsupported_architecture")  # noqa: PT017
         assert "\n" not in str(refusal)  # noqa: PT017
     else:
-        assert set(told) <= {"attn_implementation", "torch_dtype"}, "only what transformers takes no notice of"
+        assert set(settings) <= {"attn_implementation", "torch_dtype"}, "only what transformers takes no notice of"
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ PLACES = {
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")], ids=str)
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("effect", ["direct", "through_mlps"])
-def test_weights_that_are_no_numbers_are_refused_wherever_they_are(folder, place, number, effect):
+def test_non_finite_weights_are_refused_in_every_place(folder, place, number, effect):
     change_weights(folder, PLACES[place], lambda weight: torch.full_like(weight, number))
     model = load_model("tiny", models_dir=folder, device="cpu")
     with pytest.raises(Refusal) as caught:
@@ -331,9 +331,9 @@ def test_a_tokenizer_with_fewer_tokens_than_rows_works(folder):
 
 def test_a_folder_with_another_models_tokenizer_is_refused(folder):
     file = folder / "tiny" / "tokenizer.json"
-    told = json.loads(file.read_text())
-    told["model"]["vocab"].update({f"word{n}": n for n in range(25, 100)})
-    file.write_text(json.dumps(told))
+    settings = json.loads(file.read_text())
+    settings["model"]["vocab"].update({f"word{n}": n for n in range(25, 100)})
+    file.write_text(json.dumps(settings))
     assert refused(folder, "ids up to 99; the model has embeddings for 64").code == "bad_tokenizer"
 
 

@@ -24,11 +24,11 @@ def test_running_out_in_the_last_group_leaves_the_first_as_it_was_measured():
     seen: list[tuple[list[int], int]] = []
 
     def measure(rows, plan):
-        some = list(rows[: plan.pairs])
-        if 4 in some and len(some) > 1:
+        chunk = list(rows[: plan.pairs])
+        if 4 in chunk and len(chunk) > 1:
             raise MemoryError
-        seen.append((some, plan.pairs))
-        return len(some)
+        seen.append((chunk, plan.pairs))
+        return len(chunk)
 
     plan = run_in_chunks([[0, 1], [2, 3, 4, 5, 6, 7]], Plan(4, 8, 8, 8), measure)
     # 4 goes alone; what comes behind it keeps to the plan that let it through.
@@ -63,10 +63,10 @@ def failing_once(monkeypatch, module, name, call, middle=False, method=None):
 
 def measured(method, **settings):
     seen: list[tuple[int, int]] = []
-    found = method(tiny_model("LlamaForCausalLM"), EQUAL, progress=lambda *at: seen.append(at), **settings)
+    result = method(tiny_model("LlamaForCausalLM"), EQUAL, progress=lambda *at: seen.append(at), **settings)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert seen[-1][0] == seen[-1][1]
-    return found
+    return result
 
 
 def test_stream_goes_on_where_memory_ran_out_and_its_progress_waits(monkeypatch):
@@ -87,9 +87,9 @@ def test_attribution_goes_on_where_memory_ran_out(monkeypatch):
 def test_edges_go_on_where_memory_ran_out(monkeypatch, call):
     whole = measured(edges, top=5)
     sizes = failing_once(monkeypatch, edges_module, "PairGroup", call)
-    found = measured(edges, top=5)
-    torch.testing.assert_close(found.directs, whole.directs, atol=1e-9, rtol=0)
-    torch.testing.assert_close(found.effects, whole.effects, atol=1e-9, rtol=0)
+    result = measured(edges, top=5)
+    torch.testing.assert_close(result.directs, whole.directs, atol=1e-9, rtol=0)
+    torch.testing.assert_close(result.effects, whole.effects, atol=1e-9, rtol=0)
     assert sizes == {3: [2, 1, 1, 1, 1, 1, 1, 1], 6: [2, 1, 1, 2, 1, 1, 1]}[call]
 
 

@@ -55,8 +55,8 @@ def test_what_direct_path_patching_finds_hurts_more_than_random_components_when_
 
 def test_a_transfer_to_a_set_without_arithmetic_says_that_it_is_the_control(model):
     facts = {"source": "template", "topic": "facts", "pairs": 16}
-    asked = {"found_on": [ADD], "evaluated_on": [ADD, facts], "top_k": 4, "controls": 3, "effect": "direct"}
-    spec = TransferSpec.model_validate({"kind": "transfer", "model": DEMO_ID, **asked})
+    request = {"found_on": [ADD], "evaluated_on": [ADD, facts], "top_k": 4, "controls": 3, "effect": "direct"}
+    spec = TransferSpec.model_validate({"kind": "transfer", "model": DEMO_ID, **request})
     output = run_transfer(model, spec, "t", **QUIET)
     assert output is not None
     result = TransferResult.model_validate_json(output.artifacts["result.json"])

@@ -52,11 +52,13 @@ CASES = [(architecture, "mean", "all") for architecture in CONFIGS] + [
 def test_every_token_is_the_one_that_plain_hooks_write(architecture, ablation, positions):
     model = tiny_model(architecture)
     with EverywhereDouble():
-        found = knockout(model, SET, MIXED, ablation=ablation, positions=positions, controls=1, seed=2, answer_tokens=3)
+        result = knockout(
+            model, SET, MIXED, ablation=ablation, positions=positions, controls=1, seed=2, answer_tokens=3
+        )
         encoded = encode_all(model, SET, "first")
         place = "end" if positions == "end" else "all"
         others = resampled(encoded, place, 2) if ablation == "resample" else encoded
-        assert found.written is not None
+        assert result.written is not None
         changed = 0
         for row, pair in enumerate(encoded):
             ids = list(pair.reference_ids)
@@ -73,9 +75,9 @@ def test_every_token_is_the_one_that_plain_hooks_write(architecture, ablation, p
             for k in range(len(MIXED) + 1):
                 out = [Component.parse(name) for name in MIXED[:k]]
                 expected = greedy(model.hf, ids, out, instead, first, 3)
-                assert found.written[k, row].tolist() == expected, (row, k)
-                assert (expected[0] == pair.answer_id) == bool(found.correct[k, row])
-                changed += expected != found.written[0, row].tolist()
+                assert result.written[k, row].tolist() == expected, (row, k)
+                assert (expected[0] == pair.answer_id) == bool(result.correct[k, row])
+                changed += expected != result.written[0, row].tolist()
         assert changed > 0, "nothing out of these would prove nothing"
 
 
@@ -90,20 +92,20 @@ def test_exact_match_is_the_whole_answer_and_has_a_curve():
     assert first.written is not None
     # Asked for what it writes, it is right with nothing out.
     own = ["".join(digits.get(token, " ") for token in ids).partition(" ")[0] for ids in first.written[0].tolist()]
-    asked = [PromptPair(pair.reference, pair.counterfactual, said or "5") for pair, said in zip(SET, own, strict=True)]
-    found = knockout(model, asked, MIXED, controls=3, answer_tokens=3)
-    assert found.exact is not None
-    assert found.control_exact is not None
-    assert found.written is not None
-    for row, pair in enumerate(asked):
+    pairs = [PromptPair(pair.reference, pair.counterfactual, text or "5") for pair, text in zip(SET, own, strict=True)]
+    result = knockout(model, pairs, MIXED, controls=3, answer_tokens=3)
+    assert result.exact is not None
+    assert result.control_exact is not None
+    assert result.written is not None
+    for row, pair in enumerate(pairs):
         for k in range(5):
-            said = model.text.decode(found.written[k, row].tolist())
-            assert bool(found.exact[k, row]) == is_answer(said, pair.answer)
-    assert found.exact[0].tolist() == [bool(said) for said in own]
-    assert found.exact[0].sum() > 0
-    curve = found.curve("exact_match")
-    assert curve.mean.tolist() == pytest.approx(found.exact.double().mean(1).tolist())
-    assert curve.control.tolist() == pytest.approx(found.control_exact.double().mean((0, 2)).tolist())
+            text = model.text.decode(result.written[k, row].tolist())
+            assert bool(result.exact[k, row]) == is_answer(text, pair.answer)
+    assert result.exact[0].tolist() == [bool(text) for text in own]
+    assert result.exact[0].sum() > 0
+    curve = result.curve("exact_match")
+    assert curve.mean.tolist() == pytest.approx(result.exact.double().mean(1).tolist())
+    assert curve.control.tolist() == pytest.approx(result.control_exact.double().mean((0, 2)).tolist())
     with pytest.raises(Refusal, match="were not decoded"):
         knockout(model, SET[2:3] * 2 + [PromptPair("1 + 1 =", "1 @ 1 =", "2")], MIXED, controls=0).curve("exact_match")
 

@@ -39,16 +39,16 @@ def names(n, each=1):
 def test_95_percent_intervals_cover_the_mean_in_95_of_100_simulated_experiments():
     draw = torch.Generator().manual_seed(0)
     for values, least in ((torch.randn(60, 1, 4_000, generator=draw), 0.93), (skewed(draw, 60, 1, 4_000), 0.91)):
-        found = summarise(values.double(), names(60))
-        covered = float(((found.ci_low <= 0) & (found.ci_high >= 0)).double().mean())
+        summary = summarise(values.double(), names(60))
+        covered = float(((summary.ci_low <= 0) & (summary.ci_high >= 0)).double().mean())
         assert least < covered < 0.96
 
 
 def test_intervals_cover_too_where_a_question_is_asked_three_times():
     draw = torch.Generator().manual_seed(1)
     values = torch.randn(50, 1, 2_000, generator=draw).repeat_interleave(3, 0).double()
-    found = summarise(values, names(150, each=3))
-    assert 0.925 < float(((found.ci_low <= 0) & (found.ci_high >= 0)).double().mean()) < 0.965
+    summary = summarise(values, names(150, each=3))
+    assert 0.925 < float(((summary.ci_low <= 0) & (summary.ci_high >= 0)).double().mean()) < 0.965
     as_if_apart = summarise(values, names(150))
     assert float(((as_if_apart.ci_low <= 0) & (as_if_apart.ci_high >= 0)).double().mean()) < 0.8
 
@@ -128,23 +128,23 @@ def test_a_component_that_changes_nothing_is_not_key():
 
 class TestRules:
     def test_top_k_are_the_most_negative_means(self):
-        found = effects()
-        key = key_components(found, rule="top_k", top_k=3)
-        assert [str(component) for component in key.components] == [row.component for row in found.ranking()[:3]]
-        heads = key_components(found, rule="top_k", top_k=3, kind="head")
-        only = [row.component for row in found.ranking() if row.kind == "head"][:3]
+        summary = effects()
+        key = key_components(summary, rule="top_k", top_k=3)
+        assert [str(component) for component in key.components] == [row.component for row in summary.ranking()[:3]]
+        heads = key_components(summary, rule="top_k", top_k=3, kind="head")
+        only = [row.component for row in summary.ranking() if row.kind == "head"][:3]
         assert [str(component) for component in heads.components] == only
         assert heads.fraction_of_heads == 3 / 12
 
     def test_never_more_than_hurt(self):
-        found = effects()
-        negative = [row for row in found.ranking() if (row.effect_mean or 0) < 0]
-        assert len(key_components(found, rule="top_k", top_k=500).components) == len(negative)
+        summary = effects()
+        negative = [row for row in summary.ranking() if (row.effect_mean or 0) < 0]
+        assert len(key_components(summary, rule="top_k", top_k=500).components) == len(negative)
 
     def test_the_papers_threshold_is_minus_5_percent(self):
-        found = effects()
-        expected = [row.component for row in found.ranking() if row.effect_mean is not None and row.effect_mean < -5]
-        assert [str(component) for component in key_components(found, rule="threshold").components] == expected
+        summary = effects()
+        expected = [row.component for row in summary.ranking() if row.effect_mean is not None and row.effect_mean < -5]
+        assert [str(component) for component in key_components(summary, rule="threshold").components] == expected
 
     def test_what_passes_the_false_discovery_rate_hurts_and_has_the_smallest_p_values(self):
         key = key_components(effects(), metric="logit", rate=0.2)
@@ -162,12 +162,12 @@ class TestRules:
         assert key.questions == 20
 
     def test_few_questions_are_refused_for_false_discoveries_and_have_no_p_values(self):
-        found = effects(9)
+        summary = effects(9)
         with pytest.raises(Refusal, match="9 distinct questions"):
-            key_components(found, metric="logit")
-        assert key_components(found, rule="top_k", metric="logit").p_values.isnan().all()
+            key_components(summary, metric="logit")
+        assert key_components(summary, rule="top_k", metric="logit").p_values.isnan().all()
         with pytest.raises(Refusal, match="no rule 'best'"):
-            key_components(found, rule="best")  # pyright: ignore[reportArgumentType]
+            key_components(summary, rule="best")  # pyright: ignore[reportArgumentType]
 
 
 class TestElbow:
@@ -180,7 +180,7 @@ class TestElbow:
         assert elbow(torch.tensor([1.0, 0.99, 0.9, 0.0])) == 0
         assert elbow(torch.tensor([1.0, 0.0])) == 0
 
-    def test_a_knockout_s_is_where_at_least_half_of_the_fall_is_over_and_there_is_one_wherever_it_falls(self):
+    def test_a_knockout_s_is_where_at_least_half_of_the_fall_is_over_and_exists_for_every_falling_curve(self):
         generator = torch.Generator().manual_seed(0)
         for _ in range(200):
             points = int(torch.randint(2, 12, (1,), generator=generator))

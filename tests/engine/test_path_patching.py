@@ -169,10 +169,10 @@ def test_probability_effects_equal_the_softmax_of_the_patched_logits():
                 model.hf, list(e.reference_ids), list(e.counterfactual_ids), layer, head, "through_mlps"
             )
             change = torch.softmax(patched, -1)[e.answer_id] - effects.reference_probability[row]
-            found = (
+            result = (
                 effects.probability_mlps[row, layer] if head is None else effects.probability_heads[row, layer, head]
             )
-            assert float(found) == pytest.approx(float(change), abs=1e-9)
+            assert float(result) == pytest.approx(float(change), abs=1e-9)
 
 
 def test_the_competitor_is_the_best_number_that_is_not_the_answer():

@@ -92,7 +92,7 @@ def test_what_is_unpacked_on_the_cpu_must_fit_there_too(monkeypatch):
         check_memory("m", weights, "float32", Placement((torch.device("cuda:0"),), {"": "cuda:0"}))
 
 
-def test_the_room_for_a_folder_is_that_of_the_model_it_becomes(folder):
+def test_the_memory_of_a_folder_is_that_of_the_loaded_model(folder):
     weights = Catalogue(folder).locate("tiny").weights
     assert weights is not None
     hf: Any = load_model("tiny", models_dir=folder, device="cpu").hf
@@ -171,10 +171,10 @@ def test_balanced_is_all_gpus_and_needs_two(monkeypatch):
 
 def test_a_device_map_names_the_devices_that_it_needs(monkeypatch):
     gpus(monkeypatch, 2)
-    told = {"model.embed_tokens": 0, "model.layers": "cuda:1", "model.norm": torch.device("cuda:1"), "lm_head": 0}
-    placement = placement_of("auto", told, "float32")
+    device_map = {"model.embed_tokens": 0, "model.layers": "cuda:1", "model.norm": torch.device("cuda:1"), "lm_head": 0}
+    placement = placement_of("auto", device_map, "float32")
     assert placement.devices == (torch.device("cuda:0"), torch.device("cuda:1"))
-    assert placement.device_map == told
+    assert placement.device_map == device_map
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,9 @@ def folder(tmp_path):
 
 def error_of(effects, truth) -> float:
     """The largest error of any component, as a share of the largest effect."""
-    there = torch.cat([truth.heads.flatten(), truth.mlps.flatten()])
-    here = torch.cat([effects.heads.flatten(), effects.mlps.flatten()])
-    return float((here - there).abs().max() / there.abs().max())
+    exact = torch.cat([truth.heads.flatten(), truth.mlps.flatten()])
+    values = torch.cat([effects.heads.flatten(), effects.mlps.flatten()])
+    return float((values - exact).abs().max() / exact.abs().max())
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,8 @@ def agrees_with_brute_force(model, effect, tolerance):
     recorded = oracle.record(model.hf, reference), oracle.record(model.hf, source)
     for c in all_components(model.layout.layers, model.layout.heads):
         patched = oracle.patched_logits(model.hf, reference, source, c.layer, c.head, effect, recorded)
-        found = effects.mlps[0, c.layer] if c.head is None else effects.heads[0, c.layer, c.head]
-        assert float(found) == pytest.approx(float(patched[encoded.answer_id] - base), abs=tolerance), str(c)
+        value = effects.mlps[0, c.layer] if c.head is None else effects.heads[0, c.layer, c.head]
+        assert float(value) == pytest.approx(float(patched[encoded.answer_id] - base), abs=tolerance), str(c)
 
 
 def test_a_quantised_unembedding_is_refused():

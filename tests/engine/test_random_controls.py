@@ -13,14 +13,14 @@ LAYERS, HEADS = 4, 3
 
 def plainly(chosen: list[Component], seed: int) -> list[tuple[Component, bool]]:
     """The rule word for word, looking through all components each time."""
-    rng, found = random.Random(f"knockout {seed} 0"), []
+    rng, drawn = random.Random(f"knockout {seed} 0"), []
     for component in chosen:
-        taken = [pick for pick, _ in found]
+        taken = [pick for pick, _ in drawn]
         kind = [each for each in all_components(LAYERS, HEADS) if each.kind == component.kind and each not in taken]
         others = [each for each in kind if each not in chosen]
         beside = [each for each in others if each.layer == component.layer]
-        found.append((rng.choice(beside or others or kind), bool(beside)))
-    return found
+        drawn.append((rng.choice(beside or others or kind), bool(beside)))
+    return drawn
 
 
 def test_a_draw_follows_its_rule_however_many_are_chosen():

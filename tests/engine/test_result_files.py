@@ -18,13 +18,13 @@ from arithmoscope.engine.experiments.path_patching import RunOutput
 
 @pytest.fixture(scope="module")
 def output() -> RunOutput:
-    asked = [{"reference": f"{a} + {a} ="} for a in (1, 2, 3)]
+    pairs = [{"reference": f"{a} + {a} ="} for a in (1, 2, 3)]
     spec = PathPatchingSpec.model_validate(
         {
             "kind": "path_patching",
             "model": "tiny",
             "effect": "direct",
-            "prompts": {"source": "custom", "pairs": asked},
+            "prompts": {"source": "custom", "pairs": pairs},
             "metrics": ["logit", "relative_logit"],
         }
     )
@@ -43,11 +43,11 @@ def test_every_ranking_is_described_in_its_own_unit(output: RunOutput):
 
 def test_the_checks_of_the_run_are_in_the_description(output: RunOutput):
     described = json.loads(output.artifacts["components.logit.csv-metadata.json"])
-    said = {note["schema:name"]: note["schema:value"] for note in described["notes"]}
+    notes = {note["schema:name"]: note["schema:value"] for note in described["notes"]}
     checks = output.result.checks
-    assert said["checks.noise_floor"] == checks.noise_floor
-    assert said["checks.spot_check_error"] == checks.spot_check_error
-    assert said["checks.spot_check"].split() == list(checks.spot_check)
+    assert notes["checks.noise_floor"] == checks.noise_floor
+    assert notes["checks.spot_check_error"] == checks.spot_check_error
+    assert notes["checks.spot_check"].split() == list(checks.spot_check)
 
 
 def test_the_result_says_how_the_work_was_cut(output: RunOutput):
@@ -56,8 +56,8 @@ def test_the_result_says_how_the_work_was_cut(output: RunOutput):
     assert plan.budget_bytes is not None
     assert all(size is not None and size > 0 for size in plan.model_dump().values())
     described = json.loads(output.artifacts["components.logit.csv-metadata.json"])
-    said = {note["schema:name"]: note["schema:value"] for note in described["notes"]}
-    assert {name: said[f"plan.{name}"] for name in plan.model_dump()} == plan.model_dump()
+    notes = {note["schema:name"]: note["schema:value"] for note in described["notes"]}
+    assert {name: notes[f"plan.{name}"] for name in plan.model_dump()} == plan.model_dump()
 
 
 def test_the_arrays_say_what_was_patched_where_and_from_what(output: RunOutput):

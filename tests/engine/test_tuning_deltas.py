@@ -122,8 +122,8 @@ def test_an_exported_folder_loads_in_plain_transformers_with_equal_logits(archit
     assert torch.equal(logits_of(tuned.model, plain), logits_of(tuned.model))
     again = load_model("tuned", models_dir=tmp_path, device="cpu")
     assert again.card.name == tuned.model.card.name
-    said = json.loads((tmp_path / "tuned" / "arithmoscope.json").read_text(encoding="utf-8"))["tuned"]
-    assert (said["components"], said["weights"]) == (CHOSEN, tuned.deltas.weights)
+    metadata = json.loads((tmp_path / "tuned" / "arithmoscope.json").read_text(encoding="utf-8"))["tuned"]
+    assert (metadata["components"], metadata["weights"]) == (CHOSEN, tuned.deltas.weights)
 
 
 # peft asks transformers by a name that will go.

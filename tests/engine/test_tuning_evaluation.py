@@ -39,52 +39,55 @@ def logs(model: LoadedModel, ids: Any) -> torch.Tensor:
 def written(model: LoadedModel, example: Example) -> list[int]:
     """What greedy decoding writes, as many tokens as the answer has."""
     prompt = torch.tensor([example.ids[: -example.answer_length]])
-    asked: dict[str, Any] = {
+    questions: dict[str, Any] = {
         "max_new_tokens": example.answer_length,
         "min_new_tokens": example.answer_length,
         "do_sample": False,
     }
-    return model.hf.generate(prompt, **asked, pad_token_id=0)[0, -example.answer_length :].tolist()  # pyright: ignore
+    return model.hf.generate(prompt, **questions, pad_token_id=0)[0, -example.answer_length :].tolist()  # pyright: ignore
 
 
 def right_for(model: LoadedModel) -> list[Example]:
     """Questions with what the model writes as their answers, so that some are right, and one token of each other."""
-    found = []
+    result = []
     for each in examples_of(model, [*LESSONS, *SUMS]):
-        mine = (*each.ids[: -each.answer_length], *written(model, each))
-        found += [Example(mine, each.answer_length), Example((*mine[:-1], (mine[-1] + 1) % 20), each.answer_length)]
-    return found
+        continued = (*each.ids[: -each.answer_length], *written(model, each))
+        result += [
+            Example(continued, each.answer_length),
+            Example((*continued[:-1], (continued[-1] + 1) % 20), each.answer_length),
+        ]
+    return result
 
 
 @pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "Gemma2ForCausalLM"])
 def test_an_answer_is_right_where_greedy_decoding_writes_it(architecture: str):
     model = tiny_model(architecture, torch.float32)
     examples = [*examples_of(model, [*LESSONS, *SUMS]), *right_for(model)]
-    said = compare_answers(model, model, examples).before
-    assert said.right.tolist() == [written(model, each) == list(each.ids[-each.answer_length :]) for each in examples]
-    assert 0 < int(said.right.sum()) < len(examples)
+    result = compare_answers(model, model, examples).before
+    assert result.right.tolist() == [written(model, each) == list(each.ids[-each.answer_length :]) for each in examples]
+    assert 0 < int(result.right.sum()) < len(examples)
 
 
 @pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "Gemma2ForCausalLM"])
 def test_log_probabilities_and_divergence_are_those_of_whole_forward_passes(architecture: str):
     one, other = tiny_model(architecture, torch.float32), tiny_model(architecture, torch.float32, seed=1)
     examples = examples_of(one, [*LESSONS, *SUMS])
-    found = compare_answers(one, other, examples)
+    result = compare_answers(one, other, examples)
     for row, each in enumerate(examples):
         first = len(each.ids) - each.answer_length - 1
         before, after = logs(one, each.ids), logs(other, each.ids)
-        for said, log in ((found.before, before), (found.after, after)):
+        for message, log in ((result.before, before), (result.after, after)):
             expected = sum(float(log[at, each.ids[at + 1]]) for at in range(first, len(each.ids) - 1))
-            assert float(said.log_probability[row]) == pytest.approx(expected, abs=1e-4)
+            assert float(message.log_probability[row]) == pytest.approx(expected, abs=1e-4)
         divergence = float((before[first].exp() * (before[first] - after[first])).sum())
-        assert float(found.divergence[row]) == pytest.approx(divergence, abs=1e-4)
+        assert float(result.divergence[row]) == pytest.approx(divergence, abs=1e-4)
     accuracy, loss = accuracy_and_loss(one, examples)
-    assert accuracy == float(found.before.right.double().mean())
+    assert accuracy == float(result.before.right.double().mean())
     tokens = sum(each.answer_length for each in examples)
-    assert loss == pytest.approx(-float(found.before.log_probability.sum()) / tokens, abs=1e-5)
+    assert loss == pytest.approx(-float(result.before.log_probability.sum()) / tokens, abs=1e-5)
 
 
-def test_neither_company_nor_order_moves_a_verdict(models: tuple[LoadedModel, LoadedModel]):
+def test_neither_batching_nor_order_changes_a_verdict(models: tuple[LoadedModel, LoadedModel]):
     examples = examples_of(models[0], [*LESSONS, *SUMS])
     together = compare_answers(*models, examples)
     turned = compare_answers(*models, examples[::-1])
@@ -108,11 +111,11 @@ def test_a_question_that_is_asked_many_times_is_judged_once_and_counts_as_often(
         judging, "_log_softmax", lambda model, batch, some: held.append(len(some)) or honest(model, batch, some)
     )
     done: list[int] = []
-    found, single = compare_answers(*models, many, report=done.append), compare_answers(*models, once)
+    result, single = compare_answers(*models, many, report=done.append), compare_answers(*models, once)
     assert max(held) <= 3
     assert done[-1] == 503
-    assert found.after.texts == (*single.after.texts, *[single.after.texts[0]] * 500)
-    assert torch.equal(found.divergence[3:], single.divergence[:1].expand(500))
+    assert result.after.texts == (*single.after.texts, *[single.after.texts[0]] * 500)
+    assert torch.equal(result.divergence[3:], single.divergence[:1].expand(500))
     losses = [accuracy_and_loss(models[0], [each])[1] for each in once]
     lengths = [each.answer_length for each in once]
     shares = [501 * lengths[0], *lengths[1:]]
@@ -126,13 +129,13 @@ def test_a_question_that_is_asked_many_times_is_judged_once_and_counts_as_often(
 def test_what_a_model_says_ends_with_its_first_wrong_token(models: tuple[LoadedModel, LoadedModel]):
     model = models[0]
     (each,) = examples_of(model, [PromptPair("2 + 3 = 5\n8 + 5 =", "2 + 3 = 5\n8 @ 5 =", "13")])
-    mine = written(model, each)
-    right = Example((*each.ids[:-2], *mine), 2)
-    late = Example((*each.ids[:-2], mine[0], (mine[1] + 1) % 20), 2)
-    early = Example((*each.ids[:-2], (mine[0] + 1) % 20, 5), 2)
+    continued = written(model, each)
+    right = Example((*each.ids[:-2], *continued), 2)
+    late = Example((*each.ids[:-2], continued[0], (continued[1] + 1) % 20), 2)
+    early = Example((*each.ids[:-2], (continued[0] + 1) % 20, 5), 2)
     words = compare_answers(model, model, [right, late, early]).before.texts
-    whole = model.text.decode(mine, skip_special_tokens=False)
-    assert words == (whole, whole, model.token_text(mine[0]) + "…")
+    whole = model.text.decode(continued, skip_special_tokens=False)
+    assert words == (whole, whole, model.token_text(continued[0]) + "…")
 
 
 def test_perplexity_and_divergence_of_plain_text_are_those_of_whole_forward_passes(
@@ -140,7 +143,7 @@ def test_perplexity_and_divergence_of_plain_text_are_those_of_whole_forward_pass
 ):
     one, other = models
     passages = ["2 + 3 = 5\nThe sum of 2 and 3 is 5", "7 plus 1 equals 8", "4"]
-    found = compare_on_text(one, other, passages)
+    result = compare_on_text(one, other, passages)
     losses: dict[str, list[float]] = {"before": [], "after": [], "divergence": []}
     for passage in passages:
         ids = one.text.encode(passage).ids
@@ -150,14 +153,14 @@ def test_perplexity_and_divergence_of_plain_text_are_those_of_whole_forward_pass
             losses["after"].append(-float(after[at, ids[at + 1]]))
             losses["divergence"].append(float((before[at].exp() * (before[at] - after[at])).sum()))
     mean = {name: sum(values) / len(values) for name, values in losses.items()}
-    assert (found.passages, found.tokens) == (2, len(losses["before"])), "one token says nothing"
-    assert found.before.mean == pytest.approx(math.exp(mean["before"]), rel=1e-4)
-    assert found.after.mean == pytest.approx(math.exp(mean["after"]), rel=1e-4)
-    assert found.ratio.mean == pytest.approx(math.exp(mean["after"] - mean["before"]), rel=1e-4)
-    assert found.divergence.mean == pytest.approx(mean["divergence"], abs=1e-4)
-    assert found.before.low is not None
-    assert found.before.high is not None
-    assert found.before.low <= found.before.mean <= found.before.high
+    assert (result.passages, result.tokens) == (2, len(losses["before"])), "one token says nothing"
+    assert result.before.mean == pytest.approx(math.exp(mean["before"]), rel=1e-4)
+    assert result.after.mean == pytest.approx(math.exp(mean["after"]), rel=1e-4)
+    assert result.ratio.mean == pytest.approx(math.exp(mean["after"] - mean["before"]), rel=1e-4)
+    assert result.divergence.mean == pytest.approx(mean["divergence"], abs=1e-4)
+    assert result.before.low is not None
+    assert result.before.high is not None
+    assert result.before.low <= result.before.mean <= result.before.high
     with pytest.raises(Refusal, match="plain English"):
         compare_on_text(one, other, ["4"])
 
@@ -167,38 +170,38 @@ def test_a_loss_beyond_any_perplexity_is_the_largest_number_and_not_the_end_of_t
 ):
     lost = tiny_model("LlamaForCausalLM", torch.float32, seed=2)
     lost.layout.final_norm.weight.data.mul_(1e6)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
-    found = compare_on_text(models[0], lost, ["One passage of plain text.", "And another one."])
-    assert found.after.mean == found.after.high == math.exp(709)
-    assert found.before.mean < 1e6
-    assert math.isfinite(found.divergence.mean)
+    result = compare_on_text(models[0], lost, ["One passage of plain text.", "And another one."])
+    assert result.after.mean == result.after.high == math.exp(709)
+    assert result.before.mean < 1e6
+    assert math.isfinite(result.divergence.mean)
 
 
-def test_a_model_held_against_itself_has_changed_in_nothing(models: tuple[LoadedModel, LoadedModel]):
+def test_a_model_compared_with_itself_shows_no_change(models: tuple[LoadedModel, LoadedModel]):
     model, _ = models
-    found = evaluate(model, model, SUMS, LESSONS, questions=6).evaluation
-    for each in (found.held_out, *found.sets):
+    result = evaluate(model, model, SUMS, LESSONS, questions=6).evaluation
+    for each in (result.held_out, *result.sets):
         assert each.before == each.after
         assert (each.change.mean, each.divergence, each.fixed, each.broken) == (0, 0, 0, 0)
         assert each.right + each.wrong == each.n
         assert each.log_probability_before == each.log_probability_after
-    assert (found.neutral.ratio.mean, found.neutral.divergence.mean) == (1, 0)
-    assert found.neutral.passages == len(PASSAGES)
-    assert {each.outcome for each in found.prompts} <= {"right", "wrong"}
-    assert found.repatched is not None
-    cells = [*found.repatched.difference.heads.mean, *found.repatched.difference.mlps.mean]
+    assert (result.neutral.ratio.mean, result.neutral.divergence.mean) == (1, 0)
+    assert result.neutral.passages == len(PASSAGES)
+    assert {each.outcome for each in result.prompts} <= {"right", "wrong"}
+    assert result.repatched is not None
+    cells = [*result.repatched.difference.heads.mean, *result.repatched.difference.mlps.mean]
     assert {cell for row in cells for cell in row} == {0}
 
 
 def test_a_change_is_counted_question_by_question(models: tuple[LoadedModel, LoadedModel]):
     one, other = models
     evaluated = evaluate(one, other, SUMS, LESSONS, questions=6)
-    found, held_out = evaluated.evaluation, evaluated.sets[0]
-    for each in (found.held_out, *found.sets):
+    result, held_out = evaluated.evaluation, evaluated.sets[0]
+    for each in (result.held_out, *result.sets):
         assert each.fixed + each.broken + each.right + each.wrong == each.n
         assert each.before.mean == pytest.approx((each.broken + each.right) / each.n)
         assert each.after.mean == pytest.approx((each.fixed + each.right) / each.n)
         assert each.change.mean == pytest.approx((each.fixed - each.broken) / each.n)
-    by_name = {(each.group, each.name): each for each in found.sets}
+    by_name = {(each.group, each.name): each for each in result.sets}
     assert by_name["held_out", "addition"].n == len(SUMS)
     assert by_name["held_out", "1 digit"].n + by_name["held_out", "2 digits"].n == len(SUMS)
     assert by_name["held_out", "equations"].n == len(SUMS)
@@ -212,15 +215,15 @@ def test_path_patching_again_is_that_of_either_model(models: tuple[LoadedModel, 
     from arithmoscope import path_patching
 
     pairs = [pair for pair in SUMS if len(pair.answer) == 1][:3]
-    found = repatch(*models, pairs_to_patch(models[0], pairs))
+    result = repatch(*models, pairs_to_patch(models[0], pairs))
     effects = [path_patching(model, pairs) for model in models]
-    for side, expected in zip((found.before, found.after), effects, strict=True):
+    for side, expected in zip((result.before, result.after), effects, strict=True):
         heads, _ = expected.values("logit_difference")
         torch.testing.assert_close(torch.tensor(side.heads.mean), heads.mean(0).float(), atol=1e-4, rtol=1e-3)
     moved = effects[1].values("logit_difference")[1] - effects[0].values("logit_difference")[1]
-    told = torch.tensor(found.difference.mlps.mean)[:, 0]
-    torch.testing.assert_close(told, moved.mean(0).float(), atol=1e-4, rtol=1e-3)
-    assert (found.n_pairs, found.difference.n_pairs) == (3, 3)
+    means = torch.tensor(result.difference.mlps.mean)[:, 0]
+    torch.testing.assert_close(means, moved.mean(0).float(), atol=1e-4, rtol=1e-3)
+    assert (result.n_pairs, result.difference.n_pairs) == (3, 3)
 
 
 def test_questions_without_a_counterfactual_are_not_patched_and_it_is_said(models: tuple[LoadedModel, LoadedModel]):
@@ -234,8 +237,8 @@ def test_questions_without_a_counterfactual_are_not_patched_and_it_is_said(model
 
 def test_what_was_trained_on_is_asked_in_no_other_set(models: tuple[LoadedModel, LoadedModel]):
     trained = [PromptPair(f"{a} + {b} =", f"{a} @ {b} =", str(a + b)) for a in range(10) for b in range(a, 10)]
-    asked, notes = evaluation_questions(models[0], trained[:-2])
-    one_digit = next(pairs for each, pairs in asked if each.name == "one-digit addition")
+    questions, notes = evaluation_questions(models[0], trained[:-2])
+    one_digit = next(pairs for each, pairs in questions if each.name == "one-digit addition")
     assert {facets_of(pair)["operation"] for pair in one_digit} == {"addition"}
     assert {tuple(sorted(pair.reference.splitlines()[-1][:-2].split(" + "))) for pair in one_digit} == {
         ("8", "9"),
@@ -243,7 +246,7 @@ def test_what_was_trained_on_is_asked_in_no_other_set(models: tuple[LoadedModel,
     }
     _, notes = evaluation_questions(models[0], trained)
     assert "Not asked: one-digit addition. All its questions were trained on." in notes
-    subtraction = next(pairs for each, pairs in asked if each.name == "one-digit subtraction")
+    subtraction = next(pairs for each, pairs in questions if each.name == "one-digit subtraction")
     assert len(subtraction) == 50, "the same operands, another question"
 
 

@@ -46,14 +46,14 @@ def test_tuning_all_heads_and_mlps_is_full_fine_tuning_of_all_matrices(architect
     with EverywhereDouble():
         model = tiny_model(architecture)
         everything = all_components(model.layout.layers, model.layout.heads)
-        asked = {**QUICK, "clip": 0.5, "weight_decay": 0.1}
-        ours = fine_tune(model, everything, LESSONS, tune="qkvo", **asked)
-        full = fine_tune(model, [], LESSONS, tuner="full_matrices", **asked)
-        for (name, weight), other in zip(ours.model.hf.named_parameters(), full.model.hf.parameters(), strict=True):
+        options = {**QUICK, "clip": 0.5, "weight_decay": 0.1}
+        precise = fine_tune(model, everything, LESSONS, tune="qkvo", **options)
+        full = fine_tune(model, [], LESSONS, tuner="full_matrices", **options)
+        for (name, weight), other in zip(precise.model.hf.named_parameters(), full.model.hf.parameters(), strict=True):
             torch.testing.assert_close(weight, other, atol=1e-9, rtol=0, msg=name)
-        assert ours.history.losses == pytest.approx(full.history.losses, abs=1e-9)
-        assert [s.norm for s in ours.history.steps] == pytest.approx([s.norm for s in full.history.steps], rel=1e-9)
-        assert not torch.equal(logits_of(ours.model), logits_of(model))
+        assert precise.history.losses == pytest.approx(full.history.losses, abs=1e-9)
+        assert [s.norm for s in precise.history.steps] == pytest.approx([s.norm for s in full.history.steps], rel=1e-9)
+        assert not torch.equal(logits_of(precise.model), logits_of(model))
 
 
 def test_full_matrices_leave_embeddings_norms_and_biases_and_full_leaves_nothing():
@@ -92,10 +92,10 @@ def test_the_loss_is_over_the_answers_tokens_alone_however_prompts_are_put_toget
     expected = 0.0
     for pair in LESSONS:
         prompt = model.text.encode(pair.reference).ids
-        said = model.text.encode(pair.answer).ids
-        for place, token in enumerate(said):
+        answer_ids = model.text.encode(pair.answer).ids
+        for place, token in enumerate(answer_ids):
             with torch.no_grad():
-                logits = model.hf(input_ids=torch.tensor([prompt + said[:place]]), use_cache=False).logits[0, -1]
+                logits = model.hf(input_ids=torch.tensor([prompt + answer_ids[:place]]), use_cache=False).logits[0, -1]
             expected -= float(log_softmax(logits.double(), -1)[token])
     with torch.no_grad():
         together = answer_loss(model, examples_of(model, LESSONS))
@@ -126,7 +126,9 @@ def test_a_batch_in_parts_gives_the_same_but_for_rounding():
 @pytest.mark.parametrize("architecture", CONFIGS)
 def test_layers_that_are_computed_twice_give_the_same_bits(architecture):
     model = tiny_model(architecture, torch.float32)
-    plain, twice = (fine_tune(model, CHOSEN, LESSONS, **QUICK, checkpointing=wanted) for wanted in (False, True))
+    plain, twice = (
+        fine_tune(model, CHOSEN, LESSONS, **QUICK, checkpointing=checkpointing) for checkpointing in (False, True)
+    )
     assert plain.history.losses == twice.history.losses
     for weight, other in zip(plain.model.hf.parameters(), twice.model.hf.parameters(), strict=True):
         assert torch.equal(weight, other)
@@ -135,7 +137,7 @@ def test_layers_that_are_computed_twice_give_the_same_bits(architecture):
 def test_with_checkpointing_layers_keep_what_they_read_and_no_more():
     model = tiny_model("LlamaForCausalLM")
     sizes = {}
-    for wanted in (False, True):
+    for checkpointing in (False, True):
         trainee = precise(model, TunerInput(select(model, ["L0H0"]), head_scale=False, seed=0))
         held: list[int] = []
 
@@ -144,9 +146,9 @@ def test_with_checkpointing_layers_keep_what_they_read_and_no_more():
             return tensor
 
         saved = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-        with trainee.gradients(), checkpointed(trainee.model, wanted), saved:
+        with trainee.gradients(), checkpointed(trainee.model, checkpointing), saved:
             loss = answer_loss(trainee.model, examples_of(model, LESSONS))
-        sizes[wanted] = sum(held)
+        sizes[checkpointing] = sum(held)
         del loss
         assert "forward" not in trainee.model.hf.model.layers[0].__dict__
     assert sizes[True] < sizes[False] / 4
@@ -211,6 +213,6 @@ def test_the_papers_factor_is_one_on_the_heads_learning_rate():
 
 def test_training_lowers_the_loss():
     model = tiny_model("LlamaForCausalLM", torch.float32)
-    asked = {"steps": 40, "learning_rate": 1e-2, "batch_size": len(LESSONS)}
-    losses = fine_tune(model, [*CHOSEN, "MLP2"], LESSONS, **asked).history.losses
+    options = {"steps": 40, "learning_rate": 1e-2, "batch_size": len(LESSONS)}
+    losses = fine_tune(model, [*CHOSEN, "MLP2"], LESSONS, **options).history.losses
     assert losses[-1] < losses[0] / 4

@@ -43,10 +43,10 @@ def test_the_heads_that_change_are_the_chosen_ones_and_those_that_are_named_as_t
         for head in range(model.layout.heads):
             chosen = select(model, [Component(1, head)], what)
             after = heads_outputs(moved(model, chosen.slices), 1)
-            found = {
+            sizes = {
                 Component(1, at) for at in range(model.layout.heads) if not torch.equal(before[:, at], after[:, at])
             }
-            assert found == {*chosen.components, *chosen.touched}, what
+            assert sizes == {*chosen.components, *chosen.touched}, what
 
 
 @pytest.mark.parametrize(("architecture", "config"), LAYOUTS)
@@ -73,7 +73,7 @@ def test_all_heads_and_mlps_together_are_all_matrices_of_all_layers(architecture
     assert everything.share == pytest.approx(everything.parameters / parameters_of(model))
 
 
-def test_without_a_word_queries_and_outputs_are_tuned_where_keys_are_shared_and_all_four_elsewhere():
+def test_by_default_queries_and_outputs_are_tuned_where_keys_are_shared_and_all_four_elsewhere():
     assert select(tiny_model("LlamaForCausalLM"), ["L0H0"]).tune == ("q", "o")
     assert select(tiny_model("GPT2LMHeadModel"), ["L0H0"]).tune == ("q", "k", "v", "o")
 
@@ -98,7 +98,7 @@ def test_biases_are_tuned_on_demand_and_never_the_one_that_all_heads_share():
 
 
 @pytest.mark.parametrize(
-    ("components", "said"),
+    ("components", "message"),
     [
         ([], "No component is named"),
         (["L1H2", "L1H2"], "named twice"),
@@ -109,8 +109,8 @@ def test_biases_are_tuned_on_demand_and_never_the_one_that_all_heads_share():
         (["head 2"], "is not a component"),
     ],
 )
-def test_components_that_cannot_be_tuned_are_refused(components, said):
-    with pytest.raises(Refusal, match=said) as refused:
+def test_components_that_cannot_be_tuned_are_refused(components, message):
+    with pytest.raises(Refusal, match=message) as refused:
         select(tiny_model("LlamaForCausalLM"), components)
     assert refused.value.code == "bad_component"
 

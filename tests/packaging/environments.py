@@ -73,7 +73,7 @@ def path_without(program: str) -> str:
 
 def needed_by(name: str, extras: tuple[str, ...]) -> list[metadata.Distribution]:
     """All distributions that a distribution with some extras needs, itself left out."""
-    found: dict[str, metadata.Distribution] = {}
+    needed: dict[str, metadata.Distribution] = {}
     waiting: list[tuple[str, tuple[str, ...]]] = [(name, extras)]
     seen: set[tuple[str, tuple[str, ...]]] = set()
     while waiting:
@@ -83,11 +83,11 @@ def needed_by(name: str, extras: tuple[str, ...]) -> list[metadata.Distribution]
         seen.add(current)
         distribution = metadata.distribution(current[0])
         if current[0] != name:
-            found[current[0]] = distribution
+            needed[current[0]] = distribution
         for requirement in map(Requirement, distribution.requires or ()):
             if _applies(requirement, current[1]):
                 waiting.append((canonicalize_name(requirement.name), tuple(sorted(requirement.extras))))
-    return list(found.values())
+    return list(needed.values())
 
 
 def _applies(requirement: Requirement, extras: tuple[str, ...]) -> bool:

@@ -348,8 +348,10 @@ def assert_consistent(text: str, reading: Reading | None) -> None:
     if reading is None:
         return
     for operand in reading.operands:
-        written = text[slice(*operand.span)]
-        assert operand.words or Fraction(written.replace("−", "-").replace("–", "-").replace(" ", "")) == operand.value
+        expression = text[slice(*operand.span)]
+        assert (
+            operand.words or Fraction(expression.replace("−", "-").replace("–", "-").replace(" ", "")) == operand.value
+        )
     spans = sorted([operand.span for operand in reading.operands] + [operator.span for operator in reading.operators])
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
     assert reading.question[0] <= spans[0][0]

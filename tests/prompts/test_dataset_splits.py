@@ -16,8 +16,8 @@ SUMS = {"source": "template", "operations": ["add", "subtract"], "operands": [10
 
 
 def spec(prompts: dict[str, Any] = SUMS, **more: Any) -> FineTuneSpec:
-    asked = {"kind": "fine_tune", "model": "tiny", "components": ["L1H1"], "prompts": prompts, **more}
-    return FineTuneSpec.model_validate(asked)
+    fields = {"kind": "fine_tune", "model": "tiny", "components": ["L1H1"], "prompts": prompts, **more}
+    return FineTuneSpec.model_validate(fields)
 
 
 def custom(*pairs: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -37,9 +37,9 @@ def test_the_three_sets_share_no_operands_and_are_the_whole_set_together(tokeniz
     train, validation, test = sets_of(lessons)
     for one, other in ((train, validation), (train, test), (validation, test)):
         assert not {operands_of(pair) for pair in one} & {operands_of(pair) for pair in other}
-    asked, _ = whole_answer_pairs(spec().prompts, tokenizer)
-    assert sorted(map(repr, (*train, *validation, *test))) == sorted(map(repr, asked))
-    assert len(asked) == 300
+    fields, _ = whole_answer_pairs(spec().prompts, tokenizer)
+    assert sorted(map(repr, (*train, *validation, *test))) == sorted(map(repr, fields))
+    assert len(fields) == 300
     assert 0.7 < len(train) / 300 < 0.9
     split = lessons.split
     assert (split.train, split.validation, split.test, split.shared) == (len(train), len(validation), len(test), 0)
@@ -63,16 +63,16 @@ def test_the_same_sum_asked_in_any_way_stays_on_one_side(tokenizer: Tokenizer):
 
 def test_a_set_that_is_given_takes_the_place_of_a_part_which_is_trained_on(tokenizer: Tokenizer):
     whole = split_dataset(spec(sums(1, 60)), tokenizer)
-    given = split_dataset(spec(sums(1, 60), test=sums(70, 80)), tokenizer)
-    assert [pair.reference for pair in given.test] == [f"{a} + 1 =" for a in range(70, 80)]
-    assert {*given.train} == {*whole.train, *whole.test}
-    assert given.validation == whole.validation
+    overrides = split_dataset(spec(sums(1, 60), test=sums(70, 80)), tokenizer)
+    assert [pair.reference for pair in overrides.test] == [f"{a} + 1 =" for a in range(70, 80)]
+    assert {*overrides.train} == {*whole.train, *whole.test}
+    assert overrides.validation == whole.validation
     both = split_dataset(spec(sums(1, 60), test=sums(70, 80), validation=sums(80, 90)), tokenizer)
     assert (len(both.train), len(both.validation), len(both.test)) == (59, 10, 10)
 
 
 @pytest.mark.parametrize(
-    ("given", "both"),
+    ("overrides", "both"),
     [
         ({"test": custom({"reference": "1 + 5 ="}, {"reference": "1 + 70 ="})}, "in the training and the test set"),
         ({"test": custom({"reference": "6 - 1 ="}, {"reference": "1 + 70 ="})}, "in the training and the test set"),
@@ -83,9 +83,9 @@ def test_a_set_that_is_given_takes_the_place_of_a_part_which_is_trained_on(token
         ),
     ],
 )
-def test_sets_that_ask_about_the_same_operands_are_refused(given: Any, both: str, tokenizer: Tokenizer):
+def test_sets_that_ask_about_the_same_operands_are_refused(overrides: Any, both: str, tokenizer: Tokenizer):
     with pytest.raises(Refusal, match=both) as refused:
-        split_dataset(spec(sums(1, 60), **given), tokenizer)
+        split_dataset(spec(sums(1, 60), **overrides), tokenizer)
     assert refused.value.code == "overlapping_splits"
     assert "=" in refused.value.detail, "one of the questions is named"
 
@@ -102,8 +102,8 @@ def test_a_set_too_small_to_be_judged_by_is_refused_and_one_too_small_to_look_at
 @pytest.mark.parametrize("operands", [[1, 9], [1, 5]])
 def test_a_small_set_has_operands_left_to_look_at_and_to_judge_by(operands: list[int], tokenizer: Tokenizer):
     small = {"source": "template", "operands": operands, "half": "second", "pairs": 64}
-    for asked in ({**small, "half": None}, small):
-        lessons = split_dataset(spec(asked), tokenizer)
+    for fields in ({**small, "half": None}, small):
+        lessons = split_dataset(spec(fields), tokenizer)
         about = [{operands_of(pair) for pair in pairs} for pairs in sets_of(lessons)]
         assert len(set.union(*about)) == sum(map(len, about))
         assert len(about[2]) >= min(3, sum(map(len, about)) // 3)
@@ -122,7 +122,7 @@ def test_a_large_set_is_split_by_the_operands_alone(tokenizer: Tokenizer):
     assert not any("test set has" in note for note in lessons.notes)
 
 
-def test_prompts_without_a_word_are_the_template_s():
+def test_default_prompts_are_the_template_s():
     assert spec({}) == spec({"source": "template"})
     with pytest.raises(ValueError, match="source"):
         spec({"operands": [1, 9]})
@@ -136,14 +136,16 @@ def test_answers_of_several_tokens_are_taken_whole_whatever_the_set_says(tokeniz
 
 
 def test_a_question_that_nobody_can_read_needs_an_answer_and_no_counterfactual(tokenizer: Tokenizer):
-    told = custom({"reference": "A riddle without numbers is", "answer": "8"})
-    (pair,), _ = whole_answer_pairs(spec(told).prompts, tokenizer)
+    riddle = custom({"reference": "A riddle without numbers is", "answer": "8"})
+    (pair,), _ = whole_answer_pairs(spec(riddle).prompts, tokenizer)
     assert (pair.reference, pair.counterfactual, pair.answer) == ("A riddle without numbers is",) * 2 + ("8",)
     (read,), _ = whole_answer_pairs(spec(custom({"reference": "3 + 5 ="}, shots=1)).prompts, tokenizer)
     assert read.reference.endswith("\n3 + 5 =")
     assert read.counterfactual.endswith("\n3 @ 5 =")
-    (given,), _ = whole_answer_pairs(spec(custom({"reference": "3 + 5 =", "counterfactual": "x ="})).prompts, tokenizer)
-    assert given.counterfactual == "x ="
+    (overrides,), _ = whole_answer_pairs(
+        spec(custom({"reference": "3 + 5 =", "counterfactual": "x ="})).prompts, tokenizer
+    )
+    assert overrides.counterfactual == "x ="
 
 
 @pytest.mark.parametrize(

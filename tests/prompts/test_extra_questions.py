@@ -21,7 +21,7 @@ def listed(
     low, high = operands
     firsts = [Fraction(units, scale) for units in range(low * scale, high * scale + 1)]
     whole = [Fraction(number) for number in range(low, high + 1)]
-    found: list[tuple[Fraction, Fraction]] = []
+    pairs: list[tuple[Fraction, Fraction]] = []
     for a in firsts:
         for b in firsts if operation in ("add", "subtract") else whole:
             if operation == "add":
@@ -39,8 +39,8 @@ def listed(
                     continue
                 value = a ** int(b)
             if value >= 0 and (answers is None or value in answers):
-                found.append((a, b))
-    return found
+                pairs.append((a, b))
+    return pairs
 
 
 @settings(deadline=None, max_examples=150)

@@ -14,4 +14,4 @@ def test_passages_are_as_long_as_they_say_and_no_two_begin_alike():
 
 def test_there_is_no_number_in_them():
     numbers = re.compile(rf"[0-9]|\b(?:{NUMBER_WORD_PATTERN}|hundreds?|thousands?|first|second|third)\b", re.IGNORECASE)
-    assert [found.group() for passage in PASSAGES for found in numbers.finditer(passage)] == []
+    assert [match.group() for passage in PASSAGES for match in numbers.finditer(passage)] == []

@@ -21,14 +21,14 @@ def custom(*pairs: str | dict[str, Any], **changes: Any) -> CustomPrompts:
     return CustomPrompts.model_validate({"source": "custom", "pairs": listed, **changes})
 
 
-def only_pair(asked: CustomPrompts, tokenizer: Tokenizer) -> PromptPair:
-    (encoded,) = prepare(asked, tokenizer).pairs
+def only_pair(prompts: CustomPrompts, tokenizer: Tokenizer) -> PromptPair:
+    (encoded,) = prepare(prompts, tokenizer).pairs
     return encoded.pair
 
 
-def refusal_of(asked: CustomPrompts, tokenizer: Tokenizer) -> Refusal:
+def refusal_of(prompts: CustomPrompts, tokenizer: Tokenizer) -> Refusal:
     with pytest.raises(Refusal) as caught:
-        prepare(asked, tokenizer)
+        prepare(prompts, tokenizer)
     return caught.value
 
 
@@ -45,15 +45,15 @@ def test_examples_are_put_before_both_prompts(tokenizer: Tokenizer):
 def test_an_explicit_counterfactual_and_answer_are_used_as_given(tokenizer: Tokenizer):
     pair = {"reference": "3 + 5 =", "counterfactual": "3 < 5 =", "answer": "7"}
     assert only_pair(custom(pair), tokenizer) == PromptPair("3 + 5 =", "3 < 5 =", "7")
-    shown = only_pair(custom(pair, shots=1), tokenizer)
-    assert shown == PromptPair("2 + 3 = 5\n3 + 5 =", "2 + 3 = 5\n3 < 5 =", "7")
+    previewed = only_pair(custom(pair, shots=1), tokenizer)
+    assert previewed == PromptPair("2 + 3 = 5\n3 + 5 =", "2 + 3 = 5\n3 < 5 =", "7")
 
 
 def test_words_are_answered_in_words(vocabularies: dict[str, Tokenizer]):
     tokenizer = vocabularies["spaced_numbers"]
-    asked = custom("three plus five is")
-    assert only_pair(asked, tokenizer) == PromptPair("three plus five is", "three none five is", "eight")
-    assert prepare(asked, tokenizer).pairs[0].answer_text == " eight"
+    prompts = custom("three plus five is")
+    assert only_pair(prompts, tokenizer) == PromptPair("three plus five is", "three none five is", "eight")
+    assert prepare(prompts, tokenizer).pairs[0].answer_text == " eight"
 
 
 def test_a_prompt_that_is_no_arithmetic_runs_with_answer_and_counterfactual(tokenizer: Tokenizer):
@@ -127,7 +127,7 @@ def test_generate_gives_the_strings_of_the_template_set(tokenizer: Tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("prompts", "message"),
     [
         ({"operands": (9, 1)}, r"operands must be \[smallest, largest\]"),
         ({"pairs": 0}, "pairs: Input should be greater than or equal to 1"),
@@ -141,9 +141,9 @@ def test_generate_gives_the_strings_of_the_template_set(tokenizer: Tokenizer):
         ({"corruption": "none"}, "corruption:"),
     ],
 )
-def test_generate_refuses_what_no_set_can_be(asked: dict[str, Any], said: str, tokenizer: Tokenizer):
-    with pytest.raises(Refusal, match=said) as refused:
-        generate(**asked, tokenizer=tokenizer)
+def test_generate_refuses_what_no_set_can_be(prompts: dict[str, Any], message: str, tokenizer: Tokenizer):
+    with pytest.raises(Refusal, match=message) as refused:
+        generate(**prompts, tokenizer=tokenizer)
     assert refused.value.code == "bad_request"
 
 
@@ -163,27 +163,27 @@ def test_a_pair_of_anything_but_texts_is_refused_with_the_way_to_write_it(wrong:
 
 
 def test_a_preview_shows_what_will_run(tokenizer: Tokenizer):
-    asked = custom("3 + 5 =", shots=2)
-    (item,) = preview(asked, tokenizer).items
-    (encoded,) = prepare(asked, tokenizer).pairs
+    prompts = custom("3 + 5 =", shots=2)
+    (item,) = preview(prompts, tokenizer).items
+    (encoded,) = prepare(prompts, tokenizer).pairs
     assert (item.reference, item.counterfactual) == (encoded.reference_tokens, encoded.counterfactual_tokens)
     assert (item.answer, item.answer_id, item.problem) == ("8", encoded.answer_id, None)
 
 
 def test_a_preview_of_templates_shows_the_first_pairs_and_counts_all(vocabularies: dict[str, Tokenizer]):
-    asked = TemplatePrompts(source="template", operations=("add", "subtract"), operands=(0, 99), pairs=500)
+    prompts = TemplatePrompts(source="template", operations=("add", "subtract"), operands=(0, 99), pairs=500)
     tokenizer = vocabularies["spaced_numbers"]
-    shown, prepared = preview(asked, tokenizer), prepare(asked, tokenizer)
-    assert len(shown.items) == PREVIEWED_PAIRS < len(prepared.pairs)
-    assert (shown.n_distinct, shown.notes) == (prepared.n_distinct, prepared.notes)
-    assert [item.reference for item in shown.items] == [
+    previewed, prepared = preview(prompts, tokenizer), prepare(prompts, tokenizer)
+    assert len(previewed.items) == PREVIEWED_PAIRS < len(prepared.pairs)
+    assert (previewed.n_distinct, previewed.notes) == (prepared.n_distinct, prepared.notes)
+    assert [item.reference for item in previewed.items] == [
         encoded.reference_tokens for encoded in prepared.pairs[:PREVIEWED_PAIRS]
     ]
 
 
 def test_a_preview_of_many_custom_pairs_counts_all(tokenizer: Tokenizer):
-    shown = preview(custom(*[f"{a} + {b} =" for a in range(10) for b in range(10)]), tokenizer)
-    assert (len(shown.items), shown.n_distinct) == (PREVIEWED_PAIRS, 100)
+    previewed = preview(custom(*[f"{a} + {b} =" for a in range(10) for b in range(10)]), tokenizer)
+    assert (len(previewed.items), previewed.n_distinct) == (PREVIEWED_PAIRS, 100)
 
 
 @pytest.mark.parametrize(
@@ -199,14 +199,14 @@ def test_a_preview_of_many_custom_pairs_counts_all(tokenizer: Tokenizer):
 def test_a_problem_is_told_beside_what_could_be_read(
     pair: str | dict[str, str], answer: str | None, problem: str, tokenizer: Tokenizer
 ):
-    asked = custom("3 + 5 =", pair)
-    good, bad = preview(asked, tokenizer).items
+    prompts = custom("3 + 5 =", pair)
+    good, bad = preview(prompts, tokenizer).items
     assert good.problem is None
     assert bad.problem is not None
     assert problem in bad.problem
     assert bad.answer == answer
     assert bad.answer_id is None
-    assert "".join(token.text for token in bad.reference) == asked.pairs[1].reference
+    assert "".join(token.text for token in bad.reference) == prompts.pairs[1].reference
 
 
 def test_roles_are_shown_even_when_the_answer_has_several_tokens(tokenizer: Tokenizer):
@@ -230,18 +230,18 @@ def test_no_typed_text_breaks_a_preview(
     vocabularies: dict[str, Tokenizer],
 ):
     pair = {"reference": reference, "counterfactual": counterfactual, "answer": answer}
-    asked = custom(pair, shots=shots)
+    prompts = custom(pair, shots=shots)
     for tokenizer in vocabularies.values():
-        shown = preview(asked, tokenizer)
-        assert Preview.model_validate_json(shown.model_dump_json()) == shown
-        (item,) = shown.items
+        previewed = preview(prompts, tokenizer)
+        assert Preview.model_validate_json(previewed.model_dump_json()) == previewed
+        (item,) = previewed.items
         if item.problem:
-            refusal_of(asked, tokenizer)
+            refusal_of(prompts, tokenizer)
         else:
-            assert prepare(asked, tokenizer).pairs[0].answer_id == item.answer_id
+            assert prepare(prompts, tokenizer).pairs[0].answer_id == item.answer_id
 
 
-def test_importing_the_room_loads_no_science():
+def test_importing_the_package_loads_no_torch_or_numpy():
     heavy = "{'torch', 'transformers', 'numpy', 'safetensors'}"
     code = f"import sys, arithmoscope.prompts; print(sorted({heavy} & set(sys.modules)))"
     fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

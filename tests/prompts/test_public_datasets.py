@@ -126,7 +126,7 @@ def test_a_line_that_is_no_json_is_named():
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "said"),
+    ("name", "data", "message"),
     [
         ("gsm8k", b"", "no JSON"),
         ("gsm8k", b"question,answer\n", "no JSON"),
@@ -137,8 +137,8 @@ def test_a_line_that_is_no_json_is_named():
         ("trivia", b"{}", "not a supported set"),
     ],
 )
-def test_a_file_that_is_none_of_these_is_refused_with_the_way_out(name: Any, data: bytes, said: str):
-    with pytest.raises(Refusal, match=said) as refused:
+def test_a_file_that_is_none_of_these_is_refused_with_the_way_out(name: Any, data: bytes, message: str):
+    with pytest.raises(Refusal, match=message) as refused:
         read_public(name, data)
     assert refused.value.code == "bad_upload"
     assert refused.value.way_out != refused.value.problem.way_out
@@ -179,8 +179,8 @@ def test_numbers_are_read_as_people_write_them(text: str, value: float | None):
 
 def test_a_row_in_another_encoding_is_named_and_the_others_stay():
     rows = [b'{"question": "What is 1 + 1?", "answer": "#### 2"}', b'{"question": "caf\xe9?", "answer": "#### 2"}']
-    found = read_public("gsm8k", b"\n".join([*rows, rows[0]]))
-    assert [each.row for each in found.questions] == [1, 3]
-    assert [(each.row, each.reason) for each in found.problems] == [
+    result = read_public("gsm8k", b"\n".join([*rows, rows[0]]))
+    assert [each.row for each in result.questions] == [1, 3]
+    assert [(each.row, each.reason) for each in result.problems] == [
         (2, "the question contains the byte 0xe9, which is not UTF-8; in Windows-1252 it is 'é'")
     ]

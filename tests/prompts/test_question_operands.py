@@ -42,12 +42,12 @@ def test_two_sets_with_the_same_sums_share_operands_however_those_are_asked():
 def test_questions_of_several_lines_are_told_apart_by_all_of_them():
     choice = ADAPTERS["mmlu"]
     one, other = (
-        choice({"question": said, "choices": ["of them", "all"], "answer": 1})[0]
-        for said in ("Which holds?\nIt is true:", "Which fails?\nIt is true:")
+        choice({"question": question, "choices": ["of them", "all"], "answer": 1})[0]
+        for question in ("Which holds?\nIt is true:", "Which fails?\nIt is true:")
     )
     assert operands_of(PromptPair(one, one, "B")) != operands_of(PromptPair(other, other, "B"))
     assert question_only(one) == one
-    told = [question_only(f"What is {a} plus 4?\nThe answer is") for a in range(3)]
-    assert len({*told}) == 3
-    assert question_only("2 + 3 = 5\n\n" + told[0]) == question_only("1 + 1 = 2\n" + told[0]) == told[0]
+    questions = [question_only(f"What is {a} plus 4?\nThe answer is") for a in range(3)]
+    assert len({*questions}) == 3
+    assert question_only("2 + 3 = 5\n\n" + questions[0]) == question_only("1 + 1 = 2\n" + questions[0]) == questions[0]
     assert question_only("2 + 3 = 5\n3 + 5 =") == "3 + 5 ="

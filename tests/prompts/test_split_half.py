@@ -53,8 +53,8 @@ def test_a_half_has_as_many_pairs_as_are_asked_for_and_the_shots_of_the_whole_se
 
 
 def test_a_shorter_half_is_the_beginning_of_a_longer_one(tokenizer: Tokenizer):
-    asked = spec(half="first", operands=(0, 20), operations=["add", "subtract"], pairs=30)
-    assert draw(asked.model_copy(update={"pairs": 7}), tokenizer).pairs == draw(asked, tokenizer).pairs[:7]
+    prompts = spec(half="first", operands=(0, 20), operations=["add", "subtract"], pairs=30)
+    assert draw(prompts.model_copy(update={"pairs": 7}), tokenizer).pairs == draw(prompts, tokenizer).pairs[:7]
 
 
 def test_the_half_of_very_many_questions_is_about_half_and_the_set_says_so(tokenizer: Tokenizer):

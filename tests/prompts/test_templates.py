@@ -96,7 +96,7 @@ def test_every_operation_has_one_equation_and_several_wordings_of_the_other_styl
 def listed(operation: Operation, operands: tuple[int, int], answers: set[int]) -> list[tuple[int, int]]:
     """By trying every pair."""
     numbers = range(operands[0], operands[1] + 1)
-    found: list[tuple[int, int]] = []
+    pairs: list[tuple[int, int]] = []
     for a in numbers:
         for b in numbers:
             if operation == "divide":
@@ -104,8 +104,8 @@ def listed(operation: Operation, operands: tuple[int, int], answers: set[int]) -
             else:
                 fits = {"add": a + b, "subtract": a - b, "multiply": a * b}[operation] in answers
             if fits:
-                found.append((a, b))
-    return found
+                pairs.append((a, b))
+    return pairs
 
 
 @settings(deadline=None)

@@ -57,8 +57,8 @@ def test_prompt_and_answer_are_the_tokens_of_the_text_read_as_one(any_tokenizer:
 
 def test_tokens_show_the_prompt_as_it_was_typed(any_tokenizer: Tokenizer):
     encoded = encode_pair(SUM, any_tokenizer)
-    shown = "".join(token.text for token in encoded.reference_tokens if token.text != "<s>")
-    assert shown.strip() == SUM.reference
+    text = "".join(token.text for token in encoded.reference_tokens if token.text != "<s>")
+    assert text.strip() == SUM.reference
     assert [token.id for token in encoded.reference_tokens] == list(encoded.reference_ids)
     assert [token.id for token in encoded.counterfactual_tokens] == list(encoded.counterfactual_ids)
 
@@ -222,8 +222,8 @@ def test_any_text_is_encoded_or_refused(
 def test_number_tokens_are_found_with_and_without_their_space(vocabularies: dict[str, Tokenizer]):
     spaced = vocabularies["spaced_numbers"]
     values = number_token_values(spaced)
-    found = {text: values.get(token_id) for text, token_id in spaced.get_vocab().items()}
-    assert (found["8"], found["Ġ8"], found["Ġ18"], found["Ġis"]) == (8, 8, 18, None)
+    number_values = {text: values.get(token_id) for text, token_id in spaced.get_vocab().items()}
+    assert (number_values["8"], number_values["Ġ8"], number_values["Ġ18"], number_values["Ġis"]) == (8, 8, 18, None)
     bare = vocabularies["digits_and_bare_spaces"]
     assert number_token_values(bare) == {bare.token_to_id(str(digit)): digit for digit in range(10)}
 

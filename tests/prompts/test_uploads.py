@@ -307,7 +307,7 @@ def test_an_archive_is_refused_with_the_way_out_and_never_unpacked(data: bytes, 
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"", "no rows|first row"),
         (b"\n\n", "first row"),
@@ -323,8 +323,8 @@ def test_an_archive_is_refused_with_the_way_out_and_never_unpacked(data: bytes, 
         (b'"reference" x\n3 + 5 =', "Row 1 is not a header"),
     ],
 )
-def test_a_file_that_is_no_table_is_refused_in_a_sentence(data: bytes, said: str) -> None:
-    assert re.search(said, refused(data))
+def test_a_file_that_is_no_table_is_refused_in_a_sentence(data: bytes, message: str) -> None:
+    assert re.search(message, refused(data))
 
 
 @pytest.mark.parametrize(
@@ -372,9 +372,9 @@ def _pairs_or_refusal(data: bytes, form: UploadFormat) -> None:
     try:
         read = read_upload(data, form)
     except Refusal as refusal:
-        said = refusal.details()
-        assert said.model_dump_json().encode()
-        assert said.type.endswith("bad_upload")
+        message = refusal.details()
+        assert message.model_dump_json().encode()
+        assert message.type.endswith("bad_upload")
         return
     assert read.n_rows == len(read.pairs) + len(read.problems) or len(read.problems) == MAX_PROBLEMS + 1
     assert Upload.model_validate_json(read.model_dump_json()) == read

@@ -36,9 +36,9 @@ def key(share: float, heads: list[list[float]]) -> dict:
 
 @pytest.mark.parametrize(("share", "agrees"), [(0.0, False), (0.03, True), (0.05, False), (0.2, False)])
 def test_few_heads_are_some_and_less_than_5_percent(share: float, agrees: bool) -> None:
-    said, found = rules.few_heads(key(share, [[-1.0]]))
-    assert found is agrees
-    assert f"{share:.1%}" in said
+    verdict, texts = rules.few_heads(key(share, [[-1.0]]))
+    assert texts is agrees
+    assert f"{share:.1%}" in verdict
 
 
 def test_one_strong_head_is_the_most_negative_of_all_and_at_minus_10_or_below() -> None:
@@ -119,20 +119,20 @@ def test_coarse_to_fine_is_operand_then_neighbour_then_answer() -> None:
 def test_the_two_sides_of_a_set_share_no_operands_whatever_token_is_asked_for() -> None:
     model = tiny_model("LlamaForCausalLM", torch.float32)
     for row in (SETS[0], next(row for row in SETS if row.place == 1)):
-        asked = answer_set(model, row, 40, 8)
-        assert asked.found
-        assert asked.judged
-        assert not shared_operands(asked.found, asked.judged)
-        assert not shared_operands(asked.found_drawn, asked.judged_drawn)
-        assert asked.kept_wrong
+        prompts = answer_set(model, row, 40, 8)
+        assert prompts.found
+        assert prompts.judged
+        assert not shared_operands(prompts.found, prompts.judged)
+        assert not shared_operands(prompts.found_drawn, prompts.judged_drawn)
+        assert prompts.kept_wrong
         if row.place:  # the first token of the answer is given
-            assert all(pair.reference[-1].isdigit() and len(pair.answer) == 1 for pair in asked.found)
+            assert all(pair.reference[-1].isdigit() and len(pair.answer) == 1 for pair in prompts.found)
 
 
 def test_rewordings_of_one_sum_are_one_unit_and_a_side_takes_as_many_units_as_it_can() -> None:
     model = tiny_model("LlamaForCausalLM", torch.float32)
-    asked = {"operations": ("add",), "operands": (0, 9), "shots": 0, "styles": ("equation", "statement")}
-    whole, few = (answer_set(model, SetSpec("s", asked), 60, a_side) for a_side in (60, 4))
+    prompts = {"operations": ("add",), "operands": (0, 9), "shots": 0, "styles": ("equation", "statement")}
+    whole, few = (answer_set(model, SetSpec("s", prompts), 60, a_side) for a_side in (60, 4))
     assert len(set(whole.found_operands)) < len(whole.found)
     assert len(set(few.found_operands)) == 4
     effects = effects_on(model, whole.found, whole.found_operands)
@@ -154,8 +154,8 @@ def test_a_set_that_falls_on_one_side_is_refused_with_a_way_out() -> None:
 
 def test_only_heads_that_are_off_0_are_counted() -> None:
     model = tiny_model("LlamaForCausalLM", torch.float32)
-    asked = {"operations": ("add",), "operands": (0, 9), "shots": 0}
-    each = answer_set(model, SetSpec("s", asked), 60, 24)
+    prompts = {"operations": ("add",), "operands": (0, 9), "shots": 0}
+    each = answer_set(model, SetSpec("s", prompts), 60, 24)
     effects = effects_on(model, each.found, each.found_operands)
     n = len(set(each.found_operands))
     assert n >= LEAST_QUESTIONS
@@ -177,8 +177,8 @@ def test_pairs_of_one_form_differ_in_their_numbers_alone() -> None:
 
 
 def test_what_is_no_number_is_kept_as_none() -> None:
-    given = {"a": torch.tensor([1.0, float("nan")]), "b": (float("inf"), 2), "c": 0.123456789}
-    assert plain(given) == {"a": [1.0, None], "b": [None, 2], "c": 0.12346}
+    values = {"a": torch.tensor([1.0, float("nan")]), "b": (float("inf"), 2), "c": 0.123456789}
+    assert plain(values) == {"a": [1.0, None], "b": [None, 2], "c": 0.12346}
 
 
 def test_nothing_that_a_token_is_ends_a_cell() -> None:
@@ -198,6 +198,6 @@ def test_a_gap_breaks_a_line_and_any_name_is_text() -> None:
 
 def test_a_grid_has_a_cell_a_number_and_says_those_that_exist() -> None:
     text = grid("t", [[0.5, None], [-1.0, 1.0]], ["a", "b"], ["c", "d"], low=-1, high=1, middle=0, numbers="+.1f")
-    found = [each.text for each in ElementTree.fromstring(text).iter("{http://www.w3.org/2000/svg}text")]
-    assert {"+0.5", "-1.0", "+1.0", "a", "d"} <= set(found)
+    texts = [each.text for each in ElementTree.fromstring(text).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"+0.5", "-1.0", "+1.0", "a", "d"} <= set(texts)
     assert text.count("<rect") == 1 + 4

@@ -90,8 +90,8 @@ def test_the_database_itself_counts_every_success(tmp_path: Path) -> None:
         ledger = Ledger(tmp_path)
         ledger.count_finishes()
         once, twice, never = (store.submit(spec_of(), key=key)[0].id for key in ("a", "b", "c"))
-        for asked in (once, twice):
-            claim = store.claim(asked, 1, owner="w", lease_s=60)
+        for question in (once, twice):
+            claim = store.claim(question, 1, owner="w", lease_s=60)
             assert claim is not None
             store.succeed(claim, {"result.json": b"{}"})
         with store._database.write() as connection:  # a worker that was frozen, and whose write is not fenced

@@ -18,13 +18,13 @@ MIB = 2**20
 
 
 def test_a_percentile_is_never_better_than_what_was_seen() -> None:
-    found = percentiles([number / 1000 for number in range(1, 101)])
-    assert found == {"p50": 50.0, "p95": 95.0, "p99": 99.0, "max": 100.0, "mean": 50.5}
+    latencies = percentiles([number / 1000 for number in range(1, 101)])
+    assert latencies == {"p50": 50.0, "p95": 95.0, "p99": 99.0, "max": 100.0, "mean": 50.5}
     assert percentiles([0.007]) == dict.fromkeys(("p50", "p95", "p99", "max", "mean"), 7.0)
     assert percentiles([]) == {}
 
 
-def test_memory_that_grows_is_told_from_memory_that_rocks() -> None:
+def test_growing_memory_is_distinguished_from_fluctuating_memory() -> None:
     noise = random.Random(0)
     rocking = [(100 + noise.uniform(-3, 3)) * MIB for _ in range(600)]
     growing = [each + second / 60 * MIB for second, each in enumerate(rocking)]
@@ -50,7 +50,7 @@ PARTIAL = 'id: 1-1\nevent: partial\ndata: {"n_pairs":16}'
 STATE = 'event: state\ndata: {"state":"succeeded"}'
 
 
-def test_a_stream_that_says_all_has_no_problems() -> None:
+def test_a_complete_stream_has_no_problems() -> None:
     assert _read(": ping", PROGRESS, PARTIAL, STATE) == []
 
 

@@ -93,8 +93,8 @@ def store(urls: tuple[str, str], clock: Clock) -> Iterator[Store]:
 @pytest.fixture(scope="session")
 def s3() -> Iterator[dict[str, str]]:
     """The environment of a program that keeps its artifacts in the bucket ``lab``."""
-    with s3_server("lab") as told:
-        yield told
+    with s3_server("lab") as environment:
+        yield environment
 
 
 @pytest.fixture

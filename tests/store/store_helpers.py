@@ -45,8 +45,8 @@ class Clock:
 
 
 def spec_of(*questions: str, model: str = "tiny") -> ExperimentSpec:
-    asked = [{"reference": question} for question in questions or ("3 + 5 =",)]
-    prompts = {"source": "custom", "pairs": asked}
+    pairs = [{"reference": question} for question in questions or ("3 + 5 =",)]
+    prompts = {"source": "custom", "pairs": pairs}
     return PathPatchingSpec.model_validate({"kind": "path_patching", "model": model, "prompts": prompts})
 
 

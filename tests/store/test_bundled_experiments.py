@@ -21,23 +21,23 @@ LATER = ("positions", "source", "direction")
 @pytest.fixture
 def bundle(store: Store, tmp_path: Path) -> Path:
     """A finished experiment, written down as it is shipped."""
-    asked, _ = store.submit(spec_of(), key="k")
-    claim = store.claim(asked.id, 1, owner="w", lease_s=60)
+    experiment, _ = store.submit(spec_of(), key="k")
+    claim = store.claim(experiment.id, 1, owner="w", lease_s=60)
     assert claim is not None
     store.succeed(claim, {})
     folder = tmp_path / "bundle"
     folder.mkdir()
-    (folder / "experiment.json").write_text(store.experiment(asked.id).model_dump_json())
+    (folder / "experiment.json").write_text(store.experiment(experiment.id).model_dump_json())
     (folder / "result.json").write_bytes(b"{}")
     (folder / "components.logit.csv").write_bytes(b"rank\n")
-    store.delete(asked.id)
+    store.delete(experiment.id)
     return folder
 
 
 def test_an_imported_bundle_is_the_example_with_its_artifacts(store: Store, bundle: Path) -> None:
     imported = store.import_bundle(bundle)
-    told = Experiment.model_validate_json((bundle / "experiment.json").read_bytes())
-    assert imported == told.model_copy(update={"id": EXAMPLE_ID})
+    exported = Experiment.model_validate_json((bundle / "experiment.json").read_bytes())
+    assert imported == exported.model_copy(update={"id": EXAMPLE_ID})
     assert store.experiment("example") == imported
     assert store.artifact_names("example") == ("components.logit.csv", "result.json")
     assert store.read_artifact("example", "components.logit.csv") == b"rank\n"
@@ -46,9 +46,9 @@ def test_an_imported_bundle_is_the_example_with_its_artifacts(store: Store, bund
 def test_the_example_is_not_listed_and_never_answers_a_submit(store: Store, bundle: Path) -> None:
     store.import_bundle(bundle)
     assert store.experiments().items == ()
-    asked, is_new = store.submit(spec_of(), key="k")
+    experiment, is_new = store.submit(spec_of(), key="k")
     assert is_new
-    assert asked.id != EXAMPLE_ID
+    assert experiment.id != EXAMPLE_ID
 
 
 def test_importing_again_changes_nothing_and_a_new_bundle_replaces(store: Store, bundle: Path) -> None:

@@ -47,8 +47,8 @@ def test_a_knockout_of_what_was_deleted_does_not_wait_for_ever(store: Store) -> 
 
 def test_a_transfer_waits_for_no_analysis(store: Store) -> None:
     parent = store.submit(spec_of(), key="k")[0].id
-    asked = {"kind": "transfer", "model": "tiny", "parent": parent, "found_on": SETS, "evaluated_on": SETS}
-    transfer = store.submit(TransferSpec.model_validate(asked), key="t", parent=parent)[0].id
+    spec = {"kind": "transfer", "model": "tiny", "parent": parent, "found_on": SETS, "evaluated_on": SETS}
+    transfer = store.submit(TransferSpec.model_validate(spec), key="t", parent=parent)[0].id
     store.mark_sent(*store.unsent())
     finish(store, parent)
     assert store.unsent() == []

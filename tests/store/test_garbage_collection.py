@@ -45,12 +45,12 @@ def age(path: Path, clock: Clock, seconds: float) -> None:
 
 
 def done(store: Store, clock: Clock, key: str, **attention: bytes) -> str:
-    asked, _ = store.submit(spec_of(), key=key)
-    finish(store, asked.id)
+    experiment, _ = store.submit(spec_of(), key=key)
+    finish(store, experiment.id)
     for name, data in attention.items():
-        store.put_artifact(asked.id, f"attention.{name[1:]}.safetensors", data)
+        store.put_artifact(experiment.id, f"attention.{name[1:]}.safetensors", data)
     clock.now += 1
-    return asked.id
+    return experiment.id
 
 
 def test_a_file_that_no_row_names_is_removed_an_hour_after_it_was_written(
@@ -77,14 +77,14 @@ def test_a_file_that_no_row_names_is_removed_an_hour_after_it_was_written(
 
 def test_what_other_people_keep_in_the_same_place_is_left_alone(store: Store, clock: Clock, files: Path) -> None:
     done(store, clock, "k")
-    theirs = [files / "thesis.tex", files / "photos" / "cat.jpg", files / ("a" * 24) / "notes.txt"]
-    theirs.append(files / "example" / ("a" * 64))
-    for path in theirs:
+    foreign = [files / "thesis.tex", files / "photos" / "cat.jpg", files / ("a" * 24) / "notes.txt"]
+    foreign.append(files / "example" / ("a" * 64))
+    for path in foreign:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(KB)
         age(path, clock, 10 * HOUR)
     assert store.collect_garbage() == Collected()
-    assert all(path.exists() for path in theirs)
+    assert all(path.exists() for path in foreign)
 
 
 def test_a_new_database_does_not_throw_away_the_results_of_the_old_one(
@@ -101,14 +101,14 @@ def test_a_new_database_does_not_throw_away_the_results_of_the_old_one(
 
 def test_the_files_of_one_at_work_are_left_alone_however_old(store: Store, clock: Clock, files: Path) -> None:
     """A running put may name a file that was there for long: it is put again on a second attempt."""
-    asked, _ = store.submit(spec_of(), key="k")
-    claim = store.claim(asked.id, 1, owner="w", lease_s=60)
+    experiment, _ = store.submit(spec_of(), key="k")
+    claim = store.claim(experiment.id, 1, owner="w", lease_s=60)
     assert claim is not None
-    store._blobs.put(asked.id, KB)
+    store._blobs.put(experiment.id, KB)
     age(found(files)[0], clock, 10 * HOUR)
     assert store.collect_garbage() == Collected()
     store.succeed(claim, {"result.json": KB})
-    assert store.read_artifact(asked.id, "result.json") == KB
+    assert store.read_artifact(experiment.id, "result.json") == KB
 
 
 def test_a_file_that_is_put_again_is_as_good_as_new(files: Path) -> None:
@@ -224,14 +224,14 @@ def test_over_the_budget_attention_goes_first_the_longest_unused_before_all(
 
 
 def test_over_the_budget_every_view_goes_and_no_file_of_the_result(small: Store, clock: Clock) -> None:
-    asked = done(small, clock, "a")
+    experiment_id = done(small, clock, "a")
     views = [View("key"), View("roles"), View("stages"), View("lens", "3"), View("writes", "L1H2"), attention_view(0)]
     for number, view in enumerate(views):
-        small.put_artifact(asked, view.file, bytes([number]) * 4_000)
+        small.put_artifact(experiment_id, view.file, bytes([number]) * 4_000)
     for name in ("raw.safetensors", "curve.csv", "viewed.json"):
-        small.put_artifact(asked, name, b"r" * 2_000 + name.encode())
+        small.put_artifact(experiment_id, name, b"r" * 2_000 + name.encode())
     small.make_room()
-    left = set(small.artifact_names(asked))
+    left = set(small.artifact_names(experiment_id))
     assert {"result.json", "raw.safetensors", "curve.csv", "viewed.json"} <= left
     assert len(left) == 4, "what is left comes to nearly the budget"
 
@@ -259,30 +259,30 @@ def test_over_the_budget_a_deleted_one_goes_before_its_day_is_over_and_a_result_
 ) -> None:
     ids = []
     for number in range(3):
-        asked, _ = small.submit(spec_of(), key=str(number))
-        claim = small.claim(asked.id, 1, owner="w", lease_s=60)
+        experiment, _ = small.submit(spec_of(), key=str(number))
+        claim = small.claim(experiment.id, 1, owner="w", lease_s=60)
         assert claim is not None
         small.succeed(claim, {"result.json": bytes([number]) * 6_000})
-        ids.append(asked.id)
+        ids.append(experiment.id)
         if number < 2:
             clock.now += 1
-            small.delete(asked.id)
+            small.delete(experiment.id)
     assert small.make_room() == Collected(files=2, bytes=12_000, experiments=2)
     assert small.read_artifact(ids[2], "result.json") == bytes([2]) * 6_000
     assert small.make_room() == Collected()
 
 
 def test_a_full_store_refuses_new_questions_and_answers_old_ones(small: Store, clock: Clock) -> None:
-    asked, _ = small.submit(spec_of(), key="k")
-    claim = small.claim(asked.id, 1, owner="w", lease_s=60)
+    experiment, _ = small.submit(spec_of(), key="k")
+    claim = small.claim(experiment.id, 1, owner="w", lease_s=60)
     assert claim is not None
     small.succeed(claim, {"result.json": b"r" * 10_001})
     small.make_room()
     with refused("store_full"):
         small.submit(spec_of(), key="new")
-    assert small.submit(spec_of(), key="k")[0].id == asked.id
-    assert small.read_artifact(asked.id, "result.json") == b"r" * 10_001
-    small.delete(asked.id)
+    assert small.submit(spec_of(), key="k")[0].id == experiment.id
+    assert small.read_artifact(experiment.id, "result.json") == b"r" * 10_001
+    small.delete(experiment.id)
     assert small.submit(spec_of(), key="new")[1], "what is deleted gives way"
 
 
@@ -292,10 +292,10 @@ def test_a_store_that_is_full_of_what_can_be_computed_again_takes_questions(smal
 
 
 def test_the_bundled_example_keeps_its_attention(small: Store, clock: Clock, tmp_path: Path) -> None:
-    asked = small.experiment(done(small, clock, "k"))
+    experiment = small.experiment(done(small, clock, "k"))
     bundle = tmp_path / "bundle"
     bundle.mkdir()
-    (bundle / "experiment.json").write_text(asked.model_dump_json())
+    (bundle / "experiment.json").write_text(experiment.model_dump_json())
     (bundle / "attention.safetensors").write_bytes(b"p" * 20_000)
     small.import_bundle(bundle)
     assert small.collect_garbage() == Collected()
@@ -305,9 +305,9 @@ def test_the_bundled_example_keeps_its_attention(small: Store, clock: Clock, tmp
 def test_a_clock_that_is_set_wrong_for_a_moment_ends_nothing(store: Store, clock: Clock) -> None:
     steady = Clock()
     keeper = Janitor(store, clock_watch=ClockWatch(clock, steady, settles_s=120))
-    asked = done(store, clock, "k")
+    experiment_id = done(store, clock, "k")
     keeper.run_once()
-    store.delete(asked)
+    store.delete(experiment_id)
     clock.now += 2 * 86_400
     assert keeper.run_once() == Collected()
     clock.now += 60
@@ -315,17 +315,17 @@ def test_a_clock_that_is_set_wrong_for_a_moment_ends_nothing(store: Store, clock
     assert keeper.run_once() == Collected()
     clock.now -= 2 * 86_400
     assert keeper.run_once() == Collected()
-    assert store.restore(asked).state == "succeeded"
-    store.delete(asked)
+    assert store.restore(experiment_id).state == "succeeded"
+    store.delete(experiment_id)
     for _ in range(25):
         clock.now += 3600
         steady.now += 3600
         keeper.run_once()
     with refused("unknown_experiment"):
-        store.restore(asked)
+        store.restore(experiment_id)
 
 
-def test_the_keeper_tidies_by_itself_and_outlives_what_breaks(
+def test_the_janitor_runs_by_itself_and_survives_errors(
     store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.delete(done(store, clock, "k"))

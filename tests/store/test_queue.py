@@ -15,9 +15,9 @@ from arithmoscope.store import Store
 
 def run(store: Store, clock: Clock, key: str, seconds: float, model: str = "tiny") -> None:
     """One experiment that waited a minute and then took so long."""
-    asked, _ = store.submit(spec_of(model=model), key=key)
+    experiment, _ = store.submit(spec_of(model=model), key=key)
     clock.now += 60
-    claim = store.claim(asked.id, 1, owner="w", lease_s=1000)
+    claim = store.claim(experiment.id, 1, owner="w", lease_s=1000)
     assert claim is not None
     clock.now += seconds
     store.succeed(claim, {})
@@ -30,10 +30,10 @@ def alive(store: Store, *names: str) -> None:
 
 def etas(store: Store, *ids: str) -> list[float | None]:
     listed = {each.id: each.progress.eta_s for each in store.experiments().items}
-    found = [store.experiment(each).progress.eta_s for each in ids]
-    assert [listed[each] for each in ids] == found
-    assert [store.experiment_status(each).progress.eta_s for each in ids] == found
-    return found
+    estimates = [store.experiment(each).progress.eta_s for each in ids]
+    assert [listed[each] for each in ids] == estimates
+    assert [store.experiment_status(each).progress.eta_s for each in ids] == estimates
+    return estimates
 
 
 def test_a_duration_is_of_the_work_and_not_of_the_wait(store: Store, clock: Clock) -> None:
@@ -56,12 +56,12 @@ def test_durations_are_a_moving_average_of_each_model(store: Store, clock: Clock
 
 
 def test_a_run_that_goes_on_from_chunks_or_does_not_succeed_is_no_measure(store: Store, clock: Clock) -> None:
-    asked, _ = store.submit(spec_of(), key="k")
-    claim = store.claim(asked.id, 1, owner="w", lease_s=10)
+    experiment, _ = store.submit(spec_of(), key="k")
+    claim = store.claim(experiment.id, 1, owner="w", lease_s=10)
     assert claim is not None
     store.save_chunk(claim, 0, b"x")
     store.release(claim)
-    claim = store.claim(asked.id, 2, owner="w", lease_s=10)
+    claim = store.claim(experiment.id, 2, owner="w", lease_s=10)
     assert claim is not None
     clock.now += 5
     store.succeed(claim, {})
@@ -78,7 +78,7 @@ def test_a_clock_that_is_put_back_during_a_run_gives_no_negative_duration(store:
     assert store.durations() == []
 
 
-def test_one_that_waits_is_told_when_its_turn_may_come(store: Store, clock: Clock) -> None:
+def test_a_queued_one_has_an_estimated_start(store: Store, clock: Clock) -> None:
     run(store, clock, "before", 10)
     first, second, third = (store.submit(spec_of(), key=str(n))[0].id for n in range(3))
     by_turn = [each.id for each in store.unsent()]
@@ -96,23 +96,23 @@ def test_one_that_waits_is_told_when_its_turn_may_come(store: Store, clock: Cloc
     assert etas(store, *by_turn[1:]) == [0, 10], "it takes longer than ever, and b is gone"
 
 
-def test_nothing_is_foretold_behind_a_question_that_was_never_answered(store: Store, clock: Clock) -> None:
+def test_no_estimate_exists_behind_a_question_that_never_finished(store: Store, clock: Clock) -> None:
     run(store, clock, "before", 10)
     alive(store, "a")
-    known, _ = store.submit(spec_of(), key="1")
+    finished, _ = store.submit(spec_of(), key="1")
     clock.now += 1
     strange, _ = store.submit(spec_of(model="strange"), key="2")
     clock.now += 1
     last, _ = store.submit(spec_of(), key="3")
-    assert etas(store, known.id, strange.id, last.id) == [0, 10, None]
+    assert etas(store, finished.id, strange.id, last.id) == [0, 10, None]
 
 
 def test_the_eta_of_a_running_one_is_what_its_worker_says(store: Store) -> None:
-    asked, _ = store.submit(spec_of(), key="k")
-    claim = store.claim(asked.id, 1, owner="w", lease_s=10)
+    experiment, _ = store.submit(spec_of(), key="k")
+    claim = store.claim(experiment.id, 1, owner="w", lease_s=10)
     assert claim is not None
     store.save_progress(claim, Progress(stage="pairs", done=1, total=2, eta_s=3.5))
-    assert store.experiment_status(asked.id).progress == Progress(stage="pairs", done=1, total=2, eta_s=3.5)
+    assert store.experiment_status(experiment.id).progress == Progress(stage="pairs", done=1, total=2, eta_s=3.5)
 
 
 @on_sqlite

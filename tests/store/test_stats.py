@@ -9,7 +9,7 @@ from arithmoscope.contracts.system import WorkerStatus
 from arithmoscope.store import Store
 
 
-def test_an_empty_store_says_so(store: Store) -> None:
+def test_an_empty_store_has_empty_statistics(store: Store) -> None:
     queue, kept = store.queue_report(), store.store_report()
     assert (queue.waiting, queue.running, queue.oldest_wait_s) == (0, 0, None)
     assert (kept.experiments, kept.deleted, kept.artifact_bytes, kept.budget_bytes) == ({}, 0, 0, None)
@@ -41,28 +41,28 @@ def test_the_store_is_counted_by_state_and_by_bytes(store: Store) -> None:
 
 
 def test_a_worker_is_shown_with_what_it_works_on(store: Store, clock: Clock) -> None:
-    asked, _ = store.submit(spec_of(), key="k")
+    experiment, _ = store.submit(spec_of(), key="k")
     for name, busy in (("a", True), ("b", False), ("gone", False)):
         if name == "gone":
             clock.now -= 100
         store.record_heartbeat(WorkerStatus(id=name, device="cpu", models=("tiny",), busy=busy))
     clock.now += 102
     store.record_heartbeat(WorkerStatus(id="b", device="cpu", models=("tiny",), busy=False))
-    assert store.claim(asked.id, 1, owner="a", lease_s=60) is not None
+    assert store.claim(experiment.id, 1, owner="a", lease_s=60) is not None
     a, b = store.worker_reports()
-    assert (a.id, a.busy, a.experiment, a.seen_s, a.models) == ("a", True, asked.id, 2, ("tiny",))
+    assert (a.id, a.busy, a.experiment, a.seen_s, a.models) == ("a", True, experiment.id, 2, ("tiny",))
     assert (b.id, b.busy, b.experiment, b.seen_s) == ("b", False, None, 0)
 
 
-def test_failures_are_told_latest_first(store: Store, clock: Clock) -> None:
+def test_failures_are_listed_latest_first(store: Store, clock: Clock) -> None:
     ids = []
     for number in range(3):
-        asked, _ = store.submit(spec_of(), key=str(number))
-        claim = store.claim(asked.id, 1, owner="w", lease_s=60)
+        experiment, _ = store.submit(spec_of(), key=str(number))
+        claim = store.claim(experiment.id, 1, owner="w", lease_s=60)
         assert claim is not None
         clock.now += 1
         store.fail(claim, Refusal("out_of_memory", f"Case {number}.").details())
-        ids.append(asked.id)
+        ids.append(experiment.id)
     seen = store.failures(limit=2)
     assert [(each.experiment, each.title, each.detail) for each in seen] == [
         (ids[2], "Out of memory", "Case 2."),

@@ -29,10 +29,10 @@ def made_by_hand(header: object, data: bytes = b"") -> io.BytesIO:
 @pytest.mark.parametrize("layer", [0, 1, 2])
 @pytest.mark.parametrize(("name", "pattern"), [("prompt.0", PATTERN), ("prompt.7", PATTERN[::-1])])
 def test_a_slice_is_what_was_saved_rounded_to_six_decimals(name: str, pattern: np.ndarray, layer: int) -> None:
-    found = read_slice(io.BytesIO(FILE), name, layer)
-    np.testing.assert_allclose(found, pattern[layer], atol=6e-7)
-    assert all(len(str(cell)) <= 8 for head in found for row in head for cell in row)
-    assert np.shape(found) == (4, 5, 5)
+    tensor = read_slice(io.BytesIO(FILE), name, layer)
+    np.testing.assert_allclose(tensor, pattern[layer], atol=6e-7)
+    assert all(len(str(cell)) <= 8 for head in tensor for row in head for cell in row)
+    assert np.shape(tensor) == (4, 5, 5)
 
 
 def test_no_more_is_read_than_the_header_and_the_slice() -> None:

@@ -1,4 +1,4 @@
-"""An API and workers as separate processes, connected by PostgreSQL, a Redis with a password, and an S3-compatible store."""
+"""An API and workers as separate processes, connected by PostgreSQL, a Redis with a password, and an S3 store."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _STRAIGHT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class Installation:
     """``told`` is what the environment of each part says; logs go to ``folder``."""
 
-    def __init__(self, folder: Path, told: dict[str, str]) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = free.getsockname()[1]
         self._folder = folder
-        mine = {name: value for name, value in os.environ.items() if not name.startswith(("ARITHMOSCOPE_", "AWS_"))}
-        self._environment = {**mine, **told, "OMP_NUM_THREADS": "1"}
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("ARITHMOSCOPE_", "AWS_"))}
+        self._environment = {**own, **environment, "OMP_NUM_THREADS": "1"}
 
     @contextmanager
     def part(self, *command: str, log_name: str = "") -> Iterator[subprocess.Popen[bytes]]:

@@ -31,17 +31,17 @@ class Looks(list[str]):
         return b"of " + read("result.json")
 
 
-def claimed(bench: Bench, asked: str, attempt: int) -> Claim:
-    claim = bench.store.claim(asked, attempt, owner="w", lease_s=60)
+def claimed(bench: Bench, experiment_id: str, attempt: int) -> Claim:
+    claim = bench.store.claim(experiment_id, attempt, owner="w", lease_s=60)
     assert claim is not None
     return claim
 
 
 @pytest.fixture
 def done(bench: Bench) -> str:
-    asked = bench.ask()
-    bench.store.succeed(claimed(bench, asked, 1), {"result.json": b"whole"})
-    return asked
+    experiment_id = bench.ask()
+    bench.store.succeed(claimed(bench, experiment_id, 1), {"result.json": b"whole"})
+    return experiment_id
 
 
 def test_a_view_is_computed_once_and_again_when_its_file_is_gone_or_damaged(
@@ -60,25 +60,25 @@ def test_a_view_is_computed_once_and_again_when_its_file_is_gone_or_damaged(
 
 @pytest.mark.parametrize("refusal", [None, Refusal("not_finite", "It is no number.")])
 def test_nothing_is_kept_of_a_result_that_another_has_replaced_meanwhile(bench: Bench, refusal: Refusal | None) -> None:
-    asked = bench.ask()
-    first = claimed(bench, asked, 1)
-    bench.store.request_cancel(asked)
+    experiment_id = bench.ask()
+    first = claimed(bench, experiment_id, 1)
+    bench.store.request_cancel(experiment_id)
     bench.store.mark_cancelled(first, {"result.json": b"partial"})
 
     def look(_model, _kind, _which, *, read) -> bytes:
         seen = read("result.json")
-        bench.store.retry(asked)
-        bench.store.succeed(claimed(bench, asked, 2), {"result.json": b"whole"})
+        bench.store.retry(experiment_id)
+        bench.store.succeed(claimed(bench, experiment_id, 2), {"result.json": b"whole"})
         if refusal is not None:
             raise refusal
         return b"of " + seen
 
     bench.compute_view = look
-    add_view(bench.store, bench.runtime, asked, "key")
-    assert bench.store.artifact_names(asked) == ("result.json",)
+    add_view(bench.store, bench.runtime, experiment_id, "key")
+    assert bench.store.artifact_names(experiment_id) == ("result.json",)
     Looks(bench)
-    add_view(bench.store, bench.runtime, asked, "key")
-    assert bench.store.read_artifact(asked, KEY.file) == b"of whole"
+    add_view(bench.store, bench.runtime, experiment_id, "key")
+    assert bench.store.read_artifact(experiment_id, KEY.file) == b"of whole"
 
 
 def test_what_has_just_failed_is_not_tried_at_once_by_the_next_message(bench: Bench, done: str) -> None:
@@ -95,23 +95,23 @@ def test_what_has_just_failed_is_not_tried_at_once_by_the_next_message(bench: Be
     assert looks == ["whole"]
 
 
-def test_of_what_is_gone_or_runs_again_nothing_is_looked_at_and_nothing_said(bench: Bench, done: str) -> None:
+def test_no_view_is_computed_of_a_deleted_or_rerunning_experiment(bench: Bench, done: str) -> None:
     looks = Looks(bench)
     waiting = bench.ask("another")
-    for asked in (waiting, "nothing"):
-        add_view(bench.store, bench.runtime, asked, "key")
+    for experiment_id in (waiting, "nothing"):
+        add_view(bench.store, bench.runtime, experiment_id, "key")
     assert looks == []
     assert bench.store.artifact_names(waiting) == ()
 
 
 def test_attention_is_added_for_the_very_prompts_of_the_result(bench: Bench) -> None:
-    asked = bench.ask()
+    experiment_id = bench.ask()
     result = {"model": {"revision": CARD.revision}}
-    bench.store.succeed(claimed(bench, asked, 1), {"result.json": json.dumps(result).encode()})
+    bench.store.succeed(claimed(bench, experiment_id, 1), {"result.json": json.dumps(result).encode()})
     args: list[object] = []
     bench.compute_view = lambda _model, *which, read: (
         args.extend([*which, json.loads(read("result.json"))]) or b"patterns"
     )
-    add_view(bench.store, bench.runtime, asked, "attention.1")
+    add_view(bench.store, bench.runtime, experiment_id, "attention.1")
     assert args == ["attention", "1", result]
-    assert bench.store.read_artifact(asked, View("attention", "1").file) == b"patterns"
+    assert bench.store.read_artifact(experiment_id, View("attention", "1").file) == b"patterns"

@@ -11,7 +11,7 @@ from arithmoscope_worker.model_cache import ModelCache
 from arithmoscope.contracts.errors import Refusal
 
 
-def test_the_least_recently_used_model_makes_room() -> None:
+def test_the_least_recently_used_model_is_unloaded() -> None:
     loaded = []
     cache = ModelCache(lambda name: loaded.append(name) or name, lambda: None, max_models=2)
     for name in ("a", "b", "a", "c", "a", "b"):

@@ -17,31 +17,31 @@ def ask(bench: Bench, parent: str) -> str:
 def test_a_knockout_runs_on_its_parent_s_model_and_reads_its_files(bench: Bench) -> None:
     parent = bench.ask()
     finish(bench.store, parent)
-    told: list[object] = []
+    seen: list[object] = []
     bench.run = lambda model, spec, _id, *, parent, **_: (
-        told.extend([model, spec.kind, parent("result.json")]) or output(result_json=b"{}")
+        seen.extend([model, spec.kind, parent("result.json")]) or output(result_json=b"{}")
     )
-    asked = ask(bench, parent)
-    bench.jobs.run(asked, 1)
-    assert bench.store.experiment(asked).state == "succeeded"
-    assert told == ["the model tiny", "knockout", b"{}"]
+    experiment_id = ask(bench, parent)
+    bench.jobs.run(experiment_id, 1)
+    assert bench.store.experiment(experiment_id).state == "succeeded"
+    assert seen == ["the model tiny", "knockout", b"{}"]
 
 
 def test_a_knockout_whose_parent_was_deleted_while_it_waited_fails_and_says_so(bench: Bench) -> None:
     parent = bench.ask()
     finish(bench.store, parent)
     bench.run = lambda *_, parent, **__: output(result_json=parent("result.json"))
-    asked = ask(bench, parent)
+    experiment_id = ask(bench, parent)
     bench.store.delete(parent)
-    bench.jobs.run(asked, 1)
-    found = bench.store.experiment(asked)
-    assert found.state == "failed"
-    assert found.error is not None
-    assert "has been deleted" in found.error.detail
-    assert "Restore it" in found.error.way_out
+    bench.jobs.run(experiment_id, 1)
+    experiment = bench.store.experiment(experiment_id)
+    assert experiment.state == "failed"
+    assert experiment.error is not None
+    assert "has been deleted" in experiment.error.detail
+    assert "Restore it" in experiment.error.way_out
 
 
-def test_a_knockout_whose_parent_is_run_again_under_its_hands_says_that_it_is_the_parent(bench: Bench) -> None:
+def test_a_knockout_whose_parent_is_rerun_meanwhile_fails_naming_the_parent(bench: Bench) -> None:
     parent = bench.ask()
     claim = bench.store.claim(parent, 1, owner="w", lease_s=60)
     assert claim is not None
@@ -52,20 +52,20 @@ def test_a_knockout_whose_parent_is_run_again_under_its_hands_says_that_it_is_th
         return output(result_json=parent("result.json"))
 
     of, bench.run = parent, run
-    asked = ask(bench, parent)
-    bench.jobs.run(asked, 1)
-    error = bench.store.experiment(asked).error
+    experiment_id = ask(bench, parent)
+    bench.jobs.run(experiment_id, 1)
+    error = bench.store.experiment(experiment_id).error
     assert error is not None
     assert error.type.endswith("not_finished")
     assert "The parent analysis" in error.detail
 
 
-def test_what_a_parent_never_had_is_told_as_it_is(bench: Bench) -> None:
+def test_a_file_that_the_parent_never_had_is_reported_as_missing(bench: Bench) -> None:
     parent = bench.ask()
     finish(bench.store, parent)
     bench.run = lambda *_, parent, **__: output(result_json=parent("arrays.npz"))
-    asked = ask(bench, parent)
-    bench.jobs.run(asked, 1)
-    error = bench.store.experiment(asked).error
+    experiment_id = ask(bench, parent)
+    bench.jobs.run(experiment_id, 1)
+    error = bench.store.experiment(experiment_id).error
     assert error is not None
     assert error.type.endswith("no_result")

@@ -47,8 +47,8 @@ def postgres() -> Iterator[Postgres | None]:
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, str]]:
-    with s3_server("lab") as told:
-        yield told
+    with s3_server("lab") as environment:
+        yield environment
 
 
 @pytest.fixture

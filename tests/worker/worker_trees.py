@@ -30,8 +30,9 @@ class Tree:
 
     def __init__(self, config: WorkerConfig, log: Path, *, real: bool = False) -> None:
         config_json = json.dumps({**asdict(config), "models_dir": str(config.models_dir)})
-        here = Path(__file__).parent
-        code = f"import sys; sys.path.insert(0, {str(here)!r}); import worker_trees; worker_trees.work({config_json!r}, {real})"
+        folder = Path(__file__).parent
+        path = f"import sys; sys.path.insert(0, {str(folder)!r})"
+        code = f"{path}; import worker_trees; worker_trees.work({config_json!r}, {real})"
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
         with log.open("ab") as out:
             self.process = subprocess.Popen([sys.executable, "-c", code], stdout=out, stderr=out, env=environment)
