@@ -140,7 +140,7 @@ def test_settings_that_lead_nowhere_are_refused_in_one_line(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Whoever runs the tests may have a right to a store of their own.
+    # The environment of the test run may set a store of its own.
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     nowhere = {

@@ -44,7 +44,7 @@ def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Child]:
-    """A process that writes and never ends its write, once the file ``hold`` is there."""
+    """A process that starts a write and never finishes it once the file ``hold`` exists."""
     argv = [sys.executable, "-c", HOLDS, str(tmp_path)]
     child = Child("broker", lambda: {"argv": argv}, tmp_path / "log")
     child.start()
@@ -92,7 +92,7 @@ def test_a_worker_silenced_by_a_full_disk_is_left_alone(store: Store, worker: Ch
     assert watchdog.kill_if_frozen() is None
 
 
-def test_a_slow_check_is_awaited_for_a_bounded_time_and_never_runs_twice_at_once() -> None:
+def test_a_background_call_is_awaited_for_a_bounded_time_and_never_runs_twice_at_once() -> None:
     begun, go_on = [], threading.Event()
 
     def act() -> None:

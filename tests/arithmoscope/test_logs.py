@@ -26,7 +26,7 @@ from arithmoscope.serve.processes import Child
 
 @contextmanager
 def logging_to(part: str = "api", secrets: tuple[str, ...] = ()) -> Iterator[tuple[logging.Logger, io.StringIO]]:
-    """A logger of its own, and what it wrote."""
+    """A logger of its own, and its output."""
     out = io.StringIO()
     handler = logging.StreamHandler(out)
     handler.setFormatter(JsonLines(part, secrets))

@@ -22,7 +22,7 @@ DONE = (
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout in which all has been installed; its python is ours, its command only says what it is told."""
+    """A checkout with everything installed; its python is the tests' own, its command only prints its arguments."""
     folder = tmp_path / "my work" / "arithmoscope"
     commands = folder / ".venv" / "bin"
     commands.mkdir(parents=True)
@@ -41,7 +41,7 @@ def checkout(tmp_path: Path) -> Path:
         (commands / script).write_text(f"#!/bin/sh\n{text}\n")
         (commands / script).chmod(0o755)
     now = time.time()
-    for file in folder.rglob("*"):  # what was built is newer than what it was built of
+    for file in folder.rglob("*"):  # the built files are newer than their sources
         moment = now - (5 if str(file.relative_to(folder)) in DONE else 60)
         os.utime(file, (moment, moment))
     return folder
@@ -67,7 +67,7 @@ def test_the_models_folder_in_env_reaches_programs_that_read_no_settings(checkou
 
 
 def test_the_tests_say_what_they_need_where_there_are_no_services(checkout: Path, tmp_path: Path) -> None:
-    """Somebody who is not root, on a machine without Redis."""
+    """An ordinary user on a machine without Redis."""
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in ("sh", "ls", "find", "touch", "cat"):

@@ -19,7 +19,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def snapshot(folder: Path, architecture: str = "LlamaForCausalLM", weights: bytes = bytes(4)) -> Path:
-    """A hub model as the hub's cache keeps it: links to files that are called by their hashes."""
+    """A hub model as the hub's cache stores it: links to files named by their hashes."""
     blobs, commit = folder / "blobs", folder / "snapshots" / "0123abc"
     blobs.mkdir(parents=True, exist_ok=True)
     commit.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def snapshot(folder: Path, architecture: str = "LlamaForCausalLM", weights: byte
 
 
 def hub(commit: Path):
-    """What brings a hub model here, without a network."""
+    """A download function for hub models that needs no network."""
     return lambda _model_id: ModelLocation(str(commit), None, Catalogue(commit.parent).card(commit.name))
 
 

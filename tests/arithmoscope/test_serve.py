@@ -65,12 +65,12 @@ def test_a_warm_worker_reports_progress_at_once(serve: Serve) -> None:
             assert _first_of_a_worker(events)["stage"] in ("loading_model", "pairs")
             took.append(time.perf_counter() - started)
             assert b'data: {"state":"succeeded"}' in events.read()
-    # The promise is 0.3 s on a machine that does nothing else; that of the tests does.
+    # The promise is 0.3 s on an idle machine; the test machine is busy.
     assert min(took) < 1.5, took
 
 
 def _first_of_a_worker(events: IO[bytes]) -> dict[str, Any]:
-    """The first progress that says more than that the question waits."""
+    """The first progress event after the queued one."""
     while line := events.readline():
         if line == b"event: progress\n":
             progress = json.loads(events.readline().removeprefix(b"data: "))
@@ -158,7 +158,7 @@ def test_a_data_folder_may_have_any_name(tmp_path: Path) -> None:
 
 
 def _held_by_another_machine(data: Path) -> str:
-    """An experiment that runs elsewhere, so that its stream has no end of its own."""
+    """An experiment claimed by another machine, so that its stream does not end by itself."""
     spec = PathPatchingSpec.model_validate(
         {"kind": "path_patching", "model": "tiny", "prompts": {"source": "template", "pairs": 1}}
     )

@@ -76,7 +76,7 @@ def test_a_killed_process_restarts_soon_and_a_crashing_one_with_a_delay(
     until = time.time() + 60
     while len(lines) < 6 and time.time() < until:
         lines += [line for line in [child.poll()] if line]
-        if child.pid is None:  # only waiting takes time
+        if child.pid is None:  # only waiting takes time here
             now[0] += 0.05
         time.sleep(0.001)
     waits = [line.partition("restarts in ")[2].partition(" s")[0] for line in lines]

@@ -37,7 +37,7 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def logged(data: Path) -> list[dict[str, Any]]:
-    """All lines of all our processes in the order in which they were written; each is JSON, or this fails."""
+    """All log lines of all processes in order of time; fails unless each is JSON."""
     lines = []
     for name in ("serve", "api", "worker"):
         lines += [json.loads(line) for line in (data / "log" / f"{name}.log").read_text("ascii").splitlines()]
@@ -60,7 +60,7 @@ def test_one_experiment_is_followed_from_its_submit_over_a_lost_worker_to_its_en
         assert eventually(
             lambda: serve.get(f"/api/experiments/{experiment_id}")["state"] in ("succeeded", "failed"), 120
         )
-        # The store knows the end before the log does.
+        # The store has the final state before the log does.
         assert eventually(lambda: f"{experiment_id} ends: succeeded" in log.read_text(), 20)
         parent = serve.child("worker")
         assert parent is not None

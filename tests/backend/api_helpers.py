@@ -60,13 +60,13 @@ def tokenizer_json() -> str:
 
 
 def spec(reference: str = "3 + 5 =", **changes: Any) -> dict[str, Any]:
-    """A spec as people send it."""
+    """A spec as a client sends it."""
     prompts = {"source": "custom", "pairs": [{"reference": reference}]}
     return {"kind": "path_patching", "model": "tiny", "effect": "direct", "prompts": prompts, **changes}
 
 
 class Api(TestClient):
-    """The application behind a client that speaks as the page of this server would."""
+    """A client of the application that sends the headers of the server's own page."""
 
     def __init__(self, config: ApiConfig, store: Store, base_url: str = "http://localhost:8000") -> None:
         self.store = store
@@ -105,20 +105,20 @@ def finish_with(store: Store, experiment_id: str, **artifacts: bytes) -> None:
 
 
 def knockout(parent: str, **changes: Any) -> dict[str, Any]:
-    """A knock-out as people send it, of the first head of `CARD`; over several prompts."""
+    """A knock-out as a client sends it, of the first head of `CARD`; over several prompts."""
     pairs = [{"reference": f"3 + {number} ="} for number in range(1, 5)]
     prompts = {"source": "custom", "pairs": pairs}
     return {"kind": "knockout", "parent": parent, "components": ["L0H0"], "prompts": prompts, **changes}
 
 
 def transfer(**changes: Any) -> dict[str, Any]:
-    """A transfer as people send it, between two sets."""
+    """A transfer as a client sends it, between two sets."""
     sets = [{"source": "template", "operations": [name], "pairs": 16, "shots": 0} for name in ("add", "subtract")]
     return {"kind": "transfer", "model": "tiny", "found_on": sets, "evaluated_on": sets, **changes}
 
 
 def tuning(**changes: Any) -> dict[str, Any]:
-    """A fine-tuning as people send it, of a head and an MLP of `CARD`."""
+    """A fine-tuning as a client sends it, of a head and an MLP of `CARD`."""
     prompts = {"source": "template", "operations": ["add"], "operands": [1, 40], "pairs": 60, "shots": 0}
     return {"kind": "fine_tune", "model": "tiny", "components": ["L1H0", "MLP0"], "prompts": prompts, **changes}
 
@@ -212,7 +212,7 @@ def events(api: Api, experiment_id: str, after: str | None = None) -> list[Sse]:
 
 @contextmanager
 def soon(seconds: float, what: Callable[..., object], *args: object) -> Iterator[None]:
-    """Something that happens while the reader reads."""
+    """Runs an action while the reader reads."""
     timer = Timer(seconds, what, args)
     timer.start()
     yield

@@ -20,7 +20,7 @@ from arithmoscope.store import Store
 
 @contextmanager
 def served(config: ApiConfig, store: Store, connection: type[Connection] = Connection) -> Iterator[int]:
-    """The port where it answers."""
+    """Serves the application on a real port; yields the port."""
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listening:
         server = make_server(config, store, connection)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -73,7 +73,7 @@ def read_answer(client: socket.socket) -> Answer | None:
 
 
 def say(port: int, request: bytes) -> Answer | None:
-    """One request, byte for byte, and its answer."""
+    """Sends one request, byte for byte, and returns its answer."""
     with connected(port) as client:
         client.sendall(request)
         return read_answer(client)

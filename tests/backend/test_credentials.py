@@ -110,7 +110,7 @@ def test_a_logged_in_user_stays_logged_in_while_another_at_the_same_address_gues
         guesser.get("/api/models", headers=bearer(f"guess {number}"))
     assert guesser.get("/api/models", headers=bearer(ANNA)).status_code == 429
     assert friend.get("/api/models", params={"layer": 1}).status_code == 200
-    # Whoever guesses the token cannot try it as a cookie: that is made with a secret of the store.
+    # A guessed token cannot be tried as a cookie: cookies are made with a secret of the store.
     for value in (cookie_value(ANNA, ""), cookie_value(ANNA, "another store")):
         assert guesser.get("/api/models", headers={"cookie": f"{COOKIE}={value}"}).status_code == 429
 
@@ -194,7 +194,7 @@ def test_an_unauthorized_request_writes_nothing_to_the_log(
 def test_guesses_are_forgiven_after_a_minute_and_addresses_are_counted_apart() -> None:
     now = [0.0]
     throttle = LoginThrottle(lambda: now[0])
-    throttle.succeeded("a")  # from elsewhere they are slowed down by the limit over all addresses
+    throttle.succeeded("a")  # other addresses are slowed down by the limit over all addresses
     throttle.succeeded("b")
     for number in range(20_000):
         throttle.failed(f"address {number}")
@@ -223,7 +223,7 @@ def test_a_login_link_works_once_and_its_second_use_is_refused_even_after_a_rest
     answer = replace(config, tokens=(ANNA, BEN), host="0.0.0.0")
     link = one_time_link(BEN)
     with Api(answer, store) as first:
-        assert first.head("/", params={"link": link}).status_code == 401  # a look ahead does not use it up
+        assert first.head("/", params={"link": link}).status_code == 401  # a HEAD request does not use it up
         opened = first.get("/analyses", params={"link": link, "view": "map"})
         assert (opened.status_code, opened.headers["location"]) == (303, "./analyses?view=map")
         assert opened.headers["cache-control"] == "no-store"
@@ -232,7 +232,7 @@ def test_a_login_link_works_once_and_its_second_use_is_refused_even_after_a_rest
         assert "secure" not in cookie.lower()
         assert BEN not in cookie
         assert first.get("/api/health").status_code == 200
-        # Whoever is in already keeps a link for somebody else, and no secret in the address.
+        # A logged-in user does not use up the link, and the address keeps no secret.
         other = one_time_link(ANNA)
         assert first.get("/", params={"link": other}).headers["location"] == "./"
     with Api(answer, store) as second:

@@ -45,12 +45,12 @@ def store(config: ApiConfig, tmp_path: Path) -> Iterator[Store]:
 
 
 def experiment(experiment_id: str) -> dict[str, Any]:
-    """What the earlier version said of an experiment."""
+    """The earlier version's answer about an experiment."""
     return ANSWERS[f"/api/experiments/{experiment_id}"]["json"]
 
 
 def changed(api: Api) -> dict[str, str]:
-    """What is answered otherwise than before, by address."""
+    """Answers that differ from the recorded ones, by address."""
     answers = {path: api.get(path) for path in ANSWERS}
     return {
         path: f"{answer.status_code} {answer.content[:200]!r}"
@@ -69,7 +69,7 @@ def _as_before(before: dict[str, Any], answer: Response) -> bool:
 
 
 def _says(now: Any, before: Any) -> bool:
-    """Whether all that was said before is said now; a later version may say more."""
+    """Whether every recorded value is in the answer; a later version may add fields."""
     if isinstance(before, dict):
         return isinstance(now, dict) and all(name in now and _says(now[name], was) for name, was in before.items())
     if isinstance(before, list):

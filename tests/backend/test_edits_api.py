@@ -131,7 +131,7 @@ def test_a_reader_of_a_waiting_experiment_that_is_deleted_hears_that_it_will_not
 def test_every_address_lists_its_methods_and_head_equals_get_without_a_body(api: Api) -> None:
     experiment_id = api.submit()
     where = f"/api/experiments/{experiment_id}"
-    # Also the head of a stream that has not ended.
+    # Also HEAD of a stream that has not ended.
     assert api.head(f"{where}/events").headers["content-type"].startswith("text/event-stream")
     finish(api.store, experiment_id)
     for path in (where, f"{where}/result", f"{where}/events", "/api/health", "/metrics"):

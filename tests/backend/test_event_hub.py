@@ -300,7 +300,7 @@ def test_a_reader_that_fell_behind_gets_the_stored_state_while_the_broker_is_gon
                 await until(lambda: not hub_bench.hub._up)
                 store.succeed(claim, {"result.json": b"{}"})
                 rest = sse(b"".join([frame async for frame in slow]).decode())
-                # The row was told, too: it took the place of one of them.
+                # The row was sent, too: it replaced one of them.
                 assert set(range(many - BUFFERED_EVENTS + 4, many)) <= set(done(rest))
                 assert rest[-1].data == {"state": "succeeded"}
 

@@ -85,7 +85,7 @@ def test_an_accepted_experiment_is_with_the_broker_at_once(
         return waiting
 
     monkeypatch.setattr(store, "unsent", look)
-    # The outbox looks when it starts; after that, unless it is told of something, not before this test has ended.
+    # The outbox polls when it starts; after that, unless it is nudged, not before this test has ended.
     monkeypatch.setattr("arithmoscope_api.app.Outbox", partial(Outbox, every_s=600.0))
     with redis.Redis.from_url(redis_url) as broker, Api(replace(config, redis_url=redis_url), store) as live:
 

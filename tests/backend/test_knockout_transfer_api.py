@@ -152,7 +152,7 @@ def test_a_transfer_that_cannot_run_is_refused_and_says_which_set(
     api: Api, change: dict[str, Any], code: str, message: str
 ) -> None:
     body = transfer(**change)
-    if "own prompts" in message:  # one of the two sides has nothing, whichever it is
+    if "own prompts" in message:  # one of the two sides is empty
         body["evaluated_on"] = body["found_on"]
     status, refused_code, detail = refusal(api, body)
     assert (status in (404, 422), refused_code) == (True, code)

@@ -25,9 +25,9 @@ DOCUMENT = openapi_document(routes_only())
 OPERATIONS = [(method, path) for path, operations in DOCUMENT["paths"].items() for method in operations]
 EVIL = {"host": "evil.example"}
 TOKEN = "a long and random token"
-# What an address cannot do without.
+# Required query parameters by address.
 QUERIES = {"/attention": "?layer=0&prompt=0", "/lens": "?prompt=0", "/writes": "?component=L0H0"}
-# What only other experiments than analyses have, with the file that it is.
+# Files of experiments other than analyses.
 OTHERS = {
     "/curve.csv": "knockout",
     "/matrix.csv": "transfer",
@@ -41,7 +41,7 @@ OTHERS = {
 
 
 class Seen:
-    """What was answered, by operation."""
+    """Records the statuses of answers by operation."""
 
     def __init__(self) -> None:
         self.answers: dict[tuple[str, str], set[int]] = {}
@@ -61,7 +61,7 @@ class Seen:
 
 
 def body_of(method: str, path: str) -> dict[str, Any]:
-    """Something that the operation takes."""
+    """A valid request body of the operation."""
     if method not in ("post", "put", "patch"):
         return {}
     if path.endswith("/upload"):

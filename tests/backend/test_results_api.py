@@ -123,7 +123,7 @@ def test_attention_outside_the_result_is_refused_with_the_reason(
 
 
 class Slow:
-    """A store whose results are read when the test says so."""
+    """A store whose reads wait until the test releases them."""
 
     def __init__(self, store: Store) -> None:
         self.store, self.go, self.reads = store, Event(), []

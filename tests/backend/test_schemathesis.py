@@ -25,8 +25,8 @@ from arithmoscope.contracts.specs import PathPatchingSpec
 from arithmoscope.contracts.system import WorkerStatus
 from arithmoscope.store import Store
 
-# What no schema can say, so that what fits the schema may still be refused with a 422: a text that is no sum, options
-# that exclude each other, a cursor that no list gave, a component that the model lacks, a file without its header.
+# Rules that no schema can express, so that a valid request may still get a 422: a text that is no sum, options
+# that exclude each other, a cursor that no list returned, a component that the model lacks, a file without its header.
 SAYS_MORE_THAN_ITS_SCHEMA = {
     ("GET", "/api/experiments"),
     ("GET", "/api/experiments/{experiment_id}/writes"),
@@ -43,7 +43,7 @@ class Running:
     store: Store
 
     def experiments(self) -> dict[str, str]:
-        """One experiment in every state, made anew, and a worker who is there to be asked for what is not stored."""
+        """One new experiment in every state, and a live worker for requests of data that is not stored."""
         self.store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=True))
         made = {}
         for number, state in enumerate(("queued", "running", "failed", "succeeded", "deleted")):
@@ -69,9 +69,9 @@ def running(config: ApiConfig, store: Store, redis_url: str) -> Iterator[Running
 
 
 def _any_requests(running: Running, examples: int) -> int:
-    """How many requests were made and answered as documented, ``examples`` at most of each kind and operation."""
+    """The number of requests that were answered as documented, at most ``examples`` of each kind and operation."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the tool's own
+        warnings.simplefilter("ignore")  # of schemathesis itself
         import schemathesis
         from schemathesis.checks import CHECKS, load_all_checks
         from schemathesis.generation import GenerationMode
@@ -85,7 +85,7 @@ def _any_requests(running: Running, examples: int) -> int:
             if (operation.method.upper(), operation.path) in SAYS_MORE_THAN_ITS_SCHEMA:
                 checks = [check for check in checks if check.__name__ != "positive_data_acceptance"]
             known = running.experiments()
-            if operation.path.endswith("/events"):  # the stream of an experiment that goes on has no end
+            if operation.path.endswith("/events"):  # the stream of a running experiment does not end
                 known = {state: one for state, one in known.items() if state not in ("queued", "running")}
             for mode in GenerationMode:
                 cases = operation.as_strategy(generation_mode=mode)
@@ -96,7 +96,7 @@ def _any_requests(running: Running, examples: int) -> int:
 
 
 def _takes_nothing(operation: Any) -> bool:
-    # Any text fits into a path or a header of ours: an id that is none is asked for by the cases that fit.
+    # Any text is valid in our paths and headers: the valid cases already request unknown ids.
     return not (len(operation.query) or len(operation.body))
 
 
@@ -119,12 +119,12 @@ def _requests(cases: st.SearchStrategy[Any], ids: list[str | None], checks: list
         case.call_and_validate(checks=checks, timeout=20)
         made += 1
 
-    with suppress(Unsatisfiable):  # what takes nothing cannot be asked wrongly
+    with suppress(Unsatisfiable):  # without parameters there is no invalid request
         try:
             request()
         except BaseExceptionGroup as several:
             # Python 3.11 counts the depth of syntax trees for all threads together: hypothesis reads its own source
-            # while the server's thread compiles something. That is nobody's answer, so it is asked again.
+            # while the server's thread compiles something. That is not the server's answer, so the request is repeated.
             if (
                 several.subgroup(lambda error: isinstance(error, SystemError) and "AST constructor" in str(error))
                 is None
@@ -139,7 +139,7 @@ def test_every_generated_request_gets_a_documented_answer(running: Running) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # minutes on an idle machine, and others compute beside it
+@pytest.mark.timeout(900)  # minutes on an idle machine, and the test machine is shared
 def test_from_outside_schemathesis_with_all_its_phases_and_checks_finds_nothing(running: Running) -> None:
     root = Path(__file__).resolve().parents[2]
     command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(root / "schemathesis.toml")]

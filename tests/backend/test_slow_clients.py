@@ -26,14 +26,14 @@ from arithmoscope.store import Store
 
 
 class Hasty(Connection):
-    """The same connections with less patience."""
+    """Connections with shorter time limits."""
 
     head_within_s = 0.6
     read_within_s = 0.6
 
 
 class Patient(Connection):
-    """As long a patience as no reader of this machine needs between two reads, however busy it is."""
+    """Connections with a time limit longer than any reader needs between two reads, even on a busy machine."""
 
     read_within_s = 3.0
 
@@ -240,7 +240,7 @@ def test_beyond_as_many_streams_as_there_may_be_other_requests_are_still_answere
 def test_hundreds_of_slow_clients_end_in_time_and_delay_no_other(
     config: ApiConfig, store: Store, tmp_path: Path
 ) -> None:
-    """With the real limits: heads and bodies that trickle, readers that do not read, connections that say nothing."""
+    """With the real limits: trickling heads and bodies, readers that do not read, silent connections."""
     assert config.page_dir is not None
     (config.page_dir / "assets" / "large.bin").write_bytes(b"x" * 20_000_000)
     body = head("POST", "/api/experiments", "Content-Type: application/json", "Content-Length: 100000")
@@ -267,7 +267,7 @@ def test_hundreds_of_slow_clients_end_in_time_and_delay_no_other(
             assert answer.status == 200
             took.append(time.monotonic() - began)
             time.sleep(1)
-        # A busy machine may be late once; slow clients would make it late always.
+        # A busy machine may be late once; blocking by slow clients would make it late every time.
         assert statistics.median(took) < 2, took
         assert begun + HEAD_WITHIN_S < time.monotonic()
         with ThreadPoolExecutor(8) as pool:
@@ -286,7 +286,7 @@ def _status(client: socket.socket) -> int | None:
 
 
 def _drained(client: socket.socket) -> bool:
-    """Whether the connection had ended: what is read comes to an end short of the whole."""
+    """Whether the server closed the connection before the whole answer was read."""
     taken = 0
     client.settimeout(5)
     with suppress(ConnectionResetError):

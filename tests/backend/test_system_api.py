@@ -53,7 +53,7 @@ def busy_store(store: Store, api: Api) -> tuple[str, str, str]:
 
 @contextmanager
 def store_down(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The database is moved away under the open store: every read of it fails."""
+    """Moves the database away under the open store, so that every read fails."""
     with monkeypatch.context() as patched:
         patched.setattr(type(store._database), "read", _refuse)
         yield
@@ -201,7 +201,7 @@ def test_a_hanging_store_does_not_delay_health_checks(api: Api, store: Store, mo
             path: api.get(path) for path in ("/api/ready", "/api/health", "/api/system", "/metrics", "/api/live")
         }
         assert time.perf_counter() - started < 1.8
-        time.sleep(2)  # until those that were left hanging are done
+        time.sleep(2)  # until the hanging calls have ended
     assert [answer.status_code for answer in answers.values()] == [503, 200, 503, 200, 200]
     assert answers["/api/health"].json()["store"] == "down"
     assert 'arithmoscope_up{part="store"} 0.0' in answers["/metrics"].text

@@ -19,7 +19,7 @@ FILES = ("deltas.safetensors", "adapter.zip", "history.csv", "judged.csv", "repa
 
 @pytest.fixture
 def api(api: Api) -> Api:
-    """With a model of which the sizes are known: two layers of two heads, which share their keys and values."""
+    """The application with a model of known sizes: two layers of two heads that share their keys and values."""
     card = CARD.model_copy(update={"sizes": SIZES, "parameters": 2000})
     api.store.register_model(card, tokenizer_json())
     return api

@@ -30,7 +30,7 @@ def done(api: Api) -> str:
 
 
 class Asked(list[tuple[str, str]]):
-    """What reaches the workers, by way of `Views` over the store of an API; ``now`` is the time."""
+    """Requests that reach the workers through `Views` over an API's store; ``now`` is the time."""
 
     def __init__(self, api: Api) -> None:
         self.now = 1_000.0
@@ -133,7 +133,7 @@ def test_what_is_stored_and_cannot_be_read_is_asked_for_again(
 def test_a_view_that_the_result_lacks_is_refused_before_a_worker_is_asked(
     api: Api, done: str, call: str, status: int, code: str
 ) -> None:
-    answer = api.get(f"/api/experiments/{done}/{call}")  # there is no worker: that would be a 503
+    answer = api.get(f"/api/experiments/{done}/{call}")  # without a worker this would otherwise be a 503
     assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (status, code)
 
 

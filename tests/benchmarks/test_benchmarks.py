@@ -41,7 +41,7 @@ ON_LINUX = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason
 
 
 def quiet(_line: str) -> None:
-    """Says nothing."""
+    """Discards log messages."""
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +98,7 @@ def test_the_main_figures_say_of_every_case_what_it_cost_and_how_far_it_is_from_
 
 
 def test_the_wave_is_counted_as_it_runs(model: LoadedModel):
-    # Layer by layer: the control row, the heads and MLPs under way, and the layer's own four heads.
+    # Layer by layer: the control row, the heads and MLPs in progress, and the layer's own four heads.
     evaluations = (1 + 4) + (1 + 5 + 4) + (1 + 10 + 4)
     assert wave_operations(model, 7) == 7 * evaluations * 6 * 32 * 48
 
@@ -111,7 +111,7 @@ def test_components_are_drawn_the_same_each_time_and_never_twice():
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_prompts_are_distinct_of_one_length_and_share_the_given_beginning(model: LoadedModel, shared: bool):
+def test_prompts_are_distinct_of_one_length_and_share_their_shots_on_request(model: LoadedModel, shared: bool):
     pairs = subtractions(64, 3, shared=shared)
     assert len({pair.reference.splitlines()[-1] for pair in pairs}) == 64
     prompts = Prompts(model, pairs)

@@ -20,7 +20,7 @@ HEADS = ("L0H1", "L1H0")
 
 
 def made(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a measurement gives, of these trainings."""
+    """A measurement of these trainings."""
     cost = {"tuner": "precise", "step_s": 0.5, "optimiser_bytes": 2**20, "peak_bytes": 2**21}
     return {
         "model": {"id": "tiny", "name": "Tiny", "revision": "0" * 64, "layers": 2},

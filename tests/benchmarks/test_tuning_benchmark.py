@@ -27,7 +27,7 @@ RUN = Run("precise", TINY, ("L2H1", "L3H0"), steps=3, batch_size=2, examples=1, 
 
 
 def quiet(_line: str) -> None:
-    """Says nothing."""
+    """Discards log messages."""
 
 
 def test_a_run_is_the_same_after_its_way_to_another_process():

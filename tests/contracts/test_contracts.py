@@ -121,7 +121,7 @@ def test_the_same_question_has_the_same_key_however_it_is_written():
 
 
 def test_options_that_came_later_and_are_left_alone_give_the_key_that_there_was_before():
-    # Of the program before there were such options: what was asked then is found again.
+    # Keys from before these options existed: earlier experiments are still found.
     assert key(spec()) == "c7a1ecdb84014ea067f9a648d45fac6e5dc3d7f67072582fd3ba08a645df2425"
     assert key(spec(positions="end", source="counterfactual", direction="noising")) == key(spec())
     assert key(spec(TEMPLATE)) == "84e569d1d8e710cfab4b4a70b2f6510fd836bb0462fdc2dec2188b99f30dcf46"

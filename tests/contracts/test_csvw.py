@@ -78,7 +78,7 @@ def notes(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def typed(cell: str, column: dict[str, Any]) -> int | float | str | None:
-    """A cell read by its column's description alone; raises what does not fit."""
+    """A cell converted by its column's description alone; raises an error if it does not match."""
     if cell == "":
         assert not column["required"], column["name"]
         return None

@@ -15,7 +15,7 @@ from arithmoscope.contracts.specs import Metric
 
 ROOT = Path(__file__).parents[2]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-# Pages that a program writes. Their words are tested where they are made.
+# Generated pages. Their words are tested where they are generated.
 GENERATED = re.compile(r"docs/(findings|tuning)/(?!README)[^/]+\.md|docs/soak\.md")
 PAGES = sorted(
     page
@@ -26,7 +26,7 @@ RECIPES = (
     *("a template", "a corruption", "a metric", "a refusal", "a setting", "an architecture", "a method"),
     "a CLI command",
 )
-# Words that puzzle a reader of the field, and what to write instead.
+# Words that are unclear to a reader of the field, and their replacements.
 GONE = {
     r"is all that must be there": "You only need ...",
     r"what (then )?stands against": "protection",

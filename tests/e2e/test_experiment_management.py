@@ -39,7 +39,7 @@ def finished(watched, reference: str) -> tuple[Page, str]:
 
 @pytest.fixture
 def busy(address: str) -> Iterator[None]:
-    """The only worker has something to do for a long while."""
+    """Keeps the only worker busy for a long time."""
     body = {
         "kind": "path_patching",
         "model": "smollm2-135m",
@@ -112,7 +112,7 @@ def test_a_deletion_is_undone_from_the_keyboard(watched):
     expect(toast).to_contain_text("2 + 3 =")
     assert httpx2.get(f"{watched.address}/api/experiments/{experiment_id}").status_code == 404
     no_serious_barrier(page)
-    # It covers nothing for good.
+    # The notice disappears.
     page.set_viewport_size({"width": 480, "height": 450})
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
     toast_box, foot = page.locator(".toast").bounding_box(), page.locator("footer").bounding_box()
@@ -156,7 +156,7 @@ def test_a_queued_one_shows_its_place_can_be_moved_up_and_shows_its_deletion(wat
     page.reload()
     expect(page.get_by_label("Priority")).to_have_value("high")
     no_serious_barrier(page)
-    # Somebody else deletes it meanwhile.
+    # Another user deletes it meanwhile.
     assert httpx2.delete(f"{watched.address}/api/experiments/{second}").status_code == 204
     expect(page.get_by_text("This analysis was deleted")).to_be_visible()
     page.get_by_role("button", name="Restore").click()

@@ -19,7 +19,7 @@ LONG = 120_000
 
 @pytest.fixture(scope="module")
 def analysis(address: str) -> str:
-    """The id of a finished analysis of a set large enough to be tested: of direct effects, which are cheap."""
+    """The id of a finished analysis of direct effects (cheap), of a set large enough for significance tests."""
     prompts = {"source": "template", "pairs": 12, "shots": 2, "keep_wrong": True}
     body = {"kind": "path_patching", "model": "smollm2-135m", "effect": "direct", "prompts": prompts}
     created = httpx2.post(f"{address}/api/experiments", json=body, timeout=60)
@@ -89,7 +89,7 @@ def test_pinned_components_are_knocked_out_and_the_curve_is_downloaded(watched, 
 
     expect(page.get_by_role("heading", name="Knock-out of L14H2, MLP19")).to_be_visible()
     rows = page.get_by_role("group", name="The curve as a table").get_by_role("row")
-    expect(rows).to_have_count(4, timeout=LONG)  # nothing, one and two out below their heads
+    expect(rows).to_have_count(4, timeout=LONG)  # zero, one and two components ablated
     expect(rows.nth(3)).to_contain_text("MLP19")
     expect(page.get_by_text(re.compile("use operands that the components were found on"))).to_be_visible()
     no_serious_barrier(page)
@@ -100,7 +100,7 @@ def test_pinned_components_are_knocked_out_and_the_curve_is_downloaded(watched, 
         curve = [row for row in csv.DictReader(stream) if row["metric"] == "accuracy"]
     assert [(row["k"], row["component"]) for row in curve] == [("0", ""), ("1", "L14H2"), ("2", "MLP19")]
 
-    # Back at the analysis it is listed; from there it is found on the first page, too.
+    # The analysis lists it; so does the first page.
     page.get_by_role("link", name="12 addition prompts").click()
     page.get_by_role("button", name="Knock out").click()
     expect(page.get_by_role("link", name="Knock-out of L14H2, MLP19")).to_be_visible()

@@ -155,7 +155,7 @@ def test_no_page_scrolls_sideways_or_has_a_serious_barrier(watched):
         page = watched.open(path)
         page.wait_for_load_state("networkidle")
         expect(page.get_by_role("grid", name=GRID).or_(page.get_by_role("table")).first).to_be_visible()
-        # What is being asked anew is dimmed until its answer is there.
+        # A preview being refreshed is dimmed until its answer arrives.
         expect(page.locator("[aria-busy=true]")).to_have_count(0, timeout=30_000)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), path
         page.evaluate(AXE.read_text(encoding="utf-8"))

@@ -52,7 +52,7 @@ def test_a_total_effect_at_all_positions_is_chosen_run_and_named(watched, tmp_pa
     assert [notes[f"question.{name}"] for name in ("effect", "positions", "source")] == ["total", "all", "zero"]
     assert notes["checks.spot_check_error"] < 1e-3
 
-    # Back: the first page has the options as they were chosen, in view.
+    # Back: the first page shows the chosen options.
     page.go_back()
     expect(page.get_by_role("radio", name="total")).to_be_checked()
     expect(page.get_by_label("Patch with")).to_have_value("zero")
@@ -68,7 +68,7 @@ def test_a_denoising_result_is_explained_with_the_reverse_sign(watched):
         "direct effect, restored at the last position in the counterfactual run"
     )
     expect(page.get_by_role("img", name=re.compile("blue restores the answer, above 0"))).to_be_visible()
-    # What restores most comes first, with its rank as in the file: the last.
+    # The component that restores most comes first, with its rank in the file: the last.
     expect(page.get_by_test_id("component")).to_contain_text("restores the answer")
     identity = page.url.split("/analyses/")[1].split("?")[0]
     ranking = httpx2.get(f"{watched.address}/api/experiments/{identity}/components.csv").text

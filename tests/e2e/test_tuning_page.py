@@ -23,7 +23,7 @@ LONG = 120_000
 
 
 def serve(page: Page, rows: dict[str, dict[str, Any]], results: dict[str, dict[str, Any]]) -> list[Any]:
-    """Answers for these experiments, and keeps what is asked anew."""
+    """Serves these experiments, and records new submissions."""
     requests: list[Any] = []
 
     def answer(body: dict[str, Any]) -> Callable[[Route], None]:
@@ -214,7 +214,7 @@ def test_the_form_previews_the_trained_parameters_and_keeps_its_state_in_the_add
     expect(page.get_by_label("key", exact=True)).to_be_checked()
     expect(page.get_by_role("textbox", name="Components")).to_have_value("L14H2,MLP19")
     expect(foreseen.get_by_text("test", exact=True)).to_be_visible()
-    expect(foreseen).to_have_css("opacity", "1")  # while it is counted anew it is faint
+    expect(foreseen).to_have_css("opacity", "1")  # dimmed while it is recomputed
     no_serious_barrier(page)
 
 
@@ -233,7 +233,7 @@ def test_what_cannot_be_trained_is_refused_in_words_before_it_is_asked(watched):
 
 
 def test_a_real_training_of_pinned_components_is_cancelled_and_its_weights_are_a_model(watched):
-    """From the pins of an analysis to a model that can be tuned again: without the judging, which takes minutes."""
+    """From the pins of an analysis to a model that can be tuned again: without the evaluation, which takes minutes."""
     address = watched.address
     prompts = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}], "shots": 2}
     body = {"kind": "path_patching", "model": fixed.MODEL, "effect": "direct", "prompts": prompts}
@@ -268,7 +268,7 @@ def test_a_real_training_of_pinned_components_is_cancelled_and_its_weights_are_a
     expect(page.get_by_label("Model", exact=True)).to_have_value(re.compile(f"^{fixed.MODEL}-tuned-"))
     expect(page.get_by_role("textbox", name="Components")).to_have_value("L28H2,MLP29")
 
-    # The System page says where it comes from, and the analysis what was tuned of it.
+    # The System page names its origin, and the analysis lists the models tuned from it.
     watched.open("/system")
     times = page.get_by_role("region", name="Run times")
     expect(times.get_by_role("row").filter(has_text="analysis")).to_have_count(1)

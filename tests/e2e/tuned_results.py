@@ -30,7 +30,7 @@ LAYERS, HEADS, KV_HEADS, PARAMETERS = 30, 9, 3, 134_515_008
 COMPONENTS = ("L14H2", "L17H5", "L19H1", "MLP17", "MLP19")
 TRAINED = {"precise": 5_603_328, "random": 5_603_328, "lora": 5_529_600, "full": PARAMETERS}
 TUNED = f"{MODEL}-tuned-0a1b2c3d"
-# Texts that would do harm as markup, as a formula, or to their neighbours.
+# Texts that would do harm as markup, as a formula, or to neighbouring text.
 HOSTILE = ("<img src=x onerror=alert(1)>", "</script>", "=1+1", "\u202e51", "\n", "🧮")
 _WHEN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 
@@ -71,7 +71,7 @@ def broken() -> ProblemDetails:
 
 
 def result(name: str, spec: FineTuneSpec, *, kept: int | None = None, ended: str = "finished") -> dict[str, Any]:
-    """What came of it; with ``kept`` it ended after so many steps and was not judged."""
+    """The result; with ``kept`` the training ended after that many steps and was not evaluated."""
     steps = spec.steps if kept is None else kept
     whole = ended == "finished"
     answer = FineTuneResult(

@@ -15,7 +15,7 @@ Written = tuple[list[torch.Tensor], list[torch.Tensor]]
 
 @torch.no_grad()
 def knocked_logits(hf, ids: list[int], components: Sequence[Component], instead: Written, first: int) -> torch.Tensor:
-    """All logits at END with what is written ``instead`` put in the components' places from position ``first`` on.
+    """All logits at END with the components' outputs replaced by ``instead`` from position ``first`` on.
 
     ``instead``: of each layer the input of the output projection and the output of the MLP, [1, position, width], as
     many positions as are replaced, or one for all of them.
@@ -66,13 +66,13 @@ def mean_of(hf, prompts: Sequence[list[int]], first: int | None = None) -> Writt
 
 
 def run_of(hf, ids: list[int], first: int) -> Written:
-    """What a run of another prompt wrote from ``first`` on."""
+    """The outputs of a run of another prompt from ``first`` on."""
     heads, mlps = oracle.record(hf, ids)
     return [z[:, first:] for z in heads], [m[:, first:] for m in mlps]
 
 
 def greedy(hf, ids: list[int], components: Sequence[Component], instead: Written, first: int, tokens: int) -> list[int]:
-    """What is written with the components out from ``first`` on: a whole pass for every token, no cache.
+    """Tokens generated with the components ablated from ``first`` on: a whole pass for every token, no cache.
 
     ``instead``: of the prompt's positions from ``first`` on and then of END, again and again.
     """

@@ -22,7 +22,7 @@ def writing(change):
 
 
 def only(head, z):
-    """One head's part of what all heads give, 0 elsewhere."""
+    """One head's slice of the output of all heads, 0 elsewhere."""
     width = len(z) // 4
     return torch.cat([z[at * width : (at + 1) * width] * (at == head) for at in range(4)])
 
@@ -76,7 +76,7 @@ def projections(hf, layer):
 
 @torch.no_grad()
 def written(hf, ids, keep: nn.Module, change: nn.Module | None = None, how=lambda states: states):
-    """What passes into ``keep`` at END, when ``how`` changes what ``change`` writes."""
+    """The input of ``keep`` at END when ``how`` changes the output of ``change``."""
     kept = []
     handles = [keep.register_forward_pre_hook(lambda _m, args: kept.append(args[0][0, -1].clone()))]
     if change is not None:

@@ -37,7 +37,7 @@ def test_the_counterfactual_is_the_pattern_of_the_other_prompt():
     result = attention_roles(model, PAIRS[:3])
     turned = [PromptPair(pair.counterfactual, pair.reference, pair.answer) for pair in PAIRS[:3]]
     operator = ROLES.index("operator")
-    # Nobody can read "3 @ 5 =" by itself: there only the reference's roles tell which token took the operator's place.
+    # "3 @ 5 =" is unreadable by itself: only the reference's roles tell which token took the operator's place.
     patterns = attention(model, turned).weights
     for row, pair in enumerate(encode_all(model, PAIRS[:3])):
         (at,) = [number for number, token in enumerate(pair.counterfactual_tokens) if token.role == "operator"]
@@ -62,7 +62,7 @@ def test_the_shuffled_baseline_is_the_mean_over_all_ways_to_deal_the_roles():
 
 
 def made(masses):
-    """Two heads' masses as a set of one question; the baseline gives every role but the first a tenth."""
+    """Two heads' masses as a set of one question; the baseline is 0.1 for every role but the first."""
     whole = torch.zeros(1, 1, len(masses), len(ROLES), dtype=torch.float64)
     for head, mass in enumerate(masses):
         for role, value in mass.items():

@@ -28,7 +28,7 @@ from arithmoscope.engine.measures.rank_correlation import spearman
 from arithmoscope.engine.methods import attribution as module
 
 TWO = [PAIRS[0], PAIRS[4]]  # prompts of equal length, and of different lengths
-# A shape of each kind: sequential, with norms behind sublayers, parallel with a method of its own, fused projections.
+# One layout of each kind: sequential, norms after sublayers, parallel with its own method, fused projections.
 FEW = ["LlamaForCausalLM", "Gemma2ForCausalLM", "GPTJForCausalLM", "FalconForCausalLM"]
 LAYOUTS = [
     *(pytest.param(name, None, id=name) for name in CONFIGS),
@@ -41,7 +41,7 @@ MeasuredEffects = dict[nn.Module, Callable[[torch.Tensor], torch.Tensor]]
 
 @torch.no_grad()
 def answer_with(hf, ids, answer, replaced: MeasuredEffects, writes: MeasuredEffects) -> float:
-    """The answer's logit when functions change what modules read, and what they write. Plain hooks."""
+    """The answer's logit when functions change the inputs and outputs of modules. Plain hooks."""
     handles = [m.register_forward_pre_hook(reading(f)) for m, f in replaced.items()]
     handles += [m.register_forward_hook(writing(f)) for m, f in writes.items()]
     try:
@@ -52,13 +52,13 @@ def answer_with(hf, ids, answer, replaced: MeasuredEffects, writes: MeasuredEffe
 
 
 def at_end(hf, ids):
-    """What heads (before the projection) and MLPs wrote at END, layer by layer."""
+    """Outputs of heads (before the projection) and MLPs at END, layer by layer."""
     heads, mlps = oracle.record(hf, ids)
     return [z[0, -1] for z in heads], [out[0, -1] for out in mlps]
 
 
 def slope(hf, reference, answer, move, read_by=None, written_by=None):
-    """How fast the answer's logit changes along ``move`` of what a module reads or writes at END: a difference."""
+    """The derivative of the answer's logit along ``move`` of a module's input or output at END: a finite difference."""
     h, total = 1e-5, 0.0
     for share in (h, -h):
         read, write = ({m: last(share * move)} if m is not None else {} for m in (read_by, written_by))
@@ -67,7 +67,7 @@ def slope(hf, reference, answer, move, read_by=None, written_by=None):
 
 
 def unchecked(model, pairs):
-    """With one exact number for the correlation instead of all: they have tests of their own."""
+    """Attribution with one exact number for the correlation instead of all, which have tests of their own."""
     with pytest.MonkeyPatch.context() as patch:
         for name, number in (("_ALL", 0), ("_DRAWN", 1), ("_TOP", 0)):
             patch.setattr(module, name, number)
@@ -93,7 +93,7 @@ def test_the_estimate_is_the_derivative_of_the_exact_total_effect(architecture, 
 
 
 def gradient(hf, ids, answer, heads_out):
-    """Of the answer's logit with respect to what all heads give at END: plain autograd through the whole prompt."""
+    """Gradient of the answer's logit with respect to the output of all heads at END: plain autograd, whole prompt."""
     width = heads_out.weight.shape[0 if isinstance(heads_out, Conv1D) else 1]
     leaf = torch.zeros(width, dtype=torch.float64, requires_grad=True)
     handle = heads_out.register_forward_pre_hook(lambda _m, a: (torch.cat([a[0][:, :-1], a[0][:, -1:] + leaf], 1),))

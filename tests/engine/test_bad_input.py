@@ -195,8 +195,8 @@ def test_ten_thousand_pairs_take_some_seconds_and_little_more_memory_than_a_few(
 
 
 def _said(code: str) -> list[str]:
-    """What a fresh interpreter prints. In these tests the types of arguments are checked before a function of the
-    engine is entered, and tensors' shapes all the time: that is not how people call it."""
+    """The output of a fresh interpreter. In these tests argument types and tensor shapes are checked at every call of
+    the engine, unlike in a user's own program."""
     tried = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
     )

@@ -35,7 +35,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-# Where a test takes either (`except Refusal`), loading may succeed or be refused, and nothing else.
+# Where a test accepts either (`except Refusal`), loading may succeed or be refused, and nothing else.
 def rewrite(folder: Path, **changes: Any) -> None:
     config = json.loads((folder / "tiny" / "config.json").read_text())
     (folder / "tiny" / "config.json").write_text(json.dumps({**config, **changes}))
@@ -49,7 +49,7 @@ def refused(folder: Path, match: str) -> Refusal:
 
 
 def unread(monkeypatch) -> None:
-    """Whoever opens a weights file fails the test."""
+    """Fails the test if a weights file is opened."""
     whole = Path.open
 
     def guarded(path: Path, *args: Any, **kwargs: Any) -> Any:
@@ -136,7 +136,7 @@ def test_a_model_in_shards_gives_the_numbers_of_the_whole_one(tmp_path, size):
     assert len(loaded.card.revision) == 64
     kept = dict(loaded.hf.named_parameters())
     assert all(torch.equal(kept[name], weight) for name, weight in model.hf.named_parameters())
-    # Where a file's numbers lie in memory decides which kernel multiplies them.
+    # The memory layout of a file's numbers decides which kernel multiplies them.
     torch.testing.assert_close(path_patching(loaded, PAIRS).heads, path_patching(model, PAIRS).heads, atol=1e-5, rtol=0)
 
 

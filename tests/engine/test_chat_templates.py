@@ -94,7 +94,7 @@ def refusal_of(template: Any) -> Refusal:
 def test_a_frame_around_what_is_said_is_what_transformers_renders(
     name: str, turns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Only the date is ours.
+    # Only the date is fixed by the test.
     monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", _NewYear)
     tokenizer, frame = tokenizer_with(TEMPLATES[name]), frame_of(TEMPLATES[name])
     exchange = TURNS[:turns]
@@ -163,7 +163,7 @@ def test_a_template_that_would_not_end_is_stopped(template: str) -> None:
 
 
 def test_a_template_reaches_no_file(tmp_path: Path) -> None:
-    # Out of the sandbox, were there a hole in it, into a process that can open nothing.
+    # Code that escaped the sandbox would be in a process that can open nothing.
     code = (
         "import runpy, sys; renderer = runpy.run_path(sys.argv[1]); renderer['_confine'](renderer['_environment']());"
         "open(sys.argv[2])"

@@ -31,7 +31,7 @@ def test_running_out_in_the_last_group_leaves_the_first_as_it_was_measured():
         return len(chunk)
 
     plan = run_in_chunks([[0, 1], [2, 3, 4, 5, 6, 7]], Plan(4, 8, 8, 8), measure)
-    # 4 goes alone; what comes behind it keeps to the plan that let it through.
+    # 4 runs alone; later rows keep the plan that worked for it.
     assert seen == [([0, 1], 4), ([2, 3], 2), ([4], 1), ([5], 1), ([6], 1), ([7], 1)]
     assert plan == Plan(1, 2, 2, 2)
 

@@ -41,7 +41,7 @@ def run(model, effect, pairs):
     return spec, output
 
 
-# Two shots ask two of the 55 sums; the model answers most of the others.
+# The two shots use two of the 55 sums; the model answers most of the others.
 @pytest.mark.parametrize(
     ("effect", "pairs", "made", "right"), [("through_mlps", 64, 53, 40), ("direct", 12, 12, 6)], ids=["all", "direct"]
 )

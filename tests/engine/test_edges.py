@@ -26,7 +26,7 @@ LAYOUTS = [
     *(pytest.param(*layout, id=name, marks=pytest.mark.slow) for name, layout in VARIANTS.items()),
 ]
 TWO = [PAIRS[0], PAIRS[4]]  # prompts of equal length, and of different lengths
-# A shape of each kind: sequential, with norms behind sublayers, parallel with a method of its own, fused projections.
+# One layout of each kind: sequential, norms after sublayers, parallel with its own method, fused projections.
 FEW = ["LlamaForCausalLM", "Gemma2ForCausalLM", "GPTJForCausalLM", "FalconForCausalLM"]
 HEADS = [Component(layer, head) for layer in (1, 2) for head in range(4)]
 SENDERS = all_components(3, 4)
@@ -138,7 +138,7 @@ def test_in_float32_edges_equal_three_runs_with_hooks_too(architecture):
 
 
 def test_a_head_that_looks_nowhere_in_particular_receives_nothing():
-    # Worked by hand: with query weights of 0 the row stays as it is, whatever is sent.
+    # Worked by hand: with query weights of 0 the row stays unchanged for every sender.
     model = tiny_model("LlamaForCausalLM")
     hf: Any = model.hf
     attention = hf.model.layers[2].self_attn

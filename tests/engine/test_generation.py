@@ -33,14 +33,14 @@ def end_of(written: Written) -> Written:
 
 
 def joined(prompt: Written, end: Written) -> Written:
-    """What is put in in the prompt, then what is put in at END: every later token's."""
+    """The replacements in the prompt, followed by those at END for every later token."""
     heads, mlps = (
         [torch.cat(both, dim=1) for both in zip(*side, strict=True)] for side in zip(prompt, end, strict=True)
     )
     return heads, mlps
 
 
-# Every family in the case with most in it, the other cases on two.
+# Every family in the most complex case, the other cases on two.
 CASES = [(architecture, "mean", "all") for architecture in CONFIGS] + [
     (architecture, ablation, positions)
     for architecture in ("LlamaForCausalLM", "Gemma2ForCausalLM")
@@ -90,7 +90,7 @@ def test_exact_match_is_the_whole_answer_and_has_a_curve():
     weight[vocabulary["="]] = 2 * weight[vocabulary["3"]]  # and ends a number where it would write a 3
     first = knockout(model, SET, MIXED, controls=0, answer_tokens=3)
     assert first.written is not None
-    # Asked for what it writes, it is right with nothing out.
+    # With its own output as the answer, it is right with nothing ablated.
     own = ["".join(digits.get(token, " ") for token in ids).partition(" ")[0] for ids in first.written[0].tolist()]
     pairs = [PromptPair(pair.reference, pair.counterfactual, text or "5") for pair, text in zip(SET, own, strict=True)]
     result = knockout(model, pairs, MIXED, controls=3, answer_tokens=3)

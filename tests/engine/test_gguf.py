@@ -20,7 +20,7 @@ from arithmoscope.engine.models.loading import read_tokenizer
 def write_gguf(
     path: Path, architecture: str = "llama", chat: str | None = None, merges=("1 2",), **settings: int
 ) -> int:
-    """A GGUF file of one small layer; how many numbers it holds."""
+    """Writes a GGUF file of one small layer; returns its number of parameters."""
     numbers = {"block_count": 1, "embedding_length": 32, "feed_forward_length": 48, "context_length": 64, **settings}
     writer = GGUFWriter(path, architecture)
     for key, value in {"attention.head_count": 4, "attention.head_count_kv": 2, **numbers}.items():
@@ -76,7 +76,7 @@ def write_weights(path: Path, architecture: str, hf: Any) -> None:
 )
 def test_a_gguf_file_has_the_effects_of_the_weights_that_it_was_made_of(tmp_path, architecture, name, head_dim):
     config: Any = CONFIGS[name]()
-    # What a file does not say is as it is in every model of the kind; what it says is read.
+    # Settings missing from the file have the architecture's defaults; those in the file are read.
     config.update({"head_dim": head_dim, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}})
     model = tiny_model(name, torch.float32, config=lambda: config)
     write_weights(tmp_path / "small.gguf", architecture, model.hf)

@@ -68,7 +68,7 @@ def test_false_discoveries_stay_below_the_rate_in_a_simulation_and_true_ones_are
     for trial in range(40):
         values = skewed(draw, 40, 100)
         values[:, :20] -= 1.2  # twenty that hurt
-        # Everything shares the questions' difficulty: the tests depend on each other.
+        # All components share the questions' difficulty: the tests are dependent.
         values = values + 0.3 * torch.randn(40, 1, generator=draw).double()
         through = false_discoveries(p_values(values, names(40), draws=2_000, seed=trial), 0.1)
         shares.append(float(through[20:].sum()) / max(1, int(through.sum())))

@@ -22,9 +22,9 @@ from arithmoscope.engine.methods.knockout import knock_chunk, knockout_task
 
 # Three lengths among them.
 SET = PAIRS[:5]
-# As many tokens each.
+# Of equal length in tokens.
 EQUAL = [PAIRS[0], PAIRS[1], PAIRS[5], PromptPair("2 + 3 = 5\n4 + 5 =", "2 + 3 = 5\n4 @ 5 =", "9")]
-# Out of the model's order, heads and MLPs, several of one layer.
+# Not in the model's order, heads and MLPs, several of one layer.
 MIXED = ["L1H2", "L0H3", "MLP1", "L1H0", "L2H1", "MLP0", "L1H3"]
 LAYOUTS = [
     *(pytest.param(name, None, id=name) for name in CONFIGS),
@@ -34,7 +34,7 @@ LAYOUTS = [
 
 @pytest.fixture(autouse=True)
 def _double_throughout(request):
-    """Norms round to float32 inside; what is summed up in another order would differ by that."""
+    """Norms round to float32 inside; sums in another order would differ by that rounding."""
     if "slow" in request.keywords and "architecture" not in request.fixturenames:
         yield
         return
@@ -43,7 +43,7 @@ def _double_throughout(request):
 
 
 def said(logits, answer, competitor):
-    """Logits of the two tokens, probability, whether the answer is on top."""
+    """Logits of the two tokens, probability, and whether the answer is the top token."""
     return logits[[answer, competitor]], torch.softmax(logits, -1)[answer], int(logits.argmax()) == answer
 
 
@@ -100,7 +100,7 @@ def test_everything_out_is_the_mean_model_by_brute_force(architecture, config, p
         holds(result, -1, row, knocked_logits(model.hf, ids, everything, mean, first), pair.answer_id)
 
 
-# Every layout with what is dearest to put in; the other sources on two, since nothing after the source differs.
+# Every layout with the costliest replacement; the other sources on two, since nothing after the source differs.
 CURVES = [pytest.param(*each.values, "mean", id=f"{each.id}-mean", marks=each.marks) for each in LAYOUTS] + [
     pytest.param(name, None, ablation, id=f"{name}-{ablation}")
     for name in ("LlamaForCausalLM", "Gemma2ForCausalLM")

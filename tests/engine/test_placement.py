@@ -44,7 +44,7 @@ def free(monkeypatch, **by_device):
 
 
 def gpus(monkeypatch, count):
-    """As on a machine with some GPUs, as far as names go."""
+    """Pretends that the machine has several GPUs, by name only."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setattr("arithmoscope.engine.models.placement._existing_device", torch.device)
 
@@ -237,7 +237,7 @@ def test_a_model_in_hand_stays_where_it_is(how):
     "architecture", ["LlamaForCausalLM", "Gemma2ForCausalLM", "GPTNeoXForCausalLM", "GPT2LMHeadModel"]
 )
 def test_a_block_computes_on_its_own_device_and_answers_on_the_callers(architecture):
-    """torch's pretended tensors have no numbers, but devices, and refuse to mix them as a GPU's kernels would."""
+    """torch's fake tensors have devices but no numbers, and refuse to mix devices as GPU kernels would."""
     model = tiny_model(architecture, torch.float32)
     mode = FakeTensorMode()
     here, there = torch.device("cuda:0"), torch.device("cuda:1")

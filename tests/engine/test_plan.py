@@ -115,7 +115,7 @@ def test_when_nothing_is_left_to_halve_it_is_refused_and_other_errors_pass():
 
 
 def running_out(monkeypatch, times):
-    """Memory runs out in the middle of the next ``times`` waves."""
+    """Raises out-of-memory in the middle of the next ``times`` waves."""
     left = [times]
     carry = patching.carry
 
@@ -145,9 +145,9 @@ def test_a_resumed_experiment_keeps_the_plan_that_memory_forced_on_it(monkeypatc
         undisturbed = whole.run(model, spec)
     with monkeypatch.context() as patch:
         running_out(patch, 1)
-        stopped = ObservedRun(stop_after=6 + (source == "mean"))  # taking the means looks once
+        stopped = ObservedRun(stop_after=6 + (source == "mean"))  # computing the means checks once
         stopped.run(model, spec)
-    resumed = ObservedRun()  # memory is ample now: the plan would be larger if it were made again
+    resumed = ObservedRun()  # memory is ample now: a new plan would be larger
     output = resumed.run(model, spec, stopped.chunks)
     assert undisturbed is not None
     assert output is not None
@@ -192,7 +192,7 @@ def test_the_peak_of_a_process_stays_within_the_budget(effect, positions):
     budget = 24 * 2**20
     here = str(Path(__file__).parent)
     program = MEASURED.format(here=here, effect=effect, positions=positions, budget=budget)
-    # What is freed goes back to the system at once: what counts is what is in use.
+    # Freed memory goes back to the system at once, so that the peak counts memory in use.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
     assert 0 < int(done.stdout) <= budget

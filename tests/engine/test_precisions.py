@@ -24,7 +24,7 @@ from arithmoscope.prompts import encode_pair
 # 1/256, one of float16 by up to 1/2048; three layers round several times each.
 TOLERANCES = {"bfloat16": 0.06, "float16": 0.015}
 
-# Their layers' matrices are no linear modules of torch.
+# Families whose layers' matrices are not torch linear modules.
 NO_8_BITS = ["GPT2LMHeadModel", "FalconForCausalLM"]
 
 needs_torchao = pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="8-bit weights need torchao")
@@ -72,7 +72,7 @@ def test_narrow_weights_give_the_numbers_of_their_float32_twin(architecture, dty
 
 
 class Packed(nn.Module):
-    """A linear map whose weight is kept in whole numbers, in a way that the engine has never heard of."""
+    """A linear map with an integer weight in a format unknown to the engine."""
 
     def __init__(self, plain: Any) -> None:
         super().__init__()

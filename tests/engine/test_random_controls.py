@@ -12,7 +12,7 @@ LAYERS, HEADS = 4, 3
 
 
 def plainly(chosen: list[Component], seed: int) -> list[tuple[Component, bool]]:
-    """The rule word for word, looking through all components each time."""
+    """The rule taken literally, searching all components each time."""
     rng, drawn = random.Random(f"knockout {seed} 0"), []
     for component in chosen:
         taken = [pick for pick, _ in drawn]

@@ -37,7 +37,7 @@ def model() -> LoadedModel:
 
 @pytest.fixture(autouse=True)
 def few_questions(monkeypatch: pytest.MonkeyPatch):
-    """Three sets of four questions, and three passages: what is asked is tested elsewhere."""
+    """Three sets of four questions, and three passages; the full evaluation has tests of its own."""
     monkeypatch.setattr("arithmoscope.engine.tuning.evaluation_sets.EVALUATION_SETS", EVALUATION_SETS[:3])
     whole, plain = evaluating.evaluate, evaluating.compare_on_text
     monkeypatch.setattr(evaluating, "PASSAGES", evaluating.PASSAGES[:3])
@@ -201,7 +201,7 @@ def test_a_checkpoint_is_not_held_by_the_run_that_took_it_up(model: LoadedModel)
     run(model, spec_of(), save_chunk=chunks.__setitem__)
     (data,) = [chunks.pop(5)]
     held: list[int] = []
-    inspect.unwrap(run_fine_tune)(  # the check of types in tests holds what it passes on
+    inspect.unwrap(run_fine_tune)(  # the type checks of the tests keep references to the arguments
         model,
         spec_of(),
         "abcdefgh1234",

@@ -15,7 +15,7 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.interventions.replacements import resampled
 
-# Reference and counterfactual of as many tokens.
+# Reference and counterfactual of equal length.
 ALIGNED = [PAIRS[0], PAIRS[1], PAIRS[2], PAIRS[3], PAIRS[5]]
 
 

@@ -22,7 +22,7 @@ LAYOUTS = [
     *(pytest.param(name, None, id=name) for name in CONFIGS),
     *(pytest.param(*layout, id=name, marks=pytest.mark.slow) for name, layout in VARIANTS.items()),
 ]
-# A shape of each kind: sequential, with norms behind sublayers, parallel with a method of its own, fused projections.
+# One layout of each kind: sequential, norms after sublayers, parallel with its own method, fused projections.
 FEW = ["LlamaForCausalLM", "Gemma2ForCausalLM", "GPTJForCausalLM", "FalconForCausalLM"]
 # Equal lengths within a pair, two lengths among them; the last differs from its first token on.
 EQUAL = [PAIRS[0], PAIRS[2], PAIRS[5], PromptPair("4 + 5 =", "1 + 2 =", "9")]
@@ -35,7 +35,7 @@ def layers_of(hf):
 
 @torch.no_grad()
 def streams(hf, ids):
-    """What each layer reads, all positions."""
+    """The input of each layer, all positions."""
     kept = []
 
     def keep(_module, args, kwargs):
@@ -112,7 +112,7 @@ def test_the_effects_equal_those_worked_by_hand():
     expected = answer(x, y + mlp(x, y)) - LOGIT
     assert result.effects[0, 0].tolist() == pytest.approx([expected, 0.0], abs=1e-6)
     assert result.effects[0, 0, 1] == 0
-    # Everything that the runs differ in was patched.
+    # Every difference between the runs was patched.
     assert result.recovered[0, 0, 0] == pytest.approx(1, abs=1e-6)
     assert expected == pytest.approx(1.5 / sqrt((1.5**2 + (y + mlp(x, y)) ** 2) / 2) - 0.71058, abs=1e-5)
 
@@ -158,7 +158,7 @@ def test_a_batch_gives_what_single_prompts_give_in_any_order_and_in_any_chunks(a
 
 
 def test_patching_all_that_differs_at_once_recovers_everything():
-    # One token differs, the first: the stream of layer 0 there is all that the counterfactual run has of its own.
+    # Only the first token differs: the stream of layer 0 there is the only difference of the counterfactual run.
     result = stream(tiny_model("LlamaForCausalLM"), [PromptPair("4 + 5 =", "1 + 5 =", "9")])
     assert float(result.recovered[0, 0, 0]) == pytest.approx(1, abs=1e-9)
 

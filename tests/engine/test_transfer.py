@@ -15,7 +15,7 @@ from arithmoscope.prompts.sets.operand_split import operands_of, shared_operands
 
 ADD = [PromptPair(f"{a} + {b} =", f"{a} @ {b} =", str(a + b)) for a in range(1, 6) for b in range(1, 5)]
 TAKE = [PromptPair(f"{a} - {b} =", f"{a} @ {b} =", str(a - b)) for a in range(3, 10) for b in range(1, 4)]
-# No arithmetic that could be read.
+# Pairs without readable arithmetic.
 WORDS = [
     PromptPair(f"The sum of {word} is", f"The none of {word} is", str(at))
     for at, word in enumerate(["and", "of", "plus"])

@@ -26,7 +26,7 @@ HEADS = ["L1H2", "L2H3"]
 
 @contextmanager
 def no_file_larger_than(size: int) -> Iterator[None]:
-    """A disk that is full, as the system says it to a process: a write beyond ``size`` fails."""
+    """Simulates a full disk: the operating system fails every write beyond ``size`` bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -126,7 +126,7 @@ def test_an_exported_folder_loads_in_plain_transformers_with_equal_logits(archit
     assert (metadata["components"], metadata["weights"]) == (CHOSEN, tuned.deltas.weights)
 
 
-# peft asks transformers by a name that will go.
+# peft calls transformers by a deprecated name.
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 @pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "GPT2LMHeadModel"])
 def test_an_adapter_loads_in_peft_with_equal_logits(architecture, tmp_path: Path):

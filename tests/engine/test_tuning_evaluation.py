@@ -31,13 +31,13 @@ def models() -> tuple[LoadedModel, LoadedModel]:
 
 @torch.no_grad()
 def logs(model: LoadedModel, ids: Any) -> torch.Tensor:
-    """The log-probabilities of what comes after every token, by the model's own forward pass."""
+    """The log-probabilities of the next token at every position, by the model's own forward pass."""
     return model.hf(input_ids=torch.tensor([list(ids)])).logits[0].double().log_softmax(-1)
 
 
 @torch.no_grad()
 def written(model: LoadedModel, example: Example) -> list[int]:
-    """What greedy decoding writes, as many tokens as the answer has."""
+    """Greedily decoded tokens, as many as the answer has."""
     prompt = torch.tensor([example.ids[: -example.answer_length]])
     questions: dict[str, Any] = {
         "max_new_tokens": example.answer_length,
@@ -48,7 +48,7 @@ def written(model: LoadedModel, example: Example) -> list[int]:
 
 
 def right_for(model: LoadedModel) -> list[Example]:
-    """Questions with what the model writes as their answers, so that some are right, and one token of each other."""
+    """Questions with the model's own output as answers, so that these are right, and copies with one token changed."""
     result = []
     for each in examples_of(model, [*LESSONS, *SUMS]):
         continued = (*each.ids[: -each.answer_length], *written(model, each))

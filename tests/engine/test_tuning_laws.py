@@ -34,7 +34,7 @@ def test_what_was_not_chosen_keeps_its_bits_whatever_the_weight_decay(architectu
     for name, weight in after.items():
         moves = mask_of(weight, parts.get(name))
         assert torch.equal(weight[~moves], before[name][~moves]), name
-        # Some biases move nothing (a key's, which adds as much to all scores): decay makes them smaller all the same.
+        # Some biases have no effect (a key's adds equally to all scores): weight decay shrinks them all the same.
         assert bool((weight[moves] != before[name][moves]).float().mean() > 0.9) or not moves.any(), name
     for name, weight in model.hf.named_parameters():
         assert torch.equal(weight, before[name]), f"the given model's {name}"
@@ -176,7 +176,7 @@ def test_all_pairs_are_seen_before_one_is_seen_again():
 def test_narrow_weights_are_stepped_in_float32_and_rounded_once():
     model = tiny_model("LlamaForCausalLM", torch.bfloat16)
     before = weights_of(model)
-    # A step is a ten-thousandth: alone it is lost in most numbers of bfloat16, of which 0.3 has neighbours at 0.001.
+    # A step is 1e-4: alone it is lost in most bfloat16 numbers (the spacing near 0.3 is 0.001).
     tiny_steps = {"steps": 40, "learning_rate": 1e-4, "batch_size": 2, "schedule": "constant", "warmup": 0.0}
     tuned = fine_tune(model, ["L2H1"], PAIRS, **tiny_steps)
     (part, *_) = select(model, ["L2H1"]).slices

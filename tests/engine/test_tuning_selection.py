@@ -17,7 +17,7 @@ from arithmoscope.engine.tuning.weight_slices import projection_names
 
 @torch.no_grad()
 def heads_outputs(model, layer):
-    """What every head of a layer gives to the output projection, at all positions: [position, head, head_dim]."""
+    """The input of a layer's output projection, by head, at all positions: [position, head, head_dim]."""
     seen = []
     ids = torch.tensor([model.text.encode(PAIRS[0].reference).ids])
     with on_input([(model.layout.blocks[layer].heads_out, lambda z: seen.append(z[0].clone()))]):

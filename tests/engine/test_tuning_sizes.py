@@ -24,7 +24,7 @@ PROMPTS = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}]}
 
 
 def card_of(model: LoadedModel) -> ModelCard:
-    """A model's card with the sizes that its weights' names and shapes say."""
+    """A model's card with the sizes derived from its weights' names and shapes."""
     shapes = {name: tuple(weight.shape) for name, weight in model.hf.named_parameters()}
     layout = model.layout
     return model.card.model_copy(update={"sizes": part_sizes(shapes, layout.heads, layout.kv_heads)})

@@ -50,7 +50,7 @@ def test_an_offset_is_a_vector_that_is_added_to_a_heads_output(architecture):
     width = model.layout.head_dim
     assert tuned.trained == width
     torch.testing.assert_close(logits_of(tuned.model), caught[-1], atol=1e-9, rtol=0)
-    # The same by hand: what the bias gained is what the projection makes of one head's vector.
+    # The same by hand: the bias gained the projection of one head's vector.
     out: Any = tuned.model.layout.blocks[1].heads_out
     old: Any = model.layout.blocks[1].heads_out
     gained = out.bias.detach() - (0 if old.bias is None else old.bias.detach())

@@ -39,7 +39,7 @@ def analysis(model):
 
 
 def numbers(cells) -> list[float]:
-    """Cells none of which is empty."""
+    """Asserts that no cell is empty."""
     columns = list(cells)
     assert None not in columns
     return columns
@@ -158,7 +158,7 @@ def test_what_the_analysis_lacks_is_refused(model, analysis, kind, which, code):
 
 
 def test_an_analysis_whose_prompts_would_now_be_worded_differently_has_no_views(model, analysis):
-    """Whatever changed since: the template of a chat, or how this program writes its own sets."""
+    """The cause may be a new chat template or a new way of drawing sets."""
     columns = json.loads(analysis["result.json"])
     other_token = json.loads(analysis["result.json"])
     other_token["pairs"][3]["counterfactual"][0]["id"] += 1

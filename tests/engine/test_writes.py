@@ -31,8 +31,8 @@ NORM_OVER_HEADS = {"Gemma2ForCausalLM", "Gemma3ForCausalLM", "Olmo2ForCausalLM"}
 
 @torch.no_grad()
 def logits_without(hf, ids, layer, head):
-    """All logits at END and those when a component's write is missing in the stream before the final norm: two passes
-    of the whole model, the second with a hook on that norm."""
+    """All logits at END, with and without a component's write in the stream before the final norm: two passes of the
+    whole model, the second with a hook on that norm."""
     parts = oracle.parts_of(hf)[layer]
     heads, mlps = oracle.record(hf, ids)
     if head is None:

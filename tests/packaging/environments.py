@@ -49,7 +49,7 @@ def clean_environment() -> dict[str, str]:
 
 
 def copy_of_sources(folder: Path) -> Path:
-    """The tracked files as they are in the working tree, as a clone has them: no page, no packages of npm."""
+    """Copies the tracked files of the working tree, as a clone has them: no page, no npm packages."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file() and not name.startswith(("tests/", "docs/")):

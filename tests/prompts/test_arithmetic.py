@@ -344,7 +344,7 @@ def test_no_text_of_arithmetic_pieces_raises(text: str):
 
 
 def assert_consistent(text: str, reading: Reading | None) -> None:
-    """What was read is what stands there."""
+    """Asserts that the reading agrees with the text."""
     if reading is None:
         return
     for operand in reading.operands:

@@ -22,7 +22,7 @@ CHATML = ChatFrame(
     next="<|im_end|>\n<|im_start|>user\n",
     after="<|im_end|>\n<|im_start|>assistant\n",
 )
-# Signs that are plain text to every tokeniser, and white space around what is said.
+# Signs that are plain text to every tokenizer, and white space around the content.
 INST = ChatFrame(before="<s>[INST] ", reply=" [/INST] ", next=" </s><s>[INST] ", after=" [/INST] ")
 THINKING = CHATML.model_copy(update={"after": f"{CHATML.after}<think>\n\n"})
 SUM = PromptPair("2 + 3 = 5\n3 + 5 =", "2 + 3 = 5\n3 @ 5 =", "8", chat=True)
@@ -145,7 +145,7 @@ def test_nothing_that_people_type_becomes_a_control_token(typed: str, name: str,
     layout = lay_out(f"{typed}\n3 + 5 =", frame)
     pieces = chat_pieces(layout.text, [stretch.place for stretch in layout.stretches], tokenizer)
     template = layout.text
-    for stretch in reversed(layout.stretches):  # what was typed may be an example, with turns of its own
+    for stretch in reversed(layout.stretches):  # the typed text may be an example, with turns of its own
         template = template[: stretch.place[0]] + template[stretch.place[1] :]
     written = sum(template.count(token) for token in (*CONTROL_TOKENS, "<think>"))
     if frame is not THINKING:  # its template does not write <think>: there it is a token like any other

@@ -159,7 +159,7 @@ def test_a_question_that_nobody_can_read_needs_an_answer_and_no_counterfactual(t
 )
 def test_a_pair_that_cannot_be_trained_on_is_refused_by_its_number(pair: Any, code: str, tokenizer: Tokenizer):
     good = {"reference": "3 + 5 ="}
-    bad = spec(custom(good)).prompts.model_copy(  # half a character does not come through the door
+    bad = spec(custom(good)).prompts.model_copy(  # half a character is refused by validation
         update={"pairs": (*spec(custom(good)).prompts.pairs, *_pairs(pair))}  # pyright: ignore
     )
     with pytest.raises(Refusal, match="Pair 2") as refused:

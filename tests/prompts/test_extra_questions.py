@@ -16,7 +16,7 @@ FIVE: tuple[Operation, ...] = ("add", "subtract", "multiply", "divide", "power")
 def listed(
     operation: Operation, operands: tuple[int, int], answers: set[int] | None, decimals: int
 ) -> list[tuple[Fraction, Fraction]]:
-    """By trying every pair, with ordinary fractions."""
+    """All questions by brute force over pairs, with ordinary fractions."""
     scale = 10**decimals
     low, high = operands
     firsts = [Fraction(units, scale) for units in range(low * scale, high * scale + 1)]

@@ -93,7 +93,7 @@ def test_a_story_with_other_operands_has_another_answer_or_the_same(story: Story
         ("The war lasted 5 years from 1723 to 17", "28"),
         ("The war lasted 5 years from 1723 to", "1728"),
         ("The war lasted 12 years from 1723 to 17", "35"),
-        ("The war lasted 5 years from 1728 to 173", None),  # a carry: the stem gives it away
+        ("The war lasted 5 years from 1728 to 173", None),  # a carry: the stem reveals it
         ("The war lasted 5 years from 1723 to 1728", None),
         ("The war lasted 5 years from 1723 to 18", None),
         ("The war lasted 5 years from 1723 to 172 or so", None),

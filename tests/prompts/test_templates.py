@@ -94,7 +94,7 @@ def test_every_operation_has_one_equation_and_several_wordings_of_the_other_styl
 
 
 def listed(operation: Operation, operands: tuple[int, int], answers: set[int]) -> list[tuple[int, int]]:
-    """By trying every pair."""
+    """All questions by brute force over pairs."""
     numbers = range(operands[0], operands[1] + 1)
     pairs: list[tuple[int, int]] = []
     for a in numbers:

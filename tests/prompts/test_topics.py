@@ -92,7 +92,7 @@ def test_every_topic_has_sets_by_every_corruption_or_says_which(
 
 @pytest.mark.parametrize("topic", TOPICS)
 def test_what_a_topic_cannot_have_is_what_none_of_its_questions_has(topic: Topic, everything: Tokenizer, monkeypatch):
-    """The table says no more and no less than drawing does."""
+    """The table agrees exactly with drawing."""
     row = TOPICS[topic]
     monkeypatch.setitem(TOPICS, topic, TopicRow(row.operations, row.styles, row.decimals, row.words))
     for corruption in get_args(Corruption):

@@ -124,7 +124,7 @@ def test_every_answer_that_the_parser_computes_is_a_number() -> None:
         assert of_lines({"reference": prompt, "answer": reading.answer}).problems == ()
 
 
-# What prepare refuses with these words, a file's row is refused with; both can be said without a vocabulary.
+# A file's row is refused with the words of `prepare`; neither refusal needs a vocabulary.
 ROWS = [
     {"reference": "6 / 4 ="},
     {"reference": "5 / 0 ="},
@@ -206,7 +206,7 @@ def test_of_a_file_of_100_000_rows_the_first_usable_ones_are_kept_and_the_first_
     good, bad = ("12 + 34 =,46\n", "12 + 34 =,x\n") if form == "csv" else ('{"reference": "12 + 34 ="}\n', "{\n")
     header = "reference,answer\n" if form == "csv" else ""
     read = read_upload((header + (bad + good * 99) * 1_000).encode(), form)
-    # One row of a hundred is bad: 102 of them are above the last pair.
+    # One row of a hundred is bad: 102 of them precede the last pair.
     first_left_out = MAX_PAIRS + 103 + (form == "csv")
     assert (len(read.pairs), read.n_rows) == (MAX_PAIRS, 100_000)
     assert [problem.row for problem in read.problems[:-1]] == [100 * at + 1 + (form == "csv") for at in range(102)]
@@ -235,7 +235,7 @@ def test_after_very_many_rows_that_cannot_be_used_no_other_is_looked_at() -> Non
 def test_a_file_in_two_encodings_loses_the_rows_that_are_in_the_other_and_no_more() -> None:
     data = "reference,answer,city\n3 × 5 =,15,Zürich\n".encode()
     data += "3 × 4 =,12,Bern\n2 + 2 =,é,Bern\n".encode("cp1252")
-    data += "4 + 4 =,8,Zürich\n".encode("cp1252")  # in a column that means nothing
+    data += "4 + 4 =,8,Zürich\n".encode("cp1252")  # in an unknown column
     data += '"1 ×\n3 =",3,\n'.encode("cp1252") + "2 × 5 =,10,\n".encode()
     read = read_upload(data, "csv")
     assert [pair.reference for pair in read.pairs] == ["3 × 5 =", "4 + 4 =", "2 × 5 ="]
@@ -348,7 +348,7 @@ def test_a_file_that_is_no_table_is_refused_in_a_sentence(data: bytes, message: 
 def test_the_largest_and_oddest_file_takes_a_moment(form: UploadFormat, data: bytes) -> None:
     started = time.perf_counter()
     _pairs_or_refusal(data, form)
-    # Seconds are for a busy machine; what grows with the square of a file takes hours here.
+    # Seconds allow for a busy machine; quadratic time would be hours here.
     assert time.perf_counter() - started < 60
 
 

@@ -137,7 +137,7 @@ def test_rewordings_of_one_sum_are_one_unit_and_a_side_takes_as_many_units_as_it
     assert len(set(few.found_operands)) == 4
     effects = effects_on(model, whole.found, whole.found_operands)
     assert key_numbers(effects)["operands"] == len(set(operand_sets(whole.found)))
-    # AnsweredSet again in other words, nothing is known better.
+    # Asked again in other words, the questions add no information.
     twice = effects_on(model, [*whole.found, *whole.found], whole.found_operands * 2)
     once, again = (key_numbers(each)["metrics"]["logit_difference"]["rows"] for each in (effects, twice))
     assert {row["component"] for row in once} == {row["component"] for row in again}

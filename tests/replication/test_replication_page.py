@@ -34,7 +34,7 @@ SMALL = Sizes(
 
 @pytest.fixture(scope="module")
 def numbers() -> dict[str, Any]:
-    """All numbers of the report of a tiny random model, which knows no sum: wrong answers are kept."""
+    """All numbers of the report of a tiny random model, which answers no sum: wrong answers are kept."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     numbers = measure_all(tiny_model("LlamaForCausalLM", torch.float32), SMALL, lambda _line: None, quick=True)

@@ -87,7 +87,7 @@ def test_own_questions_and_public_ones_are_trained_on(capsys: pytest.CaptureFixt
         assert (split["train"] + split["validation"] + split["test"], split["shared"]) == (40, 0)
 
 
-# A row as the set is published, but for its words.
+# A row in the set's published form, with other words.
 WORDED = {
     "question": "A shop sold {} lamps in May. It sold half as many in June.\nHow many lamps did it sell altogether?",
     "answer": "It sold {0}/2 = <<{0}/2=9>>9 lamps in June.\nThat is <<{0}+9=27>>27 lamps.\n#### 27",

@@ -40,7 +40,7 @@ def test_growing_memory_is_distinguished_from_fluctuating_memory() -> None:
 def _read(*blocks: str) -> list[str]:
     story = EventStream()
     whole = "".join(f"{block}\n\n" for block in blocks).encode()
-    for at in range(0, len(whole), 7):  # in pieces that end anywhere
+    for at in range(0, len(whole), 7):  # in pieces cut at any byte
         story.take(whole[at : at + 7])
     return story.problems()
 
@@ -101,7 +101,7 @@ def test_findings_are_clean_only_if_all_is_as_it_must_be(tmp_path: Path) -> None
     assert "No problems found." in page
     assert "| child killed | kill -9 of the worker's computing child | 1 | 3 | 0 | 0 | 0 | 1.5 s, 1.5 s |" in page
 
-    # Half a run keeps the other half as it was, with the facts of its own day.
+    # A partial run keeps the other part unchanged, with its own date and machine.
     half = SoakReport(2)
     half.keep_load(tmp_path / "results.json")
     assert (half.posts, half.drain, half.traffic) == (findings.posts, findings.drain, findings.traffic)

@@ -26,7 +26,7 @@ SEED = 2
 
 @pytest.fixture(scope="module")
 def rounds(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> list[Round]:
-    """Two at the same time, beside the undisturbed run that they are compared with: each waits most of the time."""
+    """Two concurrent rounds and the undisturbed run that they are compared with: each waits most of the time."""
     folder, questions = tmp_path_factory.mktemp("rounds"), questions_of(30, pairs=80)
     with ThreadPoolExecutor(3) as pool:
         expected = pool.submit(undisturbed, folder / "undisturbed", models_dir, questions)
@@ -78,7 +78,7 @@ def test_many_readers_and_requests_get_all_they_ask_for_while_the_worker_compute
     assert report.errors == []
     assert report.requests >= 240  # one every 20 ms
     assert report.streams >= report.readers == report.most_open == 200
-    assert report.latencies_ms["all"]["p95"] < 10_000  # the promise is 100 on a machine that does nothing else
+    assert report.latencies_ms["all"]["p95"] < 10_000  # the promise is 100 on an idle machine
 
 
 def test_a_full_disk_is_full_and_can_be_freed(tmp_path: Path) -> None:

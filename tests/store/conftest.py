@@ -22,7 +22,7 @@ from store_helpers import Clock, Valkey, valkey_server
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without PostgreSQL a quick run says so in one line, not in hundreds."""
+    """Reports missing PostgreSQL in one line in a quick run, not in hundreds."""
     if config.getoption("markexpr") == "" or has_postgres():
         return
     on_it = [item for item in items if "[postgresql" in item.name and "database" in getattr(item, "fixturenames", ())]
@@ -49,7 +49,7 @@ def postgres() -> Iterator[Postgres | None]:
 
 @pytest.fixture(scope="session")
 def empty_postgres(postgres: Postgres | None) -> str | None:
-    """The name of a database as it is when it has just been made."""
+    """The name of a newly created database."""
     if postgres is None:
         return None
     url = postgres.make()
@@ -66,7 +66,7 @@ def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def urls(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """Where a store is to be opened: nothing is there yet, unless the test asks for a ``store`` too."""
+    """The addresses of a new store: empty, unless the test requests ``store`` too."""
     artifacts = (tmp_path / "artifacts").as_uri()
     made = "store" in request.fixturenames
     if database == "sqlite":
@@ -99,7 +99,7 @@ def s3() -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 def bucket(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of a place of the test's own in that bucket."""
+    """The address of a private prefix in that bucket."""
     for name, value in s3.items():
         monkeypatch.setenv(name, value)
     return f"s3://lab/{secrets.token_hex(4)}"
@@ -107,7 +107,7 @@ def bucket(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture(params=["folder", "memory", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where artifacts are kept: what holds of one kind of place holds of all."""
+    """A place of artifacts, of every kind."""
     match request.param:
         case "folder":
             return (tmp_path / "artifacts of a test").as_uri()

@@ -32,7 +32,7 @@ REDIS_URL = "ARITHMOSCOPE_TEST_REDIS_URL"
 
 
 class Postgres:
-    """A server on which databases can be made; ``process`` is None where it is somebody else's."""
+    """A server on which databases can be created; ``process`` is None for an external server."""
 
     def __init__(self, address: URL, process: subprocess.Popen[bytes] | None = None) -> None:
         self._address = address.set(drivername="postgresql+psycopg")
@@ -72,7 +72,7 @@ class Postgres:
 
 @contextmanager
 def postgres_server() -> Iterator[Postgres | None]:
-    """The server whose address was given, or one of our own; None where there is neither."""
+    """The server at the configured address, or one started here; None without either."""
     if environment := os.environ.get(DATABASE_URL):
         server = Postgres(make_url(environment))
         yield server
@@ -122,7 +122,7 @@ def has_postgres() -> bool:
 
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str | None]:
-    """The address of Debian's Redis over TCP, behind a password: given, or of one of our own; else None."""
+    """The address of Debian's Redis over TCP with a password: configured or started here, else None."""
     if address := os.environ.get(REDIS_URL):
         yield address
         return
@@ -153,7 +153,7 @@ def redis_server(folder: Path) -> Iterator[str | None]:
 
 @contextmanager
 def s3_server(bucket: str) -> Iterator[dict[str, str]]:
-    """What the environment says of an S3-compatible store with one bucket."""
+    """The environment variables of an S3-compatible store with one bucket."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()

@@ -30,12 +30,12 @@ CARD = ModelCard(
     shots=2,
     supported=True,
 )
-# About SQLite's own ways; all else holds on every database.
+# Tests of SQLite alone; all others hold on every database.
 on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -62,7 +62,7 @@ def refused(code: str) -> pytest.RaisesExc[Refusal]:
 
 @contextmanager
 def files_no_larger_than(size: int) -> Iterator[None]:
-    """The operating system stops every write in the middle, as a full disk does."""
+    """Simulates a full disk: the operating system fails every write beyond this size."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

@@ -20,7 +20,7 @@ LATER = ("positions", "source", "direction")
 
 @pytest.fixture
 def bundle(store: Store, tmp_path: Path) -> Path:
-    """A finished experiment, written down as it is shipped."""
+    """A finished experiment in the form of the shipped example."""
     experiment, _ = store.submit(spec_of(), key="k")
     claim = store.claim(experiment.id, 1, owner="w", lease_s=60)
     assert claim is not None

@@ -47,7 +47,7 @@ def test_what_was_kept_is_there_when_the_store_is_opened_again(urls: tuple[str, 
 
 
 def _made_by(revision: str, url: str) -> None:
-    """A database as a version of the program with this newest migration made it."""
+    """A database as created by the program version whose newest migration is this one."""
     config = Config()
     config.set_main_option("script_location", str(Path(store_package.__file__).parent / "migrations"))
     engine = create_engine(url)

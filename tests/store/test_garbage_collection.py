@@ -100,7 +100,7 @@ def test_a_new_database_does_not_throw_away_the_results_of_the_old_one(
 
 
 def test_the_files_of_one_at_work_are_left_alone_however_old(store: Store, clock: Clock, files: Path) -> None:
-    """A running put may name a file that was there for long: it is put again on a second attempt."""
+    """A running put may name an old file: a second attempt puts it again."""
     experiment, _ = store.submit(spec_of(), key="k")
     claim = store.claim(experiment.id, 1, owner="w", lease_s=60)
     assert claim is not None
@@ -124,7 +124,7 @@ def test_a_file_that_is_put_again_is_as_good_as_new(files: Path) -> None:
 
 
 def test_putting_and_throwing_away_the_same_file_at_once_never_leaves_a_name_without_a_file(files: Path) -> None:
-    """Whatever is put is there afterwards, though it looked old a moment before."""
+    """Every file put exists afterwards, although it looked old a moment before."""
     blobs, folder = Blobs(str(files)), "a" * 24
     stop = threading.Event()
 
@@ -164,7 +164,7 @@ def test_a_deleted_one_is_gone_for_good_after_a_day(store: Store, clock: Clock, 
 @on_sqlite
 def test_a_full_disk_is_relieved_of_what_nothing_refers_to(store: Store, clock: Clock, files: Path) -> None:
     store.delete(done(store, clock, "k"))
-    store.collect_garbage()  # whose the files are is known
+    store.collect_garbage()  # the owner of the files is recorded
     clock.now += UNDO_S
     unnamed = files / ("a" * 24) / ("0" * 64)
     unnamed.parent.mkdir()

@@ -313,7 +313,7 @@ def test_an_unreadable_chunk_is_not_taken_for_a_damaged_one(store: Store, experi
     store.save_chunk(claimed(store, experiment_id), 0, b"good")
     (path,) = (tmp_path / "artifacts" / experiment_id / "chunks").iterdir()
     path.unlink()
-    path.symlink_to(path)  # the file system does not answer for it
+    path.symlink_to(path)  # the file system returns an error for it
     with refused("store_unavailable"):
         store.chunks(experiment_id)
 
@@ -345,7 +345,7 @@ def test_a_new_attempt_is_sent_again(store: Store, experiment_id: str) -> None:
     store.mark_sent(QueuedAttempt(experiment_id, 1, 5))
     claimed(store, experiment_id)
     store.reap(owner="w")
-    store.mark_sent(QueuedAttempt(experiment_id, 1, 5))  # a late word of the old attempt
+    store.mark_sent(QueuedAttempt(experiment_id, 1, 5))  # a late message of the old attempt
     assert [(each.id, each.attempt) for each in store.unsent()] == [(experiment_id, 2)]
 
 

@@ -30,7 +30,7 @@ def dispatcher(valkey: Valkey) -> Iterator[Dispatcher]:
 
 
 def messages(valkey: Valkey) -> list[tuple[str, list]]:
-    """The task and arguments of every message that waits."""
+    """The task and arguments of every queued message."""
     with redis.Redis.from_url(valkey.url) as client:
         waiting = [json.loads(each) for key in client.keys(f"{QUEUE}*") for each in client.lrange(key, 0, -1)]
     return [(each["headers"]["task"], json.loads(base64.b64decode(each["body"]))[0]) for each in waiting]
@@ -147,14 +147,14 @@ def test_a_broker_that_was_started_again_may_have_lost_the_last_of_it(
 ) -> None:
     Outbox(store, dispatcher.send, marker=dispatcher).run_once()
     with redis.Redis.from_url(valkey.url) as client:
-        if kept:  # what it has on disk is of a moment ago, with the mark
+        if kept:  # its data on disk is slightly older, with the mark
             client.save()
         experiment, _ = store.submit(spec_of(), key="k")
         Outbox(store, dispatcher.send, marker=dispatcher).run_once()
     valkey.kill()
     valkey.start()
     assert messages(valkey) == []
-    # Neither this API's process nor another one knows of the time before.
+    # Neither this API process nor another one remembers the previous broker.
     assert Outbox(store, dispatcher.send, marker=dispatcher).run_once() == 1
     assert messages(valkey) == [(TASK_NAME, [experiment.id, 1])]
     assert Outbox(store, dispatcher.send, marker=dispatcher).run_once() == 0

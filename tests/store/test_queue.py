@@ -14,7 +14,7 @@ from arithmoscope.store import Store
 
 
 def run(store: Store, clock: Clock, key: str, seconds: float, model: str = "tiny") -> None:
-    """One experiment that waited a minute and then took so long."""
+    """Runs one experiment that waited a minute and then took this long."""
     experiment, _ = store.submit(spec_of(model=model), key=key)
     clock.now += 60
     claim = store.claim(experiment.id, 1, owner="w", lease_s=1000)
@@ -117,7 +117,7 @@ def test_the_eta_of_a_running_one_is_what_its_worker_says(store: Store) -> None:
 
 @on_sqlite
 def test_a_long_line_costs_little_per_look(store: Store) -> None:
-    """The line is read from its index alone, however large what was asked is."""
+    """The queue is read from its index alone, for specs of any size."""
     with store._database.read() as connection:
         plan = connection.execute(
             text(

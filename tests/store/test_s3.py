@@ -53,7 +53,7 @@ def test_a_lost_result_is_computed_again(store: Store) -> None:
 
 
 def test_what_nothing_refers_to_is_thrown_away_and_nothing_else(store: Store, clock: Clock) -> None:
-    """The clock of the tests is years ahead: every file is old."""
+    """The tests' clock is years ahead, so every file is old."""
     kept, gone, busy = (store.submit(spec_of(), key=str(n))[0].id for n in range(3))
     for each in (kept, gone):
         finish(store, each)
@@ -112,7 +112,7 @@ def test_a_service_that_is_lost_later_is_a_refusal_until_it_is_back(
         for look in looks:
             with refused("store_unavailable"):
                 look()
-        with refused("not_retryable"):  # nobody knows that its result is gone: it is kept
+        with refused("not_retryable"):  # the lost result has not been noticed: the row is kept
             other.retry(experiment_id)
         server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
         server.start()

@@ -19,7 +19,7 @@ _STRAIGHT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Installation:
-    """``told`` is what the environment of each part says; logs go to ``folder``."""
+    """``environment`` holds the variables of each part; logs go to ``folder``."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:

@@ -18,7 +18,7 @@ KEY = View("key")
 
 
 class Looks(list[str]):
-    """The results that were looked at; a view is what it says of its result."""
+    """The results for which a view was computed; a view is its result's text."""
 
     def __init__(self, bench: Bench) -> None:
         self.refusal: Refusal | None = None

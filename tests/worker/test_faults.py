@@ -45,7 +45,7 @@ def config(urls: tuple[str, str], tmp_path: Path, valkey: Valkey) -> WorkerConfi
 
 @pytest.fixture
 def ask(store: Store, valkey: Valkey) -> Iterator[Ask]:
-    """Submits an experiment as the API does, with the outbox at work."""
+    """Submits an experiment as the API does, with a running outbox."""
     dispatcher = Dispatcher(valkey.url)
     outbox = Outbox(store, dispatcher.send, marker=dispatcher, every_s=0.1)
     outbox.start()
@@ -80,7 +80,7 @@ def assert_ends_well(store: Store, config: WorkerConfig, experiment_id: str) -> 
     experiment = store.experiment(experiment_id)
     assert (experiment.state, experiment.error) == ("succeeded", None)
     assert store.read_artifact(experiment_id, "result.json") == UNDISTURBED
-    # At most the chunk that was in work at the fault is computed twice.
+    # At most the chunk in progress at the fault is computed twice.
     assert len(computed(config)) <= CHUNKS + 1
 
 

@@ -160,7 +160,7 @@ def test_a_job_that_has_gone_to_another_worker_is_left_alone(bench: Bench) -> No
         assert bench.store.claim(experiment_id, 2, owner="other", lease_s=60) is not None
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
-            should_stop()  # raises as soon as the heart has noticed
+            should_stop()  # raises as soon as the heartbeat has noticed
             time.sleep(0.01)
         return output(result_json=b"stale")
 

@@ -20,7 +20,7 @@ CONFIG = {"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2, "num_at
 
 
 def put(models_dir: Path, name: str, tokenizer: str = "{}") -> Path:
-    """A folder that a catalogue lists, with weights of one number."""
+    """Writes a model folder that the catalogue lists, with one weight."""
     folder = models_dir / name
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(CONFIG))

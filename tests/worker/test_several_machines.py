@@ -151,7 +151,7 @@ def test_a_whole_installation_answers_and_a_killed_workers_job_goes_on_soon(
         wait_until(
             lambda: store.experiment(second).attempt > before.attempt and state(second) != "queued", "nobody goes on"
         )
-        # Ten on a machine that does nothing else, as the soak measures.
+        # Ten on an idle machine, as the soak test measures.
         assert time.monotonic() - killed < 20
         wait_until(lambda: state(second) not in ("queued", "running"), "it does not end", 90)
         assert state(second) == "succeeded"

@@ -58,7 +58,7 @@ def tune(bench: Bench, base: ModelCard = CARD, name: str = "plus") -> ModelCard:
 
 
 def models_given(bench: Bench, *names: str) -> list[Any]:
-    """The models that analyses on these are run with."""
+    """The models used by analyses of these ids."""
     models: list[Any] = []
     bench.run = lambda model, *_, **__: models.append(model) or output(result_json=b"{}")
     for name in names:
@@ -157,7 +157,7 @@ def test_a_checkpoint_that_was_taken_up_is_not_held_while_it_trains(
         held.append(sys.getrefcount(taken))
         return tuned_output(None)
 
-    monkeypatch.setattr(bench.jobs.runtime, "run", lambda _kind: run)  # nothing in between that holds it
+    monkeypatch.setattr(bench.jobs.runtime, "run", lambda _kind: run)  # no other reference holds it
     experiment_id = ask(bench)
     bench.jobs.run(experiment_id, 1)
     bench.stop = False

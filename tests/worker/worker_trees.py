@@ -87,7 +87,7 @@ def work(config_json: str, real: bool) -> None:
 
 
 def slow_engine(config: WorkerConfig) -> EnginePort:
-    """Six chunks, quick or (for ``SLOW``) slow ones; each that is computed is a line in the file ``computed``."""
+    """An engine of six chunks, fast or (for ``SLOW``) slow; each chunk adds a line to the file ``computed``."""
 
     def run(
         model: object,
