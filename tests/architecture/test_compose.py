@@ -88,7 +88,7 @@ def test_its_secrets_come_from_env_alone_and_each_is_required(compose: dict[str,
     text = (ROOT / "docker-compose.yml").read_text()
     example = (ROOT / ".env.example").read_text()
     for secret in SECRETS | {"ARITHMOSCOPE_TOKEN"}:
-        assert re.findall(rf"\$\{{{secret}[^?}}]*\}}", text) == [], "one without a value would be an open door"
+        assert re.findall(rf"\$\{{{secret}[^?}}]*\}}", text) == [], "without a value there would be no password"
         assert f"${{{secret}:?set {secret} in .env}}" in text
         assert re.search(rf"^# {secret}=$", example, flags=re.MULTILINE), secret
     for name, service in compose["services"].items():

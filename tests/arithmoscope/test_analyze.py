@@ -97,8 +97,8 @@ def test_denoising_is_named_and_what_restores_most_comes_first(
     assert means == sorted(means)
     assert [int(row["rank"]) for row in rows] == list(range(1, 301))
     # The table begins at the file's other end, with the file's ranks.
-    shown = re.findall(r"^ *(\d+)  (\w+) +[+-]\d", output, re.MULTILINE)
-    assert shown == [(row["rank"], row["component"]) for row in rows[:-16:-1]]
+    ranking = re.findall(r"^ *(\d+)  (\w+) +[+-]\d", output, re.MULTILINE)
+    assert ranking == [(row["rank"], row["component"]) for row in rows[:-16:-1]]
 
 
 def test_a_sum_is_asked_as_a_chat_on_request(capsys: pytest.CaptureFixture[str]) -> None:

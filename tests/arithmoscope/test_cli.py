@@ -103,15 +103,15 @@ def test_a_refusal_is_one_line_on_stderr_and_exit_2(
 
 
 def test_a_run_that_is_refused_leaves_no_empty_file_and_takes_none_that_was_there(tmp_path: Path) -> None:
-    there, empty, link = tmp_path / "there.csv", tmp_path / "empty.csv", tmp_path / "link.csv"
-    there.write_text("of yesterday")
+    existing, empty, link = tmp_path / "there.csv", tmp_path / "empty.csv", tmp_path / "link.csv"
+    existing.write_text("of yesterday")
     empty.touch()
     link.symlink_to("named.csv")
-    for file in (there, empty, link, tmp_path / "fresh.csv"):
+    for file in (existing, empty, link, tmp_path / "fresh.csv"):
         with pytest.raises(Refusal), writable(str(file), "--csv"):
             raise Refusal("internal", "The model is gone.")
     assert {path.name for path in tmp_path.iterdir()} == {"there.csv", "empty.csv", "link.csv"}
-    assert there.read_text() == "of yesterday"
+    assert existing.read_text() == "of yesterday"
 
 
 REDIS = {"ARITHMOSCOPE_REDIS_URL": "redis://127.0.0.1:1/0"}

@@ -40,13 +40,13 @@ def lines(text: str) -> list[dict[str, Any]]:
 
 
 @given(st.text(st.characters(codec=None, categories=None), max_size=200))
-def test_any_message_is_one_line_of_json_that_reads_back(said: str) -> None:
+def test_any_message_is_one_line_of_json_that_reads_back(message: str) -> None:
     with logging_to() as (logger, out):
-        logger.info("%s", said)
+        logger.info("%s", message)
     text = out.getvalue()
     assert text.count("\n") == 1
     assert all(" " <= character <= "~" for character in text[:-1])
-    assert lines(text)[0]["message"] == said
+    assert lines(text)[0]["message"] == message
 
 
 def test_a_line_has_time_process_and_message() -> None:

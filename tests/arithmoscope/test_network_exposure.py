@@ -76,13 +76,13 @@ def test_with_tokens_it_prints_a_link_that_opens_once_and_is_used_up_after_a_res
             assert _status(f"{address}api/models", {"Authorization": f"Bearer {TOKEN}"}) == 200
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
         return None
 
 
 def _follow(link: str) -> int:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stay())
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
     try:
         return opener.open(link, timeout=15).status
     except urllib.error.HTTPError as answer:

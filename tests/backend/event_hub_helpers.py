@@ -27,27 +27,27 @@ class Bench:
 
     def __init__(self, store: Store, redis_url: str | None) -> None:
         self.store = store
-        self.looks: list[int] = []
-        self.said = EventLog(redis_url) if redis_url else None
+        self.read_sizes: list[int] = []
+        self.publisher = EventLog(redis_url) if redis_url else None
         self.events = AsyncEventLog(redis_url) if redis_url else None
-        self.hub = EventHub(self.glances, self.events)
+        self.hub = EventHub(self.read_statuses, self.events)
         self.broken = False
-        self.after_a_look: Callable[[], None] | None = None
+        self.after_read: Callable[[], None] | None = None
 
-    def glances(self, ids: Sequence[str]) -> dict[str, ExperimentStatus]:
-        self.looks.append(len(ids))
+    def read_statuses(self, ids: Sequence[str]) -> dict[str, ExperimentStatus]:
+        self.read_sizes.append(len(ids))
         if self.broken:
             raise Refusal("store_unavailable", "The database does not answer.")
         rows = self.store.experiment_statuses(ids)
-        if self.after_a_look is not None:
-            self.after_a_look()
+        if self.after_read is not None:
+            self.after_read()
         return rows
 
     def joined(self) -> bool:
         """Whether the hub reads the stream of every watched experiment."""
         return all(channel.joined for channel in self.hub._channels.values())
 
-    def ask(self, key: str = "k") -> str:
+    def submit(self, key: str = "k") -> str:
         pairs = [{"reference": "3 + 5 ="}]
         spec = PathPatchingSpec.model_validate(
             {"kind": "path_patching", "model": "tiny", "prompts": {"source": "custom", "pairs": pairs}}
@@ -59,9 +59,9 @@ class Bench:
         assert claim is not None
         return claim
 
-    def say(self, experiment_id: str, done: int) -> None:
-        assert self.said is not None
-        self.said.publish(experiment_id, "progress", {"done": done})
+    def publish_progress(self, experiment_id: str, done: int) -> None:
+        assert self.publisher is not None
+        self.publisher.publish(experiment_id, "progress", {"done": done})
 
     def follow(self, experiment_id: str, after: str | None = None) -> AsyncGenerator[bytes, None]:
         return self.hub.follow(experiment_id, self.store.experiment_status(experiment_id), after)
@@ -72,12 +72,12 @@ class Bench:
 
 @asynccontextmanager
 async def bench(store: Store, redis_url: str | None) -> AsyncIterator[Bench]:
-    made = Bench(store, redis_url)
-    yield made
-    await made.hub.close()
-    if made.events is not None and made.said is not None:
-        await made.events.close()
-        made.said.close()
+    hub_bench = Bench(store, redis_url)
+    yield hub_bench
+    await hub_bench.hub.close()
+    if hub_bench.events is not None and hub_bench.publisher is not None:
+        await hub_bench.events.close()
+        hub_bench.publisher.close()
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def read_answer(client: socket.socket) -> Answer | None:
             return None
 
 
-def say(port: int, request: bytes) -> Answer | None:
+def exchange(port: int, request: bytes) -> Answer | None:
     """Sends one request, byte for byte, and returns its answer."""
     with connected(port) as client:
         client.sendall(request)

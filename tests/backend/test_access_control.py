@@ -234,7 +234,7 @@ def test_few_large_bodies_are_processed_at_once_and_a_slow_reader_delays_none() 
 
     async def main() -> None:
         limits = BodyLimit(inside)
-        answered = 0
+        responses = 0
         scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"content-type", b"application/json")]}
 
         async def one() -> None:
@@ -245,8 +245,8 @@ def test_few_large_bodies_are_processed_at_once_and_a_slow_reader_delays_none() 
                 return {"type": "http.request", "body": piece, "more_body": piece != b"]"}
 
             async def slow(message: Any) -> None:
-                nonlocal answered
-                answered += 1
+                nonlocal responses
+                responses += 1
                 await everyone.wait()
 
             await limits(scope, receive, slow)
@@ -256,7 +256,7 @@ def test_few_large_bodies_are_processed_at_once_and_a_slow_reader_delays_none() 
             async with anyio.create_task_group() as group:
                 for _ in range(12):
                     group.start_soon(one)
-                while answered < 12:
+                while responses < 12:
                     await anyio.sleep(0.01)
                 everyone.set()
 

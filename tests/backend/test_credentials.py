@@ -27,7 +27,7 @@ from arithmoscope_api.http.credentials import (
 from arithmoscope_api.http.problems import RetryLater
 from arithmoscope_api.http.rate_limit import WriteCounter
 from arithmoscope_api.openapi import openapi_document
-from sockets import head, say, served
+from sockets import exchange, head, served
 from starlette.testclient import TestClient
 
 from arithmoscope.store import Store
@@ -149,7 +149,7 @@ def test_a_client_cannot_choose_its_address_without_a_trusted_proxy(
     with served(replace(config, tokens=(ANNA,), trusted_proxies=trusted), store) as port:
         for number in range(MAX_FAILURES + 1):
             lines = ("Authorization: Bearer x", f"X-Forwarded-For: 10.0.0.{number}", "Connection: close")
-            answer = say(port, head("GET", "/api/models", *lines))
+            answer = exchange(port, head("GET", "/api/models", *lines))
             assert answer is not None
             statuses.append(answer.status)
     assert statuses == [401] * MAX_FAILURES + [last]
@@ -178,15 +178,15 @@ def test_an_unauthorized_request_writes_nothing_to_the_log(
     with served(replace(config, tokens=(ANNA,), rate_limit="1/hour"), store) as port:
         before = len(caplog.records)
         answers = [
-            say(port, head("POST", "/api/experiments/x/cancel", "Content-Length: 0", "Authorization: Bearer x")),
-            say(port, head("POST", "/api/experiments/x/cancel", "Content-Length: 0", host="evil.example")),
-            say(port, b"no http\r\n\r\n"),
-            say(port, head("GET", "/api/live", "Connection: Upgrade", "Upgrade: websocket")),
+            exchange(port, head("POST", "/api/experiments/x/cancel", "Content-Length: 0", "Authorization: Bearer x")),
+            exchange(port, head("POST", "/api/experiments/x/cancel", "Content-Length: 0", host="evil.example")),
+            exchange(port, b"no http\r\n\r\n"),
+            exchange(port, head("GET", "/api/live", "Connection: Upgrade", "Upgrade: websocket")),
         ]
         assert [answer.status for answer in answers if answer] == [401, 403, 400, 200]
         assert caplog.records[before:] == []
         request = head("POST", "/api/experiments/x/cancel", "Content-Length: 0", f"Authorization: Bearer {ANNA}")
-        asked_twice = [say(port, request), say(port, request)]
+        asked_twice = [exchange(port, request), exchange(port, request)]
         assert [answer.status for answer in asked_twice if answer] == [404, 429]
         assert [record.getMessage()[:4] for record in caplog.records[before:]] == ["POST"]
 

@@ -135,9 +135,9 @@ def test_every_address_lists_its_methods_and_head_equals_get_without_a_body(api:
     assert api.head(f"{where}/events").headers["content-type"].startswith("text/event-stream")
     finish(api.store, experiment_id)
     for path in (where, f"{where}/result", f"{where}/events", "/api/health", "/metrics"):
-        got, head, options = api.get(path), api.head(path), api.options(path)
+        get, head, options = api.get(path), api.head(path), api.options(path)
         assert (head.status_code, head.content) == (200, b"")
-        assert head.headers["content-type"] == got.headers["content-type"]
+        assert head.headers["content-type"] == get.headers["content-type"]
         assert options.status_code == 204
         assert {"GET", "HEAD"} <= set(options.headers["allow"].split(", "))
     refused = api.put(where, json={})

@@ -79,12 +79,12 @@ def test_an_accepted_experiment_is_with_the_broker_at_once(
 ) -> None:
     looked, unsent = threading.Event(), store.unsent
 
-    def look() -> list[QueuedAttempt]:
+    def poll() -> list[QueuedAttempt]:
         waiting = unsent()
         looked.set()
         return waiting
 
-    monkeypatch.setattr(store, "unsent", look)
+    monkeypatch.setattr(store, "unsent", poll)
     # The outbox polls when it starts; after that, unless it is nudged, not before this test has ended.
     monkeypatch.setattr("arithmoscope_api.app.Outbox", partial(Outbox, every_s=600.0))
     with redis.Redis.from_url(redis_url) as broker, Api(replace(config, redis_url=redis_url), store) as live:

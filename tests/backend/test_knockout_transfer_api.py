@@ -30,14 +30,19 @@ def refusal(api: Api, body: dict[str, Any]) -> tuple[int, str, str]:
 
 def test_a_knockout_belongs_to_its_parent_runs_on_its_model_and_is_listed_by_it(api: Api, parent: str) -> None:
     answer = api.post("/api/experiments", json=knockout(parent))
-    made = answer.json()
-    assert (answer.status_code, made["kind"], made["parent"], made["state"]) == (202, "knockout", parent, "queued")
+    created = answer.json()
+    assert (answer.status_code, created["kind"], created["parent"], created["state"]) == (
+        202,
+        "knockout",
+        parent,
+        "queued",
+    )
     other = api.post("/api/experiments", json=transfer(parent=parent)).json()
     listed = api.get("/api/experiments", params={"parent": parent}).json()["items"]
-    assert [each["id"] for each in listed] == [other["id"], made["id"]]
+    assert [each["id"] for each in listed] == [other["id"], created["id"]]
     of_model = api.get("/api/experiments", params={"model": CARD.id, "kind": "knockout"}).json()["items"]
-    assert [each["id"] for each in of_model] == [made["id"]]
-    claim = api.store.claim(made["id"], 1, owner="w", lease_s=60)
+    assert [each["id"] for each in of_model] == [created["id"]]
+    claim = api.store.claim(created["id"], 1, owner="w", lease_s=60)
     assert claim is not None
     assert claim.model == CARD.id
 
@@ -64,9 +69,9 @@ def test_a_knockout_of_an_unfinished_or_broken_or_missing_parent_is_refused(api:
     assert refusal(api, knockout(waiting))[:2] == (409, "not_finished")
     api.post(f"/api/experiments/{waiting}/cancel")
     assert refusal(api, knockout(waiting))[:2] == (409, "no_result")
-    made = api.post("/api/experiments", json=knockout(parent)).json()["id"]
-    assert refusal(api, knockout(made))[:2] == (409, "wrong_kind")
-    assert refusal(api, transfer(parent=made))[:2] == (409, "wrong_kind")
+    experiment_id = api.post("/api/experiments", json=knockout(parent)).json()["id"]
+    assert refusal(api, knockout(experiment_id))[:2] == (409, "wrong_kind")
+    assert refusal(api, transfer(parent=experiment_id))[:2] == (409, "wrong_kind")
     api.delete(f"/api/experiments/{parent}")
     assert refusal(api, knockout(parent, controls=1))[:2] == (404, "unknown_experiment")
 
@@ -180,21 +185,23 @@ OF_ANALYSES = ("components.csv", "components.csv-metadata.json", "arrays.npz", "
 
 
 def test_every_kind_has_its_own_files_and_says_so_of_the_others(api: Api, parent: str) -> None:
-    made = {"path_patching": parent}
+    experiments = {"path_patching": parent}
     for body in (knockout(parent), transfer()):
-        made[body["kind"]] = api.submit(body)
+        experiments[body["kind"]] = api.submit(body)
     for call in (*FILES, *OF_ANALYSES):
-        for kind, experiment_id in made.items():
+        for kind, experiment_id in experiments.items():
             if kind not in FILES.get(call, ("path_patching",)):
                 answer = api.get(f"/api/experiments/{experiment_id}/{call}")
                 assert (answer.status_code, answer.json()["type"]) == (409, "urn:arithmoscope:problem:wrong_kind"), call
     for call, (kind, *_) in FILES.items():
-        assert api.get(f"/api/experiments/{made[kind]}/{call}").json()["type"].endswith("not_finished")
+        assert api.get(f"/api/experiments/{experiments[kind]}/{call}").json()["type"].endswith("not_finished")
     for kind in ("knockout", "transfer"):
-        finish_with(api.store, made[kind], result_json=b"{}", curve_csv=b"k", matrix_csv=b"m", raw_safetensors=b"r")
+        finish_with(
+            api.store, experiments[kind], result_json=b"{}", curve_csv=b"k", matrix_csv=b"m", raw_safetensors=b"r"
+        )
     for call, kinds in FILES.items():
         for kind in kinds:
-            answer = api.get(f"/api/experiments/{made[kind]}/{call}")
+            answer = api.get(f"/api/experiments/{experiments[kind]}/{call}")
             assert (answer.status_code, answer.content) == (200, call[:1].encode().replace(b"c", b"k"))
-            assert made[kind] in answer.headers["content-disposition"]
-    assert api.get(f"/api/experiments/{made['knockout']}/result").content == b"{}"
+            assert experiments[kind] in answer.headers["content-disposition"]
+    assert api.get(f"/api/experiments/{experiments['knockout']}/result").content == b"{}"

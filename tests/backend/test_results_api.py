@@ -190,28 +190,28 @@ def test_a_result_recomputed_through_another_server_is_read_again(api: Api) -> N
         api.store.retry(experiment_id)
 
 
-class Asking:
-    """`Views` over a stored result without patterns; ``asked`` is what reaches the workers."""
+class ViewRequests:
+    """`Views` over a stored result without patterns; ``sent`` holds the requests that reach the workers."""
 
     def __init__(self, api: Api) -> None:
-        self.store, self.asked, self.now, self.broken = api.store, [], 0.0, False
+        self.store, self.sent, self.now, self.broken = api.store, [], 0.0, False
         self.id = api.submit()
         finish(api.store, self.id, **{"attention.safetensors": b""})
-        self.views = Views(api.store, ResultIndexCache(api.store), self.ask, lambda: self.now)
+        self.views = Views(api.store, ResultIndexCache(api.store), self.send, lambda: self.now)
 
-    def ask(self, experiment_id: str, view: str) -> None:
+    def send(self, experiment_id: str, view: str) -> None:
         if self.broken:
             raise BrokerDown("gone")
-        self.asked.append((experiment_id, view))
+        self.sent.append((experiment_id, view))
 
     def read(self) -> bytes | None:
         return self.views.attention(self.id, 1, 0)
 
 
 @pytest.fixture
-def view_requests(api: Api) -> Asking:
+def view_requests(api: Api) -> ViewRequests:
     api.store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
-    return Asking(api)
+    return ViewRequests(api)
 
 
 def test_attention_that_was_not_stored_needs_a_worker(api: Api) -> None:
@@ -222,16 +222,16 @@ def test_attention_that_was_not_stored_needs_a_worker(api: Api) -> None:
     assert answer.json()["type"].endswith("no_worker")
 
 
-def test_a_worker_is_asked_once_and_again_when_nothing_came(view_requests: Asking) -> None:
+def test_a_worker_is_asked_once_and_again_when_nothing_came(view_requests: ViewRequests) -> None:
     assert view_requests.read() is None
     assert view_requests.read() is None
-    assert view_requests.asked == [(view_requests.id, "attention.0")]
+    assert view_requests.sent == [(view_requests.id, "attention.0")]
     view_requests.now = RETRY_AFTER_S
     assert view_requests.read() is None
-    assert len(view_requests.asked) == 2
+    assert len(view_requests.sent) == 2
 
 
-def test_what_the_worker_added_is_served(view_requests: Asking) -> None:
+def test_what_the_worker_added_is_served(view_requests: ViewRequests) -> None:
     assert view_requests.read() is None
     view_requests.store.put_artifact(view_requests.id, attention_view(0).file, attention_file())
     body = view_requests.read()
@@ -239,31 +239,31 @@ def test_what_the_worker_added_is_served(view_requests: Asking) -> None:
     assert json.loads(body)["weights"] == [[[1.0, 0.0], [0.1, 0.9]]] * 2
 
 
-def test_the_workers_problem_is_returned_with_its_way_out(view_requests: Asking) -> None:
+def test_the_workers_problem_is_returned_with_its_way_out(view_requests: ViewRequests) -> None:
     why = Refusal("out_of_memory", "It is too long.").details()
     view_requests.now = 1_000.0
     view_requests.store.put_artifact(view_requests.id, attention_view(0).problem, problem_file(why, view_requests.now))
     with pytest.raises(Refusal, match=r"It is too long\. Use fewer"):
         view_requests.read()
-    assert view_requests.asked == []
+    assert view_requests.sent == []
 
 
-def test_an_old_problem_does_not_prevent_another_attempt(view_requests: Asking) -> None:
+def test_an_old_problem_does_not_prevent_another_attempt(view_requests: ViewRequests) -> None:
     why = Refusal("out_of_memory", "It is too long.").details()
-    for written in (problem_file(why, 1_000.0), why.model_dump_json().encode()):
-        view_requests.store.put_artifact(view_requests.id, attention_view(0).problem, written)
+    for stored_problem in (problem_file(why, 1_000.0), why.model_dump_json().encode()):
+        view_requests.store.put_artifact(view_requests.id, attention_view(0).problem, stored_problem)
         view_requests.now += 1_000.0 + RETRY_AFTER_S
         assert view_requests.read() is None
-    assert view_requests.asked == [(view_requests.id, "attention.0")] * 2
+    assert view_requests.sent == [(view_requests.id, "attention.0")] * 2
 
 
-def test_an_unreachable_broker_is_reported_and_tried_again_next_time(view_requests: Asking) -> None:
+def test_an_unreachable_broker_is_reported_and_tried_again_next_time(view_requests: ViewRequests) -> None:
     view_requests.broken = True
     with pytest.raises(Refusal, match="queue is down"):
         view_requests.read()
     view_requests.broken = False
     assert view_requests.read() is None
-    assert len(view_requests.asked) == 1
+    assert len(view_requests.sent) == 1
 
 
 def test_a_result_that_was_cut_short_by_a_cancel_is_served(api: Api) -> None:

@@ -78,21 +78,21 @@ def _any_requests(running: Running, examples: int) -> int:
 
         load_all_checks()
         document = schemathesis.openapi.from_url(f"{running.address}/api/openapi.json")
-        made = 0
+        count = 0
         for operation_result in document.get_all_operations():
             operation: Any = operation_result.ok()  # pyright: ignore[reportAttributeAccessIssue]
             checks = list(CHECKS.get_all())
             if (operation.method.upper(), operation.path) in SAYS_MORE_THAN_ITS_SCHEMA:
                 checks = [check for check in checks if check.__name__ != "positive_data_acceptance"]
-            known = running.experiments()
+            experiments = running.experiments()
             if operation.path.endswith("/events"):  # the stream of a running experiment does not end
-                known = {state: one for state, one in known.items() if state not in ("queued", "running")}
+                experiments = {state: one for state, one in experiments.items() if state not in ("queued", "running")}
             for mode in GenerationMode:
                 cases = operation.as_strategy(generation_mode=mode)
-                requests = _requests(cases, [*known.values(), None], checks, examples)
+                requests = _requests(cases, [*experiments.values(), None], checks, examples)
                 assert requests > 0 or (mode.is_negative and _takes_nothing(operation)), (operation.label, mode)
-                made += requests
-        return made
+                count += requests
+        return count
 
 
 def _takes_nothing(operation: Any) -> bool:
@@ -101,7 +101,7 @@ def _takes_nothing(operation: Any) -> bool:
 
 
 def _requests(cases: st.SearchStrategy[Any], ids: list[str | None], checks: list[Any], examples: int) -> int:
-    made = 0
+    count = 0
 
     @seed(4)
     @settings(
@@ -113,11 +113,11 @@ def _requests(cases: st.SearchStrategy[Any], ids: list[str | None], checks: list
     )
     @given(case=cases, one=st.sampled_from(ids))
     def request(case: Any, one: str | None) -> None:
-        nonlocal made
+        nonlocal count
         if one is not None and "experiment_id" in (case.path_parameters or {}):
             case.path_parameters["experiment_id"] = one
         case.call_and_validate(checks=checks, timeout=20)
-        made += 1
+        count += 1
 
     with suppress(Unsatisfiable):  # without parameters there is no invalid request
         try:
@@ -131,7 +131,7 @@ def _requests(cases: st.SearchStrategy[Any], ids: list[str | None], checks: list
             ):
                 raise
             request()
-    return made
+    return count
 
 
 def test_every_generated_request_gets_a_documented_answer(running: Running) -> None:

@@ -20,19 +20,19 @@ from arithmoscope_api.http.access_control import HEADERS, MAX_HEAD_BYTES
 from arithmoscope_api.http.body_limit import BODY_WITHIN_S, MAX_BODY_BYTES
 from arithmoscope_api.http.concurrency_limit import MAX_REQUESTS, MAX_STREAMS, ConcurrencyLimit
 from arithmoscope_api.http.connections import HEAD_WITHIN_S, READ_WITHIN_S, Connection, connection_limit
-from sockets import connected, head, read_answer, say, served
+from sockets import connected, exchange, head, read_answer, served
 
 from arithmoscope.store import Store
 
 
-class Hasty(Connection):
+class ShortTimeouts(Connection):
     """Connections with shorter time limits."""
 
     head_within_s = 0.6
     read_within_s = 0.6
 
 
-class Patient(Connection):
+class LongTimeouts(Connection):
     """Connections with a time limit longer than any reader needs between two reads, even on a busy machine."""
 
     read_within_s = 3.0
@@ -45,8 +45,8 @@ def port(config: ApiConfig, store: Store) -> Iterator[int]:
 
 
 @pytest.fixture
-def hasty(config: ApiConfig, store: Store) -> Iterator[int]:
-    with served(config, store, Hasty) as port:
+def short_timeout_port(config: ApiConfig, store: Store) -> Iterator[int]:
+    with served(config, store, ShortTimeouts) as port:
         yield port
 
 
@@ -93,7 +93,7 @@ def hasty(config: ApiConfig, store: Store) -> Iterator[int]:
 def test_what_is_no_proper_request_is_answered_with_problem_json(
     port: int, request_line: bytes, status: int, code: str
 ) -> None:
-    answer = say(port, request_line)
+    answer = exchange(port, request_line)
     assert answer is not None
     assert answer.headers["content-type"] == PROBLEM
     problem = answer.json()
@@ -105,7 +105,7 @@ def test_what_is_no_proper_request_is_answered_with_problem_json(
 
 def test_a_length_that_lies_costs_nothing(port: int) -> None:
     lies = head("POST", "/api/experiments", "Content-Type: application/json", f"Content-Length: {10**15}")
-    answer = say(port, lies + b"{}")
+    answer = exchange(port, lies + b"{}")
     assert answer is not None
     assert (answer.status, answer.headers["content-type"]) == (413, PROBLEM)
 
@@ -121,8 +121,12 @@ def test_a_body_that_is_too_large_is_answered_while_it_is_still_coming(port: int
         assert (answer.status, answer.headers["content-type"]) == (413, PROBLEM)
 
 
-def test_an_endless_head_is_answered_and_a_silent_connection_is_closed(hasty: int) -> None:
-    with connected(hasty) as silent, connected(hasty) as slow, connected(hasty) as trickling:
+def test_an_endless_head_is_answered_and_a_silent_connection_is_closed(short_timeout_port: int) -> None:
+    with (
+        connected(short_timeout_port) as silent,
+        connected(short_timeout_port) as slow,
+        connected(short_timeout_port) as trickling,
+    ):
         slow.sendall(b"GET /api/health HTTP/1.1\r\nHo")
         answer = None
         for byte in b"GET /api/health HTTP/1.1\r\nX: " + b"a" * 40:
@@ -137,8 +141,8 @@ def test_an_endless_head_is_answered_and_a_silent_connection_is_closed(hasty: in
         assert silent.recv(1) == b""
 
 
-def test_what_trickles_in_after_an_answer_keeps_no_connection(hasty: int) -> None:
-    with connected(hasty) as client:
+def test_what_trickles_in_after_an_answer_keeps_no_connection(short_timeout_port: int) -> None:
+    with connected(short_timeout_port) as client:
         client.sendall(head("GET", "/api/models", "Content-Length: 1000000"))
         answer = read_answer(client)
         assert answer is not None
@@ -170,7 +174,7 @@ def test_a_reader_that_does_not_read_is_disconnected(config: ApiConfig, store: S
     folder = config.page_dir
     assert folder is not None
     (folder / "assets" / "large.bin").write_bytes(b"x" * 30_000_000)
-    with served(config, store, Hasty) as port, connected(port) as client:
+    with served(config, store, ShortTimeouts) as port, connected(port) as client:
         client.sendall(head("GET", "/assets/large.bin"))
         time.sleep(5)
         taken = 0
@@ -184,7 +188,7 @@ def test_a_slow_reader_that_reads_gets_everything(config: ApiConfig, store: Stor
     folder = config.page_dir
     assert folder is not None
     (folder / "assets" / "large.bin").write_bytes(b"x" * 8_000_000)
-    with served(config, store, Patient) as port, connected(port) as client:
+    with served(config, store, LongTimeouts) as port, connected(port) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         client.sendall(head("GET", "/assets/large.bin", "Connection: close"))
         taken, begun = 0, time.monotonic()
@@ -192,14 +196,14 @@ def test_a_slow_reader_that_reads_gets_everything(config: ApiConfig, store: Stor
             taken += len(part)
             time.sleep(0.1)
         assert taken > 8_000_000
-        assert time.monotonic() - begun > Patient.read_within_s
+        assert time.monotonic() - begun > LongTimeouts.read_within_s
 
 
 def test_beyond_the_limit_of_connections_the_next_is_refused_with_retry_after(config: ApiConfig, store: Store) -> None:
-    class Few(Connection):
+    class FewConnections(Connection):
         max_connections = 5
 
-    with served(config, store, Few) as port, ExitStack() as stack:
+    with served(config, store, FewConnections) as port, ExitStack() as stack:
         first = [stack.enter_context(connected(port)) for _ in range(5)]
         for client in first:
             client.sendall(head("GET", "/api/health"))
@@ -222,14 +226,14 @@ def test_beyond_as_many_streams_as_there_may_be_other_requests_are_still_answere
     monkeypatch.setattr(ConcurrencyLimit, "max_requests", 4)
     monkeypatch.setattr(ConcurrencyLimit, "max_streams", 2)
     with served(config, store) as port, ExitStack() as stack:
-        created = say(port, _post(spec()))
+        created = exchange(port, _post(spec()))
         assert created is not None
         events = head("GET", f"/api/experiments/{created.json()['id']}/events")
         for _ in range(2):
             client = stack.enter_context(connected(port))
             client.sendall(events)
             assert client.recv(12) == b"HTTP/1.1 200"
-        refused, served_still = say(port, events), say(port, head("GET", "/api/health"))
+        refused, served_still = exchange(port, events), exchange(port, head("GET", "/api/health"))
         assert refused is not None
         assert served_still is not None
         assert (refused.status, refused.headers["content-type"]) == (503, PROBLEM)
@@ -262,7 +266,7 @@ def test_hundreds_of_slow_clients_end_in_time_and_delay_no_other(
                 with suppress(OSError):
                     client.sendall(b"a")
             began = time.monotonic()
-            answer = say(port, head("GET", "/api/models"))
+            answer = exchange(port, head("GET", "/api/models"))
             assert answer is not None
             assert answer.status == 200
             took.append(time.monotonic() - began)
@@ -311,8 +315,8 @@ def test_bodies_that_are_read_at_once_are_bounded_together(
         until = time.monotonic() + 10
         statuses: list[int] = []
         while 503 not in statuses and time.monotonic() < until:
-            answer = say(port, _post(spec()))
-            large = say(port, _post({**spec(), "metrics": [" " * 1_000]}))
+            answer = exchange(port, _post(spec()))
+            large = exchange(port, _post({**spec(), "metrics": [" " * 1_000]}))
             assert answer is not None
             assert large is not None
             assert answer.status in (200, 202)
@@ -320,7 +324,7 @@ def test_bodies_that_are_read_at_once_are_bounded_together(
         assert statuses[-1] == 503
         slow.close()
         while time.monotonic() < until:
-            large = say(port, _post({**spec(), "metrics": [" " * 1_000]}))
+            large = exchange(port, _post({**spec(), "metrics": [" " * 1_000]}))
             if large is not None and large.status == 422:
                 return
         raise AssertionError("what a client held was not given back")

@@ -149,18 +149,23 @@ def test_weights_that_no_gradient_can_move_are_refused(config: ApiConfig, store:
 def test_a_fine_tuning_belongs_to_its_analysis_and_asked_twice_is_the_same(api: Api) -> None:
     parent = api.submit()
     answer = api.post("/api/experiments", json=tuning(parent=parent))
-    made = answer.json()
-    assert (answer.status_code, made["kind"], made["parent"], made["state"]) == (202, "fine_tune", parent, "queued")
+    created = answer.json()
+    assert (answer.status_code, created["kind"], created["parent"], created["state"]) == (
+        202,
+        "fine_tune",
+        parent,
+        "queued",
+    )
     again = api.post("/api/experiments", json=tuning())
-    assert (again.status_code, again.json()["id"]) == (200, made["id"]), "the analysis moves no number"
+    assert (again.status_code, again.json()["id"]) == (200, created["id"]), "the analysis moves no number"
     other = api.post("/api/experiments", json=tuning(parent=parent, tuner="random")).json()
     listed = api.get("/api/experiments", params={"parent": parent, "kind": "fine_tune"}).json()["items"]
-    assert [each["id"] for each in listed] == [other["id"], made["id"]]
+    assert [each["id"] for each in listed] == [other["id"], created["id"]]
     finish(api.store, parent)
     taken_out = api.submit(knockout(parent))
-    for wrong in (taken_out, made["id"]):
+    for wrong in (taken_out, created["id"]):
         assert refusal(api, tuning(parent=wrong))[:2] == (409, "wrong_kind")
-    assert refusal(api, knockout(made["id"]))[:2] == (409, "wrong_kind")
+    assert refusal(api, knockout(created["id"]))[:2] == (409, "wrong_kind")
 
 
 def test_what_a_fine_tuning_leaves_is_served_and_other_kinds_have_none_of_it(api: Api) -> None:

@@ -29,7 +29,7 @@ def done(api: Api) -> str:
     return experiment_id
 
 
-class Asked(list[tuple[str, str]]):
+class ViewRequests(list[tuple[str, str]]):
     """Requests that reach the workers through `Views` over an API's store; ``now`` is the time."""
 
     def __init__(self, api: Api) -> None:
@@ -56,7 +56,7 @@ def test_a_view_needs_a_finished_analysis_and_a_worker_and_is_then_served_as_sto
 
 @pytest.mark.parametrize("view", CALLS.values(), ids=str)
 def test_a_view_requested_twice_is_computed_once(api: Api, done: str, view: View) -> None:
-    requests = Asked(api)
+    requests = ViewRequests(api)
     assert requests.views.report(done, view) is None
     assert requests.views.report(done, view) is None
     assert requests == [(done, str(view))]
@@ -68,7 +68,7 @@ def test_a_view_requested_twice_is_computed_once(api: Api, done: str, view: View
 
 
 def test_the_problem_of_a_failed_view_is_returned_and_later_it_is_tried_again(api: Api, done: str) -> None:
-    requests, view = Asked(api), View("roles")
+    requests, view = ViewRequests(api), View("roles")
     why = Refusal("model_changed", "It has other weights.").details()
     api.store.put_artifact(done, view.problem, problem_file(why, requests.now))
     with pytest.raises(Refusal, match="other weights"):
@@ -82,7 +82,7 @@ def test_pending_views_are_bounded_and_more_are_accepted_as_they_finish(api: Api
     result = json.loads(api.store.read_artifact(done, "result.json"))
     result["model"]["heads"] = MAX_PENDING + 1
     api.store.put_artifact(done, "result.json", json.dumps(result).encode())
-    requests, views = Asked(api), [View("writes", f"L0H{head}") for head in range(MAX_PENDING + 1)]
+    requests, views = ViewRequests(api), [View("writes", f"L0H{head}") for head in range(MAX_PENDING + 1)]
     for view in views[:-1]:
         assert requests.views.report(done, view) is None
     with pytest.raises(Refusal) as refused:
@@ -99,7 +99,7 @@ def test_pending_views_are_bounded_and_more_are_accepted_as_they_finish(api: Api
 def test_what_is_stored_and_cannot_be_read_is_asked_for_again(
     api: Api, done: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    requests, view = Asked(api), View("roles")
+    requests, view = ViewRequests(api), View("roles")
     api.store.put_artifact(done, view.problem, problem_file(Refusal("internal", "Broke.").details(), requests.now))
     api.store.put_artifact(done, view.file, b"{}")
     read = api.store.read_artifact

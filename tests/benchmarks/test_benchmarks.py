@@ -188,10 +188,10 @@ def test_the_real_tools_give_our_numbers(name: str, tmp_path: Path):
 
 @pytest.mark.slow
 def test_tools_that_cannot_be_installed_are_a_reason_and_no_crash(tmp_path: Path, monkeypatch):
-    wanted, held = tmp_path / "wanted.txt", tmp_path / "held.txt"
-    wanted.write_text(str(tmp_path / "no-such-package.whl"), encoding="utf-8")
+    target, held = tmp_path / "wanted.txt", tmp_path / "held.txt"
+    target.write_text(str(tmp_path / "no-such-package.whl"), encoding="utf-8")
     held.write_text("", encoding="utf-8")
-    monkeypatch.setattr(environment, "_REQUIREMENTS", (wanted, held))
+    monkeypatch.setattr(environment, "_REQUIREMENTS", (target, held))
     problem = environment.install_competitors(tmp_path / "venv")
     assert problem is not None
     assert "no-such-package.whl" in problem

@@ -19,7 +19,7 @@ COMMITTED = sorted(FOLDER.glob("*.json"))
 HEADS = ("L0H1", "L1H0")
 
 
-def made(runs: list[dict[str, Any]]) -> dict[str, Any]:
+def measurement(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """A measurement of these trainings."""
     cost = {"tuner": "precise", "step_s": 0.5, "optimiser_bytes": 2**20, "peak_bytes": 2**21}
     return {
@@ -53,12 +53,12 @@ def test_the_page_has_what_the_trainings_of_every_seed_came_to(tmp_path: Path, m
     assert runs[0]["tunable"]["components"] == list(HEADS)
     assert runs[0]["split"]["shared"] == 0
     assert runs[0]["held_out"]["before"] == runs[-1]["held_out"]["before"], "all are asked the same"
-    page = page_of(made(json.loads(json.dumps(runs))))
+    page = page_of(measurement(json.loads(json.dumps(runs))))
     kept = [run["neutral"]["after"]["mean"] for run in runs[:2]]
     assert f"{sum(kept) / 2:.2f} [{min(kept):.2f}, {max(kept):.2f}]" in page
     assert "failed: no memory" in page
     assert "A quick run" in page
-    ElementTree.fromstring(figure_of(made(runs)))
+    ElementTree.fromstring(figure_of(measurement(runs)))
 
 
 def test_every_tuner_and_seed_asks_the_same_questions_in_as_many_steps():

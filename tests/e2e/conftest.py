@@ -78,7 +78,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-class Watched:
+class RecordedPage:
     """A page, with a record of its unwanted requests and console messages."""
 
     def __init__(self, context: BrowserContext, address: str) -> None:
@@ -103,13 +103,13 @@ class Watched:
 
 
 @pytest.fixture(params=["light-1280"])
-def watched(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator[Watched]:
+def watched(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator[RecordedPage]:
     """A page in a colour scheme and width; afterwards no request has left the machine and no error was logged."""
     scheme, width = request.param.split("-")
     context = browser.new_context(
         color_scheme=scheme, viewport={"width": int(width), "height": 900}, accept_downloads=True
     )
-    watched = Watched(context, address)
+    watched = RecordedPage(context, address)
     yield watched
     context.close()
     assert watched.outside == []

@@ -16,7 +16,7 @@ from playwright.sync_api import Page, Route, expect
 pytestmark = pytest.mark.slow
 
 
-def ask(address: str, reference: str, **more: object) -> str:
+def submit(address: str, reference: str, **more: object) -> str:
     prompts = {"source": "custom", "pairs": [{"reference": reference}], "shots": 2, **more}
     body = {"kind": "path_patching", "model": "smollm2-135m", "effect": "direct", "prompts": prompts}
     answer = httpx2.post(f"{address}/api/experiments", json=body)
@@ -30,7 +30,7 @@ def done(address: str, experiment_id: str) -> None:
 
 
 def finished(watched, reference: str) -> tuple[Page, str]:
-    experiment_id = ask(watched.address, reference)
+    experiment_id = submit(watched.address, reference)
     done(watched.address, experiment_id)
     page = watched.open(f"/analyses/{experiment_id}")
     expect(page.get_by_text("rank 1/300")).to_be_visible()
@@ -147,7 +147,7 @@ def test_what_was_deleted_lately_is_brought_back_from_the_list(watched):
 
 
 def test_a_queued_one_shows_its_place_can_be_moved_up_and_shows_its_deletion(watched, busy):
-    first, second = ask(watched.address, "5 + 1 ="), ask(watched.address, "5 + 2 =")
+    first, second = submit(watched.address, "5 + 1 ="), submit(watched.address, "5 + 2 =")
     page = watched.open(f"/analyses/{second}")
     line = page.get_by_test_id("progress-line")
     expect(line).to_contain_text("1 ahead")

@@ -75,7 +75,7 @@ def projections(hf, layer):
 
 
 @torch.no_grad()
-def written(hf, ids, keep: nn.Module, change: nn.Module | None = None, how=lambda states: states):
+def input_of(hf, ids, keep: nn.Module, change: nn.Module | None = None, how=lambda states: states):
     """The input of ``keep`` at END when ``how`` changes the output of ``change``."""
     kept = []
     handles = [keep.register_forward_pre_hook(lambda _m, args: kept.append(args[0][0, -1].clone()))]

@@ -61,19 +61,19 @@ def test_the_shuffled_baseline_is_the_mean_over_all_ways_to_deal_the_roles():
         torch.testing.assert_close(result.shuffled[0, ..., at], total / len(ways), atol=1e-6, rtol=0)
 
 
-def made(masses):
+def role_masses(masses):
     """Two heads' masses as a set of one question; the baseline is 0.1 for every role but the first."""
-    whole = torch.zeros(1, 1, len(masses), len(ROLES), dtype=torch.float64)
+    full = torch.zeros(1, 1, len(masses), len(ROLES), dtype=torch.float64)
     for head, mass in enumerate(masses):
         for role, value in mass.items():
-            whole[0, 0, head, ROLES.index(role)] = value
-    whole[..., ROLES.index("first")] = 1 - whole.sum(-1)
-    return RoleAttention("m", "r", ("q",), whole, whole, torch.full_like(whole, 0.1))
+            full[0, 0, head, ROLES.index(role)] = value
+    full[..., ROLES.index("first")] = 1 - full.sum(-1)
+    return RoleAttention("m", "r", ("q",), full, full, torch.full_like(full, 0.1))
 
 
 def test_heads_are_named_by_what_they_look_at_twice_as_much_as_chance_and_as_the_average_head():
     nothing = [{} for _ in range(4)]
-    result = made(
+    result = role_masses(
         [
             {"operand_a": 0.3, "operand_b": 0.2},  # 0.5 >= 2 * 0.2
             {"operator": 0.4},
@@ -89,18 +89,18 @@ def test_heads_are_named_by_what_they_look_at_twice_as_much_as_chance_and_as_the
         "operator",
         *["neither"] * 4,
     ]
-    everybody = made([{"operator": 0.5}] * 3).classes()
-    assert set(everybody.values()) == {"neither"}, "as much as the average head is nothing special"
+    uniform = role_masses([{"operator": 0.5}] * 3).classes()
+    assert set(uniform.values()) == {"neither"}, "as much as the average head is nothing special"
 
 
 def test_small_batches_and_other_orders_change_nothing(monkeypatch):
     model = tiny_model("LlamaForCausalLM")
-    whole = attention_roles(model, PAIRS)
+    full = attention_roles(model, PAIRS)
     monkeypatch.setattr(module, "_BATCH_BYTES", 1)
     counted = []
     alone = attention_roles(model, PAIRS[::-1], progress=lambda done, total: counted.append((done, total)))
-    torch.testing.assert_close(alone.reference.flip(0), whole.reference, atol=1e-9, rtol=0)
-    torch.testing.assert_close(alone.counterfactual.flip(0), whole.counterfactual, atol=1e-9, rtol=0)
+    torch.testing.assert_close(alone.reference.flip(0), full.reference, atol=1e-9, rtol=0)
+    torch.testing.assert_close(alone.counterfactual.flip(0), full.counterfactual, atol=1e-9, rtol=0)
     assert counted == [(done, 12) for done in range(1, 13)]
 
 

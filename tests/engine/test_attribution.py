@@ -13,7 +13,7 @@ import oracle
 import pytest
 import torch
 from float64_everywhere import EverywhereDouble
-from query_oracle import ids_of, last, only, output_of, projections, reading, writing, written
+from query_oracle import ids_of, input_of, last, only, output_of, projections, reading, writing
 from test_micro_model import PAIR, REF, ROOT, SRC, micro_model
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 from torch import nn
@@ -115,7 +115,7 @@ def test_query_and_key_estimates_form_the_attention_row_as_the_model_does(archit
                 q_module, q_columns, k_module, k_columns = projections(hf, layer)
                 queries, keys = output_of(hf, source, q_module), output_of(hf, source, k_module)
                 slope = gradient(hf, reference, answer, parts.heads_out)
-                z = written(hf, reference, parts.heads_out)
+                z = input_of(hf, reference, parts.heads_out)
                 for head in (1, 2):
 
                     def other_query(out, cut=q_columns[head], queries=queries):
@@ -126,11 +126,11 @@ def test_query_and_key_estimates_form_the_attention_row_as_the_model_does(archit
                         out[0, :, cut] = keys[:, cut]
                         return out
 
-                    moved = written(hf, reference, parts.heads_out, q_module, other_query) - z
+                    moved = input_of(hf, reference, parts.heads_out, q_module, other_query) - z
                     expected = float(only(head, moved) @ slope)
                     assert float(result.queries[row, layer, head]) == pytest.approx(expected, abs=1e-9)
                     if len(reference) == len(source):
-                        moved = written(hf, reference, parts.heads_out, k_module, other_keys) - z
+                        moved = input_of(hf, reference, parts.heads_out, k_module, other_keys) - z
                         expected = float(only(head, moved) @ slope)
                         assert float(result.keys[row, layer, head]) == pytest.approx(expected, abs=1e-9)
     assert float(result.queries.abs().max()) > 0.01
@@ -179,13 +179,13 @@ def test_where_all_behind_the_softmax_is_linear_the_estimates_are_exact(architec
             (result.queries, q_module, q_columns[head], slice(-1, None)),
             (result.keys, k_module, k_columns[head], slice(None)),
         ):
-            theirs = output_of(hf, source, module_)
+            patch = output_of(hf, source, module_)
 
-            def patched(out, cut=cut, rows=rows, theirs=theirs):
-                out[0, rows, cut] = theirs[rows, cut]
+            def patched(out, cut=cut, rows=rows, patch=patch):
+                out[0, rows, cut] = patch[rows, cut]
                 return out
 
-            move = only(head, written(hf, reference, parts.heads_out, module_, patched) - ref_z[0])
+            move = only(head, input_of(hf, reference, parts.heads_out, module_, patched) - ref_z[0])
             change = answer_with(hf, reference, answer, {parts.heads_out: last(move)}, {}) - base
             assert float(estimate[0, 0, head]) == pytest.approx(change, abs=1e-6)
         change = answer_with(hf, reference, answer, {parts.heads_out: last(only(head, src_z[0] - ref_z[0]))}, {}) - base
@@ -286,14 +286,14 @@ def test_ranks_of_equal_numbers_are_shared():
 def test_the_correlation_with_exact_numbers_is_never_missing():
     model = tiny_model("Qwen2ForCausalLM")
     exact = path_patching(model, PAIRS, effect="direct")
-    result, given = attribution(model, PAIRS), attribution(model, PAIRS, exact=exact)
+    result, reused = attribution(model, PAIRS), attribution(model, PAIRS, exact=exact)
     assert result.correlation.components == 15
     assert result.correlation.pairs == len(PAIRS)
     assert (result.correlation.effect, result.correlation.drawn) == ("total", False)
     assert result.correlation.absolute > 0.5
-    assert given.correlation == given.rank_correlation(exact) == result.rank_correlation(exact)
-    assert (given.correlation.effect, given.checked) == ("direct", ())
-    assert given.checked_exact.numel() == 0
+    assert reused.correlation == reused.rank_correlation(exact) == result.rank_correlation(exact)
+    assert (reused.correlation.effect, reused.checked) == ("direct", ())
+    assert reused.checked_exact.numel() == 0
     mirrored = dataclasses.replace(exact, heads=result.heads, mlps=result.mlps)
     assert result.rank_correlation(mirrored).signed == pytest.approx(1)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 from float64_everywhere import EverywhereDouble
-from query_oracle import ids_of, output_of, projections, written
+from query_oracle import ids_of, input_of, output_of, projections
 from test_micro_model import PAIR, REF, ROOT, SRC, answer, micro_model, norm
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 
@@ -77,7 +77,7 @@ def three_runs(hf, reference, source, answer, base, sender, receiver, recorded, 
         out[0, -1, cut] = changed_query
         return out
 
-    z = written(hf, reference, oracle.parts_of(hf)[layer].heads_out, q_module, other_query)
+    z = input_of(hf, reference, oracle.parts_of(hf)[layer].heads_out, q_module, other_query)
     patch = recorded[0], with_output(recorded[0], layer, head, z)
     changes = [oracle.patched_logits(hf, reference, source, layer, head, way, patch)[answer] - base for way in ways]
     return float((after - before).norm() / before.norm()), [float(change) for change in changes]

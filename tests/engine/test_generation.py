@@ -28,8 +28,8 @@ SET = [
 MIXED = ["L1H2", "MLP1", "L0H3", "L2H1"]
 
 
-def end_of(written: Written) -> Written:
-    return [each[:, -1:] for each in written[0]], [each[:, -1:] for each in written[1]]
+def end_of(replacement: Written) -> Written:
+    return [each[:, -1:] for each in replacement[0]], [each[:, -1:] for each in replacement[1]]
 
 
 def joined(prompt: Written, end: Written) -> Written:

@@ -42,13 +42,13 @@ def _double_throughout(request):
         yield
 
 
-def said(logits, answer, competitor):
+def readout(logits, answer, competitor):
     """Logits of the two tokens, probability, and whether the answer is the top token."""
     return logits[[answer, competitor]], torch.softmax(logits, -1)[answer], int(logits.argmax()) == answer
 
 
 def holds(result, k, row, logits, answer, tolerance=1e-9):
-    two, chance, right = said(logits, answer, int(result.competitors[row]))
+    two, chance, right = readout(logits, answer, int(result.competitors[row]))
     torch.testing.assert_close(result.logits[k, row], two.to(result.logits), atol=tolerance, rtol=0)
     assert float(result.probability[k, row]) == pytest.approx(float(chance), abs=tolerance)
     assert bool(result.correct[k, row]) == right
@@ -133,7 +133,7 @@ def test_the_curve_equals_one_run_per_k_and_draw(architecture, config, ablation)
             for draw, names in enumerate(result.controls):
                 out = [Component.parse(name) for name in names[:k]]
                 expected = knocked_logits(model.hf, ids, out, instead, len(ids) - 1)
-                two, chance, right = said(expected, pair.answer_id, int(result.competitors[row]))
+                two, chance, right = readout(expected, pair.answer_id, int(result.competitors[row]))
                 torch.testing.assert_close(result.control_logits[draw, k, row], two, atol=1e-9, rtol=0)
                 assert float(result.control_probability[draw, k, row]) == pytest.approx(float(chance), abs=1e-9)
                 assert bool(result.control_correct[draw, k, row]) == right

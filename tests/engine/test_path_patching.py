@@ -130,8 +130,8 @@ def test_what_the_sublayers_write_adds_up_to_the_residual_difference(architectur
     heads = torch.zeros_like(reference.final)
     for layer, block in enumerate(model.layout.blocks):
         together: list[Any] = [block.heads_out(states.z[:, layer].flatten(1)) for states in (reference, source)]
-        written = together if block.head_norm is None else [block.head_norm(each) for each in together]
-        heads += written[1] - written[0]
+        outputs = together if block.head_norm is None else [block.head_norm(each) for each in together]
+        heads += outputs[1] - outputs[0]
     mlps = (source.mlp - reference.mlp).sum(1)
     hf: Any = model.hf
     embedding = []

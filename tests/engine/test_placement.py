@@ -240,7 +240,7 @@ def test_a_block_computes_on_its_own_device_and_answers_on_the_callers(architect
     """torch's fake tensors have devices but no numbers, and refuse to mix devices as GPU kernels would."""
     model = tiny_model(architecture, torch.float32)
     mode = FakeTensorMode()
-    here, there = torch.device("cuda:0"), torch.device("cuda:1")
+    first, second = torch.device("cuda:0"), torch.device("cuda:1")
 
     def pretend(shape, device):
         return FakeTensor(mode, torch.empty(shape, device="meta"), device)
@@ -249,14 +249,14 @@ def test_a_block_computes_on_its_own_device_and_answers_on_the_callers(architect
     modules = [block.heads_out, block.mlp, block.mlp_norm, block.head_norm, block.mlp_post, layout.final_norm]
     for module in (m for whole in modules if whole is not None for m in whole.modules()):
         for name, weight in list(module.named_parameters(recurse=False)):
-            setattr(module, name, torch.nn.Parameter(pretend(weight.shape, there), requires_grad=False))
-    stream = pretend((5, layout.hidden), here)
-    moved = pretend((layout.heads, 5, layout.head_dim), here)
-    reference = pretend((5, layout.heads, layout.head_dim), here)
+            setattr(module, name, torch.nn.Parameter(pretend(weight.shape, second), requires_grad=False))
+    stream = pretend((5, layout.hidden), first)
+    moved = pretend((layout.heads, 5, layout.head_dim), first)
+    reference = pretend((5, layout.heads, layout.head_dim), first)
     with mode, torch.no_grad():
         with pytest.raises(RuntimeError, match=r"two devices|same device"):
             block.mlp(stream)
-        assert block.device == there
-        assert block.mlp_write(stream, torch.float32).device == here
-        assert block.head_writes(moved, reference, torch.float32).device == here
-        assert apply_norm(layout.final_norm, stream).device == here
+        assert block.device == second
+        assert block.mlp_write(stream, torch.float32).device == first
+        assert block.head_writes(moved, reference, torch.float32).device == first
+        assert apply_norm(layout.final_norm, stream).device == first

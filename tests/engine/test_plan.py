@@ -190,8 +190,8 @@ print(peak[0])
 @pytest.mark.parametrize(("effect", "positions"), [("direct", "end"), ("through_mlps", "end"), ("total", "all")])
 def test_the_peak_of_a_process_stays_within_the_budget(effect, positions):
     budget = 24 * 2**20
-    here = str(Path(__file__).parent)
-    program = MEASURED.format(here=here, effect=effect, positions=positions, budget=budget)
+    folder = str(Path(__file__).parent)
+    program = MEASURED.format(here=folder, effect=effect, positions=positions, budget=budget)
     # Freed memory goes back to the system at once, so that the peak counts memory in use.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)

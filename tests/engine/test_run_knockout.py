@@ -52,7 +52,7 @@ def spec_of(**more):
     return KnockoutSpec.model_validate({"kind": "knockout", "parent": "parent", "controls": 3, **more})
 
 
-def asking(pairs, keep_wrong=True):
+def custom_prompts(pairs, keep_wrong=True):
     return {"source": "custom", "pairs": pairs, "keep_wrong": keep_wrong}
 
 
@@ -87,7 +87,10 @@ def asked_of(analysis):
 def test_some_points_are_recomputed_by_brute_force_and_agree(model, analysis, ablation, positions):
     pairs = [{"reference": f"{a} + {9 - a} ="} for a in range(2, 8)]
     spec = spec_of(
-        components=["L1H2", "MLP2", "L0H0", "MLP0"], ablation=ablation, positions=positions, prompts=asking(pairs)
+        components=["L1H2", "MLP2", "L0H0", "MLP0"],
+        ablation=ablation,
+        positions=positions,
+        prompts=custom_prompts(pairs),
     )
     checks = run(model, spec, analysis).result.checks
     assert (checks.spot_check_points, checks.spot_check_pairs) == (6, 4)
@@ -99,7 +102,9 @@ def test_a_brute_force_that_takes_out_something_else_is_noticed(model, analysis,
     import arithmoscope.engine.results.knockout_check as checking
 
     monkeypatch.setattr(checking, "first_position", lambda _positions, _length: 0)
-    checks = run(model, spec_of(components=["MLP1"], ablation="zero", prompts=asking(MANY[:4])), analysis).result.checks
+    checks = run(
+        model, spec_of(components=["MLP1"], ablation="zero", prompts=custom_prompts(MANY[:4])), analysis
+    ).result.checks
     assert checks.spot_check_error > 0.01
 
 
@@ -120,7 +125,7 @@ def test_with_nothing_out_the_accuracy_is_the_analysis_share_of_right_answers(mo
     assert plain.curves["accuracy"].mean[0] == pytest.approx(result["n_correct"] / 36)
     assert (plain.n_pairs, plain.shared_questions, plain.dropped) == (36, 36, ())
     right = run(
-        model, spec_of(components=["L0H0"], ablation="zero", prompts=asking(MANY, keep_wrong=False)), analysis
+        model, spec_of(components=["L0H0"], ablation="zero", prompts=custom_prompts(MANY, keep_wrong=False)), analysis
     ).result
     assert (right.n_pairs, right.curves["accuracy"].mean[0]) == (result["n_correct"], 1.0)
     assert {pair.index for pair in right.dropped} == {pair["index"] for pair in result["pairs"] if not pair["correct"]}
@@ -128,18 +133,18 @@ def test_with_nothing_out_the_accuracy_is_the_analysis_share_of_right_answers(mo
 
 
 def test_disjoint_leaves_out_what_asks_about_operands_of_the_analysis(model, analysis):
-    shared = run(model, spec_of(components=["L0H0"], prompts=asking(OTHER)), analysis).result
+    shared = run(model, spec_of(components=["L0H0"], prompts=custom_prompts(OTHER)), analysis).result
     about = {pair["reference"] for pair in MANY} | {pair["reference"].replace("+", "-") for pair in MANY}
     overlapping = [pair for pair in OTHER if pair["reference"] in about]
     assert 0 < len(overlapping) < len(OTHER)
     assert shared.shared_questions == len(overlapping)
-    apart = run(model, spec_of(components=["L0H0"], disjoint=True, prompts=asking(OTHER)), analysis).result
+    apart = run(model, spec_of(components=["L0H0"], disjoint=True, prompts=custom_prompts(OTHER)), analysis).result
     assert (apart.n_asked, apart.n_pairs, apart.shared_questions) == (len(OTHER), len(OTHER) - len(overlapping), 0)
     assert {pair.reference for pair in apart.dropped} == {pair["reference"] for pair in overlapping}
 
 
 def test_the_mean_for_other_prompts_is_over_the_analysis_with_a_note(model, analysis):
-    spec = spec_of(components=["L1H2", "MLP2"], controls=0, prompts=asking(OTHER[:5]))
+    spec = spec_of(components=["L1H2", "MLP2"], controls=0, prompts=custom_prompts(OTHER[:5]))
     other = run(model, spec, analysis).result
     request = PathPatchingSpec.model_validate(asked_of(analysis)).prompts
     assert spec.prompts is not None
@@ -155,7 +160,7 @@ def test_the_mean_for_other_prompts_is_over_the_analysis_with_a_note(model, anal
 
 
 def test_one_that_is_alone_in_its_length_is_left_out_where_positions_count(model, analysis):
-    prompts = asking([*MANY[:3], {"reference": "Q: What is the sum of 3 and 5? A:"}])
+    prompts = custom_prompts([*MANY[:3], {"reference": "Q: What is the sum of 3 and 5? A:"}])
     for ablation, dropped in (("mean", 1), ("resample", 1), ("zero", 0)):
         spec = spec_of(components=["L0H0"], ablation=ablation, positions="after_first", prompts=prompts, controls=0)
         result = run(model, spec, analysis).result
@@ -166,7 +171,7 @@ def test_one_that_is_alone_in_its_length_is_left_out_where_positions_count(model
 
 def test_chunks_of_an_analysis_that_has_been_repeated_since_are_computed_again(model, analysis):
     chunks, again = {}, {}
-    spec = spec_of(top_k=1, controls=0, prompts=asking(OTHER[:4]))
+    spec = spec_of(top_k=1, controls=0, prompts=custom_prompts(OTHER[:4]))
     first = run(model, spec, analysis, save_chunk=chunks.__setitem__).result
     repeated = json.loads(analysis["result.json"])
     repeated["pairs"] = repeated["pairs"][:5]
@@ -235,7 +240,7 @@ def test_the_files_hold_the_result_and_the_curve_in_long_form(model, analysis, t
 
 
 def test_without_draws_and_with_one_question_there_are_no_such_numbers(model, analysis):
-    spec = spec_of(components=["L0H0"], ablation="zero", controls=0, prompts=asking(MANY[:1]))
+    spec = spec_of(components=["L0H0"], ablation="zero", controls=0, prompts=custom_prompts(MANY[:1]))
     curve = run(model, spec, analysis).result.curves["accuracy"]
     assert set(curve.control + curve.p_value + curve.ci_low) == {None}
 
@@ -244,7 +249,10 @@ def test_without_draws_and_with_one_question_there_are_no_such_numbers(model, an
     ("change", "code"),
     [
         ({"components": ["L9H0"]}, "bad_component"),
-        ({"components": ["L0H0"], "prompts": asking([{"reference": "3 + 5 =", "answer": "@"}], False)}, "none_kept"),
+        (
+            {"components": ["L0H0"], "prompts": custom_prompts([{"reference": "3 + 5 =", "answer": "@"}], False)},
+            "none_kept",
+        ),
         ({"components": ["L0H0"], "disjoint": True}, "none_kept"),
         ({"metric": "probability"}, "metric_not_computed"),
     ],

@@ -48,12 +48,12 @@ def streams(hf, ids):
     return kept
 
 
-def patched(hf, ids, theirs, layer, position):
+def patched(hf, ids, source_stream, layer, position):
     """All logits at END with the stream that a layer reads taken from ``theirs`` at one position."""
 
     def replace(_module, args):
         states = args[0].clone()
-        states[:, position] = theirs[layer][:, position]
+        states[:, position] = source_stream[layer][:, position]
         return (states, *args[1:])
 
     handle = layers_of(hf)[layer].register_forward_pre_hook(replace)
@@ -72,7 +72,7 @@ def test_every_effect_equals_one_forward_pass_with_that_stream_replaced(architec
         for row, pair in enumerate(pairs):
             encoded = encode_pair(pair, model.text)
             reference, source = list(encoded.reference_ids), list(encoded.counterfactual_ids)
-            theirs = streams(model.hf, source)
+            source_stream = streams(model.hf, source)
             base = oracle.logits(model.hf, reference)[encoded.answer_id]
             other = oracle.logits(model.hf, source)[encoded.answer_id]
             assert result.lengths[row] == len(reference)
@@ -80,7 +80,7 @@ def test_every_effect_equals_one_forward_pass_with_that_stream_replaced(architec
             assert float(result.counterfactual[row]) == pytest.approx(float(other), abs=1e-9)
             for layer in range(3):
                 for position in range(len(reference)):
-                    change = patched(model.hf, reference, theirs, layer, position)[encoded.answer_id] - base
+                    change = patched(model.hf, reference, source_stream, layer, position)[encoded.answer_id] - base
                     assert float(result.effects[row, layer, position]) == pytest.approx(float(change), abs=1e-9)
                     share = change / (other - base)
                     assert float(result.recovered[row, layer, position]) == pytest.approx(float(share), rel=1e-6)
@@ -96,11 +96,11 @@ def test_in_float32_the_effects_equal_those_forward_passes_too(architecture):
     for row, pair in enumerate(EQUAL[:2]):
         encoded = encode_pair(pair, model.text)
         reference = list(encoded.reference_ids)
-        theirs = streams(model.hf, list(encoded.counterfactual_ids))
+        source_stream = streams(model.hf, list(encoded.counterfactual_ids))
         base = oracle.logits(model.hf, reference)[encoded.answer_id]
         for layer in range(3):
             for position in range(len(reference)):
-                change = patched(model.hf, reference, theirs, layer, position)[encoded.answer_id] - base
+                change = patched(model.hf, reference, source_stream, layer, position)[encoded.answer_id] - base
                 assert float(result.effects[row, layer, position]) == pytest.approx(float(change), abs=1e-4)
 
 

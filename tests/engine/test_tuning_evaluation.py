@@ -36,7 +36,7 @@ def logs(model: LoadedModel, ids: Any) -> torch.Tensor:
 
 
 @torch.no_grad()
-def written(model: LoadedModel, example: Example) -> list[int]:
+def greedy_tokens(model: LoadedModel, example: Example) -> list[int]:
     """Greedily decoded tokens, as many as the answer has."""
     prompt = torch.tensor([example.ids[: -example.answer_length]])
     questions: dict[str, Any] = {
@@ -51,7 +51,7 @@ def right_for(model: LoadedModel) -> list[Example]:
     """Questions with the model's own output as answers, so that these are right, and copies with one token changed."""
     result = []
     for each in examples_of(model, [*LESSONS, *SUMS]):
-        continued = (*each.ids[: -each.answer_length], *written(model, each))
+        continued = (*each.ids[: -each.answer_length], *greedy_tokens(model, each))
         result += [
             Example(continued, each.answer_length),
             Example((*continued[:-1], (continued[-1] + 1) % 20), each.answer_length),
@@ -64,7 +64,9 @@ def test_an_answer_is_right_where_greedy_decoding_writes_it(architecture: str):
     model = tiny_model(architecture, torch.float32)
     examples = [*examples_of(model, [*LESSONS, *SUMS]), *right_for(model)]
     result = compare_answers(model, model, examples).before
-    assert result.right.tolist() == [written(model, each) == list(each.ids[-each.answer_length :]) for each in examples]
+    assert result.right.tolist() == [
+        greedy_tokens(model, each) == list(each.ids[-each.answer_length :]) for each in examples
+    ]
     assert 0 < int(result.right.sum()) < len(examples)
 
 
@@ -129,7 +131,7 @@ def test_a_question_that_is_asked_many_times_is_judged_once_and_counts_as_often(
 def test_what_a_model_says_ends_with_its_first_wrong_token(models: tuple[LoadedModel, LoadedModel]):
     model = models[0]
     (each,) = examples_of(model, [PromptPair("2 + 3 = 5\n8 + 5 =", "2 + 3 = 5\n8 @ 5 =", "13")])
-    continued = written(model, each)
+    continued = greedy_tokens(model, each)
     right = Example((*each.ids[:-2], *continued), 2)
     late = Example((*each.ids[:-2], continued[0], (continued[1] + 1) % 20), 2)
     early = Example((*each.ids[:-2], (continued[0] + 1) % 20, 5), 2)

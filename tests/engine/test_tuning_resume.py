@@ -181,9 +181,9 @@ fine_tune(tiny_model("LlamaForCausalLM", torch.float32), CHOSEN, LESSONS, **LONG
 @pytest.mark.slow
 def test_a_process_that_was_killed_is_taken_up_by_another_one_to_the_same_bits(tmp_path: Path):
     file = tmp_path / "checkpoint"
-    here = str(Path(__file__).parent)
+    folder = str(Path(__file__).parent)
     root = Path(__file__).parent.parent.parent
-    child = subprocess.Popen([sys.executable, "-W", "ignore", "-c", CHILD.format(here=here), str(file)], cwd=root)
+    child = subprocess.Popen([sys.executable, "-W", "ignore", "-c", CHILD.format(here=folder), str(file)], cwd=root)
     try:
         end = time.monotonic() + 200
         while not file.exists() and child.poll() is None and time.monotonic() < end:

@@ -155,9 +155,9 @@ def test_order_chunks_and_groups_of_components_do_not_matter(architecture, monke
     for write in whole.components:
         for other in (chunked, backwards):
             same = other[write.component]
-            for mine, theirs in zip(write.promoted, same.promoted, strict=True):
-                assert mine.token_id == theirs.token_id
-                assert (mine.mean, mine.std) == pytest.approx((theirs.mean, theirs.std), abs=1e-9)
+            for promoted, expected in zip(write.promoted, same.promoted, strict=True):
+                assert promoted.token_id == expected.token_id
+                assert (promoted.mean, promoted.std) == pytest.approx((expected.mean, expected.std), abs=1e-9)
 
 
 @pytest.mark.parametrize("architecture", CONFIGS)

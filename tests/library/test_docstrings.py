@@ -113,8 +113,8 @@ def names() -> dict[str, Any]:
     return {"am": am, "torch": torch, "model": model, "pairs": am.generate(pairs=16, tokenizer=model.tokenizer)}
 
 
-def run(name: str, given: dict[str, Any]) -> None:
-    test = doctest.DocTestParser().get_doctest(EXAMPLES[name], {**given}, name, None, 0)
+def run(name: str, namespace: dict[str, Any]) -> None:
+    test = doctest.DocTestParser().get_doctest(EXAMPLES[name], {**namespace}, name, None, 0)
     failures: list[str] = []
     doctest.DocTestRunner(optionflags=OPTIONS).run(test, out=failures.append)
     assert not failures, "".join(failures)

@@ -112,17 +112,17 @@ def test_more_pairs_than_a_set_may_have_are_refused(tokenizer: Tokenizer):
 def test_too_many_pairs_are_refused_before_the_rest_of_them_is_made(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ):
-    made: list[PromptPair] = []
+    encoded: list[PromptPair] = []
 
     def counted(pair: PromptPair, *rest: Any) -> Sequence[EncodedPair]:
-        made.append(pair)
+        encoded.append(pair)
         return encode_answer(pair, *rest)
 
     monkeypatch.setattr("arithmoscope.prompts.sets.prompt_sets.MAX_PAIRS", 5)
     monkeypatch.setattr("arithmoscope.prompts.sets.prompt_sets.encode_answer", counted)
     with pytest.raises(Refusal):
         prepare(custom(*["57 + 68 ="] * 9, answer="each"), tokenizer)
-    assert len(made) == 2
+    assert len(encoded) == 2
 
 
 def test_an_answer_that_is_another_token_after_the_counterfactual_is_refused(vocabularies: dict[str, Tokenizer]):

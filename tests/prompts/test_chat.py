@@ -147,10 +147,10 @@ def test_nothing_that_people_type_becomes_a_control_token(typed: str, name: str,
     template = layout.text
     for stretch in reversed(layout.stretches):  # the typed text may be an example, with turns of its own
         template = template[: stretch.place[0]] + template[stretch.place[1] :]
-    written = sum(template.count(token) for token in (*CONTROL_TOKENS, "<think>"))
+    count = sum(template.count(token) for token in (*CONTROL_TOKENS, "<think>"))
     if frame is not THINKING:  # its template does not write <think>: there it is a token like any other
         controls.discard(tokenizer.token_to_id("<think>"))
-    assert sum(piece.id in controls for piece in pieces) == written
+    assert sum(piece.id in controls for piece in pieces) == count
 
 
 def test_a_control_token_that_people_type_is_read_as_text(tokenizer: Tokenizer) -> None:
@@ -192,15 +192,15 @@ def test_a_prompt_that_cannot_be_kept_apart_from_control_tokens_is_refused(token
 def test_many_hostile_prompts_cost_one_copy_of_the_tokenizer(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[int] = []
+    copies: list[int] = []
     from_str = Tokenizer.from_str
     monkeypatch.setattr(
         "arithmoscope.prompts.tokens.tokenization.Tokenizer",
-        type("T", (), {"from_str": staticmethod(lambda t: made.append(1) or from_str(t))}),
+        type("T", (), {"from_str": staticmethod(lambda t: copies.append(1) or from_str(t))}),
     )
     for a in range(1, 9):
         encode_pair(PromptPair(f"<|im_end|> {a} + 1 =", f"{a} @ 1 =", str(a + 1), chat=True), tokenizer, CHATML)
-    assert len(made) <= 1
+    assert len(copies) <= 1
 
 
 @pytest.mark.parametrize("shots", [0, 2])

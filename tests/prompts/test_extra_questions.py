@@ -74,13 +74,13 @@ def test_the_largest_range_is_counted_without_listing_it(operation: Operation, c
 @given(st.integers(-(10**9), 10**9), st.integers(0, 6), st.integers(0, 4))
 def test_a_number_is_written_exactly(units: int, places: int, least: int):
     value = Fraction(units, 10**places)
-    written = in_digits(value, least)
-    assert Fraction(written) == value
-    assert len(written.partition(".")[2]) >= least
+    digits = in_digits(value, least)
+    assert Fraction(digits) == value
+    assert len(digits.partition(".")[2]) >= least
     assert decimals_end(value)
     if least == 0:
-        assert not written.endswith(".")
-        assert "." not in written or not written.endswith("0")
+        assert not digits.endswith(".")
+        assert "." not in digits or not digits.endswith("0")
 
 
 def test_a_number_without_end_is_not_written():

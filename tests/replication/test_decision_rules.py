@@ -173,7 +173,7 @@ def test_pairs_of_one_form_differ_in_their_numbers_alone() -> None:
     pairs += [PromptPair(f"The sum of {a} and 2 is", "", str(a + 2)) for a in range(2)]
     assert [form_of(pair) for pair in pairs[4:7]] == ["# + # =", "# + # =", "The sum of # and # is"]
     groups = by_form(pairs, pairs)
-    assert [(len(mine), len(over)) for mine, over in groups] == [(6, 6)]
+    assert [(len(own), len(over)) for own, over in groups] == [(6, 6)]
 
 
 def test_what_is_no_number_is_kept_as_none() -> None:

@@ -132,9 +132,9 @@ def test_an_adapter_that_cannot_be_is_refused_before_anything_is_trained(capsys:
 def test_a_file_stays_as_it_was_until_its_new_content_is_written_whole(tmp_path: Path) -> None:
     before, fresh = tmp_path / "before.csv", tmp_path / "fresh.csv"
     before.write_text("as it was", encoding="utf-8")
-    with writable(str(before), "--csv") as kept, writable(str(fresh), "--csv") as made:
+    with writable(str(before), "--csv") as kept, writable(str(fresh), "--csv") as fresh_file:
         assert kept == before
-        assert made == fresh
+        assert fresh_file == fresh
     assert before.read_text(encoding="utf-8") == "as it was"
     assert not fresh.exists()
     link = tmp_path / "link.csv"

@@ -68,10 +68,10 @@ def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def urls(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
     """The addresses of a new store: empty, unless the test requests ``store`` too."""
     artifacts = (tmp_path / "artifacts").as_uri()
-    made = "store" in request.fixturenames
+    is_open = "store" in request.fixturenames
     if database == "sqlite":
         path = tmp_path / "data" / "arithmoscope.db"
-        if made:
+        if is_open:
             path.parent.mkdir()
             shutil.copy(request.getfixturevalue("empty_sqlite"), path)
         yield f"sqlite:///{path}", artifacts
@@ -79,7 +79,7 @@ def urls(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> Itera
     server: Postgres | None = request.getfixturevalue("postgres")
     if server is None:
         missing(request, "PostgreSQL", DATABASE_URL)
-    url = server.make(request.getfixturevalue("empty_postgres")) if made else server.make()
+    url = server.make(request.getfixturevalue("empty_postgres")) if is_open else server.make()
     yield url, artifacts
     server.drop(url)
 

@@ -36,7 +36,7 @@ def small(urls: tuple[str, str], store: Store, clock: Clock) -> Iterator[Store]:
         yield small
 
 
-def found(files: Path) -> list[Path]:
+def stored_files(files: Path) -> list[Path]:
     return sorted(path for path in files.rglob("*") if path.is_file() and path.name != "arithmoscope-owner")
 
 
@@ -62,7 +62,7 @@ def test_a_file_that_no_row_names_is_removed_an_hour_after_it_was_written(
     (gone / "chunks").mkdir(parents=True)
     for path in (gone / ("0" * 64), gone / "chunks" / ("1" * 64), files / kept / f".{'2' * 64}.12345678.part"):
         path.write_bytes(KB)
-    before = found(files)
+    before = stored_files(files)
     assert len(before) == 6
     for path in before:
         age(path, clock, HOUR - 1)
@@ -71,7 +71,7 @@ def test_a_file_that_no_row_names_is_removed_an_hour_after_it_was_written(
     assert store.collect_garbage() == Collected(files=4, bytes=3 * len(KB) + len(b"patterns"))
     assert store.read_artifact(kept, "result.json") == b"{}"
     assert store.read_artifact(kept, "attention.0.safetensors") == b"other patterns"
-    assert len(found(files)) == 2
+    assert len(stored_files(files)) == 2
     assert not gone.exists()
 
 
@@ -92,7 +92,7 @@ def test_a_new_database_does_not_throw_away_the_results_of_the_old_one(
 ) -> None:
     kept = done(store, clock, "k")
     store.collect_garbage()
-    for path in found(files):
+    for path in stored_files(files):
         age(path, clock, 10 * HOUR)
     with Store.open(f"sqlite:///{tmp_path / 'mistyped.db'}", files.as_uri(), clock=clock) as other:
         assert other.collect_garbage() == Collected()
@@ -105,7 +105,7 @@ def test_the_files_of_one_at_work_are_left_alone_however_old(store: Store, clock
     claim = store.claim(experiment.id, 1, owner="w", lease_s=60)
     assert claim is not None
     store._blobs.put(experiment.id, KB)
-    age(found(files)[0], clock, 10 * HOUR)
+    age(stored_files(files)[0], clock, 10 * HOUR)
     assert store.collect_garbage() == Collected()
     store.succeed(claim, {"result.json": KB})
     assert store.read_artifact(experiment.id, "result.json") == KB
@@ -155,7 +155,7 @@ def test_a_deleted_one_is_gone_for_good_after_a_day(store: Store, clock: Clock, 
     store.delete(gone)
     clock.now += UNDO_S
     assert store.collect_garbage() == Collected(files=1, bytes=2, experiments=1)
-    assert [path.parent.name for path in found(files)] == [kept]
+    assert [path.parent.name for path in stored_files(files)] == [kept]
     with refused("unknown_experiment"):
         store.restore(gone)
     assert store.store_report().deleted == 0
@@ -197,7 +197,7 @@ def test_several_may_collect_at_once(urls: tuple[str, str], store: Store, clock:
     for each in others:
         each.close()
     assert collected.experiments == 20
-    assert [path.parent.name for path in found(files)] == [kept]
+    assert [path.parent.name for path in stored_files(files)] == [kept]
 
 
 def test_over_the_budget_attention_goes_first_the_longest_unused_before_all(
@@ -218,7 +218,7 @@ def test_over_the_budget_attention_goes_first_the_longest_unused_before_all(
         ("attention.0.safetensors", "result.json"),
     ]
     assert small.store_report().artifact_bytes <= 10_000
-    assert sum(path.stat().st_size for path in found(files)) == small.store_report().artifact_bytes
+    assert sum(path.stat().st_size for path in stored_files(files)) == small.store_report().artifact_bytes
     with refused("no_result"):
         small.open_artifact(never, "attention.0.safetensors")
 
@@ -231,9 +231,9 @@ def test_over_the_budget_every_view_goes_and_no_file_of_the_result(small: Store,
     for name in ("raw.safetensors", "curve.csv", "viewed.json"):
         small.put_artifact(experiment_id, name, b"r" * 2_000 + name.encode())
     small.make_room()
-    left = set(small.artifact_names(experiment_id))
-    assert {"result.json", "raw.safetensors", "curve.csv", "viewed.json"} <= left
-    assert len(left) == 4, "what is left comes to nearly the budget"
+    remaining = set(small.artifact_names(experiment_id))
+    assert {"result.json", "raw.safetensors", "curve.csv", "viewed.json"} <= remaining
+    assert len(remaining) == 4, "what is left comes to nearly the budget"
 
 
 def test_several_that_make_room_at_once_give_up_no_more_than_one_would(

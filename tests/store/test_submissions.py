@@ -67,7 +67,7 @@ def test_fifty_threads_that_ask_the_same_make_one_experiment(store: Store) -> No
     assert sum(is_new for _, is_new in answers) == 1
 
 
-def _ask_often(urls: tuple[str, str], number: int) -> list[tuple[str, bool]]:
+def _submit_repeatedly(urls: tuple[str, str], number: int) -> list[tuple[str, bool]]:
     with Store.open(*urls) as store:
         answers = [store.submit(spec_of(), key="shared") for _ in range(10)]
         store.submit(spec_of(), key=f"own {number}")
@@ -76,7 +76,7 @@ def _ask_often(urls: tuple[str, str], number: int) -> list[tuple[str, bool]]:
 
 def test_processes_that_open_and_ask_at_once_make_one_experiment(urls: tuple[str, str]) -> None:
     with multiprocessing.get_context("spawn").Pool(3) as pool:
-        answers = pool.starmap(_ask_often, [(urls, number) for number in range(3)])
+        answers = pool.starmap(_submit_repeatedly, [(urls, number) for number in range(3)])
     assert len({each for answer in answers for each, _ in answer}) == 1
     assert sum(is_new for answer in answers for _, is_new in answer) == 1
     with Store.open(*urls) as store:
@@ -187,14 +187,14 @@ def test_a_token_has_no_more_unfinished_ones_than_its_quota(store: Store) -> Non
 
 
 def test_many_who_ask_at_once_do_not_pass_the_quota(store: Store) -> None:
-    def ask(number: int) -> bool:
+    def submit_numbered(number: int) -> bool:
         try:
             return store.submit(spec_of(), key=str(number), asked_by="ada", quota=5)[1]
         except Refusal as refusal:
             return refusal.code != "quota_exceeded"
 
     with ThreadPoolExecutor(16) as pool:
-        assert sum(pool.map(ask, range(30))) == 5
+        assert sum(pool.map(submit_numbered, range(30))) == 5
 
 
 def test_a_link_is_used_once(store: Store) -> None:

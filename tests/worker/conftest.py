@@ -10,8 +10,8 @@ import pytest
 
 from arithmoscope.store import EventLog, Store
 
-for room in ("worker", "store", "engine"):
-    sys.path.insert(0, str(Path(__file__).parent.parent / room))
+for folder in ("worker", "store", "engine"):
+    sys.path.insert(0, str(Path(__file__).parent.parent / folder))
 
 from job_helpers import CARD, Bench  # noqa: E402
 from store_helpers import Valkey, valkey_server  # noqa: E402  # pyright: ignore[reportMissingImports]

@@ -83,7 +83,7 @@ class Bench:
     def _rebuild_tuned(self, base: Any, card: ModelCard, deltas: bytes) -> Any:
         return f"{base}, with {deltas.decode()}"
 
-    def ask(self, key: str = "k", model: str = "tiny") -> str:
+    def submit(self, key: str = "k", model: str = "tiny") -> str:
         return self.store.submit(spec_of(model=model), key=key)[0].id
 
     def events_of(self, experiment_id: str) -> list[Event]:

@@ -23,7 +23,7 @@ from arithmoscope.store.outbox import Outbox
 pytestmark = pytest.mark.slow
 
 
-Ask = Callable[..., str]
+Submit = Callable[..., str]
 
 UNDISTURBED = b"0;1;4;9;16;25;"
 
@@ -44,20 +44,20 @@ def config(urls: tuple[str, str], tmp_path: Path, valkey: Valkey) -> WorkerConfi
 
 
 @pytest.fixture
-def ask(store: Store, valkey: Valkey) -> Iterator[Ask]:
+def submit(store: Store, valkey: Valkey) -> Iterator[Submit]:
     """Submits an experiment as the API does, with a running outbox."""
     dispatcher = Dispatcher(valkey.url)
     outbox = Outbox(store, dispatcher.send, marker=dispatcher, every_s=0.1)
     outbox.start()
     submitted = []
 
-    def ask(question: str = "3 + 5 =") -> str:
+    def submit(question: str = "3 + 5 =") -> str:
         experiment, _ = store.submit(spec_of(question), key=str(len(submitted)))
         submitted.append(experiment.id)
         outbox.nudge()
         return experiment.id
 
-    yield ask
+    yield submit
     outbox.stop()
     dispatcher.close()
 
@@ -84,9 +84,9 @@ def assert_ends_well(store: Store, config: WorkerConfig, experiment_id: str) -> 
     assert len(computed(config)) <= CHUNKS + 1
 
 
-def test_a_killed_child_is_replaced_and_its_job_continues(store: Store, config: WorkerConfig, ask: Ask) -> None:
+def test_a_killed_child_is_replaced_and_its_job_continues(store: Store, config: WorkerConfig, submit: Submit) -> None:
     with worker(config) as tree:
-        experiment_id = ask()
+        experiment_id = submit()
         wait_for_chunks(store, experiment_id, 2)
         tree.child().kill()
         assert_ends_well(store, config, experiment_id)
@@ -94,10 +94,10 @@ def test_a_killed_child_is_replaced_and_its_job_continues(store: Store, config: 
 
 
 def test_a_killed_worker_leaves_no_child_and_its_successor_continues(
-    store: Store, config: WorkerConfig, ask: Ask
+    store: Store, config: WorkerConfig, submit: Submit
 ) -> None:
     with worker(config) as tree:
-        experiment_id = ask()
+        experiment_id = submit()
         wait_for_chunks(store, experiment_id, 2)
         child = tree.child()
         tree.process.kill()
@@ -107,9 +107,9 @@ def test_a_killed_worker_leaves_no_child_and_its_successor_continues(
         assert_ends_well(store, config, experiment_id)
 
 
-def test_a_frozen_worker_that_wakes_up_changes_nothing(store: Store, config: WorkerConfig, ask: Ask) -> None:
+def test_a_frozen_worker_that_wakes_up_changes_nothing(store: Store, config: WorkerConfig, submit: Submit) -> None:
     with worker(config) as frozen:
-        experiment_id = ask()
+        experiment_id = submit()
         wait_for_chunks(store, experiment_id, 2)
         child = frozen.child()
         child.suspend()
@@ -122,16 +122,16 @@ def test_a_frozen_worker_that_wakes_up_changes_nothing(store: Store, config: Wor
             time.sleep(1)
             assert store.experiment(experiment_id) == ended
             assert store.read_artifact(experiment_id, "result.json") == UNDISTURBED
-            later = [ask(), ask()]
+            later = [submit(), submit()]
             for each in later:
                 wait_until(lambda each=each: store.experiment(each).state == "succeeded", "a later job has not ended")
 
 
 def test_a_worker_that_is_told_to_stop_stops_soon_and_loses_nothing(
-    store: Store, config: WorkerConfig, ask: Ask
+    store: Store, config: WorkerConfig, submit: Submit
 ) -> None:
     with worker(config) as tree:
-        experiment_id = ask()
+        experiment_id = submit()
         wait_for_chunks(store, experiment_id, 2)
         wait_until(lambda: [(each.id, each.busy) for each in store.workers()] == [("w", True)], "it is not busy", 2)
         started = time.monotonic()
@@ -145,13 +145,13 @@ def test_a_worker_that_is_told_to_stop_stops_soon_and_loses_nothing(
 
 
 def test_a_job_outlives_its_broker_and_the_next_one_runs_on_a_new_one(
-    store: Store, config: WorkerConfig, ask: Ask, valkey: Valkey
+    store: Store, config: WorkerConfig, submit: Submit, valkey: Valkey
 ) -> None:
     with worker(config):
-        first = ask()
+        first = submit()
         wait_for_chunks(store, first, 1)
         valkey.kill()
-        second = ask()
+        second = submit()
         wait_for_chunks(store, first, 3)
         valkey.start()
         assert_ends_well(store, config, first)
@@ -160,10 +160,10 @@ def test_a_job_outlives_its_broker_and_the_next_one_runs_on_a_new_one(
 
 
 def test_an_emptied_broker_delays_and_loses_nothing(
-    store: Store, config: WorkerConfig, ask: Ask, valkey: Valkey
+    store: Store, config: WorkerConfig, submit: Submit, valkey: Valkey
 ) -> None:
     with worker(config):
-        first, second = ask(), ask()
+        first, second = submit(), submit()
         wait_for_chunks(store, first, 1)
         with redis.Redis.from_url(valkey.url) as client:
             client.flushall()
@@ -172,10 +172,10 @@ def test_an_emptied_broker_delays_and_loses_nothing(
 
 
 def test_a_cancel_reaches_a_running_job_and_its_partial_result_is_kept(
-    store: Store, config: WorkerConfig, ask: Ask
+    store: Store, config: WorkerConfig, submit: Submit
 ) -> None:
     with worker(config):
-        experiment_id = ask()
+        experiment_id = submit()
         wait_for_chunks(store, experiment_id, 2)
         store.request_cancel(experiment_id)
         started = time.monotonic()
@@ -186,9 +186,9 @@ def test_a_cancel_reaches_a_running_job_and_its_partial_result_is_kept(
         assert_ends_well(store, config, experiment_id)
 
 
-def test_a_job_that_kills_every_worker_fails_with_a_reason(store: Store, config: WorkerConfig, ask: Ask) -> None:
+def test_a_job_that_kills_every_worker_fails_with_a_reason(store: Store, config: WorkerConfig, submit: Submit) -> None:
     with worker(config) as tree:
-        experiment_id = ask(SLOW)
+        experiment_id = submit(SLOW)
         for _ in range(3):
             wait_until(lambda: store.experiment(experiment_id).state == "running", "it does not run")
             tree.child().kill()
@@ -199,9 +199,9 @@ def test_a_job_that_kills_every_worker_fails_with_a_reason(store: Store, config:
         assert experiment.error.type.endswith(":worker_lost")
 
 
-def test_a_worker_that_cannot_be_interrupted_stops_soon_too(store: Store, config: WorkerConfig, ask: Ask) -> None:
+def test_a_worker_that_cannot_be_interrupted_stops_soon_too(store: Store, config: WorkerConfig, submit: Submit) -> None:
     with worker(config) as tree:
-        experiment_id = ask(SLOW)
+        experiment_id = submit(SLOW)
         wait_until(lambda: store.experiment(experiment_id).state == "running", "it does not run")
         started = time.monotonic()
         tree.stop()

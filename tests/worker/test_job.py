@@ -34,7 +34,7 @@ def test_a_job_succeeds_and_reports_progress_from_first_to_last(bench: Bench) ->
         return output(result_json=b"{}", arrays_npz=b"numbers")
 
     bench.run = run
-    job_id = bench.ask()
+    job_id = bench.submit()
     bench.jobs.run(job_id, 1)
     experiment = bench.store.experiment(job_id)
     assert (experiment.state, experiment.error) == ("succeeded", None)
@@ -52,7 +52,7 @@ def test_a_job_succeeds_and_reports_progress_from_first_to_last(bench: Bench) ->
 def test_a_message_that_comes_twice_runs_once(bench: Bench) -> None:
     runs = []
     bench.run = lambda *_, **__: runs.append(1) or output(result_json=b"{}")
-    experiment_id = bench.ask()
+    experiment_id = bench.submit()
     for attempt in (1, 1, 2):
         bench.jobs.run(experiment_id, attempt)
     bench.jobs.run("nothing", 1)
@@ -66,7 +66,7 @@ def test_a_refusal_of_the_engine_is_what_the_asker_reads(bench: Bench) -> None:
         raise refusal
 
     bench.run = run
-    experiment_id = bench.ask()
+    experiment_id = bench.submit()
     bench.jobs.run(experiment_id, 1)
     experiment = bench.store.experiment(experiment_id)
     assert (experiment.state, experiment.error) == ("failed", refusal.details())
@@ -80,7 +80,7 @@ def test_an_exception_is_reported_without_its_traceback_and_logged_with_it(
         raise KeyError("a secret path")
 
     bench.run = run
-    experiment_id = bench.ask()
+    experiment_id = bench.submit()
     bench.jobs.run(experiment_id, 1)
     error = bench.store.experiment(experiment_id).error
     assert error is not None
@@ -102,7 +102,7 @@ def test_torch_without_memory_is_out_of_memory_and_not_a_broken_program() -> Non
 
 
 def test_a_model_that_is_not_registered_fails_the_job(bench: Bench) -> None:
-    experiment_id = bench.ask(model="../elsewhere")
+    experiment_id = bench.submit(model="../elsewhere")
     bench.jobs.run(experiment_id, 1)
     error = bench.store.experiment(experiment_id).error
     assert error is not None
@@ -113,7 +113,7 @@ def test_a_job_runs_though_the_models_cannot_be_looked_at(bench: Bench, caplog: 
     def refresh() -> None:
         raise AttributeError("a folder that says nonsense")
 
-    experiment_id = bench.ask()
+    experiment_id = bench.submit()
     replace(bench.jobs, refresh=refresh).run(experiment_id, 1)
     assert bench.store.experiment(experiment_id).state == "succeeded"
     assert "a folder that says nonsense" in caplog.text
@@ -134,7 +134,7 @@ def test_a_cancelled_job_keeps_the_result_over_what_was_finished(bench: Bench, c
         return output(complete=False, result_json=b"partial") if chunks else None
 
     bench.run = run
-    experiment_id = bench.ask()
+    experiment_id = bench.submit()
     bench.jobs.run(experiment_id, 1)
     experiment = bench.store.experiment(experiment_id)
     assert (experiment.state, experiment.cancel_requested, experiment.error) == ("cancelled", True, None)
@@ -149,7 +149,7 @@ def test_a_cancel_that_comes_after_the_last_pair_is_a_success(bench: Bench) -> N
         return output(complete=True, result_json=b"{}")
 
     bench.run = run
-    experiment_id = bench.ask()
+    experiment_id = bench.submit()
     bench.jobs.run(experiment_id, 1)
     assert bench.store.experiment(experiment_id).state == "succeeded"
 
@@ -165,7 +165,7 @@ def test_a_job_that_has_gone_to_another_worker_is_left_alone(bench: Bench) -> No
         return output(result_json=b"stale")
 
     bench.run = run
-    experiment_id = bench.ask()
+    experiment_id = bench.submit()
     started = time.monotonic()
     bench.jobs.run(experiment_id, 1)
     assert time.monotonic() - started < 5
@@ -186,7 +186,7 @@ def test_a_worker_that_is_told_to_stop_gives_the_job_back_and_the_next_one_conti
         return output(result_json=b"{}")
 
     bench.run = run
-    experiment_id = bench.ask()
+    experiment_id = bench.submit()
     bench.jobs.run(experiment_id, 1)
     assert bench.store.experiment(experiment_id).state == "queued"
     assert "state" not in [each.event for each in bench.events_of(experiment_id)]
@@ -203,7 +203,7 @@ def test_a_cancelled_job_whose_worker_must_stop_at_once_is_cancelled_and_says_so
         should_stop()
 
     bench.run = run
-    experiment_id = bench.ask()
+    experiment_id = bench.submit()
     bench.jobs.run(experiment_id, 1)
     assert bench.store.experiment(experiment_id).state == "cancelled"
     assert bench.events_of(experiment_id)[-1].data == {"state": "cancelled"}
@@ -218,7 +218,7 @@ def test_a_job_that_breaks_while_the_disk_is_full_says_so_when_there_is_room(ben
         raise Refusal("none_kept", "None of the 3 prompts is answered rightly.")
 
     bench.run = run
-    experiment_id = bench.ask()
+    experiment_id = bench.submit()
     with ThreadPoolExecutor(1) as pool:
         job = pool.submit(bench.jobs.run, experiment_id, 1)
         assert running.wait(10)
@@ -239,7 +239,7 @@ def test_what_a_lost_worker_had_begun_goes_on_before_anything_new(bench: Bench) 
         return output(result_json=b"{}")
 
     bench.run = run
-    begun, new = bench.ask("begun"), bench.ask("new")
+    begun, new = bench.submit("begun"), bench.submit("new")
     assert bench.store.claim(begun, 1, owner="dead", lease_s=60) is not None
     bench.store.reap(owner="dead")
     bench.jobs.run(new, 1)
@@ -259,7 +259,7 @@ def test_a_full_disk_delays_a_job_and_loses_nothing_of_it(bench: Bench, caplog: 
         return output(result_json=b"x" * 1_000_000)
 
     bench.run = run
-    experiment_id = bench.ask()
+    experiment_id = bench.submit()
     with ThreadPoolExecutor(1) as pool:
         with files_no_larger_than(700_000):
             job = pool.submit(bench.jobs.run, experiment_id, 1)
@@ -277,7 +277,7 @@ def test_a_full_disk_does_not_keep_a_worker_from_stopping(bench: Bench) -> None:
         raise AssertionError("it was saved")
 
     bench.run = run
-    experiment_id = bench.ask()
+    experiment_id = bench.submit()
     with ThreadPoolExecutor(1) as pool, files_no_larger_than(700_000):
         job = pool.submit(bench.jobs.run, experiment_id, 1)
         with pytest.raises(TimeoutError):
@@ -297,7 +297,7 @@ def test_a_job_that_cannot_be_interrupted_is_given_back_before_the_process_ends(
         return output(result_json=b"late")
 
     bench.run = run
-    experiment_id = bench.ask()
+    experiment_id = bench.submit()
     bench.jobs.run(experiment_id, 1)
     assert bench.left
     assert bench.store.experiment(experiment_id).state == "queued"
@@ -316,7 +316,7 @@ def test_the_lease_is_renewed_as_long_as_the_job_runs(bench: Bench) -> None:
     bench.__post_init__()
     bench.run = run
     bench.heartbeat.start()
-    experiment_id = bench.ask()
+    experiment_id = bench.submit()
     bench.jobs.run(experiment_id, 1)
     bench.heartbeat.stop()
     assert bench.store.experiment(experiment_id).state == "succeeded"
@@ -337,14 +337,14 @@ def test_a_worker_reports_whether_it_is_busy_and_its_loaded_models(bench: Bench)
         return output(result_json=b"{}")
 
     bench.run = run
-    bench.jobs.run(bench.ask(), 1)
+    bench.jobs.run(bench.submit(), 1)
     wait_for(busy=False)
 
 
 def test_a_job_needs_no_event_stream(bench: Bench, valkey: Valkey) -> None:
     events = EventLog(valkey.url)
     valkey.kill()
-    experiment_id = bench.ask()
+    experiment_id = bench.submit()
     replace(bench.jobs, events=events).run(experiment_id, 1)
     assert bench.store.experiment(experiment_id).state == "succeeded"
     events.close()
@@ -356,7 +356,7 @@ def test_a_changed_chat_template_brings_the_model_into_memory_anew(bench: Bench)
     frame = ChatFrame(before="", reply="", next="", after="")
     for key, chat in (("a", frame), ("b", frame), ("c", frame.model_copy(update={"after": "A:"})), ("d", None)):
         bench.store.register_model(CARD, None, chat)
-        bench.jobs.run(bench.ask(key), 1)
+        bench.jobs.run(bench.submit(key), 1)
     assert models[0] is models[1]
     assert len({id(model) for model in models}) == 3
     assert bench.runtime.models() == ("tiny",)

@@ -13,7 +13,7 @@ from arithmoscope.store import LeaseLost
 
 
 def test_progress_is_reported_at_most_ten_times_a_second_and_the_first_and_last_always(bench: Bench) -> None:
-    experiment_id, clock = bench.ask(), Clock()
+    experiment_id, clock = bench.submit(), Clock()
     claim = bench.store.claim(experiment_id, 1, owner="w", lease_s=60)
     assert claim is not None
     report = ProgressReporter(bench.store, bench.events, claim, clock=clock)
@@ -33,7 +33,7 @@ def test_progress_is_reported_at_most_ten_times_a_second_and_the_first_and_last_
 
 
 def test_a_report_of_a_lost_job_stops_it(bench: Bench) -> None:
-    experiment_id = bench.ask()
+    experiment_id = bench.submit()
     claim = bench.store.claim(experiment_id, 1, owner="w", lease_s=60)
     assert claim is not None
     report = ProgressReporter(bench.store, bench.events, claim)

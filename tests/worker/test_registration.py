@@ -103,7 +103,7 @@ def test_what_a_chat_template_writes_is_registered_and_follows_its_file(
     chat = store.chat("mine")
     assert isinstance(chat, str)
     assert "not today" in chat
-    assert store.model("mine").chat, "it has one: whoever asks for it is told what is wrong with it"
+    assert store.model("mine").chat, "it has one: its error is shown on request"
 
 
 def test_a_template_is_not_rendered_again_while_it_stays_the_same(

@@ -25,8 +25,8 @@ from services import (  # pyright: ignore[reportMissingImports]
 )
 from store_helpers import Valkey  # pyright: ignore[reportMissingImports]
 from test_faults import (  # noqa: F401  # the same laws, on these services
-    ask,
     config,
+    submit,
     test_a_killed_child_is_replaced_and_its_job_continues,
     test_a_killed_worker_leaves_no_child_and_its_successor_continues,
     test_an_emptied_broker_delays_and_loses_nothing,

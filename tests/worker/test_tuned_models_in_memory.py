@@ -43,13 +43,13 @@ def tuned_output(card: ModelCard | None, *, complete: bool = True, problem: Refu
     return cast(TunedOutput, SimpleNamespace(result=result, artifacts=kept, card=card, problem=problem))
 
 
-def ask(bench: Bench, spec: FineTuneSpec = SPEC, key: str = "tune") -> str:
+def submit_tuning(bench: Bench, spec: FineTuneSpec = SPEC, key: str = "tune") -> str:
     return bench.store.submit(spec, key=key)[0].id
 
 
 def tune(bench: Bench, base: ModelCard = CARD, name: str = "plus") -> ModelCard:
     """A fine-tuning from its row to its model."""
-    experiment_id = ask(bench, SPEC.model_copy(update={"model": base.id}), key=name)
+    experiment_id = submit_tuning(bench, SPEC.model_copy(update={"model": base.id}), key=name)
     card = card_of(experiment_id, base, name)
     bench.run = lambda *_, **__: tuned_output(card)
     bench.jobs.run(experiment_id, 1)
@@ -95,7 +95,7 @@ def test_a_tuned_model_whose_base_is_another_now_is_not_run(bench: Bench) -> Non
 
 
 def test_a_training_that_broke_fails_and_keeps_its_model(bench: Bench) -> None:
-    experiment_id = ask(bench)
+    experiment_id = submit_tuning(bench)
     problem = Refusal("training_broke", "After 7 steps the loss is nan.")
     bench.run = lambda *_, **__: tuned_output(card_of(experiment_id), complete=False, problem=problem)
     bench.jobs.run(experiment_id, 1)
@@ -107,7 +107,7 @@ def test_a_training_that_broke_fails_and_keeps_its_model(bench: Bench) -> None:
 
 def test_a_training_that_was_cancelled_keeps_its_model_and_one_that_changed_nothing_makes_none(bench: Bench) -> None:
     for key, card in (("a", True), ("b", False)):
-        experiment_id = ask(bench, key=key)
+        experiment_id = submit_tuning(bench, key=key)
         tuned_card = card_of(experiment_id) if card else None
 
         def run(*_, should_stop, experiment_id=experiment_id, tuned_card=tuned_card, **__):
@@ -134,7 +134,7 @@ def test_of_a_training_the_newest_checkpoint_alone_is_kept_and_taken_up(bench: B
         return tuned_output(None)
 
     bench.run = run
-    experiment_id = ask(bench)
+    experiment_id = submit_tuning(bench)
     bench.jobs.run(experiment_id, 1)
     assert bench.store.chunks(experiment_id) == {10: b"after 10"}
     bench.stop = False
@@ -158,7 +158,7 @@ def test_a_checkpoint_that_was_taken_up_is_not_held_while_it_trains(
         return tuned_output(None)
 
     monkeypatch.setattr(bench.jobs.runtime, "run", lambda _kind: run)  # no other reference holds it
-    experiment_id = ask(bench)
+    experiment_id = submit_tuning(bench)
     bench.jobs.run(experiment_id, 1)
     bench.stop = False
     bench.jobs.run(experiment_id, 2)
@@ -167,7 +167,7 @@ def test_a_checkpoint_that_was_taken_up_is_not_held_while_it_trains(
 
 
 def test_training_events_come_twice_a_second_from_the_first_step_to_the_last(bench: Bench) -> None:
-    experiment_id, clock = bench.ask(), Clock()
+    experiment_id, clock = bench.submit(), Clock()
     claim = bench.store.claim(experiment_id, 1, owner="w", lease_s=60)
     assert claim is not None
     published: list[TrainingCurve] = []
