@@ -52,7 +52,7 @@ def test_the_page_has_what_the_trainings_of_every_seed_came_to(tmp_path: Path, m
     ]
     assert runs[0]["tunable"]["components"] == list(HEADS)
     assert runs[0]["split"]["shared"] == 0
-    assert runs[0]["held_out"]["before"] == runs[-1]["held_out"]["before"], "all are asked the same"
+    assert runs[0]["held_out"]["before"] == runs[-1]["held_out"]["before"], "all answer the same questions"
     page = page_of(measurement(json.loads(json.dumps(runs))))
     kept = [run["neutral"]["after"]["mean"] for run in runs[:2]]
     assert f"{sum(kept) / 2:.2f} [{min(kept):.2f}, {max(kept):.2f}]" in page

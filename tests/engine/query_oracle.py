@@ -1,4 +1,4 @@
-"""Where queries and keys are in each family, and plain hooks that read and change them. Shares no engine code."""
+"""The queries and keys of each family, and plain hooks that read and change them. Shares no engine code."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ def last(move):
 
 
 def projections(hf, layer):
-    """Where a layer's queries and keys leave their projection (and the norm over all heads, if there is one), before
-    any rotation: modules, and for each head its columns."""
+    """The modules whose outputs are a layer's queries and keys before any rotation, with each head's columns.
+
+    They are the projections, or the norm over all heads after them, if there is one."""
     name, config = type(hf).__name__, hf.config
     width = config.hidden_size // 4
     each = [slice(h * width, (h + 1) * width) for h in range(4)]

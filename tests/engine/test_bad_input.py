@@ -143,7 +143,7 @@ def test_what_is_no_list_of_pairs_is_refused_with_the_way_to_write_it() -> None:
         f"bad_request Pair 1: It is str, not a PromptPair. {write}",
         f"bad_request Pair 2: It is dict, not a PromptPair. {write}",
     ]
-    assert _said(_CALLS) == [*calls, *calls, *["no_prompts"] * 3]
+    assert _output_lines(_CALLS) == [*calls, *calls, *["no_prompts"] * 3]
 
 
 _MANY = """
@@ -186,7 +186,7 @@ print(len(run(MAX_PAIRS).result.pairs), time.process_time() - started, peak() - 
 
 @pytest.mark.slow
 def test_ten_thousand_pairs_take_some_seconds_and_little_more_memory_than_a_few() -> None:
-    measured = [line.split() for line in _said(_MANY)]
+    measured = [line.split() for line in _output_lines(_MANY)]
     assert len(measured) == 4
     for pairs, seconds, grown in measured:
         assert int(pairs) == MAX_PAIRS
@@ -194,7 +194,7 @@ def test_ten_thousand_pairs_take_some_seconds_and_little_more_memory_than_a_few(
         assert int(grown) < 512 * 2**20
 
 
-def _said(code: str) -> list[str]:
+def _output_lines(code: str) -> list[str]:
     """The output of a fresh interpreter. In these tests argument types and tensor shapes are checked at every call of
     the engine, unlike in a user's own program."""
     tried = subprocess.run(

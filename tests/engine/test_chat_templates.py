@@ -91,7 +91,7 @@ def refusal_of(template: Any) -> Refusal:
 
 @pytest.mark.parametrize("name", TEMPLATES)
 @pytest.mark.parametrize("turns", [1, 3, 5])
-def test_a_frame_around_what_is_said_is_what_transformers_renders(
+def test_a_frame_around_the_messages_is_what_transformers_renders(
     name: str, turns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Only the date is fixed by the test.

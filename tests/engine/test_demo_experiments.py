@@ -65,7 +65,7 @@ def test_a_transfer_to_a_set_without_arithmetic_says_that_it_is_the_control(mode
     assert result.accuracy.plain == (1.0, 1.0)
 
 
-def test_every_view_of_the_analysis_can_be_had(model, analysis):
+def test_every_view_of_the_analysis_is_computed(model, analysis):
     def view(kind, which=""):
         return view_file(model, kind, which, analysis.__getitem__)
 

@@ -55,7 +55,7 @@ def test_a_few_steps_on_the_demo_model_improve_what_was_trained_and_all_else_is_
     assert after.loss < before.loss
     assert evaluation.held_out.log_probability_after > evaluation.held_out.log_probability_before
     by_name = {each.name: each for each in evaluation.sets if each.group != "held_out"}
-    assert list(by_name) == [quiz.name for quiz in EVALUATION_SETS], "this model can be asked all of them"
+    assert list(by_name) == [quiz.name for quiz in EVALUATION_SETS], "this model can answer all of them"
     assert by_name["one-digit addition"].before.mean >= 0.25
     assert by_name["facts"].before.mean >= 0.25
     assert 10 < evaluation.neutral.before.mean < 200

@@ -262,7 +262,7 @@ def test_a_knockout_survives_saving(tmp_path):
         ({"ablation": "resample", "pairs": PAIRS[:1]}, "no other prompt"),
     ],
 )
-def test_what_cannot_be_is_refused(wrong, says):
+def test_impossible_requests_are_refused(wrong, says):
     arguments = {"pairs": SET, "components": MIXED, **wrong}
     with pytest.raises(Refusal, match=says):
         knockout(tiny_model("LlamaForCausalLM"), arguments.pop("pairs"), arguments.pop("components"), **arguments)

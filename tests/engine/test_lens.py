@@ -149,7 +149,7 @@ def test_a_lens_survives_saving(tmp_path):
         assert torch.equal(was, now) if isinstance(was, torch.Tensor) else was == now
 
 
-def test_what_cannot_be_is_refused():
+def test_impossible_requests_are_refused():
     model = tiny_model("LlamaForCausalLM")
     with pytest.raises(Refusal, match="k is 0"):
         lens(model, PAIRS, k=0)

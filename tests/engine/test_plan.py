@@ -22,7 +22,7 @@ from arithmoscope.engine.methods import path_patching as method
 SHAPE = Shape("through_mlps", length=10, positions=1, pairs=64)
 
 
-def test_a_plan_is_the_same_wherever_memory_is_ample():
+def test_a_plan_is_the_same_on_every_machine_with_ample_memory():
     model = tiny_model("LlamaForCausalLM")
     assert plan_for(model, SHAPE, 2**32) == plan_for(model, SHAPE, 2**40)
 

@@ -192,7 +192,7 @@ def test_one_that_was_interrupted_goes_on_to_the_same_bytes(model: LoadedModel):
     for name in ("deltas.safetensors", "judged.csv", "repatched.csv", "adapter.zip"):
         assert resumed.artifacts[name] == undisturbed.artifacts[name]
     assert resumed.result.curve == undisturbed.result.curve == curves[-1]
-    assert len(curves[0].steps) == 6, "who looks on sees all of it"
+    assert len(curves[0].steps) == 6, "a reader of the stream gets all of it"
     assert resumed.result.evaluation == undisturbed.result.evaluation
 
 
@@ -284,7 +284,7 @@ def test_one_that_is_cancelled_keeps_its_last_weights_and_is_not_evaluated(model
     assert resumed.artifacts["deltas.safetensors"] == whole.artifacts["deltas.safetensors"]
 
 
-def test_one_that_is_cancelled_while_it_is_asked_is_trained_to_its_end(model: LoadedModel):
+def test_one_that_is_cancelled_during_its_evaluation_is_trained_to_its_end(model: LoadedModel):
     seen: list[Any] = []
     output = run(
         model, spec_of(), on_progress=seen.append, should_stop=lambda: bool(seen) and seen[-1].stage == "after"

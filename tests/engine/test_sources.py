@@ -177,7 +177,7 @@ def test_resampling_draws_other_questions_the_same_ones_for_the_same_seed():
         ({"source": "zero", "mean_over": PAIRS}, "bad_request", "not the mean"),
     ],
 )
-def test_what_cannot_be_is_refused(settings, code, message):
+def test_impossible_requests_are_refused(settings, code, message):
     with pytest.raises(Refusal, match=message) as refused:
         path_patching(tiny_model("LlamaForCausalLM"), PAIRS, **settings)
     assert refused.value.code == code

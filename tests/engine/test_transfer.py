@@ -83,7 +83,7 @@ def test_sets_that_share_operands_are_refused_by_default():
     assert row_values.found_on == row_values.evaluated_on == ("add",)
 
 
-def test_operands_are_the_same_whatever_is_done_with_them_and_in_which_order():
+def test_operands_are_the_same_for_every_operation_and_order():
     pairs = [PromptPair(f"{a} {sign} {b} =", "@ =", "1") for a, sign, b in ((3, "+", 5), (5, "-", 3), (5, "*", 3))]
     assert len({operands_of(pair) for pair in pairs}) == 1
     assert shared_operands(pairs[:1], pairs[1:]) == ["3 5"]
@@ -123,6 +123,6 @@ def test_a_transfer_survives_saving(tmp_path):
         ({"add": ADD}, {"words": WORDS[:1]}, {}, "no other prompt"),
     ],
 )
-def test_what_cannot_be_is_refused(found_on, evaluated_on, options, says):
+def test_impossible_requests_are_refused(found_on, evaluated_on, options, says):
     with pytest.raises(Refusal, match=says):
         transfer(tiny_model("LlamaForCausalLM", torch.float32), found_on, evaluated_on, **options)

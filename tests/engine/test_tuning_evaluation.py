@@ -155,7 +155,7 @@ def test_perplexity_and_divergence_of_plain_text_are_those_of_whole_forward_pass
             losses["after"].append(-float(after[at, ids[at + 1]]))
             losses["divergence"].append(float((before[at].exp() * (before[at] - after[at])).sum()))
     mean = {name: sum(values) / len(values) for name, values in losses.items()}
-    assert (result.passages, result.tokens) == (2, len(losses["before"])), "one token says nothing"
+    assert (result.passages, result.tokens) == (2, len(losses["before"])), "a text of one token has no predictions"
     assert result.before.mean == pytest.approx(math.exp(mean["before"]), rel=1e-4)
     assert result.after.mean == pytest.approx(math.exp(mean["after"]), rel=1e-4)
     assert result.ratio.mean == pytest.approx(math.exp(mean["after"] - mean["before"]), rel=1e-4)
@@ -228,7 +228,7 @@ def test_path_patching_again_is_that_of_either_model(models: tuple[LoadedModel, 
     assert (result.n_pairs, result.difference.n_pairs) == (3, 3)
 
 
-def test_questions_without_a_counterfactual_are_not_patched_and_it_is_said(models: tuple[LoadedModel, LoadedModel]):
+def test_questions_without_a_counterfactual_are_not_patched_and_a_note_says_so(models: tuple[LoadedModel, LoadedModel]):
     plain = [PromptPair(pair.reference, pair.reference, pair.answer) for pair in SUMS]
     assert pairs_to_patch(models[0], plain) == []
     assert len(pairs_to_patch(models[0], SUMS, at_most=5)) == 5

@@ -23,7 +23,7 @@ from arithmoscope.engine.tuning.training_examples import answer_loss, batches, e
 
 
 @pytest.mark.parametrize(("architecture", "config"), LAYOUTS)
-def test_what_was_not_chosen_keeps_its_bits_whatever_the_weight_decay(architecture, config):
+def test_unselected_weights_keep_their_bits_under_any_weight_decay(architecture, config):
     model = tiny_model(architecture, torch.float32, config=config)
     before = weights_of(model)
     chosen = select(model, CHOSEN, "qkvo", biases=True)

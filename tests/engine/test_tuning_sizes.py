@@ -76,7 +76,7 @@ def test_what_a_tuner_would_train_is_what_the_optimiser_moves(tuner):
     assert counts.share == tuned.trained / parameters_of(model)
 
 
-def test_layers_that_differ_and_layouts_that_nobody_knows_have_no_sizes():
+def test_differing_layers_and_unknown_layouts_have_no_sizes():
     shapes = {f"model.{name}": tuple(w.shape) for name, w in tiny_model("Qwen2ForCausalLM").hf.named_parameters()}
     assert part_sizes(shapes, 4, 2) is not None
     other = {**shapes, "model.model.layers.2.mlp.up_proj.weight": (96, 32)}

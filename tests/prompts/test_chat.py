@@ -113,7 +113,7 @@ def test_a_conversation_ends_as_the_plain_prompt_ends(any_chatty: Tokenizer) -> 
     assert chat.question == plain.question
 
 
-def test_a_pair_that_is_no_chat_is_read_plainly_whatever_the_model_has(tokenizer: Tokenizer) -> None:
+def test_a_pair_that_is_no_chat_is_read_plainly_for_any_model(tokenizer: Tokenizer) -> None:
     plain = PromptPair(SUM.reference, SUM.counterfactual, "8")
     assert encode_pair(plain, tokenizer, CHATML) == encode_pair(plain, tokenizer)
 

@@ -128,14 +128,14 @@ def test_default_prompts_are_the_template_s():
         spec({"operands": [1, 9]})
 
 
-def test_answers_of_several_tokens_are_taken_whole_whatever_the_set_says(tokenizer: Tokenizer):
+def test_answers_of_several_tokens_are_taken_whole_for_any_answer_setting(tokenizer: Tokenizer):
     for answer in ("whole", "first", "each"):
         lessons = split_dataset(spec({**SUMS, "answer": answer}), tokenizer)
         assert lessons == split_dataset(spec(), tokenizer)
         assert any(len(pair.answer) > 1 for pair in lessons.train)
 
 
-def test_a_question_that_nobody_can_read_needs_an_answer_and_no_counterfactual(tokenizer: Tokenizer):
+def test_an_unreadable_question_needs_an_answer_and_no_counterfactual(tokenizer: Tokenizer):
     riddle = custom({"reference": "A riddle without numbers is", "answer": "8"})
     (pair,), _ = whole_answer_pairs(spec(riddle).prompts, tokenizer)
     assert (pair.reference, pair.counterfactual, pair.answer) == ("A riddle without numbers is",) * 2 + ("8",)

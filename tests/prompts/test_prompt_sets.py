@@ -108,7 +108,7 @@ def test_repeated_questions_are_kept_and_counted(tokenizer: Tokenizer):
     order=st.permutations(["3 + 5 =", "4 + 4 =", "9 - 2 =", "2 + 3 =", "The sum of 3 and 1 is"]),
     corruption=st.sampled_from(["null_operator", "operand_swap", "operand_swap_same_answer", "operator_swap"]),
 )
-def test_a_pair_is_the_same_whatever_stands_beside_it(
+def test_a_pair_is_the_same_beside_any_other_pairs(
     order: list[str], corruption: str, vocabularies: dict[str, Tokenizer]
 ):
     tokenizer = vocabularies["digits_and_bare_spaces"]

@@ -281,7 +281,7 @@ def test_a_row_whose_quotes_are_wrong_is_told_and_the_rows_beside_it_stay() -> N
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_a_table_whose_every_cell_is_quoted_is_read_whatever_stands_between_them(delimiter: str) -> None:
+def test_a_table_with_every_cell_quoted_is_read_with_any_separator(delimiter: str) -> None:
     read = of_csv(f'"answer"{delimiter}"reference"\n"8"{delimiter}"3 + 5 ="\n')
     assert read.pairs == (CustomPair(reference="3 + 5 =", answer="8"),)
 

@@ -83,7 +83,7 @@ def test_powers_fall_where_half_is_lost_and_more_than_to_random_heads_if_there_i
     assert rules.powers_fall(powers(0.2, 0.0, 0.1, 60))[1] is None
 
 
-def test_the_mean_probability_is_said_of_all_pairs_that_are_used() -> None:
+def test_the_mean_probability_is_over_all_pairs_used() -> None:
     row = {"probability": 0.8, "found": 12, "judged": 9, "kept_wrong": False}
     assert rules.confident({"addition": row}) == ("80% over the 21 pairs used, all answered correctly", True)
     assert "wrongly" in rules.confident({"addition": row | {"kept_wrong": True}})[0]
@@ -116,7 +116,7 @@ def test_coarse_to_fine_is_operand_then_neighbour_then_answer() -> None:
         assert "never on top" in rule(never)[0]
 
 
-def test_the_two_sides_of_a_set_share_no_operands_whatever_token_is_asked_for() -> None:
+def test_the_two_sides_of_a_set_share_no_operands_for_any_measured_token() -> None:
     model = tiny_model("LlamaForCausalLM", torch.float32)
     for row in (SETS[0], next(row for row in SETS if row.place == 1)):
         prompts = answer_set(model, row, 40, 8)

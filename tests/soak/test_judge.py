@@ -64,7 +64,7 @@ def _result(**changes: object) -> str:
     return comparable_digest("result.json", json.dumps({**RESULT, **changes}).encode())
 
 
-def test_a_result_is_the_same_whoever_it_is_of_and_whenever_it_was() -> None:
+def test_a_result_is_the_same_for_any_experiment_id_and_time() -> None:
     later = {"created_at": "2027-01-01", "seconds": 99, "torch": "2"}
     assert _result() == _result(experiment_id="b", provenance=later)
     assert _result() != _result(metrics={"logit": [0.1000000001]})

@@ -17,7 +17,7 @@ from arithmoscope.contracts.specs import KnockoutSpec
 from arithmoscope.store import Store
 
 
-def test_an_experiment_comes_back_as_it_was_asked(store: Store, clock: Clock) -> None:
+def test_an_experiment_comes_back_as_submitted(store: Store, clock: Clock) -> None:
     experiment, is_new = store.submit(spec_of("3 + 5 ="), key="k", parent="older")
     assert is_new
     stored = store.experiment(experiment.id)
@@ -29,7 +29,7 @@ def test_an_experiment_comes_back_as_it_was_asked(store: Store, clock: Clock) ->
     assert stored.created_at.utcoffset() is not None
 
 
-def test_a_knockout_runs_on_the_model_that_is_said_and_is_listed_by_its_parent(store: Store) -> None:
+def test_a_knockout_runs_on_the_given_model_and_is_listed_by_its_parent(store: Store) -> None:
     spec = KnockoutSpec(kind="knockout", parent="older")
     with pytest.raises(ValueError, match="parent's model"):
         store.submit(spec, key="k")

@@ -1,4 +1,4 @@
-"""How often a running job reports progress."""
+"""The rate of a running job's progress reports."""
 
 from __future__ import annotations
 

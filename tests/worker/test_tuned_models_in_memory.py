@@ -180,5 +180,5 @@ def test_training_events_come_twice_a_second_from_the_first_step_to_the_last(ben
         clock.now += 1 / 16
     report.flush()
     assert [curve.steps[-1] for curve in published] == [*range(1, 100, 8), 100]
-    (card_fields,) = [each for each in bench.events_of(experiment_id) if each.event == "training"]
-    assert card_fields.data["steps"] == [*range(1, 101)], "who comes late is told all of it, once"
+    (training_event,) = [each for each in bench.events_of(experiment_id) if each.event == "training"]
+    assert training_event.data["steps"] == [*range(1, 101)], "a late reader gets all of it, once"
