@@ -103,7 +103,7 @@ def test_the_memory_of_a_folder_is_that_of_the_loaded_model(folder):
 
 
 @pytest.mark.parametrize(("size", "words"), [(538_060_032, "538 MB"), (13_476_839_424, "13.5 GB"), (300, "0 MB")])
-def test_bytes_are_written_with_binary_or_decimal_units(size, words):
+def test_bytes_are_written_in_decimal_units(size, words):
     assert format_bytes(size) == words
 
 
