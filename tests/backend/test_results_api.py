@@ -104,7 +104,7 @@ def test_attention_is_one_layer_of_one_prompt_with_its_tokens(api: Api, done: st
 
 
 @pytest.mark.parametrize(
-    ("layer", "prompt", "status", "notes"),
+    ("layer", "prompt", "status", "message"),
     [
         (2, 0, 404, "Layer 2"),
         (-1, 0, 404, "Layer -1"),
@@ -115,11 +115,11 @@ def test_attention_is_one_layer_of_one_prompt_with_its_tokens(api: Api, done: st
     ],
 )
 def test_attention_outside_the_result_is_refused_with_the_reason(
-    api: Api, done: str, layer: int, prompt: int, status: int, notes: str
+    api: Api, done: str, layer: int, prompt: int, status: int, message: str
 ) -> None:
     answer = api.get(f"/api/experiments/{done}/attention", params={"layer": layer, "prompt": prompt})
     assert answer.status_code == status
-    assert notes in answer.json()["detail"]
+    assert message in answer.json()["detail"]
 
 
 class Slow:

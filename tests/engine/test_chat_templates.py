@@ -119,7 +119,7 @@ class _NewYear:
 
 
 @pytest.mark.parametrize(
-    ("template", "code", "messages"),
+    ("template", "code", "message"),
     [
         (None, "no_chat_template", "has no chat template"),
         ("  \n", "no_chat_template", "has no chat template"),
@@ -145,9 +145,9 @@ class _NewYear:
         ("{% for m in messages %}{{ loop.index }}{{ m.content }}{% endfor %}", "bad_chat_template", "same way"),
     ],
 )
-def test_what_is_no_template_is_refused_in_words_with_a_way_out(template: Any, code: str, messages: str) -> None:
+def test_what_is_no_template_is_refused_in_words_with_a_way_out(template: Any, code: str, message: str) -> None:
     refusal = refusal_of(template)
-    assert (refusal.code, messages in refusal.detail) == (code, True), refusal.detail
+    assert (refusal.code, message in refusal.detail) == (code, True), refusal.detail
     assert "Switch the chat template off" in refusal.way_out
 
 

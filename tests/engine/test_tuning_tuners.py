@@ -119,7 +119,7 @@ def test_narrow_weights_are_tuned_as_a_whole_in_float32_too():
 
 
 @pytest.mark.parametrize(
-    ("components", "message"),
+    ("options", "message"),
     [
         ({"steps": 0}, "steps is 0"),
         ({"batch_size": 0}, "batch_size is 0"),
@@ -137,9 +137,9 @@ def test_narrow_weights_are_tuned_as_a_whole_in_float32_too():
         ({"tuner": "magic"}, "no tuner 'magic'"),
     ],
 )
-def test_numbers_out_of_range_are_refused_before_anything_is_computed(components, message):
+def test_numbers_out_of_range_are_refused_before_anything_is_computed(options, message):
     with pytest.raises(Refusal, match=message) as refused:
-        fine_tune(tiny_model("LlamaForCausalLM"), ["L1H2"], LESSONS, **{**QUICK, **components})
+        fine_tune(tiny_model("LlamaForCausalLM"), ["L1H2"], LESSONS, **{**QUICK, **options})
     assert refused.value.code == "bad_request"
 
 

@@ -127,7 +127,7 @@ def test_generate_gives_the_strings_of_the_template_set(tokenizer: Tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("prompts", "message"),
+    ("fields", "message"),
     [
         ({"operands": (9, 1)}, r"operands must be \[smallest, largest\]"),
         ({"pairs": 0}, "pairs: Input should be greater than or equal to 1"),
@@ -141,9 +141,9 @@ def test_generate_gives_the_strings_of_the_template_set(tokenizer: Tokenizer):
         ({"corruption": "none"}, "corruption:"),
     ],
 )
-def test_generate_refuses_what_no_set_can_be(prompts: dict[str, Any], message: str, tokenizer: Tokenizer):
+def test_generate_refuses_what_no_set_can_be(fields: dict[str, Any], message: str, tokenizer: Tokenizer):
     with pytest.raises(Refusal, match=message) as refused:
-        generate(**prompts, tokenizer=tokenizer)
+        generate(**fields, tokenizer=tokenizer)
     assert refused.value.code == "bad_request"
 
 

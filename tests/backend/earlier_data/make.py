@@ -120,9 +120,9 @@ class Server:
     def ended(self, name: str, state: str = "succeeded") -> str:
         """Waits for its end in the expected state."""
         until(lambda: self.experiment(name)["state"] not in ("queued", "running"))
-        found = self.experiment(name)
-        if found["state"] != state:
-            raise RuntimeError(f"{found['kind']} {found['state']}: {found['error']}")
+        experiment = self.experiment(name)
+        if experiment["state"] != state:
+            raise RuntimeError(f"{experiment['kind']} {experiment['state']}: {experiment['error']}")
         return name
 
 
