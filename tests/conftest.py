@@ -1,4 +1,4 @@
-"""Plain pytest checks every tensor shape that the engine's functions name; a run that asks for slow tests does not.
+"""Plain pytest checks every tensor shape that the engine's functions declare; a run that includes slow tests does not.
 
 All families have the same shapes, so that `make test` runs the quick tests with the checks and the slow ones without.
 """
@@ -26,19 +26,19 @@ def _outer(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
 
     def checked(*, typechecker: Any) -> Callable[[Any], Any]:
         check = jaxtyped(typechecker=typechecker)
-        return lambda made: made if _is_local(made) or _has_options(made) else check(made)
+        return lambda function: function if _is_local(function) or _has_options(function) else check(function)
 
     return checked
 
 
-def _is_local(made: Any) -> bool:
-    return "<locals>" in getattr(made, "__qualname__", "")
+def _is_local(function: Any) -> bool:
+    return "<locals>" in getattr(function, "__qualname__", "")
 
 
-def _has_options(made: Any) -> bool:
+def _has_options(function: Any) -> bool:
     """Whether a public function takes options of a `Literal` type: tests see its own refusal of a wrong one."""
-    if isinstance(made, type) or getattr(made, "__qualname__", "").split(".")[0] not in arithmoscope.__all__:
+    if isinstance(function, type) or getattr(function, "__qualname__", "").split(".")[0] not in arithmoscope.__all__:
         return False
-    annotations = [each for each in getattr(made, "__annotations__", {}).values() if isinstance(each, str)]
-    named = [made.__globals__.get(name) for each in annotations for name in each.split(" | ")]
+    annotations = [each for each in getattr(function, "__annotations__", {}).values() if isinstance(each, str)]
+    named = [function.__globals__.get(name) for each in annotations for name in each.split(" | ")]
     return any(get_origin(each) is Literal for each in named)

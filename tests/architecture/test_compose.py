@@ -1,4 +1,4 @@
-"""docker-compose.yml and the Dockerfiles: valid, and true to the settings and commands that exist."""
+"""Tests of docker-compose.yml and the Dockerfiles: valid, and consistent with the existing settings and commands."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def test_the_compose_file_fits_the_compose_specification(compose: dict[str, Any]
 
 
 def test_every_setting_in_it_exists_and_the_api_and_workers_share_theirs(compose: dict[str, Any]) -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
-    told = {name: service["environment"] for name, service in compose["services"].items() if "build" in service}
-    for environment in told.values():
-        assert environment.keys() <= known | S3_VARIABLES
+    names = {PREFIX + name.upper() for name in Settings.model_fields}
+    environments = {name: service["environment"] for name, service in compose["services"].items() if "build" in service}
+    for environment in environments.values():
+        assert environment.keys() <= names | S3_VARIABLES
     for name in ("worker", "worker-gpu"):
-        assert told[name].items() <= told["api"].items()
-    assert _variables(compose) - known == SECRETS
+        assert environments[name].items() <= environments["api"].items()
+    assert _variables(compose) - names == SECRETS
 
 
 def test_its_settings_are_accepted(compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -78,19 +78,19 @@ def test_only_the_page_is_published_and_to_this_machine_alone(compose: dict[str,
 
 def test_only_the_api_and_the_workers_reach_the_stores(compose: dict[str, Any]) -> None:
     reached = {name: set(service["networks"]) for name, service in compose["services"].items()}
-    ours = {name for name, service in compose["services"].items() if "build" in service}
+    own = {name for name, service in compose["services"].items() if "build" in service}
     assert compose["networks"]["stores"] == {"internal": True}
-    assert {name for name, networks in reached.items() if networks != {"stores"}} == ours
+    assert {name for name, networks in reached.items() if networks != {"stores"}} == own
     assert all("stores" in networks for networks in reached.values())
 
 
-def test_its_secrets_come_from_env_alone_and_each_is_asked_for(compose: dict[str, Any]) -> None:
+def test_its_secrets_come_from_env_alone_and_each_is_required(compose: dict[str, Any]) -> None:
     text = (ROOT / "docker-compose.yml").read_text()
-    told = (ROOT / ".env.example").read_text()
+    example = (ROOT / ".env.example").read_text()
     for secret in SECRETS | {"ARITHMOSCOPE_TOKEN"}:
-        assert re.findall(rf"\$\{{{secret}[^?}}]*\}}", text) == [], "one without a value would be an open door"
+        assert re.findall(rf"\$\{{{secret}[^?}}]*\}}", text) == [], "without a value there would be no password"
         assert f"${{{secret}:?set {secret} in .env}}" in text
-        assert re.search(rf"^# {secret}=$", told, flags=re.MULTILINE), secret
+        assert re.search(rf"^# {secret}=$", example, flags=re.MULTILINE), secret
     for name, service in compose["services"].items():
         for variable, value in dict(service.get("environment", {})).items():
             if re.search("PASSWORD|SECRET|TOKEN|AUTH", variable):
@@ -98,13 +98,13 @@ def test_its_secrets_come_from_env_alone_and_each_is_asked_for(compose: dict[str
 
 
 def test_the_bucket_that_is_made_is_the_one_that_is_used(compose: dict[str, Any]) -> None:
-    told = compose["services"]["api"]["environment"]
+    environment = compose["services"]["api"]["environment"]
     root = compose["services"]["s3"]["environment"]
-    bucket = told["ARITHMOSCOPE_ARTIFACTS_URL"].removeprefix("s3://").partition("/")[0]
+    bucket = environment["ARITHMOSCOPE_ARTIFACTS_URL"].removeprefix("s3://").partition("/")[0]
     assert f"mc mb --ignore-existing s3/{bucket}" in compose["services"]["bucket"]["command"][0]
-    assert told["AWS_ENDPOINT_URL"] == "http://s3:9000"
-    assert told["AWS_ACCESS_KEY_ID"] == root["MINIO_ROOT_USER"]
-    assert told["AWS_SECRET_ACCESS_KEY"] == root["MINIO_ROOT_PASSWORD"]
+    assert environment["AWS_ENDPOINT_URL"] == "http://s3:9000"
+    assert environment["AWS_ACCESS_KEY_ID"] == root["MINIO_ROOT_USER"]
+    assert environment["AWS_SECRET_ACCESS_KEY"] == root["MINIO_ROOT_PASSWORD"]
 
 
 def test_all_wait_for_what_they_need(compose: dict[str, Any]) -> None:
@@ -138,21 +138,21 @@ def test_the_images_speak_to_postgresql_and_s3() -> None:
 
 def test_the_queue_is_kept_on_disk_behind_a_password(compose: dict[str, Any]) -> None:
     command = " ".join(compose["services"]["redis"]["command"])
-    for wanted in ("--requirepass ${REDIS_PASSWORD:?", "--appendonly yes", "--maxmemory-policy noeviction"):
-        assert wanted in command
+    for option in ("--requirepass ${REDIS_PASSWORD:?", "--appendonly yes", "--maxmemory-policy noeviction"):
+        assert option in command
 
 
 def test_the_commands_in_it_and_in_the_images_exist(compose: dict[str, Any]) -> None:
-    said = [" ".join(service.get("command", [])) for service in compose["services"].values() if "build" in service]
-    said += [file.read_text().rpartition("\nCMD ")[2] for file in DOCKERFILES]
-    commands = re.findall(r'arithmoscope[", ]+((?:[a-z][\w-]*[", ]*)+)', "\n".join(said))
+    started = [" ".join(service.get("command", [])) for service in compose["services"].values() if "build" in service]
+    started += [file.read_text().rpartition("\nCMD ")[2] for file in DOCKERFILES]
+    commands = re.findall(r'arithmoscope[", ]+((?:[a-z][\w-]*[", ]*)+)', "\n".join(started))
     assert len(commands) == 4
     for command in commands:
         command_line().parse_args(re.findall(r"[\w-]+", command.replace("exec", "")))
 
 
 @pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.parent.name)
-def test_an_image_copies_what_exists_and_runs_as_nobody_special(file: Path) -> None:
+def test_an_image_copies_what_exists_and_runs_as_an_unprivileged_user(file: Path) -> None:
     text = file.read_text()
     copied = [line.split()[1:-1] for line in text.splitlines() if line.startswith("COPY ") and "--from" not in line]
     ignored = (ROOT / ".dockerignore").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""The one-way rule, held by import-linter and by fresh interpreters; and no file is longer than 400 lines."""
+"""Tests of the one-way rule, by import-linter and in fresh interpreters; and no file is longer than 400 lines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_packages_import_one_way_only() -> None:
 
 
 def test_every_package_has_its_layer() -> None:
-    """The layers in pyproject.toml are the one list of packages: one that is missing there is in no rule."""
+    """The layers in pyproject.toml are the only list of packages: a package missing there is in no rule."""
     assert PYPROJECT["importlinter"]["root_packages"] == list(PACKAGES)
     (layers,) = (
         c["layers"] for c in PYPROJECT["importlinter"]["contracts"] if "arithmoscope.cli" in c.get("layers", ())
@@ -79,7 +79,7 @@ def test_help_loads_no_server_and_no_science() -> None:
     assert loaded.stdout.strip().endswith("[]"), loaded.stdout + loaded.stderr
 
 
-def test_no_file_is_longer_than_anyone_wants_to_read() -> None:
+def test_no_file_is_longer_than_400_lines() -> None:
     folders = [*PACKAGES.values(), *(ROOT / name for name in ("tests", "benchmarks", "docs"))]
     files = [file for folder in folders for file in folder.rglob("*.py")]
     page = [file for kind in ("*.ts", "*.tsx") for file in (ROOT / "frontend" / "src").rglob(kind)]
@@ -94,6 +94,6 @@ def test_no_file_is_longer_than_anyone_wants_to_read() -> None:
 
 
 def test_no_two_test_files_share_a_name() -> None:
-    """pytest imports them by their name alone: two of one name cannot run in one go."""
+    """pytest imports them by name alone: two with the same name cannot run together."""
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert sorted(names) == sorted(set(names))

@@ -1,4 +1,4 @@
-"""The committed description of the API is the one that the code gives: `make openapi` writes it."""
+"""Tests that the committed openapi.json is the one that `make openapi` generates from the code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_openapi_json_is_fresh() -> None:
-    made = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "arithmoscope_api.write_openapi"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert (ROOT / "openapi.json").read_text(encoding="utf-8") == made.stdout
+    assert (ROOT / "openapi.json").read_text(encoding="utf-8") == completed.stdout

@@ -1,4 +1,4 @@
-"""Makes the process tree's bench importable by name."""
+"""Makes the helper module for process trees importable by name."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A real ``serve`` on a port of its own, and what lives below it: the soak's own, with a store to look into."""
+"""A real ``serve`` on a port of its own, as the soak test starts it, with access to its store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``arithmoscope analyze`` reads of a GGUF file before the model is loaded."""
+"""Tests of what ``arithmoscope analyze`` reads from a GGUF file before the model is loaded."""
 
 from __future__ import annotations
 

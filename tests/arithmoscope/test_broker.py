@@ -1,4 +1,4 @@
-"""The embedded broker: private, on disk, and started again with a clean queue when it cannot read the old one."""
+"""Tests of the embedded broker: private, on disk, and restarted with an empty queue when it cannot read the old one."""
 
 from __future__ import annotations
 
@@ -37,12 +37,16 @@ def running(data_dir: Path) -> Iterator[tuple[redis.Redis, Path]]:
 def test_it_listens_on_a_private_socket_only_and_never_drops_a_key(tmp_path: Path) -> None:
     with running(tmp_path) as (client, path):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
-        told = client.config_get("*")
-    assert told["port"] == "0"
-    assert (told["appendonly"], told["appendfsync"], told["maxmemory-policy"]) == ("yes", "everysec", "noeviction")
+        config = client.config_get("*")
+    assert config["port"] == "0"
+    assert (config["appendonly"], config["appendfsync"], config["maxmemory-policy"]) == (
+        "yes",
+        "everysec",
+        "noeviction",
+    )
 
 
-def test_what_it_was_told_is_there_after_a_kill(tmp_path: Path) -> None:
+def test_its_data_survives_a_kill(tmp_path: Path) -> None:
     with running(tmp_path) as (client, _):
         client.set("a", "1")
         time.sleep(1.2)

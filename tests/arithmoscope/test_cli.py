@@ -1,4 +1,4 @@
-"""The command line: what it prints, and that every refusal is one line and exit code 2."""
+"""Tests of the command line: its output, and that every refusal is one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def test_questions_about_the_command_itself_exit_0(argv: list[str], capsys: pyte
 def test_the_installed_command_is_this_one(capsys: pytest.CaptureFixture[str]) -> None:
     run("--version")
     command = Path(sys.executable).with_name("arithmoscope")
-    said = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
-    assert said.stdout == capsys.readouterr().out
+    completed = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert completed.stdout == capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         ([], "COMMAND"),
         (["dance"], "dance"),
@@ -93,36 +93,36 @@ def test_the_installed_command_is_this_one(capsys: pytest.CaptureFixture[str]) -
     ],
 )
 def test_a_refusal_is_one_line_on_stderr_and_exit_2(
-    argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(*argv) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("\n") == 1
-    assert said in told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    assert message in output.err
 
 
 def test_a_run_that_is_refused_leaves_no_empty_file_and_takes_none_that_was_there(tmp_path: Path) -> None:
-    there, empty, link = tmp_path / "there.csv", tmp_path / "empty.csv", tmp_path / "link.csv"
-    there.write_text("of yesterday")
+    existing, empty, link = tmp_path / "there.csv", tmp_path / "empty.csv", tmp_path / "link.csv"
+    existing.write_text("of yesterday")
     empty.touch()
     link.symlink_to("named.csv")
-    for file in (there, empty, link, tmp_path / "fresh.csv"):
+    for file in (existing, empty, link, tmp_path / "fresh.csv"):
         with pytest.raises(Refusal), writable(str(file), "--csv"):
             raise Refusal("internal", "The model is gone.")
     assert {path.name for path in tmp_path.iterdir()} == {"there.csv", "empty.csv", "link.csv"}
-    assert there.read_text() == "of yesterday"
+    assert existing.read_text() == "of yesterday"
 
 
 REDIS = {"ARITHMOSCOPE_REDIS_URL": "redis://127.0.0.1:1/0"}
 
 
 @pytest.mark.parametrize(
-    ("command", "settings", "said"),
+    ("command", "settings", "message"),
     [
-        (command, {**REDIS, f"ARITHMOSCOPE_{name}": value}, said)
+        (command, {**REDIS, f"ARITHMOSCOPE_{name}": value}, message)
         for command in ("serve", "api", "worker")
-        for name, value, said in (
+        for name, value, message in (
             ("DATA_DIR", "/proc/nowhere", "Choose a folder"),
             ("DATABASE_URL", "foo", "ARITHMOSCOPE_DATABASE_URL"),
             ("DATABASE_URL", "foo://x/y", "ARITHMOSCOPE_DATABASE_URL"),
@@ -136,11 +136,11 @@ REDIS = {"ARITHMOSCOPE_REDIS_URL": "redis://127.0.0.1:1/0"}
 def test_settings_that_lead_nowhere_are_refused_in_one_line(
     command: str,
     settings: dict[str, str],
-    said: str,
+    message: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Whoever runs the tests may have a right to a store of their own.
+    # The environment of the test run may set a store of its own.
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     nowhere = {
@@ -152,9 +152,9 @@ def test_settings_that_lead_nowhere_are_refused_in_one_line(
         monkeypatch.setenv(name, value)
     port = [] if command == "worker" else ["--port", "0"]
     assert run(command, *port) == 2
-    told = capsys.readouterr()
-    assert (told.out, told.err.count("\n")) == ("", 1), told.err
-    assert said in told.err
+    output = capsys.readouterr()
+    assert (output.out, output.err.count("\n")) == ("", 1), output.err
+    assert message in output.err
 
 
 def test_a_settings_file_that_is_not_utf8_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -168,9 +168,9 @@ def test_a_models_folder_that_cannot_be_made_is_refused(
 ) -> None:
     monkeypatch.setenv("ARITHMOSCOPE_MODELS_DIR", "/proc/nowhere/models")
     assert run("models", "fetch", "smollm2-135m") == 2
-    told = capsys.readouterr().err.splitlines()
-    assert "/proc/nowhere" in told[-1]
-    assert "Traceback" not in "".join(told)
+    lines = capsys.readouterr().err.splitlines()
+    assert "/proc/nowhere" in lines[-1]
+    assert "Traceback" not in "".join(lines)
 
 
 def test_an_api_on_a_port_that_is_taken_is_refused(
@@ -179,17 +179,17 @@ def test_an_api_on_a_port_that_is_taken_is_refused(
     monkeypatch.setenv("ARITHMOSCOPE_REDIS_URL", REDIS["ARITHMOSCOPE_REDIS_URL"])
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert run("api", "--port", str(taken.getsockname()[1])) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("The port is in use")
-    assert told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.startswith("The port is in use")
+    assert output.count("\n") == 1
 
 
-def test_output_that_nobody_reads_to_its_end_is_no_accident() -> None:
+def test_output_cut_off_by_its_reader_is_no_error() -> None:
     command = Path(sys.executable).with_name("arithmoscope")
-    said = subprocess.run(
+    completed = subprocess.run(
         ["/bin/sh", "-c", f"'{command}' models list | true"], capture_output=True, text=True, check=True
     )
-    assert said.stderr == ""
+    assert completed.stderr == ""
 
 
 def test_a_model_that_cannot_run_is_refused_with_the_reason(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

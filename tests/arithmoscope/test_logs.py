@@ -1,4 +1,4 @@
-"""The logs: one JSON object a line whatever is thrown at them, with the experiment's id and without secrets."""
+"""Tests of the logs: one JSON object per line for any input, with the experiment's id and without secrets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from arithmoscope.serve.processes import Child
 
 @contextmanager
 def logging_to(part: str = "api", secrets: tuple[str, ...] = ()) -> Iterator[tuple[logging.Logger, io.StringIO]]:
-    """A logger of its own, and what it wrote."""
+    """A logger of its own, and its output."""
     out = io.StringIO()
     handler = logging.StreamHandler(out)
     handler.setFormatter(JsonLines(part, secrets))
@@ -40,16 +40,16 @@ def lines(text: str) -> list[dict[str, Any]]:
 
 
 @given(st.text(st.characters(codec=None, categories=None), max_size=200))
-def test_whatever_is_said_is_one_line_of_json_that_says_it_back(said: str) -> None:
+def test_any_message_is_one_line_of_json_that_reads_back(message: str) -> None:
     with logging_to() as (logger, out):
-        logger.info("%s", said)
+        logger.info("%s", message)
     text = out.getvalue()
     assert text.count("\n") == 1
     assert all(" " <= character <= "~" for character in text[:-1])
-    assert lines(text)[0]["message"] == said
+    assert lines(text)[0]["message"] == message
 
 
-def test_a_line_says_when_who_and_what() -> None:
+def test_a_line_has_time_process_and_message() -> None:
     with logging_to("worker") as (logger, out):
         logger.warning("the %s is gone", "broker")
     (line,) = lines(out.getvalue())
@@ -85,7 +85,7 @@ def test_an_exception_is_a_field_of_its_line() -> None:
     assert line["exception"].endswith("first\nsecond")
 
 
-def test_a_secret_is_hidden_wherever_and_however_it_is_written() -> None:
+def test_a_secret_is_hidden_in_every_place_and_spelling() -> None:
     with logging_to(secrets=("sesame+open", "sesame+open/longer")) as (logger, out):
         logger.info("GET /?token=sesame+open/longer and sesame%2Bopen and /?a=1&link=abc.def HTTP/1.1")
         try:
@@ -98,27 +98,27 @@ def test_a_secret_is_hidden_wherever_and_however_it_is_written() -> None:
 
 
 def test_the_secrets_of_a_configuration_are_its_tokens_and_the_passwords_in_its_addresses() -> None:
-    told = {
+    record = {
         "tokens": ["first-token", "second-token"],
         "redis_url": "redis://:p%40ss@host:6379/0",
         "database_url": "postgresql+psycopg://user:word@host/name",
         "artifacts_url": None,
         "host": "127.0.0.1",
     }
-    assert secrets_in(told) == {"first-token", "second-token", "p%40ss", "p@ss", "word"}
+    assert secrets_in(record) == {"first-token", "second-token", "p%40ss", "p@ss", "word"}
     assert secrets_in({"token": "first-token, second-token"}) == {"first-token", "second-token"}
-    asked = "postgresql://host/name?user=u&password=w%2Bord&sslpassword=other&connect_timeout=5"
-    assert secrets_in({"database_url": asked}) == {"w+ord", "other"}
+    url = "postgresql://host/name?user=u&password=w%2Bord&sslpassword=other&connect_timeout=5"
+    assert secrets_in({"database_url": url}) == {"w+ord", "other"}
     assert secrets_in({"token": None, "redis_url": "unix:///a/b"}) == set()
 
 
-def test_a_library_that_counts_its_arguments_wrongly_is_heard_anyway() -> None:
+def test_a_message_with_the_wrong_number_of_arguments_is_logged_anyway() -> None:
     with logging_to() as (logger, out):
         logger.info("two %s %s", "one")
     assert lines(out.getvalue())[0]["message"] == "two %s %s"
 
 
-def test_a_process_that_dies_of_a_mistake_says_so_in_one_line() -> None:
+def test_a_process_that_dies_of_an_exception_logs_it_in_one_line() -> None:
     code = """
 import threading, warnings
 from arithmoscope.serve.logs import log_to_stderr
@@ -136,7 +136,7 @@ raise RuntimeError("hush-hush\\nis broken")
     assert (at_last["level"], at_last["message"]) == ("critical", f"RuntimeError: {HIDDEN}\nis broken")
 
 
-def test_what_is_forked_off_is_told_apart_by_its_part() -> None:
+def test_a_forked_process_has_its_own_part_in_the_log() -> None:
     code = """
 import logging, os
 from arithmoscope.serve.logs import log_to_stderr
@@ -188,15 +188,15 @@ def test_the_log_of_a_part_that_writes_and_writes_stays_small_while_it_runs(
 
 
 @pytest.mark.parametrize(
-    ("last", "shown"),
+    ("last", "expected"),
     [
         (json.dumps({"message": "A setting cannot be used: x. Do y."}), "A setting cannot be used: x. Do y."),
         ("Segmentation fault", "Segmentation fault"),
         ("[1]", "[1]"),
     ],
 )
-def test_the_last_words_of_a_part_are_for_people(tmp_path: Path, last: str, shown: str) -> None:
+def test_the_last_words_of_a_part_are_for_people(tmp_path: Path, last: str, expected: str) -> None:
     log = tmp_path / "api.log"
     log.write_text(f"an earlier line\n{last}\n")
-    assert last_message(last) == shown
-    assert Child("api", dict, log).last_log_message() == shown
+    assert last_message(last) == expected
+    assert Child("api", dict, log).last_log_message() == expected

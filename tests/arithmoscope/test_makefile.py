@@ -1,4 +1,4 @@
-"""The Makefile where a checkout lies in a folder with a space, and where .env says where the models are."""
+"""Tests of the Makefile in a checkout whose path contains a space, and with a models folder set in .env."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DONE = (
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout in which all has been installed; its python is ours, its command only says what it is told."""
+    """A checkout with everything installed; its python is the tests' own, its command only prints its arguments."""
     folder = tmp_path / "my work" / "arithmoscope"
     commands = folder / ".venv" / "bin"
     commands.mkdir(parents=True)
@@ -41,7 +41,7 @@ def checkout(tmp_path: Path) -> Path:
         (commands / script).write_text(f"#!/bin/sh\n{text}\n")
         (commands / script).chmod(0o755)
     now = time.time()
-    for file in folder.rglob("*"):  # what was built is newer than what it was built of
+    for file in folder.rglob("*"):  # the built files are newer than their sources
         moment = now - (5 if str(file.relative_to(folder)) in DONE else 60)
         os.utime(file, (moment, moment))
     return folder
@@ -61,13 +61,13 @@ def test_a_checkout_in_a_folder_with_a_space_runs(checkout: Path) -> None:
     ]
 
 
-def test_what_env_says_of_the_models_reaches_what_reads_no_settings(checkout: Path) -> None:
+def test_the_models_folder_in_env_reaches_programs_that_read_no_settings(checkout: Path) -> None:
     (checkout / ".env").write_text('ARITHMOSCOPE_MODELS_DIR="/srv/my models"\n')
     assert "/srv/my models" in make(checkout, "bench").stdout.splitlines()
 
 
 def test_the_tests_say_what_they_need_where_there_are_no_services(checkout: Path, tmp_path: Path) -> None:
-    """Somebody who is not root, on a machine without Redis."""
+    """An ordinary user on a machine without Redis."""
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in ("sh", "ls", "find", "touch", "cat"):
@@ -82,12 +82,12 @@ def test_the_tests_say_what_they_need_where_there_are_no_services(checkout: Path
     assert ended.returncode == 2
     assert "apt-get install postgresql redis-server" in ended.stderr
     assert "ARITHMOSCOPE_TEST_REDIS_URL" in ended.stderr
-    told = {"ARITHMOSCOPE_TEST_DATABASE_URL": "postgresql://db/x", "ARITHMOSCOPE_TEST_REDIS_URL": "redis://r/0"}
+    variables = {"ARITHMOSCOPE_TEST_DATABASE_URL": "postgresql://db/x", "ARITHMOSCOPE_TEST_REDIS_URL": "redis://r/0"}
     ended = subprocess.run(
         [program, "-C", str(checkout), "test"],
         capture_output=True,
         text=True,
-        env={"PATH": str(tools), **told},
+        env={"PATH": str(tools), **variables},
         check=False,
     )
     assert "apt-get" not in ended.stderr, "the next thing that is missing is another"

@@ -1,4 +1,4 @@
-"""`arithmoscope models fetch ORG/NAME`: what came from the hub is a folder of MODELS_DIR like any other."""
+"""Tests of `arithmoscope models fetch ORG/NAME`: a model from the hub becomes an ordinary folder of MODELS_DIR."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def snapshot(folder: Path, architecture: str = "LlamaForCausalLM", weights: bytes = bytes(4)) -> Path:
-    """A hub model as the hub's cache keeps it: links to files that are called by their hashes."""
+    """A hub model as the hub's cache stores it: links to files named by their hashes."""
     blobs, commit = folder / "blobs", folder / "snapshots" / "0123abc"
     blobs.mkdir(parents=True, exist_ok=True)
     commit.mkdir(parents=True, exist_ok=True)
@@ -38,13 +38,13 @@ def snapshot(folder: Path, architecture: str = "LlamaForCausalLM", weights: byte
 
 
 def hub(commit: Path):
-    """What brings a hub model here, without a network."""
+    """A download function for hub models that needs no network."""
     return lambda _model_id: ModelLocation(str(commit), None, Catalogue(commit.parent).card(commit.name))
 
 
 def test_a_hub_model_becomes_a_folder_that_the_catalogue_lists(settings: Settings, tmp_path: Path) -> None:
-    said = models.fetch(settings, "org/name", lambda _: None, hub(snapshot(tmp_path / "hub")))
-    assert said.startswith("org--name: org/name, 2 layers x 4 heads")
+    output = models.fetch(settings, "org/name", lambda _: None, hub(snapshot(tmp_path / "hub")))
+    assert output.startswith("org--name: org/name, 2 layers x 4 heads")
     card = Catalogue(settings.models_dir).card("org--name")
     assert (card.supported, card.name) == (True, "org/name")
     folder = settings.models_dir / "org--name"

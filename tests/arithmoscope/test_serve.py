@@ -1,4 +1,4 @@
-"""``arithmoscope serve`` as a real process tree: what dies comes back, and nothing outlives it."""
+"""Tests of ``arithmoscope serve`` as a real process tree: dead processes are restarted, and none outlives it."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def test_it_answers_at_the_address_that_it_printed(serve: Serve) -> None:
     assert [model["id"] for model in serve.get("/api/models")["items"]] == ["smollm2-135m", "tiny"]
 
 
-def test_a_warm_worker_says_how_far_it_is_as_soon_as_it_is_asked(serve: Serve) -> None:
+def test_a_warm_worker_reports_progress_at_once(serve: Serve) -> None:
     cold = serve.submit("1 + 2 =")
-    ended = eventually(lambda: (found := serve.get(f"/api/experiments/{cold}"))["finished_at"] and found, 90)
+    ended = eventually(lambda: (experiment := serve.get(f"/api/experiments/{cold}"))["finished_at"] and experiment, 90)
     assert (ended["state"], ended["error"]) == ("succeeded", None)
     took = []
     for question in ("1 + 3 =", "1 + 4 =", "1 + 5 ="):
@@ -65,12 +65,12 @@ def test_a_warm_worker_says_how_far_it_is_as_soon_as_it_is_asked(serve: Serve) -
             assert _first_of_a_worker(events)["stage"] in ("loading_model", "pairs")
             took.append(time.perf_counter() - started)
             assert b'data: {"state":"succeeded"}' in events.read()
-    # The promise is 0.3 s on a machine that does nothing else; that of the tests does.
+    # The promise is 0.3 s on an idle machine; the test machine is busy.
     assert min(took) < 1.5, took
 
 
 def _first_of_a_worker(events: IO[bytes]) -> dict[str, Any]:
-    """The first progress that says more than that the question waits."""
+    """The first progress event after the queued one."""
     while line := events.readline():
         if line == b"event: progress\n":
             progress = json.loads(events.readline().removeprefix(b"data: "))
@@ -106,7 +106,7 @@ def test_a_part_that_was_killed_is_started_again_at_the_same_address(serve: Serv
     assert eventually(lambda: alive([before]) == [])
 
 
-def test_while_the_api_comes_back_nobody_is_turned_away(serve: Serve) -> None:
+def test_while_the_api_restarts_no_request_is_refused(serve: Serve) -> None:
     api = serve.child("api")
     assert api is not None
     os.kill(api, signal.SIGKILL)
@@ -158,7 +158,7 @@ def test_a_data_folder_may_have_any_name(tmp_path: Path) -> None:
 
 
 def _held_by_another_machine(data: Path) -> str:
-    """An experiment that runs elsewhere, so that its stream has no end of its own."""
+    """An experiment claimed by another machine, so that its stream does not end by itself."""
     spec = PathPatchingSpec.model_validate(
         {"kind": "path_patching", "model": "tiny", "prompts": {"source": "template", "pairs": 1}}
     )

@@ -1,4 +1,4 @@
-"""A job of the real worker with the real model, through a real ``serve`` that is stopped in the middle of it."""
+"""A job of the real worker with the real model, under a real ``serve`` that is stopped in the middle of it."""
 
 from __future__ import annotations
 

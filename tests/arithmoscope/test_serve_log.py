@@ -1,4 +1,4 @@
-"""The logs of a real ``serve``: an experiment can be followed through every process, and no secret is in them."""
+"""Tests of the logs of a real ``serve``: an experiment can be traced through every process; no secrets appear."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def logged(data: Path) -> list[dict[str, Any]]:
-    """All lines of all our processes in the order in which they were written; each is JSON, or this fails."""
+    """All log lines of all processes in order of time; fails unless each is JSON."""
     lines = []
     for name in ("serve", "api", "worker"):
         lines += [json.loads(line) for line in (data / "log" / f"{name}.log").read_text("ascii").splitlines()]
@@ -60,7 +60,7 @@ def test_one_experiment_is_followed_from_its_submit_over_a_lost_worker_to_its_en
         assert eventually(
             lambda: serve.get(f"/api/experiments/{experiment_id}")["state"] in ("succeeded", "failed"), 120
         )
-        # The store knows the end before the log does.
+        # The store has the final state before the log does.
         assert eventually(lambda: f"{experiment_id} ends: succeeded" in log.read_text(), 20)
         parent = serve.child("worker")
         assert parent is not None
@@ -71,10 +71,10 @@ def test_one_experiment_is_followed_from_its_submit_over_a_lost_worker_to_its_en
         serve.process.wait(15)
         serve.rest_of_output()
     lines = logged(serve.data)
-    mine = [line for line in lines if line.get("experiment_id") == experiment_id]
-    parts = {line["part"] for line in mine}
+    own = [line for line in lines if line.get("experiment_id") == experiment_id]
+    parts = {line["part"] for line in own}
     assert {"api", "worker", "worker child"} <= parts
-    said = [line["message"] for line in mine]
+    messages = [line["message"] for line in own]
     for words in (
         "is accepted",
         "attempt 1",
@@ -83,13 +83,13 @@ def test_one_experiment_is_followed_from_its_submit_over_a_lost_worker_to_its_en
         "continues after",
         "ends: succeeded",
     ):
-        assert any(words in message for message in said), (words, said)
+        assert any(words in message for message in messages), (words, messages)
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line["time"]) for line in lines)
     assert any(line["part"] == "worker" and "signal 9 (SIGKILL)" in line["message"] for line in lines)
     assert {"serve starts", "serve ends"} <= {line["message"] for line in lines if line["part"] == "serve"}
 
 
-def test_the_token_is_in_no_log_whatever_is_asked_with_it(tmp_path: Path, models_dir: Path) -> None:
+def test_the_token_is_in_no_log_for_any_request_with_it(tmp_path: Path, models_dir: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ARITHMOSCOPE_")}
     environment |= {"ARITHMOSCOPE_TOKEN": TOKEN, "ARITHMOSCOPE_MODELS_DIR": str(models_dir)}
     command = [

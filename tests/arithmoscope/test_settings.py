@@ -1,4 +1,4 @@
-"""Settings: where they come from, what they default to, and how a bad one is refused."""
+"""Tests of settings: sources, defaults, and refusals of invalid ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting of whoever runs the tests, and no .env of theirs."""
+    """Removes the settings of the environment that runs the tests, and hides its .env."""
     for name in Settings.model_fields:
         monkeypatch.delenv(PREFIX + name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
@@ -33,7 +33,7 @@ def test_without_any_setting_everything_stays_on_this_machine() -> None:
 
 
 @pytest.mark.parametrize("name", ["a b#ü%", "really?", "50%20", "~", "a:b"])
-def test_everything_stays_in_the_data_folder_whatever_its_name(tmp_path: Path, name: str) -> None:
+def test_everything_stays_in_a_data_folder_of_any_name(tmp_path: Path, name: str) -> None:
     settings = read_settings(data_dir=tmp_path / name)
     with Store.open(settings.database, settings.artifacts) as store:
         store.import_bundle(ROOT / "arithmoscope" / "example")
@@ -44,7 +44,7 @@ def test_everything_stays_in_the_data_folder_whatever_its_name(tmp_path: Path, n
         store.read_artifact(EXAMPLE_ID, "result.json")
 
 
-def test_proxies_are_trusted_by_address_or_network_and_none_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_are_trusted_by_address_or_network_and_none_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_settings().proxies == ()
     monkeypatch.setenv(f"{PREFIX}TRUSTED_PROXIES", "10.0.0.2, 172.16.0.0/12,fd00::/8")
     assert read_settings().proxies == ("10.0.0.2", "172.16.0.0/12", "fd00::/8")
@@ -132,8 +132,8 @@ def test_quota_and_rate_have_defaults_and_what_is_none_is_refused(monkeypatch: p
         ("RATE_LIMIT", "5/fortnight"),
         ("RATE_LIMIT", "0/hour"),
     ):
-        with monkeypatch.context() as told:
-            told.setenv(PREFIX + name, wrong)
+        with monkeypatch.context() as text:
+            text.setenv(PREFIX + name, wrong)
             with pytest.raises(Refusal, match=PREFIX + name):
                 read_settings()
 
@@ -144,16 +144,16 @@ def test_loopback_is_every_spelling_of_this_machine() -> None:
 
 
 def test_every_setting_is_in_the_example_file_and_nothing_else() -> None:
-    told = set(re.findall(rf"^#? ?{PREFIX}(\w+)=", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
-    assert told == {name.upper() for name in Settings.model_fields}
+    documented = set(re.findall(rf"^#? ?{PREFIX}(\w+)=", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
+    assert documented == {name.upper() for name in Settings.model_fields}
 
 
-def test_a_budget_is_told_in_bytes_or_in_words_and_is_never_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_budget_is_given_in_bytes_or_with_a_unit_and_is_never_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_settings().store_budget is None
-    for told, size in (("1000", 1000), ("20GB", 20 * 10**9), ("1.5 GiB", 3 * 2**29)):
-        monkeypatch.setenv("ARITHMOSCOPE_STORE_BUDGET", told)
+    for text, size in (("1000", 1000), ("20GB", 20 * 10**9), ("1.5 GiB", 3 * 2**29)):
+        monkeypatch.setenv("ARITHMOSCOPE_STORE_BUDGET", text)
         assert read_settings().store_budget == size
-    for told in ("0", "-1", "much"):
-        monkeypatch.setenv("ARITHMOSCOPE_STORE_BUDGET", told)
+    for text in ("0", "-1", "much"):
+        monkeypatch.setenv("ARITHMOSCOPE_STORE_BUDGET", text)
         with pytest.raises(Refusal, match="STORE_BUDGET"):
             read_settings()

@@ -1,4 +1,4 @@
-"""A real store, a real broker, a small vocabulary, and the application over them."""
+"""Fixtures: a real store, a real broker, a small vocabulary, and the application over them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from arithmoscope.store import Store
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from api_bench import CARD, Api, tokenizer_json, unsupported
-from live_bench import own_broker
+from api_helpers import CARD, Api, tokenizer_json, unsupported
+from event_hub_helpers import own_broker
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The API on a real port, as `serve` runs it, and clients that speak to it byte by byte."""
+"""The API on a real port, as `serve` runs it, and clients that write to it byte by byte."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from arithmoscope.store import Store
 
 @contextmanager
 def served(config: ApiConfig, store: Store, connection: type[Connection] = Connection) -> Iterator[int]:
-    """The port where it answers."""
+    """Serves the application on a real port; yields the port."""
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listening:
         server = make_server(config, store, connection)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -72,8 +72,8 @@ def read_answer(client: socket.socket) -> Answer | None:
             return None
 
 
-def say(port: int, request: bytes) -> Answer | None:
-    """One request, byte for byte, and its answer."""
+def exchange(port: int, request: bytes) -> Answer | None:
+    """Sends one request, byte for byte, and returns its answer."""
     with connected(port) as client:
         client.sendall(request)
         return read_answer(client)

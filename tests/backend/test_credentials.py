@@ -1,4 +1,4 @@
-"""Several tokens, links that open once, guesses that are slowed down, and how often one may write."""
+"""Tests of several tokens, single-use login links, throttling of wrong tokens, and the rate limit on writes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from api_bench import PROBLEM, Api, spec
+from api_helpers import PROBLEM, Api, spec
 from arithmoscope_api.app import create_app, routes_only
 from arithmoscope_api.config import ApiConfig
 from arithmoscope_api.http.access_control import COOKIE, AccessControl
@@ -27,7 +27,7 @@ from arithmoscope_api.http.credentials import (
 from arithmoscope_api.http.problems import RetryLater
 from arithmoscope_api.http.rate_limit import WriteCounter
 from arithmoscope_api.openapi import openapi_document
-from sockets import head, say, served
+from sockets import exchange, head, served
 from starlette.testclient import TestClient
 
 from arithmoscope.store import Store
@@ -46,20 +46,20 @@ def bearer(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
 
 
-def test_each_of_several_tokens_opens_and_none_that_is_made_of_them(guarded: Api) -> None:
+def test_each_of_several_tokens_grants_access_and_no_combination_of_them_does(guarded: Api) -> None:
     for token in (ANNA, BEN):
         assert guarded.get("/api/health", headers={"authorization": f"Bearer {token}".encode()}).status_code == 200  # pyright: ignore[reportArgumentType]
     for wrong in (f"{ANNA},{ANNA}", ANNA[:-1], ANNA.upper(), " "):
         assert guarded.get("/api/health", headers={"authorization": f"Bearer {wrong}"}).status_code == 401
 
 
-def test_whoever_asks_is_known_by_a_name_that_does_not_tell_the_token() -> None:
+def test_a_user_has_a_name_that_does_not_reveal_the_token() -> None:
     names = {token_name(token) for token in (ANNA, BEN)}
     assert len(names) == 2
     assert all(name not in ANNA + BEN and len(name) == 8 for name in names)
 
 
-def test_what_the_gate_lets_through_says_who_asks() -> None:
+def test_an_authorized_request_carries_its_user() -> None:
     seen: list[str] = []
 
     async def inside(scope: Any, receive: Any, send: Any) -> None:
@@ -67,12 +67,12 @@ def test_what_the_gate_lets_through_says_who_asks() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    for tokens, given in (
+    for tokens, expected in (
         ((), {}),
         ((ANNA, BEN), bearer(ANNA)),
         ((ANNA, BEN), {"cookie": f"{COOKIE}={cookie_value(BEN, '')}"}),
     ):
-        TestClient(AccessControl(inside, host="testserver", tokens=tokens)).get("/", headers=given)
+        TestClient(AccessControl(inside, host="testserver", tokens=tokens)).get("/", headers=expected)
     assert seen == ["", token_name(ANNA), token_name(BEN)]
 
 
@@ -82,8 +82,10 @@ def test_wrong_tokens_are_slowed_down_by_address_and_the_right_one_still_opens_f
     app = create_app(replace(config, tokens=(ANNA,), host="0.0.0.0"), store)
     guesser = TestClient(app, client=("10.0.0.1", 1), follow_redirects=False)
     friend = TestClient(app, client=("10.0.0.2", 1), follow_redirects=False)
-    told = [guesser.get("/api/models", headers=bearer(f"guess {number}")).status_code for number in range(MAX_FAILURES)]
-    assert told == [401] * MAX_FAILURES
+    statuses = [
+        guesser.get("/api/models", headers=bearer(f"guess {number}")).status_code for number in range(MAX_FAILURES)
+    ]
+    assert statuses == [401] * MAX_FAILURES
     for answer in (
         guesser.get("/api/models", headers=bearer("one more")),
         guesser.get("/api/models", headers=bearer(ANNA)),
@@ -97,7 +99,9 @@ def test_wrong_tokens_are_slowed_down_by_address_and_the_right_one_still_opens_f
     assert friend.get("/api/models", headers=bearer(ANNA)).status_code == 200
 
 
-def test_who_is_in_already_stays_in_while_somebody_at_the_same_address_guesses(config: ApiConfig, store: Store) -> None:
+def test_a_logged_in_user_stays_logged_in_while_another_at_the_same_address_guesses(
+    config: ApiConfig, store: Store
+) -> None:
     app = create_app(replace(config, tokens=(ANNA,), host="0.0.0.0"), store)
     friend = TestClient(app, client=("10.0.0.1", 1))
     guesser = TestClient(app, client=("10.0.0.1", 1))
@@ -106,9 +110,9 @@ def test_who_is_in_already_stays_in_while_somebody_at_the_same_address_guesses(c
         guesser.get("/api/models", headers=bearer(f"guess {number}"))
     assert guesser.get("/api/models", headers=bearer(ANNA)).status_code == 429
     assert friend.get("/api/models", params={"layer": 1}).status_code == 200
-    # Whoever guesses the token cannot try it as a cookie: that is made with a secret of the store.
-    for made in (cookie_value(ANNA, ""), cookie_value(ANNA, "another store")):
-        assert guesser.get("/api/models", headers={"cookie": f"{COOKIE}={made}"}).status_code == 429
+    # A guessed token cannot be tried as a cookie: cookies are made with a secret of the store.
+    for value in (cookie_value(ANNA, ""), cookie_value(ANNA, "another store")):
+        assert guesser.get("/api/models", headers={"cookie": f"{COOKIE}={value}"}).status_code == 429
 
 
 def test_a_cookie_opens_after_a_restart_and_not_at_another_store(config: ApiConfig, store: Store) -> None:
@@ -137,7 +141,7 @@ def test_guesses_from_many_addresses_are_slowed_down_and_known_addresses_are_not
 
 
 @pytest.mark.parametrize(("trusted", "last"), [((), 429), (("127.0.0.1",), 401)])
-def test_a_client_cannot_choose_its_address_unless_a_trusted_proxy_says_it(
+def test_a_client_cannot_choose_its_address_without_a_trusted_proxy(
     config: ApiConfig, store: Store, monkeypatch: pytest.MonkeyPatch, trusted: tuple[str, ...], last: int
 ) -> None:
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
@@ -145,7 +149,7 @@ def test_a_client_cannot_choose_its_address_unless_a_trusted_proxy_says_it(
     with served(replace(config, tokens=(ANNA,), trusted_proxies=trusted), store) as port:
         for number in range(MAX_FAILURES + 1):
             lines = ("Authorization: Bearer x", f"X-Forwarded-For: 10.0.0.{number}", "Connection: close")
-            answer = say(port, head("GET", "/api/models", *lines))
+            answer = exchange(port, head("GET", "/api/models", *lines))
             assert answer is not None
             statuses.append(answer.status)
     assert statuses == [401] * MAX_FAILURES + [last]
@@ -154,8 +158,8 @@ def test_a_client_cannot_choose_its_address_unless_a_trusted_proxy_says_it(
 def test_the_form_opens_without_the_token_in_an_address(guarded: Api) -> None:
     page = guarded.get("/analyses?view=map").text
     assert '<form method="post">' in page
-    told = guarded.post("/analyses?view=map", data={"token": BEN})
-    assert (told.status_code, told.headers["location"]) == (303, "./analyses?view=map")
+    response = guarded.post("/analyses?view=map", data={"token": BEN})
+    assert (response.status_code, response.headers["location"]) == (303, "./analyses?view=map")
     assert guarded.get("/api/models").status_code == 200
     guarded.cookies.clear()
     for wrong in ({"token": "wrong"}, {"token": BEN * 500}, {"token": ""}):
@@ -167,22 +171,22 @@ def test_the_form_opens_without_the_token_in_an_address(guarded: Api) -> None:
     assert guarded.post("/api/experiments", data={"token": BEN}).status_code == 401
 
 
-def test_who_may_not_come_in_writes_nothing_into_the_log(
+def test_an_unauthorized_request_writes_nothing_to_the_log(
     config: ApiConfig, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     with served(replace(config, tokens=(ANNA,), rate_limit="1/hour"), store) as port:
         before = len(caplog.records)
         answers = [
-            say(port, head("POST", "/api/experiments/x/cancel", "Content-Length: 0", "Authorization: Bearer x")),
-            say(port, head("POST", "/api/experiments/x/cancel", "Content-Length: 0", host="evil.example")),
-            say(port, b"no http\r\n\r\n"),
-            say(port, head("GET", "/api/live", "Connection: Upgrade", "Upgrade: websocket")),
+            exchange(port, head("POST", "/api/experiments/x/cancel", "Content-Length: 0", "Authorization: Bearer x")),
+            exchange(port, head("POST", "/api/experiments/x/cancel", "Content-Length: 0", host="evil.example")),
+            exchange(port, b"no http\r\n\r\n"),
+            exchange(port, head("GET", "/api/live", "Connection: Upgrade", "Upgrade: websocket")),
         ]
         assert [answer.status for answer in answers if answer] == [401, 403, 400, 200]
         assert caplog.records[before:] == []
-        asked = head("POST", "/api/experiments/x/cancel", "Content-Length: 0", f"Authorization: Bearer {ANNA}")
-        asked_twice = [say(port, asked), say(port, asked)]
+        request = head("POST", "/api/experiments/x/cancel", "Content-Length: 0", f"Authorization: Bearer {ANNA}")
+        asked_twice = [exchange(port, request), exchange(port, request)]
         assert [answer.status for answer in asked_twice if answer] == [404, 429]
         assert [record.getMessage()[:4] for record in caplog.records[before:]] == ["POST"]
 
@@ -190,7 +194,7 @@ def test_who_may_not_come_in_writes_nothing_into_the_log(
 def test_guesses_are_forgiven_after_a_minute_and_addresses_are_counted_apart() -> None:
     now = [0.0]
     throttle = LoginThrottle(lambda: now[0])
-    throttle.succeeded("a")  # from elsewhere they are slowed down by the limit over all addresses
+    throttle.succeeded("a")  # other addresses are slowed down by the limit over all addresses
     throttle.succeeded("b")
     for number in range(20_000):
         throttle.failed(f"address {number}")
@@ -203,7 +207,7 @@ def test_guesses_are_forgiven_after_a_minute_and_addresses_are_counted_apart() -
     assert throttle.blocked_for("a") is None
 
 
-def test_a_page_that_is_left_open_with_an_old_cookie_locks_nobody_out() -> None:
+def test_a_page_left_open_with_an_old_cookie_locks_no_user_out() -> None:
     throttle = LoginThrottle()
     for _ in range(10 * MAX_FAILURES):
         throttle.failed("a", cookie="of yesterday")
@@ -213,11 +217,13 @@ def test_a_page_that_is_left_open_with_an_old_cookie_locks_nobody_out() -> None:
     assert throttle.blocked_for("a") is not None
 
 
-def test_a_link_opens_once_and_its_second_use_is_told_so_also_after_a_restart(config: ApiConfig, store: Store) -> None:
-    told = replace(config, tokens=(ANNA, BEN), host="0.0.0.0")
+def test_a_login_link_works_once_and_its_second_use_is_refused_even_after_a_restart(
+    config: ApiConfig, store: Store
+) -> None:
+    answer = replace(config, tokens=(ANNA, BEN), host="0.0.0.0")
     link = one_time_link(BEN)
-    with Api(told, store) as first:
-        assert first.head("/", params={"link": link}).status_code == 401  # a look ahead does not use it up
+    with Api(answer, store) as first:
+        assert first.head("/", params={"link": link}).status_code == 401  # a HEAD request does not use it up
         opened = first.get("/analyses", params={"link": link, "view": "map"})
         assert (opened.status_code, opened.headers["location"]) == (303, "./analyses?view=map")
         assert opened.headers["cache-control"] == "no-store"
@@ -226,10 +232,10 @@ def test_a_link_opens_once_and_its_second_use_is_told_so_also_after_a_restart(co
         assert "secure" not in cookie.lower()
         assert BEN not in cookie
         assert first.get("/api/health").status_code == 200
-        # Whoever is in already keeps a link for somebody else, and no secret in the address.
+        # A logged-in user does not use up the link, and the address keeps no secret.
         other = one_time_link(ANNA)
         assert first.get("/", params={"link": other}).headers["location"] == "./"
-    with Api(told, store) as second:
+    with Api(answer, store) as second:
         again = second.get("/", params={"link": link})
         assert (again.status_code, "set-cookie" in again.headers) == (401, False)
         assert "was used before" in again.text
@@ -237,8 +243,8 @@ def test_a_link_opens_once_and_its_second_use_is_told_so_also_after_a_restart(co
 
 
 def test_a_cookie_over_https_is_for_https_alone(config: ApiConfig, store: Store) -> None:
-    told = replace(config, tokens=(ANNA,), host="0.0.0.0")
-    with Api(told, store, base_url="https://lab.example") as api:
+    guarded_config = replace(config, tokens=(ANNA,), host="0.0.0.0")
+    with Api(guarded_config, store, base_url="https://lab.example") as api:
         assert "secure" in api.get("/", params={"link": one_time_link(ANNA)}).headers["set-cookie"].lower()
 
 
@@ -269,10 +275,10 @@ def test_every_write_of_every_route_is_counted_and_reading_goes_on(config: ApiCo
         with Api(replace(config, rate_limit="2/hour"), store) as api:
             address = path.replace("{experiment_id}", "x")
             headers = {"content-type": "text/csv" if path.endswith("upload") else "application/json"}
-            told = [api.request(method, address, content=b"{}", headers=headers) for _ in range(3)]
-            assert [answer.status_code == 429 for answer in told] == [False, False, True], (method, path)
-            assert told[2].headers["content-type"] == PROBLEM
-            assert 0 < int(told[2].headers["retry-after"]) <= 3600
+            answers = [api.request(method, address, content=b"{}", headers=headers) for _ in range(3)]
+            assert [answer.status_code == 429 for answer in answers] == [False, False, True], (method, path)
+            assert answers[2].headers["content-type"] == PROBLEM
+            assert 0 < int(answers[2].headers["retry-after"]) <= 3600
             assert {api.get("/api/models").status_code for _ in range(5)} == {200}
 
 
@@ -280,11 +286,11 @@ def test_a_write_that_is_refused_before_it_is_read_counts_as_well(config: ApiCon
     for kind, body in (("application/json", b"{"), ("application/json", b'{"a":1,"a":2}'), ("text/plain", b"x")):
         with Api(replace(config, rate_limit="2/hour"), store) as api:
             headers = {"content-type": kind}
-            told = [api.post("/api/experiments", content=body, headers=headers).status_code for _ in range(3)]
-        assert [status == 429 for status in told] == [False, False, True], (kind, body)
+            statuses = [api.post("/api/experiments", content=body, headers=headers).status_code for _ in range(3)]
+        assert [status == 429 for status in statuses] == [False, False, True], (kind, body)
 
 
-def test_a_write_is_welcome_again_when_retry_after_said_so() -> None:
+def test_a_write_is_accepted_again_after_retry_after() -> None:
     rate = WriteCounter("2/second")
     rate.count("a")
     rate.count("a")
@@ -295,7 +301,7 @@ def test_a_write_is_welcome_again_when_retry_after_said_so() -> None:
     rate.count("a")
 
 
-def test_a_clock_that_is_put_back_keeps_nobody_waiting_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_is_put_back_does_not_extend_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     real, put_back = time.time, [0.0]
     monkeypatch.setattr(time, "time", lambda: real() - put_back[0])
     rate = WriteCounter("2/minute", ClockWatch(wall=lambda: time.time(), settles_s=1e-6))
@@ -311,8 +317,8 @@ def test_a_clock_that_is_put_back_keeps_nobody_waiting_for_as_long(monkeypatch: 
 
 def test_with_the_settings_as_they_come_many_at_once_and_many_in_a_row_pass(live: Api) -> None:
     with ThreadPoolExecutor(50) as pool:
-        told = list(pool.map(lambda _: live.post("/api/experiments", json=spec()), range(50)))
-    assert len({answer.json()["id"] for answer in told}) == 1
-    assert sorted(answer.status_code for answer in told) == [200] * 49 + [202]
+        answers = list(pool.map(lambda _: live.post("/api/experiments", json=spec()), range(50)))
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert sorted(answer.status_code for answer in answers) == [200] * 49 + [202]
     codes = {live.post("/api/experiments", json=spec("4 + 4 =")).status_code for _ in range(1_000)}
     assert codes <= {200, 202}

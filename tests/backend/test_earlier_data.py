@@ -1,4 +1,4 @@
-"""A data folder that an earlier version made: all that is in it is found where that version had it."""
+"""Tests that everything in a data folder of an earlier version is found at the same addresses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 import pytest
-from api_bench import Api, events
+from api_helpers import Api, events
 from arithmoscope_api.config import ApiConfig
 from httpx2 import Response
 from pydantic import TypeAdapter
@@ -45,16 +45,16 @@ def store(config: ApiConfig, tmp_path: Path) -> Iterator[Store]:
 
 
 def experiment(experiment_id: str) -> dict[str, Any]:
-    """What the earlier version said of an experiment."""
+    """The earlier version's answer about an experiment."""
     return ANSWERS[f"/api/experiments/{experiment_id}"]["json"]
 
 
 def changed(api: Api) -> dict[str, str]:
-    """What is answered otherwise than before, by address."""
-    found = {path: api.get(path) for path in ANSWERS}
+    """Answers that differ from the recorded ones, by address."""
+    answers = {path: api.get(path) for path in ANSWERS}
     return {
         path: f"{answer.status_code} {answer.content[:200]!r}"
-        for path, answer in found.items()
+        for path, answer in answers.items()
         if not _as_before(ANSWERS[path], answer)
     }
 
@@ -69,7 +69,7 @@ def _as_before(before: dict[str, Any], answer: Response) -> bool:
 
 
 def _says(now: Any, before: Any) -> bool:
-    """Whether all that was said before is said now; a later version may say more."""
+    """Whether every recorded value is in the answer; a later version may add fields."""
     if isinstance(before, dict):
         return isinstance(now, dict) and all(name in now and _says(now[name], was) for name, was in before.items())
     if isinstance(before, list):
@@ -82,9 +82,9 @@ def test_every_address_of_an_earlier_folder_answers_as_it_did(api: Api) -> None:
 
 
 def test_the_earlier_folder_holds_every_kind_and_every_end() -> None:
-    found = [experiment(each) for each in LISTED]
-    assert {each["kind"] for each in found} == {"path_patching", "knockout", "transfer", "fine_tune"}
-    assert {each["state"] for each in found} == {"queued", "succeeded", "failed", "cancelled"}
+    answers = [experiment(each) for each in LISTED]
+    assert {each["kind"] for each in answers} == {"path_patching", "knockout", "transfer", "fine_tune"}
+    assert {each["state"] for each in answers} == {"queued", "succeeded", "failed", "cancelled"}
 
 
 def test_every_experiment_of_an_earlier_folder_is_listed_and_read(api: Api) -> None:
@@ -109,11 +109,11 @@ def test_a_browser_that_kept_a_file_of_an_earlier_folder_need_not_fetch_it_again
         assert api.get(path, headers={"If-None-Match": tag}).status_code == 304
 
 
-def test_whoever_follows_an_earlier_experiment_is_told_how_it_ended(api: Api) -> None:
+def test_the_event_stream_of_an_earlier_experiment_ends_with_its_state(api: Api) -> None:
     for each in LISTED:
         state = experiment(each)["state"]
         if state != "queued":
-            assert [(told.event, told.data) for told in events(api, each)][-1] == ("state", {"state": state})
+            assert [(event.event, event.data) for event in events(api, each)][-1] == ("state", {"state": state})
 
 
 def test_every_link_out_of_an_earlier_ranking_leads_to_its_description_and_back(api: Api) -> None:

@@ -1,4 +1,4 @@
-"""Server-sent events: resumed, ended with the state, and there with or without a broker."""
+"""Tests of server-sent events: resumable, ended by the state, and available with or without a broker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from threading import Timer
 
 import pytest
-from api_bench import Api, Sse, events, finish, soon
+from api_helpers import Api, Sse, events, finish, soon
 from arithmoscope_api.config import ApiConfig
 
 from arithmoscope.contracts.experiments import Progress

@@ -1,4 +1,4 @@
-"""Experiments over HTTP: asked for once, found again, listed, cancelled, run again, deleted."""
+"""Experiments over HTTP: submitted, deduplicated, listed, cancelled, retried, deleted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import redis
-from api_bench import PROBLEM, Api, finish, spec
+from api_helpers import PROBLEM, Api, finish, spec
 from arithmoscope_api.config import ApiConfig
 
 from arithmoscope.store import QueuedAttempt, Store
@@ -22,7 +22,7 @@ from arithmoscope.store.dispatch import QUEUE
 from arithmoscope.store.outbox import Outbox
 
 
-def test_a_new_question_is_accepted_and_says_where_it_is(api: Api) -> None:
+def test_a_new_question_is_accepted_with_its_location(api: Api) -> None:
     answer = api.post("/api/experiments", json=spec())
     experiment = answer.json()
     assert answer.status_code == 202
@@ -41,10 +41,10 @@ def test_the_same_question_in_other_words_is_answered_with_the_first_experiment(
 
 def test_what_is_patched_where_and_from_what_is_echoed_and_is_part_of_the_question(api: Api) -> None:
     plain = api.post("/api/experiments", json=spec(effect="total")).json()
-    asked = spec(effect="total", positions="all", direction="denoising")
-    answer = api.post("/api/experiments", json=asked)
+    request = spec(effect="total", positions="all", direction="denoising")
+    answer = api.post("/api/experiments", json=request)
     assert answer.status_code == 202
-    assert answer.json()["spec"] | {"metrics": None, "prompts": None} == asked | {
+    assert answer.json()["spec"] | {"metrics": None, "prompts": None} == request | {
         "source": "counterfactual", "metrics": None, "prompts": None,
     }  # fmt: skip
     left_out = {"positions": "end", "source": "counterfactual", "direction": "noising"}
@@ -57,7 +57,7 @@ def test_options_that_do_not_go_together_come_with_their_own_way_out(api: Api) -
     assert answer.json()["way_out"] == "Choose the effect 'total', or positions 'end'."
 
 
-def test_fifty_people_who_ask_at_once_get_one_experiment(api: Api) -> None:
+def test_fifty_concurrent_submissions_make_one_experiment(api: Api) -> None:
     with ThreadPoolExecutor(16) as people:
         ids = set(people.map(lambda _: api.submit(), range(50)))
     assert len(ids) == 1
@@ -79,13 +79,13 @@ def test_an_accepted_experiment_is_with_the_broker_at_once(
 ) -> None:
     looked, unsent = threading.Event(), store.unsent
 
-    def look() -> list[QueuedAttempt]:
+    def poll() -> list[QueuedAttempt]:
         waiting = unsent()
         looked.set()
         return waiting
 
-    monkeypatch.setattr(store, "unsent", look)
-    # The outbox looks when it starts; after that, unless it is told of something, not before this test has ended.
+    monkeypatch.setattr(store, "unsent", poll)
+    # The outbox polls when it starts; after that, unless it is nudged, not before this test has ended.
     monkeypatch.setattr("arithmoscope_api.app.Outbox", partial(Outbox, every_s=600.0))
     with redis.Redis.from_url(redis_url) as broker, Api(replace(config, redis_url=redis_url), store) as live:
 
@@ -108,7 +108,7 @@ def test_an_accepted_experiment_is_with_the_broker_at_once(
 
 
 @pytest.mark.parametrize(
-    ("change", "status", "code", "said"),
+    ("change", "status", "code", "message"),
     [
         ({"model": "nix"}, 404, "unknown_model", "'nix'"),
         ({"model": "odd"}, 422, "unsupported_architecture", "It is odd."),
@@ -138,14 +138,14 @@ def test_an_accepted_experiment_is_with_the_broker_at_once(
     ],
 )
 def test_a_question_that_cannot_run_is_refused_before_there_is_a_row(
-    api: Api, change: dict[str, Any], status: int, code: str, said: str
+    api: Api, change: dict[str, Any], status: int, code: str, message: str
 ) -> None:
     answer = api.post("/api/experiments", json=spec(**change))
     problem = answer.json()
     assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM)
     assert set(problem) == {"type", "title", "status", "detail", "way_out"}
     assert problem["type"] == f"urn:arithmoscope:problem:{code}"
-    assert said in problem["detail"]
+    assert message in problem["detail"]
     assert api.get("/api/experiments").json()["items"] == []
 
 
@@ -164,12 +164,12 @@ def test_the_list_is_paged_newest_first_and_filtered(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     ["5", "null", '"ab"', "{}", "[]", "[1.0]", '[1e400, "x"]', "[1" + "0" * 90 + ', "x"]', '[1.0, "\\ud800"]',
      '[true, "x"]', '[NaN, "x"]', "[1.0, 2]", "[" * 110],
 )  # fmt: skip
-def test_a_cursor_that_no_list_gave_is_refused(api: Api, said: str) -> None:
-    answer = api.get("/api/experiments", params={"cursor": base64.urlsafe_b64encode(said.encode()).decode()})
+def test_a_cursor_that_no_list_gave_is_refused(api: Api, message: str) -> None:
+    answer = api.get("/api/experiments", params={"cursor": base64.urlsafe_b64encode(message.encode()).decode()})
     assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
     assert "cursor" in answer.json()["detail"]
 

@@ -1,4 +1,4 @@
-"""The page's files, its index at every address of its own, the API's description, and the other small calls."""
+"""Tests of the page's files, its index at each of its own addresses, the API's description, and the small routes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from urllib.parse import urljoin
 
 import pytest
-from api_bench import PROBLEM, Api, finish
+from api_helpers import PROBLEM, Api, finish
 from arithmoscope_api.app import routes_only
 from arithmoscope_api.config import ApiConfig
 from arithmoscope_api.openapi import openapi_document
@@ -115,9 +115,9 @@ class _Loaded(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
-        told = dict(attrs)
-        self.addresses += [value for name in ("src", "href") if (value := told.get(name))]
-        self.ids += [value for name in ("id",) if (value := told.get(name))]
+        attributes = dict(attrs)
+        self.addresses += [value for name in ("src", "href") if (value := attributes.get(name))]
+        self.ids += [value for name in ("id",) if (value := attributes.get(name))]
 
 
 def test_the_description_is_one_plain_page_that_loads_nothing(api: Api) -> None:

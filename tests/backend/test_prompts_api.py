@@ -1,4 +1,4 @@
-"""Prompts over HTTP: through the model's chat template when asked, and as odd or as many as people send them."""
+"""Prompts over HTTP: through the model's chat template on request, and for odd or numerous prompts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from api_bench import CARD, PROBLEM, Api, spec, tokenizer_json
+from api_helpers import CARD, PROBLEM, Api, spec, tokenizer_json
 
 from arithmoscope.contracts.models import ChatFrame
 from arithmoscope.contracts.prompts import MAX_PAIRS
@@ -19,8 +19,8 @@ def prompts(*references: str, **changes: Any) -> dict[str, Any]:
     return {"source": "custom", "pairs": [{"reference": reference} for reference in references], **changes}
 
 
-def preview(api: Api, asked: dict[str, Any]) -> Any:
-    return api.post("/api/prompts/preview", json={"model": "tiny", "prompts": asked})
+def preview(api: Api, spec: dict[str, Any]) -> Any:
+    return api.post("/api/prompts/preview", json={"model": "tiny", "prompts": spec})
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def test_a_model_says_whether_it_has_a_chat_template(api: Api, store: Store) -> 
 
 def test_a_preview_shows_the_conversation_with_its_roles(chatty: Api) -> None:
     (item,) = preview(chatty, prompts("3 + 5 =", shots=1, chat=True)).json()["items"]
-    said = "U: 2 + 3 =\nA: 2 + 3 = 5\nU: 3 + 5 =\nA: 3 + 5 = "
-    assert ("".join(token["text"] for token in item["reference"]), item["answer"]) == (said, "8")
+    message = "U: 2 + 3 =\nA: 2 + 3 = 5\nU: 3 + 5 =\nA: 3 + 5 = "
+    assert ("".join(token["text"] for token in item["reference"]), item["answer"]) == (message, "8")
     roles = {token["role"] for token in item["reference"]}
     assert roles == {"first", "shot", "operand_a", "operator", "operand_b", "equals", "other"}
     plain = preview(chatty, prompts("3 + 5 =", shots=1)).json()["items"][0]
@@ -61,8 +61,8 @@ def test_a_chat_with_a_model_that_has_no_template_to_use_is_refused(
     api: Api, store: Store, chat: str | None, code: str
 ) -> None:
     store.register_model(CARD, tokenizer_json(), chat)
-    asked = prompts("3 + 5 =", chat=True)
-    for answer in (preview(api, asked), api.post("/api/experiments", json=spec(prompts=asked))):
+    body = prompts("3 + 5 =", chat=True)
+    for answer in (preview(api, body), api.post("/api/experiments", json=spec(prompts=body))):
         assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
         assert answer.json()["type"].endswith(code)
         assert "Switch the chat template off" in answer.json()["way_out"]
@@ -86,22 +86,22 @@ def test_a_pair_whose_prompts_are_the_same_is_accepted(api: Api) -> None:
     ],
 )
 def test_a_prompt_that_cannot_run_is_refused_by_its_number(api: Api, pair: dict[str, str], code: str) -> None:
-    asked = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}, pair]}
-    answer = api.post("/api/experiments", json=spec(prompts=asked))
+    request = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}, pair]}
+    answer = api.post("/api/experiments", json=spec(prompts=request))
     assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (422, code)
     assert answer.json()["detail"].startswith("Pair 2: ")
-    assert preview(api, asked).json()["items"][1]["problem"]
+    assert preview(api, request).json()["items"][1]["problem"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("chat", [False, True])
 def test_ten_thousand_pairs_are_accepted_in_a_moment(chatty: Api, chat: bool) -> None:
-    asked = prompts(*(f"{a % 5} + {a % 4} =" for a in range(MAX_PAIRS)), shots=2, chat=chat)
+    request = prompts(*(f"{a % 5} + {a % 4} =" for a in range(MAX_PAIRS)), shots=2, chat=chat)
     started = time.perf_counter()
-    answer = chatty.post("/api/experiments", json=spec(prompts=asked))
+    answer = chatty.post("/api/experiments", json=spec(prompts=request))
     taken = time.perf_counter() - started
     assert answer.status_code == 202, answer.text[:300]
     assert taken < 60
     started = time.perf_counter()
-    shown = preview(chatty, asked).json()
-    assert (shown["n_distinct"], time.perf_counter() - started < 10) == (20, True)
+    previewed = preview(chatty, request).json()
+    assert (previewed["n_distinct"], time.perf_counter() - started < 10) == (20, True)

@@ -1,4 +1,4 @@
-"""What an experiment found, over HTTP: the bytes that the worker stored."""
+"""Results over HTTP: the bytes that the worker stored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from threading import Event
 from typing import cast
 
 import pytest
-from api_bench import PROBLEM, Api, attention_file, finish, spec
+from api_helpers import PROBLEM, Api, attention_file, finish, spec
 from arithmoscope_api.result_index import ResultIndexCache
 from arithmoscope_api.views import Views
 
@@ -77,8 +77,8 @@ def test_the_ranking_links_to_its_description_which_links_back(api: Api, stored:
         assert described.content == stored
     else:
         assert described.url.join(described.json()["url"]) == ranking.url
-        said = {note["schema:name"]: note["schema:value"] for note in described.json()["notes"]}
-        assert said["provenance.experiment_id"] == experiment_id
+        notes = {note["schema:name"]: note["schema:value"] for note in described.json()["notes"]}
+        assert notes["provenance.experiment_id"] == experiment_id
 
 
 def test_a_metric_that_was_not_computed_is_a_conflict_and_an_unknown_one_cannot_be_read(api: Api, done: str) -> None:
@@ -104,7 +104,7 @@ def test_attention_is_one_layer_of_one_prompt_with_its_tokens(api: Api, done: st
 
 
 @pytest.mark.parametrize(
-    ("layer", "prompt", "status", "said"),
+    ("layer", "prompt", "status", "message"),
     [
         (2, 0, 404, "Layer 2"),
         (-1, 0, 404, "Layer -1"),
@@ -115,15 +115,15 @@ def test_attention_is_one_layer_of_one_prompt_with_its_tokens(api: Api, done: st
     ],
 )
 def test_attention_outside_the_result_is_refused_with_the_reason(
-    api: Api, done: str, layer: int, prompt: int, status: int, said: str
+    api: Api, done: str, layer: int, prompt: int, status: int, message: str
 ) -> None:
     answer = api.get(f"/api/experiments/{done}/attention", params={"layer": layer, "prompt": prompt})
     assert answer.status_code == status
-    assert said in answer.json()["detail"]
+    assert message in answer.json()["detail"]
 
 
 class Slow:
-    """A store whose results are read when the test says so."""
+    """A store whose reads wait until the test releases them."""
 
     def __init__(self, store: Store) -> None:
         self.store, self.go, self.reads = store, Event(), []
@@ -138,7 +138,7 @@ class Slow:
         return self.store.artifact_info(experiment_id, name)
 
 
-def test_who_reads_a_large_result_keeps_nobody_waiting_and_it_is_read_once(api: Api, done: str) -> None:
+def test_a_large_result_is_read_once_and_delays_no_other_request(api: Api, done: str) -> None:
     other = api.submit(spec("1 + 1 ="))
     finish(api.store, other)
     slow = Slow(api.store)
@@ -155,7 +155,7 @@ def test_who_reads_a_large_result_keeps_nobody_waiting_and_it_is_read_once(api: 
     assert slow.reads == [done, other]
 
 
-def test_as_much_of_the_results_is_kept_as_was_said_and_the_newest_always(api: Api, done: str) -> None:
+def test_cached_results_stay_within_the_limit_and_the_newest_is_always_kept(api: Api, done: str) -> None:
     other = api.submit(spec("1 + 1 ="))
     finish(api.store, other)
     slow = Slow(api.store)
@@ -163,8 +163,8 @@ def test_as_much_of_the_results_is_kept_as_was_said_and_the_newest_always(api: A
     for size, reads in ((10_000, [done, other]), (10, [done, other, done])):
         slow.reads.clear()
         indexes = ResultIndexCache(cast(Store, slow), size)
-        for asked in (done, other, other, done, done):
-            assert indexes.get(asked).layers == 2
+        for experiment_id in (done, other, other, done, done):
+            assert indexes.get(experiment_id).layers == 2
         assert slow.reads == reads
 
 
@@ -178,7 +178,7 @@ def test_a_result_that_could_not_be_read_is_read_again(api: Api) -> None:
     assert indexes.get(experiment_id).layers == 2
 
 
-def test_a_result_that_was_computed_again_by_the_word_of_another_server_is_read_again(api: Api) -> None:
+def test_a_result_recomputed_through_another_server_is_read_again(api: Api) -> None:
     experiment_id = api.submit(spec("3 + 3 ="))
     indexes = ResultIndexCache(api.store)
     for attempt in (1, 2):
@@ -190,28 +190,28 @@ def test_a_result_that_was_computed_again_by_the_word_of_another_server_is_read_
         api.store.retry(experiment_id)
 
 
-class Asking:
-    """`Views` over a stored result without patterns; ``asked`` is what reaches the workers."""
+class ViewRequests:
+    """`Views` over a stored result without patterns; ``sent`` holds the requests that reach the workers."""
 
     def __init__(self, api: Api) -> None:
-        self.store, self.asked, self.now, self.broken = api.store, [], 0.0, False
+        self.store, self.sent, self.now, self.broken = api.store, [], 0.0, False
         self.id = api.submit()
         finish(api.store, self.id, **{"attention.safetensors": b""})
-        self.views = Views(api.store, ResultIndexCache(api.store), self.ask, lambda: self.now)
+        self.views = Views(api.store, ResultIndexCache(api.store), self.send, lambda: self.now)
 
-    def ask(self, experiment_id: str, view: str) -> None:
+    def send(self, experiment_id: str, view: str) -> None:
         if self.broken:
             raise BrokerDown("gone")
-        self.asked.append((experiment_id, view))
+        self.sent.append((experiment_id, view))
 
     def read(self) -> bytes | None:
         return self.views.attention(self.id, 1, 0)
 
 
 @pytest.fixture
-def asking(api: Api) -> Asking:
+def view_requests(api: Api) -> ViewRequests:
     api.store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
-    return Asking(api)
+    return ViewRequests(api)
 
 
 def test_attention_that_was_not_stored_needs_a_worker(api: Api) -> None:
@@ -222,48 +222,48 @@ def test_attention_that_was_not_stored_needs_a_worker(api: Api) -> None:
     assert answer.json()["type"].endswith("no_worker")
 
 
-def test_a_worker_is_asked_once_and_again_when_nothing_came(asking: Asking) -> None:
-    assert asking.read() is None
-    assert asking.read() is None
-    assert asking.asked == [(asking.id, "attention.0")]
-    asking.now = RETRY_AFTER_S
-    assert asking.read() is None
-    assert len(asking.asked) == 2
+def test_a_worker_is_asked_once_and_again_when_nothing_came(view_requests: ViewRequests) -> None:
+    assert view_requests.read() is None
+    assert view_requests.read() is None
+    assert view_requests.sent == [(view_requests.id, "attention.0")]
+    view_requests.now = RETRY_AFTER_S
+    assert view_requests.read() is None
+    assert len(view_requests.sent) == 2
 
 
-def test_what_the_worker_added_is_served(asking: Asking) -> None:
-    assert asking.read() is None
-    asking.store.put_artifact(asking.id, attention_view(0).file, attention_file())
-    body = asking.read()
+def test_what_the_worker_added_is_served(view_requests: ViewRequests) -> None:
+    assert view_requests.read() is None
+    view_requests.store.put_artifact(view_requests.id, attention_view(0).file, attention_file())
+    body = view_requests.read()
     assert body is not None
     assert json.loads(body)["weights"] == [[[1.0, 0.0], [0.1, 0.9]]] * 2
 
 
-def test_why_a_worker_could_not_is_said_with_the_way_out(asking: Asking) -> None:
+def test_the_workers_problem_is_returned_with_its_way_out(view_requests: ViewRequests) -> None:
     why = Refusal("out_of_memory", "It is too long.").details()
-    asking.now = 1_000.0
-    asking.store.put_artifact(asking.id, attention_view(0).problem, problem_file(why, asking.now))
+    view_requests.now = 1_000.0
+    view_requests.store.put_artifact(view_requests.id, attention_view(0).problem, problem_file(why, view_requests.now))
     with pytest.raises(Refusal, match=r"It is too long\. Use fewer"):
-        asking.read()
-    assert asking.asked == []
+        view_requests.read()
+    assert view_requests.sent == []
 
 
-def test_what_stood_in_the_way_a_while_ago_is_tried_again(asking: Asking) -> None:
+def test_an_old_problem_does_not_prevent_another_attempt(view_requests: ViewRequests) -> None:
     why = Refusal("out_of_memory", "It is too long.").details()
-    for written in (problem_file(why, 1_000.0), why.model_dump_json().encode()):
-        asking.store.put_artifact(asking.id, attention_view(0).problem, written)
-        asking.now += 1_000.0 + RETRY_AFTER_S
-        assert asking.read() is None
-    assert asking.asked == [(asking.id, "attention.0")] * 2
+    for stored_problem in (problem_file(why, 1_000.0), why.model_dump_json().encode()):
+        view_requests.store.put_artifact(view_requests.id, attention_view(0).problem, stored_problem)
+        view_requests.now += 1_000.0 + RETRY_AFTER_S
+        assert view_requests.read() is None
+    assert view_requests.sent == [(view_requests.id, "attention.0")] * 2
 
 
-def test_a_broker_that_is_down_is_said_and_asked_again_next_time(asking: Asking) -> None:
-    asking.broken = True
+def test_an_unreachable_broker_is_reported_and_tried_again_next_time(view_requests: ViewRequests) -> None:
+    view_requests.broken = True
     with pytest.raises(Refusal, match="queue is down"):
-        asking.read()
-    asking.broken = False
-    assert asking.read() is None
-    assert len(asking.asked) == 1
+        view_requests.read()
+    view_requests.broken = False
+    assert view_requests.read() is None
+    assert len(view_requests.sent) == 1
 
 
 def test_a_result_that_was_cut_short_by_a_cancel_is_served(api: Api) -> None:
@@ -276,7 +276,7 @@ def test_a_result_that_was_cut_short_by_a_cancel_is_served(api: Api) -> None:
 
 
 @pytest.mark.parametrize("path", ["result", "components.csv", "arrays.npz"])
-def test_who_has_a_result_already_is_told_so_and_gets_a_changed_one(api: Api, path: str) -> None:
+def test_a_cached_result_is_not_modified_and_a_changed_one_is_sent(api: Api, path: str) -> None:
     experiment_id = api.submit()
     finish(api.store, experiment_id)
     where = f"/api/experiments/{experiment_id}/{path}"

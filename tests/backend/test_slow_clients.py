@@ -1,4 +1,4 @@
-"""Clients that are slow, silent, many, or speak no HTTP, over real sockets: told so, ended, and in nobody's way."""
+"""Slow, silent, numerous and non-HTTP clients over real sockets: answered, disconnected, harmless to others."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from api_bench import PROBLEM, spec
+from api_helpers import PROBLEM, spec
 from arithmoscope_api.config import ApiConfig
 from arithmoscope_api.http import body_limit as limits
 from arithmoscope_api.http.access_control import HEADERS, MAX_HEAD_BYTES
 from arithmoscope_api.http.body_limit import BODY_WITHIN_S, MAX_BODY_BYTES
 from arithmoscope_api.http.concurrency_limit import MAX_REQUESTS, MAX_STREAMS, ConcurrencyLimit
 from arithmoscope_api.http.connections import HEAD_WITHIN_S, READ_WITHIN_S, Connection, connection_limit
-from sockets import connected, head, read_answer, say, served
+from sockets import connected, exchange, head, read_answer, served
 
 from arithmoscope.store import Store
 
 
-class Hasty(Connection):
-    """The same connections with less patience."""
+class ShortTimeouts(Connection):
+    """Connections with shorter time limits."""
 
     head_within_s = 0.6
     read_within_s = 0.6
 
 
-class Patient(Connection):
-    """As long a patience as no reader of this machine needs between two reads, however busy it is."""
+class LongTimeouts(Connection):
+    """Connections with a time limit longer than any reader needs between two reads, even on a busy machine."""
 
     read_within_s = 3.0
 
@@ -45,8 +45,8 @@ def port(config: ApiConfig, store: Store) -> Iterator[int]:
 
 
 @pytest.fixture
-def hasty(config: ApiConfig, store: Store) -> Iterator[int]:
-    with served(config, store, Hasty) as port:
+def short_timeout_port(config: ApiConfig, store: Store) -> Iterator[int]:
+    with served(config, store, ShortTimeouts) as port:
         yield port
 
 
@@ -93,19 +93,19 @@ def hasty(config: ApiConfig, store: Store) -> Iterator[int]:
 def test_what_is_no_proper_request_is_answered_with_problem_json(
     port: int, request_line: bytes, status: int, code: str
 ) -> None:
-    answer = say(port, request_line)
+    answer = exchange(port, request_line)
     assert answer is not None
     assert answer.headers["content-type"] == PROBLEM
-    said = answer.json()
-    assert said["type"].endswith(code)
-    assert answer.status == said["status"] == (400 if status == 501 else status)
+    problem = answer.json()
+    assert problem["type"].endswith(code)
+    assert answer.status == problem["status"] == (400 if status == 501 else status)
     assert {name: answer.headers.get(name.lower()) for name in HEADERS} == HEADERS
     assert "traceback" not in answer.body.decode().lower()
 
 
 def test_a_length_that_lies_costs_nothing(port: int) -> None:
     lies = head("POST", "/api/experiments", "Content-Type: application/json", f"Content-Length: {10**15}")
-    answer = say(port, lies + b"{}")
+    answer = exchange(port, lies + b"{}")
     assert answer is not None
     assert (answer.status, answer.headers["content-type"]) == (413, PROBLEM)
 
@@ -121,8 +121,12 @@ def test_a_body_that_is_too_large_is_answered_while_it_is_still_coming(port: int
         assert (answer.status, answer.headers["content-type"]) == (413, PROBLEM)
 
 
-def test_a_head_that_does_not_come_to_an_end_is_told_so_and_silence_is_hung_up_on(hasty: int) -> None:
-    with connected(hasty) as silent, connected(hasty) as slow, connected(hasty) as trickling:
+def test_an_endless_head_is_answered_and_a_silent_connection_is_closed(short_timeout_port: int) -> None:
+    with (
+        connected(short_timeout_port) as silent,
+        connected(short_timeout_port) as slow,
+        connected(short_timeout_port) as trickling,
+    ):
         slow.sendall(b"GET /api/health HTTP/1.1\r\nHo")
         answer = None
         for byte in b"GET /api/health HTTP/1.1\r\nX: " + b"a" * 40:
@@ -137,8 +141,8 @@ def test_a_head_that_does_not_come_to_an_end_is_told_so_and_silence_is_hung_up_o
         assert silent.recv(1) == b""
 
 
-def test_what_trickles_in_after_an_answer_keeps_no_connection(hasty: int) -> None:
-    with connected(hasty) as client:
+def test_what_trickles_in_after_an_answer_keeps_no_connection(short_timeout_port: int) -> None:
+    with connected(short_timeout_port) as client:
         client.sendall(head("GET", "/api/models", "Content-Length: 1000000"))
         answer = read_answer(client)
         assert answer is not None
@@ -154,7 +158,7 @@ def test_what_trickles_in_after_an_answer_keeps_no_connection(hasty: int) -> Non
         assert ended
 
 
-def test_a_body_that_trickles_is_told_so(config: ApiConfig, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_trickles_gets_an_error(config: ApiConfig, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits.BodyLimit, "within_s", 0.6)
     with served(config, store) as port, connected(port) as client:
         client.sendall(head("POST", "/api/experiments", "Content-Type: application/json", "Content-Length: 1000"))
@@ -166,11 +170,11 @@ def test_a_body_that_trickles_is_told_so(config: ApiConfig, store: Store, monkey
         assert (answer.status, answer.headers["content-type"]) == (408, PROBLEM)
 
 
-def test_a_reader_that_does_not_read_is_hung_up_on(config: ApiConfig, store: Store) -> None:
+def test_a_reader_that_does_not_read_is_disconnected(config: ApiConfig, store: Store) -> None:
     folder = config.page_dir
     assert folder is not None
     (folder / "assets" / "large.bin").write_bytes(b"x" * 30_000_000)
-    with served(config, store, Hasty) as port, connected(port) as client:
+    with served(config, store, ShortTimeouts) as port, connected(port) as client:
         client.sendall(head("GET", "/assets/large.bin"))
         time.sleep(5)
         taken = 0
@@ -184,7 +188,7 @@ def test_a_slow_reader_that_reads_gets_everything(config: ApiConfig, store: Stor
     folder = config.page_dir
     assert folder is not None
     (folder / "assets" / "large.bin").write_bytes(b"x" * 8_000_000)
-    with served(config, store, Patient) as port, connected(port) as client:
+    with served(config, store, LongTimeouts) as port, connected(port) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         client.sendall(head("GET", "/assets/large.bin", "Connection: close"))
         taken, begun = 0, time.monotonic()
@@ -192,15 +196,15 @@ def test_a_slow_reader_that_reads_gets_everything(config: ApiConfig, store: Stor
             taken += len(part)
             time.sleep(0.1)
         assert taken > 8_000_000
-        assert time.monotonic() - begun > Patient.read_within_s
+        assert time.monotonic() - begun > LongTimeouts.read_within_s
 
 
-def test_beyond_as_many_connections_as_there_may_be_the_next_is_told_to_wait(config: ApiConfig, store: Store) -> None:
-    class Few(Connection):
+def test_beyond_the_limit_of_connections_the_next_is_refused_with_retry_after(config: ApiConfig, store: Store) -> None:
+    class FewConnections(Connection):
         max_connections = 5
 
-    with served(config, store, Few) as port, ExitStack() as held:
-        first = [held.enter_context(connected(port)) for _ in range(5)]
+    with served(config, store, FewConnections) as port, ExitStack() as stack:
+        first = [stack.enter_context(connected(port)) for _ in range(5)]
         for client in first:
             client.sendall(head("GET", "/api/health"))
             answer = read_answer(client)
@@ -221,15 +225,15 @@ def test_beyond_as_many_streams_as_there_may_be_other_requests_are_still_answere
 ) -> None:
     monkeypatch.setattr(ConcurrencyLimit, "max_requests", 4)
     monkeypatch.setattr(ConcurrencyLimit, "max_streams", 2)
-    with served(config, store) as port, ExitStack() as held:
-        created = say(port, _post(spec()))
+    with served(config, store) as port, ExitStack() as stack:
+        created = exchange(port, _post(spec()))
         assert created is not None
         events = head("GET", f"/api/experiments/{created.json()['id']}/events")
         for _ in range(2):
-            client = held.enter_context(connected(port))
+            client = stack.enter_context(connected(port))
             client.sendall(events)
             assert client.recv(12) == b"HTTP/1.1 200"
-        refused, served_still = say(port, events), say(port, head("GET", "/api/health"))
+        refused, served_still = exchange(port, events), exchange(port, head("GET", "/api/health"))
         assert refused is not None
         assert served_still is not None
         assert (refused.status, refused.headers["content-type"]) == (503, PROBLEM)
@@ -237,44 +241,44 @@ def test_beyond_as_many_streams_as_there_may_be_other_requests_are_still_answere
 
 
 @pytest.mark.slow
-def test_hundreds_of_slow_clients_end_in_time_and_keep_nobody_waiting(
+def test_hundreds_of_slow_clients_end_in_time_and_delay_no_other(
     config: ApiConfig, store: Store, tmp_path: Path
 ) -> None:
-    """With the real limits: heads and bodies that trickle, readers that do not read, connections that say nothing."""
+    """With the real limits: trickling heads and bodies, readers that do not read, silent connections."""
     assert config.page_dir is not None
     (config.page_dir / "assets" / "large.bin").write_bytes(b"x" * 20_000_000)
     body = head("POST", "/api/experiments", "Content-Type: application/json", "Content-Length: 100000")
     begun = time.monotonic()
-    with served(replace(config), store) as port, ExitStack() as held:
+    with served(replace(config), store) as port, ExitStack() as stack:
         kinds = {
             "silent": b"",
             "head": b"GET /api/health HTTP/1.1\r\nX-Slow: ",
             "body": body,
             "reader": head("GET", "/assets/large.bin"),
         }
-        slow = {kind: [held.enter_context(connected(port, 60)) for _ in range(60)] for kind in kinds}
-        for kind, said in kinds.items():
+        slow = {kind: [stack.enter_context(connected(port, 60)) for _ in range(60)] for kind in kinds}
+        for kind, message in kinds.items():
             for client in slow[kind]:
-                client.sendall(said)
+                client.sendall(message)
         took: list[float] = []
         while time.monotonic() < begun + max(BODY_WITHIN_S, READ_WITHIN_S) + 4:
             for client in (*slow["head"], *slow["body"]):
                 with suppress(OSError):
                     client.sendall(b"a")
-            asked = time.monotonic()
-            answer = say(port, head("GET", "/api/models"))
+            began = time.monotonic()
+            answer = exchange(port, head("GET", "/api/models"))
             assert answer is not None
             assert answer.status == 200
-            took.append(time.monotonic() - asked)
+            took.append(time.monotonic() - began)
             time.sleep(1)
-        # A busy machine may be late once; slow clients would make it late always.
+        # A busy machine may be late once; blocking by slow clients would make it late every time.
         assert statistics.median(took) < 2, took
         assert begun + HEAD_WITHIN_S < time.monotonic()
         with ThreadPoolExecutor(8) as pool:
-            told = list(pool.map(_status, (*slow["head"], *slow["body"])))
+            statuses = list(pool.map(_status, (*slow["head"], *slow["body"])))
             ended = list(pool.map(_drained, (*slow["silent"], *slow["reader"])))
-    assert set(told) <= {408, None}
-    assert told.count(408) >= 60, told
+    assert set(statuses) <= {408, None}
+    assert statuses.count(408) >= 60, statuses
     assert all(ended)
 
 
@@ -286,7 +290,7 @@ def _status(client: socket.socket) -> int | None:
 
 
 def _drained(client: socket.socket) -> bool:
-    """Whether the connection had ended: what is read comes to an end short of the whole."""
+    """Whether the server closed the connection before the whole answer was read."""
     taken = 0
     client.settimeout(5)
     with suppress(ConnectionResetError):
@@ -297,8 +301,8 @@ def _drained(client: socket.socket) -> bool:
 
 def _post(body: object) -> bytes:
     data = json.dumps(body).encode()
-    told = ("Content-Type: application/json", f"Content-Length: {len(data)}")
-    return head("POST", "/api/experiments", *told) + data
+    headers = ("Content-Type: application/json", f"Content-Length: {len(data)}")
+    return head("POST", "/api/experiments", *headers) + data
 
 
 def test_bodies_that_are_read_at_once_are_bounded_together(
@@ -309,18 +313,18 @@ def test_bodies_that_are_read_at_once_are_bounded_together(
         slow.sendall(head("POST", "/api/experiments", "Content-Type: application/json", "Content-Length: 2000"))
         slow.sendall(b" " * 1_000)
         until = time.monotonic() + 10
-        told: list[int] = []
-        while 503 not in told and time.monotonic() < until:
-            answer = say(port, _post(spec()))
-            large = say(port, _post({**spec(), "metrics": [" " * 1_000]}))
+        statuses: list[int] = []
+        while 503 not in statuses and time.monotonic() < until:
+            answer = exchange(port, _post(spec()))
+            large = exchange(port, _post({**spec(), "metrics": [" " * 1_000]}))
             assert answer is not None
             assert large is not None
             assert answer.status in (200, 202)
-            told.append(large.status)
-        assert told[-1] == 503
+            statuses.append(large.status)
+        assert statuses[-1] == 503
         slow.close()
         while time.monotonic() < until:
-            large = say(port, _post({**spec(), "metrics": [" " * 1_000]}))
+            large = exchange(port, _post({**spec(), "metrics": [" " * 1_000]}))
             if large is not None and large.status == 422:
                 return
         raise AssertionError("what a client held was not given back")

@@ -1,4 +1,4 @@
-"""How the server is, for people and for programs: health, the System page's feed, metrics, and its log."""
+"""Tests of the server's status for people and programs: health, the System page's feed, metrics, and the access log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from api_bench import Api, finish, spec
+from api_helpers import Api, finish, spec
 from arithmoscope_api.config import ApiConfig
 from arithmoscope_api.routes import system
 from prometheus_client.parser import text_string_to_metric_families
@@ -32,9 +32,9 @@ def scrape(api: Api) -> dict[tuple[str, ...], float]:
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     samples = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
-    found = {(each.name, *(value for _, value in sorted(each.labels.items()))): each.value for each in samples}
-    assert len(found) == len(samples)
-    return found
+    values = {(each.name, *(value for _, value in sorted(each.labels.items()))): each.value for each in samples}
+    assert len(values) == len(samples)
+    return values
 
 
 def busy_store(store: Store, api: Api) -> tuple[str, str, str]:
@@ -53,7 +53,7 @@ def busy_store(store: Store, api: Api) -> tuple[str, str, str]:
 
 @contextmanager
 def store_down(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The database is moved away under the open store: every read of it fails."""
+    """Moves the database away under the open store, so that every read fails."""
     with monkeypatch.context() as patched:
         patched.setattr(type(store._database), "read", _refuse)
         yield
@@ -65,7 +65,7 @@ def _refuse(*_: object) -> Iterator[None]:
     yield
 
 
-def test_the_system_feed_says_what_waits_what_runs_who_works_and_what_failed(live: Api) -> None:
+def test_the_system_feed_lists_queued_and_running_experiments_workers_and_failures(live: Api) -> None:
     _, running, failed = busy_store(live.store, live)
     report = SystemReport.model_validate(live.get("/api/system").json())
     assert (report.queue.waiting, report.queue.running, report.broker) == (1, 1, "ok")
@@ -81,19 +81,19 @@ def test_the_system_feed_says_what_waits_what_runs_who_works_and_what_failed(liv
 
 def test_the_metrics_agree_with_what_is_kept(live: Api) -> None:
     busy_store(live.store, live)
-    found = scrape(live)
+    samples = scrape(live)
     for state in ("succeeded", "running", "failed", "queued"):
-        assert found["arithmoscope_experiments", "path_patching", state] == 1
-    assert found["arithmoscope_queue_depth",] == 1
-    assert found["arithmoscope_workers", "busy"] == found["arithmoscope_workers", "idle"] == 1
-    assert found["arithmoscope_up", "store"] == found["arithmoscope_up", "broker"] == 1
-    assert found["arithmoscope_experiment_runs", "path_patching", "tiny"] == 1
-    assert found["arithmoscope_artifact_bytes",] == live.store.store_report().artifact_bytes
-    assert found["process_resident_memory_bytes",] > 0
-    assert found["process_open_fds",] > 0
+        assert samples["arithmoscope_experiments", "path_patching", state] == 1
+    assert samples["arithmoscope_queue_depth",] == 1
+    assert samples["arithmoscope_workers", "busy"] == samples["arithmoscope_workers", "idle"] == 1
+    assert samples["arithmoscope_up", "store"] == samples["arithmoscope_up", "broker"] == 1
+    assert samples["arithmoscope_experiment_runs", "path_patching", "tiny"] == 1
+    assert samples["arithmoscope_artifact_bytes",] == live.store.store_report().artifact_bytes
+    assert samples["process_resident_memory_bytes",] > 0
+    assert samples["process_open_fds",] > 0
 
 
-def test_requests_are_counted_by_the_template_of_their_address_whatever_is_asked(api: Api) -> None:
+def test_requests_are_counted_by_the_template_of_their_address(api: Api) -> None:
     experiment_id = api.submit()
     for path in ("made-up", "other", "%00", "a/b/c", "x" * 300):
         api.get(f"/api/experiments/{path}")
@@ -121,9 +121,9 @@ def test_a_scrape_with_the_store_or_the_broker_down_says_so_and_answers(
     with Api(replace(config, redis_url="unix:///nonexistent/redis.sock"), store) as api:
         assert scrape(api)["arithmoscope_up", "broker"] == 0
         with store_down(store, monkeypatch):
-            found = scrape(api)
-            assert found["arithmoscope_up", "store"] == 0
-            assert not [labels for labels in found if labels[0] == "arithmoscope_experiments"]
+            samples = scrape(api)
+            assert samples["arithmoscope_up", "store"] == 0
+            assert not [labels for labels in samples if labels[0] == "arithmoscope_experiments"]
 
 
 def test_a_process_lives_while_its_store_is_down_but_is_not_ready(
@@ -164,11 +164,11 @@ def test_the_log_follows_an_experiment_and_holds_no_token_and_no_query(
         api.post("/api/nothing%0A%7B%22level%22:%22forged%22%7D", headers=headers)
     assert "sesame" not in caplog.text
     assert "forged" not in caplog.text
-    mine = [line for line in caplog.text.splitlines() if answer.json()["id"] in line]
-    said = " ".join(mine)
-    assert "is accepted" in said
-    assert "waits with priority high" in said
-    assert "is to be cancelled" in said
+    own = [line for line in caplog.text.splitlines() if answer.json()["id"] in line]
+    text = " ".join(own)
+    assert "is accepted" in text
+    assert "waits with priority high" in text
+    assert "is to be cancelled" in text
 
 
 def test_an_accident_is_in_the_log_with_its_experiment_and_not_in_the_answer(
@@ -187,14 +187,12 @@ def test_the_page_of_a_folder_is_counted_as_one_route(config: ApiConfig, api: Ap
     assert isinstance(config.page_dir, Path)
     for path in ("/", "/analyses/abc", "/assets/main-abc123.js", "/nothing.here"):
         api.get(path)
-    name, found = "arithmoscope_http_requests_total", scrape(api)
-    counted = {(labels[1], labels[3]): n for labels, n in found.items() if labels[0] == name and labels[2] == "page"}
+    name, samples = "arithmoscope_http_requests_total", scrape(api)
+    counted = {(labels[1], labels[3]): n for labels, n in samples.items() if labels[0] == name and labels[2] == "page"}
     assert counted == {("GET", "200"): 3, ("GET", "404"): 1}
 
 
-def test_a_store_that_hangs_keeps_nobody_waiting_who_asks_how_the_server_is(
-    api: Api, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hanging_store_does_not_delay_health_checks(api: Api, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "STORE_WITHIN_S", 0.2)
     with monkeypatch.context() as patched:
         patched.setattr(type(store._database), "read", _hang)
@@ -203,7 +201,7 @@ def test_a_store_that_hangs_keeps_nobody_waiting_who_asks_how_the_server_is(
             path: api.get(path) for path in ("/api/ready", "/api/health", "/api/system", "/metrics", "/api/live")
         }
         assert time.perf_counter() - started < 1.8
-        time.sleep(2)  # until those that were left hanging are done
+        time.sleep(2)  # until the hanging calls have ended
     assert [answer.status_code for answer in answers.values()] == [503, 200, 503, 200, 200]
     assert answers["/api/health"].json()["store"] == "down"
     assert 'arithmoscope_up{part="store"} 0.0' in answers["/metrics"].text

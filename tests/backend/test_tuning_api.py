@@ -1,4 +1,4 @@
-"""Fine-tunings over HTTP: what they would train, what is refused before there is a row, and what they leave."""
+"""Fine-tunings over HTTP: previews of the trained parameters, refusals before a row exists, and stored files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from api_bench import CARD, PROBLEM, Api, finish, finish_with, knockout, tokenizer_json, tuning
+from api_helpers import CARD, PROBLEM, Api, finish, finish_with, knockout, tokenizer_json, tuning
 from arithmoscope_api.config import ApiConfig
 
 from arithmoscope.contracts.errors import Refusal
@@ -19,7 +19,7 @@ FILES = ("deltas.safetensors", "adapter.zip", "history.csv", "judged.csv", "repa
 
 @pytest.fixture
 def api(api: Api) -> Api:
-    """With a model of which the sizes are known: two layers of two heads, which share their keys and values."""
+    """The application with a model of known sizes: two layers of two heads that share their keys and values."""
     card = CARD.model_copy(update={"sizes": SIZES, "parameters": 2000})
     api.store.register_model(card, tokenizer_json())
     return api
@@ -42,8 +42,8 @@ def preview(api: Api, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_preview_says_what_would_be_trained_and_how_the_questions_are_split(api: Api) -> None:
-    told = preview(api)
-    assert told["tunable"] == {
+    previewed = preview(api)
+    assert previewed["tunable"] == {
         "components": ["L1H0", "MLP0"],
         "tune": ["q", "o"],
         "touched": [],
@@ -53,7 +53,7 @@ def test_a_preview_says_what_would_be_trained_and_how_the_questions_are_split(ap
         "lowest": 0,
         "optimiser_bytes": 8 * 340,
     }
-    split = told["split"]
+    split = previewed["split"]
     assert split["shared"] == 0
     assert split["train"] + split["validation"] + split["test"] == 60
     assert split["train"] > split["test"] > 0
@@ -116,11 +116,11 @@ REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
 
 
 def test_what_cannot_be_tuned_is_refused_before_there_is_a_row_and_by_its_preview(api: Api) -> None:
-    for changes, status, code, said in REFUSED:
+    for changes, status, code, message in REFUSED:
         for path in ("/api/experiments", "/api/tuning/preview"):
-            found = refusal(api, tuning(**changes), path)
-            assert found[:2] == (status, code), found
-            assert said in found[2], found
+            result = refusal(api, tuning(**changes), path)
+            assert result[:2] == (status, code), result
+            assert message in result[2], result
     assert api.get("/api/experiments").json()["items"] == []
 
 
@@ -132,13 +132,13 @@ def test_what_a_test_set_takes_the_place_of_is_trained_on(api: Api) -> None:
 def test_a_preview_says_how_much_of_the_test_the_analysis_of_the_components_had_asked(api: Api) -> None:
     prompts = {**tuning()["prompts"], "answer": "each"}
     tested = preview(api)["split"]["test"]
-    for asked, said in (
+    for spec, message in (
         (prompts, f"Of the {tested} test questions {tested} ask"),
         ({**prompts, "half": "first"}, "none of the operands"),
     ):
-        parent = api.submit({"kind": "path_patching", "model": "tiny", "prompts": asked})
+        parent = api.submit({"kind": "path_patching", "model": "tiny", "prompts": spec})
         (note,) = [note for note in preview(api, parent=parent)["notes"] if "analysis" in note]
-        assert said in note
+        assert message in note
 
 
 def test_weights_that_no_gradient_can_move_are_refused(config: ApiConfig, store: Store) -> None:
@@ -149,63 +149,74 @@ def test_weights_that_no_gradient_can_move_are_refused(config: ApiConfig, store:
 def test_a_fine_tuning_belongs_to_its_analysis_and_asked_twice_is_the_same(api: Api) -> None:
     parent = api.submit()
     answer = api.post("/api/experiments", json=tuning(parent=parent))
-    made = answer.json()
-    assert (answer.status_code, made["kind"], made["parent"], made["state"]) == (202, "fine_tune", parent, "queued")
+    created = answer.json()
+    assert (answer.status_code, created["kind"], created["parent"], created["state"]) == (
+        202,
+        "fine_tune",
+        parent,
+        "queued",
+    )
     again = api.post("/api/experiments", json=tuning())
-    assert (again.status_code, again.json()["id"]) == (200, made["id"]), "the analysis moves no number"
+    assert (again.status_code, again.json()["id"]) == (200, created["id"]), "the analysis moves no number"
     other = api.post("/api/experiments", json=tuning(parent=parent, tuner="random")).json()
     listed = api.get("/api/experiments", params={"parent": parent, "kind": "fine_tune"}).json()["items"]
-    assert [each["id"] for each in listed] == [other["id"], made["id"]]
+    assert [each["id"] for each in listed] == [other["id"], created["id"]]
     finish(api.store, parent)
     taken_out = api.submit(knockout(parent))
-    for wrong in (taken_out, made["id"]):
+    for wrong in (taken_out, created["id"]):
         assert refusal(api, tuning(parent=wrong))[:2] == (409, "wrong_kind")
-    assert refusal(api, knockout(made["id"]))[:2] == (409, "wrong_kind")
+    assert refusal(api, knockout(created["id"]))[:2] == (409, "wrong_kind")
 
 
 def test_what_a_fine_tuning_leaves_is_served_and_other_kinds_have_none_of_it(api: Api) -> None:
-    asked, analysis = api.submit(tuning()), api.submit()
+    experiment_id, analysis = api.submit(tuning()), api.submit()
     for name in FILES:
-        assert api.get(f"/api/experiments/{asked}/{name}").json()["type"].endswith("not_finished")
+        assert api.get(f"/api/experiments/{experiment_id}/{name}").json()["type"].endswith("not_finished")
         answer = api.get(f"/api/experiments/{analysis}/{name}")
         assert (answer.status_code, answer.json()["type"]) == (409, "urn:arithmoscope:problem:wrong_kind")
     kept = {name.replace(".", "_"): name.encode() for name in FILES if name != "adapter.zip"}
-    finish_with(api.store, asked, result_json=b"{}", **kept)
+    finish_with(api.store, experiment_id, result_json=b"{}", **kept)
     for name in FILES:
-        answer = api.get(f"/api/experiments/{asked}/{name}")
+        answer = api.get(f"/api/experiments/{experiment_id}/{name}")
         if name == "adapter.zip":
             assert answer.json()["type"].endswith("no_result")
         else:
             assert (answer.status_code, answer.content) == (200, name.encode())
-            assert f'"{asked}.{name}"' in answer.headers["content-disposition"]
-    assert api.get(f"/api/experiments/{asked}/components.csv").json()["type"].endswith("wrong_kind")
+            assert f'"{experiment_id}.{name}"' in answer.headers["content-disposition"]
+    assert api.get(f"/api/experiments/{experiment_id}/components.csv").json()["type"].endswith("wrong_kind")
 
 
 def test_a_fine_tuning_that_broke_serves_what_it_kept(api: Api) -> None:
-    asked = api.submit(tuning())
-    claim = api.store.claim(asked, 1, owner="w", lease_s=60)
+    experiment_id = api.submit(tuning())
+    claim = api.store.claim(experiment_id, 1, owner="w", lease_s=60)
     assert claim is not None
     problem = Refusal("training_broke", "After 7 steps the loss is nan.")
     api.store.fail(claim, problem.details(), {"result.json": b"{}", "deltas.safetensors": b"d"})
-    found = api.get(f"/api/experiments/{asked}").json()
-    assert (found["state"], found["error"]["title"]) == ("failed", "The loss is not finite")
+    result = api.get(f"/api/experiments/{experiment_id}").json()
+    assert (result["state"], result["error"]["title"]) == ("failed", "The loss is not finite")
     for name in ("result", "deltas.safetensors"):
-        assert api.get(f"/api/experiments/{asked}/{name}").status_code == 200
+        assert api.get(f"/api/experiments/{experiment_id}/{name}").status_code == 200
 
 
 def test_a_tuned_model_can_be_asked_until_its_base_is_another(api: Api, store: Store) -> None:
-    asked = api.submit(tuning())
-    claim = store.claim(asked, 1, owner="w", lease_s=60)
+    experiment_id = api.submit(tuning())
+    claim = store.claim(experiment_id, 1, owner="w", lease_s=60)
     assert claim is not None
     base = store.model("tiny")
-    told = {"id": f"tiny-tuned-{asked[:8]}", "source": "tuned", "revision": "d", "base": "tiny", "experiment": asked}
-    card = base.model_copy(update={**told, "base_revision": base.revision})
+    card_fields = {
+        "id": f"tiny-tuned-{experiment_id[:8]}",
+        "source": "tuned",
+        "revision": "d",
+        "base": "tiny",
+        "experiment": experiment_id,
+    }
+    card = base.model_copy(update={**card_fields, "base_revision": base.revision})
     store.succeed(claim, {"result.json": b"{}", "deltas.safetensors": b"d"}, tuned=card)
     listed = {each["id"]: each for each in api.get("/api/models").json()["items"]}
-    assert (listed[card.id]["base"], listed[card.id]["experiment"]) == ("tiny", asked)
+    assert (listed[card.id]["base"], listed[card.id]["experiment"]) == ("tiny", experiment_id)
     prompts = custom("3 + 5 =")
-    shown = api.post("/api/prompts/preview", json={"model": card.id, "prompts": prompts}).json()
-    assert shown == api.post("/api/prompts/preview", json={"model": "tiny", "prompts": prompts}).json()
+    previewed = api.post("/api/prompts/preview", json={"model": card.id, "prompts": prompts}).json()
+    assert previewed == api.post("/api/prompts/preview", json={"model": "tiny", "prompts": prompts}).json()
     again = tuning(model=card.id)
     assert api.post("/api/experiments", json=again).status_code == 202
     store.register_model(base.model_copy(update={"revision": "r2"}), tokenizer_json())
@@ -214,6 +225,6 @@ def test_a_tuned_model_can_be_asked_until_its_base_is_another(api: Api, store: S
     long = card.model_copy(update={"id": "x" * 186})
     store.register_model(long, None)
     assert refusal(api, tuning(model=long.id))[:2] == (422, "impossible_options")
-    assert api.delete(f"/api/experiments/{asked}").status_code == 204
+    assert api.delete(f"/api/experiments/{experiment_id}").status_code == 204
     assert card.id not in [each["id"] for each in api.get("/api/models").json()["items"]]
     assert refusal(api, {**again, "seed": 2})[:2] == (404, "unknown_model")

@@ -1,4 +1,4 @@
-"""A file of prompt pairs over HTTP: what it becomes, and what is refused before anyone reads it."""
+"""Uploads of prompt pairs over HTTP: the pairs that result, and files refused before they are read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import zipfile
 
 import pytest
-from api_bench import PROBLEM, Api, spec
+from api_helpers import PROBLEM, Api, spec
 from arithmoscope_api.http.body_limit import MAX_BODY_BYTES
 
 CSV = {"content-type": "text/csv"}
@@ -19,8 +19,8 @@ def test_the_pairs_of_an_uploaded_file_can_be_asked_as_they_are(api: Api) -> Non
     assert answer.status_code == 200
     read = answer.json()
     assert read["n_rows"] == 2
-    asked = spec(prompts={"source": "custom", "pairs": read["pairs"]})
-    assert api.post("/api/experiments", json=asked).status_code == 202
+    body = spec(prompts={"source": "custom", "pairs": read["pairs"]})
+    assert api.post("/api/experiments", json=body).status_code == 202
 
 
 @pytest.mark.parametrize("kind", ["application/jsonl", "application/x-ndjson", "Application/JSONL; charset=utf-8"])
@@ -37,9 +37,9 @@ def test_a_file_of_100_000_rows_is_taken_and_what_is_kept_of_it_can_be_previewed
     read = answer.json()
     assert (len(read["pairs"]), read["n_rows"]) == (10_000, 100_000)
     assert [problem["row"] for problem in read["problems"]] == [2, 10_003]
-    asked = {"model": "tiny", "prompts": {"source": "custom", "pairs": read["pairs"]}}
-    shown = api.post("/api/prompts/preview", json=asked)
-    assert (shown.status_code, shown.json()["items"][0]["problem"]) == (200, None)
+    body = {"model": "tiny", "prompts": {"source": "custom", "pairs": read["pairs"]}}
+    previewed = api.post("/api/prompts/preview", json=body)
+    assert (previewed.status_code, previewed.json()["items"][0]["problem"]) == (200, None)
 
 
 def test_a_file_of_bad_rows_gives_what_can_be_used_and_this_can_be_previewed(api: Api) -> None:
@@ -47,8 +47,8 @@ def test_a_file_of_bad_rows_gives_what_can_be_used_and_this_can_be_previewed(api
     read = api.post(UPLOAD, content=rows, headers=CSV).json()
     assert [problem["row"] for problem in read["problems"]] == [3, 4, 6]
     prompts = {"source": "custom", "pairs": read["pairs"], "answer": "first"}
-    shown = api.post("/api/prompts/preview", json={"model": "tiny", "prompts": prompts}).json()
-    assert [item["problem"] for item in shown["items"]] == [None, None]
+    previewed = api.post("/api/prompts/preview", json={"model": "tiny", "prompts": prompts}).json()
+    assert [item["problem"] for item in previewed["items"]] == [None, None]
 
 
 def _archive(size: int) -> bytes:

@@ -1,11 +1,11 @@
-"""What is looked at of a finished analysis: validated first, asked of a worker once, then served as it was stored."""
+"""Views of a finished analysis: validated first, requested from a worker once, then served from the store."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from api_bench import Api, finish, spec
+from api_helpers import Api, finish, spec
 from arithmoscope_api.result_index import ResultIndexCache
 from arithmoscope_api.views import MAX_PENDING, Views
 
@@ -29,14 +29,14 @@ def done(api: Api) -> str:
     return experiment_id
 
 
-class Asked(list[tuple[str, str]]):
-    """What reaches the workers, by way of `Views` over the store of an API; ``now`` is the time."""
+class ViewRequests(list[tuple[str, str]]):
+    """Requests that reach the workers through `Views` over an API's store; ``now`` is the time."""
 
     def __init__(self, api: Api) -> None:
         self.now = 1_000.0
         api.store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
-        ask = lambda experiment_id, view: self.append((experiment_id, view))  # noqa: E731
-        self.views = Views(api.store, ResultIndexCache(api.store), ask, lambda: self.now)
+        submit = lambda experiment_id, view: self.append((experiment_id, view))  # noqa: E731
+        self.views = Views(api.store, ResultIndexCache(api.store), submit, lambda: self.now)
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -55,52 +55,52 @@ def test_a_view_needs_a_finished_analysis_and_a_worker_and_is_then_served_as_sto
 
 
 @pytest.mark.parametrize("view", CALLS.values(), ids=str)
-def test_asked_twice_a_view_is_computed_once(api: Api, done: str, view: View) -> None:
-    asked = Asked(api)
-    assert asked.views.report(done, view) is None
-    assert asked.views.report(done, view) is None
-    assert asked == [(done, str(view))]
-    asked.now += RETRY_AFTER_S
-    assert asked.views.report(done, view) is None
-    assert len(asked) == 2
+def test_a_view_requested_twice_is_computed_once(api: Api, done: str, view: View) -> None:
+    requests = ViewRequests(api)
+    assert requests.views.report(done, view) is None
+    assert requests.views.report(done, view) is None
+    assert requests == [(done, str(view))]
+    requests.now += RETRY_AFTER_S
+    assert requests.views.report(done, view) is None
+    assert len(requests) == 2
     api.store.put_artifact(done, view.file, b"{}")
-    assert asked.views.report(done, view) == b"{}"
+    assert requests.views.report(done, view) == b"{}"
 
 
-def test_why_a_view_could_not_be_computed_is_said_and_later_it_is_tried_again(api: Api, done: str) -> None:
-    asked, view = Asked(api), View("roles")
+def test_the_problem_of_a_failed_view_is_returned_and_later_it_is_tried_again(api: Api, done: str) -> None:
+    requests, view = ViewRequests(api), View("roles")
     why = Refusal("model_changed", "It has other weights.").details()
-    api.store.put_artifact(done, view.problem, problem_file(why, asked.now))
+    api.store.put_artifact(done, view.problem, problem_file(why, requests.now))
     with pytest.raises(Refusal, match="other weights"):
-        asked.views.report(done, view)
-    asked.now += RETRY_AFTER_S
-    assert asked.views.report(done, view) is None
-    assert asked == [(done, "roles")]
+        requests.views.report(done, view)
+    requests.now += RETRY_AFTER_S
+    assert requests.views.report(done, view) is None
+    assert requests == [(done, "roles")]
 
 
-def test_workers_are_asked_for_so_many_views_at_once_and_for_more_when_some_are_there(api: Api, done: str) -> None:
+def test_pending_views_are_bounded_and_more_are_accepted_as_they_finish(api: Api, done: str) -> None:
     result = json.loads(api.store.read_artifact(done, "result.json"))
     result["model"]["heads"] = MAX_PENDING + 1
     api.store.put_artifact(done, "result.json", json.dumps(result).encode())
-    asked, views = Asked(api), [View("writes", f"L0H{head}") for head in range(MAX_PENDING + 1)]
+    requests, views = ViewRequests(api), [View("writes", f"L0H{head}") for head in range(MAX_PENDING + 1)]
     for view in views[:-1]:
-        assert asked.views.report(done, view) is None
+        assert requests.views.report(done, view) is None
     with pytest.raises(Refusal) as refused:
-        asked.views.report(done, views[-1])
+        requests.views.report(done, views[-1])
     assert refused.value.code == "too_busy"
-    assert asked.views.report(done, views[0]) is None, "who has been promised one goes on waiting"
-    assert len(asked) == MAX_PENDING
+    assert requests.views.report(done, views[0]) is None, "who has been promised one goes on waiting"
+    assert len(requests) == MAX_PENDING
     api.store.put_artifact(done, views[0].file, b"{}")
-    assert asked.views.report(done, views[0]) == b"{}"
-    assert asked.views.report(done, views[-1]) is None
-    assert len(asked) == MAX_PENDING + 1
+    assert requests.views.report(done, views[0]) == b"{}"
+    assert requests.views.report(done, views[-1]) is None
+    assert len(requests) == MAX_PENDING + 1
 
 
 def test_what_is_stored_and_cannot_be_read_is_asked_for_again(
     api: Api, done: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, view = Asked(api), View("roles")
-    api.store.put_artifact(done, view.problem, problem_file(Refusal("internal", "Broke.").details(), asked.now))
+    requests, view = ViewRequests(api), View("roles")
+    api.store.put_artifact(done, view.problem, problem_file(Refusal("internal", "Broke.").details(), requests.now))
     api.store.put_artifact(done, view.file, b"{}")
     read = api.store.read_artifact
 
@@ -110,8 +110,8 @@ def test_what_is_stored_and_cannot_be_read_is_asked_for_again(
         return read(experiment_id, name)
 
     monkeypatch.setattr(api.store, "read_artifact", damaged)
-    assert asked.views.report(done, view) is None
-    assert asked == [(done, "roles")]
+    assert requests.views.report(done, view) is None
+    assert requests == [(done, "roles")]
 
 
 @pytest.mark.parametrize(
@@ -130,10 +130,10 @@ def test_what_is_stored_and_cannot_be_read_is_asked_for_again(
         ("writes", 422, "bad_request"),
     ],
 )
-def test_what_the_result_lacks_is_refused_before_any_worker_is_asked(
+def test_a_view_that_the_result_lacks_is_refused_before_a_worker_is_asked(
     api: Api, done: str, call: str, status: int, code: str
 ) -> None:
-    answer = api.get(f"/api/experiments/{done}/{call}")  # there is no worker: that would be a 503
+    answer = api.get(f"/api/experiments/{done}/{call}")  # without a worker this would otherwise be a 503
     assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (status, code)
 
 

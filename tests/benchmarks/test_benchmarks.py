@@ -1,4 +1,4 @@
-"""Every part of the benchmark runs at toy size, and what it compares is the same thing."""
+"""Tests that every part of the benchmark runs at toy size, and that it compares equal work."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ON_LINUX = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason
 
 
 def quiet(_line: str) -> None:
-    """Says nothing."""
+    """Discards log messages."""
 
 
 @pytest.fixture(autouse=True)
@@ -69,11 +69,11 @@ def measured(model: LoadedModel) -> tuple[dict[str, Any], dict[Case, PatchingEff
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_plain_loop_and_the_engine_give_the_same_numbers_for_every_component(model: LoadedModel, case: Case):
-    loop, ours = PlainLoop(model, Prompts(model, PAIRS)), case.run(model, PAIRS)
+    loop, result = PlainLoop(model, Prompts(model, PAIRS)), case.run(model, PAIRS)
     largest = 0.0
     for component in all_components(3, 4):
         expected = loop.effect(component, case)
-        torch.testing.assert_close(column(ours, component), expected, rtol=0, atol=1e-9)
+        torch.testing.assert_close(column(result, component), expected, rtol=0, atol=1e-9)
         largest = max(largest, float(expected.abs().max()))
     assert largest > 0.1
 
@@ -86,19 +86,19 @@ def test_no_two_cases_are_the_same_measurement(model: LoadedModel):
 
 @pytest.mark.slow
 def test_the_main_figures_say_of_every_case_what_it_cost_and_how_far_it_is_from_the_loop(measured):
-    found, effects = measured
-    assert [row["case"] for row in found["effects"]] == [str(case) for case in CASES]
+    result, effects = measured
+    assert [row["case"] for row in result["effects"]] == [str(case) for case in CASES]
     assert list(effects) == list(CASES)
-    for row in found["effects"]:
+    for row in result["effects"]:
         assert row["seconds"] > 0
         assert row["faster_than_loop"] > 0
         assert row["loop_sample"] == 3
         assert 0 <= row["largest_difference"] < 1e-9
-    assert found["shared_tokens"] == 12 < found["tokens"] == 18  # two examples of 6 tokens, a question of 6
+    assert result["shared_tokens"] == 12 < result["tokens"] == 18  # two examples of 6 tokens, a question of 6
 
 
 def test_the_wave_is_counted_as_it_runs(model: LoadedModel):
-    # Layer by layer: the control row, the heads and MLPs under way, and the layer's own four heads.
+    # Layer by layer: the control row, the heads and MLPs in progress, and the layer's own four heads.
     evaluations = (1 + 4) + (1 + 5 + 4) + (1 + 10 + 4)
     assert wave_operations(model, 7) == 7 * evaluations * 6 * 32 * 48
 
@@ -111,7 +111,7 @@ def test_components_are_drawn_the_same_each_time_and_never_twice():
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_prompts_are_distinct_of_one_length_and_share_what_they_are_told_to(model: LoadedModel, shared: bool):
+def test_prompts_are_distinct_of_one_length_and_share_their_shots_on_request(model: LoadedModel, shared: bool):
     pairs = subtractions(64, 3, shared=shared)
     assert len({pair.reference.splitlines()[-1] for pair in pairs}) == 64
     prompts = Prompts(model, pairs)
@@ -142,8 +142,8 @@ def test_another_tool_is_held_to_our_numbers(model: LoadedModel, measured, off: 
 
     def ask(_python: Path, _name: str, order: dict[str, Any]) -> dict[str, Any]:
         components = [Component.parse(text) for text in order["components"]]
-        found = run_tool(tool, components, [Case(**case) for case in order["cases"]])
-        return json.loads(json.dumps({"version": "1.0", "cases": found}))
+        result = run_tool(tool, components, [Case(**case) for case in order["cases"]])
+        return json.loads(json.dumps({"version": "1.0", "cases": result}))
 
     monkeypatch.setattr(competitors, "_run_in_process", ask)
     rows = _compared(model, measured, Path(sys.executable), "nnsight")
@@ -153,8 +153,8 @@ def test_another_tool_is_held_to_our_numbers(model: LoadedModel, measured, off: 
 
 
 def _compared(model: LoadedModel, measured, python: Path, name: str, folder: str = "") -> dict[str, Any]:
-    found, effects = measured
-    seconds = {row["case"]: row["seconds"] for row in found["effects"]}
+    result, effects = measured
+    seconds = {row["case"]: row["seconds"] for row in result["effects"]}
     prompts = Prompts(model, PAIRS)
     (row,) = compare(
         model, folder, prompts, effects, seconds, python=python, sample=15, log=quiet, names=(name,)
@@ -188,10 +188,10 @@ def test_the_real_tools_give_our_numbers(name: str, tmp_path: Path):
 
 @pytest.mark.slow
 def test_tools_that_cannot_be_installed_are_a_reason_and_no_crash(tmp_path: Path, monkeypatch):
-    wanted, held = tmp_path / "wanted.txt", tmp_path / "held.txt"
-    wanted.write_text(str(tmp_path / "no-such-package.whl"), encoding="utf-8")
+    target, held = tmp_path / "wanted.txt", tmp_path / "held.txt"
+    target.write_text(str(tmp_path / "no-such-package.whl"), encoding="utf-8")
     held.write_text("", encoding="utf-8")
-    monkeypatch.setattr(environment, "_REQUIREMENTS", (wanted, held))
+    monkeypatch.setattr(environment, "_REQUIREMENTS", (target, held))
     problem = environment.install_competitors(tmp_path / "venv")
     assert problem is not None
     assert "no-such-package.whl" in problem
@@ -228,18 +228,18 @@ def test_a_row_says_what_it_measured():
 @pytest.mark.slow
 @ON_LINUX
 def test_rows_are_measured_in_processes_of_their_own():
-    found = measure_growth([_toy_row(), _toy_row(Case("total"))], quiet)
-    assert [row["case"] for row in found["rows"]] == ["through_mlps", "total, END"]
-    assert found["budget_bytes"] == 64 * 2**20
-    assert all(0 < row["peak_bytes"] < 64 * 2**20 for row in found["rows"])
+    result = measure_growth([_toy_row(), _toy_row(Case("total"))], quiet)
+    assert [row["case"] for row in result["rows"]] == ["through_mlps", "total, END"]
+    assert result["budget_bytes"] == 64 * 2**20
+    assert all(0 < row["peak_bytes"] < 64 * 2**20 for row in result["rows"])
 
 
 @pytest.mark.slow
 def test_a_row_that_cannot_be_measured_says_why_and_the_others_go_on():
     row = Row("pairs", "no-such-model", pairs=4, examples=1, shared=True, case=CASES[0], memory=2**26, threads=1)
-    (found,) = measure_growth([row], quiet)["rows"]
-    assert (found["table"], found["case"], found["pairs"]) == ("pairs", "direct", 4)
-    assert "no-such-model" in found["problem"]
+    (result,) = measure_growth([row], quiet)["rows"]
+    assert (result["table"], result["case"], result["pairs"]) == ("pairs", "direct", 4)
+    assert "no-such-model" in result["problem"]
 
 
 @ON_LINUX
@@ -253,11 +253,11 @@ def test_the_peak_is_what_a_block_took_at_its_highest_and_not_what_was_there_bef
 
 
 def test_the_part_for_a_gpu_runs_on_any_device():
-    found = measure_shape(device="cpu", dtype=torch.bfloat16, pairs=2, repeats=1, log=quiet, **TINY)
-    assert (found["dtype"], found["layers"], found["heads"], found["pairs"]) == ("bfloat16", 3, 4, 2)
-    assert [row["case"] for row in found["effects"]] == ["direct", "through_mlps", "total, END"]
-    assert all(row["seconds"] > 0 for row in found["effects"])
-    assert found["model_bytes"] == 2 * found["parameters"]
+    result = measure_shape(device="cpu", dtype=torch.bfloat16, pairs=2, repeats=1, log=quiet, **TINY)
+    assert (result["dtype"], result["layers"], result["heads"], result["pairs"]) == ("bfloat16", 3, 4, 2)
+    assert [row["case"] for row in result["effects"]] == ["direct", "through_mlps", "total, END"]
+    assert all(row["seconds"] > 0 for row in result["effects"])
+    assert result["model_bytes"] == 2 * result["parameters"]
 
 
 def _whole(measured) -> dict[str, Any]:
@@ -266,13 +266,13 @@ def _whole(measured) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_a_page_shows_every_part_or_says_that_it_was_not_measured(measured):
-    found = _whole(measured)
-    bare = page_of(found)
+    result = _whole(measured)
+    bare = page_of(result)
     assert bare.count("Not measured") == 5
     assert "Not measured: no GPU available." in bare
     gpu = measure_shape(device="cpu", dtype=torch.float32, pairs=2, repeats=0, log=quiet, **TINY)
-    tool = {"name": "T", "version": "1", "how": "h", "sample": 3, "effects": found["effects"]}
-    tool["effects"] = [{**row, "times_ours": 77.7} for row in found["effects"]]
+    tool = {"name": "T", "version": "1", "how": "h", "sample": 3, "effects": result["effects"]}
+    tool["effects"] = [{**row, "times_ours": 77.7} for row in result["effects"]]
     growth = {"budget_bytes": 2**26, "rows": [measure_row(_toy_row(case)) for case in CASES[:3]]}
     counts = dict.fromkeys(("pairs", "tokens", "k", "draws", "passes", "passes_timed"), 2)
     knocked = counts | {
@@ -282,7 +282,7 @@ def test_a_page_shows_every_part_or_says_that_it_was_not_measured(measured):
         "faster_than_loop": 22.2,
         "largest_difference": 1e-5,
     }
-    whole = found | {"gpu": {"device": "G", **gpu}, "competitors": [tool], "growth": growth, "knockout": knocked}
+    whole = result | {"gpu": {"device": "G", **gpu}, "competitors": [tool], "growth": growth, "knockout": knocked}
     whole["tuning"] = _TUNING
     page = page_of(whole)
     assert "Not measured" not in page
@@ -326,17 +326,17 @@ _TUNING = {
 }
 
 
-def test_a_promise_that_is_broken_is_said_to_be():
-    found = {"wave_share_of_product_rate": 0.69}
-    (wave,) = [promise for promise in PROMISES if promise.kept(found) is not None]
-    assert wave.kept(found) is False
+def test_a_broken_promise_is_reported():
+    share = {"wave_share_of_product_rate": 0.69}
+    (wave,) = [promise for promise in PROMISES if promise.kept(share) is not None]
+    assert wave.kept(share) is False
     assert wave.kept({"wave_share_of_product_rate": 0.7}) is True
 
 
 def test_a_part_measured_by_itself_joins_the_figures_kept_and_changes_no_other():
     kept = {"machine": "a", "effects": [1], "knockout": {"seconds": 1}, "growth": {}}
-    found = merge_results(kept, {"machine": "b", "model": "m", "knockout": {"seconds": 2}})
-    assert found == kept | {"knockout": {"seconds": 2}}
+    result = merge_results(kept, {"machine": "b", "model": "m", "knockout": {"seconds": 2}})
+    assert result == kept | {"knockout": {"seconds": 2}}
     assert is_standalone(parse(["--only", "knockout"]))
     assert not is_standalone(parse(["--only", "knockout", "--quick"]))
     assert not is_standalone(parse(["--only", "knockout", "growth"]))

@@ -1,4 +1,4 @@
-"""Precise fine-tuning beside its controls: what is trained is the product's own, and the page is its numbers'."""
+"""Tests of the comparison of tuners: it trains by the product's own code, and its page follows from its numbers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ COMMITTED = sorted(FOLDER.glob("*.json"))
 HEADS = ("L0H1", "L1H0")
 
 
-def made(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a measurement gives, of these trainings."""
+def measurement(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """A measurement of these trainings."""
     cost = {"tuner": "precise", "step_s": 0.5, "optimiser_bytes": 2**20, "peak_bytes": 2**21}
     return {
         "model": {"id": "tiny", "name": "Tiny", "revision": "0" * 64, "layers": 2},
@@ -52,13 +52,13 @@ def test_the_page_has_what_the_trainings_of_every_seed_came_to(tmp_path: Path, m
     ]
     assert runs[0]["tunable"]["components"] == list(HEADS)
     assert runs[0]["split"]["shared"] == 0
-    assert runs[0]["held_out"]["before"] == runs[-1]["held_out"]["before"], "all are asked the same"
-    page = page_of(made(json.loads(json.dumps(runs))))
+    assert runs[0]["held_out"]["before"] == runs[-1]["held_out"]["before"], "all answer the same questions"
+    page = page_of(measurement(json.loads(json.dumps(runs))))
     kept = [run["neutral"]["after"]["mean"] for run in runs[:2]]
     assert f"{sum(kept) / 2:.2f} [{min(kept):.2f}, {max(kept):.2f}]" in page
     assert "failed: no memory" in page
     assert "A quick run" in page
-    ElementTree.fromstring(figure_of(made(runs)))
+    ElementTree.fromstring(figure_of(measurement(runs)))
 
 
 def test_every_tuner_and_seed_asks_the_same_questions_in_as_many_steps():
@@ -73,10 +73,10 @@ def test_the_comparison_on_the_demo_model_is_committed() -> None:
 
 @pytest.mark.parametrize("file", COMMITTED, ids=lambda file: file.stem)
 def test_a_committed_comparison_is_what_its_numbers_make_and_of_a_whole_run(file: Path) -> None:
-    found = json.loads(file.read_text(encoding="utf-8"))
-    assert not found["quick"]
-    assert [(run["tuner"], run["rate"], run["seed"]) for run in found["runs"]] == list(RUNS)
-    page = page_of(found)
+    figures = json.loads(file.read_text(encoding="utf-8"))
+    assert not figures["quick"]
+    assert [(run["tuner"], run["rate"], run["seed"]) for run in figures["runs"]] == list(RUNS)
+    page = page_of(figures)
     assert file.with_suffix(".md").read_text(encoding="utf-8") == page, "run make tuners"
-    assert file.with_suffix(".svg").read_text(encoding="utf-8") == figure_of(found), "run make tuners"
+    assert file.with_suffix(".svg").read_text(encoding="utf-8") == figure_of(figures), "run make tuners"
     assert not re.search(r"\{'|nan", page)

@@ -1,4 +1,4 @@
-"""A step of precise fine-tuning is measured beside full fine-tuning of the same model on the same batches."""
+"""Tests of the benchmark of one training step: precise and full fine-tuning of the same model on the same batches."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RUN = Run("precise", TINY, ("L2H1", "L3H0"), steps=3, batch_size=2, examples=1, 
 
 
 def quiet(_line: str) -> None:
-    """Says nothing."""
+    """Discards log messages."""
 
 
 def test_a_run_is_the_same_after_its_way_to_another_process():
@@ -35,24 +35,24 @@ def test_a_run_is_the_same_after_its_way_to_another_process():
 
 
 def test_a_run_says_what_a_step_took_and_what_was_tuned():
-    found = measure_run(RUN)
-    assert (found["tuner"], found["trained"]) == ("precise", 2 * 4 * 16 * 64)
-    assert found["step_s"] > 0
-    assert found["optimiser_bytes"] == 8 * found["trained"]
-    assert found["weights_bytes"] == 4 * found["parameters"]
+    result = measure_run(RUN)
+    assert (result["tuner"], result["trained"]) == ("precise", 2 * 4 * 16 * 64)
+    assert result["step_s"] > 0
+    assert result["optimiser_bytes"] == 8 * result["trained"]
+    assert result["weights_bytes"] == 4 * result["parameters"]
 
 
 @pytest.mark.slow
 def test_every_tuner_is_measured_and_the_bound_is_that_of_the_lowest_layer():
     model = random_llama(**TINY)
     rows = [tuning.measure_in_process(Run(tuner, *list(asdict(RUN).values())[1:])) for tuner in TUNED]
-    found = tuning._comparison(model, RUN.components, rows)
+    result = tuning._comparison(model, RUN.components, rows)
     assert not [row for row in rows if "problem" in row], rows
-    assert found["bound"] == 2.0, "3 products over 1 + 2 of 4 layers"
-    assert found["lowest"] == 2
-    assert found["share"] == pytest.approx(select(model, RUN.components).share, abs=1e-4)
-    assert found["gain"] > 0
-    page = tuning_section({"tuning": found | {"batch_size": 2, "steps": 3, "examples": 1, "large": None}})
+    assert result["bound"] == 2.0, "3 products over 1 + 2 of 4 layers"
+    assert result["lowest"] == 2
+    assert result["share"] == pytest.approx(select(model, RUN.components).share, abs=1e-4)
+    assert result["gain"] > 0
+    page = tuning_section({"tuning": result | {"batch_size": 2, "steps": 3, "examples": 1, "large": None}})
     assert all(f"| `{tuner}` |" in page for tuner in TUNED)
     assert "no GPU available" in page
 

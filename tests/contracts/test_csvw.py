@@ -1,4 +1,4 @@
-"""The document beside ``components.csv``: whoever reads the file by it gets every cell typed, and what was checked."""
+"""Tests of the CSVW document beside ``components.csv``: it gives every cell its type, and lists the checks."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ ROWS = [
 DATATYPES = {"integer": int, "double": float, "string": str}
 
 
-def result(plan: Plan | None = None, **asked: Any) -> PathPatchingResult:
+def result(plan: Plan | None = None, **request: Any) -> PathPatchingResult:
     spec = PathPatchingSpec.model_validate(
-        {"kind": "path_patching", "model": "tiny", "metrics": ["logit"], "prompts": {"source": "template"}, **asked}
+        {"kind": "path_patching", "model": "tiny", "metrics": ["logit"], "prompts": {"source": "template"}, **request}
     )
     numbers = Effects(mean=_NONE, std=_NONE, ci_low=_NONE, ci_high=_NONE)
     return PathPatchingResult(
@@ -69,16 +69,16 @@ def result(plan: Plan | None = None, **asked: Any) -> PathPatchingResult:
     )
 
 
-def document(**asked: Any) -> dict[str, Any]:
-    return json.loads(csv_metadata(result(**asked), "logit", "components.csv?metric=logit"))
+def document(**spec: Any) -> dict[str, Any]:
+    return json.loads(csv_metadata(result(**spec), "logit", "components.csv?metric=logit"))
 
 
-def notes(found: dict[str, Any]) -> dict[str, Any]:
-    return {note["schema:name"]: note["schema:value"] for note in found["notes"]}
+def notes(result: dict[str, Any]) -> dict[str, Any]:
+    return {note["schema:name"]: note["schema:value"] for note in result["notes"]}
 
 
 def typed(cell: str, column: dict[str, Any]) -> int | float | str | None:
-    """A cell read by its column's description alone; raises what does not fit."""
+    """A cell converted by its column's description alone; raises an error if it does not match."""
     if cell == "":
         assert not column["required"], column["name"]
         return None
@@ -105,20 +105,20 @@ def test_a_unit_stands_at_the_columns_that_have_one_and_at_no_other():
 
 
 def test_the_checks_and_the_provenance_of_the_run_are_in_it():
-    said = notes(document(effect="total", positions="all", source="zero"))
-    assert (said["checks.noise_floor"], said["checks.spot_check_error"]) == (1e-6, 2e-5)
-    assert said["checks.spot_check"] == "L0H0 MLP0"
-    assert [said[f"question.{name}"] for name in ("effect", "positions", "source", "direction", "seed")] == [
+    recorded = notes(document(effect="total", positions="all", source="zero"))
+    assert (recorded["checks.noise_floor"], recorded["checks.spot_check_error"]) == (1e-6, 2e-5)
+    assert recorded["checks.spot_check"] == "L0H0 MLP0"
+    assert [recorded[f"question.{name}"] for name in ("effect", "positions", "source", "direction", "seed")] == [
         "total", "all", "zero", "noising", 0,
     ]  # fmt: skip
-    assert {f"provenance.{name}" for name in Provenance.model_fields} - {"provenance.plan"} <= set(said)
+    assert {f"provenance.{name}" for name in Provenance.model_fields} - {"provenance.plan"} <= set(recorded)
 
 
 def test_how_the_work_was_cut_is_in_it_where_that_is_known():
     assert not [name for name in notes(document()) if name.startswith("plan.")]
     plan = Plan(pairs=16, components=512, budget_bytes=2**30)
-    said = notes(json.loads(csv_metadata(result(plan), "logit", "c.csv")))
-    assert {name: value for name, value in said.items() if name.startswith("plan.")} == {
+    recorded = notes(json.loads(csv_metadata(result(plan), "logit", "c.csv")))
+    assert {name: value for name, value in recorded.items() if name.startswith("plan.")} == {
         "plan.pairs": 16,
         "plan.components": 512,
         "plan.budget_bytes": 2**30,
@@ -141,7 +141,7 @@ def test_a_rank_counts_from_the_most_negative_effect_whichever_the_direction(dir
 
 def test_a_name_that_is_not_the_vocabularys_own_has_a_prefix():
     # The vocabulary allows no other names: a strict reader refuses the document.
-    found = document()
+    result = document()
     own = {"@context", "url", "dialect", "tableSchema", "notes"}
-    assert all(":" in name for name in set(found) - own)
-    assert all(name.startswith(("schema:", "@type")) for note in found["notes"] for name in note)
+    assert all(":" in name for name in set(result) - own)
+    assert all(name.startswith(("schema:", "@type")) for note in result["notes"] for name in note)

@@ -1,4 +1,4 @@
-"""What contributors read is true: files exist, decisions are listed, the citation has the version, words are plain."""
+"""Tests of the contributors' docs: files exist, decisions are indexed, the citation has the version, plain words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from arithmoscope.contracts.specs import Metric
 
 ROOT = Path(__file__).parents[2]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-# Pages that a program writes. Their words are tested where they are made.
+# Generated pages. Their words are tested where they are generated.
 GENERATED = re.compile(r"docs/(findings|tuning)/(?!README)[^/]+\.md|docs/soak\.md")
 PAGES = sorted(
     page
@@ -26,7 +26,7 @@ RECIPES = (
     *("a template", "a corruption", "a metric", "a refusal", "a setting", "an architecture", "a method"),
     "a CLI command",
 )
-# Words that puzzle a reader of the field, and what to write instead.
+# Words that are unclear to a reader of the field, and their replacements.
 GONE = {
     r"is all that must be there": "You only need ...",
     r"what (then )?stands against": "protection",
@@ -122,11 +122,11 @@ def test_what_the_host_reads_is_yaml_with_the_fields_that_it_asks_for(file: str)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_no_page_has_a_word_that_puzzles(page: Path) -> None:
+def test_no_page_has_a_word_from_the_list_of_unclear_ones(page: Path) -> None:
     prose = re.sub(r"```.*?```|`[^`\n]*`|\]\([^)]*\)", "", page.read_text("utf-8"), flags=re.DOTALL)
-    found = {
+    words = {
         f"{match.group(0)!r}: write {better!r}"
         for gone, better in GONE.items()
         for match in re.finditer(rf"\b(?:{gone})\b", prose.replace("\n", " "), re.IGNORECASE)
     }
-    assert found == set()
+    assert words == set()

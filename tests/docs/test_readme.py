@@ -1,4 +1,4 @@
-"""The README's files, commands and examples exist, and its figures are the measured ones."""
+"""Tests that the README's files, commands and examples exist, and that its figures are the measured ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def found() -> dict[str, Any]:
+def figures() -> dict[str, Any]:
     """The results of the last full run of `make bench`."""
     return json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
 
@@ -34,8 +34,8 @@ def test_every_file_that_the_docs_point_to_exists():
 
 def test_every_make_target_of_the_readme_exists():
     targets = set(re.findall(r"`?make (\w+)", README))
-    known = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    assert {"run", "test"} <= targets <= known
+    make_targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {"run", "test"} <= targets <= make_targets
 
 
 def test_every_command_of_the_readme_exists():
@@ -51,21 +51,21 @@ def test_every_folder_of_the_map_exists():
         assert (ROOT / folder).is_dir(), folder
 
 
-def test_the_figures_are_those_that_were_measured(found):
-    assert readme_with(found, README) == README, "run make bench"
-    assert (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8") == page_of(found), "run make bench"
+def test_the_figures_are_those_that_were_measured(figures):
+    assert readme_with(figures, README) == README, "run make bench"
+    assert (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8") == page_of(figures), "run make bench"
 
 
-def test_what_was_measured_keeps_its_promises(found):
-    kept = {promise.label: promise.kept(found) for promise in PROMISES}
+def test_what_was_measured_keeps_its_promises(figures):
+    kept = {promise.label: promise.kept(figures) for promise in PROMISES}
     assert False not in kept.values(), kept
-    assert (found["pairs"], found["tokens"], found["dtype"]) == (32, 22, "float32")
+    assert (figures["pairs"], figures["tokens"], figures["dtype"]) == (32, 22, "float32")
 
 
-def test_the_figures_are_of_a_whole_run(found):
-    assert [row["case"] for row in found["effects"]] == [str(case) for case in CASES]
-    assert {tool["name"] for tool in found["competitors"]} == {tool.name for tool in COMPETITORS.values()}
-    assert {"growth", "gpu"} < set(found)
+def test_the_figures_are_of_a_whole_run(figures):
+    assert [row["case"] for row in figures["effects"]] == [str(case) for case in CASES]
+    assert {tool["name"] for tool in figures["competitors"]} == {tool.name for tool in COMPETITORS.values()}
+    assert {"growth", "gpu"} < set(figures)
     assert set(PARTS) == {"main", "competitors", "growth", "gpu", "knockout", "tuning"}
 
 

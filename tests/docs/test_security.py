@@ -1,4 +1,4 @@
-"""docs/security.md names tests, settings and bounds that exist."""
+"""Tests that the tests, settings and bounds named in docs/security.md exist."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def test_every_threat_has_a_test() -> None:
 def test_every_setting_that_the_page_names_is_one() -> None:
     from arithmoscope.settings import PREFIX, Settings
 
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
-    assert set(re.findall(rf"`({PREFIX}\w+)`", PAGE)) <= known
+    names = {PREFIX + name.upper() for name in Settings.model_fields}
+    assert set(re.findall(rf"`({PREFIX}\w+)`", PAGE)) <= names
 
 
 def test_the_bounds_on_the_page_are_those_of_the_code() -> None:

@@ -1,4 +1,4 @@
-"""Every Python example of the docs runs, on a tiny model with the layers and heads that the examples name."""
+"""Tests that every Python example in the docs runs, on a tiny model with the layers and heads that they name."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def model() -> LoadedModel:
 
 
 @pytest.fixture
-def given(model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def namespace(model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """The objects that the text around the examples introduces, in a temporary working folder."""
     (tmp_path / "test.jsonl").write_text('{"question": "Ann has 2 pens and 3 pencils?", "answer": "5\\n#### 5"}\n')
     monkeypatch.chdir(tmp_path)
@@ -80,10 +80,10 @@ def test_every_page_on_a_method_has_an_example() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
-def test_the_examples_of_a_page_run(page: Path, given: dict[str, Any]) -> None:
+def test_the_examples_of_a_page_run(page: Path, namespace: dict[str, Any]) -> None:
     for snippet in BLOCK.findall(page.read_text("utf-8")):
         shorter = snippet.replace("steps=80", "steps=2").replace("batch_size=32", "batch_size=4")
-        exec(compile(shorter, page.name, "exec"), given)
+        exec(compile(shorter, page.name, "exec"), namespace)
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=named)

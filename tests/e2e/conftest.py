@@ -1,4 +1,4 @@
-"""The real thing: `arithmoscope serve` with the demo model, and a real browser in front of it."""
+"""Fixtures: `arithmoscope serve` with the demo model, and a real browser."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from arithmoscope.engine.models.folders import default_models_dir
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
-# A busy machine may need long for what takes a second on an idle one.
+# On a busy machine, work of one second may take much longer.
 expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with a warm worker, on a data folder of its own."""
-    folder = tmp_path_factory.mktemp("serve")  # and it starts there: a developer's .env is not for it
+    folder = tmp_path_factory.mktemp("serve")  # and it starts there, so that no developer's .env is read
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ARITHMOSCOPE_")}
     environment["ARITHMOSCOPE_MODELS_DIR"] = str(default_models_dir())
     command = [
@@ -43,10 +43,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         assert server.stdout is not None
         line = server.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert found, (line, (folder / "stderr").read_text())
-        wait_for_warm_worker(found[0])
-        yield found[0]
+        match = re.search(r"http://127\.0\.0\.1:\d+", line)
+        assert match, (line, (folder / "stderr").read_text())
+        wait_for_warm_worker(match[0])
+        yield match[0]
     finally:
         server.terminate()
         server.wait(timeout=15)
@@ -78,8 +78,8 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-class Watched:
-    """A page, and all that it did which it should not have."""
+class RecordedPage:
+    """A page, with a record of its unwanted requests and console messages."""
 
     def __init__(self, context: BrowserContext, address: str) -> None:
         self.address = address
@@ -87,7 +87,7 @@ class Watched:
         self.page.set_default_timeout(30_000)
         self.outside: list[str] = []
         self.errors: list[str] = []
-        # What of it a test provokes, such as "status of 404": a browser reports every refusal on its console.
+        # Expected messages, such as "status of 404": a browser reports every refusal on its console.
         self.provoked: list[str] = []
         self.page.on("request", self._request)
         self.page.on("console", lambda m: self.errors.append(m.text) if m.type in ("error", "warning") else None)
@@ -103,13 +103,13 @@ class Watched:
 
 
 @pytest.fixture(params=["light-1280"])
-def watched(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator[Watched]:
-    """A page in a colour scheme and width; afterwards: nothing left the machine, nothing was complained about."""
+def watched(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator[RecordedPage]:
+    """A page in a colour scheme and width; afterwards no request has left the machine and no error was logged."""
     scheme, width = request.param.split("-")
     context = browser.new_context(
         color_scheme=scheme, viewport={"width": int(width), "height": 900}, accept_downloads=True
     )
-    watched = Watched(context, address)
+    watched = RecordedPage(context, address)
     yield watched
     context.close()
     assert watched.outside == []

@@ -10,16 +10,16 @@ from playwright.sync_api import expect
 pytestmark = pytest.mark.slow
 
 
-def test_a_sum_is_asked_as_a_chat_seen_as_one_and_named_as_one(watched):
+def test_a_sum_asked_as_a_chat_is_shown_and_named_as_one(watched):
     page = watched.open()
     page.get_by_label("Prompt", exact=True).fill("2 + 4 =")
-    asked = page.locator("#preview")
-    expect(asked.get_by_text("counterfactual", exact=True)).to_be_visible()
-    expect(asked.get_by_text("<|im_start|>")).to_have_count(0)
+    prompt = page.locator("#preview")
+    expect(prompt.get_by_text("counterfactual", exact=True)).to_be_visible()
+    expect(prompt.get_by_text("<|im_start|>")).to_have_count(0)
     # By its label and from the keyboard.
     page.get_by_label("Chat template").focus()
     page.keyboard.press("Space")
-    expect(asked.get_by_text("<|im_start|>").first).to_be_visible()
+    expect(prompt.get_by_text("<|im_start|>").first).to_be_visible()
     page.get_by_role("button", name="Run analysis").click()
     page.wait_for_url(re.compile(r"/analyses/[\w-]{12,}"))
     expect(page.get_by_role("heading", name="2 + 4 = (chat)")).to_be_visible()

@@ -1,4 +1,4 @@
-"""What people come for, in a real browser, with a real worker and a real model."""
+"""The main journeys in a real browser, with a real worker and a real model."""
 
 from __future__ import annotations
 
@@ -155,20 +155,20 @@ def test_no_page_scrolls_sideways_or_has_a_serious_barrier(watched):
         page = watched.open(path)
         page.wait_for_load_state("networkidle")
         expect(page.get_by_role("grid", name=GRID).or_(page.get_by_role("table")).first).to_be_visible()
-        # What is being asked anew is dimmed until its answer is there.
+        # A preview being refreshed is dimmed until its answer arrives.
         expect(page.locator("[aria-busy=true]")).to_have_count(0, timeout=30_000)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), path
         page.evaluate(AXE.read_text(encoding="utf-8"))
-        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        report = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         serious = [
             (each["id"], each["help"], [node["target"] for node in each["nodes"]][:3])
-            for each in found["violations"]
+            for each in report["violations"]
             if each["impact"] in ("serious", "critical")
         ]
         assert serious == [], (path, serious)
 
 
-def test_attention_that_was_not_stored_is_computed_when_somebody_looks(watched):
+def test_attention_that_was_not_stored_is_computed_on_request(watched):
     # The bundled example keeps the patterns of its first prompts only.
     page = watched.open("/analyses/example?sel=L14H2&prompt=52")
     expect(page.get_by_text("A worker is computing it")).to_be_visible()

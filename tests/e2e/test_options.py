@@ -1,4 +1,4 @@
-"""What is patched, where and from what: chosen on the first page, named on the result, kept in the address."""
+"""Options of the first page (effect, positions, source): named on the result, kept in the address."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ def test_a_total_effect_at_all_positions_is_chosen_run_and_named(watched, tmp_pa
         assert {row["effect"] for row in csv.DictReader(stream)} == {"total"}
     ranking = httpx2.get(f"{watched.address}/api/experiments/{identity}/components.csv")
     described = httpx2.get(ranking.url.join(ranking.links["describedby"]["url"])).json()
-    said = {note["schema:name"]: note["schema:value"] for note in described["notes"]}
-    assert [said[f"question.{name}"] for name in ("effect", "positions", "source")] == ["total", "all", "zero"]
-    assert said["checks.spot_check_error"] < 1e-3
+    notes = {note["schema:name"]: note["schema:value"] for note in described["notes"]}
+    assert [notes[f"question.{name}"] for name in ("effect", "positions", "source")] == ["total", "all", "zero"]
+    assert notes["checks.spot_check_error"] < 1e-3
 
-    # Back: the first page has the options as they were chosen, in view.
+    # Back: the first page shows the chosen options.
     page.go_back()
     expect(page.get_by_role("radio", name="total")).to_be_checked()
     expect(page.get_by_label("Patch with")).to_have_value("zero")
 
 
-def test_what_is_put_back_is_read_the_other_way_round(watched):
+def test_a_denoising_result_is_explained_with_the_reverse_sign(watched):
     page = watched.open("/?direction=denoising&effect=direct")
     page.get_by_label("Prompt", exact=True).fill("4 + 2 =")
     page.get_by_role("button", name="Run analysis").click()
@@ -68,7 +68,7 @@ def test_what_is_put_back_is_read_the_other_way_round(watched):
         "direct effect, restored at the last position in the counterfactual run"
     )
     expect(page.get_by_role("img", name=re.compile("blue restores the answer, above 0"))).to_be_visible()
-    # What restores most comes first, with its rank as in the file: the last.
+    # The component that restores most comes first, with its rank in the file: the last.
     expect(page.get_by_test_id("component")).to_contain_text("restores the answer")
     identity = page.url.split("/analyses/")[1].split("?")[0]
     ranking = httpx2.get(f"{watched.address}/api/experiments/{identity}/components.csv").text

@@ -1,5 +1,5 @@
-"""Fine-tuning in a browser: the form with what it foresees, a real training that is cancelled, and every state of its
-page on results that are fixed."""
+"""Fine-tuning in a browser: the form with its preview, a real training that is cancelled, and every state of its page
+on fixed results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 import tuned_results as fixed
-from barriers import no_serious_barrier
+from accessibility import no_serious_barrier
 from playwright.sync_api import Page, Route, expect
 
 from arithmoscope.contracts.experiments import Progress
@@ -23,8 +23,8 @@ LONG = 120_000
 
 
 def serve(page: Page, rows: dict[str, dict[str, Any]], results: dict[str, dict[str, Any]]) -> list[Any]:
-    """Answers for these experiments, and keeps what is asked anew."""
-    asked: list[Any] = []
+    """Serves these experiments, and records new submissions."""
+    requests: list[Any] = []
 
     def answer(body: dict[str, Any]) -> Callable[[Route], None]:
         return lambda route: route.fulfill(json=body)
@@ -32,7 +32,7 @@ def serve(page: Page, rows: dict[str, dict[str, Any]], results: dict[str, dict[s
     def create(route: Route) -> None:
         if route.request.method != "POST":
             return route.continue_()
-        asked.append(route.request.post_data_json)
+        requests.append(route.request.post_data_json)
         return route.fulfill(status=202, json=rows["tuned1"])
 
     page.route("**/api/experiments?kind=fine_tune&*", answer({"items": list(rows.values()), "next_cursor": None}))
@@ -41,13 +41,13 @@ def serve(page: Page, rows: dict[str, dict[str, Any]], results: dict[str, dict[s
         page.route(f"**/api/experiments/{name}", answer(row))
     for name, result in results.items():
         page.route(f"**/api/experiments/{name}/result", answer(result))
-    return asked
+    return requests
 
 
 def finished(page: Page) -> list[Any]:
-    asked = {"tuned1": fixed.spec(), "random1": fixed.spec("random"), "lora1": fixed.spec("lora")}
-    rows = {name: fixed.row(name, spec) for name, spec in asked.items()}
-    return serve(page, rows, {name: fixed.result(name, spec) for name, spec in asked.items()})
+    specs = {"tuned1": fixed.spec(), "random1": fixed.spec("random"), "lora1": fixed.spec("lora")}
+    rows = {name: fixed.row(name, spec) for name, spec in specs.items()}
+    return serve(page, rows, {name: fixed.result(name, spec) for name, spec in specs.items()})
 
 
 @pytest.mark.parametrize("watched", ["light-1280", "dark-400"], indirect=True)
@@ -82,8 +82,8 @@ def test_questions_are_told_apart_and_hostile_ones_stay_text(watched):
     panel = page.get_by_role("region", name="Question by question")
     rows = panel.get_by_role("row")
     expect(rows).to_have_count(1 + 10 + len(fixed.HOSTILE))
-    for shown in ("<img src=x onerror=alert(1)>", "</script>", "=1+1", "‹202e›51", "🧮"):
-        expect(panel.get_by_role("cell", name=shown, exact=True).first).to_be_visible()
+    for text in ("<img src=x onerror=alert(1)>", "</script>", "=1+1", "‹202e›51", "🧮"):
+        expect(panel.get_by_role("cell", name=text, exact=True).first).to_be_visible()
     assert page.locator("main img").count() == 0
     panel.get_by_role("button", name=re.compile("^broken")).press("Enter")
     expect(rows).to_have_count(11)
@@ -117,17 +117,17 @@ def test_effects_before_and_after_share_a_scale_and_are_walked_from_the_keyboard
     expect(page).to_have_url(re.compile("sel=MLP"))
 
 
-def test_what_it_was_not_held_against_is_asked_for_with_a_click(watched):
+def test_missing_controls_are_submitted_with_a_click(watched):
     page = watched.page
-    asked = finished(page)
+    created = finished(page)
     watched.open("/analyses/tuned1")
     page.get_by_role("button", name="Run full").click()
     expect(page.get_by_role("button", name="Run full")).to_be_enabled()
-    [spec] = asked
+    [spec] = created
     assert spec == fixed.spec("full").model_dump(mode="json")
 
 
-def test_everything_can_be_taken_home_and_why_there_is_no_adapter_is_said(watched):
+def test_every_file_can_be_downloaded_and_a_missing_adapter_is_explained(watched):
     page = watched.page
     finished(page)
     without = fixed.result("tuned2", fixed.spec(seed=4))
@@ -172,15 +172,15 @@ def test_a_training_that_broke_says_so_and_offers_the_last_good_weights(watched)
     no_serious_barrier(page)
 
 
-def test_who_comes_late_to_a_training_sees_the_whole_curve(watched):
+def test_a_page_opened_late_in_a_training_shows_the_whole_curve(watched):
     page = watched.page
     went = Progress(stage="steps", done=34, total=80, eta_s=113.0)
     serve(page, {"run1": fixed.row("run1", fixed.spec(), "running", progress=went)}, {})
-    told = f"event: progress\ndata: {went.model_dump_json()}\n\n"
-    told += f"event: training\ndata: {fixed.curve(34).model_dump_json()}\n\n"
+    stream = f"event: progress\ndata: {went.model_dump_json()}\n\n"
+    stream += f"event: training\ndata: {fixed.curve(34).model_dump_json()}\n\n"
     page.route(
         "**/api/experiments/run1/events",
-        lambda route: route.fulfill(headers={"Content-Type": "text/event-stream"}, body=told),
+        lambda route: route.fulfill(headers={"Content-Type": "text/event-stream"}, body=stream),
     )
     watched.open("/analyses/run1")
     expect(page.get_by_test_id("progress-line")).to_have_text("training: steps 34/80")
@@ -194,7 +194,7 @@ def test_who_comes_late_to_a_training_sees_the_whole_curve(watched):
 
 
 @pytest.mark.parametrize("watched", ["light-1280", "dark-400"], indirect=True)
-def test_the_form_foresees_what_would_move_and_keeps_itself_in_its_address(watched):
+def test_the_form_previews_the_trained_parameters_and_keeps_its_state_in_the_address(watched):
     page = watched.open(f"/tune?model={fixed.MODEL}&components=L14H2,MLP19")
     foreseen = page.get_by_role("region", name="What would be trained")
     expect(foreseen).to_contain_text(re.compile(r"[\d.]+ M of 134.5 M parameters train \(\d+\.\d %\)"), timeout=LONG)
@@ -214,7 +214,7 @@ def test_the_form_foresees_what_would_move_and_keeps_itself_in_its_address(watch
     expect(page.get_by_label("key", exact=True)).to_be_checked()
     expect(page.get_by_role("textbox", name="Components")).to_have_value("L14H2,MLP19")
     expect(foreseen.get_by_text("test", exact=True)).to_be_visible()
-    expect(foreseen).to_have_css("opacity", "1")  # while it is counted anew it is faint
+    expect(foreseen).to_have_css("opacity", "1")  # dimmed while it is recomputed
     no_serious_barrier(page)
 
 
@@ -233,7 +233,7 @@ def test_what_cannot_be_trained_is_refused_in_words_before_it_is_asked(watched):
 
 
 def test_a_real_training_of_pinned_components_is_cancelled_and_its_weights_are_a_model(watched):
-    """From the pins of an analysis to a model that can be tuned again: without the judging, which takes minutes."""
+    """From the pins of an analysis to a model that can be tuned again: without the evaluation, which takes minutes."""
     address = watched.address
     prompts = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}], "shots": 2}
     body = {"kind": "path_patching", "model": fixed.MODEL, "effect": "direct", "prompts": prompts}
@@ -268,12 +268,12 @@ def test_a_real_training_of_pinned_components_is_cancelled_and_its_weights_are_a
     expect(page.get_by_label("Model", exact=True)).to_have_value(re.compile(f"^{fixed.MODEL}-tuned-"))
     expect(page.get_by_role("textbox", name="Components")).to_have_value("L28H2,MLP29")
 
-    # The System page says where it comes from, and the analysis what was tuned of it.
+    # The System page names its origin, and the analysis lists the models tuned from it.
     watched.open("/system")
     times = page.get_by_role("region", name="Run times")
     expect(times.get_by_role("row").filter(has_text="analysis")).to_have_count(1)
-    made = page.get_by_role("region", name="Models").get_by_role("row").filter(has_text="fine-tuning")
-    expect(made.get_by_role("link", name="fine-tuning")).to_have_attribute("href", re.compile(f"{experiment}$"))
+    tuned_model = page.get_by_role("region", name="Models").get_by_role("row").filter(has_text="fine-tuning")
+    expect(tuned_model.get_by_role("link", name="fine-tuning")).to_have_attribute("href", re.compile(f"{experiment}$"))
     watched.open(f"/analyses/{analysis}?open=tunings")
     listed = page.get_by_role("group", name="Fine-tunings of this analysis")
     expect(listed.get_by_role("link", name="Fine-tuning of L28H2, MLP29")).to_be_visible()

@@ -1,4 +1,4 @@
-"""Fine-tunings as the server would answer for them, by the contracts: for the page's states without a training."""
+"""Fine-tunings as the server would return them, built from the contracts: for the page's states without a training."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LAYERS, HEADS, KV_HEADS, PARAMETERS = 30, 9, 3, 134_515_008
 COMPONENTS = ("L14H2", "L17H5", "L19H1", "MLP17", "MLP19")
 TRAINED = {"precise": 5_603_328, "random": 5_603_328, "lora": 5_529_600, "full": PARAMETERS}
 TUNED = f"{MODEL}-tuned-0a1b2c3d"
-# Texts that would do harm as markup, as a formula, or to their neighbours.
+# Texts that would do harm as markup, as a formula, or to neighbouring text.
 HOSTILE = ("<img src=x onerror=alert(1)>", "</script>", "=1+1", "\u202e51", "\n", "🧮")
 _WHEN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 
@@ -40,17 +40,17 @@ def spec(tuner: Tuner = "precise", **more: Any) -> FineTuneSpec:
     return FineTuneSpec(kind="fine_tune", model=MODEL, tuner=tuner, components=COMPONENTS, prompts=prompts, **more)
 
 
-def row(name: str, asked: FineTuneSpec, state: str = "succeeded", **more: Any) -> dict[str, Any]:
+def row(name: str, spec: FineTuneSpec, state: str = "succeeded", **more: Any) -> dict[str, Any]:
     """A row of ``GET /api/experiments``; a final one has been through all its steps, unless ``progress`` says less."""
-    progress = more.pop("progress", Progress(stage="done", done=asked.steps, total=asked.steps))
+    progress = more.pop("progress", Progress(stage="done", done=spec.steps, total=spec.steps))
     answer = Experiment(
         id=name,
         kind="fine_tune",
-        spec=asked,
+        spec=spec,
         state=state,  # pyright: ignore[reportArgumentType]
         progress=progress,
         cancel_requested=state == "cancelled",
-        parent=asked.parent,
+        parent=spec.parent,
         error=more.pop("error", None),
         created_at=_WHEN,
         started_at=_WHEN,
@@ -70,13 +70,13 @@ def broken() -> ProblemDetails:
     )
 
 
-def result(name: str, asked: FineTuneSpec, *, kept: int | None = None, ended: str = "finished") -> dict[str, Any]:
-    """What came of it; with ``kept`` it ended after so many steps and was not judged."""
-    steps = asked.steps if kept is None else kept
+def result(name: str, spec: FineTuneSpec, *, kept: int | None = None, ended: str = "finished") -> dict[str, Any]:
+    """The result; with ``kept`` the training ended after that many steps and was not evaluated."""
+    steps = spec.steps if kept is None else kept
     whole = ended == "finished"
     answer = FineTuneResult(
         experiment_id=name,
-        spec=asked,
+        spec=spec,
         model=ModelFacts(
             id=MODEL,
             name="SmolLM2-135M",
@@ -88,7 +88,7 @@ def result(name: str, asked: FineTuneSpec, *, kept: int | None = None, ended: st
             parameters=PARAMETERS,
         ),
         complete=ended != "stopped",
-        tunable=_tunable(asked.tuner),
+        tunable=_tunable(spec.tuner),
         split=Split(
             train=1600,
             validation=200,
@@ -101,9 +101,9 @@ def result(name: str, asked: FineTuneSpec, *, kept: int | None = None, ended: st
         problem="After step 12 the loss was no number." if ended == "not_finite" else None,
         curve=curve(steps),
         seconds_per_step=2.41,
-        evaluation=_evaluation(asked.tuner) if whole else None,
+        evaluation=_evaluation(spec.tuner) if whole else None,
         tuned=TUNED if steps else None,
-        deltas_bytes=4 * TRAINED.get(asked.tuner, 1),
+        deltas_bytes=4 * TRAINED.get(spec.tuner, 1),
         deltas_sha256="d" * 64,
         notes=("The model writes no numbers in words, so word problems were left out.",),
         provenance=Provenance(
@@ -184,11 +184,11 @@ def _evaluation(tuner: Tuner) -> Evaluation:
         _judged("facts", "control", 50, 0.56, 0.54),
         _judged("grammar", "control", 40, 0.9, 0.9),
     )
-    said: list[tuple[Outcome, str, str]] = [("fixed", "41", "42"), ("broken", "42", "24"), ("right", "42", "42")]
+    outcomes: list[tuple[Outcome, str, str]] = [("fixed", "41", "42"), ("broken", "42", "24"), ("right", "42", "42")]
     prompts = [
         JudgedPrompt(reference=f"17 + 25 =\n{10 + i} + {i} =", answer="42", before=before, after=after, outcome=outcome)
         for i in range(10)
-        for outcome, before, after in said
+        for outcome, before, after in outcomes
     ]
     prompts += [JudgedPrompt(reference=t, answer=t, before=t, after=t, outcome="fixed") for t in HOSTILE]
     return Evaluation(

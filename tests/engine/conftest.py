@@ -1,4 +1,4 @@
-"""Makes the oracle and the tiny models importable by name, and says which families a quick run takes."""
+"""Makes the oracle and the tiny models importable by name, and selects the families of a quick run."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-# One with what most have, one with norms after sublayers, capped scores and eager attention. Plain pytest takes these;
+# One typical family, and one with norms after sublayers, capped scores and eager attention. Plain pytest takes these;
 # `make test` takes every family.
 QUICK = {"LlamaForCausalLM", "Gemma2ForCausalLM"}
 
@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _one_thread_for_tiny_models(request: pytest.FixtureRequest):
-    """Tiny matrices are slower on several threads, much slower when the machine is busy."""
+    """One thread: tiny matrices are slower on several, much slower when the machine is busy."""
     before = torch.get_num_threads()
     if "slow" not in request.keywords or _family(request.node) is not None:
         torch.set_num_threads(1)

@@ -1,7 +1,6 @@
-"""The plain hook loop: one forward pass per component, written once, sharing no code with the engine.
+"""The oracle: a plain hook loop, one forward pass per component, sharing no code with the engine.
 
-Every effect of the engine is held against this.
-"""
+Every effect of the engine is tested against it."""
 
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ def parts_of(hf) -> list[Parts]:
         case "GPTNeoXForCausalLM":
             return [Parts(layer.attention.dense, layer.mlp) for layer in hf.gpt_neox.layers]
         case "Gemma2ForCausalLM" | "Gemma3ForCausalLM" | "Olmo2ForCausalLM":
-            # What the MLP writes into the residual stream is the output of the norm after it.
+            # The MLP writes the output of the norm after it into the residual stream.
             return [Parts(layer.self_attn.o_proj, layer.post_feedforward_layernorm) for layer in hf.model.layers]
         case _:
             return [Parts(layer.self_attn.o_proj, layer.mlp) for layer in hf.model.layers]
@@ -64,7 +63,7 @@ def patched_logits(
 ) -> torch.Tensor:
     """All logits at END of the reference prompt with one component's output taken from the source prompt.
 
-    ``recorded``: what was written in the reference run and in the source, where that is no run of a prompt.
+    ``recorded``: outputs of the reference run and of the source, if the source is not a run of a prompt.
     """
     (ref_heads, ref_mlps), (src_heads, src_mlps) = recorded or (record(hf, reference), record(hf, source))
     head_dim = ref_heads[0].shape[-1] // hf.config.num_attention_heads

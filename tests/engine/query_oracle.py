@@ -1,4 +1,4 @@
-"""Where queries and keys are in each family, and plain hooks that read and change them. Shares no engine code."""
+"""The queries and keys of each family, and plain hooks that read and change them. Shares no engine code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def writing(change):
 
 
 def only(head, z):
-    """One head's part of what all heads give, 0 elsewhere."""
+    """One head's slice of the output of all heads, 0 elsewhere."""
     width = len(z) // 4
     return torch.cat([z[at * width : (at + 1) * width] * (at == head) for at in range(4)])
 
@@ -36,8 +36,9 @@ def last(move):
 
 
 def projections(hf, layer):
-    """Where a layer's queries and keys leave their projection (and the norm over all heads, if there is one), before
-    any rotation: modules, and for each head its columns."""
+    """The modules whose outputs are a layer's queries and keys before any rotation, with each head's columns.
+
+    They are the projections, or the norm over all heads after them, if there is one."""
     name, config = type(hf).__name__, hf.config
     width = config.hidden_size // 4
     each = [slice(h * width, (h + 1) * width) for h in range(4)]
@@ -75,8 +76,8 @@ def projections(hf, layer):
 
 
 @torch.no_grad()
-def written(hf, ids, keep: nn.Module, change: nn.Module | None = None, how=lambda states: states):
-    """What passes into ``keep`` at END, when ``how`` changes what ``change`` writes."""
+def input_of(hf, ids, keep: nn.Module, change: nn.Module | None = None, how=lambda states: states):
+    """The input of ``keep`` at END when ``how`` changes the output of ``change``."""
     kept = []
     handles = [keep.register_forward_pre_hook(lambda _m, args: kept.append(args[0][0, -1].clone()))]
     if change is not None:

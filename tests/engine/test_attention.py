@@ -1,4 +1,4 @@
-"""Attention patterns are the model's own."""
+"""Tests that attention patterns are the model's own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_patterns_equal_those_that_transformers_returns(architecture):
 
 
 @pytest.mark.parametrize("architecture", CONFIGS)
-def test_rows_sum_to_one_and_nobody_sees_the_future(architecture):
+def test_rows_sum_to_one_and_no_token_sees_the_future(architecture):
     for weights in attention(tiny_model(architecture), PAIRS).weights:
         torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]), atol=1e-6, rtol=0)
         assert not weights.triu(1).any()

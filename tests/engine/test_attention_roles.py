@@ -20,35 +20,35 @@ from arithmoscope.engine.methods.roles import ROLES
 @pytest.mark.parametrize("architecture", CONFIGS)
 def test_masses_sum_to_1_and_are_the_patterns_last_row_by_role(architecture):
     model = tiny_model(architecture)
-    found = attention_roles(model, PAIRS)
-    assert found.reference.dtype == torch.float64
-    for masses in (found.reference, found.counterfactual, found.shuffled):
+    result = attention_roles(model, PAIRS)
+    assert result.reference.dtype == torch.float64
+    for masses in (result.reference, result.counterfactual, result.shuffled):
         torch.testing.assert_close(masses.sum(-1), torch.ones_like(masses[..., 0]), atol=1e-6, rtol=0)
     patterns = attention(model, PAIRS).weights
     for row, pair in enumerate(encode_all(model, PAIRS)):
         for at, role in enumerate(ROLES):
             tokens = [number for number, token in enumerate(pair.reference_tokens) if token.role == role]
             expected = patterns[row][:, :, -1, tokens].sum(-1)
-            torch.testing.assert_close(found.reference[row, ..., at], expected, atol=1e-9, rtol=0)
+            torch.testing.assert_close(result.reference[row, ..., at], expected, atol=1e-9, rtol=0)
 
 
 def test_the_counterfactual_is_the_pattern_of_the_other_prompt():
     model = tiny_model("LlamaForCausalLM")
-    found = attention_roles(model, PAIRS[:3])
+    result = attention_roles(model, PAIRS[:3])
     turned = [PromptPair(pair.counterfactual, pair.reference, pair.answer) for pair in PAIRS[:3]]
     operator = ROLES.index("operator")
-    # Nobody can read "3 @ 5 =" by itself: there only the reference's roles tell which token took the operator's place.
+    # "3 @ 5 =" is unreadable by itself: only the reference's roles tell which token took the operator's place.
     patterns = attention(model, turned).weights
     for row, pair in enumerate(encode_all(model, PAIRS[:3])):
         (at,) = [number for number, token in enumerate(pair.counterfactual_tokens) if token.role == "operator"]
-        torch.testing.assert_close(found.counterfactual[row, ..., operator], patterns[row][:, :, -1, at])
-    torch.testing.assert_close(found.difference, (found.reference - found.counterfactual).mean(0))
+        torch.testing.assert_close(result.counterfactual[row, ..., operator], patterns[row][:, :, -1, at])
+    torch.testing.assert_close(result.difference, (result.reference - result.counterfactual).mean(0))
 
 
 def test_the_shuffled_baseline_is_the_mean_over_all_ways_to_deal_the_roles():
     model = tiny_model("LlamaForCausalLM")
     pair = PAIRS[2]  # 4 + 5 =
-    found = attention_roles(model, [pair])
+    result = attention_roles(model, [pair])
     (weights,) = attention(model, [pair]).weights
     (encoded,) = encode_all(model, [pair])
     dealt = [token.role for token in encoded.reference_tokens[1:]]
@@ -58,22 +58,22 @@ def test_the_shuffled_baseline_is_the_mean_over_all_ways_to_deal_the_roles():
         for way in ways:
             tokens = [number for number, each in enumerate(("first", *way)) if each == role]
             total += weights[:, :, -1, tokens].sum(-1)
-        torch.testing.assert_close(found.shuffled[0, ..., at], total / len(ways), atol=1e-6, rtol=0)
+        torch.testing.assert_close(result.shuffled[0, ..., at], total / len(ways), atol=1e-6, rtol=0)
 
 
-def made(masses):
-    """Two heads' masses as a set of one question; the baseline gives every role but the first a tenth."""
-    whole = torch.zeros(1, 1, len(masses), len(ROLES), dtype=torch.float64)
+def role_masses(masses):
+    """Two heads' masses as a set of one question; the baseline is 0.1 for every role but the first."""
+    full = torch.zeros(1, 1, len(masses), len(ROLES), dtype=torch.float64)
     for head, mass in enumerate(masses):
         for role, value in mass.items():
-            whole[0, 0, head, ROLES.index(role)] = value
-    whole[..., ROLES.index("first")] = 1 - whole.sum(-1)
-    return RoleAttention("m", "r", ("q",), whole, whole, torch.full_like(whole, 0.1))
+            full[0, 0, head, ROLES.index(role)] = value
+    full[..., ROLES.index("first")] = 1 - full.sum(-1)
+    return RoleAttention("m", "r", ("q",), full, full, torch.full_like(full, 0.1))
 
 
 def test_heads_are_named_by_what_they_look_at_twice_as_much_as_chance_and_as_the_average_head():
     nothing = [{} for _ in range(4)]
-    found = made(
+    result = role_masses(
         [
             {"operand_a": 0.3, "operand_b": 0.2},  # 0.5 >= 2 * 0.2
             {"operator": 0.4},
@@ -82,42 +82,42 @@ def test_heads_are_named_by_what_they_look_at_twice_as_much_as_chance_and_as_the
             *nothing,
         ]
     ).classes()
-    assert [found[Component(0, head)] for head in range(8)] == [
+    assert [result[Component(0, head)] for head in range(8)] == [
         "operand",
         "operator",
         "neither",
         "operator",
         *["neither"] * 4,
     ]
-    everybody = made([{"operator": 0.5}] * 3).classes()
-    assert set(everybody.values()) == {"neither"}, "as much as the average head is nothing special"
+    uniform = role_masses([{"operator": 0.5}] * 3).classes()
+    assert set(uniform.values()) == {"neither"}, "as much as the average head is nothing special"
 
 
 def test_small_batches_and_other_orders_change_nothing(monkeypatch):
     model = tiny_model("LlamaForCausalLM")
-    whole = attention_roles(model, PAIRS)
+    full = attention_roles(model, PAIRS)
     monkeypatch.setattr(module, "_BATCH_BYTES", 1)
     counted = []
     alone = attention_roles(model, PAIRS[::-1], progress=lambda done, total: counted.append((done, total)))
-    torch.testing.assert_close(alone.reference.flip(0), whole.reference, atol=1e-9, rtol=0)
-    torch.testing.assert_close(alone.counterfactual.flip(0), whole.counterfactual, atol=1e-9, rtol=0)
+    torch.testing.assert_close(alone.reference.flip(0), full.reference, atol=1e-9, rtol=0)
+    torch.testing.assert_close(alone.counterfactual.flip(0), full.counterfactual, atol=1e-9, rtol=0)
     assert counted == [(done, 12) for done in range(1, 13)]
 
 
 def test_the_interval_holds_the_mean_and_the_average_head_is_the_mean_of_all():
-    found = attention_roles(tiny_model("LlamaForCausalLM", torch.float32), PAIRS)
-    low, high = found.interval()
-    assert (low <= found.mean + 1e-9).all()
-    assert (found.mean <= high + 1e-9).all()
-    torch.testing.assert_close(found.average_head, found.mean.mean((0, 1)))
+    result = attention_roles(tiny_model("LlamaForCausalLM", torch.float32), PAIRS)
+    low, high = result.interval()
+    assert (low <= result.mean + 1e-9).all()
+    assert (result.mean <= high + 1e-9).all()
+    torch.testing.assert_close(result.average_head, result.mean.mean((0, 1)))
 
 
 def test_roles_survive_saving(tmp_path):
-    found = attention_roles(tiny_model("LlamaForCausalLM"), PAIRS)
-    found.save(tmp_path / "r.safetensors")
+    result = attention_roles(tiny_model("LlamaForCausalLM"), PAIRS)
+    result.save(tmp_path / "r.safetensors")
     loaded = RoleAttention.load(tmp_path / "r.safetensors")
     for field in dataclasses.fields(RoleAttention):
-        was, now = getattr(found, field.name), getattr(loaded, field.name)
+        was, now = getattr(result, field.name), getattr(loaded, field.name)
         assert torch.equal(was, now) if isinstance(was, torch.Tensor) else was == now
 
 

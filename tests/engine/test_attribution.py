@@ -12,8 +12,8 @@ from typing import Any
 import oracle
 import pytest
 import torch
-from everywhere_double import EverywhereDouble
-from query_oracle import ids_of, last, only, output_of, projections, reading, writing, written
+from float64_everywhere import EverywhereDouble
+from query_oracle import ids_of, input_of, last, only, output_of, projections, reading, writing
 from test_micro_model import PAIR, REF, ROOT, SRC, micro_model
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 from torch import nn
@@ -28,7 +28,7 @@ from arithmoscope.engine.measures.rank_correlation import spearman
 from arithmoscope.engine.methods import attribution as module
 
 TWO = [PAIRS[0], PAIRS[4]]  # prompts of equal length, and of different lengths
-# A shape of each kind: sequential, with norms behind sublayers, parallel with a method of its own, fused projections.
+# One layout of each kind: sequential, norms after sublayers, parallel with its own method, fused projections.
 FEW = ["LlamaForCausalLM", "Gemma2ForCausalLM", "GPTJForCausalLM", "FalconForCausalLM"]
 LAYOUTS = [
     *(pytest.param(name, None, id=name) for name in CONFIGS),
@@ -41,7 +41,7 @@ MeasuredEffects = dict[nn.Module, Callable[[torch.Tensor], torch.Tensor]]
 
 @torch.no_grad()
 def answer_with(hf, ids, answer, replaced: MeasuredEffects, writes: MeasuredEffects) -> float:
-    """The answer's logit when functions change what modules read, and what they write. Plain hooks."""
+    """The answer's logit when functions change the inputs and outputs of modules. Plain hooks."""
     handles = [m.register_forward_pre_hook(reading(f)) for m, f in replaced.items()]
     handles += [m.register_forward_hook(writing(f)) for m, f in writes.items()]
     try:
@@ -52,13 +52,13 @@ def answer_with(hf, ids, answer, replaced: MeasuredEffects, writes: MeasuredEffe
 
 
 def at_end(hf, ids):
-    """What heads (before the projection) and MLPs wrote at END, layer by layer."""
+    """Outputs of heads (before the projection) and MLPs at END, layer by layer."""
     heads, mlps = oracle.record(hf, ids)
     return [z[0, -1] for z in heads], [out[0, -1] for out in mlps]
 
 
 def slope(hf, reference, answer, move, read_by=None, written_by=None):
-    """How fast the answer's logit changes along ``move`` of what a module reads or writes at END: a difference."""
+    """The derivative of the answer's logit along ``move`` of a module's input or output at END: a finite difference."""
     h, total = 1e-5, 0.0
     for share in (h, -h):
         read, write = ({m: last(share * move)} if m is not None else {} for m in (read_by, written_by))
@@ -67,7 +67,7 @@ def slope(hf, reference, answer, move, read_by=None, written_by=None):
 
 
 def unchecked(model, pairs):
-    """With one exact number for the correlation instead of all: they have tests of their own."""
+    """Attribution with one exact number for the correlation instead of all, which have tests of their own."""
     with pytest.MonkeyPatch.context() as patch:
         for name, number in (("_ALL", 0), ("_DRAWN", 1), ("_TOP", 0)):
             patch.setattr(module, name, number)
@@ -78,7 +78,7 @@ def unchecked(model, pairs):
 def test_the_estimate_is_the_derivative_of_the_exact_total_effect(architecture, config):
     model = tiny_model(architecture, config=config)
     with EverywhereDouble():
-        found = unchecked(model, TWO)
+        result = unchecked(model, TWO)
         for row, pair in enumerate(TWO):
             reference, source, answer = ids_of(model, pair)
             (ref_z, ref_mlp), (src_z, src_mlp) = at_end(model.hf, reference), at_end(model.hf, source)
@@ -86,14 +86,14 @@ def test_the_estimate_is_the_derivative_of_the_exact_total_effect(architecture, 
                 for head in (0, 3):
                     move = only(head, src_z[layer] - ref_z[layer])
                     expected = slope(model.hf, reference, answer, move, read_by=parts.heads_out)
-                    assert float(found.heads[row, layer, head]) == pytest.approx(expected, abs=1e-6)
+                    assert float(result.heads[row, layer, head]) == pytest.approx(expected, abs=1e-6)
                 expected = slope(model.hf, reference, answer, src_mlp[layer] - ref_mlp[layer], written_by=parts.mlp)
-                assert float(found.mlps[row, layer]) == pytest.approx(expected, abs=1e-6)
-    assert float(found.heads.abs().max()) > 0.05, "effects this small would prove nothing"
+                assert float(result.mlps[row, layer]) == pytest.approx(expected, abs=1e-6)
+    assert float(result.heads.abs().max()) > 0.05, "effects this small would prove nothing"
 
 
 def gradient(hf, ids, answer, heads_out):
-    """Of the answer's logit with respect to what all heads give at END: plain autograd through the whole prompt."""
+    """Gradient of the answer's logit with respect to the output of all heads at END: plain autograd, whole prompt."""
     width = heads_out.weight.shape[0 if isinstance(heads_out, Conv1D) else 1]
     leaf = torch.zeros(width, dtype=torch.float64, requires_grad=True)
     handle = heads_out.register_forward_pre_hook(lambda _m, a: (torch.cat([a[0][:, :-1], a[0][:, -1:] + leaf], 1),))
@@ -107,15 +107,15 @@ def test_query_and_key_estimates_form_the_attention_row_as_the_model_does(archit
     model = tiny_model(architecture, config=config)
     hf: Any = model.hf
     with EverywhereDouble():
-        found = unchecked(model, TWO)
-        assert found.keys is not None
+        result = unchecked(model, TWO)
+        assert result.keys is not None
         for row, pair in enumerate(TWO):
             reference, source, answer = ids_of(model, pair)
             for layer, parts in enumerate(oracle.parts_of(hf)):
                 q_module, q_columns, k_module, k_columns = projections(hf, layer)
                 queries, keys = output_of(hf, source, q_module), output_of(hf, source, k_module)
                 slope = gradient(hf, reference, answer, parts.heads_out)
-                z = written(hf, reference, parts.heads_out)
+                z = input_of(hf, reference, parts.heads_out)
                 for head in (1, 2):
 
                     def other_query(out, cut=q_columns[head], queries=queries):
@@ -126,17 +126,17 @@ def test_query_and_key_estimates_form_the_attention_row_as_the_model_does(archit
                         out[0, :, cut] = keys[:, cut]
                         return out
 
-                    moved = written(hf, reference, parts.heads_out, q_module, other_query) - z
+                    moved = input_of(hf, reference, parts.heads_out, q_module, other_query) - z
                     expected = float(only(head, moved) @ slope)
-                    assert float(found.queries[row, layer, head]) == pytest.approx(expected, abs=1e-9)
+                    assert float(result.queries[row, layer, head]) == pytest.approx(expected, abs=1e-9)
                     if len(reference) == len(source):
-                        moved = written(hf, reference, parts.heads_out, k_module, other_keys) - z
+                        moved = input_of(hf, reference, parts.heads_out, k_module, other_keys) - z
                         expected = float(only(head, moved) @ slope)
-                        assert float(found.keys[row, layer, head]) == pytest.approx(expected, abs=1e-9)
-    assert float(found.queries.abs().max()) > 0.01
-    assert float(found.keys[0].abs().max()) > 0.01
-    assert found.keys[1].isnan().all()
-    assert found.pairs_without_keys == 1
+                        assert float(result.keys[row, layer, head]) == pytest.approx(expected, abs=1e-9)
+    assert float(result.queries.abs().max()) > 0.01
+    assert float(result.keys[0].abs().max()) > 0.01
+    assert result.keys[1].isnan().all()
+    assert result.pairs_without_keys == 1
 
 
 class Silent(nn.Module):
@@ -167,8 +167,8 @@ def test_where_all_behind_the_softmax_is_linear_the_estimates_are_exact(architec
             body.set_submodule(name, Silent())
     model = dataclasses.replace(model, layout=importlib.import_module(FAMILIES[architecture]).layout(hf))
     pair = PromptPair("3 + 5 =", "4 @ 6 is", "8")  # ends in another token: the first layer's query at END differs
-    found = attribution(model, [pair])
-    assert found.keys is not None
+    result = attribution(model, [pair])
+    assert result.keys is not None
     reference, source, answer = ids_of(model, pair)
     parts = oracle.parts_of(hf)[0]
     base = float(oracle.logits(hf, reference)[answer])
@@ -176,21 +176,21 @@ def test_where_all_behind_the_softmax_is_linear_the_estimates_are_exact(architec
     (ref_z, _), (src_z, _) = at_end(hf, reference), at_end(hf, source)
     for head in range(4):
         for estimate, module_, cut, rows in (
-            (found.queries, q_module, q_columns[head], slice(-1, None)),
-            (found.keys, k_module, k_columns[head], slice(None)),
+            (result.queries, q_module, q_columns[head], slice(-1, None)),
+            (result.keys, k_module, k_columns[head], slice(None)),
         ):
-            theirs = output_of(hf, source, module_)
+            patch = output_of(hf, source, module_)
 
-            def patched(out, cut=cut, rows=rows, theirs=theirs):
-                out[0, rows, cut] = theirs[rows, cut]
+            def patched(out, cut=cut, rows=rows, patch=patch):
+                out[0, rows, cut] = patch[rows, cut]
                 return out
 
-            move = only(head, written(hf, reference, parts.heads_out, module_, patched) - ref_z[0])
+            move = only(head, input_of(hf, reference, parts.heads_out, module_, patched) - ref_z[0])
             change = answer_with(hf, reference, answer, {parts.heads_out: last(move)}, {}) - base
             assert float(estimate[0, 0, head]) == pytest.approx(change, abs=1e-6)
         change = answer_with(hf, reference, answer, {parts.heads_out: last(only(head, src_z[0] - ref_z[0]))}, {}) - base
-        assert float(found.heads[0, 0, head]) == pytest.approx(change, abs=1e-6)
-    assert float(found.queries.abs().max()) > 0.01
+        assert float(result.heads[0, 0, head]) == pytest.approx(change, abs=1e-6)
+    assert float(result.queries.abs().max()) > 0.01
 
 
 def test_the_estimate_equals_the_one_worked_by_hand():
@@ -198,16 +198,16 @@ def test_the_estimate_equals_the_one_worked_by_hand():
     # (dx, dy) is sqrt(2) y (y dx - x dy) / (x^2 + y^2)^(3/2). The head moves END from REF to SRC.
     model = micro_model()
     model.hf.model.layers[0].mlp.down_proj.weight.data.zero_()
-    found = attribution(model, [PAIR])
+    result = attribution(model, [PAIR])
     x, y = REF
     dx, dy = SRC[0] - REF[0], SRC[1] - REF[1]
     assert (dx, dy) == pytest.approx((-ROOT / 2, ROOT / 2))
     expected = sqrt(2) * y * (y * dx - x * dy) / (x * x + y * y) ** 1.5
-    assert float(found.heads[0, 0, 0]) == pytest.approx(expected, abs=1e-6)
+    assert float(result.heads[0, 0, 0]) == pytest.approx(expected, abs=1e-6)
     assert expected == pytest.approx(-0.2926, abs=1e-4)
-    assert found.mlps[0, 0] == 0
-    assert found.keys is not None
-    assert found.queries[0, 0, 0] == found.keys[0, 0, 0] == 0
+    assert result.mlps[0, 0] == 0
+    assert result.keys is not None
+    assert result.queries[0, 0, 0] == result.keys[0, 0, 0] == 0
 
 
 @pytest.mark.parametrize("architecture", FEW)
@@ -226,25 +226,25 @@ def test_a_batch_is_estimated_as_single_prompts_are_in_any_order(architecture):
 
 
 def test_pairs_of_different_lengths_alone_have_no_keys():
-    found = attribution(tiny_model("LlamaForCausalLM"), [PAIRS[4]])
-    assert found.keys is None
-    assert found.pairs_without_keys == 1
+    result = attribution(tiny_model("LlamaForCausalLM"), [PAIRS[4]])
+    assert result.keys is None
+    assert result.pairs_without_keys == 1
 
 
 @pytest.mark.parametrize("architecture", FEW)
 def test_a_run_patched_with_itself_has_no_effect(architecture):
     same = [dataclasses.replace(pair, counterfactual=pair.reference) for pair in PAIRS]
-    found = attribution(tiny_model(architecture, torch.float32), same)
-    assert found.keys is not None
-    for effects in (found.heads, found.mlps, found.queries, found.keys):
+    result = attribution(tiny_model(architecture, torch.float32), same)
+    assert result.keys is not None
+    for effects in (result.heads, result.mlps, result.queries, result.keys):
         assert float(effects.abs().max()) < 1e-4
 
 
 def test_one_token_prompts_are_estimated():
-    found = attribution(tiny_model("LlamaForCausalLM"), [PromptPair("3", "4", "8")])
-    assert found.keys is not None
-    assert float(found.heads.abs().max()) > 0
-    assert not found.queries.any(), "END sees itself alone: its attention cannot move"
+    result = attribution(tiny_model("LlamaForCausalLM"), [PromptPair("3", "4", "8")])
+    assert result.keys is not None
+    assert float(result.heads.abs().max()) > 0
+    assert not result.queries.any(), "END sees itself alone: its attention cannot move"
 
 
 @pytest.mark.parametrize("architecture", FEW)
@@ -286,16 +286,16 @@ def test_ranks_of_equal_numbers_are_shared():
 def test_the_correlation_with_exact_numbers_is_never_missing():
     model = tiny_model("Qwen2ForCausalLM")
     exact = path_patching(model, PAIRS, effect="direct")
-    found, given = attribution(model, PAIRS), attribution(model, PAIRS, exact=exact)
-    assert found.correlation.components == 15
-    assert found.correlation.pairs == len(PAIRS)
-    assert (found.correlation.effect, found.correlation.drawn) == ("total", False)
-    assert found.correlation.absolute > 0.5
-    assert given.correlation == given.rank_correlation(exact) == found.rank_correlation(exact)
-    assert (given.correlation.effect, given.checked) == ("direct", ())
-    assert given.checked_exact.numel() == 0
-    mirrored = dataclasses.replace(exact, heads=found.heads, mlps=found.mlps)
-    assert found.rank_correlation(mirrored).signed == pytest.approx(1)
+    result, reused = attribution(model, PAIRS), attribution(model, PAIRS, exact=exact)
+    assert result.correlation.components == 15
+    assert result.correlation.pairs == len(PAIRS)
+    assert (result.correlation.effect, result.correlation.drawn) == ("total", False)
+    assert result.correlation.absolute > 0.5
+    assert reused.correlation == reused.rank_correlation(exact) == result.rank_correlation(exact)
+    assert (reused.correlation.effect, reused.checked) == ("direct", ())
+    assert reused.checked_exact.numel() == 0
+    mirrored = dataclasses.replace(exact, heads=result.heads, mlps=result.mlps)
+    assert result.rank_correlation(mirrored).signed == pytest.approx(1)
 
 
 def test_of_a_large_model_drawn_components_and_the_first_to_verify_are_checked(monkeypatch):
@@ -306,12 +306,12 @@ def test_of_a_large_model_drawn_components_and_the_first_to_verify_are_checked(m
     monkeypatch.setattr(module, "_TOP", 3)
     monkeypatch.setattr(module, "_CHECKED_PAIRS", 2)
     seen = []
-    found = attribution(model, PAIRS, progress=lambda done, total: seen.append((done, total)))
-    assert (found.correlation.components, found.correlation.pairs, found.correlation.drawn) == (5, 2, True)
-    assert set(map(str, found.verify_first(3))) <= set(found.checked)
-    assert 5 <= len(found.checked) <= 8
-    at = [whole.checked.index(each) for each in found.checked]
-    torch.testing.assert_close(found.checked_exact, whole.checked_exact[:2, at], atol=1e-9, rtol=0)
+    result = attribution(model, PAIRS, progress=lambda done, total: seen.append((done, total)))
+    assert (result.correlation.components, result.correlation.pairs, result.correlation.drawn) == (5, 2, True)
+    assert set(map(str, result.verify_first(3))) <= set(result.checked)
+    assert 5 <= len(result.checked) <= 8
+    at = [whole.checked.index(each) for each in result.checked]
+    torch.testing.assert_close(result.checked_exact, whole.checked_exact[:2, at], atol=1e-9, rtol=0)
     assert seen[-1] == (len(PAIRS) + 8, len(PAIRS) + 8)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
@@ -319,12 +319,12 @@ def test_of_a_large_model_drawn_components_and_the_first_to_verify_are_checked(m
 @pytest.mark.parametrize("architecture", CONFIGS)
 def test_checked_numbers_equal_one_forward_pass_per_component(architecture):
     model = tiny_model(architecture)
-    found = attribution(model, TWO)
+    result = attribution(model, TWO)
     for row, pair in enumerate(TWO):
         reference, source, answer = ids_of(model, pair)
         base = float(oracle.logits(model.hf, reference)[answer])
         (ref_z, ref_mlp), (src_z, src_mlp) = at_end(model.hf, reference), at_end(model.hf, source)
-        for number, name in enumerate(found.checked):
+        for number, name in enumerate(result.checked):
             component = Component.parse(name)
             parts = oracle.parts_of(model.hf)[component.layer]
             if component.head is None:
@@ -333,26 +333,26 @@ def test_checked_numbers_equal_one_forward_pass_per_component(architecture):
             else:
                 move = last(only(component.head, src_z[component.layer] - ref_z[component.layer]))
                 logit = answer_with(model.hf, reference, answer, {parts.heads_out: move}, {})
-            assert float(found.checked_exact[row, number]) == pytest.approx(logit - base, abs=1e-5)
+            assert float(result.checked_exact[row, number]) == pytest.approx(logit - base, abs=1e-5)
 
 
 def test_the_largest_estimates_are_verified_first():
-    found = attribution(tiny_model("LlamaForCausalLM"), PAIRS)
-    order = found.verify_first(15)
+    result = attribution(tiny_model("LlamaForCausalLM"), PAIRS)
+    order = result.verify_first(15)
     size = [
-        float((found.mlps[:, c.layer] if c.head is None else found.heads[:, c.layer, c.head]).abs().mean())
+        float((result.mlps[:, c.layer] if c.head is None else result.heads[:, c.layer, c.head]).abs().mean())
         for c in order
     ]
     assert size == sorted(size, reverse=True)
-    assert found.verify_first(2) == order[:2]
+    assert result.verify_first(2) == order[:2]
 
 
 def test_an_attribution_survives_saving(tmp_path):
-    found = attribution(tiny_model("LlamaForCausalLM"), PAIRS)
-    found.save(tmp_path / "a.safetensors")
+    result = attribution(tiny_model("LlamaForCausalLM"), PAIRS)
+    result.save(tmp_path / "a.safetensors")
     loaded = Attribution.load(tmp_path / "a.safetensors")
-    for field in dataclasses.fields(found):
-        was, now = getattr(found, field.name), getattr(loaded, field.name)
+    for field in dataclasses.fields(result):
+        was, now = getattr(result, field.name), getattr(loaded, field.name)
         assert torch.equal(was.nan_to_num(), now.nan_to_num()) if isinstance(was, torch.Tensor) else was == now
     path_patching(tiny_model("LlamaForCausalLM"), PAIRS[:1]).save(tmp_path / "b.safetensors")
     with pytest.raises(Refusal, match="contains no attribution"):

@@ -1,4 +1,4 @@
-"""Odd prompts and calls: each is a defined result, or a refusal with a way out."""
+"""Odd prompts and calls: each gives a defined result, or a refusal with a way out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny import PAIRS, tiny_model, tiny_tokenizer
 from tokenizers import AddedToken
-from whole import whole_run
+from whole_run import whole_run
 
 from arithmoscope import LoadedModel, PromptPair, attention, load_model, path_patching
 from arithmoscope.contracts.errors import Refusal
@@ -33,9 +33,9 @@ def model() -> LoadedModel:
     return tiny_model("LlamaForCausalLM", torch.float32)
 
 
-def refusal_of(model: LoadedModel, pairs: Any, **asked: Any) -> Refusal:
+def refusal_of(model: LoadedModel, pairs: Any, **options: Any) -> Refusal:
     with pytest.raises(Refusal) as refused:
-        path_patching(model, pairs, **asked)
+        path_patching(model, pairs, **options)
     assert refused.value.way_out
     return refused.value
 
@@ -45,11 +45,11 @@ def run(model: LoadedModel, prompts: dict[str, Any]) -> RunOutput:
     return whole_run(model, spec)
 
 
-@pytest.mark.parametrize("asked", EFFECTS, ids=str)
-def test_prompts_of_one_token_have_effects_like_any_other(model: LoadedModel, asked: dict[str, Any]) -> None:
+@pytest.mark.parametrize("options", EFFECTS, ids=str)
+def test_prompts_of_one_token_have_effects_like_any_other(model: LoadedModel, options: dict[str, Any]) -> None:
     one = PromptPair("=", "@", "8")
-    effects = path_patching(model, [one, PAIRS[0], one], **asked)
-    alone = path_patching(model, [one], **asked)
+    effects = path_patching(model, [one, PAIRS[0], one], **options)
+    alone = path_patching(model, [one], **options)
     assert bool(effects.heads.isfinite().all())
     assert float(effects.mlps[0].abs().max()) > 0
     for row in (0, 2):
@@ -63,11 +63,13 @@ def test_a_prompt_of_one_token_looks_at_itself(model: LoadedModel) -> None:
     assert bool((weights == 1).all())
 
 
-@pytest.mark.parametrize("asked", EFFECTS, ids=str)
+@pytest.mark.parametrize("options", EFFECTS, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_a_counterfactual_that_is_the_reference_has_no_effect_at_all(dtype: torch.dtype, asked: dict[str, Any]) -> None:
+def test_a_counterfactual_that_is_the_reference_has_no_effect_at_all(
+    dtype: torch.dtype, options: dict[str, Any]
+) -> None:
     pairs = [PromptPair(pair.reference, pair.reference, pair.answer) for pair in PAIRS]
-    effects = path_patching(tiny_model("LlamaForCausalLM", dtype), pairs, probability=True, **asked)
+    effects = path_patching(tiny_model("LlamaForCausalLM", dtype), pairs, probability=True, **options)
     assert effects.probability_heads is not None
     assert effects.probability_mlps is not None
     for values in (effects.heads, effects.mlps, effects.competitor_heads, effects.competitor_mlps):
@@ -141,7 +143,7 @@ def test_what_is_no_list_of_pairs_is_refused_with_the_way_to_write_it() -> None:
         f"bad_request Pair 1: It is str, not a PromptPair. {write}",
         f"bad_request Pair 2: It is dict, not a PromptPair. {write}",
     ]
-    assert _said(_CALLS) == [*calls, *calls, *["no_prompts"] * 3]
+    assert _output_lines(_CALLS) == [*calls, *calls, *["no_prompts"] * 3]
 
 
 _MANY = """
@@ -184,7 +186,7 @@ print(len(run(MAX_PAIRS).result.pairs), time.process_time() - started, peak() - 
 
 @pytest.mark.slow
 def test_ten_thousand_pairs_take_some_seconds_and_little_more_memory_than_a_few() -> None:
-    measured = [line.split() for line in _said(_MANY)]
+    measured = [line.split() for line in _output_lines(_MANY)]
     assert len(measured) == 4
     for pairs, seconds, grown in measured:
         assert int(pairs) == MAX_PAIRS
@@ -192,9 +194,9 @@ def test_ten_thousand_pairs_take_some_seconds_and_little_more_memory_than_a_few(
         assert int(grown) < 512 * 2**20
 
 
-def _said(code: str) -> list[str]:
-    """What a fresh interpreter prints. In these tests the types of arguments are checked before a function of the
-    engine is entered, and tensors' shapes all the time: that is not how people call it."""
+def _output_lines(code: str) -> list[str]:
+    """The output of a fresh interpreter. In these tests argument types and tensor shapes are checked at every call of
+    the engine, unlike in a user's own program."""
     tried = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
     )

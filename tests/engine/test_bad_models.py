@@ -1,4 +1,4 @@
-"""Folders and files that are no model, or not quite: one sentence each, and weights stay unread where they can."""
+"""Folders and files that are not valid models: one sentence each, and weights stay unread where possible."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-# Where a test takes either (`except Refusal`), loading may succeed or be refused, and nothing else.
+# Where a test accepts either (`except Refusal`), loading may succeed or be refused, and nothing else.
 def rewrite(folder: Path, **changes: Any) -> None:
     config = json.loads((folder / "tiny" / "config.json").read_text())
     (folder / "tiny" / "config.json").write_text(json.dumps({**config, **changes}))
@@ -49,7 +49,7 @@ def refused(folder: Path, match: str) -> Refusal:
 
 
 def unread(monkeypatch) -> None:
-    """Whoever opens a weights file fails the test."""
+    """Fails the test if a weights file is opened."""
     whole = Path.open
 
     def guarded(path: Path, *args: Any, **kwargs: Any) -> Any:
@@ -136,7 +136,7 @@ def test_a_model_in_shards_gives_the_numbers_of_the_whole_one(tmp_path, size):
     assert len(loaded.card.revision) == 64
     kept = dict(loaded.hf.named_parameters())
     assert all(torch.equal(kept[name], weight) for name, weight in model.hf.named_parameters())
-    # Where a file's numbers lie in memory decides which kernel multiplies them.
+    # The memory layout of a file's numbers decides which kernel multiplies them.
     torch.testing.assert_close(path_patching(loaded, PAIRS).heads, path_patching(model, PAIRS).heads, atol=1e-5, rtol=0)
 
 
@@ -195,7 +195,7 @@ def test_weights_of_another_shape_are_refused(folder, name):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "settings",
     [
         {"num_attention_heads": 0},
         {"num_attention_heads": -4},
@@ -214,8 +214,8 @@ def test_weights_of_another_shape_are_refused(folder, name):
     ],
     ids=str,
 )
-def test_counts_that_are_nonsense_are_listed_with_the_reason_and_refused_unread(folder, told, monkeypatch):
-    rewrite(folder, **told)
+def test_counts_that_are_nonsense_are_listed_with_the_reason_and_refused_unread(folder, settings, monkeypatch):
+    rewrite(folder, **settings)
     unread(monkeypatch)
     (card,) = [card for card in Catalogue(folder).cards() if card.id == "tiny"]
     assert not card.supported
@@ -224,7 +224,7 @@ def test_counts_that_are_nonsense_are_listed_with_the_reason_and_refused_unread(
 
 
 @pytest.mark.parametrize(
-    "told",
+    "settings",
     [
         {"hidden_size": 16},
         {"hidden_size": 1},
@@ -243,15 +243,15 @@ def test_counts_that_are_nonsense_are_listed_with_the_reason_and_refused_unread(
     ],
     ids=str,
 )
-def test_a_configuration_that_fits_no_weights_never_raises_anything_but_a_refusal(folder, told):
-    rewrite(folder, **told)
+def test_a_configuration_that_fits_no_weights_never_raises_anything_but_a_refusal(folder, settings):
+    rewrite(folder, **settings)
     try:
         load_model("tiny", models_dir=folder, device="cpu")
     except Refusal as refusal:
         assert refusal.code in ("bad_model_files", "unsupported_architecture")  # noqa: PT017
         assert "\n" not in str(refusal)  # noqa: PT017
     else:
-        assert set(told) <= {"attn_implementation", "torch_dtype"}, "only what transformers takes no notice of"
+        assert set(settings) <= {"attn_implementation", "torch_dtype"}, "only what transformers takes no notice of"
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ PLACES = {
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")], ids=str)
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("effect", ["direct", "through_mlps"])
-def test_weights_that_are_no_numbers_are_refused_wherever_they_are(folder, place, number, effect):
+def test_non_finite_weights_are_refused_in_every_place(folder, place, number, effect):
     change_weights(folder, PLACES[place], lambda weight: torch.full_like(weight, number))
     model = load_model("tiny", models_dir=folder, device="cpu")
     with pytest.raises(Refusal) as caught:
@@ -331,9 +331,9 @@ def test_a_tokenizer_with_fewer_tokens_than_rows_works(folder):
 
 def test_a_folder_with_another_models_tokenizer_is_refused(folder):
     file = folder / "tiny" / "tokenizer.json"
-    told = json.loads(file.read_text())
-    told["model"]["vocab"].update({f"word{n}": n for n in range(25, 100)})
-    file.write_text(json.dumps(told))
+    settings = json.loads(file.read_text())
+    settings["model"]["vocab"].update({f"word{n}": n for n in range(25, 100)})
+    file.write_text(json.dumps(settings))
     assert refused(folder, "ids up to 99; the model has embeddings for 64").code == "bad_tokenizer"
 
 

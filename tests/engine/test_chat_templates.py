@@ -1,4 +1,4 @@
-"""A chat template as a frame: the text that the template itself writes, or a refusal that says what it does."""
+"""Tests of chat templates as frames: the text that the template itself renders, or a refusal that names the cause."""
 
 from __future__ import annotations
 
@@ -91,23 +91,23 @@ def refusal_of(template: Any) -> Refusal:
 
 @pytest.mark.parametrize("name", TEMPLATES)
 @pytest.mark.parametrize("turns", [1, 3, 5])
-def test_a_frame_around_what_is_said_is_what_transformers_renders(
+def test_a_frame_around_the_messages_is_what_transformers_renders(
     name: str, turns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Only the date is ours.
+    # Only the date is fixed by the test.
     monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", _NewYear)
     tokenizer, frame = tokenizer_with(TEMPLATES[name]), frame_of(TEMPLATES[name])
-    said = TURNS[:turns]
-    messages = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(said)]
+    exchange = TURNS[:turns]
+    messages = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(exchange)]
     opened = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=False)
-    written = frame.before + said[0]
-    for at, text in enumerate(said[1:]):
-        written += (frame.reply, frame.next)[at % 2] + text
-    ours = written + frame.after
-    assert ours.startswith(opened)
+    rendered = frame.before + exchange[0]
+    for at, text in enumerate(exchange[1:]):
+        rendered += (frame.reply, frame.next)[at % 2] + text
+    expected = rendered + frame.after
+    assert expected.startswith(opened)
     answered = [*messages, {"role": "assistant", "content": "8"}]
     whole = tokenizer.apply_chat_template(answered, tokenize=False, enable_thinking=False)
-    assert whole.startswith(f"{ours}8")
+    assert whole.startswith(f"{expected}8")
 
 
 class _NewYear:
@@ -119,7 +119,7 @@ class _NewYear:
 
 
 @pytest.mark.parametrize(
-    ("template", "code", "said"),
+    ("template", "code", "message"),
     [
         (None, "no_chat_template", "has no chat template"),
         ("  \n", "no_chat_template", "has no chat template"),
@@ -145,9 +145,9 @@ class _NewYear:
         ("{% for m in messages %}{{ loop.index }}{{ m.content }}{% endfor %}", "bad_chat_template", "same way"),
     ],
 )
-def test_what_is_no_template_is_refused_in_words_with_a_way_out(template: Any, code: str, said: str) -> None:
+def test_what_is_no_template_is_refused_in_words_with_a_way_out(template: Any, code: str, message: str) -> None:
     refusal = refusal_of(template)
-    assert (refusal.code, said in refusal.detail) == (code, True), refusal.detail
+    assert (refusal.code, message in refusal.detail) == (code, True), refusal.detail
     assert "Switch the chat template off" in refusal.way_out
 
 
@@ -163,7 +163,7 @@ def test_a_template_that_would_not_end_is_stopped(template: str) -> None:
 
 
 def test_a_template_reaches_no_file(tmp_path: Path) -> None:
-    # Out of the sandbox, were there a hole in it, into a process that can open nothing.
+    # Code that escaped the sandbox would be in a process that can open nothing.
     code = (
         "import runpy, sys; renderer = runpy.run_path(sys.argv[1]); renderer['_confine'](renderer['_environment']());"
         "open(sys.argv[2])"
@@ -207,11 +207,11 @@ def test_a_model_in_hand_is_asked_through_its_tokenizers_template() -> None:
     model = load_model(hf, tokenizer_with(TEMPLATES["Llama-2"]))
     plain = PromptPair("2 + 3 = 5\n3 + 5 =", "2 + 3 = 5\n3 @ 5 =", "8")
     chat = PromptPair(plain.reference, plain.counterfactual, plain.answer, chat=True)
-    asked = path_patching(model, [plain, chat])
+    effects = path_patching(model, [plain, chat])
     for row, pair in enumerate((plain, chat)):
         alone = path_patching(model, [pair])
-        assert asked.heads[row].allclose(alone.heads[0], atol=1e-5)
-    assert not asked.heads[0].allclose(asked.heads[1], atol=1e-5)
+        assert effects.heads[row].allclose(alone.heads[0], atol=1e-5)
+    assert not effects.heads[0].allclose(effects.heads[1], atol=1e-5)
 
 
 def test_a_model_without_a_template_refuses_a_chat_by_the_pairs_number() -> None:

@@ -1,11 +1,11 @@
-"""The real chat model, asked through the template that it brings along."""
+"""The real chat model, asked through its own template."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from whole import whole_run
+from whole_run import whole_run
 
 from arithmoscope import LoadedModel, PromptPair, load_model, path_patching
 from arithmoscope.contracts.specs import PathPatchingSpec
@@ -31,8 +31,8 @@ def test_the_converted_model_brings_its_template(model: LoadedModel) -> None:
 def test_a_chat_prompt_is_the_tokens_that_transformers_makes_of_the_conversation(model: LoadedModel) -> None:
     pair = PromptPair("2 + 3 = 5\n3 + 5 =", "2 + 3 = 5\n3 @ 5 =", "8", chat=True)
     encoded = encode_pair(pair, model.text, model.chat)
-    said = ["2 + 3 =", "2 + 3 = 5", "3 + 5 =", "3 + 5 = 8"]
-    messages = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(said)]
+    contents = ["2 + 3 =", "2 + 3 = 5", "3 + 5 =", "3 + 5 = 8"]
+    messages = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(contents)]
     whole = model.tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
     assert list(whole)[: len(encoded.reference_ids) + 1] == [*encoded.reference_ids, encoded.answer_id]
     # Golden: the model's own system prompt, one exchange, the question, and the question again.

@@ -7,7 +7,7 @@ import io
 
 import oracle
 import pytest
-from whole import whole_run
+from whole_run import whole_run
 
 from arithmoscope import attention, load_model
 from arithmoscope.contracts.components import Component
@@ -41,16 +41,18 @@ def run(model, effect, pairs):
     return spec, output
 
 
-# Two shots ask two of the 55 sums; the model answers most of the others.
+# The two shots use two of the 55 sums; the model answers most of the others.
 @pytest.mark.parametrize(
-    ("effect", "pairs", "made", "right"), [("through_mlps", 64, 53, 40), ("direct", 12, 12, 6)], ids=["all", "direct"]
+    ("effect", "pairs", "n_drawn", "right"),
+    [("through_mlps", 64, 53, 40), ("direct", 12, 12, 6)],
+    ids=["all", "direct"],
 )
-def test_one_digit_additions_rank_three_hundred_components_as_brute_force_does(model, effect, pairs, made, right):
+def test_one_digit_additions_rank_three_hundred_components_as_brute_force_does(model, effect, pairs, n_drawn, right):
     spec, output = run(model, effect, pairs)
     result = output.result
     rows = list(csv.DictReader(io.StringIO(output.artifacts["components.relative_logit.csv"].decode())))
     assert len(rows) == 300
-    assert result.n_asked == len(result.pairs) == made
+    assert result.n_asked == len(result.pairs) == n_drawn
     assert result.n_distinct == 53
     assert result.n_correct >= right
     assert result.checks.spot_check_error < 1e-4 * 10
@@ -59,7 +61,7 @@ def test_one_digit_additions_rank_three_hundred_components_as_brute_force_does(m
     names = [rows[i]["component"] for i in (*range(10), 100, 150, 200, *range(-10, 0))]
     prepared = prepare(spec.prompts, model.text).pairs
     effects = by_name(output)
-    for index in (0, made - 2):
+    for index in (0, n_drawn - 2):
         ids, source = list(prepared[index].reference_ids), list(prepared[index].counterfactual_ids)
         answer = prepared[index].answer_id
         base = float(oracle.logits(model.hf, ids)[answer])

@@ -1,4 +1,4 @@
-"""The real pretrained model through a whole fine-tuning, few steps of it: everything that it can be asked is."""
+"""The real pretrained model through a whole short fine-tuning with every part of its evaluation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_few_steps_on_the_demo_model_improve_what_was_trained_and_all_else_is_
     monkeypatch.setattr(evaluating, "PASSAGES", evaluating.PASSAGES[:6])
     monkeypatch.setattr(evaluating, "compare_on_text", lambda a, b, **more: plain(a, b, evaluating.PASSAGES, **more))
     monkeypatch.setattr(
-        "arithmoscope.engine.experiments.fine_tune.evaluate", lambda *asked, **more: whole(*asked, questions=3, **more)
+        "arithmoscope.engine.experiments.fine_tune.evaluate", lambda *args, **more: whole(*args, questions=3, **more)
     )
     model = load_model(DEMO_ID)
     spec = FineTuneSpec.model_validate(
@@ -50,19 +50,19 @@ def test_a_few_steps_on_the_demo_model_improve_what_was_trained_and_all_else_is_
     result = output.result
     assert result.complete
     assert result.evaluation is not None
-    found = result.evaluation
+    evaluation = result.evaluation
     before, after = result.curve.validation
     assert after.loss < before.loss
-    assert found.held_out.log_probability_after > found.held_out.log_probability_before
-    by_name = {each.name: each for each in found.sets if each.group != "held_out"}
-    assert list(by_name) == [quiz.name for quiz in EVALUATION_SETS], "this model can be asked all of them"
+    assert evaluation.held_out.log_probability_after > evaluation.held_out.log_probability_before
+    by_name = {each.name: each for each in evaluation.sets if each.group != "held_out"}
+    assert list(by_name) == [quiz.name for quiz in EVALUATION_SETS], "this model can answer all of them"
     assert by_name["one-digit addition"].before.mean >= 0.25
     assert by_name["facts"].before.mean >= 0.25
-    assert 10 < found.neutral.before.mean < 200
-    assert 0.9 < found.neutral.ratio.mean < 1.2
-    assert found.neutral.divergence.mean > 0
-    assert found.repatched is not None
-    assert found.repatched.n_pairs == min(32, result.split.test)
+    assert 10 < evaluation.neutral.before.mean < 200
+    assert 0.9 < evaluation.neutral.ratio.mean < 1.2
+    assert evaluation.neutral.divergence.mean > 0
+    assert evaluation.repatched is not None
+    assert evaluation.repatched.n_pairs == min(32, result.split.test)
     assert result.tunable.lowest == 14
     tuned = Deltas.from_bytes(output.artifacts["deltas.safetensors"]).apply(model)
     assert output.card is not None

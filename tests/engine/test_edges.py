@@ -10,8 +10,8 @@ import oracle
 import pytest
 import torch
 import transformers
-from everywhere_double import EverywhereDouble
-from query_oracle import ids_of, output_of, projections, written
+from float64_everywhere import EverywhereDouble
+from query_oracle import ids_of, input_of, output_of, projections
 from test_micro_model import PAIR, REF, ROOT, SRC, answer, micro_model, norm
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 
@@ -26,7 +26,7 @@ LAYOUTS = [
     *(pytest.param(*layout, id=name, marks=pytest.mark.slow) for name, layout in VARIANTS.items()),
 ]
 TWO = [PAIRS[0], PAIRS[4]]  # prompts of equal length, and of different lengths
-# A shape of each kind: sequential, with norms behind sublayers, parallel with a method of its own, fused projections.
+# One layout of each kind: sequential, norms after sublayers, parallel with its own method, fused projections.
 FEW = ["LlamaForCausalLM", "Gemma2ForCausalLM", "GPTJForCausalLM", "FalconForCausalLM"]
 HEADS = [Component(layer, head) for layer in (1, 2) for head in range(4)]
 SENDERS = all_components(3, 4)
@@ -69,15 +69,15 @@ def three_runs(hf, reference, source, answer, base, sender, receiver, recorded, 
     layer, head = receiver.layer, receiver.head
     q_module, q_columns, _, _ = projections(hf, layer)
     cut = q_columns[head]
-    theirs = query_after(hf, reference, source, sender, recorded, layer)[cut]
+    changed_query = query_after(hf, reference, source, sender, recorded, layer)[cut]
     own = output_of(hf, reference, q_module)[-1, cut]
-    before, after = (normed(hf, layer, head, query) for query in (own, theirs))
+    before, after = (normed(hf, layer, head, query) for query in (own, changed_query))
 
     def other_query(out):
-        out[0, -1, cut] = theirs
+        out[0, -1, cut] = changed_query
         return out
 
-    z = written(hf, reference, oracle.parts_of(hf)[layer].heads_out, q_module, other_query)
+    z = input_of(hf, reference, oracle.parts_of(hf)[layer].heads_out, q_module, other_query)
     patch = recorded[0], with_output(recorded[0], layer, head, z)
     changes = [oracle.patched_logits(hf, reference, source, layer, head, way, patch)[answer] - base for way in ways]
     return float((after - before).norm() / before.norm()), [float(change) for change in changes]
@@ -106,12 +106,12 @@ def hold_against_three_runs(model, pairs, receivers, tolerance):
                 )
                 assert float(through.query_changes[cell]) == pytest.approx(change, abs=tolerance)
                 edge = str(sender), str(receiver)
-                found = (
+                result = (
                     through.directs[cell],
                     through.effects[row, through.top.index(edge)],
                     total.effects[row, total.top.index(edge)],
                 )
-                assert [float(each) for each in found] == pytest.approx(effects, abs=tolerance)
+                assert [float(each) for each in result] == pytest.approx(effects, abs=tolerance)
     assert float(through.query_changes.max()) > 0.05, "changes this small would prove nothing"
     assert float(total.effects.abs().max()) > 1e-3
     assert float(through.noise.max()) <= tolerance
@@ -138,18 +138,18 @@ def test_in_float32_edges_equal_three_runs_with_hooks_too(architecture):
 
 
 def test_a_head_that_looks_nowhere_in_particular_receives_nothing():
-    # Worked by hand: with query weights of 0 the row stays as it is, whatever is sent.
+    # Worked by hand: with query weights of 0 the row stays unchanged for every sender.
     model = tiny_model("LlamaForCausalLM")
     hf: Any = model.hf
     attention = hf.model.layers[2].self_attn
     attention.q_proj.weight.data.zero_()
     attention.q_proj.bias.data.zero_()
-    found = edges(model, PAIRS, top=100)
-    deaf = [at for at, name in enumerate(found.receivers) if name.startswith("L2")]
-    hearing = [at for at, name in enumerate(found.receivers) if name.startswith("L1")]
-    assert not found.query_changes[:, deaf].any()
-    assert float(found.directs[:, deaf].abs().max()) < 1e-12
-    assert float(found.directs[:, hearing].abs().max()) > 1e-3
+    result = edges(model, PAIRS, top=100)
+    deaf = [at for at, name in enumerate(result.receivers) if name.startswith("L2")]
+    hearing = [at for at, name in enumerate(result.receivers) if name.startswith("L1")]
+    assert not result.query_changes[:, deaf].any()
+    assert float(result.directs[:, deaf].abs().max()) < 1e-12
+    assert float(result.directs[:, hearing].abs().max()) > 1e-3
 
 
 def two_layer_model():
@@ -199,18 +199,18 @@ def test_the_edge_of_two_layers_equals_the_one_worked_by_hand(through):
         z = first * ROOT + (1 - first) * norm(*REF)[0], (1 - first) * second
         return answer(REF[0] + z[0], REF[1] + z[1])
 
-    found = edges(two_layer_model(), [PAIR], top=10, through=through)
-    assert found.senders == ("L0H0", "MLP0", "L1H0", "MLP1")
-    assert found.receivers == ("L1H0",)
-    assert found.top == (("L0H0", "L1H0"), ("MLP0", "L1H0"))
-    assert float(found.reference[0]) == pytest.approx(logit(query), abs=1e-6)
+    result = edges(two_layer_model(), [PAIR], top=10, through=through)
+    assert result.senders == ("L0H0", "MLP0", "L1H0", "MLP1")
+    assert result.receivers == ("L1H0",)
+    assert result.top == (("L0H0", "L1H0"), ("MLP0", "L1H0"))
+    assert float(result.reference[0]) == pytest.approx(logit(query), abs=1e-6)
     changed = (query - other) / query
     assert changed == pytest.approx(0.32037, abs=1e-5)
-    assert found.query_changes[0, 0].tolist() == pytest.approx([changed, 0, 0, 0], abs=1e-6)
+    assert result.query_changes[0, 0].tolist() == pytest.approx([changed, 0, 0, 0], abs=1e-6)
     effect = logit(other) - logit(query)
     assert abs(effect) > 1e-3
-    assert found.directs[0, 0].tolist() == pytest.approx([effect, 0, 0, 0], abs=1e-6)
-    assert found.effects[0].tolist() == pytest.approx([effect, 0], abs=1e-6)
+    assert result.directs[0, 0].tolist() == pytest.approx([effect, 0, 0, 0], abs=1e-6)
+    assert result.effects[0].tolist() == pytest.approx([effect, 0], abs=1e-6)
 
 
 @pytest.mark.parametrize("architecture", FEW)
@@ -218,7 +218,7 @@ def test_a_batch_gives_what_single_prompts_give_in_any_order_and_in_any_chunks(a
     model = tiny_model(architecture)
     pairs, receivers = [PAIRS[1], *TWO], ["L1H3", "L2H0"]
     with EverywhereDouble():
-        together, backwards = (edges(model, some, receivers) for some in (pairs, pairs[::-1]))
+        together, backwards = (edges(model, subset, receivers) for subset in (pairs, pairs[::-1]))
         alone = edges(model, pairs[:1], receivers)
         monkeypatch.setattr(module, "plan_for", lambda *_: Plan(pairs=1, components=7, rows=4, tokens=8))
         chunked = edges(model, pairs, receivers)
@@ -234,37 +234,37 @@ def test_a_batch_gives_what_single_prompts_give_in_any_order_and_in_any_chunks(a
 @pytest.mark.parametrize("through", ["through_mlps", "total"])
 def test_where_both_runs_are_the_same_nothing_is_sent(architecture, through):
     same = [dataclasses.replace(pair, counterfactual=pair.reference) for pair in PAIRS]
-    found = edges(tiny_model(architecture, torch.float32), same, top=10, through=through)
-    assert not found.query_changes.any()
-    assert not found.directs.any()
-    assert not found.effects.any()
+    result = edges(tiny_model(architecture, torch.float32), same, top=10, through=through)
+    assert not result.query_changes.any()
+    assert not result.directs.any()
+    assert not result.effects.any()
 
 
 def test_the_edges_with_the_largest_direct_effects_are_verified_and_ranked_by_effect():
-    found = edges(tiny_model("Qwen2ForCausalLM"), PAIRS, top=5)
-    size = found.directs.abs().mean(0)
+    result = edges(tiny_model("Qwen2ForCausalLM"), PAIRS, top=5)
+    size = result.directs.abs().mean(0)
     names = [
         (float(size[row, column]), (sender, receiver))
-        for row, receiver in enumerate(found.receivers)
-        for column, sender in enumerate(found.senders)
+        for row, receiver in enumerate(result.receivers)
+        for column, sender in enumerate(result.senders)
     ]
-    assert list(found.top) == [edge for _, edge in sorted(names, reverse=True)[:5]]
-    ranking = found.ranking()
+    assert list(result.top) == [edge for _, edge in sorted(names, reverse=True)[:5]]
+    ranking = result.ranking()
     assert [each.effect for each in ranking] == sorted(each.effect for each in ranking)
-    assert {(each.sender, each.receiver) for each in ranking} == set(found.top)
+    assert {(each.sender, each.receiver) for each in ranking} == set(result.top)
     best = ranking[0]
-    at = found.top.index((best.sender, best.receiver))
-    assert best.effect == pytest.approx(float(found.effects[:, at].mean()))
-    assert best.effect_std == pytest.approx(float(found.effects[:, at].std()))
+    at = result.top.index((best.sender, best.receiver))
+    assert best.effect == pytest.approx(float(result.effects[:, at].mean()))
+    assert best.effect_std == pytest.approx(float(result.effects[:, at].std()))
     everything = edges(tiny_model("Qwen2ForCausalLM"), PAIRS, top=0)
     assert everything.top == () == tuple(everything.ranking())
-    torch.testing.assert_close(everything.directs, found.directs)
+    torch.testing.assert_close(everything.directs, result.directs)
 
 
 def test_receivers_may_be_named_in_any_order_and_twice():
     model = tiny_model("LlamaForCausalLM")
-    found = edges(model, PAIRS[:2], ["L2H3", Component(1, 0), "L2H3"], top=3)
-    assert found.receivers == ("L1H0", "L2H3")
+    result = edges(model, PAIRS[:2], ["L2H3", Component(1, 0), "L2H3"], top=3)
+    assert result.receivers == ("L1H0", "L2H3")
 
 
 def test_progress_counts_pairs_in_both_waves():
@@ -275,11 +275,11 @@ def test_progress_counts_pairs_in_both_waves():
 
 
 def test_edges_survive_saving(tmp_path):
-    found = edges(tiny_model("LlamaForCausalLM"), PAIRS, top=4)
-    found.save(tmp_path / "e.safetensors")
+    result = edges(tiny_model("LlamaForCausalLM"), PAIRS, top=4)
+    result.save(tmp_path / "e.safetensors")
     loaded = Edges.load(tmp_path / "e.safetensors")
-    for field in dataclasses.fields(found):
-        was, now = getattr(found, field.name), getattr(loaded, field.name)
+    for field in dataclasses.fields(result):
+        was, now = getattr(result, field.name), getattr(loaded, field.name)
         assert torch.equal(was, now) if isinstance(was, torch.Tensor) else was == now
     path_patching(tiny_model("LlamaForCausalLM"), PAIRS[:1]).save(tmp_path / "b.safetensors")
     with pytest.raises(Refusal, match="contains no edges"):

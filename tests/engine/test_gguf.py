@@ -1,4 +1,4 @@
-"""GGUF files: what they hold is known before they are unpacked, and what cannot run is refused by then."""
+"""GGUF files: their contents are read before they are unpacked, and unsupported ones are refused by then."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from arithmoscope.engine.models.catalogue import Catalogue
 from arithmoscope.engine.models.loading import read_tokenizer
 
 
-def write_gguf(path: Path, architecture: str = "llama", chat: str | None = None, merges=("1 2",), **told: int) -> int:
-    """A GGUF file of one small layer; how many numbers it holds."""
-    numbers = {"block_count": 1, "embedding_length": 32, "feed_forward_length": 48, "context_length": 64, **told}
+def write_gguf(
+    path: Path, architecture: str = "llama", chat: str | None = None, merges=("1 2",), **settings: int
+) -> int:
+    """Writes a GGUF file of one small layer; returns its number of parameters."""
+    numbers = {"block_count": 1, "embedding_length": 32, "feed_forward_length": 48, "context_length": 64, **settings}
     writer = GGUFWriter(path, architecture)
     for key, value in {"attention.head_count": 4, "attention.head_count_kv": 2, **numbers}.items():
         writer.add_uint32(f"{architecture}.{key}", value)
@@ -74,16 +76,16 @@ def write_weights(path: Path, architecture: str, hf: Any) -> None:
 )
 def test_a_gguf_file_has_the_effects_of_the_weights_that_it_was_made_of(tmp_path, architecture, name, head_dim):
     config: Any = CONFIGS[name]()
-    # What a file does not say is as it is in every model of the kind; what it says is read.
+    # Settings missing from the file have the architecture's defaults; those in the file are read.
     config.update({"head_dim": head_dim, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}})
     model = tiny_model(name, torch.float32, config=lambda: config)
     write_weights(tmp_path / "small.gguf", architecture, model.hf)
     read = load_model(tmp_path / "small.gguf", model.tokenizer, device="cpu")
     assert type(read.hf).__name__ == name
-    here, there = path_patching(model, PAIRS, effect="total"), path_patching(read, PAIRS, effect="total")
-    assert float(here.heads.abs().max()) > 0.1
-    torch.testing.assert_close(there.heads, here.heads, atol=1e-5, rtol=0)
-    torch.testing.assert_close(there.mlps, here.mlps, atol=1e-5, rtol=0)
+    own_effects, gguf_effects = path_patching(model, PAIRS, effect="total"), path_patching(read, PAIRS, effect="total")
+    assert float(own_effects.heads.abs().max()) > 0.1
+    torch.testing.assert_close(gguf_effects.heads, own_effects.heads, atol=1e-5, rtol=0)
+    torch.testing.assert_close(gguf_effects.mlps, own_effects.mlps, atol=1e-5, rtol=0)
 
 
 def test_a_gguf_file_whose_heads_are_of_another_width_than_its_kind_has_is_refused(tmp_path):
@@ -130,8 +132,10 @@ def test_a_gguf_file_in_8_bits_is_refused(tmp_path):
 def test_a_gguf_file_of_an_unsupported_architecture_is_refused_by_name(tmp_path, architecture, monkeypatch):
     write_gguf(tmp_path / "small.gguf", architecture)
     monkeypatch.setattr("arithmoscope.engine.models.loaded.read_model", lambda *_: pytest.fail("weights were read"))
-    said = f"'{architecture}' is not supported as a GGUF file; supported as one are gpt2, llama, mistral, qwen2, qwen3"
-    with pytest.raises(Refusal, match=said) as caught:
+    message = (
+        f"'{architecture}' is not supported as a GGUF file; supported as one are gpt2, llama, mistral, qwen2, qwen3"
+    )
+    with pytest.raises(Refusal, match=message) as caught:
         load_model(tmp_path / "small.gguf", device="cpu")
     assert caught.value.code == "unsupported_architecture"
 

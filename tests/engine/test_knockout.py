@@ -1,5 +1,5 @@
-"""Knock-out: nothing out changes nothing, everything out is the zero or mean model, and every point of the curve is one
-forward pass with these components replaced."""
+"""Knock-out: no ablation changes nothing, ablating everything is the zero or mean model, and every point of the curve
+is one forward pass with these components replaced."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import dataclasses
 
 import pytest
 import torch
-from everywhere_double import EverywhereDouble
-from knock_oracle import knocked_logits, mean_of, run_of, zeros
+from float64_everywhere import EverywhereDouble
+from knockout_oracle import knocked_logits, mean_of, run_of, zeros
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 
 from arithmoscope import Knockout, PromptPair, knockout, load_model, path_patching
@@ -22,9 +22,9 @@ from arithmoscope.engine.methods.knockout import knock_out_chunk, knockout_task
 
 # Three lengths among them.
 SET = PAIRS[:5]
-# As many tokens each.
+# Of equal length in tokens.
 EQUAL = [PAIRS[0], PAIRS[1], PAIRS[5], PromptPair("2 + 3 = 5\n4 + 5 =", "2 + 3 = 5\n4 @ 5 =", "9")]
-# Out of the model's order, heads and MLPs, several of one layer.
+# Not in the model's order, heads and MLPs, several of one layer.
 MIXED = ["L1H2", "L0H3", "MLP1", "L1H0", "L2H1", "MLP0", "L1H3"]
 LAYOUTS = [
     *(pytest.param(name, None, id=name) for name in CONFIGS),
@@ -34,7 +34,7 @@ LAYOUTS = [
 
 @pytest.fixture(autouse=True)
 def _double_throughout(request):
-    """Norms round to float32 inside; what is summed up in another order would differ by that."""
+    """Norms round to float32 inside; sums in another order would differ by that rounding."""
     if "slow" in request.keywords and "architecture" not in request.fixturenames:
         yield
         return
@@ -42,16 +42,16 @@ def _double_throughout(request):
         yield
 
 
-def said(logits, answer, competitor):
-    """Logits of the two tokens, probability, whether the answer is on top."""
+def readout(logits, answer, competitor):
+    """Logits of the two tokens, probability, and whether the answer is the top token."""
     return logits[[answer, competitor]], torch.softmax(logits, -1)[answer], int(logits.argmax()) == answer
 
 
-def holds(found, k, row, logits, answer, tolerance=1e-9):
-    two, chance, right = said(logits, answer, int(found.competitors[row]))
-    torch.testing.assert_close(found.logits[k, row], two.to(found.logits), atol=tolerance, rtol=0)
-    assert float(found.probability[k, row]) == pytest.approx(float(chance), abs=tolerance)
-    assert bool(found.correct[k, row]) == right
+def holds(result, k, row, logits, answer, tolerance=1e-9):
+    two, chance, right = readout(logits, answer, int(result.competitors[row]))
+    torch.testing.assert_close(result.logits[k, row], two.to(result.logits), atol=tolerance, rtol=0)
+    assert float(result.probability[k, row]) == pytest.approx(float(chance), abs=tolerance)
+    assert bool(result.correct[k, row]) == right
 
 
 @pytest.mark.parametrize("architecture", CONFIGS)
@@ -61,13 +61,13 @@ def test_knocking_out_nothing_changes_nothing(architecture, positions):
     pairs = SET if positions == "end" else EQUAL
     plain = path_patching(model, pairs)
     for components in ([], MIXED):
-        found = knockout(model, pairs, components, positions=positions, controls=2)
-        assert found.logits.shape == (len(components) + 1, len(pairs), 2)
-        torch.testing.assert_close(found.logits[0, :, 0], plain.reference, atol=1e-9, rtol=0)
-        torch.testing.assert_close(found.probability[0], plain.reference_probability, atol=1e-9, rtol=0)
-        assert torch.equal(found.correct[0], plain.correct)
-        assert torch.equal(found.control_logits[:, 0], found.logits[0].expand(2, -1, -1)), "k = 0 is one run"
-        assert found.noise.max() < 1e-9
+        result = knockout(model, pairs, components, positions=positions, controls=2)
+        assert result.logits.shape == (len(components) + 1, len(pairs), 2)
+        torch.testing.assert_close(result.logits[0, :, 0], plain.reference, atol=1e-9, rtol=0)
+        torch.testing.assert_close(result.probability[0], plain.reference_probability, atol=1e-9, rtol=0)
+        assert torch.equal(result.correct[0], plain.correct)
+        assert torch.equal(result.control_logits[:, 0], result.logits[0].expand(2, -1, -1)), "k = 0 is one run"
+        assert result.noise.max() < 1e-9
 
 
 @pytest.mark.parametrize(("architecture", "config"), LAYOUTS)
@@ -75,14 +75,14 @@ def test_knocking_out_nothing_changes_nothing(architecture, positions):
 def test_everything_out_is_the_model_that_writes_nothing_by_brute_force(architecture, config, positions):
     model = tiny_model(architecture, config=config)
     everything = all_components(model.layout.layers, model.layout.heads)
-    found = knockout(model, SET[:3], everything[::-1], ablation="zero", positions=positions, controls=1)
+    result = knockout(model, SET[:3], everything[::-1], ablation="zero", positions=positions, controls=1)
     for row, pair in enumerate(encode_all(model, SET[:3])):
         ids = list(pair.reference_ids)
         first = {"end": len(ids) - 1, "all": 0, "after_first": 1}[positions]
         expected = knocked_logits(model.hf, ids, everything, zeros(model.hf, ids), first)
-        holds(found, -1, row, expected, pair.answer_id)
-        two = expected[[pair.answer_id, int(found.competitors[row])]]
-        torch.testing.assert_close(found.control_logits[0, -1, row], two, atol=1e-9, rtol=0)
+        holds(result, -1, row, expected, pair.answer_id)
+        two = expected[[pair.answer_id, int(result.competitors[row])]]
+        torch.testing.assert_close(result.control_logits[0, -1, row], two, atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize(("architecture", "config"), LAYOUTS)
@@ -91,16 +91,16 @@ def test_everything_out_is_the_mean_model_by_brute_force(architecture, config, p
     model = tiny_model(architecture, config=config)
     everything = all_components(model.layout.layers, model.layout.heads)
     over = [*EQUAL, EQUAL[1]]  # one of them twice: it counts twice
-    found = knockout(model, EQUAL[:2], everything, positions=positions, mean_over=over, controls=0)
+    result = knockout(model, EQUAL[:2], everything, positions=positions, mean_over=over, controls=0)
     prompts = [list(each.reference_ids) for each in encode_all(model, over)]
     first = 0 if positions == "all" else len(prompts[0]) - 1
     mean = mean_of(model.hf, prompts, first)
     for row, pair in enumerate(encode_all(model, EQUAL[:2])):
         ids = list(pair.reference_ids)
-        holds(found, -1, row, knocked_logits(model.hf, ids, everything, mean, first), pair.answer_id)
+        holds(result, -1, row, knocked_logits(model.hf, ids, everything, mean, first), pair.answer_id)
 
 
-# Every layout with what is dearest to put in; the other sources on two, since nothing after the source differs.
+# Every layout with the costliest replacement; the other sources on two, since nothing after the source differs.
 CURVES = [pytest.param(*each.values, "mean", id=f"{each.id}-mean", marks=each.marks) for each in LAYOUTS] + [
     pytest.param(name, None, ablation, id=f"{name}-{ablation}")
     for name in ("LlamaForCausalLM", "Gemma2ForCausalLM")
@@ -112,7 +112,7 @@ CURVES = [pytest.param(*each.values, "mean", id=f"{each.id}-mean", marks=each.ma
 def test_the_curve_equals_one_run_per_k_and_draw(architecture, config, ablation):
     model = tiny_model(architecture, config=config)
     pairs = SET[1:4]  # of three lengths
-    found = knockout(model, pairs, MIXED, ablation=ablation, controls=2, seed=3)
+    result = knockout(model, pairs, MIXED, ablation=ablation, controls=2, seed=3)
     encoded = encode_all(model, pairs)
     drawn_pairs = resampled(encoded, "end", 3)
     mean = mean_of(model.hf, [list(each.reference_ids) for each in encoded])
@@ -128,26 +128,26 @@ def test_the_curve_equals_one_run_per_k_and_draw(architecture, config, ablation)
         for k in range(len(MIXED) + 1):
             out = [Component.parse(name) for name in MIXED[:k]]
             expected = knocked_logits(model.hf, ids, out, instead, len(ids) - 1)
-            holds(found, k, row, expected, pair.answer_id)
-            moved = max(moved, float((found.logits[k, row] - found.logits[0, row]).abs().max()))
-            for draw, names in enumerate(found.controls):
+            holds(result, k, row, expected, pair.answer_id)
+            moved = max(moved, float((result.logits[k, row] - result.logits[0, row]).abs().max()))
+            for draw, names in enumerate(result.controls):
                 out = [Component.parse(name) for name in names[:k]]
                 expected = knocked_logits(model.hf, ids, out, instead, len(ids) - 1)
-                two, chance, right = said(expected, pair.answer_id, int(found.competitors[row]))
-                torch.testing.assert_close(found.control_logits[draw, k, row], two, atol=1e-9, rtol=0)
-                assert float(found.control_probability[draw, k, row]) == pytest.approx(float(chance), abs=1e-9)
-                assert bool(found.control_correct[draw, k, row]) == right
+                two, chance, right = readout(expected, pair.answer_id, int(result.competitors[row]))
+                torch.testing.assert_close(result.control_logits[draw, k, row], two, atol=1e-9, rtol=0)
+                assert float(result.control_probability[draw, k, row]) == pytest.approx(float(chance), abs=1e-9)
+                assert bool(result.control_correct[draw, k, row]) == right
     assert moved > 0.1, "a knock-out this small would prove nothing"
 
 
 def test_at_all_positions_the_curve_equals_one_run_per_k():
     model = tiny_model("LlamaForCausalLM")
-    found = knockout(model, EQUAL, MIXED, ablation="resample", positions="after_first", controls=0, seed=1)
+    result = knockout(model, EQUAL, MIXED, ablation="resample", positions="after_first", controls=0, seed=1)
     for row, pair in enumerate(resampled(encode_all(model, EQUAL), "all", 1)):
         instead = run_of(model.hf, list(pair.counterfactual_ids), 1)
         for k in range(len(MIXED) + 1):
             out = [Component.parse(name) for name in MIXED[:k]]
-            holds(found, k, row, knocked_logits(model.hf, list(pair.reference_ids), out, instead, 1), pair.answer_id)
+            holds(result, k, row, knocked_logits(model.hf, list(pair.reference_ids), out, instead, 1), pair.answer_id)
 
 
 def test_small_plans_and_chunks_of_pairs_give_the_same_numbers():
@@ -209,20 +209,20 @@ class TestDraws:
 
 def test_the_curve_has_means_intervals_and_the_share_of_draws_that_hurt_as_much():
     model = tiny_model("LlamaForCausalLM")
-    found = knockout(model, SET, MIXED[:3], controls=20)
+    result = knockout(model, SET, MIXED[:3], controls=20)
     for metric in ("accuracy", "probability", "logit_difference"):
-        curve = found.curve(metric)
+        curve = result.curve(metric)
         assert curve.mean.shape == curve.control.shape == (4,)
         assert (curve.low <= curve.mean).all()
         assert (curve.mean <= curve.high).all()
         assert (curve.control_low <= curve.control + 1e-12).all()
         assert (curve.control <= curve.control_high + 1e-12).all()
         assert curve.p_value[0] == 1, "with nothing out all draws are the same run"
-    draws = found.control_probability.double().mean(-1)
-    worse = (draws[:, 3] <= found.probability[3].double().mean()).sum()
-    assert float(found.curve("probability").p_value[3]) == pytest.approx((1 + int(worse)) / 21)
+    draws = result.control_probability.double().mean(-1)
+    worse = (draws[:, 3] <= result.probability[3].double().mean()).sum()
+    assert float(result.curve("probability").p_value[3]) == pytest.approx((1 + int(worse)) / 21)
     with pytest.raises(Refusal, match="Unknown metric 'loss'"):
-        found.curve("loss")  # pyright: ignore[reportArgumentType]
+        result.curve("loss")  # pyright: ignore[reportArgumentType]
 
 
 def test_an_order_of_its_own_is_the_order_of_the_curve():
@@ -236,11 +236,11 @@ def test_an_order_of_its_own_is_the_order_of_the_curve():
 
 def test_a_knockout_survives_saving(tmp_path):
     model = tiny_model("LlamaForCausalLM")
-    found = knockout(model, SET, MIXED[:2], controls=2)
-    found.save(tmp_path / "k.safetensors")
+    result = knockout(model, SET, MIXED[:2], controls=2)
+    result.save(tmp_path / "k.safetensors")
     loaded = Knockout.load(tmp_path / "k.safetensors")
     for field in dataclasses.fields(Knockout):
-        was, now = getattr(found, field.name), getattr(loaded, field.name)
+        was, now = getattr(result, field.name), getattr(loaded, field.name)
         assert torch.equal(was, now) if isinstance(was, torch.Tensor) else was == now, field.name
     with pytest.raises(Refusal, match="not a knock-out"):
         Knockout.from_bytes(path_patching(model, SET[:1]).to_bytes())
@@ -262,10 +262,10 @@ def test_a_knockout_survives_saving(tmp_path):
         ({"ablation": "resample", "pairs": PAIRS[:1]}, "no other prompt"),
     ],
 )
-def test_what_cannot_be_is_refused(wrong, says):
-    asked = {"pairs": SET, "components": MIXED, **wrong}
+def test_impossible_requests_are_refused(wrong, says):
+    arguments = {"pairs": SET, "components": MIXED, **wrong}
     with pytest.raises(Refusal, match=says):
-        knockout(tiny_model("LlamaForCausalLM"), asked.pop("pairs"), asked.pop("components"), **asked)
+        knockout(tiny_model("LlamaForCausalLM"), arguments.pop("pairs"), arguments.pop("components"), **arguments)
 
 
 def test_a_model_that_computes_no_numbers_is_refused():
@@ -290,10 +290,10 @@ def test_the_real_model_agrees_with_plain_hooks():
     model = load_model("smollm2-135m", device="cpu")
     pairs = generate(pairs=6, tokenizer=model.text)
     components = ["L12H3", "MLP20", "L5H1", "L20H8"]
-    found = knockout(model, pairs, components, ablation="zero", controls=1)
+    result = knockout(model, pairs, components, ablation="zero", controls=1)
     for row, pair in enumerate(encode_all(model, pairs)[:2]):
         ids = list(pair.reference_ids)
         for k in (0, 2, 4):
             out = [Component.parse(name) for name in components[:k]]
             expected = knocked_logits(model.hf, ids, out, zeros(model.hf, ids), len(ids) - 1)
-            holds(found, k, row, expected, pair.answer_id, tolerance=1e-3)
+            holds(result, k, row, expected, pair.answer_id, tolerance=1e-3)

@@ -7,7 +7,7 @@ import dataclasses
 import oracle
 import pytest
 import torch
-from everywhere_double import EverywhereDouble
+from float64_everywhere import EverywhereDouble
 from test_stream import streams
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 
@@ -26,35 +26,37 @@ LAYOUTS = [
 def test_the_last_layers_lens_is_the_models_own_logits(architecture, config):
     model = tiny_model(architecture, config=config)
     with EverywhereDouble():
-        found = lens(model, PAIRS, k=5)
-        assert found.logit.shape == (len(PAIRS), 4)
+        result = lens(model, PAIRS, k=5)
+        assert result.logit.shape == (len(PAIRS), 4)
         for row, pair in enumerate(encode_all(model, PAIRS)):
             logits = oracle.logits(model.hf, list(pair.reference_ids))
             chances = torch.softmax(logits, -1)
-            assert float(found.logit[row, -1]) == pytest.approx(float(logits[pair.answer_id]), abs=1e-9)
-            assert float(found.probability[row, -1]) == pytest.approx(float(chances[pair.answer_id]), abs=1e-9)
+            assert float(result.logit[row, -1]) == pytest.approx(float(logits[pair.answer_id]), abs=1e-9)
+            assert float(result.probability[row, -1]) == pytest.approx(float(chances[pair.answer_id]), abs=1e-9)
             order = logits.argsort(descending=True)
-            assert int(order[int(found.rank[row, -1]) - 1]) == pair.answer_id
-            assert torch.equal(found.top[row, -1], order[:5])
-            torch.testing.assert_close(found.top_probability[row, -1], chances[order[:5]], atol=1e-9, rtol=0)
+            assert int(order[int(result.rank[row, -1]) - 1]) == pair.answer_id
+            assert torch.equal(result.top[row, -1], order[:5])
+            torch.testing.assert_close(result.top_probability[row, -1], chances[order[:5]], atol=1e-9, rtol=0)
 
 
 def test_every_layer_is_read_by_the_final_norm_and_the_unembedding_from_what_it_reads():
     model = tiny_model("LlamaForCausalLM")
     with EverywhereDouble():
-        found = lens(model, PAIRS)
+        result = lens(model, PAIRS)
         for row, pair in enumerate(encode_all(model, PAIRS)):
             read = streams(model.hf, list(pair.reference_ids))
             embedding = model.hf.get_input_embeddings()(torch.tensor(pair.reference_ids[-1]))
             torch.testing.assert_close(read[0][0, -1], embedding)
             for layer, stream in enumerate(read):
                 logits = model.hf.lm_head(model.hf.model.norm(stream[0, -1]))
-                assert float(found.logit[row, layer]) == pytest.approx(float(logits[pair.answer_id].detach()), abs=1e-9)
+                assert float(result.logit[row, layer]) == pytest.approx(
+                    float(logits[pair.answer_id].detach()), abs=1e-9
+                )
 
 
 def test_cosines_are_those_of_what_the_mlp_reads_and_writes_with_the_tokens_rows():
     model = tiny_model("LlamaForCausalLM")
-    found = lens(model, PAIRS)
+    result = lens(model, PAIRS)
     encoded = encode_all(model, PAIRS)
     states = end_states(model, [pair.reference_ids for pair in encoded])
     weight = model.hf.lm_head.weight.detach()
@@ -66,20 +68,20 @@ def test_cosines_are_those_of_what_the_mlp_reads_and_writes_with_the_tokens_rows
     for layer in range(3):
         mid, mlp = states.mid[0, layer], states.mlp[0, layer]  # 3 + 5 = 8
         operands = [cos(mid, weight[vocabulary[digit]]) for digit in "35"]
-        assert float(found.operands[0, layer]) == pytest.approx(sum(operands) / 2, abs=1e-9)
+        assert float(result.operands[0, layer]) == pytest.approx(sum(operands) / 2, abs=1e-9)
         other = [cos(mid, weight[vocabulary[digit]]) for digit in "0124679"]
-        assert float(found.operands_other[0, layer]) == pytest.approx(sum(other) / 7, abs=1e-9)
-        assert float(found.answer[0, layer]) == pytest.approx(cos(mlp, weight[vocabulary["8"]]), abs=1e-9)
+        assert float(result.operands_other[0, layer]) == pytest.approx(sum(other) / 7, abs=1e-9)
+        assert float(result.answer[0, layer]) == pytest.approx(cos(mlp, weight[vocabulary["8"]]), abs=1e-9)
         other = [cos(mlp, weight[vocabulary[digit]]) for digit in "0124679"]
-        assert float(found.answer_other[0, layer]) == pytest.approx(sum(other) / 7, abs=1e-9)
+        assert float(result.answer_other[0, layer]) == pytest.approx(sum(other) / 7, abs=1e-9)
 
 
 def test_where_no_operands_can_be_read_there_are_no_cosines_and_no_stages():
-    found = lens(tiny_model("LlamaForCausalLM"), [PromptPair("The sum of and is", "The none of and is", "plus")])
-    assert found.operands.isnan().all()
-    assert found.answer.isnan().all()
-    assert found.stages().inflection is None
-    assert found.probability.isfinite().all()
+    result = lens(tiny_model("LlamaForCausalLM"), [PromptPair("The sum of and is", "The none of and is", "plus")])
+    assert result.operands.isnan().all()
+    assert result.answer.isnan().all()
+    assert result.stages().inflection is None
+    assert result.probability.isfinite().all()
 
 
 class TestStages:
@@ -107,10 +109,10 @@ class TestStages:
     def test_what_all_numbers_have_in_common_moves_nothing_unless_the_raw_curves_are_asked_for(self):
         plain = lens(tiny_model("LlamaForCausalLM"), PAIRS)
         common = torch.linspace(3, 0, 8).double().expand(6, -1)
-        found = self.on_paper(plain, self.OPERANDS + common, common)
-        assert (found.stages().start, found.stages().inflection, found.stages().end) == (4, 5, 6)
+        result = self.on_paper(plain, self.OPERANDS + common, common)
+        assert (result.stages().start, result.stages().inflection, result.stages().end) == (4, 5, 6)
         # 4.2, 2.57, 2.14, 1.80, 1.89, 1.86, 0.93, 0.2: the only rise is to layer 4.
-        assert found.stages(raw=True).inflection == 4
+        assert result.stages(raw=True).inflection == 4
 
     def test_intervals_hold_the_layers_and_narrow_where_all_pairs_agree(self):
         plain = lens(tiny_model("LlamaForCausalLM"), PAIRS)
@@ -139,15 +141,15 @@ def test_pairs_alone_in_another_order_give_the_same():
 
 
 def test_a_lens_survives_saving(tmp_path):
-    found = lens(tiny_model("LlamaForCausalLM"), PAIRS, k=3)
-    found.save(tmp_path / "l.safetensors")
+    result = lens(tiny_model("LlamaForCausalLM"), PAIRS, k=3)
+    result.save(tmp_path / "l.safetensors")
     loaded = LogitLens.load(tmp_path / "l.safetensors")
     for field in dataclasses.fields(LogitLens):
-        was, now = getattr(found, field.name), getattr(loaded, field.name)
+        was, now = getattr(result, field.name), getattr(loaded, field.name)
         assert torch.equal(was, now) if isinstance(was, torch.Tensor) else was == now
 
 
-def test_what_cannot_be_is_refused():
+def test_impossible_requests_are_refused():
     model = tiny_model("LlamaForCausalLM")
     with pytest.raises(Refusal, match="k is 0"):
         lens(model, PAIRS, k=0)

@@ -1,4 +1,4 @@
-"""What a device has to give is measured, within a container's limit where one is set."""
+"""Tests of the measured free memory of a device, within a container's limit where one is set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics worked by hand, and the intervals' laws."""
+"""Metrics worked by hand, and the laws of the intervals."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ def test_every_metric_of_the_contract_has_a_row():
 
 
 def test_relative_logit_is_percent_of_the_absolute_reference_logit(effects):
-    given = with_numbers(effects, [-1.0, -1.0, 3.0], [10.0, -4.0, 0.5], [0.0, 0.0, 0.0])
-    heads, _ = given.values("relative_logit")
+    measured = with_numbers(effects, [-1.0, -1.0, 3.0], [10.0, -4.0, 0.5], [0.0, 0.0, 0.0])
+    heads, _ = measured.values("relative_logit")
     assert heads.flatten()[:2].tolist() == [-10.0, -25.0]
     assert heads.flatten()[2].isnan()  # |0.5| < 1: left out
-    summary = given.summary("relative_logit")
+    summary = measured.summary("relative_logit")
     assert (summary.n_pairs, summary.left_out) == (2, 1)
     assert float(summary.mean[0, 0]) == -17.5
     assert float(summary.std[0, 0]) == pytest.approx(7.5 * 2**0.5)
 
 
 def test_logit_difference_is_blind_to_a_shift_of_all_logits(effects):
-    given = with_numbers(effects, [-1.0, 2.0], [10.0, 9.0], [0.5, 1.0])
+    measured = with_numbers(effects, [-1.0, 2.0], [10.0, 9.0], [0.5, 1.0])
     shifted = with_numbers(effects, [-1.0 + 7, 2.0 + 7], [10.0, 9.0], [0.5 + 7, 1.0 + 7])
-    assert given.values("logit_difference")[0].flatten().tolist() == [-1.5, 1.0]
-    assert torch.equal(given.values("logit_difference")[0], shifted.values("logit_difference")[0])
+    assert measured.values("logit_difference")[0].flatten().tolist() == [-1.5, 1.0]
+    assert torch.equal(measured.values("logit_difference")[0], shifted.values("logit_difference")[0])
 
 
 def test_logit_and_probability_are_the_raw_arrays(effects):

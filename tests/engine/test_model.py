@@ -1,4 +1,4 @@
-"""Models come from folders, the demo package or a person's hands; what cannot run is refused before it costs time."""
+"""Models come from folders, the demo package or objects in hand; unsupported ones are refused early."""
 
 from __future__ import annotations
 
@@ -163,8 +163,11 @@ def test_a_folder_with_one_gguf_file_is_a_model():
     assert spec.submodule_search_locations is not None
     quantised, converted = load_model(spec.submodule_search_locations[0]), load_model(DEMO_ID)
     pairs = generate(pairs=2, tokenizer=quantised.tokenizer)
-    here, there = path_patching(quantised, pairs, effect="direct"), path_patching(converted, pairs, effect="direct")
-    torch.testing.assert_close(here.heads, there.heads, atol=1e-4, rtol=0)
+    quantised_effects, converted_effects = (
+        path_patching(quantised, pairs, effect="direct"),
+        path_patching(converted, pairs, effect="direct"),
+    )
+    torch.testing.assert_close(quantised_effects.heads, converted_effects.heads, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["nothing-here", "../../etc", "/etc/passwd", "tiny\0x", "", "."])

@@ -1,4 +1,4 @@
-"""A folder of a model is data: whatever code lies in it, none of it runs."""
+"""A model's folder is data: no code in it ever runs."""
 
 import json
 from contextlib import suppress
@@ -27,9 +27,9 @@ def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path) -> None:
         "AutoModelForCausalLM": "modeling_evil.LlamaForCausalLM",
     }
     (folder / "config.json").write_text(json.dumps(config))
-    told = json.loads((folder / "tokenizer_config.json").read_text())
-    told["auto_map"] = {"AutoTokenizer": ["tokenization_evil.Tokenizer", "tokenization_evil.Tokenizer"]}
-    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    tokenizer_config = json.loads((folder / "tokenizer_config.json").read_text())
+    tokenizer_config["auto_map"] = {"AutoTokenizer": ["tokenization_evil.Tokenizer", "tokenization_evil.Tokenizer"]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
     Catalogue(folder.parent).cards()
     with suppress(Refusal):
         load_model("tiny", models_dir=folder.parent)

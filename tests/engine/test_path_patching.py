@@ -1,4 +1,5 @@
-"""The oracle: for every family, every component, both effects, the wave equals one hooked forward pass each."""
+"""Path patching against the oracle: for every family, every component, both effects, the wave equals one hooked forward
+pass each."""
 
 from __future__ import annotations
 
@@ -129,8 +130,8 @@ def test_what_the_sublayers_write_adds_up_to_the_residual_difference(architectur
     heads = torch.zeros_like(reference.final)
     for layer, block in enumerate(model.layout.blocks):
         together: list[Any] = [block.heads_out(states.z[:, layer].flatten(1)) for states in (reference, source)]
-        written = together if block.head_norm is None else [block.head_norm(each) for each in together]
-        heads += written[1] - written[0]
+        outputs = together if block.head_norm is None else [block.head_norm(each) for each in together]
+        heads += outputs[1] - outputs[0]
     mlps = (source.mlp - reference.mlp).sum(1)
     hf: Any = model.hf
     embedding = []
@@ -168,10 +169,10 @@ def test_probability_effects_equal_the_softmax_of_the_patched_logits():
                 model.hf, list(e.reference_ids), list(e.counterfactual_ids), layer, head, "through_mlps"
             )
             change = torch.softmax(patched, -1)[e.answer_id] - effects.reference_probability[row]
-            found = (
+            result = (
                 effects.probability_mlps[row, layer] if head is None else effects.probability_heads[row, layer, head]
             )
-            assert float(found) == pytest.approx(float(change), abs=1e-9)
+            assert float(result) == pytest.approx(float(change), abs=1e-9)
 
 
 def test_the_competitor_is_the_best_number_that_is_not_the_answer():

@@ -1,4 +1,4 @@
-"""A model goes where it is told and where it fits; what does not fit is refused before a weight is read."""
+"""A model is placed on the requested device if it fits; otherwise it is refused before a weight is read."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def free(monkeypatch, **by_device):
 
 
 def gpus(monkeypatch, count):
-    """As on a machine with some GPUs, as far as names go."""
+    """Pretends that the machine has several GPUs, by name only."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setattr("arithmoscope.engine.models.placement._existing_device", torch.device)
 
@@ -92,7 +92,7 @@ def test_what_is_unpacked_on_the_cpu_must_fit_there_too(monkeypatch):
         check_memory("m", weights, "float32", Placement((torch.device("cuda:0"),), {"": "cuda:0"}))
 
 
-def test_the_room_for_a_folder_is_that_of_the_model_it_becomes(folder):
+def test_the_memory_of_a_folder_is_that_of_the_loaded_model(folder):
     weights = Catalogue(folder).locate("tiny").weights
     assert weights is not None
     hf: Any = load_model("tiny", models_dir=folder, device="cpu").hf
@@ -103,7 +103,7 @@ def test_the_room_for_a_folder_is_that_of_the_model_it_becomes(folder):
 
 
 @pytest.mark.parametrize(("size", "words"), [(538_060_032, "538 MB"), (13_476_839_424, "13.5 GB"), (300, "0 MB")])
-def test_bytes_are_said_as_people_say_them(size, words):
+def test_bytes_are_written_in_decimal_units(size, words):
     assert format_bytes(size) == words
 
 
@@ -171,10 +171,10 @@ def test_balanced_is_all_gpus_and_needs_two(monkeypatch):
 
 def test_a_device_map_names_the_devices_that_it_needs(monkeypatch):
     gpus(monkeypatch, 2)
-    told = {"model.embed_tokens": 0, "model.layers": "cuda:1", "model.norm": torch.device("cuda:1"), "lm_head": 0}
-    placement = placement_of("auto", told, "float32")
+    device_map = {"model.embed_tokens": 0, "model.layers": "cuda:1", "model.norm": torch.device("cuda:1"), "lm_head": 0}
+    placement = placement_of("auto", device_map, "float32")
     assert placement.devices == (torch.device("cuda:0"), torch.device("cuda:1"))
-    assert placement.device_map == told
+    assert placement.device_map == device_map
 
 
 @pytest.mark.parametrize(
@@ -237,10 +237,10 @@ def test_a_model_in_hand_stays_where_it_is(how):
     "architecture", ["LlamaForCausalLM", "Gemma2ForCausalLM", "GPTNeoXForCausalLM", "GPT2LMHeadModel"]
 )
 def test_a_block_computes_on_its_own_device_and_answers_on_the_callers(architecture):
-    """torch's pretended tensors have no numbers, but devices, and refuse to mix them as a GPU's kernels would."""
+    """torch's fake tensors have devices but no numbers, and refuse to mix devices as GPU kernels would."""
     model = tiny_model(architecture, torch.float32)
     mode = FakeTensorMode()
-    here, there = torch.device("cuda:0"), torch.device("cuda:1")
+    first, second = torch.device("cuda:0"), torch.device("cuda:1")
 
     def pretend(shape, device):
         return FakeTensor(mode, torch.empty(shape, device="meta"), device)
@@ -249,14 +249,14 @@ def test_a_block_computes_on_its_own_device_and_answers_on_the_callers(architect
     modules = [block.heads_out, block.mlp, block.mlp_norm, block.head_norm, block.mlp_post, layout.final_norm]
     for module in (m for whole in modules if whole is not None for m in whole.modules()):
         for name, weight in list(module.named_parameters(recurse=False)):
-            setattr(module, name, torch.nn.Parameter(pretend(weight.shape, there), requires_grad=False))
-    stream = pretend((5, layout.hidden), here)
-    moved = pretend((layout.heads, 5, layout.head_dim), here)
-    reference = pretend((5, layout.heads, layout.head_dim), here)
+            setattr(module, name, torch.nn.Parameter(pretend(weight.shape, second), requires_grad=False))
+    stream = pretend((5, layout.hidden), first)
+    moved = pretend((layout.heads, 5, layout.head_dim), first)
+    reference = pretend((5, layout.heads, layout.head_dim), first)
     with mode, torch.no_grad():
         with pytest.raises(RuntimeError, match=r"two devices|same device"):
             block.mlp(stream)
-        assert block.device == there
-        assert block.mlp_write(stream, torch.float32).device == here
-        assert block.head_writes(moved, reference, torch.float32).device == here
-        assert apply_norm(layout.final_norm, stream).device == here
+        assert block.device == second
+        assert block.mlp_write(stream, torch.float32).device == first
+        assert block.head_writes(moved, reference, torch.float32).device == first
+        assert apply_norm(layout.final_norm, stream).device == first

@@ -1,4 +1,4 @@
-"""Memory is planned: budgets are kept to, errors halve the plan, and a resumed experiment keeps its own."""
+"""Memory plans: budgets are respected, out-of-memory errors halve the plan, and a resumed experiment keeps its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from arithmoscope.engine.methods import path_patching as method
 SHAPE = Shape("through_mlps", length=10, positions=1, pairs=64)
 
 
-def test_a_plan_is_the_same_wherever_memory_is_ample():
+def test_a_plan_is_the_same_on_every_machine_with_ample_memory():
     model = tiny_model("LlamaForCausalLM")
     assert plan_for(model, SHAPE, 2**32) == plan_for(model, SHAPE, 2**40)
 
@@ -115,7 +115,7 @@ def test_when_nothing_is_left_to_halve_it_is_refused_and_other_errors_pass():
 
 
 def running_out(monkeypatch, times):
-    """Memory runs out in the middle of the next ``times`` waves."""
+    """Raises out-of-memory in the middle of the next ``times`` waves."""
     left = [times]
     carry = patching.carry
 
@@ -145,9 +145,9 @@ def test_a_resumed_experiment_keeps_the_plan_that_memory_forced_on_it(monkeypatc
         undisturbed = whole.run(model, spec)
     with monkeypatch.context() as patch:
         running_out(patch, 1)
-        stopped = ObservedRun(stop_after=6 + (source == "mean"))  # taking the means looks once
+        stopped = ObservedRun(stop_after=6 + (source == "mean"))  # computing the means checks once
         stopped.run(model, spec)
-    resumed = ObservedRun()  # memory is ample now: the plan would be larger if it were made again
+    resumed = ObservedRun()  # memory is ample now: a new plan would be larger
     output = resumed.run(model, spec, stopped.chunks)
     assert undisturbed is not None
     assert output is not None
@@ -190,9 +190,9 @@ print(peak[0])
 @pytest.mark.parametrize(("effect", "positions"), [("direct", "end"), ("through_mlps", "end"), ("total", "all")])
 def test_the_peak_of_a_process_stays_within_the_budget(effect, positions):
     budget = 24 * 2**20
-    here = str(Path(__file__).parent)
-    program = MEASURED.format(here=here, effect=effect, positions=positions, budget=budget)
-    # What is freed goes back to the system at once: what counts is what is in use.
+    folder = str(Path(__file__).parent)
+    program = MEASURED.format(here=folder, effect=effect, positions=positions, budget=budget)
+    # Freed memory goes back to the system at once, so that the peak counts memory in use.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
     assert 0 < int(done.stdout) <= budget

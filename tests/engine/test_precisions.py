@@ -1,4 +1,4 @@
-"""Narrow weights: every family runs in them, and the numbers are those of the same weights in float32, nearly."""
+"""Narrow weights: every family runs in them, and the numbers are nearly those of the same weights in float32."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from arithmoscope.prompts import encode_pair
 # 1/256, one of float16 by up to 1/2048; three layers round several times each.
 TOLERANCES = {"bfloat16": 0.06, "float16": 0.015}
 
-# Their layers' matrices are no linear modules of torch.
+# Families whose layers' matrices are not torch linear modules.
 NO_8_BITS = ["GPT2LMHeadModel", "FalconForCausalLM"]
 
 needs_torchao = pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="8-bit weights need torchao")
@@ -46,9 +46,9 @@ def folder(tmp_path):
 
 def error_of(effects, truth) -> float:
     """The largest error of any component, as a share of the largest effect."""
-    there = torch.cat([truth.heads.flatten(), truth.mlps.flatten()])
-    here = torch.cat([effects.heads.flatten(), effects.mlps.flatten()])
-    return float((here - there).abs().max() / there.abs().max())
+    exact = torch.cat([truth.heads.flatten(), truth.mlps.flatten()])
+    values = torch.cat([effects.heads.flatten(), effects.mlps.flatten()])
+    return float((values - exact).abs().max() / exact.abs().max())
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_narrow_weights_give_the_numbers_of_their_float32_twin(architecture, dty
 
 
 class Packed(nn.Module):
-    """A linear map whose weight is kept in whole numbers, in a way that the engine has never heard of."""
+    """A linear map with an integer weight in a format unknown to the engine."""
 
     def __init__(self, plain: Any) -> None:
         super().__init__()
@@ -118,8 +118,8 @@ def agrees_with_brute_force(model, effect, tolerance):
     recorded = oracle.record(model.hf, reference), oracle.record(model.hf, source)
     for c in all_components(model.layout.layers, model.layout.heads):
         patched = oracle.patched_logits(model.hf, reference, source, c.layer, c.head, effect, recorded)
-        found = effects.mlps[0, c.layer] if c.head is None else effects.heads[0, c.layer, c.head]
-        assert float(found) == pytest.approx(float(patched[encoded.answer_id] - base), abs=tolerance), str(c)
+        value = effects.mlps[0, c.layer] if c.head is None else effects.heads[0, c.layer, c.head]
+        assert float(value) == pytest.approx(float(patched[encoded.answer_id] - base), abs=tolerance), str(c)
 
 
 def test_a_quantised_unembedding_is_refused():

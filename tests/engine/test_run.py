@@ -1,4 +1,4 @@
-"""A whole experiment without a server: what comes out, what is saved on the way, how it stops and goes on."""
+"""A whole path patching experiment without a server: its result, its checkpoints, stopping and resuming."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_a_run_stopped_before_its_first_chunk_has_no_result(model):
     assert ObservedRun(stop_after=0).run(model, custom()) is None
 
 
-def test_wrong_answers_are_dropped_or_kept_as_told_and_always_counted(model):
+def test_wrong_answers_are_dropped_or_kept_as_set_and_always_counted(model):
     kept = ObservedRun().run(model, custom(keep_wrong=True))
     assert kept is not None
     correct = [pair.correct for pair in kept.result.pairs]
@@ -186,7 +186,7 @@ def test_probability_is_computed_when_asked_for(model):
 
 
 def test_another_chat_template_is_another_set_and_its_attention_is_not_passed_off_as_the_first_ones():
-    said = {}
+    summary = {}
     spec = custom([{"reference": "3 + 5 ="}], chat=True, keep_wrong=True)
     for sign in ("The", "of"):
         chatty = tiny_model("LlamaForCausalLM", torch.float32)
@@ -194,8 +194,8 @@ def test_another_chat_template_is_another_set_and_its_attention_is_not_passed_of
         chatty.tokenizer.chat_template = turn  # pyright: ignore[reportAttributeAccessIssue]
         output = ObservedRun().run(chatty, spec)
         assert output is not None
-        said[sign] = chatty, output
-    (one, first), (other, second) = said.values()
+        summary[sign] = chatty, output
+    (one, first), (other, second) = summary.values()
     assert first.result.provenance.prompt_set_hash != second.result.provenance.prompt_set_hash
 
     def patterns(model, output):

@@ -1,4 +1,4 @@
-"""A whole fine-tuning without a server: its result and files, and what becomes of one that ends before its end."""
+"""A whole fine-tuning without a server: its result and files, and the outcome of one that ends early."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ def model() -> LoadedModel:
 
 @pytest.fixture(autouse=True)
 def few_questions(monkeypatch: pytest.MonkeyPatch):
-    """Three sets of four questions, and three passages: what is asked is tested elsewhere."""
+    """Three sets of four questions, and three passages; the full evaluation has tests of its own."""
     monkeypatch.setattr("arithmoscope.engine.tuning.evaluation_sets.EVALUATION_SETS", EVALUATION_SETS[:3])
     whole, plain = evaluating.evaluate, evaluating.compare_on_text
     monkeypatch.setattr(evaluating, "PASSAGES", evaluating.PASSAGES[:3])
     monkeypatch.setattr(evaluating, "compare_on_text", lambda a, b, **more: plain(a, b, evaluating.PASSAGES, **more))
     monkeypatch.setattr(
-        "arithmoscope.engine.experiments.fine_tune.evaluate", lambda *asked, **more: whole(*asked, questions=4, **more)
+        "arithmoscope.engine.experiments.fine_tune.evaluate", lambda *spec, **more: whole(*spec, questions=4, **more)
     )
 
 
 def spec_of(**more: Any) -> FineTuneSpec:
-    asked = {"kind": "fine_tune", "model": "tiny", "components": ["L1H2", "L2H3"], "prompts": PROMPTS, **SMALL}
-    return FineTuneSpec.model_validate({**asked, **more})
+    spec = {"kind": "fine_tune", "model": "tiny", "components": ["L1H2", "L2H3"], "prompts": PROMPTS, **SMALL}
+    return FineTuneSpec.model_validate({**spec, **more})
 
 
 def run(model: LoadedModel, spec: FineTuneSpec, **more: Any) -> FineTuneOutput | None:
     quiet = {"saved_chunks": {}, "save_chunk": lambda *_: None, "on_progress": lambda _: None}
-    told = {**quiet, "on_partial": lambda _: None, "should_stop": lambda: False, **more}
-    return run_fine_tune(model, spec, "abcdefgh1234", **told)
+    hooks = {**quiet, "on_partial": lambda _: None, "should_stop": lambda: False, **more}
+    return run_fine_tune(model, spec, "abcdefgh1234", **hooks)
 
 
 def rows_of(output: FineTuneOutput, name: str) -> list[dict[str, str]]:
@@ -104,40 +104,40 @@ def test_its_numbers_are_those_of_the_model_that_its_deltas_make(model: LoadedMo
 
     output = run(model, spec_of())
     assert output is not None
-    found = output.result.evaluation
-    assert found is not None
+    evaluation = output.result.evaluation
+    assert evaluation is not None
     tuned = Deltas.from_bytes(output.artifacts["deltas.safetensors"]).apply(model)
     splits = split_dataset(spec_of(), model.text)
-    for told, which in ((found.held_out.before, model), (found.held_out.after, tuned)):
-        assert told.mean == accuracy_and_loss(which, examples_of(which, splits.test))[0]
+    for scores, which in ((evaluation.held_out.before, model), (evaluation.held_out.after, tuned)):
+        assert scores.mean == accuracy_and_loss(which, examples_of(which, splits.test))[0]
     last, first = output.result.curve.validation[-1], output.result.curve.validation[0]
-    for told, which in ((first, model), (last, tuned)):
-        assert (told.accuracy, told.loss) == accuracy_and_loss(which, examples_of(which, splits.validation))
+    for scores, which in ((first, model), (last, tuned)):
+        assert (scores.accuracy, scores.loss) == accuracy_and_loss(which, examples_of(which, splits.validation))
     assert last.loss < first.loss
 
 
 def test_the_files_hold_every_step_every_question_and_every_component(model: LoadedModel):
     output = run(model, spec_of())
     assert output is not None
-    result, found = output.result, output.result.evaluation
-    assert found is not None
+    result, evaluation = output.result, output.result.evaluation
+    assert evaluation is not None
     history = rows_of(output, "history.csv")
     assert [row["step"] for row in history] == [str(number) for number in range(12)]
     assert [row["loss"] for row in history[1:]] == [str(loss) for loss in result.curve.losses]
     assert [row["step"] for row in history if row["validation_loss"]] == ["0", "4", "8", "11"]
     judged = rows_of(output, "judged.csv")
-    for each in (found.held_out, *(each for each in found.sets if each.group != "held_out")):
+    for each in (evaluation.held_out, *(each for each in evaluation.sets if each.group != "held_out")):
         rows = [row for row in judged if row["set"] == each.name]
         assert len(rows) == each.n
         assert sum(row["outcome"] == "fixed" for row in rows) == each.fixed
         mean = sum(float(row["divergence"]) for row in rows) / each.n
         assert mean == pytest.approx(each.divergence)
-    assert found.repatched is not None
+    assert evaluation.repatched is not None
     patched = rows_of(output, "repatched.csv")
     assert len(patched) == 3 * 5
     for row in patched:
         layer, head = int(row["layer"]), row["head"]
-        side = found.repatched.difference
+        side = evaluation.repatched.difference
         cell = side.mlps.mean[layer][0] if head == "" else side.heads.mean[layer][int(head)]
         assert float(row["difference_mean"]) == cell
         assert float(row["after_mean"]) - float(row["before_mean"]) == pytest.approx(cell, abs=1e-6)
@@ -161,7 +161,7 @@ def test_heads_have_an_adapter_and_whole_mlps_a_note_instead(model: LoadedModel,
 
 
 @pytest.mark.parametrize("tuner", ["random", "offsets", "lora", "full_matrices", "full"])
-def test_every_tuner_goes_through_the_same_door(model: LoadedModel, tuner: str):
+def test_every_tuner_runs_through_the_same_function(model: LoadedModel, tuner: str):
     output = run(model, spec_of(tuner=tuner, steps=2))
     assert output is not None
     result = output.result
@@ -192,7 +192,7 @@ def test_one_that_was_interrupted_goes_on_to_the_same_bytes(model: LoadedModel):
     for name in ("deltas.safetensors", "judged.csv", "repatched.csv", "adapter.zip"):
         assert resumed.artifacts[name] == undisturbed.artifacts[name]
     assert resumed.result.curve == undisturbed.result.curve == curves[-1]
-    assert len(curves[0].steps) == 6, "who looks on sees all of it"
+    assert len(curves[0].steps) == 6, "a reader of the stream gets all of it"
     assert resumed.result.evaluation == undisturbed.result.evaluation
 
 
@@ -201,7 +201,7 @@ def test_a_checkpoint_is_not_held_by_the_run_that_took_it_up(model: LoadedModel)
     run(model, spec_of(), save_chunk=chunks.__setitem__)
     (data,) = [chunks.pop(5)]
     held: list[int] = []
-    inspect.unwrap(run_fine_tune)(  # the check of types in tests holds what it passes on
+    inspect.unwrap(run_fine_tune)(  # the type checks of the tests keep references to the arguments
         model,
         spec_of(),
         "abcdefgh1234",
@@ -253,10 +253,10 @@ def test_chunks_of_another_training_are_not_taken(model: LoadedModel):
     chunks: dict[int, bytes] = {}
     run(model, spec_of(), save_chunk=chunks.__setitem__)
     other = spec_of(learning_rate=2e-2)
-    fresh, given = run(model, other), run(model, other, saved_chunks=chunks)
+    fresh, resumed = run(model, other), run(model, other, saved_chunks=chunks)
     assert fresh is not None
-    assert given is not None
-    assert given.artifacts["deltas.safetensors"] == fresh.artifacts["deltas.safetensors"]
+    assert resumed is not None
+    assert resumed.artifacts["deltas.safetensors"] == fresh.artifacts["deltas.safetensors"]
 
 
 def test_one_that_is_cancelled_keeps_its_last_weights_and_is_not_evaluated(model: LoadedModel):
@@ -284,7 +284,7 @@ def test_one_that_is_cancelled_keeps_its_last_weights_and_is_not_evaluated(model
     assert resumed.artifacts["deltas.safetensors"] == whole.artifacts["deltas.safetensors"]
 
 
-def test_one_that_is_cancelled_while_it_is_asked_is_trained_to_its_end(model: LoadedModel):
+def test_one_that_is_cancelled_during_its_evaluation_is_trained_to_its_end(model: LoadedModel):
     seen: list[Any] = []
     output = run(
         model, spec_of(), on_progress=seen.append, should_stop=lambda: bool(seen) and seen[-1].stage == "after"
@@ -324,16 +324,16 @@ def test_a_rate_that_breaks_the_model_keeps_nothing_but_what_happened(model: Loa
     assert "are as large as the model, and the tuner full keeps no copy" in whole.problem.detail
 
 
-def test_a_loss_that_is_no_number_keeps_the_last_good_weights_and_says_so(
+def test_a_non_finite_loss_keeps_the_last_good_weights_and_is_reported(
     model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ):
     from arithmoscope.engine.tuning import loop
 
     honest, calls = loop._gradients, []
 
-    def breaking(*asked: Any) -> tuple[float, float]:
+    def breaking(*spec: Any) -> tuple[float, float]:
         calls.append(1)
-        loss, norm = honest(*asked)
+        loss, norm = honest(*spec)
         return (math.nan if len(calls) == 5 else loss), norm
 
     monkeypatch.setattr(loop, "_gradients", breaking)
@@ -386,8 +386,8 @@ def test_prompts_that_a_spreadsheet_would_run_are_text_in_every_file(model: Load
     assert all(row["question"].startswith(("'=", "'@")) for row in rows)
     for row in csv.reader(io.StringIO(output.artifacts["judged.csv"].decode())):
         assert not any(cell[:1] in ("=", "+", "@") for cell in row)
-    shown = {each.reference for each in output.result.evaluation.prompts}  # pyright: ignore[reportOptionalMemberAccess]
-    assert shown <= {*hostile}, "the page gets them as they are"
+    references = {each.reference for each in output.result.evaluation.prompts}  # pyright: ignore[reportOptionalMemberAccess]
+    assert references <= {*hostile}, "the page gets them as they are"
 
 
 def test_a_long_curve_is_thinned_out_and_keeps_both_ends():

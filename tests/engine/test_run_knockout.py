@@ -1,4 +1,4 @@
-"""A whole knock-out without a server: what comes out, how it stops and goes on, what it refuses."""
+"""A whole knock-out without a server: its result, stopping and resuming, and its refusals."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def model():
 
 def analysed(model, **more):
     prompts = {"source": "custom", "pairs": MANY, "keep_wrong": True}
-    asked = {"kind": "path_patching", "model": "tiny", "effect": "direct", "prompts": prompts, **more}
-    output = run_path_patching(model, PathPatchingSpec.model_validate(asked), "parent", **quiet())
+    spec = {"kind": "path_patching", "model": "tiny", "effect": "direct", "prompts": prompts, **more}
+    output = run_path_patching(model, PathPatchingSpec.model_validate(spec), "parent", **quiet())
     assert output is not None
     return output
 
@@ -52,7 +52,7 @@ def spec_of(**more):
     return KnockoutSpec.model_validate({"kind": "knockout", "parent": "parent", "controls": 3, **more})
 
 
-def asking(pairs, keep_wrong=True):
+def custom_prompts(pairs, keep_wrong=True):
     return {"source": "custom", "pairs": pairs, "keep_wrong": keep_wrong}
 
 
@@ -68,13 +68,13 @@ def test_the_curve_has_the_same_numbers_as_the_function(model, analysis):
     pairs = [
         each.pair for each in prepare(PathPatchingSpec.model_validate(asked_of(analysis)).prompts, model.text).pairs
     ]
-    found = knockout(model, pairs, names, ablation="zero", positions="all", controls=3)
+    result = knockout(model, pairs, names, ablation="zero", positions="all", controls=3)
     for metric, curve in output.result.curves.items():
-        expected = found.curve(metric)
+        expected = result.curve(metric)
         np.testing.assert_allclose(np.array(curve.mean, float), expected.mean, atol=1e-4)
         np.testing.assert_allclose(np.array(curve.control, float), expected.control, atol=1e-4)
     assert output.result.components == names
-    assert output.result.controls == found.controls
+    assert output.result.controls == result.controls
     assert set(output.result.curves) == {"accuracy", "probability", "logit_difference"}
 
 
@@ -87,7 +87,10 @@ def asked_of(analysis):
 def test_some_points_are_recomputed_by_brute_force_and_agree(model, analysis, ablation, positions):
     pairs = [{"reference": f"{a} + {9 - a} ="} for a in range(2, 8)]
     spec = spec_of(
-        components=["L1H2", "MLP2", "L0H0", "MLP0"], ablation=ablation, positions=positions, prompts=asking(pairs)
+        components=["L1H2", "MLP2", "L0H0", "MLP0"],
+        ablation=ablation,
+        positions=positions,
+        prompts=custom_prompts(pairs),
     )
     checks = run(model, spec, analysis).result.checks
     assert (checks.spot_check_points, checks.spot_check_pairs) == (6, 4)
@@ -99,7 +102,9 @@ def test_a_brute_force_that_takes_out_something_else_is_noticed(model, analysis,
     import arithmoscope.engine.results.knockout_check as checking
 
     monkeypatch.setattr(checking, "first_position", lambda _positions, _length: 0)
-    checks = run(model, spec_of(components=["MLP1"], ablation="zero", prompts=asking(MANY[:4])), analysis).result.checks
+    checks = run(
+        model, spec_of(components=["MLP1"], ablation="zero", prompts=custom_prompts(MANY[:4])), analysis
+    ).result.checks
     assert checks.spot_check_error > 0.01
 
 
@@ -115,47 +120,47 @@ def test_the_top_k_are_those_that_hurt_most_and_with_denoising_those_that_restor
 
 
 def test_with_nothing_out_the_accuracy_is_the_analysis_share_of_right_answers(model, analysis):
-    told = json.loads(analysis["result.json"])
+    result = json.loads(analysis["result.json"])
     plain = run(model, spec_of(components=["L0H0"], ablation="zero"), analysis).result
-    assert plain.curves["accuracy"].mean[0] == pytest.approx(told["n_correct"] / 36)
+    assert plain.curves["accuracy"].mean[0] == pytest.approx(result["n_correct"] / 36)
     assert (plain.n_pairs, plain.shared_questions, plain.dropped) == (36, 36, ())
     right = run(
-        model, spec_of(components=["L0H0"], ablation="zero", prompts=asking(MANY, keep_wrong=False)), analysis
+        model, spec_of(components=["L0H0"], ablation="zero", prompts=custom_prompts(MANY, keep_wrong=False)), analysis
     ).result
-    assert (right.n_pairs, right.curves["accuracy"].mean[0]) == (told["n_correct"], 1.0)
-    assert {pair.index for pair in right.dropped} == {pair["index"] for pair in told["pairs"] if not pair["correct"]}
+    assert (right.n_pairs, right.curves["accuracy"].mean[0]) == (result["n_correct"], 1.0)
+    assert {pair.index for pair in right.dropped} == {pair["index"] for pair in result["pairs"] if not pair["correct"]}
     assert all(pair.reason.startswith("The model answers ") for pair in right.dropped)
 
 
 def test_disjoint_leaves_out_what_asks_about_operands_of_the_analysis(model, analysis):
-    shared = run(model, spec_of(components=["L0H0"], prompts=asking(OTHER)), analysis).result
+    shared = run(model, spec_of(components=["L0H0"], prompts=custom_prompts(OTHER)), analysis).result
     about = {pair["reference"] for pair in MANY} | {pair["reference"].replace("+", "-") for pair in MANY}
-    known = [pair for pair in OTHER if pair["reference"] in about]
-    assert 0 < len(known) < len(OTHER)
-    assert shared.shared_questions == len(known)
-    apart = run(model, spec_of(components=["L0H0"], disjoint=True, prompts=asking(OTHER)), analysis).result
-    assert (apart.n_asked, apart.n_pairs, apart.shared_questions) == (len(OTHER), len(OTHER) - len(known), 0)
-    assert {pair.reference for pair in apart.dropped} == {pair["reference"] for pair in known}
+    overlapping = [pair for pair in OTHER if pair["reference"] in about]
+    assert 0 < len(overlapping) < len(OTHER)
+    assert shared.shared_questions == len(overlapping)
+    apart = run(model, spec_of(components=["L0H0"], disjoint=True, prompts=custom_prompts(OTHER)), analysis).result
+    assert (apart.n_asked, apart.n_pairs, apart.shared_questions) == (len(OTHER), len(OTHER) - len(overlapping), 0)
+    assert {pair.reference for pair in apart.dropped} == {pair["reference"] for pair in overlapping}
 
 
-def test_the_mean_for_other_prompts_is_over_the_analysis_and_said_to_be(model, analysis):
-    spec = spec_of(components=["L1H2", "MLP2"], controls=0, prompts=asking(OTHER[:5]))
+def test_the_mean_for_other_prompts_is_over_the_analysis_with_a_note(model, analysis):
+    spec = spec_of(components=["L1H2", "MLP2"], controls=0, prompts=custom_prompts(OTHER[:5]))
     other = run(model, spec, analysis).result
-    asked = PathPatchingSpec.model_validate(asked_of(analysis)).prompts
+    request = PathPatchingSpec.model_validate(asked_of(analysis)).prompts
     assert spec.prompts is not None
-    sets = [[each.pair for each in prepare(prompts, model.text).pairs] for prompts in (spec.prompts, asked)]
+    sets = [[each.pair for each in prepare(prompts, model.text).pairs] for prompts in (spec.prompts, request)]
     for over, agrees in ((sets[1], True), (sets[0], False)):
         expected = knockout(model, sets[0], ["L1H2", "MLP2"], mean_over=over, controls=0).curve("probability").mean
         assert np.allclose(np.array(other.curves["probability"].mean, float), expected, atol=1e-5) == agrees
     assert other.notes == ("The mean is over the 36 prompts of the analysis.",)
-    among = run(model, spec.model_copy(update={"prompts": asked}), analysis).result
+    among = run(model, spec.model_copy(update={"prompts": request}), analysis).result
     assert among.notes == ("The mean is over the 36 prompts of the analysis; 36 of the measured ones are among them.",)
     itself = run(model, spec.model_copy(update={"prompts": None}), analysis).result
     assert itself.notes == ("The mean is over these prompts themselves.",)
 
 
 def test_one_that_is_alone_in_its_length_is_left_out_where_positions_count(model, analysis):
-    prompts = asking([*MANY[:3], {"reference": "Q: What is the sum of 3 and 5? A:"}])
+    prompts = custom_prompts([*MANY[:3], {"reference": "Q: What is the sum of 3 and 5? A:"}])
     for ablation, dropped in (("mean", 1), ("resample", 1), ("zero", 0)):
         spec = spec_of(components=["L0H0"], ablation=ablation, positions="after_first", prompts=prompts, controls=0)
         result = run(model, spec, analysis).result
@@ -166,7 +171,7 @@ def test_one_that_is_alone_in_its_length_is_left_out_where_positions_count(model
 
 def test_chunks_of_an_analysis_that_has_been_repeated_since_are_computed_again(model, analysis):
     chunks, again = {}, {}
-    spec = spec_of(top_k=1, controls=0, prompts=asking(OTHER[:4]))
+    spec = spec_of(top_k=1, controls=0, prompts=custom_prompts(OTHER[:4]))
     first = run(model, spec, analysis, save_chunk=chunks.__setitem__).result
     repeated = json.loads(analysis["result.json"])
     repeated["pairs"] = repeated["pairs"][:5]
@@ -235,7 +240,7 @@ def test_the_files_hold_the_result_and_the_curve_in_long_form(model, analysis, t
 
 
 def test_without_draws_and_with_one_question_there_are_no_such_numbers(model, analysis):
-    spec = spec_of(components=["L0H0"], ablation="zero", controls=0, prompts=asking(MANY[:1]))
+    spec = spec_of(components=["L0H0"], ablation="zero", controls=0, prompts=custom_prompts(MANY[:1]))
     curve = run(model, spec, analysis).result.curves["accuracy"]
     assert set(curve.control + curve.p_value + curve.ci_low) == {None}
 
@@ -244,7 +249,10 @@ def test_without_draws_and_with_one_question_there_are_no_such_numbers(model, an
     ("change", "code"),
     [
         ({"components": ["L9H0"]}, "bad_component"),
-        ({"components": ["L0H0"], "prompts": asking([{"reference": "3 + 5 =", "answer": "@"}], False)}, "none_kept"),
+        (
+            {"components": ["L0H0"], "prompts": custom_prompts([{"reference": "3 + 5 =", "answer": "@"}], False)},
+            "none_kept",
+        ),
         ({"components": ["L0H0"], "disjoint": True}, "none_kept"),
         ({"metric": "probability"}, "metric_not_computed"),
     ],
@@ -256,10 +264,10 @@ def test_what_cannot_be_knocked_out_is_refused(model, analysis, change, code):
 
 
 def test_components_of_other_weights_are_refused(model, analysis):
-    told = json.loads(analysis["result.json"])
-    told["model"]["revision"] = "another"
+    result = json.loads(analysis["result.json"])
+    result["model"]["revision"] = "another"
     with pytest.raises(Refusal) as refused:
-        run(model, spec_of(), {**analysis, "result.json": json.dumps(told).encode()})
+        run(model, spec_of(), {**analysis, "result.json": json.dumps(result).encode()})
     assert refused.value.code == "model_changed"
 
 

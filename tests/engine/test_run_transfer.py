@@ -1,4 +1,4 @@
-"""A whole transfer without a server: the same numbers as the function, set by set, and what is said of sets."""
+"""A whole transfer without a server: the function's numbers, set by set, and the notes on sets."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def model():
 
 
 def spec_of(**more):
-    asked = {"kind": "transfer", "model": "tiny", "found_on": [ADD, TAKE], "evaluated_on": [TAKE, ADD], "controls": 2}
-    return TransferSpec.model_validate({**asked, "top_k": 3, "effect": "direct", **more})
+    spec = {"kind": "transfer", "model": "tiny", "found_on": [ADD, TAKE], "evaluated_on": [TAKE, ADD], "controls": 2}
+    return TransferSpec.model_validate({**spec, "top_k": 3, "effect": "direct", **more})
 
 
 def run(model, spec, **more):
     quiet = {"saved_chunks": {}, "save_chunk": lambda *_: None, "on_progress": lambda _: None}
-    told = {**quiet, "on_partial": lambda _: None, "should_stop": lambda: False, **more}
-    return run_transfer(model, spec, "t1", parent=None, **told)
+    hooks = {**quiet, "on_partial": lambda _: None, "should_stop": lambda: False, **more}
+    return run_transfer(model, spec, "t1", parent=None, **hooks)
 
 
 def sides(model, prompts):
@@ -65,10 +65,10 @@ def test_set_by_set_gives_the_function_s_numbers_on_disjoint_operands(model, tmp
     result = TransferResult.model_validate_json(output.artifacts["result.json"])
     assert result == output.result
     assert result.selections == expected.selections
-    for told, name in ((result.accuracy, "accuracy"), (result.probability, "probability")):
-        np.testing.assert_allclose(np.array(told.value, float), getattr(expected, name), atol=1e-5)
-        np.testing.assert_allclose(np.array(told.control, float), getattr(expected, f"control_{name}"), atol=1e-5)
-        np.testing.assert_allclose(np.array(told.plain, float), getattr(expected, f"plain_{name}"), atol=1e-5)
+    for text, name in ((result.accuracy, "accuracy"), (result.probability, "probability")):
+        np.testing.assert_allclose(np.array(text.value, float), getattr(expected, name), atol=1e-5)
+        np.testing.assert_allclose(np.array(text.control, float), getattr(expected, f"control_{name}"), atol=1e-5)
+        np.testing.assert_allclose(np.array(text.plain, float), getattr(expected, f"plain_{name}"), atol=1e-5)
     assert [each.pairs for each in result.found_on] == [len(add), len(take)]
     assert [each.pairs for each in result.evaluated_on] == [len(take_other), len(add_other)]
     assert len({each.name for each in (*result.found_on, *result.evaluated_on)}) == 2
@@ -110,9 +110,9 @@ def test_the_matrix_in_long_form_has_a_row_for_every_cell(model):
     assert len(rows) == 2 * 2 * 2
     for row in rows:
         matrix = getattr(output.result, row["metric"])
-        found = [each.name for each in output.result.found_on].index(row["found_on"])
+        index = [each.name for each in output.result.found_on].index(row["found_on"])
         judged = [each.name for each in output.result.evaluated_on].index(row["evaluated_on"])
-        assert float(row["value"]) == matrix.value[found][judged]
+        assert float(row["value"]) == matrix.value[index][judged]
         assert float(row["plain"]) == matrix.plain[judged]
         assert row["n_pairs"] == str(output.result.evaluated_on[judged].pairs)
     assert any("same operands" in note for note in output.result.notes)

@@ -1,4 +1,4 @@
-"""The engine's named shapes are checked in plain pytest."""
+"""Tests that plain pytest checks the engine's declared shapes."""
 
 from __future__ import annotations
 

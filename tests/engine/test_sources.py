@@ -1,4 +1,4 @@
-"""Total effects at all positions, other sources than the counterfactual, and the other direction: all by the oracle."""
+"""Total effects at all positions, sources other than the counterfactual, the reverse direction: against the oracle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.interventions.replacements import resampled
 
-# Reference and counterfactual of as many tokens.
+# Reference and counterfactual of equal length.
 ALIGNED = [PAIRS[0], PAIRS[1], PAIRS[2], PAIRS[3], PAIRS[5]]
 
 
@@ -141,9 +141,9 @@ def test_where_only_the_last_token_differs_all_positions_are_the_end():
 
 def test_in_the_last_layer_all_three_effects_are_one():
     model = tiny_model("LlamaForCausalLM")
-    found = [path_patching(model, PAIRS, effect=effect).mlps[:, -1] for effect in ("direct", "through_mlps", "total")]
-    torch.testing.assert_close(found[0], found[1], atol=1e-12, rtol=0)
-    torch.testing.assert_close(found[0], found[2], atol=1e-12, rtol=0)
+    result = [path_patching(model, PAIRS, effect=effect).mlps[:, -1] for effect in ("direct", "through_mlps", "total")]
+    torch.testing.assert_close(result[0], result[1], atol=1e-12, rtol=0)
+    torch.testing.assert_close(result[0], result[2], atol=1e-12, rtol=0)
 
 
 def test_resampling_draws_other_questions_the_same_ones_for_the_same_seed():
@@ -160,7 +160,7 @@ def test_resampling_draws_other_questions_the_same_ones_for_the_same_seed():
 
 
 @pytest.mark.parametrize(
-    ("settings", "code", "said"),
+    ("settings", "code", "message"),
     [
         ({"effect": "direct", "positions": "all"}, "impossible_options", "needs the effect 'total'"),
         ({"source": "zero", "direction": "denoising"}, "impossible_options", "needs the source 'counterfactual'"),
@@ -177,8 +177,8 @@ def test_resampling_draws_other_questions_the_same_ones_for_the_same_seed():
         ({"source": "zero", "mean_over": PAIRS}, "bad_request", "not the mean"),
     ],
 )
-def test_what_cannot_be_is_refused(settings, code, said):
-    with pytest.raises(Refusal, match=said) as refused:
+def test_impossible_requests_are_refused(settings, code, message):
+    with pytest.raises(Refusal, match=message) as refused:
         path_patching(tiny_model("LlamaForCausalLM"), PAIRS, **settings)
     assert refused.value.code == code
     assert refused.value.way_out

@@ -1,4 +1,4 @@
-"""Where it happens: the stream patched at every layer and position, against one hooked forward pass each."""
+"""The residual stream patched at every layer and position, against one hooked forward pass each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from math import sqrt
 import oracle
 import pytest
 import torch
-from everywhere_double import EverywhereDouble
+from float64_everywhere import EverywhereDouble
 from test_micro_model import LOGIT, PAIR, ROOT, answer, micro_model, mlp
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 
@@ -22,7 +22,7 @@ LAYOUTS = [
     *(pytest.param(name, None, id=name) for name in CONFIGS),
     *(pytest.param(*layout, id=name, marks=pytest.mark.slow) for name, layout in VARIANTS.items()),
 ]
-# A shape of each kind: sequential, with norms behind sublayers, parallel with a method of its own, fused projections.
+# One layout of each kind: sequential, norms after sublayers, parallel with its own method, fused projections.
 FEW = ["LlamaForCausalLM", "Gemma2ForCausalLM", "GPTJForCausalLM", "FalconForCausalLM"]
 # Equal lengths within a pair, two lengths among them; the last differs from its first token on.
 EQUAL = [PAIRS[0], PAIRS[2], PAIRS[5], PromptPair("4 + 5 =", "1 + 2 =", "9")]
@@ -35,7 +35,7 @@ def layers_of(hf):
 
 @torch.no_grad()
 def streams(hf, ids):
-    """What each layer reads, all positions."""
+    """The input of each layer, all positions."""
     kept = []
 
     def keep(_module, args, kwargs):
@@ -48,12 +48,12 @@ def streams(hf, ids):
     return kept
 
 
-def patched(hf, ids, theirs, layer, position):
+def patched(hf, ids, source_stream, layer, position):
     """All logits at END with the stream that a layer reads taken from ``theirs`` at one position."""
 
     def replace(_module, args):
         states = args[0].clone()
-        states[:, position] = theirs[layer][:, position]
+        states[:, position] = source_stream[layer][:, position]
         return (states, *args[1:])
 
     handle = layers_of(hf)[layer].register_forward_pre_hook(replace)
@@ -68,76 +68,76 @@ def test_every_effect_equals_one_forward_pass_with_that_stream_replaced(architec
     model = tiny_model(architecture, config=config)
     with EverywhereDouble():
         pairs = [EQUAL[0], EQUAL[3]]
-        found = stream(model, pairs)
+        result = stream(model, pairs)
         for row, pair in enumerate(pairs):
             encoded = encode_pair(pair, model.text)
             reference, source = list(encoded.reference_ids), list(encoded.counterfactual_ids)
-            theirs = streams(model.hf, source)
+            source_stream = streams(model.hf, source)
             base = oracle.logits(model.hf, reference)[encoded.answer_id]
             other = oracle.logits(model.hf, source)[encoded.answer_id]
-            assert found.lengths[row] == len(reference)
-            assert float(found.reference[row]) == pytest.approx(float(base), abs=1e-9)
-            assert float(found.counterfactual[row]) == pytest.approx(float(other), abs=1e-9)
+            assert result.lengths[row] == len(reference)
+            assert float(result.reference[row]) == pytest.approx(float(base), abs=1e-9)
+            assert float(result.counterfactual[row]) == pytest.approx(float(other), abs=1e-9)
             for layer in range(3):
                 for position in range(len(reference)):
-                    change = patched(model.hf, reference, theirs, layer, position)[encoded.answer_id] - base
-                    assert float(found.effects[row, layer, position]) == pytest.approx(float(change), abs=1e-9)
+                    change = patched(model.hf, reference, source_stream, layer, position)[encoded.answer_id] - base
+                    assert float(result.effects[row, layer, position]) == pytest.approx(float(change), abs=1e-9)
                     share = change / (other - base)
-                    assert float(found.recovered[row, layer, position]) == pytest.approx(float(share), rel=1e-6)
-    assert float(found.effects.nan_to_num().abs().max()) > 0.1, "effects this small would prove nothing"
-    assert float(found.noise.max()) < 1e-9
+                    assert float(result.recovered[row, layer, position]) == pytest.approx(float(share), rel=1e-6)
+    assert float(result.effects.nan_to_num().abs().max()) > 0.1, "effects this small would prove nothing"
+    assert float(result.noise.max()) < 1e-9
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", CONFIGS)
 def test_in_float32_the_effects_equal_those_forward_passes_too(architecture):
     model = tiny_model(architecture, torch.float32)
-    found = stream(model, EQUAL[:2])
+    result = stream(model, EQUAL[:2])
     for row, pair in enumerate(EQUAL[:2]):
         encoded = encode_pair(pair, model.text)
         reference = list(encoded.reference_ids)
-        theirs = streams(model.hf, list(encoded.counterfactual_ids))
+        source_stream = streams(model.hf, list(encoded.counterfactual_ids))
         base = oracle.logits(model.hf, reference)[encoded.answer_id]
         for layer in range(3):
             for position in range(len(reference)):
-                change = patched(model.hf, reference, theirs, layer, position)[encoded.answer_id] - base
-                assert float(found.effects[row, layer, position]) == pytest.approx(float(change), abs=1e-4)
+                change = patched(model.hf, reference, source_stream, layer, position)[encoded.answer_id] - base
+                assert float(result.effects[row, layer, position]) == pytest.approx(float(change), abs=1e-4)
 
 
 def test_the_effects_equal_those_worked_by_hand():
     # One layer. At the first position a gives way to c, which END sees by half: b + (c + b) / 2. The second position is
     # the same b in both runs.
-    found = stream(micro_model(), [PAIR])
+    result = stream(micro_model(), [PAIR])
     x, y = 1 + 1 / 2, 1 + (ROOT + 1) / 2
     expected = answer(x, y + mlp(x, y)) - LOGIT
-    assert found.effects[0, 0].tolist() == pytest.approx([expected, 0.0], abs=1e-6)
-    assert found.effects[0, 0, 1] == 0
-    # Everything that the runs differ in was patched.
-    assert found.recovered[0, 0, 0] == pytest.approx(1, abs=1e-6)
+    assert result.effects[0, 0].tolist() == pytest.approx([expected, 0.0], abs=1e-6)
+    assert result.effects[0, 0, 1] == 0
+    # Every difference between the runs was patched.
+    assert result.recovered[0, 0, 0] == pytest.approx(1, abs=1e-6)
     assert expected == pytest.approx(1.5 / sqrt((1.5**2 + (y + mlp(x, y)) ** 2) / 2) - 0.71058, abs=1e-5)
 
 
 @pytest.mark.parametrize("architecture", CONFIGS)
 def test_before_the_first_token_that_differs_and_where_a_token_is_the_same_nothing_happens(architecture):
     model = tiny_model(architecture)
-    found = stream(model, EQUAL)
+    result = stream(model, EQUAL)
     for row, pair in enumerate(EQUAL):
         encoded = encode_pair(pair, model.text)
         ids = list(zip(encoded.reference_ids, encoded.counterfactual_ids, strict=True))
         first = next(at for at, (a, b) in enumerate(ids) if a != b)
-        assert not found.effects[row, :, :first].any()
+        assert not result.effects[row, :, :first].any()
         for position, (a, b) in enumerate(ids):
-            assert bool(found.effects[row, 0, position] == 0) == (a == b)
-        assert found.effects[row, :, len(ids) :].isnan().all()
-        assert not found.effects[row, :, : len(ids)].isnan().any()
+            assert bool(result.effects[row, 0, position] == 0) == (a == b)
+        assert result.effects[row, :, len(ids) :].isnan().all()
+        assert not result.effects[row, :, : len(ids)].isnan().any()
 
 
 @pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "GPTJForCausalLM"])
 def test_a_run_patched_with_itself_does_not_change(architecture):
     same = [dataclasses.replace(pair, counterfactual=pair.reference) for pair in EQUAL]
-    found = stream(tiny_model(architecture, torch.float32), same)
-    assert not found.effects.nan_to_num().any()
-    assert found.recovered.isnan().all()
+    result = stream(tiny_model(architecture, torch.float32), same)
+    assert not result.effects.nan_to_num().any()
+    assert result.recovered.isnan().all()
 
 
 @pytest.mark.parametrize(
@@ -158,9 +158,9 @@ def test_a_batch_gives_what_single_prompts_give_in_any_order_and_in_any_chunks(a
 
 
 def test_patching_all_that_differs_at_once_recovers_everything():
-    # One token differs, the first: the stream of layer 0 there is all that the counterfactual run has of its own.
-    found = stream(tiny_model("LlamaForCausalLM"), [PromptPair("4 + 5 =", "1 + 5 =", "9")])
-    assert float(found.recovered[0, 0, 0]) == pytest.approx(1, abs=1e-9)
+    # Only the first token differs: the stream of layer 0 there is the only difference of the counterfactual run.
+    result = stream(tiny_model("LlamaForCausalLM"), [PromptPair("4 + 5 =", "1 + 5 =", "9")])
+    assert float(result.recovered[0, 0, 0]) == pytest.approx(1, abs=1e-9)
 
 
 def test_progress_counts_every_position_of_every_pair():
@@ -171,11 +171,11 @@ def test_progress_counts_every_position_of_every_pair():
 
 
 def test_stream_effects_survive_saving(tmp_path):
-    found = stream(tiny_model("LlamaForCausalLM"), EQUAL)
-    found.save(tmp_path / "s.safetensors")
+    result = stream(tiny_model("LlamaForCausalLM"), EQUAL)
+    result.save(tmp_path / "s.safetensors")
     loaded = StreamEffects.load(tmp_path / "s.safetensors")
-    for field in dataclasses.fields(found):
-        was, now = getattr(found, field.name), getattr(loaded, field.name)
+    for field in dataclasses.fields(result):
+        was, now = getattr(result, field.name), getattr(loaded, field.name)
         assert torch.equal(was.nan_to_num(), now.nan_to_num()) if isinstance(was, torch.Tensor) else was == now
     path_patching(tiny_model("LlamaForCausalLM"), PAIRS[:1]).save(tmp_path / "b.safetensors")
     with pytest.raises(Refusal, match="contains no stream effects"):

@@ -1,4 +1,4 @@
-"""What was tuned is kept apart, put back onto its own model alone, and read by others to the same numbers."""
+"""Deltas are saved separately, apply only to their own base model, and give other readers the same numbers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEADS = ["L1H2", "L2H3"]
 
 @contextmanager
 def no_file_larger_than(size: int) -> Iterator[None]:
-    """A disk that is full, as the system says it to a process: a write beyond ``size`` fails."""
+    """Simulates a full disk: the operating system fails every write beyond ``size`` bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -122,11 +122,11 @@ def test_an_exported_folder_loads_in_plain_transformers_with_equal_logits(archit
     assert torch.equal(logits_of(tuned.model, plain), logits_of(tuned.model))
     again = load_model("tuned", models_dir=tmp_path, device="cpu")
     assert again.card.name == tuned.model.card.name
-    said = json.loads((tmp_path / "tuned" / "arithmoscope.json").read_text(encoding="utf-8"))["tuned"]
-    assert (said["components"], said["weights"]) == (CHOSEN, tuned.deltas.weights)
+    metadata = json.loads((tmp_path / "tuned" / "arithmoscope.json").read_text(encoding="utf-8"))["tuned"]
+    assert (metadata["components"], metadata["weights"]) == (CHOSEN, tuned.deltas.weights)
 
 
-# peft asks transformers by a name that will go.
+# peft calls transformers by a deprecated name.
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 @pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "GPT2LMHeadModel"])
 def test_an_adapter_loads_in_peft_with_equal_logits(architecture, tmp_path: Path):

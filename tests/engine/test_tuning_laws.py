@@ -1,4 +1,4 @@
-"""Precise fine-tuning moves what was chosen and nothing else, and moves it as full fine-tuning would."""
+"""Precise fine-tuning changes the selected parameters and no others, exactly as full fine-tuning would."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from everywhere_double import EverywhereDouble
+from float64_everywhere import EverywhereDouble
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 from torch.nn.functional import log_softmax
 from tuning_cases import CHOSEN, LAYOUTS, LESSONS, QUICK, logits_of, mask_of, weights_of
@@ -23,7 +23,7 @@ from arithmoscope.engine.tuning.training_examples import answer_loss, batches, e
 
 
 @pytest.mark.parametrize(("architecture", "config"), LAYOUTS)
-def test_what_was_not_chosen_keeps_its_bits_whatever_the_weight_decay(architecture, config):
+def test_unselected_weights_keep_their_bits_under_any_weight_decay(architecture, config):
     model = tiny_model(architecture, torch.float32, config=config)
     before = weights_of(model)
     chosen = select(model, CHOSEN, "qkvo", biases=True)
@@ -34,7 +34,7 @@ def test_what_was_not_chosen_keeps_its_bits_whatever_the_weight_decay(architectu
     for name, weight in after.items():
         moves = mask_of(weight, parts.get(name))
         assert torch.equal(weight[~moves], before[name][~moves]), name
-        # Some biases move nothing (a key's, which adds as much to all scores): decay makes them smaller all the same.
+        # Some biases have no effect (a key's adds equally to all scores): weight decay shrinks them all the same.
         assert bool((weight[moves] != before[name][moves]).float().mean() > 0.9) or not moves.any(), name
     for name, weight in model.hf.named_parameters():
         assert torch.equal(weight, before[name]), f"the given model's {name}"
@@ -46,14 +46,14 @@ def test_tuning_all_heads_and_mlps_is_full_fine_tuning_of_all_matrices(architect
     with EverywhereDouble():
         model = tiny_model(architecture)
         everything = all_components(model.layout.layers, model.layout.heads)
-        asked = {**QUICK, "clip": 0.5, "weight_decay": 0.1}
-        ours = fine_tune(model, everything, LESSONS, tune="qkvo", **asked)
-        full = fine_tune(model, [], LESSONS, tuner="full_matrices", **asked)
-        for (name, weight), other in zip(ours.model.hf.named_parameters(), full.model.hf.parameters(), strict=True):
+        options = {**QUICK, "clip": 0.5, "weight_decay": 0.1}
+        precise = fine_tune(model, everything, LESSONS, tune="qkvo", **options)
+        full = fine_tune(model, [], LESSONS, tuner="full_matrices", **options)
+        for (name, weight), other in zip(precise.model.hf.named_parameters(), full.model.hf.parameters(), strict=True):
             torch.testing.assert_close(weight, other, atol=1e-9, rtol=0, msg=name)
-        assert ours.history.losses == pytest.approx(full.history.losses, abs=1e-9)
-        assert [s.norm for s in ours.history.steps] == pytest.approx([s.norm for s in full.history.steps], rel=1e-9)
-        assert not torch.equal(logits_of(ours.model), logits_of(model))
+        assert precise.history.losses == pytest.approx(full.history.losses, abs=1e-9)
+        assert [s.norm for s in precise.history.steps] == pytest.approx([s.norm for s in full.history.steps], rel=1e-9)
+        assert not torch.equal(logits_of(precise.model), logits_of(model))
 
 
 def test_full_matrices_leave_embeddings_norms_and_biases_and_full_leaves_nothing():
@@ -92,10 +92,10 @@ def test_the_loss_is_over_the_answers_tokens_alone_however_prompts_are_put_toget
     expected = 0.0
     for pair in LESSONS:
         prompt = model.text.encode(pair.reference).ids
-        said = model.text.encode(pair.answer).ids
-        for place, token in enumerate(said):
+        answer_ids = model.text.encode(pair.answer).ids
+        for place, token in enumerate(answer_ids):
             with torch.no_grad():
-                logits = model.hf(input_ids=torch.tensor([prompt + said[:place]]), use_cache=False).logits[0, -1]
+                logits = model.hf(input_ids=torch.tensor([prompt + answer_ids[:place]]), use_cache=False).logits[0, -1]
             expected -= float(log_softmax(logits.double(), -1)[token])
     with torch.no_grad():
         together = answer_loss(model, examples_of(model, LESSONS))
@@ -126,7 +126,9 @@ def test_a_batch_in_parts_gives_the_same_but_for_rounding():
 @pytest.mark.parametrize("architecture", CONFIGS)
 def test_layers_that_are_computed_twice_give_the_same_bits(architecture):
     model = tiny_model(architecture, torch.float32)
-    plain, twice = (fine_tune(model, CHOSEN, LESSONS, **QUICK, checkpointing=wanted) for wanted in (False, True))
+    plain, twice = (
+        fine_tune(model, CHOSEN, LESSONS, **QUICK, checkpointing=checkpointing) for checkpointing in (False, True)
+    )
     assert plain.history.losses == twice.history.losses
     for weight, other in zip(plain.model.hf.parameters(), twice.model.hf.parameters(), strict=True):
         assert torch.equal(weight, other)
@@ -135,7 +137,7 @@ def test_layers_that_are_computed_twice_give_the_same_bits(architecture):
 def test_with_checkpointing_layers_keep_what_they_read_and_no_more():
     model = tiny_model("LlamaForCausalLM")
     sizes = {}
-    for wanted in (False, True):
+    for checkpointing in (False, True):
         trainee = precise(model, TunerInput(select(model, ["L0H0"]), head_scale=False, seed=0))
         held: list[int] = []
 
@@ -144,9 +146,9 @@ def test_with_checkpointing_layers_keep_what_they_read_and_no_more():
             return tensor
 
         saved = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-        with trainee.gradients(), checkpointed(trainee.model, wanted), saved:
+        with trainee.gradients(), checkpointed(trainee.model, checkpointing), saved:
             loss = answer_loss(trainee.model, examples_of(model, LESSONS))
-        sizes[wanted] = sum(held)
+        sizes[checkpointing] = sum(held)
         del loss
         assert "forward" not in trainee.model.hf.model.layers[0].__dict__
     assert sizes[True] < sizes[False] / 4
@@ -174,7 +176,7 @@ def test_all_pairs_are_seen_before_one_is_seen_again():
 def test_narrow_weights_are_stepped_in_float32_and_rounded_once():
     model = tiny_model("LlamaForCausalLM", torch.bfloat16)
     before = weights_of(model)
-    # A step is a ten-thousandth: alone it is lost in most numbers of bfloat16, of which 0.3 has neighbours at 0.001.
+    # A step is 1e-4: alone it is lost in most bfloat16 numbers (the spacing near 0.3 is 0.001).
     tiny_steps = {"steps": 40, "learning_rate": 1e-4, "batch_size": 2, "schedule": "constant", "warmup": 0.0}
     tuned = fine_tune(model, ["L2H1"], PAIRS, **tiny_steps)
     (part, *_) = select(model, ["L2H1"]).slices
@@ -211,6 +213,6 @@ def test_the_papers_factor_is_one_on_the_heads_learning_rate():
 
 def test_training_lowers_the_loss():
     model = tiny_model("LlamaForCausalLM", torch.float32)
-    asked = {"steps": 40, "learning_rate": 1e-2, "batch_size": len(LESSONS)}
-    losses = fine_tune(model, [*CHOSEN, "MLP2"], LESSONS, **asked).history.losses
+    options = {"steps": 40, "learning_rate": 1e-2, "batch_size": len(LESSONS)}
+    losses = fine_tune(model, [*CHOSEN, "MLP2"], LESSONS, **options).history.losses
     assert losses[-1] < losses[0] / 4

@@ -1,4 +1,4 @@
-"""A fine-tuning of components that an analysis found: whether it is judged by what they were chosen for."""
+"""A fine-tuning of an analysis's components reports the test questions that the analysis had used."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def test_its_result_says_how_many_test_questions_the_analysis_had_asked():
     model = tiny_model("LlamaForCausalLM", torch.float32)
     hooks: dict[str, Any] = {"save_chunk": lambda *_: None, "on_progress": lambda _: None, "on_partial": lambda _: None}
     analysed = TemplatePrompts.model_validate({**SUMS, "keep_wrong": True})
-    asked = PathPatchingSpec(kind="path_patching", model="tiny", effect="direct", prompts=analysed)
-    found = run_path_patching(model, asked, "p", saved_chunks={}, should_stop=lambda: False, **hooks)
-    assert found is not None
+    request = PathPatchingSpec(kind="path_patching", model="tiny", effect="direct", prompts=analysed)
+    result = run_path_patching(model, request, "p", saved_chunks={}, should_stop=lambda: False, **hooks)
+    assert result is not None
 
     def missing(_name: str) -> bytes:
         raise Refusal("no_result", "It was deleted.")
@@ -45,6 +45,6 @@ def test_its_result_says_how_many_test_questions_the_analysis_had_asked():
         assert tested > 0
         return [note.replace(str(tested), "all") for note in output.result.notes if "analysis" in note]
 
-    (said,) = notes(found.artifacts.__getitem__)
-    assert said.startswith("Of the all test questions all ask about operands that the analysis asked about")
+    (message,) = notes(result.artifacts.__getitem__)
+    assert message.startswith("Of the all test questions all ask about operands that the analysis asked about")
     assert notes(None) == notes(missing) == notes(lambda _name: b"{}") == []

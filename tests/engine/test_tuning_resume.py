@@ -1,4 +1,4 @@
-"""A training that is interrupted, however rudely, ends as if it had not been; one that breaks keeps what was good."""
+"""An interrupted training ends with the weights of an uninterrupted one; a broken one keeps its last good weights."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def test_going_on_from_any_checkpoint_ends_with_the_bits_of_an_undisturbed_train
     model = tiny_model("LlamaForCausalLM", torch.float32)
     # An MLP before heads: the heads' factor puts them into another order in the optimiser.
     chosen = ["L1H2", "L2H3"] if tuner == "offsets" else ["MLP0", "L1H2", "MLP2", "L2H3"]
-    asked = {**LONG, "tuner": tuner, "head_scale": True}
+    options = {**LONG, "tuner": tuner, "head_scale": True}
     kept: list[bytes] = []
-    undisturbed = fine_tune(model, chosen, LESSONS, **asked, save=kept.append, save_every=2)
+    undisturbed = fine_tune(model, chosen, LESSONS, **options, save=kept.append, save_every=2)
     assert len(kept) == 4, "after 2, 4, 6 and 7 of 7 steps"
     for data in (kept[0], kept[1], kept[3]):
-        resumed = fine_tune(model, chosen, LESSONS, **asked, resume=data)
+        resumed = fine_tune(model, chosen, LESSONS, **options, resume=data)
         assert same(undisturbed, resumed)
         assert resumed.history.losses == undisturbed.history.losses
         assert resumed.deltas.digest == undisturbed.deltas.digest
@@ -66,7 +66,7 @@ def test_a_stopped_training_keeps_a_checkpoint_and_goes_on_from_it():
     assert same(fine_tune(model, CHOSEN, LESSONS, **LONG, resume=data), undisturbed)
 
 
-def test_a_checkpoint_is_let_go_of_when_it_is_taken_up_and_holds_what_was_given_along():
+def test_a_checkpoint_is_released_when_it_is_resumed_and_holds_its_extra_data():
     model = tiny_model("LlamaForCausalLM", torch.float32)
     kept: list[bytes] = []
     fine_tune(model, CHOSEN, LESSONS, **LONG, save=kept.append, save_every=3, extra_state=lambda: {"seen": len(kept)})
@@ -136,8 +136,8 @@ def test_a_step_that_breaks_the_weights_is_taken_back_even_if_it_was_the_last(la
             dict(now.hf.named_parameters())[name].data.fill_(math.nan)
 
     kept: list[bytes] = []
-    asked = {**constant, "steps": 3 if last else 6}
-    broken = fine_tune(model, CHOSEN, LESSONS, **asked, on_step=break_it, save=kept.append, save_every=1)
+    options = {**constant, "steps": 3 if last else 6}
+    broken = fine_tune(model, CHOSEN, LESSONS, **options, on_step=break_it, save=kept.append, save_every=1)
     assert (broken.history.ended, broken.history.kept, len(broken.history.steps)) == ("not_finite", 2, 3)
     assert same(broken, fine_tune(model, CHOSEN, LESSONS, **{**constant, "steps": 2}))
     assert len(kept) == 2, "no checkpoint of weights that give no number"
@@ -145,8 +145,8 @@ def test_a_step_that_breaks_the_weights_is_taken_back_even_if_it_was_the_last(la
 
 def test_a_full_fine_tuning_that_breaks_ends_where_it_began():
     model = tiny_model("LlamaForCausalLM", torch.float32)
-    asked = {"steps": 5, "learning_rate": 1e30, "batch_size": 7, "warmup": 0.0}
-    broken = fine_tune(model, [], LESSONS, **asked, tuner="full")
+    options = {"steps": 5, "learning_rate": 1e30, "batch_size": 7, "warmup": 0.0}
+    broken = fine_tune(model, [], LESSONS, **options, tuner="full")
     assert (broken.history.ended, broken.history.kept) == ("not_finite", 0)
     assert all(torch.equal(weights_of(model)[name], weight) for name, weight in weights_of(broken.model).items())
 
@@ -181,9 +181,9 @@ fine_tune(tiny_model("LlamaForCausalLM", torch.float32), CHOSEN, LESSONS, **LONG
 @pytest.mark.slow
 def test_a_process_that_was_killed_is_taken_up_by_another_one_to_the_same_bits(tmp_path: Path):
     file = tmp_path / "checkpoint"
-    here = str(Path(__file__).parent)
+    folder = str(Path(__file__).parent)
     root = Path(__file__).parent.parent.parent
-    child = subprocess.Popen([sys.executable, "-W", "ignore", "-c", CHILD.format(here=here), str(file)], cwd=root)
+    child = subprocess.Popen([sys.executable, "-W", "ignore", "-c", CHILD.format(here=folder), str(file)], cwd=root)
     try:
         end = time.monotonic() + 200
         while not file.exists() and child.poll() is None and time.monotonic() < end:

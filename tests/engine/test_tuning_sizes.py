@@ -1,4 +1,4 @@
-"""What a fine-tuning would train is known before weights are loaded, and is what the engine finds with them loaded."""
+"""The number of trained parameters is known before weights are loaded, and equals the number once they are."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ PROMPTS = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}]}
 
 
 def card_of(model: LoadedModel) -> ModelCard:
-    """A model's card with the sizes that its weights' names and shapes say."""
+    """A model's card with the sizes derived from its weights' names and shapes."""
     shapes = {name: tuple(weight.shape) for name, weight in model.hf.named_parameters()}
     layout = model.layout
     return model.card.model_copy(update={"sizes": part_sizes(shapes, layout.heads, layout.kv_heads)})
 
 
-def asked(**told: Any) -> FineTuneSpec:
-    spec = {"kind": "fine_tune", "model": "tiny", "components": CHOSEN, "prompts": PROMPTS}
-    return FineTuneSpec.model_validate({**spec, **told})
+def spec(**fields: Any) -> FineTuneSpec:
+    defaults = {"kind": "fine_tune", "model": "tiny", "components": CHOSEN, "prompts": PROMPTS}
+    return FineTuneSpec.model_validate({**defaults, **fields})
 
 
 @pytest.mark.parametrize(("architecture", "config"), LAYOUTS)
@@ -41,12 +41,14 @@ def test_what_would_be_trained_of_every_family_is_what_the_engine_selects(archit
     card = card_of(model)
     everything = [str(each) for each in all_components(card.layers, card.heads)]
     for components, tune, biases in product((CHOSEN, everything, ["MLP2"]), (None, *"qkvo", "kv"), (False, True)):
-        told = trainable_parameters(card, asked(components=components, tune=tune and [*tune], biases=biases), "float32")
-        found = select(model, components, tune, biases=biases)
-        assert told.trained == found.parameters, (tune, biases)
-        assert told.touched == tuple(map(str, found.touched)), (tune, biases)
-        assert (told.tune, told.lowest) == (found.tune, found.lowest)
-        assert told.share == pytest.approx(found.share)
+        counts = trainable_parameters(
+            card, spec(components=components, tune=tune and [*tune], biases=biases), "float32"
+        )
+        selection = select(model, components, tune, biases=biases)
+        assert counts.trained == selection.parameters, (tune, biases)
+        assert counts.touched == tuple(map(str, selection.touched)), (tune, biases)
+        assert (counts.tune, counts.lowest) == (selection.tune, selection.lowest)
+        assert counts.share == pytest.approx(selection.share)
 
 
 @pytest.mark.parametrize("architecture", CONFIGS)
@@ -67,14 +69,14 @@ LESSONS = [PromptPair(f"{a} + 3 =", f"{a} @ 3 =", str(a + 3)) for a in range(4)]
 def test_what_a_tuner_would_train_is_what_the_optimiser_moves(tuner):
     model = tiny_model("LlamaForCausalLM", torch.float32)
     heads = [each for each in CHOSEN if each.startswith("L")]
-    told = trainable_parameters(card_of(model), asked(tuner=tuner, components=heads), "float32")
+    counts = trainable_parameters(card_of(model), spec(tuner=tuner, components=heads), "float32")
     tuned = fine_tune(model, heads, LESSONS, steps=1, learning_rate=1e-3, batch_size=2, tuner=tuner)
-    assert told.trained == tuned.trained
-    assert told.optimiser_bytes == 8 * tuned.trained
-    assert told.share == tuned.trained / parameters_of(model)
+    assert counts.trained == tuned.trained
+    assert counts.optimiser_bytes == 8 * tuned.trained
+    assert counts.share == tuned.trained / parameters_of(model)
 
 
-def test_layers_that_differ_and_layouts_that_nobody_knows_have_no_sizes():
+def test_differing_layers_and_unknown_layouts_have_no_sizes():
     shapes = {f"model.{name}": tuple(w.shape) for name, w in tiny_model("Qwen2ForCausalLM").hf.named_parameters()}
     assert part_sizes(shapes, 4, 2) is not None
     other = {**shapes, "model.model.layers.2.mlp.up_proj.weight": (96, 32)}
@@ -83,5 +85,5 @@ def test_layers_that_differ_and_layouts_that_nobody_knows_have_no_sizes():
     assert part_sizes(shapes, 0, 0) is None
     card = card_of(tiny_model("Qwen2ForCausalLM")).model_copy(update={"sizes": None})
     with pytest.raises(Refusal, match="not known before its weights are loaded"):
-        trainable_parameters(card, asked(), "float32")
-    assert trainable_parameters(card, asked(tuner="full"), "float32").share == 1
+        trainable_parameters(card, spec(), "float32")
+    assert trainable_parameters(card, spec(tuner="full"), "float32").share == 1

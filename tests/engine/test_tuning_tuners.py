@@ -1,4 +1,4 @@
-"""The tuners that precise fine-tuning is held against are what they are called, and of its size."""
+"""The control tuners of precise fine-tuning do what their names say, and have its size."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_an_offset_is_a_vector_that_is_added_to_a_heads_output(architecture):
     width = model.layout.head_dim
     assert tuned.trained == width
     torch.testing.assert_close(logits_of(tuned.model), caught[-1], atol=1e-9, rtol=0)
-    # The same by hand: what the bias gained is what the projection makes of one head's vector.
+    # The same by hand: the bias gained the projection of one head's vector.
     out: Any = tuned.model.layout.blocks[1].heads_out
     old: Any = model.layout.blocks[1].heads_out
     gained = out.bias.detach() - (0 if old.bias is None else old.bias.detach())
@@ -70,12 +70,12 @@ def test_lora_trains_about_as_many_numbers_in_all_matrices_of_all_layers(archite
     pytest.importorskip("peft")
     model = tiny_model(architecture)
     caught: list[Any] = []
-    asked = [Component(layer, head) for layer in range(3) for head in (0, 1, None)]
+    components = [Component(layer, head) for layer in range(3) for head in (0, 1, None)]
     tuned = fine_tune(
-        model, asked, LESSONS, **QUICK, tuner="lora", on_step=lambda _step, now: caught.append(logits_of(now))
+        model, components, LESSONS, **QUICK, tuner="lora", on_step=lambda _step, now: caught.append(logits_of(now))
     )
-    wanted = select(model, asked).parameters
-    assert 0.7 * wanted < tuned.trained < 1.3 * wanted
+    parameters = select(model, components).parameters
+    assert 0.7 * parameters < tuned.trained < 1.3 * parameters
     torch.testing.assert_close(logits_of(tuned.model), caught[-1], atol=1e-9, rtol=0)
     before = weights_of(model)
     moved = {name for name, weight in weights_of(tuned.model).items() if not torch.equal(weight, before[name])}
@@ -119,7 +119,7 @@ def test_narrow_weights_are_tuned_as_a_whole_in_float32_too():
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("options", "message"),
     [
         ({"steps": 0}, "steps is 0"),
         ({"batch_size": 0}, "batch_size is 0"),
@@ -137,9 +137,9 @@ def test_narrow_weights_are_tuned_as_a_whole_in_float32_too():
         ({"tuner": "magic"}, "no tuner 'magic'"),
     ],
 )
-def test_numbers_out_of_range_are_refused_before_anything_is_computed(asked, said):
-    with pytest.raises(Refusal, match=said) as refused:
-        fine_tune(tiny_model("LlamaForCausalLM"), ["L1H2"], LESSONS, **{**QUICK, **asked})
+def test_numbers_out_of_range_are_refused_before_anything_is_computed(options, message):
+    with pytest.raises(Refusal, match=message) as refused:
+        fine_tune(tiny_model("LlamaForCausalLM"), ["L1H2"], LESSONS, **{**QUICK, **options})
     assert refused.value.code == "bad_request"
 
 

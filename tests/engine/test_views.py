@@ -1,4 +1,4 @@
-"""What is looked at of a finished analysis: the methods' own numbers over its own prompts, read back from its files."""
+"""Views of a finished analysis: the methods' own numbers over its own prompts, read back from its files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import tiny_model
-from whole import whole_run
+from whole_run import whole_run
 
 from arithmoscope import attention_roles, lens, path_patching, writes
 from arithmoscope.contracts.errors import Refusal
@@ -39,15 +39,15 @@ def analysis(model):
 
 
 def numbers(cells) -> list[float]:
-    """Cells none of which is empty."""
-    told = list(cells)
-    assert None not in told
-    return told
+    """Asserts that no cell is empty."""
+    columns = list(cells)
+    assert None not in columns
+    return columns
 
 
 def pairs_of(model, analysis):
-    asked = PathPatchingSpec.model_validate(json.loads(analysis["result.json"])["spec"])
-    return [each.pair for each in prepare(asked.prompts, model.text).pairs]
+    spec = PathPatchingSpec.model_validate(json.loads(analysis["result.json"])["spec"])
+    return [each.pair for each in prepare(spec.prompts, model.text).pairs]
 
 
 def test_key_components_come_from_the_stored_arrays_alone(model, analysis):
@@ -94,42 +94,42 @@ def test_few_questions_carry_no_p_values(model):
 
 def test_roles_are_the_method_s_over_the_kept_prompts(model, analysis):
     report = RoleReport.model_validate_json(view_file(model, "roles", "", analysis.__getitem__))
-    found = attention_roles(model, pairs_of(model, analysis))
+    result = attention_roles(model, pairs_of(model, analysis))
     assert (report.roles, report.prompts, len(report.heads)) == (ROLES, len(MANY), 12)
     for head in report.heads:
         layer, number = int(head.component[1]), int(head.component[3])
-        np.testing.assert_allclose(head.mass, found.mean[layer, number], atol=1e-6)
+        np.testing.assert_allclose(head.mass, result.mean[layer, number], atol=1e-6)
         assert sum(head.mass) == pytest.approx(1, abs=1e-5)
         assert sum(head.difference) == pytest.approx(0, abs=1e-5)
 
 
 def test_the_lens_of_one_prompt_ends_at_what_the_model_says(model, analysis):
     report = LensReport.model_validate_json(view_file(model, "lens", "4", analysis.__getitem__))
-    found = lens(model, pairs_of(model, analysis)[4:5], k=10)
+    result = lens(model, pairs_of(model, analysis)[4:5], k=10)
     assert [layer.layer for layer in report.layers] == [-1, 0, 1, 2]
     assert (report.prompt, report.answer.strip(), len(report.layers[0].top)) == (4, "4", 10)
-    told = json.loads(analysis["result.json"])["pairs"][4]
-    assert report.layers[-1].logit == pytest.approx(told["reference_logit"], abs=1e-4)
-    assert report.layers[-1].top[0].token == told["top"]
-    assert [layer.rank for layer in report.layers] == found.rank[0].tolist()
+    columns = json.loads(analysis["result.json"])["pairs"][4]
+    assert report.layers[-1].logit == pytest.approx(columns["reference_logit"], abs=1e-4)
+    assert report.layers[-1].top[0].token == columns["top"]
+    assert [layer.rank for layer in report.layers] == result.rank[0].tolist()
 
 
 def test_stages_are_averages_of_the_lens_over_the_kept_prompts(model, analysis):
     report = StagesReport.model_validate_json(view_file(model, "stages", "", analysis.__getitem__))
-    found = lens(model, pairs_of(model, analysis), k=1)
-    np.testing.assert_allclose(numbers(report.probability), found.probability.mean(0), atol=1e-6)
-    np.testing.assert_allclose(numbers(report.operands), found.operands.mean(0), atol=1e-6)
+    result = lens(model, pairs_of(model, analysis), k=1)
+    np.testing.assert_allclose(numbers(report.probability), result.probability.mean(0), atol=1e-6)
+    np.testing.assert_allclose(numbers(report.operands), result.operands.mean(0), atol=1e-6)
     assert (report.prompts, len(report.rank), len(report.answer)) == (len(MANY), 4, 3)
-    stages = found.stages()
+    stages = result.stages()
     assert (report.start, report.inflection, report.end) == (stages.start, stages.inflection, stages.end)
     assert report.found == stages.found
 
 
 def test_what_a_component_writes_is_the_method_s_among_number_tokens(model, analysis):
     report = WritesReport.model_validate_json(view_file(model, "writes", "L1H2", analysis.__getitem__))
-    found = writes(model, pairs_of(model, analysis), ["L1H2"])
-    assert [each.token for each in report.promoted] == [each.token for each in found["L1H2"].promoted_numbers]
-    assert report.answer == pytest.approx(float((found.answers - found.centres).mean()), abs=1e-5)
+    result = writes(model, pairs_of(model, analysis), ["L1H2"])
+    assert [each.token for each in report.promoted] == [each.token for each in result["L1H2"].promoted_numbers]
+    assert report.answer == pytest.approx(float((result.answers - result.centres).mean()), abs=1e-5)
     tokens = {each.token: each.logit for each in (*report.promoted, *report.suppressed)}
     assert all(token.isdigit() for token in tokens)
     assert (
@@ -157,12 +157,12 @@ def test_what_the_analysis_lacks_is_refused(model, analysis, kind, which, code):
     assert refused.value.code == code
 
 
-def test_an_analysis_whose_prompts_are_worded_otherwise_by_now_is_not_looked_at(model, analysis):
-    """Whatever changed since: the template of a chat, or how this program writes its own sets."""
-    told = json.loads(analysis["result.json"])
+def test_an_analysis_whose_prompts_would_now_be_worded_differently_has_no_views(model, analysis):
+    """The cause may be a new chat template or a new way of drawing sets."""
+    columns = json.loads(analysis["result.json"])
     other_token = json.loads(analysis["result.json"])
     other_token["pairs"][3]["counterfactual"][0]["id"] += 1
-    fewer = {**told, "spec": {**told["spec"], "prompts": {**told["spec"]["prompts"], "pairs": MANY[:-1]}}}
+    fewer = {**columns, "spec": {**columns["spec"], "prompts": {**columns["spec"]["prompts"], "pairs": MANY[:-1]}}}
     for changed in (other_token, fewer):
         stored = {**analysis, "result.json": json.dumps(changed).encode()}
         looked: list[tuple[ViewKind, str, str]] = [

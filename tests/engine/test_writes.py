@@ -1,4 +1,4 @@
-"""What components write: every token's change of logit when a write is taken out of the stream, against brute force."""
+"""Writes: every token's change of logit when a component's write is removed from the stream, against brute force."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ NORM_OVER_HEADS = {"Gemma2ForCausalLM", "Gemma3ForCausalLM", "Olmo2ForCausalLM"}
 
 @torch.no_grad()
 def logits_without(hf, ids, layer, head):
-    """All logits at END and those when a component's write is missing in the stream before the final norm: two passes
-    of the whole model, the second with a hook on that norm."""
+    """All logits at END, with and without a component's write in the stream before the final norm: two passes of the
+    whole model, the second with a hook on that norm."""
     parts = oracle.parts_of(hf)[layer]
     heads, mlps = oracle.record(hf, ids)
     if head is None:
@@ -64,25 +64,25 @@ def logits_without(hf, ids, layer, head):
 def test_every_tokens_change_equals_a_forward_pass_without_the_write(architecture, config):
     model = tiny_model(architecture, config=config)
     pairs, components = PAIRS[1:3], all_components(3, 4)
-    found = writes(model, pairs, components, k=64)
-    known = sorted(model.text.get_vocab().values())
+    result = writes(model, pairs, components, k=64)
+    token_ids = sorted(model.text.get_vocab().values())
     for number, component in enumerate(components):
         changes = []
         for row, pair in enumerate(pairs):
             encoded = encode_pair(pair, model.text)
             whole, less = logits_without(model.hf, list(encoded.reference_ids), component.layer, component.head)
             changes.append(whole - less)
-            assert float(found.answers[row, number]) == pytest.approx(float(changes[-1][encoded.answer_id]), abs=1e-9)
-            assert float(found.centres[row, number]) == pytest.approx(float(changes[-1].mean()), abs=1e-9)
+            assert float(result.answers[row, number]) == pytest.approx(float(changes[-1][encoded.answer_id]), abs=1e-9)
+            assert float(result.centres[row, number]) == pytest.approx(float(changes[-1].mean()), abs=1e-9)
         centred = torch.stack([change - change.mean() for change in changes])
-        write = found[str(component)]
+        write = result[str(component)]
         tokens = {each.token_id: each for each in (*write.promoted, *write.suppressed)}
-        assert sorted(tokens) == known
+        assert sorted(tokens) == token_ids
         for token, each in tokens.items():
             assert each.mean == pytest.approx(float(centred[:, token].mean()), abs=1e-9)
             assert each.std == pytest.approx(float(centred[:, token].std()), abs=1e-9)
             assert each.token == model.token_text(token)
-    assert float(found.answers.abs().max()) > 0.1, "changes this small would prove nothing"
+    assert float(result.answers.abs().max()) > 0.1, "changes this small would prove nothing"
 
 
 def test_the_strongest_come_first_and_numbers_have_lists_of_their_own():
@@ -110,14 +110,14 @@ def test_the_answers_change_equals_the_one_worked_by_hand():
         return x / sqrt((x * x + y * y) / 2)
 
     full = logit(REF[0], REF[1] + m)
-    found = writes(micro_model(), [PAIR], ["L0H0", "MLP0"], k=4)
-    assert found.answers[0].tolist() == pytest.approx([full - logit(1, 1 + m), full - logit(*REF)], abs=1e-6)
+    result = writes(micro_model(), [PAIR], ["L0H0", "MLP0"], k=4)
+    assert result.answers[0].tolist() == pytest.approx([full - logit(1, 1 + m), full - logit(*REF)], abs=1e-6)
     # The other three rows of the unembedding are 0: the mean over the vocabulary is a fourth of the answer's change.
-    torch.testing.assert_close(found.centres, found.answers / 4)
-    (answer, *_), others = found["MLP0"].suppressed, found["MLP0"].promoted
+    torch.testing.assert_close(result.centres, result.answers / 4)
+    (answer, *_), others = result["MLP0"].suppressed, result["MLP0"].promoted
     assert answer.token == "d"
-    assert answer.mean == pytest.approx(0.75 * float(found.answers[0, 1]), abs=1e-6)
-    assert [each.mean for each in others] == pytest.approx([-0.25 * float(found.answers[0, 1])] * 3, abs=1e-6)
+    assert answer.mean == pytest.approx(0.75 * float(result.answers[0, 1]), abs=1e-6)
+    assert [each.mean for each in others] == pytest.approx([-0.25 * float(result.answers[0, 1])] * 3, abs=1e-6)
     assert answer.std is None
 
 
@@ -155,9 +155,9 @@ def test_order_chunks_and_groups_of_components_do_not_matter(architecture, monke
     for write in whole.components:
         for other in (chunked, backwards):
             same = other[write.component]
-            for mine, theirs in zip(write.promoted, same.promoted, strict=True):
-                assert mine.token_id == theirs.token_id
-                assert (mine.mean, mine.std) == pytest.approx((theirs.mean, theirs.std), abs=1e-9)
+            for promoted, expected in zip(write.promoted, same.promoted, strict=True):
+                assert promoted.token_id == expected.token_id
+                assert (promoted.mean, promoted.std) == pytest.approx((expected.mean, expected.std), abs=1e-9)
 
 
 @pytest.mark.parametrize("architecture", CONFIGS)
@@ -165,17 +165,17 @@ def test_the_answers_change_is_minus_the_direct_effect_of_zero_ablation(architec
     model = tiny_model(architecture)
     components = all_components(3, 4)
     effects = path_patching(model, PAIRS, effect="direct", source="zero")
-    found = writes(model, PAIRS, components)
+    result = writes(model, PAIRS, components)
     removed = torch.cat([effects.heads, effects.mlps[..., None]], dim=-1).flatten(1)
-    torch.testing.assert_close(found.answers, -removed, atol=1e-9, rtol=0)
+    torch.testing.assert_close(result.answers, -removed, atol=1e-9, rtol=0)
 
 
 def test_what_was_written_survives_saving(tmp_path):
-    found = writes(tiny_model("LlamaForCausalLM"), PAIRS, ["L1H2", Component(0)])
-    found.save(tmp_path / "w.safetensors")
+    result = writes(tiny_model("LlamaForCausalLM"), PAIRS, ["L1H2", Component(0)])
+    result.save(tmp_path / "w.safetensors")
     loaded = VocabularyEffects.load(tmp_path / "w.safetensors")
-    for field in dataclasses.fields(found):
-        was, now = getattr(found, field.name), getattr(loaded, field.name)
+    for field in dataclasses.fields(result):
+        was, now = getattr(result, field.name), getattr(loaded, field.name)
         assert torch.equal(was, now) if isinstance(was, torch.Tensor) else was == now
     (tmp_path / "x").write_bytes(b"nothing")
     with pytest.raises(Refusal, match="contains no written tokens"):

@@ -1,4 +1,4 @@
-"""Tiny random models of the real config classes, one row a family of the engine's table, and a tokenizer for them."""
+"""Tiny random models of the real config classes, one row per family of the engine's table, and a tokenizer for them."""
 
 from __future__ import annotations
 

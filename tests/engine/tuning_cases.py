@@ -1,4 +1,4 @@
-"""What the tests of fine-tuning share: settings that end soon, layouts, and what a model computes."""
+"""Shared helpers of the fine-tuning tests: short settings, layouts, and a model's numbers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def weights_of(model: LoadedModel) -> dict[str, Tensor]:
 
 
 def mask_of(weight: Tensor, part: WeightSlice | None) -> Tensor:
-    """Which numbers of a parameter a part names."""
+    """The entries of a parameter that a part names, as a mask."""
     mask = torch.zeros_like(weight, dtype=torch.bool)
     if part is not None:
         for start, stop in part.ranges:

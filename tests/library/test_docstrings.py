@@ -1,4 +1,4 @@
-"""Every public function is documented in full, and every example in a public docstring runs.
+"""Tests that every public function is documented in full, and that every example in a public docstring runs.
 
 The quick tests run the examples on a tiny model in place of the demo model, the slow ones on the demo model itself.
 """
@@ -113,8 +113,8 @@ def names() -> dict[str, Any]:
     return {"am": am, "torch": torch, "model": model, "pairs": am.generate(pairs=16, tokenizer=model.tokenizer)}
 
 
-def run(name: str, given: dict[str, Any]) -> None:
-    test = doctest.DocTestParser().get_doctest(EXAMPLES[name], {**given}, name, None, 0)
+def run(name: str, namespace: dict[str, Any]) -> None:
+    test = doctest.DocTestParser().get_doctest(EXAMPLES[name], {**namespace}, name, None, 0)
     failures: list[str] = []
     doctest.DocTestRunner(optionflags=OPTIONS).run(test, out=failures.append)
     assert not failures, "".join(failures)

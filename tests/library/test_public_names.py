@@ -1,4 +1,4 @@
-"""``import arithmoscope as am``: light to import, complete, and typed in a user's own project."""
+"""Tests of ``import arithmoscope as am``: light to import, complete, and typed in a user's own project."""
 
 from __future__ import annotations
 
@@ -120,10 +120,10 @@ def test_a_type_checker_in_a_users_project_sees_the_types_and_catches_a_typo(tmp
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(config))
     command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "user.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    found = json.loads(done.stdout)["generalDiagnostics"]
-    revealed = [each["message"] for each in found if each["severity"] == "information"]
+    diagnostics = json.loads(done.stdout)["generalDiagnostics"]
+    revealed = [each["message"] for each in diagnostics if each["severity"] == "information"]
     assert [text.split(" is ")[1] for text in revealed] == ['"list[RankingRow]"', '"LoadedModel"', '"bool"']
     first = USER.count("\n")
-    assert [each["range"]["start"]["line"] - first for each in found if each["severity"] == "error"] == [
+    assert [each["range"]["start"]["line"] - first for each in diagnostics if each["severity"] == "error"] == [
         *range(len(TYPOS))
     ]

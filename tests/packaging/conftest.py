@@ -1,8 +1,7 @@
-"""A wheel of this tree, and fresh environments with the dependencies of some extras and nothing else.
+"""Fixtures: a wheel of this tree, and fresh environments with the dependencies of the given extras and nothing else.
 
-Dependencies are not downloaded again: an environment gets links to exactly those installed packages that the wheel's
-metadata asks for, with all that these ask for in turn.
-"""
+Dependencies are not downloaded again: an environment links to the installed packages that the wheel's metadata
+requires, directly or indirectly."""
 
 from __future__ import annotations
 

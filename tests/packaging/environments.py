@@ -1,4 +1,4 @@
-"""Sources as a clone has them, environments away from the checkout, and the closure of a distribution's needs."""
+"""Sources as in a clone, environments away from the checkout, and the transitive requirements of a distribution."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def clean_environment() -> dict[str, str]:
 
 
 def copy_of_sources(folder: Path) -> Path:
-    """The tracked files as they are in the working tree, as a clone has them: no page, no packages of npm."""
+    """Copies the tracked files of the working tree, as a clone has them: no page, no npm packages."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file() and not name.startswith(("tests/", "docs/")):
@@ -73,7 +73,7 @@ def path_without(program: str) -> str:
 
 def needed_by(name: str, extras: tuple[str, ...]) -> list[metadata.Distribution]:
     """All distributions that a distribution with some extras needs, itself left out."""
-    found: dict[str, metadata.Distribution] = {}
+    needed: dict[str, metadata.Distribution] = {}
     waiting: list[tuple[str, tuple[str, ...]]] = [(name, extras)]
     seen: set[tuple[str, tuple[str, ...]]] = set()
     while waiting:
@@ -83,11 +83,11 @@ def needed_by(name: str, extras: tuple[str, ...]) -> list[metadata.Distribution]
         seen.add(current)
         distribution = metadata.distribution(current[0])
         if current[0] != name:
-            found[current[0]] = distribution
+            needed[current[0]] = distribution
         for requirement in map(Requirement, distribution.requires or ()):
             if _applies(requirement, current[1]):
                 waiting.append((canonicalize_name(requirement.name), tuple(sorted(requirement.extras))))
-    return list(found.values())
+    return list(needed.values())
 
 
 def _applies(requirement: Requirement, extras: tuple[str, ...]) -> bool:

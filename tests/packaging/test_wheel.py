@@ -1,4 +1,4 @@
-"""The wheel away from the checkout: what it holds, what it needs, and that it does what people install it for."""
+"""Tests of the wheel away from the checkout: its contents, its requirements, and its main uses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_it_holds_the_page_the_example_migrations_and_the_licences(wheel: Path) 
         "arithmoscope_worker",
         f"arithmoscope-{arithmoscope.__version__}.dist-info",
     }
-    for wanted in (
+    for path in (
         r"arithmoscope/page/index\.html",
         r"arithmoscope/page/assets/index-.*\.js",
         r"arithmoscope/page/assets/plotly.*\.js",
@@ -43,7 +43,7 @@ def test_it_holds_the_page_the_example_migrations_and_the_licences(wheel: Path) 
         r"arithmoscope/__init__\.pyi",
         r"arithmoscope-.*/licenses/LICENSE",
     ):
-        assert [name for name in names if re.fullmatch(wanted, name)], wanted
+        assert [name for name in names if re.fullmatch(path, name)], path
     tracked = subprocess.run(
         ["git", "ls-files", "arithmoscope", "backend/*.py", "worker/*.py"], cwd=ROOT, capture_output=True, text=True
     ).stdout.split()

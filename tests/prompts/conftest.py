@@ -1,3 +1,5 @@
+"""Fixtures: tiny tokenizers."""
+
 import pytest
 from tokenizers import Tokenizer
 from vocabularies import VOCABULARIES

@@ -1,4 +1,4 @@
-"""Answers of several tokens: refused, measured at the first one, or at each with those before it given."""
+"""Answers of several tokens: refused, measured at the first token, or at each token given those before it."""
 
 import itertools
 from collections.abc import Sequence
@@ -68,8 +68,8 @@ def test_prompt_and_answer_are_the_tokens_of_the_whole_text(
 
 
 def test_a_set_measured_at_each_token_keeps_its_questions_apart(tokenizer: Tokenizer):
-    asked = custom("57 + 68 =", "3 + 5 =", "99 + 1 =", answer="each", shots=1)
-    prompts = prepare(asked, tokenizer)
+    spec = custom("57 + 68 =", "3 + 5 =", "99 + 1 =", answer="each", shots=1)
+    prompts = prepare(spec, tokenizer)
     assert [(pair.index, pair.place) for pair in prompts.pairs] == [
         (0, 0), (0, 1), (0, 2), (1, 0), (2, 0), (2, 1), (2, 2),
     ]  # fmt: skip
@@ -78,33 +78,33 @@ def test_a_set_measured_at_each_token_keeps_its_questions_apart(tokenizer: Token
 
 
 def test_a_preview_shows_every_token_of_an_answer(tokenizer: Tokenizer):
-    asked = custom("57 + 68 =", "3 + 5 =", answer="each")
-    shown = preview(asked, tokenizer)
-    assert Preview.model_validate_json(shown.model_dump_json()) == shown
-    prepared = prepare(asked, tokenizer).pairs
-    assert [(item.place, item.places, item.answer_id) for item in shown.items] == [
+    prompts = custom("57 + 68 =", "3 + 5 =", answer="each")
+    previewed = preview(prompts, tokenizer)
+    assert Preview.model_validate_json(previewed.model_dump_json()) == previewed
+    prepared = prepare(prompts, tokenizer).pairs
+    assert [(item.place, item.places, item.answer_id) for item in previewed.items] == [
         (pair.place, pair.places, pair.answer_id) for pair in prepared
     ]
-    assert [item.reference for item in shown.items] == [pair.reference_tokens for pair in prepared]
-    assert [item.answer for item in shown.items] == ["125"] * 3 + ["8"]
+    assert [item.reference for item in previewed.items] == [pair.reference_tokens for pair in prepared]
+    assert [item.answer for item in previewed.items] == ["125"] * 3 + ["8"]
 
 
 def test_templates_measured_at_the_first_token_have_answers_of_any_length(tokenizer: Tokenizer):
-    asked = TemplatePrompts(source="template", operands=(10, 99), pairs=200, answer="first")
-    prompts = prepare(asked, tokenizer)
+    spec = TemplatePrompts(source="template", operands=(10, 99), pairs=200, answer="first")
+    prompts = prepare(spec, tokenizer)
     assert prompts.n_distinct == 90 * 90
     assert {pair.places for pair in prompts.pairs} == {2, 3}
     assert all(pair.pair.answer.startswith(pair.answer_text) for pair in prompts.pairs)
-    assert len(preview(asked, tokenizer).items) == 64
-    each = prepare(asked.model_copy(update={"answer": "each"}), tokenizer)
+    assert len(preview(spec, tokenizer).items) == 64
+    each = prepare(spec.model_copy(update={"answer": "each"}), tokenizer)
     assert sum(pair.places for pair in prompts.pairs) == len(each.pairs)
     assert [pair for pair in each.pairs if pair.place == 0] == list(prompts.pairs)
 
 
 def test_more_pairs_than_a_set_may_have_are_refused(tokenizer: Tokenizer):
-    asked = TemplatePrompts(source="template", operands=(1_000, 9_999), pairs=MAX_PAIRS // 3, answer="each")
+    prompts = TemplatePrompts(source="template", operands=(1_000, 9_999), pairs=MAX_PAIRS // 3, answer="each")
     with pytest.raises(Refusal) as refused:
-        prepare(asked, tokenizer)
+        prepare(prompts, tokenizer)
     assert refused.value.code == "impossible_options"
     assert str(MAX_PAIRS) in refused.value.detail
 
@@ -112,17 +112,17 @@ def test_more_pairs_than_a_set_may_have_are_refused(tokenizer: Tokenizer):
 def test_too_many_pairs_are_refused_before_the_rest_of_them_is_made(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ):
-    made: list[PromptPair] = []
+    encoded: list[PromptPair] = []
 
     def counted(pair: PromptPair, *rest: Any) -> Sequence[EncodedPair]:
-        made.append(pair)
+        encoded.append(pair)
         return encode_answer(pair, *rest)
 
     monkeypatch.setattr("arithmoscope.prompts.sets.prompt_sets.MAX_PAIRS", 5)
     monkeypatch.setattr("arithmoscope.prompts.sets.prompt_sets.encode_answer", counted)
     with pytest.raises(Refusal):
         prepare(custom(*["57 + 68 ="] * 9, answer="each"), tokenizer)
-    assert len(made) == 2
+    assert len(encoded) == 2
 
 
 def test_an_answer_that_is_another_token_after_the_counterfactual_is_refused(vocabularies: dict[str, Tokenizer]):

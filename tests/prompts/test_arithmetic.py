@@ -1,4 +1,4 @@
-"""The parser reads what it understands whole, exactly, and nothing else."""
+"""Tests of the parser: it reads complete expressions exactly, and nothing else."""
 
 import itertools
 import time
@@ -268,7 +268,7 @@ def value_of(prompt: str) -> int | Fraction | None:
 
 
 @dataclass(frozen=True)
-class Written:
+class Expression:
     """An expression as text, its value by ordinary fractions (None: divides by zero), and how tightly it binds."""
 
     text: str
@@ -277,11 +277,11 @@ class Written:
     operands: tuple[int, ...]
 
 
-def number(value: int) -> Written:
-    return Written(str(value), Fraction(value), 3, (value,))
+def number(value: int) -> Expression:
+    return Expression(str(value), Fraction(value), 3, (value,))
 
 
-def combine(sign: str, left: Written, right: Written, spaces: str) -> Written:
+def combine(sign: str, left: Expression, right: Expression, spaces: str) -> Expression:
     binds = 1 if sign in "+-" else 2
     left_text = left.text if left.binds >= binds else f"({left.text})"
     right_text = right.text if right.binds > binds else f"({right.text})"
@@ -296,7 +296,7 @@ def combine(sign: str, left: Written, right: Written, spaces: str) -> Written:
         elif right.value:
             value = left.value / right.value
     text = f"{left_text}{spaces}{sign}{spaces}{right_text}"
-    return Written(text, value, binds, left.operands + right.operands)
+    return Expression(text, value, binds, left.operands + right.operands)
 
 
 numbers = st.integers(0, 9_999).map(number)
@@ -309,7 +309,7 @@ expressions = st.recursive(
 
 @settings(deadline=None)
 @given(expressions, st.sampled_from([" =", "=", " is", "?", ""]))
-def test_the_value_is_that_of_an_independent_evaluation(written: Written, ending: str):
+def test_the_value_is_that_of_an_independent_evaluation(written: Expression, ending: str):
     reading = read(written.text + ending)
     whole = written.value is not None and written.value.denominator == 1
     assert (reading.value if reading else None) == (written.value if whole else None)
@@ -344,12 +344,14 @@ def test_no_text_of_arithmetic_pieces_raises(text: str):
 
 
 def assert_consistent(text: str, reading: Reading | None) -> None:
-    """What was read is what stands there."""
+    """Asserts that the reading agrees with the text."""
     if reading is None:
         return
     for operand in reading.operands:
-        written = text[slice(*operand.span)]
-        assert operand.words or Fraction(written.replace("−", "-").replace("–", "-").replace(" ", "")) == operand.value
+        expression = text[slice(*operand.span)]
+        assert (
+            operand.words or Fraction(expression.replace("−", "-").replace("–", "-").replace(" ", "")) == operand.value
+        )
     spans = sorted([operand.span for operand in reading.operands] + [operator.span for operator in reading.operators])
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
     assert reading.question[0] <= spans[0][0]

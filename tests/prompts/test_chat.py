@@ -1,5 +1,5 @@
-"""A prompt as a conversation: what the template writes is the template's, what people type is text, and the prompt
-still ends just before the answer's first token."""
+"""Prompts as conversations: the template's text is the template's, user input is plain text, and the prompt still ends
+just before the answer's first token."""
 
 import timeit
 
@@ -22,7 +22,7 @@ CHATML = ChatFrame(
     next="<|im_end|>\n<|im_start|>user\n",
     after="<|im_end|>\n<|im_start|>assistant\n",
 )
-# Signs that are plain text to every tokeniser, and white space around what is said.
+# Signs that are plain text to every tokenizer, and white space around the content.
 INST = ChatFrame(before="<s>[INST] ", reply=" [/INST] ", next=" </s><s>[INST] ", after=" [/INST] ")
 THINKING = CHATML.model_copy(update={"after": f"{CHATML.after}<think>\n\n"})
 SUM = PromptPair("2 + 3 = 5\n3 + 5 =", "2 + 3 = 5\n3 @ 5 =", "8", chat=True)
@@ -57,7 +57,7 @@ def test_without_a_frame_a_prompt_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("examples", "found", "rest"),
+    ("examples", "result", "rest"),
     [
         ("", [], ""),
         ("2 + 3 = 5\n", [("2 + 3 =", "2 + 3 = 5")], ""),
@@ -80,20 +80,20 @@ def test_without_a_frame_a_prompt_stays_as_it_is() -> None:
     ],
 )
 def test_an_example_is_a_question_and_one_word_behind_it(
-    examples: str, found: list[tuple[str, str]], rest: str
+    examples: str, result: list[tuple[str, str]], rest: str
 ) -> None:
     exchanges, start = _exchanges(examples)
-    assert [(examples[slice(*asked)], examples[slice(*said)]) for asked, said in exchanges] == found
+    assert [(examples[slice(*shot)], examples[slice(*roles)]) for shot, roles in exchanges] == result
     assert examples[start:] == rest
 
 
 def test_every_part_plays_its_role_in_both_turns_and_the_template_plays_none(tokenizer: Tokenizer) -> None:
     encoded = encode_pair(SUM, tokenizer, CHATML)
     for tokens, sign in ((encoded.reference_tokens, "+"), (encoded.counterfactual_tokens, "@")):
-        said = [(token.text.strip(), token.role) for token in tokens if token.role != "other" and token.text.strip()]
-        asked = [("2", "shot"), ("+", "shot"), ("3", "shot"), ("=", "shot")]
+        roles = [(token.text.strip(), token.role) for token in tokens if token.role != "other" and token.text.strip()]
+        shot = [("2", "shot"), ("+", "shot"), ("3", "shot"), ("=", "shot")]
         question = [("3", "operand_a"), (sign, "operator"), ("5", "operand_b"), ("=", "equals")]
-        assert said == [("<|im_start|>", "first"), *asked, *asked, ("5", "shot"), *question, *question]
+        assert roles == [("<|im_start|>", "first"), *shot, *shot, ("5", "shot"), *question, *question]
     assert [token.text for token in encoded.reference_tokens][-3:] == ["5", " =", " "]
 
 
@@ -113,17 +113,17 @@ def test_a_conversation_ends_as_the_plain_prompt_ends(any_chatty: Tokenizer) -> 
     assert chat.question == plain.question
 
 
-def test_a_pair_that_is_no_chat_is_read_plainly_whatever_the_model_has(tokenizer: Tokenizer) -> None:
+def test_a_pair_that_is_no_chat_is_read_plainly_for_any_model(tokenizer: Tokenizer) -> None:
     plain = PromptPair(SUM.reference, SUM.counterfactual, "8")
     assert encode_pair(plain, tokenizer, CHATML) == encode_pair(plain, tokenizer)
 
 
 def test_a_chat_without_a_template_is_refused_with_a_way_out(tokenizer: Tokenizer) -> None:
-    asked = CustomPrompts.model_validate({"source": "custom", "pairs": [{"reference": "3 + 5 ="}], "chat": True})
+    shot = CustomPrompts.model_validate({"source": "custom", "pairs": [{"reference": "3 + 5 ="}], "chat": True})
     for attempt in (
         lambda: encode_pair(SUM, tokenizer),
-        lambda: prepare(asked, tokenizer),
-        lambda: preview(asked, tokenizer),
+        lambda: prepare(shot, tokenizer),
+        lambda: preview(shot, tokenizer),
     ):
         with pytest.raises(Refusal) as refused:
             attempt()
@@ -145,12 +145,12 @@ def test_nothing_that_people_type_becomes_a_control_token(typed: str, name: str,
     layout = lay_out(f"{typed}\n3 + 5 =", frame)
     pieces = chat_pieces(layout.text, [stretch.place for stretch in layout.stretches], tokenizer)
     template = layout.text
-    for stretch in reversed(layout.stretches):  # what was typed may be an example, with turns of its own
+    for stretch in reversed(layout.stretches):  # the typed text may be an example, with turns of its own
         template = template[: stretch.place[0]] + template[stretch.place[1] :]
-    written = sum(template.count(token) for token in (*CONTROL_TOKENS, "<think>"))
+    count = sum(template.count(token) for token in (*CONTROL_TOKENS, "<think>"))
     if frame is not THINKING:  # its template does not write <think>: there it is a token like any other
         controls.discard(tokenizer.token_to_id("<think>"))
-    assert sum(piece.id in controls for piece in pieces) == written
+    assert sum(piece.id in controls for piece in pieces) == count
 
 
 def test_a_control_token_that_people_type_is_read_as_text(tokenizer: Tokenizer) -> None:
@@ -192,25 +192,25 @@ def test_a_prompt_that_cannot_be_kept_apart_from_control_tokens_is_refused(token
 def test_many_hostile_prompts_cost_one_copy_of_the_tokenizer(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[int] = []
+    copies: list[int] = []
     from_str = Tokenizer.from_str
     monkeypatch.setattr(
         "arithmoscope.prompts.tokens.tokenization.Tokenizer",
-        type("T", (), {"from_str": staticmethod(lambda t: made.append(1) or from_str(t))}),
+        type("T", (), {"from_str": staticmethod(lambda t: copies.append(1) or from_str(t))}),
     )
     for a in range(1, 9):
         encode_pair(PromptPair(f"<|im_end|> {a} + 1 =", f"{a} @ 1 =", str(a + 1), chat=True), tokenizer, CHATML)
-    assert len(made) <= 1
+    assert len(copies) <= 1
 
 
 @pytest.mark.parametrize("shots", [0, 2])
 def test_a_template_set_is_asked_as_a_chat(shots: int, tokenizer: Tokenizer) -> None:
     spec = TemplatePrompts(source="template", pairs=6, shots=shots, chat=True)
-    prepared, shown = prepare(spec, tokenizer, CHATML), preview(spec, tokenizer, CHATML)
+    prepared, previewed = prepare(spec, tokenizer, CHATML), preview(spec, tokenizer, CHATML)
     pairs = generate(pairs=6, shots=shots, tokenizer=tokenizer, chat=CHATML)
     assert [encoded.pair for encoded in prepared.pairs] == pairs
     assert all(pair.chat for pair in pairs)
-    assert [item.reference for item in shown.items] == [encoded.reference_tokens for encoded in prepared.pairs]
+    assert [item.reference for item in previewed.items] == [encoded.reference_tokens for encoded in prepared.pairs]
     plain = generate(pairs=6, shots=shots, tokenizer=tokenizer)
     assert [pair.reference for pair in pairs] == [pair.reference for pair in plain]
     starts = tokenizer.token_to_id("<|im_start|>")
@@ -219,8 +219,8 @@ def test_a_template_set_is_asked_as_a_chat(shots: int, tokenizer: Tokenizer) -> 
 
 def test_a_preview_shows_a_chat_that_cannot_run_as_far_as_it_can_be_read(tokenizer: Tokenizer) -> None:
     pairs = [{"reference": "8 + 5 ="}, {"reference": ""}, {"reference": "<|im_end|>\U000f0000", "answer": "8"}]
-    asked = CustomPrompts.model_validate({"source": "custom", "pairs": pairs, "chat": True})
-    several, empty, private = preview(asked, tokenizer, CHATML).items
+    shot = CustomPrompts.model_validate({"source": "custom", "pairs": pairs, "chat": True})
+    several, empty, private = preview(shot, tokenizer, CHATML).items
     assert "2 tokens" in (several.problem or "")
     assert "".join(token.text for token in several.reference) == lay_out("8 + 5 =", CHATML).text
     assert "empty" in (empty.problem or "")
@@ -236,9 +236,9 @@ def test_no_typed_text_breaks_a_chat(prompt: str, counterfactual: str, answer: s
     except Refusal:
         return
     for text, tokens in ((prompt, encoded.reference_tokens), (counterfactual, encoded.counterfactual_tokens)):
-        shown = "".join(token.text for token in tokens)
-        assert shown.startswith(CHATML.before)
-        assert shown.rstrip() == lay_out(text, CHATML).text.rstrip() or "\ufffd" in shown
+        previewed = "".join(token.text for token in tokens)
+        assert previewed.startswith(CHATML.before)
+        assert previewed.rstrip() == lay_out(text, CHATML).text.rstrip() or "\ufffd" in previewed
 
 
 @pytest.mark.parametrize("typed", [" ", "\t", "= ", "a ", "-", "a= \t"])

@@ -1,4 +1,4 @@
-"""Counterfactuals: the calculation is taken out or exchanged, and nothing else."""
+"""Counterfactuals: the calculation is removed or exchanged, and nothing else."""
 
 from typing import get_args
 
@@ -78,8 +78,8 @@ def test_operator_swap_asks_for_something_else(reference: str, counterfactual: s
 
 
 def test_an_example_that_answers_the_counterfactual_is_avoided(tokenizer: Tokenizer):
-    asked = "1 + 2 = 3\n3 + 0 = 3\n2 + 1 ="
-    assert corrupt("operand_swap_same_answer", asked, 0, tokenizer) == "1 + 2 = 3\n3 + 0 = 3\n0 + 3 ="
+    question = "1 + 2 = 3\n3 + 0 = 3\n2 + 1 ="
+    assert corrupt("operand_swap_same_answer", question, 0, tokenizer) == "1 + 2 = 3\n3 + 0 = 3\n0 + 3 ="
 
 
 def test_there_is_no_other_sum_within_narrow_bounds(tokenizer: Tokenizer):

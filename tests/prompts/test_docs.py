@@ -1,4 +1,4 @@
-"""docs/prompts.md says what the tables say."""
+"""Tests that docs/prompts.md agrees with the tables."""
 
 from pathlib import Path
 
@@ -16,8 +16,8 @@ def test_every_topic_has_its_line(topic: Topic):
     (line,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{topic}` |")]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     row = TOPICS[topic]
-    said = ["yes" if has else "no" for has in (row.styles, row.decimals, row.words)]
-    assert cells[1:6] == [", ".join(row.operations) or "-", *said, ", ".join(row.impossible) or "-"]
+    expected = ["yes" if has else "no" for has in (row.styles, row.decimals, row.words)]
+    assert cells[1:6] == [", ".join(row.operations) or "-", *expected, ", ".join(row.impossible) or "-"]
     assert parse_question(cells[6].strip("`")) is not None
 
 

@@ -1,4 +1,4 @@
-"""Sets drawn from templates: without replacement, repeatable, honest about how many exist."""
+"""Sets drawn from templates: without replacement, repeatable, and with the true number of distinct questions."""
 
 from collections import Counter
 from typing import Any, get_args
@@ -33,7 +33,7 @@ def test_a_larger_vocabulary_has_more_answers(vocabularies: dict[str, Tokenizer]
     assert draw(spec(shots=0), vocabularies["digits_and_bare_spaces"]).n_distinct == 36
 
 
-def test_as_many_as_asked_for_is_no_note(tokenizer: Tokenizer):
+def test_the_requested_number_of_pairs_adds_no_note(tokenizer: Tokenizer):
     drawn = draw(spec(pairs=10), tokenizer)
     assert (len(drawn.pairs), drawn.n_distinct, drawn.notes) == (10, 34, ())
 
@@ -83,11 +83,11 @@ def test_every_set_keeps_its_promises(asked: TemplatePrompts, vocabulary: str, v
 
 @pytest.mark.parametrize("corruption", get_args(Corruption))
 def test_a_shorter_set_is_the_beginning_of_a_longer_one(corruption: Corruption, tokenizer: Tokenizer):
-    asked = spec(operations=get_args(Operation), styles=get_args(Style), operands=(0, 20), corruption=corruption)
-    whole = draw(asked, tokenizer).pairs
+    prompts = spec(operations=get_args(Operation), styles=get_args(Style), operands=(0, 20), corruption=corruption)
+    whole = draw(prompts, tokenizer).pairs
     assert len(whole) == 64
-    assert draw(asked.model_copy(update={"pairs": 20}), tokenizer).pairs == whole[:20]
-    assert draw(asked, tokenizer, at_most=7).pairs == whole[:7]
+    assert draw(prompts.model_copy(update={"pairs": 20}), tokenizer).pairs == whole[:20]
+    assert draw(prompts, tokenizer, at_most=7).pairs == whole[:7]
 
 
 def test_the_order_in_which_operations_are_named_moves_nothing(tokenizer: Tokenizer):
@@ -103,9 +103,9 @@ def test_the_same_seed_draws_the_same_and_another_seed_another_set(tokenizer: To
 
 
 def test_operations_and_styles_share_a_set_evenly(tokenizer: Tokenizer):
-    asked = spec(operations=["add", "subtract"], styles=["equation", "statement"], operands=(0, 99), pairs=40)
+    prompts = spec(operations=["add", "subtract"], styles=["equation", "statement"], operands=(0, 99), pairs=40)
     shares: Counter[tuple[str, bool]] = Counter()
-    for pair in draw(asked, tokenizer).pairs:
+    for pair in draw(prompts, tokenizer).pairs:
         reading = read(pair.reference)
         assert reading is not None
         shares[reading.operators[0].operation, pair.reference.endswith("=")] += 1
@@ -154,7 +154,7 @@ def test_a_vocabulary_without_numbers_offers_nothing():
 
 
 def test_the_largest_set_over_the_largest_range_is_drawn_in_seconds(tokenizer: Tokenizer):
-    asked = spec(operations=["subtract"], operands=(0, 9_999), pairs=2_000)
-    prompts = prepare(asked, tokenizer)
+    spec_ = spec(operations=["subtract"], operands=(0, 9_999), pairs=2_000)
+    prompts = prepare(spec_, tokenizer)
     assert prompts.n_distinct == 99_955 - 2
     assert len({pair.question for pair in prompts.pairs}) == 2_000

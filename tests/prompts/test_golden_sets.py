@@ -1,4 +1,4 @@
-"""Sets that do not use a later option are drawn as they always were: people compare results over the years."""
+"""Sets without newer options are drawn as before, so that results stay comparable over the years."""
 
 import hashlib
 import json
@@ -47,10 +47,10 @@ SETS: dict[str, dict[str, Any]] = {
 }
 
 
-def fingerprint(asked: dict[str, Any], tokenizer: Tokenizer) -> str:
+def fingerprint(prompts_spec: dict[str, Any], tokenizer: Tokenizer) -> str:
     """SHA-256 of texts, questions and roles. Not of token ids: those come from a vocabulary that is trained here."""
-    kind = CustomPrompts if asked.get("source") == "custom" else TemplatePrompts
-    prompts = prepare(kind.model_validate({"source": "template", **asked}), tokenizer)
+    kind = CustomPrompts if prompts_spec.get("source") == "custom" else TemplatePrompts
+    prompts = prepare(kind.model_validate({"source": "template", **prompts_spec}), tokenizer)
     rows = [
         [
             each.pair.reference,
@@ -61,8 +61,8 @@ def fingerprint(asked: dict[str, Any], tokenizer: Tokenizer) -> str:
         ]
         for each in prompts.pairs
     ]
-    said = json.dumps([rows, prompts.n_distinct, prompts.notes])
-    return hashlib.sha256(said.encode()).hexdigest()
+    text = json.dumps([rows, prompts.n_distinct, prompts.notes])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @pytest.mark.parametrize("name", SETS)

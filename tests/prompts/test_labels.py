@@ -1,4 +1,4 @@
-"""Names of sets: short, told apart, nothing in them that people typed."""
+"""Labels of sets: short, distinct, and free of user input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers in words."""
+"""Tests of numbers in words."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Where the last question is."""
+"""Tests of finding the last question."""
 
 import pytest
 from hypothesis import given, settings

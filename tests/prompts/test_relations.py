@@ -1,4 +1,4 @@
-"""What has no arithmetic in it: every row is read back, and loses its relation but not its form."""
+"""Prompts without arithmetic: every row is read back, and loses its relation but not its form."""
 
 from typing import get_args
 
@@ -19,9 +19,9 @@ EVERY: list[tuple[Topic, str, str, str]] = [
 
 @pytest.mark.parametrize("topic", FRAMES)
 def test_every_topic_has_forty_questions_each_with_one_word_for_an_answer(topic: Topic):
-    asked = recall_items(topic)
-    assert len(asked) == len(set(asked)) >= 40
-    for relation, subject in asked:
+    question = recall_items(topic)
+    assert len(question) == len(set(question)) >= 40
+    for relation, subject in question:
         answer = RELATIONS[topic][relation][subject]
         assert answer.isalpha()
         assert answer != subject
@@ -41,7 +41,7 @@ def test_every_question_of_every_wording_is_read_back():
 
 @pytest.mark.parametrize("corruption", get_args(Corruption))
 def test_a_counterfactual_keeps_the_form_and_changes_one_part(corruption: Corruption):
-    made = 0
+    count = 0
     for topic, frame, relation, subject in EVERY:
         prompt = recall_question(topic, frame, relation, subject)
         recall = read_recall(prompt)
@@ -49,7 +49,7 @@ def test_a_counterfactual_keeps_the_form_and_changes_one_part(corruption: Corrup
         changed = corrupt_recall(corruption, prompt, recall, 0)
         if changed is None:
             continue
-        made += 1
+        count += 1
         span = recall.relation_span if "operator" in corruption else recall.subject_span
         assert changed.startswith(prompt[: span[0]])
         assert changed.endswith(prompt[span[1] :])
@@ -64,7 +64,7 @@ def test_a_counterfactual_keeps_the_form_and_changes_one_part(corruption: Corrup
             assert other is not None
             assert other.relation == relation
             assert (other.answer == recall.answer) == (corruption == "operand_swap_same_answer")
-    assert made > 40
+    assert count > 40
 
 
 def test_days_are_swapped_for_days_and_letters_for_letters():

@@ -1,4 +1,4 @@
-"""Every token plays one part."""
+"""Every token has exactly one role."""
 
 import pytest
 from tokenizers import Tokenizer
@@ -26,7 +26,7 @@ def test_a_sum_with_an_example(tokenizer: Tokenizer):
     assert counterfactual == [*examples, ("", "shot"), *question]
 
 
-def test_the_first_token_is_first_whatever_it_says(vocabularies: dict[str, Tokenizer]):
+def test_the_first_token_has_the_role_first_for_any_text(vocabularies: dict[str, Tokenizer]):
     pair = PromptPair("3 + 5 =", "3 @ 5 =", "8")
     assert roles(pair, vocabularies["digits_and_bare_spaces"])[0][0] == ("3", "first")
     assert roles(pair, vocabularies["metaspace_with_bos"])[0][:2] == [("<s>", "first"), ("3", "operand_a")]

@@ -19,7 +19,7 @@ from arithmoscope.prompts.sets.topics import TOPICS
 RESULTS = {"add": 10, "subtract": 6, "multiply": 16, "divide": 4}
 
 
-def told(story: Story, a: int = 8, b: int = 2) -> str:
+def question_of(story: Story, a: int = 8, b: int = 2) -> str:
     if story.topic == "year_span":
         return story.template.question(a, 1720 + b, "17").rstrip()
     return story.template.question(a, b)
@@ -41,7 +41,7 @@ def test_every_topic_tells_every_operation_in_twelve_wordings():
 
 @pytest.mark.parametrize("story", stories(), ids=lambda story: story.template.text)
 def test_every_story_is_read_back(story: Story):
-    prompt = told(story)
+    prompt = question_of(story)
     assert read(prompt) is None  # the parser of plain questions leaves it to the rows
     reading = reading_of(prompt)
     operation = story.template.operation
@@ -58,7 +58,7 @@ def test_every_story_is_read_back(story: Story):
 
 @pytest.mark.parametrize("story", stories(), ids=lambda story: story.template.text)
 def test_a_story_without_its_operator_is_not_read_and_another_operator_is(story: Story, tokenizer: Tokenizer):
-    prompt = told(story)
+    prompt = question_of(story)
     without = corrupt("null_operator", prompt, 0, tokenizer)
     assert without is not None
     assert read_story(without) is None
@@ -74,9 +74,9 @@ def test_a_story_without_its_operator_is_not_read_and_another_operator_is(story:
 def test_a_story_with_other_operands_has_another_answer_or_the_same(story: Story, tokenizer: Tokenizer):
     for seed in range(3):
         before = reading_of(
-            told(story, 6, 3) if story.topic != "year_span" else story.template.question(2, 1725, "172")
+            question_of(story, 6, 3) if story.topic != "year_span" else story.template.question(2, 1725, "172")
         )
-        prompt = told(story, 6, 3) if story.topic != "year_span" else story.template.question(2, 1725, "172")
+        prompt = question_of(story, 6, 3) if story.topic != "year_span" else story.template.question(2, 1725, "172")
         for corruption in ("operand_swap", "operand_swap_same_answer"):
             swapped = corrupt(corruption, prompt, seed, tokenizer, (1, 9))
             assert swapped is not None
@@ -93,7 +93,7 @@ def test_a_story_with_other_operands_has_another_answer_or_the_same(story: Story
         ("The war lasted 5 years from 1723 to 17", "28"),
         ("The war lasted 5 years from 1723 to", "1728"),
         ("The war lasted 12 years from 1723 to 17", "35"),
-        ("The war lasted 5 years from 1728 to 173", None),  # a carry: the stem gives it away
+        ("The war lasted 5 years from 1728 to 173", None),  # a carry: the stem reveals it
         ("The war lasted 5 years from 1723 to 1728", None),
         ("The war lasted 5 years from 1723 to 18", None),
         ("The war lasted 5 years from 1723 to 172 or so", None),

@@ -1,4 +1,4 @@
-"""Every wording reads back, and every question a template offers is counted and numbered."""
+"""Every wording is parsed back, and every question of a template is counted and indexed."""
 
 from itertools import islice
 from random import Random
@@ -94,9 +94,9 @@ def test_every_operation_has_one_equation_and_several_wordings_of_the_other_styl
 
 
 def listed(operation: Operation, operands: tuple[int, int], answers: set[int]) -> list[tuple[int, int]]:
-    """By trying every pair."""
+    """All questions by brute force over pairs."""
     numbers = range(operands[0], operands[1] + 1)
-    found: list[tuple[int, int]] = []
+    pairs: list[tuple[int, int]] = []
     for a in numbers:
         for b in numbers:
             if operation == "divide":
@@ -104,8 +104,8 @@ def listed(operation: Operation, operands: tuple[int, int], answers: set[int]) -
             else:
                 fits = {"add": a + b, "subtract": a - b, "multiply": a * b}[operation] in answers
             if fits:
-                found.append((a, b))
-    return found
+                pairs.append((a, b))
+    return pairs
 
 
 @settings(deadline=None)

@@ -1,4 +1,4 @@
-"""Which options go together: whatever is offered gives a set that keeps its promises, the rest is refused."""
+"""Valid combinations of options give sets that keep their promises; all others are refused."""
 
 from itertools import product
 from typing import Any, get_args
@@ -29,10 +29,10 @@ def spec(**changes: Any) -> TemplatePrompts:
 def everything() -> Tokenizer:
     """A word a token, for all words of all topics; numbers up to 99 and the years, in digits and words."""
     texts = [
-        recall_question(topic, frame, *asked)
+        recall_question(topic, frame, *prompts)
         for topic in FRAMES
         for frame in FRAMES[topic]
-        for asked in recall_items(topic)
+        for prompts in recall_items(topic)
     ]
     texts += [story.template.text for story in stories()]
     recalled = [parse_question(text) for text in texts]
@@ -57,14 +57,14 @@ def asked_of(topic: Topic, **changes: Any) -> TemplatePrompts:
 def test_every_topic_has_sets_by_every_corruption_or_says_which(
     topic: Topic, corruption: Corruption, shots: int, everything: Tokenizer
 ):
-    asked = asked_of(topic, corruption=corruption, shots=shots)
+    prompts = asked_of(topic, corruption=corruption, shots=shots)
     if corruption in TOPICS[topic].impossible:
         with pytest.raises(Refusal, match=corruption) as refused:
-            draw(asked, everything)
+            draw(prompts, everything)
         assert refused.value.code == "impossible_options"
         assert corruption not in refused.value.way_out
         return
-    drawn = draw(asked, everything)
+    drawn = draw(prompts, everything)
     questions = [question_text(pair.reference) for pair in drawn.pairs]
     assert len(set(questions)) == len(questions) > 0
     for pair, question in zip(drawn.pairs, questions, strict=True):
@@ -92,7 +92,7 @@ def test_every_topic_has_sets_by_every_corruption_or_says_which(
 
 @pytest.mark.parametrize("topic", TOPICS)
 def test_what_a_topic_cannot_have_is_what_none_of_its_questions_has(topic: Topic, everything: Tokenizer, monkeypatch):
-    """The table says no more and no less than drawing does."""
+    """The table agrees exactly with drawing."""
     row = TOPICS[topic]
     monkeypatch.setitem(TOPICS, topic, TopicRow(row.operations, row.styles, row.decimals, row.words))
     for corruption in get_args(Corruption):
@@ -105,7 +105,7 @@ def test_what_a_topic_cannot_have_is_what_none_of_its_questions_has(topic: Topic
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"topic": "facts", "operations": ["multiply"]}, "no arithmetic"),
         ({"topic": "facts", "operands": [0, 99]}, "no arithmetic"),
@@ -123,9 +123,9 @@ def test_what_a_topic_cannot_have_is_what_none_of_its_questions_has(topic: Topic
     ],
 )
 def test_what_does_not_go_together_is_refused_with_the_way_out(
-    changes: dict[str, Any], said: str, tokenizer: Tokenizer
+    changes: dict[str, Any], message: str, tokenizer: Tokenizer
 ):
-    with pytest.raises(Refusal, match=said) as refused:
+    with pytest.raises(Refusal, match=message) as refused:
         prepare(spec(**changes), tokenizer)
     assert refused.value.code == "impossible_options"
     assert refused.value.way_out != refused.value.problem.way_out
@@ -137,7 +137,7 @@ def test_what_does_not_go_together_is_refused_with_the_way_out(
 def test_numbers_are_written_as_asked_and_answers_are_exact(
     numerals: str, decimals: int, corruption: Corruption, operands: tuple[int, int], tokenizer: Tokenizer
 ):
-    asked = spec(
+    prompts = spec(
         operations=["add", "subtract", "multiply", "divide"],
         styles=["equation", "statement", "question"],
         numerals=numerals,
@@ -148,7 +148,7 @@ def test_numbers_are_written_as_asked_and_answers_are_exact(
         pairs=36,
         shots=2,
     )
-    drawn = draw(asked, tokenizer)
+    drawn = draw(prompts, tokenizer)
     assert len(drawn.pairs) == 36
     low, high = operands
     for pair in drawn.pairs:

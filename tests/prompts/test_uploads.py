@@ -1,4 +1,4 @@
-"""Files of prompt pairs: what is read, what is told by its row, what is refused whole, and that nothing takes long."""
+"""Files of prompt pairs: rows read, rows reported by number, files refused as a whole, and bounded reading time."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_every_answer_that_the_parser_computes_is_a_number() -> None:
         assert of_lines({"reference": prompt, "answer": reading.answer}).problems == ()
 
 
-# What prepare refuses with these words, a file's row is refused with; both can be said without a vocabulary.
+# A file's row is refused with the words of `prepare`; neither refusal needs a vocabulary.
 ROWS = [
     {"reference": "6 / 4 ="},
     {"reference": "5 / 0 ="},
@@ -206,7 +206,7 @@ def test_of_a_file_of_100_000_rows_the_first_usable_ones_are_kept_and_the_first_
     good, bad = ("12 + 34 =,46\n", "12 + 34 =,x\n") if form == "csv" else ('{"reference": "12 + 34 ="}\n', "{\n")
     header = "reference,answer\n" if form == "csv" else ""
     read = read_upload((header + (bad + good * 99) * 1_000).encode(), form)
-    # One row of a hundred is bad: 102 of them are above the last pair.
+    # One row of a hundred is bad: 102 of them precede the last pair.
     first_left_out = MAX_PAIRS + 103 + (form == "csv")
     assert (len(read.pairs), read.n_rows) == (MAX_PAIRS, 100_000)
     assert [problem.row for problem in read.problems[:-1]] == [100 * at + 1 + (form == "csv") for at in range(102)]
@@ -235,7 +235,7 @@ def test_after_very_many_rows_that_cannot_be_used_no_other_is_looked_at() -> Non
 def test_a_file_in_two_encodings_loses_the_rows_that_are_in_the_other_and_no_more() -> None:
     data = "reference,answer,city\n3 × 5 =,15,Zürich\n".encode()
     data += "3 × 4 =,12,Bern\n2 + 2 =,é,Bern\n".encode("cp1252")
-    data += "4 + 4 =,8,Zürich\n".encode("cp1252")  # in a column that means nothing
+    data += "4 + 4 =,8,Zürich\n".encode("cp1252")  # in an unknown column
     data += '"1 ×\n3 =",3,\n'.encode("cp1252") + "2 × 5 =,10,\n".encode()
     read = read_upload(data, "csv")
     assert [pair.reference for pair in read.pairs] == ["3 × 5 =", "4 + 4 =", "2 × 5 ="]
@@ -281,7 +281,7 @@ def test_a_row_whose_quotes_are_wrong_is_told_and_the_rows_beside_it_stay() -> N
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_a_table_whose_every_cell_is_quoted_is_read_whatever_stands_between_them(delimiter: str) -> None:
+def test_a_table_with_every_cell_quoted_is_read_with_any_separator(delimiter: str) -> None:
     read = of_csv(f'"answer"{delimiter}"reference"\n"8"{delimiter}"3 + 5 ="\n')
     assert read.pairs == (CustomPair(reference="3 + 5 =", answer="8"),)
 
@@ -307,7 +307,7 @@ def test_an_archive_is_refused_with_the_way_out_and_never_unpacked(data: bytes, 
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"", "no rows|first row"),
         (b"\n\n", "first row"),
@@ -323,8 +323,8 @@ def test_an_archive_is_refused_with_the_way_out_and_never_unpacked(data: bytes, 
         (b'"reference" x\n3 + 5 =', "Row 1 is not a header"),
     ],
 )
-def test_a_file_that_is_no_table_is_refused_in_a_sentence(data: bytes, said: str) -> None:
-    assert re.search(said, refused(data))
+def test_a_file_that_is_no_table_is_refused_in_a_sentence(data: bytes, message: str) -> None:
+    assert re.search(message, refused(data))
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,7 @@ def test_a_file_that_is_no_table_is_refused_in_a_sentence(data: bytes, said: str
 def test_the_largest_and_oddest_file_takes_a_moment(form: UploadFormat, data: bytes) -> None:
     started = time.perf_counter()
     _pairs_or_refusal(data, form)
-    # Seconds are for a busy machine; what grows with the square of a file takes hours here.
+    # Seconds allow for a busy machine; quadratic time would be hours here.
     assert time.perf_counter() - started < 60
 
 
@@ -372,9 +372,9 @@ def _pairs_or_refusal(data: bytes, form: UploadFormat) -> None:
     try:
         read = read_upload(data, form)
     except Refusal as refusal:
-        said = refusal.details()
-        assert said.model_dump_json().encode()
-        assert said.type.endswith("bad_upload")
+        message = refusal.details()
+        assert message.model_dump_json().encode()
+        assert message.type.endswith("bad_upload")
         return
     assert read.n_rows == len(read.pairs) + len(read.problems) or len(read.problems) == MAX_PROBLEMS + 1
     assert Upload.model_validate_json(read.model_dump_json()) == read

@@ -1,4 +1,4 @@
-"""Every wording of every operation says what it means: our own parser reads it back, with the roles of its parts."""
+"""Every wording of every operation is read back by the parser, with the roles of its parts."""
 
 import json
 from pathlib import Path
@@ -28,13 +28,13 @@ def golden_rows() -> dict[str, list[str]]:
     for story in stories():
         a, b = (2, 1723) if story.topic == "year_span" else (8, 2)
         rows[f"{story.topic}, {story.template.operation}: {story.template.text}"] = story.template.question(a, b, "172")
-    found: dict[str, list[str]] = {}
+    golden: dict[str, list[str]] = {}
     tokenizer = digits_and_bare_spaces()
     for name, question in rows.items():
         reading = parse_question(question)
         without = corrupt("null_operator", question, 0, tokenizer)
-        found[name] = [question, reading.answer if reading else "", without or ""]
-    return found
+        golden[name] = [question, reading.answer if reading else "", without or ""]
+    return golden
 
 
 def test_every_row_has_its_golden_example():

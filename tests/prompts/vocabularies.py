@@ -1,7 +1,6 @@
-"""Tiny tokenisers of every make that models use, trained on the spot.
+"""Tiny tokenizers of every kind that models use, trained on the spot.
 
-They differ in what they do with the space before an answer, which is what this room is about.
-"""
+They differ in their treatment of the space before an answer."""
 
 from collections.abc import Callable
 
@@ -22,7 +21,7 @@ _BYTES = pre_tokenizers.ByteLevel.alphabet()
 
 
 def digits_and_bare_spaces() -> Tokenizer:
-    """As SmolLM2: byte-level, every digit by itself, the space before a digit a token of its own."""
+    """Like SmolLM2: byte-level, every digit by itself, the space before a digit a token of its own."""
     tokenizer = Tokenizer(models.BPE())
     digits = pre_tokenizers.Digits(individual_digits=True)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
@@ -33,7 +32,7 @@ def digits_and_bare_spaces() -> Tokenizer:
 
 
 def spaced_numbers(trim_offsets: bool = False) -> Tokenizer:
-    """As GPT-2: byte-level, " 8" and " 18" are one token. RoBERTa leaves the space out of the offsets."""
+    """Like GPT-2: byte-level, " 8" and " 18" are one token. RoBERTa leaves the space out of the offsets."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -44,7 +43,7 @@ def spaced_numbers(trim_offsets: bool = False) -> Tokenizer:
 
 
 def metaspace_with_bos() -> Tokenizer:
-    """As LLaMA-2: "▁" for spaces and before the text, bytes for what is unknown, a BOS token."""
+    """Like LLaMA-2: "▁" for spaces and before the text, bytes for what is unknown, a BOS token."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     digits = pre_tokenizers.Digits(individual_digits=True)
@@ -61,7 +60,7 @@ def metaspace_with_bos() -> Tokenizer:
 
 
 def unigram_with_eos() -> Tokenizer:
-    """As T5: Unigram over "▁", an EOS token after the text."""
+    """Like T5: Unigram over "▁", an EOS token after the text."""
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()

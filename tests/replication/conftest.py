@@ -1,4 +1,4 @@
-"""Makes the engine's tiny models importable by name, and has one on disk."""
+"""Makes the engine's tiny models importable by name, and saves one to disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``arithmoscope fine-tune`` on a tiny model on disk: what it trains, what it says, and what it leaves behind."""
+"""``arithmoscope fine-tune`` on a tiny model on disk: what it trains, prints, and writes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SMALL = ("fine-tune", "--model", "tiny", "--shots", "1", *QUICK)
 
 
 @pytest.fixture(autouse=True)
-def here(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def working_folder(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ARITHMOSCOPE_MODELS_DIR", str(folder))
     monkeypatch.setenv("ARITHMOSCOPE_DATA_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -35,8 +35,19 @@ def here(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_it_says_what_trains_and_what_that_changed_and_leaves_the_tuned_model(
     capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:
-    told = ("--components", "L1H2,L2H3", "--save", "plus", "--export", "whole", "--adapter", "part", "--csv", "all.csv")
-    assert main([*SMALL, *told]) == 0
+    arguments = (
+        "--components",
+        "L1H2,L2H3",
+        "--save",
+        "plus",
+        "--export",
+        "whole",
+        "--adapter",
+        "part",
+        "--csv",
+        "all.csv",
+    )
+    assert main([*SMALL, *arguments]) == 0
     text = capsys.readouterr().out
     assert "Components: L1H2 L2H3\n" in text
     assert "no operands shared" in text
@@ -76,7 +87,7 @@ def test_own_questions_and_public_ones_are_trained_on(capsys: pytest.CaptureFixt
         assert (split["train"] + split["validation"] + split["test"], split["shared"]) == (40, 0)
 
 
-# A row as the set is published, but for its words.
+# A row in the set's published form, with other words.
 WORDED = {
     "question": "A shop sold {} lamps in May. It sold half as many in June.\nHow many lamps did it sell altogether?",
     "answer": "It sold {0}/2 = <<{0}/2=9>>9 lamps in June.\nThat is <<{0}+9=27>>27 lamps.\n#### 27",
@@ -91,20 +102,20 @@ def test_components_for_a_public_set_are_found_on_sums_and_rows_that_are_too_lon
     rows.append({**rows[0], "question": "It sold 7. " * 400})
     public.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     assert main([*SMALL, "--top-k", "1", "--file", str(public), "--public", "gsm8k", "--json"]) == 0
-    told = capsys.readouterr()
-    assert "1 questions of more than 4000 characters are left out." in told.err.splitlines()
-    assert any("found on sums" in line for line in told.err.splitlines())
-    result = json.loads(told.out)
+    stop = capsys.readouterr()
+    assert "1 questions of more than 4000 characters are left out." in stop.err.splitlines()
+    assert any("found on sums" in line for line in stop.err.splitlines())
+    result = json.loads(stop.out)
     assert len(result["spec"]["components"]) == 1
     assert sum(result["split"][name] for name in ("train", "validation", "test")) == 12
 
 
 def test_what_cannot_be_exported_takes_nothing_else_with_it(capsys: pytest.CaptureFixture[str]) -> None:
-    told = ("--components", "L1H2", "--biases", "--save", "plus", "--adapter", "part")
-    assert main([*SMALL, *told]) == 2
-    said = capsys.readouterr()
-    assert "plain text: perplexity" in said.out
-    assert "no low rank" in said.err.splitlines()[-1]
+    stop = ("--components", "L1H2", "--biases", "--save", "plus", "--adapter", "part")
+    assert main([*SMALL, *stop]) == 2
+    output = capsys.readouterr()
+    assert "plain text: perplexity" in output.out
+    assert "no low rank" in output.err.splitlines()[-1]
     assert Deltas.load("plus").components == ("L1H2",)
     assert not Path("part").exists()
 
@@ -112,18 +123,18 @@ def test_what_cannot_be_exported_takes_nothing_else_with_it(capsys: pytest.Captu
 def test_an_adapter_that_cannot_be_is_refused_before_anything_is_trained(capsys: pytest.CaptureFixture[str]) -> None:
     for more, what in ((("--components", "L1H2,MLP1"), "MLP1"), (("--tuner", "full"), "tuner full")):
         assert main([*SMALL, *more, "--adapter", "part"]) == 2
-        told = capsys.readouterr()
-        assert told.out == ""
-        assert what in told.err.splitlines()[-1]
+        arguments = capsys.readouterr()
+        assert arguments.out == ""
+        assert what in arguments.err.splitlines()[-1]
     assert not Path("part").exists()
 
 
 def test_a_file_stays_as_it_was_until_its_new_content_is_written_whole(tmp_path: Path) -> None:
     before, fresh = tmp_path / "before.csv", tmp_path / "fresh.csv"
     before.write_text("as it was", encoding="utf-8")
-    with writable(str(before), "--csv") as kept, writable(str(fresh), "--csv") as made:
+    with writable(str(before), "--csv") as kept, writable(str(fresh), "--csv") as fresh_file:
         assert kept == before
-        assert made == fresh
+        assert fresh_file == fresh
     assert before.read_text(encoding="utf-8") == "as it was"
     assert not fresh.exists()
     link = tmp_path / "link.csv"
@@ -151,13 +162,13 @@ def test_nothing_is_fetched_where_benchmarks_are_named_and_otherwise_nothing_is_
 def test_a_training_that_breaks_says_so_and_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
     breaking = ("--components", "MLP2", "--clip", "0", "--warmup", "0", "--learning-rate", "1", "--weight-decay", "100")
     assert main([*SMALL, *breaking, "--steps", "40", "--schedule", "constant", "--save", "kept"]) == 2
-    told = capsys.readouterr()
-    assert told.err.splitlines()[-1].startswith("The loss is not finite")
+    stop = capsys.readouterr()
+    assert stop.err.splitlines()[-1].startswith("The loss is not finite")
     assert Path("kept").stat().st_size > 0
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (("--components", "L9H9"), "no L9H9"),
         (("--components", "L1H1,L1H1"), "must not repeat"),
@@ -173,7 +184,7 @@ def test_a_training_that_breaks_says_so_and_exits_2(capsys: pytest.CaptureFixtur
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_one_line(
-    more: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    more: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "there").touch()
     try:
@@ -181,7 +192,7 @@ def test_what_cannot_be_trained_is_refused_in_one_line(
     except SystemExit as left:
         status = left.code
     assert status == 2
-    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert message in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("lm_eval") is not None, reason="lm-eval is installed")
@@ -189,9 +200,9 @@ def test_public_benchmarks_are_refused_before_the_model_is_loaded_where_lm_eval_
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["fine-tune", "--model", "nix", "--benchmarks", "gsm8k,arc_easy"]) == 2
-    told = capsys.readouterr()
-    assert "pip install lm-eval" in told.err
-    assert told.out == ""
+    stop = capsys.readouterr()
+    assert "pip install lm-eval" in stop.err
+    assert stop.out == ""
 
 
 def test_a_bar_in_a_terminal_shows_the_loss_beside_it() -> None:
@@ -229,19 +240,19 @@ def test_ctrl_c_keeps_what_was_trained_and_says_that_it_was_stopped(
     finally:
         signal.signal(signal.SIGINT, before)
     assert status == 130
-    said = capsys.readouterr()
-    result = json.loads(said.out)
+    output = capsys.readouterr()
+    result = json.loads(output.out)
     assert (result["ended"], result["kept"], result["evaluation"]) == ("stopped", 2, None)
     assert Deltas.load("part").components == ("L1H2",)
-    assert said.err.endswith("Stopped.\n")
+    assert output.err.endswith("Stopped.\n")
 
 
 def test_a_command_that_was_started_to_ignore_ctrl_c_goes_on_ignoring_it() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with stop_on_ctrl_c() as told:
+        with stop_on_ctrl_c() as stop:
             signal.raise_signal(signal.SIGINT)
-            assert not told()
+            assert not stop()
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)

@@ -1,4 +1,4 @@
-"""A tiny model in a folder, made once; and what the store's tests have."""
+"""A tiny model in a folder, made once; and the fixtures of the store's tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The judge can find against: what is lost, done twice or computed otherwise does not get past it."""
+"""Tests that the soak test's judge detects lost, duplicated and differing results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from keeping import spec_of  # pyright: ignore[reportMissingImports]
+from store_helpers import spec_of  # pyright: ignore[reportMissingImports]
 
 from arithmoscope.store import Store
 from benchmarks.soak.ledger import Ledger
@@ -64,7 +64,7 @@ def _result(**changes: object) -> str:
     return comparable_digest("result.json", json.dumps({**RESULT, **changes}).encode())
 
 
-def test_a_result_is_the_same_whoever_it_is_of_and_whenever_it_was() -> None:
+def test_a_result_is_the_same_for_any_experiment_id_and_time() -> None:
     later = {"created_at": "2027-01-01", "seconds": 99, "torch": "2"}
     assert _result() == _result(experiment_id="b", provenance=later)
     assert _result() != _result(metrics={"logit": [0.1000000001]})
@@ -90,8 +90,8 @@ def test_the_database_itself_counts_every_success(tmp_path: Path) -> None:
         ledger = Ledger(tmp_path)
         ledger.count_finishes()
         once, twice, never = (store.submit(spec_of(), key=key)[0].id for key in ("a", "b", "c"))
-        for asked in (once, twice):
-            claim = store.claim(asked, 1, owner="w", lease_s=60)
+        for question in (once, twice):
+            claim = store.claim(question, 1, owner="w", lease_s=60)
             assert claim is not None
             store.succeed(claim, {"result.json": b"{}"})
         with store._database.write() as connection:  # a worker that was frozen, and whose write is not fenced

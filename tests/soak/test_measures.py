@@ -1,4 +1,4 @@
-"""Latencies, slopes, event streams and the page: what is wrong shows."""
+"""Tests that faults show in latencies, slopes, event streams and the page."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MIB = 2**20
 
 
 def test_a_percentile_is_never_better_than_what_was_seen() -> None:
-    found = percentiles([number / 1000 for number in range(1, 101)])
-    assert found == {"p50": 50.0, "p95": 95.0, "p99": 99.0, "max": 100.0, "mean": 50.5}
+    latencies = percentiles([number / 1000 for number in range(1, 101)])
+    assert latencies == {"p50": 50.0, "p95": 95.0, "p99": 99.0, "max": 100.0, "mean": 50.5}
     assert percentiles([0.007]) == dict.fromkeys(("p50", "p95", "p99", "max", "mean"), 7.0)
     assert percentiles([]) == {}
 
 
-def test_memory_that_grows_is_told_from_memory_that_rocks() -> None:
+def test_growing_memory_is_distinguished_from_fluctuating_memory() -> None:
     noise = random.Random(0)
     rocking = [(100 + noise.uniform(-3, 3)) * MIB for _ in range(600)]
     growing = [each + second / 60 * MIB for second, each in enumerate(rocking)]
@@ -40,7 +40,7 @@ def test_memory_that_grows_is_told_from_memory_that_rocks() -> None:
 def _read(*blocks: str) -> list[str]:
     story = EventStream()
     whole = "".join(f"{block}\n\n" for block in blocks).encode()
-    for at in range(0, len(whole), 7):  # in pieces that end anywhere
+    for at in range(0, len(whole), 7):  # in pieces cut at any byte
         story.take(whole[at : at + 7])
     return story.problems()
 
@@ -50,7 +50,7 @@ PARTIAL = 'id: 1-1\nevent: partial\ndata: {"n_pairs":16}'
 STATE = 'event: state\ndata: {"state":"succeeded"}'
 
 
-def test_a_stream_that_says_all_has_no_problems() -> None:
+def test_a_complete_stream_has_no_problems() -> None:
     assert _read(": ping", PROGRESS, PARTIAL, STATE) == []
 
 
@@ -101,7 +101,7 @@ def test_findings_are_clean_only_if_all_is_as_it_must_be(tmp_path: Path) -> None
     assert "No problems found." in page
     assert "| child killed | kill -9 of the worker's computing child | 1 | 3 | 0 | 0 | 0 | 1.5 s, 1.5 s |" in page
 
-    # Half a run keeps the other half as it was, with the facts of its own day.
+    # A partial run keeps the other part unchanged, with its own date and machine.
     half = SoakReport(2)
     half.keep_load(tmp_path / "results.json")
     assert (half.posts, half.drain, half.traffic) == (findings.posts, findings.drain, findings.traffic)

@@ -26,7 +26,7 @@ SEED = 2
 
 @pytest.fixture(scope="module")
 def rounds(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> list[Round]:
-    """Two at the same time, beside the undisturbed run that they are compared with: each waits most of the time."""
+    """Two concurrent rounds and the undisturbed run that they are compared with: each waits most of the time."""
     folder, questions = tmp_path_factory.mktemp("rounds"), questions_of(30, pairs=80)
     with ThreadPoolExecutor(3) as pool:
         expected = pool.submit(undisturbed, folder / "undisturbed", models_dir, questions)
@@ -42,7 +42,7 @@ def _say(line: str) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_whatever_happens_nothing_is_lost_nothing_ends_twice_and_no_bit_differs(rounds: list[Round]) -> None:
+def test_under_every_fault_nothing_is_lost_nothing_ends_twice_and_no_bit_differs(rounds: list[Round]) -> None:
     for each in rounds:
         assert each.verdict.accepted > 5
         assert (each.verdict.lost, each.verdict.twice, each.verdict.differing) == ({}, {}, {})
@@ -69,16 +69,16 @@ def test_fifty_identical_questions_in_one_moment_make_one_experiment(loaded: Ser
 
 
 def test_a_hundred_questions_drain_with_none_lost_and_none_done_twice(loaded: Serve) -> None:
-    found = drain(loaded, 100, 240)
-    assert (found.lost, found.twice) == (0, 0)
+    report = drain(loaded, 100, 240)
+    assert (report.lost, report.twice) == (0, 0)
 
 
 def test_many_readers_and_requests_get_all_they_ask_for_while_the_worker_computes(loaded: Serve) -> None:
-    found = run_traffic(loaded, 5.0, finished_ones=3)
-    assert found.errors == []
-    assert found.requests >= 240  # one every 20 ms
-    assert found.streams >= found.readers == found.most_open == 200
-    assert found.latencies_ms["all"]["p95"] < 10_000  # the promise is 100 on a machine that does nothing else
+    report = run_traffic(loaded, 5.0, finished_ones=3)
+    assert report.errors == []
+    assert report.requests >= 240  # one every 20 ms
+    assert report.streams >= report.readers == report.most_open == 200
+    assert report.latencies_ms["all"]["p95"] < 10_000  # the promise is 100 on an idle machine
 
 
 def test_a_full_disk_is_full_and_can_be_freed(tmp_path: Path) -> None:
@@ -93,9 +93,9 @@ def test_a_full_disk_is_full_and_can_be_freed(tmp_path: Path) -> None:
     assert not (tmp_path / "disk").exists()
 
 
-def test_a_tree_that_is_told_another_time_has_it(tmp_path: Path) -> None:
+def test_a_tree_started_with_another_time_has_it(tmp_path: Path) -> None:
     shift_clock(tmp_path, 3600.0)
     environment = {**os.environ, **clock_environment(tmp_path)}
     command = [sys.executable, "-P", "-c", "import time; print(time.time())"]
-    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert 3590 < float(told.stdout) - time.time() < 3610
+    completed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert 3590 < float(completed.stdout) - time.time() < 3610

@@ -1,4 +1,4 @@
-"""A store in a folder of the test's own or on PostgreSQL, and a real Valkey server."""
+"""Fixtures: a store in a temporary folder or on PostgreSQL, and a real Valkey server."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from arithmoscope.store.blobs import Blobs
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from keeping import Clock, Valkey, valkey_server
 from services import DATABASE_URL, Postgres, has_postgres, missing, postgres_server, s3_server
+from store_helpers import Clock, Valkey, valkey_server
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without PostgreSQL a quick run says so in one line, not in hundreds."""
+    """Reports missing PostgreSQL in one line in a quick run, not in hundreds."""
     if config.getoption("markexpr") == "" or has_postgres():
         return
     on_it = [item for item in items if "[postgresql" in item.name and "database" in getattr(item, "fixturenames", ())]
@@ -49,7 +49,7 @@ def postgres() -> Iterator[Postgres | None]:
 
 @pytest.fixture(scope="session")
 def empty_postgres(postgres: Postgres | None) -> str | None:
-    """The name of a database as it is when it has just been made."""
+    """The name of a newly created database."""
     if postgres is None:
         return None
     url = postgres.make()
@@ -66,12 +66,12 @@ def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def urls(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """Where a store is to be opened: nothing is there yet, unless the test asks for a ``store`` too."""
+    """The addresses of a new store: empty, unless the test requests ``store`` too."""
     artifacts = (tmp_path / "artifacts").as_uri()
-    made = "store" in request.fixturenames
+    is_open = "store" in request.fixturenames
     if database == "sqlite":
         path = tmp_path / "data" / "arithmoscope.db"
-        if made:
+        if is_open:
             path.parent.mkdir()
             shutil.copy(request.getfixturevalue("empty_sqlite"), path)
         yield f"sqlite:///{path}", artifacts
@@ -79,7 +79,7 @@ def urls(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> Itera
     server: Postgres | None = request.getfixturevalue("postgres")
     if server is None:
         missing(request, "PostgreSQL", DATABASE_URL)
-    url = server.make(request.getfixturevalue("empty_postgres")) if made else server.make()
+    url = server.make(request.getfixturevalue("empty_postgres")) if is_open else server.make()
     yield url, artifacts
     server.drop(url)
 
@@ -93,13 +93,13 @@ def store(urls: tuple[str, str], clock: Clock) -> Iterator[Store]:
 @pytest.fixture(scope="session")
 def s3() -> Iterator[dict[str, str]]:
     """The environment of a program that keeps its artifacts in the bucket ``lab``."""
-    with s3_server("lab") as told:
-        yield told
+    with s3_server("lab") as environment:
+        yield environment
 
 
 @pytest.fixture
 def bucket(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of a place of the test's own in that bucket."""
+    """The address of a private prefix in that bucket."""
     for name, value in s3.items():
         monkeypatch.setenv(name, value)
     return f"s3://lab/{secrets.token_hex(4)}"
@@ -107,7 +107,7 @@ def bucket(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture(params=["folder", "memory", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where artifacts are kept: what holds of one kind of place holds of all."""
+    """A place of artifacts, of every kind."""
     match request.param:
         case "folder":
             return (tmp_path / "artifacts of a test").as_uri()

@@ -1,8 +1,7 @@
-"""The services of a larger installation, as real servers of the tests' own: PostgreSQL and Debian's Redis.
+"""Services of a larger installation as real servers for the tests: PostgreSQL and Debian's Redis.
 
-Their addresses may be given (ARITHMOSCOPE_TEST_DATABASE_URL, ARITHMOSCOPE_TEST_REDIS_URL); else the programs that
-are on this machine are started, in a temporary folder; else a full run of the tests fails and says what to do.
-"""
+Their addresses can be set (ARITHMOSCOPE_TEST_DATABASE_URL, ARITHMOSCOPE_TEST_REDIS_URL); otherwise the programs
+installed on this machine are started in a temporary folder; without them, a full run fails with a way out."""
 
 from __future__ import annotations
 
@@ -33,7 +32,7 @@ REDIS_URL = "ARITHMOSCOPE_TEST_REDIS_URL"
 
 
 class Postgres:
-    """A server on which databases can be made; ``process`` is None where it is somebody else's."""
+    """A server on which databases can be created; ``process`` is None for an external server."""
 
     def __init__(self, address: URL, process: subprocess.Popen[bytes] | None = None) -> None:
         self._address = address.set(drivername="postgresql+psycopg")
@@ -73,9 +72,9 @@ class Postgres:
 
 @contextmanager
 def postgres_server() -> Iterator[Postgres | None]:
-    """The server whose address was given, or one of our own; None where there is neither."""
-    if told := os.environ.get(DATABASE_URL):
-        server = Postgres(make_url(told))
+    """The server at the configured address, or one started here; None without either."""
+    if environment := os.environ.get(DATABASE_URL):
+        server = Postgres(make_url(environment))
         yield server
         server.close()
         return
@@ -123,9 +122,9 @@ def has_postgres() -> bool:
 
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str | None]:
-    """The address of Debian's Redis over TCP, behind a password: given, or of one of our own; else None."""
-    if told := os.environ.get(REDIS_URL):
-        yield told
+    """The address of Debian's Redis over TCP with a password: configured or started here, else None."""
+    if address := os.environ.get(REDIS_URL):
+        yield address
         return
     program = shutil.which("redis-server")
     if program is None:
@@ -154,12 +153,12 @@ def redis_server(folder: Path) -> Iterator[str | None]:
 
 @contextmanager
 def s3_server(bucket: str) -> Iterator[dict[str, str]]:
-    """What the environment says of an S3-compatible store with one bucket."""
+    """The environment variables of an S3-compatible store with one bucket."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    told = {
+    address = {
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
         "AWS_ACCESS_KEY_ID": "key",
         "AWS_SECRET_ACCESS_KEY": "secret",
@@ -167,15 +166,15 @@ def s3_server(bucket: str) -> Iterator[dict[str, str]]:
     }
     client = boto3.client(
         "s3",
-        endpoint_url=told["AWS_ENDPOINT_URL"],
-        aws_access_key_id=told["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=told["AWS_SECRET_ACCESS_KEY"],
-        region_name=told["AWS_DEFAULT_REGION"],
+        endpoint_url=address["AWS_ENDPOINT_URL"],
+        aws_access_key_id=address["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=address["AWS_SECRET_ACCESS_KEY"],
+        region_name=address["AWS_DEFAULT_REGION"],
     )
     client.create_bucket(Bucket=bucket)
     client.close()
     try:
-        yield told
+        yield address
     finally:
         server.stop()
 
@@ -190,8 +189,8 @@ def missing(request: pytest.FixtureRequest, what: str, variable: str) -> NoRetur
 
 def _postgres_programs() -> Path | None:
     """The folder of the newest PostgreSQL; Debian has it on no path."""
-    if (found := shutil.which("initdb")) is not None and shutil.which("postgres") is not None:
-        return Path(found).parent
+    if (initdb := shutil.which("initdb")) is not None and shutil.which("postgres") is not None:
+        return Path(initdb).parent
     debians = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[4]))
     return debians[-1].parent if debians else None
 

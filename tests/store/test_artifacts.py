@@ -1,4 +1,4 @@
-"""Artifact files: whole or not there, and honest about a full disk."""
+"""Artifact files: complete or absent, and correct errors on a full disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from keeping import files_no_larger_than, on_sqlite, refused, spec_of
+from store_helpers import files_no_larger_than, on_sqlite, refused, spec_of
 
 from arithmoscope.store import Store
 from arithmoscope.store.blobs import Blobs
@@ -104,7 +104,7 @@ def test_a_place_belongs_to_the_first_database_that_asks(blobs: Blobs) -> None:
     assert blobs.claim_ownership("first")
 
 
-def test_a_place_whose_owner_found_no_room_to_say_so_is_the_next_ones(tmp_path: Path) -> None:
+def test_a_place_whose_owner_could_not_mark_it_on_a_full_disk_belongs_to_the_next(tmp_path: Path) -> None:
     with closing(Blobs(tmp_path.as_uri())) as blobs:
         with files_no_larger_than(0), refused("store_unavailable"):
             blobs.claim_ownership("first")
@@ -112,48 +112,50 @@ def test_a_place_whose_owner_found_no_room_to_say_so_is_the_next_ones(tmp_path: 
         assert not blobs.claim_ownership("first")
 
 
-def test_a_success_that_finds_no_room_is_no_success(store: Store, tmp_path: Path) -> None:
-    asked, _ = store.submit(spec_of(), key="k")
-    claim = store.claim(asked.id, 1, owner="w", lease_s=60)
+def test_a_success_that_a_full_disk_cannot_store_is_no_success(store: Store, tmp_path: Path) -> None:
+    experiment, _ = store.submit(spec_of(), key="k")
+    claim = store.claim(experiment.id, 1, owner="w", lease_s=60)
     assert claim is not None
     with files_no_larger_than(1000), refused("store_unavailable"):
         store.succeed(claim, {"small.json": b"{}", "large.npz": b"x" * 10_000})
-    assert store.experiment(asked.id).state == "running"
-    assert store.artifact_names(asked.id) == ()
+    assert store.experiment(experiment.id).state == "running"
+    assert store.artifact_names(experiment.id) == ()
     store.succeed(claim, {"small.json": b"{}", "large.npz": b"x" * 10_000})
-    assert store.read_artifact(asked.id, "large.npz") == b"x" * 10_000
+    assert store.read_artifact(experiment.id, "large.npz") == b"x" * 10_000
 
 
 @on_sqlite
-def test_a_database_that_finds_no_room_refuses_and_recovers(store: Store) -> None:
-    asked, _ = store.submit(spec_of(), key="before")
+def test_a_database_on_a_full_disk_refuses_and_recovers(store: Store) -> None:
+    experiment, _ = store.submit(spec_of(), key="before")
     with files_no_larger_than(4096), refused("store_unavailable"):
         store.submit(spec_of(*(f"{n} + 1 =" for n in range(2000))), key="too much")
-    assert [each.id for each in store.experiments().items] == [asked.id]
+    assert [each.id for each in store.experiments().items] == [experiment.id]
     assert store.is_up()
     assert store.submit(spec_of(), key="after")[1]
 
 
 def test_an_artifact_can_be_added_and_replaced(store: Store) -> None:
-    asked, _ = store.submit(spec_of(), key="k")
-    store.put_artifact(asked.id, "report.html", b"one")
-    store.put_artifact(asked.id, "report.html", b"two")
-    assert store.read_artifact(asked.id, "report.html") == b"two"
+    experiment, _ = store.submit(spec_of(), key="k")
+    store.put_artifact(experiment.id, "report.html", b"one")
+    store.put_artifact(experiment.id, "report.html", b"two")
+    assert store.read_artifact(experiment.id, "report.html") == b"two"
 
 
 def test_what_was_read_off_another_result_than_the_one_that_is_kept_is_not_added(store: Store) -> None:
-    asked = store.submit(spec_of(), key="k")[0].id
-    store.put_artifact(asked, "result.json", b"partial")
-    partial = store.artifact_info(asked, "result.json")
-    assert store.put_artifact(asked, "view.key.json", b"of the partial one", derived_from=partial)
-    store.put_artifact(asked, "result.json", b"whole")
-    assert not store.put_artifact(asked, "view.key.json", b"too late", derived_from=partial)
-    assert store.read_artifact(asked, "view.key.json") == b"of the partial one"
-    assert store.put_artifact(asked, "view.key.json", b"new", derived_from=store.artifact_info(asked, "result.json"))
-    store.request_cancel(asked)
-    store.retry(asked)
-    assert not store.put_artifact(asked, "view.key.json", b"too late", derived_from=partial)
-    assert store.artifact_names(asked) == ()
+    experiment_id = store.submit(spec_of(), key="k")[0].id
+    store.put_artifact(experiment_id, "result.json", b"partial")
+    partial = store.artifact_info(experiment_id, "result.json")
+    assert store.put_artifact(experiment_id, "view.key.json", b"of the partial one", derived_from=partial)
+    store.put_artifact(experiment_id, "result.json", b"whole")
+    assert not store.put_artifact(experiment_id, "view.key.json", b"too late", derived_from=partial)
+    assert store.read_artifact(experiment_id, "view.key.json") == b"of the partial one"
+    assert store.put_artifact(
+        experiment_id, "view.key.json", b"new", derived_from=store.artifact_info(experiment_id, "result.json")
+    )
+    store.request_cancel(experiment_id)
+    store.retry(experiment_id)
+    assert not store.put_artifact(experiment_id, "view.key.json", b"too late", derived_from=partial)
+    assert store.artifact_names(experiment_id) == ()
 
 
 def test_nothing_is_added_to_an_experiment_that_is_gone(
@@ -162,18 +164,18 @@ def test_nothing_is_added_to_an_experiment_that_is_gone(
     with refused("unknown_experiment"):
         store.put_artifact("nobody", "report.html", b"one")
     assert files_under(tmp_path / "artifacts") == []
-    asked, _ = store.submit(spec_of(), key="k")
+    experiment, _ = store.submit(spec_of(), key="k")
     put = Blobs.put
 
     def put_late(blobs: Blobs, folder: str, data: bytes) -> str:
-        store.delete(asked.id)
+        store.delete(experiment.id)
         return put(blobs, folder, data)
 
     monkeypatch.setattr(Blobs, "put", put_late)
     with refused("unknown_experiment"):
-        store.put_artifact(asked.id, "report.html", b"one")
-    store.restore(asked.id)
-    assert store.artifact_names(asked.id) == ()
+        store.put_artifact(experiment.id, "report.html", b"one")
+    store.restore(experiment.id)
+    assert store.artifact_names(experiment.id) == ()
 
 
 def _write(url: str, done: multiprocessing.Queue) -> None:

@@ -1,4 +1,4 @@
-"""The schema: made, upgraded, shared."""
+"""The schema: created, upgraded, shared."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from keeping import on_sqlite, refused, spec_of
 from sqlalchemy import create_engine, text
+from store_helpers import on_sqlite, refused, spec_of
 from test_registry import CARD
 
 import arithmoscope.store as store_package
@@ -41,13 +41,13 @@ def test_the_revision_that_is_opened_quickly_is_the_newest_migration() -> None:
 
 def test_what_was_kept_is_there_when_the_store_is_opened_again(urls: tuple[str, str]) -> None:
     with Store.open(*urls) as store:
-        asked, _ = store.submit(spec_of(), key="k")
+        experiment, _ = store.submit(spec_of(), key="k")
     with Store.open(*urls) as store:
-        assert store.experiment(asked.id) == asked
+        assert store.experiment(experiment.id) == experiment
 
 
 def _made_by(revision: str, url: str) -> None:
-    """A database as a version of the program with this newest migration made it."""
+    """A database as created by the program version whose newest migration is this one."""
     config = Config()
     config.set_main_option("script_location", str(Path(store_package.__file__).parent / "migrations"))
     engine = create_engine(url)
@@ -82,10 +82,15 @@ def test_a_database_of_an_earlier_version_keeps_what_it_has(urls: tuple[str, str
     with Store.open(*urls) as opened:
         assert opened.models() == [CARD]
         assert (opened.tokenizer_json(CARD.id), opened.chat(CARD.id)) == ("{}", None)
-        found = {each.id: each for each in opened.experiments().items}
-        assert {name: each.state for name, each in found.items()} == {"a": "queued", "b": "succeeded", "c": "failed"}
+        experiments = {each.id: each for each in opened.experiments().items}
+        assert {name: each.state for name, each in experiments.items()} == {
+            "a": "queued",
+            "b": "succeeded",
+            "c": "failed",
+        }
         assert all(
-            (each.name, each.notes, each.priority, each.attempt) == ("", "", "normal", 2) for each in found.values()
+            (each.name, each.notes, each.priority, each.attempt) == ("", "", "normal", 2)
+            for each in experiments.values()
         )
         assert [each.id for each in opened.unsent()] == ["a"]
         assert opened.submit(spec_of(), key="b")[0].id == "b"
@@ -111,11 +116,11 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_reader_does_not_wait_for_a_writer(store: Store) -> None:
-    asked, _ = store.submit(spec_of(), key="k")
+    experiment, _ = store.submit(spec_of(), key="k")
     with store._database.write() as connection:
         connection.execute(text("UPDATE experiments SET model = 'other'"))
         started = time.monotonic()
-        assert store.experiment(asked.id) == asked
+        assert store.experiment(experiment.id) == experiment
         assert time.monotonic() - started < 1
 
 
@@ -154,36 +159,34 @@ def test_the_database_is_found_by_the_address_that_people_write(urls: tuple[str,
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_store_goes_on_when_its_connections_were_cut(store: Store) -> None:
-    asked, _ = store.submit(spec_of(), key="k")
+    experiment, _ = store.submit(spec_of(), key="k")
     engine = create_engine(store._database.engine.url)
     cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> "
     with engine.connect() as connection:
         connection.execute(text(cut + "pg_backend_pid()"))
     engine.dispose()
-    assert store.experiment(asked.id) == asked
+    assert store.experiment(experiment.id) == experiment
     assert store.submit(spec_of(), key="other")[1]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_a_process_that_was_frozen_in_the_middle_of_a_change_holds_nobody_up(
-    store: Store, urls: tuple[str, str]
-) -> None:
-    asked, _ = store.submit(spec_of(), key="k")
+def test_a_process_frozen_in_the_middle_of_a_change_blocks_no_other(store: Store, urls: tuple[str, str]) -> None:
+    experiment, _ = store.submit(spec_of(), key="k")
     frozen = Database.open(urls[0])
 
     def change() -> None:
         with frozen.write() as connection:
             connection.execute(text("UPDATE experiments SET notes = 'early'"))
             started = time.monotonic()
-            assert store.claim(asked.id, 1, owner="w", lease_s=60) is not None
+            assert store.claim(experiment.id, 1, owner="w", lease_s=60) is not None
             assert time.monotonic() - started < 9
             connection.execute(text("UPDATE experiments SET notes = 'late'"))
 
     with pytest.raises(Refusal, match="does not answer"):
         change()
     frozen.close()
-    assert (store.experiment(asked.id).state, store.experiment(asked.id).notes) == ("running", "")
+    assert (store.experiment(experiment.id).state, store.experiment(experiment.id).notes) == ("running", "")
 
 
 def test_a_database_that_does_not_answer_is_a_refusal_without_its_password(tmp_path: Path) -> None:
@@ -196,7 +199,7 @@ def test_a_database_that_does_not_answer_is_a_refusal_without_its_password(tmp_p
     assert "disk" not in refusal.value.way_out
 
 
-def test_where_a_lost_database_is_stands_in_the_log_and_is_told_to_nobody(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_address_of_a_lost_database_is_in_the_log_and_in_no_answer(caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     lost = Database(create_engine(f"postgresql+psycopg://ada:hunter2@127.0.0.1:{port}/lab"))

@@ -9,7 +9,7 @@ import time
 
 import pytest
 import redis
-from keeping import Valkey
+from store_helpers import Valkey
 
 from arithmoscope.store import AsyncEventLog, EventLog, EventsDown
 from arithmoscope.store.events import MAX_EVENTS
@@ -147,13 +147,13 @@ def test_an_id_is_known_up_to_the_newest_of_its_stream(valkey: Valkey) -> None:
         log = AsyncEventLog(valkey.url)
         assert await log.is_up()
         beyond = f"{int(last.id.partition('-')[0]) + 1}-0"
-        asked = ["e", first.id], ["e", last.id], ["e", beyond], ["e", "9" * 20], ["e", "x"], ["other", last.id]
-        found = [await log.resume_point(*each) for each in asked]
+        positions = ["e", first.id], ["e", last.id], ["e", beyond], ["e", "9" * 20], ["e", "x"], ["other", last.id]
+        points = [await log.resume_point(*each) for each in positions]
         valkey.kill()
         assert not await log.is_up()
         with pytest.raises(EventsDown):
             await log.resume_point("e", last.id)
         await log.close()
-        return found
+        return points
 
     assert asyncio.run(known()) == [first.id, last.id, None, None, None, None]

@@ -1,4 +1,4 @@
-"""Taking, holding and losing an experiment."""
+"""Claiming, holding and losing an experiment."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import pytest
-from keeping import Clock, refused, spec_of
 from sqlalchemy import text
+from store_helpers import Clock, refused, spec_of
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress
@@ -30,68 +30,68 @@ def claimed(store: Store, experiment_id: str, attempt: int = 1, owner: str = "w"
 
 
 @pytest.fixture
-def asked(store: Store) -> str:
+def experiment_id(store: Store) -> str:
     return store.submit(spec_of(), key="k")[0].id
 
 
-def test_one_of_many_workers_gets_it(store: Store, asked: str) -> None:
+def test_one_of_many_workers_gets_it(store: Store, experiment_id: str) -> None:
     start = threading.Barrier(8)
 
     def take(number: int) -> Claim | None:
         start.wait()
-        return store.claim(asked, 1, owner=f"w{number}", lease_s=10)
+        return store.claim(experiment_id, 1, owner=f"w{number}", lease_s=10)
 
     with ThreadPoolExecutor(8) as pool:
         claims = [claim for claim in pool.map(take, range(8)) if claim is not None]
     assert len(claims) == 1
     assert claims[0].spec == spec_of()
-    assert store.experiment(asked).state == "running"
+    assert store.experiment(experiment_id).state == "running"
 
 
 @pytest.mark.parametrize("attempt", [0, 2])
-def test_another_attempt_than_the_queued_one_is_not_to_be_had(store: Store, asked: str, attempt: int) -> None:
-    assert store.claim(asked, attempt, owner="w", lease_s=10) is None
+def test_only_the_queued_attempt_can_be_claimed(store: Store, experiment_id: str, attempt: int) -> None:
+    assert store.claim(experiment_id, attempt, owner="w", lease_s=10) is None
     assert store.claim("nothing", 1, owner="w", lease_s=10) is None
 
 
-def test_a_success_keeps_its_artifacts_and_drops_its_chunks(store: Store, asked: str, tmp_path) -> None:
-    claim = claimed(store, asked)
+def test_a_success_keeps_its_artifacts_and_drops_its_chunks(store: Store, experiment_id: str, tmp_path) -> None:
+    claim = claimed(store, experiment_id)
     store.save_progress(claim, Progress(stage="saving", done=3, total=4, eta_s=1.5))
     store.save_chunk(claim, 0, b"chunk")
     store.succeed(claim, {"result.json": b"{}", "arrays.npz": b"\0" * 1000})
-    found = store.experiment(asked)
-    assert found.state == "succeeded"
-    assert found.progress == Progress(stage="done", done=4, total=4)
-    assert found.started_at is not None
-    assert found.finished_at is not None
-    assert store.artifact_names(asked) == ("arrays.npz", "result.json")
-    assert store.chunks(asked) == {}
-    assert len([path for path in (tmp_path / "artifacts" / asked).rglob("*") if path.is_file()]) == 2
-    with store.open_artifact(asked, "arrays.npz") as file:
+    experiment = store.experiment(experiment_id)
+    assert experiment.state == "succeeded"
+    assert experiment.progress == Progress(stage="done", done=4, total=4)
+    assert experiment.started_at is not None
+    assert experiment.finished_at is not None
+    assert store.artifact_names(experiment_id) == ("arrays.npz", "result.json")
+    assert store.chunks(experiment_id) == {}
+    assert len([path for path in (tmp_path / "artifacts" / experiment_id).rglob("*") if path.is_file()]) == 2
+    with store.open_artifact(experiment_id, "arrays.npz") as file:
         file.seek(990)
         assert file.read() == b"\0" * 10
 
 
-def test_a_failure_keeps_its_chunks_and_says_what_was_wrong(store: Store, asked: str) -> None:
-    claim = claimed(store, asked)
+def test_a_failure_keeps_its_chunks_and_says_what_was_wrong(store: Store, experiment_id: str) -> None:
+    claim = claimed(store, experiment_id)
     store.save_chunk(claim, 0, b"first")
     store.save_chunk(claim, 1, b"second")
     store.save_chunk(claim, 1, b"second again")
     store.fail(claim, PROBLEM)
-    found = store.experiment(asked)
-    assert (found.state, found.error) == ("failed", PROBLEM)
+    experiment = store.experiment(experiment_id)
+    assert (experiment.state, experiment.error) == ("failed", PROBLEM)
     with pytest.raises(Refusal, check=lambda refusal: refusal.code == "no_result"):
-        store.read_artifact(asked, "result.json")
-    again = store.retry(asked)
+        store.read_artifact(experiment_id, "result.json")
+    again = store.retry(experiment_id)
     assert (again.state, again.error) == ("queued", None)
-    assert store.chunks(asked) == {0: b"first", 1: b"second again"}
+    assert store.chunks(experiment_id) == {0: b"first", 1: b"second again"}
 
 
-def test_a_worker_that_lost_its_lease_writes_nothing(store: Store, asked: str, clock: Clock) -> None:
-    frozen = claimed(store, asked, owner="frozen")
+def test_a_worker_that_lost_its_lease_writes_nothing(store: Store, experiment_id: str, clock: Clock) -> None:
+    frozen = claimed(store, experiment_id, owner="frozen")
     clock.now += 11
     assert len(store.reap()) == 1
-    second = claimed(store, asked, attempt=2, owner="second")
+    second = claimed(store, experiment_id, attempt=2, owner="second")
     for write in (
         lambda: store.renew(frozen, 10),
         lambda: store.save_progress(frozen, Progress(stage="pairs", done=9, total=9)),
@@ -103,36 +103,36 @@ def test_a_worker_that_lost_its_lease_writes_nothing(store: Store, asked: str, c
     ):
         with pytest.raises(LeaseLost):
             write()
-    found = store.experiment(asked)
-    assert (found.state, found.progress.done) == ("running", 0)
-    assert store.chunks(asked) == {}
+    experiment = store.experiment(experiment_id)
+    assert (experiment.state, experiment.progress.done) == ("running", 0)
+    assert store.chunks(experiment_id) == {}
     store.succeed(second, {"result.json": b"right"})
-    assert store.read_artifact(asked, "result.json") == b"right"
+    assert store.read_artifact(experiment_id, "result.json") == b"right"
 
 
-def test_a_finished_claim_writes_nothing_more(store: Store, asked: str) -> None:
-    claim = claimed(store, asked)
+def test_a_finished_claim_writes_nothing_more(store: Store, experiment_id: str) -> None:
+    claim = claimed(store, experiment_id)
     store.succeed(claim, {"result.json": b"{}"})
     with pytest.raises(LeaseLost):
         store.fail(claim, PROBLEM)
-    assert store.experiment(asked).state == "succeeded"
+    assert store.experiment(experiment_id).state == "succeeded"
 
 
-def test_a_renewed_lease_does_not_expire(store: Store, asked: str, clock: Clock) -> None:
-    claim = claimed(store, asked)
+def test_a_renewed_lease_does_not_expire(store: Store, experiment_id: str, clock: Clock) -> None:
+    claim = claimed(store, experiment_id)
     clock.now += 9
     store.renew(claim, 10)
     clock.now += 9
     assert store.reap() == []
     clock.now += 2
     assert len(store.reap()) == 1
-    assert store.experiment(asked).state == "queued"
+    assert store.experiment(experiment_id).state == "queued"
 
 
 def test_a_lease_from_before_the_clock_was_put_back_counts_as_lost_unless_it_is_renewed(
-    store: Store, asked: str, clock: Clock
+    store: Store, experiment_id: str, clock: Clock
 ) -> None:
-    claim = claimed(store, asked)
+    claim = claimed(store, experiment_id)
     clock.now -= 3600
     store.renew(claim, 10)
     assert store.reap() == []
@@ -140,24 +140,24 @@ def test_a_lease_from_before_the_clock_was_put_back_counts_as_lost_unless_it_is_
     assert store.reap() == [], "clocks of two machines are never quite the same"
     clock.now -= 3600
     assert len(store.reap()) == 1
-    assert store.experiment(asked).state == "queued"
+    assert store.experiment(experiment_id).state == "queued"
 
 
-def test_a_clock_that_was_put_back_hides_no_message_and_no_dead_worker(store: Store, asked: str, clock: Clock) -> None:
-    store.mark_sent(QueuedAttempt(asked, 1, 5))
+def test_a_clock_put_back_hides_no_message_and_no_dead_worker(store: Store, experiment_id: str, clock: Clock) -> None:
+    store.mark_sent(QueuedAttempt(experiment_id, 1, 5))
     store.record_heartbeat(WorkerStatus(id="dead", device="cpu", models=(), busy=False))
     clock.now -= 3600
     assert store.workers() == []
     store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
-    assert [each.id for each in store.unsent()] == [asked]
+    assert [each.id for each in store.unsent()] == [experiment_id]
 
 
 def test_a_lease_that_is_renewed_and_reaped_at_once_is_one_or_the_other(store: Store, clock: Clock) -> None:
     outcomes = set()
     with ThreadPoolExecutor(2) as pool:
         for number in range(40):
-            asked = store.submit(spec_of(), key=str(number))[0].id
-            claim = claimed(store, asked)
+            experiment_id = store.submit(spec_of(), key=str(number))[0].id
+            claim = claimed(store, experiment_id)
             clock.now += 11
             start = threading.Barrier(2)
 
@@ -175,55 +175,55 @@ def test_a_lease_that_is_renewed_and_reaped_at_once_is_one_or_the_other(store: S
 
             renewed, reaped = pool.submit(renew), pool.submit(reap)
             outcomes.add((renewed.result(), reaped.result()))
-            assert store.experiment(asked).state == ("running" if renewed.result() else "queued")
+            assert store.experiment(experiment_id).state == ("running" if renewed.result() else "queued")
             store.reap(owner="w")
-            store.delete(asked)
+            store.delete(experiment_id)
     assert outcomes <= {(True, 0), (False, 1)}
 
 
-def test_a_dead_workers_lease_is_taken_at_once_and_nobody_elses(store: Store, asked: str) -> None:
+def test_a_dead_workers_lease_is_taken_at_once_and_no_other(store: Store, experiment_id: str) -> None:
     other = store.submit(spec_of(), key="other")[0].id
-    claimed(store, asked, owner="dead")
+    claimed(store, experiment_id, owner="dead")
     claimed(store, other, owner="alive")
-    assert store.reap(owner="dead") == [(asked, "queued")]
+    assert store.reap(owner="dead") == [(experiment_id, "queued")]
     assert store.experiment(other).state == "running"
 
 
-def test_a_job_that_loses_three_workers_at_the_same_place_fails(store: Store, asked: str) -> None:
+def test_a_job_that_loses_three_workers_at_the_same_place_fails(store: Store, experiment_id: str) -> None:
     for attempt in (1, 2):
-        claimed(store, asked, attempt)
-        assert store.reap(owner="w") == [(asked, "queued")]
-    claimed(store, asked, 3)
-    assert store.reap(owner="w") == [(asked, "failed")]
-    error = store.experiment(asked).error
+        claimed(store, experiment_id, attempt)
+        assert store.reap(owner="w") == [(experiment_id, "queued")]
+    claimed(store, experiment_id, 3)
+    assert store.reap(owner="w") == [(experiment_id, "failed")]
+    error = store.experiment(experiment_id).error
     assert error is not None
     assert error.type.endswith(":worker_lost")
     assert "3 times" in error.detail
-    assert store.retry(asked).state == "queued", "a person may insist"
-    claimed(store, asked, 4)
-    assert store.reap(owner="w") == [(asked, "queued")], "and it has three attempts again"
+    assert store.retry(experiment_id).state == "queued", "a person may insist"
+    claimed(store, experiment_id, 4)
+    assert store.reap(owner="w") == [(experiment_id, "queued")], "and it has three attempts again"
 
 
-def test_a_job_that_gets_on_may_lose_any_number_of_workers(store: Store, asked: str) -> None:
+def test_a_job_that_gets_on_may_lose_any_number_of_workers(store: Store, experiment_id: str) -> None:
     for attempt in range(1, 9):
-        claim = claimed(store, asked, attempt)
+        claim = claimed(store, experiment_id, attempt)
         if attempt % 2:
             store.save_chunk(claim, attempt, b"new")
-        assert store.reap(owner="w") == [(asked, "queued")]
+        assert store.reap(owner="w") == [(experiment_id, "queued")]
 
 
-def test_the_same_chunk_again_is_no_progress(store: Store, asked: str) -> None:
+def test_the_same_chunk_again_is_no_progress(store: Store, experiment_id: str) -> None:
     for attempt in (1, 2, 3, 4):
-        store.save_chunk(claimed(store, asked, attempt), 0, b"same")
+        store.save_chunk(claimed(store, experiment_id, attempt), 0, b"same")
         lost = store.reap(owner="w")
-    assert lost == [(asked, "failed")]
+    assert lost == [(experiment_id, "failed")]
 
 
-def test_a_worker_that_is_told_to_stop_gives_back_without_blame(store: Store, asked: str) -> None:
+def test_a_worker_asked_to_stop_returns_its_job_without_a_counted_loss(store: Store, experiment_id: str) -> None:
     for attempt in range(1, 6):
-        claim = claimed(store, asked, attempt)
+        claim = claimed(store, experiment_id, attempt)
         store.release(claim)
-        assert store.experiment(asked).state == "queued"
+        assert store.experiment(experiment_id).state == "queued"
 
 
 @pytest.mark.parametrize("given_back", [False, True])
@@ -246,32 +246,32 @@ def test_what_was_begun_and_lost_keeps_its_place_before_all_that_came_after(
 
 def test_of_several_that_were_lost_the_one_that_ran_last_goes_on_first(store: Store, clock: Clock) -> None:
     first, second = (store.submit(spec_of(), key=key)[0].id for key in ("first", "second"))
-    for asked in (first, second):
-        claimed(store, asked)
+    for spec in (first, second):
+        claimed(store, spec)
         clock.now += 1
         store.reap(owner="w")
     assert [waiting.id for waiting in store.interrupted()] == [second, first]
 
 
-def test_what_somebody_runs_again_was_not_interrupted(store: Store, asked: str, clock: Clock) -> None:
-    store.fail(claimed(store, asked), PROBLEM)
+def test_a_retried_experiment_does_not_count_as_interrupted(store: Store, experiment_id: str, clock: Clock) -> None:
+    store.fail(claimed(store, experiment_id), PROBLEM)
     clock.now -= 3600
-    again = store.retry(asked)
+    again = store.retry(experiment_id)
     assert (again.state, again.started_at) == ("queued", None)
     assert store.interrupted() == []
 
 
-def test_a_cancelled_job_whose_worker_is_lost_is_cancelled(store: Store, asked: str) -> None:
-    claimed(store, asked)
-    store.request_cancel(asked)
-    assert store.reap(owner="w") == [(asked, "cancelled")]
+def test_a_cancelled_job_whose_worker_is_lost_is_cancelled(store: Store, experiment_id: str) -> None:
+    claimed(store, experiment_id)
+    store.request_cancel(experiment_id)
+    assert store.reap(owner="w") == [(experiment_id, "cancelled")]
 
 
-def test_a_cancelled_job_whose_worker_must_stop_is_cancelled(store: Store, asked: str) -> None:
-    claim = claimed(store, asked)
-    store.request_cancel(asked)
+def test_a_cancelled_job_whose_worker_must_stop_is_cancelled(store: Store, experiment_id: str) -> None:
+    claim = claimed(store, experiment_id)
+    store.request_cancel(experiment_id)
     assert store.release(claim) == "cancelled"
-    assert store.experiment(asked).state == "cancelled"
+    assert store.experiment(experiment_id).state == "cancelled"
 
 
 @contextmanager
@@ -285,47 +285,47 @@ def in_the_same_moment(store: Store, change: str, act: Callable[[], T]) -> Itera
         yield acting
 
 
-def test_a_cancel_in_the_moment_in_which_a_loss_is_noticed_counts(store: Store, asked: str) -> None:
-    claimed(store, asked)
+def test_a_cancel_in_the_moment_in_which_a_loss_is_noticed_counts(store: Store, experiment_id: str) -> None:
+    claimed(store, experiment_id)
     with in_the_same_moment(store, "cancel_requested = true", lambda: store.reap(owner="w")) as reaped:
-        assert reaped.result(10) == [(asked, "cancelled")]
+        assert reaped.result(10) == [(experiment_id, "cancelled")]
 
 
-def test_a_chunk_in_the_moment_in_which_a_loss_is_noticed_counts(store: Store, asked: str) -> None:
+def test_a_chunk_in_the_moment_in_which_a_loss_is_noticed_counts(store: Store, experiment_id: str) -> None:
     for attempt in (1, 2):
-        claimed(store, asked, attempt)
+        claimed(store, experiment_id, attempt)
         store.reap(owner="w")
-    claimed(store, asked, 3)
+    claimed(store, experiment_id, 3)
     with in_the_same_moment(store, "fruitless = 0", lambda: store.reap(owner="w")) as reaped:
-        assert reaped.result(10) == [(asked, "queued")]
+        assert reaped.result(10) == [(experiment_id, "queued")]
 
 
 @pytest.mark.parametrize("running", [True, False])
-def test_a_cancel_in_the_moment_of_a_change_of_hands_counts(store: Store, asked: str, running: bool) -> None:
+def test_a_cancel_during_a_change_of_workers_counts(store: Store, experiment_id: str, running: bool) -> None:
     if running:
-        claimed(store, asked)
+        claimed(store, experiment_id)
     change = "state = 'queued', lease_owner = NULL" if running else "state = 'running', lease_owner = 'w'"
-    with in_the_same_moment(store, change, lambda: store.request_cancel(asked)) as cancelled:
+    with in_the_same_moment(store, change, lambda: store.request_cancel(experiment_id)) as cancelled:
         assert cancelled.result(10).cancel_requested
 
 
-def test_a_chunk_that_cannot_be_read_now_is_not_taken_for_a_damaged_one(store: Store, asked: str, tmp_path) -> None:
-    store.save_chunk(claimed(store, asked), 0, b"good")
-    (path,) = (tmp_path / "artifacts" / asked / "chunks").iterdir()
+def test_an_unreadable_chunk_is_not_taken_for_a_damaged_one(store: Store, experiment_id: str, tmp_path) -> None:
+    store.save_chunk(claimed(store, experiment_id), 0, b"good")
+    (path,) = (tmp_path / "artifacts" / experiment_id / "chunks").iterdir()
     path.unlink()
-    path.symlink_to(path)  # the file system does not answer for it
+    path.symlink_to(path)  # the file system returns an error for it
     with refused("store_unavailable"):
-        store.chunks(asked)
+        store.chunks(experiment_id)
 
 
-def test_a_damaged_chunk_is_left_out(store: Store, asked: str, tmp_path) -> None:
-    claim = claimed(store, asked)
+def test_a_damaged_chunk_is_left_out(store: Store, experiment_id: str, tmp_path) -> None:
+    claim = claimed(store, experiment_id)
     store.save_chunk(claim, 0, b"good")
     store.save_chunk(claim, 1, b"soon bad")
-    for path in (tmp_path / "artifacts" / asked / "chunks").iterdir():
+    for path in (tmp_path / "artifacts" / experiment_id / "chunks").iterdir():
         if path.read_bytes() == b"soon bad":
             path.write_bytes(b"now bad!")
-    assert store.chunks(asked) == {0: b"good"}
+    assert store.chunks(experiment_id) == {0: b"good"}
 
 
 def test_what_is_queued_is_sent_once_oldest_first(store: Store, clock: Clock) -> None:
@@ -341,12 +341,12 @@ def test_what_is_queued_is_sent_once_oldest_first(store: Store, clock: Clock) ->
     assert [each.id for each in store.unsent()] == ids[2:]
 
 
-def test_a_new_attempt_is_sent_again(store: Store, asked: str) -> None:
-    store.mark_sent(QueuedAttempt(asked, 1, 5))
-    claimed(store, asked)
+def test_a_new_attempt_is_sent_again(store: Store, experiment_id: str) -> None:
+    store.mark_sent(QueuedAttempt(experiment_id, 1, 5))
+    claimed(store, experiment_id)
     store.reap(owner="w")
-    store.mark_sent(QueuedAttempt(asked, 1, 5))  # a late word of the old attempt
-    assert [(each.id, each.attempt) for each in store.unsent()] == [(asked, 2)]
+    store.mark_sent(QueuedAttempt(experiment_id, 1, 5))  # a late message of the old attempt
+    assert [(each.id, each.attempt) for each in store.unsent()] == [(experiment_id, 2)]
 
 
 def test_what_a_broker_forgot_is_sent_again_as_soon_as_a_worker_stands_idle(store: Store, clock: Clock) -> None:
@@ -379,11 +379,11 @@ def test_two_servers_that_have_sent_the_same_write_it_down_in_one_order(store: S
     assert store.unsent() == []
 
 
-def test_progress_comes_back_as_it_was_said(store: Store, asked: str) -> None:
-    claim = claimed(store, asked)
-    said = Progress(stage="pairs", done=3, total=8, layer=2, layers=30, eta_s=4.5)
-    store.save_progress(claim, said)
-    assert store.experiment(asked).progress == said
+def test_progress_reads_back_as_written(store: Store, experiment_id: str) -> None:
+    claim = claimed(store, experiment_id)
+    progress = Progress(stage="pairs", done=3, total=8, layer=2, layers=30, eta_s=4.5)
+    store.save_progress(claim, progress)
+    assert store.experiment(experiment_id).progress == progress
 
 
 def test_many_threads_write_without_losing_anything(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""From a row to a message: nothing that was accepted is lost with the broker."""
+"""From a row to a message: no accepted experiment is lost with the broker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from keeping import Clock, Valkey, files_no_larger_than, on_sqlite, refused, spec_of, valkey_server
+from store_helpers import Clock, Valkey, files_no_larger_than, on_sqlite, refused, spec_of, valkey_server
 
 from arithmoscope.contracts.system import WorkerStatus
 from arithmoscope.store import EventLog, Store
@@ -30,14 +30,14 @@ def dispatcher(valkey: Valkey) -> Iterator[Dispatcher]:
 
 
 def messages(valkey: Valkey) -> list[tuple[str, list]]:
-    """The task and arguments of every message that waits."""
+    """The task and arguments of every queued message."""
     with redis.Redis.from_url(valkey.url) as client:
         waiting = [json.loads(each) for key in client.keys(f"{QUEUE}*") for each in client.lrange(key, 0, -1)]
     return [(each["headers"]["task"], json.loads(base64.b64decode(each["body"]))[0]) for each in waiting]
 
 
 @pytest.mark.parametrize(
-    ("told", "kombus"),
+    ("url", "kombus"),
     [
         ("unix:///run/a.sock", "redis+socket:///run/a.sock"),
         ("unix:///run/a b#%?/ü.sock?db=1", "redis+socket:///run/a%20b%23%25%3F/%C3%BC.sock?db=1"),
@@ -46,8 +46,8 @@ def messages(valkey: Valkey) -> list[tuple[str, list]]:
         ("rediss://host/0", "rediss://host/0"),
     ],
 )
-def test_one_form_of_the_url_serves_both_libraries(told: str, kombus: str) -> None:
-    assert broker_url(told) == kombus
+def test_one_form_of_the_url_serves_both_libraries(url: str, kombus: str) -> None:
+    assert broker_url(url) == kombus
 
 
 def test_a_socket_in_a_folder_of_any_name_is_found(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -68,7 +68,7 @@ def test_a_message_carries_the_id_and_the_attempt_only(dispatcher: Dispatcher, v
     assert messages(valkey) == [(TASK_NAME, ["some-id", 3])]
 
 
-def test_a_dead_broker_is_said_at_once_and_a_new_one_is_used(dispatcher: Dispatcher, valkey: Valkey) -> None:
+def test_a_dead_broker_is_reported_at_once_and_a_new_one_is_used(dispatcher: Dispatcher, valkey: Valkey) -> None:
     dispatcher.send("a", 1, 5)
     valkey.kill()
     for _ in range(3):
@@ -107,10 +107,10 @@ def test_a_host_that_never_answers_is_given_up() -> None:
 
 def test_what_is_queued_is_sent_once(store: Store, dispatcher: Dispatcher, valkey: Valkey) -> None:
     outbox = Outbox(store, dispatcher.send)
-    asked, _ = store.submit(spec_of(), key="k")
+    experiment, _ = store.submit(spec_of(), key="k")
     assert outbox.run_once() == 1
     assert outbox.run_once() == 0
-    assert messages(valkey) == [(TASK_NAME, [asked.id, 1])]
+    assert messages(valkey) == [(TASK_NAME, [experiment.id, 1])]
 
 
 def test_a_submit_while_the_broker_is_down_is_sent_when_it_is_back(
@@ -147,16 +147,16 @@ def test_a_broker_that_was_started_again_may_have_lost_the_last_of_it(
 ) -> None:
     Outbox(store, dispatcher.send, marker=dispatcher).run_once()
     with redis.Redis.from_url(valkey.url) as client:
-        if kept:  # what it has on disk is of a moment ago, with the mark
+        if kept:  # its data on disk is slightly older, with the mark
             client.save()
-        asked, _ = store.submit(spec_of(), key="k")
+        experiment, _ = store.submit(spec_of(), key="k")
         Outbox(store, dispatcher.send, marker=dispatcher).run_once()
     valkey.kill()
     valkey.start()
     assert messages(valkey) == []
-    # Neither this API's process nor another one knows of the time before.
+    # Neither this API process nor another one remembers the previous broker.
     assert Outbox(store, dispatcher.send, marker=dispatcher).run_once() == 1
-    assert messages(valkey) == [(TASK_NAME, [asked.id, 1])]
+    assert messages(valkey) == [(TASK_NAME, [experiment.id, 1])]
     assert Outbox(store, dispatcher.send, marker=dispatcher).run_once() == 0
 
 
@@ -164,7 +164,7 @@ def test_what_any_broker_forgot_is_sent_again_as_soon_as_a_worker_stands_idle(
     store: Store, dispatcher: Dispatcher, valkey: Valkey, clock: Clock
 ) -> None:
     outbox = Outbox(store, dispatcher.send, marker=dispatcher)
-    asked, _ = store.submit(spec_of(), key="k")
+    experiment, _ = store.submit(spec_of(), key="k")
     outbox.run_once()
     with redis.Redis.from_url(valkey.url) as client:
         for key in client.keys(f"{QUEUE}*"):
@@ -172,18 +172,18 @@ def test_what_any_broker_forgot_is_sent_again_as_soon_as_a_worker_stands_idle(
     clock.now += 31
     store.record_heartbeat(WorkerStatus(id="w", device="cpu", models=(), busy=False))
     outbox.run_once()
-    assert messages(valkey) == [(TASK_NAME, [asked.id, 1])]
+    assert messages(valkey) == [(TASK_NAME, [experiment.id, 1])]
 
 
 def test_a_long_line_is_sent_in_one_go_in_the_order_of_its_turns(store: Store, clock: Clock) -> None:
-    asked = []
+    requested = []
     for number in range(250):
-        asked.append(store.submit(spec_of(), key=str(number))[0].id)
+        requested.append(store.submit(spec_of(), key=str(number))[0].id)
         clock.now += 0.001
     sent: list[str] = []
     outbox = Outbox(store, lambda name, *_: sent.append(name))
     assert outbox.run_once() == 250
-    assert sent == asked
+    assert sent == requested
     assert outbox.run_once() == 0
 
 
@@ -249,23 +249,23 @@ def test_a_lost_lease_is_sent_as_a_new_attempt(
     store: Store, dispatcher: Dispatcher, valkey: Valkey, clock: Clock
 ) -> None:
     outbox = Outbox(store, dispatcher.send)
-    asked, _ = store.submit(spec_of(), key="k")
-    assert store.claim(asked.id, 1, owner="w", lease_s=10) is not None
+    experiment, _ = store.submit(spec_of(), key="k")
+    assert store.claim(experiment.id, 1, owner="w", lease_s=10) is not None
     assert outbox.run_once() == 0
     clock.now += 11
     assert outbox.run_once() == 1
-    assert messages(valkey) == [(TASK_NAME, [asked.id, 2])]
+    assert messages(valkey) == [(TASK_NAME, [experiment.id, 2])]
 
 
 def test_readers_are_told_when_a_lost_job_ends(store: Store, clock: Clock) -> None:
-    said = []
-    outbox = Outbox(store, lambda *_: None, lambda *event: said.append(event))
-    asked, _ = store.submit(spec_of(), key="k")
+    messages_sent = []
+    outbox = Outbox(store, lambda *_: None, lambda *event: messages_sent.append(event))
+    experiment, _ = store.submit(spec_of(), key="k")
     for attempt in (1, 2, 3):
-        assert store.claim(asked.id, attempt, owner="w", lease_s=10) is not None
+        assert store.claim(experiment.id, attempt, owner="w", lease_s=10) is not None
         clock.now += 11
         outbox.run_once()
-    assert said == [(asked.id, "state", {"state": "failed"})]
+    assert messages_sent == [(experiment.id, "state", {"state": "failed"})]
 
 
 def test_a_nudge_is_heeded_at_once_and_the_thread_outlives_what_breaks(store: Store) -> None:
@@ -281,7 +281,7 @@ def test_a_nudge_is_heeded_at_once_and_the_thread_outlives_what_breaks(store: St
     outbox = Outbox(store, send, every_s=60)
     outbox.start()
     time.sleep(0.1)
-    asked, _ = store.submit(spec_of(), key="k")
+    experiment, _ = store.submit(spec_of(), key="k")
     outbox.nudge()
     deadline = time.monotonic() + 10
     while not sent and time.monotonic() < deadline:
@@ -289,4 +289,4 @@ def test_a_nudge_is_heeded_at_once_and_the_thread_outlives_what_breaks(store: St
     outbox.nudge()
     assert arrived.wait(10)
     outbox.stop()
-    assert sent == ["broken", (asked.id, 1)]
+    assert sent == ["broken", (experiment.id, 1)]

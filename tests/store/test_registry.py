@@ -1,12 +1,12 @@
-"""Which models there are, and which workers are alive."""
+"""The models on offer, and the live workers."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from keeping import CARD, Clock
 from sqlalchemy import text
+from store_helpers import CARD, Clock
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ChatFrame

@@ -1,4 +1,4 @@
-"""Asking, looking, cancelling, asking again, throwing away."""
+"""Submitting, listing, cancelling, retrying, deleting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from keeping import Clock, finish, refused, spec_of
+from store_helpers import Clock, finish, refused, spec_of
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress
@@ -17,26 +17,26 @@ from arithmoscope.contracts.specs import KnockoutSpec
 from arithmoscope.store import Store
 
 
-def test_an_experiment_comes_back_as_it_was_asked(store: Store, clock: Clock) -> None:
-    asked, is_new = store.submit(spec_of("3 + 5 ="), key="k", parent="older")
+def test_an_experiment_comes_back_as_submitted(store: Store, clock: Clock) -> None:
+    experiment, is_new = store.submit(spec_of("3 + 5 ="), key="k", parent="older")
     assert is_new
-    found = store.experiment(asked.id)
-    assert found == asked
-    assert found.spec == spec_of("3 + 5 =")
-    assert (found.state, found.parent, found.error, found.cancel_requested) == ("queued", "older", None, False)
-    assert found.progress == Progress(stage="queued", queue_position=0)
-    assert found.created_at.timestamp() == clock.now
-    assert found.created_at.utcoffset() is not None
+    stored = store.experiment(experiment.id)
+    assert stored == experiment
+    assert stored.spec == spec_of("3 + 5 =")
+    assert (stored.state, stored.parent, stored.error, stored.cancel_requested) == ("queued", "older", None, False)
+    assert stored.progress == Progress(stage="queued", queue_position=0)
+    assert stored.created_at.timestamp() == clock.now
+    assert stored.created_at.utcoffset() is not None
 
 
-def test_a_knockout_runs_on_the_model_that_is_said_and_is_listed_by_its_parent(store: Store) -> None:
+def test_a_knockout_runs_on_the_given_model_and_is_listed_by_its_parent(store: Store) -> None:
     spec = KnockoutSpec(kind="knockout", parent="older")
     with pytest.raises(ValueError, match="parent's model"):
         store.submit(spec, key="k")
-    asked, _ = store.submit(spec, key="k", model="tiny", parent="older")
+    experiment, _ = store.submit(spec, key="k", model="tiny", parent="older")
     store.submit(spec_of(), key="other")
-    assert [each.id for each in store.experiments(parent="older").items] == [asked.id]
-    claim = store.claim(asked.id, 1, owner="w", lease_s=60)
+    assert [each.id for each in store.experiments(parent="older").items] == [experiment.id]
+    claim = store.claim(experiment.id, 1, owner="w", lease_s=60)
     assert claim is not None
     assert (claim.model, claim.spec) == ("tiny", spec)
 
@@ -67,7 +67,7 @@ def test_fifty_threads_that_ask_the_same_make_one_experiment(store: Store) -> No
     assert sum(is_new for _, is_new in answers) == 1
 
 
-def _ask_often(urls: tuple[str, str], number: int) -> list[tuple[str, bool]]:
+def _submit_repeatedly(urls: tuple[str, str], number: int) -> list[tuple[str, bool]]:
     with Store.open(*urls) as store:
         answers = [store.submit(spec_of(), key="shared") for _ in range(10)]
         store.submit(spec_of(), key=f"own {number}")
@@ -76,7 +76,7 @@ def _ask_often(urls: tuple[str, str], number: int) -> list[tuple[str, bool]]:
 
 def test_processes_that_open_and_ask_at_once_make_one_experiment(urls: tuple[str, str]) -> None:
     with multiprocessing.get_context("spawn").Pool(3) as pool:
-        answers = pool.starmap(_ask_often, [(urls, number) for number in range(3)])
+        answers = pool.starmap(_submit_repeatedly, [(urls, number) for number in range(3)])
     assert len({each for answer in answers for each, _ in answer}) == 1
     assert sum(is_new for answer in answers for _, is_new in answer) == 1
     with Store.open(*urls) as store:
@@ -84,11 +84,11 @@ def test_processes_that_open_and_ask_at_once_make_one_experiment(urls: tuple[str
 
 
 def test_the_list_is_newest_first_and_pages_without_gaps_or_repeats(store: Store, clock: Clock) -> None:
-    asked = []
+    experiment = []
     for number in range(7):
         clock.now += number // 3  # several in the same moment
-        asked.append(store.submit(spec_of(), key=str(number))[0])
-    newest_first = sorted(asked, key=lambda e: (e.created_at, e.id), reverse=True)
+        experiment.append(store.submit(spec_of(), key=str(number))[0])
+    newest_first = sorted(experiment, key=lambda e: (e.created_at, e.id), reverse=True)
     seen, cursor = [], None
     while True:
         page = store.experiments(limit=2, cursor=cursor)
@@ -102,30 +102,30 @@ def test_the_list_is_newest_first_and_pages_without_gaps_or_repeats(store: Store
 
 
 def test_a_page_of_the_list_ends_early_where_long_questions_fill_it(store: Store, clock: Clock) -> None:
-    asked = []
+    experiment = []
     for number in range(6):
         clock.now += 1
         questions = (f"{number} + 1 ="[:12].ljust(3_900),) * (1 if number == 5 else 200)
-        asked.append(store.submit(spec_of(*questions), key=str(number))[0].id)
+        experiment.append(store.submit(spec_of(*questions), key=str(number))[0].id)
     pages, cursor = [], None
     while cursor is not None or not pages:
         page = store.experiments(cursor=cursor, limit=200)
         pages.append([each.id for each in page.items])
         cursor = page.next_cursor
-    assert [each for page in pages for each in page] == asked[::-1]
+    assert [each for page in pages for each in page] == experiment[::-1]
     assert [len(page) for page in pages] == [2, 1, 1, 1, 1]
 
 
-def test_a_glance_tells_how_far_it_is(store: Store, clock: Clock) -> None:
-    asked, _ = store.submit(spec_of(), key="1")
+def test_a_status_read_has_the_progress(store: Store, clock: Clock) -> None:
+    experiment, _ = store.submit(spec_of(), key="1")
     clock.now += 1
     later, _ = store.submit(spec_of(), key="2")
     assert store.experiment_status(later.id).progress.queue_position == 1
-    claim = store.claim(asked.id, 1, owner="w", lease_s=60)
+    claim = store.claim(experiment.id, 1, owner="w", lease_s=60)
     assert claim is not None
     store.save_progress(claim, Progress(stage="pairs", done=1, total=2))
-    seen = store.experiment_status(asked.id)
-    assert (seen.state, seen.progress) == ("running", store.experiment(asked.id).progress)
+    seen = store.experiment_status(experiment.id)
+    assert (seen.state, seen.progress) == ("running", store.experiment(experiment.id).progress)
     with refused("unknown_experiment"):
         store.experiment_status("nobody")
 
@@ -187,14 +187,14 @@ def test_a_token_has_no_more_unfinished_ones_than_its_quota(store: Store) -> Non
 
 
 def test_many_who_ask_at_once_do_not_pass_the_quota(store: Store) -> None:
-    def ask(number: int) -> bool:
+    def submit_numbered(number: int) -> bool:
         try:
             return store.submit(spec_of(), key=str(number), asked_by="ada", quota=5)[1]
         except Refusal as refusal:
             return refusal.code != "quota_exceeded"
 
     with ThreadPoolExecutor(16) as pool:
-        assert sum(pool.map(ask, range(30))) == 5
+        assert sum(pool.map(submit_numbered, range(30))) == 5
 
 
 def test_a_link_is_used_once(store: Store) -> None:

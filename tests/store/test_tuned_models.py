@@ -1,9 +1,9 @@
-"""Tuned models: there as long as their fine-tuning, and of use as long as the model that was tuned."""
+"""Tuned models: listed as long as their fine-tuning, and usable as long as their base model."""
 
 from __future__ import annotations
 
 import pytest
-from keeping import CARD, Clock, refused, spec_of
+from store_helpers import CARD, Clock, refused, spec_of
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ChatFrame, ModelCard
@@ -14,15 +14,21 @@ DELTAS = {"deltas.safetensors": b"what changed"}
 
 
 def tuned_from(base: ModelCard, experiment: str) -> ModelCard:
-    told = {"id": f"{base.id}-tuned-{experiment[:8]}", "source": "tuned", "revision": f"deltas of {experiment}"}
+    card_fields = {"id": f"{base.id}-tuned-{experiment[:8]}", "source": "tuned", "revision": f"deltas of {experiment}"}
     return base.model_copy(
-        update={**told, "base": base.id, "base_revision": base.revision, "experiment": experiment, "reason": None}
+        update={
+            **card_fields,
+            "base": base.id,
+            "base_revision": base.revision,
+            "experiment": experiment,
+            "reason": None,
+        }
     )
 
 
 def claimed(store: Store, key: str) -> Claim:
-    asked, _ = store.submit(spec_of(), key=key)
-    claim = store.claim(asked.id, 1, owner="w", lease_s=60)
+    experiment, _ = store.submit(spec_of(), key=key)
+    claim = store.claim(experiment.id, 1, owner="w", lease_s=60)
     assert claim is not None
     return claim
 
@@ -67,34 +73,34 @@ def test_it_goes_with_its_fine_tuning_and_comes_back_with_it(store: Store, clock
         store.chat(card.id)  # not even a row is left
 
 
-def test_one_that_was_tuned_of_a_deleted_one_cannot_run_and_says_so(store: Store) -> None:
+def test_a_model_tuned_from_a_deleted_one_cannot_run_with_a_reason(store: Store) -> None:
     store.register_model(CARD, None)
     first = tune(store, CARD)
     second = tune(store, first, "again")
     assert first.experiment is not None
     store.delete(first.experiment)
-    found = store.model(second.id)
+    result = store.model(second.id)
     assert ids(store) == ["tiny", second.id]
-    assert (found.supported, found.reason) == (False, f"Its base model {first.id} is not available.")
+    assert (result.supported, result.reason) == (False, f"Its base model {first.id} is not available.")
     store.restore(first.experiment)
     assert store.model(second.id) == second
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [({"revision": "def"}, "have changed"), ({"supported": False, "reason": "It is gone."}, "It is gone.")],
 )
 def test_one_whose_base_changed_cannot_run_and_neither_can_what_was_tuned_of_it(
-    store: Store, change: dict[str, object], said: str
+    store: Store, change: dict[str, object], message: str
 ) -> None:
     store.register_model(CARD, None)
     first = tune(store, CARD)
     second = tune(store, first, "again")
     store.register_model(CARD.model_copy(update=change), None)
     for card in (first, second):
-        found = store.model(card.id)
-        assert not found.supported
-        assert said in str(found.reason)
+        result = store.model(card.id)
+        assert not result.supported
+        assert message in str(result.reason)
     assert [card.supported for card in store.models()][1:] == [False, False]
     store.register_model(CARD, None)
     assert store.model(second.id) == second

@@ -1,4 +1,4 @@
-"""A store, a real broker, and workers as real process trees."""
+"""Fixtures: a store, a real broker, and workers as real process trees."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 
 from arithmoscope.store import EventLog, Store
 
-for room in ("worker", "store", "engine"):
-    sys.path.insert(0, str(Path(__file__).parent.parent / room))
+for folder in ("worker", "store", "engine"):
+    sys.path.insert(0, str(Path(__file__).parent.parent / folder))
 
-from benches import CARD, Bench  # noqa: E402
-from keeping import Valkey, valkey_server  # noqa: E402  # pyright: ignore[reportMissingImports]
+from job_helpers import CARD, Bench  # noqa: E402
+from store_helpers import Valkey, valkey_server  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 
 @pytest.fixture(scope="session")

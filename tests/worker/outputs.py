@@ -1,4 +1,4 @@
-"""What a run hands over, for runs that tests write down."""
+"""Outputs of runs that tests define."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from arithmoscope_worker.engine_port import Output
 
 
 def output(*, complete: bool = True, **artifacts: bytes) -> Output:
-    """What a run hands over; of the result only its completeness matters here."""
+    """The output of a run; of its result only the completeness matters here."""
     named = {name.replace("_", "."): data for name, data in artifacts.items()}
     return cast(Output, SimpleNamespace(result=SimpleNamespace(complete=complete), artifacts=named))

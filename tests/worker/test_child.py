@@ -1,4 +1,4 @@
-"""The process that computes, while it gets ready."""
+"""The child process of a worker, while it starts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from arithmoscope_worker.child import Child
 from arithmoscope_worker.config import WorkerConfig
 from arithmoscope_worker.engine_port import EnginePort, Run
-from keeping import Valkey, files_no_larger_than, spec_of  # pyright: ignore[reportMissingImports]
 from outputs import output
+from store_helpers import Valkey, files_no_larger_than, spec_of  # pyright: ignore[reportMissingImports]
 
 from arithmoscope.store import Store
 
@@ -19,8 +19,8 @@ from arithmoscope.store import Store
 def test_a_worker_that_starts_on_a_full_disk_works_when_there_is_room(
     store: Store, urls: tuple[str, str], broker_of_all: Valkey, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked = store.submit(spec_of(), key="k")[0].id
-    assert store.claim(asked, 1, owner="w", lease_s=60) is not None
+    experiment_id = store.submit(spec_of(), key="k")[0].id
+    assert store.claim(experiment_id, 1, owner="w", lease_s=60) is not None
     run = cast(Run, lambda *_, **__: output(result_json=b"{}"))
     engine = EnginePort(
         "cpu", lambda name: name, {"path_patching": run}, lambda *_: b"", rebuild_tuned=lambda base, *_: base
@@ -40,7 +40,7 @@ def test_a_worker_that_starts_on_a_full_disk_works_when_there_is_room(
             time.sleep(0.02)
     assert "the store is not available yet" in caplog.text
     try:
-        child.run_job(asked, 2)
-        assert store.experiment(asked).state == "succeeded"
+        child.run_job(experiment_id, 2)
+        assert store.experiment(experiment_id).state == "succeeded"
     finally:
         child.stop()

@@ -1,4 +1,4 @@
-"""Workers that are stopped, killed, frozen, and lose their broker: every job ends, with the numbers it should have."""
+"""Workers that are stopped, killed, frozen, or lose their broker: every job ends, with the right numbers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import psutil
 import pytest
 import redis
 from arithmoscope_worker.config import WorkerConfig
-from keeping import Valkey, spec_of  # pyright: ignore[reportMissingImports]
-from trees import CHUNKS, SLOW, Tree, wait_until
+from store_helpers import Valkey, spec_of  # pyright: ignore[reportMissingImports]
+from worker_trees import CHUNKS, SLOW, Tree, wait_until
 
 from arithmoscope.store import Store
 from arithmoscope.store.dispatch import Dispatcher
@@ -23,7 +23,7 @@ from arithmoscope.store.outbox import Outbox
 pytestmark = pytest.mark.slow
 
 
-Ask = Callable[..., str]
+Submit = Callable[..., str]
 
 UNDISTURBED = b"0;1;4;9;16;25;"
 
@@ -44,20 +44,20 @@ def config(urls: tuple[str, str], tmp_path: Path, valkey: Valkey) -> WorkerConfi
 
 
 @pytest.fixture
-def ask(store: Store, valkey: Valkey) -> Iterator[Ask]:
-    """Submits an experiment as the API does, with the outbox at work."""
+def submit(store: Store, valkey: Valkey) -> Iterator[Submit]:
+    """Submits an experiment as the API does, with a running outbox."""
     dispatcher = Dispatcher(valkey.url)
     outbox = Outbox(store, dispatcher.send, marker=dispatcher, every_s=0.1)
     outbox.start()
-    asked = []
+    submitted = []
 
-    def ask(question: str = "3 + 5 =") -> str:
-        experiment, _ = store.submit(spec_of(question), key=str(len(asked)))
-        asked.append(experiment.id)
+    def submit(question: str = "3 + 5 =") -> str:
+        experiment, _ = store.submit(spec_of(question), key=str(len(submitted)))
+        submitted.append(experiment.id)
         outbox.nudge()
         return experiment.id
 
-    yield ask
+    yield submit
     outbox.stop()
     dispatcher.close()
 
@@ -77,81 +77,81 @@ def wait_for_chunks(store: Store, experiment_id: str, chunks: int) -> None:
 
 def assert_ends_well(store: Store, config: WorkerConfig, experiment_id: str) -> None:
     wait_until(lambda: store.experiment(experiment_id).state not in ("queued", "running"), "it has not ended")
-    found = store.experiment(experiment_id)
-    assert (found.state, found.error) == ("succeeded", None)
+    experiment = store.experiment(experiment_id)
+    assert (experiment.state, experiment.error) == ("succeeded", None)
     assert store.read_artifact(experiment_id, "result.json") == UNDISTURBED
-    # At most the chunk that was in work at the fault is computed twice.
+    # At most the chunk in progress at the fault is computed twice.
     assert len(computed(config)) <= CHUNKS + 1
 
 
-def test_a_killed_child_is_replaced_and_its_job_continues(store: Store, config: WorkerConfig, ask: Ask) -> None:
+def test_a_killed_child_is_replaced_and_its_job_continues(store: Store, config: WorkerConfig, submit: Submit) -> None:
     with worker(config) as tree:
-        asked = ask()
-        wait_for_chunks(store, asked, 2)
+        experiment_id = submit()
+        wait_for_chunks(store, experiment_id, 2)
         tree.child().kill()
-        assert_ends_well(store, config, asked)
+        assert_ends_well(store, config, experiment_id)
         assert tree.process.poll() is None
 
 
 def test_a_killed_worker_leaves_no_child_and_its_successor_continues(
-    store: Store, config: WorkerConfig, ask: Ask
+    store: Store, config: WorkerConfig, submit: Submit
 ) -> None:
     with worker(config) as tree:
-        asked = ask()
-        wait_for_chunks(store, asked, 2)
+        experiment_id = submit()
+        wait_for_chunks(store, experiment_id, 2)
         child = tree.child()
         tree.process.kill()
         tree.process.wait()
         wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "a child is left", 2)
     with worker(config):
-        assert_ends_well(store, config, asked)
+        assert_ends_well(store, config, experiment_id)
 
 
-def test_a_frozen_worker_that_wakes_up_changes_nothing(store: Store, config: WorkerConfig, ask: Ask) -> None:
+def test_a_frozen_worker_that_wakes_up_changes_nothing(store: Store, config: WorkerConfig, submit: Submit) -> None:
     with worker(config) as frozen:
-        asked = ask()
-        wait_for_chunks(store, asked, 2)
+        experiment_id = submit()
+        wait_for_chunks(store, experiment_id, 2)
         child = frozen.child()
         child.suspend()
         frozen.process.send_signal(signal.SIGSTOP)
         with worker(replace(config, name="other")):
-            assert_ends_well(store, config, asked)
-            ended = store.experiment(asked)
+            assert_ends_well(store, config, experiment_id)
+            ended = store.experiment(experiment_id)
             child.resume()
             frozen.process.send_signal(signal.SIGCONT)
             time.sleep(1)
-            assert store.experiment(asked) == ended
-            assert store.read_artifact(asked, "result.json") == UNDISTURBED
-            later = [ask(), ask()]
+            assert store.experiment(experiment_id) == ended
+            assert store.read_artifact(experiment_id, "result.json") == UNDISTURBED
+            later = [submit(), submit()]
             for each in later:
                 wait_until(lambda each=each: store.experiment(each).state == "succeeded", "a later job has not ended")
 
 
 def test_a_worker_that_is_told_to_stop_stops_soon_and_loses_nothing(
-    store: Store, config: WorkerConfig, ask: Ask
+    store: Store, config: WorkerConfig, submit: Submit
 ) -> None:
     with worker(config) as tree:
-        asked = ask()
-        wait_for_chunks(store, asked, 2)
+        experiment_id = submit()
+        wait_for_chunks(store, experiment_id, 2)
         wait_until(lambda: [(each.id, each.busy) for each in store.workers()] == [("w", True)], "it is not busy", 2)
         started = time.monotonic()
         assert tree.stop() == 0
         assert time.monotonic() - started < 8
-        assert store.experiment(asked).state == "queued"
+        assert store.experiment(experiment_id).state == "queued"
         assert store.workers() == []
     with worker(config):
-        assert_ends_well(store, config, asked)
+        assert_ends_well(store, config, experiment_id)
     assert len(computed(config)) == CHUNKS
 
 
 def test_a_job_outlives_its_broker_and_the_next_one_runs_on_a_new_one(
-    store: Store, config: WorkerConfig, ask: Ask, valkey: Valkey
+    store: Store, config: WorkerConfig, submit: Submit, valkey: Valkey
 ) -> None:
     with worker(config):
-        first = ask()
+        first = submit()
         wait_for_chunks(store, first, 1)
         valkey.kill()
-        second = ask()
+        second = submit()
         wait_for_chunks(store, first, 3)
         valkey.start()
         assert_ends_well(store, config, first)
@@ -160,10 +160,10 @@ def test_a_job_outlives_its_broker_and_the_next_one_runs_on_a_new_one(
 
 
 def test_an_emptied_broker_delays_and_loses_nothing(
-    store: Store, config: WorkerConfig, ask: Ask, valkey: Valkey
+    store: Store, config: WorkerConfig, submit: Submit, valkey: Valkey
 ) -> None:
     with worker(config):
-        first, second = ask(), ask()
+        first, second = submit(), submit()
         wait_for_chunks(store, first, 1)
         with redis.Redis.from_url(valkey.url) as client:
             client.flushall()
@@ -172,41 +172,41 @@ def test_an_emptied_broker_delays_and_loses_nothing(
 
 
 def test_a_cancel_reaches_a_running_job_and_its_partial_result_is_kept(
-    store: Store, config: WorkerConfig, ask: Ask
+    store: Store, config: WorkerConfig, submit: Submit
 ) -> None:
     with worker(config):
-        asked = ask()
-        wait_for_chunks(store, asked, 2)
-        store.request_cancel(asked)
+        experiment_id = submit()
+        wait_for_chunks(store, experiment_id, 2)
+        store.request_cancel(experiment_id)
         started = time.monotonic()
-        wait_until(lambda: store.experiment(asked).state == "cancelled", "it is not cancelled")
+        wait_until(lambda: store.experiment(experiment_id).state == "cancelled", "it is not cancelled")
         assert time.monotonic() - started < 2
-        assert UNDISTURBED.startswith(store.read_artifact(asked, "result.json"))
-        assert store.retry(asked).state == "queued"
-        assert_ends_well(store, config, asked)
+        assert UNDISTURBED.startswith(store.read_artifact(experiment_id, "result.json"))
+        assert store.retry(experiment_id).state == "queued"
+        assert_ends_well(store, config, experiment_id)
 
 
-def test_a_job_that_kills_every_worker_ends_and_says_so(store: Store, config: WorkerConfig, ask: Ask) -> None:
+def test_a_job_that_kills_every_worker_fails_with_a_reason(store: Store, config: WorkerConfig, submit: Submit) -> None:
     with worker(config) as tree:
-        asked = ask(SLOW)
+        experiment_id = submit(SLOW)
         for _ in range(3):
-            wait_until(lambda: store.experiment(asked).state == "running", "it does not run")
+            wait_until(lambda: store.experiment(experiment_id).state == "running", "it does not run")
             tree.child().kill()
-            wait_until(lambda: store.experiment(asked).state != "running", "its loss is not noticed")
-        found = store.experiment(asked)
-        assert found.state == "failed"
-        assert found.error is not None
-        assert found.error.type.endswith(":worker_lost")
+            wait_until(lambda: store.experiment(experiment_id).state != "running", "its loss is not noticed")
+        experiment = store.experiment(experiment_id)
+        assert experiment.state == "failed"
+        assert experiment.error is not None
+        assert experiment.error.type.endswith(":worker_lost")
 
 
-def test_a_worker_that_cannot_be_interrupted_stops_soon_too(store: Store, config: WorkerConfig, ask: Ask) -> None:
+def test_a_worker_that_cannot_be_interrupted_stops_soon_too(store: Store, config: WorkerConfig, submit: Submit) -> None:
     with worker(config) as tree:
-        asked = ask(SLOW)
-        wait_until(lambda: store.experiment(asked).state == "running", "it does not run")
+        experiment_id = submit(SLOW)
+        wait_until(lambda: store.experiment(experiment_id).state == "running", "it does not run")
         started = time.monotonic()
         tree.stop()
         assert time.monotonic() - started < 8
-        assert store.experiment(asked).state == "queued"
+        assert store.experiment(experiment_id).state == "queued"
 
 
 def test_a_worker_stops_soon_without_a_broker(store: Store, config: WorkerConfig, valkey: Valkey) -> None:

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 from arithmoscope_worker.problems import problem_of
-from benches import CARD, Bench
-from keeping import Valkey, files_no_larger_than  # pyright: ignore[reportMissingImports]
+from job_helpers import CARD, Bench
 from outputs import output
+from store_helpers import Valkey, files_no_larger_than  # pyright: ignore[reportMissingImports]
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress
@@ -20,7 +20,7 @@ from arithmoscope.contracts.results import Partial
 from arithmoscope.store import EventLog
 
 
-def test_a_job_succeeds_and_says_how_far_it_is_from_first_to_last(bench: Bench) -> None:
+def test_a_job_succeeds_and_reports_progress_from_first_to_last(bench: Bench) -> None:
     def run(model, spec, experiment_id, *, parent, saved_chunks, save_chunk, on_progress, on_partial, should_stop):
         assert (model, spec.model, parent, saved_chunks) == ("the model tiny", "tiny", None, {})
         assert bench.store.experiment(experiment_id).state == "running"
@@ -34,13 +34,13 @@ def test_a_job_succeeds_and_says_how_far_it_is_from_first_to_last(bench: Bench) 
         return output(result_json=b"{}", arrays_npz=b"numbers")
 
     bench.run = run
-    asked = bench.ask()
-    bench.jobs.run(asked, 1)
-    found = bench.store.experiment(asked)
-    assert (found.state, found.error) == ("succeeded", None)
-    assert found.progress == Progress(stage="done", done=3, total=3)
-    assert bench.store.read_artifact(asked, "arrays.npz") == b"numbers"
-    events = bench.events_of(asked)
+    job_id = bench.submit()
+    bench.jobs.run(job_id, 1)
+    experiment = bench.store.experiment(job_id)
+    assert (experiment.state, experiment.error) == ("succeeded", None)
+    assert experiment.progress == Progress(stage="done", done=3, total=3)
+    assert bench.store.read_artifact(job_id, "arrays.npz") == b"numbers"
+    events = bench.events_of(job_id)
     stages = [each.data["stage"] for each in events if each.event == "progress"]
     assert stages[0] == "loading_model"
     assert stages[1] == "pairs"
@@ -52,9 +52,9 @@ def test_a_job_succeeds_and_says_how_far_it_is_from_first_to_last(bench: Bench) 
 def test_a_message_that_comes_twice_runs_once(bench: Bench) -> None:
     runs = []
     bench.run = lambda *_, **__: runs.append(1) or output(result_json=b"{}")
-    asked = bench.ask()
+    experiment_id = bench.submit()
     for attempt in (1, 1, 2):
-        bench.jobs.run(asked, attempt)
+        bench.jobs.run(experiment_id, attempt)
     bench.jobs.run("nothing", 1)
     assert runs == [1]
 
@@ -66,23 +66,23 @@ def test_a_refusal_of_the_engine_is_what_the_asker_reads(bench: Bench) -> None:
         raise refusal
 
     bench.run = run
-    asked = bench.ask()
-    bench.jobs.run(asked, 1)
-    found = bench.store.experiment(asked)
-    assert (found.state, found.error) == ("failed", refusal.details())
-    assert bench.events_of(asked)[-1].data == {"state": "failed"}
+    experiment_id = bench.submit()
+    bench.jobs.run(experiment_id, 1)
+    experiment = bench.store.experiment(experiment_id)
+    assert (experiment.state, experiment.error) == ("failed", refusal.details())
+    assert bench.events_of(experiment_id)[-1].data == {"state": "failed"}
 
 
-def test_what_breaks_is_told_without_its_traceback_and_logged_with_it(
+def test_an_exception_is_reported_without_its_traceback_and_logged_with_it(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     def run(*_, **__):
         raise KeyError("a secret path")
 
     bench.run = run
-    asked = bench.ask()
-    bench.jobs.run(asked, 1)
-    error = bench.store.experiment(asked).error
+    experiment_id = bench.submit()
+    bench.jobs.run(experiment_id, 1)
+    error = bench.store.experiment(experiment_id).error
     assert error is not None
     assert error.type == "urn:arithmoscope:problem:internal"
     assert "secret" not in error.model_dump_json()
@@ -102,9 +102,9 @@ def test_torch_without_memory_is_out_of_memory_and_not_a_broken_program() -> Non
 
 
 def test_a_model_that_is_not_registered_fails_the_job(bench: Bench) -> None:
-    asked = bench.ask(model="../elsewhere")
-    bench.jobs.run(asked, 1)
-    error = bench.store.experiment(asked).error
+    experiment_id = bench.submit(model="../elsewhere")
+    bench.jobs.run(experiment_id, 1)
+    error = bench.store.experiment(experiment_id).error
     assert error is not None
     assert error.type.endswith(":unknown_model")
 
@@ -113,9 +113,9 @@ def test_a_job_runs_though_the_models_cannot_be_looked_at(bench: Bench, caplog: 
     def refresh() -> None:
         raise AttributeError("a folder that says nonsense")
 
-    asked = bench.ask()
-    replace(bench.jobs, refresh=refresh).run(asked, 1)
-    assert bench.store.experiment(asked).state == "succeeded"
+    experiment_id = bench.submit()
+    replace(bench.jobs, refresh=refresh).run(experiment_id, 1)
+    assert bench.store.experiment(experiment_id).state == "succeeded"
     assert "a folder that says nonsense" in caplog.text
 
 
@@ -126,7 +126,7 @@ def test_a_cancelled_job_keeps_the_result_over_what_was_finished(bench: Bench, c
     def run(*_, save_chunk, should_stop, **__):
         for number in range(chunks):
             save_chunk(number, b"x")
-        threading.Timer(0.05, lambda: (bench.store.request_cancel(asked), cancelled.set())).start()
+        threading.Timer(0.05, lambda: (bench.store.request_cancel(experiment_id), cancelled.set())).start()
         deadline = time.monotonic() + 10
         while not should_stop() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -134,43 +134,43 @@ def test_a_cancelled_job_keeps_the_result_over_what_was_finished(bench: Bench, c
         return output(complete=False, result_json=b"partial") if chunks else None
 
     bench.run = run
-    asked = bench.ask()
-    bench.jobs.run(asked, 1)
-    found = bench.store.experiment(asked)
-    assert (found.state, found.cancel_requested, found.error) == ("cancelled", True, None)
-    assert bench.store.artifact_names(asked) == (("result.json",) if chunks else ())
-    assert bench.events_of(asked)[-1].data == {"state": "cancelled"}
+    experiment_id = bench.submit()
+    bench.jobs.run(experiment_id, 1)
+    experiment = bench.store.experiment(experiment_id)
+    assert (experiment.state, experiment.cancel_requested, experiment.error) == ("cancelled", True, None)
+    assert bench.store.artifact_names(experiment_id) == (("result.json",) if chunks else ())
+    assert bench.events_of(experiment_id)[-1].data == {"state": "cancelled"}
 
 
 def test_a_cancel_that_comes_after_the_last_pair_is_a_success(bench: Bench) -> None:
     def run(*_, should_stop, **__):
-        bench.store.request_cancel(asked)
+        bench.store.request_cancel(experiment_id)
         assert should_stop()
         return output(complete=True, result_json=b"{}")
 
     bench.run = run
-    asked = bench.ask()
-    bench.jobs.run(asked, 1)
-    assert bench.store.experiment(asked).state == "succeeded"
+    experiment_id = bench.submit()
+    bench.jobs.run(experiment_id, 1)
+    assert bench.store.experiment(experiment_id).state == "succeeded"
 
 
 def test_a_job_that_has_gone_to_another_worker_is_left_alone(bench: Bench) -> None:
     def run(*_, should_stop, **__):
-        assert bench.store.reap(owner="w") == [(asked, "queued")]
-        assert bench.store.claim(asked, 2, owner="other", lease_s=60) is not None
+        assert bench.store.reap(owner="w") == [(experiment_id, "queued")]
+        assert bench.store.claim(experiment_id, 2, owner="other", lease_s=60) is not None
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
-            should_stop()  # raises as soon as the heart has noticed
+            should_stop()  # raises as soon as the heartbeat has noticed
             time.sleep(0.01)
         return output(result_json=b"stale")
 
     bench.run = run
-    asked = bench.ask()
+    experiment_id = bench.submit()
     started = time.monotonic()
-    bench.jobs.run(asked, 1)
+    bench.jobs.run(experiment_id, 1)
     assert time.monotonic() - started < 5
-    assert bench.store.experiment(asked).state == "running"
-    assert "state" not in [each.event for each in bench.events_of(asked)]
+    assert bench.store.experiment(experiment_id).state == "running"
+    assert "state" not in [each.event for each in bench.events_of(experiment_id)]
 
 
 def test_a_worker_that_is_told_to_stop_gives_the_job_back_and_the_next_one_continues(bench: Bench) -> None:
@@ -186,27 +186,27 @@ def test_a_worker_that_is_told_to_stop_gives_the_job_back_and_the_next_one_conti
         return output(result_json=b"{}")
 
     bench.run = run
-    asked = bench.ask()
-    bench.jobs.run(asked, 1)
-    assert bench.store.experiment(asked).state == "queued"
-    assert "state" not in [each.event for each in bench.events_of(asked)]
+    experiment_id = bench.submit()
+    bench.jobs.run(experiment_id, 1)
+    assert bench.store.experiment(experiment_id).state == "queued"
+    assert "state" not in [each.event for each in bench.events_of(experiment_id)]
     bench.stop = False
-    bench.jobs.run(asked, 2)
-    assert bench.store.experiment(asked).state == "succeeded"
+    bench.jobs.run(experiment_id, 2)
+    assert bench.store.experiment(experiment_id).state == "succeeded"
     assert seen == [{}, {0: b"chunk 0"}]
 
 
 def test_a_cancelled_job_whose_worker_must_stop_at_once_is_cancelled_and_says_so(bench: Bench) -> None:
     def run(*_, should_stop, **__):
-        bench.store.request_cancel(asked)
+        bench.store.request_cancel(experiment_id)
         bench.stop = True
         should_stop()
 
     bench.run = run
-    asked = bench.ask()
-    bench.jobs.run(asked, 1)
-    assert bench.store.experiment(asked).state == "cancelled"
-    assert bench.events_of(asked)[-1].data == {"state": "cancelled"}
+    experiment_id = bench.submit()
+    bench.jobs.run(experiment_id, 1)
+    assert bench.store.experiment(experiment_id).state == "cancelled"
+    assert bench.events_of(experiment_id)[-1].data == {"state": "cancelled"}
 
 
 def test_a_job_that_breaks_while_the_disk_is_full_says_so_when_there_is_room(bench: Bench) -> None:
@@ -218,17 +218,17 @@ def test_a_job_that_breaks_while_the_disk_is_full_says_so_when_there_is_room(ben
         raise Refusal("none_kept", "None of the 3 prompts is answered rightly.")
 
     bench.run = run
-    asked = bench.ask()
+    experiment_id = bench.submit()
     with ThreadPoolExecutor(1) as pool:
-        job = pool.submit(bench.jobs.run, asked, 1)
+        job = pool.submit(bench.jobs.run, experiment_id, 1)
         assert running.wait(10)
         with files_no_larger_than(4096):
             full.set()
             with pytest.raises(TimeoutError):
                 job.result(1.2)
-            assert bench.store.experiment(asked).state == "running"
+            assert bench.store.experiment(experiment_id).state == "running"
         job.result(20)
-    assert bench.store.experiment(asked).state == "failed"
+    assert bench.store.experiment(experiment_id).state == "failed"
 
 
 def test_what_a_lost_worker_had_begun_goes_on_before_anything_new(bench: Bench) -> None:
@@ -239,7 +239,7 @@ def test_what_a_lost_worker_had_begun_goes_on_before_anything_new(bench: Bench) 
         return output(result_json=b"{}")
 
     bench.run = run
-    begun, new = bench.ask("begun"), bench.ask("new")
+    begun, new = bench.submit("begun"), bench.submit("new")
     assert bench.store.claim(begun, 1, owner="dead", lease_s=60) is not None
     bench.store.reap(owner="dead")
     bench.jobs.run(new, 1)
@@ -259,15 +259,15 @@ def test_a_full_disk_delays_a_job_and_loses_nothing_of_it(bench: Bench, caplog: 
         return output(result_json=b"x" * 1_000_000)
 
     bench.run = run
-    asked = bench.ask()
+    experiment_id = bench.submit()
     with ThreadPoolExecutor(1) as pool:
         with files_no_larger_than(700_000):
-            job = pool.submit(bench.jobs.run, asked, 1)
+            job = pool.submit(bench.jobs.run, experiment_id, 1)
             with pytest.raises(TimeoutError):
                 job.result(1.2)
-            assert (bench.store.experiment(asked).state, computed) == ("running", [0])
+            assert (bench.store.experiment(experiment_id).state, computed) == ("running", [0])
         job.result(20)
-    assert (bench.store.experiment(asked).state, computed) == ("succeeded", [0, 1, 2])
+    assert (bench.store.experiment(experiment_id).state, computed) == ("succeeded", [0, 1, 2])
     assert len([line for line in caplog.messages if "waiting for the store" in line]) == 1
 
 
@@ -277,14 +277,14 @@ def test_a_full_disk_does_not_keep_a_worker_from_stopping(bench: Bench) -> None:
         raise AssertionError("it was saved")
 
     bench.run = run
-    asked = bench.ask()
+    experiment_id = bench.submit()
     with ThreadPoolExecutor(1) as pool, files_no_larger_than(700_000):
-        job = pool.submit(bench.jobs.run, asked, 1)
+        job = pool.submit(bench.jobs.run, experiment_id, 1)
         with pytest.raises(TimeoutError):
             job.result(0.7)
         bench.stop = True
         job.result(5)
-    assert bench.store.experiment(asked).state == "queued"
+    assert bench.store.experiment(experiment_id).state == "queued"
 
 
 def test_a_job_that_cannot_be_interrupted_is_given_back_before_the_process_ends(bench: Bench) -> None:
@@ -293,15 +293,15 @@ def test_a_job_that_cannot_be_interrupted_is_given_back_before_the_process_ends(
         deadline = time.monotonic() + 10
         while not bench.left and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert bench.store.experiment(asked).state == "queued"
+        assert bench.store.experiment(experiment_id).state == "queued"
         return output(result_json=b"late")
 
     bench.run = run
-    asked = bench.ask()
-    bench.jobs.run(asked, 1)
+    experiment_id = bench.submit()
+    bench.jobs.run(experiment_id, 1)
     assert bench.left
-    assert bench.store.experiment(asked).state == "queued"
-    assert bench.store.artifact_names(asked) == ()
+    assert bench.store.experiment(experiment_id).state == "queued"
+    assert bench.store.artifact_names(experiment_id) == ()
 
 
 def test_the_lease_is_renewed_as_long_as_the_job_runs(bench: Bench) -> None:
@@ -316,13 +316,13 @@ def test_the_lease_is_renewed_as_long_as_the_job_runs(bench: Bench) -> None:
     bench.__post_init__()
     bench.run = run
     bench.heartbeat.start()
-    asked = bench.ask()
-    bench.jobs.run(asked, 1)
+    experiment_id = bench.submit()
+    bench.jobs.run(experiment_id, 1)
     bench.heartbeat.stop()
-    assert bench.store.experiment(asked).state == "succeeded"
+    assert bench.store.experiment(experiment_id).state == "succeeded"
 
 
-def test_a_worker_says_whether_it_is_busy_and_what_it_holds(bench: Bench) -> None:
+def test_a_worker_reports_whether_it_is_busy_and_its_loaded_models(bench: Bench) -> None:
     def statuses() -> list[tuple[bool, tuple[str, ...]]]:
         return [(each.busy, each.models) for each in bench.store.workers()]
 
@@ -337,16 +337,16 @@ def test_a_worker_says_whether_it_is_busy_and_what_it_holds(bench: Bench) -> Non
         return output(result_json=b"{}")
 
     bench.run = run
-    bench.jobs.run(bench.ask(), 1)
+    bench.jobs.run(bench.submit(), 1)
     wait_for(busy=False)
 
 
 def test_a_job_needs_no_event_stream(bench: Bench, valkey: Valkey) -> None:
     events = EventLog(valkey.url)
     valkey.kill()
-    asked = bench.ask()
-    replace(bench.jobs, events=events).run(asked, 1)
-    assert bench.store.experiment(asked).state == "succeeded"
+    experiment_id = bench.submit()
+    replace(bench.jobs, events=events).run(experiment_id, 1)
+    assert bench.store.experiment(experiment_id).state == "succeeded"
     events.close()
 
 
@@ -356,7 +356,7 @@ def test_a_changed_chat_template_brings_the_model_into_memory_anew(bench: Bench)
     frame = ChatFrame(before="", reply="", next="", after="")
     for key, chat in (("a", frame), ("b", frame), ("c", frame.model_copy(update={"after": "A:"})), ("d", None)):
         bench.store.register_model(CARD, None, chat)
-        bench.jobs.run(bench.ask(key), 1)
+        bench.jobs.run(bench.submit(key), 1)
     assert models[0] is models[1]
     assert len({id(model) for model in models}) == 3
     assert bench.runtime.models() == ("tiny",)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from arithmoscope_worker.config import WorkerConfig
-from benches import Bench
-from keeping import Valkey, spec_of  # pyright: ignore[reportMissingImports]
-from trees import Tree, wait_until
+from job_helpers import Bench
+from store_helpers import Valkey, spec_of  # pyright: ignore[reportMissingImports]
+from worker_trees import Tree, wait_until
 
 from arithmoscope import PromptPair, load_model, path_patching
 from arithmoscope.contracts.results import PathPatchingResult
@@ -63,11 +63,11 @@ def test_the_main_job_end_to_end(
     wait_until(lambda: any(card.revision not in ("", "one") for card in store.models()), "no model is registered")
     assert json.loads(store.tokenizer_json("tiny"))["model"]["type"] == "WordLevel"
 
-    asked, _ = store.submit(spec_of(*QUESTIONS), key="cold")
+    experiment, _ = store.submit(spec_of(*QUESTIONS), key="cold")
     outbox.nudge()
-    wait_until(lambda: store.experiment(asked.id).state in ("succeeded", "failed"), "it has not ended", 90)
-    found = store.experiment(asked.id)
-    assert (found.state, found.error) == ("succeeded", None)
+    wait_until(lambda: store.experiment(experiment.id).state in ("succeeded", "failed"), "it has not ended", 90)
+    stored = store.experiment(experiment.id)
+    assert (stored.state, stored.error) == ("succeeded", None)
     wait_until(lambda: store.workers()[0].models == ("tiny",), "the worker does not say what it holds", 5)
     assert store.workers()[0].device == "cpu"
 
@@ -84,8 +84,8 @@ def test_the_main_job_end_to_end(
     assert [each.event for each in bench.events_of(again.id)][-1] == "state"
     assert "partial" in [each.event for each in bench.events_of(again.id)]
 
-    assert_numbers_are_the_engines(store, asked.id, models_dir)
-    assert_attention_is_added_when_asked_for(store, dispatcher, asked.id)
+    assert_numbers_are_the_engines(store, experiment.id, models_dir)
+    assert_attention_is_added_when_asked_for(store, dispatcher, experiment.id)
     outbox.stop()
     dispatcher.close()
     events.close()
@@ -119,8 +119,8 @@ def assert_numbers_are_the_engines(store: Store, experiment_id: str, models_dir:
         for question, answer in zip(QUESTIONS, "587", strict=True)
     ]
     effects = path_patching(model, pairs, effect="through_mlps")
-    told = result.metrics["logit"].heads.mean
-    assert [cell for row in told for cell in row] == pytest.approx(
+    means = result.metrics["logit"].heads.mean
+    assert [cell for row in means for cell in row] == pytest.approx(
         effects.heads.mean(0).flatten().tolist(), rel=1e-3, abs=1e-4
     )
 

@@ -1,4 +1,4 @@
-"""The list of models follows the folders: what comes, goes and changes while a worker runs."""
+"""The list of models follows the folders: added, removed and changed ones while a worker runs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from arithmoscope_worker.config import WorkerConfig
 from arithmoscope_worker.registration import GONE, ModelRegistrar, register_models
-from keeping import Valkey, spec_of  # pyright: ignore[reportMissingImports]
-from trees import Tree, wait_until
+from store_helpers import Valkey, spec_of  # pyright: ignore[reportMissingImports]
+from worker_trees import Tree, wait_until
 
 from arithmoscope.contracts.models import ChatFrame
 from arithmoscope.engine.models.catalogue import Catalogue
@@ -20,7 +20,7 @@ CONFIG = {"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2, "num_at
 
 
 def put(models_dir: Path, name: str, tokenizer: str = "{}") -> Path:
-    """A folder that a catalogue lists, with weights of one number."""
+    """Writes a model folder that the catalogue lists, with one weight."""
     folder = models_dir / name
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(CONFIG))
@@ -62,7 +62,7 @@ def test_a_folder_that_is_copied_in_is_registered_once_it_lies_still(
     assert store.tokenizer_json("new") == "{}"
 
 
-def test_a_model_whose_folder_went_says_so_and_comes_back_with_it(
+def test_a_model_without_its_folder_has_a_reason_and_comes_back_with_it(
     store: Store, models_dir: Path, registrar: ModelRegistrar
 ) -> None:
     folder = put(models_dir, "mine")
@@ -100,10 +100,10 @@ def test_what_a_chat_template_writes_is_registered_and_follows_its_file(
     assert (store.model("mine").chat, frame.before, frame.after) == (True, "</s>user: ", "\n</s>assistant: ")
     template.write_text("{{ raise_exception('not today') }}")
     looks(registrar)
-    said = store.chat("mine")
-    assert isinstance(said, str)
-    assert "not today" in said
-    assert store.model("mine").chat, "it has one: whoever asks for it is told what is wrong with it"
+    chat = store.chat("mine")
+    assert isinstance(chat, str)
+    assert "not today" in chat
+    assert store.model("mine").chat, "it has one: its error is shown on request"
 
 
 def test_a_template_is_not_rendered_again_while_it_stays_the_same(
@@ -140,15 +140,21 @@ def test_a_worker_without_a_folder_leaves_what_another_worker_registered(
     assert store.model("mine").supported, "it is here after all"
 
 
-def test_a_tuned_model_stays_whatever_folders_come_and_go(store: Store, models_dir: Path) -> None:
+def test_a_tuned_model_stays_when_folders_come_and_go(store: Store, models_dir: Path) -> None:
     put(models_dir, "mine")
     register_models(store, Catalogue(models_dir), alone=True)
-    asked = store.submit(spec_of(model="mine"), key="k")[0].id
-    claim = store.claim(asked, 1, owner="w", lease_s=60)
+    experiment_id = store.submit(spec_of(model="mine"), key="k")[0].id
+    claim = store.claim(experiment_id, 1, owner="w", lease_s=60)
     assert claim is not None
     base = store.model("mine")
-    told = {"id": "plus", "source": "tuned", "base": "mine", "base_revision": base.revision, "experiment": asked}
-    card = base.model_copy(update=told)
+    card_fields = {
+        "id": "plus",
+        "source": "tuned",
+        "base": "mine",
+        "base_revision": base.revision,
+        "experiment": experiment_id,
+    }
+    card = base.model_copy(update=card_fields)
     store.succeed(claim, {"deltas.safetensors": b""}, tuned=card)
     put(models_dir, "plus", tokenizer='{"of": "a folder of that name"}')
     register_models(store, Catalogue(models_dir), alone=True)

@@ -1,4 +1,4 @@
-"""Fine-tunings as jobs: what they leave, and how the models that they made come into memory again."""
+"""Fine-tunings as jobs: their files, and how tuned models are loaded again."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytest
 from arithmoscope_worker.engine_port import TunedOutput
 from arithmoscope_worker.progress_report import ProgressReporter
-from benches import CARD, Bench
-from keeping import Clock, spec_of  # pyright: ignore[reportMissingImports]
+from job_helpers import CARD, Bench
 from outputs import output
+from store_helpers import Clock, spec_of  # pyright: ignore[reportMissingImports]
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress
@@ -31,9 +31,9 @@ DELTAS = b"more of everything"
 
 
 def card_of(experiment_id: str, base: ModelCard = CARD, name: str = "plus") -> ModelCard:
-    told = {"id": name, "name": name, "source": "tuned", "revision": f"{name} 1"}
+    card_fields = {"id": name, "name": name, "source": "tuned", "revision": f"{name} 1"}
     return base.model_copy(
-        update={**told, "base": base.id, "base_revision": base.revision, "experiment": experiment_id}
+        update={**card_fields, "base": base.id, "base_revision": base.revision, "experiment": experiment_id}
     )
 
 
@@ -43,30 +43,30 @@ def tuned_output(card: ModelCard | None, *, complete: bool = True, problem: Refu
     return cast(TunedOutput, SimpleNamespace(result=result, artifacts=kept, card=card, problem=problem))
 
 
-def ask(bench: Bench, spec: FineTuneSpec = SPEC, key: str = "tune") -> str:
+def submit_tuning(bench: Bench, spec: FineTuneSpec = SPEC, key: str = "tune") -> str:
     return bench.store.submit(spec, key=key)[0].id
 
 
 def tune(bench: Bench, base: ModelCard = CARD, name: str = "plus") -> ModelCard:
     """A fine-tuning from its row to its model."""
-    asked = ask(bench, SPEC.model_copy(update={"model": base.id}), key=name)
-    card = card_of(asked, base, name)
+    experiment_id = submit_tuning(bench, SPEC.model_copy(update={"model": base.id}), key=name)
+    card = card_of(experiment_id, base, name)
     bench.run = lambda *_, **__: tuned_output(card)
-    bench.jobs.run(asked, 1)
-    assert bench.store.experiment(asked).state == "succeeded"
+    bench.jobs.run(experiment_id, 1)
+    assert bench.store.experiment(experiment_id).state == "succeeded"
     return card
 
 
 def models_given(bench: Bench, *names: str) -> list[Any]:
-    """The models that analyses on these are run with."""
-    given: list[Any] = []
-    bench.run = lambda model, *_, **__: given.append(model) or output(result_json=b"{}")
+    """The models used by analyses of these ids."""
+    models: list[Any] = []
+    bench.run = lambda model, *_, **__: models.append(model) or output(result_json=b"{}")
     for name in names:
-        asked = bench.store.submit(spec_of(model=name), key=f"of {name} {len(given)}")[0].id
-        bench.jobs.run(asked, 1)
-        found = bench.store.experiment(asked)
-        assert (found.state, found.error) == ("succeeded", None)
-    return given
+        experiment_id = bench.store.submit(spec_of(model=name), key=f"of {name} {len(models)}")[0].id
+        bench.jobs.run(experiment_id, 1)
+        experiment = bench.store.experiment(experiment_id)
+        assert (experiment.state, experiment.error) == ("succeeded", None)
+    return models
 
 
 def test_a_tuned_model_is_its_base_with_what_changed_and_no_model_is_loaded_that_is_in_memory(bench: Bench) -> None:
@@ -86,38 +86,38 @@ def test_a_tuned_model_is_its_base_with_what_changed_and_no_model_is_loaded_that
 def test_a_tuned_model_whose_base_is_another_now_is_not_run(bench: Bench) -> None:
     tune(bench)
     bench.store.register_model(CARD.model_copy(update={"revision": "two"}), None)
-    asked = bench.store.submit(spec_of(model="plus"), key="of it")[0].id
-    bench.jobs.run(asked, 1)
-    error = bench.store.experiment(asked).error
+    experiment_id = bench.store.submit(spec_of(model="plus"), key="of it")[0].id
+    bench.jobs.run(experiment_id, 1)
+    error = bench.store.experiment(experiment_id).error
     assert error is not None
     assert error.type.endswith(":model_changed")
     assert "have changed" in error.detail
 
 
 def test_a_training_that_broke_fails_and_keeps_its_model(bench: Bench) -> None:
-    asked = ask(bench)
+    experiment_id = submit_tuning(bench)
     problem = Refusal("training_broke", "After 7 steps the loss is nan.")
-    bench.run = lambda *_, **__: tuned_output(card_of(asked), complete=False, problem=problem)
-    bench.jobs.run(asked, 1)
-    found = bench.store.experiment(asked)
-    assert (found.state, found.error) == ("failed", problem.details())
-    assert bench.store.read_artifact(asked, "deltas.safetensors") == DELTAS
+    bench.run = lambda *_, **__: tuned_output(card_of(experiment_id), complete=False, problem=problem)
+    bench.jobs.run(experiment_id, 1)
+    experiment = bench.store.experiment(experiment_id)
+    assert (experiment.state, experiment.error) == ("failed", problem.details())
+    assert bench.store.read_artifact(experiment_id, "deltas.safetensors") == DELTAS
     assert models_given(bench, "plus") == ["the model tiny, with more of everything"]
 
 
 def test_a_training_that_was_cancelled_keeps_its_model_and_one_that_changed_nothing_makes_none(bench: Bench) -> None:
     for key, card in (("a", True), ("b", False)):
-        asked = ask(bench, key=key)
-        made = card_of(asked) if card else None
+        experiment_id = submit_tuning(bench, key=key)
+        tuned_card = card_of(experiment_id) if card else None
 
-        def run(*_, should_stop, asked=asked, made=made, **__):
-            bench.store.request_cancel(asked)
+        def run(*_, should_stop, experiment_id=experiment_id, tuned_card=tuned_card, **__):
+            bench.store.request_cancel(experiment_id)
             assert should_stop()
-            return tuned_output(made, complete=False)
+            return tuned_output(tuned_card, complete=False)
 
         bench.run = run
-        bench.jobs.run(asked, 1)
-        assert bench.store.experiment(asked).state == "cancelled"
+        bench.jobs.run(experiment_id, 1)
+        assert bench.store.experiment(experiment_id).state == "cancelled"
         assert [each.id for each in bench.store.models()] == ["plus", "tiny"]
 
 
@@ -134,11 +134,11 @@ def test_of_a_training_the_newest_checkpoint_alone_is_kept_and_taken_up(bench: B
         return tuned_output(None)
 
     bench.run = run
-    asked = ask(bench)
-    bench.jobs.run(asked, 1)
-    assert bench.store.chunks(asked) == {10: b"after 10"}
+    experiment_id = submit_tuning(bench)
+    bench.jobs.run(experiment_id, 1)
+    assert bench.store.chunks(experiment_id) == {10: b"after 10"}
     bench.stop = False
-    bench.jobs.run(asked, 2)
+    bench.jobs.run(experiment_id, 2)
     assert seen == [{}, {10: b"after 10"}]
 
 
@@ -157,18 +157,18 @@ def test_a_checkpoint_that_was_taken_up_is_not_held_while_it_trains(
         held.append(sys.getrefcount(taken))
         return tuned_output(None)
 
-    monkeypatch.setattr(bench.jobs.runtime, "run", lambda _kind: run)  # nothing in between that holds it
-    asked = ask(bench)
-    bench.jobs.run(asked, 1)
+    monkeypatch.setattr(bench.jobs.runtime, "run", lambda _kind: run)  # no other reference holds it
+    experiment_id = submit_tuning(bench)
+    bench.jobs.run(experiment_id, 1)
     bench.stop = False
-    bench.jobs.run(asked, 2)
+    bench.jobs.run(experiment_id, 2)
     taken = bytes(1000)
     assert held == [sys.getrefcount(taken)]
 
 
-def test_a_training_is_told_twice_a_second_from_its_first_step_to_its_last(bench: Bench) -> None:
-    asked, clock = bench.ask(), Clock()
-    claim = bench.store.claim(asked, 1, owner="w", lease_s=60)
+def test_training_events_come_twice_a_second_from_the_first_step_to_the_last(bench: Bench) -> None:
+    experiment_id, clock = bench.submit(), Clock()
+    claim = bench.store.claim(experiment_id, 1, owner="w", lease_s=60)
     assert claim is not None
     published: list[TrainingCurve] = []
     report = ProgressReporter(bench.store, bench.events, claim, clock=clock)
@@ -180,5 +180,5 @@ def test_a_training_is_told_twice_a_second_from_its_first_step_to_its_last(bench
         clock.now += 1 / 16
     report.flush()
     assert [curve.steps[-1] for curve in published] == [*range(1, 100, 8), 100]
-    (told,) = [each for each in bench.events_of(asked) if each.event == "training"]
-    assert told.data["steps"] == [*range(1, 101)], "who comes late is told all of it, once"
+    (training_event,) = [each for each in bench.events_of(experiment_id) if each.event == "training"]
+    assert training_event.data["steps"] == [*range(1, 101)], "a late reader gets all of it, once"

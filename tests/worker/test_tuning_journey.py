@@ -1,4 +1,4 @@
-"""A fine-tuning from its question to the tuned model and back out of sight: the API, a broker, a worker, the engine."""
+"""A fine-tuning from its spec to the tuned model and its deletion: the API, a broker, a worker, the engine."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from arithmoscope_api.config import ApiConfig
 from arithmoscope_worker.config import WorkerConfig
-from keeping import Valkey, valkey_server  # pyright: ignore[reportMissingImports]
-from trees import Tree, wait_until
+from store_helpers import Valkey, valkey_server  # pyright: ignore[reportMissingImports]
+from worker_trees import Tree, wait_until
 
 from arithmoscope.contracts.specs import FineTuneSpec
 from arithmoscope.contracts.tuning_results import FineTuneResult
@@ -22,7 +22,7 @@ from arithmoscope.store import Store
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "backend"))
 
-from api_bench import Api, events  # pyright: ignore[reportMissingImports]
+from api_helpers import Api, events  # pyright: ignore[reportMissingImports]
 
 pytestmark = pytest.mark.slow
 
@@ -85,30 +85,32 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             heartbeat_s=0.3,
         )
         with Tree(worker, folder / "worker.log", real=True) as tree, Api(api, store) as client:
-            found = Lab(client, store, tree)
-            wait_until(lambda: found.models().get(MODEL_ID, {}).get("supported", False), "no model is registered", 60)
-            yield found
+            running_lab = Lab(client, store, tree)
+            wait_until(
+                lambda: running_lab.models().get(MODEL_ID, {}).get("supported", False), "no model is registered", 60
+            )
+            yield running_lab
 
 
 def test_a_model_is_tuned_judged_listed_analysed_and_goes_with_its_fine_tuning(lab: Lab) -> None:
     seen = lab.api.post("/api/tuning/preview", json=SPEC).json()
-    asked = lab.api.submit(SPEC)
-    found = lab.ended(asked)
-    assert (found["state"], found["error"]) == ("succeeded", None)
-    result = lab.result(asked)
+    experiment_id = lab.api.submit(SPEC)
+    experiment = lab.ended(experiment_id)
+    assert (experiment["state"], experiment["error"]) == ("succeeded", None)
+    result = lab.result(experiment_id)
     assert result.complete
     assert (result.ended, result.kept, result.split.shared) == ("finished", 60, 0)
     assert result.tunable.model_dump(mode="json") == seen["tunable"]
     assert result.split.model_dump(mode="json") == seen["split"]
     assert result.evaluation is not None
-    told = events(lab.api, asked)
-    (training,) = [each.data for each in told if each.event == "training"]
+    stream_events = events(lab.api, experiment_id)
+    (training,) = [each.data for each in stream_events if each.event == "training"]
     assert (training["steps"][0], training["steps"][-1]) == (1, 60)
     assert training["losses"][-1] < training["losses"][0]
-    assert (told[-1].event, told[-1].data) == ("state", {"state": "succeeded"})
+    assert (stream_events[-1].event, stream_events[-1].data) == ("state", {"state": "succeeded"})
 
     tuned = lab.models()[str(result.tuned)]
-    assert (tuned["source"], tuned["base"], tuned["experiment"]) == ("tuned", MODEL_ID, asked)
+    assert (tuned["source"], tuned["base"], tuned["experiment"]) == ("tuned", MODEL_ID, experiment_id)
     pairs = {**PROMPTS, "pairs": 2, "keep_wrong": True}
     analysis = {"kind": "path_patching", "effect": "direct", "prompts": pairs}
     numbers = []
@@ -123,7 +125,7 @@ def test_a_model_is_tuned_judged_listed_analysed_and_goes_with_its_fine_tuning(l
     again = lab.api.submit({**SPEC, "model": tuned["id"], "steps": 5})
     assert lab.ended(again)["state"] == "succeeded"
     assert lab.models()[str(lab.result(again).tuned)]["base"] == tuned["id"]
-    assert lab.api.delete(f"/api/experiments/{asked}").status_code == 204
+    assert lab.api.delete(f"/api/experiments/{experiment_id}").status_code == 204
     left = lab.models()
     assert tuned["id"] not in left
     assert not left[str(lab.result(again).tuned)]["supported"]
@@ -131,24 +133,26 @@ def test_a_model_is_tuned_judged_listed_analysed_and_goes_with_its_fine_tuning(l
 
 def test_a_training_whose_process_is_killed_ends_with_the_same_weights(lab: Lab) -> None:
     spec = {**SPEC, "steps": 300, "seed": 1}
-    asked = lab.api.submit(spec)
-    wait_until(lambda: bool(lab.store.chunks(asked)), "no checkpoint is kept", 100)
+    experiment_id = lab.api.submit(spec)
+    wait_until(lambda: bool(lab.store.chunks(experiment_id)), "no checkpoint is kept", 100)
     lab.tree.child().kill()
-    assert lab.ended(asked)["state"] == "succeeded"
-    assert lab.api.get(f"/api/experiments/{asked}").json()["attempt"] > 1
-    assert lab.store.chunks(asked) == {}
+    assert lab.ended(experiment_id)["state"] == "succeeded"
+    assert lab.api.get(f"/api/experiments/{experiment_id}").json()["attempt"] > 1
+    assert lab.store.chunks(experiment_id) == {}
     undisturbed, _ = lab.store.submit(FineTuneSpec.model_validate(spec), key="once more")
     assert lab.ended(undisturbed.id)["state"] == "succeeded"
-    assert lab.result(undisturbed.id).deltas_sha256 == lab.result(asked).deltas_sha256
+    assert lab.result(undisturbed.id).deltas_sha256 == lab.result(experiment_id).deltas_sha256
 
 
 def test_a_training_that_breaks_says_so_and_keeps_its_last_good_weights(lab: Lab) -> None:
     # So much decay turns every weight's sign and makes it 99 times as large, at every step.
-    asked = lab.api.submit({**SPEC, "learning_rate": 1, "weight_decay": 100, "warmup": 0, "schedule": "constant"})
-    found = lab.ended(asked)
-    assert (found["state"], found["error"]["title"]) == ("failed", "The loss is not finite")
-    result = lab.result(asked)
+    experiment_id = lab.api.submit(
+        {**SPEC, "learning_rate": 1, "weight_decay": 100, "warmup": 0, "schedule": "constant"}
+    )
+    experiment = lab.ended(experiment_id)
+    assert (experiment["state"], experiment["error"]["title"]) == ("failed", "The loss is not finite")
+    result = lab.result(experiment_id)
     assert (result.ended, result.complete) == ("not_finite", False)
     assert 0 < result.kept < 60
-    assert lab.api.get(f"/api/experiments/{asked}/deltas.safetensors").status_code == 200
+    assert lab.api.get(f"/api/experiments/{experiment_id}/deltas.safetensors").status_code == 200
     assert lab.models()[str(result.tuned)]["supported"]

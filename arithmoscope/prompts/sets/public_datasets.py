@@ -256,7 +256,7 @@ def _number(value: object) -> str:
     return in_digits(number)
 
 
-# One row per set; each has a fixture of its published form in tests/prompts/test_public.py.
+# One row per set; each has a fixture of its published form in tests/prompts/test_public_datasets.py.
 ADAPTERS: dict[PublicSet, Callable[[_Row], tuple[str, str]]] = {
     "gsm8k": _gsm8k,
     "svamp": _svamp,

@@ -1,4 +1,4 @@
-"""A data folder as an earlier version of the program left it, and what that version answered about it.
+"""Makes a data folder with an earlier version of the program, and records that version's answers about it.
 
 ``python make.py ARITHMOSCOPE...`` with the command that starts that version; README.md says more. Writes
 ``data.tar.gz`` and ``answers.json`` beside itself.
@@ -81,16 +81,16 @@ HEADERS = ("etag", "content-disposition", "link")
 
 
 class Server:
-    """A running part of the program; ``get`` gives an answer also when it is a refusal."""
+    """A running part of the program; ``get`` also returns refusals."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         assert process.stdout is not None
         line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        if found is None:
+        match = re.search(r"http://127\.0\.0\.1:\d+", line)
+        if match is None:
             raise RuntimeError(f"it does not start: {line!r}")
-        self.address = found[0]
+        self.address = match[0]
 
     def get(self, path: str) -> tuple[int, dict[str, str], bytes]:
         return self._send(urllib.request.Request(self.address + path))
@@ -98,10 +98,10 @@ class Server:
     def send(self, path: str, body: Any = None, method: str = "POST") -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.address + path, data, {"Content-Type": "application/json"}, method=method)
-        status, _, said = self._send(request)
+        status, _, reply = self._send(request)
         if status >= 400:
-            raise RuntimeError(f"{method} {path} is answered {status}: {said.decode()}")
-        return json.loads(said) if said else None
+            raise RuntimeError(f"{method} {path} is answered {status}: {reply.decode()}")
+        return json.loads(reply) if reply else None
 
     def _send(self, request: urllib.request.Request) -> tuple[int, dict[str, str], bytes]:
         try:
@@ -118,20 +118,20 @@ class Server:
         return _json(self, f"/api/experiments/{name}")
 
     def ended(self, name: str, state: str = "succeeded") -> str:
-        """Waits for its end, which must be this one."""
+        """Waits for its end in the expected state."""
         until(lambda: self.experiment(name)["state"] not in ("queued", "running"))
-        found = self.experiment(name)
-        if found["state"] != state:
-            raise RuntimeError(f"{found['kind']} {found['state']}: {found['error']}")
+        experiment = self.experiment(name)
+        if experiment["state"] != state:
+            raise RuntimeError(f"{experiment['kind']} {experiment['state']}: {experiment['error']}")
         return name
 
 
 @contextmanager
 def running(command: list[str], settings: dict[str, str]) -> Iterator[Server]:
-    """A part of the program with these settings alone, stopped in the end as Ctrl-C stops it."""
+    """A part of the program with these settings alone, stopped at the end as by Ctrl-C."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ARITHMOSCOPE_")}
-    told = {f"ARITHMOSCOPE_{name}": value for name, value in settings.items()}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**inherited, **told})
+    environment = {f"ARITHMOSCOPE_{name}": value for name, value in settings.items()}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**inherited, **environment})
     try:
         yield Server(process)
     finally:
@@ -140,7 +140,7 @@ def running(command: list[str], settings: dict[str, str]) -> Iterator[Server]:
 
 
 def until(happened: Callable[[], bool], seconds: float = 120) -> None:
-    """Waits for it."""
+    """Waits until the condition holds."""
     end = time.monotonic() + seconds
     while not happened():
         if time.monotonic() > end:
@@ -179,7 +179,7 @@ def write_model(folder: Path) -> None:
 
 
 def use(server: Server) -> None:
-    """What people do: every kind of question and every end, names, views, things deleted, and work left undone."""
+    """A typical history: every kind and final state of an experiment, names, views, deletions, and unfinished work."""
     analysis = server.ended(
         server.ask(
             {**ANALYSIS, "prompts": SUMS, "metrics": ["logit", "relative_logit", "logit_difference", "probability"]},
@@ -191,8 +191,8 @@ def use(server: Server) -> None:
     back = server.ended(server.ask(total))
     server.send(f"/api/experiments/{back}", method="DELETE")
     server.send(f"/api/experiments/{back}/restore")
-    gone = server.ended(server.ask({**ANALYSIS, "prompts": CUSTOM, "effect": "direct"}))
-    server.send(f"/api/experiments/{gone}", method="DELETE")
+    deleted = server.ended(server.ask({**ANALYSIS, "prompts": CUSTOM, "effect": "direct"}))
+    server.send(f"/api/experiments/{deleted}", method="DELETE")
     denoising = {**ANALYSIS, "effect": "direct", "direction": "denoising", "metrics": ["logit_difference"]}
     server.ended(server.ask({**denoising, "prompts": SUMS}, "?priority=low"))
     # A random model answers no sum.
@@ -231,7 +231,7 @@ def use(server: Server) -> None:
 
 
 def recorded(server: Server) -> str:
-    """What is answered at every address that a person or the page can have kept, one a line."""
+    """The answers at every address that a user or the page can have kept, one per line."""
     listed = _json(server, "/api/experiments")["items"]
     page = _json(server, "/api/experiments?limit=3")["next_cursor"]
     addresses = ["/api/models", "/api/experiments", *(f"/api/experiments?{more}" for more in LISTS)]
@@ -239,10 +239,10 @@ def recorded(server: Server) -> str:
     for each in listed:
         of = f"/api/experiments/{each['id']}"
         addresses += [of, f"/api/experiments?parent={each['id']}", *(f"{of}/{name}" for name in (*FILES, *VIEWS))]
-    found = {path: server.get(path) for path in addresses}
+    answers = {path: server.get(path) for path in addresses}
     lines = [
-        f"{json.dumps(path)}: {json.dumps(_said(headers, body), ensure_ascii=False)}"
-        for path, (status, headers, body) in found.items()
+        f"{json.dumps(path)}: {json.dumps(_summary(headers, body), ensure_ascii=False)}"
+        for path, (status, headers, body) in answers.items()
         if status == 200
     ]
     return f'{{"at": {time.time()}, "answers": {{\n' + ",\n".join(lines) + "\n}}\n"
@@ -252,17 +252,17 @@ def _json(server: Server, path: str) -> Any:
     return json.loads(server.get(path)[2])
 
 
-def _said(headers: dict[str, str], body: bytes) -> dict[str, Any]:
-    """What is stored by the SHA-256 of its bytes, what is said of it in full, and a list by what is in it."""
-    said: dict[str, Any] = {"type": headers["content-type"]}
+def _summary(headers: dict[str, str], body: bytes) -> dict[str, Any]:
+    """Stored files by the SHA-256 of their bytes, JSON answers in full, and lists by their items."""
+    summary: dict[str, Any] = {"type": headers["content-type"]}
     if kept := {name: headers[name] for name in HEADERS if name in headers}:
-        said["headers"] = kept
+        summary["headers"] = kept
     if headers["content-type"] != "application/json" or "etag" in headers:
-        return {**said, "sha256": hashlib.sha256(body).hexdigest()}
-    told = json.loads(body)
-    if "next_cursor" in told:
-        told["items"] = [{"id": each["id"]} for each in told["items"]]
-    return {**said, "json": told}
+        return {**summary, "sha256": hashlib.sha256(body).hexdigest()}
+    data = json.loads(body)
+    if "next_cursor" in data:
+        data["items"] = [{"id": each["id"]} for each in data["items"]]
+    return {**summary, "json": data}
 
 
 def pack(folder: Path, file: Path) -> None:
@@ -273,9 +273,9 @@ def pack(folder: Path, file: Path) -> None:
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder)
             if path.is_file() and name.parts[0] in ("arithmoscope.db", "artifacts") and "example" not in name.parts:
-                told = tarfile.TarInfo(str(name))
-                told.size = path.stat().st_size
-                tar.addfile(told, io.BytesIO(path.read_bytes()))
+                member = tarfile.TarInfo(str(name))
+                member.size = path.stat().st_size
+                tar.addfile(member, io.BytesIO(path.read_bytes()))
     file.write_bytes(gzip.compress(packed.getvalue(), 9, mtime=0))
 
 
