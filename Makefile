@@ -47,7 +47,7 @@ bench: $(VENV)/.server ## measure again, other tools too; writes benchmarks/RESU
 	@$(MODELS); "$(BIN)/python" -m benchmarks
 
 replicate: $(VENV)/.server ## the paper's story on MODEL (smollm2-135m), 15 to 25 minutes; writes docs/findings
-	@"$(BIN)/arithmoscope" replicate $(MODEL)
+	@"$(BIN)/arithmoscope" replicate $(MODEL) --out docs/findings
 
 tuners: $(VENV)/.server ## precise fine-tuning compared with its controls, an hour or two; resumes where it stopped; writes docs/tuning
 	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null

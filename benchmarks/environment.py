@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import sysconfig
@@ -32,7 +33,7 @@ def install_competitors(folder: Path = FOLDER) -> str | None:
     stamp = folder / _STAMP
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == digest:
         return None
-    venv.create(folder, clear=True, with_pip=True)
+    venv.create(folder, clear=True, with_pip=True, symlinks=os.name != "nt")
     python = python_of(folder)
     # site.addsitedir rather than a plain path: the product itself is installed by a .pth file there.
     site_lines = "\n".join(f"import site; site.addsitedir({path!r})" for path in _site_packages())

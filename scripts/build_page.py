@@ -63,7 +63,7 @@ def digest_of_sources() -> str:
         files += (FRONTEND / "public").rglob("*")
     total = hashlib.sha256()
     for file in sorted(file for file in files if file.is_file()):
-        total.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes() + b"\0")
+        total.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
     return total.hexdigest() + "\n"
 
 

@@ -44,24 +44,36 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, _one_line(f"{message[:1].upper() + message[1:]}. See {self.prog} --help.") + "\n")
 
 
+class _MainParser(_Parser):
+    """The parser of the command itself. Its help ends with the settings, which are read only if it is printed."""
+
+    def format_help(self) -> str:
+        from arithmoscope.settings import PREFIX, Settings
+
+        names = ", ".join(PREFIX + name.upper() for name in Settings.model_fields)
+        self.epilog = (
+            "'arithmoscope COMMAND --help' lists the flags of a command. Settings are environment variables, also read "
+            f"from a file .env: {names}."
+        )
+        return super().format_help()
+
+
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        from importlib.metadata import version
+        from arithmoscope import __version__
 
-        print(f"arithmoscope {version('arithmoscope')}")
+        print(f"arithmoscope {__version__}")
         parser.exit(0)
 
 
 def command_line() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = _Parser(
+    parser = _MainParser(
         prog="arithmoscope",
         description="Find the attention heads and MLPs that a language model uses for arithmetic.",
-        epilog="Settings are environment variables ARITHMOSCOPE_*, also read from a file .env; see .env.example. "
-        "'arithmoscope COMMAND --help' lists the flags of a command.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
 
     serve = commands.add_parser("serve", help="start everything: web page, API, queue and one worker")
     api = commands.add_parser("api", help="start only the web page and the API; needs ARITHMOSCOPE_REDIS_URL")
@@ -90,7 +102,7 @@ def command_line() -> argparse.ArgumentParser:
         description="Runs the paper's experiments on one model and writes a page with figures and a JSON file.",
     )
     replicate.add_argument("model", nargs="?", default="smollm2-135m", metavar="MODEL", help="model (smollm2-135m)")
-    replicate.add_argument("--out", default="docs/findings", metavar="FOLDER", help="output folder (docs/findings)")
+    replicate.add_argument("--out", default="findings", metavar="FOLDER", help="output folder (findings)")
     replicate.add_argument("--quick", action="store_true", help="smoke test with few prompts; the results mean nothing")
 
     models = commands.add_parser("models", help="list, check and fetch models")

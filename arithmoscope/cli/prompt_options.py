@@ -42,7 +42,9 @@ def template_prompts(options: dict[str, Any]) -> TemplatePrompts:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = " ".join(str(part) for part in first["loc"])
-        raise Refusal("bad_request", f"{where}: {first['msg']}.", "Choose other options for the prompts.") from error
+        message = first["msg"].removeprefix("Value error, ")
+        detail = f"{where}: {message}." if where else f"{message}."
+        raise Refusal("bad_request", detail, "Choose other options for the prompts.") from error
     refuse_impossible_set(prompts)
     return prompts
 

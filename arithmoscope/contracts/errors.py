@@ -216,9 +216,7 @@ PROBLEMS: dict[Code, Problem] = {
     "bad_http": Problem(400, "Malformed HTTP request", "Send it with an ordinary HTTP client or browser."),
     "headers_too_large": Problem(431, "The headers are too large", "Send fewer or shorter headers and cookies."),
     "too_busy": Problem(503, "Too many requests at once", "Wait a few seconds, then try again."),
-    "bad_request": Problem(
-        422, "The request cannot be read", "See /api/docs for the fields of this call.", BadArgument
-    ),
+    "bad_request": Problem(422, "The request cannot be read", "Correct the value that is named.", BadArgument),
     "not_json": Problem(415, "The body is not JSON", "Send the body as application/json."),
     "not_a_table": Problem(
         415, "The file is neither CSV nor JSON Lines", "Send the file as text/csv or application/jsonl."
@@ -235,12 +233,15 @@ PROBLEMS: dict[Code, Problem] = {
     ),
     # Models
     "unknown_model": Problem(
-        404, "Unknown model", "See the models that can run here: arithmoscope models list.", ModelNotFound
+        404,
+        "Unknown model",
+        "List the models that can run here: arithmoscope models list, or am.list_models() in Python.",
+        ModelNotFound,
     ),
     "unsupported_architecture": Problem(
         422,
         "Unsupported architecture",
-        "Choose a model of a supported family: arithmoscope models list.",
+        "Choose a model of a supported family; arithmoscope models list, or am.list_models(), shows those here.",
         UnsupportedModel,
     ),
     "bad_model_files": Problem(
@@ -333,7 +334,7 @@ PROBLEMS: dict[Code, Problem] = {
         409, "The data folder is in use", "Stop the other arithmoscope serve, or choose another --data-dir."
     ),
     "port_in_use": Problem(409, "The port is in use", "Choose another with --port or ARITHMOSCOPE_PORT."),
-    "bad_setting": Problem(422, "A setting cannot be used", "See arithmoscope --help.", BadArgument),
+    "bad_setting": Problem(422, "A setting cannot be used", "Correct the value that is named.", BadArgument),
 }
 
 

