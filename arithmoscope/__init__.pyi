@@ -7,12 +7,15 @@ from .contracts.errors import NotFinite as NotFinite
 from .contracts.errors import OutOfMemory as OutOfMemory
 from .contracts.errors import Refusal as Refusal
 from .contracts.errors import UnsupportedModel as UnsupportedModel
+from .contracts.models import ChatFrame as ChatFrame
 from .contracts.models import ModelCard as ModelCard
 from .contracts.prompts import CustomPair as CustomPair
 from .contracts.prompts import CustomPrompts as CustomPrompts
 from .contracts.prompts import Preview as Preview
+from .contracts.prompts import PreviewItem as PreviewItem
 from .contracts.prompts import PromptPair as PromptPair
 from .contracts.prompts import TemplatePrompts as TemplatePrompts
+from .contracts.prompts import Token as Token
 from .contracts.ranking import RankingRow as RankingRow
 from .engine.measures.effects import PatchingEffects as PatchingEffects
 from .engine.measures.key_components import KeyComponents as KeyComponents
