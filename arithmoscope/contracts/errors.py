@@ -113,7 +113,11 @@ class Refusal(Exception):
         return type(self), (self.code, self.detail, self.way_out)
 
     def details(self) -> ProblemDetails:
-        """The refusal as an RFC 9457 problem document."""
+        """The refusal as an RFC 9457 problem document.
+
+        Returns:
+            Type, title, HTTP status, detail and way out.
+        """
         return ProblemDetails(
             type=f"urn:arithmoscope:problem:{self.code}",
             title=self.problem.title,

@@ -119,6 +119,9 @@ class PatchingEffects:
 
         Returns:
             Statistics over the pairs [layer, head + 1], the MLP last in each row, in the metric's unit.
+
+        Raises:
+            Refusal: As `values`.
         """
         heads, mlps = self.values(metric)
         return summarise(torch.cat([heads, mlps[..., None]], dim=-1), self.questions)
@@ -136,6 +139,9 @@ class PatchingEffects:
         Returns:
             One row per component, ascending by the mean effect: the component whose removal hurts most is first; with
             ``direction="denoising"`` the one that restores most is last. Undefined means come at the end.
+
+        Raises:
+            Refusal: As `values`, unless ``summary`` is passed.
         """
         summary = summary or self.summary(metric)
         cells = [s.flatten().tolist() for s in (summary.mean, summary.std, summary.ci_low, summary.ci_high)]
@@ -177,7 +183,7 @@ class PatchingEffects:
             All pairs, in order.
 
         Raises:
-            ValueError: The parts differ in model or options.
+            ValueError: The parts differ in model or options, or there are none.
         """
         if len({tuple(getattr(part, name) for name in _SETTINGS) for part in parts}) != 1:
             raise ValueError("cannot concatenate effects of different models or settings")
@@ -193,7 +199,11 @@ class PatchingEffects:
         return cls(**joined)
 
     def to_bytes(self) -> bytes:
-        """The bytes of a safetensors file; text fields are in its metadata."""
+        """Serialises to safetensors; text fields are in the metadata.
+
+        Returns:
+            The bytes of the file that `save` writes.
+        """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return pack(FORMAT, {name: value for name, value in values.items() if name in _TEXT or value is not None})
 
@@ -228,6 +238,9 @@ class PatchingEffects:
 
         Args:
             path: The file to write.
+
+        Raises:
+            OSError: The file cannot be written.
         """
         Path(path).write_bytes(self.to_bytes())
 
@@ -243,6 +256,7 @@ class PatchingEffects:
 
         Raises:
             Refusal: ``bad_request`` if the file has other content.
+            OSError: The file cannot be read.
         """
         return cls.from_bytes(Path(path).read_bytes())
 

@@ -151,7 +151,11 @@ class Knockout:
         return replace(parts[0], questions=questions, **joined)
 
     def to_bytes(self) -> bytes:
-        """The bytes of a safetensors file; text fields are in its metadata."""
+        """Serialises to safetensors; text fields are in the metadata.
+
+        Returns:
+            The bytes of the file that `save` writes.
+        """
         return pack(FORMAT, {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
@@ -183,6 +187,9 @@ class Knockout:
 
         Args:
             path: The file to write.
+
+        Raises:
+            OSError: The file cannot be written.
         """
         Path(path).write_bytes(self.to_bytes())
 
@@ -198,5 +205,6 @@ class Knockout:
 
         Raises:
             Refusal: ``bad_request`` if the file has other content.
+            OSError: The file cannot be read.
         """
         return cls.from_bytes(Path(path).read_bytes())

@@ -53,6 +53,9 @@ class AttentionPatterns:
 
         Args:
             path: The file to write.
+
+        Raises:
+            SafetensorError: The file cannot be written.
         """
         tensors = {f"prompt.{i}": w.contiguous() for i, w in enumerate(self.weights)}
         save_file(tensors, Path(path), {"layers": json.dumps(self.layers)})
@@ -69,6 +72,7 @@ class AttentionPatterns:
 
         Raises:
             Refusal: ``bad_request`` if the file has other content.
+            OSError: The file cannot be read.
         """
         try:
             with safe_open(Path(path), "pt") as file:

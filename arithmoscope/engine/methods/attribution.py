@@ -138,6 +138,9 @@ class Attribution:
 
         Args:
             path: The file to write.
+
+        Raises:
+            OSError: The file cannot be written.
         """
         whole = {field.name: getattr(self, field.name) for field in fields(self)}
         write_tensors(path, "attribution", {**whole, "correlation": asdict(self.correlation)})
@@ -154,6 +157,7 @@ class Attribution:
 
         Raises:
             Refusal: ``bad_request`` if the file has other content.
+            OSError: The file cannot be read.
         """
         read = read_tensors(path, "attribution")
         for name in ("questions", "checked"):

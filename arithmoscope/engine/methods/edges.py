@@ -117,7 +117,11 @@ class Edges:
         return len(self.questions)
 
     def ranking(self) -> list[Edge]:
-        """The verified edges, ascending by mean effect: the edge whose removal hurts most comes first."""
+        """The verified edges by mean effect.
+
+        Returns:
+            One row per edge, ascending by the mean effect: the edge whose removal hurts most is first.
+        """
         rows = []
         for index, (sender, receiver) in enumerate(self.top):
             cell = (slice(None), self.receivers.index(receiver), self.senders.index(sender))
@@ -139,6 +143,9 @@ class Edges:
 
         Args:
             path: The file to write.
+
+        Raises:
+            OSError: The file cannot be written.
         """
         write_tensors(path, "edges", {field.name: getattr(self, field.name) for field in fields(self)})
 
@@ -154,6 +161,7 @@ class Edges:
 
         Raises:
             Refusal: ``bad_request`` if the file has other content.
+            OSError: The file cannot be read.
         """
         read = read_tensors(path, "edges")
         for name in ("questions", "senders", "receivers"):

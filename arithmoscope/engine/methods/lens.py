@@ -167,6 +167,9 @@ class LogitLens:
 
         Args:
             path: The file to write.
+
+        Raises:
+            OSError: The file cannot be written.
         """
         write_tensors(path, "lens", {field.name: getattr(self, field.name) for field in fields(self)})
 
@@ -182,6 +185,7 @@ class LogitLens:
 
         Raises:
             Refusal: ``bad_request`` if the file has other content.
+            OSError: The file cannot be read.
         """
         read = read_tensors(path, "lens")
         return cls(**{**read, "questions": tuple(read["questions"])})

@@ -108,7 +108,11 @@ class RoleAttention:
         return self.shuffled.double().mean(0)
 
     def interval(self) -> tuple[Float[Tensor, "layer head role"], Float[Tensor, "layer head role"]]:
-        """95 % percentile bootstrap of `mean` over distinct questions, as (low, high); NaN for one question."""
+        """95 % percentile bootstrap interval of `mean` over distinct questions.
+
+        Returns:
+            Lower and upper ends [layer, head, role]; NaN for one question.
+        """
         low, high = interval_of(self.reference.flatten(1), self.questions)
         return low.view(self.mean.shape), high.view(self.mean.shape)
 
@@ -146,6 +150,9 @@ class RoleAttention:
 
         Args:
             path: The file to write.
+
+        Raises:
+            OSError: The file cannot be written.
         """
         write_tensors(path, "role_attention", {field.name: getattr(self, field.name) for field in fields(self)})
 
@@ -161,6 +168,7 @@ class RoleAttention:
 
         Raises:
             Refusal: ``bad_request`` if the file has other content.
+            OSError: The file cannot be read.
         """
         read = read_tensors(path, "role_attention")
         return cls(**{**read, "questions": tuple(read["questions"])})

@@ -90,6 +90,9 @@ class StreamEffects:
 
         Args:
             path: The file to write.
+
+        Raises:
+            OSError: The file cannot be written.
         """
         write_tensors(path, "stream_effects", {field.name: getattr(self, field.name) for field in fields(self)})
 
@@ -105,6 +108,7 @@ class StreamEffects:
 
         Raises:
             Refusal: ``bad_request`` if the file has other content.
+            OSError: The file cannot be read.
         """
         read = read_tensors(path, "stream_effects")
         return cls(**{**read, "questions": tuple(read["questions"])})

@@ -114,7 +114,11 @@ class Transfer:
     pairs: Float[Tensor, " evaluated"]
 
     def to_bytes(self) -> bytes:
-        """The bytes of a safetensors file; text fields are in its metadata."""
+        """Serialises to safetensors; text fields are in the metadata.
+
+        Returns:
+            The bytes of the file that `save` writes.
+        """
         return tensor_bytes(_FORMAT, {field.name: getattr(self, field.name) for field in fields(self)})
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -122,6 +126,9 @@ class Transfer:
 
         Args:
             path: The file to write.
+
+        Raises:
+            OSError: The file cannot be written.
         """
         Path(path).write_bytes(self.to_bytes())
 
@@ -137,6 +144,7 @@ class Transfer:
 
         Raises:
             Refusal: ``bad_request`` if the file has other content.
+            OSError: The file cannot be read.
         """
         read = read_tensors(path, _FORMAT)
         for name in ("found_on", "evaluated_on"):

@@ -125,6 +125,9 @@ class VocabularyEffects:
 
         Args:
             path: The file to write.
+
+        Raises:
+            OSError: The file cannot be written.
         """
         whole = {field.name: getattr(self, field.name) for field in fields(self)}
         write_tensors(path, "written_tokens", {**whole, "components": [asdict(each) for each in self.components]})
@@ -141,6 +144,7 @@ class VocabularyEffects:
 
         Raises:
             Refusal: ``bad_request`` if the file has other content.
+            OSError: The file cannot be read.
         """
         read = read_tensors(path, "written_tokens")
         components = []

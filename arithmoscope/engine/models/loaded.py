@@ -115,7 +115,10 @@ class LoadedModel:
             token_id: The token's id.
 
         Returns:
-            Its text, special tokens included.
+            Its text, also of a special token; empty for an id that the tokenizer does not have.
+
+        Raises:
+            OverflowError: The id is negative or does not fit in 32 bits.
 
         Example:
             >>> model.token_text(model.tokenizer.convert_tokens_to_ids("8"))

@@ -129,8 +129,8 @@ class Deltas:
 
         Raises:
             Refusal: As `apply`; ``bad_request`` for a folder that is not empty; ``impossible_options`` for offsets
-                where the model has no biases for them; ``store_unavailable`` for a full disk. Nothing is left behind
-                then.
+                where the model has no biases for them; ``store_unavailable`` if the folder cannot be written, as on a
+                full disk. Nothing is left behind then.
         """
         write_model(self.apply(model), self.lineage, folder)
 
@@ -149,7 +149,11 @@ class Deltas:
         write_adapter(model, self.changes, folder)
 
     def to_bytes(self) -> bytes:
-        """The bytes of a safetensors file; text fields are in its metadata."""
+        """Serialises to safetensors; text fields are in the metadata.
+
+        Returns:
+            The bytes of the file that `save` writes.
+        """
         changes: list[dict[str, Any]] = []
         tensors: dict[str, Any] = {}
         for number, change in enumerate(self.changes):
@@ -186,7 +190,7 @@ class Deltas:
             path: The file to write.
 
         Raises:
-            Refusal: ``store_unavailable`` for a full disk.
+            Refusal: ``store_unavailable`` if the file cannot be written, as on a full disk.
         """
         write_bytes(Path(path), self.to_bytes())
 
@@ -202,6 +206,7 @@ class Deltas:
 
         Raises:
             Refusal: ``bad_request`` if the file has other content.
+            OSError: The file cannot be read.
         """
         return cls.from_bytes(Path(path).read_bytes())
 

@@ -89,7 +89,8 @@ class FineTuned:
 
         Raises:
             Refusal: ``bad_request`` for a folder that is not empty; ``impossible_options`` for offsets where the model
-                has no biases for them; ``store_unavailable`` for a full disk. Nothing is left behind then.
+                has no biases for them; ``store_unavailable`` if the folder cannot be written, as on a full disk.
+                Nothing is left behind then.
         """
         write_model(self.model, self.deltas.lineage, folder)
 
