@@ -22,7 +22,7 @@ MODELS = set -e; ARITHMOSCOPE_MODELS_DIR=$$("$(BIN)/python" -c \
 
 .PHONY: help run test check bench replicate tuners soak example screenshots openapi constraints clean
 
-help: ## what there is
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 run: $(VENV)/.server arithmoscope/page/index.html ## install what is missing, then serve on http://127.0.0.1:8000

@@ -34,11 +34,11 @@ def server() -> Iterator[str]:
         command = [sys.executable, "-m", "arithmoscope", "serve", "--port", "0", "--data-dir", folder]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
-        found = re.search(r"http://[\d.:]+", process.stdout.readline())
+        match = re.search(r"http://[\d.:]+", process.stdout.readline())
         try:
-            if found is None:
+            if match is None:
                 raise SystemExit("the server did not start")
-            yield found[0]
+            yield match[0]
         finally:
             process.terminate()
             process.wait(timeout=20)
@@ -46,10 +46,10 @@ def server() -> Iterator[str]:
 
 
 def ran(address: str, spec: dict[str, Any]) -> str:
-    """The id of an experiment that was asked and has finished."""
-    asked = httpx2.post(f"{address}/api/experiments", json=spec, timeout=120)
-    asked.raise_for_status()
-    name = asked.json()["id"]
+    """Submits an experiment, waits until it has finished and returns its id."""
+    response = httpx2.post(f"{address}/api/experiments", json=spec, timeout=120)
+    response.raise_for_status()
+    name = response.json()["id"]
     with httpx2.stream("GET", f"{address}/api/experiments/{name}/events", timeout=1_800) as events:
         if '"succeeded"' not in "".join(events.iter_text()):
             raise SystemExit(f"the {spec['kind']} did not succeed")

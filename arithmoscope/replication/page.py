@@ -165,4 +165,4 @@ def _closing(numbers: Numbers) -> str:
 Seconds per part: {parts}. Methods, and when they mislead: [path patching](../methods/path_patching.md),
 [key components](../methods/key.md), [knock-out](../methods/knockout.md), [transfer](../methods/transfer.md),
 [attention by role](../methods/roles.md), [the lens](../methods/lens.md),
-[what a component writes](../methods/writes.md); [about this report](README.md)."""
+[direct effects on the logits](../methods/writes.md); [about this report](README.md)."""

@@ -35,7 +35,7 @@ function firstCycle(graph: ReadonlyMap<string, readonly string[]>): string[] | n
   return null;
 }
 
-it('finds a cycle where there is one', () => {
+it('detects a circular import', () => {
   const graph = new Map([
     ['a', ['b']],
     ['b', ['c']],

@@ -5,7 +5,7 @@ import { defaultMetric, defaultView, readRoute, readView, writeView, type View }
 const METRICS: Metric[] = ['logit', 'relative_logit', 'logit_difference'];
 const BOUNDS = { layers: 30, heads: 9, metrics: METRICS, prompts: [0, 2, 5] };
 
-describe('the path says what is shown', () => {
+describe('the path selects the page', () => {
   it.each(['/', '/some/prefix/'])('under the root %s', (root) => {
     expect(readRoute(root, root)).toEqual({ page: 'home' });
     expect(readRoute(`${root}analyses/aB3_-x`, root)).toEqual({ page: 'workspace', id: 'aB3_-x' });
@@ -18,13 +18,13 @@ describe('the path says what is shown', () => {
     expect(readRoute(`${root}elsewhere`, root).page).toBe('not_found');
   });
 
-  it('finds the first page also without the slash at the end of a prefix', () => {
+  it('finds the home page without the trailing slash of a prefix', () => {
     expect(readRoute('/some/prefix', '/some/prefix/')).toEqual({ page: 'home' });
     expect(readRoute('/some/prefixed', '/some/prefix/').page).toBe('not_found');
   });
 });
 
-describe('the query says how it is looked at', () => {
+describe('the query holds the view', () => {
   it('is empty for the defaults', () => {
     const first = defaultView(METRICS);
     expect(first).toEqual({ view: 'map', sel: null, prompt: null, metric: 'relative_logit', pins: [], open: [] });
@@ -32,7 +32,7 @@ describe('the query says how it is looked at', () => {
     expect(writeView('', first, METRICS)).toBe('');
   });
 
-  it('comes back as it was written', () => {
+  it('round-trips', () => {
     const view: View = {
       view: 'ranking',
       sel: { layer: 14, head: 2 },
@@ -66,11 +66,11 @@ describe('the query says how it is looked at', () => {
     expect(notices).toHaveLength(1);
   });
 
-  it('says nothing of a prompt before the result tells which there are', () => {
+  it('accepts any prompt until the result lists the prompts', () => {
     expect(readView('?prompt=7', { ...BOUNDS, prompts: null }).notices).toEqual([]);
   });
 
-  it('keeps the pins and findings that there are, each once and in the order of the page', () => {
+  it('keeps valid pins and findings, each once and in page order', () => {
     const { view, notices } = readView('?pins=L1H1,L99H0,L1H1,MLP3&open=roles,nothing,key', BOUNDS);
     expect(view.pins).toEqual([
       { layer: 1, head: 1 },
@@ -81,16 +81,16 @@ describe('the query says how it is looked at', () => {
     expect(writeView('?pins=L1H1&open=key', { pins: [], open: [] }, METRICS)).toBe('');
   });
 
-  it('cuts what it quotes from the address', () => {
+  it('truncates quoted values from the URL', () => {
     expect(readView(`?view=${'x'.repeat(500)}`, BOUNDS).notices[0]?.length).toBeLessThan(80);
   });
 
-  it('changes one thing and leaves the rest, also what it does not know', () => {
+  it('changes one parameter and keeps the others, unknown ones included', () => {
     expect(writeView('?sel=L1H1&other=1', { metric: 'logit' }, METRICS)).toBe('?sel=L1H1&other=1&metric=logit');
     expect(writeView('?sel=L1H1&view=ranking', { sel: null }, METRICS)).toBe('?view=ranking');
   });
 
-  it('takes the first metric for the default when the usual one was not asked for', () => {
+  it('defaults to the first metric if the usual one was not computed', () => {
     expect(defaultMetric(['logit', 'probability'])).toBe('logit');
     expect(writeView('?metric=probability', { metric: 'logit' }, ['logit', 'probability'])).toBe('');
   });

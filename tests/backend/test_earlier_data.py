@@ -32,7 +32,7 @@ STORED_ATTENTION = [each for each in LISTED if f"/api/experiments/{each}/result"
 
 @pytest.fixture
 def config(config: ApiConfig) -> ApiConfig:
-    return replace(config, device="cpu")  # as it was told then: part of what was asked
+    return replace(config, device="cpu")  # the stored specs contain it, and it is part of an experiment's identity
 
 
 @pytest.fixture

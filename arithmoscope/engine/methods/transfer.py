@@ -79,11 +79,11 @@ class Transfer:
         pairs: Sizes of the sets of ``evaluated_on``.
 
     Example:
-        >>> some, others = am.split_operands(pairs)
-        >>> matrix = am.transfer(model, {"sums": some}, {"others": others}, top_k=2, metric="logit", controls=2)
+        >>> first, second = am.split_operands(pairs)
+        >>> matrix = am.transfer(model, {"first": first}, {"second": second}, top_k=2, metric="logit", controls=2)
         >>> matrix.save("transfer.safetensors")
         >>> am.Transfer.load("transfer.safetensors").evaluated_on
-        ('others',)
+        ('second',)
     """
 
     model: str
@@ -197,8 +197,8 @@ def transfer(
             ``no_prompts`` for an empty set; otherwise as `path_patching`, naming the set.
 
     Example:
-        >>> some, others = am.split_operands(pairs)
-        >>> matrix = am.transfer(model, {"sums": some}, {"others": others}, top_k=2, metric="logit", controls=2)
+        >>> first, second = am.split_operands(pairs)
+        >>> matrix = am.transfer(model, {"first": first}, {"second": second}, top_k=2, metric="logit", controls=2)
         >>> matrix.accuracy.shape  # [found, evaluated]
         torch.Size([1, 1])
     """

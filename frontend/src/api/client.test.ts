@@ -23,7 +23,7 @@ const asked = () => {
   };
 };
 
-it('a report is waited for while the worker runs something longer than ten minutes, with pauses that grow to 5 s', async () => {
+it('polls for a report for more than ten minutes, with pauses that grow to 5 s', async () => {
   const { times, answer } = asked();
   const start = Date.now();
   answer(() => Date.now() - start > 11 * 60_000);
@@ -36,7 +36,7 @@ it('a report is waited for while the worker runs something longer than ten minut
   expect(pauses.every((pause, i) => pause >= (pauses[i - 1] ?? 0))).toBe(true);
 });
 
-it('a report that never comes is told so, with a way out', async () => {
+it('gives up on a report that never arrives, with an explanation', async () => {
   asked().answer(() => false);
   const found = keyReport('a', new AbortController().signal).catch((reason: unknown) => reason);
   await vi.advanceTimersByTimeAsync(3_600_000);

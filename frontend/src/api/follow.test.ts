@@ -50,7 +50,7 @@ beforeEach(() => vi.useFakeTimers());
 afterEach(() => vi.useRealTimers());
 
 describe('following a run', () => {
-  it('tells progress and running means as they come', () => {
+  it('reports progress and running means as they arrive', () => {
     const { streams, last } = start();
     streams[0]?.emit('progress', { stage: 'pairs', done: 8, total: 64 });
     streams[0]?.emit('partial', { n_pairs: 8, metrics: {} });
@@ -59,7 +59,7 @@ describe('following a run', () => {
     expect(last()?.link).toBe('streaming');
   });
 
-  it('tells how a training goes, the whole curve each time', () => {
+  it('reports the whole training curve each time', () => {
     const { streams, last } = start();
     streams[0]?.emit('training', { steps: [1], losses: [3], validation: [] });
     streams[0]?.emit('progress', { stage: 'steps', done: 2, total: 80 });
@@ -68,7 +68,7 @@ describe('following a run', () => {
     expect(last()?.experiment.progress).toMatchObject({ stage: 'steps', done: 2 });
   });
 
-  it('ends with the final state, and takes the rest from the row', async () => {
+  it('ends with the final state and reads the other fields from the row', async () => {
     const done = { ...ROW, state: 'succeeded', finished_at: 'now' } as Experiment;
     const { streams, last, reads } = start(() => Promise.resolve(done));
     streams[0]?.emit('state', { state: 'succeeded' });
@@ -79,7 +79,7 @@ describe('following a run', () => {
     expect(reads).toHaveBeenCalledTimes(1);
   });
 
-  it('says when the row was read, and only then: an event of the stream knows no name', async () => {
+  it('reports when the row was read, and only then: events carry no name', async () => {
     const named = { ...ROW, name: 'by a colleague' } as Experiment;
     const { streams, last } = start(() => Promise.resolve(named));
     await vi.advanceTimersByTimeAsync(CHECK_MS);
@@ -88,7 +88,7 @@ describe('following a run', () => {
     expect(last()).toMatchObject({ read: false, experiment: { name: 'by a colleague' } });
   });
 
-  it('lets the browser resume a broken stream twice before it asks the row', async () => {
+  it('lets the browser resume a broken stream twice before it reads the row', async () => {
     const { streams, reads, last } = start();
     streams[0]?.emit('error');
     streams[0]?.emit('error');
@@ -101,7 +101,7 @@ describe('following a run', () => {
     expect(streams[0]?.readyState).toBe(2);
   });
 
-  it('counts failures anew after anything arrived', async () => {
+  it('resets the failure count after any event', async () => {
     const { streams, reads } = start();
     for (let i = 0; i < 5; i += 1) {
       streams[0]?.emit('error');
@@ -111,7 +111,7 @@ describe('following a run', () => {
     expect(reads).not.toHaveBeenCalled();
   });
 
-  it('asks the row at once when the stream is refused for good, and the stream again later', async () => {
+  it('reads the row at once if the stream is closed for good, and reopens the stream later', async () => {
     const { streams, reads } = start();
     const first = streams[0];
     if (first) first.readyState = 2;
@@ -121,7 +121,7 @@ describe('following a run', () => {
     expect(streams).toHaveLength(2);
   });
 
-  it('says that the server is unreachable and recovers by itself', async () => {
+  it('reports an unreachable server and recovers automatically', async () => {
     let up = false;
     const { streams, last } = start(() =>
       up ? Promise.resolve({ ...ROW, state: 'succeeded' }) : Promise.reject(new Error('down')),
@@ -136,14 +136,14 @@ describe('following a run', () => {
     expect(last()?.experiment.state).toBe('succeeded');
   });
 
-  it('looks at the row now and then although the stream is open: it may have gone silent', async () => {
+  it('polls the row although the stream is open, in case it has gone silent', async () => {
     const { streams, last } = start(() => Promise.resolve({ ...ROW, state: 'failed' }));
     await vi.advanceTimersByTimeAsync(CHECK_MS);
     expect(last()?.experiment.state).toBe('failed');
     expect(streams[0]?.readyState).toBe(2);
   });
 
-  it('goes back to queued with a run whose worker was lost', () => {
+  it('returns to queued if the worker of a run is lost', () => {
     const { streams, last } = start();
     streams[0]?.emit('progress', { stage: 'pairs', done: 8 });
     streams[0]?.emit('progress', { stage: 'queued', done: 8 });
@@ -160,8 +160,8 @@ describe('following a run', () => {
   });
 });
 
-describe('what was deleted while it was followed', () => {
-  it('is said to be gone, and nothing is asked any more', async () => {
+describe('an experiment deleted while it is followed', () => {
+  it('is reported as gone, and polling stops', async () => {
     const { streams, last, reads } = start(() => Promise.reject(Object.assign(new Error('no'), { status: 404 })));
     streams[0]?.emit('state', { state: 'cancelled' });
     await vi.advanceTimersByTimeAsync(0);

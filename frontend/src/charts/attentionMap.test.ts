@@ -37,7 +37,7 @@ describe('the attention map', () => {
     expect(layout.xaxis.ticktext[1]).not.toContain('<b>');
     expect(layout.yaxis.range).toEqual([3, 0]);
   });
-  it('draws the last sixty of a long prompt and always names END', () => {
+  it('draws the last 60 tokens of a long prompt and always labels END', () => {
     expect(range(128)).toEqual({ start: 68, count: 60, hiddenBefore: 68 });
     expect(range(20)).toEqual({ start: 1, count: 19, hiddenBefore: 1 });
     expect(range(1)).toEqual({ start: 0, count: 1, hiddenBefore: 0 });
@@ -52,14 +52,14 @@ describe('the attention map', () => {
     expect(axis.ticktext.at(-1)).toContain('99');
     expect(axis.tickvals.length).toBeLessThan(60);
   });
-  it('prints the mass of the hidden token', () => {
+  it('shows the attention to the hidden token', () => {
     expect(firstTokenMass(WEIGHTS).end).toBe(0.1);
     expect(firstTokenMass(WEIGHTS).mean).toBeCloseTo(0.4);
     expect(firstTokenMass([[1]])).toEqual({ end: 1, mean: 1 });
   });
 });
 
-it('the END row sums to 1 over the roles', () => {
+it('has an END row that sums to 1 over the roles', () => {
   const rows = endByRole(WEIGHTS, TOKENS);
   expect(rows.reduce((sum, { weight }) => sum + weight, 0)).toBeCloseTo(1);
   expect(rows.find(({ role }) => role === 'operator')).toEqual({ role: 'operator', tokens: 1, weight: 0.3 });
@@ -67,7 +67,7 @@ it('the END row sums to 1 over the roles', () => {
 });
 
 describe('the sheet of thumbnails', () => {
-  it('fits its width, one tile a head, none over another', () => {
+  it('fits its width, with one tile per head and no overlap', () => {
     for (const [heads, width] of [
       [9, 400],
       [64, 440],

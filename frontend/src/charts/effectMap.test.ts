@@ -47,8 +47,8 @@ const draw = (of = table) => {
   return { data: figure.data as Heat[], layout: figure.layout as Record<string, unknown> };
 };
 
-describe('the map of effects', () => {
-  it('holds every number exactly once, sure ones in full colour and doubtful ones dulled', () => {
+describe('the effect map', () => {
+  it('contains every value exactly once, with uncertain ones in muted colours', () => {
     const [sureHeads, sureMlps, dullHeads, dullMlps] = draw().data;
     expect(sureHeads?.z).toEqual([
       [-4, 1, 2, 3],
@@ -66,7 +66,7 @@ describe('the map of effects', () => {
     for (const trace of draw().data) expect([trace.zmin, trace.zmax]).toEqual([-6, 6]);
   });
 
-  it('puts cells on integers, layer 0 on top, and the MLP apart on the same rows', () => {
+  it('places cells on integers, layer 0 at the top, with the MLP column apart on the same rows', () => {
     const { data, layout } = draw();
     const { gap, total } = places(4);
     expect(data[0]?.x).toEqual([0, 1, 2, 3, 4]);
@@ -83,7 +83,7 @@ describe('the map of effects', () => {
     expect(draw({ ...table, kvHeads: 0 }).layout.shapes).toEqual([]);
   });
 
-  it('hatches what has no number and never shows it as 0', () => {
+  it('hatches missing values and never shows them as 0', () => {
     expect(decodeURIComponent(hatch(table, 'light') ?? '')).toContain('M1 1.5');
     const empty = fromPartial({ layers: 2, heads: 4, kv_heads: 2 }, 'logit', 'noising', null);
     expect(
@@ -98,11 +98,11 @@ describe('the map of effects', () => {
     expect(hatch(full, 'light')).toBeNull();
   });
 
-  it('is drawn with nothing to drag and nothing behind it', () => {
+  it('has no drag mode and a transparent background', () => {
     expect(draw().layout).toMatchObject({ dragmode: false, plot_bgcolor: 'rgba(0,0,0,0)' });
   });
 
-  it('carries title, provenance and colour bar into a file, and only there', () => {
+  it('has title, provenance and colour bar only in an exported file', () => {
     const file = effectMap(table, {
       theme: 'light',
       width: 600,
@@ -113,7 +113,7 @@ describe('the map of effects', () => {
     expect(JSON.stringify(draw().layout)).not.toContain('model@abc');
   });
 
-  it('uses an explicit diverging array whose ends differ and whose middle is neutral', () => {
+  it('uses an explicit diverging scale with different ends and a neutral middle', () => {
     for (const theme of ['light', 'dark'] as const) {
       const scale = DIVERGING[theme];
       expect(scale).toHaveLength(11);
@@ -127,7 +127,7 @@ describe('the map of effects', () => {
     }
   });
 
-  it('keeps cells of a large model wide enough to hit', () => {
+  it('keeps the cells of a large model wide enough to click', () => {
     expect(size({ layers: 80, heads: 64 }, 300).width).toBeGreaterThan(450);
     expect(size({ layers: 30, heads: 9 }, 600).width).toBe(600);
   });

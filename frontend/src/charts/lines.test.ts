@@ -4,11 +4,11 @@ import { lines, intervalRuns } from './lines';
 
 type Trace = { y: (number | null)[]; x: number[]; fill?: string };
 
-describe('a figure of curves', () => {
+describe('a line chart', () => {
   const options = { theme: 'light', width: 400, x: [0, 1, 2, 3], xName: 'out', yName: 'share' } as const;
   const curve = { name: 'a', colour: '#000000', y: [1, null, 0.5, 0.2] };
 
-  it('leaves a gap where there is no number, in the line and in its band', () => {
+  it('leaves a gap at missing values, in the line and in its band', () => {
     const figure = lines([{ ...curve, low: [0.9, null, 0.4, 0.1], high: [1, null, 0.6, 0.3] }], options);
     const traces = figure.data as Trace[];
     expect(traces.at(-1)?.y).toEqual([1, null, 0.5, 0.2]);
@@ -19,7 +19,7 @@ describe('a figure of curves', () => {
     ]);
     expect(bands[1]?.y).toEqual([0.6, 0.3, 0.1, 0.4]);
   });
-  it('is drawn on over gaps where it was looked at only now and then', () => {
+  it('connects the points of a sparse curve across gaps', () => {
     const [plain, sparse] = lines([curve, { ...curve, sparse: true }], options).data as { connectgaps: boolean }[];
     expect([plain?.connectgaps, sparse?.connectgaps]).toEqual([false, true]);
   });
@@ -27,7 +27,7 @@ describe('a figure of curves', () => {
     expect(intervalRuns([null, 1], [1, null])).toEqual([]);
     expect(lines([curve], options).data).toHaveLength(1);
   });
-  it('has no place for 0 on a scale of decades', () => {
+  it('omits 0 on a logarithmic scale', () => {
     const [trace] = lines([{ ...curve, y: [0, 10] }], { ...options, log: true }).data as Trace[];
     expect(trace?.y).toEqual([null, 10]);
   });
@@ -42,7 +42,7 @@ describe('a figure of curves', () => {
   });
 });
 
-it('text on every colour of the scales can be read: a contrast of 4.5 and more', () => {
+it('has a text contrast of at least 4.5 on every colour of the scales', () => {
   const light = ([r, g, b]: Rgb) => {
     const part = (value: number) =>
       value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4;

@@ -30,8 +30,8 @@ const ODD: ModelCard = { ...MODEL, id: 'odd', supported: false, reason: 'OddNet 
 const draft = (part: Partial<Draft> = {}): Draft => ({ ...DEFAULT_DRAFT, model: MODEL.id, ...part });
 const asked = (part: Partial<Draft>) => analysisSpecOf(draft(part), [ODD, MODEL]);
 
-describe('the draft', () => {
-  it('is ready to run as the page opens, with the examples that the model needs', () => {
+describe('the analysis form', () => {
+  it('is valid when the page opens, with the model’s number of worked examples', () => {
     expect(asked({})).toEqual({
       spec: {
         kind: 'path_patching',
@@ -46,7 +46,7 @@ describe('the draft', () => {
     });
   });
 
-  it('starts with a set where an address asks for a source that needs one', () => {
+  it('starts in set mode if the source in the URL needs a set', () => {
     for (const [search, mode] of [
       ['?source=mean', 'set'],
       ['?source=resample', 'set'],
@@ -59,7 +59,7 @@ describe('the draft', () => {
     }
   });
 
-  it('gives worked examples to a bare sum only, unless told otherwise', () => {
+  it('adds worked examples only to a bare sum unless the number is set', () => {
     for (const sum of ['3 + 5 =', '3+5', 'Q: What is the sum of 3 and 5? A:', '3 plus 5 equals to', '6 × 7 =']) {
       expect([sum, isBareSum(sum)]).toEqual([sum, true]);
     }
@@ -71,7 +71,7 @@ describe('the draft', () => {
     expect(shotsOf(draft({ mode: 'set' }), MODEL)).toBe(3);
   });
 
-  it('sends what was typed, unchanged, and leaves out what was not', () => {
+  it('sends typed text unchanged and leaves out empty fields', () => {
     const { spec } = asked({ answer: ' 8', counterfactual: '3 @ 5 =', prompt: ' 3 + 5 = ' });
     expect(spec?.prompts).toMatchObject({
       pairs: [{ reference: ' 3 + 5 = ', answer: ' 8', counterfactual: '3 @ 5 =' }],
@@ -79,7 +79,7 @@ describe('the draft', () => {
     expect(JSON.stringify(asked({ answer: '  ' }).spec)).not.toContain('answer');
   });
 
-  it('sends what is patched, and never what does not go together', () => {
+  it('sends the patching options, never an incompatible combination', () => {
     expect(asked({ effect: 'total', positions: 'all', source: 'zero' }).spec).toMatchObject({
       effect: 'total',
       positions: 'all',
@@ -90,7 +90,7 @@ describe('the draft', () => {
     expect(asked({ source: 'mean', mode: 'set', pairs: '1' }).spec).toMatchObject({ source: 'counterfactual' });
   });
 
-  it('asks through the chat template when told to, of a model that has one', () => {
+  it('uses the chat template if it is on and the model has one', () => {
     const talks: ModelCard = { ...MODEL, chat: true };
     for (const mode of ['one', 'set'] as const) {
       const chat = (model: ModelCard, part: Partial<Draft>) =>
@@ -101,7 +101,7 @@ describe('the draft', () => {
     }
   });
 
-  it('comes back from what was asked, and then asks the same', () => {
+  it('is restored from a spec and yields the same spec', () => {
     const pair = { reference: '3 + 5 =', answer: ' 8', counterfactual: '3 @ 5 =' };
     const file = { name: 'f', pairs: [pair, { reference: '1 + 1 =' }], problems: [], notes: [], n_rows: 2 };
     for (const part of [
@@ -114,7 +114,7 @@ describe('the draft', () => {
       expect(analysisSpecOf(analysisDraftOf(spec), [MODEL]).spec).toEqual(spec);
     }
   });
-  it('describes a set', () => {
+  it('builds the spec of a prompt set', () => {
     expect(asked({ mode: 'set', operations: ['add', 'subtract'], largest: ' 20 ', seed: '7' }).spec?.prompts).toEqual({
       source: 'template',
       operations: ['add', 'subtract'],
@@ -138,11 +138,11 @@ describe('the draft', () => {
     [{ mode: 'set', seed: '-1' }, /seed/],
     [{ mode: 'set', operations: [] }, /operation/],
     [{ mode: 'set', styles: [] }, /style/],
-  ] as [Partial<Draft>, RegExp][])('says in words what is missing: %j', (part, words) => {
+  ] as [Partial<Draft>, RegExp][])('explains what is invalid: %j', (part, words) => {
     expect(asked(part).problem).toMatch(words);
   });
 
-  it('starts with the first model that can run', () => {
+  it('defaults to the first supported model', () => {
     expect(defaultModel([ODD, MODEL])?.id).toBe('smollm2-135m');
     expect(defaultModel([ODD])).toBeNull();
   });
@@ -153,7 +153,7 @@ describe('the draft', () => {
   });
 });
 
-describe('the prompts of a file', () => {
+describe('prompts from a file', () => {
   const read = (...references: string[]): Draft['file'] => ({
     name: 'sums.csv',
     pairs: references.map((reference) => ({ reference })),
@@ -162,12 +162,12 @@ describe('the prompts of a file', () => {
     n_rows: references.length,
   });
 
-  it('are asked for before there are any', () => {
+  it('are required in file mode', () => {
     expect(asked({ mode: 'file' }).problem).toBe('Upload a file of prompts.');
     expect(asked({ mode: 'file', file: read() }).problem).toBe('No row of the file can be used.');
   });
 
-  it('are asked as they are, with worked examples where all are bare sums', () => {
+  it('are sent unchanged, with worked examples if all are bare sums', () => {
     expect(asked({ mode: 'file', file: read('3 + 5 =', '4 + 4 =') }).spec?.prompts).toMatchObject({
       source: 'custom',
       pairs: [{ reference: '3 + 5 =' }, { reference: '4 + 4 =' }],
@@ -176,7 +176,7 @@ describe('the prompts of a file', () => {
     expect(asked({ mode: 'file', file: read('3 + 5 =', 'Anna has 3 apples.') }).spec?.prompts.shots).toBe(0);
   });
 
-  it('are a set to take a mean of unless there is one only', () => {
+  it('allow mean ablation unless there is only one', () => {
     expect(asked({ mode: 'file', source: 'mean', file: read('3 + 5 =', '4 + 4 =') }).spec?.source).toBe('mean');
     expect(asked({ mode: 'file', source: 'mean', file: read('3 + 5 =') }).spec?.source).toBe('counterfactual');
   });

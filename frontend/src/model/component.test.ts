@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { parseComponent, sameComponent, spokenName, componentName } from './component';
 
 describe('a component', () => {
-  it.each(['L0H0', 'L14H2', 'L79H63', 'MLP0', 'MLP19'])('is spelled as it is read: %s', (text) => {
+  it.each(['L0H0', 'L14H2', 'L79H63', 'MLP0', 'MLP19'])('has the same spelling after parsing: %s', (text) => {
     const component = parseComponent(text);
     expect(component && componentName(component)).toBe(text);
   });
@@ -12,12 +12,12 @@ describe('a component', () => {
     (text) => expect(parseComponent(text)).toBeNull(),
   );
 
-  it('is spoken in words', () => {
+  it('has a spoken form for screen readers', () => {
     expect(spokenName({ layer: 14, head: 2 })).toBe('layer 14 head 2');
     expect(spokenName({ layer: 19, head: null })).toBe('MLP of layer 19');
   });
 
-  it('is the same by value', () => {
+  it('is compared by value', () => {
     expect(sameComponent({ layer: 1, head: 2 }, { layer: 1, head: 2 })).toBe(true);
     expect(sameComponent({ layer: 1, head: null }, { layer: 1, head: 0 })).toBe(false);
     expect(sameComponent(null, null)).toBe(true);

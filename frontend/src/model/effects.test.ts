@@ -10,7 +10,7 @@ const grid = (mean: (number | null)[][]): Effects => ({
   ci_high: mean.map((row) => row.map((value) => value && value + 1)),
 });
 
-// Two layers of two heads: L0H0 -3, L0H1 0.5, MLP0 -3 / L1H0 none, L1H1 -7, MLP1 4
+// Two layers of two heads: L0H0 -3, L0H1 0.5, MLP0 -3 / L1H0 no value, L1H1 -7, MLP1 4
 const RESULT = {
   spec: { effect: 'direct' },
   model: { layers: 2, heads: 2, kv_heads: 1 },
@@ -32,31 +32,31 @@ const table = fromResult(RESULT, 'logit');
 if (!table) throw new Error('the metric is there');
 
 describe('the table of effects', () => {
-  it('ranks the most harmful to remove first, ties in the order of the model, and leaves out what has no number', () => {
+  it('ranks the most negative effect first, ties in model order, and leaves out missing values', () => {
     expect(table.ranking.map(componentName)).toEqual(['L1H1', 'L0H0', 'MLP0', 'L0H1', 'MLP1']);
     expect(table.ranking.map(({ rank }) => rank)).toEqual([1, 2, 3, 4, 5]);
     expect(cellOf(table, { layer: 1, head: 0 })).toMatchObject({ mean: null, rank: null });
   });
 
-  it('has what restores most first where parts are put back, with the ranks of the file, which ascends', () => {
+  it('lists the most restoring components first under denoising, with the ascending ranks of components.csv', () => {
     const back = fromResult({ ...RESULT, spec: { ...RESULT.spec, direction: 'denoising' } }, 'logit');
     expect(back?.ranking.map(componentName)).toEqual(['MLP1', 'L0H1', 'MLP0', 'L0H0', 'L1H1']);
     expect(back?.ranking.map(({ rank }) => rank)).toEqual([5, 4, 3, 2, 1]);
     expect(back?.cells.map(({ rank }) => rank)).toEqual(table.cells.map(({ rank }) => rank));
   });
 
-  it('finds a cell by its component, and none outside the model', () => {
+  it('finds the cell of a component; null outside the model', () => {
     expect(cellOf(table, { layer: 1, head: 1 })?.mean).toBe(-7);
     expect(cellOf(table, { layer: 1, head: null })?.mean).toBe(4);
     expect(cellOf(table, { layer: 1, head: 2 })).toBeNull();
     expect(cellOf(table, { layer: 2, head: null })).toBeNull();
   });
 
-  it('is none for a metric that was not computed', () => {
+  it('is null for a metric that was not computed', () => {
     expect(fromResult(RESULT, 'probability')).toBeNull();
   });
 
-  it('holds the running means while pairs are still running, without ranks for what is not there', () => {
+  it('shows running means during a run, without ranks for missing values', () => {
     const means = { n_pairs: 3, metrics: { logit: { heads: [[-1, 2]], mlps: [null] } } };
     const partial = fromPartial({ layers: 2, heads: 2, kv_heads: 2 }, 'logit', 'noising', means);
     expect(partial).toMatchObject({ nPairs: 3, finished: false });
@@ -64,7 +64,7 @@ describe('the table of effects', () => {
     expect(fromPartial({ layers: 2, heads: 2, kv_heads: 2 }, 'logit', 'noising', null).ranking).toEqual([]);
   });
 
-  it('knows where the interval covers 0', () => {
+  it('marks effects whose interval includes 0 as uncertain', () => {
     const sure = table.cells.filter(({ mean }) => mean !== null).map((cell) => [componentName(cell), uncertain(cell)]);
     expect(sure).toEqual([
       ['L0H0', false],
@@ -75,14 +75,14 @@ describe('the table of effects', () => {
     ]);
   });
 
-  it('sorts by component, by effect and by width, both ways', () => {
+  it('sorts by component, mean and rank', () => {
     expect(sorted(table, 'component', false).map(componentName)).toEqual(['L0H0', 'L0H1', 'MLP0', 'L1H1', 'MLP1']);
     expect(sorted(table, 'mean', true).map(componentName)[0]).toBe('MLP1');
     expect(sorted(table, 'rank', true).at(-1)?.rank).toBe(1);
   });
 });
 
-describe('the end of the colour scale', () => {
+describe('the limit of the colour scale', () => {
   const of = (values: number[]) =>
     colourLimit(
       fromPartial({ layers: values.length, heads: 0, kv_heads: 0 }, 'logit', 'noising', {
@@ -91,15 +91,15 @@ describe('the end of the colour scale', () => {
       }),
     );
 
-  it('is the largest size on either side', () => {
+  it('is the largest absolute value', () => {
     expect(of([-3, 1, 2])).toEqual({ limit: 3, beyond: 0 });
   });
 
-  it('stops short of a few that would bleach the rest, and counts them', () => {
+  it('excludes a few outliers that would wash out the other colours, and counts them', () => {
     expect(of([...Array.from({ length: 200 }, (_, i) => i / 200), 90])).toEqual({ limit: 0.99, beyond: 2 });
   });
 
-  it('exists where everything is 0 or nothing is known', () => {
+  it('is 1 if all values are 0 or none exist', () => {
     expect(of([0, 0])).toEqual({ limit: 1, beyond: 0 });
     expect(of([])).toEqual({ limit: 1, beyond: 0 });
   });

@@ -23,8 +23,8 @@ const NAMED = { which: 'these', components: 'L1H1, MLP0' } as const;
 const ask = (part: Partial<FineTuneDraft> = {}, origin: ParentAnalysis | null = null) =>
   fineTuneSpecOf({ ...initialFineTune(origin !== null), ...part }, { model: MODEL, origin });
 
-describe('a fine-tuning', () => {
-  it('of named components has the settings of the engine, and asks for two-digit sums with the model’s examples', () => {
+describe('the fine-tuning form', () => {
+  it('uses the engine’s defaults for named components, with two-digit sums and the model’s number of worked examples', () => {
     const { spec } = ask(NAMED);
     expect(spec).toMatchObject({
       kind: 'fine_tune',
@@ -43,7 +43,7 @@ describe('a fine-tuning', () => {
     expect(spec?.prompts).toMatchObject({ operations: ['add', 'subtract'], operands: [10, 99], pairs: 2000, shots: 4 });
     for (const name of ['parent', 'test', 'tune']) expect(spec).not.toHaveProperty(name);
   });
-  it('of an analysis takes its top and its kind of questions: more of them, of all operands, with whole answers', () => {
+  it('takes the top components and the kind of prompts from an analysis: more prompts, all operands, whole answers', () => {
     const { spec } = ask({ topK: '2' }, ORIGIN);
     expect(spec).toMatchObject({ parent: 'a', components: ['L1H1', 'MLP0'] });
     expect(spec?.prompts).toMatchObject({
@@ -55,10 +55,10 @@ describe('a fine-tuning', () => {
     });
     for (const name of ['half', 'answer']) expect(spec?.prompts).not.toHaveProperty(name);
   });
-  it('belongs to no analysis of another model', () => {
+  it('has no parent if the analysis used another model', () => {
     expect(ask(NAMED, { ...ORIGIN, model: 'other' }).spec).not.toHaveProperty('parent');
   });
-  it('takes two-digit sums where the analysis asked too little, or no calculation', () => {
+  it('falls back to two-digit sums if the analysis had a single prompt or no arithmetic', () => {
     const one: PromptsSpec = {
       source: 'custom',
       pairs: [{ reference: '3 + 5 =' }],
@@ -70,12 +70,12 @@ describe('a fine-tuning', () => {
       expect(questionSourceOf({ from: 'analysis' }, { ...ORIGIN, prompts })).toBe('two_digits');
     expect(questionSourceOf({ from: 'analysis' }, ORIGIN)).toBe('analysis');
   });
-  it('needs no components where everything moves, unless a control is as large as they are', () => {
+  it('needs no components if all parameters are trained, unless a control is matched to their size', () => {
     expect(ask({ tuner: 'full', controls: [] }).spec?.components).toEqual([]);
     expect(ask({ tuner: 'full', controls: ['full_matrices'] }).spec).not.toBeNull();
     expect(ask({ tuner: 'full', controls: ['lora'] }).problem).toMatch(/“LoRA”: its size is matched/);
   });
-  it('clips nothing where nothing is said', () => expect(ask({ ...NAMED, clip: ' ' }).spec?.clip).toBeNull());
+  it('does not clip gradients if the field is empty', () => expect(ask({ ...NAMED, clip: ' ' }).spec?.clip).toBeNull());
   it.each<[Partial<FineTuneDraft>, RegExp]>([
     [{}, /at least one component/],
     [{ components: 'L1H1 L1H1' }, /twice/],
@@ -97,21 +97,21 @@ describe('a fine-tuning', () => {
     [{ ...NAMED, pairs: '0' }, /number of pairs/],
     [{ ...NAMED, from: 'file' }, /Upload/],
     [{ ...NAMED, test: initialFineTune(false).own }, /Test questions: Upload/],
-  ])('%j is refused in words', (part, words) => {
+  ])('explains why %j is invalid', (part, words) => {
     expect(ask(part).problem).toMatch(words);
   });
-  it('says that it waits for the analysis, and that nothing in it carries the answer', () => {
+  it('reports that the analysis is loading, or that none of its components supports the answer', () => {
     expect(ask({}, { ...ORIGIN, ranked: null }).problem).toMatch(/Loading/);
     expect(ask({}, { ...ORIGIN, ranked: [] }).problem).toMatch(/supports the answer/);
   });
-  it('has as controls the same with other tuners', () => {
+  it('builds the controls as the same spec with other tuners', () => {
     const spec = ask(NAMED).spec as FineTuneSpec;
     expect(controlsOf(spec, ['precise', 'random', 'full'])).toEqual([
       { ...spec, tuner: 'random' },
       { ...spec, tuner: 'full' },
     ]);
   });
-  it('leaves keys and values where heads share them', () => {
+  it('leaves out key and value projections that heads share', () => {
     expect(trainedParts({ heads: 9, kv_heads: 3 })).toEqual(['q', 'o']);
     expect(trainedParts({ heads: 9, kv_heads: 9 })).toEqual(['q', 'k', 'v', 'o']);
   });
@@ -129,12 +129,12 @@ it.each([
   ['-1', null],
 ])('the number “%s” is %s', (text, value) => expect(parseNumber(text, 0, 1)).toBe(value));
 
-describe('the address of the form', () => {
-  it('is empty for what is as usual', () => {
+describe('the form’s URL', () => {
+  it('has no query for the defaults', () => {
     expect(writeFineTuneUrl({ draft: initialFineTune(false), model: null, parent: null })).toBe('');
     expect(writeFineTuneUrl({ draft: initialFineTune(true), model: null, parent: 'a' })).toBe('?parent=a');
   });
-  it('brings back every setting', () => {
+  it('round-trips every setting', () => {
     const draft: FineTuneDraft = {
       ...initialFineTune(true),
       which: 'these',
@@ -171,13 +171,13 @@ describe('the address of the form', () => {
     const read = readFineTuneUrl(writeFineTuneUrl({ draft, model: 'm/x', parent: 'a' }));
     expect(read).toEqual({ draft, model: 'm/x', parent: 'a', notices: [] });
   });
-  it('keeps that there are no controls, and no components', () => {
+  it('preserves empty lists of controls and components', () => {
     const draft = { ...initialFineTune(true), which: 'these' as const, controls: [] };
     const read = readFineTuneUrl(writeFineTuneUrl({ draft, model: null, parent: 'a' }));
     expect(read.draft.controls).toEqual([]);
     expect(read.draft).toMatchObject({ which: 'these', components: '' });
   });
-  it('says what names nothing, and takes the usual', () => {
+  it('replaces unknown values with the defaults, with a notice for each', () => {
     const { draft, notices } = readFineTuneUrl('?tuner=magic&from=moon&controls=lora,zap&tune=q,z&schedule=up');
     expect(notices).toHaveLength(5);
     expect(draft).toMatchObject({
@@ -188,7 +188,7 @@ describe('the address of the form', () => {
       schedule: 'cosine',
     });
   });
-  it('leads from the pins of an analysis to the same components', () => {
+  it('selects the pinned components of an analysis', () => {
     const { draft, parent, model } = readFineTuneUrl(
       fineTuneUrlFrom({ id: 'a', model: 'm' }, ['L1H1', 'MLP0']).replace('tune', ''),
     );
@@ -200,7 +200,7 @@ describe('the address of the form', () => {
     });
     expect(readFineTuneUrl(fineTuneUrlFrom({ id: 'a', model: 'm' }, []).replace('tune', '')).draft.which).toBe('top');
   });
-  it('brings one that was asked back as it was, of its own model and of the tuned one', () => {
+  it('restores a submitted spec, for the same model and for the tuned model', () => {
     const spec = { ...(ask({ ...NAMED, rate: '2e-5', clip: '', tune: ['v'] }, ORIGIN).spec as FineTuneSpec) };
     const own = readFineTuneUrl(fineTuneUrl(spec).replace('tune', ''));
     expect(fineTuneSpecOf(own.draft, { model: MODEL, origin: ORIGIN }).spec).toEqual(spec);

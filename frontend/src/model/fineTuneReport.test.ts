@@ -18,20 +18,20 @@ const at = (mean: number) => ({ mean, low: null, high: null });
 const judged = (name: string, group: Judged['group'], n: number, before: number, after: number) =>
   ({ name, group, n, before: at(before), after: at(after) }) as Judged;
 
-describe('what was judged', () => {
+describe('evaluated prompt sets', () => {
   const sets = [
     judged('one digit', 'arithmetic', 10, 0.5, 1),
     judged('counting', 'arithmetic', 30, 0.1, 0.2),
     judged('facts', 'control', 4, 1, 1),
   ];
-  it('is pooled by questions, not by sets', () => {
+  it('are pooled over prompts, not over sets', () => {
     const pool = pooled(sets, 'arithmetic');
     expect(pool?.n).toBe(40);
     expect(pool?.before).toBeCloseTo((5 + 3) / 40);
     expect(pool?.after).toBeCloseTo((10 + 6) / 40);
     expect(pooled(sets, 'held_out')).toBeNull();
   });
-  it('stands in groups, the held-out questions as a whole first, and no empty group', () => {
+  it('are grouped: held-out prompts first as one entry, no empty group', () => {
     const evaluation = {
       held_out: judged('all', 'held_out', 9, 0, 1),
       sets: [...sets].reverse(),
@@ -43,7 +43,7 @@ describe('what was judged', () => {
     ]);
     expect(grouped({ ...evaluation, sets: [] }).map(([group]) => group)).toEqual(['held_out']);
   });
-  it('is filtered by what became of it', () => {
+  it('are filtered by outcome', () => {
     const prompts = [{ outcome: 'fixed' }, { outcome: 'wrong' }] as Evaluation['prompts'];
     expect(promptsOf(prompts, 'fixed')).toHaveLength(1);
     expect(promptsOf(prompts, 'broken')).toHaveLength(0);
@@ -63,24 +63,24 @@ describe('effects before and after', () => {
     difference: metric([[-3, null]], [[1]]),
   } as unknown as Repatched;
   const maps = mapsOf({ layers: 1, heads: 2, kv_heads: 2 }, repatched);
-  it('share one scale, the largest of the three', () => {
+  it('share one colour scale, the largest of the three', () => {
     expect(Object.values(maps).map((table) => colourLimit(table).limit)).toEqual([4, 4, 4]);
   });
-  it('say which components moved most, whichever way; what has no number moved nowhere', () => {
+  it('rank components by absolute change and leave out components without a value', () => {
     expect(largestChanges(maps).map(({ component, difference }) => [component, difference.mean])).toEqual([
       ['L0H0', -3],
       ['MLP0', 1],
     ]);
     expect(largestChanges(maps)[0]).toMatchObject({ before: { mean: -1 }, after: { mean: -4 } });
   });
-  it('have a scale where nothing has an effect', () => {
+  it('have a valid colour scale if all effects are 0', () => {
     const none = metric([[0, 0]], [[0]]) as unknown as Repatched['before'];
     const still = mapsOf({ layers: 1, heads: 2, kv_heads: 2 }, { before: none, after: none, difference: none });
     expect(colourLimit(still.after)).toEqual({ limit: 1, beyond: 0 });
   });
 });
 
-it('a note says why there is no adapter, or no judgement', () => {
+it('finds the notes that explain a missing adapter or a missing evaluation', () => {
   const notes = [
     'Something.',
     'No adapter for PEFT: What changed has no low rank.',
@@ -91,7 +91,7 @@ it('a note says why there is no adapter, or no judgement', () => {
   expect([noAdapter({ notes: [] }), notJudged({ notes: [] })]).toEqual([null, null]);
 });
 
-it('the curve has every step and every validation in its place', () => {
+it('merges training steps and validations into one curve', () => {
   const rows = curveRows({
     steps: [1, 2, 4],
     losses: [3, 2, 1],
@@ -126,15 +126,15 @@ const SPEC: FineTuneSpec = {
 const row = (id: string, part: Partial<FineTuneSpec>, state = 'succeeded') =>
   ({ id, kind: 'fine_tune', spec: { ...SPEC, ...part }, state }) as unknown as Experiment;
 
-describe('fine-tunings of the same question', () => {
-  it('differ in the tuner, the seed and whose child they are, and in nothing else', () => {
+describe('comparable fine-tuning runs', () => {
+  it('differ only in tuner, seed and parent', () => {
     expect(comparisonKey({ ...SPEC, tuner: 'lora', seed: 3, parent: 'a' })).toBe(
       comparisonKey({ ...SPEC, test: null }),
     );
     for (const part of [{ steps: 3 }, { components: ['L1H2'] }, { prompts: { ...SPEC.prompts, seed: 1 } }])
       expect(comparisonKey({ ...SPEC, ...part } as FineTuneSpec)).not.toBe(comparisonKey(SPEC));
   });
-  it('stand by tuner and seed; of one asked twice the one that came to something', () => {
+  it('are sorted by tuner and seed; of duplicates the successful run is kept', () => {
     const rows = relatedRuns(
       [
         row('f', { tuner: 'full' }),
@@ -150,7 +150,7 @@ describe('fine-tunings of the same question', () => {
     expect(rows.map(({ id }) => id)).toEqual(['p', 'r0', 'r1', 'f']);
     expect(nextSeed(rows)).toBe(2);
   });
-  it('that are not there can be asked for, of this seed', () => {
+  it('include missing controls to submit, with the same seed', () => {
     const there = (tuner: Tuner, seed = 0) => ({ spec: { ...SPEC, tuner, seed } });
     const left = missingControls([there('precise'), there('lora', 1)], { ...SPEC, tuner: 'precise', seed: 0 });
     expect(left.map((spec) => [tunerOf(spec), seedOf(spec)])).toEqual([
@@ -160,7 +160,7 @@ describe('fine-tunings of the same question', () => {
     ]);
     expect(missingControls([], { ...SPEC, components: [] }).map(tunerOf)).toEqual(['full']);
   });
-  it('are averaged over seeds where all have a number', () => {
+  it('are averaged over seeds if all of them have a value', () => {
     const one = (after: number, ratio: number | null) =>
       comparisonRow({
         tunable: { share: 0.07 },
@@ -179,7 +179,7 @@ describe('fine-tunings of the same question', () => {
     expect(mean.perplexity).toBeNull();
     expect(mean.divergence).toBeCloseTo(0.1);
   });
-  it('that were not judged have only their sizes', () => {
+  it('have only their sizes if they were not evaluated', () => {
     const result = { tunable: { share: 0.07 }, evaluation: null, seconds_per_step: null, deltas_bytes: 10 };
     expect(comparisonRow(result as unknown as FineTuneResult)).toMatchObject({
       heldOut: null,

@@ -33,8 +33,8 @@ const OWN: PromptsSpec = {
 const knock = (part: Partial<KnockoutDraft> = {}) =>
   knockoutSpecOf({ ...initialKnockout([], false, ALL), ...part }, 'parent', 'relative_logit');
 
-describe('a knock-out', () => {
-  it('takes the top 10 out on the analysis’ own prompts, beside 20 draws, when nothing else is said', () => {
+describe('the knock-out form', () => {
+  it('defaults to the top 10 on the prompts of the analysis, with 20 random controls', () => {
     expect(knock().spec).toEqual({
       kind: 'knockout',
       parent: 'parent',
@@ -48,7 +48,7 @@ describe('a knock-out', () => {
       seed: 0,
     });
   });
-  it('takes what is pinned, in that order, and then no ranking', () => {
+  it('uses the pinned components in their order instead of a ranking', () => {
     const pins = [
       { layer: 14, head: 2 },
       { layer: 3, head: null },
@@ -58,10 +58,10 @@ describe('a knock-out', () => {
     expect(spec).not.toHaveProperty('top_k');
     expect(spec).not.toHaveProperty('metric');
   });
-  it('has no mean to take of a single prompt', () => {
+  it('defaults to zero ablation for a single prompt, which has no mean', () => {
     expect(initialKnockout([], true, ALL).ablation).toBe('zero');
   });
-  it('asks a new set where one is chosen', () => {
+  it('uses a new prompt set if one is chosen', () => {
     const asked = knock({
       prompts: 'new',
       disjoint: true,
@@ -81,16 +81,16 @@ describe('a knock-out', () => {
     [{ seed: '-1' }, /seed/],
     [{ answerTokens: '17' }, /Generated answer tokens/],
     [{ prompts: 'new', set: { ...DEFAULT_SET, largest: 'x' } }, /whole numbers/],
-  ] as [Partial<KnockoutDraft>, RegExp][])('says in words what is missing: %j', (part, words) => {
+  ] as [Partial<KnockoutDraft>, RegExp][])('explains what is invalid: %j', (part, words) => {
     expect(knock(part).problem).toMatch(words);
   });
-  it('of an analysis of one half of the operands is asked on the other half, with the same options', () => {
+  it('evaluates on the other half of the operands if the analysis used one half, with the same options', () => {
     const first = { ...ALL, operations: ['subtract' as const], pairs: 20, half: 'first' as const, chat: true };
     const { spec } = knockoutSpecOf(initialKnockout([], false, first), 'parent', 'logit');
     expect(spec?.prompts).toEqual({ ...first, half: 'second' });
     expect(spec?.disjoint).toBe(true);
   });
-  it('needs a file where the prompts of one are chosen', () => {
+  it('requires a file if prompts from a file are chosen', () => {
     expect(knock({ prompts: 'own' }).problem).toMatch(/Upload a file/);
     const file = { name: 'f', pairs: [{ reference: '3 + 5 =' }], problems: [], notes: [], n_rows: 1 };
     expect(knock({ prompts: 'own', own: { ...EMPTY_CUSTOM, file } }).spec?.prompts).toMatchObject({
@@ -98,16 +98,16 @@ describe('a knock-out', () => {
       shots: 2,
     });
   });
-  it('of prompts that somebody typed is asked again with the same ones', () => {
+  it('restores custom prompts when a run is repeated', () => {
     const { spec } = knock();
     if (!spec) throw new Error('none');
     const asked = { ...spec, prompts: OWN, disjoint: true };
     expect(knockoutSpecOf(knockoutDraftOf(asked, ALL), 'parent', 'relative_logit').spec).toEqual(asked);
   });
-  it('reads names as people separate them', () => {
+  it('parses component lists with any common separator', () => {
     expect(parseComponentList(' L1H1,MLP2;L3H4\nL5H6 ')).toEqual(['L1H1', 'MLP2', 'L3H4', 'L5H6']);
   });
-  it('is asked again as it was', () => {
+  it('restores a submitted spec', () => {
     for (const part of [
       { which: 'these', components: 'L1H1, MLP2', ablation: 'resample', positions: 'after_first' },
       { topK: '3', among: 'head', prompts: 'new', disjoint: true, answerTokens: '4', seed: '7', controls: '0' },
@@ -119,8 +119,8 @@ describe('a knock-out', () => {
   });
 });
 
-describe('what is asked again', () => {
-  it('goes to its own form, once', () => {
+describe('the prefilled form', () => {
+  it('is consumed once, by the form of the same kind and parent', () => {
     const spec = { kind: 'knockout' as const, parent: 'a' };
     prefillForm(spec);
     expect(takePrefill('transfer')).toBeNull();
@@ -130,9 +130,9 @@ describe('what is asked again', () => {
   });
 });
 
-describe('a transfer', () => {
+describe('the transfer form', () => {
   const first = initialTransfer(2);
-  it('starts with eight sets and more, no heads looked for where there is no arithmetic', () => {
+  it('starts with at least eight prompt sets and finds no heads on sets without arithmetic', () => {
     const { spec } = transferSpecOf(first, 'm', null, true);
     expect(spec?.evaluated_on.length).toBeGreaterThanOrEqual(8);
     const topics = spec?.found_on.map((prompts) => ('topic' in prompts ? prompts.topic : 'question'));
@@ -141,18 +141,18 @@ describe('a transfer', () => {
     expect(spec).not.toHaveProperty('parent');
     expect(transferSpecOf(first, 'm', 'p', true).spec?.parent).toBe('p');
   });
-  it('can ask every preset there is', () => {
+  it('accepts every preset, each with its own name', () => {
     const all: TransferDraft = { ...first, sets: [] };
     const sets = PRESETS.reduce<TransferDraft['sets']>((list, { set }) => withSet(list, set), []);
     expect(transferSpecOf({ ...all, sets }, 'm', null, true).spec?.evaluated_on).toHaveLength(PRESETS.length);
     expect(new Set(PRESETS.map(({ set }) => setName(set))).size).toBe(PRESETS.length);
   });
-  it('is asked again as it was', () => {
+  it('restores a submitted spec', () => {
     const { spec } = transferSpecOf({ ...first, controls: '3', disjoint: false, ablation: 'zero' }, 'm', null, true);
     if (!spec) throw new Error('none');
     expect(transferSpecOf(transferDraftOf(spec, 9), 'm', null, true).spec).toEqual(spec);
   });
-  it('is asked again with each set’s own prompts, worked examples and chat template', () => {
+  it('restores the prompts, worked examples and chat template of each set', () => {
     const { spec } = transferSpecOf(first, 'm', null, true);
     if (!spec) throw new Error('none');
     const asked = { ...spec, found_on: [ALL, { ...ALL, shots: 5 }], evaluated_on: [OWN, { ...ALL, chat: true }] };
@@ -161,12 +161,12 @@ describe('a transfer', () => {
     expect(transferSpecOf(again, 'm', null, true).spec).toEqual(asked);
     expect(transferSpecOf(again, 'm', null, false).spec?.evaluated_on[1]).toEqual(ALL);
   });
-  it('calls prompts of a file by the first of them', () => {
+  it('names a set of custom prompts after its first prompt', () => {
     expect(
       setName(transferDraftOf({ kind: 'transfer', model: 'm', found_on: [OWN], evaluated_on: [OWN] }, 2).sets[0]!.set),
     ).toBe('3 + 5 = and 1 more');
   });
-  it('says in words what is missing', () => {
+  it('explains what is invalid', () => {
     const problem = (part: Partial<TransferDraft>) => transferSpecOf({ ...first, ...part }, 'm', null, true).problem;
     expect(problem({ sets: [] })).toMatch(/at least one set/);
     expect(problem({ topK: 'ten' })).toMatch(/Top k/);

@@ -10,7 +10,7 @@ const from = (component: Component, key: string, ctrl = false) => {
 };
 const L14H2 = { layer: 14, head: 2 };
 
-describe('keys move in the grid', () => {
+describe('keyboard navigation in the grid', () => {
   it.each([
     ['ArrowUp', 'L13H2'],
     ['ArrowDown', 'L15H2'],
@@ -20,26 +20,26 @@ describe('keys move in the grid', () => {
     ['End', 'MLP14'],
     ['PageUp', 'L9H2'],
     ['PageDown', 'L19H2'],
-  ])('%s leads from L14H2 to %s', (key, to) => expect(from(L14H2, key)).toBe(to));
+  ])('%s moves from L14H2 to %s', (key, to) => expect(from(L14H2, key)).toBe(to));
 
-  it('reach the corners with Control', () => {
+  it('moves to the corners with Control', () => {
     expect(from(L14H2, 'Home', true)).toBe('L0H0');
     expect(from(L14H2, 'End', true)).toBe('MLP29');
   });
 
-  it('hold at the edges', () => {
+  it('stops at the edges', () => {
     expect(from({ layer: 0, head: 0 }, 'ArrowUp')).toBe('L0H0');
     expect(from({ layer: 0, head: 0 }, 'ArrowLeft')).toBe('L0H0');
     expect(from({ layer: 29, head: null }, 'ArrowRight')).toBe('MLP29');
     expect(from({ layer: 29, head: null }, 'PageDown')).toBe('MLP29');
   });
 
-  it('go between the last head and the MLP', () => {
+  it('moves between the last head and the MLP', () => {
     expect(from({ layer: 3, head: 8 }, 'ArrowRight')).toBe('MLP3');
     expect(from({ layer: 3, head: null }, 'ArrowLeft')).toBe('L3H8');
   });
 
-  it('mean nothing otherwise', () => expect(from(L14H2, 'x')).toBeNull());
+  it('ignores other keys', () => expect(from(L14H2, 'x')).toBeNull());
 });
 
 describe('the component at a point', () => {
@@ -48,12 +48,12 @@ describe('the component at a point', () => {
     const found = componentAt(x, y, EXTENT, laid);
     return found && componentName(found);
   };
-  it('is the cell whose colour is there', () => {
+  it('is the cell drawn at that point', () => {
     expect(at(0, 0)).toBe('L0H0');
     expect(at(2.5 / laid.total, 14.5 / 30)).toBe('L14H2');
     expect(at(0.999, 0.999)).toBe('MLP29');
   });
-  it('is none in the gap before the MLPs and outside', () => {
+  it('is null in the gap before the MLPs and outside the grid', () => {
     expect(at((9 + laid.gap / 2) / laid.total, 0.5)).toBeNull();
     expect(at(1, 0.5)).toBeNull();
     expect(at(0.5, -0.01)).toBeNull();

@@ -27,14 +27,15 @@ const EVERY: Options[] = EFFECTS.flatMap(([effect]) =>
 const fits = (options: Options, alone: boolean): boolean =>
   unavailableReason(options, 'source', options.source, alone) === null;
 
-describe('what goes together', () => {
-  it('is as the server has it', () => {
-    // 3 effects at END and the total one everywhere; each from four sources, or put back from the counterfactual.
+describe('compatible options', () => {
+  it('match those of the server', () => {
+    // Three effects at END, and the total effect also at all positions; each with four sources, or denoising from the
+    // counterfactual.
     expect(EVERY.filter((options) => fits(options, false))).toHaveLength(4 * (4 + 1));
     expect(EVERY.filter((options) => fits(options, true))).toHaveLength(4 * (2 + 1));
   });
 
-  it('is reached from anything, with the effect as it was chosen, and what goes together stays', () => {
+  it('result from normalising any combination: the effect is kept, and compatible options stay unchanged', () => {
     for (const options of EVERY) {
       for (const alone of [true, false]) {
         const found = normalised(options, alone);
@@ -44,7 +45,7 @@ describe('what goes together', () => {
     }
   });
 
-  it('says why a value cannot be chosen, and never hinders an effect', () => {
+  it('explain why a value is unavailable; an effect is always available', () => {
     expect(unavailableReason(with_({}), 'positions', 'all', false)).toMatch(/total effect/);
     expect(unavailableReason(with_({ effect: 'total' }), 'positions', 'all', false)).toBeNull();
     expect(unavailableReason(with_({ source: 'zero' }), 'direction', 'denoising', false)).toMatch(/counterfactual/);
@@ -77,13 +78,13 @@ describe('options in words', () => {
     expect(shortSummary(with_({ effect: 'total', positions: 'all' }))).toBe('total, all positions');
   });
 
-  it('of an early version are the defaults', () => {
+  it('missing in specs of earlier versions have their defaults', () => {
     expect(optionsOf({ effect: 'direct' })).toEqual(with_({ effect: 'direct' }));
   });
 });
 
-describe('options in the address', () => {
-  it('come back from it, whatever they are, and defaults leave it', () => {
+describe('options in the URL', () => {
+  it('round-trip in every combination; defaults are left out', () => {
     for (const options of EVERY.filter((each) => fits(each, false))) {
       expect(readOptions(writeOptions('?other=1', options))).toEqual({ options, notices: [] });
     }
@@ -91,21 +92,21 @@ describe('options in the address', () => {
     expect(writeOptions('?effect=total', DEFAULT_OPTIONS)).toBe('');
   });
 
-  it('that name nothing become the default, with a notice', () => {
+  it('are replaced with the default if unknown, with a notice', () => {
     const { options, notices } = readOptions('?effect=sideways&source=zero');
     expect(options).toEqual(with_({ source: 'zero' }));
     expect(notices).toEqual(['Unknown effect “sideways”: using “through later MLPs”.']);
   });
 
-  it('that do not go together become the nearest that do, with a notice', () => {
+  it('are replaced with the nearest compatible ones, with a notice', () => {
     const { options, notices } = readOptions('?positions=all');
     expect(options).toEqual(DEFAULT_OPTIONS);
     expect(notices).toHaveLength(1);
   });
 });
 
-describe('the chat template in the address', () => {
-  it('is there when on, leaves it when off, and comes back', () => {
+describe('the chat template in the URL', () => {
+  it('is present only if on, and round-trips', () => {
     expect(writeChat('?effect=total', true)).toBe('?effect=total&chat=1');
     expect(writeChat('?effect=total&chat=1', false)).toBe('?effect=total');
     expect(readChat(writeChat('', true))).toEqual({ chat: true, notices: [] });
@@ -113,7 +114,7 @@ describe('the chat template in the address', () => {
     expect(readChat(writeChat('?chat=1', false))).toEqual({ chat: false, notices: [] });
   });
 
-  it('is off when its value names nothing, with a notice', () => {
+  it('is off for an unknown value, with a notice', () => {
     expect(readChat('?chat=maybe')).toEqual({
       chat: false,
       notices: ['Unknown value “maybe” for chat: the chat template is off.'],

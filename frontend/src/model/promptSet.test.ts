@@ -12,8 +12,8 @@ import {
 
 const set = (part: Partial<SetDraft>): SetDraft => ({ ...DEFAULT_SET, ...part });
 
-describe('a set of prompts', () => {
-  it('says nothing of the options that came later while they are as usual', () => {
+describe('a prompt set', () => {
+  it('leaves out options of later versions at their defaults', () => {
     expect(templatePromptsOf(DEFAULT_SET, 2, false)).toEqual({
       source: 'template',
       operations: ['add'],
@@ -27,7 +27,7 @@ describe('a set of prompts', () => {
     });
   });
 
-  it('says them where they are not', () => {
+  it('includes them if they differ from the defaults', () => {
     const all = set({ operations: ['power'], wording: 'varied', decimals: 2, answerTokens: 'each' });
     expect(templatePromptsOf(all, 0, true)).toMatchObject({
       operations: ['power'],
@@ -38,42 +38,39 @@ describe('a set of prompts', () => {
     });
   });
 
-  it.each(TOPIC_NAMES)(
-    'about %s asks nothing that the topic does not have, whatever was chosen before',
-    (topic: Topic) => {
-      const row = TOPICS[topic];
-      const before = set({
-        topic,
-        operations: ['power'],
-        styles: ['question'],
-        numerals: 'words',
-        decimals: 1,
-        corruption: 'operator_swap',
-        smallest: '10',
-        largest: '99',
-      });
-      for (const draft of [
-        before,
-        { ...before, numerals: 'digits' as const, corruption: 'operand_swap_same_answer' as const },
-      ]) {
-        const prompts = templatePromptsOf(draft, 2, false);
-        if (typeof prompts === 'string') throw new Error(prompts);
-        if (row.operations.length === 0) expect([prompts.operations, prompts.operands]).toEqual([['add'], [1, 9]]);
-        else expect(prompts.operations.every((operation) => row.operations.includes(operation))).toBe(true);
-        expect(prompts.styles).toEqual(row.styles ? ['question'] : ['equation']);
-        if (!row.words) expect(prompts.numerals).toBeUndefined();
-        expect(prompts.decimals !== undefined && (!row.decimals || prompts.numerals === 'words')).toBe(false);
-        expect(row.impossible ?? []).not.toContain(prompts.corruption);
-      }
-    },
-  );
+  it.each(TOPIC_NAMES)('of topic %s drops earlier choices that the topic does not offer', (topic: Topic) => {
+    const row = TOPICS[topic];
+    const before = set({
+      topic,
+      operations: ['power'],
+      styles: ['question'],
+      numerals: 'words',
+      decimals: 1,
+      corruption: 'operator_swap',
+      smallest: '10',
+      largest: '99',
+    });
+    for (const draft of [
+      before,
+      { ...before, numerals: 'digits' as const, corruption: 'operand_swap_same_answer' as const },
+    ]) {
+      const prompts = templatePromptsOf(draft, 2, false);
+      if (typeof prompts === 'string') throw new Error(prompts);
+      if (row.operations.length === 0) expect([prompts.operations, prompts.operands]).toEqual([['add'], [1, 9]]);
+      else expect(prompts.operations.every((operation) => row.operations.includes(operation))).toBe(true);
+      expect(prompts.styles).toEqual(row.styles ? ['question'] : ['equation']);
+      if (!row.words) expect(prompts.numerals).toBeUndefined();
+      expect(prompts.decimals !== undefined && (!row.decimals || prompts.numerals === 'words')).toBe(false);
+      expect(row.impossible ?? []).not.toContain(prompts.corruption);
+    }
+  });
 
-  it('stays as it is when it is normalised twice', () => {
+  it('is normalised idempotently', () => {
     const once = normalisedSet(set({ topic: 'counting', operations: ['divide'], decimals: 2, numerals: 'words' }));
     expect(normalisedSet(once)).toEqual(once);
   });
 
-  it('comes back from what was asked', () => {
+  it('round-trips through a draft', () => {
     const asked = templatePromptsOf(
       set({ topic: 'word_problem', operations: ['divide'], numerals: 'words', pairs: '7' }),
       3,
@@ -83,7 +80,7 @@ describe('a set of prompts', () => {
     expect(templatePromptsOf(setDraftOf(asked), 3, false)).toEqual(asked);
   });
 
-  it('names the half of the operands that it asks about', () => {
+  it('includes the half of the operands if one is chosen', () => {
     const asked = templatePromptsOf(set({ half: 'second' }), 2, false);
     if (typeof asked === 'string') throw new Error(asked);
     expect(asked.half).toBe('second');
@@ -91,7 +88,7 @@ describe('a set of prompts', () => {
     expect(templatePromptsOf(DEFAULT_SET, 2, false)).not.toHaveProperty('half');
   });
 
-  it('needs no operands where there is no arithmetic', () => {
+  it('needs no operands for topics without arithmetic', () => {
     expect(templatePromptsOf(set({ topic: 'facts', smallest: 'x', operations: [] }), 2, false)).toMatchObject({
       topic: 'facts',
     });

@@ -8,11 +8,11 @@ import { cellLines, cellsOf, cellDescription, scaleEnd, subtract, neighbour } fr
 import { averageHead, roleRows, roleTable } from './roleTable';
 
 describe('key components', () => {
-  it('are counted with the share of heads that they are', () => {
+  it('are counted, with their share of all heads', () => {
     expect(countHeads(['L1H1', 'MLP1', 'L2H0'], { heads: 8 })).toMatchObject({ heads: 2, share: 0.25 });
     expect(countHeads([], { heads: 0 }).share).toBeNull();
   });
-  it('are the first k that hurt and have a number, or that restore the answer when they are put back', () => {
+  it('are the top k with a harmful effect, or with a restoring effect under denoising', () => {
     const row = (component: string, mean: number | null) => ({ component, mean, p_value: null, q_value: null });
     const rows = [row('L1H1', -3), row('MLP0', -1), row('L1H0', 0), row('MLP1', 2), row('L0H0', null)];
     expect(topComponents({ rows: rows.toReversed() }, 9, true)).toEqual(['MLP1']);
@@ -64,34 +64,34 @@ const TABLE = fromResult(
   'logit',
 ) as EffectTable;
 
-describe('where heads look', () => {
-  it('both operands together are the sum of the two, without an interval', () => {
+describe('attention by role', () => {
+  it('sums both operands, without an interval', () => {
     const rows = roleRows(REPORT, TABLE, 'operands', 'mass');
     expect(rows.map(({ component }) => component)).toEqual(['L0H1', 'L0H0', 'L1H0']);
     expect(rows[0]).toMatchObject({ low: null, high: null, baseline: 0.4, effect: -2 });
     expect(rows[0]?.mass).toBeCloseTo(0.7);
     expect(averageHead(REPORT, 'operands')).toBeCloseTo(0.2);
   });
-  it('one part has its interval', () => {
+  it('has an interval for a single role', () => {
     const [row] = roleRows(REPORT, TABLE, 'operator', 'mass');
     expect(row).toMatchObject({ component: 'L1H0', mass: 1, low: 0.9, high: 1.1 });
   });
-  it('is ordered as asked: the most negative effect, or the largest difference, first', () => {
+  it('is sorted by the most negative effect, the largest difference or the component', () => {
     const names = (sort: 'effect' | 'difference' | 'component') =>
       roleRows(REPORT, TABLE, 'first', sort).map(({ component }) => component);
     expect(names('effect')).toEqual(['L1H0', 'L0H1', 'L0H0']);
     expect(names('difference')).toEqual(['L0H1', 'L1H0', 'L0H0']);
     expect(names('component')).toEqual(['L0H0', 'L0H1', 'L1H0']);
   });
-  it('is a table of every head and part, each row as long as its head', () => {
+  it('is exported with a row for every head and role', () => {
     const { head: names, rows } = roleTable(REPORT, TABLE);
     expect(rows).toHaveLength(REPORT.heads.length * REPORT.roles.length);
     expect(new Set(rows.map((row) => row.length))).toEqual(new Set([names.length]));
   });
 });
 
-describe('a file', () => {
-  it('has no cell that a spreadsheet takes for a formula, and numbers stay numbers', () => {
+describe('a CSV file', () => {
+  it('escapes cells that a spreadsheet would run as formulas and keeps numbers', () => {
     expect(
       csv(
         ['a', 'b'],
@@ -105,7 +105,7 @@ describe('a file', () => {
   });
 });
 
-describe('the matrix of a transfer', () => {
+describe('the transfer matrix', () => {
   const matrix: TransferMatrix = {
     unit: 'share',
     plain: [0.9, null],
@@ -116,7 +116,7 @@ describe('the matrix of a transfer', () => {
     draws_low: [[0.7, null]],
     draws_high: [[0.85, null]],
   };
-  it('tells all of a cell, and what has no number', () => {
+  it('describes a cell in full, with n/a for missing values', () => {
     const [row] = cellsOf(matrix);
     expect(cellDescription(row?.[0], 'addition', 'facts', 1)).toBe(
       'Found on addition, knocked out on facts: 0.200 (95 %: 0.100 to 0.300), random heads 0.800 ' +
@@ -124,24 +124,24 @@ describe('the matrix of a transfer', () => {
     );
     expect(cellDescription(row?.[1], 'a', 'b', 2)).toContain('n/a (95 %: no interval)');
   });
-  it('says in a cell its interval and what random heads leave', () => {
+  it('shows the interval and the random-head control in each cell', () => {
     const [row] = cellsOf(matrix);
     expect(cellLines(row?.[0])).toEqual(['0.100 to 0.300', 'random 0.800', '0.700 to 0.850']);
     expect(cellLines(undefined)).toEqual([]);
   });
-  it('is walked with the arrow keys and left at no edge', () => {
+  it('is navigated with the arrow keys and stops at the edges', () => {
     const at = (row: number, column: number) => ({ row, column });
     expect(neighbour(at(0, 0), 'ArrowRight', matrix.value)).toEqual(at(0, 1));
     expect(neighbour(at(0, 0), 'End', matrix.value)).toEqual(at(0, 1));
     for (const key of ['ArrowUp', 'ArrowLeft', 'ArrowDown', 'x'])
       expect(neighbour(at(0, 0), key, matrix.value)).toBeNull();
   });
-  it('minus the random heads has no number where either has none', () => {
+  it('has no value after subtracting the control if either is missing', () => {
     const [[first, second] = []] = subtract(matrix.value, matrix.control);
     expect(first).toBeCloseTo(-0.6);
     expect(second).toBeNull();
   });
-  it('has a scale that ends at the largest difference, or where a correlation does', () => {
+  it('has a scale that ends at the largest difference, or at 1 for correlations', () => {
     expect(scaleEnd([[-0.6, 0.2, null]], 'difference')).toBe(0.6);
     expect(scaleEnd([[null, 0]], 'difference')).toBe(1);
     expect(scaleEnd([[0.1]], 'correlation')).toBe(1);

@@ -35,13 +35,13 @@ describe('progress in one line', () => {
     [progress({ done: 24 }), 'pairs 24'],
     [progress({ stage: 'saving' }), 'saving'],
     [progress({ stage: 'sets', done: 3, total: 12 }), 'sets 3/12'],
-  ])('%j reads %s', (given, line) => expect(progressLine('running', given)).toBe(line));
+  ])('%j is shown as %s', (given, line) => expect(progressLine('running', given)).toBe(line));
 
-  it('says queued whatever the stage was, once the row is queued again', () => {
+  it('is “queued” after a run is requeued, regardless of its earlier stage', () => {
     expect(progressLine('queued', progress({ done: 24, total: 64 }))).toBe('queued');
   });
 
-  it('fills the bar by pairs, and not at all before there is anything to measure', () => {
+  it('fills the bar by pairs or sets; indeterminate while the total is unknown', () => {
     expect(share(progress({ done: 16, total: 64 }))).toBe(0.25);
     expect(share(progress({ done: 16, total: 64, layer: 16, layers: 30 }))).toBeCloseTo((16 + 4) / 64);
     expect(share(progress({ done: 63, total: 64, layer: 30, layers: 30 }))).toBeLessThan(1);
@@ -53,14 +53,14 @@ describe('progress in one line', () => {
   });
 });
 
-it('a cancel is told truthfully', () => {
+it('describes what a cancelled run kept', () => {
   expect(cancelledLine(24, 64)).toBe('Cancelled after 24 of 64 pairs: the result over 24 is kept.');
   expect(cancelledLine(null, 64)).toMatch(/no result/);
   expect(cancelledLine(3, 12, 'set')).toMatch(/^Cancelled after 3 of 12 sets: .* there is no result; running it again/);
   expect(cancelledLine(8, null)).toBe('Cancelled after 8 pairs: the result over 8 is kept.');
 });
 
-it('how much there is to do is known from the run, or from what was asked, or not yet', () => {
+it('takes the total from the progress, otherwise from the spec, otherwise null', () => {
   const row = (spec: AnySpec, part: Partial<Progress> = {}) => ({ spec, progress: progress(part) });
   expect(totalOf(row(SET))).toBe(64);
   expect(totalOf(row(SET, { total: 40 }))).toBe(40);
@@ -69,7 +69,7 @@ it('how much there is to do is known from the run, or from what was asked, or no
   expect(totalOf(row({ kind: 'steering' } as unknown as AnySpec))).toBeNull();
 });
 
-describe('the pill', () => {
+describe('the health pill', () => {
   const health: Health = {
     status: 'ok',
     version: '1',
@@ -79,21 +79,21 @@ describe('the pill', () => {
     running: 1,
     waiting: 2,
   };
-  it('counts what runs and waits', () =>
+  it('counts running and waiting experiments', () =>
     expect(healthLine(health)).toEqual({ tone: 'good', text: '1 running, 2 waiting' }));
-  it('says that nothing runs without a worker', () => {
+  it('warns that nothing runs without a worker', () => {
     expect(healthLine({ ...health, workers: [] })).toEqual({
       tone: 'warn',
       text: 'no worker: results are readable, new runs will wait',
     });
   });
-  it('names what is broken', () => {
+  it('names the service that is down', () => {
     expect(healthLine({ ...health, broker: 'down' }).text).toMatch(/queue/);
     expect(healthLine({ ...health, store: 'down' }).text).toMatch(/store/);
   });
 });
 
-describe('the time a run may take', () => {
+describe('the estimated run time', () => {
   const run = (pairs: number, seconds: number, model = 'm'): Experiment => ({
     id: 'x',
     kind: 'path_patching',
@@ -111,21 +111,21 @@ describe('the time a run may take', () => {
     started_at: '2026-01-01T00:00:00Z',
     finished_at: new Date(Date.parse('2026-01-01T00:00:00Z') + 1000 * seconds).toISOString(),
   });
-  it('grows with the pairs and never falls below the run it comes from', () => {
+  it('scales with the number of pairs and is never below that of the run it is based on', () => {
     expect(estimate([run(64, 40)], SET, 128)).toBe(80);
     expect(estimate([run(64, 40)], SET, 1)).toBe(40);
     expect(estimate([run(64, 40), run(2, 5)], SET, 1)).toBe(5);
     expect(estimate([run(1, 4)], SET, 64)).toBeNull();
   });
-  it('is that of a run which says that it was no chat, where this one says nothing', () => {
+  it('treats a missing chat field as false', () => {
     const { chat: _, ...prompts } = SET.prompts;
     expect(estimate([run(64, 40)], { ...SET, prompts }, 64)).toBe(40);
   });
-  it('is not guessed from other kinds of experiments', () => {
+  it('is not based on other kinds of experiments', () => {
     const other = { kind: 'knockout', parent: 'x' } as unknown as Spec;
     expect(estimate([{ ...run(64, 40), spec: other }], SET, 64)).toBeNull();
   });
-  it('is not guessed from other models or effects', () => {
+  it('is not based on other models, effects or options, nor on failed runs', () => {
     expect(estimate([run(64, 40, 'other')], SET, 64)).toBeNull();
     expect(estimate([run(64, 40)], { ...SET, effect: 'direct' }, 64)).toBeNull();
     expect(estimate([run(64, 40)], { ...SET, positions: 'all' }, 64)).toBeNull();

@@ -17,12 +17,12 @@ const SPEC = {
 } as FineTuneSpec;
 
 describe('numbers of a fine-tuning', () => {
-  it('are written for people', () => {
+  it('are formatted for reading', () => {
     expect([9_430_000, 134_515_008, 960, 1_240_000_000].map(count)).toEqual(['9.4 M', '134.5 M', '960', '1.2 B']);
     expect([0.64, -0.035, 0, -0.0001].map(points)).toEqual(['+64.0', '−3.5', '0.0', '0.0']);
     expect(share(0.815)).toBe('81.5 %');
   });
-  it('say their interval, or that there is none', () => {
+  it('include their interval, or “no interval”', () => {
     expect(shareRange({ mean: 0.8, low: 0.75, high: 0.862 })).toBe('75.0 to 86.2 %');
     expect(pointRange({ mean: 0, low: -0.1, high: 0.1 })).toBe('−10.0 to +10.0');
     expect(pointRange({ mean: 0, low: null, high: null })).toBe('no interval');
@@ -34,7 +34,7 @@ describe('numbers of a fine-tuning', () => {
 });
 
 describe('a fine-tuning in words', () => {
-  it('is called by what moves', () => {
+  it('is named after the parameters trained', () => {
     const named = (tuner: Tuner) => specTitle({ ...SPEC, tuner } as AnySpec);
     expect(TUNERS.map(named)).toEqual([
       'Fine-tuning of L1H1, MLP2',
@@ -49,7 +49,7 @@ describe('a fine-tuning in words', () => {
       'fine-tuning, LoRA',
     ]);
   });
-  it('counts steps, whatever its judging counts', () => {
+  it('counts steps even while its evaluation counts prompts', () => {
     const after = { stage: 'after', done: 100, total: 200 } as const;
     expect(unitOf(SPEC)).toBe('step');
     expect(totalOf({ spec: SPEC, progress: after })).toBe(80);
@@ -57,7 +57,7 @@ describe('a fine-tuning in words', () => {
     expect(progressLine('running', after)).toBe('evaluating before and after: questions 100/200');
     expect(barOf(after)).toBe(0.5);
   });
-  it('has kept something once a step was made, or where the loss became no number', () => {
+  it('may have kept weights after its first step, or after a non-finite loss', () => {
     const row = (state: string, stage: string, done: number, type = '') =>
       ({ state, progress: { stage, done }, error: { type } }) as unknown as Parameters<typeof mayHaveKeptSteps>[0];
     const kept = [row('cancelled', 'steps', 1), row('cancelled', 'saving', 0), row('cancelled', 'after', 0)];
@@ -72,7 +72,7 @@ describe('a fine-tuning in words', () => {
       false,
     ]);
   });
-  it('tells what a cancel left', () => {
+  it('states what a cancelled run kept', () => {
     expect(cancelledLine(34, 80, 'step')).toBe(
       'Cancelled after 34 of 80 steps: the weights of step 34 are kept. They were not evaluated.',
     );
@@ -80,15 +80,15 @@ describe('a fine-tuning in words', () => {
   });
 });
 
-describe('the same elsewhere', () => {
-  it('is a command whose text no shell takes for more', () => {
+describe('snippets that reproduce a run', () => {
+  it('quote the JSON of a curl command safely for the shell', () => {
     expect(shellQuoted("a'b")).toBe("'a'\\''b'");
     const command = curl(SPEC, 'http://here/api/experiments');
-    // What a shell reads between single quotes is the spec again.
+    // The single-quoted text, as a shell reads it, is the spec.
     const body = command.slice(command.indexOf('-d ') + 3).trim();
     expect(JSON.parse(body.slice(1, -1).replace(/'\\''/g, "'"))).toEqual(SPEC);
   });
-  it('is a command of the program where its flags can say it', () => {
+  it('use the CLI if its flags can express the spec', () => {
     expect(command(SPEC)).toBeNull();
     const prompts = {
       source: 'template',
@@ -108,7 +108,7 @@ describe('the same elsewhere', () => {
     for (const part of [{ seed: 1 }, { half: 'first' }, { corruption: 'operand_swap' }])
       expect(command({ ...asked, prompts: { ...prompts, ...part } } as unknown as FineTuneSpec)).toBeNull();
   });
-  it('is Python with its own words for true and nothing', () => {
+  it('use True and None in Python', () => {
     const code = python({ experiment_id: 'x', spec: SPEC, model: { revision: 'abc' } as never });
     expect(code).toContain('load_model("it\'s")');
     expect(code).toContain('    ["L1H1","MLP2"],');

@@ -11,12 +11,12 @@ describe('a number', () => {
     [0.0421, '0.042'],
     [-0.00001234, '−1.2e−5'],
     [12_345_678, '1.23e7'],
-  ])('%d is written %s', (value, text) => expect(digits(value)).toBe(text));
-  it('are none for what is not finite', () => {
+  ])('%d is formatted as %s', (value, text) => expect(digits(value)).toBe(text));
+  it('is n/a if it is not finite', () => {
     expect([null, NaN, Infinity].map(digits)).toEqual(['n/a', 'n/a', 'n/a']);
   });
 
-  it('has its unit, and is n/a where there is none', () => {
+  it('has its unit, or is n/a if missing', () => {
     expect(effect(-3.2, 'relative_logit')).toBe('−3.20 %');
     expect(effect(-3.2, 'logit')).toBe('−3.20');
     expect(effect(null, 'logit')).toBe('n/a');
@@ -24,13 +24,13 @@ describe('a number', () => {
     expect(interval(null, null, 'logit')).toBe('no interval');
   });
 
-  it('is spoken in words', () => {
+  it('has a spoken form for screen readers', () => {
     expect(speakEffect(-3.2, 'relative_logit')).toBe('minus 3.20 percent');
     expect(speakEffect(0.5, 'logit')).toBe('0.500 logits');
     expect(speakEffect(null, 'logit')).toBe('not computed');
   });
 
-  it('says what its sign means', () => {
+  it('explains what its sign means', () => {
     expect(signMeaning(-1, 'noising')).toBe('hurts when removed');
     expect(signMeaning(1, 'noising')).toBe('helps when removed');
     expect(signMeaning(-1, 'denoising')).toBe('hurts when put back');
@@ -59,7 +59,7 @@ describe('time in words', () => {
   ])('%s was %s', (then, text) => expect(ago(new Date(then), now)).toBe(text));
 });
 
-it('counts and shares are written for people', () => {
+it('formats counts and percentages', () => {
   expect(plural(1, 'pair')).toBe('1 pair');
   expect(plural(10_000, 'pair')).toBe('10,000 pairs');
   expect(percent(0.2436)).toBe('24.4 %');
@@ -76,5 +76,5 @@ describe('a size', () => {
     [999_999, '1.0 MB'],
     [120_000_000_000, '120 GB'],
     [5e15, '5000 TB'],
-  ])('%d bytes is written %s', (count, text) => expect(bytes(count)).toBe(text));
+  ])('%d bytes is formatted as %s', (count, text) => expect(bytes(count)).toBe(text));
 });

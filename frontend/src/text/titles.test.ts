@@ -35,11 +35,11 @@ const typed = (...references: string[]): Spec => ({
   },
 });
 describe('the title', () => {
-  it('is the question that was asked', () => {
+  it('is the prompt itself for custom prompts', () => {
     expect(title(typed('2 + 3 = 5\n3 + 5 ='))).toBe('3 + 5 =');
     expect(title(typed('3 + 5 =', '1 + 1 ='))).toBe('3 + 5 = and 1 more');
   });
-  it('counts the prompts of a set, those kept once that is known', () => {
+  it('counts the prompts of a set, or those kept once known', () => {
     expect(title(SET)).toBe('64 addition prompts');
     expect(title(SET, 34)).toBe('34 addition prompts');
     expect(title(SET, 1)).toBe('1 addition prompt');
@@ -48,7 +48,7 @@ describe('the title', () => {
     expect(title(about('question'))).toBe('64 addition prompts');
     expect(title({ prompts: { ...SET.prompts, chat: true } }, 34)).toBe('34 addition prompts (chat)');
   });
-  it('shows what would turn the line round', () => {
+  it('makes bidirectional control characters visible', () => {
     expect(title(typed('\u202e3 + 5 ='))).toBe('‹202e›3 + 5 =');
   });
 });
@@ -62,7 +62,7 @@ describe('every kind of experiment', () => {
     evaluated_on: [SET.prompts, SET.prompts],
   };
   const newer = { kind: 'steering', parent: 'a' } as unknown as AnySpec;
-  it('has a title out of what was asked', () => {
+  it('has a title derived from its spec', () => {
     expect(specTitle(SET, 34)).toBe('34 addition prompts');
     expect(specTitle(knockout())).toBe('Knock-out of the top 10');
     expect(specTitle(knockout({ top_k: 3, among: 'head' }))).toBe('Knock-out of the top 3 heads');
@@ -71,17 +71,17 @@ describe('every kind of experiment', () => {
     expect(specTitle(knockout({ components: many }))).toBe('Knock-out of L1H1, L1H2, L1H3 and 2 more');
     expect(specTitle(transfer)).toBe('Transfer from 1 set to 2 sets of prompts');
   });
-  it('is shown by its own word when the page does not know it', () => {
+  it('is shown by the name of its kind if the page does not know it', () => {
     expect(specTitle(newer)).toBe('Experiment of kind “steering”');
     expect(methodSummary(newer)).toBe('steering');
     expect(modelOf({ spec: newer }, [])).toBe('');
     expect(kindName('x\u202ey')).not.toContain('\u202e');
   });
-  it('is called as people call it', () => {
+  it('prefers the user’s name to the title', () => {
     expect(nameOf({ name: ' Mine ', spec: knockout() })).toBe('Mine');
     expect(nameOf({ name: '', spec: knockout() })).toBe('Knock-out of the top 10');
   });
-  it('has the model of its analysis, where that is known', () => {
+  it('has the model of its parent analysis, if known', () => {
     const parent = { id: 'a', spec: SET } as Experiment;
     expect(modelOf({ spec: knockout() }, [parent])).toBe('m');
     expect(modelOf({ spec: knockout() }, [])).toBe('');

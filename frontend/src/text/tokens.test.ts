@@ -9,18 +9,18 @@ const shown = (columns: ReturnType<typeof align>) =>
 
 describe('text for Plotly', () => {
   it.each(['<img src=x onerror=alert(1)>', '</script>', '<b>', '<a href="x">', '&lt;b&gt;', '<br>', '<extra>'])(
-    'holds no markup and no entity of the token: %s',
+    'contains neither markup nor entities from the token: %s',
     (text) => {
       const safe = escapeForPlotly(text);
       expect(safe).not.toMatch(/[<>]/);
       expect(safe.replace(/&(amp|lt|gt|#36);/g, '')).not.toContain('&');
     },
   );
-  it('does not begin mathematics', () => expect(escapeForPlotly('$x$')).not.toContain('$'));
-  it('leaves plain text alone', () => expect(escapeForPlotly('3 + 5 =')).toBe('3 + 5 ='));
+  it('does not start a LaTeX formula', () => expect(escapeForPlotly('$x$')).not.toContain('$'));
+  it('leaves plain text unchanged', () => expect(escapeForPlotly('3 + 5 =')).toBe('3 + 5 ='));
 });
 
-describe('a token made visible', () => {
+describe('a visible token', () => {
   it.each([
     [' 5', '␣5'],
     [' ', '␣'],
@@ -36,17 +36,17 @@ describe('a token made visible', () => {
     ['\u0000', '‹00›'],
   ])('%j is shown as %j', (text, seen) => expect(visible(text)).toBe(seen));
 
-  it('is cut between characters, never inside one', () => {
+  it('is truncated between characters, never inside one', () => {
     expect(clip('🙂🙂🙂', 2)).toBe('🙂…');
     expect(clip('abc', 3)).toBe('abc');
   });
 });
 
 describe('two prompts side by side', () => {
-  it('align what they share at both ends', () => {
+  it('are aligned at their common prefix and suffix', () => {
     expect(shown(align(word('3+5='), word('3@5=')))).toBe('33 +@ 55 ==');
   });
-  it('keep the end together when one is longer', () => {
+  it('stay aligned at the end if one is longer', () => {
     expect(shown(align(word('a+b='), word('anoneb=')))).toBe('aa +n _o _n _e bb ==');
     expect(shown(align(word('abc'), []))).toBe('a_ b_ c_');
     expect(align([], [])).toEqual([]);
@@ -54,11 +54,11 @@ describe('two prompts side by side', () => {
   it('do not count a token twice where prefix and suffix meet', () => {
     expect(shown(align(word('aa'), word('aaa')))).toBe('aa aa _a');
   });
-  it('stand apart where comparing them column by column would say nothing', () => {
+  it('are shown apart if too little of them matches for columns', () => {
     expect(lines(align(word('abcdefgh'), word('ijklmnop')))[0]?.apart).toBe(true);
     expect(lines(align(word('3+5='), word('3@5=')))[0]?.apart).toBe(false);
   });
-  it('break into lines, each known to be the same or not', () => {
+  it('break into lines, each marked as changed or unchanged', () => {
     const found = lines(align(word('1=2\n3+5='), word('1=2\n3@5=')));
     expect(found.map(({ columns, changed }) => [columns.length, changed])).toEqual([
       [4, false],
@@ -67,12 +67,12 @@ describe('two prompts side by side', () => {
   });
 });
 
-it('the last line of a prompt is its question', () => {
+it('takes the last non-empty line of a prompt as its question', () => {
   expect(lastLine('2 + 3 = 5\n3 + 5 =')).toBe('3 + 5 =');
   expect(lastLine('3 + 5 =\n\n')).toBe('3 + 5 =');
   expect(lastLine('')).toBe('');
 });
 
-it('the legend holds the roles that occur, in its own order', () => {
+it('lists the roles that occur in the order of the legend', () => {
   expect(rolesIn([token('x', 1, 'equals')], [token('y', 2, 'operand_a')])).toEqual(['operand_a', 'equals']);
 });

@@ -37,9 +37,9 @@ export function NewFineTune({ address }: { address: Address }) {
   const { draft, change, model, parentId, notices } = form;
   const parent = useParent(parentId);
   const cards = useLoad('models', loadModels);
-  const asked = parent?.row && isAnalysis(parent.row.spec) ? parent.row.spec : null;
-  const ranked = useLoad(`ranking of ${asked ? parentId : ''}`, async (signal) =>
-    asked && parentId !== null ? ((await readResult(parentId, signal)) as Result) : null,
+  const analysis = parent?.row && isAnalysis(parent.row.spec) ? parent.row.spec : null;
+  const ranked = useLoad(`ranking of ${analysis ? parentId : ''}`, async (signal) =>
+    analysis && parentId !== null ? ((await readResult(parentId, signal)) as Result) : null,
   );
   const [error, setError] = useState<Problem | null>(null);
   const [sending, setSending] = useState(false);
@@ -50,8 +50,13 @@ export function NewFineTune({ address }: { address: Address }) {
 
   const table = ranked.data && fromResult(ranked.data, draft.metric);
   const origin: ParentAnalysis | null =
-    asked && parentId !== null
-      ? { id: parentId, model: asked.model, prompts: asked.prompts, ranked: table ? supportingComponents(table) : null }
+    analysis && parentId !== null
+      ? {
+          id: parentId,
+          model: analysis.model,
+          prompts: analysis.prompts,
+          ranked: table ? supportingComponents(table) : null,
+        }
       : null;
   const models = cards.data ?? [];
   const modelId = model ?? origin?.model ?? null;
@@ -95,7 +100,7 @@ export function NewFineTune({ address }: { address: Address }) {
           <p class="faint">
             {parent.gone ? (
               'Its analysis was deleted: the fine-tuning runs without it.'
-            ) : parent.row && !asked ? (
+            ) : parent.row && !analysis ? (
               'The parent experiment is not an analysis: the fine-tuning runs without it.'
             ) : (
               <>
@@ -124,10 +129,10 @@ export function NewFineTune({ address }: { address: Address }) {
         {cards.error && <ErrorMessage problem={cards.error} />}
         {ranked.error && draft.which === 'top' && <ErrorMessage problem={ranked.error} />}
         <ComponentChoice draft={draft} change={change} origin={origin} />
-        <Questions draft={draft} change={change} origin={origin} card={card} parent={asked} />
+        <Questions draft={draft} change={change} origin={origin} card={card} parent={analysis} />
         <Settings draft={draft} change={change} card={card} />
         <Controls draft={draft} change={change} />
-        <FineTunePreviewPane asked={ready} />
+        <FineTunePreviewPane submission={ready} />
         <div class="row go">
           <button type="submit" class="primary" disabled={sending || ready.spec === null}>
             {sending ? 'Submitting…' : 'Fine-tune'}
@@ -148,17 +153,17 @@ const namesOf = (tuners: readonly Tuner[]): string => tuners.map((tuner) => TUNE
 
 /** Submits controls with a run; returns a note on their outcome. */
 export async function submitControls(specs: readonly FineTuneSpec[]): Promise<string> {
-  const [asked, refused]: [string[], string[]] = [[], []];
+  const [submitted, refused]: [string[], string[]] = [[], []];
   for (const spec of specs) {
     const name = TUNER_NAMES[spec.tuner ?? 'precise'];
     try {
       await submit(spec);
-      asked.push(name);
+      submitted.push(name);
     } catch (reason) {
       refused.push(`“${name}” was refused: ${problemOf(reason).detail}`);
     }
   }
-  const submittedNote = asked.length > 0 ? [`Controls submitted, too: ${asked.join(', ')}.`] : [];
+  const submittedNote = submitted.length > 0 ? [`Controls submitted, too: ${submitted.join(', ')}.`] : [];
   return [...submittedNote, ...refused].join(' ');
 }
 

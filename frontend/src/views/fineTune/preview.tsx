@@ -13,7 +13,7 @@ import { ErrorMessage } from '../../ui/parts';
 
 const DEBOUNCE_MS = 400;
 
-export function FineTunePreviewPane({ asked: submission }: { asked: SpecOrProblem<FineTuneSpec> }) {
+export function FineTunePreviewPane({ submission }: { submission: SpecOrProblem<FineTuneSpec> }) {
   const key = JSON.stringify(submission.spec);
   const rested = useDebounced(key, DEBOUNCE_MS);
   const preview = useLoad(`tuning ${rested}`, async (signal) => {

@@ -100,7 +100,7 @@ export function Home({ address }: { address: Address }) {
           ) : (
             <FileOptions draft={draft} change={change} />
           )}
-          <PreviewPane asked={submission} waiting={models.busy} />
+          <PreviewPane submission={submission} waiting={models.busy} />
           <div class="row">
             <ModelChoice cards={cards} chosen={chosen} change={change} />
             <RunOptions

@@ -17,7 +17,7 @@ interface State {
   error: Problem | null;
 }
 
-export function PreviewPane({ asked: submission, waiting }: { asked: AnalysisSpecOrProblem; waiting: boolean }) {
+export function PreviewPane({ submission, waiting }: { submission: AnalysisSpecOrProblem; waiting: boolean }) {
   const prompts = submission.spec && firstPrompts(submission.spec.prompts);
   const key = useDebounced(submission.spec ? JSON.stringify([submission.spec.model, prompts]) : '', 250);
   const [state, setState] = useState<State>({ key: '', preview: null, error: null });

@@ -33,7 +33,7 @@ const TOPIC_CHOICES = TOPIC_NAMES.map((topic) => [topic, TOPICS[topic].name] as 
 interface SetPart {
   draft: SetDraft;
   change: (part: Partial<SetDraft>) => void;
-  /** For training: whole answers, whatever the model says to them. */
+  /** For training: whole answers, kept even if the model answers incorrectly. */
   trained?: boolean;
 }
 
