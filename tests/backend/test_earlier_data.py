@@ -32,7 +32,7 @@ STORED_ATTENTION = [each for each in LISTED if f"/api/experiments/{each}/result"
 
 @pytest.fixture
 def config(config: ApiConfig) -> ApiConfig:
-    return replace(config, device="cpu")  # the stored specs contain it, and it is part of an experiment's identity
+    return replace(config, device="cpu")  # as recorded; part of every experiment's key
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_half_done_work_of_an_earlier_version_is_still_there_to_go_on_from(store
     assert sorted(map(len, map(store.chunks, waiting))) == [0, 1]
 
 
-def test_tidying_an_earlier_folder_throws_nothing_away_that_is_wanted(api: Api, store: Store) -> None:
+def test_garbage_collection_keeps_every_answer_of_an_earlier_folder(api: Api, store: Store) -> None:
     store.collect_garbage()
     assert changed(api) == {}
 

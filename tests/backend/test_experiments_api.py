@@ -39,7 +39,7 @@ def test_the_same_question_in_other_words_is_answered_with_the_first_experiment(
     assert other.status_code == 202
 
 
-def test_what_is_patched_where_and_from_what_is_echoed_and_is_part_of_the_question(api: Api) -> None:
+def test_patching_options_are_echoed_and_part_of_the_experiment_key(api: Api) -> None:
     plain = api.post("/api/experiments", json=spec(effect="total")).json()
     request = spec(effect="total", positions="all", direction="denoising")
     answer = api.post("/api/experiments", json=request)

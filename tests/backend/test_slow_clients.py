@@ -103,7 +103,7 @@ def test_what_is_no_proper_request_is_answered_with_problem_json(
     assert "traceback" not in answer.body.decode().lower()
 
 
-def test_a_length_that_lies_costs_nothing(port: int) -> None:
+def test_an_oversized_content_length_is_refused_before_the_body_is_read(port: int) -> None:
     lies = head("POST", "/api/experiments", "Content-Type: application/json", f"Content-Length: {10**15}")
     answer = exchange(port, lies + b"{}")
     assert answer is not None
@@ -141,7 +141,7 @@ def test_an_endless_head_is_answered_and_a_silent_connection_is_closed(short_tim
         assert silent.recv(1) == b""
 
 
-def test_what_trickles_in_after_an_answer_keeps_no_connection(short_timeout_port: int) -> None:
+def test_a_body_that_trickles_in_after_the_answer_does_not_keep_the_connection_open(short_timeout_port: int) -> None:
     with connected(short_timeout_port) as client:
         client.sendall(head("GET", "/api/models", "Content-Length: 1000000"))
         answer = read_answer(client)

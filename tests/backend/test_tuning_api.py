@@ -124,7 +124,7 @@ def test_what_cannot_be_tuned_is_refused_before_there_is_a_row_and_by_its_previe
     assert api.get("/api/experiments").json()["items"] == []
 
 
-def test_what_a_test_set_takes_the_place_of_is_trained_on(api: Api) -> None:
+def test_an_explicit_test_set_frees_the_held_out_prompts_for_training(api: Api) -> None:
     split = preview(api, test=custom("70 + 50 =", "60 + 50 ="), validation=custom("80 + 50 ="))["split"]
     assert (split["train"], split["validation"], split["test"]) == (60, 1, 2)
 

@@ -114,7 +114,7 @@ def test_a_later_p_value_that_passes_takes_the_earlier_ones_with_it():
         false_discoveries(torch.tensor([0.5]), 1.0)
 
 
-def test_a_question_asked_often_says_no_more_than_asked_once():
+def test_repeated_questions_do_not_lower_p_values():
     values = torch.randn(15, 3, generator=torch.Generator().manual_seed(4)).double() - 0.4
     once = p_values(values, names(15))
     often = p_values(values.repeat_interleave(4, 0), names(60, each=4))

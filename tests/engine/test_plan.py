@@ -35,7 +35,7 @@ def test_a_plan_keeps_to_its_budget_by_its_own_count(effect, budget):
     assert sum(bytes_of(model, shape, plan_for(model, shape, budget)).values()) <= budget
 
 
-def test_a_budget_that_nothing_keeps_to_is_refused_with_both_numbers():
+def test_an_impossible_memory_budget_is_refused_with_the_required_and_allowed_bytes():
     with pytest.raises(Refusal, match=r"need [\d,]+ bytes beyond the model; the budget is 1,000") as refused:
         path_patching(tiny_model("LlamaForCausalLM"), PAIRS, memory=1000)
     assert refused.value.code == "out_of_memory"
@@ -217,7 +217,7 @@ def test_a_kept_plan_is_gone_on_with_however_little_is_free_now(monkeypatch):
         ObservedRun().run(model, spec)
 
 
-def test_a_cpu_goes_beyond_what_it_gains_by_when_a_prompt_needs_it(monkeypatch):
+def test_a_cpu_exceeds_its_preferred_batch_memory_if_a_single_prompt_needs_it(monkeypatch):
     model = tiny_model("LlamaForCausalLM", torch.float32)
     monkeypatch.setattr("arithmoscope.engine.forward.batching._CPU_BYTES", 1000)
     assert path_patching(model, PAIRS[:1]).heads.any()

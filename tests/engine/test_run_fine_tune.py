@@ -296,7 +296,7 @@ def test_one_that_is_cancelled_during_its_evaluation_is_trained_to_its_end(model
     assert output.card is not None
 
 
-def test_one_that_is_cancelled_before_its_first_step_gives_nothing(model: LoadedModel):
+def test_a_run_cancelled_before_its_first_step_has_no_result(model: LoadedModel):
     assert run(model, spec_of(), should_stop=lambda: True) is None
     seen: list[Any] = []
     late = run(model, spec_of(), on_progress=seen.append, should_stop=lambda: bool(seen) and seen[-1].stage == "steps")

@@ -12,6 +12,6 @@ def test_passages_are_as_long_as_they_say_and_no_two_begin_alike():
     assert len({tuple(passage.split()[:3]) for passage in PASSAGES}) == len(PASSAGES)
 
 
-def test_there_is_no_number_in_them():
+def test_neutral_passages_contain_no_numbers():
     numbers = re.compile(rf"[0-9]|\b(?:{NUMBER_WORD_PATTERN}|hundreds?|thousands?|first|second|third)\b", re.IGNORECASE)
     assert [match.group() for passage in PASSAGES for match in numbers.finditer(passage)] == []

@@ -21,7 +21,7 @@ from arithmoscope.prompts.sets.public_datasets import ADAPTERS
         "Which one is thirty-four and then 1200",
     ],
 )
-def test_what_no_reader_understands_is_about_its_numbers_as_any_other_question(unread: str):
+def test_operands_of_a_prompt_that_no_parser_reads_are_its_numbers(unread: str):
     assert operand_key(unread) == operand_key("1200 + 34 =") == "1200 34"
 
 

@@ -88,7 +88,7 @@ def test_days_are_swapped_for_days_and_letters_for_letters():
         "",
     ],
 )
-def test_what_no_row_answers_is_not_read(prompt: str):
+def test_a_recall_prompt_without_a_matching_fact_is_not_parsed(prompt: str):
     assert read_recall(prompt) is None
 
 

@@ -51,7 +51,9 @@ def test_the_first_token_has_the_role_first_for_any_text(vocabularies: dict[str,
         ("hello", "3 + 5 =", ["+"]),
     ],
 )
-def test_what_stands_in_the_operators_place_is_the_operator(reference: str, counterfactual: str, operator: list[str]):
+def test_the_text_at_the_position_of_the_operator_has_the_operator_role(
+    reference: str, counterfactual: str, operator: list[str]
+):
     spans = counterfactual_spans(PromptPair(reference, counterfactual, "8"), read(reference))
     assert [counterfactual[slice(*span)] for span, role in spans if role == "operator"] == operator
 

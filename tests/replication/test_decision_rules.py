@@ -35,7 +35,7 @@ def key(share: float, heads: list[list[float]]) -> dict:
 
 
 @pytest.mark.parametrize(("share", "agrees"), [(0.0, False), (0.03, True), (0.05, False), (0.2, False)])
-def test_few_heads_are_some_and_less_than_5_percent(share: float, agrees: bool) -> None:
+def test_few_heads_means_more_than_none_and_less_than_5_percent(share: float, agrees: bool) -> None:
     verdict, texts = rules.few_heads(key(share, [[-1.0]]))
     assert texts is agrees
     assert f"{share:.1%}" in verdict

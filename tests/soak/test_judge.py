@@ -18,14 +18,14 @@ GOOD = Answer("q1", "succeeded", 1, FILES)
 UNDISTURBED = {"q1": FILES, "q2": {"result.json": "other"}}
 
 
-def test_what_ended_once_with_the_same_files_is_clean() -> None:
+def test_experiments_that_finished_once_with_identical_files_are_clean() -> None:
     verdict = judge({"a": GOOD, "b": Answer("q2", "succeeded", 1, {"result.json": "other"})}, UNDISTURBED)
     assert verdict == Verdict(2)
     assert verdict.is_clean
 
 
 @pytest.mark.parametrize("state", ["queued", "running", "failed", "cancelled", "gone"])
-def test_what_did_not_succeed_is_lost(state: str) -> None:
+def test_an_experiment_that_did_not_succeed_counts_as_lost(state: str) -> None:
     verdict = judge({"a": GOOD, "b": replace(GOOD, state=state, finishes=0, files={})}, UNDISTURBED)
     assert verdict.lost == {"b": state}
     assert not verdict.is_clean

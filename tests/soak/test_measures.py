@@ -17,7 +17,7 @@ from benchmarks.soak.verdict import Verdict
 MIB = 2**20
 
 
-def test_a_percentile_is_never_better_than_what_was_seen() -> None:
+def test_percentiles_are_observed_values_without_interpolation() -> None:
     latencies = percentiles([number / 1000 for number in range(1, 101)])
     assert latencies == {"p50": 50.0, "p95": 95.0, "p99": 99.0, "max": 100.0, "mean": 50.5}
     assert percentiles([0.007]) == dict.fromkeys(("p50", "p95", "p99", "max", "mean"), 7.0)

@@ -104,7 +104,7 @@ def test_a_place_belongs_to_the_first_database_that_asks(blobs: Blobs) -> None:
     assert blobs.claim_ownership("first")
 
 
-def test_a_place_whose_owner_could_not_mark_it_on_a_full_disk_belongs_to_the_next(tmp_path: Path) -> None:
+def test_artifacts_that_a_full_disk_kept_an_owner_from_claiming_go_to_the_next(tmp_path: Path) -> None:
     with closing(Blobs(tmp_path.as_uri())) as blobs:
         with files_no_larger_than(0), refused("store_unavailable"):
             blobs.claim_ownership("first")

@@ -206,7 +206,7 @@ def test_the_same_question_is_free_again_after_a_deletion_and_only_one_of_both_l
         store.restore(second.id)
 
 
-def test_what_runs_again_or_waits_again_counts_for_the_quota_of_who_asked_for_it(store: Store) -> None:
+def test_requeued_and_restored_experiments_count_toward_the_quota_of_their_requester(store: Store) -> None:
     failed, _ = store.submit(spec_of(), key="failed", asked_by="a")
     store.request_cancel(failed.id)
     deleted, _ = store.submit(spec_of(), key="deleted", asked_by="a")

@@ -244,7 +244,7 @@ def test_what_was_begun_and_lost_keeps_its_place_before_all_that_came_after(
     assert [waiting.id for waiting in store.unsent()] == [first, later]
 
 
-def test_of_several_that_were_lost_the_one_that_ran_last_goes_on_first(store: Store, clock: Clock) -> None:
+def test_the_most_recent_of_several_lost_jobs_resumes_first(store: Store, clock: Clock) -> None:
     first, second = (store.submit(spec_of(), key=key)[0].id for key in ("first", "second"))
     for spec in (first, second):
         claimed(store, spec)

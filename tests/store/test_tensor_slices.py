@@ -51,7 +51,7 @@ def test_no_more_is_read_than_the_header_and_the_slice() -> None:
 
 
 @pytest.mark.parametrize(("name", "layer"), [("prompt.1", 0), ("__metadata__", 0), ("prompt.0", 3), ("prompt.0", -1)])
-def test_what_is_not_there_is_out_of_range(name: str, layer: int) -> None:
+def test_an_unknown_tensor_or_layer_is_out_of_range(name: str, layer: int) -> None:
     with refused("out_of_range"):
         read_slice(io.BytesIO(FILE), name, layer)
 
