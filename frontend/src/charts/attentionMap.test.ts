@@ -52,7 +52,7 @@ describe('the attention map', () => {
     expect(axis.ticktext.at(-1)).toContain('99');
     expect(axis.tickvals.length).toBeLessThan(60);
   });
-  it('shows the attention to the hidden token', () => {
+  it('computes the attention to the hidden token', () => {
     expect(firstTokenMass(WEIGHTS).end).toBe(0.1);
     expect(firstTokenMass(WEIGHTS).mean).toBeCloseTo(0.4);
     expect(firstTokenMass([[1]])).toEqual({ end: 1, mean: 1 });

@@ -3,18 +3,18 @@ import { changedFields, unsavedEdits, hasUnsavedEdits, keepEdits, remainingEdits
 
 const kept = { name: 'Mine', notes: 'by a colleague' };
 
-test('only what was typed and differs is sent', () => {
+test('changedFields returns only edited fields that differ', () => {
   expect(changedFields({ name: 'New' }, kept)).toEqual({ name: 'New' });
   expect(changedFields({ name: 'Mine', notes: '' }, kept)).toEqual({ notes: '' });
   expect(changedFields({}, kept)).toEqual({});
 });
 
-test('what was typed while the rest was saved stays', () => {
+test('remainingEdits keeps edits made while saving', () => {
   expect(remainingEdits({ name: 'New', notes: 'more' }, { name: 'New', notes: 'mo' })).toEqual({ notes: 'more' });
   expect(remainingEdits({ name: 'New' }, { name: 'New' })).toEqual({});
 });
 
-test('what was typed is kept for its analysis alone, until nothing of it is left', () => {
+test('unsaved edits are kept per experiment until cleared', () => {
   keepEdits('a', { notes: 'half a thought' });
   expect(unsavedEdits('a')).toEqual({ notes: 'half a thought' });
   expect(unsavedEdits('b')).toEqual({});
