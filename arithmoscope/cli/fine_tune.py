@@ -15,7 +15,7 @@ from arithmoscope.cli.lm_eval import parse_benchmarks, run_benchmarks
 from arithmoscope.cli.local_run import load_local_model, run_analysis
 from arithmoscope.cli.output_files import refuse_used_folder, writable, write_atomically
 from arithmoscope.cli.progress import Bar
-from arithmoscope.cli.prompt_options import read_input_file, read_pairs_file, template_prompts
+from arithmoscope.cli.prompt_options import possible_template_prompts, read_input_file, read_pairs_file
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress
@@ -142,7 +142,7 @@ def _prompts(args: argparse.Namespace, progress: IO[str]) -> PromptsSpec:
         options["operands"] = by_digits if args.operands is None else args.operands
     if args.topic != "question" and args.styles == ["equation"]:
         options.pop("styles")
-    return template_prompts(options)
+    return possible_template_prompts(options)
 
 
 def _public_pairs(file: str, name: Any, progress: IO[str]) -> tuple[CustomPair, ...]:

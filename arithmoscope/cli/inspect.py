@@ -15,7 +15,12 @@ from arithmoscope.cli.formatting import number
 from arithmoscope.cli.local_run import load_local_model, run_analysis
 from arithmoscope.cli.output_files import writable
 from arithmoscope.cli.progress import Bar
-from arithmoscope.cli.prompt_options import read_pairs_file, refuse_bad_prompt, refuse_bad_shots, template_prompts
+from arithmoscope.cli.prompt_options import (
+    possible_template_prompts,
+    read_pairs_file,
+    refuse_bad_prompt,
+    refuse_bad_shots,
+)
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import CustomPair, CustomPrompts, PromptsSpec
@@ -64,7 +69,7 @@ def _prompts(args: argparse.Namespace, progress: IO[str]) -> PromptsSpec:
         return CustomPrompts(source="custom", pairs=(CustomPair(reference=args.prompt),), shots=args.shots)
     if args.file is not None:
         return CustomPrompts(source="custom", pairs=read_pairs_file(args.file, progress), shots=args.shots)
-    return template_prompts(
+    return possible_template_prompts(
         {name: getattr(args, name) for name in ("operations", "operands", "pairs", "shots", "seed")}
     )
 

@@ -11,7 +11,7 @@ from arithmoscope.cli.formatting import csv_table, interval, none_if_nan, number
 from arithmoscope.cli.local_run import load_local_model
 from arithmoscope.cli.output_files import writable
 from arithmoscope.cli.progress import Bar
-from arithmoscope.cli.prompt_options import template_prompts
+from arithmoscope.cli.prompt_options import possible_template_prompts
 from arithmoscope.cli.prompt_set_report import json_facts, set_lines
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
@@ -36,7 +36,7 @@ def run_knockout(settings: Settings, args: argparse.Namespace, out: IO[str], pro
     """Finds components on one half of the operands, removes them on the other, and prints the knockout curve."""
     _refuse_answer_options(args)
     options = _prompt_options(args)
-    template_prompts(options)
+    possible_template_prompts(options)
     named = [Component.parse(name) for name in args.components.replace(" ", "").split(",")] if args.components else []
     bar = Bar(progress)
     with writable(args.csv, "--csv") as table, writable(args.out, "--out") as arrays:

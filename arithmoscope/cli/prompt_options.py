@@ -31,20 +31,12 @@ def refuse_bad_shots(shots: int) -> None:
         raise Refusal("bad_request", f"--shots is {shots}.", f"Choose 0 to {MAX_SHOTS} shots.")
 
 
-def template_prompts(options: dict[str, Any]) -> TemplatePrompts:
+def possible_template_prompts(options: dict[str, Any]) -> TemplatePrompts:
     """The template set with these options. Raises Refusal, before a model is loaded, if there is no such set."""
-    from pydantic import ValidationError
-
+    from arithmoscope.prompts.sets.prompt_sets import template_prompts
     from arithmoscope.prompts.sets.topics import refuse_impossible_set
 
-    try:
-        prompts = TemplatePrompts.model_validate({"source": "template", **options})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = " ".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        detail = f"{where}: {message}." if where else f"{message}."
-        raise Refusal("bad_request", detail, "Choose other options for the prompts.") from error
+    prompts = template_prompts(options)
     refuse_impossible_set(prompts)
     return prompts
 

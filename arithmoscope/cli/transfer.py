@@ -10,7 +10,7 @@ from arithmoscope.cli.formatting import csv_table, nested_lists, none_if_nan, nu
 from arithmoscope.cli.local_run import load_local_model
 from arithmoscope.cli.output_files import writable
 from arithmoscope.cli.progress import Bar
-from arithmoscope.cli.prompt_options import template_prompts
+from arithmoscope.cli.prompt_options import possible_template_prompts
 from arithmoscope.cli.prompt_set_report import json_facts, set_lines
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.settings import Settings
@@ -33,7 +33,7 @@ def run_transfer(settings: Settings, args: argparse.Namespace, out: IO[str], pro
         unknown = next((name for name in args.sets if name not in sets), None)
         if unknown is not None:
             raise Refusal("bad_request", f"There is no set {unknown!r}.", f"Choose among: {'; '.join(sets)}.")
-        template_prompts({"shots": args.shots, "pairs": args.pairs})
+        possible_template_prompts({"shots": args.shots, "pairs": args.pairs})
         model = load_local_model(settings, args.model, bar)
         from arithmoscope.engine.methods.transfer import transfer
         from arithmoscope.replication.key_components import EFFECT

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import arithmoscope as am
-from arithmoscope.engine.models.folders import DEMO_ID, cached_models_dir, is_whole
+from arithmoscope.engine.models.folders import DEMO_ID
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 FUNCTIONS = [name for name in am.__all__ if inspect.isroutine(getattr(am, name))]
@@ -150,7 +150,6 @@ def test_an_example_runs(name, tiny_names, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not is_whole(cached_models_dir() / DEMO_ID), reason="the demo model is not there")
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_runs_on_the_demo_model(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -186,7 +186,6 @@ def generate(
     if not isinstance(tokenizer, Tokenizer):
         raise Refusal("bad_tokenizer", f"{type(tokenizer).__name__} is not a tokenizer.", "Pass the model's tokenizer.")
     fields = {
-        "source": "template",
         "operations": operations,
         "styles": styles,
         "operands": operands,
@@ -202,15 +201,19 @@ def generate(
         "half": half,
         "chat": chat is not None,
     }
+    return list(draw(template_prompts(fields), tokenizer, chat).pairs)
+
+
+def template_prompts(fields: dict[str, Any]) -> TemplatePrompts:
+    """The template set with these fields. Raises Refusal (``bad_request``) for the first one that is out of range."""
     try:
-        spec = TemplatePrompts.model_validate(fields)
+        return TemplatePrompts.model_validate({"source": "template", **fields})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = " ".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         detail = f"{where}: {message}." if where else f"{message}."
         raise Refusal("bad_request", detail, "Choose other options for the prompts.") from error
-    return list(draw(spec, tokenizer, chat).pairs)
 
 
 def refuse_too_many(pairs: int) -> None:
