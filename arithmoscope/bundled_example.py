@@ -10,8 +10,8 @@ import sys
 from datetime import UTC, datetime
 
 from arithmoscope.contracts.experiments import Experiment, Progress
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.contracts.prompts import TemplatePrompts
-from arithmoscope.contracts.specs import PathPatchingSpec
 from arithmoscope.serve.wiring import EXAMPLE_DIR
 from arithmoscope.store import EXAMPLE_ID
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from arithmoscope import LoadedModel, PatchingEffects, PromptPair, path_patching
 from arithmoscope.contracts.components import Component
-from arithmoscope.contracts.specs import Effect, Positions, Source
+from arithmoscope.contracts.terms import Effect, Positions, Source
 
 T = TypeVar("T")
 

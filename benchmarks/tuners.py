@@ -27,8 +27,8 @@ import torch
 import transformers
 
 from arithmoscope import LoadedModel, load_model, path_patching
+from arithmoscope.contracts.kinds.fine_tune import FineTuneSpec
 from arithmoscope.contracts.prompts import PromptPair, TemplatePrompts
-from arithmoscope.contracts.specs import FineTuneSpec
 from arithmoscope.contracts.tuning_terms import Tuner
 from arithmoscope.engine.experiments.fine_tune import run_fine_tune
 from arithmoscope.engine.models.folders import DEMO_ID

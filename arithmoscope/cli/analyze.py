@@ -12,9 +12,10 @@ from arithmoscope.cli.output_files import writable
 from arithmoscope.cli.progress import Bar
 from arithmoscope.cli.prompt_options import refuse_bad_prompt
 from arithmoscope.contracts.csvw import csv_metadata
+from arithmoscope.contracts.kinds.path_patching import PathPatchingResult, PathPatchingSpec, refuse_impossible
 from arithmoscope.contracts.prompts import CustomPair, CustomPrompts
-from arithmoscope.contracts.results import Checks, PathPatchingResult
-from arithmoscope.contracts.specs import Direction, Effect, PathPatchingSpec, Positions, Source, refuse_impossible
+from arithmoscope.contracts.results import Checks
+from arithmoscope.contracts.terms import Direction, Effect, Positions, Source
 from arithmoscope.engine.models.catalogue import ModelLocation
 from arithmoscope.engine.models.chat_template import frame_of_folder
 from arithmoscope.prompts import Tokenizer, prepare, refuse_unequal_lengths

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from arithmoscope.cli.experiment_args import add_model
-from arithmoscope.contracts.specs import Direction, Effect, Positions
+from arithmoscope.contracts.terms import Direction, Effect, Positions
 
 _SOURCES = ("counterfactual", "zero")  # mean and resample need several prompts
 

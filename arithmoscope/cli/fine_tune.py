@@ -19,6 +19,8 @@ from arithmoscope.cli.prompt_options import possible_template_prompts, read_inpu
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress
+from arithmoscope.contracts.kinds.fine_tune import FineTuneSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.contracts.prompts import (
     MAX_PAIRS,
     MAX_PROMPT_CHARACTERS,
@@ -28,7 +30,6 @@ from arithmoscope.contracts.prompts import (
     PromptsSpec,
     TemplatePrompts,
 )
-from arithmoscope.contracts.specs import FineTuneSpec, PathPatchingSpec
 from arithmoscope.contracts.tuning_results import TrainingCurve
 from arithmoscope.contracts.tuning_terms import WHOLE_TUNERS
 from arithmoscope.settings import Settings

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from arithmoscope.cli.experiment_args import RANKING_METRICS, add_model
 from arithmoscope.contracts.prompts import MAX_DECIMALS, Numerals, Operation, Style, Topic, Wording
-from arithmoscope.contracts.specs import Among
+from arithmoscope.contracts.terms import Among
 from arithmoscope.contracts.tuning_terms import HeadPart, Schedule, Tuner
 
 PUBLIC = ("gsm8k", "svamp", "addsub", "singleeq", "mmlu", "csqa")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from arithmoscope.contracts.specs import FineTuneSpec
-from arithmoscope.contracts.tuning_results import FineTuneResult, Interval, Judged
+from arithmoscope.contracts.kinds.fine_tune import FineTuneResult, FineTuneSpec
+from arithmoscope.contracts.tuning_results import Interval, Judged
 from arithmoscope.contracts.tuning_terms import WHOLE_TUNERS
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from arithmoscope.cli.prompt_options import (
 )
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.contracts.prompts import CustomPair, CustomPrompts, PromptsSpec
-from arithmoscope.contracts.specs import PathPatchingSpec
 from arithmoscope.contracts.views import KeyReport, LensReport, RoleReport, StagesReport, WritesReport
 from arithmoscope.settings import Settings
 

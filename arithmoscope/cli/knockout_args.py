@@ -16,7 +16,7 @@ from arithmoscope.contracts.prompts import (
     Topic,
     Wording,
 )
-from arithmoscope.contracts.specs import Among
+from arithmoscope.contracts.terms import Among
 
 
 def add_knockout(commands: Any) -> None:

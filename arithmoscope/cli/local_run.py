@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from arithmoscope.cli.progress import Bar
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress
-from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.engine.models.catalogue import Catalogue, ModelLocation
 from arithmoscope.engine.models.folders import DEMO_ID
 from arithmoscope.settings import Settings

@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from arithmoscope.contracts.kinds.path_patching import PathPatchingResult
 from arithmoscope.contracts.ranking import COLUMNS
-from arithmoscope.contracts.results import PathPatchingResult
-from arithmoscope.contracts.specs import Metric
+from arithmoscope.contracts.terms import Metric
 
 MEDIA_TYPE = "application/csvm+json"
 

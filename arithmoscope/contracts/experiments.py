@@ -9,7 +9,7 @@ from pydantic import Field
 
 from arithmoscope.contracts.base import Wire
 from arithmoscope.contracts.errors import ProblemDetails
-from arithmoscope.contracts.specs import ExperimentSpec, Kind
+from arithmoscope.contracts.kinds import ExperimentSpec, Kind
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 # `pairs`, `sets` and `steps` name the unit that `Progress` counts; `before` and `after` are the evaluations of a

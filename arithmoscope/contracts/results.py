@@ -1,13 +1,12 @@
-"""Results of path patching: effects with sample size, interval, control and provenance."""
+"""Parts of results: effects with sample size and interval, checks, provenance, and what a run publishes on the way."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
 
 from arithmoscope.contracts.base import Wire
 from arithmoscope.contracts.prompts import Token
-from arithmoscope.contracts.specs import Effect, Metric, PathPatchingSpec
+from arithmoscope.contracts.terms import Metric
 
 SCHEMA_VERSION = 1
 
@@ -126,33 +125,6 @@ class Provenance(Wire):
     plan: Plan | None = None
     created_at: datetime
     seconds: float
-
-
-class PathPatchingResult(Wire):
-    """Answer of ``GET /api/experiments/{id}/result`` for path patching.
-
-    ``complete`` is false if a cancellation cut the set short. ``spec`` holds effect, positions, source and direction.
-    Effects are patched - reference; with direction ``denoising``, which puts the reference's activations into the
-    counterfactual run, they are patched - counterfactual.
-    """
-
-    schema_version: Literal[1] = SCHEMA_VERSION
-    experiment_id: str
-    kind: Literal["path_patching"] = "path_patching"
-    spec: PathPatchingSpec
-    effect: Effect
-    model: ModelFacts
-    complete: bool
-    n_asked: int
-    n_distinct: int
-    n_correct: int
-    notes: tuple[str, ...]
-    pairs: tuple[PairResult, ...]
-    dropped: tuple[DroppedPair, ...]
-    attention_pairs: tuple[int, ...] = ()  # pairs whose attention patterns are stored
-    metrics: dict[Metric, MetricResult]
-    checks: Checks
-    provenance: Provenance
 
 
 class PartialMetric(Wire):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from arithmoscope.contracts.base import Wire
 from arithmoscope.contracts.experiments import State
-from arithmoscope.contracts.specs import Kind
+from arithmoscope.contracts.kinds import Kind
 
 
 class WorkerStatus(Wire):

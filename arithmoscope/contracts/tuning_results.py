@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pydantic import Field
-
 from arithmoscope.contracts.base import Wire
-from arithmoscope.contracts.results import SCHEMA_VERSION, MetricResult, ModelFacts, Provenance
-from arithmoscope.contracts.specs import FineTuneSpec
-from arithmoscope.contracts.tuning_terms import Ending, Group, HeadPart, Outcome
+from arithmoscope.contracts.results import MetricResult
+from arithmoscope.contracts.tuning_terms import Group, HeadPart, Outcome
 
 
 class Interval(Wire):
@@ -157,32 +152,3 @@ class Evaluation(Wire):
     neutral: Neutral
     prompts: tuple[JudgedPrompt, ...]
     repatched: Repatched | None
-
-
-class FineTuneResult(Wire):
-    """Answer of ``GET /api/experiments/{id}/result`` for a fine-tuning.
-
-    ``kept``: the step whose weights are kept. If the training was cancelled or stopped on a non-finite loss
-    (``problem``), these are the last good ones; a cancelled training is not evaluated. ``tuned``: id of the tuned model
-    in the catalogue. ``deltas_bytes``: size of its stored weight changes. ``seconds_per_step``: median.
-    """
-
-    schema_version: Literal[1] = SCHEMA_VERSION
-    experiment_id: str
-    kind: Literal["fine_tune"] = "fine_tune"
-    spec: FineTuneSpec
-    model: ModelFacts
-    complete: bool
-    tunable: Tunable
-    split: Split
-    ended: Ending
-    kept: int
-    problem: str | None
-    curve: TrainingCurve
-    seconds_per_step: float | None
-    evaluation: Evaluation | None
-    tuned: str | None
-    deltas_bytes: int
-    deltas_sha256: str
-    notes: tuple[str, ...] = Field(default=())
-    provenance: Provenance

@@ -8,7 +8,7 @@ from arithmoscope.contracts.base import Wire
 from arithmoscope.contracts.knockout_terms import HeadClass
 from arithmoscope.contracts.prompts import Role
 from arithmoscope.contracts.results import Row
-from arithmoscope.contracts.specs import Metric
+from arithmoscope.contracts.terms import Metric
 
 # Kinds of views. `attention` has its own contract: `arithmoscope.contracts.results.AttentionPattern`.
 ViewKind = Literal["attention", "key", "roles", "lens", "stages", "writes"]

@@ -10,7 +10,7 @@ import torch
 from arithmoscope.contracts.components import Component, all_components
 from arithmoscope.contracts.knockout_terms import PAPER_THRESHOLD
 from arithmoscope.contracts.prompts import PromptPair
-from arithmoscope.contracts.specs import Effect, Metric
+from arithmoscope.contracts.terms import Effect, Metric
 from arithmoscope.engine.measures.effects import PatchingEffects
 from arithmoscope.engine.measures.key_components import LEAST_QUESTIONS, adjusted_p_values, key_components, p_values
 from arithmoscope.engine.methods.path_patching import path_patching

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Experiment
-from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.store.base import StoreBase, upsert_rows
 from arithmoscope.store.rows import read_experiment
 from arithmoscope.store.tables import artifacts, experiments

@@ -16,9 +16,9 @@ from sqlalchemy import ColumnElement, Connection, case, exists, func, or_, selec
 
 from arithmoscope.contracts.errors import ProblemDetails, Refusal
 from arithmoscope.contracts.experiments import Progress, State
+from arithmoscope.contracts.kinds import ExperimentSpec
 from arithmoscope.contracts.log_context import working_on
 from arithmoscope.contracts.models import ModelCard
-from arithmoscope.contracts.specs import ExperimentSpec
 from arithmoscope.store.base import upsert_rows
 from arithmoscope.store.durations import record_duration
 from arithmoscope.store.edits import Edits, requeue_values

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, and_, or_, select
 
 from arithmoscope.contracts.errors import ProblemDetails, Refusal
 from arithmoscope.contracts.experiments import Experiment, Priority, Progress, State
-from arithmoscope.contracts.specs import ExperimentSpec, Kind
+from arithmoscope.contracts.kinds import ExperimentSpec, Kind
 from arithmoscope.store.base import unknown_experiment
 from arithmoscope.store.queue import QUEUE_ORDER, QueueEstimate, queue_estimate
 from arithmoscope.store.tables import NOT_DELETED, experiments

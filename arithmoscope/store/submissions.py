@@ -11,7 +11,8 @@ from sqlalchemy.exc import IntegrityError
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Experiment, ExperimentList, Priority, Progress
-from arithmoscope.contracts.specs import ExperimentSpec, KnockoutSpec
+from arithmoscope.contracts.kinds import ExperimentSpec
+from arithmoscope.contracts.kinds.knockout import KnockoutSpec
 from arithmoscope.store.base import StoreBase, unknown_experiment
 from arithmoscope.store.disk_quota import check_disk_quota
 from arithmoscope.store.queue import queue_estimate, queue_estimates

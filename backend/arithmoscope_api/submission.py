@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 
 from arithmoscope.contracts.experiments import FINAL_STATES, Experiment, ExperimentEdit, Priority, State
+from arithmoscope.contracts.kinds import ExperimentSpec, experiment_key
+from arithmoscope.contracts.kinds.knockout import KnockoutSpec
 from arithmoscope.contracts.log_context import working_on
-from arithmoscope.contracts.specs import ExperimentSpec, KnockoutSpec, experiment_key
 from arithmoscope.store.artifacts import RESULT
 from arithmoscope_api.context import Context
 from arithmoscope_api.validation import resolve_spec

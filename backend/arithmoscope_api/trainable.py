@@ -6,8 +6,8 @@ from collections import defaultdict
 
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.kinds.fine_tune import FineTuneSpec
 from arithmoscope.contracts.models import MAX_MODEL_ID, ModelCard, PartSizes
-from arithmoscope.contracts.specs import FineTuneSpec
 from arithmoscope.contracts.tuning_results import Tunable
 from arithmoscope.contracts.tuning_terms import HeadPart
 

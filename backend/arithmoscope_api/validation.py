@@ -12,17 +12,15 @@ from tokenizers import Tokenizer
 
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.kinds import ExperimentSpec
+from arithmoscope.contracts.kinds.fine_tune import FineTuneSpec
+from arithmoscope.contracts.kinds.knockout import KnockoutSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
+from arithmoscope.contracts.kinds.transfer import TransferSpec
 from arithmoscope.contracts.knockout_terms import Ablation, KnockPositions
 from arithmoscope.contracts.models import ModelCard
 from arithmoscope.contracts.prompts import PromptsSpec
-from arithmoscope.contracts.specs import (
-    DEFAULT_TOP_K,
-    ExperimentSpec,
-    FineTuneSpec,
-    KnockoutSpec,
-    PathPatchingSpec,
-    TransferSpec,
-)
+from arithmoscope.contracts.terms import DEFAULT_TOP_K
 from arithmoscope.prompts import ChatFrame, EncodedPair, prepare, refuse_unequal_lengths
 from arithmoscope.prompts.sets.dataset_splits import split_dataset
 from arithmoscope.prompts.sets.labels import labels_of

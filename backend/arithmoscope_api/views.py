@@ -16,7 +16,7 @@ from typing import Any
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import FINAL_STATES
-from arithmoscope.contracts.specs import Kind
+from arithmoscope.contracts.kinds import Kind
 from arithmoscope.store import Store
 from arithmoscope.store.outbox import BrokerDown
 from arithmoscope.store.tensor_slices import read_slice

@@ -11,8 +11,8 @@ import pytest
 
 from arithmoscope.cli.analyze import _metadata_file
 from arithmoscope.cli.main import main
+from arithmoscope.contracts.kinds.path_patching import PathPatchingResult
 from arithmoscope.contracts.ranking import COLUMNS
-from arithmoscope.contracts.results import PathPatchingResult
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from typing import IO, Any
 import pytest
 from serve_tree import Serve, alive, eventually, store_of
 
-from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 
 # Real process trees take seconds each to start and to stop.
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from serve_tree import Serve, eventually
 
-from arithmoscope.contracts.results import PathPatchingResult
+from arithmoscope.contracts.kinds.path_patching import PathPatchingResult
 from arithmoscope.settings import read_settings
 
 pytestmark = pytest.mark.slow

@@ -16,6 +16,7 @@ from arithmoscope_api.config import ApiConfig
 from starlette.testclient import TestClient
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from arithmoscope.contracts.kinds.path_patching import PathPatchingResult, PathPatchingSpec
 from arithmoscope.contracts.models import ModelCard
 from arithmoscope.contracts.prompts import Token
 from arithmoscope.contracts.results import (
@@ -25,10 +26,8 @@ from arithmoscope.contracts.results import (
     MetricResult,
     ModelFacts,
     PairResult,
-    PathPatchingResult,
     Provenance,
 )
-from arithmoscope.contracts.specs import PathPatchingSpec
 from arithmoscope.store import Store
 
 CARD = ModelCard(

@@ -16,7 +16,7 @@ from api_helpers import Sse, sse
 from arithmoscope_api.event_hub import EventHub
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.serve import broker
 from arithmoscope.store import AsyncEventLog, Claim, EventLog, Store
 from arithmoscope.store.rows import ExperimentStatus

@@ -18,7 +18,7 @@ from httpx2 import Response
 from pydantic import TypeAdapter
 
 from arithmoscope.contracts.experiments import Experiment
-from arithmoscope.contracts.knockout_results import ExperimentResult
+from arithmoscope.contracts.kinds import ExperimentResult
 from arithmoscope.serve.wiring import import_example
 from arithmoscope.store import EXAMPLE_ID, Store
 

@@ -21,7 +21,7 @@ from hypothesis.errors import Unsatisfiable
 from sockets import served
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.contracts.system import WorkerStatus
 from arithmoscope.store import Store
 

@@ -23,8 +23,10 @@ from arithmoscope.contracts.errors import (
     Refusal,
     UnsupportedModel,
 )
+from arithmoscope.contracts.kinds import experiment_key
+from arithmoscope.contracts.kinds.fine_tune import FineTuneSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.contracts.ranking import COLUMNS, RankingRow, to_csv
-from arithmoscope.contracts.specs import FineTuneSpec, PathPatchingSpec, experiment_key
 
 CUSTOM = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}]}
 TEMPLATE = {"source": "template"}

@@ -12,17 +12,9 @@ from typing import Any
 import pytest
 
 from arithmoscope.contracts.csvw import csv_metadata
+from arithmoscope.contracts.kinds.path_patching import PathPatchingResult, PathPatchingSpec
 from arithmoscope.contracts.ranking import COLUMNS, RankingRow, to_csv
-from arithmoscope.contracts.results import (
-    Checks,
-    Effects,
-    MetricResult,
-    ModelFacts,
-    PathPatchingResult,
-    Plan,
-    Provenance,
-)
-from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.contracts.results import Checks, Effects, MetricResult, ModelFacts, Plan, Provenance
 
 _NONE = ((None,),)
 ROWS = [

@@ -11,7 +11,7 @@ import yaml
 
 import arithmoscope
 from arithmoscope.contracts.prompts import Corruption
-from arithmoscope.contracts.specs import Metric
+from arithmoscope.contracts.terms import Metric
 
 ROOT = Path(__file__).parents[2]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")

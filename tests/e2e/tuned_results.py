@@ -7,12 +7,11 @@ from typing import Any
 
 from arithmoscope.contracts.errors import ProblemDetails
 from arithmoscope.contracts.experiments import Experiment, Progress
+from arithmoscope.contracts.kinds.fine_tune import FineTuneResult, FineTuneSpec
 from arithmoscope.contracts.prompts import TemplatePrompts
 from arithmoscope.contracts.results import Effects, MetricResult, ModelFacts, Provenance
-from arithmoscope.contracts.specs import FineTuneSpec
 from arithmoscope.contracts.tuning_results import (
     Evaluation,
-    FineTuneResult,
     Interval,
     Judged,
     JudgedPrompt,

@@ -15,8 +15,8 @@ from whole_run import whole_run
 
 from arithmoscope import LoadedModel, PromptPair, attention, load_model, path_patching
 from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.contracts.prompts import MAX_PAIRS
-from arithmoscope.contracts.specs import PathPatchingSpec
 from arithmoscope.engine.experiments.path_patching import RunOutput
 
 EFFECTS: list[dict[str, Any]] = [
@@ -152,7 +152,7 @@ import torch
 from tiny import tiny_model
 from arithmoscope import PromptPair, path_patching
 from arithmoscope.engine.experiments.path_patching import run_path_patching
-from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.contracts.kinds import PathPatchingSpec
 from arithmoscope.contracts.prompts import MAX_PAIRS
 
 torch.set_num_threads(1)

@@ -8,7 +8,7 @@ import pytest
 from whole_run import whole_run
 
 from arithmoscope import LoadedModel, PromptPair, load_model, path_patching
-from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.engine.models.catalogue import Catalogue
 from arithmoscope.engine.models.folders import DEMO_ID, default_models_dir
 from arithmoscope.prompts import encode_pair, generate

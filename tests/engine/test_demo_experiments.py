@@ -8,8 +8,9 @@ import pytest
 from whole_run import whole_run
 
 from arithmoscope import load_model
-from arithmoscope.contracts.knockout_results import KnockoutResult, TransferResult
-from arithmoscope.contracts.specs import KnockoutSpec, PathPatchingSpec, TransferSpec
+from arithmoscope.contracts.kinds.knockout import KnockoutResult, KnockoutSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
+from arithmoscope.contracts.kinds.transfer import TransferResult, TransferSpec
 from arithmoscope.contracts.views import KeyReport, LensReport, RoleReport, StagesReport, WritesReport
 from arithmoscope.engine.experiments.knockout import run_knockout
 from arithmoscope.engine.experiments.transfer import run_transfer

@@ -11,7 +11,7 @@ from whole_run import whole_run
 
 from arithmoscope import attention, load_model
 from arithmoscope.contracts.components import Component
-from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.engine.models.folders import DEMO_ID
 from arithmoscope.prompts import encode_pair, generate, prepare
 

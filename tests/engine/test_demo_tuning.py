@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from arithmoscope import Deltas, load_model
-from arithmoscope.contracts.specs import FineTuneSpec
+from arithmoscope.contracts.kinds.fine_tune import FineTuneSpec
 from arithmoscope.engine.experiments.fine_tune import run_fine_tune
 from arithmoscope.engine.models.folders import DEMO_ID
 from arithmoscope.engine.tuning import evaluate as evaluating

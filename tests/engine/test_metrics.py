@@ -13,7 +13,7 @@ from tiny import PAIRS, tiny_model
 from arithmoscope import path_patching
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.ranking import COLUMNS, to_csv
-from arithmoscope.contracts.specs import Metric
+from arithmoscope.contracts.terms import Metric
 from arithmoscope.engine.measures.metrics import METRICS, bootstrap_interval, summarise
 
 

@@ -12,7 +12,7 @@ import torch
 from tiny import tiny_model
 from whole_run import whole_run
 
-from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.engine.experiments.path_patching import RunOutput
 
 

@@ -14,8 +14,7 @@ from tiny import tiny_model
 
 from arithmoscope import path_patching
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.results import PathPatchingResult
-from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingResult, PathPatchingSpec
 from arithmoscope.engine.experiments.path_patching import run_path_patching
 from arithmoscope.engine.experiments.views import view_file
 from arithmoscope.engine.measures.effects import FORMAT

@@ -19,8 +19,8 @@ from tiny import tiny_model
 
 from arithmoscope import Deltas, LoadedModel
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.specs import FineTuneSpec
-from arithmoscope.contracts.tuning_results import FineTuneResult, TrainingCurve
+from arithmoscope.contracts.kinds.fine_tune import FineTuneResult, FineTuneSpec
+from arithmoscope.contracts.tuning_results import TrainingCurve
 from arithmoscope.engine.experiments.fine_tune import run_fine_tune
 from arithmoscope.engine.tuning import evaluate as evaluating
 from arithmoscope.engine.tuning.evaluation_sets import EVALUATION_SETS

@@ -13,8 +13,8 @@ from tiny import tiny_model
 
 from arithmoscope import Knockout, knockout
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.knockout_results import KnockoutResult
-from arithmoscope.contracts.specs import KnockoutSpec, PathPatchingSpec
+from arithmoscope.contracts.kinds.knockout import KnockoutResult, KnockoutSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.engine.experiments.knockout import run_knockout
 from arithmoscope.engine.experiments.parent_analysis import read_effects
 from arithmoscope.engine.experiments.path_patching import run_path_patching

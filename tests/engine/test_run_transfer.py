@@ -13,8 +13,7 @@ from tiny import tiny_model
 
 from arithmoscope import Transfer, transfer
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.knockout_results import TransferResult
-from arithmoscope.contracts.specs import TransferSpec
+from arithmoscope.contracts.kinds.transfer import TransferResult, TransferSpec
 from arithmoscope.engine.experiments.transfer import run_transfer
 from arithmoscope.prompts import prepare
 from arithmoscope.prompts.sets.operand_split import split_operands

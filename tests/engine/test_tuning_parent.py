@@ -8,8 +8,9 @@ import torch
 from tiny import tiny_model
 
 from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.kinds.fine_tune import FineTuneSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.contracts.prompts import TemplatePrompts
-from arithmoscope.contracts.specs import FineTuneSpec, PathPatchingSpec
 from arithmoscope.engine.experiments.fine_tune import run_fine_tune
 from arithmoscope.engine.experiments.path_patching import run_path_patching
 

@@ -14,8 +14,8 @@ from tuning_cases import CHOSEN, LAYOUTS
 from arithmoscope import LoadedModel, PromptPair, fine_tune
 from arithmoscope.contracts.components import all_components
 from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.kinds.fine_tune import FineTuneSpec
 from arithmoscope.contracts.models import ModelCard
-from arithmoscope.contracts.specs import FineTuneSpec
 from arithmoscope.engine.models.catalogue import Catalogue
 from arithmoscope.engine.models.component_sizes import part_sizes
 from arithmoscope.engine.tuning.selection import parameters_of, select

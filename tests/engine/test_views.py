@@ -12,7 +12,7 @@ from whole_run import whole_run
 
 from arithmoscope import attention_roles, lens, path_patching, writes
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.contracts.views import KeyReport, LensReport, RoleReport, StagesReport, ViewKind, WritesReport
 from arithmoscope.engine.experiments.views import view_file
 from arithmoscope.engine.measures.key_components import adjusted_p_values, key_components

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.engine.experiments.path_patching import RunOutput, run_path_patching
 from arithmoscope.engine.models.loaded import LoadedModel
 

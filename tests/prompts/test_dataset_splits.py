@@ -6,8 +6,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.kinds.fine_tune import FineTuneSpec
 from arithmoscope.contracts.prompts import Operation
-from arithmoscope.contracts.specs import FineTuneSpec
 from arithmoscope.prompts.sets.dataset_splits import DatasetSplits, split_dataset, whole_answer_pairs
 from arithmoscope.prompts.sets.operand_split import on_first_side, operands_of, shared_operands
 from arithmoscope.prompts.sets.sampling import draw

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import CustomPair, CustomPrompts
-from arithmoscope.contracts.specs import Positions, Source
+from arithmoscope.contracts.terms import Positions, Source
 from arithmoscope.prompts import EncodedPair, prepare, refuse_unequal_lengths
 
 ALIKE = CustomPair(reference="3 + 5 =")

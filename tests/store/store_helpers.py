@@ -13,8 +13,9 @@ import pytest
 import redis
 
 from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.kinds import ExperimentSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.contracts.models import ModelCard
-from arithmoscope.contracts.specs import ExperimentSpec, PathPatchingSpec
 from arithmoscope.serve import broker
 from arithmoscope.store import Store
 

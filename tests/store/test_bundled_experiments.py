@@ -10,7 +10,7 @@ from store_helpers import spec_of
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Experiment
-from arithmoscope.contracts.results import PathPatchingResult
+from arithmoscope.contracts.kinds.path_patching import PathPatchingResult
 from arithmoscope.store import EXAMPLE_ID, Store
 from arithmoscope.store.rows import spec_of as stored_spec_of
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from store_helpers import Clock, finish, spec_of
 
-from arithmoscope.contracts.specs import KnockoutSpec, TransferSpec
+from arithmoscope.contracts.kinds.knockout import KnockoutSpec
+from arithmoscope.contracts.kinds.transfer import TransferSpec
 from arithmoscope.store import Store
 
 SETS = ({"source": "custom", "pairs": [{"reference": "3 + 5 ="}]},)

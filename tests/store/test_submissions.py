@@ -13,7 +13,7 @@ from store_helpers import Clock, finish, refused, spec_of
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress
-from arithmoscope.contracts.specs import KnockoutSpec
+from arithmoscope.contracts.kinds.knockout import KnockoutSpec
 from arithmoscope.store import Store
 
 

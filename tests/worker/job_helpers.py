@@ -14,8 +14,8 @@ from arithmoscope_worker.runtime import Runtime
 from outputs import output
 from store_helpers import spec_of  # pyright: ignore[reportMissingImports]
 
+from arithmoscope.contracts.kinds import Kind
 from arithmoscope.contracts.models import ModelCard
-from arithmoscope.contracts.specs import Kind
 from arithmoscope.contracts.system import WorkerStatus
 from arithmoscope.store import AsyncEventLog, Event, EventLog, Store
 

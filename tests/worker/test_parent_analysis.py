@@ -6,7 +6,7 @@ from job_helpers import Bench
 from outputs import output
 from store_helpers import finish  # pyright: ignore[reportMissingImports]
 
-from arithmoscope.contracts.specs import KnockoutSpec
+from arithmoscope.contracts.kinds.knockout import KnockoutSpec
 
 
 def submit_child(bench: Bench, parent: str) -> str:

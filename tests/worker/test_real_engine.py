@@ -16,7 +16,7 @@ from store_helpers import Valkey, spec_of  # pyright: ignore[reportMissingImport
 from worker_trees import Tree, wait_until
 
 from arithmoscope import PromptPair, load_model, path_patching
-from arithmoscope.contracts.results import PathPatchingResult
+from arithmoscope.contracts.kinds.path_patching import PathPatchingResult
 from arithmoscope.store import EventLog, Store
 from arithmoscope.store.dispatch import Dispatcher
 from arithmoscope.store.outbox import Outbox

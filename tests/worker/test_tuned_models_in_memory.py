@@ -15,8 +15,8 @@ from store_helpers import Clock, spec_of  # pyright: ignore[reportMissingImports
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress
+from arithmoscope.contracts.kinds.fine_tune import FineTuneSpec
 from arithmoscope.contracts.models import ModelCard
-from arithmoscope.contracts.specs import FineTuneSpec
 from arithmoscope.contracts.tuning_results import TrainingCurve
 
 SPEC = FineTuneSpec.model_validate(

@@ -16,8 +16,7 @@ from arithmoscope_worker.config import WorkerConfig
 from store_helpers import Valkey, valkey_server  # pyright: ignore[reportMissingImports]
 from worker_trees import Tree, wait_until
 
-from arithmoscope.contracts.specs import FineTuneSpec
-from arithmoscope.contracts.tuning_results import FineTuneResult
+from arithmoscope.contracts.kinds.fine_tune import FineTuneResult, FineTuneSpec
 from arithmoscope.store import Store
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "backend"))

@@ -8,7 +8,7 @@ import time
 from functools import partial
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.specs import PathPatchingSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.store import Store
 from arithmoscope.store.artifacts import RESULT, ArtifactInfo
 from arithmoscope.store.views import RETRY_AFTER_S, View, problem_file, read_problem

@@ -8,9 +8,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress
+from arithmoscope.contracts.kinds import Kind
 from arithmoscope.contracts.models import ModelCard
 from arithmoscope.contracts.results import Partial
-from arithmoscope.contracts.specs import Kind
 from arithmoscope.contracts.tuning_results import TrainingCurve
 from arithmoscope.contracts.views import ViewKind
 from arithmoscope_worker.config import WorkerConfig

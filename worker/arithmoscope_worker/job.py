@@ -14,9 +14,10 @@ from typing import TypeVar
 
 from arithmoscope.contracts.errors import ProblemDetails, Refusal
 from arithmoscope.contracts.experiments import Progress
+from arithmoscope.contracts.kinds import Kind
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.contracts.log_context import working_on
 from arithmoscope.contracts.models import ModelCard
-from arithmoscope.contracts.specs import Kind, PathPatchingSpec
 from arithmoscope.store import Claim, EventLog, LeaseLost, Store
 from arithmoscope_worker.engine_port import Output, TunedOutput
 from arithmoscope_worker.heartbeat import Heartbeat, HeldClaim

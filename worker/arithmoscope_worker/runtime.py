@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from arithmoscope.contracts.kinds import Kind
 from arithmoscope.contracts.models import ChatFrame, ModelCard
-from arithmoscope.contracts.specs import Kind
 from arithmoscope.contracts.views import ViewKind
 from arithmoscope_worker.engine_port import EnginePort, Run
 from arithmoscope_worker.model_cache import ModelCache

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from arithmoscope.contracts.experiments import Progress
-from arithmoscope.contracts.specs import METHOD_VERSION
+from arithmoscope.contracts.terms import METHOD_VERSION
 from arithmoscope.engine.models.loaded import LoadedModel
 
 # Small enough that the first numbers appear within seconds, large enough for full speed.

@@ -17,8 +17,8 @@ from typing import Any
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress
-from arithmoscope.contracts.results import PathPatchingResult
-from arithmoscope.contracts.specs import FineTuneSpec
+from arithmoscope.contracts.kinds.fine_tune import FineTuneSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingResult
 from arithmoscope.contracts.tuning_results import TrainingCurve, Validation
 from arithmoscope.engine.experiments.chunks import RunCallbacks, Stopped, chunk_key
 from arithmoscope.engine.experiments.parent_analysis import ReadArtifact

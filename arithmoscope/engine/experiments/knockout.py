@@ -17,9 +17,10 @@ from datetime import UTC, datetime
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress
-from arithmoscope.contracts.knockout_results import KnockoutResult
+from arithmoscope.contracts.kinds.knockout import KnockoutResult, KnockoutSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.contracts.results import DroppedPair, Partial
-from arithmoscope.contracts.specs import DEFAULT_TOP_K, KnockoutSpec, PathPatchingSpec
+from arithmoscope.contracts.terms import DEFAULT_TOP_K
 from arithmoscope.engine.experiments.chunks import (
     RunCallbacks,
     Stopped,

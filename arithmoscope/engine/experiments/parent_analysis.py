@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.specs import Metric, PathPatchingSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
+from arithmoscope.contracts.terms import Metric
 from arithmoscope.engine.measures.metrics import metric_values
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.prompts import EncodedPair, PromptSet, prepare

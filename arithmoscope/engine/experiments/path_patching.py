@@ -15,8 +15,9 @@ import torch
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress
-from arithmoscope.contracts.results import DroppedPair, Partial, PartialMetric, PathPatchingResult
-from arithmoscope.contracts.specs import Metric, PathPatchingSpec
+from arithmoscope.contracts.kinds.path_patching import PathPatchingResult, PathPatchingSpec
+from arithmoscope.contracts.results import DroppedPair, Partial, PartialMetric
+from arithmoscope.contracts.terms import Metric
 from arithmoscope.engine.experiments.chunks import (
     RunCallbacks,
     Stopped,

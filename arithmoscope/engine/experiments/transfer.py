@@ -15,10 +15,9 @@ from torch import Tensor
 
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.experiments import Progress
-from arithmoscope.contracts.knockout_results import TransferResult, TransferSet
+from arithmoscope.contracts.kinds.transfer import TransferResult, TransferSet, TransferSpec
 from arithmoscope.contracts.prompts import PromptsSpec
 from arithmoscope.contracts.results import Partial
-from arithmoscope.contracts.specs import TransferSpec
 from arithmoscope.engine.experiments.chunks import RunCallbacks, chunk_key, pack_chunk, reusable_chunks, unpack_chunk
 from arithmoscope.engine.experiments.parent_analysis import ReadArtifact
 from arithmoscope.engine.forward.activations import check_fit

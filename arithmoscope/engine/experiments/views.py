@@ -13,8 +13,9 @@ from torch import Tensor
 
 from arithmoscope.contracts.components import Component, all_components
 from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.contracts.knockout_terms import PAPER_THRESHOLD
-from arithmoscope.contracts.specs import Metric, PathPatchingSpec
+from arithmoscope.contracts.terms import Metric
 from arithmoscope.contracts.views import (
     HeadRoles,
     KeyReport,

@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.specs import Effect
+from arithmoscope.contracts.terms import Effect
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.models.memory import free_bytes
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import Ablation, KnockPositions
-from arithmoscope.contracts.specs import Positions
+from arithmoscope.contracts.terms import Positions
 from arithmoscope.engine.forward.activations import end_states
 from arithmoscope.engine.forward.batching import UNEMBED_SHARE, Plan
 from arithmoscope.engine.forward.cached_run import Run, run_from

@@ -11,7 +11,7 @@ from torch import Tensor
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import Ablation
-from arithmoscope.contracts.specs import Effect, Metric
+from arithmoscope.contracts.terms import Effect, Metric
 from arithmoscope.engine.forward.batching import Plan, Shape, plan_for, retry_on_oom
 from arithmoscope.engine.interventions.ablation import KnockoutOutputs, knock_out_pairs, masks_of
 from arithmoscope.engine.interventions.patching import PatchedPairs, Patching, patch_pairs

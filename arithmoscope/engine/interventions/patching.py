@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.specs import Direction, Effect, Positions, Source
+from arithmoscope.contracts.terms import Direction, Effect, Positions, Source
 from arithmoscope.engine.forward.activations import EndStates
 from arithmoscope.engine.forward.batching import UNEMBED_SHARE, Plan
 from arithmoscope.engine.forward.cached_run import Run, first_difference, run_from

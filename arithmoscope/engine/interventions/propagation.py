@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from arithmoscope.contracts.specs import Effect
+from arithmoscope.contracts.terms import Effect
 from arithmoscope.engine.forward.cached_run import Run
 from arithmoscope.engine.models.loaded import LoadedModel
 

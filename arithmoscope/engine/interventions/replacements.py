@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.specs import Positions
+from arithmoscope.contracts.terms import Positions
 from arithmoscope.engine.forward.activations import TokenIds, end_states
 from arithmoscope.engine.forward.batching import Plan
 from arithmoscope.engine.forward.cached_run import run_from

@@ -15,7 +15,7 @@ from torch import Tensor
 from arithmoscope.contracts.components import all_components
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.ranking import RankingRow
-from arithmoscope.contracts.specs import Direction, Effect, Metric, Positions, Source
+from arithmoscope.contracts.terms import Direction, Effect, Metric, Positions, Source
 from arithmoscope.engine.measures.metrics import EffectSummary, metric_values, summarise
 from arithmoscope.engine.serialization import pack, unpack
 

@@ -35,7 +35,7 @@ from torch import Tensor
 from arithmoscope.contracts.components import Component, all_components
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import PAPER_THRESHOLD, KeyRule
-from arithmoscope.contracts.specs import Metric
+from arithmoscope.contracts.terms import Metric
 from arithmoscope.engine.measures.metrics import MeasuredEffects
 
 Side = Literal["less", "greater", "two"]

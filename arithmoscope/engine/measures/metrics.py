@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.specs import Metric
+from arithmoscope.contracts.terms import Metric
 
 Values = tuple[Float[Tensor, "pair layer head"], Float[Tensor, "pair layer"]]
 

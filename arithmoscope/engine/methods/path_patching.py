@@ -37,8 +37,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.kinds.path_patching import refuse_impossible
 from arithmoscope.contracts.prompts import PromptPair
-from arithmoscope.contracts.specs import Direction, Effect, Positions, Source, refuse_impossible
+from arithmoscope.contracts.terms import Direction, Effect, Positions, Source
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.forward.batching import Plan, Shape, plan_for, retry_on_oom
 from arithmoscope.engine.interventions.patching import (

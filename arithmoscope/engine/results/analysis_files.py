@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from arithmoscope.contracts.csvw import csv_metadata
+from arithmoscope.contracts.kinds.path_patching import PathPatchingResult, PathPatchingSpec
 from arithmoscope.contracts.ranking import to_csv
 from arithmoscope.contracts.results import (
     Checks,
@@ -27,12 +28,11 @@ from arithmoscope.contracts.results import (
     MetricResult,
     ModelFacts,
     PairResult,
-    PathPatchingResult,
     Plan,
     Provenance,
     Row,
 )
-from arithmoscope.contracts.specs import METHOD_VERSION, Metric, PathPatchingSpec
+from arithmoscope.contracts.terms import METHOD_VERSION, Metric
 from arithmoscope.engine.forward import batching as plans
 from arithmoscope.engine.interventions.spot_check import SpotCheck
 from arithmoscope.engine.measures.effects import PatchingEffects

@@ -9,10 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from arithmoscope.contracts.csv_cells import csv_text
-from arithmoscope.contracts.knockout_results import KnockChecks, KnockCurve, KnockoutResult
+from arithmoscope.contracts.kinds.knockout import KnockChecks, KnockCurve, KnockoutResult, KnockoutSpec
 from arithmoscope.contracts.knockout_terms import KnockMetric
 from arithmoscope.contracts.results import DroppedPair
-from arithmoscope.contracts.specs import KnockoutSpec
 from arithmoscope.engine.forward import batching as plans
 from arithmoscope.engine.measures.key_components import elbow
 from arithmoscope.engine.measures.knockout_curves import KnockoutCurve

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from arithmoscope.contracts.csv_cells import csv_text
-from arithmoscope.contracts.knockout_results import TransferMatrix, TransferResult, TransferSet
-from arithmoscope.contracts.specs import TransferSpec
+from arithmoscope.contracts.kinds.transfer import TransferMatrix, TransferResult, TransferSet, TransferSpec
 from arithmoscope.engine.measures.knockout_result import UNITS
 from arithmoscope.engine.methods.transfer import Transfer
 from arithmoscope.engine.models.loaded import LoadedModel

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.kinds.fine_tune import FineTuneResult, FineTuneSpec
 from arithmoscope.contracts.models import ModelCard
-from arithmoscope.contracts.specs import FineTuneSpec
-from arithmoscope.contracts.tuning_results import FineTuneResult, TrainingCurve, Tunable, Validation
+from arithmoscope.contracts.tuning_results import TrainingCurve, Tunable, Validation
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.results.analysis_files import model_facts, provenance_of
 from arithmoscope.engine.tuning.deltas import Deltas

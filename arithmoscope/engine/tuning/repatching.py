@@ -13,7 +13,7 @@ import torch
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.contracts.results import MetricResult
-from arithmoscope.contracts.specs import Effect, Metric
+from arithmoscope.contracts.terms import Effect, Metric
 from arithmoscope.contracts.tuning_results import Repatched
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.forward.batching import Plan, retry_on_oom

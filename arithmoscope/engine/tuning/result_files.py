@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from arithmoscope.contracts.components import all_components
 from arithmoscope.contracts.csv_cells import csv_text
+from arithmoscope.contracts.kinds.fine_tune import FineTuneResult
 from arithmoscope.contracts.results import MetricResult
-from arithmoscope.contracts.tuning_results import FineTuneResult, Repatched, Validation
+from arithmoscope.contracts.tuning_results import Repatched, Validation
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.tuning.deltas import Deltas
 from arithmoscope.engine.tuning.evaluate import EvaluatedSet

@@ -9,9 +9,9 @@ from itertools import combinations
 from tokenizers import Tokenizer
 
 from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.kinds.fine_tune import FineTuneSpec
 from arithmoscope.contracts.models import ChatFrame
 from arithmoscope.contracts.prompts import CustomPair, CustomPrompts, PromptPair, PromptsSpec, TemplatePrompts
-from arithmoscope.contracts.specs import FineTuneSpec
 from arithmoscope.contracts.tuning_results import Split
 from arithmoscope.prompts.language.corruptions import corrupt
 from arithmoscope.prompts.language.parse_question import parse_question

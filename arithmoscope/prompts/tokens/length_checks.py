@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.specs import Positions, Source
+from arithmoscope.contracts.terms import Positions, Source
 from arithmoscope.prompts.tokens.encoded import EncodedPair
 
 

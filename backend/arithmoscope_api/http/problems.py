@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from arithmoscope.contracts.errors import PROBLEMS, Code, ProblemDetails, Refusal
-from arithmoscope.contracts.specs import Kind
+from arithmoscope.contracts.kinds import Kind
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -10,9 +10,9 @@ from fastapi.responses import Response, StreamingResponse
 
 from arithmoscope.contracts import csvw
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.knockout_results import ExperimentResult
-from arithmoscope.contracts.results import PathPatchingResult
-from arithmoscope.contracts.specs import Kind, Metric, PathPatchingSpec
+from arithmoscope.contracts.kinds import ExperimentResult, Kind
+from arithmoscope.contracts.kinds.path_patching import PathPatchingResult, PathPatchingSpec
+from arithmoscope.contracts.terms import Metric
 from arithmoscope.store.tuned_models import DELTAS
 from arithmoscope_api.context import Context, Ctx
 from arithmoscope_api.http.problems import problem_responses

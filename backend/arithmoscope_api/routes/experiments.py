@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from arithmoscope.contracts.base import Wire
 from arithmoscope.contracts.experiments import MAX_NAME, Experiment, ExperimentEdit, ExperimentList, Priority, State
-from arithmoscope.contracts.specs import ExperimentSpec, Kind
+from arithmoscope.contracts.kinds import ExperimentSpec, Kind
 from arithmoscope_api import submission
 from arithmoscope_api.context import Ctx
 from arithmoscope_api.http.problems import problem_responses

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from arithmoscope.contracts.specs import FineTuneSpec
+from arithmoscope.contracts.kinds.fine_tune import FineTuneSpec
 from arithmoscope.contracts.tuning_results import TuningPreview
 from arithmoscope.contracts.tuning_terms import Tuner
 from arithmoscope.prompts.sets.dataset_splits import overlap_notes, split_dataset

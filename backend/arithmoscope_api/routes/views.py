@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from arithmoscope.contracts.base import Wire
 from arithmoscope.contracts.results import AttentionPattern
-from arithmoscope.contracts.specs import ComponentName
+from arithmoscope.contracts.terms import ComponentName
 from arithmoscope.contracts.views import KeyReport, LensReport, RoleReport, StagesReport, WritesReport
 from arithmoscope.store.views import View
 from arithmoscope_api.context import Ctx

@@ -66,7 +66,7 @@ const FROM_A_SET: readonly Source[] = ['mean', 'resample'];
 export const needsSet = (source: Source): boolean => FROM_A_SET.includes(source);
 
 /**
- * Why these options are incompatible; null if they are not. `alone`: there is only one prompt. As in contracts/specs.
+ * Why these options are incompatible; null if they are not. `alone`: there is only one prompt. As in contracts/kinds/path_patching.
  */
 function conflict({ effect, positions, source, direction }: Options, alone: boolean): string | null {
   if (positions === 'all' && effect !== 'total') return 'needs the total effect';

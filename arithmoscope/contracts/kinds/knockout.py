@@ -1,0 +1,179 @@
+"""Knockout: the answers with the first 0, 1, 2, ... components removed, against random controls."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from arithmoscope.contracts.base import Wire
+from arithmoscope.contracts.kinds.base import BINARY, CSV, Artifact, ExperimentKind, canonical_prompts
+from arithmoscope.contracts.knockout_terms import MAX_ANSWER_TOKENS, Ablation, KnockMetric, KnockPositions
+from arithmoscope.contracts.prompts import PromptsSpec
+from arithmoscope.contracts.results import SCHEMA_VERSION, DroppedPair, ModelFacts, Provenance, Row
+from arithmoscope.contracts.terms import (
+    DEFAULT_TOP_K,
+    MAX_KNOCK_CONTROLS,
+    MAX_KNOCKED,
+    Among,
+    ComponentName,
+    ExperimentId,
+    Metric,
+)
+
+
+class KnockoutSpec(Wire):
+    """Knockout: the model's answers with 0, 1, 2, ... components of an analysis removed, against random controls.
+
+    Removes ``components`` in this order, or the ``top_k`` (default 10) with the most negative mean effect.
+    """
+
+    kind: Literal["knockout"]
+    parent: ExperimentId = Field(description="The analysis (path patching) that found the components")
+    components: tuple[ComponentName, ...] | None = Field(
+        default=None, min_length=1, max_length=MAX_KNOCKED, description="Components to remove, in this order"
+    )
+    top_k: int | None = Field(
+        default=None, ge=1, le=MAX_KNOCKED, description="Remove the K components with the most negative mean effect"
+    )
+    metric: Metric = Field(default="logit_difference", description="Metric that ranks the components for top_k")
+    among: Among = Field(default="any", description="Components that top_k ranks: heads only, or any")
+    ablation: Ablation = Field(
+        default="mean", description="Replacement of a removed output: mean over the prompts, zero, or another prompt's"
+    )
+    positions: KnockPositions = Field(
+        default="end", description="Positions at which outputs are replaced: the last, all, or all but the first token"
+    )
+    controls: int = Field(
+        default=20, ge=0, le=MAX_KNOCK_CONTROLS, description="Random sets of components drawn for comparison"
+    )
+    prompts: PromptsSpec | None = Field(
+        default=None, description="Evaluation prompts; those of the analysis if omitted"
+    )
+    disjoint: bool = Field(default=False, description="Leave out questions with operands that the analysis used")
+    answer_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_ANSWER_TOKENS,
+        description="Generate up to this many tokens and score whole answers (exact_match)",
+    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of the random controls and of resampling")
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> KnockoutSpec:
+        if self.components is not None and self.top_k is not None:
+            raise ValueError("give components or top_k, not both")
+        if self.components is not None and len(set(self.components)) < len(self.components):
+            raise ValueError("components must not repeat")
+        return self
+
+
+class KnockCurve(Wire):
+    """Mean of a metric over the pairs with the first k = 0, 1, ... components knocked out.
+
+    ``ci``: 95 % percentile bootstrap over distinct questions. ``control``: mean over the random draws, with the 95 %
+    bootstrap interval of that mean. ``draws``: the range that holds 95 % of the draws. ``p_value``: (1 + draws that
+    hurt at least as much) / (1 + draws). A cell is None where no number exists (no draws, one question).
+    """
+
+    unit: str
+    mean: Row
+    ci_low: Row
+    ci_high: Row
+    control: Row
+    control_low: Row
+    control_high: Row
+    draws_low: Row
+    draws_high: Row
+    p_value: Row
+
+
+class KnockChecks(Wire):
+    """Numerical checks of a knockout, in logits.
+
+    ``noise_floor``: largest |logit with nothing knocked out - logit of the plain run|. ``spot_check_error``: largest
+    |difference| to one hooked forward pass per pair, over ``spot_check_points`` points of the curve on
+    ``spot_check_pairs`` pairs.
+    """
+
+    noise_floor: float
+    spot_check_points: int
+    spot_check_pairs: int
+    spot_check_error: float
+
+
+class KnockoutResult(Wire):
+    """Answer of ``GET /api/experiments/{id}/result`` for a knockout.
+
+    ``shared_questions``: how many of the ``n_pairs`` pairs have operands that the analysis used, too. ``elbow``: number
+    of components after which most of the fall in accuracy has happened: the point furthest below the line from the
+    first to the last point or, if less than half of the fall has happened there, the first point with half of it; None
+    if the last point is not below the first. ``unmatched``: random components drawn from another layer, or from the
+    chosen components themselves, because no others were left.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    experiment_id: str
+    kind: Literal["knockout"] = "knockout"
+    spec: KnockoutSpec
+    parent: str
+    model: ModelFacts
+    complete: bool
+    components: tuple[str, ...]
+    controls: tuple[tuple[str, ...], ...]
+    unmatched: int
+    n_asked: int
+    n_distinct: int
+    n_pairs: int
+    shared_questions: int
+    notes: tuple[str, ...]
+    dropped: tuple[DroppedPair, ...]
+    curves: dict[KnockMetric, KnockCurve]
+    elbow: int | None
+    checks: KnockChecks
+    provenance: Provenance
+
+
+def _canonical(spec: KnockoutSpec, plain: dict[str, Any]) -> None:
+    if spec.components is not None:  # named components are not ranked
+        plain["metric"] = plain["among"] = None
+    elif spec.top_k is None:
+        plain["top_k"] = DEFAULT_TOP_K
+    if spec.prompts is not None:
+        canonical_prompts(plain["prompts"])
+
+
+def _prompt_sets(spec: KnockoutSpec) -> tuple[PromptsSpec, ...]:
+    return () if spec.prompts is None else (spec.prompts,)
+
+
+# A transfer stores its own tensors under the same name.
+RAW = Artifact(
+    "raw.safetensors",
+    BINARY,
+    "The raw tensors, as the engine saves them",
+    "Returns a knock-out's values per pair or a transfer's matrices, for `Knockout.load` and `Transfer.load`. 409 for "
+    "other kinds of experiment.",
+    save_as=".safetensors",
+)
+
+KIND = ExperimentKind(
+    name="knockout",
+    title="Knock-out",
+    help="remove components and measure the model's answers",
+    spec=KnockoutSpec,
+    result=KnockoutResult,
+    artifacts=(
+        Artifact(
+            "curve.csv",
+            CSV,
+            "The curve of a knock-out",
+            "Returns a knock-out's curve: one row per k and metric, with the mean and range of the random controls. "
+            "`component` is the one that is knocked out at k. 409 for other kinds of experiment.",
+        ),
+        RAW,
+    ),
+    prompt_sets=_prompt_sets,
+    canonical=_canonical,
+    parent="required",
+)
