@@ -1,16 +1,20 @@
-"""Views of a finished analysis, computed on first request and then stored: key components, roles, lens, writes."""
+"""Views of a finished analysis, computed on first request and then stored. `VIEWS` has one row per view.
+
+Its address, its file, its parameter and its name on the command line follow from the row; its function is the row of
+`arithmoscope.engine.experiments.views`.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from arithmoscope.contracts.base import Wire
 from arithmoscope.contracts.knockout_terms import HeadClass
 from arithmoscope.contracts.prompts import Role
-from arithmoscope.contracts.results import Row
+from arithmoscope.contracts.results import AttentionPattern, Row
 from arithmoscope.contracts.terms import Metric
 
-# Kinds of views. `attention` has its own contract: `arithmoscope.contracts.results.AttentionPattern`.
 ViewKind = Literal["attention", "key", "roles", "lens", "stages", "writes"]
 
 
@@ -144,3 +148,86 @@ class WritesReport(Wire):
     promoted: tuple[WriteToken, ...]
     suppressed: tuple[WriteToken, ...]
     answer: float
+
+
+@dataclass(frozen=True, slots=True)
+class ViewRow:
+    """A view of a finished analysis, served at ``/api/experiments/{id}/{name}``.
+
+    Attributes:
+        name: Its name, and the last part of its address.
+        report: The answer as JSON.
+        title: A few words for the API's documentation.
+        summary: The documentation of its address.
+        help: One line for the command line.
+        parameter: Set if there is a view for each prompt or for each component.
+        needs_model: Whether it is computed with the model, not only from the stored arrays.
+        file: Name of its file in the store; ``{view}`` is the name with the parameter.
+    """
+
+    name: ViewKind
+    report: type[Wire]
+    title: str
+    summary: str
+    help: str
+    parameter: Literal["prompt", "component"] | None = None
+    needs_model: bool = True
+    file: str = "view.{view}.json"
+
+
+_ROWS = (
+    ViewRow(
+        "attention",
+        AttentionPattern,
+        "One layer of one prompt",
+        "Returns the attention of one layer and prompt in the reference run.\n\n"
+        "`weights` is [head][query][key]; each row sums to 1. 404: no such layer or prompt. 503: it is not stored, and "
+        "no worker is available to compute it.",
+        "attention patterns",
+        parameter="prompt",
+        file="{view}.safetensors",
+    ),
+    ViewRow(
+        "key",
+        KeyReport,
+        "The key components",
+        "Returns the key components by false discovery rate and by the paper's threshold, for every computed metric.",
+        "key components",
+        needs_model=False,
+    ),
+    ViewRow(
+        "roles",
+        RoleReport,
+        "The attention of every head by role",
+        "Returns the attention of every head from END to each role, over the first 256 kept prompts, with baselines.",
+        "attention by token role",
+    ),
+    ViewRow(
+        "lens",
+        LensReport,
+        "The predictions of one prompt, layer by layer",
+        "Returns the predictions from the residual stream at END after each layer of the reference run, the embedding "
+        "first. 404: no such prompt.",
+        "logit lens",
+        parameter="prompt",
+    ),
+    ViewRow(
+        "stages",
+        StagesReport,
+        "The stages in which the answer emerges",
+        "Returns the answer's probability and rank by layer and the two cosine curves, with their start, turning point "
+        "and end, over the first 256 kept prompts.",
+        "emergence of the answer by layer",
+    ),
+    ViewRow(
+        "writes",
+        WritesReport,
+        "The tokens that a component promotes and suppresses",
+        "Returns the number tokens that a component promotes and suppresses most at END, over the first 256 kept "
+        "prompts.\n\n422: not a component's name, or the model has no such component.",
+        "output of one component as logits",
+        parameter="component",
+    ),
+)
+
+VIEWS: dict[ViewKind, ViewRow] = {row.name: row for row in _ROWS}

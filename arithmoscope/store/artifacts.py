@@ -9,11 +9,11 @@ from typing import Any, BinaryIO, TypeVar
 from sqlalchemy import ColumnElement, select, update
 
 from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.kinds.base import RESULT
 from arithmoscope.store.base import StoreBase, unknown_experiment, upsert_rows
 from arithmoscope.store.tables import NOT_DELETED, artifacts, experiments
 from arithmoscope.store.views import is_view
 
-RESULT = "result.json"
 # Granularity of `used_at`: reads within this interval are not recorded again.
 _USE_RESOLUTION_S = 60.0
 

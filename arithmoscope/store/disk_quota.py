@@ -6,18 +6,12 @@ from sqlalchemy import ColumnElement, Connection, func, select
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.store.tables import NOT_DELETED, artifacts, chunks, experiments
-
-# SQL equivalent of `arithmoscope.store.views.is_view`.
-_VIEW = (
-    artifacts.c.name.like("attention.%.safetensors")
-    | (artifacts.c.name == "attention.safetensors")
-    | artifacts.c.name.like("view.%")
-)
+from arithmoscope.store.views import is_view_in_sql
 
 
 def recomputable() -> ColumnElement[bool]:
     """Condition: artifacts that a worker can recompute on demand (`arithmoscope.store.views`). Never a result."""
-    return _VIEW & experiments.c.bundled.is_(False)
+    return is_view_in_sql(artifacts.c.name) & experiments.c.bundled.is_(False)
 
 
 def stored_bytes(connection: Connection, *, needed: bool = False) -> int:

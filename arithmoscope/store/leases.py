@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, case, exists, func, or_, selec
 
 from arithmoscope.contracts.errors import ProblemDetails, Refusal
 from arithmoscope.contracts.experiments import Progress, State
-from arithmoscope.contracts.kinds import ExperimentSpec
+from arithmoscope.contracts.kinds import ON_AN_ANALYSIS, ExperimentSpec
 from arithmoscope.contracts.log_context import working_on
 from arithmoscope.contracts.models import ModelCard
 from arithmoscope.store.base import upsert_rows
@@ -35,8 +35,8 @@ MAX_FRUITLESS = 3
 _DEFAULT_LEASE_S = 60.0
 RESEND_AFTER_S = 30.0
 _PARENTS = experiments.alias("parents")
-# A deleted parent counts as done: the knockout then fails and says so.
-_PARENT_IS_DONE = (experiments.c.kind != "knockout") | ~exists().where(
+# A deleted parent counts as done: the experiment then fails and says so.
+_PARENT_IS_DONE = experiments.c.kind.not_in(ON_AN_ANALYSIS) | ~exists().where(
     _PARENTS.c.id == experiments.c.parent,
     _PARENTS.c.state.in_(("queued", "running")),
     _PARENTS.c.deleted_at.is_(None),
@@ -302,8 +302,8 @@ class Leases(Edits):
                 upsert_model(connection, tuned)
             else:  # removes a model registered by an earlier attempt
                 connection.execute(models.delete().where(models.c.card["experiment"].as_string() == claim.id))
-            # Knockouts that waited for this parent could not be claimed: they are sent again.
-            waiting = (IS_QUEUED, experiments.c.kind == "knockout", experiments.c.parent == claim.id)
+            # Experiments that waited for this parent could not be claimed: they are sent again.
+            waiting = (IS_QUEUED, experiments.c.kind.in_(ON_AN_ANALYSIS), experiments.c.parent == claim.id)
             connection.execute(update(experiments).where(*waiting).values(sent_at=None))
             if state == "succeeded":
                 record_duration(connection, claim.id)

@@ -11,8 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Experiment, ExperimentList, Priority, Progress
-from arithmoscope.contracts.kinds import ExperimentSpec
-from arithmoscope.contracts.kinds.knockout import KnockoutSpec
+from arithmoscope.contracts.kinds import ON_AN_ANALYSIS, ExperimentSpec
 from arithmoscope.store.base import StoreBase, unknown_experiment
 from arithmoscope.store.disk_quota import check_disk_quota
 from arithmoscope.store.queue import queue_estimate, queue_estimates
@@ -59,14 +58,14 @@ class Submissions(StoreBase):
         """Queues a new experiment and returns (experiment, True); or (existing, False) if the same was submitted before
         and has neither failed nor been cancelled.
 
-        ``model``: the model of a knockout's parent, which the knockout's spec does not name.
+        ``model``: the model of the parent, for kinds that run on it and do not name it.
         Raises Refusal `quota_exceeded` for a new one if ``asked_by`` has ``quota`` unfinished experiments (None or 0:
         unlimited), `store_full` if what cannot be evicted exceeds the budget.
         """
         check_storable_text(name)
-        runs_on = model if isinstance(spec, KnockoutSpec) else spec.model
+        runs_on = model if spec.kind in ON_AN_ANALYSIS else getattr(spec, "model", None)
         if runs_on is None:
-            raise ValueError("a knockout needs its parent's model")
+            raise ValueError(f"the kind {spec.kind} runs on its parent's model, which is missing")
         experiment_id = secrets.token_hex(12)
         row = {
             "id": experiment_id,

@@ -10,11 +10,9 @@ from collections.abc import Collection, Mapping
 
 from sqlalchemy import Connection, select
 
+from arithmoscope.contracts.kinds.fine_tune import DELTAS
 from arithmoscope.contracts.models import ModelCard
 from arithmoscope.store.tables import NOT_DELETED, artifacts, experiments, models
-
-# The artifact of a fine-tuning with the changed weights.
-DELTAS = "deltas.safetensors"
 
 
 def available_tunings(connection: Connection) -> frozenset[str]:

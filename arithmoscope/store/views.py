@@ -9,21 +9,25 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import cast
+from fnmatch import fnmatchcase
+
+from sqlalchemy import Column, ColumnElement, or_
 
 from arithmoscope.contracts.errors import ProblemDetails
-from arithmoscope.contracts.views import ViewKind
+from arithmoscope.contracts.views import VIEWS, ViewKind
 
 STORED_ATTENTION = "attention.safetensors"
 # A view that failed, or was not answered, is requested again after this time.
 RETRY_AFTER_S = 60.0
 
-# Kinds with several views name the target: a prompt by its number, a component by its name.
-_NAMES = re.compile(
-    r"(?P<alone>key|roles|stages)|(?P<prompts>attention|lens)\.(?P<prompt>0|[1-9][0-9]{0,8})"
-    r"|(?P<components>writes)\.(?P<component>L[0-9]{1,4}H[0-9]{1,4}|MLP[0-9]{1,4})",
-    re.ASCII,
-)
+# Names of the files that a worker recomputes if they are gone.
+_FILES = ("view.*", STORED_ATTENTION, "attention.*.safetensors")
+# The target of a view that has a parameter: a prompt by its number, a component by its name.
+_TARGETS = {
+    None: re.compile(""),
+    "prompt": re.compile(r"\.(0|[1-9][0-9]{0,8})", re.ASCII),
+    "component": re.compile(r"\.(L[0-9]{1,4}H[0-9]{1,4}|MLP[0-9]{1,4})", re.ASCII),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +43,21 @@ class View:
     @classmethod
     def parse(cls, name: str) -> View | None:
         """Parses the output of `str`; None for any other text."""
-        match = _NAMES.fullmatch(name)
-        if match is None:
+        kind, dot, target = name.partition(".")
+        row = next((row for row in VIEWS.values() if row.name == kind), None)
+        if row is None or _TARGETS[row.parameter].fullmatch(dot + target) is None:
             return None
-        kind = cast(ViewKind, match["alone"] or match["prompts"] or match["components"])
-        return cls(kind, match["prompt"] or match["component"] or "")
+        return cls(row.name, target)
 
     @property
     def file(self) -> str:
         """The name of its artifact."""
-        return f"{self}.safetensors" if self.kind == "attention" else f"view.{self}.json"
+        return VIEWS[self.kind].file.format(view=self)
 
     @property
     def problem(self) -> str:
         """The name of the artifact with the reason why it could not be computed: problem JSON with the time ``at``."""
-        return f"{self}.problem.json" if self.kind == "attention" else f"view.{self}.problem.json"
+        return f"{self.file.rpartition('.')[0]}.problem.json"
 
 
 def attention_view(prompt: int) -> View:
@@ -63,7 +67,12 @@ def attention_view(prompt: int) -> View:
 
 def is_view(name: str) -> bool:
     """Returns whether an artifact is a view, which a worker recomputes if it is gone."""
-    return name.startswith("view.") or (name.startswith("attention.") and name.endswith(".safetensors"))
+    return any(fnmatchcase(name, pattern) for pattern in _FILES)
+
+
+def is_view_in_sql(name: Column[str]) -> ColumnElement[bool]:
+    """`is_view` as a condition on a column."""
+    return or_(*(name.like(pattern.replace("*", "%")) for pattern in _FILES))
 
 
 def problem_file(problem: ProblemDetails, failed_at: float) -> bytes:

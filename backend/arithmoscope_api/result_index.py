@@ -8,9 +8,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Lock
 
+from arithmoscope.contracts.kinds.base import RESULT
 from arithmoscope.store import Store
 
-RESULT = "result.json"
 CACHE_CHARACTERS = 32_000_000
 
 

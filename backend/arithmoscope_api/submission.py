@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 
 from arithmoscope.contracts.experiments import FINAL_STATES, Experiment, ExperimentEdit, Priority, State
-from arithmoscope.contracts.kinds import ExperimentSpec, experiment_key
-from arithmoscope.contracts.kinds.knockout import KnockoutSpec
+from arithmoscope.contracts.kinds import ON_AN_ANALYSIS, ExperimentSpec, experiment_key
 from arithmoscope.contracts.log_context import working_on
 from arithmoscope.store.artifacts import RESULT
 from arithmoscope_api.context import Context
@@ -36,9 +35,9 @@ def submit(
     resolved = resolve_spec(ctx, spec)
     card, chat = resolved.card, resolved.chat_template(ctx)
     revision = card.revision if chat is None else f"{card.revision} {chat.model_dump_json()}"
-    if isinstance(spec, KnockoutSpec):
+    if spec.kind in ON_AN_ANALYSIS and resolved.parent is not None:
         # The same analysis may have another result now: it may have been stopped and completed since.
-        revision = f"{revision} {ctx.store.artifact_info(spec.parent, RESULT).sha256}"
+        revision = f"{revision} {ctx.store.artifact_info(resolved.parent, RESULT).sha256}"
     key = experiment_key(spec, revision=revision, dtype=ctx.config.dtype, device_kind=ctx.config.device)
     existing = ctx.store.find(key)
     if existing is not None:

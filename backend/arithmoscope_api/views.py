@@ -16,7 +16,7 @@ from typing import Any
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import FINAL_STATES
-from arithmoscope.contracts.kinds import Kind
+from arithmoscope.contracts.views import VIEWS
 from arithmoscope.store import Store
 from arithmoscope.store.outbox import BrokerDown
 from arithmoscope.store.tensor_slices import read_slice
@@ -27,7 +27,7 @@ from arithmoscope_api.result_index import ResultIndex, ResultIndexCache
 MAX_PENDING = 64
 
 
-def refuse_other_kinds(kind: Kind, allowed: tuple[Kind, ...]) -> None:
+def refuse_other_kinds(kind: str, allowed: tuple[str, ...]) -> None:
     """Raises Refusal (``wrong_kind``) if an experiment's kind is not one of the ``allowed`` kinds."""
     if kind not in allowed:
         kinds = " and ".join(allowed)
@@ -89,9 +89,10 @@ class Views:
                 available (``no_worker``), `MAX_PENDING` views are pending (``too_busy``), or the last attempt failed.
         """
         index = self._analysis(experiment_id)
-        if view.kind == "lens":
+        parameter = VIEWS[view.kind].parameter
+        if parameter == "prompt":
             _refuse_unknown_prompt(index, int(view.which))
-        if view.kind == "writes":
+        if parameter == "component":
             component = Component.parse(view.which)
             if component.layer >= index.layers or (component.head or 0) >= index.heads:
                 raise Refusal(

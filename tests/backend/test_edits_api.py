@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from api_helpers import PROBLEM, Api, events, finish, soon, spec
-from arithmoscope_api import validation
 from arithmoscope_api.config import ApiConfig
 from arithmoscope_api.http.keyed_lock import KeyedLock
 
+from arithmoscope.checks import prompt_reader
 from arithmoscope.store import Store
 
 
@@ -146,14 +146,14 @@ def test_every_address_lists_its_methods_and_head_equals_get_without_a_body(api:
 
 
 def test_of_many_identical_concurrent_requests_one_reads_the_prompts(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, prepare = [], validation.prepare
+    read, prepare = [], prompt_reader.prepare
 
     def slow(*spec: Any) -> Any:
         read.append(spec)
         time.sleep(0.2)
         return prepare(*spec)
 
-    monkeypatch.setattr(validation, "prepare", slow)
+    monkeypatch.setattr(prompt_reader, "prepare", slow)
     with ThreadPoolExecutor(20) as people:
         ids = set(people.map(lambda _: api.submit(), range(20)))
     assert (len(ids), len(read)) == (1, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from arithmoscope_worker.engine_port import EnginePort, Output, Run
 from arithmoscope_worker.heartbeat import Heartbeat
@@ -14,7 +14,7 @@ from arithmoscope_worker.runtime import Runtime
 from outputs import output
 from store_helpers import spec_of  # pyright: ignore[reportMissingImports]
 
-from arithmoscope.contracts.kinds import Kind
+from arithmoscope.contracts.kinds import KINDS
 from arithmoscope.contracts.models import ModelCard
 from arithmoscope.contracts.system import WorkerStatus
 from arithmoscope.store import AsyncEventLog, Event, EventLog, Store
@@ -48,7 +48,7 @@ class Bench:
         self.stop = False
         self.left: list[str] = []
         self.loaded: list[str] = []
-        runs: dict[Kind, Run] = dict.fromkeys(get_args(Kind), cast(Run, lambda *a, **k: self.run(*a, **k)))
+        runs: dict[str, Run] = dict.fromkeys(KINDS, cast(Run, lambda *a, **k: self.run(*a, **k)))
         engine = EnginePort(
             "cpu",
             self._load,

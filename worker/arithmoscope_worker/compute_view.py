@@ -9,6 +9,7 @@ from functools import partial
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
+from arithmoscope.contracts.views import VIEWS
 from arithmoscope.store import Store
 from arithmoscope.store.artifacts import RESULT, ArtifactInfo
 from arithmoscope.store.views import RETRY_AFTER_S, View, problem_file, read_problem
@@ -17,9 +18,6 @@ from arithmoscope_worker.problems import problem_of
 from arithmoscope_worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
-
-# Computed from the stored arrays, without the model.
-_WITHOUT_MODEL = ("key",)
 
 
 def add_view(store: Store, runtime: Runtime, experiment_id: str, name: str) -> None:
@@ -70,7 +68,7 @@ def _failed_recently(store: Store, experiment_id: str, view: View) -> bool:
 
 def _compute(store: Store, runtime: Runtime, experiment_id: str, view: View) -> bytes:
     read = partial(store.read_artifact, experiment_id)
-    if view.kind in _WITHOUT_MODEL:
+    if not VIEWS[view.kind].needs_model:
         return runtime.compute_view(None, view.kind, view.which, read)
     spec = store.experiment(experiment_id).spec
     if not isinstance(spec, PathPatchingSpec):

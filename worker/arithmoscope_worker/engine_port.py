@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress
-from arithmoscope.contracts.kinds import Kind
+from arithmoscope.contracts.kinds import KINDS
 from arithmoscope.contracts.models import ModelCard
 from arithmoscope.contracts.results import Partial
 from arithmoscope.contracts.tuning_results import TrainingCurve
@@ -75,7 +75,7 @@ class EnginePort:
 
     device: str
     load: Callable[[str], Any]
-    runs: Mapping[Kind, Run]
+    runs: Mapping[str, Run]
     view_file: Callable[[Any, ViewKind, str, Callable[[str], bytes]], bytes]
     free_memory: Callable[[], None] = lambda: None
     rebuild_tuned: Callable[[Any, ModelCard, bytes], Any] = field(kw_only=True)
@@ -87,10 +87,7 @@ def load_engine(config: WorkerConfig) -> EnginePort:
 
     import torch
 
-    from arithmoscope.engine.experiments.fine_tune import run_fine_tune
-    from arithmoscope.engine.experiments.knockout import run_knockout
-    from arithmoscope.engine.experiments.path_patching import run_path_patching
-    from arithmoscope.engine.experiments.transfer import run_transfer
+    from arithmoscope.engine.experiments import run_of
     from arithmoscope.engine.experiments.views import view_file
     from arithmoscope.engine.models.loaded import load_model
     from arithmoscope.engine.models.placement import best_device
@@ -111,10 +108,5 @@ def load_engine(config: WorkerConfig) -> EnginePort:
             torch.cuda.empty_cache()
 
     device = best_device().type if config.device == "auto" else config.device
-    runs: dict[Kind, Run] = {
-        "path_patching": run_path_patching,
-        "knockout": run_knockout,
-        "transfer": run_transfer,
-        "fine_tune": run_fine_tune,
-    }
+    runs = {kind: run_of(kind) for kind in KINDS}
     return EnginePort(device, load, runs, view_file, free_memory, rebuild_tuned=rebuild_tuned)

@@ -14,8 +14,7 @@ from typing import TypeVar
 
 from arithmoscope.contracts.errors import ProblemDetails, Refusal
 from arithmoscope.contracts.experiments import Progress
-from arithmoscope.contracts.kinds import Kind
-from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
+from arithmoscope.contracts.kinds import KINDS, parent_of
 from arithmoscope.contracts.log_context import working_on
 from arithmoscope.contracts.models import ModelCard
 from arithmoscope.store import Claim, EventLog, LeaseLost, Store
@@ -30,8 +29,6 @@ logger = logging.getLogger(__name__)
 
 _CHECK_EVERY_S = 0.2
 _RETRY_S = 0.5
-# Kinds whose chunks are checkpoints: each contains all earlier ones.
-_CHECKPOINTED: frozenset[Kind] = frozenset({"fine_tune"})
 
 _T = TypeVar("_T")
 
@@ -135,7 +132,7 @@ class JobRunner:
             report.progress(progress)
 
         def save_chunk(number: int, data: bytes) -> None:
-            supersedes = claim.spec.kind in _CHECKPOINTED
+            supersedes = KINDS[claim.spec.kind].last_chunk_suffices
             _retry_while_unavailable(
                 lambda: self.store.save_chunk(claim, number, data, supersedes=supersedes), stop_check.should_stop
             )
@@ -160,7 +157,7 @@ class JobRunner:
         return saved
 
     def _parent_of(self, claim: Claim, stop_check: _StopCheck) -> Callable[[str], bytes] | None:
-        parent = None if isinstance(claim.spec, PathPatchingSpec) else claim.spec.parent
+        parent = parent_of(claim.spec)
         if parent is None:
             return None
 

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from arithmoscope.contracts.kinds import Kind
 from arithmoscope.contracts.models import ChatFrame, ModelCard
 from arithmoscope.contracts.views import ViewKind
 from arithmoscope_worker.engine_port import EnginePort, Run
@@ -44,7 +43,7 @@ class Runtime:
         engine, cache = self._get()
         return cache.get(card.id, _stamp(card, chat), lambda: engine.rebuild_tuned(base, card, read()))
 
-    def run(self, kind: Kind) -> Run:
+    def run(self, kind: str) -> Run:
         return self._get()[0].runs[kind]
 
     def compute_view(self, model: Any, kind: ViewKind, which: str, read: Callable[[str], bytes]) -> bytes:

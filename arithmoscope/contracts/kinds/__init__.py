@@ -27,6 +27,13 @@ ExperimentResult = Annotated[
 _ROWS: tuple[ExperimentKind, ...] = (path_patching.KIND, knockout.KIND, transfer.KIND, fine_tune.KIND)
 
 KINDS: dict[str, ExperimentKind] = {kind.name: kind for kind in _ROWS}
+# Kinds that read a finished analysis, and run on its model.
+ON_AN_ANALYSIS: tuple[str, ...] = tuple(kind.name for kind in _ROWS if kind.parent == "required")
+
+
+def parent_of(spec: ExperimentSpec) -> str | None:
+    """Id of the analysis that a spec names; None if it names none."""
+    return None if isinstance(spec, PathPatchingSpec) else spec.parent
 
 
 def experiment_key(spec: ExperimentSpec, *, revision: str, dtype: str, device_kind: str) -> str:

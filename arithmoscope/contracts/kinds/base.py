@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from arithmoscope.contracts.base import Wire
-from arithmoscope.contracts.prompts import PromptsSpec
 
 # The whole result; every kind has it.
 RESULT = "result.json"
@@ -56,10 +55,9 @@ class ExperimentKind:
         spec: The wire model of the question.
         result: The wire model of ``result.json``.
         artifacts: The other files of a result.
-        prompt_sets: The prompt sets that a spec names itself.
         canonical: Changes a dumped spec so that specs that ask for the same numbers become equal.
         parent: Whether a spec names a finished analysis: it must (``required``), may (``optional``), or cannot
-            (``none``). With a required one, model and, unless it names its own, prompts are those of the analysis.
+            (``none``). With a required one, the model is that of the analysis.
         last_chunk_suffices: Each chunk contains all earlier ones, which can therefore go.
     """
 
@@ -69,7 +67,6 @@ class ExperimentKind:
     spec: type[Wire]
     result: type[Wire]
     artifacts: tuple[Artifact, ...]
-    prompt_sets: Callable[[Any], tuple[PromptsSpec, ...]]
     canonical: Callable[[Any, dict[str, Any]], None]
     parent: Literal["required", "optional", "none"] = "none"
     last_chunk_suffices: bool = False

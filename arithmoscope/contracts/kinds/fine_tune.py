@@ -126,10 +126,6 @@ def _canonical(spec: FineTuneSpec, plain: dict[str, Any]) -> None:
         plain[name] = None
 
 
-def _prompt_sets(spec: FineTuneSpec) -> tuple[PromptsSpec, ...]:
-    return tuple(prompts for prompts in (spec.prompts, spec.validation, spec.test) if prompts is not None)
-
-
 # The changed weights, from which the tuned model is rebuilt.
 DELTAS = "deltas.safetensors"
 
@@ -177,7 +173,6 @@ KIND = ExperimentKind(
             "component. 409 for other kinds of experiment.",
         ),
     ),
-    prompt_sets=_prompt_sets,
     canonical=_canonical,
     parent="optional",
     last_chunk_suffices=True,

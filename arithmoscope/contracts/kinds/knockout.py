@@ -143,10 +143,6 @@ def _canonical(spec: KnockoutSpec, plain: dict[str, Any]) -> None:
         canonical_prompts(plain["prompts"])
 
 
-def _prompt_sets(spec: KnockoutSpec) -> tuple[PromptsSpec, ...]:
-    return () if spec.prompts is None else (spec.prompts,)
-
-
 # A transfer stores its own tensors under the same name.
 RAW = Artifact(
     "raw.safetensors",
@@ -173,7 +169,6 @@ KIND = ExperimentKind(
         ),
         RAW,
     ),
-    prompt_sets=_prompt_sets,
     canonical=_canonical,
     parent="required",
 )

@@ -133,10 +133,6 @@ def _canonical(_spec: PathPatchingSpec, plain: dict[str, Any]) -> None:
     canonical_prompts(plain["prompts"])
 
 
-def _prompt_sets(spec: PathPatchingSpec) -> tuple[PromptsSpec, ...]:
-    return (spec.prompts,)
-
-
 KIND = ExperimentKind(
     name="path_patching",
     title="Analysis",
@@ -153,6 +149,5 @@ KIND = ExperimentKind(
             save_as=".npz",
         ),
     ),
-    prompt_sets=_prompt_sets,
     canonical=_canonical,
 )

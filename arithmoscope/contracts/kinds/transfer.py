@@ -119,10 +119,6 @@ def _canonical(_spec: TransferSpec, plain: dict[str, Any]) -> None:
         canonical_prompts(prompts)
 
 
-def _prompt_sets(spec: TransferSpec) -> tuple[PromptsSpec, ...]:
-    return (*spec.found_on, *spec.evaluated_on)
-
-
 KIND = ExperimentKind(
     name="transfer",
     title="Transfer",
@@ -139,7 +135,6 @@ KIND = ExperimentKind(
         ),
         RAW,
     ),
-    prompt_sets=_prompt_sets,
     canonical=_canonical,
     parent="optional",
 )

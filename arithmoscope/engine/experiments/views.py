@@ -1,6 +1,7 @@
 """Views of a finished analysis, computed on request from its stored files.
 
-`_VIEWS` has one row per kind. A view is a file: JSON as in `arithmoscope.contracts.views`, or attention patterns.
+A view is a row of `_WITH_MODEL` or `_WITHOUT_MODEL`, and of `arithmoscope.contracts.views.VIEWS`. Its file is JSON, as
+described there, or attention patterns.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from arithmoscope.contracts.base import Wire
 from arithmoscope.contracts.components import Component, all_components
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.contracts.knockout_terms import PAPER_THRESHOLD
 from arithmoscope.contracts.terms import Metric
 from arithmoscope.contracts.views import (
+    VIEWS,
     HeadRoles,
     KeyReport,
     KeyRow,
@@ -65,11 +68,11 @@ def view_file(model: LoadedModel | None, kind: ViewKind, which: str, read: ReadA
         Refusal: ``out_of_range`` or ``bad_component`` for what the analysis does not have; ``model_changed`` if the
             chat template has changed.
     """
-    if kind == "key":
-        return key_report(read).model_dump_json().encode()
+    if not VIEWS[kind].needs_model:
+        return _WITHOUT_MODEL[kind](read).model_dump_json().encode()
     if model is None:
         raise ValueError(f"the view {kind} needs the model")
-    return _VIEWS[kind](model, which, read)
+    return _WITH_MODEL[kind](model, which, read)
 
 
 def key_report(read: ReadArtifact) -> KeyReport:
@@ -232,7 +235,8 @@ def _numbers(values: Tensor) -> tuple[float, ...]:
     return numbers
 
 
-_VIEWS: dict[ViewKind, Callable[[LoadedModel, str, ReadArtifact], bytes]] = {
+_WITHOUT_MODEL: dict[ViewKind, Callable[[ReadArtifact], Wire]] = {"key": key_report}
+_WITH_MODEL: dict[ViewKind, Callable[[LoadedModel, str, ReadArtifact], bytes]] = {
     "attention": _attention,
     "roles": _roles,
     "lens": _lens,

@@ -10,13 +10,12 @@ from fastapi.responses import Response, StreamingResponse
 
 from arithmoscope.contracts import csvw
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.kinds import ExperimentResult, Kind
+from arithmoscope.contracts.kinds import KINDS, ExperimentResult, path_patching
+from arithmoscope.contracts.kinds.base import CSV, RESULT, Artifact
 from arithmoscope.contracts.kinds.path_patching import PathPatchingResult, PathPatchingSpec
 from arithmoscope.contracts.terms import Metric
-from arithmoscope.store.tuned_models import DELTAS
 from arithmoscope_api.context import Context, Ctx
 from arithmoscope_api.http.problems import problem_responses
-from arithmoscope_api.result_index import RESULT
 from arithmoscope_api.routes.experiments import ExperimentId
 from arithmoscope_api.views import refuse_other_kinds
 
@@ -37,11 +36,9 @@ def _file(media_type: str, schema: dict[str, Any], description: str) -> dict[int
     return {200: {"description": description, "content": {media_type: {"schema": schema}}}}
 
 
-_BYTES = {"type": "string", "format": "binary"}
-_CSV = "text/csv; charset=utf-8"
-_ANALYSIS: tuple[Kind, ...] = ("path_patching",)
-_TUNING: tuple[Kind, ...] = ("fine_tune",)
-_BINARY = "application/octet-stream"
+_CSV = f"{CSV}; charset=utf-8"
+# The ranking has an address with a parameter, so it is not among the artifacts of the table.
+_ANALYSIS = (path_patching.KIND.name,)
 
 
 @router.get(
@@ -58,112 +55,27 @@ def result(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
     return _stored(ctx, request, experiment_id, RESULT, "application/json")
 
 
-@router.get(
-    "/curve.csv",
-    response_class=Response,
-    responses={**_file("text/csv", {"type": "string"}, "The curve of a knock-out"), **_NOT_MODIFIED, **_ERRORS},
-)
-def curve_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """Returns a knock-out's curve: one row per k and metric, with the random controls beside it. `component` is the
-    one that is knocked out at k. 409 for other kinds of experiment.
-    """
-    return _stored(ctx, request, experiment_id, "curve.csv", _CSV, f"{experiment_id}.curve.csv", of=("knockout",))
+def _add_route(artifact: Artifact) -> None:
+    """Adds the address of an artifact. Several kinds may store one of the same name."""
+    kinds = tuple(kind.name for kind in KINDS.values() if artifact in kind.artifacts)
+    media_type = _CSV if artifact.media_type == CSV else artifact.media_type
+    save_as = artifact.save_as or f".{artifact.name}"
+
+    def artifact_file(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
+        return _stored(ctx, request, experiment_id, artifact.name, media_type, f"{experiment_id}{save_as}", of=kinds)
+
+    router.add_api_route(
+        f"/{artifact.name}",
+        artifact_file,
+        name=artifact.operation or artifact.name.replace(".", "_"),
+        description=artifact.summary,
+        response_class=Response,
+        responses={**_file(artifact.media_type, artifact.schema, artifact.title), **_NOT_MODIFIED, **_ERRORS},
+    )
 
 
-@router.get(
-    "/matrix.csv",
-    response_class=Response,
-    responses={**_file("text/csv", {"type": "string"}, "The matrices of a transfer"), **_NOT_MODIFIED, **_ERRORS},
-)
-def matrix_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """Returns a transfer's matrices: one row per set that components were found on, set they were evaluated on, and
-    metric. 409 for other kinds of experiment.
-    """
-    return _stored(ctx, request, experiment_id, "matrix.csv", _CSV, f"{experiment_id}.matrix.csv", of=("transfer",))
-
-
-@router.get(
-    "/raw.safetensors",
-    response_class=Response,
-    responses={
-        **_file("application/octet-stream", _BYTES, "The raw tensors, as the engine saves them"),
-        **_NOT_MODIFIED,
-        **_ERRORS,
-    },
-)
-def raw_safetensors(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """Returns a knock-out's values per pair or a transfer's matrices, for `Knockout.load` and `Transfer.load`. 409 for
-    other kinds of experiment.
-    """
-    name = "raw.safetensors"
-    of: tuple[Kind, ...] = ("knockout", "transfer")
-    return _stored(ctx, request, experiment_id, name, "application/octet-stream", f"{experiment_id}.safetensors", of=of)
-
-
-@router.get(
-    "/deltas.safetensors",
-    response_class=Response,
-    responses={**_file(_BINARY, _BYTES, "The changes of the weights"), **_NOT_MODIFIED, **_ERRORS},
-)
-def deltas(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """Returns only the parameters that a fine-tuning changed, for `Deltas.load`, which applies them to the base model.
-    If it was cancelled or failed, they are those of its last good step. 409 for other kinds of experiment.
-    """
-    return _stored(ctx, request, experiment_id, DELTAS, _BINARY, f"{experiment_id}.{DELTAS}", of=_TUNING)
-
-
-@router.get(
-    "/adapter.zip",
-    response_class=Response,
-    responses={**_file("application/zip", _BYTES, "The changes as a PEFT adapter"), **_NOT_MODIFIED, **_ERRORS},
-)
-def adapter_zip(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """Returns a folder that PEFT loads onto the base model. 409 if the changes have no low rank (slices of heads do,
-    whole MLPs do not), and for other kinds of experiment.
-    """
-    name = "adapter.zip"
-    return _stored(ctx, request, experiment_id, name, "application/zip", f"{experiment_id}.{name}", of=_TUNING)
-
-
-@router.get(
-    "/history.csv",
-    response_class=Response,
-    responses={**_file("text/csv", {"type": "string"}, "The training history"), **_NOT_MODIFIED, **_ERRORS},
-)
-def history_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """Returns the training history of a fine-tuning: one row per step. 409 for other kinds of experiment."""
-    name = "history.csv"
-    return _stored(ctx, request, experiment_id, name, _CSV, f"{experiment_id}.{name}", of=_TUNING)
-
-
-@router.get(
-    "/judged.csv",
-    response_class=Response,
-    responses={
-        **_file("text/csv", {"type": "string"}, "Before and after, question by question"),
-        **_NOT_MODIFIED,
-        **_ERRORS,
-    },
-)
-def judged_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """Returns the model's answers before and after a fine-tuning: one row per question. 409 for other kinds of
-    experiment.
-    """
-    name = "judged.csv"
-    return _stored(ctx, request, experiment_id, name, _CSV, f"{experiment_id}.{name}", of=_TUNING)
-
-
-@router.get(
-    "/repatched.csv",
-    response_class=Response,
-    responses={**_file("text/csv", {"type": "string"}, "Path patching before and after"), **_NOT_MODIFIED, **_ERRORS},
-)
-def repatched_csv(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """Returns every component's effect before and after a fine-tuning, and the difference: one row per component. 409
-    for other kinds of experiment.
-    """
-    name = "repatched.csv"
-    return _stored(ctx, request, experiment_id, name, _CSV, f"{experiment_id}.{name}", of=_TUNING)
+for _artifact in dict.fromkeys(artifact for kind in KINDS.values() for artifact in kind.artifacts):
+    _add_route(_artifact)
 
 
 @router.get(
@@ -219,23 +131,6 @@ def components_csv_metadata(
     return Response(document, media_type=csvw.MEDIA_TYPE, headers=UNCHANGING)
 
 
-@router.get(
-    "/arrays.npz",
-    response_class=Response,
-    responses={
-        **_file("application/octet-stream", _BYTES, "The raw arrays, for numpy.load"),
-        **_NOT_MODIFIED,
-        **_ERRORS,
-    },
-)
-def arrays_npz(experiment_id: ExperimentId, ctx: Ctx, request: Request) -> Response:
-    """Returns the effects of every pair, the kept pairs' indices in the submitted list, and the logits. 409 for other
-    kinds of experiment.
-    """
-    name = "arrays.npz"
-    return _stored(ctx, request, experiment_id, name, "application/octet-stream", f"{experiment_id}.npz", of=_ANALYSIS)
-
-
 # A result never changes, but its experiment may be deleted or, if it was cancelled, run again: the browser revalidates
 # each time, and gets a 304 by the hash of the content.
 UNCHANGING = {"Cache-Control": "private, no-cache"}
@@ -249,7 +144,7 @@ def _stored(
     media_type: str,
     save_as: str | None = None,
     *,
-    of: tuple[Kind, ...] = (),
+    of: tuple[str, ...] = (),
 ) -> Response:
     """The response with a stored artifact, or a 304.
 

@@ -7,10 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from arithmoscope.contracts.base import Wire
-from arithmoscope.contracts.results import AttentionPattern
 from arithmoscope.contracts.terms import ComponentName
-from arithmoscope.contracts.views import KeyReport, LensReport, RoleReport, StagesReport, WritesReport
+from arithmoscope.contracts.views import VIEWS, ViewRow
 from arithmoscope.store.views import View
 from arithmoscope_api.context import Ctx
 from arithmoscope_api.http.problems import problem_responses
@@ -20,20 +18,23 @@ from arithmoscope_api.routes.experiments import ExperimentId
 router = APIRouter(prefix="/api/experiments/{experiment_id}", tags=["views"])
 
 _Prompt = Annotated[int, Query(description="Index in the submitted list, from 0")]
+_Component = Annotated[ComponentName, Query(description="`L14H2` is a head, `MLP19` an MLP")]
 
 
-def _view_responses(model: type[Wire], description: str, *statuses: int) -> dict[int | str, dict[str, Any]]:
+def _responses(row: ViewRow) -> dict[int | str, dict[str, Any]]:
+    statuses = (401, 403, 404, 409, *((422,) if row.parameter else ()), 503)
     return {
-        200: {"model": model, "description": description},
+        200: {"model": row.report, "description": row.title},
         202: {"description": "Not stored yet: a worker computes it; retry after `Retry-After` seconds"},
-        **problem_responses(401, 403, 404, 409, *statuses, 503),
+        **problem_responses(*statuses),
     }
 
 
 @router.get(
     "/attention",
+    description=VIEWS["attention"].summary,
     response_class=Response,
-    responses=_view_responses(AttentionPattern, "One layer of one prompt", 422),
+    responses=_responses(VIEWS["attention"]),
 )
 def attention(
     experiment_id: ExperimentId,
@@ -41,68 +42,36 @@ def attention(
     layer: Annotated[int, Query(description="From 0")],
     prompt: _Prompt,
 ) -> Response:
-    """Returns the attention of one layer and prompt in the reference run.
-
-    `weights` is [head][query][key]; each row sums to 1. 404: no such layer or prompt. 503: it is not stored, and no
-    worker is available to compute it.
-    """
     return _respond(ctx.views.attention(experiment_id, layer, prompt))
 
 
-@router.get("/key", response_class=Response, responses=_view_responses(KeyReport, "The key components"))
-def key(experiment_id: ExperimentId, ctx: Ctx) -> Response:
-    """Returns the key components by false discovery rate and by the paper's threshold, for every computed metric."""
-    return _respond(ctx.views.report(experiment_id, View("key")))
+def _add_route(row: ViewRow) -> None:
+    """Adds the address of a view, with the query parameter that it has."""
+
+    def whole(experiment_id: ExperimentId, ctx: Ctx) -> Response:
+        return _respond(ctx.views.report(experiment_id, View(row.name)))
+
+    def of_prompt(experiment_id: ExperimentId, ctx: Ctx, prompt: _Prompt) -> Response:
+        # A prompt outside the list is refused before its number becomes part of a file name.
+        return _respond(ctx.views.report(experiment_id, View(row.name, str(prompt))))
+
+    def of_component(experiment_id: ExperimentId, ctx: Ctx, component: _Component) -> Response:
+        return _respond(ctx.views.report(experiment_id, View(row.name, component)))
+
+    endpoint = {None: whole, "prompt": of_prompt, "component": of_component}[row.parameter]
+    router.add_api_route(
+        f"/{row.name}",
+        endpoint,
+        name=row.name,
+        description=row.summary,
+        response_class=Response,
+        responses=_responses(row),
+    )
 
 
-@router.get(
-    "/roles", response_class=Response, responses=_view_responses(RoleReport, "The attention of every head by role")
-)
-def roles(experiment_id: ExperimentId, ctx: Ctx) -> Response:
-    """Returns the attention of every head from END to each role, over the first 256 kept prompts, with baselines."""
-    return _respond(ctx.views.report(experiment_id, View("roles")))
-
-
-@router.get(
-    "/lens",
-    response_class=Response,
-    responses=_view_responses(LensReport, "The predictions of one prompt, layer by layer", 422),
-)
-def lens(experiment_id: ExperimentId, ctx: Ctx, prompt: _Prompt) -> Response:
-    """Returns the predictions from the residual stream at END after each layer of the reference run, the embedding
-    first. 404: no such prompt.
-    """
-    # A prompt outside the list is refused before its number becomes part of a file name.
-    return _respond(ctx.views.report(experiment_id, View("lens", str(prompt))))
-
-
-@router.get(
-    "/stages",
-    response_class=Response,
-    responses=_view_responses(StagesReport, "The stages in which the answer emerges"),
-)
-def stages(experiment_id: ExperimentId, ctx: Ctx) -> Response:
-    """Returns the answer's probability and rank by layer and the two cosine curves, with their start, turning point
-    and end, over the first 256 kept prompts.
-    """
-    return _respond(ctx.views.report(experiment_id, View("stages")))
-
-
-@router.get(
-    "/writes",
-    response_class=Response,
-    responses=_view_responses(WritesReport, "The tokens that a component promotes and suppresses", 422),
-)
-def writes(
-    experiment_id: ExperimentId,
-    ctx: Ctx,
-    component: Annotated[ComponentName, Query(description="`L14H2` is a head, `MLP19` an MLP")],
-) -> Response:
-    """Returns the number tokens that a component promotes and suppresses most at END, over the first 256 kept prompts.
-
-    422: not a component's name, or the model has no such component.
-    """
-    return _respond(ctx.views.report(experiment_id, View("writes", component)))
+for _row in VIEWS.values():
+    if _row.name != "attention":  # its address has a layer, too
+        _add_route(_row)
 
 
 def _respond(body: bytes | None) -> Response:
