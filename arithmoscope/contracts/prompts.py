@@ -28,6 +28,8 @@ MAX_PAIRS = 10_000
 MAX_PROMPT_CHARACTERS = 4_000
 MAX_PROMPT_TOKENS = 1_024
 MAX_SHOTS = 8
+# Worked examples before a calculation, unless a spec sets its own number: without them models answer almost nothing.
+DEFAULT_SHOTS = 2
 MAX_OPERAND = 9_999
 MAX_DECIMALS = 2
 
@@ -98,7 +100,12 @@ class CustomPrompts(Wire):
 
     source: Literal["custom"]
     pairs: tuple[CustomPair, ...] = Field(min_length=1, max_length=MAX_PAIRS)
-    shots: int = Field(default=0, ge=0, le=MAX_SHOTS, description=_SHOTS)
+    shots: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_SHOTS,
+        description=f"{_SHOTS}; if omitted, {DEFAULT_SHOTS} before questions of one line, none before other prompts",
+    )
     corruption: Corruption = Field(default="null_operator", description=_CORRUPTION)
     chat: bool = Field(default=False, description=_CHAT)
     answer: AnswerTokens = Field(default="whole", description=_ANSWER)
@@ -120,7 +127,7 @@ class TemplatePrompts(Wire):
         default=(1, 9), description="Smallest and largest operand"
     )
     pairs: int = Field(default=64, ge=1, le=MAX_PAIRS, description="Number of questions")
-    shots: int = Field(default=2, ge=0, le=MAX_SHOTS, description=_SHOTS)
+    shots: int = Field(default=DEFAULT_SHOTS, ge=0, le=MAX_SHOTS, description=_SHOTS)
     corruption: Corruption = Field(default="null_operator", description=_CORRUPTION)
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of the drawing")
     chat: bool = Field(default=False, description=_CHAT)
@@ -198,3 +205,4 @@ class Preview(Wire):
     items: tuple[PreviewItem, ...]
     n_distinct: int
     notes: tuple[str, ...] = ()
+    shots: int = Field(default=0, description="Worked examples before each question")

@@ -23,6 +23,8 @@ MAX_TUNED = 10_000
 MAX_STEPS = 20_000
 MAX_BATCH = 1_024
 DEFAULT_TOP_K = 10
+# Ranks components wherever the first k of them are meant: docs/decisions/two-metrics.md.
+DEFAULT_METRIC: Metric = "relative_logit"
 
 DEFAULT_METRICS: tuple[Metric, ...] = ("logit", "relative_logit", "logit_difference")
 

@@ -29,5 +29,5 @@ def tiny_question(number: int) -> Question:
     """
     a, b = divmod(number, 99)
     pair = {"reference": f"{a + 1} + {b + 1} =", "answer": f" {(a + b + 2) % 10}"}
-    prompts = {"source": "custom", "pairs": [pair]}
+    prompts = {"source": "custom", "shots": 0, "pairs": [pair]}
     return {"kind": "path_patching", "model": MODEL_ID, "effect": "direct", "metrics": ["logit"], "prompts": prompts}

@@ -74,7 +74,7 @@ class Serve:
             return json.load(answer)
 
     def submit(self, reference: str = "3 + 5 =", **spec: Any) -> str:
-        prompts = {"source": "custom", "pairs": [{"reference": reference}]}
+        prompts = {"source": "custom", "shots": 0, "pairs": [{"reference": reference}]}
         body = {"kind": "path_patching", "model": "tiny", "prompts": prompts, **spec}
         with self.open("/api/experiments", body) as answer:
             return json.load(answer)["id"]

@@ -60,7 +60,7 @@ def tokenizer_json() -> str:
 
 def spec(reference: str = "3 + 5 =", **changes: Any) -> dict[str, Any]:
     """A spec as a client sends it."""
-    prompts = {"source": "custom", "pairs": [{"reference": reference}]}
+    prompts = {"source": "custom", "shots": 0, "pairs": [{"reference": reference}]}
     return {"kind": "path_patching", "model": "tiny", "effect": "direct", "prompts": prompts, **changes}
 
 
@@ -106,7 +106,7 @@ def finish_with(store: Store, experiment_id: str, **artifacts: bytes) -> None:
 def knockout(parent: str, **changes: Any) -> dict[str, Any]:
     """A knock-out as a client sends it, of the first head of `CARD`; over several prompts."""
     pairs = [{"reference": f"3 + {number} ="} for number in range(1, 5)]
-    prompts = {"source": "custom", "pairs": pairs}
+    prompts = {"source": "custom", "shots": 0, "pairs": pairs}
     return {"kind": "knockout", "parent": parent, "components": ["L0H0"], "prompts": prompts, **changes}
 
 

@@ -50,7 +50,7 @@ class Bench:
     def submit(self, key: str = "k") -> str:
         pairs = [{"reference": "3 + 5 ="}]
         spec = PathPatchingSpec.model_validate(
-            {"kind": "path_patching", "model": "tiny", "prompts": {"source": "custom", "pairs": pairs}}
+            {"kind": "path_patching", "model": "tiny", "prompts": {"source": "custom", "shots": 0, "pairs": pairs}}
         )
         return self.store.submit(spec, key=key)[0].id
 

@@ -143,7 +143,7 @@ def test_a_large_body_is_refused_by_its_length_and_also_when_it_comes_in_chunks(
 
 def test_as_many_prompts_as_are_allowed_fit_into_a_request(api: Api) -> None:
     one = {"reference": "Two and three make five. " * 20 + "3 + 5 =", "counterfactual": "none " * 100, "answer": "8"}
-    prompts = {"source": "custom", "pairs": [one] * MAX_PAIRS}
+    prompts = {"source": "custom", "shots": 0, "pairs": [one] * MAX_PAIRS}
     body = json.dumps({"model": "nix", "prompts": prompts})
     assert 10 * 2**20 < len(body) < MAX_BODY_BYTES
     answer = api.post("/api/prompts/preview", content=body, headers={"content-type": "application/json"})

@@ -119,8 +119,13 @@ def test_an_accepted_experiment_is_with_the_broker_at_once(
         ({"prompts": {"source": "template", "operands": [5, 1]}}, 422, "bad_request", "smallest, largest"),
         ({"prompts": {"source": "template", "pairs": 0}}, 422, "bad_request", "prompts.pairs:"),
         ({"prompts": {"source": "template", "operations": ["root"]}}, 422, "bad_request", "prompts.operations[0]:"),
-        ({"prompts": {"source": "custom", "pairs": [{"reference": "hello"}]}}, 422, "no_arithmetic", "1"),
-        ({"prompts": {"source": "custom", "pairs": [{"reference": "30 + 50 ="}]}}, 422, "answer_several_tokens", "80"),
+        ({"prompts": {"source": "custom", "shots": 0, "pairs": [{"reference": "hello"}]}}, 422, "no_arithmetic", "1"),
+        (
+            {"prompts": {"source": "custom", "shots": 0, "pairs": [{"reference": "30 + 50 ="}]}},
+            422,
+            "answer_several_tokens",
+            "80",
+        ),
         ({"positions": "all"}, 422, "impossible_options", "Positions 'all' needs the effect 'total'"),
         ({"direction": "denoising", "source": "zero"}, 422, "impossible_options", "needs the source 'counterfactual'"),
         ({"source": "mean"}, 422, "impossible_options", "needs several prompts"),
@@ -129,7 +134,11 @@ def test_an_accepted_experiment_is_with_the_broker_at_once(
             {
                 "effect": "total",
                 "positions": "all",
-                "prompts": {"source": "custom", "pairs": [{"reference": "3 + 5 =", "counterfactual": "3 @ @ 5 ="}]},
+                "prompts": {
+                    "source": "custom",
+                    "shots": 0,
+                    "pairs": [{"reference": "3 + 5 =", "counterfactual": "3 @ @ 5 ="}],
+                },
             },
             422,
             "lengths_differ",

@@ -22,6 +22,9 @@ def sets(**more: Any) -> list[dict[str, Any]]:
     return [{"source": "template", "pairs": 16, "shots": 0, **more}]
 
 
+_TYPED = {"source": "custom", "shots": 0, "pairs": [{"reference": "3 + 5 ="}]}
+
+
 def refusal(api: Api, body: dict[str, Any]) -> tuple[int, str, str]:
     answer = api.post("/api/experiments", json=body)
     assert answer.headers["content-type"] == PROBLEM, answer.text
@@ -98,9 +101,9 @@ def test_components_of_other_weights_are_refused(api: Api, parent: str) -> None:
         ({"top_k": 3}, "bad_request", "not both"),
         ({"parent": "../../etc"}, "bad_request", "parent:"),
         ({"components": None, "metric": "probability"}, "metric_not_computed", "probability"),
-        ({"prompts": {"source": "custom", "pairs": [{"reference": "hello"}]}}, "no_arithmetic", "Pair 1"),
+        ({"prompts": {"source": "custom", "shots": 0, "pairs": [{"reference": "hello"}]}}, "no_arithmetic", "Pair 1"),
         (
-            {"ablation": "resample", "prompts": {"source": "custom", "pairs": [{"reference": "3 + 1 ="}]}},
+            {"ablation": "resample", "prompts": {"source": "custom", "shots": 0, "pairs": [{"reference": "3 + 1 ="}]}},
             "impossible_options",
             "another one",
         ),
@@ -115,7 +118,7 @@ def test_components_of_other_weights_are_refused(api: Api, parent: str) -> None:
             "more than 20000000 rows",
         ),
         (
-            {"positions": "all", "prompts": {"source": "custom", "pairs": UNEQUAL}},
+            {"positions": "all", "prompts": {"source": "custom", "shots": 0, "pairs": UNEQUAL}},
             "impossible_options",
             "The set has one prompt of",
         ),
@@ -150,7 +153,7 @@ def test_a_knockout_that_cannot_run_is_refused_before_there_is_a_row(
         ({"found_on": sets(operands=[9, 1])}, "bad_request", "found_on[0]"),
         ({"evaluated_on": sets(pairs=10_000)}, "bad_request", "the most is 10000"),
         ({"evaluated_on": sets(topic="facts", operations=["add", "subtract"])}, "impossible_options", "Set 'facts'"),
-        ({"found_on": [{"source": "custom", "pairs": [{"reference": "3 + 5 ="}]}] }, "no_prompts", "own prompts (1)"),
+        ({"found_on": [_TYPED]}, "no_prompts", "own prompts (1)"),
     ],
 )  # fmt: skip
 def test_a_transfer_that_cannot_run_is_refused_and_says_which_set(

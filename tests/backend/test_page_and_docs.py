@@ -86,7 +86,7 @@ def test_the_models_are_listed_with_the_reason_of_those_that_cannot_run(api: Api
 
 
 def test_a_preview_shows_how_a_prompt_is_read_and_what_is_wrong_with_another(api: Api) -> None:
-    prompts = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}, {"reference": "hello"}]}
+    prompts = {"source": "custom", "shots": 0, "pairs": [{"reference": "3 + 5 ="}, {"reference": "hello"}]}
     preview = api.post("/api/prompts/preview", json={"model": "tiny", "prompts": prompts}).json()
     good, bad = preview["items"]
     assert good["answer"] == "8"
@@ -100,7 +100,7 @@ def test_a_model_without_a_tokenizer_is_refused_in_words(api: Api) -> None:
     card = next(card for card in api.store.models() if card.id == "tiny")
     api.store.register_model(card.model_copy(update={"id": "mute"}), None)
     api.store.register_model(card.model_copy(update={"id": "garbled"}), "{}")
-    prompts = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}]}
+    prompts = {"source": "custom", "shots": 0, "pairs": [{"reference": "3 + 5 ="}]}
     for model in ("mute", "garbled"):
         answer = api.post("/api/prompts/preview", json={"model": model, "prompts": prompts})
         assert (answer.status_code, answer.json()["type"]) == (422, "urn:arithmoscope:problem:bad_tokenizer")

@@ -16,7 +16,7 @@ FRAME = ChatFrame(before="U: ", reply="\nA: ", next="\nU: ", after="\nA: ")
 
 
 def prompts(*references: str, **changes: Any) -> dict[str, Any]:
-    return {"source": "custom", "pairs": [{"reference": reference} for reference in references], **changes}
+    return {"source": "custom", "shots": 0, "pairs": [{"reference": reference} for reference in references], **changes}
 
 
 def preview(api: Api, spec: dict[str, Any]) -> Any:
@@ -70,7 +70,7 @@ def test_a_chat_with_a_model_that_has_no_template_to_use_is_refused(
 
 
 def test_a_pair_whose_prompts_are_the_same_is_accepted(api: Api) -> None:
-    same = {"source": "custom", "pairs": [{"reference": "3 + 5 =", "counterfactual": "3 + 5 ="}]}
+    same = {"source": "custom", "shots": 0, "pairs": [{"reference": "3 + 5 =", "counterfactual": "3 + 5 ="}]}
     (item,) = preview(api, same).json()["items"]
     assert (item["problem"], item["reference"]) == (None, item["counterfactual"])
     assert api.post("/api/experiments", json=spec(prompts=same)).status_code == 202
@@ -86,7 +86,7 @@ def test_a_pair_whose_prompts_are_the_same_is_accepted(api: Api) -> None:
     ],
 )
 def test_a_prompt_that_cannot_run_is_refused_by_its_number(api: Api, pair: dict[str, str], code: str) -> None:
-    request = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}, pair]}
+    request = {"source": "custom", "shots": 0, "pairs": [{"reference": "3 + 5 ="}, pair]}
     answer = api.post("/api/experiments", json=spec(prompts=request))
     assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (422, code)
     assert answer.json()["detail"].startswith("Pair 2: ")

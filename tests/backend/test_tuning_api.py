@@ -32,7 +32,7 @@ def refusal(api: Api, body: dict[str, Any], path: str = "/api/experiments") -> t
 
 
 def custom(*questions: str) -> dict[str, Any]:
-    return {"source": "custom", "pairs": [{"reference": question} for question in questions]}
+    return {"source": "custom", "shots": 0, "pairs": [{"reference": question} for question in questions]}
 
 
 def preview(api: Api, **changes: Any) -> dict[str, Any]:
@@ -104,7 +104,7 @@ REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
     ({"prompts": custom("3 + 5 =", "5 + 3 =")}, 422, "no_prompts", "none is left to"),
     ({"prompts": custom("3 + 5 ="), "test": custom("5 - 3 =")}, 422, "overlapping_splits", "'5 - 3 ='"),
     ({"test": custom("hello")}, 422, "no_arithmetic", "Pair 1"),
-    ({"test": {"source": "custom", "pairs": []}}, 422, "bad_request", "test.pairs:"),
+    ({"test": {"source": "custom", "shots": 0, "pairs": []}}, 422, "bad_request", "test.pairs:"),
     (
         {"validation": custom("80 + 90 ="), "test": custom("90 + 80 =")},
         422,

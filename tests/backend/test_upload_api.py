@@ -19,7 +19,7 @@ def test_the_pairs_of_an_uploaded_file_can_be_asked_as_they_are(api: Api) -> Non
     assert answer.status_code == 200
     read = answer.json()
     assert read["n_rows"] == 2
-    body = spec(prompts={"source": "custom", "pairs": read["pairs"]})
+    body = spec(prompts={"source": "custom", "shots": 0, "pairs": read["pairs"]})
     assert api.post("/api/experiments", json=body).status_code == 202
 
 
@@ -37,7 +37,7 @@ def test_a_file_of_100_000_rows_is_taken_and_what_is_kept_of_it_can_be_previewed
     read = answer.json()
     assert (len(read["pairs"]), read["n_rows"]) == (10_000, 100_000)
     assert [problem["row"] for problem in read["problems"]] == [2, 10_003]
-    body = {"model": "tiny", "prompts": {"source": "custom", "pairs": read["pairs"]}}
+    body = {"model": "tiny", "prompts": {"source": "custom", "shots": 0, "pairs": read["pairs"]}}
     previewed = api.post("/api/prompts/preview", json=body)
     assert (previewed.status_code, previewed.json()["items"][0]["problem"]) == (200, None)
 
@@ -46,7 +46,7 @@ def test_a_file_of_bad_rows_gives_what_can_be_used_and_this_can_be_previewed(api
     rows = "reference,answer\n3 + 5 =,8\n6 / 4 =,\n2 + 2 =,=A1\n3 × 3 =,9\n".encode() + b"3 \xd7 2 =,6\n"
     read = api.post(UPLOAD, content=rows, headers=CSV).json()
     assert [problem["row"] for problem in read["problems"]] == [3, 4, 6]
-    prompts = {"source": "custom", "pairs": read["pairs"], "answer": "first"}
+    prompts = {"source": "custom", "shots": 0, "pairs": read["pairs"], "answer": "first"}
     previewed = api.post("/api/prompts/preview", json={"model": "tiny", "prompts": prompts}).json()
     assert [item["problem"] for item in previewed["items"]] == [None, None]
 

@@ -28,7 +28,7 @@ from arithmoscope.contracts.kinds.fine_tune import FineTuneSpec
 from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.contracts.ranking import COLUMNS, RankingRow, to_csv
 
-CUSTOM = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}]}
+CUSTOM = {"source": "custom", "shots": 0, "pairs": [{"reference": "3 + 5 ="}]}
 TEMPLATE = {"source": "template"}
 
 
@@ -133,7 +133,7 @@ def test_options_that_came_later_and_are_left_alone_give_the_key_that_there_was_
 
 
 def test_a_way_to_make_counterfactuals_is_no_part_of_the_question_where_each_was_given():
-    prompts = {"source": "custom", "pairs": [{"reference": "3 + 5 =", "counterfactual": "3 @ 5 ="}]}
+    prompts = {"source": "custom", "shots": 0, "pairs": [{"reference": "3 + 5 =", "counterfactual": "3 @ 5 ="}]}
     assert key(spec({**prompts, "corruption": "operand_swap"})) == key(spec(prompts))
     assert key(spec({**CUSTOM, "corruption": "operand_swap"})) != key(spec())
 
@@ -180,8 +180,8 @@ def test_every_option_of_a_set_moves_its_key():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"prompts": {"source": "custom", "pairs": []}},
-        {"prompts": {"source": "custom", "pairs": [{"reference": "x" * 4001}]}},
+        {"prompts": {"source": "custom", "shots": 0, "pairs": []}},
+        {"prompts": {"source": "custom", "shots": 0, "pairs": [{"reference": "x" * 4001}]}},
         {"prompts": {**CUSTOM, "shots": 9}},
         {"prompts": {**TEMPLATE, "operands": [5, 2]}},
         {"prompts": {**TEMPLATE, "operands": [-1, 2]}},

@@ -127,7 +127,7 @@ def test_hostile_text_is_shown_as_text(watched):
         json={
             "kind": "path_patching",
             "model": "smollm2-135m",
-            "prompts": {"source": "custom", "pairs": [{"reference": reference}]},
+            "prompts": {"source": "custom", "shots": 0, "pairs": [{"reference": reference}]},
         },
     )
     assert created.status_code in (200, 202), created.text

@@ -81,7 +81,9 @@ def test_a_counterfactual_that_is_the_reference_has_no_effect_at_all(
 
 def test_a_whole_experiment_of_equal_prompts_says_zero_everywhere(model: LoadedModel) -> None:
     same = {"reference": "3 + 5 =", "counterfactual": "3 + 5 ="}
-    result = run(model, {"source": "custom", "pairs": [same, {"reference": "2 + 2 =", "counterfactual": "2 + 2 ="}]})
+    result = run(
+        model, {"source": "custom", "shots": 0, "pairs": [same, {"reference": "2 + 2 =", "counterfactual": "2 + 2 ="}]}
+    )
     for metric in result.result.metrics.values():
         assert {value for row in metric.heads.mean for value in row} <= {0.0, None}
         assert {value for row in metric.mlps.mean for value in row} <= {0.0, None}

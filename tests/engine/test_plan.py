@@ -138,7 +138,7 @@ def test_effects_after_an_out_of_memory_error_are_the_same(monkeypatch):
 @pytest.mark.parametrize("source", ["counterfactual", "mean"])
 def test_a_resumed_experiment_keeps_the_plan_that_memory_forced_on_it(monkeypatch, source):
     model = tiny_model("LlamaForCausalLM", torch.float32)
-    spec = spec_of({"source": "custom", "pairs": MANY}, source=source)
+    spec = spec_of({"source": "custom", "shots": 0, "pairs": MANY}, source=source)
     with monkeypatch.context() as patch:
         running_out(patch, 1)
         whole = ObservedRun()
@@ -199,7 +199,7 @@ def test_the_peak_of_a_process_stays_within_the_budget(effect, positions):
 
 
 def test_chunks_of_another_precision_are_computed_again():
-    spec = spec_of({"source": "custom", "pairs": MANY[:3]}, source="counterfactual")
+    spec = spec_of({"source": "custom", "shots": 0, "pairs": MANY[:3]}, source="counterfactual")
     narrow, wide = ObservedRun(), ObservedRun()
     narrow.run(tiny_model("LlamaForCausalLM", torch.float32), spec)
     wide.run(tiny_model("LlamaForCausalLM", torch.float64), spec, narrow.chunks)
@@ -208,7 +208,7 @@ def test_chunks_of_another_precision_are_computed_again():
 
 def test_a_kept_plan_is_gone_on_with_however_little_is_free_now(monkeypatch):
     model = tiny_model("LlamaForCausalLM", torch.float32)
-    spec = spec_of({"source": "custom", "pairs": MANY}, source="counterfactual")
+    spec = spec_of({"source": "custom", "shots": 0, "pairs": MANY}, source="counterfactual")
     stopped = ObservedRun(stop_after=6)
     stopped.run(model, spec)
     monkeypatch.setattr("arithmoscope.engine.forward.batching.free_bytes", lambda _device: 1000)

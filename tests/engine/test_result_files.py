@@ -24,7 +24,7 @@ def output() -> RunOutput:
             "kind": "path_patching",
             "model": "tiny",
             "effect": "direct",
-            "prompts": {"source": "custom", "pairs": pairs},
+            "prompts": {"source": "custom", "shots": 0, "pairs": pairs},
             "metrics": ["logit", "relative_logit"],
         }
     )

@@ -28,7 +28,7 @@ def spec_of(prompts, **more):
 
 
 def custom(pairs=MANY, **more):
-    return spec_of({"source": "custom", "pairs": pairs, **more})
+    return spec_of({"source": "custom", "shots": 0, "pairs": pairs, **more})
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_one_pair_has_no_deviation_and_no_interval(model):
 
 
 def test_probability_is_computed_when_asked_for(model):
-    spec = spec_of({"source": "custom", "pairs": MANY[:3]}, metrics=["probability"], effect="direct")
+    spec = spec_of({"source": "custom", "shots": 0, "pairs": MANY[:3]}, metrics=["probability"], effect="direct")
     output = ObservedRun().run(model, spec)
     assert output is not None
     assert set(output.result.metrics) == {"probability"}

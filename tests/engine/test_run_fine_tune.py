@@ -361,8 +361,10 @@ def test_a_non_finite_loss_keeps_the_last_good_weights_and_is_reported(
 
 def test_what_cannot_be_trained_is_refused_before_anything_is(model: LoadedModel):
     chunks: dict[int, bytes] = {}
-    overlapping = {"test": {"source": "custom", "pairs": [{"reference": "12 + 13 ="}, {"reference": "20 - 11 ="}]}}
-    alone = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}, {"reference": "5 - 3 ="}]}
+    overlapping = {
+        "test": {"source": "custom", "shots": 0, "pairs": [{"reference": "12 + 13 ="}, {"reference": "20 - 11 ="}]}
+    }
+    alone = {"source": "custom", "shots": 0, "pairs": [{"reference": "3 + 5 ="}, {"reference": "5 - 3 ="}]}
     many = {"source": "template", "operations": ["add"], "operands": [10, 14], "pairs": 90, "shots": 0}
     for more, code in (
         ({"components": ["L9H0"]}, "bad_component"),
@@ -379,7 +381,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is(model: LoadedModel
 def test_prompts_that_a_spreadsheet_would_run_are_text_in_every_file(model: LoadedModel):
     hostile = [f"=cmd() {a} + 1 is" for a in range(40)] + [f"@x\t{a} - 1 is" for a in range(40)]
     pairs = [{"reference": text, "answer": "5"} for text in hostile]
-    output = run(model, spec_of(steps=1, prompts={"source": "custom", "pairs": pairs}))
+    output = run(model, spec_of(steps=1, prompts={"source": "custom", "shots": 0, "pairs": pairs}))
     assert output is not None
     rows = [row for row in rows_of(output, "judged.csv") if row["set"] == "held out"]
     assert rows

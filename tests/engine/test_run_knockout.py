@@ -15,6 +15,7 @@ from arithmoscope import Knockout, knockout
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.kinds.knockout import KnockoutResult, KnockoutSpec
 from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
+from arithmoscope.contracts.terms import DEFAULT_METRIC
 from arithmoscope.engine.experiments.knockout import run_knockout
 from arithmoscope.engine.experiments.parent_analysis import read_effects
 from arithmoscope.engine.experiments.path_patching import run_path_patching
@@ -36,7 +37,7 @@ def model():
 
 
 def analysed(model, **more):
-    prompts = {"source": "custom", "pairs": MANY, "keep_wrong": True}
+    prompts = {"source": "custom", "shots": 0, "pairs": MANY, "keep_wrong": True}
     spec = {"kind": "path_patching", "model": "tiny", "effect": "direct", "prompts": prompts, **more}
     output = run_path_patching(model, PathPatchingSpec.model_validate(spec), "parent", **quiet())
     assert output is not None
@@ -53,7 +54,7 @@ def spec_of(**more):
 
 
 def custom_prompts(pairs, keep_wrong=True):
-    return {"source": "custom", "pairs": pairs, "keep_wrong": keep_wrong}
+    return {"source": "custom", "shots": 0, "pairs": pairs, "keep_wrong": keep_wrong}
 
 
 def run(model, spec, analysis, **more):
@@ -112,7 +113,7 @@ def test_the_top_k_are_those_that_hurt_most_and_with_denoising_those_that_restor
     restored = analysed(model, direction="denoising").artifacts
     for stored, sign in ((analysis, 1), (restored, -1)):
         output = run(model, spec_of(top_k=3, among="head", ablation="zero", controls=0), stored)
-        heads, _ = read_effects(stored.__getitem__).values("logit_difference")
+        heads, _ = read_effects(stored.__getitem__).values(DEFAULT_METRIC)
         means = (sign * heads.double().mean(0)).flatten()
         best = [f"L{at // 4}H{at % 4}" for at in means.argsort()[:3].tolist() if means[at] < 0]
         assert list(output.result.components) == best

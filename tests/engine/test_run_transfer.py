@@ -18,10 +18,19 @@ from arithmoscope.engine.experiments.transfer import run_transfer
 from arithmoscope.prompts import prepare
 from arithmoscope.prompts.sets.operand_split import split_operands
 
-ADD = {"source": "custom", "pairs": [{"reference": f"{a} + {b} ="} for a in range(1, 7) for b in range(1, 9 - a)]}
-TAKE = {"source": "custom", "pairs": [{"reference": f"{a} - {b} ="} for a in range(3, 9) for b in range(1, a)]}
+ADD = {
+    "source": "custom",
+    "shots": 0,
+    "pairs": [{"reference": f"{a} + {b} ="} for a in range(1, 7) for b in range(1, 9 - a)],
+}
+TAKE = {
+    "source": "custom",
+    "shots": 0,
+    "pairs": [{"reference": f"{a} - {b} ="} for a in range(3, 9) for b in range(1, a)],
+}
 WRONG = {
     "source": "custom",
+    "shots": 0,
     "pairs": [{"reference": f"{a} + 1 =", "answer": "@"} for a in range(9)],
     "keep_wrong": False,
 }

@@ -20,7 +20,7 @@ from arithmoscope.engine.models.catalogue import Catalogue
 from arithmoscope.engine.models.component_sizes import part_sizes
 from arithmoscope.engine.tuning.selection import parameters_of, select
 
-PROMPTS = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}]}
+PROMPTS = {"source": "custom", "shots": 0, "pairs": [{"reference": "3 + 5 ="}]}
 
 
 def card_of(model: LoadedModel) -> ModelCard:

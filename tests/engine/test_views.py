@@ -28,7 +28,7 @@ def model():
 
 
 def analysed(model, **more):
-    prompts = {"source": "custom", "pairs": MANY, "keep_wrong": True, **more.pop("prompts", {})}
+    prompts = {"source": "custom", "shots": 0, "pairs": MANY, "keep_wrong": True, **more.pop("prompts", {})}
     spec = {"kind": "path_patching", "model": "tiny", "effect": "direct", "prompts": prompts, **more}
     return whole_run(model, PathPatchingSpec.model_validate(spec))
 

@@ -17,7 +17,9 @@ from arithmoscope.prompts.tokens.tokenization import pieces_of
 
 
 def custom(*pairs: str, **changes: Any) -> CustomPrompts:
-    return CustomPrompts.model_validate({"source": "custom", "pairs": [{"reference": p} for p in pairs], **changes})
+    return CustomPrompts.model_validate(
+        {"source": "custom", "shots": 0, "pairs": [{"reference": p} for p in pairs], **changes}
+    )
 
 
 PAIR = PromptPair("2 + 3 = 5\n57 + 68 =", "2 + 3 = 5\n57 @ 68 =", "125")

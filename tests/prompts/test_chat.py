@@ -119,7 +119,9 @@ def test_a_pair_that_is_no_chat_is_read_plainly_for_any_model(tokenizer: Tokeniz
 
 
 def test_a_chat_without_a_template_is_refused_with_a_way_out(tokenizer: Tokenizer) -> None:
-    shot = CustomPrompts.model_validate({"source": "custom", "pairs": [{"reference": "3 + 5 ="}], "chat": True})
+    shot = CustomPrompts.model_validate(
+        {"source": "custom", "shots": 0, "pairs": [{"reference": "3 + 5 ="}], "chat": True}
+    )
     for attempt in (
         lambda: encode_pair(SUM, tokenizer),
         lambda: prepare(shot, tokenizer),
@@ -219,7 +221,7 @@ def test_a_template_set_is_asked_as_a_chat(shots: int, tokenizer: Tokenizer) -> 
 
 def test_a_preview_shows_a_chat_that_cannot_run_as_far_as_it_can_be_read(tokenizer: Tokenizer) -> None:
     pairs = [{"reference": "8 + 5 ="}, {"reference": ""}, {"reference": "<|im_end|>\U000f0000", "answer": "8"}]
-    shot = CustomPrompts.model_validate({"source": "custom", "pairs": pairs, "chat": True})
+    shot = CustomPrompts.model_validate({"source": "custom", "shots": 0, "pairs": pairs, "chat": True})
     several, empty, private = preview(shot, tokenizer, CHATML).items
     assert "2 tokens" in (several.problem or "")
     assert "".join(token.text for token in several.reference) == lay_out("8 + 5 =", CHATML).text

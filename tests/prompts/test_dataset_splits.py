@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.kinds.fine_tune import FineTuneSpec
+from arithmoscope.contracts.kinds.fine_tune import TWO_DIGITS, FineTuneSpec
 from arithmoscope.contracts.prompts import Operation
 from arithmoscope.prompts.sets.dataset_splits import DatasetSplits, split_dataset, whole_answer_pairs
 from arithmoscope.prompts.sets.operand_split import on_first_side, operands_of, shared_operands
@@ -21,7 +21,7 @@ def spec(prompts: dict[str, Any] = SUMS, **more: Any) -> FineTuneSpec:
 
 
 def custom(*pairs: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"source": "custom", "pairs": list(pairs), **more}
+    return {"source": "custom", "shots": 0, "pairs": list(pairs), **more}
 
 
 def sums(first: int, last: int, plus: int = 1) -> dict[str, Any]:
@@ -122,8 +122,8 @@ def test_a_large_set_is_split_by_the_operands_alone(tokenizer: Tokenizer):
     assert not any("test set has" in note for note in lessons.notes)
 
 
-def test_default_prompts_are_the_template_s():
-    assert spec({}) == spec({"source": "template"})
+def test_empty_prompts_are_the_default_questions():
+    assert spec({}).prompts == TWO_DIGITS == FineTuneSpec(kind="fine_tune", model="m", components=("L0H0",)).prompts
     with pytest.raises(ValueError, match="source"):
         spec({"operands": [1, 9]})
 

@@ -42,7 +42,9 @@ def test_sets_that_no_option_tells_apart_are_numbered():
 
 
 def test_nothing_that_people_typed_is_in_a_name():
-    own = CustomPrompts.model_validate({"source": "custom", "pairs": [{"reference": "=HYPERLINK(1)", "answer": "8"}]})
+    own = CustomPrompts.model_validate(
+        {"source": "custom", "shots": 0, "pairs": [{"reference": "=HYPERLINK(1)", "answer": "8"}]}
+    )
     assert list(labels_of([own]).values()) == ["own prompts (1)"]
 
 

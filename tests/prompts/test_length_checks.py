@@ -15,7 +15,7 @@ LONGER = CustomPair(reference="2 + 2 =", counterfactual="2 @ @ 2 =")
 
 
 def encoded(tokenizer: Tokenizer, *pairs: CustomPair) -> tuple[EncodedPair, ...]:
-    return prepare(CustomPrompts(source="custom", pairs=pairs), tokenizer).pairs
+    return prepare(CustomPrompts(source="custom", shots=0, pairs=pairs), tokenizer).pairs
 
 
 def test_the_first_pair_of_unequal_lengths_is_named_with_both_counts(tokenizer: Tokenizer):

@@ -18,7 +18,7 @@ from arithmoscope.prompts.sets.prompt_sets import PREVIEWED_PAIRS, preview
 
 def custom(*pairs: str | dict[str, Any], **changes: Any) -> CustomPrompts:
     listed = [{"reference": pair} if isinstance(pair, str) else pair for pair in pairs]
-    return CustomPrompts.model_validate({"source": "custom", "pairs": listed, **changes})
+    return CustomPrompts.model_validate({"source": "custom", "shots": 0, "pairs": listed, **changes})
 
 
 def only_pair(prompts: CustomPrompts, tokenizer: Tokenizer) -> PromptPair:

@@ -146,7 +146,7 @@ def test_what_no_model_could_be_asked_is_told_by_its_row_as_the_whole_set_would_
     assert [pair.reference for pair in read.pairs] == ["3 + 5 ="] * 2
     (problem,) = read.problems
     with pytest.raises(Refusal) as refusal:
-        prepare(CustomPrompts(source="custom", pairs=(CustomPair(**row),)), tokenizer)
+        prepare(CustomPrompts(source="custom", shots=0, pairs=(CustomPair(**row),)), tokenizer)
     assert problem.row == 2
     assert problem.reason.split(".")[0] in refusal.value.detail
 
@@ -159,7 +159,7 @@ def test_the_rows_of_a_file_that_can_be_used_are_a_set_that_is_prepared(tokenize
         {"reference": "4 - 1 =", "answer": "-"},
     ]
     read = of_lines(*rows)
-    assert len(prepare(CustomPrompts(source="custom", pairs=read.pairs), tokenizer).pairs) == 2
+    assert len(prepare(CustomPrompts(source="custom", shots=0, pairs=read.pairs), tokenizer).pairs) == 2
 
 
 def test_what_is_wrong_with_a_row_is_told_by_its_number_and_the_others_stay() -> None:

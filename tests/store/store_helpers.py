@@ -47,7 +47,7 @@ class Clock:
 
 def spec_of(*questions: str, model: str = "tiny") -> ExperimentSpec:
     pairs = [{"reference": question} for question in questions or ("3 + 5 =",)]
-    prompts = {"source": "custom", "pairs": pairs}
+    prompts = {"source": "custom", "shots": 0, "pairs": pairs}
     return PathPatchingSpec.model_validate({"kind": "path_patching", "model": model, "prompts": prompts})
 
 

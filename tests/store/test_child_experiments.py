@@ -8,7 +8,7 @@ from arithmoscope.contracts.kinds.knockout import KnockoutSpec
 from arithmoscope.contracts.kinds.transfer import TransferSpec
 from arithmoscope.store import Store
 
-SETS = ({"source": "custom", "pairs": [{"reference": "3 + 5 ="}]},)
+SETS = ({"source": "custom", "shots": 0, "pairs": [{"reference": "3 + 5 ="}]},)
 
 
 def asked_of(store: Store, parent: str) -> str:

@@ -24,7 +24,7 @@ SPEC = FineTuneSpec.model_validate(
         "kind": "fine_tune",
         "model": "tiny",
         "components": ["L0H0"],
-        "prompts": {"source": "custom", "pairs": [{"reference": "3 + 5 ="}]},
+        "prompts": {"source": "custom", "shots": 0, "pairs": [{"reference": "3 + 5 ="}]},
     }
 )
 DELTAS = b"more of everything"

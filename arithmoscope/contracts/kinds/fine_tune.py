@@ -9,11 +9,16 @@ from pydantic_core import PydanticCustomError
 
 from arithmoscope.contracts.base import Wire
 from arithmoscope.contracts.kinds.base import BINARY, CSV, ZIP, Artifact, ExperimentKind, canonical_prompts
-from arithmoscope.contracts.prompts import PromptsSpec
+from arithmoscope.contracts.prompts import PromptsSpec, TemplatePrompts
 from arithmoscope.contracts.results import SCHEMA_VERSION, ModelFacts, Provenance
 from arithmoscope.contracts.terms import MAX_BATCH, MAX_STEPS, MAX_TUNED, ComponentName, ExperimentId
 from arithmoscope.contracts.tuning_results import Evaluation, Split, TrainingCurve, Tunable
 from arithmoscope.contracts.tuning_terms import WHOLE_TUNERS, Ending, HeadPart, Schedule, Tuner
+
+# The questions of a fine-tuning that names none. Wrongly answered ones stay: they remain to be learned.
+TWO_DIGITS = TemplatePrompts(
+    source="template", operations=("add", "subtract"), operands=(10, 99), pairs=2_000, keep_wrong=True
+)
 
 
 class FineTuneSpec(Wire):
@@ -31,7 +36,10 @@ class FineTuneSpec(Wire):
     components: tuple[ComponentName, ...] = Field(
         default=(), max_length=MAX_TUNED, description="Components to train; needed unless the tuner trains whole models"
     )
-    prompts: PromptsSpec
+    prompts: PromptsSpec = Field(
+        default=TWO_DIGITS,
+        description="Questions to train on; if omitted or empty, sums and differences of two-digit numbers",
+    )
     validation: PromptsSpec | None = Field(default=None, description="Validation questions; split off if omitted")
     test: PromptsSpec | None = Field(default=None, description="Test questions; split off if omitted")
     steps: int = Field(default=80, ge=1, le=MAX_STEPS, description="Optimiser steps")
@@ -59,7 +67,7 @@ class FineTuneSpec(Wire):
     @field_validator("prompts", mode="before")
     @classmethod
     def _template_by_default(cls, prompts: object) -> object:
-        return {"source": "template"} if prompts == {} else prompts
+        return TWO_DIGITS if prompts == {} else prompts
 
     @model_validator(mode="after")
     def _something_to_tune(self) -> FineTuneSpec:

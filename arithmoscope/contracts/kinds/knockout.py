@@ -12,6 +12,7 @@ from arithmoscope.contracts.knockout_terms import MAX_ANSWER_TOKENS, Ablation, K
 from arithmoscope.contracts.prompts import PromptsSpec
 from arithmoscope.contracts.results import SCHEMA_VERSION, DroppedPair, ModelFacts, Provenance, Row
 from arithmoscope.contracts.terms import (
+    DEFAULT_METRIC,
     DEFAULT_TOP_K,
     MAX_KNOCK_CONTROLS,
     MAX_KNOCKED,
@@ -36,7 +37,7 @@ class KnockoutSpec(Wire):
     top_k: int | None = Field(
         default=None, ge=1, le=MAX_KNOCKED, description="Remove the K components with the most negative mean effect"
     )
-    metric: Metric = Field(default="logit_difference", description="Metric that ranks the components for top_k")
+    metric: Metric = Field(default=DEFAULT_METRIC, description="Metric that ranks the components for top_k")
     among: Among = Field(default="any", description="Components that top_k ranks: heads only, or any")
     ablation: Ablation = Field(
         default="mean", description="Replacement of a removed output: mean over the prompts, zero, or another prompt's"

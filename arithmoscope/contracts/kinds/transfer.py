@@ -10,9 +10,10 @@ from arithmoscope.contracts.base import Wire
 from arithmoscope.contracts.kinds.base import CSV, Artifact, ExperimentKind, canonical_prompts
 from arithmoscope.contracts.kinds.knockout import RAW
 from arithmoscope.contracts.knockout_terms import Ablation
-from arithmoscope.contracts.prompts import MAX_PAIRS, PromptsSpec
+from arithmoscope.contracts.prompts import MAX_PAIRS, Operation, PromptsSpec, TemplatePrompts
 from arithmoscope.contracts.results import SCHEMA_VERSION, Grid, ModelFacts, Provenance, Row
 from arithmoscope.contracts.terms import (
+    DEFAULT_METRIC,
     DEFAULT_TOP_K,
     MAX_KNOCK_CONTROLS,
     MAX_KNOCKED,
@@ -22,6 +23,40 @@ from arithmoscope.contracts.terms import (
     Metric,
 )
 
+_PAIRS = 32
+
+
+def _set(*operations: Operation, **options: Any) -> TemplatePrompts:
+    return TemplatePrompts(source="template", operations=operations or ("add",), pairs=_PAIRS, **options)
+
+
+# Named prompt sets to choose from, on the page and in the terminal.
+NAMED_SETS: dict[str, TemplatePrompts] = {
+    "addition": _set(),
+    "subtraction": _set("subtract"),
+    "multiplication": _set("multiply"),
+    "division": _set("divide"),
+    "powers": _set("power"),
+    "addition, statements": _set(styles=("statement",)),
+    "addition, questions": _set(styles=("question",)),
+    "addition in words": _set(numerals="words"),
+    "two-digit addition": _set(operands=(10, 99), answer="first"),
+    "spans of years": _set(topic="year_span"),
+    "word problems": _set(topic="word_problem"),
+    "counting": _set(topic="counting"),
+    "facts": _set(topic="facts"),
+    "grammar": _set(topic="grammar"),
+    "antonyms": _set(topic="antonyms"),
+    "sequences": _set(topic="sequences"),
+}
+# The sets of a transfer that names none: heads are found on the first, and knocked out on all of them. The last two
+# contain no arithmetic: they are controls.
+FOUND_ON = (
+    *("addition", "subtraction", "multiplication", "addition, statements", "addition, questions"),
+    *("addition in words", "spans of years", "word problems"),
+)
+EVALUATED_ON = (*FOUND_ON, "facts", "grammar")
+
 
 class TransferSpec(Wire):
     """Transfer: heads found on each prompt set, knocked out on every other set."""
@@ -30,14 +65,20 @@ class TransferSpec(Wire):
     model: str = Field(min_length=1, max_length=200)
     parent: ExperimentId | None = Field(default=None, description="The analysis that this belongs to, if any")
     found_on: tuple[PromptsSpec, ...] = Field(
-        min_length=1, max_length=MAX_SETS, description="Prompt sets on which heads are found"
+        default=tuple(NAMED_SETS[name] for name in FOUND_ON),
+        min_length=1,
+        max_length=MAX_SETS,
+        description="Prompt sets on which heads are found",
     )
     evaluated_on: tuple[PromptsSpec, ...] = Field(
-        min_length=1, max_length=MAX_SETS, description="Prompt sets on which they are knocked out"
+        default=tuple(NAMED_SETS[name] for name in EVALUATED_ON),
+        min_length=1,
+        max_length=MAX_SETS,
+        description="Prompt sets on which they are knocked out",
     )
     top_k: int = Field(default=DEFAULT_TOP_K, ge=1, le=MAX_KNOCKED, description="Heads found on each set")
     effect: Effect = Field(default="through_mlps", description="Effect by which heads are found")
-    metric: Metric = Field(default="logit_difference", description="Metric by which heads are found")
+    metric: Metric = Field(default=DEFAULT_METRIC, description="Metric by which heads are found")
     ablation: Ablation = Field(
         default="mean", description="Replacement of a removed output: mean over the prompts, zero, or another prompt's"
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 from arithmoscope.contracts.components import all_components
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.ranking import RankingRow
-from arithmoscope.contracts.terms import Direction, Effect, Metric, Positions, Source
+from arithmoscope.contracts.terms import DEFAULT_METRIC, Direction, Effect, Metric, Positions, Source
 from arithmoscope.engine.measures.metrics import EffectSummary, metric_values, summarise
 from arithmoscope.engine.serialization import pack, unpack
 
@@ -127,7 +127,7 @@ class PatchingEffects:
         return summarise(torch.cat([heads, mlps[..., None]], dim=-1), self.questions)
 
     def ranking(
-        self, metric: Metric = "relative_logit", experiment_id: str = "", summary: EffectSummary | None = None
+        self, metric: Metric = DEFAULT_METRIC, experiment_id: str = "", summary: EffectSummary | None = None
     ) -> list[RankingRow]:
         """Components by mean effect, as in ``components.csv``.
 

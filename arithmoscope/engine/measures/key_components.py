@@ -35,7 +35,7 @@ from torch import Tensor
 from arithmoscope.contracts.components import Component, all_components
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import PAPER_THRESHOLD, KeyRule
-from arithmoscope.contracts.terms import Metric
+from arithmoscope.contracts.terms import DEFAULT_METRIC, Metric
 from arithmoscope.engine.measures.metrics import MeasuredEffects
 
 Side = Literal["less", "greater", "two"]
@@ -75,7 +75,7 @@ def key_components(
     effects: MeasuredEffects,
     *,
     rule: KeyRule = "fdr",
-    metric: Metric = "relative_logit",
+    metric: Metric = DEFAULT_METRIC,
     rate: float = 0.05,
     threshold: float = PAPER_THRESHOLD,
     top_k: int = 10,

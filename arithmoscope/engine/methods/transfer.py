@@ -41,7 +41,7 @@ from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import Ablation
 from arithmoscope.contracts.prompts import PromptPair
-from arithmoscope.contracts.terms import Effect, Metric
+from arithmoscope.contracts.terms import DEFAULT_METRIC, Effect, Metric
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.interventions.head_sets import mean_effects, measure_column, most_negative, sets_of
 from arithmoscope.engine.measures.rank_correlation import spearman
@@ -159,7 +159,7 @@ def transfer(
     *,
     top_k: int = 10,
     effect: Effect = "through_mlps",
-    metric: Metric = "logit_difference",
+    metric: Metric = DEFAULT_METRIC,
     ablation: Ablation = "mean",
     controls: int = 20,
     seed: int = 0,

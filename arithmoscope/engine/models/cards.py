@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from arithmoscope.contracts.models import ModelCard, ModelSource
+from arithmoscope.contracts.prompts import DEFAULT_SHOTS
 from arithmoscope.engine.families import unsupported, why_unsupported
 
-# Default number of solved examples before a bare sum: without them, the demo model answers almost nothing.
-RECOMMENDED_SHOTS = 2
 # Above the size of any real model: transformers would build modules for such a configuration until memory runs out.
 _MAX_COUNT = 10_000
 _MAX_WIDTH = 100_000_000
@@ -46,7 +45,7 @@ def card_of_config(
         heads=heads,
         kv_heads=1 if multi_query else _size(config, _KV_HEADS) or heads,
         parameters=parameters,
-        shots=RECOMMENDED_SHOTS,
+        shots=DEFAULT_SHOTS,
         supported=(unusable or reason) is None,
         reason=unusable or reason,
     )

@@ -17,8 +17,9 @@ from typing import Any
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ChatFrame, ModelCard
+from arithmoscope.contracts.prompts import DEFAULT_SHOTS
 from arithmoscope.engine.families import GGUF_ARCHITECTURES, unsupported_gguf
-from arithmoscope.engine.models.cards import RECOMMENDED_SHOTS, broken_card, card_of_config, why_unusable
+from arithmoscope.engine.models.cards import broken_card, card_of_config, why_unusable
 from arithmoscope.engine.models.chat_template import frame_of_folder, has_template
 from arithmoscope.engine.models.component_sizes import part_sizes
 from arithmoscope.engine.models.folders import DEMO_ID, DEMO_NAME, MANIFEST, is_whole, read_json, write_atomically
@@ -135,7 +136,7 @@ class Catalogue:
             heads=9,
             kv_heads=3,
             parameters=134_515_008,
-            shots=RECOMMENDED_SHOTS,
+            shots=DEFAULT_SHOTS,
             chat=True,
             supported=False,
             reason=f"Not converted yet: run arithmoscope models fetch {DEMO_ID}.",

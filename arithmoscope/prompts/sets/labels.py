@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from arithmoscope.contracts.prompts import CustomPrompts, PromptsSpec, TemplatePrompts
+from arithmoscope.prompts.sets.default_shots import shots_of
 from arithmoscope.prompts.sets.topics import TOPICS
 
 _PLAIN = TemplatePrompts(source="template")
@@ -75,7 +76,8 @@ def _numbers(prompts: TemplatePrompts) -> list[str]:
 
 
 def _shots(prompts: PromptsSpec) -> str:
-    return f"{prompts.shots} shot{'' if prompts.shots == 1 else 's'}"
+    shots = shots_of(prompts)
+    return f"{shots} shot{'' if shots == 1 else 's'}"
 
 
 def _corruption(prompts: PromptsSpec) -> str:

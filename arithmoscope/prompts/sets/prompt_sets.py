@@ -35,6 +35,7 @@ from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.language.questions import question_text
 from arithmoscope.prompts.language.roles import RoleSpan, counterfactual_spans
 from arithmoscope.prompts.sets.custom_pairs import quoted, with_answer
+from arithmoscope.prompts.sets.default_shots import shots_of, with_shots
 from arithmoscope.prompts.sets.sampling import draw
 from arithmoscope.prompts.sets.shots import shot_prefix
 from arithmoscope.prompts.tokens.encoded import EncodedPair, encode_answer, frame_of, prompt_tokens
@@ -81,7 +82,7 @@ def prepare(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: C
         '8'
         >>> effects = am.path_patching(model, [pair])
     """
-    frame = frame_of(spec.chat, chat)
+    spec, frame = with_shots(spec), frame_of(spec.chat, chat)
     encoded: list[EncodedPair] = []
     if isinstance(spec, TemplatePrompts):
         drawn = draw(spec, tokenizer, frame)
@@ -119,15 +120,17 @@ def preview(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: C
         >>> [token.role for token in item.reference][1]
         'operator'
     """
-    frame = frame_of(spec.chat, chat)
+    spec, frame = with_shots(spec), frame_of(spec.chat, chat)
     if isinstance(spec, TemplatePrompts):
         drawn = draw(spec, tokenizer, frame, PREVIEWED_PAIRS)
         items = [item for pair in drawn.pairs for item in _items(pair, spec, tokenizer, frame)]
-        return Preview(items=tuple(items[:PREVIEWED_PAIRS]), n_distinct=drawn.n_distinct, notes=drawn.notes)
+        return Preview(
+            items=tuple(items[:PREVIEWED_PAIRS]), n_distinct=drawn.n_distinct, notes=drawn.notes, shots=spec.shots
+        )
     shown = spec.pairs[:PREVIEWED_PAIRS]
     items = [item for custom in shown for item in _custom_items(custom, spec, tokenizer, frame)]
     n_distinct, notes = _repeats(spec)
-    return Preview(items=tuple(items[:PREVIEWED_PAIRS]), n_distinct=n_distinct, notes=notes)
+    return Preview(items=tuple(items[:PREVIEWED_PAIRS]), n_distinct=n_distinct, notes=notes, shots=shots_of(spec))
 
 
 def generate(
@@ -237,7 +240,7 @@ def _completed(custom: CustomPair, spec: CustomPrompts, tokenizer: Tokenizer) ->
     """The pair with its answer, its counterfactual and its worked examples."""
     answered = with_answer(custom)
     custom = answered.pair
-    prefix = shot_prefix(custom.reference, answered.reading, spec.shots)
+    prefix = shot_prefix(custom.reference, answered.reading, shots_of(spec))
     reference = prefix + custom.reference
     if custom.counterfactual is not None:
         return PromptPair(reference, prefix + custom.counterfactual, answered.answer, spec.chat)

@@ -13,7 +13,7 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.kinds import KINDS, ExperimentResult, path_patching
 from arithmoscope.contracts.kinds.base import CSV, RESULT, Artifact
 from arithmoscope.contracts.kinds.path_patching import PathPatchingResult, PathPatchingSpec
-from arithmoscope.contracts.terms import Metric
+from arithmoscope.contracts.terms import DEFAULT_METRIC, Metric
 from arithmoscope_api.context import Context, Ctx
 from arithmoscope_api.http.problems import problem_responses
 from arithmoscope_api.routes.experiments import ExperimentId
@@ -88,7 +88,7 @@ for _artifact in dict.fromkeys(artifact for kind in KINDS.values() for artifact 
     },
 )
 def components_csv(
-    experiment_id: ExperimentId, ctx: Ctx, request: Request, metric: Metric = "relative_logit"
+    experiment_id: ExperimentId, ctx: Ctx, request: Request, metric: Metric = DEFAULT_METRIC
 ) -> Response:
     """Returns the ranking: one row per component, ascending by the mean effect. 409 for a metric that was not computed,
     and for other kinds of experiment.
@@ -113,7 +113,7 @@ def components_csv(
     },
 )
 def components_csv_metadata(
-    experiment_id: ExperimentId, ctx: Ctx, request: Request, metric: Metric = "relative_logit"
+    experiment_id: ExperimentId, ctx: Ctx, request: Request, metric: Metric = DEFAULT_METRIC
 ) -> Response:
     """Returns the columns of `components.csv` with data types and units, and the checks and provenance of its values.
     409 for a metric that was not computed, and for other kinds of experiment.

@@ -71,8 +71,7 @@ export interface paths {
         };
         /**
          * Adapter Zip
-         * @description Returns a folder that PEFT loads onto the base model. 409 if the changes have no low rank (slices of heads do,
-         *     whole MLPs do not), and for other kinds of experiment.
+         * @description Returns a folder that PEFT loads onto the base model. 409 if the changes have no low rank (slices of heads do, whole MLPs do not), and for other kinds of experiment.
          */
         get: operations["adapter_zip_api_experiments__experiment_id__adapter_zip_get"];
         put?: never;
@@ -92,8 +91,7 @@ export interface paths {
         };
         /**
          * Arrays Npz
-         * @description Returns the effects of every pair, the kept pairs' indices in the submitted list, and the logits. 409 for other
-         *     kinds of experiment.
+         * @description Returns the effects of every pair, the kept pairs' indices in the submitted list, and the logits. 409 for other kinds of experiment.
          */
         get: operations["arrays_npz_api_experiments__experiment_id__arrays_npz_get"];
         put?: never;
@@ -115,8 +113,7 @@ export interface paths {
          * Attention
          * @description Returns the attention of one layer and prompt in the reference run.
          *
-         *     `weights` is [head][query][key]; each row sums to 1. 404: no such layer or prompt. 503: it is not stored, and no
-         *     worker is available to compute it.
+         *     `weights` is [head][query][key]; each row sums to 1. 404: no such layer or prompt. 503: it is not stored, and no worker is available to compute it.
          */
         get: operations["attention_api_experiments__experiment_id__attention_get"];
         put?: never;
@@ -198,8 +195,7 @@ export interface paths {
         };
         /**
          * Curve Csv
-         * @description Returns a knock-out's curve: one row per k and metric, with the random controls beside it. `component` is the
-         *     one that is knocked out at k. 409 for other kinds of experiment.
+         * @description Returns a knock-out's curve: one row per k and metric, with the mean and range of the random controls. `component` is the one that is knocked out at k. 409 for other kinds of experiment.
          */
         get: operations["curve_csv_api_experiments__experiment_id__curve_csv_get"];
         put?: never;
@@ -219,8 +215,7 @@ export interface paths {
         };
         /**
          * Deltas
-         * @description Returns only the parameters that a fine-tuning changed, for `Deltas.load`, which applies them to the base model.
-         *     If it was cancelled or failed, they are those of its last good step. 409 for other kinds of experiment.
+         * @description Returns only the parameters that a fine-tuning changed, for `Deltas.load`, which applies them to the base model. If it was cancelled or failed, they are those of its last good step. 409 for other kinds of experiment.
          */
         get: operations["deltas_api_experiments__experiment_id__deltas_safetensors_get"];
         put?: never;
@@ -280,8 +275,7 @@ export interface paths {
         };
         /**
          * Judged Csv
-         * @description Returns the model's answers before and after a fine-tuning: one row per question. 409 for other kinds of
-         *     experiment.
+         * @description Returns the model's answers before and after a fine-tuning: one row per question. 409 for other kinds of experiment.
          */
         get: operations["judged_csv_api_experiments__experiment_id__judged_csv_get"];
         put?: never;
@@ -321,8 +315,7 @@ export interface paths {
         };
         /**
          * Lens
-         * @description Returns the predictions from the residual stream at END after each layer of the reference run, the embedding
-         *     first. 404: no such prompt.
+         * @description Returns the predictions from the residual stream at END after each layer of the reference run, the embedding first. 404: no such prompt.
          */
         get: operations["lens_api_experiments__experiment_id__lens_get"];
         put?: never;
@@ -342,8 +335,7 @@ export interface paths {
         };
         /**
          * Matrix Csv
-         * @description Returns a transfer's matrices: one row per set that components were found on, set they were evaluated on, and
-         *     metric. 409 for other kinds of experiment.
+         * @description Returns a transfer's matrices: one row per set that components were found on, set they were evaluated on, and metric. 409 for other kinds of experiment.
          */
         get: operations["matrix_csv_api_experiments__experiment_id__matrix_csv_get"];
         put?: never;
@@ -363,8 +355,7 @@ export interface paths {
         };
         /**
          * Raw Safetensors
-         * @description Returns a knock-out's values per pair or a transfer's matrices, for `Knockout.load` and `Transfer.load`. 409 for
-         *     other kinds of experiment.
+         * @description Returns a knock-out's values per pair or a transfer's matrices, for `Knockout.load` and `Transfer.load`. 409 for other kinds of experiment.
          */
         get: operations["raw_safetensors_api_experiments__experiment_id__raw_safetensors_get"];
         put?: never;
@@ -384,8 +375,7 @@ export interface paths {
         };
         /**
          * Repatched Csv
-         * @description Returns every component's effect before and after a fine-tuning, and the difference: one row per component. 409
-         *     for other kinds of experiment.
+         * @description Returns every component's effect before and after a fine-tuning, and the difference: one row per component. 409 for other kinds of experiment.
          */
         get: operations["repatched_csv_api_experiments__experiment_id__repatched_csv_get"];
         put?: never;
@@ -488,8 +478,7 @@ export interface paths {
         };
         /**
          * Stages
-         * @description Returns the answer's probability and rank by layer and the two cosine curves, with their start, turning point
-         *     and end, over the first 256 kept prompts.
+         * @description Returns the answer's probability and rank by layer and the two cosine curves, with their start, turning point and end, over the first 256 kept prompts.
          */
         get: operations["stages_api_experiments__experiment_id__stages_get"];
         put?: never;
@@ -800,10 +789,9 @@ export interface components {
             pairs: components["schemas"]["CustomPair"][];
             /**
              * Shots
-             * @description Solved examples before each question
-             * @default 0
+             * @description Solved examples before each question; if omitted, 2 before questions of one line, none before other prompts
              */
-            shots: number;
+            shots?: number | null;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1096,7 +1084,35 @@ export interface components {
              * @description The analysis that found the components, if any
              */
             parent?: string | null;
-            /** Prompts */
+            /**
+             * Prompts
+             * @description Questions to train on; if omitted or empty, sums and differences of two-digit numbers
+             * @default {
+             *       "answer": "whole",
+             *       "chat": false,
+             *       "corruption": "null_operator",
+             *       "decimals": 0,
+             *       "keep_wrong": true,
+             *       "numerals": "digits",
+             *       "operands": [
+             *         10,
+             *         99
+             *       ],
+             *       "operations": [
+             *         "add",
+             *         "subtract"
+             *       ],
+             *       "pairs": 2000,
+             *       "seed": 0,
+             *       "shots": 2,
+             *       "source": "template",
+             *       "styles": [
+             *         "equation"
+             *       ],
+             *       "topic": "question",
+             *       "wording": "plain"
+             *     }
+             */
             prompts: components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"];
             /**
              * Schedule
@@ -1489,7 +1505,7 @@ export interface components {
             /**
              * Metric
              * @description Metric that ranks the components for top_k
-             * @default logit_difference
+             * @default relative_logit
              * @enum {string}
              */
             metric: "logit" | "relative_logit" | "logit_difference" | "probability";
@@ -1939,6 +1955,12 @@ export interface components {
              * @default []
              */
             notes: string[];
+            /**
+             * Shots
+             * @description Worked examples before each question
+             * @default 0
+             */
+            shots: number;
         };
         /**
          * PreviewItem
@@ -2493,11 +2515,447 @@ export interface components {
             /**
              * Evaluated On
              * @description Prompt sets on which they are knocked out
+             * @default [
+             *       {
+             *         "answer": "whole",
+             *         "chat": false,
+             *         "corruption": "null_operator",
+             *         "decimals": 0,
+             *         "keep_wrong": false,
+             *         "numerals": "digits",
+             *         "operands": [
+             *           1,
+             *           9
+             *         ],
+             *         "operations": [
+             *           "add"
+             *         ],
+             *         "pairs": 32,
+             *         "seed": 0,
+             *         "shots": 2,
+             *         "source": "template",
+             *         "styles": [
+             *           "equation"
+             *         ],
+             *         "topic": "question",
+             *         "wording": "plain"
+             *       },
+             *       {
+             *         "answer": "whole",
+             *         "chat": false,
+             *         "corruption": "null_operator",
+             *         "decimals": 0,
+             *         "keep_wrong": false,
+             *         "numerals": "digits",
+             *         "operands": [
+             *           1,
+             *           9
+             *         ],
+             *         "operations": [
+             *           "subtract"
+             *         ],
+             *         "pairs": 32,
+             *         "seed": 0,
+             *         "shots": 2,
+             *         "source": "template",
+             *         "styles": [
+             *           "equation"
+             *         ],
+             *         "topic": "question",
+             *         "wording": "plain"
+             *       },
+             *       {
+             *         "answer": "whole",
+             *         "chat": false,
+             *         "corruption": "null_operator",
+             *         "decimals": 0,
+             *         "keep_wrong": false,
+             *         "numerals": "digits",
+             *         "operands": [
+             *           1,
+             *           9
+             *         ],
+             *         "operations": [
+             *           "multiply"
+             *         ],
+             *         "pairs": 32,
+             *         "seed": 0,
+             *         "shots": 2,
+             *         "source": "template",
+             *         "styles": [
+             *           "equation"
+             *         ],
+             *         "topic": "question",
+             *         "wording": "plain"
+             *       },
+             *       {
+             *         "answer": "whole",
+             *         "chat": false,
+             *         "corruption": "null_operator",
+             *         "decimals": 0,
+             *         "keep_wrong": false,
+             *         "numerals": "digits",
+             *         "operands": [
+             *           1,
+             *           9
+             *         ],
+             *         "operations": [
+             *           "add"
+             *         ],
+             *         "pairs": 32,
+             *         "seed": 0,
+             *         "shots": 2,
+             *         "source": "template",
+             *         "styles": [
+             *           "statement"
+             *         ],
+             *         "topic": "question",
+             *         "wording": "plain"
+             *       },
+             *       {
+             *         "answer": "whole",
+             *         "chat": false,
+             *         "corruption": "null_operator",
+             *         "decimals": 0,
+             *         "keep_wrong": false,
+             *         "numerals": "digits",
+             *         "operands": [
+             *           1,
+             *           9
+             *         ],
+             *         "operations": [
+             *           "add"
+             *         ],
+             *         "pairs": 32,
+             *         "seed": 0,
+             *         "shots": 2,
+             *         "source": "template",
+             *         "styles": [
+             *           "question"
+             *         ],
+             *         "topic": "question",
+             *         "wording": "plain"
+             *       },
+             *       {
+             *         "answer": "whole",
+             *         "chat": false,
+             *         "corruption": "null_operator",
+             *         "decimals": 0,
+             *         "keep_wrong": false,
+             *         "numerals": "words",
+             *         "operands": [
+             *           1,
+             *           9
+             *         ],
+             *         "operations": [
+             *           "add"
+             *         ],
+             *         "pairs": 32,
+             *         "seed": 0,
+             *         "shots": 2,
+             *         "source": "template",
+             *         "styles": [
+             *           "equation"
+             *         ],
+             *         "topic": "question",
+             *         "wording": "plain"
+             *       },
+             *       {
+             *         "answer": "whole",
+             *         "chat": false,
+             *         "corruption": "null_operator",
+             *         "decimals": 0,
+             *         "keep_wrong": false,
+             *         "numerals": "digits",
+             *         "operands": [
+             *           1,
+             *           9
+             *         ],
+             *         "operations": [
+             *           "add"
+             *         ],
+             *         "pairs": 32,
+             *         "seed": 0,
+             *         "shots": 2,
+             *         "source": "template",
+             *         "styles": [
+             *           "equation"
+             *         ],
+             *         "topic": "year_span",
+             *         "wording": "plain"
+             *       },
+             *       {
+             *         "answer": "whole",
+             *         "chat": false,
+             *         "corruption": "null_operator",
+             *         "decimals": 0,
+             *         "keep_wrong": false,
+             *         "numerals": "digits",
+             *         "operands": [
+             *           1,
+             *           9
+             *         ],
+             *         "operations": [
+             *           "add"
+             *         ],
+             *         "pairs": 32,
+             *         "seed": 0,
+             *         "shots": 2,
+             *         "source": "template",
+             *         "styles": [
+             *           "equation"
+             *         ],
+             *         "topic": "word_problem",
+             *         "wording": "plain"
+             *       },
+             *       {
+             *         "answer": "whole",
+             *         "chat": false,
+             *         "corruption": "null_operator",
+             *         "decimals": 0,
+             *         "keep_wrong": false,
+             *         "numerals": "digits",
+             *         "operands": [
+             *           1,
+             *           9
+             *         ],
+             *         "operations": [
+             *           "add"
+             *         ],
+             *         "pairs": 32,
+             *         "seed": 0,
+             *         "shots": 2,
+             *         "source": "template",
+             *         "styles": [
+             *           "equation"
+             *         ],
+             *         "topic": "facts",
+             *         "wording": "plain"
+             *       },
+             *       {
+             *         "answer": "whole",
+             *         "chat": false,
+             *         "corruption": "null_operator",
+             *         "decimals": 0,
+             *         "keep_wrong": false,
+             *         "numerals": "digits",
+             *         "operands": [
+             *           1,
+             *           9
+             *         ],
+             *         "operations": [
+             *           "add"
+             *         ],
+             *         "pairs": 32,
+             *         "seed": 0,
+             *         "shots": 2,
+             *         "source": "template",
+             *         "styles": [
+             *           "equation"
+             *         ],
+             *         "topic": "grammar",
+             *         "wording": "plain"
+             *       }
+             *     ]
              */
             evaluated_on: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"])[];
             /**
              * Found On
              * @description Prompt sets on which heads are found
+             * @default [
+             *       {
+             *         "answer": "whole",
+             *         "chat": false,
+             *         "corruption": "null_operator",
+             *         "decimals": 0,
+             *         "keep_wrong": false,
+             *         "numerals": "digits",
+             *         "operands": [
+             *           1,
+             *           9
+             *         ],
+             *         "operations": [
+             *           "add"
+             *         ],
+             *         "pairs": 32,
+             *         "seed": 0,
+             *         "shots": 2,
+             *         "source": "template",
+             *         "styles": [
+             *           "equation"
+             *         ],
+             *         "topic": "question",
+             *         "wording": "plain"
+             *       },
+             *       {
+             *         "answer": "whole",
+             *         "chat": false,
+             *         "corruption": "null_operator",
+             *         "decimals": 0,
+             *         "keep_wrong": false,
+             *         "numerals": "digits",
+             *         "operands": [
+             *           1,
+             *           9
+             *         ],
+             *         "operations": [
+             *           "subtract"
+             *         ],
+             *         "pairs": 32,
+             *         "seed": 0,
+             *         "shots": 2,
+             *         "source": "template",
+             *         "styles": [
+             *           "equation"
+             *         ],
+             *         "topic": "question",
+             *         "wording": "plain"
+             *       },
+             *       {
+             *         "answer": "whole",
+             *         "chat": false,
+             *         "corruption": "null_operator",
+             *         "decimals": 0,
+             *         "keep_wrong": false,
+             *         "numerals": "digits",
+             *         "operands": [
+             *           1,
+             *           9
+             *         ],
+             *         "operations": [
+             *           "multiply"
+             *         ],
+             *         "pairs": 32,
+             *         "seed": 0,
+             *         "shots": 2,
+             *         "source": "template",
+             *         "styles": [
+             *           "equation"
+             *         ],
+             *         "topic": "question",
+             *         "wording": "plain"
+             *       },
+             *       {
+             *         "answer": "whole",
+             *         "chat": false,
+             *         "corruption": "null_operator",
+             *         "decimals": 0,
+             *         "keep_wrong": false,
+             *         "numerals": "digits",
+             *         "operands": [
+             *           1,
+             *           9
+             *         ],
+             *         "operations": [
+             *           "add"
+             *         ],
+             *         "pairs": 32,
+             *         "seed": 0,
+             *         "shots": 2,
+             *         "source": "template",
+             *         "styles": [
+             *           "statement"
+             *         ],
+             *         "topic": "question",
+             *         "wording": "plain"
+             *       },
+             *       {
+             *         "answer": "whole",
+             *         "chat": false,
+             *         "corruption": "null_operator",
+             *         "decimals": 0,
+             *         "keep_wrong": false,
+             *         "numerals": "digits",
+             *         "operands": [
+             *           1,
+             *           9
+             *         ],
+             *         "operations": [
+             *           "add"
+             *         ],
+             *         "pairs": 32,
+             *         "seed": 0,
+             *         "shots": 2,
+             *         "source": "template",
+             *         "styles": [
+             *           "question"
+             *         ],
+             *         "topic": "question",
+             *         "wording": "plain"
+             *       },
+             *       {
+             *         "answer": "whole",
+             *         "chat": false,
+             *         "corruption": "null_operator",
+             *         "decimals": 0,
+             *         "keep_wrong": false,
+             *         "numerals": "words",
+             *         "operands": [
+             *           1,
+             *           9
+             *         ],
+             *         "operations": [
+             *           "add"
+             *         ],
+             *         "pairs": 32,
+             *         "seed": 0,
+             *         "shots": 2,
+             *         "source": "template",
+             *         "styles": [
+             *           "equation"
+             *         ],
+             *         "topic": "question",
+             *         "wording": "plain"
+             *       },
+             *       {
+             *         "answer": "whole",
+             *         "chat": false,
+             *         "corruption": "null_operator",
+             *         "decimals": 0,
+             *         "keep_wrong": false,
+             *         "numerals": "digits",
+             *         "operands": [
+             *           1,
+             *           9
+             *         ],
+             *         "operations": [
+             *           "add"
+             *         ],
+             *         "pairs": 32,
+             *         "seed": 0,
+             *         "shots": 2,
+             *         "source": "template",
+             *         "styles": [
+             *           "equation"
+             *         ],
+             *         "topic": "year_span",
+             *         "wording": "plain"
+             *       },
+             *       {
+             *         "answer": "whole",
+             *         "chat": false,
+             *         "corruption": "null_operator",
+             *         "decimals": 0,
+             *         "keep_wrong": false,
+             *         "numerals": "digits",
+             *         "operands": [
+             *           1,
+             *           9
+             *         ],
+             *         "operations": [
+             *           "add"
+             *         ],
+             *         "pairs": 32,
+             *         "seed": 0,
+             *         "shots": 2,
+             *         "source": "template",
+             *         "styles": [
+             *           "equation"
+             *         ],
+             *         "topic": "word_problem",
+             *         "wording": "plain"
+             *       }
+             *     ]
              */
             found_on: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"])[];
             /**
@@ -2508,7 +2966,7 @@ export interface components {
             /**
              * Metric
              * @description Metric by which heads are found
-             * @default logit_difference
+             * @default relative_logit
              * @enum {string}
              */
             metric: "logit" | "relative_logit" | "logit_difference" | "probability";

@@ -46,7 +46,7 @@ export function analysisDraftOf(spec: Pick<Spec, 'model' | 'effect' | 'prompts'>
     ...DEFAULT_DRAFT,
     ...optionsOf(spec),
     model: spec.model,
-    shots: prompts.shots,
+    shots: prompts.shots ?? null,
     chat: prompts.chat ?? false,
   };
   if (prompts.source === 'template') return { ...base, ...setDraftOf(prompts), mode: 'set' };

@@ -150,7 +150,7 @@ export function fineTuneSpecOf(draft: FineTuneDraft, { model, origin }: SpecCont
   if (typeof components === 'string') return no(components);
   const prompts = promptsOf(draft, model, origin);
   if (typeof prompts === 'string') return no(prompts);
-  const test = draft.test && customPromptsOf(draft.test, prompts.shots, prompts.chat ?? false);
+  const test = draft.test && customPromptsOf(draft.test, prompts.shots ?? 0, prompts.chat ?? false);
   if (typeof test === 'string') return no(`Test questions: ${test}`);
   const steps = parseInteger(draft.steps, 1, MAX_STEPS);
   if (steps === null) return no(`Steps must be a whole number from 1 to ${MAX_STEPS.toLocaleString('en')}.`);
@@ -230,7 +230,7 @@ function promptsOf(
 ): PromptsSpec | string {
   const from = questionSourceOf(draft, origin);
   const typed = draft.shots.trim();
-  const usual = from === 'analysis' && origin ? origin.prompts.shots : model.shots;
+  const usual = (from === 'analysis' ? origin?.prompts.shots : null) ?? model.shots;
   const shots = typed === '' ? usual : parseInteger(typed, 0, MAX_SHOTS);
   if (shots === null) return `Worked examples must be a whole number from 0 to ${MAX_SHOTS}.`;
   const chat = draft.chat && model.chat === true;

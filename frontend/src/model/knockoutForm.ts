@@ -50,7 +50,7 @@ export const initialKnockout = (pins: readonly Component[], single: boolean, of:
   controls: '20',
   ...defaultPrompts(of),
   own: EMPTY_CUSTOM,
-  shots: of.shots,
+  shots: of.shots ?? 0,
   answerTokens: '',
   seed: '0',
 });
@@ -76,7 +76,7 @@ export function knockoutDraftOf(spec: KnockoutSpec, of: PromptsSpec): KnockoutDr
     prompts: !prompts ? 'same' : prompts.source === 'template' ? 'new' : 'own',
     set: prompts?.source === 'template' ? setDraftOf(prompts) : defaultPrompts(of).set,
     own: prompts?.source === 'custom' ? customDraftOf(prompts) : EMPTY_CUSTOM,
-    shots: prompts?.shots ?? of.shots,
+    shots: prompts?.shots ?? of.shots ?? 0,
     chat: prompts?.chat ?? false,
     disjoint: spec.disjoint ?? false,
     answerTokens: spec.answer_tokens == null ? '' : String(spec.answer_tokens),

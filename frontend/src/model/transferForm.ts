@@ -117,7 +117,7 @@ export function transferDraftOf(spec: TransferSpec, shots: number): TransferDraf
     const chat = prompts.chat ?? false;
     const row = {
       set: prompts.source === 'template' ? setDraftOf(prompts) : customDraftOf(prompts),
-      shots: prompts.shots === first?.shots ? null : prompts.shots,
+      shots: prompts.shots === first?.shots ? null : (prompts.shots ?? null),
       chat: chat === (first?.chat ?? false) ? null : chat,
     };
     const same = sets.findIndex(

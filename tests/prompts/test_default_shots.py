@@ -1,0 +1,47 @@
+"""The number of worked examples that a prompt set leaves open."""
+
+import pytest
+
+from arithmoscope.contracts.kinds.knockout import KnockoutSpec
+from arithmoscope.contracts.kinds.transfer import TransferSpec
+from arithmoscope.contracts.prompts import DEFAULT_SHOTS, CustomPair, CustomPrompts, TemplatePrompts
+from arithmoscope.prompts.sets.default_shots import shots_of, with_shots, with_shots_everywhere
+
+
+def custom(*references: str, shots: int | None = None) -> CustomPrompts:
+    return CustomPrompts(source="custom", pairs=tuple(CustomPair(reference=each) for each in references), shots=shots)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "shots"),
+    [
+        (custom("3 + 5 ="), DEFAULT_SHOTS),
+        (custom("The sum of 3 and 5 is"), DEFAULT_SHOTS),
+        (custom("  3 + 5 =\n"), DEFAULT_SHOTS),
+        (custom("3 + 5 =", "7 times 2 is"), DEFAULT_SHOTS),
+        (custom("2 + 3 = 5\n3 + 5 ="), 0),
+        (custom("Once upon a time there was a"), 0),
+        (custom("3 + 5 =", "Once upon a time there was a"), 0),
+        (custom("3 + 5 =", shots=0), 0),
+        (custom("Once upon a time there was a", shots=4), 4),
+        (TemplatePrompts(source="template"), DEFAULT_SHOTS),
+        (TemplatePrompts(source="template", shots=0), 0),
+    ],
+)
+def test_bare_calculations_get_worked_examples_and_other_prompts_none(
+    prompts: CustomPrompts | TemplatePrompts, shots: int
+) -> None:
+    assert shots_of(prompts) == shots
+    assert with_shots(prompts).shots == shots
+    assert with_shots(with_shots(prompts)) == with_shots(prompts)
+
+
+def test_the_numbers_are_written_into_every_set_of_a_spec() -> None:
+    bare, other = custom("3 + 5 ="), custom("Once upon a time there was a")
+    transfer = with_shots_everywhere(TransferSpec(kind="transfer", model="m", found_on=(bare,), evaluated_on=(other,)))
+    assert [prompts.shots for prompts in (*transfer.found_on, *transfer.evaluated_on)] == [DEFAULT_SHOTS, 0]
+    knockout = KnockoutSpec(kind="knockout", parent="a")
+    assert with_shots_everywhere(knockout) == knockout
+    with_prompts = with_shots_everywhere(knockout.model_copy(update={"prompts": bare}))
+    assert with_prompts.prompts is not None
+    assert with_prompts.prompts.shots == DEFAULT_SHOTS
