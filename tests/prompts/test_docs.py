@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from arithmoscope.contracts.prompts import TemplatePrompts, Topic
+from arithmoscope.contracts.topics import TOPICS
 from arithmoscope.prompts.language.parse_question import parse_question
-from arithmoscope.prompts.sets.topics import TOPICS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "prompts.md").read_text("utf-8")
 

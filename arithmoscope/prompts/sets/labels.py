@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from arithmoscope.contracts.prompts import CustomPrompts, PromptsSpec, TemplatePrompts
-from arithmoscope.prompts.sets.topics import TOPICS
+from arithmoscope.contracts.topics import TOPICS
 
 _PLAIN = TemplatePrompts(source="template")
 

@@ -1,0 +1,208 @@
+"""Writes the page's vocabulary and the tables of options in docs and README from the specs: ``make vocabulary``.
+
+``--check`` writes nothing, lists the files that are out of date, and then ends with status 1.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from arithmoscope.contracts.kinds import KINDS
+from arithmoscope.contracts.options import Choice, Exclusion
+from arithmoscope.contracts.terms import DEFAULT_TOP_K
+from arithmoscope.contracts.topics import CONTROL_TOPICS, TOPICS
+from arithmoscope.contracts.tuning_terms import IGNORED_OPTIONS, WHOLE_TUNERS
+from arithmoscope.contracts.vocabulary import CHOICES, EXCLUSIONS, LIMITS, MODELS, FieldTerms, fields_of
+
+ROOT = Path(__file__).resolve().parents[1]
+TYPESCRIPT = ROOT / "frontend" / "src" / "api" / "vocabulary.ts"
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+# Line length of the page's formatter.
+_WIDTH = 120
+# A generated part of a page: "<!-- generated: options of knockout -->", a table, "<!-- end -->".
+_PART = re.compile(r"(?P<start><!-- generated: (?P<table>.+?) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+# Fields that choose the model of a spec rather than an option.
+_TAGS = ("kind", "source")
+
+
+def main(arguments: list[str]) -> int:
+    """Writes the files that are out of date, or with ``--check`` lists them."""
+    wanted = {TYPESCRIPT: typescript(), **{page: with_tables(page.read_text("utf-8")) for page in PAGES}}
+    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text]
+    for path in stale:
+        sys.stdout.write(f"{path.relative_to(ROOT)}\n")
+        if "--check" not in arguments:
+            path.write_text(wanted[path], "utf-8")
+    return int("--check" in arguments and bool(stale))
+
+
+# ---- TypeScript
+
+
+def typescript() -> str:
+    """The text of vocabulary.ts, as the page's formatter leaves it."""
+    constants: tuple[tuple[str, str, Any], ...] = (
+        ("KINDS", "The kinds of experiment.", {k.name: {"label": k.title, "help": k.help} for k in KINDS.values()}),
+        (
+            "FIELDS",
+            "The fields of each spec and prompt set. `choices` is a table of `CHOICES`.",
+            {model: {name: _field(field) for name, field in fields_of(cls).items()} for model, cls in MODELS.items()},
+        ),
+        ("CHOICES", "The values of each option. Labels are lower case, as inside a sentence.", _choices()),
+        (
+            "EXCLUSIONS",
+            "Values of an option that need certain values of others; without `values`, all but the default.",
+            {model: [_exclusion(row) for row in rows] for model, rows in EXCLUSIONS.items()},
+        ),
+        ("CONTROL_TOPICS", "Topics without arithmetic.", list(CONTROL_TOPICS)),
+        ("TOPIC_OPERATIONS", "The operations of each topic.", {t: list(row.operations) for t, row in TOPICS.items()}),
+        ("WHOLE_TUNERS", "Tuners that need no components.", list(WHOLE_TUNERS)),
+        (
+            "IGNORED_OPTIONS",
+            "The options that a tuner ignores.",
+            {tuner: list(names) for tuner, names in IGNORED_OPTIONS.items()},
+        ),
+        ("LIMITS", "Limits that no single field has.", LIMITS),
+        ("DEFAULT_TOP_K", "Components of a knockout that names none.", DEFAULT_TOP_K),
+    )
+    parts = ["// Generated from arithmoscope/contracts: `make vocabulary`. Do not edit.\n"]
+    for name, comment, value in constants:
+        head, tail = f"export const {name} = ", " as const;\n" if isinstance(value, dict | list) else ";\n"
+        parts.append(f"\n/** {comment} */\n{head}{_literal(value, '', len(head) + len(tail) - 1)}{tail}")
+    return "".join(parts)
+
+
+def _field(field: FieldTerms) -> dict[str, Any]:
+    parts = {
+        "label": field.label,
+        "help": field.help,
+        "unit": field.unit or None,
+        "min": field.minimum,
+        "above": field.above,
+        "max": field.maximum,
+        "minLength": field.min_length,
+        "maxLength": field.max_length,
+        "choices": field.choices,
+    }
+    present = {name: value for name, value in parts.items() if value is not None}
+    return present if field.required else {**present, "default": field.default}
+
+
+def _choices() -> dict[str, Any]:
+    return {name: {value: _choice(choice) for value, choice in rows.items()} for name, rows in CHOICES.items()}
+
+
+def _choice(choice: Choice) -> dict[str, str]:
+    example = {"example": choice.example} if choice.example else {}
+    return {"label": choice.label, "help": choice.help, **example}
+
+
+def _exclusion(row: Exclusion) -> dict[str, Any]:
+    values = {} if row.values is None else {"values": row.values}
+    return {"option": row.option, **values, "needs": dict(row.needs), "reason": row.reason, "wayOut": row.way_out}
+
+
+def _literal(value: Any, indent: str, taken: int) -> str:
+    """A value as TypeScript, in the page's format. ``taken``: characters that its first line has besides."""
+    if not isinstance(value, dict | list | tuple):
+        return _scalar(value)
+    flat = _flat(value)
+    if flat is not None and len(indent) + taken + len(flat) <= _WIDTH:
+        return flat
+    inner = indent + "  "
+    lines = (
+        [f"{inner}{_property(_key(key), item, inner)},\n" for key, item in value.items()]
+        if isinstance(value, dict)
+        else [f"{inner}{_literal(item, inner, 1)},\n" for item in value]
+    )
+    start, end = "{}" if isinstance(value, dict) else "[]"
+    return f"{start}\n{''.join(lines)}{indent}{end}"
+
+
+def _property(key: str, item: Any, indent: str) -> str:
+    text = _literal(item, indent, len(key) + 3)
+    if isinstance(item, str) and len(indent) + len(key) + len(text) + 3 > _WIDTH:
+        return f"{key}:\n{indent}  {text}"
+    return f"{key}: {text}"
+
+
+def _flat(value: Any) -> str | None:
+    """A value on one line; None for a list of several objects, which the formatter always breaks."""
+    if isinstance(value, dict):
+        items = [(key, _flat(item)) for key, item in value.items()]
+        if any(text is None for _, text in items):
+            return None
+        return "{ " + ", ".join(f"{_key(key)}: {text}" for key, text in items) + " }" if items else "{}"
+    if isinstance(value, list | tuple):
+        if len(value) > 1 and all(isinstance(item, dict) and len(item) > 1 for item in value):
+            return None
+        texts = [_flat(item) for item in value]
+        return None if None in texts else f"[{', '.join(filter(None, texts))}]"
+    return _scalar(value)
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z_]\w*", key) else _scalar(key)
+
+
+def _scalar(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        quote = '"' if value.count("'") > value.count('"') else "'"
+        return quote + value.replace("\\", "\\\\").replace(quote, "\\" + quote) + quote
+    return f"{value:g}" if isinstance(value, float) and value != int(value) else str(int(value))
+
+
+# ---- Tables in Markdown
+
+
+def with_tables(text: str) -> str:
+    """A page with its generated tables written again."""
+    return _PART.sub(lambda part: part["start"] + _table(part["table"]) + part["end"], text)
+
+
+def _table(name: str) -> str:
+    kind, _, subject = name.partition(" of ")
+    rows = _TABLES[kind](subject)
+    head, *body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    lines = [head, ["---"] * len(head), *body]
+    return (
+        "".join("| " + " | ".join(line) + " |\n" for line in lines)
+        .replace("| --- | ", "|---|")
+        .replace("|---| ", "|---|")
+    )
+
+
+def _options(model: str) -> Iterable[list[str]]:
+    yield ["option", "label", "values", "default", "meaning"]
+    for name, field in fields_of(MODELS[model]).items():
+        if name not in _TAGS:
+            yield [f"`{name}`", field.label, _range(field), _default(field), field.help]
+
+
+def _range(field: FieldTerms) -> str:
+    if field.choices:
+        return " ".join(f"`{value}`" for value in CHOICES[field.choices])
+    return ""
+
+
+def _default(field: FieldTerms) -> str:
+    return "" if field.required else f"`{field.default}`"
+
+
+def _choice_rows(name: str) -> Iterable[list[str]]:
+    yield ["value", "label", "meaning"]
+    for value, choice in CHOICES[name].items():
+        yield [f"`{value}`", choice.label, choice.help]
+
+
+_TABLES: dict[str, Callable[[str], Iterable[list[str]]]] = {"options": _options, "choices": _choice_rows}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
