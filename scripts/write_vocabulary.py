@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from arithmoscope.contracts.base import Wire
 from arithmoscope.contracts.kinds import KINDS
 from arithmoscope.contracts.options import Choice, Exclusion
 from arithmoscope.contracts.terms import DEFAULT_TOP_K
@@ -25,8 +27,6 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 _WIDTH = 120
 # A generated part of a page: "<!-- generated: options of knockout -->", a table, "<!-- end -->".
 _PART = re.compile(r"(?P<start><!-- generated: (?P<table>.+?) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
-# Fields that choose the model of a spec rather than an option.
-_TAGS = ("kind", "source")
 
 
 def main(arguments: list[str]) -> int:
@@ -170,38 +170,73 @@ def _table(name: str) -> str:
     kind, _, subject = name.partition(" of ")
     rows = _TABLES[kind](subject)
     head, *body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    lines = [head, ["---"] * len(head), *body]
-    return (
-        "".join("| " + " | ".join(line) + " |\n" for line in lines)
-        .replace("| --- | ", "|---|")
-        .replace("|---| ", "|---|")
-    )
+    lines = [f"| {' | '.join(row)} |\n" for row in (head, *body)]
+    return "".join([lines[0], "|---" * len(head) + "|\n", *lines[1:]])
 
 
 def _options(model: str) -> Iterable[list[str]]:
-    yield ["option", "label", "values", "default", "meaning"]
+    yield ["option", "values", "default", "meaning"]
     for name, field in fields_of(MODELS[model]).items():
-        if name not in _TAGS:
-            yield [f"`{name}`", field.label, _range(field), _default(field), field.help]
+        if not _is_tag(model, name):
+            yield [f"`{name}`", _range(field, MODELS[model]), _default(field), field.help]
 
 
-def _range(field: FieldTerms) -> str:
+def _is_tag(model: str, name: str) -> bool:
+    """True for a field with one value, which tells the models of a union apart."""
+    return len(get_args(MODELS[model].model_fields[name].annotation)) == 1
+
+
+def _range(field: FieldTerms, model: type[Wire]) -> str:
+    """The values of a field: its choices, or its limits and unit."""
     if field.choices:
-        return " ".join(f"`{value}`" for value in CHOICES[field.choices])
-    return ""
+        return ", ".join(f"`{value}`" for value in CHOICES[field.choices])
+    unit = f" {field.unit}" if field.unit else ""
+    if field.maximum is not None:
+        low = f"{_number(field.minimum)} to" if field.minimum is not None else f"above {_number(field.above)}, up to"
+        return f"{low} {_number(field.maximum)}{unit}"
+    if field.max_length is not None:
+        low = f"{field.min_length} to" if field.min_length else "up to"
+        return f"{low} {_number(field.max_length)}{unit or ' characters'}"
+    annotation = model.model_fields[field.name].annotation
+    if annotation is bool:
+        return "`true`, `false`"
+    if field.name == "operands":
+        return f"two numbers, 0 to {LIMITS['operand']}"
+    return "an experiment's id" if field.name == "parent" else "a prompt set"
 
 
 def _default(field: FieldTerms) -> str:
-    return "" if field.required else f"`{field.default}`"
+    if field.required:
+        return "required"
+    default = f"{field.default:g}" if isinstance(field.default, float) else json.dumps(field.default)
+    return f"`{default}`".replace('`"', "`").replace('"`', "`")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.10g}".replace(",", " ") if value >= 10_000 else f"{value:g}"
 
 
 def _choice_rows(name: str) -> Iterable[list[str]]:
-    yield ["value", "label", "meaning"]
-    for value, choice in CHOICES[name].items():
-        yield [f"`{value}`", choice.label, choice.help]
+    rows = CHOICES[name]
+    examples = any(choice.example for choice in rows.values())
+    yield ["value", "label", "meaning", *(["example"] if examples else [])]
+    for value, choice in rows.items():
+        yield [f"`{value}`", choice.label, choice.help, *([f"`{choice.example}`"] if examples else [])]
 
 
-_TABLES: dict[str, Callable[[str], Iterable[list[str]]]] = {"options": _options, "choices": _choice_rows}
+def _topics(_subject: str) -> Iterable[list[str]]:
+    yield ["topic", "operations", "styles", "decimals", "words", "no corruption by", "example"]
+    for topic, row in TOPICS.items():
+        has = ("yes" if each else "no" for each in (row.styles, row.decimals, row.words))
+        operations, impossible = (", ".join(names) or "-" for names in (row.operations, row.impossible))
+        yield [f"`{topic}`", operations, *has, impossible, f"`{CHOICES['Topic'][topic].example}`"]
+
+
+_TABLES: dict[str, Callable[[str], Iterable[list[str]]]] = {
+    "options": _options,
+    "choices": _choice_rows,
+    "topics": _topics,
+}
 
 
 if __name__ == "__main__":

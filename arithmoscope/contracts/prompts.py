@@ -146,7 +146,9 @@ class TemplatePrompts(Wire):
     topic: Topic = Field(
         default="question", title="Topic", description="Subject of the questions; the last four contain no arithmetic"
     )
-    wording: Wording = Field(default="plain", title="Wordings", description="Number of wordings of a question")
+    wording: Wording = Field(
+        default="plain", title="Wordings", description="A few common wordings of a question, or all of them"
+    )
     numerals: Numerals = Field(default="digits", title="Numbers", description="Numbers in digits or in words")
     decimals: int = Field(
         default=0, ge=0, le=MAX_DECIMALS, title="Decimals", description="Decimal places of the operands"

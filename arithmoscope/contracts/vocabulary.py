@@ -63,7 +63,7 @@ MODELS: dict[str, type[Wire]] = {
 # the ``answer`` of the prompts that a knockout measures on.
 EXCLUSIONS: dict[str, tuple[Exclusion, ...]] = {
     "path_patching": path_patching.EXCLUSIONS,
-    "knockout": (*knockout.EXCLUSIONS, *knockout.GENERATION_EXCLUSIONS),
+    "knockout": (*knockout.EXCLUSIONS, *knockout.GENERATION_EXCLUSIONS, *knockout.REPLACEMENT_EXCLUSIONS),
     "fine_tune": fine_tune.EXCLUSIONS,
     "template": TEMPLATE_EXCLUSIONS,
 }

@@ -87,5 +87,5 @@ def _explain_choices(document: dict[str, Any]) -> None:
             for part in (field, field.get("items", {}), *field.get("anyOf", ())):
                 rows = choices.get(tuple(part.get("enum", ())))
                 if rows and "description" in field:
-                    explained = "; ".join(f"`{value}`: {choice.help}" for value, choice in rows.items())
-                    field["description"] = f"{field['description']}. {explained}"
+                    values = (f"`{value}`: {choice.help}." for value, choice in rows.items())
+                    field["description"] = f"{field['description']}. {' '.join(values)}"

@@ -22,7 +22,7 @@ FIELDS = [(model, field) for model, cls in MODELS.items() for field in fields_of
 FIELD_IDS = [f"{model}.{field.name}" for model, field in FIELDS]
 ROWS = [(model, row) for model, rows in EXCLUSIONS.items() for row in rows]
 # Facts about a spec that rows may name beside its fields.
-FACTS: dict[str, set[str]] = {"path_patching": {"several_prompts"}, "knockout": {"answer"}}
+FACTS: dict[str, set[str]] = {"path_patching": {"several_prompts"}, "knockout": {"answer", "several_prompts"}}
 # Fields that tell the models of a union apart.
 TAGS = ("kind", "source")
 

@@ -118,7 +118,7 @@ class FineTuneSpec(Wire):
         le=1,
         title="Warm-up",
         description="Share of the steps over which the learning rate rises",
-        json_schema_extra={"unit": "share of steps"},
+        json_schema_extra={"unit": "of the steps"},
     )
     clip: float | None = Field(
         default=1.0,

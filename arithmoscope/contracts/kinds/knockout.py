@@ -47,6 +47,17 @@ GENERATION_EXCLUSIONS: tuple[Exclusion, ...] = (
         "Choose answer 'first' for the prompts, or leave answer_tokens out.",
     ),
 )
+# Without a second prompt (position by position: one of the same length) there is nothing to replace an output with.
+REPLACEMENT_EXCLUSIONS: tuple[Exclusion, ...] = (
+    Exclusion(
+        "ablation",
+        ("mean", "resample"),
+        {"several_prompts": (True,)},
+        "needs several prompts",
+        "{subject} has one prompt{of_length}; the ablation '{ablation}' needs another one{same_length}.",
+        "Use several prompts of equal length, or choose the ablation 'zero'.",
+    ),
+)
 
 
 class KnockoutSpec(Wire):

@@ -71,8 +71,7 @@ export interface paths {
         };
         /**
          * Adapter Zip
-         * @description Returns a folder that PEFT loads onto the base model. 409 if the changes have no low rank (slices of heads do,
-         *     whole MLPs do not), and for other kinds of experiment.
+         * @description Returns a folder that PEFT loads onto the base model. 409 if the changes have no low rank (slices of heads do, whole MLPs do not), and for other kinds of experiment.
          */
         get: operations["adapter_zip_api_experiments__experiment_id__adapter_zip_get"];
         put?: never;
@@ -92,8 +91,7 @@ export interface paths {
         };
         /**
          * Arrays Npz
-         * @description Returns the effects of every pair, the kept pairs' indices in the submitted list, and the logits. 409 for other
-         *     kinds of experiment.
+         * @description Returns the effects of every pair, the kept pairs' indices in the submitted list, and the logits. 409 for other kinds of experiment.
          */
         get: operations["arrays_npz_api_experiments__experiment_id__arrays_npz_get"];
         put?: never;
@@ -115,8 +113,7 @@ export interface paths {
          * Attention
          * @description Returns the attention of one layer and prompt in the reference run.
          *
-         *     `weights` is [head][query][key]; each row sums to 1. 404: no such layer or prompt. 503: it is not stored, and no
-         *     worker is available to compute it.
+         *     `weights` is [head][query][key]; each row sums to 1. 404: no such layer or prompt. 503: it is not stored, and no worker is available to compute it.
          */
         get: operations["attention_api_experiments__experiment_id__attention_get"];
         put?: never;
@@ -198,8 +195,7 @@ export interface paths {
         };
         /**
          * Curve Csv
-         * @description Returns a knock-out's curve: one row per k and metric, with the random controls beside it. `component` is the
-         *     one that is knocked out at k. 409 for other kinds of experiment.
+         * @description Returns a knock-out's curve: one row per k and metric, with the mean and range of the random controls. `component` is the one that is knocked out at k. 409 for other kinds of experiment.
          */
         get: operations["curve_csv_api_experiments__experiment_id__curve_csv_get"];
         put?: never;
@@ -219,8 +215,7 @@ export interface paths {
         };
         /**
          * Deltas
-         * @description Returns only the parameters that a fine-tuning changed, for `Deltas.load`, which applies them to the base model.
-         *     If it was cancelled or failed, they are those of its last good step. 409 for other kinds of experiment.
+         * @description Returns only the parameters that a fine-tuning changed, for `Deltas.load`, which applies them to the base model. If it was cancelled or failed, they are those of its last good step. 409 for other kinds of experiment.
          */
         get: operations["deltas_api_experiments__experiment_id__deltas_safetensors_get"];
         put?: never;
@@ -280,8 +275,7 @@ export interface paths {
         };
         /**
          * Judged Csv
-         * @description Returns the model's answers before and after a fine-tuning: one row per question. 409 for other kinds of
-         *     experiment.
+         * @description Returns the model's answers before and after a fine-tuning: one row per question. 409 for other kinds of experiment.
          */
         get: operations["judged_csv_api_experiments__experiment_id__judged_csv_get"];
         put?: never;
@@ -321,8 +315,7 @@ export interface paths {
         };
         /**
          * Lens
-         * @description Returns the predictions from the residual stream at END after each layer of the reference run, the embedding
-         *     first. 404: no such prompt.
+         * @description Returns the predictions from the residual stream at END after each layer of the reference run, the embedding first. 404: no such prompt.
          */
         get: operations["lens_api_experiments__experiment_id__lens_get"];
         put?: never;
@@ -342,8 +335,7 @@ export interface paths {
         };
         /**
          * Matrix Csv
-         * @description Returns a transfer's matrices: one row per set that components were found on, set they were evaluated on, and
-         *     metric. 409 for other kinds of experiment.
+         * @description Returns a transfer's matrices: one row per set that components were found on, set they were evaluated on, and metric. 409 for other kinds of experiment.
          */
         get: operations["matrix_csv_api_experiments__experiment_id__matrix_csv_get"];
         put?: never;
@@ -363,8 +355,7 @@ export interface paths {
         };
         /**
          * Raw Safetensors
-         * @description Returns a knock-out's values per pair or a transfer's matrices, for `Knockout.load` and `Transfer.load`. 409 for
-         *     other kinds of experiment.
+         * @description Returns a knock-out's values per pair or a transfer's matrices, for `Knockout.load` and `Transfer.load`. 409 for other kinds of experiment.
          */
         get: operations["raw_safetensors_api_experiments__experiment_id__raw_safetensors_get"];
         put?: never;
@@ -384,8 +375,7 @@ export interface paths {
         };
         /**
          * Repatched Csv
-         * @description Returns every component's effect before and after a fine-tuning, and the difference: one row per component. 409
-         *     for other kinds of experiment.
+         * @description Returns every component's effect before and after a fine-tuning, and the difference: one row per component. 409 for other kinds of experiment.
          */
         get: operations["repatched_csv_api_experiments__experiment_id__repatched_csv_get"];
         put?: never;
@@ -488,8 +478,7 @@ export interface paths {
         };
         /**
          * Stages
-         * @description Returns the answer's probability and rank by layer and the two cosine curves, with their start, turning point
-         *     and end, over the first 256 kept prompts.
+         * @description Returns the answer's probability and rank by layer and the two cosine curves, with their start, turning point and end, over the first 256 kept prompts.
          */
         get: operations["stages_api_experiments__experiment_id__stages_get"];
         put?: never;
@@ -772,7 +761,7 @@ export interface components {
         CustomPrompts: {
             /**
              * Answers of several tokens
-             * @description Treatment of answers longer than one token of the model. `whole`: such questions are not drawn; such a prompt of your own is refused; `first`: measured at their first token; `each`: measured at every token, with those before it given
+             * @description Treatment of answers longer than one token of the model. `whole`: such questions are not drawn; such a prompt of your own is refused. `first`: measured at their first token. `each`: measured at every token, with those before it given.
              * @default whole
              * @enum {string}
              */
@@ -785,7 +774,7 @@ export interface components {
             chat: boolean;
             /**
              * Counterfactual made by
-             * @description Change that turns a prompt into its counterfactual. `null_operator`: a sign without meaning takes its place; `operand_swap`: other operands with another answer; `operand_swap_same_answer`: a control: other operands with the same answer; `operator_swap`: another operation on the same operands
+             * @description Change that turns a prompt into its counterfactual. `null_operator`: a sign without meaning takes its place. `operand_swap`: other operands with another answer. `operand_swap_same_answer`: a control: other operands with the same answer. `operator_swap`: another operation on the same operands.
              * @default null_operator
              * @enum {string}
              */
@@ -1109,7 +1098,7 @@ export interface components {
             prompts: components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"];
             /**
              * Schedule
-             * @description Course of the learning rate after the warm-up. `cosine`: falls to 0 along a cosine; `linear`: falls to 0 along a straight line; `constant`: stays at its peak
+             * @description Course of the learning rate after the warm-up. `cosine`: falls to 0 along a cosine. `linear`: falls to 0 along a straight line. `constant`: stays at its peak.
              * @default cosine
              * @enum {string}
              */
@@ -1138,7 +1127,7 @@ export interface components {
             tune?: ("q" | "k" | "v" | "o")[] | null;
             /**
              * Parameters trained
-             * @description Parameters that training changes; all others stay. `precise`: only the chosen components; `random`: as many other components, drawn at random from the same layers; `offsets`: one trained vector added to the output of each chosen head; `lora`: low-rank adapters on all weight matrices, with about as many parameters as the chosen components; `full_matrices`: all weight matrices of all layers; `full`: every parameter of the model
+             * @description Parameters that training changes; all others stay. `precise`: only the chosen components. `random`: as many other components, drawn at random from the same layers. `offsets`: one trained vector added to the output of each chosen head. `lora`: low-rank adapters on all weight matrices, with about as many parameters as the chosen components. `full_matrices`: all weight matrices of all layers. `full`: every parameter of the model.
              * @default precise
              * @enum {string}
              */
@@ -1456,14 +1445,14 @@ export interface components {
         KnockoutSpec: {
             /**
              * Replace with
-             * @description Replacement of a removed component's output. `mean`: its mean output over the prompts; `zero`: zero, a state that the model has never seen; `resample`: its output on another prompt of the set, drawn at random
+             * @description Replacement of a removed component's output. `mean`: its mean output over the prompts. `zero`: zero, a state that the model has never seen. `resample`: its output on another prompt of the set, drawn at random.
              * @default mean
              * @enum {string}
              */
             ablation: "mean" | "zero" | "resample";
             /**
              * Among
-             * @description Components that top k ranks. `head`: only attention heads; `any`: attention heads and MLPs in one ranking
+             * @description Components that top k ranks. `head`: only attention heads. `any`: attention heads and MLPs in one ranking.
              * @default any
              * @enum {string}
              */
@@ -1497,7 +1486,7 @@ export interface components {
             kind: "knockout";
             /**
              * Rank by
-             * @description Metric that ranks the components for top k. `logit`: change of the answer's logit; `relative_logit`: change of the answer's logit, in percent of its size in the reference run; `logit_difference`: change of the difference between the answer's logit and that of the best other number; `probability`: change of the answer's probability; slower, because it needs every logit
+             * @description Metric that ranks the components for top k. `logit`: change of the answer's logit. `relative_logit`: change of the answer's logit, in percent of its size in the reference run. `logit_difference`: change of the difference between the answer's logit and that of the best other number. `probability`: change of the answer's probability; slower, because it needs every logit.
              * @default logit_difference
              * @enum {string}
              */
@@ -1509,7 +1498,7 @@ export interface components {
             parent: string;
             /**
              * Replace at
-             * @description Positions at which outputs are replaced. `end`: where the answer is read; `all`: every token of the prompt; `after_first`: every token but the first, where idle attention rests
+             * @description Positions at which outputs are replaced. `end`: where the answer is read. `all`: every token of the prompt. `after_first`: every token but the first, where idle attention rests.
              * @default end
              * @enum {string}
              */
@@ -1866,14 +1855,14 @@ export interface components {
         PathPatchingSpec: {
             /**
              * Direction
-             * @description Corrupt a component in the reference run, or restore it in the counterfactual run. `noising`: corrupt the component in the reference run; `denoising`: restore the component in the counterfactual run
+             * @description Corrupt a component in the reference run, or restore it in the counterfactual run. `noising`: corrupt the component in the reference run. `denoising`: restore the component in the counterfactual run.
              * @default noising
              * @enum {string}
              */
             direction: "noising" | "denoising";
             /**
              * Effect
-             * @description Paths from a component to the output that count. `direct`: its direct path to the output; everything after it is frozen; `through_mlps`: its direct path and those through later MLPs; later heads are frozen; `total`: every path, through later heads, too; the slowest
+             * @description Paths from a component to the output that count. `direct`: its direct path to the output; everything after it is frozen. `through_mlps`: its direct path and those through later MLPs; later heads are frozen. `total`: every path, through later heads, too; the slowest.
              * @default through_mlps
              * @enum {string}
              */
@@ -1885,7 +1874,7 @@ export interface components {
             kind: "path_patching";
             /**
              * Metrics
-             * @description Measures of the effect on the answer. `logit`: change of the answer's logit; `relative_logit`: change of the answer's logit, in percent of its size in the reference run; `logit_difference`: change of the difference between the answer's logit and that of the best other number; `probability`: change of the answer's probability; slower, because it needs every logit
+             * @description Measures of the effect on the answer. `logit`: change of the answer's logit. `relative_logit`: change of the answer's logit, in percent of its size in the reference run. `logit_difference`: change of the difference between the answer's logit and that of the best other number. `probability`: change of the answer's probability; slower, because it needs every logit.
              * @default [
              *       "logit",
              *       "relative_logit",
@@ -1900,7 +1889,7 @@ export interface components {
             model: string;
             /**
              * Patch at
-             * @description Positions at which a component's output is replaced. `end`: where the answer is read; `all`: every token of the prompt
+             * @description Positions at which a component's output is replaced. `end`: where the answer is read. `all`: every token of the prompt.
              * @default end
              * @enum {string}
              */
@@ -1912,7 +1901,7 @@ export interface components {
             prompts: components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"];
             /**
              * Patch with
-             * @description Replacement of a component's output. `counterfactual`: its output on the same prompt without the calculation; `zero`: its output is set to zero; `mean`: its mean output over the set; `resample`: its output on a prompt drawn at random from the set
+             * @description Replacement of a component's output. `counterfactual`: its output on the same prompt without the calculation. `zero`: its output is set to zero. `mean`: its mean output over the set. `resample`: its output on a prompt drawn at random from the set.
              * @default counterfactual
              * @enum {string}
              */
@@ -2258,7 +2247,7 @@ export interface components {
         TemplatePrompts: {
             /**
              * Answers of several tokens
-             * @description Treatment of answers longer than one token of the model. `whole`: such questions are not drawn; such a prompt of your own is refused; `first`: measured at their first token; `each`: measured at every token, with those before it given
+             * @description Treatment of answers longer than one token of the model. `whole`: such questions are not drawn; such a prompt of your own is refused. `first`: measured at their first token. `each`: measured at every token, with those before it given.
              * @default whole
              * @enum {string}
              */
@@ -2271,7 +2260,7 @@ export interface components {
             chat: boolean;
             /**
              * Counterfactual made by
-             * @description Change that turns a prompt into its counterfactual. `null_operator`: a sign without meaning takes its place; `operand_swap`: other operands with another answer; `operand_swap_same_answer`: a control: other operands with the same answer; `operator_swap`: another operation on the same operands
+             * @description Change that turns a prompt into its counterfactual. `null_operator`: a sign without meaning takes its place. `operand_swap`: other operands with another answer. `operand_swap_same_answer`: a control: other operands with the same answer. `operator_swap`: another operation on the same operands.
              * @default null_operator
              * @enum {string}
              */
@@ -2284,7 +2273,7 @@ export interface components {
             decimals: number;
             /**
              * Half of the operands
-             * @description Only questions with operands in one half of a fixed split; the halves share no operands. `first`: one half of all operands, for finding components; `second`: the other half, for testing them
+             * @description Only questions with operands in one half of a fixed split; the halves share no operands. `first`: one half of all operands, for finding components. `second`: the other half, for testing them.
              */
             half?: ("first" | "second") | null;
             /**
@@ -2295,7 +2284,7 @@ export interface components {
             keep_wrong: boolean;
             /**
              * Numbers
-             * @description Numbers in digits or in words. `digits`: numbers as digits; `words`: numbers as words
+             * @description Numbers in digits or in words. `digits`: numbers as digits. `words`: numbers as words.
              * @default digits
              * @enum {string}
              */
@@ -2314,7 +2303,7 @@ export interface components {
             ];
             /**
              * Operations
-             * @description Operations of the questions. `add`: sums; `subtract`: differences; `multiply`: products; `divide`: quotients without a remainder; `power`: a base and an exponent of at most 12
+             * @description Operations of the questions. `add`: sums. `subtract`: differences. `multiply`: products. `divide`: quotients without a remainder. `power`: a base and an exponent of at most 12.
              * @default [
              *       "add"
              *     ]
@@ -2345,7 +2334,7 @@ export interface components {
             source: "template";
             /**
              * Styles
-             * @description Forms of the questions. `equation`: in symbols; `statement`: a sentence that ends before the answer; `question`: a question and the beginning of an answer
+             * @description Forms of the questions. `equation`: in symbols. `statement`: a sentence that ends before the answer. `question`: a question and the beginning of an answer.
              * @default [
              *       "equation"
              *     ]
@@ -2353,14 +2342,14 @@ export interface components {
             styles: ("equation" | "statement" | "question")[];
             /**
              * Topic
-             * @description Subject of the questions; the last four contain no arithmetic. `question`: plain calculations; `year_span`: the end or the start of a span; `counting`: two groups counted together; `word_problem`: a calculation told as a story; `facts`: a control without arithmetic; `grammar`: a control without arithmetic; `antonyms`: a control without arithmetic; `sequences`: a control without arithmetic
+             * @description Subject of the questions; the last four contain no arithmetic. `question`: plain calculations. `year_span`: the end or the start of a span. `counting`: two groups counted together. `word_problem`: a calculation told as a story. `facts`: a control without arithmetic. `grammar`: a control without arithmetic. `antonyms`: a control without arithmetic. `sequences`: a control without arithmetic.
              * @default question
              * @enum {string}
              */
             topic: "question" | "year_span" | "counting" | "word_problem" | "facts" | "grammar" | "antonyms" | "sequences";
             /**
              * Wordings
-             * @description Number of wordings of a question. `plain`: a few common wordings; `varied`: all wordings, at least twelve per operation and style
+             * @description A few common wordings of a question, or all of them. `plain`: a few common wordings. `varied`: all wordings, at least twelve per operation and style.
              * @default plain
              * @enum {string}
              */
@@ -2483,7 +2472,7 @@ export interface components {
         TransferSpec: {
             /**
              * Replace with
-             * @description Replacement of a removed head's output. `mean`: its mean output over the prompts; `zero`: zero, a state that the model has never seen; `resample`: its output on another prompt of the set, drawn at random
+             * @description Replacement of a removed head's output. `mean`: its mean output over the prompts. `zero`: zero, a state that the model has never seen. `resample`: its output on another prompt of the set, drawn at random.
              * @default mean
              * @enum {string}
              */
@@ -2502,7 +2491,7 @@ export interface components {
             disjoint: boolean;
             /**
              * Effect
-             * @description Paths from a head to the output that count. `direct`: its direct path to the output; everything after it is frozen; `through_mlps`: its direct path and those through later MLPs; later heads are frozen; `total`: every path, through later heads, too; the slowest
+             * @description Paths from a head to the output that count. `direct`: its direct path to the output; everything after it is frozen. `through_mlps`: its direct path and those through later MLPs; later heads are frozen. `total`: every path, through later heads, too; the slowest.
              * @default through_mlps
              * @enum {string}
              */
@@ -2524,7 +2513,7 @@ export interface components {
             kind: "transfer";
             /**
              * Rank by
-             * @description Metric that ranks the heads. `logit`: change of the answer's logit; `relative_logit`: change of the answer's logit, in percent of its size in the reference run; `logit_difference`: change of the difference between the answer's logit and that of the best other number; `probability`: change of the answer's probability; slower, because it needs every logit
+             * @description Metric that ranks the heads. `logit`: change of the answer's logit. `relative_logit`: change of the answer's logit, in percent of its size in the reference run. `logit_difference`: change of the difference between the answer's logit and that of the best other number. `probability`: change of the answer's probability; slower, because it needs every logit.
              * @default logit_difference
              * @enum {string}
              */

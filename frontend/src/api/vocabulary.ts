@@ -228,7 +228,7 @@ export const FIELDS = {
     warmup: {
       label: 'Warm-up',
       help: 'Share of the steps over which the learning rate rises',
-      unit: 'share of steps',
+      unit: 'of the steps',
       min: 0,
       max: 1,
       default: 0.05,
@@ -325,7 +325,12 @@ export const FIELDS = {
       choices: 'Topic',
       default: 'question',
     },
-    wording: { label: 'Wordings', help: 'Number of wordings of a question', choices: 'Wording', default: 'plain' },
+    wording: {
+      label: 'Wordings',
+      help: 'A few common wordings of a question, or all of them',
+      choices: 'Wording',
+      default: 'plain',
+    },
     numerals: { label: 'Numbers', help: 'Numbers in digits or in words', choices: 'Numerals', default: 'digits' },
     decimals: { label: 'Decimals', help: 'Decimal places of the operands', min: 0, max: 2, default: 0 },
     answer: {
@@ -638,6 +643,13 @@ export const EXCLUSIONS = {
       needs: { answer: ['whole', 'first'] },
       reason: 'this set has a pair for each token of an answer',
       wayOut: "Choose answer 'first' for the prompts, or leave answer_tokens out.",
+    },
+    {
+      option: 'ablation',
+      values: ['mean', 'resample'],
+      needs: { several_prompts: [true] },
+      reason: 'needs several prompts',
+      wayOut: "Use several prompts of equal length, or choose the ablation 'zero'.",
     },
   ],
   fine_tune: [
