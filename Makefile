@@ -63,7 +63,7 @@ example: $(VENV)/.server ## compute the bundled example again
 screenshots: $(VENV)/.dev arithmoscope/page/index.html ## take the pictures in docs/images again
 	@$(MODELS); scripts/with-browser "$(BIN)/python" docs/screenshots.py
 
-openapi: $(VENV)/.server ## write openapi.json again after a change of the API
+openapi: vocabulary ## write openapi.json and the vocabulary again after a change of the API
 	"$(BIN)/python" -m arithmoscope_api.write_openapi > openapi.json.new
 	mv openapi.json.new openapi.json
 
