@@ -20,7 +20,7 @@ PAGE_SOURCES := $(shell find frontend/src frontend/public frontend/index.html fr
 MODELS = set -e; ARITHMOSCOPE_MODELS_DIR=$$("$(BIN)/python" -c \
 	'from arithmoscope.settings import read_settings; print(read_settings().models_dir)'); export ARITHMOSCOPE_MODELS_DIR
 
-.PHONY: help run test check bench replicate tuners soak example screenshots openapi constraints clean
+.PHONY: help run test check bench replicate tuners soak example screenshots openapi vocabulary constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -63,9 +63,12 @@ example: $(VENV)/.server ## compute the bundled example again
 screenshots: $(VENV)/.dev arithmoscope/page/index.html ## take the pictures in docs/images again
 	@$(MODELS); scripts/with-browser "$(BIN)/python" docs/screenshots.py
 
-openapi: $(VENV)/.server ## write openapi.json again after a change of the API
+openapi: vocabulary ## write openapi.json and the vocabulary again after a change of the API
 	"$(BIN)/python" -m arithmoscope_api.write_openapi > openapi.json.new
 	mv openapi.json.new openapi.json
+
+vocabulary: $(VENV)/.server ## write the page's vocabulary and the tables of options in the docs again
+	"$(BIN)/python" scripts/write_vocabulary.py
 
 constraints: $(VENV)/.dev ## pin what is installed now
 	$(PIP) freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > constraints.txt.new

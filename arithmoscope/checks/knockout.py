@@ -10,7 +10,9 @@ from arithmoscope.checks.prompt_reader import (
 )
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.kinds import KnockoutSpec
+from arithmoscope.contracts.kinds.knockout import GENERATION_EXCLUSIONS
 from arithmoscope.contracts.models import ModelCard
+from arithmoscope.contracts.options import refuse_excluded
 from arithmoscope.contracts.prompts import PromptsSpec
 from arithmoscope.contracts.terms import DEFAULT_TOP_K
 from arithmoscope.prompts.sets.operand_split import operands_of
@@ -31,12 +33,8 @@ def check_spec(spec: KnockoutSpec, card: ModelCard, analysis: Analysis | None, _
         raise Refusal(
             "metric_not_computed", "The parent did not compute the probability, so components cannot be ranked by it."
         )
-    if spec.answer_tokens is not None and (spec.prompts or analysed.spec.prompts).answer == "each":
-        raise Refusal(
-            "impossible_options",
-            "Answers are generated from their first token; this set has a pair for each token of an answer.",
-            "Choose answer 'first' for the prompts, or leave answer_tokens out.",
-        )
+    options = {**dict(spec), "answer": (spec.prompts or analysed.spec.prompts).answer}
+    refuse_excluded(GENERATION_EXCLUSIONS, options, {"answer_tokens": None})
 
 
 def sets_read(spec: KnockoutSpec, analysis: Analysis | None) -> tuple[PromptsSpec, ...]:

@@ -11,8 +11,10 @@ from tokenizers import Tokenizer
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.kinds import PathPatchingSpec
+from arithmoscope.contracts.kinds.knockout import REPLACEMENT_EXCLUSIONS
 from arithmoscope.contracts.knockout_terms import Ablation, KnockPositions
 from arithmoscope.contracts.models import ModelCard
+from arithmoscope.contracts.options import refuse_excluded
 from arithmoscope.contracts.prompts import PromptsSpec
 from arithmoscope.prompts import ChatFrame, EncodedPair, prepare
 
@@ -59,17 +61,11 @@ def refuse_single_prompt(
 
     Position by position, the other prompt must have the same length.
     """
-    if ablation == "zero":
-        return
     prompts_by_length: dict[int, set[Hashable]] = defaultdict(set)
     for pair in pairs:
         length = 0 if positions == "end" else len(pair.reference_ids)
         prompts_by_length[length].add(pair.question if ablation == "resample" else pair.reference_ids)
     for length, distinct in prompts_by_length.items():
-        if len(distinct) < 2:
-            of_length, same_length = (f" of {length} tokens", " of the same length") if length else ("", "")
-            raise Refusal(
-                "impossible_options",
-                f"{subject} has one prompt{of_length}; the ablation {ablation!r} needs another one{same_length}.",
-                "Use several prompts of equal length, or choose the ablation 'zero'.",
-            )
+        of_length, same_length = (f" of {length} tokens", " of the same length") if length else ("", "")
+        facts = {"subject": subject, "of_length": of_length, "same_length": same_length}
+        refuse_excluded(REPLACEMENT_EXCLUSIONS, {"ablation": ablation, "several_prompts": len(distinct) > 1, **facts})

@@ -10,13 +10,26 @@ from pydantic import Field
 from arithmoscope.contracts.base import Wire
 from arithmoscope.contracts.errors import ProblemDetails
 from arithmoscope.contracts.kinds import ExperimentSpec, Kind
+from arithmoscope.contracts.options import Choice
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+STATE_CHOICES: dict[State, Choice] = {
+    "queued": Choice("queued", "waits for a worker"),
+    "running": Choice("running", "is computed now"),
+    "succeeded": Choice("done", "has a result"),
+    "failed": Choice("failed", "ended with an error"),
+    "cancelled": Choice("cancelled", "was stopped by a user"),
+}
 # `pairs`, `sets` and `steps` name the unit that `Progress` counts; `before` and `after` are the evaluations of a
 # fine-tuning, counted in questions.
 Stage = Literal["queued", "loading_model", "pairs", "sets", "before", "steps", "after", "saving", "done"]
 # Order in the queue.
 Priority = Literal["high", "normal", "low"]
+PRIORITY_CHOICES: dict[Priority, Choice] = {
+    "high": Choice("high", "before all others that wait"),
+    "normal": Choice("normal", "in the order of submission"),
+    "low": Choice("low", "after all others that wait"),
+}
 
 MAX_NAME = 120
 MAX_NOTES = 10_000

@@ -9,38 +9,27 @@ from pydantic import Field, model_validator
 
 from arithmoscope.contracts.base import Wire
 from arithmoscope.contracts.errors import Refusal
-
-Operation = Literal["add", "subtract", "multiply", "divide", "power"]
-Style = Literal["equation", "statement", "question"]
-Corruption = Literal["null_operator", "operand_swap", "operand_swap_same_answer", "operator_swap"]
-# Subject of a template set. The last four contain no arithmetic: they are controls.
-Topic = Literal["question", "year_span", "counting", "word_problem", "facts", "grammar", "antonyms", "sequences"]
-Wording = Literal["plain", "varied"]
-Numerals = Literal["digits", "words"]
-# Half of the operands: components are found on one and evaluated on the other.
-Half = Literal["first", "second"]
-# Treatment of an answer of several tokens: refused, measured at its first token, or measured at each token with the
-# tokens before it given.
-AnswerTokens = Literal["whole", "first", "each"]
-Role = Literal["first", "shot", "operand_a", "operator", "operand_b", "equals", "other"]
-
-MAX_PAIRS = 10_000
-MAX_PROMPT_CHARACTERS = 4_000
-MAX_PROMPT_TOKENS = 1_024
-MAX_SHOTS = 8
-# Worked examples before a calculation, unless a spec sets its own number: without them models answer almost nothing.
-DEFAULT_SHOTS = 2
-MAX_OPERAND = 9_999
-MAX_DECIMALS = 2
-
-_SHOTS = "Solved examples before each question"
-_CORRUPTION = "Change that turns the reference into the counterfactual"
-_CHAT = "Ask through the model's chat template"
-_ANSWER = (
-    "Answers of several tokens: refused (whole), measured at their first token (first), or at every token with those "
-    "before it given (each)"
+from arithmoscope.contracts.prompt_terms import (
+    DEFAULT_SHOTS,
+    MAX_ANSWER_CHARACTERS,
+    MAX_DECIMALS,
+    MAX_OPERAND,
+    MAX_PAIRS,
+    MAX_PROMPT_CHARACTERS,
+    MAX_SHOTS,
+    OPERATION_CHOICES,
+    STYLE_CHOICES,
+    AnswerTokens,
+    Corruption,
+    Half,
+    Numerals,
+    Operation,
+    Role,
+    Style,
+    Topic,
+    Wording,
 )
-_KEEP_WRONG = "Keep prompts that the model answers wrongly; otherwise they are dropped and counted"
+from arithmoscope.contracts.terms import MAX_MODEL_ID, MAX_SEED
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,59 +71,134 @@ class PromptPair:
 class CustomPair(Wire):
     """A prompt pair as typed by a user; an omitted counterfactual or answer is computed."""
 
-    reference: str = Field(max_length=MAX_PROMPT_CHARACTERS, description='Prompt with the calculation: "3 + 5 ="')
+    reference: str = Field(
+        max_length=MAX_PROMPT_CHARACTERS, title="Prompt", description='Prompt with the calculation, such as "3 + 5 ="'
+    )
     counterfactual: str | None = Field(
         default=None,
         max_length=MAX_PROMPT_CHARACTERS,
-        description="Prompt without it; if omitted, made from the reference by the set's corruption",
+        title="Counterfactual",
+        description="Prompt without the calculation; if omitted, made from the prompt by the set's corruption",
     )
     answer: str | None = Field(
         default=None,
-        max_length=64,
-        description="Right answer; if omitted, computed from the reference, whose arithmetic must then be readable",
+        max_length=MAX_ANSWER_CHARACTERS,
+        title="Answer",
+        description="Right answer; if omitted, computed from the prompt, whose arithmetic must then be readable",
     )
+
+
+_Shots = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=MAX_SHOTS,
+        title="Worked examples",
+        description="Solved examples before each question; small models need them to answer at all",
+        json_schema_extra={"unit": "examples"},
+    ),
+]
+_Corruption = Annotated[
+    Corruption, Field(title="Counterfactual made by", description="Change that turns a prompt into its counterfactual")
+]
+_Chat = Annotated[
+    bool,
+    Field(
+        title="Chat template",
+        description="Ask as a user's turn through the model's chat template; worked examples become turns",
+    ),
+]
+_Answer = Annotated[
+    AnswerTokens,
+    Field(title="Answers of several tokens", description="Treatment of answers longer than one token of the model"),
+]
+_KeepWrong = Annotated[
+    bool,
+    Field(
+        title="Keep wrong answers",
+        description="Keep prompts that the model answers wrongly; otherwise they are dropped and counted",
+    ),
+]
+_Operand = Annotated[int, Field(ge=0, le=MAX_OPERAND)]
 
 
 class CustomPrompts(Wire):
     """A prompt set of typed or uploaded pairs."""
 
-    source: Literal["custom"]
-    pairs: tuple[CustomPair, ...] = Field(min_length=1, max_length=MAX_PAIRS)
+    source: Literal["custom"] = Field(title="Source", description="Typed or uploaded prompts")
+    pairs: tuple[CustomPair, ...] = Field(
+        min_length=1,
+        max_length=MAX_PAIRS,
+        title="Pairs",
+        description="The prompts",
+        json_schema_extra={"unit": "pairs"},
+    )
     shots: int | None = Field(
         default=None,
         ge=0,
         le=MAX_SHOTS,
-        description=f"{_SHOTS}; if omitted, {DEFAULT_SHOTS} before questions of one line, none before other prompts",
+        title="Worked examples",
+        description=f"Solved examples before each question; if omitted, {DEFAULT_SHOTS} before one-line questions, "
+        "none before others",
+        json_schema_extra={"unit": "examples"},
     )
-    corruption: Corruption = Field(default="null_operator", description=_CORRUPTION)
-    chat: bool = Field(default=False, description=_CHAT)
-    answer: AnswerTokens = Field(default="whole", description=_ANSWER)
-    keep_wrong: bool = Field(default=True, description=_KEEP_WRONG)
+    corruption: _Corruption = "null_operator"
+    chat: _Chat = False
+    answer: _Answer = "whole"
+    keep_wrong: _KeepWrong = True
 
 
 class TemplatePrompts(Wire):
     """A prompt set drawn from templates, without replacement. docs/prompts.md lists the options of each ``topic``."""
 
-    source: Literal["template"]
-    topic: Topic = Field(default="question", description="Subject of the questions; the last four have no arithmetic")
-    wording: Wording = Field(default="plain", description="A few common wordings (plain), or all of them (varied)")
-    numerals: Numerals = Field(default="digits", description="Numbers in digits or in words")
-    decimals: int = Field(default=0, ge=0, le=MAX_DECIMALS, description="Decimal places of the operands")
-    answer: AnswerTokens = Field(default="whole", description=_ANSWER)
-    operations: tuple[Operation, ...] = Field(default=("add",), min_length=1, max_length=5)
-    styles: tuple[Style, ...] = Field(default=("equation",), min_length=1, max_length=3)
-    operands: tuple[Annotated[int, Field(ge=0, le=MAX_OPERAND)], Annotated[int, Field(ge=0, le=MAX_OPERAND)]] = Field(
-        default=(1, 9), description="Smallest and largest operand"
+    source: Literal["template"] = Field(title="Source", description="Prompts drawn from templates")
+    topic: Topic = Field(
+        default="question", title="Topic", description="Subject of the questions; the last four contain no arithmetic"
     )
-    pairs: int = Field(default=64, ge=1, le=MAX_PAIRS, description="Number of questions")
-    shots: int = Field(default=DEFAULT_SHOTS, ge=0, le=MAX_SHOTS, description=_SHOTS)
-    corruption: Corruption = Field(default="null_operator", description=_CORRUPTION)
-    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of the drawing")
-    chat: bool = Field(default=False, description=_CHAT)
-    keep_wrong: bool = Field(default=False, description=_KEEP_WRONG)
+    wording: Wording = Field(
+        default="plain", title="Wordings", description="A few common wordings of a question, or all of them"
+    )
+    numerals: Numerals = Field(default="digits", title="Numbers", description="Numbers in digits or in words")
+    decimals: int = Field(
+        default=0, ge=0, le=MAX_DECIMALS, title="Decimals", description="Decimal places of the operands"
+    )
+    answer: _Answer = "whole"
+    operations: tuple[Operation, ...] = Field(
+        default=("add",),
+        min_length=1,
+        max_length=len(OPERATION_CHOICES),
+        title="Operations",
+        description="Operations of the questions",
+    )
+    styles: tuple[Style, ...] = Field(
+        default=("equation",),
+        min_length=1,
+        max_length=len(STYLE_CHOICES),
+        title="Styles",
+        description="Forms of the questions",
+    )
+    operands: tuple[_Operand, _Operand] = Field(
+        default=(1, 9), title="Range of operands", description="Smallest and largest operand"
+    )
+    pairs: int = Field(
+        default=64,
+        ge=1,
+        le=MAX_PAIRS,
+        title="Pairs",
+        description="Questions drawn; fewer if fewer exist",
+        json_schema_extra={"unit": "pairs"},
+    )
+    shots: _Shots = DEFAULT_SHOTS
+    corruption: _Corruption = "null_operator"
+    seed: int = Field(
+        default=0, ge=0, le=MAX_SEED, title="Seed", description="Another seed draws other questions of the same kind"
+    )
+    chat: _Chat = False
+    keep_wrong: _KeepWrong = False
     half: Half | None = Field(
         default=None,
-        description="Only questions whose operands fall in this half of one fixed split: two halves share none",
+        title="Half of the operands",
+        description="Only questions with operands in one half of a fixed split; the halves share no operands",
     )
 
     @model_validator(mode="after")
@@ -180,7 +244,7 @@ class Token(Wire):
 class PreviewRequest(Wire):
     """Body of ``POST /api/prompts/preview``."""
 
-    model: str = Field(min_length=1, max_length=200)
+    model: str = Field(min_length=1, max_length=MAX_MODEL_ID)
     prompts: PromptsSpec
 
 

@@ -17,6 +17,7 @@ from arithmoscope.contracts.errors import ProblemDetails
 from arithmoscope.contracts.experiments import Progress, StateChange
 from arithmoscope.contracts.results import Partial
 from arithmoscope.contracts.tuning_results import TrainingCurve
+from arithmoscope.contracts.vocabulary import CHOICES, VALUES
 from arithmoscope_api.http.access_control import OPEN_PATHS
 from arithmoscope_api.http.problems import MEDIA_TYPE, problem_responses
 
@@ -41,6 +42,7 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         _remove_default_422(document)
         _add_middleware_errors(document)
         _mark_unique_lists(document)
+        _explain_choices(document)
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -75,3 +77,15 @@ def _mark_unique_lists(document: dict[str, Any]) -> None:
         for name in ("metrics", "operations", "styles", "components"):
             if (field := schema.get("properties", {}).get(name)) and field.get("type") == "array":
                 field["uniqueItems"] = True
+
+
+def _explain_choices(document: dict[str, Any]) -> None:
+    # The help of each value, after that of its option.
+    choices = {values: CHOICES[name] for name, values in VALUES.items()}
+    for schema in document["components"]["schemas"].values():
+        for field in schema.get("properties", {}).values():
+            for part in (field, field.get("items", {}), *field.get("anyOf", ())):
+                rows = choices.get(tuple(part.get("enum", ())))
+                if rows and "description" in field:
+                    values = (f"`{value}`: {choice.help}." for value, choice in rows.items())
+                    field["description"] = f"{field['description']}. {' '.join(values)}"

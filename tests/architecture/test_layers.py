@@ -83,12 +83,12 @@ def test_no_file_is_longer_than_400_lines() -> None:
     folders = [*PACKAGES.values(), *(ROOT / name for name in ("tests", "benchmarks", "docs"))]
     files = [file for folder in folders for file in folder.rglob("*.py")]
     page = [file for kind in ("*.ts", "*.tsx") for file in (ROOT / "frontend" / "src").rglob(kind)]
-    generated = ROOT / "frontend" / "src" / "api" / "types.ts"
+    generated = {ROOT / "frontend" / "src" / "api" / name for name in ("types.ts", "vocabulary.ts")}
     assert len(files) > 50
     too_long = {
         str(file.relative_to(ROOT)): lines
         for file in files + page
-        if file != generated and (lines := len(file.read_text(encoding="utf-8").splitlines())) > MAX_LINES
+        if file not in generated and (lines := len(file.read_text(encoding="utf-8").splitlines())) > MAX_LINES
     }
     assert too_long == {}
 

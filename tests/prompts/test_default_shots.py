@@ -4,7 +4,8 @@ import pytest
 
 from arithmoscope.contracts.kinds.knockout import KnockoutSpec
 from arithmoscope.contracts.kinds.transfer import TransferSpec
-from arithmoscope.contracts.prompts import DEFAULT_SHOTS, CustomPair, CustomPrompts, TemplatePrompts
+from arithmoscope.contracts.prompt_terms import DEFAULT_SHOTS
+from arithmoscope.contracts.prompts import CustomPair, CustomPrompts, TemplatePrompts
 from arithmoscope.prompts.sets.default_shots import shots_of, with_shots, with_shots_everywhere
 
 

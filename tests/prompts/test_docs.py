@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from arithmoscope.contracts.prompts import TemplatePrompts, Topic
+from arithmoscope.contracts.prompts import Topic
+from arithmoscope.contracts.topics import TOPICS
 from arithmoscope.prompts.language.parse_question import parse_question
-from arithmoscope.prompts.sets.topics import TOPICS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "prompts.md").read_text("utf-8")
 
@@ -19,15 +19,3 @@ def test_every_topic_has_its_line(topic: Topic):
     expected = ["yes" if has else "no" for has in (row.styles, row.decimals, row.words)]
     assert cells[1:6] == [", ".join(row.operations) or "-", *expected, ", ".join(row.impossible) or "-"]
     assert parse_question(cells[6].strip("`")) is not None
-
-
-def test_every_option_of_a_set_is_on_the_page_with_its_default():
-    plain = TemplatePrompts(source="template")
-    for name in ("topic", "wording", "numerals", "answer", "corruption"):
-        (line,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
-        assert line.endswith(f"| `{getattr(plain, name)}` |")
-    for name in ("decimals", "shots"):
-        (line,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
-        assert line.endswith(f"| {getattr(plain, name)} |")
-    for name in ("operations", "styles", "operands"):
-        assert f"| `{name}` |" in PAGE

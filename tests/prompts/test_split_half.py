@@ -6,13 +6,13 @@ import pytest
 from tokenizers import Tokenizer
 
 from arithmoscope.contracts.prompts import TemplatePrompts, Topic
+from arithmoscope.contracts.topics import TOPICS
 from arithmoscope.prompts import prepare
 from arithmoscope.prompts.language.questions import question_text
 from arithmoscope.prompts.sets.labels import label_of
 from arithmoscope.prompts.sets.operand_split import on_first_side, shared_operands
 from arithmoscope.prompts.sets.sampling import draw
 from arithmoscope.prompts.sets.split_half import MOST_COUNTED
-from arithmoscope.prompts.sets.topics import TOPICS
 
 ASKED: dict[str, dict[str, Any]] = {
     **{topic: {"topic": topic} for topic in get_args(Topic)},

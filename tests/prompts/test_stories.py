@@ -7,6 +7,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from arithmoscope.contracts.prompts import Topic
+from arithmoscope.contracts.topics import TOPICS
 from arithmoscope.prompts.language.arithmetic import read
 from arithmoscope.prompts.language.corruptions import corrupt
 from arithmoscope.prompts.language.numerals import in_words
@@ -14,7 +15,6 @@ from arithmoscope.prompts.language.readings import Reading
 from arithmoscope.prompts.language.roles import reading_spans
 from arithmoscope.prompts.language.stories import Story, read_story, stories
 from arithmoscope.prompts.language.years import YearSpans, stem_of
-from arithmoscope.prompts.sets.topics import TOPICS
 
 RESULTS = {"add": 10, "subtract": 6, "multiply": 16, "divide": 4}
 

@@ -7,7 +7,8 @@ from tokenizers import Tokenizer, models
 from vocabularies import digits_and_bare_spaces
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.prompts import MAX_PROMPT_TOKENS, PromptPair
+from arithmoscope.contracts.prompt_terms import MAX_PROMPT_TOKENS
+from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.prompts import encode_pair, number_token_values, number_word_values
 from arithmoscope.prompts.tokens.encoded import answer_space, prompt_tokens
 

@@ -5,15 +5,52 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
 from arithmoscope.contracts.base import Wire
-from arithmoscope.contracts.kinds.base import BINARY, CSV, ZIP, Artifact, ExperimentKind, canonical_prompts
+from arithmoscope.contracts.kinds.base import (
+    BINARY,
+    CSV,
+    ZIP,
+    Artifact,
+    ExperimentKind,
+    canonical_prompts,
+)
+from arithmoscope.contracts.options import Exclusion, possible
 from arithmoscope.contracts.prompts import PromptsSpec, TemplatePrompts
 from arithmoscope.contracts.results import SCHEMA_VERSION, ModelFacts, Provenance
-from arithmoscope.contracts.terms import MAX_BATCH, MAX_STEPS, MAX_TUNED, ComponentName, ExperimentId
+from arithmoscope.contracts.terms import (
+    MAX_BATCH,
+    MAX_CLIP,
+    MAX_DECAY,
+    MAX_MODEL_ID,
+    MAX_SEED,
+    MAX_STEPS,
+    MAX_TUNED,
+    ComponentName,
+    ExperimentId,
+)
 from arithmoscope.contracts.tuning_results import Evaluation, Split, TrainingCurve, Tunable
-from arithmoscope.contracts.tuning_terms import WHOLE_TUNERS, Ending, HeadPart, Schedule, Tuner
+from arithmoscope.contracts.tuning_terms import (
+    HEAD_PART_CHOICES,
+    IGNORED_OPTIONS,
+    WHOLE_TUNERS,
+    Ending,
+    HeadPart,
+    Schedule,
+    Tuner,
+)
+
+EXCLUSIONS: tuple[Exclusion, ...] = (
+    Exclusion(
+        "components",
+        ((),),
+        {"tuner": WHOLE_TUNERS},
+        "no component is named",
+        "No component is named, so there is nothing to tune.",
+        "Name components, or choose the tuner 'full'.",
+        "bad_component",
+    ),
+)
 
 # The questions of a fine-tuning that names none. Wrongly answered ones stay: they remain to be learned.
 TWO_DIGITS = TemplatePrompts(
@@ -29,40 +66,111 @@ class FineTuneSpec(Wire):
     must not share operands with the others. Settings in detail: docs/methods/fine_tune.md.
     """
 
-    kind: Literal["fine_tune"]
-    model: str = Field(min_length=1, max_length=200)
-    parent: ExperimentId | None = Field(default=None, description="The analysis that found the components, if any")
-    tuner: Tuner = Field(default="precise", description="Parameters trained")
+    kind: Literal["fine_tune"] = Field(title="Kind", description="Kind of experiment")
+    model: str = Field(
+        min_length=1, max_length=MAX_MODEL_ID, title="Model", description="Id of the model, as in the list of models"
+    )
+    parent: ExperimentId | None = Field(
+        default=None, title="Analysis", description="The analysis that found the components, if any"
+    )
+    tuner: Tuner = Field(
+        default="precise", title="Parameters trained", description="Parameters that training changes; all others stay"
+    )
     components: tuple[ComponentName, ...] = Field(
-        default=(), max_length=MAX_TUNED, description="Components to train; needed unless the tuner trains whole models"
+        default=(),
+        max_length=MAX_TUNED,
+        title="Components",
+        description="Components to train; needed unless whole models are trained",
+        json_schema_extra={"unit": "components"},
     )
     prompts: PromptsSpec = Field(
         default=TWO_DIGITS,
-        description="Questions to train on; if omitted or empty, sums and differences of two-digit numbers",
+        title="Training questions",
+        description="Questions, split by operands into three sets; if omitted, sums and differences of two digits",
     )
-    validation: PromptsSpec | None = Field(default=None, description="Validation questions; split off if omitted")
-    test: PromptsSpec | None = Field(default=None, description="Test questions; split off if omitted")
-    steps: int = Field(default=80, ge=1, le=MAX_STEPS, description="Optimiser steps")
-    batch_size: int = Field(default=32, ge=1, le=MAX_BATCH, description="Questions per step")
-    learning_rate: float = Field(default=5e-4, gt=0, le=1, description="Peak learning rate")
-    weight_decay: float = Field(default=0.0, ge=0, le=100, description="Weight decay (AdamW)")
-    schedule: Schedule = Field(default="cosine", description="Learning rate schedule after the warm-up")
-    warmup: float = Field(default=0.05, ge=0, le=1, description="Share of the steps over which the learning rate rises")
-    clip: float | None = Field(default=1.0, gt=0, le=1e6, description="Gradient clipping (max norm); null for none")
+    validation: PromptsSpec | None = Field(
+        default=None, title="Validation questions", description="Questions for validation; split off if omitted"
+    )
+    test: PromptsSpec | None = Field(
+        default=None, title="Test questions", description="Questions for the final test; split off if omitted"
+    )
+    steps: int = Field(
+        default=80,
+        ge=1,
+        le=MAX_STEPS,
+        title="Steps",
+        description="Optimiser steps",
+        json_schema_extra={"unit": "steps"},
+    )
+    batch_size: int = Field(
+        default=32,
+        ge=1,
+        le=MAX_BATCH,
+        title="Batch size",
+        description="Questions per optimiser step",
+        json_schema_extra={"unit": "questions"},
+    )
+    learning_rate: float = Field(
+        default=5e-4, gt=0, le=1, title="Learning rate", description="Peak learning rate, after the warm-up"
+    )
+    weight_decay: float = Field(
+        default=0.0, ge=0, le=MAX_DECAY, title="Weight decay", description="Weight decay of AdamW"
+    )
+    schedule: Schedule = Field(
+        default="cosine", title="Schedule", description="Course of the learning rate after the warm-up"
+    )
+    warmup: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        title="Warm-up",
+        description="Share of the steps over which the learning rate rises",
+        json_schema_extra={"unit": "of the steps"},
+    )
+    clip: float | None = Field(
+        default=1.0,
+        gt=0,
+        le=MAX_CLIP,
+        title="Gradient clipping (max norm)",
+        description="Largest norm of a step's gradient; none for no clipping",
+    )
     tune: tuple[HeadPart, ...] | None = Field(
         default=None,
         min_length=1,
-        max_length=4,
-        description="Projections of each head to train; null: q and o under grouped-query attention, else all four",
+        max_length=len(HEAD_PART_CHOICES),
+        title="Projections trained in each head",
+        description="If omitted, query and output under grouped-query attention, otherwise all four",
     )
-    biases: bool = Field(default=False, description="Train the components' biases, too")
+    biases: bool = Field(default=False, title="Train biases", description="Train the components' biases, too")
     head_scale: bool = Field(
-        default=False, description="Multiply the heads' learning rate by H/h, as in the paper: all heads / chosen heads"
+        default=False,
+        title="Scale the heads' learning rate",
+        description="Multiply the heads' learning rate by H/h, as in the paper: all heads / chosen heads",
     )
-    accumulate: int = Field(default=1, ge=1, le=MAX_BATCH, description="Gradient accumulation steps")
-    checkpointing: bool = Field(default=False, description="Activation checkpointing: less memory, more time")
-    validate_every: int = Field(default=10, ge=1, le=MAX_STEPS, description="Steps between validations")
-    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of the training")
+    accumulate: int = Field(
+        default=1,
+        ge=1,
+        le=MAX_BATCH,
+        title="Gradient accumulation steps",
+        description="Parts into which a batch is split to save memory",
+        json_schema_extra={"unit": "parts"},
+    )
+    checkpointing: bool = Field(
+        default=False,
+        title="Activation checkpointing",
+        description="Recompute activations in the backward pass: less memory, more time",
+    )
+    validate_every: int = Field(
+        default=10,
+        ge=1,
+        le=MAX_STEPS,
+        title="Steps between validations",
+        description="Optimiser steps from one validation to the next",
+        json_schema_extra={"unit": "steps"},
+    )
+    seed: int = Field(
+        default=0, ge=0, le=MAX_SEED, title="Seed", description="Seed of the order of questions and of random draws"
+    )
 
     @field_validator("prompts", mode="before")
     @classmethod
@@ -75,16 +183,7 @@ class FineTuneSpec(Wire):
             values = getattr(self, name) or ()
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} must not repeat")
-        if not self.components and self.tuner not in WHOLE_TUNERS:
-            raise PydanticCustomError(
-                "bad_component",
-                "{detail}",  # pyright: ignore[reportArgumentType]
-                {
-                    "detail": "No component is named, so there is nothing to tune.",
-                    "way_out": "Name components, or choose the tuner 'full'.",
-                },
-            )
-        return self
+        return possible(self, EXCLUSIONS)
 
 
 class FineTuneResult(Wire):
@@ -116,21 +215,12 @@ class FineTuneResult(Wire):
     provenance: Provenance
 
 
-# Options that a tuner ignores, and that therefore change no number.
-_IGNORED: dict[Tuner, tuple[str, ...]] = {
-    "offsets": ("tune", "biases", "head_scale"),
-    "lora": ("head_scale",),
-    "full": ("components", "tune", "biases", "head_scale"),
-    "full_matrices": ("components", "tune", "biases", "head_scale"),
-}
-
-
 def _canonical(spec: FineTuneSpec, plain: dict[str, Any]) -> None:
     plain["parent"] = None  # changes no number
     for name in ("prompts", "validation", "test"):
         if plain[name] is not None:
             canonical_prompts(plain[name])
-    for name in _IGNORED.get(spec.tuner, ()):
+    for name in IGNORED_OPTIONS.get(spec.tuner, ()):
         plain[name] = None
 
 

@@ -9,17 +9,55 @@ from pydantic import Field, model_validator
 from arithmoscope.contracts.base import Wire
 from arithmoscope.contracts.kinds.base import BINARY, CSV, Artifact, ExperimentKind, canonical_prompts
 from arithmoscope.contracts.knockout_terms import MAX_ANSWER_TOKENS, Ablation, KnockMetric, KnockPositions
+from arithmoscope.contracts.options import Exclusion
 from arithmoscope.contracts.prompts import PromptsSpec
 from arithmoscope.contracts.results import SCHEMA_VERSION, DroppedPair, ModelFacts, Provenance, Row
 from arithmoscope.contracts.terms import (
+    DEFAULT_CONTROLS,
     DEFAULT_METRIC,
     DEFAULT_TOP_K,
     MAX_KNOCK_CONTROLS,
     MAX_KNOCKED,
+    MAX_SEED,
     Among,
     ComponentName,
     ExperimentId,
     Metric,
+)
+
+# In the order in which they are checked.
+EXCLUSIONS: tuple[Exclusion, ...] = (
+    Exclusion(
+        "top_k",
+        None,
+        {"components": (None,)},
+        "the components are named",
+        "give components or top_k, not both",
+        "Leave one of them out.",
+        "bad_request",
+    ),
+)
+# The option ``answer`` is that of the measured prompts: the spec's, or those of the analysis.
+GENERATION_EXCLUSIONS: tuple[Exclusion, ...] = (
+    Exclusion(
+        "answer_tokens",
+        None,
+        {"answer": ("whole", "first")},
+        "this set has a pair for each token of an answer",
+        "Answers are generated from their first token; this set has a pair for each token of an answer.",
+        "Choose answer 'first' for the prompts, or leave answer_tokens out.",
+    ),
+)
+# Without a second prompt (position by position: one of the same length) there is nothing to replace an output with.
+REPLACEMENT_EXCLUSIONS: tuple[Exclusion, ...] = (
+    Exclusion(
+        "ablation",
+        ("mean", "resample"),
+        {"several_prompts": (True,)},
+        "needs several prompts",
+        "{subject} has one prompt{of_length}; the ablation '{ablation}' needs another one{same_length}.",
+        "Use several prompts of equal length, or choose the ablation 'zero'.",
+    ),
 )
 
 
@@ -29,41 +67,71 @@ class KnockoutSpec(Wire):
     Removes ``components`` in this order, or the ``top_k`` (default 10) with the most negative mean effect.
     """
 
-    kind: Literal["knockout"]
-    parent: ExperimentId = Field(description="The analysis (path patching) that found the components")
+    kind: Literal["knockout"] = Field(title="Kind", description="Kind of experiment")
+    parent: ExperimentId = Field(title="Analysis", description="The analysis (path patching) that ranks the components")
     components: tuple[ComponentName, ...] | None = Field(
-        default=None, min_length=1, max_length=MAX_KNOCKED, description="Components to remove, in this order"
+        default=None,
+        min_length=1,
+        max_length=MAX_KNOCKED,
+        title="Components",
+        description="Components to remove, in this order",
+        json_schema_extra={"unit": "components"},
     )
     top_k: int | None = Field(
-        default=None, ge=1, le=MAX_KNOCKED, description="Remove the K components with the most negative mean effect"
+        default=None,
+        ge=1,
+        le=MAX_KNOCKED,
+        title="Top k",
+        description=f"Remove the k components with the most negative mean effect; {DEFAULT_TOP_K} if none are named",
+        json_schema_extra={"unit": "components"},
     )
-    metric: Metric = Field(default=DEFAULT_METRIC, description="Metric that ranks the components for top_k")
-    among: Among = Field(default="any", description="Components that top_k ranks: heads only, or any")
+    metric: Metric = Field(
+        default=DEFAULT_METRIC, title="Rank by", description="Metric that ranks the components for top k"
+    )
+    among: Among = Field(default="any", title="Among", description="Components that top k ranks")
     ablation: Ablation = Field(
-        default="mean", description="Replacement of a removed output: mean over the prompts, zero, or another prompt's"
+        default="mean", title="Replace with", description="Replacement of a removed component's output"
     )
     positions: KnockPositions = Field(
-        default="end", description="Positions at which outputs are replaced: the last, all, or all but the first token"
+        default="end", title="Replace at", description="Positions at which outputs are replaced"
     )
     controls: int = Field(
-        default=20, ge=0, le=MAX_KNOCK_CONTROLS, description="Random sets of components drawn for comparison"
+        default=DEFAULT_CONTROLS,
+        ge=0,
+        le=MAX_KNOCK_CONTROLS,
+        title="Random controls",
+        description="Random sets of as many components of the same layers, removed for comparison",
+        json_schema_extra={"unit": "draws"},
     )
     prompts: PromptsSpec | None = Field(
-        default=None, description="Evaluation prompts; those of the analysis if omitted"
+        default=None, title="Prompts", description="Prompts to measure on; those of the analysis if omitted"
     )
-    disjoint: bool = Field(default=False, description="Leave out questions with operands that the analysis used")
+    disjoint: bool = Field(
+        default=False,
+        title="Exclude operands of the analysis",
+        description="Leave out questions with operands that the analysis used",
+    )
     answer_tokens: int | None = Field(
         default=None,
         ge=1,
         le=MAX_ANSWER_TOKENS,
-        description="Generate up to this many tokens and score whole answers (exact_match)",
+        title="Generated answer tokens",
+        description="Generate up to this many tokens and score whole answers, too (exact match)",
+        json_schema_extra={"unit": "tokens"},
     )
-    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of the random controls and of resampling")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        le=MAX_SEED,
+        title="Seed",
+        description="Seed of the random controls and of the replacement with another prompt",
+    )
 
     @model_validator(mode="after")
     def _one_choice(self) -> KnockoutSpec:
-        if self.components is not None and self.top_k is not None:
-            raise ValueError("give components or top_k, not both")
+        for row in EXCLUSIONS:
+            if row.hits(dict(self), {"top_k": None}):
+                raise ValueError(row.detail)
         if self.components is not None and len(set(self.components)) < len(self.components):
             raise ValueError("components must not repeat")
         return self

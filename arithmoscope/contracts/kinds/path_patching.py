@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
 from arithmoscope.contracts.base import Wire
-from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.kinds.base import BINARY, Artifact, ExperimentKind, canonical_prompts, without_defaults
+from arithmoscope.contracts.kinds.base import (
+    BINARY,
+    Artifact,
+    ExperimentKind,
+    canonical_prompts,
+    without_defaults,
+)
+from arithmoscope.contracts.options import Exclusion, possible, refuse_excluded
 from arithmoscope.contracts.prompts import PromptsSpec
 from arithmoscope.contracts.results import (
     SCHEMA_VERSION,
@@ -20,7 +25,44 @@ from arithmoscope.contracts.results import (
     PairResult,
     Provenance,
 )
-from arithmoscope.contracts.terms import DEFAULT_METRICS, Direction, Effect, Metric, Positions, Source
+from arithmoscope.contracts.terms import (
+    DEFAULT_METRICS,
+    MAX_MODEL_ID,
+    METRIC_CHOICES,
+    Direction,
+    Effect,
+    Metric,
+    Positions,
+    Source,
+)
+
+# In the order in which they are checked.
+EXCLUSIONS: tuple[Exclusion, ...] = (
+    Exclusion(
+        "positions",
+        ("all",),
+        {"effect": ("total",)},
+        "needs the total effect",
+        "Positions 'all' needs the effect 'total': the other effects follow the last position alone.",
+        "Choose the effect 'total', or positions 'end'.",
+    ),
+    Exclusion(
+        "direction",
+        ("denoising",),
+        {"source": ("counterfactual",)},
+        "needs the counterfactual",
+        "Direction 'denoising' needs the source 'counterfactual': it restores parts of that run.",
+        "Choose the source 'counterfactual', or the direction 'noising'.",
+    ),
+    Exclusion(
+        "source",
+        ("mean", "resample"),
+        {"several_prompts": (True,)},
+        "needs several prompts",
+        "The source '{source}' needs several prompts: with one there is no other prompt to take activations from.",
+        "Use a set of prompts, or choose the source 'counterfactual' or 'zero'.",
+    ),
+)
 
 
 def refuse_impossible(
@@ -28,52 +70,40 @@ def refuse_impossible(
 ) -> None:
     """Raises Refusal (``impossible_options``) if the options exclude each other. ``single_pair``: there is one prompt
     pair only."""
-    if positions == "all" and effect != "total":
-        raise Refusal(
-            "impossible_options",
-            "Positions 'all' needs the effect 'total': the other effects follow the last position alone.",
-            "Choose the effect 'total', or positions 'end'.",
-        )
-    if direction == "denoising" and source != "counterfactual":
-        raise Refusal(
-            "impossible_options",
-            "Direction 'denoising' needs the source 'counterfactual': it restores parts of that run.",
-            "Choose the source 'counterfactual', or the direction 'noising'.",
-        )
-    if single_pair and source in ("mean", "resample"):
-        raise Refusal(
-            "impossible_options",
-            f"The source {source!r} needs several prompts: with one there is no other prompt to take activations from.",
-            "Use a set of prompts, or choose the source 'counterfactual' or 'zero'.",
-        )
+    options = {"effect": effect, "positions": positions, "source": source, "direction": direction}
+    refuse_excluded(EXCLUSIONS, {**options, "several_prompts": not single_pair})
 
 
 class PathPatchingSpec(Wire):
     """Path patching: the exact effect of every head and MLP on the answer."""
 
-    kind: Literal["path_patching"]
-    model: str = Field(min_length=1, max_length=200)
+    kind: Literal["path_patching"] = Field(title="Kind", description="Kind of experiment")
+    model: str = Field(
+        min_length=1, max_length=MAX_MODEL_ID, title="Model", description="Id of the model, as in the list of models"
+    )
     effect: Effect = Field(
-        default="through_mlps", description="Paths to the output: direct, also through later MLPs, or all (total)"
+        default="through_mlps", title="Effect", description="Paths from a component to the output that count"
     )
     positions: Positions = Field(
-        default="end", description="Patched positions: the last one, or all (needs the effect total)"
+        default="end", title="Patch at", description="Positions at which a component's output is replaced"
     )
     source: Source = Field(
-        default="counterfactual",
-        description="Origin of the patched-in activations; mean and resample need several pairs",
+        default="counterfactual", title="Patch with", description="Replacement of a component's output"
     )
     direction: Direction = Field(
         default="noising",
-        description="noising takes the reference's activations away; denoising puts them into the counterfactual run",
+        title="Direction",
+        description="Corrupt a component in the reference run, or restore it in the counterfactual run",
     )
-    prompts: PromptsSpec
+    prompts: PromptsSpec = Field(
+        title="Prompts", description="Prompts to analyse: typed or uploaded, or drawn from templates"
+    )
     metrics: tuple[Metric, ...] = Field(
         default=DEFAULT_METRICS,
         min_length=1,
-        max_length=4,
-        description="logit: change of the answer's logit. relative_logit: percent of the |reference logit|. "
-        "logit_difference: against the best other number token. probability: needs a full unembedding",
+        max_length=len(METRIC_CHOICES),
+        title="Metrics",
+        description="Measures of the effect on the answer",
     )
 
     @field_validator("metrics")
@@ -87,13 +117,7 @@ class PathPatchingSpec(Wire):
     def _possible(self) -> PathPatchingSpec:
         pairs = self.prompts.pairs
         n_pairs = pairs if isinstance(pairs, int) else len(pairs)
-        try:
-            refuse_impossible(self.effect, self.positions, self.source, self.direction, single_pair=n_pairs == 1)
-        except Refusal as refusal:
-            # The code and the way out survive inside the validation error, for the API and the CLI to report.
-            context = {"detail": refusal.detail, "way_out": refusal.way_out}
-            raise PydanticCustomError(refusal.code, "{detail}", context) from None  # pyright: ignore[reportArgumentType]
-        return self
+        return possible(self, EXCLUSIONS, several_prompts=n_pairs > 1)
 
 
 class PathPatchingResult(Wire):

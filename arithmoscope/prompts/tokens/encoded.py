@@ -17,7 +17,8 @@ from tokenizers import Tokenizer
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ChatFrame
-from arithmoscope.contracts.prompts import MAX_PROMPT_TOKENS, AnswerTokens, PromptPair, Role, Token
+from arithmoscope.contracts.prompt_terms import MAX_PROMPT_TOKENS, AnswerTokens
+from arithmoscope.contracts.prompts import PromptPair, Role, Token
 from arithmoscope.prompts.language.arithmetic import read
 from arithmoscope.prompts.language.numerals import NUMBER_WORD_PATTERN, value_of_words
 from arithmoscope.prompts.language.parse_question import parse_question

@@ -740,17 +740,17 @@ export interface components {
         CustomPair: {
             /**
              * Answer
-             * @description Right answer; if omitted, computed from the reference, whose arithmetic must then be readable
+             * @description Right answer; if omitted, computed from the prompt, whose arithmetic must then be readable
              */
             answer?: string | null;
             /**
              * Counterfactual
-             * @description Prompt without it; if omitted, made from the reference by the set's corruption
+             * @description Prompt without the calculation; if omitted, made from the prompt by the set's corruption
              */
             counterfactual?: string | null;
             /**
-             * Reference
-             * @description Prompt with the calculation: "3 + 5 ="
+             * Prompt
+             * @description Prompt with the calculation, such as "3 + 5 ="
              */
             reference: string;
         };
@@ -760,40 +760,43 @@ export interface components {
          */
         CustomPrompts: {
             /**
-             * Answer
-             * @description Answers of several tokens: refused (whole), measured at their first token (first), or at every token with those before it given (each)
+             * Answers of several tokens
+             * @description Treatment of answers longer than one token of the model. `whole`: such questions are not drawn; such a prompt of your own is refused. `first`: measured at their first token. `each`: measured at every token, with those before it given.
              * @default whole
              * @enum {string}
              */
             answer: "whole" | "first" | "each";
             /**
-             * Chat
-             * @description Ask through the model's chat template
+             * Chat template
+             * @description Ask as a user's turn through the model's chat template; worked examples become turns
              * @default false
              */
             chat: boolean;
             /**
-             * Corruption
-             * @description Change that turns the reference into the counterfactual
+             * Counterfactual made by
+             * @description Change that turns a prompt into its counterfactual. `null_operator`: a sign without meaning takes its place. `operand_swap`: other operands with another answer. `operand_swap_same_answer`: a control: other operands with the same answer. `operator_swap`: another operation on the same operands.
              * @default null_operator
              * @enum {string}
              */
             corruption: "null_operator" | "operand_swap" | "operand_swap_same_answer" | "operator_swap";
             /**
-             * Keep Wrong
+             * Keep wrong answers
              * @description Keep prompts that the model answers wrongly; otherwise they are dropped and counted
              * @default true
              */
             keep_wrong: boolean;
-            /** Pairs */
+            /**
+             * Pairs
+             * @description The prompts
+             */
             pairs: components["schemas"]["CustomPair"][];
             /**
-             * Shots
-             * @description Solved examples before each question; if omitted, 2 before questions of one line, none before other prompts
+             * Worked examples
+             * @description Solved examples before each question; if omitted, 2 before one-line questions, none before others
              */
             shots?: number | null;
             /**
-             * @description discriminator enum property added by openapi-typescript
+             * @description Typed or uploaded prompts (enum property replaced by openapi-typescript)
              * @enum {string}
              */
             source: "custom";
@@ -1025,68 +1028,71 @@ export interface components {
          */
         FineTuneSpec: {
             /**
-             * Accumulate
-             * @description Gradient accumulation steps
+             * Gradient accumulation steps
+             * @description Parts into which a batch is split to save memory
              * @default 1
              */
             accumulate: number;
             /**
-             * Batch Size
-             * @description Questions per step
+             * Batch size
+             * @description Questions per optimiser step
              * @default 32
              */
             batch_size: number;
             /**
-             * Biases
+             * Train biases
              * @description Train the components' biases, too
              * @default false
              */
             biases: boolean;
             /**
-             * Checkpointing
-             * @description Activation checkpointing: less memory, more time
+             * Activation checkpointing
+             * @description Recompute activations in the backward pass: less memory, more time
              * @default false
              */
             checkpointing: boolean;
             /**
-             * Clip
-             * @description Gradient clipping (max norm); null for none
+             * Gradient clipping (max norm)
+             * @description Largest norm of a step's gradient; none for no clipping
              * @default 1
              */
             clip: number | null;
             /**
              * Components
-             * @description Components to train; needed unless the tuner trains whole models
+             * @description Components to train; needed unless whole models are trained
              * @default []
              */
             components: string[];
             /**
-             * Head Scale
+             * Scale the heads' learning rate
              * @description Multiply the heads' learning rate by H/h, as in the paper: all heads / chosen heads
              * @default false
              */
             head_scale: boolean;
             /**
-             * @description discriminator enum property added by openapi-typescript
+             * @description Kind of experiment (enum property replaced by openapi-typescript)
              * @enum {string}
              */
             kind: "fine_tune";
             /**
-             * Learning Rate
-             * @description Peak learning rate
+             * Learning rate
+             * @description Peak learning rate, after the warm-up
              * @default 0.0005
              */
             learning_rate: number;
-            /** Model */
+            /**
+             * Model
+             * @description Id of the model, as in the list of models
+             */
             model: string;
             /**
-             * Parent
+             * Analysis
              * @description The analysis that found the components, if any
              */
             parent?: string | null;
             /**
-             * Prompts
-             * @description Questions to train on; if omitted or empty, sums and differences of two-digit numbers
+             * Training questions
+             * @description Questions, split by operands into three sets; if omitted, sums and differences of two digits
              * @default {
              *       "answer": "whole",
              *       "chat": false,
@@ -1116,14 +1122,14 @@ export interface components {
             prompts: components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"];
             /**
              * Schedule
-             * @description Learning rate schedule after the warm-up
+             * @description Course of the learning rate after the warm-up. `cosine`: falls to 0 along a cosine. `linear`: falls to 0 along a straight line. `constant`: stays at its peak.
              * @default cosine
              * @enum {string}
              */
             schedule: "cosine" | "linear" | "constant";
             /**
              * Seed
-             * @description Seed of the training
+             * @description Seed of the order of questions and of random draws
              * @default 0
              */
             seed: number;
@@ -1134,42 +1140,42 @@ export interface components {
              */
             steps: number;
             /**
-             * Test
-             * @description Test questions; split off if omitted
+             * Test questions
+             * @description Questions for the final test; split off if omitted
              */
             test?: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"]) | null;
             /**
-             * Tune
-             * @description Projections of each head to train; null: q and o under grouped-query attention, else all four
+             * Projections trained in each head
+             * @description If omitted, query and output under grouped-query attention, otherwise all four
              */
             tune?: ("q" | "k" | "v" | "o")[] | null;
             /**
-             * Tuner
-             * @description Parameters trained
+             * Parameters trained
+             * @description Parameters that training changes; all others stay. `precise`: only the chosen components. `random`: as many other components, drawn at random from the same layers. `offsets`: one trained vector added to the output of each chosen head. `lora`: low-rank adapters on all weight matrices, with about as many parameters as the chosen components. `full_matrices`: all weight matrices of all layers. `full`: every parameter of the model.
              * @default precise
              * @enum {string}
              */
             tuner: "precise" | "random" | "offsets" | "lora" | "full_matrices" | "full";
             /**
-             * Validate Every
-             * @description Steps between validations
+             * Steps between validations
+             * @description Optimiser steps from one validation to the next
              * @default 10
              */
             validate_every: number;
             /**
-             * Validation
-             * @description Validation questions; split off if omitted
+             * Validation questions
+             * @description Questions for validation; split off if omitted
              */
             validation?: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"]) | null;
             /**
-             * Warmup
+             * Warm-up
              * @description Share of the steps over which the learning rate rises
              * @default 0.05
              */
             warmup: number;
             /**
-             * Weight Decay
-             * @description Weight decay (AdamW)
+             * Weight decay
+             * @description Weight decay of AdamW
              * @default 0
              */
             weight_decay: number;
@@ -1462,22 +1468,22 @@ export interface components {
          */
         KnockoutSpec: {
             /**
-             * Ablation
-             * @description Replacement of a removed output: mean over the prompts, zero, or another prompt's
+             * Replace with
+             * @description Replacement of a removed component's output. `mean`: its mean output over the prompts. `zero`: zero, a state that the model has never seen. `resample`: its output on another prompt of the set, drawn at random.
              * @default mean
              * @enum {string}
              */
             ablation: "mean" | "zero" | "resample";
             /**
              * Among
-             * @description Components that top_k ranks: heads only, or any
+             * @description Components that top k ranks. `head`: only attention heads. `any`: attention heads and MLPs in one ranking.
              * @default any
              * @enum {string}
              */
             among: "head" | "any";
             /**
-             * Answer Tokens
-             * @description Generate up to this many tokens and score whole answers (exact_match)
+             * Generated answer tokens
+             * @description Generate up to this many tokens and score whole answers, too (exact match)
              */
             answer_tokens?: number | null;
             /**
@@ -1486,55 +1492,55 @@ export interface components {
              */
             components?: string[] | null;
             /**
-             * Controls
-             * @description Random sets of components drawn for comparison
+             * Random controls
+             * @description Random sets of as many components of the same layers, removed for comparison
              * @default 20
              */
             controls: number;
             /**
-             * Disjoint
+             * Exclude operands of the analysis
              * @description Leave out questions with operands that the analysis used
              * @default false
              */
             disjoint: boolean;
             /**
-             * @description discriminator enum property added by openapi-typescript
+             * @description Kind of experiment (enum property replaced by openapi-typescript)
              * @enum {string}
              */
             kind: "knockout";
             /**
-             * Metric
-             * @description Metric that ranks the components for top_k
+             * Rank by
+             * @description Metric that ranks the components for top k. `logit`: change of the answer's logit. `relative_logit`: change of the answer's logit, in percent of its size in the reference run. `logit_difference`: change of the difference between the answer's logit and that of the best other number. `probability`: change of the answer's probability; slower, because it needs every logit.
              * @default relative_logit
              * @enum {string}
              */
             metric: "logit" | "relative_logit" | "logit_difference" | "probability";
             /**
-             * Parent
-             * @description The analysis (path patching) that found the components
+             * Analysis
+             * @description The analysis (path patching) that ranks the components
              */
             parent: string;
             /**
-             * Positions
-             * @description Positions at which outputs are replaced: the last, all, or all but the first token
+             * Replace at
+             * @description Positions at which outputs are replaced. `end`: where the answer is read. `all`: every token of the prompt. `after_first`: every token but the first, where idle attention rests.
              * @default end
              * @enum {string}
              */
             positions: "end" | "all" | "after_first";
             /**
              * Prompts
-             * @description Evaluation prompts; those of the analysis if omitted
+             * @description Prompts to measure on; those of the analysis if omitted
              */
             prompts?: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"]) | null;
             /**
              * Seed
-             * @description Seed of the random controls and of resampling
+             * @description Seed of the random controls and of the replacement with another prompt
              * @default 0
              */
             seed: number;
             /**
-             * Top K
-             * @description Remove the K components with the most negative mean effect
+             * Top k
+             * @description Remove the k components with the most negative mean effect; 10 if none are named
              */
             top_k?: number | null;
         };
@@ -1873,26 +1879,26 @@ export interface components {
         PathPatchingSpec: {
             /**
              * Direction
-             * @description noising takes the reference's activations away; denoising puts them into the counterfactual run
+             * @description Corrupt a component in the reference run, or restore it in the counterfactual run. `noising`: corrupt the component in the reference run. `denoising`: restore the component in the counterfactual run.
              * @default noising
              * @enum {string}
              */
             direction: "noising" | "denoising";
             /**
              * Effect
-             * @description Paths to the output: direct, also through later MLPs, or all (total)
+             * @description Paths from a component to the output that count. `direct`: its direct path to the output; everything after it is frozen. `through_mlps`: its direct path and those through later MLPs; later heads are frozen. `total`: every path, through later heads, too; the slowest.
              * @default through_mlps
              * @enum {string}
              */
             effect: "direct" | "through_mlps" | "total";
             /**
-             * @description discriminator enum property added by openapi-typescript
+             * @description Kind of experiment (enum property replaced by openapi-typescript)
              * @enum {string}
              */
             kind: "path_patching";
             /**
              * Metrics
-             * @description logit: change of the answer's logit. relative_logit: percent of the |reference logit|. logit_difference: against the best other number token. probability: needs a full unembedding
+             * @description Measures of the effect on the answer. `logit`: change of the answer's logit. `relative_logit`: change of the answer's logit, in percent of its size in the reference run. `logit_difference`: change of the difference between the answer's logit and that of the best other number. `probability`: change of the answer's probability; slower, because it needs every logit.
              * @default [
              *       "logit",
              *       "relative_logit",
@@ -1900,20 +1906,26 @@ export interface components {
              *     ]
              */
             metrics: ("logit" | "relative_logit" | "logit_difference" | "probability")[];
-            /** Model */
+            /**
+             * Model
+             * @description Id of the model, as in the list of models
+             */
             model: string;
             /**
-             * Positions
-             * @description Patched positions: the last one, or all (needs the effect total)
+             * Patch at
+             * @description Positions at which a component's output is replaced. `end`: where the answer is read. `all`: every token of the prompt.
              * @default end
              * @enum {string}
              */
             positions: "end" | "all";
-            /** Prompts */
+            /**
+             * Prompts
+             * @description Prompts to analyse: typed or uploaded, or drawn from templates
+             */
             prompts: components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"];
             /**
-             * Source
-             * @description Origin of the patched-in activations; mean and resample need several pairs
+             * Patch with
+             * @description Replacement of a component's output. `counterfactual`: its output on the same prompt without the calculation. `zero`: its output is set to zero. `mean`: its mean output over the set. `resample`: its output on a prompt drawn at random from the set.
              * @default counterfactual
              * @enum {string}
              */
@@ -2264,21 +2276,21 @@ export interface components {
          */
         TemplatePrompts: {
             /**
-             * Answer
-             * @description Answers of several tokens: refused (whole), measured at their first token (first), or at every token with those before it given (each)
+             * Answers of several tokens
+             * @description Treatment of answers longer than one token of the model. `whole`: such questions are not drawn; such a prompt of your own is refused. `first`: measured at their first token. `each`: measured at every token, with those before it given.
              * @default whole
              * @enum {string}
              */
             answer: "whole" | "first" | "each";
             /**
-             * Chat
-             * @description Ask through the model's chat template
+             * Chat template
+             * @description Ask as a user's turn through the model's chat template; worked examples become turns
              * @default false
              */
             chat: boolean;
             /**
-             * Corruption
-             * @description Change that turns the reference into the counterfactual
+             * Counterfactual made by
+             * @description Change that turns a prompt into its counterfactual. `null_operator`: a sign without meaning takes its place. `operand_swap`: other operands with another answer. `operand_swap_same_answer`: a control: other operands with the same answer. `operator_swap`: another operation on the same operands.
              * @default null_operator
              * @enum {string}
              */
@@ -2290,25 +2302,25 @@ export interface components {
              */
             decimals: number;
             /**
-             * Half
-             * @description Only questions whose operands fall in this half of one fixed split: two halves share none
+             * Half of the operands
+             * @description Only questions with operands in one half of a fixed split; the halves share no operands. `first`: one half of all operands, for finding components. `second`: the other half, for testing them.
              */
             half?: ("first" | "second") | null;
             /**
-             * Keep Wrong
+             * Keep wrong answers
              * @description Keep prompts that the model answers wrongly; otherwise they are dropped and counted
              * @default false
              */
             keep_wrong: boolean;
             /**
-             * Numerals
-             * @description Numbers in digits or in words
+             * Numbers
+             * @description Numbers in digits or in words. `digits`: numbers as digits. `words`: numbers as words.
              * @default digits
              * @enum {string}
              */
             numerals: "digits" | "words";
             /**
-             * Operands
+             * Range of operands
              * @description Smallest and largest operand
              * @default [
              *       1,
@@ -2321,6 +2333,7 @@ export interface components {
             ];
             /**
              * Operations
+             * @description Operations of the questions. `add`: sums. `subtract`: differences. `multiply`: products. `divide`: quotients without a remainder. `power`: a base and an exponent of at most 12.
              * @default [
              *       "add"
              *     ]
@@ -2328,29 +2341,30 @@ export interface components {
             operations: ("add" | "subtract" | "multiply" | "divide" | "power")[];
             /**
              * Pairs
-             * @description Number of questions
+             * @description Questions drawn; fewer if fewer exist
              * @default 64
              */
             pairs: number;
             /**
              * Seed
-             * @description Seed of the drawing
+             * @description Another seed draws other questions of the same kind
              * @default 0
              */
             seed: number;
             /**
-             * Shots
-             * @description Solved examples before each question
+             * Worked examples
+             * @description Solved examples before each question; small models need them to answer at all
              * @default 2
              */
             shots: number;
             /**
-             * @description discriminator enum property added by openapi-typescript
+             * @description Prompts drawn from templates (enum property replaced by openapi-typescript)
              * @enum {string}
              */
             source: "template";
             /**
              * Styles
+             * @description Forms of the questions. `equation`: in symbols. `statement`: a sentence that ends before the answer. `question`: a question and the beginning of an answer.
              * @default [
              *       "equation"
              *     ]
@@ -2358,14 +2372,14 @@ export interface components {
             styles: ("equation" | "statement" | "question")[];
             /**
              * Topic
-             * @description Subject of the questions; the last four have no arithmetic
+             * @description Subject of the questions; the last four contain no arithmetic. `question`: plain calculations. `year_span`: the end or the start of a span. `counting`: two groups counted together. `word_problem`: a calculation told as a story. `facts`: a control without arithmetic. `grammar`: a control without arithmetic. `antonyms`: a control without arithmetic. `sequences`: a control without arithmetic.
              * @default question
              * @enum {string}
              */
             topic: "question" | "year_span" | "counting" | "word_problem" | "facts" | "grammar" | "antonyms" | "sequences";
             /**
-             * Wording
-             * @description A few common wordings (plain), or all of them (varied)
+             * Wordings
+             * @description A few common wordings of a question, or all of them. `plain`: a few common wordings. `varied`: all wordings, at least twelve per operation and style.
              * @default plain
              * @enum {string}
              */
@@ -2487,34 +2501,34 @@ export interface components {
          */
         TransferSpec: {
             /**
-             * Ablation
-             * @description Replacement of a removed output: mean over the prompts, zero, or another prompt's
+             * Replace with
+             * @description Replacement of a removed head's output. `mean`: its mean output over the prompts. `zero`: zero, a state that the model has never seen. `resample`: its output on another prompt of the set, drawn at random.
              * @default mean
              * @enum {string}
              */
             ablation: "mean" | "zero" | "resample";
             /**
-             * Controls
-             * @description Random sets of heads drawn for comparison
+             * Random controls
+             * @description Random sets of as many heads of the same layers, removed for comparison
              * @default 20
              */
             controls: number;
             /**
-             * Disjoint
+             * Split by operands
              * @description Split every set by its operands: heads are found on one half and knocked out on the other
              * @default true
              */
             disjoint: boolean;
             /**
              * Effect
-             * @description Effect by which heads are found
+             * @description Paths from a head to the output that count. `direct`: its direct path to the output; everything after it is frozen. `through_mlps`: its direct path and those through later MLPs; later heads are frozen. `total`: every path, through later heads, too; the slowest.
              * @default through_mlps
              * @enum {string}
              */
             effect: "direct" | "through_mlps" | "total";
             /**
-             * Evaluated On
-             * @description Prompt sets on which they are knocked out
+             * Knock out on
+             * @description Prompt sets on which the heads of each set are knocked out
              * @default [
              *       {
              *         "answer": "whole",
@@ -2760,7 +2774,7 @@ export interface components {
              */
             evaluated_on: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"])[];
             /**
-             * Found On
+             * Find heads on
              * @description Prompt sets on which heads are found
              * @default [
              *       {
@@ -2959,33 +2973,36 @@ export interface components {
              */
             found_on: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"])[];
             /**
-             * @description discriminator enum property added by openapi-typescript
+             * @description Kind of experiment (enum property replaced by openapi-typescript)
              * @enum {string}
              */
             kind: "transfer";
             /**
-             * Metric
-             * @description Metric by which heads are found
+             * Rank by
+             * @description Metric that ranks the heads. `logit`: change of the answer's logit. `relative_logit`: change of the answer's logit, in percent of its size in the reference run. `logit_difference`: change of the difference between the answer's logit and that of the best other number. `probability`: change of the answer's probability; slower, because it needs every logit.
              * @default relative_logit
              * @enum {string}
              */
             metric: "logit" | "relative_logit" | "logit_difference" | "probability";
-            /** Model */
+            /**
+             * Model
+             * @description Id of the model, as in the list of models
+             */
             model: string;
             /**
-             * Parent
+             * Analysis
              * @description The analysis that this belongs to, if any
              */
             parent?: string | null;
             /**
              * Seed
-             * @description Seed of the random controls and of resampling
+             * @description Seed of the random controls and of the replacement with another prompt
              * @default 0
              */
             seed: number;
             /**
-             * Top K
-             * @description Heads found on each set
+             * Top k heads
+             * @description Heads kept of each set: the k with the most negative mean effect
              * @default 10
              */
             top_k: number;
