@@ -361,9 +361,8 @@ def test_a_non_finite_loss_keeps_the_last_good_weights_and_is_reported(
 
 def test_what_cannot_be_trained_is_refused_before_anything_is(model: LoadedModel):
     chunks: dict[int, bytes] = {}
-    overlapping = {
-        "test": {"source": "custom", "shots": 0, "pairs": [{"reference": "12 + 13 ="}, {"reference": "20 - 11 ="}]}
-    }
+    shared = [{"reference": "12 + 13 ="}, {"reference": "20 - 11 ="}]
+    overlapping = {"test": {"source": "custom", "shots": 0, "pairs": shared}}
     alone = {"source": "custom", "shots": 0, "pairs": [{"reference": "3 + 5 ="}, {"reference": "5 - 3 ="}]}
     many = {"source": "template", "operations": ["add"], "operands": [10, 14], "pairs": 90, "shots": 0}
     for more, code in (
