@@ -20,6 +20,11 @@ class Selection(Choice):
     """A choice of components with the slices of a model's weights that are trained for it.
 
     Attributes:
+        components: The chosen components.
+        tune: Trained parts of each head: some of q, k, v and o.
+        parts: The trained parts, each once.
+        touched: Heads that were not chosen but change as well: they share tuned keys or values, or a norm over the
+            queries or keys of all heads (OLMo-2).
         slices: One per weight or bias.
         parameters: Number of trained parameters.
         share: Their share of the model's parameters.
