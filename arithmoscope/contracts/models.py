@@ -17,6 +17,11 @@ MAX_CHAT_CHARACTERS = 16_000
 _Written = Annotated[str, Field(max_length=MAX_CHAT_CHARACTERS)]
 
 
+def tuned_model_id(base: str, made_by: str) -> str:
+    """The id of a model tuned from ``base``. ``made_by``: the experiment or digest whose first characters name it."""
+    return f"{base}-tuned-{made_by[:8]}"
+
+
 class ChatFrame(Wire):
     """Text that a model's chat template puts around the turns of a conversation, special tokens spelled out.
 

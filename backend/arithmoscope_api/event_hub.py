@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from arithmoscope.contracts.errors import Refusal
@@ -382,6 +383,4 @@ def _state(state: State, event_id: str | None) -> bytes:
 
 
 def _frame(name: str, data: Mapping[str, Any], event_id: str | None) -> bytes:
-    """A server-sent event. No part contains a newline: ids come from the stream, and JSON escapes newlines."""
-    head = f"id: {event_id}\n" if event_id is not None else ""
-    return f"{head}event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+    return ServerSentEvent(json.dumps(data, separators=(",", ":")), event=name, id=event_id, sep="\n").encode()

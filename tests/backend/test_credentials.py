@@ -207,6 +207,15 @@ def test_guesses_are_forgiven_after_a_minute_and_addresses_are_counted_apart() -
     assert throttle.blocked_for("a") is None
 
 
+def test_a_clock_that_is_put_back_does_not_extend_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    throttle = LoginThrottle()
+    for _ in range(MAX_FAILURES):
+        throttle.failed("a")
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 3600)
+    assert 0 < (throttle.blocked_for("a") or 0) <= FAILURE_WINDOW_S
+
+
 def test_a_page_left_open_with_an_old_cookie_locks_no_user_out() -> None:
     throttle = LoginThrottle()
     for _ in range(10 * MAX_FAILURES):

@@ -43,6 +43,15 @@ def test_files_with_a_hash_in_their_name_are_kept_for_ever(api: Api) -> None:
     assert "immutable" in answer.headers["cache-control"]
 
 
+def test_a_file_that_the_browser_has_is_not_sent_again(api: Api, config: ApiConfig) -> None:
+    assert config.page_dir is not None
+    (config.page_dir / "icon.svg").write_text("<svg/>")
+    first = api.get("/icon.svg")
+    again = api.get("/icon.svg", headers={"if-none-match": first.headers["etag"]})
+    assert (first.status_code, again.status_code, again.content) == (200, 304, b"")
+    assert first.headers["cache-control"] == again.headers["cache-control"] == "no-cache"
+
+
 @pytest.mark.parametrize(
     "path", ["/../arithmoscope.db", "/%2e%2e/arithmoscope.db", "/..%2farithmoscope.db", "/a%00.js"]
 )

@@ -22,7 +22,7 @@ from arithmoscope_api.http.concurrency_limit import MAX_REQUESTS, MAX_STREAMS, C
 from arithmoscope_api.http.connections import HEAD_WITHIN_S, READ_WITHIN_S, Connection, connection_limit
 from sockets import connected, exchange, head, read_answer, served
 
-from arithmoscope.store import Store
+from arithmoscope.store import EventLog, Store
 
 
 class ShortTimeouts(Connection):
@@ -182,6 +182,33 @@ def test_a_reader_that_does_not_read_is_disconnected(config: ApiConfig, store: S
             while part := client.recv(2**20):
                 taken += len(part)
         assert 0 < taken < 30_000_000
+
+
+def test_a_reader_of_events_that_does_not_read_is_disconnected(config: ApiConfig, store: Store, redis_url: str) -> None:
+    with served(replace(config, redis_url=redis_url), store, ShortTimeouts) as port:
+        created = exchange(port, _post(spec()))
+        assert created is not None
+        experiment_id = created.json()["id"]
+        log = EventLog(redis_url)
+        for done in range(16):
+            log.publish(experiment_id, "progress", {"done": done, "stage": "x" * 500_000})
+        log.close()
+        with connected(port) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            client.sendall(head("GET", f"/api/experiments/{experiment_id}/events"))
+            readers, until = set[bytes](), time.monotonic() + 20
+            while readers != {b"0.0", b"1.0"} and time.monotonic() < until:
+                metrics = exchange(port, head("GET", "/metrics"))
+                assert metrics is not None
+                readers.add(metrics.body.partition(b"\narithmoscope_live_readers ")[2].split(b"\n")[0])
+                if b"1.0" not in readers:
+                    readers.clear()
+            assert readers == {b"0.0", b"1.0"}
+            taken = 0
+            with suppress(ConnectionResetError):
+                while part := client.recv(2**20):
+                    taken += len(part)
+        assert 0 < taken < 8_000_000
 
 
 def test_a_slow_reader_that_reads_gets_everything(config: ApiConfig, store: Store) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -11,14 +11,18 @@ from arithmoscope_api.trainable import trainable_parameters
 from tiny import CONFIGS, tiny_model
 from tuning_cases import CHOSEN, LAYOUTS
 
-from arithmoscope import LoadedModel, PromptPair, fine_tune
+from arithmoscope import LoadedModel
 from arithmoscope.contracts.components import all_components
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.kinds.fine_tune import FineTuneSpec
 from arithmoscope.contracts.models import ModelCard
+from arithmoscope.contracts.trainable import tunable
+from arithmoscope.contracts.tuning_terms import WHOLE_TUNERS, Tuner
 from arithmoscope.engine.models.catalogue import Catalogue
 from arithmoscope.engine.models.component_sizes import part_sizes
 from arithmoscope.engine.tuning.selection import parameters_of, select
+from arithmoscope.engine.tuning.trainable import TunerInput
+from arithmoscope.engine.tuning.tuners import TUNERS, random_selection
 
 PROMPTS = {"source": "custom", "shots": 0, "pairs": [{"reference": "3 + 5 ="}]}
 
@@ -62,18 +66,24 @@ def test_the_catalogue_knows_the_sizes_from_the_files_headers(architecture, tmp_
     assert sizes.head_dim == model.layout.head_dim
 
 
-LESSONS = [PromptPair(f"{a} + 3 =", f"{a} @ 3 =", str(a + 3)) for a in range(4)]
-
-
-@pytest.mark.parametrize("tuner", ["precise", "random", "offsets", "full_matrices", "full"])
-def test_what_a_tuner_would_train_is_what_the_optimiser_moves(tuner):
-    model = tiny_model("LlamaForCausalLM", torch.float32)
-    heads = [each for each in CHOSEN if each.startswith("L")]
-    counts = trainable_parameters(card_of(model), spec(tuner=tuner, components=heads), "float32")
-    tuned = fine_tune(model, heads, LESSONS, steps=1, learning_rate=1e-3, batch_size=2, tuner=tuner)
-    assert counts.trained == tuned.trained
-    assert counts.optimiser_bytes == 8 * tuned.trained
-    assert counts.share == tuned.trained / parameters_of(model)
+@pytest.mark.parametrize("tuner", get_args(Tuner))
+@pytest.mark.parametrize(("architecture", "config"), LAYOUTS)
+def test_what_a_tuner_would_train_is_what_the_optimiser_moves(architecture, config, tuner):
+    model = tiny_model(architecture, torch.float32, config=config)
+    components = [each for each in CHOSEN if tuner != "offsets" or each.startswith("L")]
+    selection = None if tuner in WHOLE_TUNERS else select(model, components)
+    if tuner == "random" and selection is not None:
+        selection = random_selection(model, selection, biases=False, seed=0)
+        components = [str(each) for each in selection.components]
+    counts = trainable_parameters(card_of(model), spec(tuner=tuner, components=components), "float32")
+    trainable = TUNERS[tuner](model, TunerInput(selection, head_scale=True, seed=0))
+    trained = sum(value.numel() for value in trainable.values)
+    if tuner == "lora" and selection is not None:
+        trained = selection.parameters  # the rank is chosen to match this number
+    described = tunable(tuner, selection, trained=trained, parameters=parameters_of(model), precision="float32")
+    # Which other heads change with the random ones is unknown until they are drawn.
+    assert counts == (described.model_copy(update={"touched": ()}) if tuner == "random" else described)
+    assert counts.optimiser_bytes == 8 * trained
 
 
 def test_differing_layers_and_unknown_layouts_have_no_sizes():

@@ -61,7 +61,7 @@ def test_an_offset_is_a_vector_that_is_added_to_a_heads_output(architecture):
 
 
 def test_offsets_are_for_heads():
-    with pytest.raises(Refusal, match="not to MLPs"):
+    with pytest.raises(Refusal, match="MLP1 is not a head"):
         fine_tune(tiny_model("LlamaForCausalLM"), ["L1H2", "MLP1"], LESSONS, **QUICK, tuner="offsets")
 
 
@@ -164,6 +164,6 @@ def test_8_bit_weights_are_refused(tmp_path):
     model.hf.save_pretrained(tmp_path / "tiny")
     model.tokenizer.save_pretrained(tmp_path / "tiny")
     packed = load_model("tiny", models_dir=tmp_path, device="cpu", dtype="int8")
-    with pytest.raises(Refusal, match="8 bits") as refused:
+    with pytest.raises(Refusal, match="8-bit weights") as refused:
         fine_tune(packed, ["L1H2"], LESSONS, **QUICK)
     assert refused.value.code == "bad_setting"

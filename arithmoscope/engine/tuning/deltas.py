@@ -18,7 +18,7 @@ from typing import Any
 from torch import nn
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.models import ModelCard
+from arithmoscope.contracts.models import ModelCard, tuned_model_id
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.serialization import pack, unpack
 from arithmoscope.engine.tuning.atomic_write import write_bytes
@@ -100,7 +100,7 @@ class Deltas:
             The card of the tuned model.
         """
         short = self.digest[:_ID_DIGITS]
-        names = {"id": f"{base.id}-tuned-{short}", "name": f"{base.name}, tuned ({self.tuner}, {short})"}
+        names = {"id": tuned_model_id(base.id, self.digest), "name": f"{base.name}, tuned ({self.tuner}, {short})"}
         return base.model_copy(update={**names, "revision": self.digest})
 
     def apply(self, model: LoadedModel) -> LoadedModel:

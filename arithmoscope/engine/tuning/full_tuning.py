@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.trainable import refuse_untrainable
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.models.memory import free_bytes
 from arithmoscope.engine.tuning.model_copy import copy_model
 from arithmoscope.engine.tuning.trainable import TrainableModel, TunerInput, widen
 from arithmoscope.engine.tuning.weight_changes import Values
-from arithmoscope.engine.tuning.weight_slices import check_tunable, projection_names
+from arithmoscope.engine.tuning.weight_slices import projection_names
 
 
 def full(model: LoadedModel, _options: TunerInput) -> TrainableModel:
@@ -36,7 +37,7 @@ def _trainable_copy(model: LoadedModel, names: set[str]) -> TrainableModel:
     It is the baseline for time and memory, so it keeps no copy to roll back to: a training that breaks ends with the
     initial weights.
     """
-    check_tunable(model)
+    refuse_untrainable(model.precision)
     _refuse_too_large(model, names)
     tuned = copy_model(model, names)
     weights = {name: weight for name, weight in tuned.hf.named_parameters() if name in names}

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.trainable import refuse_offsets_of_mlps
 from arithmoscope.engine.forward.hooks import TensorHook, on_input
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.tuning.model_copy import copy_model
@@ -20,8 +20,7 @@ def offsets(model: LoadedModel, options: TunerInput) -> TrainableModel:
     the output projection of the vector, added to that projection's bias.
     """
     selection = options.chosen
-    if any(component.head is None for component in selection.components):
-        raise Refusal("bad_component", "Offsets are added to heads, not to MLPs.", "Name heads only.")
+    refuse_offsets_of_mlps(selection.components)
     layout = model.layout
     tuned = copy_model(model, ())
     layers = sorted({component.layer for component in selection.components})

@@ -11,8 +11,9 @@ from datetime import datetime
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.kinds.fine_tune import FineTuneResult, FineTuneSpec
-from arithmoscope.contracts.models import ModelCard
-from arithmoscope.contracts.tuning_results import TrainingCurve, Tunable, Validation
+from arithmoscope.contracts.models import ModelCard, tuned_model_id
+from arithmoscope.contracts.trainable import bytes_per_trained, tunable
+from arithmoscope.contracts.tuning_results import TrainingCurve, Validation
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.results.analysis_files import model_facts, provenance_of
 from arithmoscope.engine.tuning.deltas import Deltas
@@ -76,7 +77,13 @@ def output_of(
         spec=spec,
         model=model_facts(model),
         complete=complete,
-        tunable=_tunable(model, spec, tuned),
+        tunable=tunable(
+            spec.tuner,
+            tuned.selection,
+            trained=tuned.trained,
+            parameters=parameters_of(model),
+            precision=model.precision,
+        ),
         split=splits.split,
         ended=history.ended,
         kept=history.kept,
@@ -102,27 +109,10 @@ def output_of(
     return FineTuneOutput(result, artifacts, card, problem)
 
 
-def _tunable(model: LoadedModel, spec: FineTuneSpec, tuned: FineTuned) -> Tunable:
-    selection = tuned.selection
-    slices = selection is not None and spec.tuner in ("precise", "random")
-    parameters = parameters_of(model)
-    return Tunable(
-        components=() if selection is None else tuple(map(str, selection.components)),
-        tune=selection.tune if selection is not None and slices else (),
-        touched=tuple(map(str, selection.touched)) if selection is not None and slices else (),
-        trained=tuned.trained,
-        parameters=parameters,
-        share=tuned.trained / parameters,
-        # Low-rank changes are made in all layers.
-        lowest=0 if selection is None or spec.tuner == "lora" else selection.lowest,
-        optimiser_bytes=2 * width_of(model) * tuned.trained,
-    )
-
-
 def _card_of(model: LoadedModel, deltas: Deltas, experiment_id: str) -> ModelCard:
     """Catalogue card of the tuned model; its id names the experiment that made it."""
     fields = {
-        "id": f"{model.card.id}-tuned-{experiment_id[:8]}",
+        "id": tuned_model_id(model.card.id, experiment_id),
         "source": "tuned",
         "base": model.card.id,
         "base_revision": model.card.revision,
@@ -159,4 +149,4 @@ def _hash_of(splits: DatasetSplits) -> str:
 
 def width_of(model: LoadedModel) -> int:
     """Bytes per trained number, and per number of each of its two optimiser moments."""
-    return 8 if model.work_dtype.itemsize == 8 else 4
+    return bytes_per_trained(model.precision)

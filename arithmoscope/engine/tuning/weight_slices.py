@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.trainable import Part
+from arithmoscope.contracts.tuning_terms import HeadPart
 from arithmoscope.engine.families.layout import Block, Layout, is_packed
 from arithmoscope.engine.models.loaded import LoadedModel
 
-Projection = Literal["q", "k", "v", "o"]
 Ranges = tuple[tuple[int, int], ...]
 
 
@@ -65,7 +66,7 @@ def write_slice(tensor: Tensor, axis: int, ranges: Ranges, values: Tensor) -> No
 
 
 def head_slice(
-    model: LoadedModel, layer: int, projection: Projection, number: int, leaf: Literal["weight", "bias"]
+    model: LoadedModel, layer: int, projection: HeadPart, number: int, leaf: Literal["weight", "bias"]
 ) -> WeightSlice | None:
     """The slice of head ``number`` in one projection (``k`` and ``v``: of the key-value group with that number). None
     if the projection has no bias, and for the output projection's bias, which all heads share.
@@ -89,6 +90,15 @@ def mlp_slices(model: LoadedModel, layer: int, leaf: Literal["weight", "bias"]) 
     return [each for each in slices if each is not None]
 
 
+def part_slices(model: LoadedModel, part: Part, *, biases: bool) -> list[WeightSlice]:
+    """The slices of a trained part, with its biases if requested."""
+    leaves: tuple[Literal["weight", "bias"], ...] = ("weight", "bias") if biases else ("weight",)
+    if part.name == "mlp":
+        return [each for leaf in leaves for each in mlp_slices(model, part.layer, leaf)]
+    slices = [head_slice(model, part.layer, part.name, part.number, leaf) for leaf in leaves]
+    return [each for each in slices if each is not None]
+
+
 def projection_names(model: LoadedModel) -> list[str]:
     """Names of all projections of all layers, attention and MLPs."""
     inside = {
@@ -107,18 +117,6 @@ def merge_slices(slices: Iterable[WeightSlice]) -> tuple[WeightSlice, ...]:
     for each in slices:
         by_name.setdefault(each.name, []).append(each)
     return tuple(_merged(same) for same in by_name.values())
-
-
-def check_tunable(model: LoadedModel) -> None:
-    """Raises Refusal (``bad_setting``) if the weights cannot be trained by gradients: 8-bit or float16."""
-    if model.precision == "int8":
-        raise Refusal("bad_setting", "Weights in 8 bits cannot be tuned.", "Load the model in bfloat16 or float32.")
-    if model.dtype == torch.float16:
-        raise Refusal(
-            "bad_setting",
-            "Gradients in float16 vanish or overflow.",
-            "Load the model in bfloat16, which has float32's range, or in float32.",
-        )
 
 
 def _merged(slices: Sequence[WeightSlice]) -> WeightSlice:
@@ -155,7 +153,7 @@ def _slice(
     return WeightSlice(name, leaf, side, ((start, start + length),), axis, size, kind)
 
 
-def _written_by(model: LoadedModel, block: Block, projection: Projection, number: int) -> tuple[nn.Module, int]:
+def _written_by(model: LoadedModel, block: Block, projection: HeadPart, number: int) -> tuple[nn.Module, int]:
     """The projection that writes a head's (or group's) queries, keys or values, and its offset in head widths."""
     attention: Any = block.attention
     own = getattr(attention, f"{projection}_proj", None)
@@ -169,12 +167,12 @@ def _written_by(model: LoadedModel, block: Block, projection: Projection, number
     )
 
 
-def _one_after_another(layout: Layout, _config: Any, projection: Projection, number: int) -> int:
+def _one_after_another(layout: Layout, _config: Any, projection: HeadPart, number: int) -> int:
     """All queries, then all keys, then all values."""
     return {"q": 0, "k": layout.heads, "v": layout.heads + layout.kv_heads}[projection] + number
 
 
-def _group_by_group(layout: Layout, config: Any, projection: Projection, number: int) -> int:
+def _group_by_group(layout: Layout, config: Any, projection: HeadPart, number: int) -> int:
     """A group's queries, its key and its value, then the next group. Where all heads share one key and value (Falcon's
     multi-query layout) there is one group; without groups each head is its own.
     """
@@ -187,7 +185,7 @@ def _group_by_group(layout: Layout, config: Any, projection: Projection, number:
 
 
 # Fused projections by their attribute name: Phi-3; GPT-2; GPT-NeoX and Falcon.
-_FUSED: dict[str, Callable[[Layout, Any, Projection, int], int]] = {
+_FUSED: dict[str, Callable[[Layout, Any, HeadPart, int], int]] = {
     "qkv_proj": _one_after_another,
     "c_attn": _one_after_another,
     "query_key_value": _group_by_group,

@@ -207,8 +207,6 @@ def _malformed(scope: Scope, headers: Headers) -> Refusal | None:
     head = len(scope.get("raw_path") or b"") + len(scope["query_string"]) + sum(len(n) + len(v) for n, v in headers.raw)
     if head > MAX_HEAD_BYTES:
         return Refusal("headers_too_large", f"The head of the request exceeds {MAX_HEAD_BYTES // 1024} KiB.")
-    if len(headers.getlist("host")) > 1:
-        return Refusal("bad_http", "The request has several Host headers.")
     # "GET http://other/ HTTP/1.1" is for proxies, which this is not.
     if not scope["path"].startswith("/"):
         return Refusal("bad_http", "The path does not begin with a slash.")

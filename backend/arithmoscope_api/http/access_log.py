@@ -6,7 +6,6 @@ must not become a flood of metrics. The query string is never logged, because it
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
@@ -16,7 +15,6 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from arithmoscope.contracts import log_context as trace
-from arithmoscope.contracts.errors import PROBLEMS
 
 logger = logging.getLogger(__name__)
 
@@ -24,9 +22,6 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _EXPERIMENT = re.compile(r"/api/experiments/([A-Za-z0-9_-]{1,64})(?:/|$)")
-_PROBLEM = "application/problem+json"
-# Of a problem's body; its type comes first.
-_MAX_PROBLEM_BYTES = 64_000
 
 
 class RequestMetrics:
@@ -82,20 +77,20 @@ class AccessLog:
             method = scope["method"] if scope["method"] in _METHODS else "OTHER"
             route = _route(scope, path)
             streams = response.media_type == "text/event-stream"
-            self.metrics.count(route, method, response.status, None if streams else seconds, response.refusal())
+            state = scope.get("state", {})
+            self.metrics.count(route, method, response.status, None if streams else seconds, state.get("refusal"))
             # Rejected clients must not fill the log either: the metrics count them.
-            authorized = scope.get("state", {}).get("authorized", True) and response.status != 429
+            authorized = state.get("authorized", True) and response.status != 429
             if authorized and (method not in _READS or response.status >= 500):
                 level = logging.ERROR if response.status == 500 else logging.INFO
                 logger.log(level, "%s %s: %d in %.3f s", method, route, response.status, seconds)
 
 
 class _ResponseRecorder:
-    """Forwards a response and records its status, media type and, for a problem, the start of its body."""
+    """Forwards a response and records its status and media type."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._body = b""
         # Until a response starts: the connection was lost, or the server responds for the application.
         self.status = 500
         self.media_type = ""
@@ -104,19 +99,7 @@ class _ResponseRecorder:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.media_type = Headers(raw=message["headers"]).get("content-type", "").partition(";")[0]
-        elif self.media_type == _PROBLEM and len(self._body) < _MAX_PROBLEM_BYTES:
-            self._body += message.get("body", b"")
         await self._send(message)
-
-    def refusal(self) -> str | None:
-        """The error code of the response if it is a refusal."""
-        if self.media_type != _PROBLEM:
-            return None
-        try:
-            code = str(json.loads(self._body)["type"]).rpartition(":")[2]
-        except (ValueError, KeyError):
-            return None
-        return code if code in PROBLEMS else None
 
 
 def _route(scope: Scope, path: str) -> str:

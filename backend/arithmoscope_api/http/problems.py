@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from arithmoscope.contracts.errors import PROBLEMS, Code, ProblemDetails, Refusal
 from arithmoscope.contracts.kinds import Kind
@@ -34,8 +35,18 @@ class RetryLater(Refusal):
 
 
 def problem_response(details: ProblemDetails, headers: dict[str, str] | None = None) -> Response:
-    """A problem as a response."""
-    return Response(problem_bytes(details), details.status, headers, MEDIA_TYPE)
+    """A problem as a response. Sent, it leaves its code in ``scope["state"]["refusal"]``."""
+    return _Problem(details, headers)
+
+
+class _Problem(Response):
+    def __init__(self, details: ProblemDetails, headers: dict[str, str] | None) -> None:
+        super().__init__(problem_bytes(details), details.status, headers, MEDIA_TYPE)
+        self._code = details.type.rpartition(":")[2]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["refusal"] = self._code
+        await super().__call__(scope, receive, send)
 
 
 def problem_bytes(details: ProblemDetails) -> bytes:

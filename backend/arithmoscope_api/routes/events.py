@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 from fastapi import APIRouter, Header
 from sse_starlette import EventSourceResponse
-from sse_starlette.sse import SendTimeoutError
 from starlette.concurrency import run_in_threadpool
-from starlette.types import Receive, Scope, Send
 
 from arithmoscope_api.context import Ctx
 from arithmoscope_api.http.problems import problem_responses
 from arithmoscope_api.routes.experiments import ExperimentId
 
-logger = logging.getLogger(__name__)
-
 router = APIRouter(prefix="/api/experiments/{experiment_id}", tags=["results"])
 
 PING_S = 10
-# A reader that takes nothing for this long is disconnected.
-SEND_WITHIN_S = 30
 
 _EVENTS = {"progress": "Progress", "partial": "Partial", "training": "TrainingCurve", "state": "StateChange"}
 # One parsed event of the stream.
@@ -47,16 +40,6 @@ _STREAM = {
 }
 
 
-class _Stream(EventSourceResponse):
-    """An event stream that disconnects a stalled reader, which may reconnect and resume."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        except SendTimeoutError:
-            logger.info("a reader of live events took nothing for %d s and was disconnected", SEND_WITHIN_S)
-
-
 @router.get(
     "/events", response_class=EventSourceResponse, responses={**_STREAM, **problem_responses(401, 403, 404, 503)}
 )
@@ -68,4 +51,4 @@ async def events(
     """Streams the events of the last hour and those that follow; ends with the final state."""
     row = await run_in_threadpool(ctx.store.experiment_status, experiment_id)
     frames = ctx.event_hub.follow(experiment_id, row, last_event_id)
-    return _Stream(frames, ping=PING_S, sep="\n", send_timeout=SEND_WITHIN_S)
+    return EventSourceResponse(frames, ping=PING_S, sep="\n")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 # Paths with their own view. Any other path also gets the index, which shows "not found", with status 404.
@@ -24,45 +25,34 @@ class Page:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self.folder = folder.resolve() if folder is not None else None
+        self._index = None if folder is None else folder / "index.html"
+        self._files = StaticFiles(directory=folder, check_dir=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        response = self._respond(Request(scope))
+        response = await self._respond(scope)
         await response(scope, receive, send)
 
-    def _respond(self, request: Request) -> Response:
-        root = request.scope.get("root_path", "")
-        path = request.scope["path"].removeprefix(root)
+    async def _respond(self, scope: Scope) -> Response:
+        root = scope.get("root_path", "")
+        path = scope["path"].removeprefix(root)
         if path == "":
             return RedirectResponse(root.rpartition("/")[2] + "/", 307)
         if path == "/api" or path.startswith("/api/"):
             raise HTTPException(404)
-        if request.method not in ("GET", "HEAD"):
+        if scope["method"] not in ("GET", "HEAD"):
             raise HTTPException(405, headers={"Allow": "GET, HEAD"})
-        file = self._file(path)
-        if file is not None:
-            return FileResponse(
-                file, headers={"Cache-Control": _FOREVER if path.startswith("/assets/") else "no-cache"}
-            )
+        with suppress(HTTPException):  # there is no such file
+            response = await self._files.get_response(path.lstrip("/"), scope)
+            response.headers["Cache-Control"] = _FOREVER if path.startswith("/assets/") else "no-cache"
+            return response
         if "." in path.rpartition("/")[2] or path.startswith("/assets/"):
             raise HTTPException(404)
-        index = self._file("/index.html")
-        if index is None:
+        if self._index is None or not self._index.is_file():
             return HTMLResponse(_NOT_BUILT, 503)
-        html = _with_base(index.read_text(encoding="utf-8"), path)
+        html = _with_base(self._index.read_text(encoding="utf-8"), path)
         return HTMLResponse(html, 200 if _ROUTES.fullmatch(path) else 404, {"Cache-Control": "no-cache"})
-
-    def _file(self, path: str) -> Path | None:
-        """The file of the page at a path; None if it does not exist or is outside the folder."""
-        if self.folder is None or path == "/" or "\0" in path:
-            return None
-        try:
-            file = (self.folder / path.lstrip("/")).resolve()
-            return file if file.is_relative_to(self.folder) and file.is_file() else None
-        except OSError:  # such as a name that is too long for a file
-            return None
 
 
 def _with_base(html: str, path: str) -> str:
