@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any, Protocol, cast
 
 from arithmoscope.checks.prompt_reader import Analysis, PromptReader
-from arithmoscope.contracts.kinds import ExperimentSpec
+from arithmoscope.contracts.kinds import ExperimentSpec, PathPatchingSpec
 from arithmoscope.contracts.models import ModelCard
 from arithmoscope.contracts.prompts import PromptsSpec
 
@@ -39,9 +39,16 @@ class _Module(Protocol):
     sets_read: SetsRead
 
 
+def check_options(spec: ExperimentSpec, analysed: PathPatchingSpec | None) -> None:
+    """Checks what the spec and that of its analysis tell alone, where a kind has such a check (``check_options``)."""
+    check = getattr(check_of(spec), "check_options", None)
+    if check is not None:
+        check(spec, analysed)
+
+
 def check_of(spec: ExperimentSpec) -> _Module:
     """The checks of a spec's kind."""
     return cast(_Module, import_module(f"{__name__}.{spec.kind}"))
 
 
-__all__ = ["Analysis", "PromptReader", "check_of"]
+__all__ = ["Analysis", "PromptReader", "check_of", "check_options"]

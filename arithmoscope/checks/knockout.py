@@ -9,7 +9,7 @@ from arithmoscope.checks.prompt_reader import (
     refuse_single_prompt,
 )
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.kinds import KnockoutSpec
+from arithmoscope.contracts.kinds import KnockoutSpec, PathPatchingSpec
 from arithmoscope.contracts.kinds.knockout import GENERATION_EXCLUSIONS
 from arithmoscope.contracts.models import ModelCard
 from arithmoscope.contracts.options import refuse_excluded
@@ -20,6 +20,12 @@ from arithmoscope.prompts.tokens.length_checks import refuse_cut_answers
 
 # Upper limit of one knockout: a day of a small model's work, far longer than a user would wait.
 MAX_ROWS = 20_000_000
+
+
+def check_options(spec: KnockoutSpec, analysed: PathPatchingSpec) -> None:
+    """Raises Refusal if answers cannot be generated on these prompts. Needs no model."""
+    options = {**dict(spec), "answer": (spec.prompts or analysed.prompts).answer}
+    refuse_excluded(GENERATION_EXCLUSIONS, options, {"answer_tokens": None})
 
 
 def check_spec(spec: KnockoutSpec, card: ModelCard, analysis: Analysis | None, _dtype: str) -> None:
@@ -33,8 +39,7 @@ def check_spec(spec: KnockoutSpec, card: ModelCard, analysis: Analysis | None, _
         raise Refusal(
             "metric_not_computed", "The parent did not compute the probability, so components cannot be ranked by it."
         )
-    options = {**dict(spec), "answer": (spec.prompts or analysed.spec.prompts).answer}
-    refuse_excluded(GENERATION_EXCLUSIONS, options, {"answer_tokens": None})
+    check_options(spec, analysed.spec)
 
 
 def sets_read(spec: KnockoutSpec, analysis: Analysis | None) -> tuple[PromptsSpec, ...]:

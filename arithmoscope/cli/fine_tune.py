@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
+from arithmoscope.cli.experiment import own_fields
+from arithmoscope.cli.fine_tune_args import SEARCH
 from arithmoscope.cli.fine_tune_report import benchmark_lines, plan_text, result_text
-from arithmoscope.cli.interrupts import stop_on_ctrl_c
 from arithmoscope.cli.lm_eval import parse_benchmarks, run_benchmarks
-from arithmoscope.cli.local_run import load_local_model, run_analysis
+from arithmoscope.cli.local_run import LOCAL_ANALYSIS, check, load_local_model, locate_model, run
 from arithmoscope.cli.output_files import refuse_used_folder, writable, write_atomically
 from arithmoscope.cli.progress import Bar
-from arithmoscope.cli.prompt_options import possible_template_prompts, read_input_file, read_pairs_file
-from arithmoscope.contracts.components import Component
+from arithmoscope.cli.prompt_flags import prefixes_for, prompts_of
+from arithmoscope.cli.prompt_options import read_input_file
+from arithmoscope.cli.spec_flags import given, validated
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.experiments import Progress
-from arithmoscope.contracts.kinds.fine_tune import FineTuneSpec
+from arithmoscope.contracts.kinds import KINDS
+from arithmoscope.contracts.kinds.fine_tune import TWO_DIGITS, FineTuneSpec
+from arithmoscope.contracts.kinds.knockout import KnockoutSpec
 from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.contracts.prompts import (
     MAX_PAIRS,
@@ -30,6 +33,7 @@ from arithmoscope.contracts.prompts import (
     PromptsSpec,
     TemplatePrompts,
 )
+from arithmoscope.contracts.terms import DEFAULT_TOP_K
 from arithmoscope.contracts.tuning_results import TrainingCurve
 from arithmoscope.contracts.tuning_terms import WHOLE_TUNERS
 from arithmoscope.settings import Settings
@@ -43,11 +47,7 @@ if TYPE_CHECKING:
 _SEARCH_QUESTIONS = 64
 # Shots for finding components, if that uses other questions than the training.
 _SEARCH_SHOTS = 2
-# Flags that are fields of the spec under the same name.
-_SPEC_FLAGS = (
-    *("tuner", "steps", "batch_size", "learning_rate", "weight_decay", "schedule", "warmup", "tune", "biases"),
-    *("head_scale", "accumulate", "checkpointing", "validate_every", "seed"),
-)
+_KIND = KINDS["fine_tune"]
 
 
 def run_tuning(settings: Settings, args: argparse.Namespace, out: IO[str], progress: IO[str]) -> None:
@@ -57,18 +57,19 @@ def run_tuning(settings: Settings, args: argparse.Namespace, out: IO[str], progr
     """
     tasks = parse_benchmarks(args.benchmarks)
     prompts = _prompts(args, progress)
-    components = _named_components(args)
-    _refuse_adapter(args, _spec(args, prompts, components or ("L0H0",)))  # also checks the numbers
+    spec = _spec(args, prompts)
+    search = _search(args)
+    _refuse_adapter(args, spec)
     for flag in ("export", "adapter"):
         refuse_used_folder(getattr(args, flag), f"--{flag}")
     bar = Bar(progress)
     with writable(args.save, "--save") as deltas_file, writable(args.csv, "--csv") as table:
+        check(settings, locate_model(settings, args.model, bar), spec)
         model = load_local_model(settings, args.model, bar)
-        if not components and args.tuner not in WHOLE_TUNERS:
+        if "components" not in args and spec.tuner not in WHOLE_TUNERS:
             bar.stage("patching")
-            components = _find_components(model, args, prompts, bar)
-        spec = _spec(args, prompts, components)
-        _refuse_adapter(args, spec)
+            spec = spec.model_copy(update={"components": _find_components(model, search, prompts, bar)})
+            _refuse_adapter(args, spec)
         if not args.json:
             bar.end()
             out.write(plan_text(model, spec))
@@ -130,20 +131,12 @@ def _refuse_adapter(args: argparse.Namespace, spec: FineTuneSpec) -> None:
 
 
 def _prompts(args: argparse.Namespace, progress: IO[str]) -> PromptsSpec:
-    if args.file is not None:
-        pairs = _public_pairs(args.file, args.public, progress) if args.public else read_pairs_file(args.file, progress)
-        # Published questions are used without shots: not all of them can serve as solved examples.
-        return CustomPrompts(source="custom", pairs=pairs, shots=0 if args.public else args.shots)
-    if args.public:
+    if args.public and args.file is None:
         raise Refusal("bad_request", f"--public {args.public} needs --file.", "Name the file with the data set.")
-    names = ("topic", "operations", "styles", "wording", "numerals", "decimals", "pairs", "shots")
-    options: dict[str, Any] = {name: getattr(args, name) for name in names}
-    if args.operands is not None or args.topic == "question":
-        by_digits = (0 if args.digits == 1 else 10 ** (args.digits - 1), 10**args.digits - 1)
-        options["operands"] = by_digits if args.operands is None else args.operands
-    if args.topic != "question" and args.styles == ["equation"]:
-        options.pop("styles")
-    return possible_template_prompts(options)
+    if args.public:
+        # Published questions are used without shots: not all of them can serve as solved examples.
+        return CustomPrompts(source="custom", pairs=_public_pairs(args.file, args.public, progress), shots=0)
+    return prompts_of(args, _KIND.command, progress, prefixes_for(own_fields(_KIND)), default=TWO_DIGITS)
 
 
 def _public_pairs(file: str, name: Any, progress: IO[str]) -> tuple[CustomPair, ...]:
@@ -159,26 +152,20 @@ def _public_pairs(file: str, name: Any, progress: IO[str]) -> tuple[CustomPair, 
     return tuple(CustomPair(reference=question.prompt, answer=question.answer) for question in short[:MAX_PAIRS])
 
 
-def _named_components(args: argparse.Namespace) -> tuple[str, ...]:
-    names = filter(None, (args.components or "").replace(" ", "").split(","))
-    return tuple(str(Component.parse(name)) for name in names)
+def _spec(args: argparse.Namespace, prompts: PromptsSpec) -> FineTuneSpec:
+    """The spec; with a component that every model has in place of those that are yet to be found."""
+    values = {"kind": "fine_tune", "model": args.model, "prompts": prompts, **given(args, own_fields(_KIND))}
+    if values.get("tuner") not in WHOLE_TUNERS:
+        values.setdefault("components", ("L0H0",))
+    return validated(FineTuneSpec, values, _KIND.command)
 
 
-def _spec(args: argparse.Namespace, prompts: PromptsSpec, components: tuple[str, ...]) -> FineTuneSpec:
-    from pydantic import ValidationError
-
-    fields = {name: getattr(args, name) for name in _SPEC_FLAGS}
-    fields |= {"kind": "fine_tune", "model": args.model, "components": components, "prompts": prompts}
-    try:
-        return FineTuneSpec.model_validate({**fields, "clip": args.clip or None})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = " ".join(str(part).replace("_", "-") for part in first["loc"])
-        detail = f"--{where}: {first['msg']}." if where else f"{first['msg']}."
-        raise Refusal("bad_request", detail, "See arithmoscope fine-tune --help.") from error
+def _search(args: argparse.Namespace) -> KnockoutSpec:
+    """How components are found, by the rules of a knockout."""
+    return validated(KnockoutSpec, {"kind": "knockout", "parent": LOCAL_ANALYSIS, **given(args, SEARCH)}, _KIND.command)
 
 
-def _find_components(model: LoadedModel, args: argparse.Namespace, prompts: PromptsSpec, bar: Bar) -> tuple[str, ...]:
+def _find_components(model: LoadedModel, search: KnockoutSpec, prompts: PromptsSpec, bar: Bar) -> tuple[str, ...]:
     """The components with the largest effects, on operands that occur in training but not in evaluation."""
     from arithmoscope.engine.experiments.parent_analysis import read_effects
     from arithmoscope.engine.measures.key_components import key_components
@@ -186,15 +173,16 @@ def _find_components(model: LoadedModel, args: argparse.Namespace, prompts: Prom
     half = _first_half(prompts, bar)
     for keep_wrong in (False, True):
         searched = half.model_copy(update={"answer": "first", "keep_wrong": keep_wrong})
-        spec = PathPatchingSpec(kind="path_patching", model=args.model, prompts=searched, metrics=(args.metric,))
+        spec = PathPatchingSpec(kind="path_patching", model=model.card.id, prompts=searched, metrics=(search.metric,))
         try:
-            output = run_analysis(model, spec)
+            output = run(model, spec)
         except Refusal as refusal:
             if refusal.code != "none_kept" or keep_wrong:
                 raise
             continue
         effects = read_effects(output.artifacts.__getitem__)
-        key = key_components(effects, rule="top_k", metric=args.metric, top_k=args.top_k, kind=args.among)
+        top_k = search.top_k or DEFAULT_TOP_K
+        key = key_components(effects, rule="top_k", metric=search.metric, top_k=top_k, kind=search.among)
         if key.components:
             return tuple(map(str, key.components))
     raise Refusal("no_components", "No component hurts the answer when it is taken away.", "Name --components.")
@@ -226,8 +214,6 @@ def _first_half(prompts: PromptsSpec, bar: Bar) -> PromptsSpec:
 
 
 def _train(model: LoadedModel, spec: FineTuneSpec, bar: Bar) -> FineTuneOutput:
-    from arithmoscope.engine.experiments.fine_tune import run_fine_tune
-
     curve = TrainingCurve(steps=(), losses=(), validation=())
 
     def update(current: TrainingCurve) -> None:
@@ -237,20 +223,7 @@ def _train(model: LoadedModel, spec: FineTuneSpec, bar: Bar) -> FineTuneOutput:
     def show(progress: Progress) -> None:
         bar.show(progress, _curve_text(curve) if progress.stage == "steps" else "")
 
-    with stop_on_ctrl_c() as should_stop:
-        output = run_fine_tune(
-            model,
-            spec,
-            secrets.token_hex(12),
-            saved_chunks={},
-            save_chunk=lambda _number, _data: None,
-            on_progress=show,
-            on_partial=update,
-            should_stop=should_stop,
-        )
-    if output is None:  # interrupted before its first step
-        raise KeyboardInterrupt
-    return output
+    return run(model, spec, on_progress=show, on_partial=update)
 
 
 def _curve_text(curve: TrainingCurve) -> str:

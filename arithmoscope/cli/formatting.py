@@ -1,39 +1,36 @@
-"""Numbers and tables in terminal reports and CSV files."""
+"""Numbers and counts in terminal reports."""
 
 from __future__ import annotations
 
-import csv
-import io
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from arithmoscope.contracts.kinds.knockout import KnockoutResult
+from arithmoscope.contracts.kinds.path_patching import PathPatchingResult
+from arithmoscope.contracts.prompts import TemplatePrompts
 
 
-def number(value: Tensor | float | None, form: str = ".3f") -> str:
+def number(value: float | None, form: str = ".3f") -> str:
     """The number in this format, or "n/a" for None and NaN."""
-    finite = None if value is None else none_if_nan(float(value))
-    return "n/a" if finite is None else format(finite, form)
+    return "n/a" if value is None or float(value) != float(value) else format(float(value), form)
 
 
-def interval(low: Tensor | float | None, high: Tensor | float | None, form: str = ".3f") -> str:
+def interval(low: float | None, high: float | None, form: str = ".3f") -> str:
     """ "LOW to HIGH", or "n/a" if there is no interval."""
     return "n/a" if "n/a" in (number(low, form), number(high, form)) else f"{number(low, form)} to {number(high, form)}"
 
 
-def none_if_nan(value: float) -> float | None:
-    return value if value == value else None
+def plural(count: int, noun: str) -> str:
+    """ "1 prompt", "3 prompts"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def nested_lists(values: Tensor) -> list[list[float | None]]:
-    """A matrix as lists for JSON, with None for NaN."""
-    return [[none_if_nan(value) for value in row] for row in values.tolist()]
-
-
-def csv_table(rows: list[dict[str, Any]]) -> str:
-    """The rows as CSV text; the first row's keys are the header."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def answered(result: PathPatchingResult | KnockoutResult) -> str:
+    """How many prompts exist, and how many of them are measured: "46 of 53 measured; 53 of 64 asked for exist"."""
+    kept = result.n_pairs if isinstance(result, KnockoutResult) else len(result.pairs)
+    text = f"{kept} of {plural(result.n_asked, 'prompt')} measured"
+    if isinstance(result, PathPatchingResult):
+        text = f"{result.n_correct} of {plural(result.n_asked, 'prompt')} answered right"
+        if kept != result.n_correct:
+            text += f", {kept} measured"
+    prompts = result.spec.prompts
+    if isinstance(prompts, TemplatePrompts) and prompts.pairs > result.n_distinct:
+        text += f"; {result.n_distinct} of {prompts.pairs} asked for exist"
+    return text

@@ -11,21 +11,16 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
-from arithmoscope.cli.formatting import number
-from arithmoscope.cli.local_run import load_local_model, run_analysis
+from arithmoscope.cli.formatting import answered, number
+from arithmoscope.cli.local_run import check, load_local_model, locate_model, run
 from arithmoscope.cli.output_files import writable
 from arithmoscope.cli.progress import Bar
-from arithmoscope.cli.prompt_options import (
-    possible_template_prompts,
-    read_pairs_file,
-    refuse_bad_prompt,
-    refuse_bad_shots,
-)
+from arithmoscope.cli.prompt_flags import prompts_of
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
-from arithmoscope.contracts.prompts import CustomPair, CustomPrompts, PromptsSpec
-from arithmoscope.contracts.views import KeyReport, LensReport, RoleReport, StagesReport, WritesReport
+from arithmoscope.contracts.kinds.path_patching import PathPatchingResult, PathPatchingSpec
+from arithmoscope.contracts.prompts import TemplatePrompts
+from arithmoscope.contracts.views import VIEWS, KeyReport, LensReport, RoleReport, StagesReport, WritesReport
 from arithmoscope.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,12 +34,15 @@ _TOKENS = 3
 
 def inspect(settings: Settings, args: argparse.Namespace, out: IO[str], progress: IO[str]) -> None:
     """Runs the analysis and prints the view. Checks as much as possible before torch is loaded."""
-    prompts, parameter = _prompts(args, progress), _view_parameter(args)
+    parameter = _view_parameter(args)
+    prompts = prompts_of(args, "inspect", progress, default=TemplatePrompts(source="template"))
+    spec = PathPatchingSpec(kind="path_patching", model=args.model, prompts=prompts)
     bar = Bar(progress)
     with writable(args.out, "--out") as target:
+        check(settings, locate_model(settings, args.model, bar), spec)
         model = load_local_model(settings, args.model, bar)
-        spec = PathPatchingSpec(kind="path_patching", model=args.model, prompts=prompts)
-        artifacts = run_analysis(model, spec, bar.show).artifacts
+        output = run(model, spec, on_progress=bar.show)
+        artifacts = output.artifacts
         bar.stage("computing the view")
         from arithmoscope.engine.experiments.views import view_file
 
@@ -56,31 +54,19 @@ def inspect(settings: Settings, args: argparse.Namespace, out: IO[str], progress
     if args.json:
         out.write(json.dumps(report) + "\n")
     else:
-        out.write("\n".join([_summary(artifacts), "", *_REPORTS[args.view](report)]) + "\n")
-
-
-def _prompts(args: argparse.Namespace, progress: IO[str]) -> PromptsSpec:
-    """One question, a file of them, or a set drawn from templates."""
-    if args.prompt is not None and args.file is not None:
-        raise Refusal("bad_request", "Both a prompt and a file of prompts are given.", "Give one of them.")
-    refuse_bad_shots(args.shots)
-    if args.prompt is not None:
-        refuse_bad_prompt(args.prompt, args.shots)
-        return CustomPrompts(source="custom", pairs=(CustomPair(reference=args.prompt),), shots=args.shots)
-    if args.file is not None:
-        return CustomPrompts(source="custom", pairs=read_pairs_file(args.file, progress), shots=args.shots)
-    return possible_template_prompts(
-        {name: getattr(args, name) for name in ("operations", "operands", "pairs", "shots", "seed")}
-    )
+        out.write("\n".join([_summary(output.result), "", *_REPORTS.get(args.view, _plain)(report)]) + "\n")
 
 
 def _view_parameter(args: argparse.Namespace) -> str:
     """The parameter of the view: a component, a prompt's number, or none."""
-    if args.view == "writes":
+    parameter = VIEWS[args.view].parameter
+    if parameter == "component":
         if args.component is None:
-            raise Refusal("bad_request", "The view 'writes' needs a component.", "Add --component, such as MLP19.")
+            raise Refusal(
+                "bad_request", f"The view {args.view!r} needs a component.", "Add --component, such as MLP19."
+            )
         return str(Component.parse(args.component))
-    return str(args.number) if args.view in ("attention", "lens") else ""
+    return str(args.number) if parameter == "prompt" else ""
 
 
 def _attention_layer(
@@ -102,15 +88,13 @@ def _attention_layer(
     return {"layer": args.layer, "tokens": kept[args.number], "weights": weights}
 
 
-def _summary(artifacts: Mapping[str, bytes]) -> str:
-    result = json.loads(artifacts["result.json"])
-    kept, dropped = result["pairs"], len(result["dropped"])
-    question = "".join(token["text"] for token in kept[0]["reference"]).split("\n")[-1]
-    left_out = f", {dropped} left out" if dropped else ""
-    example = json.dumps(question, ensure_ascii=False)
-    right = sum(pair["correct"] for pair in kept)
-    prompts = "1 prompt" if len(kept) == 1 else f"{len(kept)} prompts"
-    return f"{result['model']['name']}: {prompts}, for example {example}; {right} answered rightly{left_out}"
+def _summary(result: PathPatchingResult) -> str:
+    question = "".join(token.text for token in result.pairs[0].reference).split("\n")[-1]
+    return f"{result.model.name}: {answered(result)}; for example {json.dumps(question, ensure_ascii=False)}"
+
+
+def _plain(view: dict[str, Any]) -> list[str]:
+    return [f"{name.replace('_', ' ')}: {value}" for name, value in view.items()]
 
 
 def _key(view: dict[str, Any]) -> list[str]:

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             require_one_copy()
             if args.command in _NEED_SERVER:
                 require_extra("server", args.command)
-            status = _COMMANDS[args.command](args)
+            status = _COMMANDS.get(args.command, _experiment)(args)
             sys.stdout.flush()  # a broken pipe shows up here instead of at exit
             return status
     except Refusal as refusal:
@@ -84,24 +84,24 @@ def command_line() -> argparse.ArgumentParser:
     serve.add_argument("--open", action="store_true", help="open the web page in a browser")
     commands.add_parser("worker", help="start only a worker; needs ARITHMOSCOPE_REDIS_URL")
 
-    from arithmoscope.cli.analyze_args import add_analyze
+    from arithmoscope.cli.experiment import DEFAULT_MODEL, add_experiment
     from arithmoscope.cli.fine_tune_args import add_fine_tune
     from arithmoscope.cli.inspect_args import add_inspect
-    from arithmoscope.cli.knockout_args import add_knockout
-    from arithmoscope.cli.transfer_args import add_transfer
+    from arithmoscope.contracts.kinds import KINDS
 
-    add_analyze(commands)
+    for kind in KINDS.values():
+        if kind.name == "fine_tune":  # its command also exports models and runs benchmarks
+            add_fine_tune(commands, kind)
+        else:
+            add_experiment(commands, kind)
     add_inspect(commands)
-    add_knockout(commands)
-    add_transfer(commands)
-    add_fine_tune(commands)
 
     replicate = commands.add_parser(
         "replicate",
         help="test the paper's claims on a model; writes a page with figures",
         description="Runs the paper's experiments on one model and writes a page with figures and a JSON file.",
     )
-    replicate.add_argument("model", nargs="?", default="smollm2-135m", metavar="MODEL", help="model (smollm2-135m)")
+    replicate.add_argument("model", nargs="?", default=DEFAULT_MODEL, metavar="MODEL", help=f"model ({DEFAULT_MODEL})")
     replicate.add_argument("--out", default="findings", metavar="FOLDER", help="output folder (findings)")
     replicate.add_argument("--quick", action="store_true", help="smoke test with few prompts; the results mean nothing")
 
@@ -170,35 +170,10 @@ def _worker(args: argparse.Namespace) -> int:
     return parts.run_worker(config)
 
 
-def _analyze(args: argparse.Namespace) -> int:
-    from arithmoscope.cli.analyze import Options, analyze
+def _experiment(args: argparse.Namespace) -> int:
+    from arithmoscope.cli.experiment import run_experiment
 
-    analyze(
-        _settings(),
-        args.prompt,
-        model_id=args.model,
-        options=Options(args.effect, args.positions, args.source, args.direction),
-        shots=args.shots,
-        chat=args.chat,
-        csv=args.csv,
-        as_json=args.json,
-        out=sys.stdout,
-        progress=sys.stderr,
-    )
-    return 0
-
-
-def _knockout(args: argparse.Namespace) -> int:
-    from arithmoscope.cli.knockout import run_knockout
-
-    run_knockout(_settings(), args, sys.stdout, sys.stderr)
-    return 0
-
-
-def _transfer(args: argparse.Namespace) -> int:
-    from arithmoscope.cli.transfer import run_transfer
-
-    run_transfer(_settings(), args, sys.stdout, sys.stderr)
+    run_experiment(_settings(), args, sys.stdout, sys.stderr)
     return 0
 
 
@@ -245,9 +220,6 @@ _COMMANDS = {
     "serve": _serve,
     "api": _api,
     "worker": _worker,
-    "analyze": _analyze,
-    "knockout": _knockout,
-    "transfer": _transfer,
     "inspect": _inspect,
     "fine-tune": _fine_tune,
     "replicate": _replicate,

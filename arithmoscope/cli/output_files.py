@@ -65,3 +65,8 @@ def writable_folder(folder: str, flag: str) -> Path:
         detail = f"{flag} {folder} cannot be written: {error.strerror}."
         raise Refusal("bad_setting", detail, "Choose another folder.") from error
     return path
+
+
+def metadata_file(ranking: Path | None) -> str | None:
+    """The file that CSV on the Web expects next to a ranking; None if that is a pipe or a device."""
+    return f"{ranking}-metadata.json" if ranking is not None and ranking.is_file() else None

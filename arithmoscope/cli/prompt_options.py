@@ -1,4 +1,4 @@
-"""Prompts of a command: a typed question, a file of prompt pairs, or a set drawn from templates."""
+"""Checks and reading of the prompts of a command."""
 
 from __future__ import annotations
 
@@ -6,29 +6,21 @@ from pathlib import Path
 from typing import IO, Any
 
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.prompts import MAX_PROMPT_CHARACTERS, MAX_SHOTS, CustomPair, TemplatePrompts
+from arithmoscope.contracts.prompts import MAX_PROMPT_CHARACTERS, CustomPair, CustomPrompts, TemplatePrompts
 
 # Unusable rows of a file that are reported one by one.
 _REPORTED_ROWS = 15
 _FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
-def refuse_bad_prompt(prompt: str, shots: int | None) -> None:
-    """Raises Refusal on an empty or too long prompt, on text that is not UTF-8, and on a bad number of shots."""
+def refuse_bad_prompt(prompt: str) -> None:
+    """Raises Refusal on an empty or too long prompt, and on text that is not UTF-8."""
     if not prompt.strip():
         raise Refusal("empty_prompt", "The prompt is empty.")
     if any("\ud800" <= character <= "\udfff" for character in prompt):
         raise Refusal("bad_request", "The prompt is not text in UTF-8.", "Type it again.")
     if len(prompt) > MAX_PROMPT_CHARACTERS:
         raise Refusal("prompt_too_long", f"The prompt has more than {MAX_PROMPT_CHARACTERS} characters.")
-    if shots is not None:
-        refuse_bad_shots(shots)
-
-
-def refuse_bad_shots(shots: int) -> None:
-    """Raises Refusal (``bad_request``) on a number of shots outside 0 to `MAX_SHOTS`."""
-    if not 0 <= shots <= MAX_SHOTS:
-        raise Refusal("bad_request", f"--shots is {shots}.", f"Choose 0 to {MAX_SHOTS} shots.")
 
 
 def possible_template_prompts(options: dict[str, Any]) -> TemplatePrompts:
@@ -66,3 +58,17 @@ def read_input_file(file: str) -> bytes:
         raise Refusal(
             "bad_setting", f"--file {file} cannot be read: {error.strerror}.", "Choose another file."
         ) from error
+
+
+def half_of(prompts: CustomPrompts, half: str) -> CustomPrompts:
+    """The pairs of a file whose operands fall in this half. Raises Refusal (``no_prompts``) if there are none."""
+    from arithmoscope.prompts.language.question_operands import operand_key
+    from arithmoscope.prompts.sets.operand_split import on_first_side_of
+
+    first = half == "first"
+    pairs = tuple(pair for pair in prompts.pairs if on_first_side_of(operand_key(pair.reference)) == first)
+    if not pairs:
+        raise Refusal(
+            "no_prompts", f"No prompt falls in the {half} half of the operands.", "Use more prompts, or no --held-out."
+        )
+    return prompts.model_copy(update={"pairs": pairs})

@@ -7,27 +7,9 @@ from dataclasses import replace
 from arithmoscope.contracts.components import Component, all_components
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.kinds.fine_tune import FineTuneSpec
-from arithmoscope.contracts.models import MAX_MODEL_ID, ModelCard, PartSizes, tuned_model_id
-from arithmoscope.contracts.trainable import Part, choose, refuse_offsets_of_mlps, refuse_untrainable, tunable
+from arithmoscope.contracts.models import ModelCard, PartSizes
+from arithmoscope.contracts.trainable import Part, choose, tunable
 from arithmoscope.contracts.tuning_results import Tunable
-
-
-def refuse_untunable(card: ModelCard, spec: FineTuneSpec, dtype: str) -> None:
-    """Checks that a fine-tuning can run on a model.
-
-    Raises:
-        Refusal: Weights of this data type cannot be trained (``bad_setting``), offsets were requested on an MLP
-            (``bad_component``), or the tuned model's id would be too long (``impossible_options``).
-    """
-    refuse_untrainable(dtype, "Start the workers with ARITHMOSCOPE_DTYPE=bfloat16 or float32.")
-    if spec.tuner == "offsets":
-        refuse_offsets_of_mlps(map(Component.parse, spec.components))
-    if len(tuned_model_id(card.id, "an experiment's id")) > MAX_MODEL_ID:
-        raise Refusal(
-            "impossible_options",
-            "This model has been tuned many times, and the id of the next tuned model would be too long.",
-            "Tune one of the models it was tuned from, or export it under a short name into MODELS_DIR.",
-        )
 
 
 def trainable_parameters(card: ModelCard, spec: FineTuneSpec, dtype: str) -> Tunable:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 
 from arithmoscope.checks import Analysis, PromptReader, check_of
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.kinds import ON_AN_ANALYSIS, ExperimentSpec, FineTuneSpec, PathPatchingSpec, parent_of
+from arithmoscope.contracts.kinds import ON_AN_ANALYSIS, ExperimentSpec, PathPatchingSpec, parent_of
 from arithmoscope.contracts.models import ModelCard
 from arithmoscope.contracts.prompts import PromptsSpec
 from arithmoscope.prompts import ChatFrame
 from arithmoscope_api.context import Context
-from arithmoscope_api.trainable import refuse_untunable
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +76,6 @@ def resolve_spec(ctx: Context, spec: ExperimentSpec) -> ResolvedSpec:
         if parent is not None:
             analysis_spec(ctx, parent)
     checks.check_spec(spec, card, analysis, ctx.config.dtype)
-    if isinstance(spec, FineTuneSpec):
-        refuse_untunable(card, spec, ctx.config.dtype)
     return ResolvedSpec(spec, card, analysis, checks.sets_read(spec, analysis), parent)
 
 

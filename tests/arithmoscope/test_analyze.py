@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from arithmoscope.cli.analyze import _metadata_file
 from arithmoscope.cli.main import main
+from arithmoscope.cli.output_files import metadata_file
 from arithmoscope.contracts.kinds.path_patching import PathPatchingResult
 from arithmoscope.contracts.ranking import COLUMNS
 
@@ -68,9 +68,9 @@ def test_a_ranking_that_cannot_be_written_is_refused_at_once(
 
 
 def test_a_ranking_into_a_pipe_has_no_description_beside_it(tmp_path: Path) -> None:
-    assert _metadata_file(Path("/dev/null")) is None
+    assert metadata_file(Path("/dev/null")) is None
     (tmp_path / "a.csv").touch()
-    assert _metadata_file(tmp_path / "a.csv") == str(tmp_path / "a.csv-metadata.json")
+    assert metadata_file(tmp_path / "a.csv") == str(tmp_path / "a.csv-metadata.json")
 
 
 def test_prompts_of_unequal_lengths_are_refused_at_all_positions_before_the_model_is_loaded(

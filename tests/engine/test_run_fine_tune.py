@@ -361,13 +361,12 @@ def test_a_non_finite_loss_keeps_the_last_good_weights_and_is_reported(
 
 def test_what_cannot_be_trained_is_refused_before_anything_is(model: LoadedModel):
     chunks: dict[int, bytes] = {}
-    shared = [{"reference": "12 + 13 ="}, {"reference": "20 - 11 ="}]
-    overlapping = {"test": {"source": "custom", "shots": 0, "pairs": shared}}
+    test = {"source": "custom", "shots": 0, "pairs": [{"reference": "12 + 13 ="}, {"reference": "20 - 11 ="}]}
     alone = {"source": "custom", "shots": 0, "pairs": [{"reference": "3 + 5 ="}, {"reference": "5 - 3 ="}]}
     many = {"source": "template", "operations": ["add"], "operands": [10, 14], "pairs": 90, "shots": 0}
     for more, code in (
         ({"components": ["L9H0"]}, "bad_component"),
-        ({"prompts": {**many, "operands": [10, 30], "pairs": 400}, **overlapping}, "overlapping_splits"),
+        ({"prompts": {**many, "operands": [10, 30], "pairs": 400}, "test": test}, "overlapping_splits"),
         ({"prompts": alone}, "no_prompts"),
         ({"prompts": {**PROMPTS, "chat": True}}, "no_chat_template"),
     ):

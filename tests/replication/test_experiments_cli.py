@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from arithmoscope import Transfer
 from arithmoscope.cli.main import main
 
 SMALL = ("--model", "tiny", "--pairs", "40", "--shots", "0", "--controls", "3", "--top-k", "2")
+# A random model answers almost nothing right.
+ALL = ("--keep-wrong", "--operands", "0", "9")
 
 
 @pytest.fixture
@@ -26,47 +29,63 @@ def json_output(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any
 
 @pytest.mark.usefixtures("working_folder")
 def test_an_answer_that_is_written_whole_begins_with_its_first_token(capsys: pytest.CaptureFixture[str]) -> None:
-    result = json_output(capsys, "knockout", "--answer-tokens", "2")
-    assert (result["ablation"], result["positions"], result["seed"], result["answer_tokens"]) == ("mean", "end", 0, 2)
-    assert (result["effect"], result["metric"], result["dtype"]) == ("through_mlps", "logit_difference", "float32")
-    curve = {(row["metric"], row["k"]): row for row in result["curves"]}
-    assert {metric for metric, _ in curve} == {"accuracy", "probability", "logit_difference", "exact_match"}
-    for k in range(3):
-        assert curve["exact_match", k]["mean"] <= curve["accuracy", k]["mean"]
-        assert curve["accuracy", k]["n_pairs"] == result["sets"][0]["judged"]
+    result = json_output(capsys, "knockout", "--answer-tokens", "2", *ALL)
+    spec = result["spec"]
+    assert (spec["ablation"], spec["positions"], spec["seed"], spec["answer_tokens"]) == ("mean", "end", 0, 2)
+    assert (spec["metric"], result["provenance"]["dtype"]) == ("relative_logit", "float32")
+    assert result["curves"].keys() == {"accuracy", "probability", "logit_difference", "exact_match"}
+    for exact, first in zip(*(result["curves"][name]["mean"] for name in ("exact_match", "accuracy")), strict=True):
+        assert exact <= first
 
 
 @pytest.mark.usefixtures("working_folder")
-def test_each_token_of_an_answer_is_a_pair_and_the_operands_are_what_is_resampled(
+def test_each_token_of_an_answer_is_a_pair(capsys: pytest.CaptureFixture[str]) -> None:
+    first, each = (
+        json_output(capsys, "knockout", "--answer", answer, "--keep-wrong", "--operands", "0", "60")["n_pairs"]
+        for answer in ("first", "each")
+    )
+    assert first < each
+
+
+@pytest.mark.usefixtures("working_folder")
+def test_held_out_finds_on_one_half_of_the_operands_and_measures_on_the_other(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    first, each = (json_output(capsys, "knockout", "--answer", answer)["sets"][0] for answer in ("first", "each"))
-    assert first["found"] + first["judged"] < each["found"] + each["judged"]
-    assert each["judged_operands"] < each["judged"]
+    same, other = (json_output(capsys, "knockout", *ALL, *more) for more in ((), ("--held-out",)))
+    assert (same["spec"]["prompts"], same["shared_questions"]) == (None, same["n_pairs"])
+    assert (other["spec"]["prompts"]["half"], other["shared_questions"]) == ("second", 0)
+    assert 0 < other["n_pairs"] < same["n_pairs"]
 
 
 @pytest.mark.usefixtures("working_folder")
-def test_the_text_of_a_knock_out_has_where_the_random_draws_lie(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_text_of_a_knock_out_has_where_the_random_draws_lie(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    table = tmp_path / "curve.csv"
     arguments = [word for word in SMALL if word not in ("--top-k", "2")]
-    assert main(["knockout", *arguments, "--components", "L0H1"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    assert main(["knockout", *arguments, *ALL, "--components", "L0H1", "--csv", str(table)]) == 0
+    text = capsys.readouterr().out
+    lines = text.splitlines()
     header = next(line for line in lines if line.lstrip().startswith("k "))
-    assert header.split() == ["k", "removed", "accuracy", "95", "%", "random", "95", "%", "p"]
+    assert header.split() == ["k", "removed", "mean", "95", "%", "random", "95", "%", "p"]
     assert next(line for line in lines if "L0H1" in line).count(" to ") == 2
+    assert "Replace with: mean" in text
+    assert len(table.read_text().splitlines()) == 1 + 3 * 2
 
 
 @pytest.mark.usefixtures("working_folder")
-def test_a_transfer_says_its_selections_and_how_far_they_agree(capsys: pytest.CaptureFixture[str]) -> None:
-    result = json_output(capsys, "transfer", "--sets", "addition", "subtraction")
-    assert result["found_on"] == list(result["selections"]) == ["addition", "subtraction"]
-    one, two = (set(heads) for heads in result["selections"].values())
-    assert result["jaccard"][0][1] == pytest.approx(len(one & two) / len(one | two))
-    assert [result["rank_correlation"][at][at] for at in (0, 1)] == pytest.approx([1, 1])
-    assert all(row["ci_low"] <= row["value"] <= row["ci_high"] for row in result["matrix"])
-    assert main(["transfer", "--sets", "addition", "subtraction", *SMALL]) == 0
+def test_a_transfer_says_its_selections_and_how_far_they_agree(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    result = json_output(capsys, "transfer", "--sets", "addition", "subtraction", "facts")
+    assert [each["name"] for each in result["found_on"]] == ["addition", "subtraction"]
+    assert [each["is_control"] for each in result["evaluated_on"]] == [False, False, True]
+    arrays = tmp_path / "arrays.safetensors"
+    assert main(["transfer", "--sets", "addition", "subtraction", *SMALL, "--out", str(arrays)]) == 0
     text = capsys.readouterr().out
-    assert all(" ".join(heads) in text for heads in result["selections"].values())
+    assert all((" ".join(heads) or "none") in text for heads in result["selections"])
     assert "Jaccard" in text
+    assert Transfer.load(arrays).found_on == ("addition", "subtraction")
 
 
 @pytest.mark.usefixtures("working_folder")
@@ -77,7 +96,7 @@ def test_inspect_prints_the_apis_view_in_readable_form(capsys: pytest.CaptureFix
     for view, more in views.items():
         file = tmp_path / f"{view}.json"
         assert main(["inspect", view, *arguments, *more, "--out", str(file)]) == 0
-        assert "1 prompt, for example" in capsys.readouterr().out
+        assert "of 1 prompt answered right" in capsys.readouterr().out
         text[view] = json.loads(file.read_text())
     assert all(sum(head["mass"]) == pytest.approx(1) for head in text["roles"]["heads"])
     assert sum(text["attention"]["weights"][0][-1]) == pytest.approx(1)

@@ -21,8 +21,9 @@ from arithmoscope.cli.output_files import writable, write_atomically
 from arithmoscope.cli.progress import Bar
 from arithmoscope.contracts.experiments import Progress
 
-QUICK = ("--steps", "3", "--batch-size", "4", "--learning-rate", "0.01", "--pairs", "60", "--operands", "10", "30")
-SMALL = ("fine-tune", "--model", "tiny", "--shots", "1", *QUICK)
+QUICK = ("--steps", "3", "--batch-size", "4", "--learning-rate", "0.01")
+OWN = ("fine-tune", "--model", "tiny", "--shots", "1", *QUICK)
+SMALL = (*OWN, "--pairs", "60", "--operands", "10", "30", "--operations", "add")
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +83,7 @@ def test_own_questions_and_public_ones_are_trained_on(capsys: pytest.CaptureFixt
     rows = [{"question": f"{a} plus 1 equals", "answer": f"so it is\n#### {a + 1}"} for a in range(40)]
     public.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     for more in (("--file", str(own)), ("--file", str(public), "--public", "gsm8k")):
-        assert main([*SMALL, "--components", "L1H2", *more, "--json"]) == 0
+        assert main([*OWN, "--components", "L1H2", *more, "--json"]) == 0
         split = json.loads(capsys.readouterr().out)["split"]
         assert (split["train"] + split["validation"] + split["test"], split["shared"]) == (40, 0)
 
@@ -101,7 +102,7 @@ def test_components_for_a_public_set_are_found_on_sums_and_rows_that_are_too_lon
     rows = [{name: text.format(number) for name, text in WORDED.items()} for number in range(10, 22)]
     rows.append({**rows[0], "question": "It sold 7. " * 400})
     public.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    assert main([*SMALL, "--top-k", "1", "--file", str(public), "--public", "gsm8k", "--json"]) == 0
+    assert main([*OWN, "--top-k", "1", "--file", str(public), "--public", "gsm8k", "--json"]) == 0
     stop = capsys.readouterr()
     assert "1 questions of more than 4000 characters are left out." in stop.err.splitlines()
     assert any("found on sums" in line for line in stop.err.splitlines())
@@ -160,7 +161,18 @@ def test_nothing_is_fetched_where_benchmarks_are_named_and_otherwise_nothing_is_
 
 
 def test_a_training_that_breaks_says_so_and_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
-    breaking = ("--components", "MLP2", "--clip", "0", "--warmup", "0", "--learning-rate", "1", "--weight-decay", "100")
+    breaking = (
+        "--components",
+        "MLP2",
+        "--clip",
+        "none",
+        "--warmup",
+        "0",
+        "--learning-rate",
+        "1",
+        "--weight-decay",
+        "100",
+    )
     assert main([*SMALL, *breaking, "--steps", "40", "--schedule", "constant", "--save", "kept"]) == 2
     stop = capsys.readouterr()
     assert stop.err.splitlines()[-1].startswith("The loss is not finite")

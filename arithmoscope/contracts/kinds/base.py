@@ -51,6 +51,7 @@ class ExperimentKind:
     Attributes:
         name: The ``kind`` of its specs.
         title: What people call it.
+        command: Its command on the command line.
         help: One line on what it does.
         spec: The wire model of the question.
         result: The wire model of ``result.json``.
@@ -63,6 +64,7 @@ class ExperimentKind:
 
     name: str
     title: str
+    command: str
     help: str
     spec: type[Wire]
     result: type[Wire]

@@ -230,6 +230,7 @@ DELTAS = "deltas.safetensors"
 KIND = ExperimentKind(
     name="fine_tune",
     title="Fine-tuning",
+    command="fine-tune",
     help="train only the key components and test the model before and after",
     spec=FineTuneSpec,
     result=FineTuneResult,

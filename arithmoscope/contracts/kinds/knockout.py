@@ -225,6 +225,7 @@ RAW = Artifact(
 KIND = ExperimentKind(
     name="knockout",
     title="Knock-out",
+    command="knockout",
     help="remove components and measure the model's answers",
     spec=KnockoutSpec,
     result=KnockoutResult,

@@ -160,6 +160,7 @@ def _canonical(_spec: PathPatchingSpec, plain: dict[str, Any]) -> None:
 KIND = ExperimentKind(
     name="path_patching",
     title="Analysis",
+    command="analyze",
     help="find the components whose outputs the answer depends on (path patching)",
     spec=PathPatchingSpec,
     result=PathPatchingResult,

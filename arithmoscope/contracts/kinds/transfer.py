@@ -195,6 +195,7 @@ def _canonical(_spec: TransferSpec, plain: dict[str, Any]) -> None:
 KIND = ExperimentKind(
     name="transfer",
     title="Transfer",
+    command="transfer",
     help="remove heads found on one prompt set on other sets",
     spec=TransferSpec,
     result=TransferResult,
