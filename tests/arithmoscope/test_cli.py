@@ -81,6 +81,7 @@ def test_the_installed_command_is_this_one(capsys: pytest.CaptureFixture[str]) -
         (["knockout", "--model", "nix"], "nix"),
         (["transfer", "--sets", "addition", "poems"], "'poems'"),
         (["transfer", "--shots", "99"], "shots"),
+        (["transfer", "--sets", "facts", "grammar"], "controls alone"),
         (["replicate", "nix"], "nix"),
         (["inspect", "writes", "3 + 5 ="], "--component"),
         (["inspect", "writes", "3 + 5 =", "--component", "L1"], "L1"),
