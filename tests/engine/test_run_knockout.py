@@ -114,7 +114,7 @@ def test_the_top_k_are_those_that_hurt_most_and_with_denoising_those_that_restor
     for stored, sign in ((analysis, 1), (restored, -1)):
         output = run(model, spec_of(top_k=3, among="head", ablation="zero", controls=0), stored)
         heads, _ = read_effects(stored.__getitem__).values(DEFAULT_METRIC)
-        means = (sign * heads.double().mean(0)).flatten()
+        means = (sign * heads.double().nanmean(0)).flatten()
         best = [f"L{at // 4}H{at % 4}" for at in means.argsort()[:3].tolist() if means[at] < 0]
         assert list(output.result.components) == best
     assert key_components(read_effects(analysis.__getitem__), rule="top_k", top_k=1, metric="logit").components

@@ -78,14 +78,14 @@ def test_a_transfer_says_its_selections_and_how_far_they_agree(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     result = json_output(capsys, "transfer", "--sets", "addition", "subtraction")
-    assert [each["name"] for each in result["found_on"]] == ["addition", "subtraction"]
+    assert [each["name"] for each in result["found_on"]] == ["add", "subtract"]
     assert [each["is_control"] for each in result["evaluated_on"]] == [False, False]
     arrays = tmp_path / "arrays.safetensors"
     assert main(["transfer", "--sets", "addition", "subtraction", *SMALL, "--out", str(arrays)]) == 0
     text = capsys.readouterr().out
     assert all((" ".join(heads) or "none") in text for heads in result["selections"])
     assert "Jaccard" in text
-    assert Transfer.load(arrays).found_on == ("addition", "subtraction")
+    assert Transfer.load(arrays).found_on == ("add", "subtract")
 
 
 @pytest.mark.usefixtures("working_folder")
