@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
+from arithmoscope.contracts.argument_words import Range, shown
+from arithmoscope.contracts.arguments import whole_number
 from arithmoscope.contracts.errors import Refusal
 
 ComponentKind = Literal["head", "mlp"]
@@ -24,6 +26,9 @@ class Component:
         layer: The layer, from 0.
         head: The head, from 0; None for the MLP.
 
+    Raises:
+        Refusal: ``bad_request`` if the layer or the head is not a whole number from 0 on.
+
     Example:
         >>> am.Component.parse("L14H2")
         Component(layer=14, head=2)
@@ -33,6 +38,13 @@ class Component:
 
     layer: int
     head: int | None = None
+
+    def __post_init__(self) -> None:
+        # Plain numbers need no further check: components are made in large numbers.
+        for name, value in (("layer", self.layer), ("head", 0 if self.head is None else self.head)):
+            if type(value) is not int or value < 0:
+                number = whole_number(name, value, Range(0))
+                object.__setattr__(self, name, number)
 
     @property
     def kind(self) -> ComponentKind:
@@ -55,9 +67,9 @@ class Component:
         Raises:
             Refusal: ``bad_component`` for any other spelling.
         """
-        match = _SPELLING.fullmatch(text)
+        match = _SPELLING.fullmatch(text) if isinstance(cast(object, text), str) else None
         if match is None:
-            raise Refusal("bad_component", f"{text[:40]!r} is not a component.")
+            raise Refusal("bad_component", f"{shown(text)} is not a component.")
         if match["mlp"] is not None:
             return cls(int(match["mlp"]))
         return cls(int(match["layer"]), int(match["head"]))

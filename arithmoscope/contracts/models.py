@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from arithmoscope.contracts.base import Wire
+from arithmoscope.contracts.base import PublicWire, Wire
 
 ModelSource = Literal["demo", "folder", "hub", "tuned"]
 
@@ -22,7 +22,7 @@ def tuned_model_id(base: str, made_by: str) -> str:
     return f"{base}-tuned-{made_by[:8]}"
 
 
-class ChatFrame(Wire):
+class ChatFrame(PublicWire):
     """Text that a model's chat template puts around the turns of a conversation, special tokens spelled out.
 
     before  before the user's first turn

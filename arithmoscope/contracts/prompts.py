@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from arithmoscope.contracts.base import Wire
-from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.arguments import flag, text
+from arithmoscope.contracts.base import PublicWire, Wire
 from arithmoscope.contracts.prompt_terms import (
     DEFAULT_SHOTS,
     MAX_ANSWER_CHARACTERS,
@@ -45,7 +45,7 @@ class PromptPair:
         chat: Run both prompts as a user's turn through the model's chat template.
 
     Raises:
-        Refusal: ``bad_request`` if a prompt or the answer is not a string.
+        Refusal: ``bad_request`` if a prompt or the answer is not a text, or ``chat`` is neither True nor False.
 
     Example:
         >>> pair = am.PromptPair("2 + 3 = 5\\n3 + 5 =", "2 + 3 = 5\\n3 @ 5 =", "8")
@@ -59,16 +59,11 @@ class PromptPair:
 
     def __post_init__(self) -> None:
         for name in ("reference", "counterfactual", "answer"):
-            value = getattr(self, name)
-            if not isinstance(value, str):
-                raise Refusal(
-                    "bad_request",
-                    f"The {name} of a PromptPair is a text, not {type(value).__name__}.",
-                    f"Write it in quotes: {name}={str(value)[:40]!r}.",
-                )
+            text(name, getattr(self, name))
+        object.__setattr__(self, "chat", flag("chat", self.chat))
 
 
-class CustomPair(Wire):
+class CustomPair(PublicWire):
     """A prompt pair as typed by a user; an omitted counterfactual or answer is computed."""
 
     reference: str = Field(
@@ -122,7 +117,7 @@ _KeepWrong = Annotated[
 _Operand = Annotated[int, Field(ge=0, le=MAX_OPERAND)]
 
 
-class CustomPrompts(Wire):
+class CustomPrompts(PublicWire):
     """A prompt set of typed or uploaded pairs."""
 
     source: Literal["custom"] = Field(title="Source", description="Typed or uploaded prompts")
@@ -148,7 +143,7 @@ class CustomPrompts(Wire):
     keep_wrong: _KeepWrong = True
 
 
-class TemplatePrompts(Wire):
+class TemplatePrompts(PublicWire):
     """A prompt set drawn from templates, without replacement. docs/prompts.md lists the options of each ``topic``."""
 
     source: Literal["template"] = Field(title="Source", description="Prompts drawn from templates")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def json_fields(data: bytes, kind: str) -> dict[str, Any]:
 
 def write_tensors(path: str | os.PathLike[str], kind: str, fields: Mapping[str, Any]) -> None:
     """Writes fields to a safetensors file."""
-    Path(path).write_bytes(tensor_bytes(kind, fields))
+    write_file(path, tensor_bytes(kind, fields))
 
 
 def tensor_bytes(kind: str, fields: Mapping[str, Any]) -> bytes:
@@ -69,13 +70,49 @@ def read_tensors(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
     """The fields in a file that `write_tensors` wrote.
 
     Raises:
-        Refusal: ``bad_request`` if the file is of another kind.
+        Refusal: ``bad_request`` if the file is of another kind, ``bad_file`` if it cannot be read.
     """
-    path = Path(path)
+    data = read_file(path)
     try:
-        return unpack(path.read_bytes(), _format(kind))
+        return unpack(data, _format(kind))
     except ValueError as error:
-        raise Refusal("bad_request", f"{path.name} contains no {kind.replace('_', ' ')}.") from error
+        raise Refusal("bad_request", f"{Path(path).name} contains no {kind.replace('_', ' ')}.") from error
+
+
+def write_file(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes a file.
+
+    Raises:
+        Refusal: ``bad_file`` if it cannot be written.
+    """
+    with file_errors(path, "written"):
+        Path(path).write_bytes(data)
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        Refusal: ``bad_file`` if it cannot be read.
+    """
+    with file_errors(path, "read"):
+        return Path(path).read_bytes()
+
+
+@contextmanager
+def file_errors(path: str | os.PathLike[str], done: str) -> Iterator[None]:
+    """Turns system errors inside the block into a Refusal (``bad_file``); ``done``: ``"read"`` or ``"written"``."""
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError: a path that the system cannot encode
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not a path"
+        way_out = "Name another file."
+        if isinstance(error, IsADirectoryError):
+            way_out = "Name a file in this folder."
+        elif isinstance(error, FileNotFoundError):
+            folder = str(Path(path).parent)
+            way_out = f"Create the folder {folder!r} first." if done == "written" else "Check its name."
+        raise Refusal("bad_file", f"{str(path)[:200]!r} cannot be {done}: {reason}.", way_out) from error
 
 
 def _format(kind: str) -> str:

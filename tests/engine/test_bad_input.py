@@ -137,15 +137,15 @@ for nothing in ([], (), None):
 
 @pytest.mark.slow
 def test_what_is_no_list_of_pairs_is_refused_with_the_way_to_write_it() -> None:
-    write = "Write PromptPair(reference=..., counterfactual=..., answer=...)."
+    write = "Write am.PromptPair(reference=..., counterfactual=..., answer=...)."
     calls = [
-        "bad_request The prompt pairs are a list, not one PromptPair. Write [pair].",
-        "bad_request The prompt pairs are a list, not one str. Write [pair].",
-        "bad_request The prompt pairs are a list, not one int. Write [pair].",
-        f"bad_request Pair 1: It is str, not a PromptPair. {write}",
-        f"bad_request Pair 2: It is dict, not a PromptPair. {write}",
+        "bad_request pairs is a PromptPair; it must be a list of prompt pairs. Write pairs=[...], with brackets.",
+        "bad_request pairs is '3 + 5 ='; it must be a list of prompt pairs. Correct pairs.",
+        "bad_request pairs is 5; it must be a list of prompt pairs. Correct pairs.",
+        f"bad_request pairs[0] is '3 + 5 ='; it must be a PromptPair. {write}",
+        "bad_request pairs[1] is a dict; it must be a PromptPair. Write am.PromptPair(**pair) for each.",
     ]
-    assert _output_lines(_CALLS) == [*calls, *calls, *["no_prompts"] * 3]
+    assert _output_lines(_CALLS) == [*calls, *calls, "no_prompts", "no_prompts", "bad_request"]
 
 
 _MANY = """

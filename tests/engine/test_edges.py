@@ -307,7 +307,7 @@ def test_impossible_requests_and_models_are_refused():
     model = tiny_model("LlamaForCausalLM")
     with pytest.raises(Refusal, match="empty"):
         edges(model, [])
-    with pytest.raises(Refusal, match="Unknown through 'direct'"):
+    with pytest.raises(Refusal, match="through is 'direct'"):
         edges(model, PAIRS, through="direct")  # pyright: ignore[reportArgumentType]
     with pytest.raises(Refusal, match="top is -1"):
         edges(model, PAIRS, top=-1)

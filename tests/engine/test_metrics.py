@@ -70,7 +70,7 @@ def test_a_metric_that_was_not_computed_is_refused(effects):
     without = dataclasses.replace(effects, probability_heads=None, probability_mlps=None)
     with pytest.raises(Refusal, match="not computed in this run"):
         without.ranking("probability")
-    with pytest.raises(Refusal, match="Unknown metric 'accuracy'"):
+    with pytest.raises(Refusal, match="metric is 'accuracy'"):
         effects.ranking("accuracy")
 
 

@@ -195,7 +195,7 @@ def test_a_model_in_hand_without_a_tokenizer_is_refused():
 def test_an_unknown_device_or_dtype_is_refused(folder):
     with pytest.raises(Refusal, match="cuda:7"):
         load_model("tiny", models_dir=folder, device="cuda:7")
-    with pytest.raises(Refusal, match="dtype 'int3'"):
+    with pytest.raises(Refusal, match="dtype is 'int3'"):
         load_model("tiny", models_dir=folder, dtype="int3")  # pyright: ignore[reportArgumentType]
 
 

@@ -289,7 +289,7 @@ def test_an_empty_list_and_an_unknown_effect_are_refused():
     model = tiny_model("LlamaForCausalLM")
     with pytest.raises(Refusal, match="empty"):
         path_patching(model, [])
-    with pytest.raises(Refusal, match="Unknown effect 'indirect'"):
+    with pytest.raises(Refusal, match="effect is 'indirect'"):
         path_patching(model, PAIRS, effect="indirect")  # pyright: ignore[reportArgumentType]
 
 

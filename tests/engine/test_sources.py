@@ -164,9 +164,9 @@ def test_resampling_draws_other_questions_the_same_ones_for_the_same_seed():
     [
         ({"effect": "direct", "positions": "all"}, "impossible_options", "needs the effect 'total'"),
         ({"source": "zero", "direction": "denoising"}, "impossible_options", "needs the source 'counterfactual'"),
-        ({"source": "noise"}, "bad_request", "Unknown source 'noise'"),
-        ({"positions": "first"}, "bad_request", "Unknown positions 'first'"),
-        ({"direction": "up"}, "bad_request", "Unknown direction 'up'"),
+        ({"source": "noise"}, "bad_request", "source is 'noise'"),
+        ({"positions": "first"}, "bad_request", "positions is 'first'"),
+        ({"direction": "up"}, "bad_request", "direction is 'up'"),
         ({"effect": "total", "positions": "all"}, "lengths_differ", "tokens"),
         (
             {"effect": "total", "positions": "all", "source": "mean", "mean_over": PAIRS[:2]},

@@ -133,8 +133,8 @@ def test_narrow_weights_are_tuned_as_a_whole_in_float32_too():
         ({"warmup": 1.5}, "warmup is 1.5"),
         ({"clip": 0.0}, "clip is 0"),
         ({"save_every": 0}, "save_every is 0"),
-        ({"schedule": "steps"}, "no schedule 'steps'"),
-        ({"tuner": "magic"}, "no tuner 'magic'"),
+        ({"schedule": "steps"}, "schedule is 'steps'"),
+        ({"tuner": "magic"}, "tuner is 'magic'"),
     ],
 )
 def test_numbers_out_of_range_are_refused_before_anything_is_computed(options, message):

@@ -130,15 +130,15 @@ def test_generate_gives_the_strings_of_the_template_set(tokenizer: Tokenizer):
     ("fields", "message"),
     [
         ({"operands": (9, 1)}, r"operands must be \[smallest, largest\]"),
-        ({"pairs": 0}, "pairs: Input should be greater than or equal to 1"),
-        ({"pairs": 10**6}, "pairs: Input should be less than or equal to 10000"),
-        ({"pairs": "many"}, "pairs: .*integer"),
-        ({"shots": -1}, "shots:"),
-        ({"operations": "add"}, "operations: .*tuple"),
-        ({"operations": ["root"]}, "operations 0: .*'add'"),
-        ({"operations": 5}, "operations:"),
-        ({"styles": []}, "styles:"),
-        ({"corruption": "none"}, "corruption:"),
+        ({"pairs": 0}, "pairs is 0; it must be a whole number from 1 to 10000"),
+        ({"pairs": 10**6}, "pairs is 1000000; it must be .* to 10000"),
+        ({"pairs": "many"}, "pairs is 'many'; it must be a whole number"),
+        ({"shots": -1}, "shots is -1; it must be a whole number from 0 to 8"),
+        ({"operations": "add"}, "operations is 'add'; it must be a list"),
+        ({"operations": ["root"]}, r"operations\[0\] is 'root'; .*'add'"),
+        ({"operations": 5}, "operations is 5; it must be a list"),
+        ({"styles": []}, "styles is an empty list: at least one is needed"),
+        ({"corruption": "none"}, "corruption is 'none'; it must be one of"),
     ],
 )
 def test_generate_refuses_what_no_set_can_be(fields: dict[str, Any], message: str, tokenizer: Tokenizer):
@@ -156,10 +156,10 @@ def test_generate_refuses_what_is_no_tokenizer(no_tokenizer: object):
 
 @pytest.mark.parametrize("wrong", [{"answer": 8}, {"reference": None}, {"counterfactual": b"3 @ 5 ="}])
 def test_a_pair_of_anything_but_texts_is_refused_with_the_way_to_write_it(wrong: dict[str, Any]):
-    ((name, value),) = wrong.items()
-    with pytest.raises(Refusal, match=f"The {name} of a PromptPair is a text") as refused:
+    (name,) = wrong
+    with pytest.raises(Refusal, match=f"{name} is .*; it must be a text") as refused:
         PromptPair(**{"reference": "3 + 5 =", "counterfactual": "3 @ 5 =", "answer": "8", **wrong})
-    assert f"{name}={str(value)!r}" in refused.value.way_out
+    assert name in refused.value.way_out
 
 
 def test_a_preview_shows_what_will_run(tokenizer: Tokenizer):

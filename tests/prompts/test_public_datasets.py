@@ -134,7 +134,6 @@ def test_a_line_that_is_no_json_is_named():
         ("gsm8k", b"[1, 2", "not valid JSON"),
         ("gsm8k", b"[" * 100_000, "not valid JSON"),
         ("mmlu", b'a,"b', "not valid CSV"),
-        ("trivia", b"{}", "not a supported set"),
     ],
 )
 def test_a_file_that_is_none_of_these_is_refused_with_the_way_out(name: Any, data: bytes, message: str):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -58,21 +58,11 @@ def encode_all(model: LoadedModel, pairs: Sequence[PromptPair], answer: AnswerTo
     token of a longer answer; ``each`` makes one pair per answer token.
 
     Raises:
-        Refusal: ``bad_request`` if ``pairs`` is not a list of pairs; any refusal of a pair, which names the pair,
-            counted from 1.
+        Refusal: Any refusal of a pair, which names the pair, counted from 1.
     """
-    if isinstance(pairs, PromptPair | str) or not isinstance(pairs, Iterable):
-        type_name = type(pairs).__name__
-        raise Refusal("bad_request", f"The prompt pairs are a list, not one {type_name}.", "Write [pair].")
     encoded = []
     for number, pair in enumerate(pairs, start=1):
         try:
-            if not isinstance(pair, PromptPair):
-                raise Refusal(
-                    "bad_request",
-                    f"It is {type(pair).__name__}, not a PromptPair.",
-                    "Write PromptPair(reference=..., counterfactual=..., answer=...).",
-                )
             pair_encodings = encode_answer(pair, model.text, model.chat if pair.chat else None, answer, number - 1)
             check_fit(model, pair_encodings)
             encoded += pair_encodings

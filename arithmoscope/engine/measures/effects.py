@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from arithmoscope.contracts.arguments import check_arguments
 from arithmoscope.contracts.components import all_components
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.ranking import RankingRow
 from arithmoscope.contracts.terms import DEFAULT_METRIC, Direction, Effect, Metric, Positions, Source
 from arithmoscope.engine.measures.metrics import EffectSummary, metric_values, summarise
-from arithmoscope.engine.serialization import pack, unpack
+from arithmoscope.engine.serialization import pack, read_file, unpack, write_file
 
 _SETTINGS = ("effect", "positions", "source", "direction", "model", "revision")
 _TEXT = (*_SETTINGS, "questions")
@@ -96,6 +96,7 @@ class PatchingEffects:
     def __len__(self) -> int:
         return len(self.questions)
 
+    @check_arguments()
     def values(self, metric: Metric) -> tuple[Float[Tensor, "pair layer head"], Float[Tensor, "pair layer"]]:
         """Effects in a metric's unit.
 
@@ -107,10 +108,12 @@ class PatchingEffects:
             Heads [pair, layer, head] and MLPs [pair, layer]; NaN where the metric is undefined for a pair.
 
         Raises:
-            Refusal: ``metric_not_computed`` for an unknown metric, or a probability that was not computed.
+            Refusal: ``bad_request`` for an unknown metric, ``metric_not_computed`` for a probability that was not
+                computed.
         """
         return metric_values(self, metric)
 
+    @check_arguments()
     def summary(self, metric: Metric) -> EffectSummary:
         """Mean, standard deviation and 95 % interval of every component.
 
@@ -126,6 +129,7 @@ class PatchingEffects:
         heads, mlps = self.values(metric)
         return summarise(torch.cat([heads, mlps[..., None]], dim=-1), self.questions)
 
+    @check_arguments()
     def ranking(
         self, metric: Metric = DEFAULT_METRIC, experiment_id: str = "", summary: EffectSummary | None = None
     ) -> list[RankingRow]:
@@ -173,6 +177,7 @@ class PatchingEffects:
         return rows
 
     @classmethod
+    @check_arguments()
     def concatenate(cls, parts: Sequence[PatchingEffects]) -> PatchingEffects:
         """The pairs of several results as one.
 
@@ -183,10 +188,14 @@ class PatchingEffects:
             All pairs, in order.
 
         Raises:
-            ValueError: The parts differ in model or options, or there are none.
+            Refusal: ``bad_request`` if the parts differ in model or options, or there are none.
         """
         if len({tuple(getattr(part, name) for name in _SETTINGS) for part in parts}) != 1:
-            raise ValueError("cannot concatenate effects of different models or settings")
+            raise Refusal(
+                "bad_request",
+                "The parts are not results of one model and one set of options.",
+                "Pass results of the same call for other pairs.",
+            )
         joined = {}
         for field in fields(cls):
             values = [getattr(part, field.name) for part in parts]
@@ -208,6 +217,7 @@ class PatchingEffects:
         return pack(FORMAT, {name: value for name, value in values.items() if name in _TEXT or value is not None})
 
     @classmethod
+    @check_arguments()
     def from_bytes(cls, data: bytes) -> PatchingEffects:
         """Reads the result of `to_bytes`.
 
@@ -233,6 +243,7 @@ class PatchingEffects:
         except (ValueError, TypeError) as error:
             raise Refusal("bad_request", "These bytes are not path patching effects.") from error
 
+    @check_arguments()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a safetensors file.
 
@@ -240,11 +251,12 @@ class PatchingEffects:
             path: The file to write.
 
         Raises:
-            OSError: The file cannot be written.
+            Refusal: ``bad_file`` if the file cannot be written.
         """
-        Path(path).write_bytes(self.to_bytes())
+        write_file(path, self.to_bytes())
 
     @classmethod
+    @check_arguments()
     def load(cls, path: str | os.PathLike[str]) -> PatchingEffects:
         """Read a file that `save` wrote.
 
@@ -255,10 +267,9 @@ class PatchingEffects:
             The same effects, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file has other content.
-            OSError: The file cannot be read.
+            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
         """
-        return cls.from_bytes(Path(path).read_bytes())
+        return cls.from_bytes(read_file(path))
 
 
 def _is_nan(value: float) -> bool:

@@ -25,13 +25,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from arithmoscope.contracts.argument_words import Range
+from arithmoscope.contracts.arguments import check_arguments, refuse
 from arithmoscope.contracts.components import Component, all_components
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import PAPER_THRESHOLD, KeyRule
@@ -71,6 +73,7 @@ class KeyComponents:
     passes: float | None
 
 
+@check_arguments(rate=Range(0, 1, inside=True), top_k=Range(1))
 def key_components(
     effects: MeasuredEffects,
     *,
@@ -139,21 +142,17 @@ def key_components(
         chosen &= mean < 0
     elif rule == "threshold":
         chosen = candidates & (mean < threshold)
-    elif rule == "top_k":
-        if top_k < 1:
-            raise Refusal("bad_request", f"top_k is {top_k}; it must be at least 1.", "Choose another top_k.")
+    else:
         order = torch.where(candidates, mean, torch.inf).argsort(stable=True)[:top_k]
         chosen = torch.zeros_like(candidates)
         chosen[order] = mean[order] < 0
         chosen &= candidates
-    else:
-        raise Refusal("bad_request", f"Unknown rule {rule!r}; the options are fdr, threshold, top_k.", "Choose one.")
     every_component = all_components(layers, width - 1)
     order = [int(index) for index in mean.argsort(stable=True) if bool(chosen[index])]
     key = tuple(every_component[index] for index in order)
     n_heads = sum(component.kind == "head" for component in key)
     return KeyComponents(
-        rule=cast(KeyRule, rule),
+        rule=rule,
         metric=metric,
         components=key,
         heads=n_heads,
@@ -235,6 +234,19 @@ def adjusted_p_values(p: Float[Tensor, " test"]) -> Float[Tensor, " test"]:
     return torch.empty_like(p).scatter(0, order, least)
 
 
+def _curve(value: Any) -> Tensor:
+    """The values of a curve, from a tensor, an array or a list."""
+    try:
+        curve = torch.as_tensor(value, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        curve = torch.empty(0, 0)
+    if curve.ndim != 1 or not bool(curve.isfinite().all()):
+        allowed = "a finite number for each k, in a tensor, an array or a list"
+        raise refuse("curve", value, allowed, "Pass for example knockout.curve('accuracy').mean.")
+    return curve
+
+
+@check_arguments(curve=_curve)
 def elbow(curve: Float[Tensor, " k"]) -> int:
     """The bend of a falling curve: for a knock-out, the number of components after which most of the drop is over.
 
@@ -242,13 +254,13 @@ def elbow(curve: Float[Tensor, " k"]) -> int:
     without smoothing; Satopaa et al., 2011), the first among equals.
 
     Args:
-        curve: Values for k = 0, 1, ..., such as ``Knockout.curve("accuracy").mean``.
+        curve: Values for k = 0, 1, ..., such as ``Knockout.curve("accuracy").mean``; a tensor, an array or a list.
 
     Returns:
         The k of the bend; 0 if no point lies below the line, or there are fewer than three points.
 
     Raises:
-        RuntimeError: ``curve`` is not one-dimensional.
+        Refusal: ``bad_request`` if the curve is not a list of finite numbers.
 
     Example:
         >>> am.elbow(torch.tensor([1.0, 0.2, 0.1, 0.0]))
@@ -257,6 +269,6 @@ def elbow(curve: Float[Tensor, " k"]) -> int:
     if len(curve) < 3:
         return 0
     along = torch.linspace(0, 1, len(curve), dtype=torch.float64)
-    below = curve[0] + (curve[-1] - curve[0]) * along - curve.double()
+    below = curve[0] + (curve[-1] - curve[0]) * along - curve
     k = int(below.argmax())
     return k if float(below[k]) > 1e-9 * max(1e-300, float(curve.abs().max())) else 0

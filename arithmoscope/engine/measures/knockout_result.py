@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from arithmoscope.contracts.arguments import check_arguments
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import Ablation, KnockMetric, KnockPositions
 from arithmoscope.engine.measures.knockout_curves import KnockoutCurve, curve_of
-from arithmoscope.engine.serialization import pack, unpack
+from arithmoscope.engine.serialization import pack, read_file, unpack, write_file
 
 FORMAT = "arithmoscope.knockout.1"
 UNITS: dict[KnockMetric, str] = {
@@ -100,6 +100,7 @@ class Knockout:
         """|logit at k = 0 - logit of the plain run|, the larger of both tokens'."""
         return (self.logits[0] - self.reference).abs().amax(-1)
 
+    @check_arguments()
     def curve(self, metric: KnockMetric = "accuracy") -> KnockoutCurve:
         """Means over the pairs by k, with intervals, and those of the random draws.
 
@@ -111,7 +112,7 @@ class Knockout:
             Mean, interval and controls for k = 0, 1, ..., in the metric's unit.
 
         Raises:
-            Refusal: ``metric_not_computed`` for an unknown metric, or answers that were not decoded.
+            Refusal: ``bad_request`` for an unknown metric, ``metric_not_computed`` for answers that were not decoded.
         """
         if metric == "accuracy":
             chosen, control = self.correct.double(), self.control_correct.double()
@@ -119,15 +120,14 @@ class Knockout:
             chosen, control = self.probability, self.control_probability
         elif metric == "logit_difference":
             chosen, control = (each[..., 0] - each[..., 1] for each in (self.logits, self.control_logits))
-        elif metric == "exact_match":
+        else:
             if self.exact is None or self.control_exact is None:
                 raise Refusal("metric_not_computed", "Answers were not decoded.", "Set answer_tokens.")
             chosen, control = self.exact.double(), self.control_exact.double()
-        else:
-            raise Refusal("metric_not_computed", f"Unknown metric {metric!r}; the options are {', '.join(UNITS)}.")
         return curve_of(metric, UNITS[metric], chosen, control, self.questions)
 
     @classmethod
+    @check_arguments()
     def concatenate(cls, parts: Sequence[Knockout]) -> Knockout:
         """The pairs of several results as one.
 
@@ -138,10 +138,14 @@ class Knockout:
             All pairs, in order.
 
         Raises:
-            ValueError: The parts do not match.
+            Refusal: ``bad_request`` if the parts do not match, or there are none.
         """
-        if any(getattr(part, name) != getattr(parts[0], name) for part in parts for name in _SETTINGS):
-            raise ValueError("cannot concatenate parts of different knock-outs")
+        if not parts or any(getattr(part, name) != getattr(parts[0], name) for part in parts for name in _SETTINGS):
+            raise Refusal(
+                "bad_request",
+                "The parts are not results of one model and one set of options.",
+                "Pass results of the same call for other pairs.",
+            )
         joined = {
             name: torch.cat([getattr(part, name) for part in parts], axis)
             for name, axis in (_PAIR_AXIS | _WRITTEN_AXIS).items()
@@ -159,6 +163,7 @@ class Knockout:
         return pack(FORMAT, {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
+    @check_arguments()
     def from_bytes(cls, data: bytes) -> Knockout:
         """Reads the result of `to_bytes`.
 
@@ -182,6 +187,7 @@ class Knockout:
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise Refusal("bad_request", "These bytes are not a knock-out.") from error
 
+    @check_arguments()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a safetensors file.
 
@@ -189,11 +195,12 @@ class Knockout:
             path: The file to write.
 
         Raises:
-            OSError: The file cannot be written.
+            Refusal: ``bad_file`` if the file cannot be written.
         """
-        Path(path).write_bytes(self.to_bytes())
+        write_file(path, self.to_bytes())
 
     @classmethod
+    @check_arguments()
     def load(cls, path: str | os.PathLike[str]) -> Knockout:
         """Read a file that `save` wrote.
 
@@ -204,7 +211,6 @@ class Knockout:
             The same result, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file has other content.
-            OSError: The file cannot be read.
+            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
         """
-        return cls.from_bytes(Path(path).read_bytes())
+        return cls.from_bytes(read_file(path))

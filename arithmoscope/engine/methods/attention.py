@@ -17,14 +17,16 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from arithmoscope.contracts.arguments import check_arguments
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import TokenIds, encode_all
 from arithmoscope.engine.forward.hooks import eager_attention, evaluating
 from arithmoscope.engine.models.loaded import LoadedModel
+from arithmoscope.engine.serialization import file_errors, write_file
 
 # Memory for the patterns of one batch.
 _BATCH_BYTES = 64 * 2**20
@@ -48,6 +50,7 @@ class AttentionPatterns:
     layers: tuple[int, ...]
     weights: tuple[Float[Tensor, "layer head _ _"], ...]
 
+    @check_arguments()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a safetensors file.
 
@@ -55,12 +58,13 @@ class AttentionPatterns:
             path: The file to write.
 
         Raises:
-            SafetensorError: The file cannot be written.
+            Refusal: ``bad_file`` if the file cannot be written.
         """
         tensors = {f"prompt.{i}": w.contiguous() for i, w in enumerate(self.weights)}
-        save_file(tensors, Path(path), {"layers": json.dumps(self.layers)})
+        write_file(path, save(tensors, {"layers": json.dumps(self.layers)}))
 
     @classmethod
+    @check_arguments()
     def load(cls, path: str | os.PathLike[str]) -> AttentionPatterns:
         """Read a file that `save` wrote.
 
@@ -71,9 +75,10 @@ class AttentionPatterns:
             The same patterns, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file has other content.
-            OSError: The file cannot be read.
+            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
         """
+        with file_errors(path, "read"):
+            Path(path).open("rb").close()  # safe_open has the same error for a missing file and a broken one
         try:
             with safe_open(Path(path), "pt") as file:
                 layers = tuple(json.loads(file.metadata()["layers"]))
@@ -82,6 +87,7 @@ class AttentionPatterns:
             raise Refusal("bad_request", f"{Path(path).name} contains no attention patterns.") from error
 
 
+@check_arguments()
 def attention(
     model: LoadedModel,
     pairs: Sequence[PromptPair],
@@ -101,8 +107,8 @@ def attention(
         One tensor [layer, head, query, key] per prompt, float32 (float64 for a float64 model), on the CPU.
 
     Raises:
-        Refusal: ``out_of_range`` for a layer that the model does not have, or none; `BadPrompt` for a prompt that
-            cannot be tokenised.
+        Refusal: ``out_of_range`` for a layer that the model does not have, or none; `BadPrompt` for an empty
+            list or a prompt that cannot be tokenised.
 
     Example:
         >>> patterns = am.attention(model, pairs[:2], layers=[0, 1])
@@ -112,6 +118,8 @@ def attention(
         1.0
     """
     selected = tuple(range(model.layout.layers)) if layers is None else tuple(layers)
+    if not pairs:
+        raise Refusal("no_prompts", "The list of prompt pairs is empty.")
     for layer in selected:
         if not 0 <= layer < model.layout.layers:
             raise Refusal("out_of_range", f"There is no layer {layer}; the model has {model.layout.layers}.")

@@ -39,6 +39,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from arithmoscope.contracts.argument_words import Range
+from arithmoscope.contracts.arguments import check_arguments
 from arithmoscope.contracts.components import Component, all_components
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
@@ -108,6 +110,7 @@ class Attribution:
     def __len__(self) -> int:
         return len(self.questions)
 
+    @check_arguments()
     def rank_correlation(self, exact: PatchingEffects) -> RankCorrelation:
         """Rank correlation with exact effects.
 
@@ -122,6 +125,7 @@ class Attribution:
         """
         return _to_exact(self.questions, _by_component(self.heads, self.mlps), exact)
 
+    @check_arguments(k=Range(1))
     def verify_first(self, k: int) -> list[Component]:
         """The components with the largest estimates, to verify with exact path patching.
 
@@ -133,6 +137,7 @@ class Attribution:
         """
         return strongest_components(_by_component(self.heads, self.mlps), self.heads.shape[1], self.heads.shape[2], k)
 
+    @check_arguments()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a safetensors file.
 
@@ -140,12 +145,13 @@ class Attribution:
             path: The file to write.
 
         Raises:
-            OSError: The file cannot be written.
+            Refusal: ``bad_file`` if the file cannot be written.
         """
         whole = {field.name: getattr(self, field.name) for field in fields(self)}
         write_tensors(path, "attribution", {**whole, "correlation": asdict(self.correlation)})
 
     @classmethod
+    @check_arguments()
     def load(cls, path: str | os.PathLike[str]) -> Attribution:
         """Read a file that `save` wrote.
 
@@ -156,8 +162,7 @@ class Attribution:
             The same estimates, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file has other content.
-            OSError: The file cannot be read.
+            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
         """
         read = read_tensors(path, "attribution")
         for name in ("questions", "checked"):
@@ -165,6 +170,7 @@ class Attribution:
         return cls(**{**read, "correlation": RankCorrelation(**read["correlation"])})
 
 
+@check_arguments()
 def attribution(
     model: LoadedModel,
     pairs: Sequence[PromptPair],

@@ -32,12 +32,13 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from arithmoscope.contracts.argument_words import Range
+from arithmoscope.contracts.arguments import check_arguments
 from arithmoscope.contracts.components import Component, all_components
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
@@ -138,6 +139,7 @@ class Edges:
             )
         return sorted(rows, key=lambda edge: edge.effect)
 
+    @check_arguments()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a safetensors file.
 
@@ -145,11 +147,12 @@ class Edges:
             path: The file to write.
 
         Raises:
-            OSError: The file cannot be written.
+            Refusal: ``bad_file`` if the file cannot be written.
         """
         write_tensors(path, "edges", {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
+    @check_arguments()
     def load(cls, path: str | os.PathLike[str]) -> Edges:
         """Read a file that `save` wrote.
 
@@ -160,8 +163,7 @@ class Edges:
             The same edges, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file has other content.
-            OSError: The file cannot be read.
+            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
         """
         read = read_tensors(path, "edges")
         for name in ("questions", "senders", "receivers"):
@@ -169,6 +171,7 @@ class Edges:
         return cls(**{**read, "top": tuple((sender, receiver) for sender, receiver in read["top"])})
 
 
+@check_arguments(top=Range(0, MOST_EDGES))
 @torch.no_grad()
 def edges(
     model: LoadedModel,
@@ -206,10 +209,6 @@ def edges(
         >>> len(edges.ranking())
         3
     """
-    if through not in get_args(Through):
-        raise Refusal("bad_request", f"Unknown through {through!r}; the options are {', '.join(get_args(Through))}.")
-    if not 0 <= top <= MOST_EDGES:
-        raise Refusal("bad_request", f"top is {top}; it must be from 0 to {MOST_EDGES}.", "Choose another top.")
     if not pairs:
         raise Refusal("no_prompts", "The list of prompt pairs is empty.")
     heads = _heads(model, receivers)

@@ -32,15 +32,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from arithmoscope.contracts.argument_words import Range
+from arithmoscope.contracts.arguments import check_arguments
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.knockout_terms import MAX_CONTROLS, Ablation, KnockPositions
+from arithmoscope.contracts.knockout_terms import MAX_ANSWER_TOKENS, MAX_CONTROLS, Ablation, KnockPositions
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.forward.batching import Plan, Shape, plan_for, retry_on_oom
@@ -78,6 +80,7 @@ class Task:
     answer_tokens: int | None
 
 
+@check_arguments(controls=Range(0, MAX_CONTROLS), answer_tokens=Range(1, MAX_ANSWER_TOKENS), memory=Range(1))
 def knockout(
     model: LoadedModel,
     pairs: Sequence[PromptPair],
@@ -129,7 +132,7 @@ def knockout(
     several = "whole" if answer_tokens is None else "first"
     task = knockout_task(
         model,
-        encode_all(model, pairs or [], several),
+        encode_all(model, pairs, several),
         components if order is None else _reordered(model, components, order),
         ablation=ablation,
         positions=positions,
@@ -171,16 +174,8 @@ def knockout_task(
     ``plan``: the plan of an interrupted knock-out that is resumed. ``check_stop`` is called between batches and may
     raise.
     """
-    for value, name, values in ((ablation, "ablation", Ablation), (positions, "positions", KnockPositions)):
-        if value not in get_args(values):
-            raise Refusal("bad_request", f"Unknown {name} {value!r}; the options are {', '.join(get_args(values))}.")
     if mean_over is not None and ablation != "mean":
         raise Refusal("bad_request", "mean_over is given, but the ablation is not the mean.", "Leave out one of them.")
-    for number, name in ((controls, "controls"), (seed, "seed"), (0 if memory is None else memory, "memory")):
-        if not isinstance(number, int):
-            raise Refusal("bad_request", f"{name} is {number!r}, not a whole number.", "Pass an integer.")
-    if not 0 <= controls <= MAX_CONTROLS:
-        raise Refusal("bad_request", f"controls is {controls}; it must be from 0 to {MAX_CONTROLS}.", "Choose another.")
     if not encoded:
         raise Refusal("no_prompts", "The list of prompt pairs is empty.")
     if answer_tokens is not None:

@@ -46,6 +46,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from arithmoscope.contracts.argument_words import Range
+from arithmoscope.contracts.arguments import check_arguments
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import encode_all
@@ -133,6 +135,7 @@ class LogitLens:
     def __len__(self) -> int:
         return len(self.questions)
 
+    @check_arguments()
     def stages(self, *, raw: bool = False) -> Stages:
         """Start, inflection and end of the calculation, over the pairs whose operands can be read.
 
@@ -162,6 +165,7 @@ class LogitLens:
         start, inflection, end = ((float(low), float(high)) for low, high in ends.T)
         return Stages(*whole, start, inflection, end, len(drawn) / len(times))
 
+    @check_arguments()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a safetensors file.
 
@@ -169,11 +173,12 @@ class LogitLens:
             path: The file to write.
 
         Raises:
-            OSError: The file cannot be written.
+            Refusal: ``bad_file`` if the file cannot be written.
         """
         write_tensors(path, "lens", {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
+    @check_arguments()
     def load(cls, path: str | os.PathLike[str]) -> LogitLens:
         """Read a file that `save` wrote.
 
@@ -184,8 +189,7 @@ class LogitLens:
             The same readings, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file has other content.
-            OSError: The file cannot be read.
+            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
         """
         read = read_tensors(path, "lens")
         return cls(**{**read, "questions": tuple(read["questions"])})
@@ -205,6 +209,7 @@ def stages_of(operands: Float[Tensor, " layer"], answer: Float[Tensor, " layer"]
     return start, inflection, inflection + int(answer[inflection:].argmax())
 
 
+@check_arguments(k=Range(1, MOST_TOKENS))
 def lens(
     model: LoadedModel,
     pairs: Sequence[PromptPair],
@@ -235,7 +240,7 @@ def lens(
         >>> [model.token_text(token) for token in lens.top[0, -1].tolist()]
         [...]
     """
-    encoded = encode_all(model, pairs or [])
+    encoded = encode_all(model, pairs)
     if not encoded:
         raise Refusal("no_prompts", "The list of prompt pairs is empty.")
     return lens_of(model, encoded, k=k, progress=progress)

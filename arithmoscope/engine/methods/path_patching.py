@@ -34,8 +34,9 @@ constant: compare `logit_difference`. Zero is an activation that the model never
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
 
+from arithmoscope.contracts.argument_words import Range
+from arithmoscope.contracts.arguments import check_arguments
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.kinds.path_patching import refuse_impossible
 from arithmoscope.contracts.prompts import PromptPair
@@ -56,6 +57,7 @@ from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.prompts import EncodedPair
 
 
+@check_arguments(memory=Range(1))
 def path_patching(
     model: LoadedModel,
     pairs: Sequence[PromptPair],
@@ -98,8 +100,9 @@ def path_patching(
     Raises:
         Refusal: `BadPrompt` for an empty list or a prompt that cannot be tokenised (``empty_prompt``,
             ``answer_several_tokens``, ``lengths_differ`` where all positions are patched, ...); `BadArgument` for an
-            unknown option (``bad_request``) or options that exclude each other (``impossible_options``); ``not_finite``
-            if the model computes NaN or infinity; ``out_of_memory`` if one prompt exceeds the memory.
+            argument out of range or of another kind (``bad_request``) or options that exclude each other
+            (``impossible_options``); ``not_finite`` if the model computes NaN or infinity; ``out_of_memory`` if one
+            prompt exceeds the memory.
 
     Example:
         >>> effects = am.path_patching(model, pairs, effect="direct")
@@ -108,12 +111,11 @@ def path_patching(
         >>> [row.component for row in effects.ranking("logit")[:3]]
         [...]
     """
-    patching = patching_of(effect, positions, source, direction, probability)
+    refuse_impossible(effect, positions, source, direction)
+    patching = Patching(effect, positions, source, direction, probability)
     if mean_over is not None and patching.source != "mean":
         raise Refusal("bad_request", "mean_over is given, but the source is not the mean.", "Leave out one of them.")
-    if not isinstance(seed, int) or (memory is not None and not isinstance(memory, int)):
-        raise Refusal("bad_request", "seed and memory must be whole numbers; memory is in bytes.", "Pass integers.")
-    encoded = encode_all(model, pairs or [])
+    encoded = encode_all(model, pairs)
     if not encoded:
         raise Refusal("no_prompts", "The list of prompt pairs is empty.")
     if patching.source == "resample":
@@ -139,25 +141,6 @@ def path_patching(
         measured, plan = retry_on_oom(plan, measure)
         parts.append(measured.effects)
     return PatchingEffects.concatenate(parts)
-
-
-def patching_of(effect: str, positions: str, source: str, direction: str, probability: bool) -> Patching:
-    """The options as one value.
-
-    Raises:
-        Refusal: ``bad_request`` for an unknown option, ``impossible_options`` for options that exclude each other.
-    """
-    for value, name, values in (
-        (effect, "effect", Effect),
-        (positions, "positions", Positions),
-        (source, "source", Source),
-        (direction, "direction", Direction),
-    ):
-        if value not in get_args(values):
-            raise Refusal("bad_request", f"Unknown {name} {value!r}; the options are {', '.join(get_args(values))}.")
-    patching: Any = Patching(effect, positions, source, direction, probability)  # pyright: ignore[reportArgumentType]
-    refuse_impossible(patching.effect, patching.positions, patching.source, patching.direction)
-    return patching
 
 
 def plan_of(

@@ -35,6 +35,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from arithmoscope.contracts.argument_words import Range
+from arithmoscope.contracts.arguments import check_arguments
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import HeadClass
@@ -116,6 +118,7 @@ class RoleAttention:
         low, high = interval_of(self.reference.flatten(1), self.questions)
         return low.view(self.mean.shape), high.view(self.mean.shape)
 
+    @check_arguments(times=Range(0, above=True))
     def classes(self, times: float = TIMES) -> dict[Component, HeadClass]:
         """Class of each head: ``"operand"``, ``"operator"`` or ``"neither"``.
 
@@ -145,6 +148,7 @@ class RoleAttention:
             classes[Component(layer, head)] = kind
         return classes
 
+    @check_arguments()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a safetensors file.
 
@@ -152,11 +156,12 @@ class RoleAttention:
             path: The file to write.
 
         Raises:
-            OSError: The file cannot be written.
+            Refusal: ``bad_file`` if the file cannot be written.
         """
         write_tensors(path, "role_attention", {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
+    @check_arguments()
     def load(cls, path: str | os.PathLike[str]) -> RoleAttention:
         """Read a file that `save` wrote.
 
@@ -167,13 +172,13 @@ class RoleAttention:
             The same masses, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file has other content.
-            OSError: The file cannot be read.
+            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
         """
         read = read_tensors(path, "role_attention")
         return cls(**{**read, "questions": tuple(read["questions"])})
 
 
+@check_arguments()
 def attention_roles(
     model: LoadedModel, pairs: Sequence[PromptPair], *, progress: Callable[[int, int], None] | None = None
 ) -> RoleAttention:
@@ -197,7 +202,7 @@ def attention_roles(
         >>> roles.mean.shape  # [layer, head, role]
         torch.Size([..., 7])
     """
-    encoded = encode_all(model, pairs or [])
+    encoded = encode_all(model, pairs)
     if not encoded:
         raise Refusal("no_prompts", "The list of prompt pairs is empty.")
     return roles_of(model, encoded, progress=progress)

@@ -30,6 +30,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from arithmoscope.contracts.arguments import check_arguments
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import encode_all
@@ -85,6 +86,7 @@ class StreamEffects:
         difference = (self.counterfactual - self.reference)[:, None, None]
         return torch.where(difference == 0, torch.nan, self.effects / difference)
 
+    @check_arguments()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a safetensors file.
 
@@ -92,11 +94,12 @@ class StreamEffects:
             path: The file to write.
 
         Raises:
-            OSError: The file cannot be written.
+            Refusal: ``bad_file`` if the file cannot be written.
         """
         write_tensors(path, "stream_effects", {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
+    @check_arguments()
     def load(cls, path: str | os.PathLike[str]) -> StreamEffects:
         """Read a file that `save` wrote.
 
@@ -107,13 +110,13 @@ class StreamEffects:
             The same effects, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file has other content.
-            OSError: The file cannot be read.
+            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
         """
         read = read_tensors(path, "stream_effects")
         return cls(**{**read, "questions": tuple(read["questions"])})
 
 
+@check_arguments()
 @torch.no_grad()
 def stream(
     model: LoadedModel, pairs: Sequence[PromptPair], *, progress: Callable[[int, int], None] | None = None

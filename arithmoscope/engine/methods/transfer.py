@@ -30,23 +30,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from arithmoscope.contracts.argument_words import Range
+from arithmoscope.contracts.arguments import check_arguments, whole_number
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.contracts.knockout_terms import Ablation
+from arithmoscope.contracts.knockout_terms import MAX_CONTROLS, Ablation
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.contracts.terms import DEFAULT_METRIC, Effect, Metric
 from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.interventions.head_sets import mean_effects, measure_column, most_negative, sets_of
 from arithmoscope.engine.measures.rank_correlation import spearman
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.serialization import read_tensors, tensor_bytes
+from arithmoscope.engine.serialization import read_tensors, tensor_bytes, write_file
 from arithmoscope.prompts import EncodedPair
 from arithmoscope.prompts.sets.operand_split import shared_operands
 
@@ -121,6 +122,7 @@ class Transfer:
         """
         return tensor_bytes(_FORMAT, {field.name: getattr(self, field.name) for field in fields(self)})
 
+    @check_arguments()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a safetensors file.
 
@@ -128,11 +130,12 @@ class Transfer:
             path: The file to write.
 
         Raises:
-            OSError: The file cannot be written.
+            Refusal: ``bad_file`` if the file cannot be written.
         """
-        Path(path).write_bytes(self.to_bytes())
+        write_file(path, self.to_bytes())
 
     @classmethod
+    @check_arguments()
     def load(cls, path: str | os.PathLike[str]) -> Transfer:
         """Read a file that `save` wrote.
 
@@ -143,8 +146,7 @@ class Transfer:
             The same matrices, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file has other content.
-            OSError: The file cannot be read.
+            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
         """
         read = read_tensors(path, _FORMAT)
         for name in ("found_on", "evaluated_on"):
@@ -152,6 +154,7 @@ class Transfer:
         return cls(**{**read, "selections": tuple(tuple(each) for each in read["selections"])})
 
 
+@check_arguments(top_k=Range(1), controls=Range(0, MAX_CONTROLS), memory=Range(1))
 def transfer(
     model: LoadedModel,
     found_on: Sets,
@@ -202,20 +205,10 @@ def transfer(
         >>> matrix.accuracy.shape  # [found, evaluated]
         torch.Size([1, 1])
     """
-    for value, name, values in (
-        (effect, "effect", Effect),
-        (metric, "metric", Metric),
-        (ablation, "ablation", Ablation),
-    ):
-        if value not in get_args(values):
-            raise Refusal("bad_request", f"Unknown {name} {value!r}; the options are {', '.join(get_args(values))}.")
     if not found_on or not evaluated_on:
         raise Refusal("no_prompts", "There is no set to select components on, or none to knock them out on.")
     heads, layers = model.layout.heads, model.layout.layers
-    if not 1 <= top_k <= layers * heads:
-        raise Refusal(
-            "bad_request", f"top_k is {top_k}; it must be from 1 to {layers * heads}.", "Choose another top_k."
-        )
+    whole_number("top_k", top_k, Range(1, layers * heads))
     if mean_over is not None and (ablation != "mean" or not set(mean_over) <= set(evaluated_on)):
         raise Refusal(
             "bad_request",

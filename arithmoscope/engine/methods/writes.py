@@ -33,6 +33,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from arithmoscope.contracts.argument_words import Range
+from arithmoscope.contracts.arguments import check_arguments
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
@@ -120,6 +122,7 @@ class VocabularyEffects:
             )
         return tokens
 
+    @check_arguments()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a safetensors file.
 
@@ -127,12 +130,13 @@ class VocabularyEffects:
             path: The file to write.
 
         Raises:
-            OSError: The file cannot be written.
+            Refusal: ``bad_file`` if the file cannot be written.
         """
         whole = {field.name: getattr(self, field.name) for field in fields(self)}
         write_tensors(path, "written_tokens", {**whole, "components": [asdict(each) for each in self.components]})
 
     @classmethod
+    @check_arguments()
     def load(cls, path: str | os.PathLike[str]) -> VocabularyEffects:
         """Read a file that `save` wrote.
 
@@ -143,8 +147,7 @@ class VocabularyEffects:
             The same effects, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file has other content.
-            OSError: The file cannot be read.
+            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
         """
         read = read_tensors(path, "written_tokens")
         components = []
@@ -156,6 +159,7 @@ class VocabularyEffects:
         return cls(**{**read, "components": tuple(components)})
 
 
+@check_arguments(k=Range(1, MOST_TOKENS))
 def writes(
     model: LoadedModel,
     pairs: Sequence[PromptPair],

@@ -28,6 +28,8 @@ from arithmoscope.engine.models.weight_headers import Weights, read_shapes, safe
 _REVISIONS = ".revisions.json"
 # A real configuration has a few kB; the limit keeps hostile ones, nested without end, from the parser.
 _MAX_CONFIG_BYTES = 2**20
+# Bytes of a file's name: the limit of most file systems.
+_MAX_NAME = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +92,10 @@ class Catalogue:
             return self._folder_location(self.models_dir / DEMO_ID, card if card.supported else self.fetch(DEMO_ID))
         if _is_plain_name(model) and (self.models_dir / model).is_dir():
             return self._folder_location(self.models_dir / model)
-        path = Path(model).expanduser()
-        if path.is_file() and path.suffix == ".gguf":
+        path = _local_path(model)
+        if path is not None and path.is_file() and path.suffix == ".gguf":
             return self._gguf_location(path)
-        if path.is_dir():
+        if path is not None and path.is_dir():
             files = sorted(path.glob("*.gguf"))
             if len(files) == 1 and not (path / "config.json").is_file():
                 return self._gguf_location(files[0])
@@ -149,6 +151,8 @@ class Catalogue:
         """The location of a model folder. Unreadable files give a card with the reason, never an error."""
         try:
             described, weights = self._describe(folder)
+        except FileNotFoundError as error:
+            described, weights = broken_card(folder.name, f"It has no {Path(error.filename or folder).name}."), None
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error) as error:
             described, weights = broken_card(folder.name, f"Its files cannot be read: {_message(error)}"[:300]), None
         return ModelLocation(str(folder), None, card or described, weights)
@@ -247,8 +251,21 @@ class Catalogue:
         return revision
 
 
+def _local_path(text: str) -> Path | None:
+    """The path, its ``~`` expanded; None if there can be no such path."""
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (OSError, ValueError, RuntimeError):  # too long, not encodable, or without a home
+        return None
+    return path if text else None
+
+
 def _is_plain_name(name: str) -> bool:
-    return bool(name) and "/" not in name and "\\" not in name and not name.startswith(".") and "\0" not in name
+    """Whether a name can be that of a folder: no path, and no longer than a name can be."""
+    if not name or name.startswith(".") or {"/", "\\", "\0"} & {*name}:
+        return False
+    return len(name.encode(errors="replace")) <= _MAX_NAME
 
 
 def _read_config(folder: Path) -> tuple[dict[str, Any], str | None]:

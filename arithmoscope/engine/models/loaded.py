@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tokenizers import Tokenizer
 
+from arithmoscope.contracts.argument_words import Range
+from arithmoscope.contracts.arguments import check_arguments, refuse, whole_number
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ChatFrame, ModelCard
 from arithmoscope.engine.families import is_architecture, layout_of
@@ -19,8 +21,9 @@ from arithmoscope.engine.models.cards import card_of_config, why_not_causal
 from arithmoscope.engine.models.catalogue import Catalogue
 from arithmoscope.engine.models.chat_template import frame_of_tokenizer
 from arithmoscope.engine.models.folders import default_models_dir
-from arithmoscope.engine.models.loading import DTYPES, Dtype, plain_tokenizer, read_model, read_tokenizer
+from arithmoscope.engine.models.loading import Dtype, plain_tokenizer, read_model, read_tokenizer
 from arithmoscope.engine.models.placement import DeviceMap, check_devices, check_memory, placement_of
+from arithmoscope.engine.serialization import file_errors
 from arithmoscope.prompts import number_token_values, number_word_values
 
 if TYPE_CHECKING:
@@ -118,15 +121,32 @@ class LoadedModel:
             Its text, also of a special token; empty for an id that the tokenizer does not have.
 
         Raises:
-            OverflowError: The id is negative or does not fit in 32 bits.
+            Refusal: ``bad_request`` if it is not a whole number from 0 on.
 
         Example:
             >>> model.token_text(model.tokenizer.convert_tokens_to_ids("8"))
             '8'
         """
+        if type(token_id) is not int or not 0 <= token_id < 2**32:
+            token_id = whole_number("token_id", token_id, Range(0, 2**32 - 1))
         return self.text.decode([token_id], skip_special_tokens=False)
 
 
+def _source(model: Any) -> Any:
+    if isinstance(model, str | os.PathLike) or (hasattr(model, "config") and hasattr(model, "named_parameters")):
+        return model
+    allowed = "the name of a model, a path, or a transformers model"
+    raise refuse("model", model, allowed, "Write for example am.load_model('smollm2-135m').")
+
+
+def _tokenizer(tokenizer: Any) -> Any:
+    if tokenizer is None or hasattr(tokenizer, "convert_tokens_to_ids"):
+        return tokenizer
+    way_out = "Write for example transformers.AutoTokenizer.from_pretrained(...)."
+    raise refuse("tokenizer", tokenizer, "a transformers tokenizer", way_out, "bad_tokenizer")
+
+
+@check_arguments(model=_source, tokenizer=_tokenizer)
 def load_model(
     model: str | os.PathLike[str] | PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase | None = None,
@@ -158,8 +178,8 @@ def load_model(
     Raises:
         Refusal: `ModelNotFound` for an unknown id, or a hub that is off or unreachable; `UnsupportedModel` for an
             unsupported architecture, unreadable files or a tokenizer with more tokens than the model;
-            ``model_too_large``, before weights load, if it does not fit; ``bad_setting`` for a device or dtype that
-            cannot be used.
+            ``model_too_large``, before weights load, if it does not fit; ``bad_request`` for an
+            argument of another kind; ``bad_setting`` for a device or dtype that cannot be used.
 
     Example:
         >>> model = am.load_model("smollm2-135m")
@@ -169,8 +189,6 @@ def load_model(
     if not isinstance(model, str | os.PathLike):
         return _wrap_unchanged(model, tokenizer, placed=device != "auto" or device_map is not None, dtype=dtype)
     dtype = "float32" if dtype is None else dtype
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise Refusal("bad_setting", f"Unknown dtype {dtype!r}; the options are {', '.join(DTYPES)}.")
     placement = placement_of(device, device_map, dtype)
     if allow_hub is None:
         allow_hub = os.environ.get("ARITHMOSCOPE_ALLOW_HUB", "").lower() in ("1", "true", "yes", "on", "y", "t")
@@ -194,6 +212,7 @@ def load_model(
     return loaded
 
 
+@check_arguments()
 def list_models(models_dir: str | os.PathLike[str] | None = None) -> list[ModelCard]:
     """The models that `load_model` knows by id: the demo model and the folders of the models folder.
 
@@ -204,13 +223,15 @@ def list_models(models_dir: str | os.PathLike[str] | None = None) -> list[ModelC
         One card per model, the demo model first; a card that is not ``supported`` has the ``reason``.
 
     Raises:
-        OSError: The models folder is not readable.
+        Refusal: ``bad_file`` if the models folder cannot be read.
 
     Example:
         >>> [card.id for card in am.list_models() if card.supported]
         ['smollm2-135m'...]
     """
-    return Catalogue(Path(models_dir) if models_dir else default_models_dir()).cards()
+    folder = Path(models_dir) if models_dir else default_models_dir()
+    with file_errors(folder, "read"):
+        return Catalogue(folder).cards()
 
 
 def _computes_in_8_bits(model: LoadedModel) -> bool:

@@ -37,7 +37,9 @@ def new_folder(path: Path) -> Iterator[Path]:
         Refusal: ``bad_request`` if ``path`` exists and is not an empty folder; ``store_unavailable`` if it cannot be
             written.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    with _write_errors(path):
+        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    if taken:
         raise Refusal(
             "bad_request",
             f"{path.name} already exists and is not an empty folder.",
@@ -68,6 +70,10 @@ def _write_errors(path: Path) -> Iterator[None]:
     """Turns write errors into a Refusal (``store_unavailable``)."""
     try:
         yield
-    except (OSError, SafetensorError) as error:  # safetensors wraps operating system errors in its own type
+    except (
+        OSError,
+        UnicodeError,
+        SafetensorError,
+    ) as error:  # safetensors wraps operating system errors in its own type
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise Refusal("store_unavailable", f"{path.name} could not be written: {reason}.") from error

@@ -17,10 +17,11 @@ from typing import Any
 
 from torch import nn
 
+from arithmoscope.contracts.arguments import check_arguments
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ModelCard, tuned_model_id
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.serialization import pack, unpack
+from arithmoscope.engine.serialization import pack, read_file, unpack
 from arithmoscope.engine.tuning.atomic_write import write_bytes
 from arithmoscope.engine.tuning.export import write_adapter, write_model
 from arithmoscope.engine.tuning.model_copy import copy_model, fingerprint, restore_grad_flags, tensor_bytes
@@ -90,6 +91,7 @@ class Deltas:
         header = {name: list(value) if isinstance(value, tuple) else value for name, value in self._header().items()}
         return {**header, "deltas": self.digest}
 
+    @check_arguments()
     def card_of(self, base: ModelCard) -> ModelCard:
         """The tuned model's card: the base's name with the start of the digest, which is its revision.
 
@@ -103,6 +105,7 @@ class Deltas:
         names = {"id": tuned_model_id(base.id, self.digest), "name": f"{base.name}, tuned ({self.tuner}, {short})"}
         return base.model_copy(update={**names, "revision": self.digest})
 
+    @check_arguments()
     def apply(self, model: LoadedModel) -> LoadedModel:
         """The tuned model, from the original one; unchanged weights share memory.
 
@@ -118,6 +121,7 @@ class Deltas:
         self._check(model)
         return apply_changes(model, self.changes, self.card_of(model.card))
 
+    @check_arguments()
     def export(self, model: LoadedModel, folder: str | os.PathLike[str]) -> None:
         """Writes the tuned model to a folder that transformers loads.
 
@@ -134,6 +138,7 @@ class Deltas:
         """
         write_model(self.apply(model), self.lineage, folder)
 
+    @check_arguments()
     def export_adapter(self, model: LoadedModel, folder: str | os.PathLike[str]) -> None:
         """Writes the changes as a LoRA adapter that PEFT loads onto the original model: head slices have a low rank.
 
@@ -162,6 +167,7 @@ class Deltas:
         return pack(_FORMAT, {**self._header(), "changes": changes, **tensors})
 
     @classmethod
+    @check_arguments()
     def from_bytes(cls, data: bytes) -> Deltas:
         """Reads the result of `to_bytes`.
 
@@ -183,6 +189,7 @@ class Deltas:
         except (ValueError, KeyError, TypeError) as error:
             raise Refusal("bad_request", "These bytes are not the deltas of a fine-tuning.") from error
 
+    @check_arguments()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes to a safetensors file, completely or not at all.
 
@@ -195,6 +202,7 @@ class Deltas:
         write_bytes(Path(path), self.to_bytes())
 
     @classmethod
+    @check_arguments()
     def load(cls, path: str | os.PathLike[str]) -> Deltas:
         """Read a file that `save` wrote.
 
@@ -205,10 +213,9 @@ class Deltas:
             The same deltas, bit for bit.
 
         Raises:
-            Refusal: ``bad_request`` if the file has other content.
-            OSError: The file cannot be read.
+            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
         """
-        return cls.from_bytes(Path(path).read_bytes())
+        return cls.from_bytes(read_file(path))
 
     def _header(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "changes"}

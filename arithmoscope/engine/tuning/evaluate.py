@@ -16,7 +16,10 @@ from dataclasses import dataclass
 
 import torch
 
+from arithmoscope.contracts.argument_words import Range
+from arithmoscope.contracts.arguments import check_arguments
 from arithmoscope.contracts.errors import Refusal
+from arithmoscope.contracts.prompt_terms import MAX_PAIRS
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.contracts.tuning_results import Evaluation, Interval, Judged, JudgedPrompt, Repatched
 from arithmoscope.contracts.tuning_terms import Group, Outcome
@@ -72,6 +75,7 @@ _OUTCOMES: dict[tuple[bool, bool], Outcome] = {
 }
 
 
+@check_arguments(questions=Range(1, MAX_PAIRS))
 def evaluate(
     before: LoadedModel,
     after: LoadedModel,
@@ -98,7 +102,8 @@ def evaluate(
         before and after where the test set allows it, and notes.
 
     Raises:
-        Refusal: ``not_finite`` if the tuned model computes NaN or infinity; ``out_of_memory``.
+        Refusal: ``no_prompts`` for an empty ``test``; ``not_finite`` if the tuned model computes NaN or infinity;
+            ``out_of_memory``.
 
     Example:
         >>> train, test = am.split_operands(pairs, share=0.7)
@@ -107,6 +112,8 @@ def evaluate(
         >>> result.evaluation.held_out.n == len(test)
         True
     """
+    if not test:
+        raise Refusal("no_prompts", "The list of held-out pairs (test) is empty.")
     others, notes = evaluation_questions(before, trained, chat=test[0].chat, questions=questions)
     patched = pairs_to_patch(before, test)
     total = len(test) + sum(len(pairs) for _, pairs in others) + len(PASSAGES) + len(patched)

@@ -35,6 +35,8 @@ from typing import Any, get_args
 
 import torch
 
+from arithmoscope.contracts.argument_words import Range
+from arithmoscope.contracts.arguments import check_arguments
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
@@ -52,6 +54,7 @@ from arithmoscope.engine.tuning.training_examples import examples_of
 from arithmoscope.engine.tuning.tuners import MERGED, TUNERS, WHOLE_MODEL, random_selection
 
 _MAX_COUNT = 10_000_000
+_COUNT = Range(1, _MAX_COUNT)
 # Beyond it an update does not fit into float32, and torch raises its own error.
 _MAX_LEARNING_RATE = 1e30
 _MAX_WEIGHT_DECAY = 1e6
@@ -79,6 +82,7 @@ class FineTuned:
     selection: Selection | None
     trained: int
 
+    @check_arguments()
     def export(self, folder: str | os.PathLike[str]) -> None:
         """Writes the tuned model to a folder that transformers loads.
 
@@ -95,6 +99,16 @@ class FineTuned:
         write_model(self.model, self.deltas.lineage, folder)
 
 
+@check_arguments(
+    steps=_COUNT,
+    learning_rate=Range(0, _MAX_LEARNING_RATE, above=True),
+    batch_size=_COUNT,
+    weight_decay=Range(0, _MAX_WEIGHT_DECAY),
+    warmup=Range(0, 1),
+    clip=Range(0, above=True),
+    accumulate=_COUNT,
+    save_every=_COUNT,
+)
 def fine_tune(
     model: LoadedModel,
     components: Sequence[Component | str],

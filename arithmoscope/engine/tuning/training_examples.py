@@ -7,7 +7,6 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -34,10 +33,7 @@ def examples_of(model: LoadedModel, pairs: Sequence[PromptPair]) -> tuple[Exampl
     Raises:
         Refusal: ``no_prompts`` for an empty list; otherwise as for every method, if a pair cannot be tokenised.
     """
-    plain: Any = pairs
-    if isinstance(pairs, Sequence) and not isinstance(pairs, str):
-        plain = [replace(p, counterfactual=p.reference) if isinstance(p, PromptPair) else p for p in pairs]
-    encoded = encode_all(model, plain, "each")
+    encoded = encode_all(model, [replace(pair, counterfactual=pair.reference) for pair in pairs], "each")
     if not encoded:
         raise Refusal("no_prompts", "There is no prompt to train on.")
     whole = [each for each in encoded if each.place == each.places - 1]

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
+from arithmoscope.contracts.argument_words import Range
+from arithmoscope.contracts.arguments import check_arguments
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.prompts.language.question_operands import operand_key
@@ -40,6 +42,7 @@ def _place_of(operands: str, seed: int = 0) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
+@check_arguments(share=Range(0, 1, inside=True))
 def split_operands(
     pairs: Sequence[PromptPair], share: float = 0.5, seed: int = 0
 ) -> tuple[list[PromptPair], list[PromptPair]]:

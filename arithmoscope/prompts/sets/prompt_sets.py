@@ -10,10 +10,12 @@ from typing import Any
 from pydantic import ValidationError
 from tokenizers import Tokenizer
 
+from arithmoscope.contracts.argument_words import Range
+from arithmoscope.contracts.arguments import check_arguments, refusal_of
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ChatFrame
+from arithmoscope.contracts.prompt_terms import MAX_DECIMALS, MAX_OPERAND, MAX_PAIRS, MAX_SHOTS
 from arithmoscope.contracts.prompts import (
-    MAX_PAIRS,
     AnswerTokens,
     Corruption,
     CustomPair,
@@ -30,6 +32,7 @@ from arithmoscope.contracts.prompts import (
     Topic,
     Wording,
 )
+from arithmoscope.contracts.terms import MAX_SEED
 from arithmoscope.prompts.language.corruptions import corrupt
 from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.language.questions import question_text
@@ -60,6 +63,7 @@ class PromptSet:
     notes: tuple[str, ...]
 
 
+@check_arguments()
 def prepare(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: ChatFrame | None = None) -> PromptSet:
     """Encodes every pair of a set for a model's tokenizer.
 
@@ -99,6 +103,7 @@ def prepare(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: C
     return PromptSet(tuple(encoded), *_repeats(spec))
 
 
+@check_arguments()
 def preview(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: ChatFrame | None = None) -> Preview:
     """Shows the first 64 pairs of a set as the model's tokenizer reads them; runs no model.
 
@@ -133,6 +138,13 @@ def preview(spec: CustomPrompts | TemplatePrompts, tokenizer: Tokenizer, chat: C
     return Preview(items=tuple(items[:PREVIEWED_PAIRS]), n_distinct=n_distinct, notes=notes, shots=shots_of(spec))
 
 
+@check_arguments(
+    operands=Range(0, MAX_OPERAND),
+    pairs=Range(1, MAX_PAIRS),
+    shots=Range(0, MAX_SHOTS),
+    seed=Range(0, MAX_SEED),
+    decimals=Range(0, MAX_DECIMALS),
+)
 def generate(
     operations: Sequence[Operation] = ("add",),
     styles: Sequence[Style] = ("equation",),
@@ -212,11 +224,7 @@ def template_prompts(fields: dict[str, Any]) -> TemplatePrompts:
     try:
         return TemplatePrompts.model_validate({"source": "template", **fields})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = " ".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        detail = f"{where}: {message}." if where else f"{message}."
-        raise Refusal("bad_request", detail, "Choose other options for the prompts.") from error
+        raise refusal_of(error) from error
 
 
 def refuse_too_many(pairs: int) -> None:

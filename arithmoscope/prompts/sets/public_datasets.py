@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard, cast
 
+from arithmoscope.contracts.arguments import check_arguments
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.prompts.language.numerals import Number, in_digits, read_number
 from arithmoscope.prompts.sets.text_decoding import decode_text, undecodable_in
@@ -68,6 +69,7 @@ class _Unreadable(Exception):
 _Row = Mapping[str, Any]
 
 
+@check_arguments()
 def read_public(name: PublicSet, data: bytes) -> PublicQuestions:
     """Reads a public dataset in its published form: GSM8K, SVAMP, AddSub, SingleEq, MMLU or CSQA.
 
@@ -79,16 +81,15 @@ def read_public(name: PublicSet, data: bytes) -> PublicQuestions:
         The questions, and the rows that could not be read with the reason.
 
     Raises:
-        Refusal: ``bad_upload`` for an unknown dataset, a file above 64 MiB, or one that is not JSON, JSON lines or CSV.
+        Refusal: ``bad_request`` for an unknown dataset; ``bad_upload`` for a file above 64 MiB, or one that is neither
+            JSON nor JSON lines nor CSV.
 
     Example:
         >>> data = b'{"question": "Ann has 3 pens and buys 5. How many?", "answer": "3 + 5 = 8 #### 8"}'
         >>> am.read_public("gsm8k", data).questions[0].answer
         '8'
     """
-    adapter = ADAPTERS.get(name)
-    if adapter is None:
-        raise Refusal("bad_upload", f"{name!r} is not a supported set.", f"Choose among: {', '.join(ADAPTERS)}.")
+    adapter = ADAPTERS[name]
     if len(data) > MAX_FILE_BYTES:
         raise Refusal("bad_upload", f"The file has {len(data)} bytes.", f"Split it: the most is {MAX_FILE_BYTES}.")
     text = decode_text(data)
