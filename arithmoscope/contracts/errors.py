@@ -29,6 +29,7 @@ Code = Literal[
     "headers_too_large",
     "too_busy",
     "bad_request",
+    "bad_file",
     "not_json",
     "not_a_table",
     "body_too_large",
@@ -221,6 +222,7 @@ PROBLEMS: dict[Code, Problem] = {
     "headers_too_large": Problem(431, "The headers are too large", "Send fewer or shorter headers and cookies."),
     "too_busy": Problem(503, "Too many requests at once", "Wait a few seconds, then try again."),
     "bad_request": Problem(422, "The request cannot be read", "Correct the value that is named.", BadArgument),
+    "bad_file": Problem(422, "The file cannot be used", "Name another file.", BadArgument),
     "not_json": Problem(415, "The body is not JSON", "Send the body as application/json."),
     "not_a_table": Problem(
         415, "The file is neither CSV nor JSON Lines", "Send the file as text/csv or application/jsonl."

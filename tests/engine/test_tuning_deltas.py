@@ -85,7 +85,7 @@ def test_another_model_and_another_type_are_refused():
 def test_bytes_that_are_no_deltas_are_refused(tmp_path: Path):
     data = fine_tune(tiny_model("LlamaForCausalLM"), HEADS, LESSONS, **QUICK).deltas.to_bytes()
     for rubbish in (b"", b"nonsense", data[:-1], data[: len(data) // 2]):
-        with pytest.raises(Refusal, match="not the deltas"):
+        with pytest.raises(Refusal, match="contain no deltas"):
             Deltas.from_bytes(rubbish)
 
 

@@ -25,9 +25,8 @@ effect common to all prompts (a head that always promotes digits) is not about a
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -41,7 +40,7 @@ from arithmoscope.engine.forward.batching import Shape, budget_of, plan_for
 from arithmoscope.engine.forward.hooks import evaluating
 from arithmoscope.engine.forward.logits import all_logits
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.serialization import read_tensors, write_tensors
+from arithmoscope.engine.serialization import TensorResult
 from arithmoscope.prompts import EncodedPair
 
 MOST_TOKENS = 1_000
@@ -84,7 +83,7 @@ class ComponentTokens:
 
 
 @dataclass(frozen=True, eq=False)
-class VocabularyEffects:
+class VocabularyEffects(TensorResult):
     """Direct effects of components on the logits of all tokens, over ``n`` pairs.
 
     Attributes:
@@ -104,6 +103,9 @@ class VocabularyEffects:
         16
     """
 
+    file_format = "arithmoscope.written_tokens.1"
+    noun = "written tokens"
+
     model: str
     revision: str
     n: int
@@ -119,41 +121,6 @@ class VocabularyEffects:
                 "bad_component", f"{component!r} is not among the components.", "Add it to the call of writes."
             )
         return tokens
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file.
-
-        Args:
-            path: The file to write.
-
-        Raises:
-            OSError: The file cannot be written.
-        """
-        whole = {field.name: getattr(self, field.name) for field in fields(self)}
-        write_tensors(path, "written_tokens", {**whole, "components": [asdict(each) for each in self.components]})
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> VocabularyEffects:
-        """Read a file that `save` wrote.
-
-        Args:
-            path: The file to read.
-
-        Returns:
-            The same effects, bit for bit.
-
-        Raises:
-            Refusal: ``bad_request`` if the file has other content.
-            OSError: The file cannot be read.
-        """
-        read = read_tensors(path, "written_tokens")
-        components = []
-        for stored in read["components"]:
-            lists = {
-                name: tuple(TokenEffect(**each) for each in stored[name]) for name in stored if name != "component"
-            }
-            components.append(ComponentTokens(stored["component"], **lists))
-        return cls(**{**read, "components": tuple(components)})
 
 
 def writes(
