@@ -24,12 +24,13 @@ from arithmoscope.engine.experiments.chunks import RunCallbacks, Stopped, chunk_
 from arithmoscope.engine.experiments.parent_analysis import ReadArtifact
 from arithmoscope.engine.forward.batching import is_out_of_memory
 from arithmoscope.engine.models.loaded import LoadedModel
+from arithmoscope.engine.results.run_facts import RunFacts
 from arithmoscope.engine.tuning.comparison import accuracy_and_loss
 from arithmoscope.engine.tuning.evaluate import EvaluationOutput, evaluate
 from arithmoscope.engine.tuning.fine_tune import FineTuned, fine_tune
 from arithmoscope.engine.tuning.history import TrainingStep
 from arithmoscope.engine.tuning.loop import read_extra_state
-from arithmoscope.engine.tuning.output import FineTuneOutput, output_of, width_of
+from arithmoscope.engine.tuning.output import FineTuneOutput, output_of, splits_hash, width_of
 from arithmoscope.engine.tuning.selection import select
 from arithmoscope.engine.tuning.training_examples import Example, digest_of, examples_of
 from arithmoscope.engine.tuning.tuners import WHOLE_MODEL
@@ -113,19 +114,18 @@ def run_fine_tune(
     on_partial(curves.curve())
     evaluated, cancelled, notes = _evaluate(model, tuned, splits, callbacks)
     on_progress(Progress(stage="saving"))
-    return output_of(
+    facts = RunFacts(
         model=model,
-        spec=spec,
         experiment_id=experiment_id,
-        splits=splits,
-        tuned=tuned,
-        curve=curves.curve(),
-        validation=curves.validation,
-        evaluated=evaluated,
-        complete=tuned.history.ended == "finished" and not cancelled,
+        prompt_set_hash=splits_hash(splits),
         notes=notes,
+        complete=tuned.history.ended == "finished" and not cancelled,
         created_at=clock(),
         seconds=callbacks.seconds,
+        chunk_pairs=spec.batch_size,
+    )
+    return output_of(
+        facts, spec, splits, tuned, curve=curves.curve(), validation=curves.validation, evaluated=evaluated
     )
 
 
