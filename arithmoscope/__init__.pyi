@@ -17,6 +17,7 @@ from .contracts.prompts import PromptPair as PromptPair
 from .contracts.prompts import TemplatePrompts as TemplatePrompts
 from .contracts.prompts import Token as Token
 from .contracts.ranking import RankingRow as RankingRow
+from .contracts.tuning_settings import TuningSettings as TuningSettings
 from .engine.measures.effects import PatchingEffects as PatchingEffects
 from .engine.measures.key_components import KeyComponents as KeyComponents
 from .engine.measures.key_components import elbow as elbow
@@ -57,6 +58,7 @@ from .engine.tuning.fine_tune import FineTuned as FineTuned
 from .engine.tuning.fine_tune import fine_tune as fine_tune
 from .engine.tuning.history import TrainingHistory as TrainingHistory
 from .engine.tuning.history import TrainingStep as TrainingStep
+from .engine.tuning.loop import TrainingCallbacks as TrainingCallbacks
 from .engine.tuning.selection import Selection as Selection
 from .prompts.sets.operand_split import split_operands as split_operands
 from .prompts.sets.prompt_sets import PromptSet as PromptSet

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, Unpack, cast, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 
@@ -35,6 +35,8 @@ def check_arguments(**checks: Range | Callable[[Any], Any]) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         signature = inspect.signature(function)
+        # The name of `**options`, if there is one.
+        options = next((each.name for each in signature.parameters.values() if each.kind is each.VAR_KEYWORD), None)
 
         @functools.cache
         def kinds() -> dict[str, Kind]:  # on the first call, when every annotation is defined
@@ -52,6 +54,8 @@ def check_arguments(**checks: Range | Callable[[Any], Any]) -> Callable[[F], F]:
             for name, kind in kinds().items():
                 if name in given:
                     given[name] = _read(name, given[name], kind, signature.parameters[name].default)
+                elif options is not None and name in given.get(options, {}):
+                    given[options][name] = _read(name, given[options][name], kind, inspect.Parameter.empty)
             return function(*bound.args, **bound.kwargs)
 
         return cast(F, call)
@@ -122,19 +126,28 @@ def _read(name: str, value: Any, kind: Kind, default: Any) -> Any:
         raise refuse(where, problem.value, problem.allowed, way_out, problem.code or "bad_request") from None
 
 
+def _hints_of(function: Any, signature: inspect.Signature) -> dict[str, Any]:
+    """The annotation of each argument that has one, and of each key of ``**options: Unpack[...]``."""
+    annotations = inspect.get_annotations(inspect.unwrap(function), eval_str=True)
+    hints: dict[str, Any] = {}
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD and get_origin(annotations.get(name)) is Unpack:
+            hints |= get_type_hints(get_args(annotations[name])[0])
+        elif name in annotations and name not in ("self", "cls"):
+            hints[name] = annotations[name]
+    return hints
+
+
 def _kinds_of(
     function: Any, signature: inspect.Signature, checks: Mapping[str, Range | Callable[[Any], Any]]
 ) -> dict[str, Kind]:
     kinds: dict[str, Kind] = {}
-    for name, parameter in signature.parameters.items():
-        hint: Any = parameter.annotation
+    for name, hint in _hints_of(function, signature).items():
         check = checks.get(name, Range(0, _MAX_SEED) if name == "seed" else Range())
         if not isinstance(check, Range):
             kinds[name] = Kind("", check)
             continue
-        if isinstance(hint, str):
-            hint = eval(hint, inspect.unwrap(function).__globals__)
-        kind = None if hint is inspect.Parameter.empty else kind_of(hint, check)  # no annotation: self or cls
+        kind = kind_of(hint, check)
         if kind is not None:
             kinds[name] = kind
     if unknown := set(checks) - set(kinds):

@@ -258,7 +258,7 @@ def test_effects_survive_saving(tmp_path):
 def test_bytes_that_are_no_effects_are_refused(tmp_path):
     (tmp_path / "x").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
     effects = path_patching(tiny_model("LlamaForCausalLM"), PAIRS[:1])
-    with pytest.raises(Refusal, match="not path patching effects"):
+    with pytest.raises(Refusal, match="contains no path patching effects"):
         type(effects).load(tmp_path / "x")
 
 

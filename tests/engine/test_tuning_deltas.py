@@ -16,7 +16,7 @@ import transformers
 from tiny import CONFIGS, tiny_model
 from tuning_cases import CHOSEN, LESSONS, QUICK, logits_of
 
-from arithmoscope import Deltas, fine_tune, load_model, path_patching
+from arithmoscope import Deltas, TrainingCallbacks, fine_tune, load_model, path_patching
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.tuning.selection import select
 from arithmoscope.engine.tuning.tuners import TUNERS
@@ -57,9 +57,8 @@ def test_deltas_give_the_tuned_model_back_bit_for_bit(tuner, tmp_path: Path):
 def test_the_model_that_comes_back_computes_what_was_trained(tuner):
     model = tiny_model("LlamaForCausalLM")
     last: list[torch.Tensor] = []
-    tuned = fine_tune(
-        model, HEADS, LESSONS, **QUICK, tuner=tuner, on_step=lambda _step, now: last.append(logits_of(now))
-    )
+    callbacks = TrainingCallbacks(on_step=lambda _step, now: last.append(logits_of(now)))
+    tuned = fine_tune(model, HEADS, LESSONS, **QUICK, tuner=tuner, callbacks=callbacks)
     torch.testing.assert_close(logits_of(tuned.model), last[-1], atol=1e-9, rtol=0)
     assert not torch.allclose(last[-1], last[0])
     assert not torch.allclose(last[0], logits_of(model))
@@ -85,7 +84,7 @@ def test_another_model_and_another_type_are_refused():
 def test_bytes_that_are_no_deltas_are_refused(tmp_path: Path):
     data = fine_tune(tiny_model("LlamaForCausalLM"), HEADS, LESSONS, **QUICK).deltas.to_bytes()
     for rubbish in (b"", b"nonsense", data[:-1], data[: len(data) // 2]):
-        with pytest.raises(Refusal, match="not the deltas"):
+        with pytest.raises(Refusal, match="contain no deltas"):
             Deltas.from_bytes(rubbish)
 
 

@@ -9,7 +9,7 @@ import torch
 from float64_everywhere import EverywhereDouble
 from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
 from torch.nn.functional import log_softmax
-from tuning_cases import CHOSEN, LAYOUTS, LESSONS, QUICK, logits_of, mask_of, weights_of
+from tuning_cases import CHOSEN, LAYOUTS, LESSONS, QUICK, logits_of, mask_of, quick, weights_of
 
 from arithmoscope import fine_tune
 from arithmoscope.contracts.components import all_components
@@ -116,9 +116,9 @@ def test_lengths_are_never_mixed_where_numbers_depend_on_the_length_of_the_pass(
 def test_a_batch_in_parts_gives_the_same_but_for_rounding():
     with EverywhereDouble():
         model = tiny_model("LlamaForCausalLM")
-        plain = fine_tune(model, CHOSEN, LESSONS, **{**QUICK, "batch_size": 7})
+        plain = fine_tune(model, CHOSEN, LESSONS, **quick(batch_size=7))
         for parts in (3, 7, 20):
-            retry_on_oom = fine_tune(model, CHOSEN, LESSONS, **{**QUICK, "batch_size": 7}, accumulate=parts)
+            retry_on_oom = fine_tune(model, CHOSEN, LESSONS, **quick(batch_size=7), accumulate=parts)
             for weight, other in zip(plain.model.hf.parameters(), retry_on_oom.model.hf.parameters(), strict=True):
                 torch.testing.assert_close(weight, other, atol=1e-9, rtol=0)
 
@@ -193,7 +193,7 @@ def test_the_rate_rises_and_falls_as_its_schedule_says():
     cosine = [rate_at(step, 4, 0, "cosine") for step in range(4)]
     assert cosine == pytest.approx([1.0, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2])
     model = tiny_model("LlamaForCausalLM", torch.float32)
-    history = fine_tune(model, CHOSEN, LESSONS, **{**QUICK, "steps": 10}, warmup=0.2, schedule="linear").history
+    history = fine_tune(model, CHOSEN, LESSONS, **quick(steps=10), warmup=0.2, schedule="linear").history
     assert history.steps[0].rate == pytest.approx(0.005)
     assert max(step.rate for step in history.steps) == pytest.approx(0.01)
 
@@ -201,12 +201,12 @@ def test_the_rate_rises_and_falls_as_its_schedule_says():
 def test_the_papers_factor_is_one_on_the_heads_learning_rate():
     model = tiny_model("LlamaForCausalLM")
     scaled = fine_tune(model, ["L1H2", "L2H3", "MLP1"], LESSONS, **QUICK, head_scale=True, clip=None)
-    heads = fine_tune(model, ["L1H2", "L2H3"], LESSONS, **{**QUICK, "learning_rate": 0.06}, clip=None)
+    heads = fine_tune(model, ["L1H2", "L2H3"], LESSONS, **quick(learning_rate=0.06), clip=None)
     again = fine_tune(model, ["L1H2", "L2H3"], LESSONS, **QUICK, head_scale=True, clip=None)
     assert again.history.losses == pytest.approx(heads.history.losses, abs=1e-12), "12 heads over 2 tuned ones"
     mlp = "model.layers.1.mlp.up_proj.weight"
-    first = fine_tune(model, ["MLP1"], LESSONS, **{**QUICK, "steps": 1}, warmup=0.0, clip=None)
-    one = fine_tune(model, ["L1H2", "MLP1"], LESSONS, **{**QUICK, "steps": 1}, warmup=0.0, clip=None, head_scale=True)
+    first = fine_tune(model, ["MLP1"], LESSONS, **quick(steps=1), warmup=0.0, clip=None)
+    one = fine_tune(model, ["L1H2", "MLP1"], LESSONS, **quick(steps=1), warmup=0.0, clip=None, head_scale=True)
     assert torch.equal(weights_of(one.model)[mlp], weights_of(first.model)[mlp]), "MLPs keep the rate"
     assert scaled.history.ended == "finished"
 

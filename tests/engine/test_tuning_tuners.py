@@ -10,7 +10,7 @@ import torch
 from tiny import CONFIGS, PAIRS, tiny_model
 from tuning_cases import CHOSEN, LESSONS, QUICK, logits_of, weights_of
 
-from arithmoscope import fine_tune, load_model
+from arithmoscope import TrainingCallbacks, fine_tune, load_model
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.forward.hooks import on_input
@@ -45,7 +45,7 @@ def test_an_offset_is_a_vector_that_is_added_to_a_heads_output(architecture):
         PAIRS,
         **QUICK,
         tuner="offsets",
-        on_step=lambda _step, now: caught.append(logits_of(now)),
+        callbacks=TrainingCallbacks(on_step=lambda _step, now: caught.append(logits_of(now))),
     )
     width = model.layout.head_dim
     assert tuned.trained == width
@@ -72,7 +72,12 @@ def test_lora_trains_about_as_many_numbers_in_all_matrices_of_all_layers(archite
     caught: list[Any] = []
     components = [Component(layer, head) for layer in range(3) for head in (0, 1, None)]
     tuned = fine_tune(
-        model, components, LESSONS, **QUICK, tuner="lora", on_step=lambda _step, now: caught.append(logits_of(now))
+        model,
+        components,
+        LESSONS,
+        **QUICK,
+        tuner="lora",
+        callbacks=TrainingCallbacks(on_step=lambda _step, now: caught.append(logits_of(now))),
     )
     parameters = select(model, components).parameters
     assert 0.7 * parameters < tuned.trained < 1.3 * parameters
@@ -132,7 +137,7 @@ def test_narrow_weights_are_tuned_as_a_whole_in_float32_too():
         ({"weight_decay": float("nan")}, "weight_decay is nan"),
         ({"warmup": 1.5}, "warmup is 1.5"),
         ({"clip": 0.0}, "clip is 0"),
-        ({"save_every": 0}, "save_every is 0"),
+        ({"callbacks": TrainingCallbacks(save_every=0)}, "save_every is 0"),
         ({"schedule": "steps"}, "schedule is 'steps'"),
         ({"tuner": "magic"}, "tuner is 'magic'"),
     ],

@@ -17,6 +17,13 @@ LESSONS = [*PAIRS, PromptPair("2 + 3 = 5\n8 + 5 =", "2 + 3 = 5\n8 @ 5 =", "13")]
 # Two heads of a layer and one of another, and an MLP between them.
 CHOSEN = ["L1H2", "L1H1", "L2H3", "MLP1"]
 QUICK: dict[str, Any] = {"steps": 3, "learning_rate": 1e-2, "batch_size": 4}
+
+
+def quick(**changed: Any) -> dict[str, Any]:
+    """The short settings, some of them changed."""
+    return {**QUICK, **changed}
+
+
 LAYOUTS = [
     *(pytest.param(name, None, id=name) for name in CONFIGS),
     *(pytest.param(*layout, id=name, marks=pytest.mark.slow) for name, layout in VARIANTS.items()),

@@ -5,6 +5,7 @@ The quick tests run the examples on a tiny model in place of the demo model, the
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
 import functools
 import inspect
@@ -18,15 +19,16 @@ import torch
 
 import arithmoscope as am
 from arithmoscope.engine.models.folders import DEMO_ID
+from arithmoscope.engine.serialization import PairResult, TensorResult
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 FUNCTIONS = [name for name in am.__all__ if inspect.isroutine(getattr(am, name))]
 CLASSES = [name for name in am.__all__ if inspect.isclass(getattr(am, name))]
 
 
-def members(name: str) -> Iterator[tuple[str, Any]]:
-    """The public methods and properties that a public class defines itself."""
-    for member, value in vars(getattr(am, name)).items():
+def members(cls: type) -> Iterator[tuple[str, Any]]:
+    """The public methods and properties that a class defines itself."""
+    for member, value in vars(cls).items():
         function = getattr(value, "__func__", value)
         function = getattr(function, "fget", getattr(function, "func", function))
         if (
@@ -37,22 +39,26 @@ def members(name: str) -> Iterator[tuple[str, Any]]:
             yield member, function
 
 
-METHODS = [(name, member, function) for name in CLASSES for member, function in members(name)]
+METHODS = [(name, *member) for name in CLASSES for member in members(getattr(am, name))]
+# Methods of several public classes, documented once.
+METHODS += [(base.__name__, *member) for base in (TensorResult, PairResult) for member in members(base)]
 DOCUMENTED = {name: getattr(am, name).__doc__ for name in am.__all__}
+DOCUMENTED |= {base.__name__: base.__doc__ for base in (TensorResult, PairResult)}
 DOCUMENTED |= {f"{name}.{member}": function.__doc__ for name, member, function in METHODS}
-PROPERTIES = {f"{name}.{member}" for name, member, _ in METHODS if not callable(getattr(getattr(am, name), member))}
+PROPERTIES = {
+    f"{name}.{member}"
+    for name, member, _ in METHODS
+    if name in CLASSES and not callable(getattr(getattr(am, name), member))
+}
 RAISE_NOTHING = {  # public methods without an error of their own
     "Attribution.verify_first",
     "Deltas.card_of",
-    "Deltas.to_bytes",
     "Edges.ranking",
-    "Knockout.to_bytes",
     "LogitLens.stages",
-    "PatchingEffects.to_bytes",
     "Refusal.details",
     "RoleAttention.classes",
     "RoleAttention.interval",
-    "Transfer.to_bytes",
+    "TensorResult.to_bytes",
 }
 EXAMPLES = {name: text for name, text in {"arithmoscope": am.__doc__, **DOCUMENTED}.items() if text and ">>>" in text}
 SLOW = {"evaluate": pytest.mark.slow}  # hundreds of questions and passages of text
@@ -87,7 +93,8 @@ def test_a_public_class_says_what_it_is(name):
     text = getattr(am, name).__doc__
     assert re.match(r"[A-Z].*[.:;]$", text.splitlines()[0])
     described = section(text, "Attributes") or section(text, "Args") or ""
-    for field in getattr(getattr(am, name), "__dataclass_fields__", ()):
+    cls = getattr(am, name)
+    for field in [field.name for field in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []:
         whole = re.sub("_(low|high)$", "", field)  # the ends of an interval may be described with its mean
         assert re.search(rf"``{whole}``|^    ({field}|{whole}): ", described, re.MULTILINE), field
 
@@ -104,7 +111,7 @@ def test_a_public_method_is_documented(name, member, function):
     assert bool(section(text, "Returns")) == (inspect.signature(function).return_annotation != "None")
     assert bool(section(text, "Raises")) == (whole not in RAISE_NOTHING)
     if parameters(function):
-        used = DOCUMENTED[name] + text
+        used = DOCUMENTED[name] + text  # of a base class: a method's own example
         assert re.search(rf"\.{member}\(", used[used.index(">>>") :]), "an example calls it"
 
 

@@ -19,9 +19,6 @@ from arithmoscope.contracts.options import Exclusion, possible
 from arithmoscope.contracts.prompts import PromptsSpec, TemplatePrompts
 from arithmoscope.contracts.results import SCHEMA_VERSION, ModelFacts, Provenance
 from arithmoscope.contracts.terms import (
-    MAX_BATCH,
-    MAX_CLIP,
-    MAX_DECAY,
     MAX_MODEL_ID,
     MAX_SEED,
     MAX_STEPS,
@@ -30,13 +27,11 @@ from arithmoscope.contracts.terms import (
     ExperimentId,
 )
 from arithmoscope.contracts.tuning_results import Evaluation, Split, TrainingCurve, Tunable
+from arithmoscope.contracts.tuning_settings import TuningSettings
 from arithmoscope.contracts.tuning_terms import (
-    HEAD_PART_CHOICES,
     IGNORED_OPTIONS,
     WHOLE_TUNERS,
     Ending,
-    HeadPart,
-    Schedule,
     Tuner,
 )
 
@@ -58,13 +53,9 @@ TWO_DIGITS = TemplatePrompts(
 )
 
 
-class FineTuneSpec(Wire):
-    """Fine-tuning: trains the chosen components alone (or the parameters that ``tuner`` selects) on ``prompts``.
-
-    The questions of ``prompts`` are split by their operands into three sets that share none: training, ``validation``
-    (during training) and ``test`` (before and after it). A given ``validation`` or ``test`` set replaces that part, and
-    must not share operands with the others. Settings in detail: docs/methods/fine_tune.md.
-    """
+class _Question(Wire):
+    """The fields before the settings: pydantic takes the fields of the last base first, and stored specs keep their
+    order."""
 
     kind: Literal["fine_tune"] = Field(title="Kind", description="Kind of experiment")
     model: str = Field(
@@ -94,72 +85,16 @@ class FineTuneSpec(Wire):
     test: PromptsSpec | None = Field(
         default=None, title="Test questions", description="Questions for the final test; split off if omitted"
     )
-    steps: int = Field(
-        default=80,
-        ge=1,
-        le=MAX_STEPS,
-        title="Steps",
-        description="Optimiser steps",
-        json_schema_extra={"unit": "steps"},
-    )
-    batch_size: int = Field(
-        default=32,
-        ge=1,
-        le=MAX_BATCH,
-        title="Batch size",
-        description="Questions per optimiser step",
-        json_schema_extra={"unit": "questions"},
-    )
-    learning_rate: float = Field(
-        default=5e-4, gt=0, le=1, title="Learning rate", description="Peak learning rate, after the warm-up"
-    )
-    weight_decay: float = Field(
-        default=0.0, ge=0, le=MAX_DECAY, title="Weight decay", description="Weight decay of AdamW"
-    )
-    schedule: Schedule = Field(
-        default="cosine", title="Schedule", description="Course of the learning rate after the warm-up"
-    )
-    warmup: float = Field(
-        default=0.05,
-        ge=0,
-        le=1,
-        title="Warm-up",
-        description="Share of the steps over which the learning rate rises",
-        json_schema_extra={"unit": "of the steps"},
-    )
-    clip: float | None = Field(
-        default=1.0,
-        gt=0,
-        le=MAX_CLIP,
-        title="Gradient clipping (max norm)",
-        description="Largest norm of a step's gradient; none for no clipping",
-    )
-    tune: tuple[HeadPart, ...] | None = Field(
-        default=None,
-        min_length=1,
-        max_length=len(HEAD_PART_CHOICES),
-        title="Projections trained in each head",
-        description="If omitted, query and output under grouped-query attention, otherwise all four",
-    )
-    biases: bool = Field(default=False, title="Train biases", description="Train the components' biases, too")
-    head_scale: bool = Field(
-        default=False,
-        title="Scale the heads' learning rate",
-        description="Multiply the heads' learning rate by H/h, as in the paper: all heads / chosen heads",
-    )
-    accumulate: int = Field(
-        default=1,
-        ge=1,
-        le=MAX_BATCH,
-        title="Gradient accumulation steps",
-        description="Parts into which a batch is split to save memory",
-        json_schema_extra={"unit": "parts"},
-    )
-    checkpointing: bool = Field(
-        default=False,
-        title="Activation checkpointing",
-        description="Recompute activations in the backward pass: less memory, more time",
-    )
+
+
+class FineTuneSpec(TuningSettings, _Question):
+    """Fine-tuning: trains the chosen components alone (or the parameters that ``tuner`` selects) on ``prompts``.
+
+    The questions of ``prompts`` are split by their operands into three sets that share none: training, ``validation``
+    (during training) and ``test`` (before and after it). A given ``validation`` or ``test`` set replaces that part, and
+    must not share operands with the others. Settings in detail: docs/methods/fine_tune.md.
+    """
+
     validate_every: int = Field(
         default=10,
         ge=1,

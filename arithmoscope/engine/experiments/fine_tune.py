@@ -24,12 +24,13 @@ from arithmoscope.engine.experiments.chunks import RunCallbacks, Stopped, chunk_
 from arithmoscope.engine.experiments.parent_analysis import ReadArtifact
 from arithmoscope.engine.forward.batching import is_out_of_memory
 from arithmoscope.engine.models.loaded import LoadedModel
+from arithmoscope.engine.results.run_facts import RunFacts
 from arithmoscope.engine.tuning.comparison import accuracy_and_loss
 from arithmoscope.engine.tuning.evaluate import EvaluationOutput, evaluate
 from arithmoscope.engine.tuning.fine_tune import FineTuned, fine_tune
 from arithmoscope.engine.tuning.history import TrainingStep
-from arithmoscope.engine.tuning.loop import read_extra_state
-from arithmoscope.engine.tuning.output import FineTuneOutput, output_of, width_of
+from arithmoscope.engine.tuning.loop import TrainingCallbacks, read_extra_state
+from arithmoscope.engine.tuning.output import FineTuneOutput, output_of, splits_hash, width_of
 from arithmoscope.engine.tuning.selection import select
 from arithmoscope.engine.tuning.training_examples import Example, digest_of, examples_of
 from arithmoscope.engine.tuning.tuners import WHOLE_MODEL
@@ -65,6 +66,17 @@ class _Curves:
         )
 
 
+@dataclass(frozen=True)
+class _Start:
+    """The state that a training starts from: steps taken, curves up to them, and a function that returns the checkpoint
+    once; None at the beginning.
+    """
+
+    steps: int = 0
+    curves: _Curves = field(default_factory=_Curves)
+    checkpoint: Callable[[], bytes] | None = None
+
+
 def run_fine_tune(
     model: LoadedModel,
     spec: FineTuneSpec,
@@ -95,17 +107,16 @@ def run_fine_tune(
     examples_of(model, splits.test)  # refuses a test set that cannot be encoded before training starts
     save_every = _save_every(model, spec)
     key = _training_key(model, spec, splits)
-    done, curves, resume = _resumed_from(saved_chunks, key)
+    start = _resumed_from(saved_chunks, key)
+    curves = start.curves
     del saved_chunks  # they are large and used once
     try:
-        if resume is None:
+        if start.checkpoint is None:
             on_progress(Progress(stage="before", done=0, total=len(validation_examples) or None))
             callbacks.check_stop()
             _validate(curves, model, validation_examples, 0)
             on_partial(curves.curve())
-        tuned = _train(
-            model, spec, splits, validation_examples, callbacks, key, done, curves, resume, save_every, on_partial
-        )
+        tuned = _train(model, spec, splits, validation_examples, callbacks, key, start, save_every, on_partial)
     except Stopped:
         return None
     if not tuned.history.steps:
@@ -113,19 +124,18 @@ def run_fine_tune(
     on_partial(curves.curve())
     evaluated, cancelled, notes = _evaluate(model, tuned, splits, callbacks)
     on_progress(Progress(stage="saving"))
-    return output_of(
+    facts = RunFacts(
         model=model,
-        spec=spec,
         experiment_id=experiment_id,
-        splits=splits,
-        tuned=tuned,
-        curve=curves.curve(),
-        validation=curves.validation,
-        evaluated=evaluated,
-        complete=tuned.history.ended == "finished" and not cancelled,
+        prompt_set_hash=splits_hash(splits),
         notes=notes,
+        complete=tuned.history.ended == "finished" and not cancelled,
         created_at=clock(),
         seconds=callbacks.seconds,
+        chunk_pairs=spec.batch_size,
+    )
+    return output_of(
+        facts, spec, splits, tuned, curve=curves.curve(), validation=curves.validation, evaluated=evaluated
     )
 
 
@@ -152,16 +162,14 @@ def _training_key(model: LoadedModel, spec: FineTuneSpec, splits: DatasetSplits)
     return [*chunk_key(model, _FORMAT), hashlib.sha256(f"{spec_json} {data}".encode()).hexdigest()]
 
 
-def _resumed_from(saved: Mapping[int, bytes], key: Sequence[str]) -> tuple[int, _Curves, Callable[[], bytes] | None]:
-    """The number of steps in the newest matching chunk, the curves up to it, and a function that returns its bytes
-    once.
-    """
+def _resumed_from(saved: Mapping[int, bytes], key: Sequence[str]) -> _Start:
+    """The newest matching chunk; the beginning if there is none."""
     for number in sorted(saved, reverse=True):
         facts = read_extra_state(saved[number]) or {}
         if facts.get("made") == key:
             validation = [Validation.model_validate(each) for each in facts["validation"]]
-            return number, _Curves(facts["losses"], validation), [saved[number]].pop
-    return 0, _Curves(), None
+            return _Start(number, _Curves(facts["losses"], validation), [saved[number]].pop)
+    return _Start()
 
 
 def _train(
@@ -171,16 +179,14 @@ def _train(
     validation_examples: Sequence[Example],
     callbacks: RunCallbacks,
     key: Sequence[str],
-    resumed_at: int,
-    curves: _Curves,
-    resume: Callable[[], bytes] | None,
+    start: _Start,
     save_every: int,
     on_partial: Callable[[TrainingCurve], None],
 ) -> FineTuned:
-    started = time.monotonic()
+    started, curves = time.monotonic(), start.curves
 
     def report_steps(done: int) -> None:
-        fresh = done - resumed_at
+        fresh = done - start.steps
         left = (time.monotonic() - started) / fresh * (spec.steps - done) if fresh else None
         callbacks.on_progress(Progress(stage="steps", done=done, total=spec.steps, eta_s=left))
 
@@ -196,31 +202,22 @@ def _train(
         validation = [each.model_dump() for each in curves.validation]
         return {"made": list(key), "losses": curves.losses, "validation": validation}
 
-    report_steps(resumed_at)
+    report_steps(start.steps)
     return fine_tune(
         model,
         () if spec.tuner in WHOLE_MODEL else spec.components,
         splits.train,
-        steps=spec.steps,
-        learning_rate=spec.learning_rate,
-        batch_size=spec.batch_size,
-        weight_decay=spec.weight_decay,
-        seed=spec.seed,
-        tune=spec.tune,
-        schedule=spec.schedule,
-        warmup=spec.warmup,
-        clip=spec.clip,
-        head_scale=spec.head_scale,
-        biases=spec.biases,
-        accumulate=spec.accumulate,
-        checkpointing=spec.checkpointing,
+        settings=spec,
         tuner=spec.tuner,
-        save=lambda checkpoint: callbacks.save_chunk(len(curves.losses), checkpoint),
-        save_every=save_every,
-        extra_state=extra_state,
-        resume=resume,
-        on_step=on_step,
-        should_stop=callbacks.should_stop,
+        seed=spec.seed,
+        callbacks=TrainingCallbacks(
+            on_step=on_step,
+            should_stop=callbacks.should_stop,
+            save=lambda checkpoint: callbacks.save_chunk(len(curves.losses), checkpoint),
+            save_every=save_every,
+            extra_state=extra_state,
+        ),
+        resume=start.checkpoint,
     )
 
 

@@ -47,6 +47,7 @@ from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.results.analysis_files import set_hash
 from arithmoscope.engine.results.knockout_check import check_knockout
 from arithmoscope.engine.results.knockout_files import knockout_files, knockout_result
+from arithmoscope.engine.results.run_facts import RunFacts
 from arithmoscope.prompts import EncodedPair, PromptSet, prepare
 from arithmoscope.prompts.sets.operand_split import operands_of
 
@@ -151,23 +152,25 @@ def run_knockout(
     whole = Knockout.concatenate(results)
     on_progress(Progress(stage="saving", done=len(whole), total=len(kept.pairs)))
     checked, _ = retry_on_oom(task.plan, lambda _: check_knockout(model, task, whole))
-    result = knockout_result(
+    facts = RunFacts(
         model=model,
-        spec=spec,
         experiment_id=experiment_id,
-        knocked=whole,
-        checked=checked,
-        complete=complete,
-        n_asked=len(prompts.pairs),
-        n_distinct=prompts.n_distinct,
-        shared_questions=sum(index in kept.shared for index in kept.indices[: len(whole)]),
-        notes=(*prompts.notes, *_notes(spec, sets, kept)),
-        dropped=kept.dropped,
         prompt_set_hash=set_hash(prompts),
-        plan=task.plan,
-        budget=budget,
+        notes=(*prompts.notes, *_notes(spec, sets, kept)),
+        complete=complete,
         created_at=clock(),
         seconds=callbacks.seconds,
+        plan=task.plan,
+        budget=budget,
+    )
+    result = knockout_result(
+        facts,
+        spec,
+        prompts,
+        knocked=whole,
+        checked=checked,
+        dropped=kept.dropped,
+        shared_questions=sum(index in kept.shared for index in kept.indices[: len(whole)]),
     )
     return KnockoutOutput(result, knockout_files(result, whole))
 

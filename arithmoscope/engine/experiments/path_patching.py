@@ -38,6 +38,7 @@ from arithmoscope.engine.methods.attention import attention_of
 from arithmoscope.engine.methods.path_patching import mean_of, plan_of
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.results.analysis_files import artifacts_of, grid, result_of, set_hash
+from arithmoscope.engine.results.run_facts import RunFacts
 from arithmoscope.prompts import EncodedPair, PromptSet, prepare
 
 # Attention patterns are stored with the result up to this size, the first prompts first.
@@ -120,7 +121,21 @@ def run_path_patching(
             return None
         raise Refusal("none_kept", f"{model.card.id} answers none of the {total} prompts correctly.")
     on_progress(Progress(stage="saving", done=len(tally.kept) + len(tally.dropped), total=total))
-    return _finish(model, spec, experiment_id, prompts, tally, complete, runner, clock, callbacks, attention_bytes)
+
+    def facts() -> RunFacts:
+        return RunFacts(
+            model=model,
+            experiment_id=experiment_id,
+            prompt_set_hash=set_hash(prompts),
+            notes=prompts.notes,
+            complete=complete,
+            created_at=clock(),
+            seconds=callbacks.seconds,
+            plan=runner.plan,
+            budget=runner.budget,
+        )
+
+    return _finish(model, spec, prompts, tally, runner, facts, attention_bytes)
 
 
 class _ChunkRunner:
@@ -211,13 +226,10 @@ def _running_means(tally: _Tally, spec: PathPatchingSpec) -> Partial:
 def _finish(
     model: LoadedModel,
     spec: PathPatchingSpec,
-    experiment_id: str,
     prompts: PromptSet,
     tally: _Tally,
-    complete: bool,
     runner: _ChunkRunner,
-    clock: Callable[[], datetime],
-    callbacks: RunCallbacks,
+    facts: Callable[[], RunFacts],
     attention_bytes: int,
 ) -> RunOutput:
     effects = PatchingEffects.concatenate(tally.parts)
@@ -228,25 +240,16 @@ def _finish(
     )
     patterns = _attention_patterns(model, kept, attention_bytes)
     result = result_of(
-        model=model,
-        spec=spec,
-        experiment_id=experiment_id,
+        facts(),
+        spec,
+        prompts,
         effects=effects,
         summaries=summaries,
         kept=kept,
         dropped=tally.dropped,
-        n_asked=len(prompts.pairs),
-        n_distinct=prompts.n_distinct,
         n_correct=tally.n_correct,
-        notes=prompts.notes,
-        complete=complete,
         checked=checked,
         attention_pairs=tuple(patterns),
-        prompt_set_hash=set_hash(prompts),
-        plan=runner.plan,
-        budget=runner.budget,
-        created_at=clock(),
-        seconds=callbacks.seconds,
     )
     return RunOutput(result, artifacts_of(result, effects, summaries, patterns))
 

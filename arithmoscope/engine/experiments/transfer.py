@@ -26,6 +26,7 @@ from arithmoscope.engine.interventions.head_sets import mean_effects, measure_co
 from arithmoscope.engine.methods.transfer import Transfer, assembled
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.results.analysis_files import set_hash
+from arithmoscope.engine.results.run_facts import RunFacts
 from arithmoscope.engine.results.transfer_files import transfer_files, transfer_result
 from arithmoscope.engine.serialization import pack, unpack
 from arithmoscope.prompts import EncodedPair, PromptSet, prepare
@@ -142,17 +143,17 @@ def run_transfer(
         )
         for side, sets in enumerate((spec.found_on, spec.evaluated_on))
     ]
-    result = transfer_result(
+    facts = RunFacts(
         model=model,
-        spec=spec,
         experiment_id=experiment_id,
-        transfer=transfer,
-        sets=(set_rows[0], set_rows[1]),
-        notes=(*_notes(spec, prepared, names), *tally.notes),
         prompt_set_hash=digest,
+        notes=(*_notes(spec, prepared, names), *tally.notes),
+        complete=True,
         created_at=clock(),
         seconds=callbacks.seconds,
+        chunk_pairs=max(tally.pairs),
     )
+    result = transfer_result(facts, spec, transfer, set_rows)
     return TransferOutput(result, transfer_files(result, transfer))
 
 

@@ -61,7 +61,7 @@ class Call:
         ``times`` times in sequence. Each repetition attends to the past and to itself. Several rows may share a
         prompt's past."""
         normed = stream if block.attention_norm is None else apply_norm(block.attention_norm, stream)
-        kwargs = {name: _tiled(name, value, times) for name, value in self.kwargs.items()}
+        kwargs = {name: tiled(name, value, times) for name, value in self.kwargs.items()}
         kwargs["attention_mask"] = self._mask(times, stream.device, dtype)
         if kwargs.get("alibi") is not None:  # one bias per key
             before, own = kwargs["alibi"][..., : self.first], kwargs["alibi"][..., self.first :]
@@ -79,7 +79,7 @@ class Call:
                 return None  # the causal default suffices
             length = self.first + self.positions
             visible = torch.ones(length, length, dtype=torch.bool, device=device).tril()[None, None, self.first :]
-            mask = _additive(visible, dtype)
+            mask = additive(visible, dtype)
         past, own = mask[..., : self.first].repeat(1, 1, times, 1), mask[..., self.first :]
         blocks = own.new_full((*own.shape[:2], times, self.positions, times, self.positions), -torch.inf)
         for each in range(times):
@@ -100,10 +100,11 @@ class _Past:
         return torch.cat([self._keys, keys], dim=2), torch.cat([self._values, values], dim=2)
 
 
-def _tiled(name: str, value: Any, times: int) -> Any:
-    if name == "position_embeddings":
+def tiled(name: str, value: Any, times: int) -> Any:
+    """An argument of attention, its positions repeated in sequence."""
+    if name == "position_embeddings" and value is not None:
         return tuple(each.repeat(1, times, 1) for each in value)
-    if name == "position_ids":
+    if name == "position_ids" and value is not None:
         return value.repeat(1, times)
     return value
 
@@ -284,14 +285,15 @@ def _call(
         kept["alibi"] = kept["alibi"][:1]
     mask = kept.get("attention_mask")
     if mask is not None:
-        mask = mask[:1, :, skip:]
-        mask = _additive(mask, dtype) if mask.dtype == torch.bool else mask
+        mask = additive(mask[:1, :, skip:], dtype)
     return Call(args[1:], kept, mask, first, length - first)
 
 
-def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
-    """A boolean mask as an additive one: 0 where visible, -inf elsewhere."""
-    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(~visible, -torch.inf)
+def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask that is added to the scores; of a boolean one, 0 where it is true (visible) and -inf elsewhere."""
+    if mask.dtype != torch.bool:
+        return mask.to(dtype)
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, -torch.inf)
 
 
 def first_difference(a: TokenIds, b: TokenIds) -> int:

@@ -23,6 +23,7 @@ from transformers import DynamicCache
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.forward.activations import TokenIds, can_share_prefix, repeated, run_prefix, shared_prefix
+from arithmoscope.engine.forward.cached_run import additive, tiled
 from arithmoscope.engine.models.loaded import LoadedModel
 
 _CACHES = ("past_key_values", "layer_past")
@@ -117,7 +118,7 @@ class Listener:
         attention."""
         args, kwargs = self._calls[layer]
         rows = read.shape[1]
-        options = {name: _tiled(name, value, rows) for name, value in kwargs.items() if name != "hidden_states"}
+        options = {name: tiled(name, value, rows) for name, value in kwargs.items() if name != "hidden_states"}
         options.update({name: None for name in _CACHES if name in options})
         block = self._model.layout.blocks[layer]
         attention: Any = block.attention
@@ -159,7 +160,7 @@ class Listener:
             query=query[:, :, -1:].detach().to(wide),
             keys=keys.detach().to(wide),
             values=values.detach().to(wide),
-            mask=_additive(mask, wide),
+            mask=None if mask is None else additive(mask[:, :, -1:], wide),
             scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
             softcap=softcap,
             read=read[:, -1:].detach(),
@@ -270,22 +271,3 @@ _LISTENING: dict[str, Callable[[LoadedModel, Listener], AbstractContextManager[N
     "FalconForCausalLM": _falcon,
     "GPTJForCausalLM": _own_method,
 }
-
-
-def _additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """The mask's last row (END) as an additive mask."""
-    if mask is None:  # END attends to everything before it
-        return None
-    row = mask[:, :, -1:]
-    if row.dtype == torch.bool:
-        return torch.zeros(row.shape, dtype=dtype, device=row.device).masked_fill(~row, -torch.inf)
-    return row.to(dtype)
-
-
-def _tiled(name: str, value: Any, rows: int) -> Any:
-    """An argument of attention at END, expanded to several rows at END's position."""
-    if name == "position_embeddings" and value is not None:
-        return tuple(each.expand(-1, rows, -1) for each in value)
-    if name == "position_ids" and value is not None:
-        return value.expand(-1, rows)
-    return value

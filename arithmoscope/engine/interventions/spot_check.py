@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from arithmoscope.contracts.components import Component, all_components
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine.forward.hooks import evaluating, on_input, on_output
+from arithmoscope.engine.forward.hooks import TensorHook, evaluating, on_input, on_output
 from arithmoscope.engine.interventions.replacements import Means
 from arithmoscope.engine.measures.effects import PatchingEffects
 from arithmoscope.engine.models.loaded import LoadedModel
@@ -92,12 +93,7 @@ class Recorded:
         def into(store: dict[int, Tensor], layer: int) -> Callable[[Tensor], None]:
             return lambda states: store.update({layer: states.clone()})
 
-        blocks = list(enumerate(model.layout.blocks))
-        with (
-            on_input([(block.heads_out, into(self.heads, layer)) for layer, block in blocks]),
-            on_output([(block.mlp_output, into(self.mlps, layer)) for layer, block in blocks]),
-        ):
-            self.logits = forward(model, prompts)
+        self.logits = forward(model, prompts, partial(into, self.heads), partial(into, self.mlps))
 
     def zeroed(self) -> Recorded:
         """A copy with all outputs zero."""
@@ -161,15 +157,18 @@ def _patched(
 
         return hook
 
+    return forward(model, prompts, heads, mlp)
+
+
+def forward(
+    model: LoadedModel, prompts: Tensor, heads: Callable[[int], TensorHook], mlp: Callable[[int], TensorHook]
+) -> Float[Tensor, "pair vocabulary"]:
+    """All logits at END from the model's own forward pass over whole prompts of one length, with a layer's hook on the
+    outputs of all its heads and one on the output of its MLP."""
     blocks = list(enumerate(model.layout.blocks))
     with (
         on_input([(block.heads_out, heads(layer)) for layer, block in blocks]),
         on_output([(block.mlp_output, mlp(layer)) for layer, block in blocks]),
+        evaluating(model.hf),
     ):
-        return forward(model, prompts)
-
-
-def forward(model: LoadedModel, prompts: Tensor) -> Float[Tensor, "pair vocabulary"]:
-    """All logits at END from the model's own forward pass over whole prompts of one length."""
-    with evaluating(model.hf):
         return model.hf(input_ids=prompts, use_cache=False, logits_to_keep=1).logits[:, -1].to(model.work_dtype)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,21 +10,17 @@ from torch import Tensor
 
 from arithmoscope.contracts.arguments import check_arguments
 from arithmoscope.contracts.components import all_components
-from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.ranking import RankingRow
 from arithmoscope.contracts.terms import DEFAULT_METRIC, Direction, Effect, Metric, Positions, Source
 from arithmoscope.engine.measures.metrics import EffectSummary, metric_values, summarise
-from arithmoscope.engine.serialization import pack, read_file, unpack, write_file
+from arithmoscope.engine.serialization import PairResult, pack
 
-_SETTINGS = ("effect", "positions", "source", "direction", "model", "revision")
-_TEXT = (*_SETTINGS, "questions")
-_OPTIONAL = ("probability_heads", "probability_mlps")
 # Version of the stored bytes: increase the number when they change.
 FORMAT = "arithmoscope.path_patching.3"
 
 
 @dataclass(frozen=True, eq=False)
-class PatchingEffects:
+class PatchingEffects(PairResult):
     """Effects of all components on all pairs, on the CPU: patched minus unpatched run.
 
     The unpatched run is the reference run, or the counterfactual run if ``direction`` is ``"denoising"``.
@@ -70,6 +63,9 @@ class PatchingEffects:
         16
     """
 
+    file_format = FORMAT
+    noun = "path patching effects"
+
     effect: Effect
     positions: Positions
     source: Source
@@ -92,9 +88,6 @@ class PatchingEffects:
     top: Int[Tensor, " pair"]
     correct: Bool[Tensor, " pair"]
     noise: Float[Tensor, " pair"]
-
-    def __len__(self) -> int:
-        return len(self.questions)
 
     @check_arguments()
     def values(self, metric: Metric) -> tuple[Float[Tensor, "pair layer head"], Float[Tensor, "pair layer"]]:
@@ -176,100 +169,9 @@ class PatchingEffects:
             )
         return rows
 
-    @classmethod
-    @check_arguments()
-    def concatenate(cls, parts: Sequence[PatchingEffects]) -> PatchingEffects:
-        """The pairs of several results as one.
-
-        Args:
-            parts: Results of one model with the same options.
-
-        Returns:
-            All pairs, in order.
-
-        Raises:
-            Refusal: ``bad_request`` if the parts differ in model or options, or there are none.
-        """
-        if len({tuple(getattr(part, name) for name in _SETTINGS) for part in parts}) != 1:
-            raise Refusal(
-                "bad_request",
-                "The parts are not results of one model and one set of options.",
-                "Pass results of the same call for other pairs.",
-            )
-        joined = {}
-        for field in fields(cls):
-            values = [getattr(part, field.name) for part in parts]
-            if field.name == "questions":
-                joined[field.name] = tuple(q for part in values for q in part)
-            elif field.name in _TEXT or values[0] is None:
-                joined[field.name] = values[0]
-            else:
-                joined[field.name] = torch.cat(values)
-        return cls(**joined)
-
-    def to_bytes(self) -> bytes:
-        """Serialises to safetensors; text fields are in the metadata.
-
-        Returns:
-            The bytes of the file that `save` writes.
-        """
+    def _packed(self) -> bytes:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return pack(FORMAT, {name: value for name, value in values.items() if name in _TEXT or value is not None})
-
-    @classmethod
-    @check_arguments()
-    def from_bytes(cls, data: bytes) -> PatchingEffects:
-        """Reads the result of `to_bytes`.
-
-        Args:
-            data: The bytes.
-
-        Returns:
-            The same effects, bit for bit.
-
-        Raises:
-            Refusal: ``bad_request`` if the bytes are not such a file.
-        """
-        try:
-            stored = unpack(data, FORMAT)
-            if missing := {field.name for field in fields(cls)} - set(stored) - set(_OPTIONAL):
-                raise ValueError(f"without {missing}")
-            questions = tuple(stored.pop("questions"))
-            settings = {name: stored.pop(name) for name in _SETTINGS}
-            if {len(tensor) for tensor in stored.values()} != {len(questions)}:
-                raise ValueError("not every tensor has a row for every pair")
-            values: dict[str, Any] = {**dict.fromkeys(_OPTIONAL), **stored, **settings, "questions": questions}
-            return cls(**values)
-        except (ValueError, TypeError) as error:
-            raise Refusal("bad_request", "These bytes are not path patching effects.") from error
-
-    @check_arguments()
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file.
-
-        Args:
-            path: The file to write.
-
-        Raises:
-            Refusal: ``bad_file`` if the file cannot be written.
-        """
-        write_file(path, self.to_bytes())
-
-    @classmethod
-    @check_arguments()
-    def load(cls, path: str | os.PathLike[str]) -> PatchingEffects:
-        """Read a file that `save` wrote.
-
-        Args:
-            path: The file to read.
-
-        Returns:
-            The same effects, bit for bit.
-
-        Raises:
-            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
-        """
-        return cls.from_bytes(read_file(path))
+        return pack(FORMAT, {name: value for name, value in values.items() if value is not None})
 
 
 def _is_nan(value: float) -> bool:

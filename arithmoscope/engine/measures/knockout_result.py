@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -15,7 +11,7 @@ from arithmoscope.contracts.arguments import check_arguments
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.knockout_terms import Ablation, KnockMetric, KnockPositions
 from arithmoscope.engine.measures.knockout_curves import KnockoutCurve, curve_of
-from arithmoscope.engine.serialization import pack, read_file, unpack, write_file
+from arithmoscope.engine.serialization import PairResult
 
 FORMAT = "arithmoscope.knockout.1"
 UNITS: dict[KnockMetric, str] = {
@@ -24,17 +20,10 @@ UNITS: dict[KnockMetric, str] = {
     "logit_difference": "logits, answer minus the best competing number of the reference run",
     "exact_match": "share of pairs whose whole answer is written by greedy decoding",
 }
-# Index of the pair axis.
-_PAIR_AXIS = {"logits": 1, "probability": 1, "correct": 1}
-_PAIR_AXIS |= {f"control_{name}": axis + 1 for name, axis in _PAIR_AXIS.items()}
-_PAIR_AXIS |= dict.fromkeys(("reference", "answers", "competitors"), 0)
-# Only if answers were decoded in full.
-_WRITTEN_AXIS = {"written": 1, "exact": 1, "control_exact": 2}
-_SETTINGS = ("ablation", "positions", "seed", "model", "revision", "components", "controls")
 
 
 @dataclass(frozen=True, eq=False)
-class Knockout:
+class Knockout(PairResult):
     """The model's answers with the first k of ``components`` ablated, k = 0 first, on every pair; on the CPU.
 
     Attributes:
@@ -70,6 +59,9 @@ class Knockout:
         16
     """
 
+    file_format = FORMAT
+    noun = "knock-out"
+
     ablation: Ablation
     positions: KnockPositions
     seed: int
@@ -91,9 +83,6 @@ class Knockout:
     written: Int[Tensor, "k pair token"] | None = None
     exact: Bool[Tensor, "k pair"] | None = None
     control_exact: Bool[Tensor, "draw k pair"] | None = None
-
-    def __len__(self) -> int:
-        return len(self.questions)
 
     @property
     def noise(self) -> Float[Tensor, " pair"]:
@@ -125,92 +114,3 @@ class Knockout:
                 raise Refusal("metric_not_computed", "Answers were not decoded.", "Set answer_tokens.")
             chosen, control = self.exact.double(), self.control_exact.double()
         return curve_of(metric, UNITS[metric], chosen, control, self.questions)
-
-    @classmethod
-    @check_arguments()
-    def concatenate(cls, parts: Sequence[Knockout]) -> Knockout:
-        """The pairs of several results as one.
-
-        Args:
-            parts: Results of one model with the same components, draws and options.
-
-        Returns:
-            All pairs, in order.
-
-        Raises:
-            Refusal: ``bad_request`` if the parts do not match, or there are none.
-        """
-        if not parts or any(getattr(part, name) != getattr(parts[0], name) for part in parts for name in _SETTINGS):
-            raise Refusal(
-                "bad_request",
-                "The parts are not results of one model and one set of options.",
-                "Pass results of the same call for other pairs.",
-            )
-        joined = {
-            name: torch.cat([getattr(part, name) for part in parts], axis)
-            for name, axis in (_PAIR_AXIS | _WRITTEN_AXIS).items()
-            if getattr(parts[0], name) is not None
-        }
-        questions = tuple(question for part in parts for question in part.questions)
-        return replace(parts[0], questions=questions, **joined)
-
-    def to_bytes(self) -> bytes:
-        """Serialises to safetensors; text fields are in the metadata.
-
-        Returns:
-            The bytes of the file that `save` writes.
-        """
-        return pack(FORMAT, {field.name: getattr(self, field.name) for field in fields(self)})
-
-    @classmethod
-    @check_arguments()
-    def from_bytes(cls, data: bytes) -> Knockout:
-        """Reads the result of `to_bytes`.
-
-        Args:
-            data: The bytes.
-
-        Returns:
-            The same result, bit for bit.
-
-        Raises:
-            Refusal: ``bad_request`` if the bytes are not such a file.
-        """
-        try:
-            stored = unpack(data, FORMAT)
-            lists: dict[str, Any] = {name: tuple(stored.pop(name)) for name in ("components", "questions")}
-            lists["controls"] = tuple(tuple(draw) for draw in stored.pop("controls"))
-            knockout = cls(**stored, **lists)
-            if any(getattr(knockout, name).shape[axis] != len(knockout) for name, axis in _PAIR_AXIS.items()):
-                raise ValueError("not every tensor has every pair")
-            return knockout
-        except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise Refusal("bad_request", "These bytes are not a knock-out.") from error
-
-    @check_arguments()
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file.
-
-        Args:
-            path: The file to write.
-
-        Raises:
-            Refusal: ``bad_file`` if the file cannot be written.
-        """
-        write_file(path, self.to_bytes())
-
-    @classmethod
-    @check_arguments()
-    def load(cls, path: str | os.PathLike[str]) -> Knockout:
-        """Read a file that `save` wrote.
-
-        Args:
-            path: The file to read.
-
-        Returns:
-            The same result, bit for bit.
-
-        Raises:
-            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
-        """
-        return cls.from_bytes(read_file(path))

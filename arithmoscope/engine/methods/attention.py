@@ -7,16 +7,13 @@ shows where a head attends, not what it does with what it reads; the first token
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -26,14 +23,14 @@ from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.engine.forward.activations import TokenIds, encode_all
 from arithmoscope.engine.forward.hooks import eager_attention, evaluating
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.serialization import file_errors, write_file
+from arithmoscope.engine.serialization import TensorResult, metadata_of, tensors_in
 
 # Memory for the patterns of one batch.
 _BATCH_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
-class AttentionPatterns:
+class AttentionPatterns(TensorResult):
     """Attention patterns of a list of prompts.
 
     Attributes:
@@ -47,44 +44,19 @@ class AttentionPatterns:
         (0,)
     """
 
+    noun = "attention patterns"
+
     layers: tuple[int, ...]
     weights: tuple[Float[Tensor, "layer head _ _"], ...]
 
-    @check_arguments()
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file.
-
-        Args:
-            path: The file to write.
-
-        Raises:
-            Refusal: ``bad_file`` if the file cannot be written.
-        """
-        tensors = {f"prompt.{i}": w.contiguous() for i, w in enumerate(self.weights)}
-        write_file(path, save(tensors, {"layers": json.dumps(self.layers)}))
+    def _packed(self) -> bytes:
+        tensors = {f"prompt.{index}": weights.contiguous() for index, weights in enumerate(self.weights)}
+        return save(tensors, {"layers": json.dumps(self.layers)})
 
     @classmethod
-    @check_arguments()
-    def load(cls, path: str | os.PathLike[str]) -> AttentionPatterns:
-        """Read a file that `save` wrote.
-
-        Args:
-            path: The file to read.
-
-        Returns:
-            The same patterns, bit for bit.
-
-        Raises:
-            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
-        """
-        with file_errors(path, "read"):
-            Path(path).open("rb").close()  # safe_open has the same error for a missing file and a broken one
-        try:
-            with safe_open(Path(path), "pt") as file:
-                layers = tuple(json.loads(file.metadata()["layers"]))
-                return cls(layers, tuple(file.get_tensor(f"prompt.{i}") for i in range(len(file.keys()))))
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise Refusal("bad_request", f"{Path(path).name} contains no attention patterns.") from error
+    def _parsed(cls, data: bytes) -> AttentionPatterns:
+        layers, tensors = tuple(json.loads(metadata_of(data)["layers"])), tensors_in(data)
+        return cls(layers, tuple(tensors[f"prompt.{index}"] for index in range(len(tensors))))
 
 
 @check_arguments()

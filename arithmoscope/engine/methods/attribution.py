@@ -30,10 +30,9 @@ effects that cancel hide one another. Use it to choose what to verify, and `path
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -54,7 +53,7 @@ from arithmoscope.engine.interventions.propagation import EntryPoint, carry
 from arithmoscope.engine.measures.effects import PatchingEffects
 from arithmoscope.engine.measures.rank_correlation import RankCorrelation, correlate_ranks, strongest_components
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.serialization import read_tensors, write_tensors
+from arithmoscope.engine.serialization import TensorResult
 from arithmoscope.prompts import EncodedPair
 
 # Exact effects are computed for all components of a model with at most this many, else for a random sample and the top.
@@ -65,7 +64,7 @@ _CHECKED_PAIRS = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Attribution:
+class Attribution(TensorResult):
     """Estimated total effects on every pair, in logits of the answer, on the CPU.
 
     Attributes:
@@ -93,6 +92,9 @@ class Attribution:
         >>> len(am.Attribution.load("attribution.safetensors"))
         16
     """
+
+    file_format = "arithmoscope.attribution.1"
+    noun = "attribution"
 
     model: str
     revision: str
@@ -136,38 +138,6 @@ class Attribution:
             The ``k`` heads and MLPs with the largest mean |estimate|, largest first.
         """
         return strongest_components(_by_component(self.heads, self.mlps), self.heads.shape[1], self.heads.shape[2], k)
-
-    @check_arguments()
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file.
-
-        Args:
-            path: The file to write.
-
-        Raises:
-            Refusal: ``bad_file`` if the file cannot be written.
-        """
-        whole = {field.name: getattr(self, field.name) for field in fields(self)}
-        write_tensors(path, "attribution", {**whole, "correlation": asdict(self.correlation)})
-
-    @classmethod
-    @check_arguments()
-    def load(cls, path: str | os.PathLike[str]) -> Attribution:
-        """Read a file that `save` wrote.
-
-        Args:
-            path: The file to read.
-
-        Returns:
-            The same estimates, bit for bit.
-
-        Raises:
-            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
-        """
-        read = read_tensors(path, "attribution")
-        for name in ("questions", "checked"):
-            read[name] = tuple(read[name])
-        return cls(**{**read, "correlation": RankCorrelation(**read["correlation"])})
 
 
 @check_arguments()

@@ -28,10 +28,9 @@ direct effect: one that acts through later layers alone may be missed; name its 
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -47,7 +46,7 @@ from arithmoscope.engine.forward.batching import Plan, Shape, budget_of, plan_fo
 from arithmoscope.engine.forward.chunked import run_in_chunks
 from arithmoscope.engine.interventions.edge_patching import Pair, PairGroup, ReceiverChange, Through
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.serialization import read_tensors, write_tensors
+from arithmoscope.engine.serialization import TensorResult
 
 MOST_EDGES = 10_000
 
@@ -74,7 +73,7 @@ class Edge:
 
 
 @dataclass(frozen=True, eq=False)
-class Edges:
+class Edges(TensorResult):
     """Edges from all components to heads, on every pair, in logits of the answer, on the CPU.
 
     Attributes:
@@ -100,6 +99,9 @@ class Edges:
         >>> am.Edges.load("edges.safetensors").top == edges.top
         True
     """
+
+    file_format = "arithmoscope.edges.1"
+    noun = "edges"
 
     model: str
     revision: str
@@ -138,37 +140,6 @@ class Edges:
                 )
             )
         return sorted(rows, key=lambda edge: edge.effect)
-
-    @check_arguments()
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file.
-
-        Args:
-            path: The file to write.
-
-        Raises:
-            Refusal: ``bad_file`` if the file cannot be written.
-        """
-        write_tensors(path, "edges", {field.name: getattr(self, field.name) for field in fields(self)})
-
-    @classmethod
-    @check_arguments()
-    def load(cls, path: str | os.PathLike[str]) -> Edges:
-        """Read a file that `save` wrote.
-
-        Args:
-            path: The file to read.
-
-        Returns:
-            The same edges, bit for bit.
-
-        Raises:
-            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
-        """
-        read = read_tensors(path, "edges")
-        for name in ("questions", "senders", "receivers"):
-            read[name] = tuple(read[name])
-        return cls(**{**read, "top": tuple((sender, receiver) for sender, receiver in read["top"])})
 
 
 @check_arguments(top=Range(0, MOST_EDGES))

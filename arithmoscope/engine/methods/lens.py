@@ -37,9 +37,8 @@ tokens counts with all of them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -58,7 +57,7 @@ from arithmoscope.engine.forward.hooks import evaluating
 from arithmoscope.engine.forward.logits import all_logits
 from arithmoscope.engine.measures.metrics import question_draws
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.serialization import read_tensors, write_tensors
+from arithmoscope.engine.serialization import PairResult
 from arithmoscope.prompts import EncodedPair
 
 MOST_TOKENS = 100
@@ -90,7 +89,7 @@ class Stages:
 
 
 @dataclass(frozen=True, eq=False)
-class LogitLens:
+class LogitLens(PairResult):
     """Logit lens at END of the reference prompts, on the CPU; L + 1 entries on the axis ``stage``, the embedding first.
 
     Attributes:
@@ -118,6 +117,9 @@ class LogitLens:
         16
     """
 
+    file_format = "arithmoscope.lens.1"
+    noun = "logit lens"
+
     model: str
     revision: str
     questions: tuple[str, ...]
@@ -131,9 +133,6 @@ class LogitLens:
     operands_other: Float[Tensor, "pair layer"]
     answer: Float[Tensor, "pair layer"]
     answer_other: Float[Tensor, "pair layer"]
-
-    def __len__(self) -> int:
-        return len(self.questions)
 
     @check_arguments()
     def stages(self, *, raw: bool = False) -> Stages:
@@ -164,35 +163,6 @@ class LogitLens:
         ends = torch.quantile(torch.tensor(drawn or [whole]).double(), torch.tensor([0.025, 0.975]).double(), dim=0)
         start, inflection, end = ((float(low), float(high)) for low, high in ends.T)
         return Stages(*whole, start, inflection, end, len(drawn) / len(times))
-
-    @check_arguments()
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file.
-
-        Args:
-            path: The file to write.
-
-        Raises:
-            Refusal: ``bad_file`` if the file cannot be written.
-        """
-        write_tensors(path, "lens", {field.name: getattr(self, field.name) for field in fields(self)})
-
-    @classmethod
-    @check_arguments()
-    def load(cls, path: str | os.PathLike[str]) -> LogitLens:
-        """Read a file that `save` wrote.
-
-        Args:
-            path: The file to read.
-
-        Returns:
-            The same readings, bit for bit.
-
-        Raises:
-            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
-        """
-        read = read_tensors(path, "lens")
-        return cls(**{**read, "questions": tuple(read["questions"])})
 
 
 def stages_of(operands: Float[Tensor, " layer"], answer: Float[Tensor, " layer"]) -> tuple[int, int, int] | None:

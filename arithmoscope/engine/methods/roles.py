@@ -24,11 +24,10 @@ there from other tokens. More tokens gather more mass: compare with the shuffled
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import torch
@@ -45,7 +44,7 @@ from arithmoscope.engine.forward.activations import TokenIds, encode_all
 from arithmoscope.engine.forward.hooks import eager_attention, evaluating
 from arithmoscope.engine.measures.knockout_curves import interval_of
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.serialization import read_tensors, write_tensors
+from arithmoscope.engine.serialization import PairResult
 from arithmoscope.prompts import EncodedPair
 
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -56,7 +55,7 @@ TIMES = 2.0
 
 
 @dataclass(frozen=True, eq=False)
-class RoleAttention:
+class RoleAttention(PairResult):
     """Attention at END by role, on the CPU; it sums to 1 over the last axis.
 
     The roles are first, shot, operand_a, operator, operand_b, equals and other, in this order.
@@ -79,15 +78,15 @@ class RoleAttention:
         16
     """
 
+    file_format = "arithmoscope.role_attention.1"
+    noun = "role attention"
+
     model: str
     revision: str
     questions: tuple[str, ...]
     reference: Float[Tensor, "pair layer head role"]
     counterfactual: Float[Tensor, "pair layer head role"]
     shuffled: Float[Tensor, "pair layer head role"]
-
-    def __len__(self) -> int:
-        return len(self.questions)
 
     @property
     def mean(self) -> Float[Tensor, "layer head role"]:
@@ -147,35 +146,6 @@ class RoleAttention:
                 kind = "operand" if operand >= operator else "operator"
             classes[Component(layer, head)] = kind
         return classes
-
-    @check_arguments()
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file.
-
-        Args:
-            path: The file to write.
-
-        Raises:
-            Refusal: ``bad_file`` if the file cannot be written.
-        """
-        write_tensors(path, "role_attention", {field.name: getattr(self, field.name) for field in fields(self)})
-
-    @classmethod
-    @check_arguments()
-    def load(cls, path: str | os.PathLike[str]) -> RoleAttention:
-        """Read a file that `save` wrote.
-
-        Args:
-            path: The file to read.
-
-        Returns:
-            The same masses, bit for bit.
-
-        Raises:
-            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
-        """
-        read = read_tensors(path, "role_attention")
-        return cls(**{**read, "questions": tuple(read["questions"])})
 
 
 @check_arguments()

@@ -21,10 +21,9 @@ places overlap and do not add up. Shares of a small difference are noise: averag
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -41,12 +40,12 @@ from arithmoscope.engine.forward.hooks import evaluating
 from arithmoscope.engine.forward.logits import column_logits
 from arithmoscope.engine.interventions.propagation import EntryPoint, carry
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.serialization import read_tensors, write_tensors
+from arithmoscope.engine.serialization import TensorResult
 from arithmoscope.prompts import EncodedPair, refuse_unequal_lengths
 
 
 @dataclass(frozen=True, eq=False)
-class StreamEffects:
+class StreamEffects(TensorResult):
     """Effects of the residual stream at every layer and position, in logits of the answer, on the CPU.
 
     Attributes:
@@ -68,6 +67,9 @@ class StreamEffects:
         2
     """
 
+    file_format = "arithmoscope.stream_effects.1"
+    noun = "stream effects"
+
     model: str
     revision: str
     questions: tuple[str, ...]
@@ -85,35 +87,6 @@ class StreamEffects:
         """Each effect as a share of the difference between the two runs; NaN where they do not differ."""
         difference = (self.counterfactual - self.reference)[:, None, None]
         return torch.where(difference == 0, torch.nan, self.effects / difference)
-
-    @check_arguments()
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file.
-
-        Args:
-            path: The file to write.
-
-        Raises:
-            Refusal: ``bad_file`` if the file cannot be written.
-        """
-        write_tensors(path, "stream_effects", {field.name: getattr(self, field.name) for field in fields(self)})
-
-    @classmethod
-    @check_arguments()
-    def load(cls, path: str | os.PathLike[str]) -> StreamEffects:
-        """Read a file that `save` wrote.
-
-        Args:
-            path: The file to read.
-
-        Returns:
-            The same effects, bit for bit.
-
-        Raises:
-            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
-        """
-        read = read_tensors(path, "stream_effects")
-        return cls(**{**read, "questions": tuple(read["questions"])})
 
 
 @check_arguments()

@@ -27,9 +27,8 @@ that the model hardly answers cannot drop: read the probability, and the intact 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -47,7 +46,7 @@ from arithmoscope.engine.forward.activations import encode_all
 from arithmoscope.engine.interventions.head_sets import mean_effects, measure_column, most_negative, sets_of
 from arithmoscope.engine.measures.rank_correlation import spearman
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.serialization import read_tensors, tensor_bytes, write_file
+from arithmoscope.engine.serialization import TensorResult
 from arithmoscope.prompts import EncodedPair
 from arithmoscope.prompts.sets.operand_split import shared_operands
 
@@ -56,7 +55,7 @@ _FORMAT = "transfer"
 
 
 @dataclass(frozen=True, eq=False)
-class Transfer:
+class Transfer(TensorResult):
     """Transfer matrices; the first axis is the set that a selection was found on, the second the evaluated set.
 
     Attributes:
@@ -87,6 +86,9 @@ class Transfer:
         ('second',)
     """
 
+    file_format = "arithmoscope.transfer.1"
+    noun = "transfer"
+
     model: str
     revision: str
     found_on: tuple[str, ...]
@@ -113,45 +115,6 @@ class Transfer:
     control_probability_high: Float[Tensor, "found evaluated"]
     found_pairs: Float[Tensor, " found"]
     pairs: Float[Tensor, " evaluated"]
-
-    def to_bytes(self) -> bytes:
-        """Serialises to safetensors; text fields are in the metadata.
-
-        Returns:
-            The bytes of the file that `save` writes.
-        """
-        return tensor_bytes(_FORMAT, {field.name: getattr(self, field.name) for field in fields(self)})
-
-    @check_arguments()
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file.
-
-        Args:
-            path: The file to write.
-
-        Raises:
-            Refusal: ``bad_file`` if the file cannot be written.
-        """
-        write_file(path, self.to_bytes())
-
-    @classmethod
-    @check_arguments()
-    def load(cls, path: str | os.PathLike[str]) -> Transfer:
-        """Read a file that `save` wrote.
-
-        Args:
-            path: The file to read.
-
-        Returns:
-            The same matrices, bit for bit.
-
-        Raises:
-            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
-        """
-        read = read_tensors(path, _FORMAT)
-        for name in ("found_on", "evaluated_on"):
-            read[name] = tuple(read[name])
-        return cls(**{**read, "selections": tuple(tuple(each) for each in read["selections"])})
 
 
 @check_arguments(top_k=Range(1), controls=Range(0, MAX_CONTROLS), memory=Range(1))

@@ -25,9 +25,8 @@ effect common to all prompts (a head that always promotes digits) is not about a
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -43,7 +42,7 @@ from arithmoscope.engine.forward.batching import Shape, budget_of, plan_for
 from arithmoscope.engine.forward.hooks import evaluating
 from arithmoscope.engine.forward.logits import all_logits
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.serialization import read_tensors, write_tensors
+from arithmoscope.engine.serialization import TensorResult
 from arithmoscope.prompts import EncodedPair
 
 MOST_TOKENS = 1_000
@@ -86,7 +85,7 @@ class ComponentTokens:
 
 
 @dataclass(frozen=True, eq=False)
-class VocabularyEffects:
+class VocabularyEffects(TensorResult):
     """Direct effects of components on the logits of all tokens, over ``n`` pairs.
 
     Attributes:
@@ -106,6 +105,9 @@ class VocabularyEffects:
         16
     """
 
+    file_format = "arithmoscope.written_tokens.1"
+    noun = "written tokens"
+
     model: str
     revision: str
     n: int
@@ -121,42 +123,6 @@ class VocabularyEffects:
                 "bad_component", f"{component!r} is not among the components.", "Add it to the call of writes."
             )
         return tokens
-
-    @check_arguments()
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a safetensors file.
-
-        Args:
-            path: The file to write.
-
-        Raises:
-            Refusal: ``bad_file`` if the file cannot be written.
-        """
-        whole = {field.name: getattr(self, field.name) for field in fields(self)}
-        write_tensors(path, "written_tokens", {**whole, "components": [asdict(each) for each in self.components]})
-
-    @classmethod
-    @check_arguments()
-    def load(cls, path: str | os.PathLike[str]) -> VocabularyEffects:
-        """Read a file that `save` wrote.
-
-        Args:
-            path: The file to read.
-
-        Returns:
-            The same effects, bit for bit.
-
-        Raises:
-            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
-        """
-        read = read_tensors(path, "written_tokens")
-        components = []
-        for stored in read["components"]:
-            lists = {
-                name: tuple(TokenEffect(**each) for each in stored[name]) for name in stored if name != "component"
-            }
-            components.append(ComponentTokens(stored["component"], **lists))
-        return cls(**{**read, "components": tuple(components)})
 
 
 @check_arguments(k=Range(1, MOST_TOKENS))

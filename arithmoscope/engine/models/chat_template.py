@@ -18,6 +18,7 @@ from typing import Any
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import MAX_CHAT_CHARACTERS, ChatFrame
+from arithmoscope.engine.models.folders import read_json
 
 MAX_TEMPLATE_CHARACTERS = 100_000
 _RENDERER = Path(__file__).with_name("chat_template_renderer.py")
@@ -53,7 +54,7 @@ def frame_of_tokenizer(tokenizer: Any, name: str) -> ChatFrame:
 
 def _read_folder(folder: Path) -> tuple[str | None, dict[str, str]]:
     """A folder's template and special tokens, read from the files that transformers reads."""
-    config = {**_read_json(folder / "special_tokens_map.json"), **_read_json(folder / "tokenizer_config.json")}
+    config = {**read_json(folder / "special_tokens_map.json"), **read_json(folder / "tokenizer_config.json")}
     try:
         template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
     except (OSError, ValueError):
@@ -79,14 +80,6 @@ def _special_tokens(config: Mapping[str, Any]) -> dict[str, str]:
         if token is not None:
             tokens[name] = str(token)
     return tokens
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _frame(template: str | None, tokens: Mapping[str, str], name: str) -> ChatFrame:

@@ -7,13 +7,9 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import torch
-import transformers
 from safetensors.torch import save
 from torch import Tensor
 
@@ -26,18 +22,15 @@ from arithmoscope.contracts.results import (
     Effects,
     Grid,
     MetricResult,
-    ModelFacts,
     PairResult,
-    Plan,
-    Provenance,
     Row,
 )
-from arithmoscope.contracts.terms import METHOD_VERSION, Metric
-from arithmoscope.engine.forward import batching as plans
+from arithmoscope.contracts.terms import Metric
 from arithmoscope.engine.interventions.spot_check import SpotCheck
 from arithmoscope.engine.measures.effects import PatchingEffects
 from arithmoscope.engine.measures.metrics import METRICS, EffectSummary
 from arithmoscope.engine.models.loaded import LoadedModel
+from arithmoscope.engine.results.run_facts import RunFacts
 from arithmoscope.prompts import EncodedPair, PromptSet
 
 
@@ -52,39 +45,27 @@ def row_of(values: Tensor) -> Row:
 
 
 def result_of(
-    *,
-    model: LoadedModel,
+    facts: RunFacts,
     spec: PathPatchingSpec,
-    experiment_id: str,
+    prompts: PromptSet,
+    *,
     effects: PatchingEffects,
     summaries: Mapping[Metric, EffectSummary],
     kept: Mapping[int, EncodedPair],
     dropped: Sequence[DroppedPair],
-    n_asked: int,
-    n_distinct: int,
     n_correct: int,
-    notes: tuple[str, ...],
-    complete: bool,
     checked: SpotCheck,
     attention_pairs: tuple[int, ...],
-    prompt_set_hash: str,
-    plan: plans.Plan,
-    budget: int,
-    created_at: datetime,
-    seconds: float,
 ) -> PathPatchingResult:
-    """The wire result. ``budget``: bytes beyond the model that ``plan`` was made for."""
+    """The wire result. ``kept``: the measured pairs by their index in the submitted list."""
     return PathPatchingResult(
-        experiment_id=experiment_id,
+        **facts.fields,
         spec=spec,
         effect=spec.effect,
-        model=model_facts(model),
-        complete=complete,
-        n_asked=n_asked,
-        n_distinct=n_distinct,
+        n_asked=len(prompts.pairs),
+        n_distinct=prompts.n_distinct,
         n_correct=n_correct,
-        notes=notes,
-        pairs=tuple(_pair(model, effects, row, index, pair) for row, (index, pair) in enumerate(kept.items())),
+        pairs=tuple(_pair(facts.model, effects, row, index, pair) for row, (index, pair) in enumerate(kept.items())),
         dropped=tuple(dropped),
         attention_pairs=attention_pairs,
         metrics={metric: metric_result(METRICS[metric].unit, summary) for metric, summary in summaries.items()},
@@ -94,60 +75,6 @@ def result_of(
             spot_check_pairs=checked.pairs,
             spot_check_error=checked.error,
         ),
-        provenance=provenance_of(model, prompt_set_hash, plan, budget, created_at, seconds),
-    )
-
-
-def model_facts(model: LoadedModel) -> ModelFacts:
-    """Facts about the measured model."""
-    card = model.card
-    return ModelFacts(
-        id=card.id,
-        name=card.name,
-        revision=card.revision,
-        architecture=type(model.hf).__name__,
-        layers=model.layout.layers,
-        heads=model.layout.heads,
-        kv_heads=model.layout.kv_heads,
-        parameters=card.parameters,
-    )
-
-
-def provenance_of(
-    model: LoadedModel,
-    prompt_set_hash: str,
-    plan: plans.Plan | None,
-    budget: int | None,
-    created_at: datetime,
-    seconds: float,
-    *,
-    chunk_pairs: int | None = None,
-) -> Provenance:
-    """Provenance of the numbers. ``budget``: bytes beyond the model that ``plan`` was made for. ``chunk_pairs``: pairs
-    measured together, if there is no single plan.
-    """
-    plan_facts = None
-    if plan is not None:
-        plan_facts = Plan(
-            pairs=plan.pairs,
-            components=plan.components,
-            rows=plan.rows,
-            pass_tokens=plan.tokens,
-            budget_bytes=budget,
-        )
-        chunk_pairs = plan.pairs
-    return Provenance(
-        code_version=version("arithmoscope"),
-        method_version=METHOD_VERSION,
-        torch=torch.__version__,
-        transformers=transformers.__version__,
-        dtype=model.precision,
-        device=_device_name(model.device),
-        prompt_set_hash=prompt_set_hash,
-        chunk_pairs=chunk_pairs or 0,
-        plan=plan_facts,
-        created_at=created_at,
-        seconds=seconds,
     )
 
 
@@ -249,7 +176,3 @@ def _npz(effects: PatchingEffects, result: PathPatchingResult) -> bytes:
         **probabilities,
     )
     return out.getvalue()
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

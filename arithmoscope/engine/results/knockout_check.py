@@ -16,7 +16,6 @@ from torch import Tensor
 
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
-from arithmoscope.engine.forward.hooks import on_input, on_output
 from arithmoscope.engine.interventions.ablation import first_position
 from arithmoscope.engine.interventions.spot_check import Recorded, forward
 from arithmoscope.engine.measures.knockout_result import Knockout
@@ -92,9 +91,4 @@ def _knocked(model: LoadedModel, task: Task, row: int, components: Sequence[Comp
 
         return hook
 
-    blocks = list(enumerate(model.layout.blocks))
-    with (
-        on_input([(block.heads_out, heads(layer)) for layer, block in blocks]),
-        on_output([(block.mlp_output, mlp(layer)) for layer, block in blocks]),
-    ):
-        return forward(model, prompt)[0].cpu()
+    return forward(model, prompt, heads, mlp)[0].cpu()

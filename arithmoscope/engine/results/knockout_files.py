@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,54 +11,42 @@ from arithmoscope.contracts.csv_cells import csv_text
 from arithmoscope.contracts.kinds.knockout import KnockChecks, KnockCurve, KnockoutResult, KnockoutSpec
 from arithmoscope.contracts.knockout_terms import KnockMetric
 from arithmoscope.contracts.results import DroppedPair
-from arithmoscope.engine.forward import batching as plans
 from arithmoscope.engine.measures.key_components import elbow
 from arithmoscope.engine.measures.knockout_curves import KnockoutCurve
 from arithmoscope.engine.measures.knockout_result import UNITS, Knockout
-from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.results.analysis_files import model_facts, provenance_of, row_of
+from arithmoscope.engine.results.analysis_files import row_of
 from arithmoscope.engine.results.knockout_check import KnockCheck
+from arithmoscope.engine.results.run_facts import RunFacts
+from arithmoscope.prompts import PromptSet
 
 _CURVE = ("mean", "ci_low", "ci_high", "control", "control_low", "control_high", "draws_low", "draws_high", "p_value")
 _COLUMNS = ("k", "component", "metric", *_CURVE, "n_pairs", "draws", "experiment_id", "model", "revision")
 
 
 def knockout_result(
-    *,
-    model: LoadedModel,
+    facts: RunFacts,
     spec: KnockoutSpec,
-    experiment_id: str,
+    prompts: PromptSet,
+    *,
     knocked: Knockout,
     checked: KnockCheck,
-    complete: bool,
-    n_asked: int,
-    n_distinct: int,
-    shared_questions: int,
-    notes: tuple[str, ...],
     dropped: Sequence[DroppedPair],
-    prompt_set_hash: str,
-    plan: plans.Plan,
-    budget: int,
-    created_at: datetime,
-    seconds: float,
+    shared_questions: int,
 ) -> KnockoutResult:
-    """The wire result. ``budget``: bytes beyond the model that ``plan`` was made for."""
+    """The wire result. ``shared_questions``: measured pairs that share operands with the analysis."""
     metrics: list[KnockMetric] = [metric for metric in UNITS if metric != "exact_match" or knocked.exact is not None]
     curves: dict[KnockMetric, KnockoutCurve] = {metric: knocked.curve(metric) for metric in metrics}
     return KnockoutResult(
-        experiment_id=experiment_id,
+        **facts.fields,
         spec=spec,
         parent=spec.parent,
-        model=model_facts(model),
-        complete=complete,
         components=knocked.components,
         controls=knocked.controls,
         unmatched=int(knocked.matched.logical_not().sum()),
-        n_asked=n_asked,
-        n_distinct=n_distinct,
+        n_asked=len(prompts.pairs),
+        n_distinct=prompts.n_distinct,
         n_pairs=len(knocked),
         shared_questions=shared_questions,
-        notes=notes,
         dropped=tuple(dropped),
         curves={metric: _curve(curve) for metric, curve in curves.items()},
         elbow=elbow_of(curves["accuracy"].mean),
@@ -69,7 +56,6 @@ def knockout_result(
             spot_check_pairs=checked.pairs,
             spot_check_error=checked.error,
         ),
-        provenance=provenance_of(model, prompt_set_hash, plan, budget, created_at, seconds),
     )
 
 

@@ -2,66 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from torch import Tensor
 
 from arithmoscope.contracts.csv_cells import csv_text
 from arithmoscope.contracts.kinds.transfer import TransferMatrix, TransferResult, TransferSet, TransferSpec
 from arithmoscope.engine.measures.knockout_result import UNITS
 from arithmoscope.engine.methods.transfer import Transfer
-from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.results.analysis_files import grid, model_facts, provenance_of, row_of
+from arithmoscope.engine.results.analysis_files import grid, row_of
+from arithmoscope.engine.results.run_facts import RunFacts
 
 _CELLS = ("value", "ci_low", "ci_high", "plain", "control", "draws_low", "draws_high")
 _COLUMNS = ("found_on", "evaluated_on", "metric", *_CELLS, "n_pairs", "experiment_id", "model", "revision")
 
 
 def transfer_result(
-    *,
-    model: LoadedModel,
-    spec: TransferSpec,
-    experiment_id: str,
-    transfer: Transfer,
-    sets: tuple[tuple[TransferSet, ...], tuple[TransferSet, ...]],
-    notes: tuple[str, ...],
-    prompt_set_hash: str,
-    created_at: datetime,
-    seconds: float,
+    facts: RunFacts, spec: TransferSpec, transfer: Transfer, sets: Sequence[tuple[TransferSet, ...]]
 ) -> TransferResult:
     """The wire result. ``sets``: those found on, those evaluated on."""
-    largest = max(each.pairs for side in sets for each in side)
     return TransferResult(
-        experiment_id=experiment_id,
+        **facts.fields,
         spec=spec,
-        model=model_facts(model),
-        complete=True,
         found_on=sets[0],
         evaluated_on=sets[1],
         selections=transfer.selections,
         jaccard=grid(transfer.jaccard),
         rank_correlation=grid(transfer.rank_correlation),
-        accuracy=TransferMatrix(
-            unit=UNITS["accuracy"],
-            plain=row_of(transfer.plain_accuracy),
-            value=grid(transfer.accuracy),
-            ci_low=grid(transfer.accuracy_low),
-            ci_high=grid(transfer.accuracy_high),
-            control=grid(transfer.control_accuracy),
-            draws_low=grid(transfer.control_accuracy_low),
-            draws_high=grid(transfer.control_accuracy_high),
-        ),
-        probability=TransferMatrix(
-            unit=UNITS["probability"],
-            plain=row_of(transfer.plain_probability),
-            value=grid(transfer.probability),
-            ci_low=grid(transfer.probability_low),
-            ci_high=grid(transfer.probability_high),
-            control=grid(transfer.control_probability),
-            draws_low=grid(transfer.control_probability_low),
-            draws_high=grid(transfer.control_probability_high),
-        ),
-        notes=notes,
-        provenance=provenance_of(model, prompt_set_hash, None, None, created_at, seconds, chunk_pairs=largest),
+        accuracy=_matrix(transfer, "accuracy"),
+        probability=_matrix(transfer, "probability"),
+    )
+
+
+def _matrix(transfer: Transfer, metric: Literal["accuracy", "probability"]) -> TransferMatrix:
+    tensors: dict[str, Tensor] = vars(transfer)
+    return TransferMatrix(
+        unit=UNITS[metric],
+        plain=row_of(tensors[f"plain_{metric}"]),
+        value=grid(tensors[metric]),
+        ci_low=grid(tensors[f"{metric}_low"]),
+        ci_high=grid(tensors[f"{metric}_high"]),
+        control=grid(tensors[f"control_{metric}"]),
+        draws_low=grid(tensors[f"control_{metric}_low"]),
+        draws_high=grid(tensors[f"control_{metric}_high"]),
     )
 
 

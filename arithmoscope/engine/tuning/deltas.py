@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,18 @@ from arithmoscope.contracts.arguments import check_arguments
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ModelCard, tuned_model_id
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.serialization import pack, read_file, unpack
+from arithmoscope.engine.serialization import TensorResult, pack, unpack
 from arithmoscope.engine.tuning.atomic_write import write_bytes
 from arithmoscope.engine.tuning.export import write_adapter, write_model
 from arithmoscope.engine.tuning.model_copy import copy_model, fingerprint, restore_grad_flags, tensor_bytes
 from arithmoscope.engine.tuning.weight_changes import Change, Product, Values, add, tensors_of
 from arithmoscope.engine.tuning.weight_slices import write_slice
 
-_FORMAT = "arithmoscope.deltas.1"
 _ID_DIGITS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Deltas:
+class Deltas(TensorResult):
     """The weights that a fine-tuning changed, and the model they belong to.
 
     Attributes:
@@ -59,6 +58,9 @@ class Deltas:
         >>> am.Deltas.from_bytes(deltas.to_bytes()).parameters == deltas.parameters
         True
     """
+
+    file_format = "arithmoscope.deltas.1"
+    noun = "deltas of a fine-tuning"
 
     base: str
     revision: str
@@ -153,42 +155,6 @@ class Deltas:
         self._check(model)
         write_adapter(model, self.changes, folder)
 
-    def to_bytes(self) -> bytes:
-        """Serialises to safetensors; text fields are in the metadata.
-
-        Returns:
-            The bytes of the file that `save` writes.
-        """
-        changes: list[dict[str, Any]] = []
-        tensors: dict[str, Any] = {}
-        for number, change in enumerate(self.changes):
-            tensors |= {f"{name}.{number}": tensor for name, tensor in tensors_of(change).items()}
-            changes.append(_metadata(change))
-        return pack(_FORMAT, {**self._header(), "changes": changes, **tensors})
-
-    @classmethod
-    @check_arguments()
-    def from_bytes(cls, data: bytes) -> Deltas:
-        """Reads the result of `to_bytes`.
-
-        Args:
-            data: The bytes.
-
-        Returns:
-            The same deltas, bit for bit.
-
-        Raises:
-            Refusal: ``bad_request`` if the bytes are not such a file.
-        """
-        try:
-            stored = unpack(data, _FORMAT)
-            changes = tuple(_change(number, metadata, stored) for number, metadata in enumerate(stored["changes"]))
-            fields = {name: stored[name] for name in cls.__dataclass_fields__}
-            lists = {name: tuple(fields[name]) for name in ("components", "touched")}
-            return cls(**{**fields, **lists, "changes": changes})
-        except (ValueError, KeyError, TypeError) as error:
-            raise Refusal("bad_request", "These bytes are not the deltas of a fine-tuning.") from error
-
     @check_arguments()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes to a safetensors file, completely or not at all.
@@ -201,24 +167,24 @@ class Deltas:
         """
         write_bytes(Path(path), self.to_bytes())
 
+    def _packed(self) -> bytes:
+        changes: list[dict[str, Any]] = []
+        tensors: dict[str, Any] = {}
+        for number, change in enumerate(self.changes):
+            tensors |= {f"{name}.{number}": tensor for name, tensor in tensors_of(change).items()}
+            changes.append(_metadata(change))
+        return pack(self.file_format, {**self._header(), "changes": changes, **tensors})
+
     @classmethod
-    @check_arguments()
-    def load(cls, path: str | os.PathLike[str]) -> Deltas:
-        """Read a file that `save` wrote.
-
-        Args:
-            path: The file to read.
-
-        Returns:
-            The same deltas, bit for bit.
-
-        Raises:
-            Refusal: ``bad_request`` if the file has other content, ``bad_file`` if it cannot be read.
-        """
-        return cls.from_bytes(read_file(path))
+    def _parsed(cls, data: bytes) -> Deltas:
+        stored = unpack(data, cls.file_format)
+        values = {field.name: stored[field.name] for field in fields(cls)}
+        values |= {name: tuple(values[name]) for name in ("components", "touched")}
+        changes = tuple(_change(number, metadata, stored) for number, metadata in enumerate(stored["changes"]))
+        return cls(**{**values, "changes": changes})
 
     def _header(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "changes"}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "changes"}
 
     def _check(self, model: LoadedModel) -> None:
         if fingerprint(model) != self.weights:
@@ -257,16 +223,16 @@ def _add_bias(hf: nn.Module, change: Change) -> None:
 def _metadata(change: Change) -> dict[str, Any]:
     """Everything of a change except its tensors."""
     tensors = tensors_of(change)
-    fields = {name: value for name, value in vars(change).items() if name not in tensors}
-    return {"kind": type(change).__name__, **fields}
+    others = {name: value for name, value in vars(change).items() if name not in tensors}
+    return {"kind": type(change).__name__, **others}
 
 
 def _change(number: int, metadata: dict[str, Any], stored: dict[str, Any]) -> Change:
-    fields = {name: value for name, value in metadata.items() if name != "kind"}
-    if "ranges" in fields:
-        fields["ranges"] = tuple((start, stop) for start, stop in fields["ranges"])
+    values = {name: value for name, value in metadata.items() if name != "kind"}
+    if "ranges" in values:
+        values["ranges"] = tuple((start, stop) for start, stop in values["ranges"])
     make, names = _KINDS[metadata["kind"]]
-    return make(**fields, **{name: stored[f"{name}.{number}"] for name in names})
+    return make(**values, **{name: stored[f"{name}.{number}"] for name in names})
 
 
 _KINDS: dict[str, tuple[Callable[..., Change], tuple[str, ...]]] = {

@@ -26,27 +26,27 @@ that were trained on: evaluate on other operands.
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, get_args
+from dataclasses import dataclass, fields, replace
+from typing import Any, Unpack
 
 import torch
 
 from arithmoscope.contracts.argument_words import Range
-from arithmoscope.contracts.arguments import check_arguments
+from arithmoscope.contracts.arguments import check_arguments, whole_number
 from arithmoscope.contracts.components import Component
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.prompts import PromptPair
+from arithmoscope.contracts.tuning_settings import TuningOptions, TuningSettings
 from arithmoscope.contracts.tuning_terms import Tuner
 from arithmoscope.engine.forward.batching import is_out_of_memory
 from arithmoscope.engine.models.loaded import LoadedModel
 from arithmoscope.engine.tuning.deltas import Deltas, apply_changes
 from arithmoscope.engine.tuning.export import write_model
-from arithmoscope.engine.tuning.history import Schedule, TrainingHistory, TrainingStep
-from arithmoscope.engine.tuning.loop import TrainingSettings, train
+from arithmoscope.engine.tuning.history import TrainingHistory
+from arithmoscope.engine.tuning.loop import TrainingCallbacks, TrainingSettings, train
 from arithmoscope.engine.tuning.model_copy import fingerprint, restore_grad_flags
 from arithmoscope.engine.tuning.selection import Selection, select
 from arithmoscope.engine.tuning.trainable import TrainableModel, TunerInput
@@ -107,34 +107,19 @@ class FineTuned:
     warmup=Range(0, 1),
     clip=Range(0, above=True),
     accumulate=_COUNT,
-    save_every=_COUNT,
 )
 def fine_tune(
     model: LoadedModel,
     components: Sequence[Component | str],
     pairs: Sequence[PromptPair],
     *,
-    steps: int,
-    learning_rate: float,
-    batch_size: int,
-    weight_decay: float = 0.0,
-    seed: int = 0,
-    tune: str | Iterable[str] | None = None,
-    schedule: Schedule = "cosine",
-    warmup: float = 0.05,
-    clip: float | None = 1.0,
-    head_scale: bool = False,
-    biases: bool = False,
-    accumulate: int = 1,
-    checkpointing: bool = False,
+    settings: TuningSettings | None = None,
     tuner: Tuner = "precise",
-    save: Callable[[bytes], None] | None = None,
-    save_every: int = 50,
-    extra_state: Callable[[], dict[str, Any]] | None = None,
+    seed: int = 0,
+    callbacks: TrainingCallbacks | None = None,
     resume: bytes | Callable[[], bytes] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    on_step: Callable[[TrainingStep, LoadedModel], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    **options: Unpack[TuningOptions],
 ) -> FineTuned:
     """Trains ``components``, and nothing else, to give the pairs' answers. The input model is left as it is.
 
@@ -146,28 +131,16 @@ def fine_tune(
         model: The model to tune.
         components: Components such as ``"L14H2"`` and ``"MLP19"``; may be empty for ``"full"`` and ``"full_matrices"``.
         pairs: Prompt pairs; the reference prompts and their answers, of any number of tokens, are trained on.
-        steps: Number of optimiser steps.
-        learning_rate: Maximum learning rate.
-        batch_size: Pairs per step, drawn without replacement until all were seen.
-        weight_decay: Weight decay of AdamW.
-        seed: Seed of the order of the pairs and of random components.
-        tune: Head slices to train, a subset of ``"qkvo"``; None for ``"qo"`` if heads share keys and values, else all.
-        schedule: Learning rate schedule after the warm-up: ``"cosine"``, ``"linear"`` or ``"constant"``.
-        warmup: Share of the steps with a rising learning rate, 0 to 1.
-        clip: Maximum gradient norm; None for no clipping.
-        head_scale: Scale the heads' learning rate by all heads / tuned heads, as in the paper.
-        biases: Also train the biases of q, k, v and of MLPs.
-        accumulate: Gradient accumulation steps: a batch runs in this many parts, which saves memory.
-        checkpointing: Recompute layers in the backward pass instead of storing activations.
+        settings: Settings of the training; None for the defaults.
         tuner: Parameters trained: ``"precise"``, or as a comparison ``"random"`` components, head ``"offsets"``,
             ``"lora"``, the ``"full"`` model or all matrices of its layers (``"full_matrices"``).
-        save: Called with the bytes of a checkpoint every ``save_every`` steps and at the end.
-        save_every: Steps between checkpoints.
-        extra_state: Returns JSON to store in each checkpoint.
+        seed: Seed of the order of the pairs and of random components.
+        callbacks: Functions to call after each step, to stop early, and to save checkpoints.
         resume: Bytes of a checkpoint, or a function that returns them; the result is that of an uninterrupted training.
         progress: Called with (steps done, steps in total).
-        on_step: Called after each step with its loss and the model in its current state.
-        should_stop: If it returns True, training stops after the step and returns the current state.
+        options: Fields of `TuningSettings` that replace those of ``settings``: ``steps``, ``learning_rate``,
+            ``batch_size``, ``weight_decay``, ``schedule``, ``warmup``, ``clip``, ``tune`` (also as a text, ``"qo"``),
+            ``biases``, ``head_scale``, ``accumulate``, ``checkpointing``.
 
     Returns:
         The tuned model, its deltas, and the loss (nats per token), learning rate and gradient norm of every step.
@@ -184,20 +157,11 @@ def fine_tune(
         2
         >>> effects = am.path_patching(tuned.model, pairs[:2])
     """
-    settings = TrainingSettings(
-        steps=_count("steps", steps),
-        learning_rate=_number("learning_rate", learning_rate, positive=True, most=_MAX_LEARNING_RATE),
-        batch_size=_count("batch_size", batch_size),
-        weight_decay=_number("weight_decay", weight_decay, most=_MAX_WEIGHT_DECAY),
-        seed=seed,
-        schedule=_schedule(schedule),
-        warmup=_number("warmup", warmup, most=1.0),
-        clip=None if clip is None else _number("clip", clip, positive=True),
-        accumulate=_count("accumulate", accumulate),
-        checkpointing=checkpointing,
-    )
-    if tuner not in TUNERS:
-        raise Refusal("bad_request", f"There is no tuner {str(tuner)[:40]!r}.", f"Choose {', '.join(TUNERS)}.")
+    callbacks = callbacks or TrainingCallbacks()
+    whole_number("save_every", callbacks.save_every, _COUNT)
+    chosen_settings = _options_over(settings, options)
+    training = _training_settings(chosen_settings, seed)
+    tune, biases, head_scale = (chosen_settings[name] for name in ("tune", "biases", "head_scale"))
     selection = None
     if tuner not in WHOLE_MODEL:
         selection = select(model, components, tune, biases=biases)
@@ -219,15 +183,11 @@ def fine_tune(
         history = train(
             trainable,
             examples,
-            settings,
+            training,
             identity=identity,
-            save=save,
-            save_every=_count("save_every", save_every),
-            extra_state=extra_state,
+            callbacks=callbacks,
             resume=resume,
             progress=progress,
-            on_step=on_step,
-            should_stop=should_stop,
         )
         deltas = Deltas(
             base=model.card.id,
@@ -237,11 +197,27 @@ def fine_tune(
             tuner=tuner,
             components=chosen,
             touched=() if selection is None else tuple(str(each) for each in selection.touched),
-            settings={**vars(settings), **{name: identity[name] for name in ("tune", "head_scale", "biases")}},
+            settings={**vars(training), **{name: identity[name] for name in ("tune", "head_scale", "biases")}},
             changes=trainable.changes(),
         )
         tuned = _loaded(model, trainable, deltas)
     return FineTuned(tuned, deltas, history, selection, sum(value.numel() for value in trainable.values))
+
+
+def _options_over(settings: TuningSettings | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of ``settings``, replaced by ``options``. Raises TypeError as Python does for an unknown argument."""
+    names = TuningSettings.model_fields
+    for name in options:
+        if name not in names:
+            raise TypeError(f"fine_tune() got an unexpected keyword argument {name!r}")
+    settings = settings or TuningSettings()
+    return {name: getattr(settings, name) for name in names} | dict(options)
+
+
+def _training_settings(options: Mapping[str, Any], seed: int) -> TrainingSettings:
+    """The settings of the loop. Numbers may exceed the limits of a spec, which protect a server."""
+    names = {field.name for field in fields(TrainingSettings)} - {"seed"}
+    return TrainingSettings(seed=seed, **{name: options[name] for name in names})
 
 
 def _loaded(model: LoadedModel, trainable: TrainableModel, deltas: Deltas) -> LoadedModel:
@@ -265,31 +241,3 @@ def _memory_errors() -> Iterator[None]:
             "Memory ran out during training.",
             "Train with accumulate=2 or more, with checkpointing=True, or on shorter prompts.",
         ) from error
-
-
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MAX_COUNT:
-        raise Refusal(
-            "bad_request",
-            f"{name} is {str(value)[:40]}; it must be a whole number of at least 1.",
-            f"Give {name}=1 or more.",
-        )
-    return value
-
-
-def _number(name: str, value: Any, *, positive: bool = False, most: float = math.inf) -> float:
-    if not isinstance(value, int | float) or not 0 <= value <= most or value == math.inf or (positive and value == 0):
-        bounds = ("above 0" if positive else "from 0") + ("" if most == math.inf else f" to {most:g}")
-        raise Refusal(
-            "bad_request", f"{name} is {str(value)[:40]}; it must be a number {bounds}.", f"Choose another {name}."
-        )
-    return float(value)
-
-
-def _schedule(name: str) -> Schedule:
-    for schedule in get_args(Schedule):
-        if name == schedule:
-            return schedule
-    raise Refusal(
-        "bad_request", f"There is no schedule {str(name)[:40]!r}.", f"Choose {' or '.join(get_args(Schedule))}."
-    )

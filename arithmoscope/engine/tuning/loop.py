@@ -46,13 +46,38 @@ class TrainingSettings:
     steps: int
     learning_rate: float
     batch_size: int
-    weight_decay: float = 0.0
-    seed: int = 0
-    schedule: Schedule = "cosine"
-    warmup: float = 0.05
-    clip: float | None = 1.0
-    accumulate: int = 1
-    checkpointing: bool = False
+    weight_decay: float
+    seed: int
+    schedule: Schedule
+    warmup: float
+    clip: float | None
+    accumulate: int
+    checkpointing: bool
+
+
+@dataclass(frozen=True)
+class TrainingCallbacks:
+    """Callbacks of a training.
+
+    Attributes:
+        on_step: Called after each step with its loss and the model in its current state.
+        should_stop: If it returns True, training stops after the step and returns the current state.
+        save: Called with the bytes of a checkpoint every ``save_every`` steps and at the end.
+        save_every: Steps between checkpoints.
+        extra_state: Returns JSON to store in each checkpoint.
+
+    Example:
+        >>> checkpoints = []
+        >>> callbacks = am.TrainingCallbacks(save=checkpoints.append, save_every=1)
+        >>> tuned = am.fine_tune(model, ["L1H2"], pairs, steps=2, batch_size=4, callbacks=callbacks)
+        >>> tuned = am.fine_tune(model, ["L1H2"], pairs, steps=2, batch_size=4, resume=checkpoints[0])
+    """
+
+    on_step: Callable[[TrainingStep, LoadedModel], None] | None = None
+    should_stop: Callable[[], bool] | None = None
+    save: Callable[[bytes], None] | None = None
+    save_every: int = 50
+    extra_state: Callable[[], dict[str, Any]] | None = None
 
 
 def train(
@@ -61,19 +86,15 @@ def train(
     settings: TrainingSettings,
     *,
     identity: dict[str, Any],
-    save: Callable[[bytes], None] | None = None,
-    save_every: int = 50,
-    extra_state: Callable[[], dict[str, Any]] | None = None,
+    callbacks: TrainingCallbacks,
     resume: bytes | Callable[[], bytes] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    on_step: Callable[[TrainingStep, LoadedModel], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
 ) -> TrainingHistory:
     """Trains the values of ``trainable``.
 
     Args:
         identity: Facts that a resumed checkpoint must match, in addition to settings and data.
-        extra_state: Returns JSON to store in each checkpoint; `read_extra_state` reads it back.
+        callbacks: `read_extra_state` reads back what its ``extra_state`` returned.
 
     Raises:
         Refusal: ``not_finite`` if the first loss is non-finite; ``bad_request`` for a checkpoint of another training.
@@ -90,14 +111,15 @@ def train(
     before: list[Tensor] | None = None  # the values before the last update
 
     def save_checkpoint() -> None:
-        if save is not None:
-            save(_checkpoint(trainable, optimiser, identity, steps, {} if extra_state is None else extra_state()))
+        if callbacks.save is not None:
+            extra_state = {} if callbacks.extra_state is None else callbacks.extra_state()
+            callbacks.save(_checkpoint(trainable, optimiser, identity, steps, extra_state))
 
     with evaluating(trainable.model.hf), trainable.gradients(), torch.enable_grad():
         stream = batches(examples, settings.batch_size, settings.seed, len(steps))
         unsaved, batch = 0, None
         for number in range(len(steps), settings.steps):
-            if should_stop is not None and should_stop():
+            if callbacks.should_stop is not None and callbacks.should_stop():
                 ended = "stopped"
                 break
             start = time.perf_counter()
@@ -106,7 +128,7 @@ def train(
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 ended, problem = "not_finite", _problem_text(number, loss, norm)
                 break
-            if unsaved >= save_every:  # these weights have just given a finite loss
+            if unsaved >= callbacks.save_every:  # these weights have just given a finite loss
                 save_checkpoint()
                 unsaved = 0
             if trainable.initial_values is None:
@@ -120,8 +142,8 @@ def train(
             _synchronise(trainable)
             steps.append(TrainingStep(number, loss, rate, norm, time.perf_counter() - start))
             unsaved += 1
-            if on_step is not None:
-                on_step(steps[-1], trainable.model)
+            if callbacks.on_step is not None:
+                callbacks.on_step(steps[-1], trainable.model)
             if progress is not None:
                 progress(len(steps), settings.steps)
         optimiser.zero_grad(set_to_none=True)

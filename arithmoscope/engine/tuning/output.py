@@ -6,8 +6,7 @@ import hashlib
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.kinds.fine_tune import FineTuneResult, FineTuneSpec
@@ -15,7 +14,7 @@ from arithmoscope.contracts.models import ModelCard, tuned_model_id
 from arithmoscope.contracts.trainable import bytes_per_trained, tunable
 from arithmoscope.contracts.tuning_results import TrainingCurve, Validation
 from arithmoscope.engine.models.loaded import LoadedModel
-from arithmoscope.engine.results.analysis_files import model_facts, provenance_of
+from arithmoscope.engine.results.run_facts import RunFacts
 from arithmoscope.engine.tuning.deltas import Deltas
 from arithmoscope.engine.tuning.evaluate import EvaluationOutput
 from arithmoscope.engine.tuning.fine_tune import FineTuned
@@ -41,30 +40,26 @@ class FineTuneOutput:
 
 
 def output_of(
-    *,
-    model: LoadedModel,
+    facts: RunFacts,
     spec: FineTuneSpec,
-    experiment_id: str,
     splits: DatasetSplits,
     tuned: FineTuned,
+    *,
     curve: TrainingCurve,
     validation: Sequence[Validation],
     evaluated: EvaluationOutput | None,
-    complete: bool,
-    notes: Sequence[str],
-    created_at: datetime,
-    seconds: float,
 ) -> FineTuneOutput:
     """Assembles everything that leaves the engine.
 
     ``curve`` is ``validation`` thinned out; the history's file has all of it. ``evaluated``: None if there was no
-    evaluation, in which case ``notes`` say why.
+    evaluation, in which case the notes say why.
     """
+    model = facts.model
     history, deltas = tuned.history, tuned.deltas
-    card = _card_of(model, deltas, experiment_id) if history.kept else None
+    card = _card_of(model, deltas, facts.experiment_id) if history.kept else None
     stored = b"" if card is None else deltas.to_bytes()
     artifacts: dict[str, bytes] = {}
-    all_notes = [*splits.notes, *_random_among_chosen(spec, tuned), *notes]
+    all_notes = [*splits.notes, *_random_among_chosen(spec, tuned), *facts.notes]
     if card is not None:
         artifacts["deltas.safetensors"] = stored
         try:
@@ -73,10 +68,8 @@ def output_of(
             all_notes.append(f"No adapter for PEFT: {refusal.detail}")
     per_step = [step.seconds for step in history.steps]
     result = FineTuneResult(
-        experiment_id=experiment_id,
+        **replace(facts, notes=tuple(all_notes)).fields,
         spec=spec,
-        model=model_facts(model),
-        complete=complete,
         tunable=tunable(
             spec.tuner,
             tuned.selection,
@@ -94,8 +87,6 @@ def output_of(
         tuned=None if card is None else card.id,
         deltas_bytes=len(stored),
         deltas_sha256=hashlib.sha256(stored).hexdigest() if stored else "",
-        notes=tuple(all_notes),
-        provenance=provenance_of(model, _hash_of(splits), None, None, created_at, seconds, chunk_pairs=spec.batch_size),
     )
     artifacts["history.csv"] = history_csv(history.steps, validation, result)
     if evaluated is not None:
@@ -141,7 +132,8 @@ def _random_among_chosen(spec: FineTuneSpec, tuned: FineTuned) -> tuple[str, ...
     return (f"Too few other components are left to draw from: {len(chosen)} of the random ones are chosen ones.",)
 
 
-def _hash_of(splits: DatasetSplits) -> str:
+def splits_hash(splits: DatasetSplits) -> str:
+    """SHA-256 of the questions, answers and chat flags of all three sets."""
     sets = (splits.train, splits.validation, splits.test)
     rows = [[[pair.reference, pair.answer, pair.chat] for pair in pairs] for pairs in sets]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
