@@ -24,7 +24,9 @@ def _outer(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
     """Leaves out functions within functions: their checks are compiled again whenever the outer one is called, which
     took two thirds of the time of the tests."""
 
-    def checked(*, typechecker: Any) -> Callable[[Any], Any]:
+    def checked(*context: str, typechecker: Any = None) -> Any:
+        if context:
+            return jaxtyped(*context)
         check = jaxtyped(typechecker=typechecker)
         return lambda function: function if _is_local(function) or _has_options(function) else check(function)
 

@@ -5,6 +5,7 @@ Only flags that are given reach the spec, so its own defaults apply.
 
 from __future__ import annotations
 
+import re
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, get_args, get_origin
@@ -116,15 +117,23 @@ def _refusal(model: type[Wire], error: ValidationError, command: str) -> Refusal
     see = f"See arithmoscope {command} --help."
     name = next((part for part in first["loc"] if part in model.model_fields), None)
     if name is None:
-        return Refusal("bad_request", f"{first['msg'].removeprefix('Value error, ').capitalize()}.", see)
+        message = _in_flags(first["msg"].removeprefix("Value error, "), model)
+        return Refusal("bad_request", f"{message[:1].upper()}{message[1:]}.", see)
     field, flag = fields_of(model)[str(name)], f"--{str(name).replace('_', '-')}"
     if field.name == "components" and first["type"] == "string_pattern_mismatch":
         return Refusal("bad_component", f"{flag}: {str(first['input'])[:40]!r} is not a component's name.")
-    return Refusal("bad_request", f"{flag} is {str(first['input'])[:40]}; {_allowed(field) or first['msg']}.", see)
+    given = repr(first["input"]) if isinstance(first["input"], str) else str(first["input"])
+    return Refusal("bad_request", f"{flag} is {given[:40]}; {_allowed(field) or first['msg']}.", see)
+
+
+def _in_flags(message: str, model: type[Wire]) -> str:
+    """The message with the flags in place of the fields' names."""
+    names = "|".join(model.model_fields)
+    return re.sub(rf"\b({names})\b", lambda match: f"--{match[1].replace('_', '-')}", message)
 
 
 def _allowed(field: FieldTerms) -> str:
-    unit = f" {field.unit}" if field.unit else ""
+    unit = f" {field.unit or ('characters' if field.min_length else '')}".rstrip()
     if field.maximum is not None:
         low = f"{field.minimum:g} to" if field.minimum is not None else f"above {field.above:g} and at most"
         return f"it must be {low} {field.maximum:g}{unit}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any, TypeVar, Unpack, cast, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
@@ -128,14 +129,20 @@ def _read(name: str, value: Any, kind: Kind, default: Any) -> Any:
 
 def _hints_of(function: Any, signature: inspect.Signature) -> dict[str, Any]:
     """The annotation of each argument that has one, and of each key of ``**options: Unpack[...]``."""
-    annotations = inspect.get_annotations(inspect.unwrap(function), eval_str=True)
     hints: dict[str, Any] = {}
     for name, parameter in signature.parameters.items():
-        if parameter.kind is parameter.VAR_KEYWORD and get_origin(annotations.get(name)) is Unpack:
-            hints |= get_type_hints(get_args(annotations[name])[0])
-        elif name in annotations and name not in ("self", "cls"):
-            hints[name] = annotations[name]
+        if parameter.kind is parameter.VAR_KEYWORD:
+            options = _evaluated(parameter.annotation, function)
+            hints |= get_type_hints(get_args(options)[0]) if get_origin(options) is Unpack else {}
+        elif parameter.annotation is not inspect.Parameter.empty and name not in ("self", "cls"):
+            hints[name] = parameter.annotation
     return hints
+
+
+def _evaluated(hint: Any, function: Any) -> Any:
+    """The type that an annotation names. Not all can be told: some are imported for type checkers alone."""
+    holder = SimpleNamespace(__annotations__={"hint": hint})
+    return get_type_hints(holder, inspect.unwrap(function).__globals__)["hint"]
 
 
 def _kinds_of(
@@ -147,7 +154,7 @@ def _kinds_of(
         if not isinstance(check, Range):
             kinds[name] = Kind("", check)
             continue
-        kind = kind_of(hint, check)
+        kind = kind_of(_evaluated(hint, function), check)
         if kind is not None:
             kinds[name] = kind
     if unknown := set(checks) - set(kinds):

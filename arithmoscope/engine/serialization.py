@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
 import torch
+from jaxtyping import jaxtyped
 from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -121,13 +122,14 @@ class TensorResult:
         tensors, readers = _annotations_of(cls)
         values = {name: read(stored[name]) for name, read in readers.items()}
         sizes = {"pair": len(values["questions"])} if "questions" in values else {}
-        for name, (annotation, dimensions) in tensors.items():
-            values[name] = tensor = stored.get(name)
-            if not isinstance(tensor, annotation):
-                raise ValueError(f"{name} is missing, or of another type")
-            for dimension, size in zip(dimensions, () if tensor is None else tensor.shape, strict=False):
-                if sizes.setdefault(dimension, size) != size:
-                    raise ValueError(f"{name} has another size than other tensors")
+        with jaxtyped("context"):  # sizes of an enclosing check do not count
+            for name, (annotation, dimensions) in tensors.items():
+                values[name] = tensor = stored.get(name)
+                if not isinstance(tensor, annotation):
+                    raise ValueError(f"{name} is missing, or of another type")
+                for dimension, size in zip(dimensions, () if tensor is None else tensor.shape, strict=False):
+                    if sizes.setdefault(dimension, size) != size:
+                        raise ValueError(f"{name} has another size than other tensors")
         return cls(**values)
 
 

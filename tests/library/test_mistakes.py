@@ -159,8 +159,8 @@ MISTAKES: list[tuple[str, type[am.Refusal], str]] = [
     ("am.PatchingEffects.load('nowhere.safetensors')", am.BadArgument, r"'nowhere.safetensors' cannot be read: .*Check its name"),
     ("am.PatchingEffects.load(3)", am.BadArgument, r"path is 3; it must be a path"),
     ("tuned.export('')", am.BadArgument, r"folder is ''; it must be a path"),
-    ("am.PatchingEffects.concatenate([])", am.BadArgument, r"not results of one model"),
-    ("am.Knockout.concatenate([])", am.BadArgument, r"not results of one model"),
+    ("am.PatchingEffects.concatenate([])", am.BadArgument, r"at least one (PatchingEffects|Knockout)"),
+    ("am.Knockout.concatenate([])", am.BadArgument, r"at least one (PatchingEffects|Knockout)"),
     ("am.Deltas.from_bytes('tuned.safetensors')", am.BadArgument, r"data is 'tuned.safetensors'; it must be bytes.*read_bytes"),
 ]
 # fmt: on
@@ -288,16 +288,18 @@ def test_a_file_that_is_not_ours_is_refused_by_every_load(damage: str, names: di
 
 
 COMMANDS = [
-    ("analyze", r"prompt"),
     ("analyze '3 + 5 =' --effect totl", r"--effect.*totl.*total"),
     ("analyze '3 + 5 =' --model nix", r"nix.*models list"),
-    ("analyze '3 + 5 =' --model ''", r"no model ''"),
+    ("analyze '3 + 5 =' --model ''", r"--model is ''"),
     ("analyze '3 + 5 =' --positions all", r"[Pp]ositions.*'total'"),
     ("analyze '3 + 5 =' --shots few", r"--shots.*few"),
     ("analyze '3 + 5 =' --shots 99", r"shots"),
     ("analyze '3 + 5 =' --pairs 3", r"--pairs"),
     ("knockout --components L1", r"L1.*L14H2"),
     ("knockout --components L1H1 --top-k 3", r"--(top-k|components)"),
+    ("knockout --controls -1", r"--controls is -1.*0 to 200"),
+    ("knockout --top-k 9999", r"--top-k is 9999.*1 to 128"),
+    ("transfer --top-k 0", r"--top-k is 0"),
     ("knockout --controls many", r"--controls.*many"),
     ("knockout --operands 9 1", r"operands"),
     ("knockout --answer-tokens 0", r"answer.tokens.*1"),

@@ -18,6 +18,8 @@ from test_docstrings import CLASSES, FUNCTIONS, METHODS, parameters
 
 import arithmoscope as am
 from arithmoscope.contracts.errors import PROBLEMS
+from arithmoscope.contracts.tuning_settings import TuningOptions
+from arithmoscope.engine.serialization import PairResult, TensorResult
 
 
 class DataFrame:
@@ -127,11 +129,9 @@ class Subjects:
             "Deltas.export": (tuned.deltas.export, {"model": model, "folder": folder / "export"}),
             "Deltas.export_adapter": (tuned.deltas.export_adapter, {"model": model, "folder": folder / "adapter"}),
             "FineTuned.export": (tuned.export, {"folder": folder / "tuned"}),
-            "Knockout.concatenate": (am.Knockout.concatenate, {"parts": [knockout]}),
             "Knockout.curve": (knockout.curve, {}),
             "LoadedModel.token_text": (model.token_text, {"token_id": 1}),
             "LogitLens.stages": (am.lens(model, few).stages, {}),
-            "PatchingEffects.concatenate": (am.PatchingEffects.concatenate, {"parts": [effects, effects]}),
             "PatchingEffects.ranking": (effects.ranking, {"metric": "logit"}),
             "PatchingEffects.summary": (effects.summary, {"metric": "logit"}),
             "PatchingEffects.values": (effects.values, {"metric": "logit"}),
@@ -161,12 +161,28 @@ class Subjects:
             result.save(path)
             self.right[f"{name}.save"] = (result.save, {"path": path})
             self.right[f"{name}.load"] = (type(result).load, {"path": path})
-            if hasattr(result, "from_bytes"):
-                self.right[f"{name}.from_bytes"] = (type(result).from_bytes, {"data": result.to_bytes()})
+            self.right[f"{name}.from_bytes"] = (type(result).from_bytes, {"data": result.to_bytes()})
+            if isinstance(result, PairResult):
+                self.right[f"{name}.concatenate"] = (type(result).concatenate, {"parts": [result, result]})
+
+
+def arguments(function: Callable[..., Any]) -> list[str]:
+    """The names of the arguments; for ``**options``, the names of the options."""
+    options = list(TuningOptions.__annotations__) if "options" in parameters(function) else []
+    return [*(name for name in parameters(function) if name != "options"), *options]
 
 
 INPUTS = ("Component", "PromptPair", "ChatFrame", "CustomPair", "CustomPrompts", "TemplatePrompts")
-WITH_ARGUMENTS = [f"{name}.{member}" for name, member, function in METHODS if parameters(function)]
+BASES = {base.__name__: base for base in (TensorResult, PairResult)}
+WITH_ARGUMENTS = list(
+    dict.fromkeys(
+        f"{name}.{member}"
+        for owner, member, function in METHODS
+        if parameters(function)
+        for name in (CLASSES if owner in BASES else [owner])
+        if owner not in BASES or (issubclass(getattr(am, name), BASES[owner]) and name not in BASES)
+    )
+)
 NAMES = [*FUNCTIONS, *WITH_ARGUMENTS, *INPUTS]
 
 
@@ -201,7 +217,7 @@ def test_a_wrong_argument_is_refused_before_anything_is_computed(
     monkeypatch.chdir(tmp_path)
     function, right = subjects.right[name]
     mistakes: list[str] = []
-    for argument in parameters(function):
+    for argument in arguments(function):
         for title, value in wrong_values().items():
             passes.clear()
             try:
