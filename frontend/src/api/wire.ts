@@ -2,6 +2,8 @@
 import type { components } from './types';
 
 type Schemas = components['schemas'];
+/** Any generated type by its name, for views and kinds that need one alone. */
+export type Schema<Name extends keyof Schemas> = Schemas[Name];
 
 /** Specs are stored as submitted: early versions lack later fields, and new ones may leave them out. */
 export type Spec = Omit<Schemas['PathPatchingSpec'], 'prompts'> & { prompts: PromptsSpec };
@@ -52,8 +54,12 @@ export type Ablation = Schemas['KnockoutSpec']['ablation'];
 export type KnockoutPositions = Schemas['KnockoutSpec']['positions'];
 /** The generated types know the names of curves only as text; as in the contracts of knock-outs. */
 export type KnockoutMetric = 'accuracy' | 'probability' | 'logit_difference' | 'exact_match';
-/** Any spec. A newer server may know more kinds: check `kind` before reading anything else. */
-export type AnySpec = Spec | KnockoutSpec | TransferSpec | FineTuneSpec;
+/** A spec of any kind, which says what else it holds; a newer server may know more kinds than this page. */
+export interface AnySpec {
+  kind: string;
+  model?: string;
+  parent?: string | null;
+}
 
 export type Experiment = Omit<Schemas['Experiment'], 'spec' | 'kind'> & { kind: string; spec: AnySpec };
 export type ExperimentList = Omit<Schemas['ExperimentList'], 'items'> & { items: Experiment[] };

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { prefillForm, takePrefill } from './prefill';
-import type { PromptsSpec, TemplatePrompts } from '../api/wire';
+import type { KnockoutSpec, PromptsSpec, TemplatePrompts } from '../api/wire';
 import {
   initialKnockout,
   knockoutDraftOf,
@@ -124,9 +124,9 @@ describe('the prefilled form', () => {
     const spec = { kind: 'knockout' as const, parent: 'a' };
     prefillForm(spec);
     expect(takePrefill('transfer')).toBeNull();
-    expect(takePrefill('knockout', 'b')).toBeNull();
-    expect(takePrefill('knockout', 'a')).toBe(spec);
-    expect(takePrefill('knockout', 'a')).toBeNull();
+    expect(takePrefill<KnockoutSpec>('knockout', ({ parent }) => parent === 'b')).toBeNull();
+    expect(takePrefill<KnockoutSpec>('knockout', ({ parent }) => parent === 'a')).toBe(spec);
+    expect(takePrefill<KnockoutSpec>('knockout', ({ parent }) => parent === 'a')).toBeNull();
   });
 });
 

@@ -1,7 +1,8 @@
 // Names and numbers of fine-tunings.
 import type { Interval, Outcome } from '../api/fineTune';
-import type { HeadPart, Schedule, Tuner } from '../api/wire';
-import { digits } from './numbers';
+import type { Experiment, FineTuneSpec, HeadPart, Schedule, Tuner } from '../api/wire';
+import { digits, plural } from './numbers';
+import { shortList } from './titles';
 
 /** In the order of the comparison. */
 export const TUNERS: readonly Tuner[] = ['precise', 'random', 'lora', 'full', 'offsets', 'full_matrices'];
@@ -43,6 +44,30 @@ export const OUTCOME_LABELS: Record<Outcome, string> = {
   right: 'right before and after',
   wrong: 'wrong before and after',
 };
+
+/** "Fine-tuning of L14H2, MLP19", "Fine-tuning of 10 random components", "Fine-tuning with LoRA". */
+export function fineTuneTitle({ tuner, components = [] }: FineTuneSpec): string {
+  const labels: Record<Tuner, string> = {
+    precise: `of ${shortList(components)}`,
+    random: `of ${plural(components.length, 'random component')}`,
+    offsets: `of output offsets at ${shortList(components)}`,
+    lora: 'with LoRA',
+    full_matrices: 'of all matrices',
+    full: 'of the whole model',
+  };
+  return `Fine-tuning ${labels[tuner ?? 'precise'] ?? tuner}`;
+}
+
+/** True if a fine-tuning that did not succeed may have kept weights: after a step, or after a non-finite loss. */
+export function mayHaveKeptSteps({
+  state,
+  progress,
+  error,
+}: Pick<Experiment, 'state' | 'progress' | 'error'>): boolean {
+  if (state === 'failed') return error?.type.endsWith('training_broke') === true;
+  const begun = progress.stage === 'steps' ? progress.done > 0 : ['after', 'saving', 'done'].includes(progress.stage);
+  return state === 'cancelled' && begun;
+}
 
 /** "9.4 M", "134.5 M", "960", "1.2 B". */
 export function count(value: number): string {

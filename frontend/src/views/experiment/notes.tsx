@@ -5,10 +5,12 @@ import type { Experiment, Problem } from '../../api/wire';
 import { changedFields, unsavedEdits, hasUnsavedEdits, keepEdits, remainingEdits, type Edits } from '../../model/notes';
 import { Field, ErrorMessage, problemOf } from '../../ui/parts';
 
-// Leaving the site asks for confirmation while there are unsaved edits.
-addEventListener('beforeunload', (event) => {
-  if (hasUnsavedEdits()) event.preventDefault();
-});
+/** Leaving the site asks for confirmation while there are unsaved edits. */
+export function guardUnsavedEdits(): void {
+  addEventListener('beforeunload', (event) => {
+    if (hasUnsavedEdits()) event.preventDefault();
+  });
+}
 
 const MAX_NAME = 120;
 const MAX_NOTES = 10_000;

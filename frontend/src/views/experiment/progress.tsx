@@ -1,10 +1,11 @@
 // Progress of a run on the page of its result: a line, a bar, an ETA, and the state of a cancellation.
 import { edit, experiment as readRow, health, retry as askRetry } from '../../api/client';
-import type { RunSnapshot } from '../../api/follow';
 import type { Experiment, Priority, Problem } from '../../api/wire';
+import { kindOf } from '../../kinds';
+import type { RunSnapshot } from '../../model/run';
 import { navigate } from '../../nav';
 import { page } from '../../root';
-import { totalOf, cancelledLine, isFinal, progressLine, share, unitOf, type Unit } from '../../text/experiment';
+import { totalOf, cancelledLine, isFinal, progressLine, share, unitOf } from '../../text/experiment';
 import { duration } from '../../text/numbers';
 import { kindName } from '../../text/titles';
 import { useLoad } from '../../ui/hooks';
@@ -15,7 +16,8 @@ export function RunProgress({ seen, put }: { seen: RunSnapshot; put: (experiment
   const { experiment, link, partial } = seen;
   const { state, progress } = experiment;
   const part = share(progress);
-  const under = unitOf(experiment.spec) === 'step' ? 'step' : 'batch';
+  const kind = kindOf(experiment.kind);
+  const under = kind?.smallestPart ?? 'batch';
   const line = experiment.cancel_requested
     ? `cancelling: finishing the current ${under}`
     : progressLine(state, progress);
@@ -38,7 +40,11 @@ export function RunProgress({ seen, put }: { seen: RunSnapshot; put: (experiment
           </span>
         )}
       </p>
-      <progress max={1} {...(part === null ? {} : { value: part })} aria-label={FINISHED[unitOf(experiment.spec)]} />
+      <progress
+        max={1}
+        {...(part === null ? {} : { value: part })}
+        aria-label={kind?.progressLabel ?? `${capital(unitOf(experiment.spec))}s finished`}
+      />
       {link === 'polling' && (
         <p class="faint">Live updates are interrupted; the page checks every two seconds instead.</p>
       )}
@@ -53,7 +59,7 @@ export function RunProgress({ seen, put }: { seen: RunSnapshot; put: (experiment
   );
 }
 
-const FINISHED: Record<Unit, string> = { pair: 'Pairs finished', set: 'Sets finished', step: 'Progress of this stage' };
+const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
 const PRIORITIES: readonly (readonly [Priority, string])[] = [
   ['high', 'high: before others'],
@@ -142,7 +148,7 @@ export function Ending({
   }
   return (
     <div class="notice plain" role="status">
-      {cancelledLine(kept, totalOf(experiment), unitOf(experiment.spec))}{' '}
+      {cancelledLine(experiment.spec, kept, totalOf(experiment))}{' '}
       <Retry id={experiment.id} label={kept ? 'Run the rest' : 'Run again'} reload={reload} />
     </div>
   );

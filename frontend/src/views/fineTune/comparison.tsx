@@ -15,7 +15,7 @@ import {
 } from '../../model/fineTuneComparison';
 import type { Pool } from '../../model/fineTuneReport';
 import { page } from '../../root';
-import { isFinal, mayHaveKeptSteps, progressLine, STATE_LABELS } from '../../text/experiment';
+import { isFinal, mayHaveResult, progressLine, STATE_LABELS } from '../../text/experiment';
 import { bytes, digits, percent, plural } from '../../text/numbers';
 import { share, TUNER_NAMES, TUNERS } from '../../text/fineTune';
 import { useLoad } from '../../ui/hooks';
@@ -37,9 +37,7 @@ export function Comparison({ id, spec, result, state }: ComparisonProps) {
   const [every, setEvery] = useState(0);
   const list = useLoad(`tunings of ${spec.model} ${state}`, (signal) => fineTuningsOf(spec.model, signal), every);
   const rows = useMemo(() => relatedRuns(list.data ?? [], spec).slice(0, MOST), [list.data, spec]);
-  const finished = rows
-    .filter((row) => (row.state === 'succeeded' || mayHaveKeptSteps(row)) && row.id !== id)
-    .map((row) => row.id);
+  const finished = rows.filter((row) => mayHaveResult(row) && row.id !== id).map((row) => row.id);
   const waiting = rows.some((row) => !isFinal(row.state));
   useEffect(() => setEvery(waiting ? REFRESH_MS : 0), [waiting]);
   // A finished result never changes: it is read once.

@@ -178,7 +178,7 @@ interface FineTuneForm extends FineTuneFormProps {
 function useFineTuneForm(address: Address): FineTuneForm {
   const [state, setState] = useState(() => {
     const fromUrl = readFineTuneUrl(address.search);
-    const prefill = takePrefill('fine_tune');
+    const prefill = takePrefill<FineTuneSpec>('fine_tune');
     // Files are not in the address: they are handed over.
     return prefill
       ? {

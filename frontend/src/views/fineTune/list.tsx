@@ -1,8 +1,8 @@
 // Fine-tunings of the components of an analysis, newest first, with links to new ones.
 import { childrenOf } from '../../api/client';
-import type { Result } from '../../api/wire';
-import { componentName, type Component } from '../../model/component';
+import { componentName } from '../../model/component';
 import { fineTuneUrlFrom } from '../../model/fineTuneUrl';
+import type { PanelProps } from '../../panels';
 import { page } from '../../root';
 import { DEFAULT_TOP_K, shortList } from '../../text/titles';
 import { useLoad } from '../../ui/hooks';
@@ -10,7 +10,7 @@ import { Link, ErrorMessage } from '../../ui/parts';
 import { useListChanges } from '../../ui/undo';
 import { ExperimentTable } from '../experiment/experimentTable';
 
-export function FineTuneList({ id, result, pins }: { id: string; result: Result; pins: readonly Component[] }) {
+export function FineTuneList({ id, result, view: { pins } }: PanelProps) {
   const list = useLoad(`tunings ${id}`, (signal) => childrenOf(id, signal), 10_000);
   useListChanges(list.reload);
   const items = (list.data?.items ?? []).filter(({ kind }) => kind === 'fine_tune');

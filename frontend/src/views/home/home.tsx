@@ -1,7 +1,7 @@
 // The home page: a working prompt, one button, and next to them a finished example.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { experiments, models as loadModels, submit } from '../../api/client';
-import type { Problem } from '../../api/wire';
+import type { Problem, Spec } from '../../api/wire';
 import { takePrefill } from '../../model/prefill';
 import { analysisDraftOf, initialDraft, defaultModel, analysisSpecOf, type Draft } from '../../model/analysisForm';
 import { readChat, readOptions, writeChat, writeOptions } from '../../model/patchingOptions';
@@ -24,7 +24,7 @@ const MODES = { one: 'One prompt', set: 'A set of prompts', file: 'Prompts from 
 
 export function Home({ address }: { address: Address }) {
   const [draft, setDraft] = useState<Draft>(() => {
-    const prefill = takePrefill('path_patching');
+    const prefill = takePrefill<Spec>('path_patching');
     return prefill ? analysisDraftOf(prefill) : initialDraft(readOptions(address.search).options);
   });
   const [error, setError] = useState<Problem | null>(null);

@@ -2,7 +2,7 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { models as loadModels, submit } from '../../api/client';
-import type { Ablation, KnockoutPositions, Metric, Problem, Result } from '../../api/wire';
+import type { Ablation, KnockoutPositions, KnockoutSpec, Metric, Problem, Result, Spec } from '../../api/wire';
 import { componentName, type Component } from '../../model/component';
 import {
   ABLATION_LABELS,
@@ -43,7 +43,7 @@ export function KnockoutForm({ id, result, metric, pins }: FormProps) {
   const single = result.pairs.length < 2;
   const prompts = result.spec.prompts;
   const [draft, setDraft] = useState<KnockoutDraft>(() => {
-    const prefill = takePrefill('knockout', id);
+    const prefill = takePrefill<KnockoutSpec>('knockout', ({ parent }) => parent === id);
     return prefill ? knockoutDraftOf(prefill, prompts) : initialKnockout(pins, single, prompts);
   });
   const [error, setError] = useState<Problem | null>(null);
@@ -204,7 +204,11 @@ export function KnockoutForm({ id, result, metric, pins }: FormProps) {
                 type="button"
                 class="quiet"
                 onClick={() => {
-                  prefillForm({ ...result.spec, ...optionsOf(result.spec), prompts: { ...prompts, half: 'first' } });
+                  prefillForm({
+                    ...result.spec,
+                    ...optionsOf(result.spec),
+                    prompts: { ...prompts, half: 'first' },
+                  } as Spec);
                   navigate(page(analysisFormUrl(result.spec)));
                 }}
               >

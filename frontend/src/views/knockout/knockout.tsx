@@ -1,18 +1,20 @@
 // A knock-out: the model's answers without k components, compared with random components.
 import { useCallback, useState } from 'preact/hooks';
-import { exportAddress } from '../../api/client';
+import { fileAddress } from '../../api/client';
 import type { KnockoutCurve, KnockoutResult } from '../../api/results';
 import type { KnockoutMetric, KnockoutSpec } from '../../api/wire';
 import type { Theme } from '../../charts/colours';
 import { LINE, type Mark } from '../../charts/lines';
 import { ABLATION_LABELS, KNOCKOUT_METRICS, KNOCKOUT_METRIC_LABELS, POSITION_LABELS } from '../../model/knockoutForm';
+import type { ExperimentViewProps } from '../../model/run';
 import { totalOf, isFinal, shortRevision } from '../../text/experiment';
 import { digits, plural } from '../../text/numbers';
-import { componentsSummary, title } from '../../text/titles';
+import { componentsSummary } from '../../text/knockout';
+import { title } from '../../text/titles';
 import { Menu, Notice } from '../../ui/parts';
 import { EditAndRun } from '../experiment/editAndRun';
 import { ExperimentHeader } from '../experiment/header';
-import { RunState, type ExperimentViewProps } from '../experiment/runState';
+import { RunState } from '../experiment/runState';
 import { Curves, type Chart } from '../../ui/curves';
 import { Select } from '../prompts/choices';
 import { KnockoutChecks } from './checks';
@@ -78,14 +80,14 @@ function methodLine(spec: KnockoutSpec): string {
 function Downloads({ id }: { id: string }) {
   return (
     <>
-      <a class="button quiet" href={exportAddress.curve(id)} download>
+      <a class="button quiet" href={fileAddress(id, 'curve.csv')} download>
         Download CSV
       </a>
       <Menu label="Export">
-        <a href={exportAddress.json(id)} download={`${id}.result.json`}>
+        <a href={fileAddress(id, 'result')} download={`${id}.result.json`}>
           Result as JSON
         </a>
-        <a href={exportAddress.raw(id)} download>
+        <a href={fileAddress(id, 'raw.safetensors')} download>
           Every pair as safetensors
         </a>
       </Menu>

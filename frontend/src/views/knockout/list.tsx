@@ -1,7 +1,6 @@
 // Knock-outs and transfers of an analysis, newest first, with the form for another. Fine-tunings have their own list.
 import { childrenOf } from '../../api/client';
-import type { Metric, Result } from '../../api/wire';
-import type { Component } from '../../model/component';
+import type { PanelProps } from '../../panels';
 import { page } from '../../root';
 import { useLoad } from '../../ui/hooks';
 import { Link, ErrorMessage } from '../../ui/parts';
@@ -9,14 +8,7 @@ import { useListChanges } from '../../ui/undo';
 import { ExperimentTable } from '../experiment/experimentTable';
 import { KnockoutForm } from './form';
 
-interface KnockoutListProps {
-  id: string;
-  result: Result;
-  metric: Metric;
-  pins: readonly Component[];
-}
-
-export function KnockoutList({ id, result, metric, pins }: KnockoutListProps) {
+export function KnockoutList({ id, result, view: { metric, pins } }: PanelProps) {
   const list = useLoad(`children ${id}`, (signal) => childrenOf(id, signal), 10_000);
   useListChanges(list.reload);
   const items = (list.data?.items ?? []).filter(({ kind }) => kind !== 'fine_tune');

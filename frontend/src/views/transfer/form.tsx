@@ -1,7 +1,7 @@
 // The transfer form: the prompt sets on which heads are found, and those on which they are knocked out.
 import { useEffect, useState } from 'preact/hooks';
 import { models as loadModels, submit } from '../../api/client';
-import type { Effect, Metric, Problem } from '../../api/wire';
+import type { Effect, Metric, Problem, TransferSpec } from '../../api/wire';
 import { takePrefill } from '../../model/prefill';
 import { defaultModel } from '../../model/analysisForm';
 import { EFFECTS } from '../../model/patchingOptions';
@@ -40,7 +40,7 @@ export function NewTransfer({ address }: { address: Address }) {
   const query = new URLSearchParams(address.search);
   const parent = useParent(query.get('parent'));
   const cards = useLoad('models', loadModels);
-  const [prefill] = useState(() => takePrefill('transfer'));
+  const [prefill] = useState(() => takePrefill<TransferSpec>('transfer'));
   const [model, setModel] = useState<string | null>(prefill?.model ?? query.get('model'));
   const [draft, setDraft] = useState<TransferDraft | null>(prefill && transferDraftOf(prefill, FALLBACK_SHOTS));
   const [error, setError] = useState<Problem | null>(null);

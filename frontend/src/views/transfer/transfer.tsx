@@ -1,17 +1,18 @@
 // A transfer: heads found on each set, knocked out on every set, compared with random heads; and how far the sets
 // agree.
 import { useState } from 'preact/hooks';
-import { exportAddress } from '../../api/client';
+import { fileAddress } from '../../api/client';
 import type { TransferResult } from '../../api/results';
 import type { TransferSpec } from '../../api/wire';
 import { cellLines, cellsOf, cellDescription, subtract, type Measure } from '../../model/transferMatrix';
+import type { ExperimentViewProps } from '../../model/run';
 import { page } from '../../root';
 import { isFinal, shortRevision } from '../../text/experiment';
 import { duration, METRIC_NAMES, plural } from '../../text/numbers';
 import { Link, Menu, Notice } from '../../ui/parts';
 import { EditAndRun } from '../experiment/editAndRun';
 import { ExperimentHeader } from '../experiment/header';
-import { RunState, type ExperimentViewProps } from '../experiment/runState';
+import { RunState } from '../experiment/runState';
 import { ParentLink, useParent } from '../knockout/parent';
 import { Select } from '../prompts/choices';
 import { Matrix } from './matrix';
@@ -63,14 +64,14 @@ export function TransferPage({ run, id, address }: ExperimentViewProps) {
 function Downloads({ id }: { id: string }) {
   return (
     <>
-      <a class="button quiet" href={exportAddress.matrix(id)} download>
+      <a class="button quiet" href={fileAddress(id, 'matrix.csv')} download>
         Download CSV
       </a>
       <Menu label="Export">
-        <a href={exportAddress.json(id)} download={`${id}.result.json`}>
+        <a href={fileAddress(id, 'result')} download={`${id}.result.json`}>
           Result as JSON
         </a>
-        <a href={exportAddress.raw(id)} download>
+        <a href={fileAddress(id, 'raw.safetensors')} download>
           Matrices as safetensors
         </a>
       </Menu>
