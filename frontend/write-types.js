@@ -10,6 +10,20 @@ const REFERENCE = /"#\/components\/schemas\/(\w+)"/g;
 const untitled = (key, value) => (key === 'title' && typeof value === 'string' ? undefined : value);
 const matches = (text, pattern) => [...text.matchAll(pattern)].map(([, name]) => name);
 
+/** Leaves out the defaults, some of them long lists: vocabulary.ts has them. */
+function withoutDefaults(text) {
+  let inside = false;
+  return text
+    .split('\n')
+    .filter((line) => {
+      if (/^\s*\/\*\* @default .*\*\/$/.test(line)) return false;
+      if (/^\s*\* @default /.test(line)) inside = true;
+      else if (/^\s*\*(\/| @)/.test(line)) inside = false;
+      return !inside;
+    })
+    .join('\n');
+}
+
 /** The generated types as text. */
 export async function typesText(folder = import.meta.dirname) {
   const { openapi, info, components } = JSON.parse(
@@ -28,7 +42,7 @@ export async function typesText(folder = import.meta.dirname) {
   sources.flatMap((text) => matches(text, NAMED)).forEach(add);
   const schemas = Object.fromEntries(Object.entries(components.schemas).filter(([name]) => wanted.has(name)));
   const tree = await openapiTS({ openapi, info, paths: {}, components: { schemas } });
-  return `// Generated from openapi.json: \`npm run types\`. Do not edit.\n\n${astToString(tree)}`;
+  return `// Generated from openapi.json: \`npm run types\`. Do not edit.\n\n${withoutDefaults(astToString(tree))}`;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href)

@@ -11,8 +11,6 @@ type Row = Pick<Experiment, 'state' | 'progress' | 'error'>;
 export interface ExperimentKind<Spec extends AnySpec = AnySpec, Result extends object = object> {
   /** The `kind` of its specs. */
   kind: string;
-  /** Its name inside a sentence: "knock-out". */
-  name: string;
   /** The title of an experiment: "Knock-out of the top 10". `kept`: pairs in the result. */
   title(spec: Spec, kept?: number): string;
   /** The method in short, for a narrow column: "knock-out, mean". */

@@ -1,4 +1,5 @@
 // The address is the state: the path says which page, the query how it is viewed. Pure functions only.
+import { DEFAULT_METRIC, FIELDS } from './api/vocabulary';
 import type { Metric } from './api/wire';
 import { parseComponent, type Component, componentName } from './model/component';
 
@@ -52,7 +53,7 @@ export interface ReadView {
 }
 
 export const defaultMetric = (metrics: readonly Metric[]): Metric =>
-  metrics.includes('relative_logit') ? 'relative_logit' : (metrics[0] ?? 'relative_logit');
+  metrics.includes(DEFAULT_METRIC) ? DEFAULT_METRIC : (metrics[0] ?? DEFAULT_METRIC);
 
 export const defaultView = (metrics: readonly Metric[]): View => ({
   view: 'map',
@@ -120,7 +121,7 @@ export function readView(search: string, bounds: Bounds): ReadView {
 }
 
 /** As many as one knock-out accepts. */
-export const MAX_PINS = 128;
+const MAX_PINS = FIELDS.knockout.components.maxLength;
 
 /** `search` with part of the view changed; null and defaults are left out. Unknown parameters stay. */
 export function writeView(

@@ -28,45 +28,39 @@ export interface components {
         };
         /** @description A prompt pair as typed by a user; an omitted counterfactual or answer is computed. */
         CustomPair: {
-            /** @description Right answer; if omitted, computed from the reference, whose arithmetic must then be readable */
+            /** @description Right answer; if omitted, computed from the prompt, whose arithmetic must then be readable */
             answer?: string | null;
-            /** @description Prompt without it; if omitted, made from the reference by the set's corruption */
+            /** @description Prompt without the calculation; if omitted, made from the prompt by the set's corruption */
             counterfactual?: string | null;
-            /** @description Prompt with the calculation: "3 + 5 =" */
+            /** @description Prompt with the calculation, such as "3 + 5 =" */
             reference: string;
         };
         /** @description A prompt set of typed or uploaded pairs. */
         CustomPrompts: {
             /**
-             * @description Answers of several tokens: refused (whole), measured at their first token (first), or at every token with those before it given (each)
-             * @default whole
+             * @description Treatment of answers longer than one token of the model. `whole`: such questions are not drawn; such a prompt of your own is refused. `first`: measured at their first token. `each`: measured at every token, with those before it given.
              * @enum {string}
              */
             answer: "whole" | "first" | "each";
             /**
-             * @description Ask through the model's chat template
-             * @default false
+             * @description Ask as a user's turn through the model's chat template; worked examples become turns
              */
             chat: boolean;
             /**
-             * @description Change that turns the reference into the counterfactual
-             * @default null_operator
+             * @description Change that turns a prompt into its counterfactual. `null_operator`: a sign without meaning takes its place. `operand_swap`: other operands with another answer. `operand_swap_same_answer`: a control: other operands with the same answer. `operator_swap`: another operation on the same operands.
              * @enum {string}
              */
             corruption: "null_operator" | "operand_swap" | "operand_swap_same_answer" | "operator_swap";
             /**
              * @description Keep prompts that the model answers wrongly; otherwise they are dropped and counted
-             * @default true
              */
             keep_wrong: boolean;
+            /** @description The prompts */
             pairs: components["schemas"]["CustomPair"][];
+            /** @description Solved examples before each question; if omitted, 2 before one-line questions, none before others */
+            shots?: number | null;
             /**
-             * @description Solved examples before each question
-             * @default 0
-             */
-            shots: number;
-            /**
-             * @description discriminator enum property added by openapi-typescript
+             * @description Typed or uploaded prompts (enum property replaced by openapi-typescript)
              * @enum {string}
              */
             source: "custom";
@@ -116,7 +110,6 @@ export interface components {
          *     again.
          */
         Experiment: {
-            /** @default 1 */
             attempt: number;
             cancel_requested: boolean;
             /** Format: date-time */
@@ -127,13 +120,10 @@ export interface components {
             id: string;
             /** @enum {string} */
             kind: "path_patching" | "knockout" | "transfer" | "fine_tune";
-            /** @default  */
             name: string;
-            /** @default  */
             notes: string;
             parent: string | null;
             /**
-             * @default normal
              * @enum {string}
              */
             priority: "high" | "normal" | "low";
@@ -183,17 +173,14 @@ export interface components {
             experiment_id: string;
             kept: number;
             /**
-             * @default fine_tune
              * @constant
              */
             kind: "fine_tune";
             model: components["schemas"]["ModelFacts"];
-            /** @default [] */
             notes: string[];
             problem: string | null;
             provenance: components["schemas"]["Provenance"];
             /**
-             * @default 1
              * @constant
              */
             schema_version: 1;
@@ -212,95 +199,84 @@ export interface components {
          */
         FineTuneSpec: {
             /**
-             * @description Gradient accumulation steps
-             * @default 1
+             * @description Parts into which a batch is split to save memory
              */
             accumulate: number;
             /**
-             * @description Questions per step
-             * @default 32
+             * @description Questions per optimiser step
              */
             batch_size: number;
             /**
              * @description Train the components' biases, too
-             * @default false
              */
             biases: boolean;
             /**
-             * @description Activation checkpointing: less memory, more time
-             * @default false
+             * @description Recompute activations in the backward pass: less memory, more time
              */
             checkpointing: boolean;
             /**
-             * @description Gradient clipping (max norm); null for none
-             * @default 1
+             * @description Largest norm of a step's gradient; none for no clipping
              */
             clip: number | null;
             /**
-             * @description Components to train; needed unless the tuner trains whole models
-             * @default []
+             * @description Components to train; needed unless whole models are trained
              */
             components: string[];
             /**
              * @description Multiply the heads' learning rate by H/h, as in the paper: all heads / chosen heads
-             * @default false
              */
             head_scale: boolean;
             /**
-             * @description discriminator enum property added by openapi-typescript
+             * @description Kind of experiment (enum property replaced by openapi-typescript)
              * @enum {string}
              */
             kind: "fine_tune";
             /**
-             * @description Peak learning rate
-             * @default 0.0005
+             * @description Peak learning rate, after the warm-up
              */
             learning_rate: number;
+            /** @description Id of the model, as in the list of models */
             model: string;
             /** @description The analysis that found the components, if any */
             parent?: string | null;
+            /**
+             * @description Questions, split by operands into three sets; if omitted, sums and differences of two digits
+             */
             prompts: components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"];
             /**
-             * @description Learning rate schedule after the warm-up
-             * @default cosine
+             * @description Course of the learning rate after the warm-up. `cosine`: falls to 0 along a cosine. `linear`: falls to 0 along a straight line. `constant`: stays at its peak.
              * @enum {string}
              */
             schedule: "cosine" | "linear" | "constant";
             /**
-             * @description Seed of the training
-             * @default 0
+             * @description Seed of the order of questions and of random draws
              */
             seed: number;
             /**
              * @description Optimiser steps
-             * @default 80
              */
             steps: number;
-            /** @description Test questions; split off if omitted */
+            /** @description Questions for the final test; split off if omitted */
             test?: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"]) | null;
-            /** @description Projections of each head to train; null: q and o under grouped-query attention, else all four */
+            /** @description If omitted, query and output under grouped-query attention, otherwise all four */
             tune?: ("q" | "k" | "v" | "o")[] | null;
             /**
-             * @description Parameters trained
-             * @default precise
+             * @description Parameters that training changes; all others stay. `precise`: only the chosen components. `random`: as many other components, drawn at random from the same layers. `offsets`: one trained vector added to the output of each chosen head. `lora`: low-rank adapters on all weight matrices, with about as many parameters as the chosen components. `full_matrices`: all weight matrices of all layers. `full`: every parameter of the model.
              * @enum {string}
              */
             tuner: "precise" | "random" | "offsets" | "lora" | "full_matrices" | "full";
             /**
-             * @description Steps between validations
-             * @default 10
+             * @description Optimiser steps from one validation to the next
              */
             validate_every: number;
-            /** @description Validation questions; split off if omitted */
+            /** @description Questions for validation; split off if omitted */
             validation?: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"]) | null;
             /**
              * @description Share of the steps over which the learning rate rises
-             * @default 0.05
              */
             warmup: number;
             /**
-             * @description Weight decay (AdamW)
-             * @default 0
+             * @description Weight decay of AdamW
              */
             weight_decay: number;
         };
@@ -459,7 +435,6 @@ export interface components {
             elbow: number | null;
             experiment_id: string;
             /**
-             * @default knockout
              * @constant
              */
             kind: "knockout";
@@ -471,7 +446,6 @@ export interface components {
             parent: string;
             provenance: components["schemas"]["Provenance"];
             /**
-             * @default 1
              * @constant
              */
             schema_version: 1;
@@ -486,58 +460,51 @@ export interface components {
          */
         KnockoutSpec: {
             /**
-             * @description Replacement of a removed output: mean over the prompts, zero, or another prompt's
-             * @default mean
+             * @description Replacement of a removed component's output. `mean`: its mean output over the prompts. `zero`: zero, a state that the model has never seen. `resample`: its output on another prompt of the set, drawn at random.
              * @enum {string}
              */
             ablation: "mean" | "zero" | "resample";
             /**
-             * @description Components that top_k ranks: heads only, or any
-             * @default any
+             * @description Components that top k ranks. `head`: only attention heads. `any`: attention heads and MLPs in one ranking.
              * @enum {string}
              */
             among: "head" | "any";
-            /** @description Generate up to this many tokens and score whole answers (exact_match) */
+            /** @description Generate up to this many tokens and score whole answers, too (exact match) */
             answer_tokens?: number | null;
             /** @description Components to remove, in this order */
             components?: string[] | null;
             /**
-             * @description Random sets of components drawn for comparison
-             * @default 20
+             * @description Random sets of as many components of the same layers, removed for comparison
              */
             controls: number;
             /**
              * @description Leave out questions with operands that the analysis used
-             * @default false
              */
             disjoint: boolean;
             /**
-             * @description discriminator enum property added by openapi-typescript
+             * @description Kind of experiment (enum property replaced by openapi-typescript)
              * @enum {string}
              */
             kind: "knockout";
             /**
-             * @description Metric that ranks the components for top_k
-             * @default logit_difference
+             * @description Metric that ranks the components for top k. `logit`: change of the answer's logit. `relative_logit`: change of the answer's logit, in percent of its size in the reference run. `logit_difference`: change of the difference between the answer's logit and that of the best other number. `probability`: change of the answer's probability; slower, because it needs every logit.
              * @enum {string}
              */
             metric: "logit" | "relative_logit" | "logit_difference" | "probability";
-            /** @description The analysis (path patching) that found the components */
+            /** @description The analysis (path patching) that ranks the components */
             parent: string;
             /**
-             * @description Positions at which outputs are replaced: the last, all, or all but the first token
-             * @default end
+             * @description Positions at which outputs are replaced. `end`: where the answer is read. `all`: every token of the prompt. `after_first`: every token but the first, where idle attention rests.
              * @enum {string}
              */
             positions: "end" | "all" | "after_first";
-            /** @description Evaluation prompts; those of the analysis if omitted */
+            /** @description Prompts to measure on; those of the analysis if omitted */
             prompts?: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"]) | null;
             /**
-             * @description Seed of the random controls and of resampling
-             * @default 0
+             * @description Seed of the random controls and of the replacement with another prompt
              */
             seed: number;
-            /** @description Remove the K components with the most negative mean effect */
+            /** @description Remove the k components with the most negative mean effect; 10 if none are named */
             top_k?: number | null;
         };
         /**
@@ -581,7 +548,6 @@ export interface components {
             base_revision?: string | null;
             /**
              * @description The model comes with a chat template
-             * @default false
              */
             chat: boolean;
             /** @description Id of the fine-tuning that made this model */
@@ -661,22 +627,17 @@ export interface components {
         PartSizes: {
             head_dim: number;
             k: number;
-            /** @default 0 */
             k_bias: number;
             mlp: number;
-            /** @default 0 */
             mlp_bias: number;
             /**
              * @description A norm covers the queries of all heads, so that tuning one head changes all of them
-             * @default false
              */
             normed_together: boolean;
             o: number;
             q: number;
-            /** @default 0 */
             q_bias: number;
             v: number;
-            /** @default 0 */
             v_bias: number;
         };
         /** @description Data of the SSE event ``partial``. */
@@ -699,7 +660,6 @@ export interface components {
          *     counterfactual run, they are patched - counterfactual.
          */
         PathPatchingResult: {
-            /** @default [] */
             attention_pairs: number[];
             checks: components["schemas"]["Checks"];
             complete: boolean;
@@ -708,7 +668,6 @@ export interface components {
             effect: "direct" | "through_mlps" | "total";
             experiment_id: string;
             /**
-             * @default path_patching
              * @constant
              */
             kind: "path_patching";
@@ -723,7 +682,6 @@ export interface components {
             pairs: components["schemas"]["PairResult"][];
             provenance: components["schemas"]["Provenance"];
             /**
-             * @default 1
              * @constant
              */
             schema_version: 1;
@@ -732,42 +690,35 @@ export interface components {
         /** @description Path patching: the exact effect of every head and MLP on the answer. */
         PathPatchingSpec: {
             /**
-             * @description noising takes the reference's activations away; denoising puts them into the counterfactual run
-             * @default noising
+             * @description Corrupt a component in the reference run, or restore it in the counterfactual run. `noising`: corrupt the component in the reference run. `denoising`: restore the component in the counterfactual run.
              * @enum {string}
              */
             direction: "noising" | "denoising";
             /**
-             * @description Paths to the output: direct, also through later MLPs, or all (total)
-             * @default through_mlps
+             * @description Paths from a component to the output that count. `direct`: its direct path to the output; everything after it is frozen. `through_mlps`: its direct path and those through later MLPs; later heads are frozen. `total`: every path, through later heads, too; the slowest.
              * @enum {string}
              */
             effect: "direct" | "through_mlps" | "total";
             /**
-             * @description discriminator enum property added by openapi-typescript
+             * @description Kind of experiment (enum property replaced by openapi-typescript)
              * @enum {string}
              */
             kind: "path_patching";
             /**
-             * @description logit: change of the answer's logit. relative_logit: percent of the |reference logit|. logit_difference: against the best other number token. probability: needs a full unembedding
-             * @default [
-             *       "logit",
-             *       "relative_logit",
-             *       "logit_difference"
-             *     ]
+             * @description Measures of the effect on the answer. `logit`: change of the answer's logit. `relative_logit`: change of the answer's logit, in percent of its size in the reference run. `logit_difference`: change of the difference between the answer's logit and that of the best other number. `probability`: change of the answer's probability; slower, because it needs every logit.
              */
             metrics: ("logit" | "relative_logit" | "logit_difference" | "probability")[];
+            /** @description Id of the model, as in the list of models */
             model: string;
             /**
-             * @description Patched positions: the last one, or all (needs the effect total)
-             * @default end
+             * @description Positions at which a component's output is replaced. `end`: where the answer is read. `all`: every token of the prompt.
              * @enum {string}
              */
             positions: "end" | "all";
+            /** @description Prompts to analyse: typed or uploaded, or drawn from templates */
             prompts: components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"];
             /**
-             * @description Origin of the patched-in activations; mean and resample need several pairs
-             * @default counterfactual
+             * @description Replacement of a component's output. `counterfactual`: its output on the same prompt without the calculation. `zero`: its output is set to zero. `mean`: its mean output over the set. `resample`: its output on a prompt drawn at random from the set.
              * @enum {string}
              */
             source: "counterfactual" | "zero" | "mean" | "resample";
@@ -794,8 +745,11 @@ export interface components {
         Preview: {
             items: components["schemas"]["PreviewItem"][];
             n_distinct: number;
-            /** @default [] */
             notes: string[];
+            /**
+             * @description Worked examples before each question
+             */
+            shots: number;
         };
         /** @description Tokens and answer of one pair. A pair with a ``problem`` cannot run; the readable part is still shown. */
         PreviewItem: {
@@ -805,12 +759,10 @@ export interface components {
             counterfactual: components["schemas"]["Token"][];
             /**
              * @description Place of the measured token among the answer's tokens, from 0
-             * @default 0
              */
             place: number;
             /**
              * @description Number of the answer's tokens
-             * @default 1
              */
             places: number;
             problem: string | null;
@@ -831,7 +783,6 @@ export interface components {
          *     and after them.
          */
         Progress: {
-            /** @default 0 */
             done: number;
             /** @description Estimated time left, in seconds */
             eta_s?: number | null;
@@ -840,7 +791,6 @@ export interface components {
             /** @description Place in the queue, from 0, while it waits */
             queue_position?: number | null;
             /**
-             * @default queued
              * @enum {string}
              */
             stage: "queued" | "loading_model" | "pairs" | "sets" | "before" | "steps" | "after" | "saving" | "done";
@@ -976,92 +926,73 @@ export interface components {
         /** @description A prompt set drawn from templates, without replacement. docs/prompts.md lists the options of each ``topic``. */
         TemplatePrompts: {
             /**
-             * @description Answers of several tokens: refused (whole), measured at their first token (first), or at every token with those before it given (each)
-             * @default whole
+             * @description Treatment of answers longer than one token of the model. `whole`: such questions are not drawn; such a prompt of your own is refused. `first`: measured at their first token. `each`: measured at every token, with those before it given.
              * @enum {string}
              */
             answer: "whole" | "first" | "each";
             /**
-             * @description Ask through the model's chat template
-             * @default false
+             * @description Ask as a user's turn through the model's chat template; worked examples become turns
              */
             chat: boolean;
             /**
-             * @description Change that turns the reference into the counterfactual
-             * @default null_operator
+             * @description Change that turns a prompt into its counterfactual. `null_operator`: a sign without meaning takes its place. `operand_swap`: other operands with another answer. `operand_swap_same_answer`: a control: other operands with the same answer. `operator_swap`: another operation on the same operands.
              * @enum {string}
              */
             corruption: "null_operator" | "operand_swap" | "operand_swap_same_answer" | "operator_swap";
             /**
              * @description Decimal places of the operands
-             * @default 0
              */
             decimals: number;
-            /** @description Only questions whose operands fall in this half of one fixed split: two halves share none */
+            /** @description Only questions with operands in one half of a fixed split; the halves share no operands. `first`: one half of all operands, for finding components. `second`: the other half, for testing them. */
             half?: ("first" | "second") | null;
             /**
              * @description Keep prompts that the model answers wrongly; otherwise they are dropped and counted
-             * @default false
              */
             keep_wrong: boolean;
             /**
-             * @description Numbers in digits or in words
-             * @default digits
+             * @description Numbers in digits or in words. `digits`: numbers as digits. `words`: numbers as words.
              * @enum {string}
              */
             numerals: "digits" | "words";
             /**
              * @description Smallest and largest operand
-             * @default [
-             *       1,
-             *       9
-             *     ]
              */
             operands: [
                 number,
                 number
             ];
             /**
-             * @default [
-             *       "add"
-             *     ]
+             * @description Operations of the questions. `add`: sums. `subtract`: differences. `multiply`: products. `divide`: quotients without a remainder. `power`: a base and an exponent of at most 12.
              */
             operations: ("add" | "subtract" | "multiply" | "divide" | "power")[];
             /**
-             * @description Number of questions
-             * @default 64
+             * @description Questions drawn; fewer if fewer exist
              */
             pairs: number;
             /**
-             * @description Seed of the drawing
-             * @default 0
+             * @description Another seed draws other questions of the same kind
              */
             seed: number;
             /**
-             * @description Solved examples before each question
-             * @default 2
+             * @description Solved examples before each question; small models need them to answer at all
              */
             shots: number;
             /**
-             * @description discriminator enum property added by openapi-typescript
+             * @description Prompts drawn from templates (enum property replaced by openapi-typescript)
              * @enum {string}
              */
             source: "template";
             /**
-             * @default [
-             *       "equation"
-             *     ]
+             * @description Forms of the questions. `equation`: in symbols. `statement`: a sentence that ends before the answer. `question`: a question and the beginning of an answer.
              */
             styles: ("equation" | "statement" | "question")[];
             /**
-             * @description Subject of the questions; the last four have no arithmetic
-             * @default question
+             * @description Subject of the questions; the last four contain no arithmetic. `question`: plain calculations. `year_span`: the end or the start of a span. `counting`: two groups counted together. `word_problem`: a calculation told as a story. `facts`: a control without arithmetic. `grammar`: a control without arithmetic. `antonyms`: a control without arithmetic. `sequences`: a control without arithmetic.
              * @enum {string}
              */
             topic: "question" | "year_span" | "counting" | "word_problem" | "facts" | "grammar" | "antonyms" | "sequences";
             /**
-             * @description A few common wordings (plain), or all of them (varied)
-             * @default plain
+             * @description A few common wordings of a question, or all of them. `plain`: a few common wordings. `varied`: all wordings, at least twelve per operation and style.
              * @enum {string}
              */
             wording: "plain" | "varied";
@@ -1116,7 +1047,6 @@ export interface components {
             found_on: components["schemas"]["TransferSet"][];
             jaccard: (number | null)[][];
             /**
-             * @default transfer
              * @constant
              */
             kind: "transfer";
@@ -1126,7 +1056,6 @@ export interface components {
             provenance: components["schemas"]["Provenance"];
             rank_correlation: (number | null)[][];
             /**
-             * @default 1
              * @constant
              */
             schema_version: 1;
@@ -1142,53 +1071,51 @@ export interface components {
         /** @description Transfer: heads found on each prompt set, knocked out on every other set. */
         TransferSpec: {
             /**
-             * @description Replacement of a removed output: mean over the prompts, zero, or another prompt's
-             * @default mean
+             * @description Replacement of a removed head's output. `mean`: its mean output over the prompts. `zero`: zero, a state that the model has never seen. `resample`: its output on another prompt of the set, drawn at random.
              * @enum {string}
              */
             ablation: "mean" | "zero" | "resample";
             /**
-             * @description Random sets of heads drawn for comparison
-             * @default 20
+             * @description Random sets of as many heads of the same layers, removed for comparison
              */
             controls: number;
             /**
              * @description Split every set by its operands: heads are found on one half and knocked out on the other
-             * @default true
              */
             disjoint: boolean;
             /**
-             * @description Effect by which heads are found
-             * @default through_mlps
+             * @description Paths from a head to the output that count. `direct`: its direct path to the output; everything after it is frozen. `through_mlps`: its direct path and those through later MLPs; later heads are frozen. `total`: every path, through later heads, too; the slowest.
              * @enum {string}
              */
             effect: "direct" | "through_mlps" | "total";
-            /** @description Prompt sets on which they are knocked out */
+            /**
+             * @description Prompt sets on which the heads of each set are knocked out
+             */
             evaluated_on: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"])[];
-            /** @description Prompt sets on which heads are found */
+            /**
+             * @description Prompt sets on which heads are found
+             */
             found_on: (components["schemas"]["CustomPrompts"] | components["schemas"]["TemplatePrompts"])[];
             /**
-             * @description discriminator enum property added by openapi-typescript
+             * @description Kind of experiment (enum property replaced by openapi-typescript)
              * @enum {string}
              */
             kind: "transfer";
             /**
-             * @description Metric by which heads are found
-             * @default logit_difference
+             * @description Metric that ranks the heads. `logit`: change of the answer's logit. `relative_logit`: change of the answer's logit, in percent of its size in the reference run. `logit_difference`: change of the difference between the answer's logit and that of the best other number. `probability`: change of the answer's probability; slower, because it needs every logit.
              * @enum {string}
              */
             metric: "logit" | "relative_logit" | "logit_difference" | "probability";
+            /** @description Id of the model, as in the list of models */
             model: string;
             /** @description The analysis that this belongs to, if any */
             parent?: string | null;
             /**
-             * @description Seed of the random controls and of resampling
-             * @default 0
+             * @description Seed of the random controls and of the replacement with another prompt
              */
             seed: number;
             /**
-             * @description Heads found on each set
-             * @default 10
+             * @description Heads kept of each set: the k with the most negative mean effect
              */
             top_k: number;
         };
@@ -1217,7 +1144,6 @@ export interface components {
          *     ``trained`` is the number of parameters that the rank is chosen to match.
          */
         TuningPreview: {
-            /** @default [] */
             notes: string[];
             split: components["schemas"]["Split"];
             tunable: components["schemas"]["Tunable"];
@@ -1230,7 +1156,6 @@ export interface components {
          */
         Upload: {
             n_rows: number;
-            /** @default [] */
             notes: string[];
             pairs: components["schemas"]["CustomPair"][];
             problems: components["schemas"]["UploadProblem"][];

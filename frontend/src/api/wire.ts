@@ -1,5 +1,6 @@
 // Short names for the generated types of the API. To change one, change contracts/, then `npm run types`.
 import type { components } from './types';
+import type { CHOICES } from './vocabulary';
 
 type Schemas = components['schemas'];
 /** Any generated type by its name, for views and kinds that need one alone. */
@@ -9,11 +10,16 @@ export type Schema<Name extends keyof Schemas> = Schemas[Name];
 export type Spec = Omit<Schemas['PathPatchingSpec'], 'prompts'> & { prompts: PromptsSpec };
 /** A spec as submitted: the server fills in what is left out. */
 export type AnalysisSpecInput = Omit<Spec, 'metrics' | 'prompts'> & { metrics?: Metric[]; prompts: PromptsSpec };
-export type CustomPrompts = AtLeast<Schemas['CustomPrompts'], 'source' | 'pairs' | 'shots' | 'corruption'>;
+export type CustomPrompts = AtLeast<Omit<Schemas['CustomPrompts'], 'shots'>, 'source' | 'pairs' | 'corruption'> & Shots;
 export type TemplatePrompts = AtLeast<
-  Schemas['TemplatePrompts'],
-  'source' | 'operations' | 'styles' | 'operands' | 'pairs' | 'shots' | 'corruption' | 'seed'
->;
+  Omit<Schemas['TemplatePrompts'], 'shots'>,
+  'source' | 'operations' | 'styles' | 'operands' | 'pairs' | 'corruption' | 'seed'
+> &
+  Shots;
+/** Worked examples; as many as suit the model if left out. */
+interface Shots {
+  shots?: number | null;
+}
 export type PromptsSpec = CustomPrompts | TemplatePrompts;
 export type Effect = Spec['effect'];
 export type Positions = Spec['positions'];
@@ -52,8 +58,8 @@ export type Schedule = Schemas['FineTuneSpec']['schedule'];
 export type HeadPart = NonNullable<Schemas['FineTuneSpec']['tune']>[number];
 export type Ablation = Schemas['KnockoutSpec']['ablation'];
 export type KnockoutPositions = Schemas['KnockoutSpec']['positions'];
-/** The generated types know the names of curves only as text; as in the contracts of knock-outs. */
-export type KnockoutMetric = 'accuracy' | 'probability' | 'logit_difference' | 'exact_match';
+/** The generated types know the names of curves only as text. */
+export type KnockoutMetric = keyof typeof CHOICES.KnockMetric;
 /** A spec of any kind, which says what else it holds; a newer server may know more kinds than this page. */
 export interface AnySpec {
   kind: string;

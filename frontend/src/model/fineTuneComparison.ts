@@ -1,5 +1,6 @@
 // Comparison of fine-tunings that differ only in tuner and seed.
 import type { FineTuneResult } from '../api/fineTune';
+import { FIELDS } from '../api/vocabulary';
 import type { Experiment, FineTuneSpec, Tuner } from '../api/wire';
 import { CONTROLS, TUNERS } from '../text/fineTune';
 import { pooled, type Pool } from './fineTuneReport';
@@ -22,8 +23,8 @@ function ordered(value: unknown): unknown {
   );
 }
 
-export const tunerOf = (spec: FineTuneSpec): Tuner => spec.tuner ?? 'precise';
-export const seedOf = (spec: FineTuneSpec): number => spec.seed ?? 0;
+export const tunerOf = (spec: FineTuneSpec): Tuner => spec.tuner ?? FIELDS.fine_tune.tuner.default;
+export const seedOf = (spec: FineTuneSpec): number => spec.seed ?? FIELDS.fine_tune.seed.default;
 
 type Row = Omit<Experiment, 'spec'> & { spec: FineTuneSpec };
 const fineTunings = (all: readonly Experiment[]): Row[] =>

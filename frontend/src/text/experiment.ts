@@ -1,6 +1,8 @@
 // The state of an experiment as text, and its estimated time.
 import type { AnySpec, PromptsSpec, AnalysisSpecInput, Experiment, Health, Progress, Stage, State } from '../api/wire';
+import { CHOICES } from '../api/vocabulary';
 import { kindOf } from '../kinds';
+import { labelsOf } from '../model/fields';
 import { optionsOf } from '../model/patchingOptions';
 import { duration, plural } from './numbers';
 import { isAnalysis } from './titles';
@@ -25,13 +27,7 @@ export function totalOf({ spec, progress }: Pick<Experiment, 'spec' | 'progress'
 
 export const shortRevision = (revision: string): string => revision.slice(0, 8);
 
-export const STATE_LABELS: Record<State, string> = {
-  queued: 'queued',
-  running: 'running',
-  succeeded: 'done',
-  failed: 'failed',
-  cancelled: 'cancelled',
-};
+export const STATE_LABELS: Record<State, string> = labelsOf(CHOICES.State);
 
 const COUNTED: Partial<Record<Stage, string>> = {
   pairs: 'pairs',

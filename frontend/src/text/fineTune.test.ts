@@ -40,10 +40,10 @@ describe('a fine-tuning in words', () => {
     expect(TUNERS.map(named)).toEqual([
       'Fine-tuning of L1H1, MLP2',
       'Fine-tuning of 2 random components',
-      'Fine-tuning with LoRA',
-      'Fine-tuning of the whole model',
       'Fine-tuning of output offsets at L1H1, MLP2',
+      'Fine-tuning with LoRA',
       'Fine-tuning of all matrices',
+      'Fine-tuning of the whole model',
     ]);
     expect([kindName('fine_tune'), methodSummary({ ...SPEC, tuner: 'lora' } as AnySpec)]).toEqual([
       'fine-tuning',

@@ -1,49 +1,17 @@
 // Names and numbers of fine-tunings.
-import type { Interval, Outcome } from '../api/fineTune';
-import type { Experiment, FineTuneSpec, HeadPart, Schedule, Tuner } from '../api/wire';
+import type { Interval } from '../api/fineTune';
+import { CHOICES, FIELDS } from '../api/vocabulary';
+import type { Experiment, FineTuneSpec, Tuner } from '../api/wire';
+import { labelsOf, valuesOf } from '../model/fields';
 import { digits, plural } from './numbers';
 import { shortList } from './titles';
 
 /** In the order of the comparison. */
-export const TUNERS: readonly Tuner[] = ['precise', 'random', 'lora', 'full', 'offsets', 'full_matrices'];
-
-export const TUNER_NAMES: Record<Tuner, string> = {
-  precise: 'precise',
-  random: 'random components',
-  lora: 'LoRA',
-  full: 'full',
-  offsets: 'offsets',
-  full_matrices: 'all matrices',
-};
-
-export const TUNER_DESCRIPTIONS: Record<Tuner, string> = {
-  precise: 'only these components',
-  random: 'the same number of other components, drawn at random from the same layers',
-  lora: 'low-rank adapters on all weight matrices, with about as many parameters as these components',
-  full: 'every parameter of the model',
-  offsets: 'one trained vector added to the output of each of these heads',
-  full_matrices: 'all weight matrices of all layers',
-};
+export const TUNERS: readonly Tuner[] = valuesOf(CHOICES.Tuner);
+export const TUNER_NAMES: Record<Tuner, string> = labelsOf(CHOICES.Tuner);
 
 /** The controls of a precise fine-tuning. */
 export const CONTROLS: readonly Tuner[] = ['random', 'lora', 'full'];
-/** Tuners that train the whole model and need no components. */
-export const WHOLE: readonly Tuner[] = ['full', 'full_matrices'];
-
-export const SCHEDULE_NAMES: Record<Schedule, string> = {
-  cosine: 'cosine decay',
-  linear: 'linear decay',
-  constant: 'constant',
-};
-
-export const PART_NAMES: Record<HeadPart, string> = { q: 'query', k: 'key', v: 'value', o: 'output' };
-
-export const OUTCOME_LABELS: Record<Outcome, string> = {
-  fixed: 'fixed',
-  broken: 'broken',
-  right: 'right before and after',
-  wrong: 'wrong before and after',
-};
 
 /** "Fine-tuning of L14H2, MLP19", "Fine-tuning of 10 random components", "Fine-tuning with LoRA". */
 export function fineTuneTitle({ tuner, components = [] }: FineTuneSpec): string {
@@ -55,7 +23,7 @@ export function fineTuneTitle({ tuner, components = [] }: FineTuneSpec): string 
     full_matrices: 'of all matrices',
     full: 'of the whole model',
   };
-  return `Fine-tuning ${labels[tuner ?? 'precise'] ?? tuner}`;
+  return `Fine-tuning ${labels[tuner ?? FIELDS.fine_tune.tuner.default] ?? tuner}`;
 }
 
 /** True if a fine-tuning that did not succeed may have kept weights: after a step, or after a non-finite loss. */

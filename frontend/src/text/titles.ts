@@ -1,15 +1,8 @@
 // Titles of experiments of every kind, and of sets of prompts.
-import type { AnySpec, PromptsSpec, Experiment, Operation, Spec, Topic } from '../api/wire';
+import { CHOICES, FIELDS, KINDS } from '../api/vocabulary';
+import type { AnySpec, PromptsSpec, Experiment, Spec, Topic } from '../api/wire';
 import { kindOf } from '../kinds';
 import { clip, lastLine, visible } from './tokens';
-
-export const OPERATION_NAMES: Record<Operation, string> = {
-  add: 'addition',
-  subtract: 'subtraction',
-  multiply: 'multiplication',
-  divide: 'division',
-  power: 'powers',
-};
 
 /** Adjective for the topic of a set; plain calculations are named by their operations. */
 export const TOPIC_ADJECTIVES: Record<Exclude<Topic, 'question'>, string> = {
@@ -23,7 +16,8 @@ export const TOPIC_ADJECTIVES: Record<Exclude<Topic, 'question'>, string> = {
 };
 
 /** The name of a kind of experiment; an unknown kind by its own identifier. */
-export const kindName = (kind: string): string => kindOf(kind)?.name ?? visible(kind.replace(/_/g, ' '));
+export const kindName = (kind: string): string =>
+  kind in KINDS ? KINDS[kind as keyof typeof KINDS].label.toLowerCase() : visible(kind.replace(/_/g, ' '));
 
 export const isAnalysis = (spec: AnySpec): spec is Spec => spec.kind === 'path_patching';
 
@@ -52,8 +46,6 @@ export function shortList(components: readonly string[]): string {
   return `${components.slice(0, LISTED - 1).join(', ')} and ${components.length - LISTED + 1} more`;
 }
 
-export const DEFAULT_TOP_K = 10;
-
 /** The method in short, for a narrow column: "total, all positions", "knock-out, mean", "transfer". */
 export const methodSummary = (spec: AnySpec): string => kindOf(spec.kind)?.method(spec) ?? kindName(spec.kind);
 
@@ -64,10 +56,10 @@ function questions(prompts: PromptsSpec, kept?: number): string {
     return more > 0 ? `${first} and ${more} more` : first;
   }
   const count = kept ?? prompts.pairs;
-  const about = prompts.topic ?? 'question';
+  const about = prompts.topic ?? FIELDS.template.topic.default;
   const kinds =
-    about === 'question'
-      ? prompts.operations.map((operation) => OPERATION_NAMES[operation] ?? operation).join(' and ')
+    about === FIELDS.template.topic.default
+      ? prompts.operations.map((operation) => CHOICES.Operation[operation]?.label ?? operation).join(' and ')
       : (TOPIC_ADJECTIVES[about] ?? about);
   const half = prompts.half ? `, ${prompts.half} half` : '';
   return `${count.toLocaleString('en')} ${kinds} ${count === 1 ? 'prompt' : 'prompts'}${half}`;

@@ -1,12 +1,14 @@
 // Progress of a run on the page of its result: a line, a bar, an ETA, and the state of a cancellation.
 import { edit, experiment as readRow, health, retry as askRetry } from '../../api/client';
 import type { Experiment, Priority, Problem } from '../../api/wire';
+import { CHOICES } from '../../api/vocabulary';
 import { kindOf } from '../../kinds';
+import { valuesOf } from '../../model/fields';
 import type { RunSnapshot } from '../../model/run';
 import { navigate } from '../../nav';
 import { page } from '../../root';
 import { totalOf, cancelledLine, isFinal, progressLine, share, unitOf } from '../../text/experiment';
-import { duration } from '../../text/numbers';
+import { capital, duration } from '../../text/numbers';
 import { kindName } from '../../text/titles';
 import { useLoad } from '../../ui/hooks';
 import { Field, Notice, ErrorMessage, problemOf } from '../../ui/parts';
@@ -59,13 +61,7 @@ export function RunProgress({ seen, put }: { seen: RunSnapshot; put: (experiment
   );
 }
 
-const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
-
-const PRIORITIES: readonly (readonly [Priority, string])[] = [
-  ['high', 'high: before others'],
-  ['normal', 'normal'],
-  ['low', 'low: after others'],
-];
+const { Priority: PRIORITIES } = CHOICES;
 
 /** The priority of a queued run. */
 function PriorityChoice({ experiment, put }: { experiment: Experiment; put: (experiment: Experiment) => void }) {
@@ -87,9 +83,9 @@ function PriorityChoice({ experiment, put }: { experiment: Experiment; put: (exp
             value={experiment.priority ?? 'normal'}
             onChange={(event) => void choose(event.currentTarget.value as Priority)}
           >
-            {PRIORITIES.map(([value, label]) => (
+            {valuesOf(PRIORITIES).map((value) => (
               <option key={value} value={value}>
-                {label}
+                {PRIORITIES[value].label}: {PRIORITIES[value].help}
               </option>
             ))}
           </select>

@@ -1,4 +1,5 @@
 // Fine-tunings of the components of an analysis.
+import { FIELDS } from '../../api/vocabulary';
 import type { FineTuneSpec } from '../../api/wire';
 import type { ExperimentKind } from '../../kinds';
 import { fineTuneTitle, mayHaveKeptSteps, TUNER_NAMES } from '../../text/fineTune';
@@ -8,9 +9,8 @@ import { FineTuneList } from './list';
 
 export const kind: ExperimentKind<FineTuneSpec> = {
   kind: 'fine_tune',
-  name: 'fine-tuning',
   title: fineTuneTitle,
-  method: ({ tuner }) => `fine-tuning, ${TUNER_NAMES[tuner ?? 'precise'] ?? tuner}`,
+  method: ({ tuner }) => `fine-tuning, ${TUNER_NAMES[tuner ?? FIELDS.fine_tune.tuner.default] ?? tuner}`,
   unit: 'step',
   smallestPart: 'step',
   progressLabel: 'Progress of this stage',

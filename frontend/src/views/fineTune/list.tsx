@@ -1,10 +1,11 @@
 // Fine-tunings of the components of an analysis, newest first, with links to new ones.
 import { childrenOf } from '../../api/client';
+import { DEFAULT_TOP_K } from '../../api/vocabulary';
 import { componentName } from '../../model/component';
 import { fineTuneUrlFrom } from '../../model/fineTuneUrl';
 import type { PanelProps } from '../../panels';
 import { page } from '../../root';
-import { DEFAULT_TOP_K, shortList } from '../../text/titles';
+import { shortList } from '../../text/titles';
 import { useLoad } from '../../ui/hooks';
 import { Link, ErrorMessage } from '../../ui/parts';
 import { useListChanges } from '../../ui/undo';

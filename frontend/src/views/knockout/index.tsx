@@ -1,4 +1,5 @@
 // Knock-outs of the components of an analysis.
+import { CHOICES, FIELDS } from '../../api/vocabulary';
 import type { KnockoutSpec } from '../../api/wire';
 import type { ExperimentKind } from '../../kinds';
 import { pairsOf } from '../../text/experiment';
@@ -8,9 +9,8 @@ import { KnockoutList } from './list';
 
 export const kind: ExperimentKind<KnockoutSpec> = {
   kind: 'knockout',
-  name: 'knock-out',
   title: (spec) => `Knock-out of ${componentsSummary(spec)}`,
-  method: ({ ablation }) => `knock-out, ${ablation ?? 'mean'}`,
+  method: ({ ablation }) => `knock-out, ${CHOICES.Ablation[ablation ?? FIELDS.knockout.ablation.default].label}`,
   total: ({ prompts }) => (prompts ? pairsOf(prompts) : null),
   Page: KnockoutPage,
   panel: {

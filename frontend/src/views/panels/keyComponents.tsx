@@ -1,6 +1,7 @@
 // Key components by each of three rules, with their p and q values.
 import { useState } from 'preact/hooks';
 import { getView } from '../../api/client';
+import { DEFAULT_TOP_K } from '../../api/vocabulary';
 import type { Metric, Schema } from '../../api/wire';
 import { parseComponent, type Component } from '../../model/component';
 import { countHeads, topComponents, type KeyTable } from '../../model/keyComponents';
@@ -8,8 +9,7 @@ import { optionsOf } from '../../model/patchingOptions';
 import type { AnalysisPanel } from '../../panels';
 import { csv } from '../../text/csv';
 import { digits, effect, METRIC_NAMES, percent, plural } from '../../text/numbers';
-import { DEFAULT_TOP_K } from '../../text/titles';
-import { NumberField, Select } from '../prompts/choices';
+import { NumberField, Select } from '../../ui/fields';
 import { ComponentButton } from '../../ui/componentButton';
 import { Computed } from '../../ui/computed';
 import { SaveCsv, ShowMore } from '../../ui/tables';

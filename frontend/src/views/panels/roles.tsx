@@ -15,7 +15,7 @@ import type { AnalysisPanel, PanelProps } from '../../panels';
 import { csv } from '../../text/csv';
 import { digits, effect, percent, plural } from '../../text/numbers';
 import { ROLE_NAMES } from '../../text/tokens';
-import { Select } from '../prompts/choices';
+import { Select } from '../../ui/fields';
 import { Computed } from '../../ui/computed';
 import { SaveCsv, ShowMore } from '../../ui/tables';
 import { ComponentButton } from '../../ui/componentButton';

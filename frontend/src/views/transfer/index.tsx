@@ -7,7 +7,6 @@ import { TransferPage } from './transfer';
 
 export const kind: ExperimentKind<TransferSpec> = {
   kind: 'transfer',
-  name: 'transfer',
   title: ({ found_on, evaluated_on }) =>
     `Transfer from ${plural(found_on.length, 'set')} to ${plural(evaluated_on.length, 'set')} of prompts`,
   method: () => 'transfer',

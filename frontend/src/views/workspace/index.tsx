@@ -9,7 +9,6 @@ import { AnalysisPage } from './workspace';
 
 export const kind: ExperimentKind<Spec, Result> = {
   kind: 'path_patching',
-  name: 'analysis',
   title,
   method: (spec) => shortSummary(optionsOf(spec)),
   total: requestedPairs,
