@@ -20,3 +20,19 @@ it.each(['name', 'order'] as const)('has no two panels of the same %s', (field) 
   expect(values.length).toBeGreaterThan(6);
   expect(new Set(values).size).toBe(values.length);
 });
+
+it('is the only place where the shared code meets a kind or a panel: none is named there', () => {
+  const shared = import.meta.glob<string>(
+    ['./*.{ts,tsx}', './api/*.ts', './ui/*.tsx', './views/experiment/*', './text/experiment.ts', '!./untouched.ts'],
+    { query: '?raw', import: 'default', eager: true },
+  );
+  const generated = ['./api/types.ts', './api/vocabulary.ts'];
+  const names = [
+    ...Object.values(KIND_FILES).flatMap(({ kind, panel }) => [kind, ...(panel ? [panel.name] : [])]),
+    ...Object.values(PANEL_FILES).map(({ name }) => name),
+  ];
+  const found = Object.entries(shared)
+    .filter(([file]) => !file.endsWith('.test.ts') && !generated.includes(file))
+    .flatMap(([file, text]) => names.filter((name) => text.includes(`'${name}'`)).map((name) => `${file}: ${name}`));
+  expect(found).toEqual([]);
+});

@@ -93,14 +93,14 @@ export const childrenOf = (id: string, signal?: AbortSignal) =>
 
 const MOST_PAGES = 5;
 
-/** The newest fine-tunings of a model: at most five pages of them. */
-export async function fineTuningsOf(model: string, signal?: AbortSignal): Promise<Experiment[]> {
+/** The newest experiments of a kind with a model: at most five pages of them. */
+export async function experimentsOf(kind: string, model: string, signal?: AbortSignal): Promise<Experiment[]> {
   const items: Experiment[] = [];
   let cursor: string | null = null;
   for (let page = 0; page < MOST_PAGES; page += 1) {
     const after: string = cursor === null ? '' : `&cursor=${encodeURIComponent(cursor)}`;
     const list: ExperimentList = await get(
-      `experiments?kind=fine_tune&model=${encodeURIComponent(model)}&limit=200${after}`,
+      `experiments?kind=${kind}&model=${encodeURIComponent(model)}&limit=200${after}`,
       signal,
     );
     items.push(...list.items);

@@ -1,4 +1,5 @@
-// Short names for the generated types of the API. To change one, change contracts/, then `npm run types`.
+// Short names for the generated types of the API. To change one, change contracts/; then, or to name another schema, run
+// `npm run types`.
 import type { components } from './types';
 import type { CHOICES } from './vocabulary';
 

@@ -1,6 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { CHOICES, EXCLUSIONS, FIELDS } from '../api/vocabulary';
-import { changed, choicesOf, formatted, labelsOf, nearest, readNumber, readNumbers, usual, whyNot } from './fields';
+import {
+  changed,
+  choicesOf,
+  fieldsOfSpec,
+  formatted,
+  labelsOf,
+  nearest,
+  readNumber,
+  readNumbers,
+  whyNot,
+} from './fields';
 
 const SHARE = { label: 'Share', help: '', min: 0, max: 1 };
 
@@ -38,7 +48,6 @@ describe('a number', () => {
       '20000',
       '',
     ]);
-    expect(usual(FIELDS.fine_tune.learning_rate)).toBe('5e-4');
   });
 });
 
@@ -51,6 +60,15 @@ it('reads several numbers by their names, or says what the first problem is', ()
   expect(readNumbers({ controls, seed }, { controls: '201', seed: 'x' }, ['controls', 'seed'])).toMatch(
     /Random controls/,
   );
+});
+
+it('fills the fields of a draft from a spec, and from the defaults where the spec lacks them', () => {
+  const spec = { steps: 7, clip: null } as { steps?: number; clip?: number | null; tuner?: string };
+  expect(fieldsOfSpec(FIELDS.fine_tune, spec, ['steps', 'clip'], ['tuner'])).toEqual({
+    steps: '7',
+    clip: '',
+    tuner: 'precise',
+  });
 });
 
 it('gives every choice its label', () => {

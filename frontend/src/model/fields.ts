@@ -44,9 +44,6 @@ export const valuesOf = <T extends string>(table: Readonly<Record<T, unknown>>):
 export const formatted = (value: number | null): string =>
   value === null ? '' : value !== 0 && Math.abs(value) < 0.01 ? value.toExponential() : String(value);
 
-/** A field at its default. */
-export const usual = ({ default: value }: { readonly default: number | null }): string => formatted(value);
-
 /**
  * Fields of a draft from those of a spec with the same names; a field that the spec lacks has its default. `numbers` are
  * kept as typed.

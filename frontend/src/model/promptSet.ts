@@ -62,12 +62,14 @@ export const topicName = (topic: Topic): string =>
 
 export const operationsOf = (topic: Topic): readonly Operation[] => TOPIC_OPERATIONS[topic];
 
-/** True if the topic has this value of an option. */
-export const hasValue = (
-  topic: Topic,
-  option: 'styles' | 'numerals' | 'decimals' | 'corruption',
-  value: unknown,
-): boolean => whyNot(ROWS, TERMS, { topic }, option, value) === null;
+type TopicOption = 'styles' | 'numerals' | 'decimals' | 'corruption';
+
+/** Why the topic lacks this value of an option; null if it has it. */
+export const lacks = (topic: Topic, option: TopicOption, value: unknown): string | null =>
+  whyNot(ROWS, TERMS, { topic }, option, value);
+
+export const hasValue = (topic: Topic, option: TopicOption, value: unknown): boolean =>
+  lacks(topic, option, value) === null;
 
 /** True if the topic has more than one style. */
 export const hasStyles = (topic: Topic): boolean =>

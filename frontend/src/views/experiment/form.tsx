@@ -57,7 +57,6 @@ export function useExperimentForm<D extends object, S extends AnySpec>(setup: Fo
   const [error, setError] = useState<Problem | null>(null);
   const [sending, setSending] = useState(false);
   const models = useLoad('models', loadModels, 30_000);
-  const set = (next: (draft: D) => D) => setState((old) => ({ ...old, draft: next(old.draft) }));
   useAddress(state.draft, setState, address);
 
   const submission = build(state.draft, models);
@@ -80,7 +79,7 @@ export function useExperimentForm<D extends object, S extends AnySpec>(setup: Fo
   return {
     ...state,
     change: (part) => {
-      set((old) => ({ ...old, ...part }));
+      setState(({ draft }) => ({ draft: { ...draft, ...part }, notices: [] }));
       setError(null);
     },
     models,
@@ -116,7 +115,7 @@ function useAddress<D>(
 }
 
 /** The chosen model or the default one; a problem if it cannot run. */
-export function modelOf(
+export function chosenModel(
   id: string | null,
   { data, busy }: Loaded<ModelCard[]>,
 ): { model: ModelCard; problem: null } | { model: ModelCard | null; problem: string } {
@@ -134,7 +133,7 @@ export function specFor<S>(
   models: Loaded<ModelCard[]>,
   build: (model: ModelCard) => SpecOrProblem<S>,
 ): SpecOrProblem<S> {
-  const { model, problem } = modelOf(id, models);
+  const { model, problem } = chosenModel(id, models);
   return problem === null ? build(model) : no(problem);
 }
 

@@ -23,7 +23,7 @@ import { CONTROLS, TUNER_NAMES, TUNERS } from '../../text/fineTune';
 import { useLoad } from '../../ui/hooks';
 import { Check, RadioGroup, Select, TermField } from '../../ui/fields';
 import { Notice, ErrorMessage, problemOf } from '../../ui/parts';
-import { FormFrame, modelOf, specFor, useExperimentForm, type InAddress } from '../experiment/form';
+import { FormFrame, chosenModel, specFor, useExperimentForm, type InAddress } from '../experiment/form';
 import { ParentLink, useParent } from '../knockout/parent';
 import { ModelChoice } from '../prompts/model';
 import { FineTunePreviewPane } from './preview';
@@ -77,7 +77,7 @@ export function NewFineTune({ address }: { address: Address }) {
   });
   const { draft, change, notices, models, submission } = form;
   const origin = originOf(draft);
-  const { model: card } = modelOf(draft.model ?? analysis?.model ?? null, models);
+  const { model: card } = chosenModel(draft.model ?? analysis?.model ?? null, models);
   const controls = draft.controls.filter((tuner) => tuner !== draft.tuner);
   return (
     <div class="workspace tuning-new">

@@ -11,7 +11,7 @@ import { duration } from '../../text/numbers';
 import { useLoad, useShortcut } from '../../ui/hooks';
 import { Link, Notice, ErrorMessage } from '../../ui/parts';
 import { useListChanges } from '../../ui/undo';
-import { FormFrame, modelOf, specFor, useExperimentForm, type InAddress } from '../experiment/form';
+import { FormFrame, chosenModel, specFor, useExperimentForm, type InAddress } from '../experiment/form';
 import { FileOptions } from '../prompts/file';
 import { ModelChoice } from '../prompts/model';
 import { SetOptions } from '../prompts/set';
@@ -49,7 +49,7 @@ export function Home({ address }: { address: Address }) {
   }, []);
   useShortcut(['/'], () => box.current?.focus());
 
-  const { model } = modelOf(draft.model, models);
+  const { model } = chosenModel(draft.model, models);
   const notices = [...form.notices, ...noTemplate(draft, model)];
   const preview = usePreview(submission);
   const seconds =

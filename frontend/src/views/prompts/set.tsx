@@ -7,6 +7,7 @@ import {
   hasStyles,
   hasValue,
   isControl,
+  lacks,
   normalisedSet,
   OPERATIONS,
   operationsOf,
@@ -86,7 +87,7 @@ export function SetOptions({ draft, change, trained = false }: SetPart) {
         {!trained && (
           <TermField term={TERMS.answer} value={draft.answerTokens} change={(answerTokens) => put({ answerTokens })} />
         )}
-        {field('corruption', { whyNot: (each) => (hasValue(topic, 'corruption', each) ? null : 'not for this topic') })}
+        {field('corruption', { whyNot: (each) => lacks(topic, 'corruption', each) })}
       </div>
       {!trained && (
         <>

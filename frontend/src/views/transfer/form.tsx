@@ -20,7 +20,7 @@ import type { Address } from '../../nav';
 import { plural } from '../../text/numbers';
 import { Check, fieldsOf, Select } from '../../ui/fields';
 import { ErrorMessage } from '../../ui/parts';
-import { FormFrame, modelOf, specFor, useExperimentForm } from '../experiment/form';
+import { FormFrame, chosenModel, specFor, useExperimentForm } from '../experiment/form';
 import { FileOptions } from '../prompts/file';
 import { ChatCheck, ModelChoice, ShotsChoice } from '../prompts/model';
 import { ParentLink, useParent } from '../knockout/parent';
@@ -46,7 +46,7 @@ export function NewTransfer({ address }: { address: Address }) {
       ),
   });
   const { draft, change, models } = form;
-  const { model } = modelOf(draft.model, models);
+  const { model } = chosenModel(draft.model, models);
   const field = fieldsOf(FIELDS.transfer, draft, change);
   const chats = model?.chat === true;
   const [findSets, evaluateSets] = [draft.sets.filter((set) => set.found), draft.sets.filter((set) => set.evaluated)];
