@@ -86,6 +86,7 @@ def _field(field: FieldTerms) -> dict[str, Any]:
         "label": field.label,
         "help": field.help,
         "unit": field.unit or None,
+        "integer": field.integer or None,
         "min": field.minimum,
         "above": field.above,
         "max": field.maximum,

@@ -88,6 +88,7 @@ class FieldTerms:
         unit: Unit of its number, or of the items of its list.
         required: Whether it has no default.
         default: Its default.
+        integer: Whether it is a whole number.
         minimum: The smallest number.
         above: The number that it must exceed, where there is no smallest one.
         maximum: The largest number.
@@ -102,6 +103,7 @@ class FieldTerms:
     unit: str
     required: bool
     default: Any
+    integer: bool
     minimum: int | float | None
     above: int | float | None
     maximum: int | float | None
@@ -130,6 +132,7 @@ def _terms(name: str, field: FieldInfo) -> FieldTerms:
         unit=extra.get("unit", ""),
         required=field.is_required(),
         default=None if field.is_required() else field.default,
+        integer=int in (field.annotation, *get_args(field.annotation)),
         minimum=limits.get("ge"),
         above=limits.get("gt"),
         maximum=limits.get("le"),

@@ -1,6 +1,8 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { health } from './api/client';
+import { kinds } from './kinds';
 import { useAddress } from './nav';
+import './registry';
 import { page, ROOT } from './root';
 import { readRoute } from './route';
 import { healthLine } from './text/experiment';
@@ -9,10 +11,7 @@ import { Link } from './ui/parts';
 import { ThemeProvider, ThemeToggle } from './ui/theme';
 import { UndoToast } from './ui/undo';
 import { ExperimentPage } from './views/experiment/experiment';
-import { Home } from './views/home/home';
 import { System } from './views/system/system';
-import { NewTransfer } from './views/transfer/form';
-import { NewFineTune } from './views/fineTune/form';
 
 function StatusPill() {
   const { data, error } = useLoad('health', health, 5_000);
@@ -61,8 +60,15 @@ function ShortcutsSwitch() {
 
 export function App() {
   const address = useAddress();
-  const route = readRoute(address.pathname, ROOT.pathname);
-  const key = route.page === 'workspace' ? `workspace ${route.id}` : route.page;
+  const forms = kinds().flatMap(({ form }) => form ?? []);
+  const route = readRoute(
+    address.pathname,
+    ROOT.pathname,
+    forms.map(({ path }) => path),
+  );
+  const Form = route.page === 'form' ? forms.find(({ path }) => path === route.path)?.Form : undefined;
+  const { page: name, ...which } = route;
+  const key = [name, ...Object.values(which)].join(' ');
   const main = useRef<HTMLElement>(null);
   const before = useRef(key);
   useEffect(() => {
@@ -95,10 +101,8 @@ export function App() {
       </header>
       <UndoToast />
       <main id="main" ref={main} tabIndex={-1}>
-        {route.page === 'home' && <Home address={address} />}
-        {route.page === 'workspace' && <ExperimentPage key={route.id} id={route.id} address={address} />}
-        {route.page === 'transfer' && <NewTransfer address={address} />}
-        {route.page === 'tune' && <NewFineTune address={address} />}
+        {Form && <Form address={address} />}
+        {route.page === 'experiment' && <ExperimentPage key={route.id} id={route.id} address={address} />}
         {route.page === 'system' && <System />}
         {route.page === 'not_found' && <NotFound path={route.path} />}
       </main>

@@ -1,6 +1,7 @@
 import { render } from 'preact';
 import { App } from './app';
 import { restoreTheme } from './ui/theme';
+import { guardUnsavedEdits } from './views/experiment/notes';
 import './styles/base.css';
 import './styles/controls.css';
 import './styles/tokens.css';
@@ -13,5 +14,6 @@ import './styles/tuning.css';
 import './styles/system.css';
 
 restoreTheme();
+guardUnsavedEdits();
 const place = document.getElementById('page');
 if (place) render(<App />, place);

@@ -3,24 +3,26 @@ import type { Metric } from './api/wire';
 import { defaultMetric, defaultView, readRoute, readView, writeView, type View } from './route';
 
 const METRICS: Metric[] = ['logit', 'relative_logit', 'logit_difference'];
-const BOUNDS = { layers: 30, heads: 9, metrics: METRICS, prompts: [0, 2, 5] };
+const PANELS = ['key', 'roles', 'stages', 'knockouts', 'tunings'];
+const BOUNDS = { layers: 30, heads: 9, metrics: METRICS, prompts: [0, 2, 5], panels: PANELS };
+const FORMS = ['', 'transfer', 'tune'];
 
 describe('the path selects the page', () => {
   it.each(['/', '/some/prefix/'])('under the root %s', (root) => {
-    expect(readRoute(root, root)).toEqual({ page: 'home' });
-    expect(readRoute(`${root}analyses/aB3_-x`, root)).toEqual({ page: 'workspace', id: 'aB3_-x' });
-    expect(readRoute(`${root}analyses/aB3/`, root)).toEqual({ page: 'workspace', id: 'aB3' });
-    expect(readRoute(`${root}system`, root)).toEqual({ page: 'system' });
-    expect(readRoute(`${root}system/`, root)).toEqual({ page: 'system' });
-    expect(readRoute(`${root}transfer`, root)).toEqual({ page: 'transfer' });
-    expect(readRoute(`${root}tune`, root)).toEqual({ page: 'tune' });
-    expect(readRoute(`${root}analyses/a%20b`, root).page).toBe('not_found');
-    expect(readRoute(`${root}elsewhere`, root).page).toBe('not_found');
+    expect(readRoute(root, root, FORMS)).toEqual({ page: 'form', path: '' });
+    expect(readRoute(`${root}analyses/aB3_-x`, root, FORMS)).toEqual({ page: 'experiment', id: 'aB3_-x' });
+    expect(readRoute(`${root}analyses/aB3/`, root, FORMS)).toEqual({ page: 'experiment', id: 'aB3' });
+    expect(readRoute(`${root}system`, root, FORMS)).toEqual({ page: 'system' });
+    expect(readRoute(`${root}system/`, root, FORMS)).toEqual({ page: 'system' });
+    expect(readRoute(`${root}transfer`, root, FORMS)).toEqual({ page: 'form', path: 'transfer' });
+    expect(readRoute(`${root}tune`, root, FORMS)).toEqual({ page: 'form', path: 'tune' });
+    expect(readRoute(`${root}analyses/a%20b`, root, FORMS).page).toBe('not_found');
+    expect(readRoute(`${root}elsewhere`, root, FORMS).page).toBe('not_found');
   });
 
   it('finds the home page without the trailing slash of a prefix', () => {
-    expect(readRoute('/some/prefix', '/some/prefix/')).toEqual({ page: 'home' });
-    expect(readRoute('/some/prefixed', '/some/prefix/').page).toBe('not_found');
+    expect(readRoute('/some/prefix', '/some/prefix/', FORMS)).toEqual({ page: 'form', path: '' });
+    expect(readRoute('/some/prefixed', '/some/prefix/', FORMS).page).toBe('not_found');
   });
 });
 
@@ -29,7 +31,7 @@ describe('the query holds the view', () => {
     const first = defaultView(METRICS);
     expect(first).toEqual({ view: 'map', sel: null, prompt: null, metric: 'relative_logit', pins: [], open: [] });
     expect(readView('', BOUNDS)).toEqual({ view: first, notices: [] });
-    expect(writeView('', first, METRICS)).toBe('');
+    expect(writeView('', first, BOUNDS)).toBe('');
   });
 
   it('round-trips', () => {
@@ -44,7 +46,7 @@ describe('the query holds the view', () => {
       ],
       open: ['key', 'knockouts'],
     };
-    const search = writeView('', view, METRICS);
+    const search = writeView('', view, BOUNDS);
     expect(search).toBe('?view=ranking&sel=L14H2&prompt=5&metric=logit&pins=L1H0,MLP19&open=key,knockouts');
     expect(readView(search, BOUNDS)).toEqual({ view, notices: [] });
   });
@@ -78,7 +80,7 @@ describe('the query holds the view', () => {
     ]);
     expect(view.open).toEqual(['key', 'roles']);
     expect(notices).toHaveLength(2);
-    expect(writeView('?pins=L1H1&open=key', { pins: [], open: [] }, METRICS)).toBe('');
+    expect(writeView('?pins=L1H1&open=key', { pins: [], open: [] }, BOUNDS)).toBe('');
   });
 
   it('truncates quoted values from the URL', () => {
@@ -86,12 +88,14 @@ describe('the query holds the view', () => {
   });
 
   it('changes one parameter and keeps the others, unknown ones included', () => {
-    expect(writeView('?sel=L1H1&other=1', { metric: 'logit' }, METRICS)).toBe('?sel=L1H1&other=1&metric=logit');
-    expect(writeView('?sel=L1H1&view=ranking', { sel: null }, METRICS)).toBe('?view=ranking');
+    expect(writeView('?sel=L1H1&other=1', { metric: 'logit' }, BOUNDS)).toBe('?sel=L1H1&other=1&metric=logit');
+    expect(writeView('?sel=L1H1&view=ranking', { sel: null }, BOUNDS)).toBe('?view=ranking');
   });
 
   it('defaults to the first metric if the usual one was not computed', () => {
     expect(defaultMetric(['logit', 'probability'])).toBe('logit');
-    expect(writeView('?metric=probability', { metric: 'logit' }, ['logit', 'probability'])).toBe('');
+    expect(
+      writeView('?metric=probability', { metric: 'logit' }, { ...BOUNDS, metrics: ['logit', 'probability'] }),
+    ).toBe('');
   });
 });

@@ -1,30 +1,29 @@
 // The address is the state: the path says which page, the query how it is viewed. Pure functions only.
+import { DEFAULT_METRIC, FIELDS } from './api/vocabulary';
 import type { Metric } from './api/wire';
 import { parseComponent, type Component, componentName } from './model/component';
 
 export type Route =
-  | { page: 'home' }
-  | { page: 'workspace'; id: string }
-  | { page: 'transfer' }
-  | { page: 'tune' }
+  | { page: 'form'; path: string }
+  | { page: 'experiment'; id: string }
   | { page: 'system' }
   | { page: 'not_found'; path: string };
 
-/** The page at `pathname`, under the root path `root` ("/" or "/some/prefix/"). */
-export function readRoute(pathname: string, root: string): Route {
+/**
+ * The page at `pathname`, under the root path `root` ("/" or "/some/prefix/"). `forms`: the addresses of forms; the
+ * home page is the one at ''.
+ */
+export function readRoute(pathname: string, root: string, forms: readonly string[]): Route {
   const bare = root.replace(/\/+$/, '');
   if (pathname !== bare && !pathname.startsWith(`${bare}/`)) return { page: 'not_found', path: pathname };
   const path = pathname.slice(bare.length).replace(/^\/+|\/+$/g, '');
-  if (path === '' || path === 'index.html') return { page: 'home' };
-  if (path === 'system' || path === 'transfer' || path === 'tune') return { page: path };
+  if (path === 'system') return { page: path };
+  if (path === 'index.html' || forms.includes(path)) return { page: 'form', path: path === 'index.html' ? '' : path };
   const match = /^analyses\/([A-Za-z0-9_-]{1,80})$/.exec(path);
-  return match?.[1] ? { page: 'workspace', id: match[1] } : { page: 'not_found', path: pathname };
+  return match?.[1] ? { page: 'experiment', id: match[1] } : { page: 'not_found', path: pathname };
 }
 
 export type Panel = 'map' | 'ranking';
-/** The folded panels of an analysis: reports computed on demand, and experiments on its components. */
-export const PANEL_NAMES = ['key', 'roles', 'stages', 'knockouts', 'tunings'] as const;
-export type PanelName = (typeof PANEL_NAMES)[number];
 
 /** What the workspace shows. `sel` null means the highest-ranked component; `prompt` null the first kept pair. */
 export interface View {
@@ -34,8 +33,8 @@ export interface View {
   metric: Metric;
   /** Components kept in a list while others are inspected. */
   pins: readonly Component[];
-  /** The unfolded panels. */
-  open: readonly PanelName[];
+  /** The names of the unfolded panels. */
+  open: readonly string[];
 }
 
 /** The valid values of a view: known once the model's shape or the result is. */
@@ -44,6 +43,8 @@ export interface Bounds {
   heads: number;
   metrics: readonly Metric[];
   prompts: readonly number[] | null;
+  /** Names of the folded panels, in their order on the page. */
+  panels: readonly string[];
 }
 
 export interface ReadView {
@@ -52,7 +53,7 @@ export interface ReadView {
 }
 
 export const defaultMetric = (metrics: readonly Metric[]): Metric =>
-  metrics.includes('relative_logit') ? 'relative_logit' : (metrics[0] ?? 'relative_logit');
+  metrics.includes(DEFAULT_METRIC) ? DEFAULT_METRIC : (metrics[0] ?? DEFAULT_METRIC);
 
 export const defaultView = (metrics: readonly Metric[]): View => ({
   view: 'map',
@@ -113,17 +114,21 @@ export function readView(search: string, bounds: Bounds): ReadView {
       .get('open')
       ?.split(',')
       .filter((name) => name !== '') ?? [];
-  view.open = PANEL_NAMES.filter((name) => open.includes(name));
-  const unknown = open.find((name) => !(PANEL_NAMES as readonly string[]).includes(name));
+  view.open = bounds.panels.filter((name) => open.includes(name));
+  const unknown = open.find((name) => !bounds.panels.includes(name));
   if (unknown !== undefined) notices.push(`Unknown panel “${short(unknown)}”.`);
   return { view, notices };
 }
 
 /** As many as one knock-out accepts. */
-export const MAX_PINS = 128;
+const MAX_PINS = FIELDS.knockout.components.maxLength;
 
 /** `search` with part of the view changed; null and defaults are left out. Unknown parameters stay. */
-export function writeView(search: string, change: Partial<View>, metrics: readonly Metric[]): string {
+export function writeView(
+  search: string,
+  change: Partial<View>,
+  { metrics, panels }: Pick<Bounds, 'metrics' | 'panels'>,
+): string {
   const query = new URLSearchParams(search);
   const set = (name: string, value: string | null) => (value === null ? query.delete(name) : query.set(name, value));
   if (change.view !== undefined) set('view', change.view === 'map' ? null : change.view);
@@ -131,8 +136,7 @@ export function writeView(search: string, change: Partial<View>, metrics: readon
   if (change.prompt !== undefined) set('prompt', change.prompt === null ? null : String(change.prompt));
   if (change.metric !== undefined) set('metric', change.metric === defaultMetric(metrics) ? null : change.metric);
   if (change.pins !== undefined) set('pins', change.pins.map(componentName).join(',') || null);
-  if (change.open !== undefined)
-    set('open', PANEL_NAMES.filter((name) => change.open?.includes(name)).join(',') || null);
+  if (change.open !== undefined) set('open', panels.filter((name) => change.open?.includes(name)).join(',') || null);
   // A comma may stay unescaped in a query, and is easier to read.
   const text = query.toString().replace(/%2C/g, ',');
   return text ? `?${text}` : '';

@@ -116,7 +116,7 @@ def test_the_map_works_from_the_keyboard_alone(watched):
 def test_a_prompt_that_cannot_run_says_why_before_it_is_sent(watched, prompt, words):
     page = watched.open()
     page.get_by_label("Prompt", exact=True).fill(prompt)
-    expect(page.get_by_text(re.compile(words, re.IGNORECASE)).first).to_be_visible()
+    expect(page.locator("#preview").get_by_text(re.compile(words, re.IGNORECASE)).first).to_be_visible()
     assert page.evaluate("document.querySelectorAll('img[src=x]').length") == 0
 
 

@@ -228,7 +228,7 @@ def test_what_cannot_be_trained_is_refused_in_words_before_it_is_asked(watched):
     watched.provoked = ["status of 422"]
     page.get_by_role("textbox", name="Components").fill("L14H2")
     page.get_by_label("Learning rate", exact=True).fill("fast")
-    expect(page.get_by_text("The learning rate must be greater than 0")).to_be_visible()
+    expect(page.get_by_text("Learning rate must be a number greater than 0")).to_be_visible()
     expect(go).to_be_disabled()
 
 
@@ -248,7 +248,7 @@ def test_a_real_training_of_pinned_components_is_cancelled_and_its_weights_are_a
     form.get_by_label("Questions", exact=True).fill("60")
     form.get_by_label("Steps", exact=True).fill("2000")
     form.get_by_label("Batch size").fill("4")
-    for name in ("random components the same number", "LoRA low-rank", "full every parameter"):
+    for name in ("random components as many", "LoRA low-rank", "full every parameter"):
         form.get_by_role("checkbox", name=name).uncheck()
     expect(form.get_by_text("one training run")).to_be_visible()
     form.get_by_role("button", name="Fine-tune", exact=True).click()

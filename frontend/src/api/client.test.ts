@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { keyReport } from './client';
+import { getView } from './client';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => {
@@ -27,7 +27,7 @@ it('polls for a report for more than ten minutes, with pauses that grow to 5 s',
   const { times, answer } = asked();
   const start = Date.now();
   answer(() => Date.now() - start > 11 * 60_000);
-  const found = keyReport('a', new AbortController().signal);
+  const found = getView('a', 'key', new AbortController().signal);
   await vi.advanceTimersByTimeAsync(12 * 60_000);
   expect(await found).toEqual({ tables: [] });
   const pauses = times.slice(1).map((time, i) => time - (times[i] ?? 0));
@@ -38,7 +38,7 @@ it('polls for a report for more than ten minutes, with pauses that grow to 5 s',
 
 it('gives up on a report that never arrives, with an explanation', async () => {
   asked().answer(() => false);
-  const found = keyReport('a', new AbortController().signal).catch((reason: unknown) => reason);
+  const found = getView('a', 'key', new AbortController().signal).catch((reason: unknown) => reason);
   await vi.advanceTimersByTimeAsync(3_600_000);
-  expect(await found).toMatchObject({ title: 'The significance test is taking too long' });
+  expect(await found).toMatchObject({ title: 'This report is taking too long' });
 });

@@ -2,22 +2,18 @@
 import { api } from '../root';
 import type {
   PromptsSpec,
-  AnalysisSpecInput,
-  AttentionPattern,
+  AnySpec,
   Experiment,
   ExperimentEdit,
   ExperimentList,
   FineTuneSpec,
   Health,
-  KnockoutSpec,
   ModelCard,
   Preview,
   Problem,
   SystemReport,
-  TransferSpec,
   Upload,
 } from './wire';
-import type { AnyResult, KeyReport, LensReport, RoleReport, StagesReport, WritesReport } from './results';
 import type { TuningPreview } from './fineTune';
 
 export class ApiError extends Error {
@@ -89,21 +85,22 @@ export const deletedExperiments = (limit: number, signal?: AbortSignal) =>
   get<ExperimentList>(`experiments?deleted=true&limit=${limit}`, signal);
 export const system = (signal?: AbortSignal) => get<SystemReport>('system', signal);
 export const experiment = (id: string, signal?: AbortSignal) => get<Experiment>(at(id), signal);
-export const result = (id: string, signal?: AbortSignal) => get<AnyResult>(at(id, '/result'), signal);
+/** The result of an experiment; its type follows from the kind. */
+export const result = (id: string, signal?: AbortSignal) => get<object>(at(id, '/result'), signal);
 /** Experiments on the components of an analysis. */
 export const childrenOf = (id: string, signal?: AbortSignal) =>
   get<ExperimentList>(`experiments?parent=${encodeURIComponent(id)}&limit=100`, signal);
 
 const MOST_PAGES = 5;
 
-/** The newest fine-tunings of a model: at most five pages of them. */
-export async function fineTuningsOf(model: string, signal?: AbortSignal): Promise<Experiment[]> {
+/** The newest experiments of a kind with a model: at most five pages of them. */
+export async function experimentsOf(kind: string, model: string, signal?: AbortSignal): Promise<Experiment[]> {
   const items: Experiment[] = [];
   let cursor: string | null = null;
   for (let page = 0; page < MOST_PAGES; page += 1) {
     const after: string = cursor === null ? '' : `&cursor=${encodeURIComponent(cursor)}`;
     const list: ExperimentList = await get(
-      `experiments?kind=fine_tune&model=${encodeURIComponent(model)}&limit=200${after}`,
+      `experiments?kind=${kind}&model=${encodeURIComponent(model)}&limit=200${after}`,
       signal,
     );
     items.push(...list.items);
@@ -121,9 +118,7 @@ export const tuningPreview = async (spec: FineTuneSpec, signal?: AbortSignal) =>
   (await (await post('tuning/preview', spec, signal)).json()) as TuningPreview;
 
 /** `existing` is true if the same spec was submitted before. */
-export async function submit(
-  spec: AnalysisSpecInput | KnockoutSpec | TransferSpec | FineTuneSpec,
-): Promise<{ experiment: Experiment; existing: boolean }> {
+export async function submit(spec: AnySpec): Promise<{ experiment: Experiment; existing: boolean }> {
   const response = await post('experiments', spec);
   return { experiment: (await response.json()) as Experiment, existing: response.status === 200 };
 }
@@ -156,8 +151,18 @@ export async function upload(file: File): Promise<Upload> {
 const WAIT_S = 1_200;
 const LONGEST_PAUSE_S = 5;
 
-/** Requests a report that a worker computes on demand, with growing pauses until it is there. */
-async function computed<T>(path: string, what: string, signal: AbortSignal): Promise<T> {
+/**
+ * A view of a finished analysis, which a worker computes on demand: asks for it with growing pauses until it is there.
+ * `query`: the prompt, component or layer that it is about.
+ */
+export async function getView<T>(
+  id: string,
+  name: string,
+  signal: AbortSignal,
+  query: Readonly<Record<string, string | number>> = {},
+): Promise<T> {
+  const parameters = Object.entries(query).map(([key, value]) => `${key}=${encodeURIComponent(value)}`);
+  const path = at(id, `/${name}${parameters.length > 0 ? `?${parameters.join('&')}` : ''}`);
   for (let waited = 0, step = 0; waited < WAIT_S; waited += step) {
     const response = await call(path, { signal });
     if (response.status !== 202) return (await response.json()) as T;
@@ -166,26 +171,12 @@ async function computed<T>(path: string, what: string, signal: AbortSignal): Pro
     await pause(step * 1000, signal);
   }
   throw new ApiError({
-    title: `${what} is taking too long`,
+    title: 'This report is taking too long',
     status: 202,
     detail: 'No worker has computed it yet.',
     way_out: 'Try again, or come back later: the result is stored once it has been computed.',
   });
 }
-
-/** One layer's attention. */
-export const attention = (id: string, layer: number, prompt: number, signal: AbortSignal) =>
-  computed<AttentionPattern>(at(id, `/attention?layer=${layer}&prompt=${prompt}`), 'Attention', signal);
-export const keyReport = (id: string, signal: AbortSignal) =>
-  computed<KeyReport>(at(id, '/key'), 'The significance test', signal);
-export const roleReport = (id: string, signal: AbortSignal) =>
-  computed<RoleReport>(at(id, '/roles'), 'Attention by role', signal);
-export const stagesReport = (id: string, signal: AbortSignal) =>
-  computed<StagesReport>(at(id, '/stages'), 'The layer-by-layer report', signal);
-export const lensReport = (id: string, prompt: number, signal: AbortSignal) =>
-  computed<LensReport>(at(id, `/lens?prompt=${prompt}`), 'The logit lens', signal);
-export const writesReport = (id: string, component: string, signal: AbortSignal) =>
-  computed<WritesReport>(at(id, `/writes?component=${component}`), 'The effect on number tokens', signal);
 
 export function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -201,18 +192,8 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
   });
 }
 
-export const exportAddress = {
-  csv: (id: string, metric: string) => api(at(id, `/components.csv?metric=${metric}`)),
-  csvMetadata: (id: string, metric: string) => api(at(id, `/components.csv-metadata.json?metric=${metric}`)),
-  json: (id: string) => api(at(id, '/result')),
-  npz: (id: string) => api(at(id, '/arrays.npz')),
-  curve: (id: string) => api(at(id, '/curve.csv')),
-  matrix: (id: string) => api(at(id, '/matrix.csv')),
-  raw: (id: string) => api(at(id, '/raw.safetensors')),
-  events: (id: string) => api(at(id, '/events')),
-  adapter: (id: string) => api(at(id, '/adapter.zip')),
-  deltas: (id: string) => api(at(id, '/deltas.safetensors')),
-  history: (id: string) => api(at(id, '/history.csv')),
-  judged: (id: string) => api(at(id, '/judged.csv')),
-  repatched: (id: string) => api(at(id, '/repatched.csv')),
-};
+/** The address of a file of a finished experiment, such as `curve.csv`. */
+export const fileAddress = (id: string, name: string): string => api(at(id, `/${name}`));
+
+/** The address of the events of a run. */
+export const eventsAddress = (id: string): string => api(at(id, '/events'));

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { follow, CHECK_MS, POLL_MS, type RunSnapshot, type Stream } from './follow';
+import type { RunSnapshot } from '../model/run';
+import { follow, CHECK_MS, POLL_MS, type Stream } from './follow';
 import type { Experiment } from './wire';
 
 const ROW = {

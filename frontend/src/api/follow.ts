@@ -1,21 +1,9 @@
 // Follows a run to its end: by the event stream first (the browser resumes it by Last-Event-ID), by polling the row
 // while the stream keeps failing, and by the stream again once the row has answered for a while.
 import { isFinal } from '../text/experiment';
+import type { RunSnapshot } from '../model/run';
 import type { TrainingCurve } from './fineTune';
 import type { Experiment, PartialMeans, Progress, State } from './wire';
-
-/** 'gone': it was deleted meanwhile. */
-export type ConnectionState = 'streaming' | 'polling' | 'unreachable' | 'gone';
-
-export interface RunSnapshot {
-  experiment: Experiment;
-  partial: PartialMeans | null;
-  /** The training curve so far. */
-  training?: TrainingCurve | null;
-  link: ConnectionState;
-  /** True if the row was just read, so that it includes what only actions change. */
-  read?: boolean;
-}
 
 /** The part of EventSource that is used here. */
 export interface Stream {

@@ -1,17 +1,26 @@
-// Short names for the generated types of the API. To change one, change contracts/, then `npm run types`.
+// Short names for the generated types of the API. To change one, change contracts/; then, or to name another schema, run
+// `npm run types`.
 import type { components } from './types';
+import type { CHOICES } from './vocabulary';
 
 type Schemas = components['schemas'];
+/** Any generated type by its name, for views and kinds that need one alone. */
+export type Schema<Name extends keyof Schemas> = Schemas[Name];
 
 /** Specs are stored as submitted: early versions lack later fields, and new ones may leave them out. */
 export type Spec = Omit<Schemas['PathPatchingSpec'], 'prompts'> & { prompts: PromptsSpec };
 /** A spec as submitted: the server fills in what is left out. */
 export type AnalysisSpecInput = Omit<Spec, 'metrics' | 'prompts'> & { metrics?: Metric[]; prompts: PromptsSpec };
-export type CustomPrompts = AtLeast<Schemas['CustomPrompts'], 'source' | 'pairs' | 'shots' | 'corruption'>;
+export type CustomPrompts = AtLeast<Omit<Schemas['CustomPrompts'], 'shots'>, 'source' | 'pairs' | 'corruption'> & Shots;
 export type TemplatePrompts = AtLeast<
-  Schemas['TemplatePrompts'],
-  'source' | 'operations' | 'styles' | 'operands' | 'pairs' | 'shots' | 'corruption' | 'seed'
->;
+  Omit<Schemas['TemplatePrompts'], 'shots'>,
+  'source' | 'operations' | 'styles' | 'operands' | 'pairs' | 'corruption' | 'seed'
+> &
+  Shots;
+/** Worked examples; as many as suit the model if left out. */
+interface Shots {
+  shots?: number | null;
+}
 export type PromptsSpec = CustomPrompts | TemplatePrompts;
 export type Effect = Spec['effect'];
 export type Positions = Spec['positions'];
@@ -50,10 +59,14 @@ export type Schedule = Schemas['FineTuneSpec']['schedule'];
 export type HeadPart = NonNullable<Schemas['FineTuneSpec']['tune']>[number];
 export type Ablation = Schemas['KnockoutSpec']['ablation'];
 export type KnockoutPositions = Schemas['KnockoutSpec']['positions'];
-/** The generated types know the names of curves only as text; as in the contracts of knock-outs. */
-export type KnockoutMetric = 'accuracy' | 'probability' | 'logit_difference' | 'exact_match';
-/** Any spec. A newer server may know more kinds: check `kind` before reading anything else. */
-export type AnySpec = Spec | KnockoutSpec | TransferSpec | FineTuneSpec;
+/** The generated types know the names of curves only as text. */
+export type KnockoutMetric = keyof typeof CHOICES.KnockMetric;
+/** A spec of any kind, which says what else it holds; a newer server may know more kinds than this page. */
+export interface AnySpec {
+  kind: string;
+  model?: string;
+  parent?: string | null;
+}
 
 export type Experiment = Omit<Schemas['Experiment'], 'spec' | 'kind'> & { kind: string; spec: AnySpec };
 export type ExperimentList = Omit<Schemas['ExperimentList'], 'items'> & { items: Experiment[] };

@@ -5,8 +5,6 @@ import {
   initialDraft,
   DEFAULT_DRAFT,
   defaultModel,
-  isBareSum,
-  shotsOf,
   analysisSpecOf,
   toggled,
   type Draft,
@@ -28,10 +26,10 @@ const MODEL: ModelCard = {
 };
 const ODD: ModelCard = { ...MODEL, id: 'odd', supported: false, reason: 'OddNet is not supported.' };
 const draft = (part: Partial<Draft> = {}): Draft => ({ ...DEFAULT_DRAFT, model: MODEL.id, ...part });
-const asked = (part: Partial<Draft>) => analysisSpecOf(draft(part), [ODD, MODEL]);
+const asked = (part: Partial<Draft>) => analysisSpecOf(draft(part), MODEL);
 
 describe('the analysis form', () => {
-  it('is valid when the page opens, with the model’s number of worked examples', () => {
+  it('is valid when the page opens, and leaves the number of worked examples to the server', () => {
     expect(asked({})).toEqual({
       spec: {
         kind: 'path_patching',
@@ -40,7 +38,7 @@ describe('the analysis form', () => {
         positions: 'end',
         source: 'counterfactual',
         direction: 'noising',
-        prompts: { source: 'custom', pairs: [{ reference: '3 + 5 =' }], shots: 3, corruption: 'null_operator' },
+        prompts: { source: 'custom', pairs: [{ reference: '3 + 5 =' }], corruption: 'null_operator' },
       },
       problem: null,
     });
@@ -55,20 +53,15 @@ describe('the analysis form', () => {
       const { options } = readOptions(search);
       const first = { ...initialDraft(options), ...options, model: MODEL.id };
       expect([search, first.mode]).toEqual([search, mode]);
-      expect(analysisSpecOf(first, [MODEL]).spec?.source).toBe(options.source);
+      expect(analysisSpecOf(first, MODEL).spec?.source).toBe(options.source);
     }
   });
 
-  it('adds worked examples only to a bare sum unless the number is set', () => {
-    for (const sum of ['3 + 5 =', '3+5', 'Q: What is the sum of 3 and 5? A:', '3 plus 5 equals to', '6 × 7 =']) {
-      expect([sum, isBareSum(sum)]).toEqual([sum, true]);
+  it('sends a number of worked examples only if one was chosen', () => {
+    for (const mode of ['one', 'set'] as const) {
+      expect(asked({ mode }).spec?.prompts).not.toHaveProperty('shots');
+      expect(asked({ mode, shots: 0 }).spec?.prompts.shots).toBe(0);
     }
-    for (const other of ['2 + 2 = 4\n3 + 5 =', 'The war lasted 5 years from 1723 to 172', '<b> 3 + 5 =', 'plus', '']) {
-      expect([other, isBareSum(other)]).toEqual([other, false]);
-    }
-    expect(shotsOf(draft({ prompt: '2 + 2 = 4\n3 + 5 =' }), MODEL)).toBe(0);
-    expect(shotsOf(draft({ shots: 5 }), MODEL)).toBe(5);
-    expect(shotsOf(draft({ mode: 'set' }), MODEL)).toBe(3);
   });
 
   it('sends typed text unchanged and leaves out empty fields', () => {
@@ -94,7 +87,7 @@ describe('the analysis form', () => {
     const talks: ModelCard = { ...MODEL, chat: true };
     for (const mode of ['one', 'set'] as const) {
       const chat = (model: ModelCard, part: Partial<Draft>) =>
-        analysisSpecOf(draft({ mode, ...part }), [model]).spec?.prompts.chat;
+        analysisSpecOf(draft({ mode, ...part }), model).spec?.prompts.chat;
       expect(chat(talks, { chat: true })).toBe(true);
       expect(chat(talks, {})).toBeUndefined();
       expect(chat(MODEL, { chat: true })).toBeUndefined();
@@ -111,7 +104,7 @@ describe('the analysis form', () => {
     ] as Partial<Draft>[]) {
       const { spec } = asked(part);
       if (!spec) throw new Error('none');
-      expect(analysisSpecOf(analysisDraftOf(spec), [MODEL]).spec).toEqual(spec);
+      expect(analysisSpecOf(analysisDraftOf(spec), MODEL).spec).toEqual(spec);
     }
   });
   it('builds the spec of a prompt set', () => {
@@ -121,7 +114,6 @@ describe('the analysis form', () => {
       styles: ['equation'],
       operands: [1, 20],
       pairs: 64,
-      shots: 3,
       corruption: 'null_operator',
       seed: 7,
       keep_wrong: false,
@@ -130,12 +122,10 @@ describe('the analysis form', () => {
 
   it.each([
     [{ prompt: '  ' }, /Type a prompt/],
-    [{ model: 'gone' }, /Choose a model/],
-    [{ model: 'odd' }, /OddNet/],
     [{ mode: 'set', smallest: '9', largest: '1' }, /smallest/],
     [{ mode: 'set', largest: '1e9' }, /whole numbers/],
-    [{ mode: 'set', pairs: '0' }, /pairs/],
-    [{ mode: 'set', seed: '-1' }, /seed/],
+    [{ mode: 'set', pairs: '0' }, /Pairs/],
+    [{ mode: 'set', seed: '-1' }, /Seed/],
     [{ mode: 'set', operations: [] }, /operation/],
     [{ mode: 'set', styles: [] }, /style/],
   ] as [Partial<Draft>, RegExp][])('explains what is invalid: %j', (part, words) => {
@@ -167,13 +157,11 @@ describe('prompts from a file', () => {
     expect(asked({ mode: 'file', file: read() }).problem).toBe('No row of the file can be used.');
   });
 
-  it('are sent unchanged, with worked examples if all are bare sums', () => {
+  it('are sent unchanged', () => {
     expect(asked({ mode: 'file', file: read('3 + 5 =', '4 + 4 =') }).spec?.prompts).toMatchObject({
       source: 'custom',
       pairs: [{ reference: '3 + 5 =' }, { reference: '4 + 4 =' }],
-      shots: 3,
     });
-    expect(asked({ mode: 'file', file: read('3 + 5 =', 'Anna has 3 apples.') }).spec?.prompts.shots).toBe(0);
   });
 
   it('allow mean ablation unless there is only one', () => {

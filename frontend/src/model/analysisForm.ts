@@ -1,5 +1,7 @@
 // Draft of the analysis form on the home page, and its conversion to a spec.
+import { FIELDS } from '../api/vocabulary';
 import type { PromptsSpec, AnalysisSpecInput, ModelCard, Spec } from '../api/wire';
+import { changed, no, type SpecOrProblem } from './fields';
 import { DEFAULT_OPTIONS, needsSet, optionsOf, normalised, type Options } from './patchingOptions';
 import { asPromptFile, customPromptsOf, type PromptFile } from './customPrompts';
 import { setDraftOf, DEFAULT_SET, templatePromptsOf, type SetDraft } from './promptSet';
@@ -10,7 +12,7 @@ export interface Draft extends Options, SetDraft {
   prompt: string;
   answer: string;
   counterfactual: string;
-  /** null: the default for the prompt and the model. */
+  /** null: as many as suit the prompt and the model. */
   shots: number | null;
   /** Through the model's chat template, if it has one. */
   chat: boolean;
@@ -63,30 +65,6 @@ export function analysisDraftOf(spec: Pick<Spec, 'model' | 'effect' | 'prompts'>
   };
 }
 
-export const MAX_SHOTS = 8;
-const FALLBACK_SHOTS = 2;
-
-const ARITHMETIC_WORDS = new Set(
-  'plus minus times multiplied divided added subtracted from by over equals equal to is are the of and what how much sum difference product quotient addition subtraction multiplication division raised power q a x'.split(
-    ' ',
-  ),
-);
-
-/** True for one line that holds a calculation and nothing else: such a prompt needs worked examples to be answered. */
-export function isBareSum(prompt: string): boolean {
-  const text = prompt.trim();
-  if (text.includes('\n') || !/\d/.test(text) || /[^\w\s+\-*/×÷−^=().,:?]/.test(text)) return false;
-  return (text.match(/[a-z_]+/gi) ?? []).every((word) => ARITHMETIC_WORDS.has(word.toLowerCase()));
-}
-
-/** Number of worked examples before the prompt: as chosen, or the model's default for a bare one-line calculation. */
-export function shotsOf(draft: Pick<Draft, 'mode' | 'prompt' | 'shots' | 'file'>, model: ModelCard | null): number {
-  if (draft.shots !== null) return draft.shots;
-  if (draft.mode === 'file' && !draft.file?.pairs.every(({ reference }) => isBareSum(reference))) return 0;
-  if (draft.mode === 'one' && !isBareSum(draft.prompt)) return 0;
-  return model?.shots ?? FALLBACK_SHOTS;
-}
-
 /** True if there is only one prompt, so that there is no other to draw from. */
 export const isSinglePrompt = (draft: Pick<Draft, 'mode' | 'pairs' | 'file'>): boolean =>
   draft.mode === 'one' || (draft.mode === 'file' ? draft.file?.pairs.length === 1 : Number(draft.pairs) === 1);
@@ -95,15 +73,10 @@ export const isSinglePrompt = (draft: Pick<Draft, 'mode' | 'pairs' | 'file'>): b
 export const defaultModel = (models: readonly ModelCard[]): ModelCard | null =>
   models.find((model) => model.supported) ?? null;
 
-export type AnalysisSpecOrProblem = { spec: AnalysisSpecInput; problem: null } | { spec: null; problem: string };
+export type AnalysisSpecOrProblem = SpecOrProblem<AnalysisSpecInput>;
 
-const no = (problem: string): AnalysisSpecOrProblem => ({ spec: null, problem });
-
-/** The spec of a draft, or the problem that prevents it. */
-export function analysisSpecOf(draft: Draft, models: readonly ModelCard[]): AnalysisSpecOrProblem {
-  const model = models.find(({ id }) => id === draft.model) ?? null;
-  if (!model) return no('Choose a model.');
-  if (!model.supported) return no(model.reason ?? 'This model cannot run here: choose another.');
+/** The spec of a draft for a model, or the problem that prevents it. */
+export function analysisSpecOf(draft: Draft, model: ModelCard): AnalysisSpecOrProblem {
   const prompts = promptsOf(draft, model);
   if (typeof prompts === 'string') return no(prompts);
   return {
@@ -113,20 +86,19 @@ export function analysisSpecOf(draft: Draft, models: readonly ModelCard[]): Anal
 }
 
 function promptsOf(draft: Draft, model: ModelCard): PromptsSpec | string {
-  const shots = shotsOf(draft, model);
+  const { shots } = draft;
+  const chat = draft.chat && model.chat === true;
   if (draft.mode === 'one') {
     if (draft.prompt.trim() === '') return 'Type a prompt, such as 3 + 5 =';
     const optional = (name: 'answer' | 'counterfactual') => (draft[name].trim() === '' ? {} : { [name]: draft[name] });
     return {
       source: 'custom',
       pairs: [{ reference: draft.prompt, ...optional('answer'), ...optional('counterfactual') }],
-      shots,
-      ...(draft.chat && model.chat ? { chat: true } : {}),
-      ...(draft.answerTokens === 'whole' ? {} : { answer: draft.answerTokens }),
+      ...(shots === null ? {} : { shots }),
       corruption: draft.corruption,
+      ...changed(FIELDS.custom, { chat, answer: draft.answerTokens }),
     };
   }
-  const chat = draft.chat && model.chat;
   return draft.mode === 'file'
     ? customPromptsOf({ ...draft, keepWrong: true }, shots, chat)
     : templatePromptsOf(draft, shots, chat);

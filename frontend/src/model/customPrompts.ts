@@ -1,5 +1,7 @@
 // Custom prompts: from an uploaded file, or typed in an earlier run.
+import { FIELDS } from '../api/vocabulary';
 import type { AnswerTokens, Corruption, CustomPrompts, Upload } from '../api/wire';
+import { changed } from './fields';
 
 export type PromptFile = Upload & { name: string };
 
@@ -11,11 +13,13 @@ export interface CustomDraft {
   keepWrong: boolean;
 }
 
+const TERMS = FIELDS.custom;
+
 export const EMPTY_CUSTOM: CustomDraft = {
   file: null,
-  corruption: 'null_operator',
-  answerTokens: 'whole',
-  keepWrong: true,
+  corruption: TERMS.corruption.default,
+  answerTokens: TERMS.answer.default,
+  keepWrong: TERMS.keep_wrong.default,
 };
 
 /** Prompts of an earlier run, in the form of a file. */
@@ -30,21 +34,21 @@ export const asPromptFile = ({ pairs }: Pick<CustomPrompts, 'pairs'>): PromptFil
 export const customDraftOf = (prompts: CustomPrompts): CustomDraft => ({
   file: asPromptFile(prompts),
   corruption: prompts.corruption,
-  answerTokens: prompts.answer ?? 'whole',
-  keepWrong: prompts.keep_wrong ?? true,
+  answerTokens: prompts.answer ?? EMPTY_CUSTOM.answerTokens,
+  keepWrong: prompts.keep_wrong ?? EMPTY_CUSTOM.keepWrong,
 });
 
-/** The prompts of a file, or the problem that prevents them. */
-export function customPromptsOf(own: CustomDraft, shots: number, chat: boolean): CustomPrompts | string {
+/**
+ * The prompts of a file, or the problem that prevents them. `shots` null: as many worked examples as suit the model.
+ */
+export function customPromptsOf(own: CustomDraft, shots: number | null, chat: boolean): CustomPrompts | string {
   if (own.file === null) return 'Upload a file of prompts.';
   if (own.file.pairs.length === 0) return 'No row of the file can be used.';
   return {
     source: 'custom',
     pairs: own.file.pairs,
-    shots,
-    ...(chat ? { chat: true } : {}),
-    ...(own.answerTokens === 'whole' ? {} : { answer: own.answerTokens }),
+    ...(shots === null ? {} : { shots }),
     corruption: own.corruption,
-    ...(own.keepWrong ? {} : { keep_wrong: false }),
+    ...changed(TERMS, { chat, answer: own.answerTokens, keep_wrong: own.keepWrong }),
   };
 }

@@ -1,7 +1,7 @@
 // Comparison of fine-tunings that differ only in tuner and seed.
 import type { FineTuneResult } from '../api/fineTune';
-import type { AnySpec, Experiment, FineTuneSpec, Tuner } from '../api/wire';
-import { isFineTune } from '../text/titles';
+import { FIELDS } from '../api/vocabulary';
+import type { Experiment, FineTuneSpec, Tuner } from '../api/wire';
 import { CONTROLS, TUNERS } from '../text/fineTune';
 import { pooled, type Pool } from './fineTuneReport';
 
@@ -23,12 +23,12 @@ function ordered(value: unknown): unknown {
   );
 }
 
-export const tunerOf = (spec: FineTuneSpec): Tuner => spec.tuner ?? 'precise';
-export const seedOf = (spec: FineTuneSpec): number => spec.seed ?? 0;
+export const tunerOf = (spec: FineTuneSpec): Tuner => spec.tuner ?? FIELDS.fine_tune.tuner.default;
+export const seedOf = (spec: FineTuneSpec): number => spec.seed ?? FIELDS.fine_tune.seed.default;
 
 type Row = Omit<Experiment, 'spec'> & { spec: FineTuneSpec };
 const fineTunings = (all: readonly Experiment[]): Row[] =>
-  all.flatMap((row) => (isFineTune(row.spec as AnySpec) ? [row as Row] : []));
+  all.flatMap((row) => (row.kind === 'fine_tune' ? [row as Row] : []));
 
 /**
  * Runs comparable with `spec`, by tuner and then seed. Of duplicates the one in the best state, and of those the

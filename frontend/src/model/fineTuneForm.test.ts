@@ -1,13 +1,12 @@
 import { describe, expect, it } from 'vitest';
+import { FIELDS } from '../api/vocabulary';
 import type { PromptsSpec, FineTuneSpec, TemplatePrompts } from '../api/wire';
 import { DEFAULT_SET, templatePromptsOf } from './promptSet';
 import {
   controlsOf,
   initialFineTune,
   questionSourceOf,
-  MAX_TUNED,
   trainedParts,
-  parseNumber,
   fineTuneDraftOf,
   fineTuneSpecOf,
   type ParentAnalysis,
@@ -15,7 +14,8 @@ import {
 } from './fineTuneForm';
 import { readFineTuneUrl, fineTuneUrl, fineTuneUrlFrom, writeFineTuneUrl } from './fineTuneUrl';
 
-const MODEL = { id: 'm', chat: false, shots: 4 };
+const MODEL = { id: 'm', chat: false };
+const MAX_TUNED = FIELDS.fine_tune.components.maxLength;
 const FOUND = templatePromptsOf({ ...DEFAULT_SET, half: 'first', answerTokens: 'first' }, 2, false) as TemplatePrompts;
 const ORIGIN: ParentAnalysis = { id: 'a', model: 'm', prompts: FOUND, ranked: ['L1H1', 'MLP0', 'L0H0'] };
 const NAMED = { which: 'these', components: 'L1H1, MLP0' } as const;
@@ -24,7 +24,7 @@ const ask = (part: Partial<FineTuneDraft> = {}, origin: ParentAnalysis | null = 
   fineTuneSpecOf({ ...initialFineTune(origin !== null), ...part }, { model: MODEL, origin });
 
 describe('the fine-tuning form', () => {
-  it('uses the engine’s defaults for named components, with two-digit sums and the model’s number of worked examples', () => {
+  it('uses the engine’s defaults for named components, with two-digit sums', () => {
     const { spec } = ask(NAMED);
     expect(spec).toMatchObject({
       kind: 'fine_tune',
@@ -40,11 +40,12 @@ describe('the fine-tuning form', () => {
       clip: 1,
       seed: 0,
     });
-    expect(spec?.prompts).toMatchObject({ operations: ['add', 'subtract'], operands: [10, 99], pairs: 2000, shots: 4 });
+    expect(spec?.prompts).toMatchObject({ operations: ['add', 'subtract'], operands: [10, 99], pairs: 2000 });
     for (const name of ['parent', 'test', 'tune']) expect(spec).not.toHaveProperty(name);
+    expect(spec?.prompts).not.toHaveProperty('shots');
   });
   it('takes the top components and the kind of prompts from an analysis: more prompts, all operands, whole answers', () => {
-    const { spec } = ask({ topK: '2' }, ORIGIN);
+    const { spec } = ask({ top_k: '2' }, ORIGIN);
     expect(spec).toMatchObject({ parent: 'a', components: ['L1H1', 'MLP0'] });
     expect(spec?.prompts).toMatchObject({
       operations: ['add'],
@@ -85,16 +86,16 @@ describe('the fine-tuning form', () => {
     ],
     [{ which: 'top' }, /no analysis/],
     [{ ...NAMED, steps: '0' }, /Steps/],
-    [{ ...NAMED, batch: '1025' }, /Batch size/],
-    [{ ...NAMED, rate: '0' }, /learning rate/],
-    [{ ...NAMED, rate: '1.1' }, /learning rate/],
-    [{ ...NAMED, rate: '5e-4x' }, /learning rate/],
-    [{ ...NAMED, decay: '-1' }, /weight decay/],
-    [{ ...NAMED, warmup: '2' }, /warm-up/],
+    [{ ...NAMED, batch_size: '1025' }, /Batch size/],
+    [{ ...NAMED, learning_rate: '0' }, /Learning rate/],
+    [{ ...NAMED, learning_rate: '1.1' }, /Learning rate/],
+    [{ ...NAMED, learning_rate: '5e-4x' }, /Learning rate/],
+    [{ ...NAMED, weight_decay: '-1' }, /Weight decay/],
+    [{ ...NAMED, warmup: '2' }, /Warm-up/],
     [{ ...NAMED, clip: '0' }, /clipping/],
     [{ ...NAMED, tune: [] }, /projection/],
-    [{ ...NAMED, seed: '-1' }, /seed/],
-    [{ ...NAMED, pairs: '0' }, /number of pairs/],
+    [{ ...NAMED, seed: '-1' }, /Seed/],
+    [{ ...NAMED, pairs: '0' }, /Pairs/],
     [{ ...NAMED, from: 'file' }, /Upload/],
     [{ ...NAMED, test: initialFineTune(false).own }, /Test questions: Upload/],
   ])('explains why %j is invalid', (part, words) => {
@@ -116,18 +117,6 @@ describe('the fine-tuning form', () => {
     expect(trainedParts({ heads: 9, kv_heads: 9 })).toEqual(['q', 'k', 'v', 'o']);
   });
 });
-
-it.each([
-  ['5e-4', 0.0005],
-  ['.5', 0.5],
-  ['1.', 1],
-  [' 0.05 ', 0.05],
-  ['1e400', null],
-  ['', null],
-  ['.', null],
-  ['0x1', null],
-  ['-1', null],
-])('the number “%s” is %s', (text, value) => expect(parseNumber(text, 0, 1)).toBe(value));
 
 describe('the form’s URL', () => {
   it('has no query for the defaults', () => {
@@ -154,18 +143,18 @@ describe('the form’s URL', () => {
       shots: '1',
       chat: true,
       steps: '7',
-      batch: '8',
-      rate: '1e-3',
+      batch_size: '8',
+      learning_rate: '1e-3',
       schedule: 'linear',
-      decay: '0.1',
+      weight_decay: '0.1',
       warmup: '0',
       clip: '',
       tune: ['k', 'o'],
       biases: true,
-      scale: true,
+      head_scale: true,
       accumulate: '2',
       checkpointing: true,
-      every: '3',
+      validate_every: '3',
       seed: '5',
     };
     const read = readFineTuneUrl(writeFineTuneUrl({ draft, model: 'm/x', parent: 'a' }));
@@ -201,11 +190,11 @@ describe('the form’s URL', () => {
     expect(readFineTuneUrl(fineTuneUrlFrom({ id: 'a', model: 'm' }, []).replace('tune', '')).draft.which).toBe('top');
   });
   it('restores a submitted spec, for the same model and for the tuned model', () => {
-    const spec = { ...(ask({ ...NAMED, rate: '2e-5', clip: '', tune: ['v'] }, ORIGIN).spec as FineTuneSpec) };
+    const spec = { ...(ask({ ...NAMED, learning_rate: '2e-5', clip: '', tune: ['v'] }, ORIGIN).spec as FineTuneSpec) };
     const own = readFineTuneUrl(fineTuneUrl(spec).replace('tune', ''));
     expect(fineTuneSpecOf(own.draft, { model: MODEL, origin: ORIGIN }).spec).toEqual(spec);
     const next = readFineTuneUrl(fineTuneUrl(spec, 'm-tuned').replace('tune', ''));
     expect([next.model, next.parent]).toEqual(['m-tuned', null]);
-    expect(fineTuneDraftOf(spec)).toMatchObject({ rate: '2e-5', clip: '', tune: ['v'] });
+    expect(fineTuneDraftOf(spec)).toMatchObject({ learning_rate: '2e-5', clip: '', tune: ['v'] });
   });
 });

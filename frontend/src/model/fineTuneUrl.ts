@@ -1,39 +1,33 @@
 // The fine-tuning form in the address: defaults are left out, and files cannot be included.
+import { CHOICES } from '../api/vocabulary';
 import type { FineTuneSpec } from '../api/wire';
-import { SCHEDULE_NAMES, TUNERS } from '../text/fineTune';
-import { OPERATIONS, STYLES, TOPIC_NAMES, type SetDraft } from './promptSet';
-import {
-  ALL_PARTS,
-  initialFineTune,
-  fineTuneDraftOf,
-  TWO_DIGITS,
-  type QuestionSource,
-  type FineTuneDraft,
-} from './fineTuneForm';
+import { valuesOf } from './fields';
+import { DECIMALS, type SetDraft } from './promptSet';
+import { initialFineTune, fineTuneDraftOf, TWO_DIGITS, type QuestionSource, type FineTuneDraft } from './fineTuneForm';
 
 type Kept<T, V> = { [K in keyof T]-?: [T[K], V] extends [V, T[K]] ? K : never }[keyof T];
 /** Parameter name and draft field. */
 type Rows<T, V> = readonly (readonly [name: string, field: Kept<T, V>])[];
 
 const TEXTS: Rows<FineTuneDraft, string> = [
-  ['top', 'topK'],
+  ['top', 'top_k'],
   ['components', 'components'],
   ['pairs', 'pairs'],
   ['shots', 'shots'],
   ['steps', 'steps'],
-  ['batch', 'batch'],
-  ['rate', 'rate'],
-  ['decay', 'decay'],
+  ['batch', 'batch_size'],
+  ['rate', 'learning_rate'],
+  ['decay', 'weight_decay'],
   ['warmup', 'warmup'],
   ['clip', 'clip'],
   ['accumulate', 'accumulate'],
-  ['every', 'every'],
+  ['every', 'validate_every'],
   ['seed', 'seed'],
 ];
 const FLAGS: Rows<FineTuneDraft, boolean> = [
   ['chat', 'chat'],
   ['biases', 'biases'],
-  ['scale', 'scale'],
+  ['scale', 'head_scale'],
   ['checkpointing', 'checkpointing'],
 ];
 const SET_TEXTS: Rows<SetDraft, string> = [
@@ -43,8 +37,6 @@ const SET_TEXTS: Rows<SetDraft, string> = [
   ['drawn', 'seed'],
 ];
 const FROMS: readonly QuestionSource[] = ['analysis', 'two_digits', 'set', 'file'];
-const METRICS = ['logit', 'relative_logit', 'logit_difference', 'probability'] as const;
-const CORRUPTIONS = ['null_operator', 'operand_swap', 'operand_swap_same_answer', 'operator_swap'] as const;
 // Enough for a list of a thousand components.
 const LONGEST = 12_000;
 
@@ -79,21 +71,21 @@ export function readFineTuneUrl(search: string): FineTuneUrlState {
   for (const [name, field] of TEXTS) draft[field] = (query.get(name) ?? draft[field]).slice(0, LONGEST);
   for (const [name, field] of FLAGS) one(name, ['0', '1'], (value) => (draft[field] = value === '1'));
   if (query.has('components')) draft.which = 'these';
-  one('metric', METRICS, (value) => (draft.metric = value));
-  one('tuner', TUNERS, (value) => (draft.tuner = value));
-  many('controls', TUNERS, (values) => (draft.controls = values));
+  one('metric', valuesOf(CHOICES.Metric), (value) => (draft.metric = value));
+  one('tuner', valuesOf(CHOICES.Tuner), (value) => (draft.tuner = value));
+  many('controls', valuesOf(CHOICES.Tuner), (values) => (draft.controls = values));
   one('from', FROMS, (value) => (draft.from = value));
-  one('schedule', Object.keys(SCHEDULE_NAMES) as FineTuneDraft['schedule'][], (value) => (draft.schedule = value));
-  many('tune', ALL_PARTS, (values) => (draft.tune = values));
+  one('schedule', valuesOf(CHOICES.Schedule), (value) => (draft.schedule = value));
+  many('tune', valuesOf(CHOICES.HeadPart), (values) => (draft.tune = values));
   for (const [name, field] of SET_TEXTS) set[field] = (query.get(name) ?? set[field]).slice(0, 32);
-  one('topic', TOPIC_NAMES, (value) => (set.topic = value));
-  many('operations', OPERATIONS, (values) => (set.operations = values));
-  many('styles', STYLES, (values) => (set.styles = values));
-  one('wording', ['plain', 'varied'], (value) => (set.wording = value));
-  one('numerals', ['digits', 'words'], (value) => (set.numerals = value));
-  one('decimals', ['0', '1', '2'], (value) => (set.decimals = Number(value)));
-  one('corruption', CORRUPTIONS, (value) => (set.corruption = value));
-  one('half', ['first', 'second'], (value) => (set.half = value));
+  one('topic', valuesOf(CHOICES.Topic), (value) => (set.topic = value));
+  many('operations', valuesOf(CHOICES.Operation), (values) => (set.operations = values));
+  many('styles', valuesOf(CHOICES.Style), (values) => (set.styles = values));
+  one('wording', valuesOf(CHOICES.Wording), (value) => (set.wording = value));
+  one('numerals', valuesOf(CHOICES.Numerals), (value) => (set.numerals = value));
+  one('decimals', DECIMALS, (value) => (set.decimals = Number(value)));
+  one('corruption', valuesOf(CHOICES.Corruption), (value) => (set.corruption = value));
+  one('half', valuesOf(CHOICES.Half), (value) => (set.half = value));
   return { draft: { ...draft, set }, model: query.get('model'), parent, notices };
 }
 

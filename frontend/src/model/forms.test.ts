@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { prefillForm, takePrefill } from './prefill';
-import type { PromptsSpec, TemplatePrompts } from '../api/wire';
+import type { KnockoutSpec, PromptsSpec, TemplatePrompts } from '../api/wire';
 import {
   initialKnockout,
   knockoutDraftOf,
   knockoutSpecOf,
   parseComponentList,
+  type AnalysisView,
   type KnockoutDraft,
 } from './knockoutForm';
 import { EMPTY_CUSTOM } from './customPrompts';
@@ -30,16 +31,15 @@ const OWN: PromptsSpec = {
   keep_wrong: false,
 };
 
-const knock = (part: Partial<KnockoutDraft> = {}) =>
-  knockoutSpecOf({ ...initialKnockout([], false, ALL), ...part }, 'parent', 'relative_logit');
+const VIEW: AnalysisView = { prompts: ALL, metric: 'logit', pins: [], single: false };
+const knock = (part: Partial<KnockoutDraft> = {}) => knockoutSpecOf({ ...initialKnockout(VIEW), ...part }, 'parent');
 
 describe('the knock-out form', () => {
-  it('defaults to the top 10 on the prompts of the analysis, with 20 random controls', () => {
+  it('defaults to the usual number of top components by the shown metric, on the prompts of the analysis', () => {
     expect(knock().spec).toEqual({
       kind: 'knockout',
       parent: 'parent',
-      top_k: 10,
-      metric: 'relative_logit',
+      metric: 'logit',
       among: 'any',
       ablation: 'mean',
       positions: 'end',
@@ -53,13 +53,13 @@ describe('the knock-out form', () => {
       { layer: 14, head: 2 },
       { layer: 3, head: null },
     ];
-    const { spec } = knockoutSpecOf(initialKnockout(pins, false, ALL), 'parent', 'logit');
+    const { spec } = knockoutSpecOf(initialKnockout({ ...VIEW, pins }), 'parent');
     expect(spec?.components).toEqual(['L14H2', 'MLP3']);
     expect(spec).not.toHaveProperty('top_k');
     expect(spec).not.toHaveProperty('metric');
   });
   it('defaults to zero ablation for a single prompt, which has no mean', () => {
-    expect(initialKnockout([], true, ALL).ablation).toBe('zero');
+    expect(initialKnockout({ ...VIEW, single: true }).ablation).toBe('zero');
   });
   it('uses a new prompt set if one is chosen', () => {
     const asked = knock({
@@ -72,21 +72,21 @@ describe('the knock-out form', () => {
     expect(asked.spec?.disjoint).toBe(true);
   });
   it.each([
-    [{ topK: '0' }, /Top k/],
-    [{ topK: '129' }, /Top k/],
+    [{ top_k: '0' }, /Top k/],
+    [{ top_k: '129' }, /Top k/],
     [{ which: 'these', components: 'L1H1, L1' }, /“L1” is not a component/],
     [{ which: 'these', components: ' , ' }, /at least one/],
     [{ which: 'these', components: 'L1H1 L1H1' }, /twice/],
     [{ controls: '201' }, /Random controls/],
-    [{ seed: '-1' }, /seed/],
-    [{ answerTokens: '17' }, /Generated answer tokens/],
+    [{ seed: '-1' }, /Seed/],
+    [{ answer_tokens: '17' }, /Generated answer tokens/],
     [{ prompts: 'new', set: { ...DEFAULT_SET, largest: 'x' } }, /whole numbers/],
   ] as [Partial<KnockoutDraft>, RegExp][])('explains what is invalid: %j', (part, words) => {
     expect(knock(part).problem).toMatch(words);
   });
   it('evaluates on the other half of the operands if the analysis used one half, with the same options', () => {
     const first = { ...ALL, operations: ['subtract' as const], pairs: 20, half: 'first' as const, chat: true };
-    const { spec } = knockoutSpecOf(initialKnockout([], false, first), 'parent', 'logit');
+    const { spec } = knockoutSpecOf(initialKnockout({ ...VIEW, prompts: first }), 'parent');
     expect(spec?.prompts).toEqual({ ...first, half: 'second' });
     expect(spec?.disjoint).toBe(true);
   });
@@ -102,7 +102,7 @@ describe('the knock-out form', () => {
     const { spec } = knock();
     if (!spec) throw new Error('none');
     const asked = { ...spec, prompts: OWN, disjoint: true };
-    expect(knockoutSpecOf(knockoutDraftOf(asked, ALL), 'parent', 'relative_logit').spec).toEqual(asked);
+    expect(knockoutSpecOf(knockoutDraftOf(asked, VIEW), 'parent').spec).toEqual(asked);
   });
   it('parses component lists with any common separator', () => {
     expect(parseComponentList(' L1H1,MLP2;L3H4\nL5H6 ')).toEqual(['L1H1', 'MLP2', 'L3H4', 'L5H6']);
@@ -110,11 +110,11 @@ describe('the knock-out form', () => {
   it('restores a submitted spec', () => {
     for (const part of [
       { which: 'these', components: 'L1H1, MLP2', ablation: 'resample', positions: 'after_first' },
-      { topK: '3', among: 'head', prompts: 'new', disjoint: true, answerTokens: '4', seed: '7', controls: '0' },
+      { top_k: '3', among: 'head', prompts: 'new', disjoint: true, answer_tokens: '4', seed: '7', controls: '0' },
     ] as Partial<KnockoutDraft>[]) {
       const { spec } = knock(part);
       if (!spec) throw new Error('none');
-      expect(knockoutSpecOf(knockoutDraftOf(spec, ALL), 'parent', 'relative_logit').spec).toEqual(spec);
+      expect(knockoutSpecOf(knockoutDraftOf(spec, VIEW), 'parent').spec).toEqual(spec);
     }
   });
 });
@@ -124,14 +124,14 @@ describe('the prefilled form', () => {
     const spec = { kind: 'knockout' as const, parent: 'a' };
     prefillForm(spec);
     expect(takePrefill('transfer')).toBeNull();
-    expect(takePrefill('knockout', 'b')).toBeNull();
-    expect(takePrefill('knockout', 'a')).toBe(spec);
-    expect(takePrefill('knockout', 'a')).toBeNull();
+    expect(takePrefill<KnockoutSpec>('knockout', ({ parent }) => parent === 'b')).toBeNull();
+    expect(takePrefill<KnockoutSpec>('knockout', ({ parent }) => parent === 'a')).toBe(spec);
+    expect(takePrefill<KnockoutSpec>('knockout', ({ parent }) => parent === 'a')).toBeNull();
   });
 });
 
 describe('the transfer form', () => {
-  const first = initialTransfer(2);
+  const first = initialTransfer();
   it('starts with at least eight prompt sets and finds no heads on sets without arithmetic', () => {
     const { spec } = transferSpecOf(first, 'm', null, true);
     expect(spec?.evaluated_on.length).toBeGreaterThanOrEqual(8);
@@ -143,35 +143,37 @@ describe('the transfer form', () => {
   });
   it('accepts every preset, each with its own name', () => {
     const all: TransferDraft = { ...first, sets: [] };
-    const sets = PRESETS.reduce<TransferDraft['sets']>((list, { set }) => withSet(list, set), []);
-    expect(transferSpecOf({ ...all, sets }, 'm', null, true).spec?.evaluated_on).toHaveLength(PRESETS.length);
-    expect(new Set(PRESETS.map(({ set }) => setName(set))).size).toBe(PRESETS.length);
+    const sets = Object.values(PRESETS).reduce<TransferDraft['sets']>(withSet, []);
+    expect(transferSpecOf({ ...all, sets }, 'm', null, true).spec?.evaluated_on).toHaveLength(
+      Object.keys(PRESETS).length,
+    );
+    expect(new Set(Object.values(PRESETS).map(setName)).size).toBe(Object.keys(PRESETS).length);
   });
   it('restores a submitted spec', () => {
     const { spec } = transferSpecOf({ ...first, controls: '3', disjoint: false, ablation: 'zero' }, 'm', null, true);
     if (!spec) throw new Error('none');
-    expect(transferSpecOf(transferDraftOf(spec, 9), 'm', null, true).spec).toEqual(spec);
+    expect(transferSpecOf(transferDraftOf(spec), 'm', null, true).spec).toEqual(spec);
   });
   it('restores the prompts, worked examples and chat template of each set', () => {
     const { spec } = transferSpecOf(first, 'm', null, true);
     if (!spec) throw new Error('none');
     const asked = { ...spec, found_on: [ALL, { ...ALL, shots: 5 }], evaluated_on: [OWN, { ...ALL, chat: true }] };
-    const again = transferDraftOf(asked, 9);
+    const again = transferDraftOf(asked);
     expect(again.sets).toHaveLength(4);
     expect(transferSpecOf(again, 'm', null, true).spec).toEqual(asked);
     expect(transferSpecOf(again, 'm', null, false).spec?.evaluated_on[1]).toEqual(ALL);
   });
   it('names a set of custom prompts after its first prompt', () => {
     expect(
-      setName(transferDraftOf({ kind: 'transfer', model: 'm', found_on: [OWN], evaluated_on: [OWN] }, 2).sets[0]!.set),
+      setName(transferDraftOf({ kind: 'transfer', model: 'm', found_on: [OWN], evaluated_on: [OWN] }).sets[0]!.set),
     ).toBe('3 + 5 = and 1 more');
   });
   it('explains what is invalid', () => {
     const problem = (part: Partial<TransferDraft>) => transferSpecOf({ ...first, ...part }, 'm', null, true).problem;
     expect(problem({ sets: [] })).toMatch(/at least one set/);
-    expect(problem({ topK: 'ten' })).toMatch(/Top k/);
+    expect(problem({ top_k: 'ten' })).toMatch(/Top k/);
     expect(problem({ sets: withSet(first.sets, DEFAULT_SET) })).toBeNull();
     expect(problem({ sets: withSet(withSet([], DEFAULT_SET), DEFAULT_SET) })).toMatch(/twice/);
-    expect(problem({ sets: withSet([], { ...DEFAULT_SET, pairs: '0' }) })).toMatch(/^addition: .*pairs/);
+    expect(problem({ sets: withSet([], { ...DEFAULT_SET, pairs: '0' }) })).toMatch(/^addition: Pairs/);
   });
 });

@@ -1,6 +1,8 @@
 // Key components by each of three rules, and the share of heads among them.
-import type { KeyTable } from '../api/results';
+import type { Schema } from '../api/wire';
 import { parseComponent } from './component';
+
+export type KeyTable = Schema<'KeyTable'>;
 
 export interface HeadCount {
   components: readonly string[];

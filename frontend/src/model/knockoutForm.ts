@@ -1,25 +1,18 @@
-// Draft of the knock-out form, and its conversion to a spec.
-import type { Ablation, PromptsSpec, KnockoutMetric, KnockoutSpec, KnockoutPositions, Metric } from '../api/wire';
+// Draft of the knock-out form, and its conversion to a spec. Its fields are named as in the spec.
+import { DEFAULT_TOP_K, FIELDS } from '../api/vocabulary';
+import type { Ablation, PromptsSpec, KnockoutSpec, KnockoutPositions, Metric } from '../api/wire';
 import { parseComponent, type Component, componentName } from './component';
 import { customPromptsOf, EMPTY_CUSTOM, customDraftOf, type CustomDraft } from './customPrompts';
-import {
-  setDraftOf,
-  DEFAULT_SET,
-  MAX_SEED,
-  otherHalf,
-  templatePromptsOf,
-  parseInteger,
-  type SetDraft,
-} from './promptSet';
+import { fieldsOfSpec, formatted, no, readNumber, readNumbers, type SpecOrProblem } from './fields';
+import { setDraftOf, DEFAULT_SET, otherHalf, templatePromptsOf, type SetDraft } from './promptSet';
 
-export const MAX_KNOCKED_OUT = 128;
-export const MAX_CONTROLS = 200;
-export const MAX_ANSWER_TOKENS = 16;
+const TERMS = FIELDS.knockout;
 
 export interface KnockoutDraft {
   which: 'top' | 'these';
-  topK: string;
-  among: 'head' | 'any';
+  top_k: string;
+  metric: Metric;
+  among: NonNullable<KnockoutSpec['among']>;
   /** Separated by commas or spaces. */
   components: string;
   ablation: Ablation;
@@ -28,64 +21,80 @@ export interface KnockoutDraft {
   prompts: 'same' | 'new' | 'own';
   set: SetDraft;
   own: CustomDraft;
-  shots: number;
+  /** null: as many as suit the model. */
+  shots: number | null;
   chat: boolean;
   disjoint: boolean;
   /** Empty: answers of one token. */
-  answerTokens: string;
+  answer_tokens: string;
   seed: string;
 }
 
-/**
- * `of`: the prompts of the analysis. If they use one half of the operands, the knock-out defaults to the other half.
- */
-export const initialKnockout = (pins: readonly Component[], single: boolean, of: PromptsSpec): KnockoutDraft => ({
-  which: pins.length > 0 ? 'these' : 'top',
-  topK: '10',
-  among: 'any',
-  components: pins.map(componentName).join(', '),
-  // A single prompt has no mean.
-  ablation: single ? 'zero' : 'mean',
-  positions: 'end',
-  controls: '20',
-  ...defaultPrompts(of),
-  own: EMPTY_CUSTOM,
-  shots: of.shots ?? 0,
-  answerTokens: '',
-  seed: '0',
-});
+/** The analysis that a knock-out belongs to, as its page shows it. */
+export interface AnalysisView {
+  prompts: PromptsSpec;
+  metric: Metric;
+  pins: readonly Component[];
+  /** It has a single prompt. */
+  single: boolean;
+}
+
+/** The fields that the draft and the spec share. */
+const settingsOf = (spec: Partial<KnockoutSpec>) =>
+  fieldsOfSpec(
+    TERMS,
+    spec,
+    ['controls', 'answer_tokens', 'seed'],
+    ['metric', 'among', 'ablation', 'positions', 'disjoint'],
+  );
+
+/** The draft of an untouched form. If the analysis uses one half of the operands, the other half is the default. */
+export function initialKnockout({ prompts, metric, pins, single }: AnalysisView): KnockoutDraft {
+  const usual = settingsOf({});
+  return {
+    ...usual,
+    which: pins.length > 0 ? 'these' : 'top',
+    top_k: formatted(DEFAULT_TOP_K),
+    metric,
+    components: pins.map(componentName).join(', '),
+    // A single prompt has no mean.
+    ablation: single ? 'zero' : usual.ablation,
+    ...defaultPrompts(prompts),
+    own: EMPTY_CUSTOM,
+    shots: prompts.shots ?? null,
+  };
+}
 
 function defaultPrompts(of: PromptsSpec): Pick<KnockoutDraft, 'prompts' | 'set' | 'chat' | 'disjoint'> {
   if (of.source === 'custom' || of.half == null)
-    return { prompts: 'same', set: DEFAULT_SET, chat: false, disjoint: false };
+    return { prompts: 'same', set: DEFAULT_SET, chat: false, disjoint: TERMS.disjoint.default };
   const set = { ...setDraftOf(of), half: otherHalf(of.half) };
   return { prompts: 'new', set, chat: of.chat ?? false, disjoint: true };
 }
 
 /** The draft of an existing knock-out, to be edited and run again. */
-export function knockoutDraftOf(spec: KnockoutSpec, of: PromptsSpec): KnockoutDraft {
+export function knockoutDraftOf(spec: KnockoutSpec, view: AnalysisView): KnockoutDraft {
   const { prompts } = spec;
   return {
+    ...initialKnockout(view),
+    ...settingsOf(spec),
     which: spec.components ? 'these' : 'top',
-    topK: String(spec.top_k ?? 10),
-    among: spec.among ?? 'any',
+    top_k: formatted(spec.top_k ?? DEFAULT_TOP_K),
     components: (spec.components ?? []).join(', '),
-    ablation: spec.ablation ?? 'mean',
-    positions: spec.positions ?? 'end',
-    controls: String(spec.controls ?? 20),
     prompts: !prompts ? 'same' : prompts.source === 'template' ? 'new' : 'own',
-    set: prompts?.source === 'template' ? setDraftOf(prompts) : defaultPrompts(of).set,
-    own: prompts?.source === 'custom' ? customDraftOf(prompts) : EMPTY_CUSTOM,
-    shots: prompts?.shots ?? of.shots ?? 0,
+    ...(prompts?.source === 'template' ? { set: setDraftOf(prompts) } : {}),
+    ...(prompts?.source === 'custom' ? { own: customDraftOf(prompts) } : {}),
+    ...(prompts ? { shots: prompts.shots ?? null } : {}),
     chat: prompts?.chat ?? false,
-    disjoint: spec.disjoint ?? false,
-    answerTokens: spec.answer_tokens == null ? '' : String(spec.answer_tokens),
-    seed: String(spec.seed ?? 0),
   };
 }
 
 /** The component names in a text, or a message that says which is not one. */
-export function parseComponentList(text: string, most = MAX_KNOCKED_OUT, done = 'knocked out'): string[] | string {
+export function parseComponentList(
+  text: string,
+  most: number = TERMS.components.maxLength,
+  done = 'knocked out',
+): string[] | string {
   const names = text.split(/[\s,;]+/).filter((name) => name !== '');
   const invalid = names.find((name) => parseComponent(name) === null);
   if (invalid !== undefined)
@@ -96,22 +105,13 @@ export function parseComponentList(text: string, most = MAX_KNOCKED_OUT, done = 
   return names;
 }
 
-export type SpecOrProblem<T> = { spec: T; problem: null } | { spec: null; problem: string };
-
-/** The spec of a knock-out of `parent`, or the problem that prevents it. `metric` ranks the top components. */
-export function knockoutSpecOf(draft: KnockoutDraft, parent: string, metric: Metric): SpecOrProblem<KnockoutSpec> {
-  const no = (problem: string) => ({ spec: null, problem });
-  const top = parseInteger(draft.topK, 1, MAX_KNOCKED_OUT);
-  const names = draft.which === 'these' ? parseComponentList(draft.components) : [];
-  if (typeof names === 'string') return no(names);
-  if (draft.which === 'top' && top === null) return no(`Top k must be a whole number from 1 to ${MAX_KNOCKED_OUT}.`);
-  const controls = parseInteger(draft.controls, 0, MAX_CONTROLS);
-  if (controls === null) return no(`Random controls must be a whole number from 0 to ${MAX_CONTROLS}.`);
-  const seed = parseInteger(draft.seed, 0, MAX_SEED);
-  if (seed === null) return no('The seed must be a whole number, 0 or greater.');
-  const tokens = draft.answerTokens.trim() === '' ? null : parseInteger(draft.answerTokens, 1, MAX_ANSWER_TOKENS);
-  if (draft.answerTokens.trim() !== '' && tokens === null)
-    return no(`Generated answer tokens must be a whole number from 1 to ${MAX_ANSWER_TOKENS}, or empty.`);
+/** The spec of a knock-out of `parent`, or the problem that prevents it. */
+export function knockoutSpecOf(draft: KnockoutDraft, parent: string): SpecOrProblem<KnockoutSpec> {
+  const components = componentsOf(draft);
+  if (typeof components === 'string') return no(components);
+  const numbers = readNumbers(TERMS, draft, ['controls', 'seed'], ['answer_tokens']);
+  if (typeof numbers === 'string') return no(numbers);
+  const { answer_tokens, ...read } = numbers;
   const prompts =
     draft.prompts === 'same'
       ? null
@@ -119,42 +119,29 @@ export function knockoutSpecOf(draft: KnockoutDraft, parent: string, metric: Met
         ? templatePromptsOf(draft.set, draft.shots, draft.chat)
         : customPromptsOf(draft.own, draft.shots, draft.chat);
   if (typeof prompts === 'string') return no(prompts);
+  const { ablation, positions, disjoint } = draft;
   return {
     spec: {
       kind: 'knockout',
       parent,
-      ...(draft.which === 'these' ? { components: names } : { top_k: top, metric, among: draft.among }),
-      ablation: draft.ablation,
-      positions: draft.positions,
-      controls,
+      ...components,
+      ablation,
+      positions,
+      ...read,
       ...(prompts ? { prompts } : {}),
-      disjoint: draft.disjoint,
-      ...(tokens === null ? {} : { answer_tokens: tokens }),
-      seed,
+      disjoint,
+      ...(answer_tokens === null ? {} : { answer_tokens }),
     },
     problem: null,
   };
 }
 
-export const KNOCKOUT_METRICS: readonly KnockoutMetric[] = [
-  'accuracy',
-  'probability',
-  'logit_difference',
-  'exact_match',
-];
-export const KNOCKOUT_METRIC_LABELS: Record<KnockoutMetric, string> = {
-  accuracy: 'Accuracy',
-  probability: 'Probability of the answer',
-  logit_difference: 'Logit difference to the best other number',
-  exact_match: 'Exact match of the generated answer',
-};
-export const ABLATION_LABELS: Record<Ablation, string> = {
-  mean: 'mean over these prompts',
-  zero: 'zero',
-  resample: 'another prompt',
-};
-export const POSITION_LABELS: Record<KnockoutPositions, string> = {
-  end: 'at the last position',
-  all: 'at all positions',
-  after_first: 'at all positions but the first',
-};
+/** The part of a spec that names the components; the default number of top components is left out. */
+function componentsOf({ which, components, top_k, metric, among }: KnockoutDraft): Partial<KnockoutSpec> | string {
+  if (which === 'these') {
+    const names = parseComponentList(components);
+    return typeof names === 'string' ? names : { components: names };
+  }
+  const top = readNumber(TERMS.top_k, top_k);
+  return typeof top === 'string' ? top : { ...(top === DEFAULT_TOP_K ? {} : { top_k: top }), metric, among };
+}

@@ -1,17 +1,15 @@
 import { describe, expect, it } from 'vitest';
+import { CHOICES } from '../api/vocabulary';
+import { valuesOf } from './fields';
 import {
   DEFAULT_OPTIONS,
-  DIRECTIONS,
   patchingSummary,
-  EFFECTS,
   unavailableReason,
   optionsOf,
-  POSITIONS,
   readChat,
   readOptions,
   normalised,
   shortSummary,
-  SOURCES,
   nonDefaultSummary,
   writeChat,
   writeOptions,
@@ -19,13 +17,17 @@ import {
 } from './patchingOptions';
 
 const with_ = (part: Partial<Options>): Options => ({ ...DEFAULT_OPTIONS, ...part });
-const EVERY: Options[] = EFFECTS.flatMap(([effect]) =>
-  POSITIONS.flatMap(([positions]) =>
-    SOURCES.flatMap(([source]) => DIRECTIONS.map(([direction]) => ({ effect, positions, source, direction }))),
+const EVERY: Options[] = valuesOf(CHOICES.Effect).flatMap((effect) =>
+  valuesOf(CHOICES.Positions).flatMap((positions) =>
+    valuesOf(CHOICES.Source).flatMap((source) =>
+      valuesOf(CHOICES.Direction).map((direction) => ({ effect, positions, source, direction })),
+    ),
   ),
 );
 const fits = (options: Options, alone: boolean): boolean =>
-  unavailableReason(options, 'source', options.source, alone) === null;
+  (Object.keys(options) as (keyof Options)[]).every(
+    (name) => unavailableReason(options, name, options[name], alone) === null,
+  );
 
 describe('compatible options', () => {
   it('match those of the server', () => {
@@ -45,12 +47,12 @@ describe('compatible options', () => {
     }
   });
 
-  it('explain why a value is unavailable; an effect is always available', () => {
+  it('explain why a value is unavailable; the option that gives way is the one that is unavailable', () => {
     expect(unavailableReason(with_({}), 'positions', 'all', false)).toMatch(/total effect/);
     expect(unavailableReason(with_({ effect: 'total' }), 'positions', 'all', false)).toBeNull();
     expect(unavailableReason(with_({ source: 'zero' }), 'direction', 'denoising', false)).toMatch(/counterfactual/);
-    expect(unavailableReason(with_({ direction: 'denoising' }), 'source', 'zero', false)).toMatch(/denoising needs/);
-    expect(unavailableReason(with_({}), 'source', 'mean', true)).toMatch(/set of prompts/);
+    expect(unavailableReason(with_({ direction: 'denoising' }), 'source', 'zero', false)).toBeNull();
+    expect(unavailableReason(with_({}), 'source', 'mean', true)).toMatch(/several prompts/);
     expect(unavailableReason(with_({ effect: 'total', positions: 'all' }), 'effect', 'direct', false)).toBeNull();
   });
 });

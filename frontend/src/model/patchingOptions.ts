@@ -1,5 +1,7 @@
 // Patching options (effect, positions, source, direction): their choices, which combinations are valid, their names.
+import { CHOICES, EXCLUSIONS, FIELDS } from '../api/vocabulary';
 import type { Direction, Effect, Positions, Source, Spec } from '../api/wire';
+import { nearest, valuesOf, whyNot, type ChoiceWords, type Exclusion } from './fields';
 
 export interface Options {
   effect: Effect;
@@ -8,49 +10,24 @@ export interface Options {
   direction: Direction;
 }
 
+const TERMS = FIELDS.path_patching;
+
 export const DEFAULT_OPTIONS: Options = {
-  effect: 'through_mlps',
-  positions: 'end',
-  source: 'counterfactual',
-  direction: 'noising',
+  effect: TERMS.effect.default,
+  positions: TERMS.positions.default,
+  source: TERMS.source.default,
+  direction: TERMS.direction.default,
 };
 
-/** A choice: its value, its name, and a one-line description. */
-export type Choice<T> = readonly [value: T, name: string, description: string];
-
-export const EFFECTS: readonly Choice<Effect>[] = [
-  ['direct', 'direct', 'its direct path to the output; everything after it is frozen'],
-  ['through_mlps', 'through later MLPs', 'its direct path and those through later MLPs; later heads are frozen'],
-  ['total', 'total', 'every path, through later heads too; the slowest'],
-];
-
-export const POSITIONS: readonly Choice<Positions>[] = [
-  ['end', 'the last position', 'where the answer is read'],
-  ['all', 'all positions', 'every token'],
-];
-
-export const SOURCES: readonly Choice<Source>[] = [
-  ['counterfactual', 'the counterfactual', 'the same prompt without the calculation'],
-  ['zero', 'zero', 'its output is set to zero'],
-  ['mean', 'the mean', 'its mean output over the set'],
-  ['resample', 'another prompt', 'drawn at random from the set'],
-];
-
-export const DIRECTIONS: readonly Choice<Direction>[] = [
-  ['noising', 'noising', 'corrupt the component in the reference run'],
-  ['denoising', 'denoising', 'restore the component in the counterfactual run'],
-];
-
-const VALUES: { [K in keyof Options]: readonly Choice<Options[K]>[] } = {
-  effect: EFFECTS,
-  positions: POSITIONS,
-  source: SOURCES,
-  direction: DIRECTIONS,
+const VALUES: { [K in keyof Options]: Readonly<Record<Options[K], ChoiceWords>> } = {
+  effect: CHOICES.Effect,
+  positions: CHOICES.Positions,
+  source: CHOICES.Source,
+  direction: CHOICES.Direction,
 };
 const NAMES = Object.keys(DEFAULT_OPTIONS) as (keyof Options)[];
 
-const nameOf = <T>(choices: readonly Choice<T>[], value: T): string =>
-  choices.find(([each]) => each === value)?.[1] ?? String(value);
+const labelOf = <K extends keyof Options>(name: K, value: Options[K]): string => VALUES[name][value]?.label ?? value;
 
 /** The options of a spec; defaults where an early version lacks them. */
 export const optionsOf = (spec: Pick<Spec, 'effect'> & Partial<Options>): Options => ({
@@ -60,52 +37,36 @@ export const optionsOf = (spec: Pick<Spec, 'effect'> & Partial<Options>): Option
   direction: spec.direction ?? DEFAULT_OPTIONS.direction,
 });
 
-const FROM_A_SET: readonly Source[] = ['mean', 'resample'];
+const ROWS: readonly Exclusion[] = EXCLUSIONS.path_patching;
+const facts = (options: Options, alone: boolean) => ({ ...options, several_prompts: !alone });
 
-/** True for a source that draws from a set of prompts. */
-export const needsSet = (source: Source): boolean => FROM_A_SET.includes(source);
-
-/**
- * Why these options are incompatible; null if they are not. `alone`: there is only one prompt. As in contracts/kinds/path_patching.
- */
-function conflict({ effect, positions, source, direction }: Options, alone: boolean): string | null {
-  if (positions === 'all' && effect !== 'total') return 'needs the total effect';
-  if (direction === 'denoising' && source !== 'counterfactual') return 'denoising needs the counterfactual';
-  if (alone && needsSet(source)) return 'needs a set of prompts';
-  return null;
-}
-
-/** Why this value is incompatible with the others; null if it is not. An effect never is: the others adapt to it. */
-export function unavailableReason<K extends keyof Options>(
+/** Why this value is impossible with the others; null if it is possible. `alone`: there is only one prompt. */
+export const unavailableReason = <K extends keyof Options>(
   options: Options,
   name: K,
   value: Options[K],
   alone: boolean,
-): string | null {
-  return name === 'effect' ? null : conflict({ ...options, [name]: value }, alone);
-}
+): string | null => whyNot(ROWS, TERMS, facts(options, alone), name, value);
+
+/** True for a source that draws from a set of prompts. */
+export const needsSet = (source: Source): boolean =>
+  unavailableReason(DEFAULT_OPTIONS, 'source', source, true) !== null;
 
 /** The nearest valid options: the effect is kept, and options that do not fit it return to their defaults. */
-export function normalised(options: Options, alone: boolean): Options {
-  let nearest = options;
-  for (const name of ['positions', 'direction', 'source'] as const) {
-    if (conflict(nearest, alone) !== null) nearest = { ...nearest, [name]: DEFAULT_OPTIONS[name] };
-  }
-  return nearest;
-}
+export const normalised = (options: Options, alone: boolean): Options =>
+  optionsOf(nearest(ROWS, TERMS, facts(options, alone)));
 
-const EFFECT_DONE: Record<Effect, string> = {
-  direct: 'direct effect',
-  through_mlps: 'effect through later MLPs',
-  total: 'total effect',
+const effectName = (effect: Effect): string => {
+  const name = labelOf('effect', effect);
+  return name.startsWith('through') ? `effect ${name}` : `${name} effect`;
 };
 
 /** "total effect, patched at all positions with zero". */
 export function patchingSummary({ effect, positions, source, direction }: Options): string {
-  const where = `at ${nameOf(POSITIONS, positions)}`;
+  const where = `at ${labelOf('positions', positions)}`;
   return direction === 'denoising'
-    ? `${EFFECT_DONE[effect]}, restored ${where} in the counterfactual run`
-    : `${EFFECT_DONE[effect]}, patched ${where} with ${nameOf(SOURCES, source)}`;
+    ? `${effectName(effect)}, restored ${where} in the counterfactual run`
+    : `${effectName(effect)}, patched ${where} with ${labelOf('source', source)}`;
 }
 
 /**
@@ -113,16 +74,16 @@ export function patchingSummary({ effect, positions, source, direction }: Option
  */
 export function nonDefaultSummary({ positions, source, direction }: Options): string {
   const parts = [
-    positions === 'end' ? null : nameOf(POSITIONS, positions),
-    source === 'counterfactual' ? null : `with ${nameOf(SOURCES, source)}`,
-    direction === 'noising' ? null : 'denoising',
+    positions === DEFAULT_OPTIONS.positions ? null : labelOf('positions', positions),
+    source === DEFAULT_OPTIONS.source ? null : `with ${labelOf('source', source)}`,
+    direction === DEFAULT_OPTIONS.direction ? null : labelOf('direction', direction),
   ];
   return parts.filter((part) => part !== null).join(', ');
 }
 
 /** For a narrow column: "total, all positions". */
 export const shortSummary = (options: Options): string =>
-  [nameOf(EFFECTS, options.effect), nonDefaultSummary(options)].filter((part) => part !== '').join(', ');
+  [labelOf('effect', options.effect), nonDefaultSummary(options)].filter((part) => part !== '').join(', ');
 
 /** Reads the options from an address. An unknown or incompatible value becomes the default, with a notice. */
 export function readOptions(search: string): { options: Options; notices: string[] } {
@@ -132,9 +93,9 @@ export function readOptions(search: string): { options: Options; notices: string
   const put = <K extends keyof Options>(name: K) => {
     const text = query.get(name);
     if (text === null) return;
-    const value = VALUES[name].find(([each]) => each === text)?.[0];
+    const value = valuesOf<Options[K]>(VALUES[name]).find((each) => each === text);
     if (value !== undefined) parsed[name] = value;
-    else notices.push(`Unknown ${name} “${text.slice(0, 24)}”: using “${nameOf(VALUES[name], parsed[name])}”.`);
+    else notices.push(`Unknown ${name} “${text.slice(0, 24)}”: using “${labelOf(name, parsed[name])}”.`);
   };
   NAMES.forEach(put);
   const options = normalised(parsed, false);

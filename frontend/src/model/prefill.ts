@@ -1,5 +1,5 @@
 // A spec on its way to a form, where it is edited and run again.
-import type { AnySpec, FineTuneSpec, KnockoutSpec, Result, Spec, TransferSpec } from '../api/wire';
+import type { AnySpec, Result } from '../api/wire';
 import { optionsOf, writeChat, writeOptions } from './patchingOptions';
 
 let pending: AnySpec | null = null;
@@ -12,14 +12,10 @@ export const prefillForm = (spec: AnySpec): void => {
 export const analysisFormUrl = (spec: Result['spec']): string =>
   writeChat(writeOptions('', optionsOf(spec)), spec.prompts.chat ?? false);
 
-/** Takes the spec that fills in the form of this kind, once. A knock-out belongs to one analysis. */
-export function takePrefill(kind: 'knockout', parent: string): KnockoutSpec | null;
-export function takePrefill(kind: 'transfer'): TransferSpec | null;
-export function takePrefill(kind: 'fine_tune'): FineTuneSpec | null;
-export function takePrefill(kind: 'path_patching'): Spec | null;
-export function takePrefill(kind: string, parent?: string): AnySpec | null {
-  const spec = pending;
-  if (!spec || spec.kind !== kind || (kind === 'knockout' && (spec as KnockoutSpec).parent !== parent)) return null;
+/** Takes the spec that fills in the form of this kind, once. `fits`: false if it belongs to another form of the kind. */
+export function takePrefill<S extends AnySpec>(kind: S['kind'], fits: (spec: S) => boolean = () => true): S | null {
+  const spec = pending as S | null;
+  if (spec?.kind !== kind || !fits(spec)) return null;
   pending = null;
   return spec;
 }

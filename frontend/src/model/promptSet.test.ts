@@ -5,7 +5,10 @@ import {
   DEFAULT_SET,
   normalisedSet,
   templatePromptsOf,
-  TOPIC_NAMES,
+  hasStyles,
+  hasValue,
+  isControl,
+  operationsOf,
   TOPICS,
   type SetDraft,
 } from './promptSet';
@@ -38,8 +41,7 @@ describe('a prompt set', () => {
     });
   });
 
-  it.each(TOPIC_NAMES)('of topic %s drops earlier choices that the topic does not offer', (topic: Topic) => {
-    const row = TOPICS[topic];
+  it.each(TOPICS)('of topic %s drops earlier choices that the topic does not offer', (topic: Topic) => {
     const before = set({
       topic,
       operations: ['power'],
@@ -56,12 +58,14 @@ describe('a prompt set', () => {
     ]) {
       const prompts = templatePromptsOf(draft, 2, false);
       if (typeof prompts === 'string') throw new Error(prompts);
-      if (row.operations.length === 0) expect([prompts.operations, prompts.operands]).toEqual([['add'], [1, 9]]);
-      else expect(prompts.operations.every((operation) => row.operations.includes(operation))).toBe(true);
-      expect(prompts.styles).toEqual(row.styles ? ['question'] : ['equation']);
-      if (!row.words) expect(prompts.numerals).toBeUndefined();
-      expect(prompts.decimals !== undefined && (!row.decimals || prompts.numerals === 'words')).toBe(false);
-      expect(row.impossible ?? []).not.toContain(prompts.corruption);
+      if (isControl(topic)) expect([prompts.operations, prompts.operands]).toEqual([['add'], [1, 9]]);
+      else expect(prompts.operations.every((operation) => operationsOf(topic).includes(operation))).toBe(true);
+      expect(prompts.styles).toEqual(hasStyles(topic) ? ['question'] : ['equation']);
+      if (!hasValue(topic, 'numerals', 'words')) expect(prompts.numerals).toBeUndefined();
+      expect(prompts.decimals !== undefined && (!hasValue(topic, 'decimals', 1) || prompts.numerals === 'words')).toBe(
+        false,
+      );
+      expect(hasValue(topic, 'corruption', prompts.corruption)).toBe(true);
     }
   });
 

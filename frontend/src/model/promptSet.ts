@@ -1,4 +1,5 @@
 // Draft of a prompt set, the valid combinations of its settings, and its part of the spec.
+import { CHOICES, CONTROL_TOPICS, EXCLUSIONS, FIELDS, LIMITS, TOPIC_OPERATIONS } from '../api/vocabulary';
 import type {
   AnswerTokens,
   Corruption,
@@ -10,6 +11,7 @@ import type {
   Topic,
   Wording,
 } from '../api/wire';
+import { changed, fieldsOfSpec, formatted, nearest, readNumbers, valuesOf, whyNot, type Exclusion } from './fields';
 
 export interface SetDraft {
   topic: Topic;
@@ -29,172 +31,107 @@ export interface SetDraft {
   half: Half | null;
 }
 
+const TERMS = FIELDS.template;
+const ROWS: readonly Exclusion[] = EXCLUSIONS.template;
+
 export const DEFAULT_SET: SetDraft = {
-  topic: 'question',
-  operations: ['add'],
-  styles: ['equation'],
-  wording: 'plain',
-  numerals: 'digits',
-  decimals: 0,
-  answerTokens: 'whole',
-  corruption: 'null_operator',
-  smallest: '1',
-  largest: '9',
-  pairs: '64',
-  seed: '0',
-  keepWrong: false,
-  half: null,
+  ...fieldsOfSpec(
+    TERMS,
+    {} as Partial<TemplatePrompts>,
+    ['pairs', 'seed'],
+    ['topic', 'operations', 'styles', 'wording', 'numerals', 'decimals', 'corruption', 'half'],
+  ),
+  answerTokens: TERMS.answer.default,
+  smallest: formatted(TERMS.operands.default[0]),
+  largest: formatted(TERMS.operands.default[1]),
+  keepWrong: TERMS.keep_wrong.default,
 };
 
-export const OPERATIONS: readonly Operation[] = ['add', 'subtract', 'multiply', 'divide', 'power'];
-export const STYLES: readonly Style[] = ['equation', 'statement', 'question'];
+export const OPERATIONS: readonly Operation[] = valuesOf(CHOICES.Operation);
+/** The numbers of decimals, as text. */
+export const DECIMALS: readonly string[] = Array.from({ length: TERMS.decimals.max + 1 }, (_, i) => String(i));
+export const STYLES: readonly Style[] = valuesOf(CHOICES.Style);
+export const TOPICS: readonly Topic[] = valuesOf(CHOICES.Topic);
 
-/** What a topic offers, as in prompts/sets/topics.py. No operations: the topic has no arithmetic. */
-interface TopicRow {
-  name: string;
-  example: string;
-  operations: readonly Operation[];
-  styles?: boolean;
-  decimals?: boolean;
-  words?: boolean;
-  impossible?: readonly Corruption[];
-}
+/** True for a topic without arithmetic. */
+export const isControl = (topic: Topic): boolean => (CONTROL_TOPICS as readonly Topic[]).includes(topic);
 
-const FOUR: readonly Operation[] = ['add', 'subtract', 'multiply', 'divide'];
-export const TOPICS: Record<Topic, TopicRow> = {
-  question: {
-    name: 'calculations',
-    example: '3 + 5 =',
-    operations: OPERATIONS,
-    styles: true,
-    decimals: true,
-    words: true,
-  },
-  year_span: {
-    name: 'spans of years',
-    example: 'The war lasted 5 years from 1723 to 172',
-    operations: ['add', 'subtract'],
-  },
-  counting: {
-    name: 'counting',
-    example: 'There are 3 dogs and 5 cats. The number of animals is',
-    operations: ['add'],
-    words: true,
-    impossible: ['operator_swap'],
-  },
-  word_problem: {
-    name: 'word problems',
-    example: 'A farmer has 3 sheep and buys 5. The farmer now has',
-    operations: FOUR,
-    words: true,
-  },
-  facts: { name: 'facts (no arithmetic)', example: 'The capital of France is', operations: [] },
-  grammar: {
-    name: 'grammar (no arithmetic)',
-    example: 'The past tense of go is',
-    operations: [],
-    impossible: ['operand_swap_same_answer'],
-  },
-  antonyms: {
-    name: 'antonyms (no arithmetic)',
-    example: 'The opposite of hot is',
-    operations: [],
-    impossible: ['operand_swap_same_answer'],
-  },
-  sequences: {
-    name: 'sequences (no arithmetic)',
-    example: 'The day that comes after Monday is',
-    operations: [],
-    impossible: ['operand_swap_same_answer'],
-  },
-};
-export const TOPIC_NAMES = Object.keys(TOPICS) as Topic[];
+/** A topic by its label; a control says so. */
+export const topicName = (topic: Topic): string =>
+  `${CHOICES.Topic[topic].label}${isControl(topic) ? ' (no arithmetic)' : ''}`;
 
-export const isControl = (topic: Topic): boolean => TOPICS[topic].operations.length === 0;
+export const operationsOf = (topic: Topic): readonly Operation[] => TOPIC_OPERATIONS[topic];
+
+type TopicOption = 'styles' | 'numerals' | 'decimals' | 'corruption';
+
+/** Why the topic lacks this value of an option; null if it has it. */
+export const lacks = (topic: Topic, option: TopicOption, value: unknown): string | null =>
+  whyNot(ROWS, TERMS, { topic }, option, value);
+
+export const hasValue = (topic: Topic, option: TopicOption, value: unknown): boolean =>
+  lacks(topic, option, value) === null;
+
+/** True if the topic has more than one style. */
+export const hasStyles = (topic: Topic): boolean =>
+  STYLES.filter((style) => hasValue(topic, 'styles', style)).length > 1;
 
 /** The nearest valid set: settings that the topic lacks return to their defaults. */
 export function normalisedSet(set: SetDraft): SetDraft {
-  const row = TOPICS[set.topic];
-  const operations = set.operations.filter((operation) => row.operations.includes(operation));
-  const numerals = row.words ? set.numerals : 'digits';
-  return {
-    ...set,
-    // If no chosen operation remains, the topic's first one is chosen; an empty choice stays empty.
-    operations: operations.length > 0 || set.operations.length === 0 ? operations : row.operations.slice(0, 1),
-    styles: row.styles ? set.styles : DEFAULT_SET.styles,
-    numerals,
-    decimals: row.decimals && numerals === 'digits' ? set.decimals : 0,
-    corruption: row.impossible?.includes(set.corruption) ? DEFAULT_SET.corruption : set.corruption,
-  };
+  const { topic, operations, styles, numerals, decimals, corruption } = set;
+  return { ...set, ...nearest(ROWS, TERMS, { topic, operations, styles, numerals, decimals, corruption }) };
 }
 
-export function parseInteger(text: string, least: number, most: number): number | null {
-  if (!/^\s*\d{1,10}\s*$/.test(text)) return null;
-  const value = Number(text);
-  return value >= least && value <= most ? value : null;
-}
-
-export const MAX_SEED = 2 ** 31 - 1;
-
-/**
- * The prompts of a set, or the problem that prevents them. Fields added in later versions are left out at their
- * defaults.
- */
-export function templatePromptsOf(draft: SetDraft, shots: number, chat: boolean): TemplatePrompts | string {
+/** The prompts of a set, or the problem that prevents them. `shots` null: as many worked examples as suit the model. */
+export function templatePromptsOf(draft: SetDraft, shots: number | null, chat: boolean): TemplatePrompts | string {
   const set = normalisedSet(draft);
-  const row = TOPICS[set.topic];
-  const arithmetic = row.operations.length > 0;
-  const smallest = parseInteger(set.smallest, 0, 9_999);
-  const largest = parseInteger(set.largest, 0, 9_999);
-  const pairs = parseInteger(set.pairs, 1, 10_000);
-  const seed = parseInteger(set.seed, 0, MAX_SEED);
+  const arithmetic = !isControl(set.topic);
+  const operand = { label: 'Operands', help: '', integer: true, min: 0, max: LIMITS.operand };
+  const operands = readNumbers({ smallest: operand, largest: operand }, set, ['smallest', 'largest']);
   if (arithmetic) {
-    if (smallest === null || largest === null) return 'Operands must be whole numbers from 0 to 9999.';
-    if (smallest > largest) return 'The smallest operand must not exceed the largest.';
+    if (typeof operands === 'string') return `Operands must be whole numbers from 0 to ${LIMITS.operand}.`;
+    if (operands.smallest > operands.largest) return 'The smallest operand must not exceed the largest.';
     if (set.operations.length === 0) return 'Choose at least one operation.';
   }
-  if (pairs === null) return 'The number of pairs must be a whole number from 1 to 10,000.';
-  if (seed === null) return 'The seed must be a whole number, 0 or greater.';
-  if (row.styles && set.styles.length === 0) return 'Choose at least one style.';
+  const read = readNumbers(TERMS, set, ['pairs', 'seed']);
+  if (typeof read === 'string') return read;
+  const styles = hasStyles(set.topic) ? set.styles : DEFAULT_SET.styles;
+  if (styles.length === 0) return 'Choose at least one style.';
+  const { topic, wording, numerals, decimals, answerTokens, half } = set;
   return {
     source: 'template',
-    ...(set.topic === 'question' ? {} : { topic: set.topic }),
     operations: arithmetic ? [...set.operations] : [...DEFAULT_SET.operations],
-    styles: [...set.styles],
-    operands: arithmetic ? [smallest ?? 1, largest ?? 9] : [1, 9],
-    pairs,
-    shots,
-    ...(set.wording === 'plain' ? {} : { wording: set.wording }),
-    ...(set.numerals === 'digits' ? {} : { numerals: set.numerals }),
-    ...(set.decimals === 0 ? {} : { decimals: set.decimals }),
-    ...(set.answerTokens === 'whole' ? {} : { answer: set.answerTokens }),
-    ...(chat ? { chat: true } : {}),
+    styles: [...styles],
+    operands:
+      typeof operands === 'string' || !arithmetic ? [...TERMS.operands.default] : [operands.smallest, operands.largest],
+    ...read,
+    ...(shots === null ? {} : { shots }),
     corruption: set.corruption,
-    seed,
     keep_wrong: set.keepWrong,
-    ...(set.half === null ? {} : { half: set.half }),
+    // Fields added in later versions are left out at their defaults.
+    ...changed(TERMS, { topic, wording, numerals, decimals, answer: answerTokens, chat, half }),
   };
 }
 
 /** The other half. */
 export const otherHalf = (half: Half): Half => (half === 'first' ? 'second' : 'first');
 
+/** A set of prompts; options at their defaults may be left out. */
+type SomeSet = Partial<Omit<TemplatePrompts, 'operations' | 'styles' | 'operands'>> & {
+  readonly operations?: readonly Operation[];
+  readonly styles?: readonly Style[];
+  readonly operands?: readonly [number, number];
+};
+
 /** The draft of an existing set, to be edited and run again. */
-export function setDraftOf(prompts: TemplatePrompts): SetDraft {
+export function setDraftOf(set: SomeSet): SetDraft {
+  const { operations, styles, operands = TERMS.operands.default, answer, keep_wrong } = set;
   return {
-    topic: prompts.topic ?? 'question',
-    operations: prompts.operations,
-    styles: prompts.styles,
-    wording: prompts.wording ?? 'plain',
-    numerals: prompts.numerals ?? 'digits',
-    decimals: prompts.decimals ?? 0,
-    answerTokens: prompts.answer ?? 'whole',
-    corruption: prompts.corruption,
-    smallest: String(prompts.operands[0]),
-    largest: String(prompts.operands[1]),
-    pairs: String(prompts.pairs),
-    seed: String(prompts.seed),
-    keepWrong: prompts.keep_wrong ?? false,
-    half: prompts.half ?? null,
+    ...fieldsOfSpec(TERMS, set, ['pairs', 'seed'], ['topic', 'wording', 'numerals', 'decimals', 'corruption', 'half']),
+    operations: operations ?? DEFAULT_SET.operations,
+    styles: styles ?? DEFAULT_SET.styles,
+    answerTokens: answer ?? DEFAULT_SET.answerTokens,
+    smallest: formatted(operands[0]),
+    largest: formatted(operands[1]),
+    keepWrong: keep_wrong ?? DEFAULT_SET.keepWrong,
   };
 }

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import type { HeadRoles, RoleReport, TransferMatrix } from '../api/results';
-import type { Result } from '../api/wire';
+import type { TransferMatrix } from '../api/results';
+import type { Result, Schema } from '../api/wire';
 import { csv } from '../text/csv';
 import { fromResult, type EffectTable } from './effects';
 import { countHeads, topComponents } from './keyComponents';
 import { cellLines, cellsOf, cellDescription, scaleEnd, subtract, neighbour } from './transferMatrix';
-import { averageHead, roleRows, roleTable } from './roleTable';
+import { averageHead, roleRows, roleTable, type RoleReport } from './roleTable';
 
 describe('key components', () => {
   it('are counted, with their share of all heads', () => {
@@ -22,7 +22,7 @@ describe('key components', () => {
   });
 });
 
-const head = (component: string, mass: number[], difference = 0): HeadRoles => ({
+const head = (component: string, mass: number[], difference = 0): Schema<'HeadRoles'> => ({
   component,
   head_class: 'neither',
   mass,

@@ -1,8 +1,10 @@
 // Attention by role as table rows: one part of the prompt at a time, or both operands together.
-import type { HeadClass, RoleReport } from '../api/results';
-import type { Role } from '../api/wire';
+import type { Role, Schema } from '../api/wire';
 import { cellOf, type EffectTable } from './effects';
 import { parseComponent } from './component';
+
+export type RoleReport = Schema<'RoleReport'>;
+export type HeadClass = Schema<'HeadRoles'>['head_class'];
 
 /** 'operands': both together, by which heads are classified. */
 export type AttendedPart = Role | 'operands';

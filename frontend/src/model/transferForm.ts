@@ -1,21 +1,24 @@
 // Draft of the transfer form, and its conversion to a spec: prompt sets to find heads on, and to knock them out on.
+// Its fields are named as in the spec.
+import { CHOICES, EVALUATED_ON, FIELDS, FOUND_ON, NAMED_SETS } from '../api/vocabulary';
 import type { Ablation, PromptsSpec, Effect, Metric, TransferSpec } from '../api/wire';
-import { OPERATION_NAMES } from '../text/titles';
 import { clip, lastLine, visible } from '../text/tokens';
-import { MAX_CONTROLS, MAX_KNOCKED_OUT, type SpecOrProblem } from './knockoutForm';
 import { customPromptsOf, customDraftOf, type CustomDraft } from './customPrompts';
+import { fieldsOfSpec, no, readNumbers, type SpecOrProblem } from './fields';
 import {
   setDraftOf,
   DEFAULT_SET,
+  hasStyles,
   isControl,
-  MAX_SEED,
-  TOPICS,
+  operationsOf,
   templatePromptsOf,
-  parseInteger,
+  topicName,
   type SetDraft,
 } from './promptSet';
 
-export const MAX_SETS = 16;
+const TERMS = FIELDS.transfer;
+/** The most sets on each side. */
+export const MAX_SETS = TERMS.found_on.maxLength;
 
 export interface SetChoice {
   /** Identity of the row: two sets may be equal while they are edited. */
@@ -32,56 +35,22 @@ export const isCustom = (set: SetDraft | CustomDraft): set is CustomDraft => 'fi
 
 export interface TransferDraft {
   sets: readonly SetChoice[];
-  topK: string;
+  top_k: string;
   effect: Effect;
   metric: Metric;
   ablation: Ablation;
   controls: string;
   disjoint: boolean;
-  shots: number;
+  /** null: as many as suit the model. */
+  shots: number | null;
   chat: boolean;
   seed: string;
 }
 
-export interface Preset {
-  name: string;
-  set: SetDraft;
-}
-
-const SMALL: SetDraft = { ...DEFAULT_SET, pairs: '32' };
-const preset = (name: string, part: Partial<SetDraft>): Preset => ({ name, set: { ...SMALL, ...part } });
-
-/** The kinds of prompts in the paper, and controls without arithmetic. */
-export const PRESETS: readonly Preset[] = [
-  preset('addition', {}),
-  preset('subtraction', { operations: ['subtract'] }),
-  preset('multiplication', { operations: ['multiply'] }),
-  preset('division', { operations: ['divide'] }),
-  preset('addition, statements', { styles: ['statement'] }),
-  preset('addition, questions', { styles: ['question'] }),
-  preset('addition in words', { numerals: 'words' }),
-  preset('two-digit addition', { smallest: '10', largest: '99', answerTokens: 'first' }),
-  preset('spans of years', { topic: 'year_span' }),
-  preset('word problems', { topic: 'word_problem' }),
-  preset('counting', { topic: 'counting' }),
-  preset('facts', { topic: 'facts' }),
-  preset('grammar', { topic: 'grammar' }),
-  preset('antonyms', { topic: 'antonyms' }),
-  preset('sequences', { topic: 'sequences' }),
-];
-
-const STARTS = [
-  'addition',
-  'subtraction',
-  'multiplication',
-  'addition, statements',
-  'addition, questions',
-  'addition in words',
-  'spans of years',
-  'word problems',
-  'facts',
-  'grammar',
-];
+/** The kinds of prompts in the paper, and controls without arithmetic, by their names. */
+export const PRESETS = Object.fromEntries(
+  Object.entries(NAMED_SETS).map(([name, prompts]) => [name, setDraftOf(prompts)]),
+) as Readonly<Record<keyof typeof NAMED_SETS, SetDraft>>;
 
 const newChoice = (set: SetDraft | CustomDraft, key: number): SetChoice => ({
   key,
@@ -93,24 +62,23 @@ const newChoice = (set: SetDraft | CustomDraft, key: number): SetChoice => ({
   chat: null,
 });
 
-export const initialTransfer = (shots: number): TransferDraft => ({
-  sets: STARTS.flatMap((name, key) => {
-    const start = PRESETS.find((each) => each.name === name);
-    return start ? [newChoice(start.set, key)] : [];
-  }),
-  topK: '10',
-  effect: 'through_mlps',
-  metric: 'logit_difference',
-  ablation: 'mean',
-  controls: '20',
-  disjoint: true,
-  shots,
+/** The fields that the draft and the spec share. */
+const settingsOf = (spec: Partial<TransferSpec>) =>
+  fieldsOfSpec(TERMS, spec, ['top_k', 'controls', 'seed'], ['effect', 'metric', 'ablation', 'disjoint']);
+
+/** The draft of an untouched form. */
+export const initialTransfer = (): TransferDraft => ({
+  sets: EVALUATED_ON.map((name, key) => ({
+    ...newChoice(PRESETS[name], key),
+    found: (FOUND_ON as readonly string[]).includes(name),
+  })),
+  ...settingsOf({}),
+  shots: null,
   chat: false,
-  seed: '0',
 });
 
 /** The draft of an existing transfer. The first set's worked examples and chat template become the shared ones. */
-export function transferDraftOf(spec: TransferSpec, shots: number): TransferDraft {
+export function transferDraftOf(spec: TransferSpec): TransferDraft {
   const first = spec.found_on[0];
   const sets: SetChoice[] = [];
   const put = (prompts: PromptsSpec, side: 'found' | 'evaluated') => {
@@ -129,18 +97,7 @@ export function transferDraftOf(spec: TransferSpec, shots: number): TransferDraf
   };
   spec.found_on.forEach((prompts) => put(prompts, 'found'));
   spec.evaluated_on.forEach((prompts) => put(prompts, 'evaluated'));
-  return {
-    ...initialTransfer(first?.shots ?? shots),
-    sets,
-    topK: String(spec.top_k ?? 10),
-    effect: spec.effect ?? 'through_mlps',
-    metric: spec.metric ?? 'logit_difference',
-    ablation: spec.ablation ?? 'mean',
-    controls: String(spec.controls ?? 20),
-    disjoint: spec.disjoint ?? true,
-    chat: first?.chat ?? false,
-    seed: String(spec.seed ?? 0),
-  };
+  return { sets, ...settingsOf(spec), shots: first?.shots ?? null, chat: first?.chat ?? false };
 }
 
 export const withSet = (sets: readonly SetChoice[], set: SetDraft | CustomDraft): SetChoice[] => [
@@ -151,21 +108,22 @@ export const withSet = (sets: readonly SetChoice[], set: SetDraft | CustomDraft)
 /** Short name of a set: "addition, statements, 10 to 99, in words". Defaults are left out. */
 export function setName(set: SetDraft | CustomDraft): string {
   if (isCustom(set)) return customName(set);
-  const row = TOPICS[set.topic];
-  const plain = set.topic === 'question';
+  const plain = set.topic === DEFAULT_SET.topic;
+  const operations = set.operations.map((operation) => CHOICES.Operation[operation].label).join(' and ');
+  const { smallest, largest } = DEFAULT_SET;
   const parts = [
-    plain ? set.operations.map((operation) => OPERATION_NAMES[operation]).join(' and ') || 'no operation' : row.name,
-    !plain && row.operations.length > 1
-      ? set.operations.map((operation) => OPERATION_NAMES[operation]).join(' and ')
+    plain ? operations || 'no operation' : topicName(set.topic),
+    !plain && operationsOf(set.topic).length > 1 ? operations : null,
+    hasStyles(set.topic) && set.styles.join() !== DEFAULT_SET.styles.join()
+      ? set.styles.map((style) => `${style}s`).join(' and ')
       : null,
-    row.styles && set.styles.join() !== 'equation' ? set.styles.map((style) => `${style}s`).join(' and ') : null,
-    row.operations.length > 0 && (set.smallest.trim() !== '1' || set.largest.trim() !== '9')
+    !isControl(set.topic) && (set.smallest.trim() !== smallest || set.largest.trim() !== largest)
       ? `${set.smallest.trim()} to ${set.largest.trim()}`
       : null,
-    set.numerals === 'words' ? 'in words' : null,
+    set.numerals === DEFAULT_SET.numerals ? null : CHOICES.Numerals[set.numerals].label,
     set.decimals > 0 ? `${set.decimals} decimal${set.decimals > 1 ? 's' : ''}` : null,
-    set.wording === 'varied' ? 'many wordings' : null,
-    set.half ? `${set.half} half` : null,
+    set.wording === DEFAULT_SET.wording ? null : 'many wordings',
+    set.half && CHOICES.Half[set.half].label,
     set.answerTokens === 'first' ? 'first token' : set.answerTokens === 'each' ? 'each token' : null,
   ];
   return parts.filter((part) => part).join(', ');
@@ -189,7 +147,6 @@ export function transferSpecOf(
   parent: string | null,
   chats: boolean,
 ): SpecOrProblem<TransferSpec> {
-  const no = (problem: string) => ({ spec: null, problem });
   const sides: Record<'found' | 'evaluated', PromptsSpec[]> = { found: [], evaluated: [] };
   for (const choice of draft.sets) {
     const [shots, chat] = [choice.shots ?? draft.shots, (choice.chat ?? draft.chat) && chats];
@@ -204,19 +161,16 @@ export function transferSpecOf(
       sides[side].push(prompts);
     }
   }
-  for (const [side, purpose] of [
-    ['found', 'to find heads on'],
-    ['evaluated', 'to knock them out on'],
+  for (const [side, purpose, { maxLength: most }] of [
+    ['found', 'to find heads on', TERMS.found_on],
+    ['evaluated', 'to knock them out on', TERMS.evaluated_on],
   ] as const) {
     if (sides[side].length === 0) return no(`Choose at least one set ${purpose}.`);
-    if (sides[side].length > MAX_SETS) return no(`At most ${MAX_SETS} sets ${purpose}.`);
+    if (sides[side].length > most) return no(`At most ${most} sets ${purpose}.`);
   }
-  const top = parseInteger(draft.topK, 1, MAX_KNOCKED_OUT);
-  if (top === null) return no(`Top k must be a whole number from 1 to ${MAX_KNOCKED_OUT}.`);
-  const controls = parseInteger(draft.controls, 0, MAX_CONTROLS);
-  if (controls === null) return no(`Random controls must be a whole number from 0 to ${MAX_CONTROLS}.`);
-  const seed = parseInteger(draft.seed, 0, MAX_SEED);
-  if (seed === null) return no('The seed must be a whole number, 0 or greater.');
+  const numbers = readNumbers(TERMS, draft, ['top_k', 'controls', 'seed']);
+  if (typeof numbers === 'string') return no(numbers);
+  const { effect, metric, ablation, disjoint } = draft;
   return {
     spec: {
       kind: 'transfer',
@@ -224,13 +178,11 @@ export function transferSpecOf(
       ...(parent === null ? {} : { parent }),
       found_on: sides.found,
       evaluated_on: sides.evaluated,
-      top_k: top,
-      effect: draft.effect,
-      metric: draft.metric,
-      ablation: draft.ablation,
-      controls,
-      disjoint: draft.disjoint,
-      seed,
+      ...numbers,
+      effect,
+      metric,
+      ablation,
+      disjoint,
     },
     problem: null,
   };

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { AnySpec, Experiment, Health, Progress, Spec } from '../api/wire';
+import '../registry';
 import { totalOf, cancelledLine, estimate, healthLine, progressLine, share } from './experiment';
 
 const SET: Spec = {
@@ -54,10 +55,12 @@ describe('progress in one line', () => {
 });
 
 it('describes what a cancelled run kept', () => {
-  expect(cancelledLine(24, 64)).toBe('Cancelled after 24 of 64 pairs: the result over 24 is kept.');
-  expect(cancelledLine(null, 64)).toMatch(/no result/);
-  expect(cancelledLine(3, 12, 'set')).toMatch(/^Cancelled after 3 of 12 sets: .* there is no result; running it again/);
-  expect(cancelledLine(8, null)).toBe('Cancelled after 8 pairs: the result over 8 is kept.');
+  expect(cancelledLine(SET, 24, 64)).toBe('Cancelled after 24 of 64 pairs: the result over 24 is kept.');
+  expect(cancelledLine(SET, null, 64)).toMatch(/no result/);
+  expect(cancelledLine({ kind: 'transfer' }, 3, 12)).toMatch(
+    /^Cancelled after 3 of 12 sets: .* there is no result; running it again/,
+  );
+  expect(cancelledLine(SET, 8, null)).toBe('Cancelled after 8 pairs: the result over 8 is kept.');
 });
 
 it('takes the total from the progress, otherwise from the spec, otherwise null', () => {
@@ -65,8 +68,8 @@ it('takes the total from the progress, otherwise from the spec, otherwise null',
   expect(totalOf(row(SET))).toBe(64);
   expect(totalOf(row(SET, { total: 40 }))).toBe(40);
   expect(totalOf(row({ kind: 'knockout', parent: 'x' }))).toBeNull();
-  expect(totalOf(row({ kind: 'knockout', parent: 'x', prompts: SET.prompts }))).toBe(64);
-  expect(totalOf(row({ kind: 'steering' } as unknown as AnySpec))).toBeNull();
+  expect(totalOf(row({ kind: 'knockout', parent: 'x', prompts: SET.prompts } as AnySpec))).toBe(64);
+  expect(totalOf(row({ kind: 'steering' }))).toBeNull();
 });
 
 describe('the health pill', () => {

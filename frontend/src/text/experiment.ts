@@ -1,8 +1,11 @@
 // The state of an experiment as text, and its estimated time.
 import type { AnySpec, PromptsSpec, AnalysisSpecInput, Experiment, Health, Progress, Stage, State } from '../api/wire';
+import { CHOICES } from '../api/vocabulary';
+import { kindOf } from '../kinds';
+import { labelsOf } from '../model/fields';
 import { optionsOf } from '../model/patchingOptions';
 import { duration, plural } from './numbers';
-import { isAnalysis, isFineTune } from './titles';
+import { isAnalysis } from './titles';
 
 export const FINAL: readonly State[] = ['succeeded', 'failed', 'cancelled'];
 export const isFinal = (state: State): boolean => FINAL.includes(state);
@@ -12,32 +15,19 @@ export const pairsOf = (prompts: PromptsSpec): number =>
 
 export const requestedPairs = (spec: Pick<AnalysisSpecInput, 'prompts'>): number => pairsOf(spec.prompts);
 
-export type Unit = 'pair' | 'set' | 'step';
+/** What a run of this kind counts: "pair", "set", "step". */
+export const unitOf = ({ kind }: AnySpec): string => kindOf(kind)?.unit ?? 'pair';
 
-/** The unit that a run of this kind counts: prompt pairs, prompt sets, or training steps. */
-export const unitOf = (spec: AnySpec): Unit =>
-  spec.kind === 'transfer' ? 'set' : spec.kind === 'fine_tune' ? 'step' : 'pair';
-
-/**
- * Total number of pairs, sets or steps: from the run's progress, else from the spec; null if only the run will know. A
- * fine-tuning also counts questions while it evaluates: those are not meant.
- */
+/** Total number of units: from the run's progress, else from the spec; null if only the run will know. */
 export function totalOf({ spec, progress }: Pick<Experiment, 'spec' | 'progress'>): number | null {
-  if (isFineTune(spec)) return spec.steps ?? null;
-  if (progress.total != null) return progress.total;
-  if (isAnalysis(spec)) return requestedPairs(spec);
-  return spec.kind === 'knockout' && spec.prompts ? pairsOf(spec.prompts) : null;
+  const kind = kindOf(spec.kind);
+  const reported = kind?.totalFromSpec ? null : progress.total;
+  return reported ?? kind?.total?.(spec) ?? null;
 }
 
 export const shortRevision = (revision: string): string => revision.slice(0, 8);
 
-export const STATE_LABELS: Record<State, string> = {
-  queued: 'queued',
-  running: 'running',
-  succeeded: 'done',
-  failed: 'failed',
-  cancelled: 'cancelled',
-};
+export const STATE_LABELS: Record<State, string> = labelsOf(CHOICES.State);
 
 const COUNTED: Partial<Record<Stage, string>> = {
   pairs: 'pairs',
@@ -61,7 +51,7 @@ export function progressLine(state: State, progress: Progress): string {
   const total = progress.total == null ? '' : `/${progress.total}`;
   const layer =
     progress.layer == null || progress.layers == null ? '' : ` (layer ${progress.layer}/${progress.layers})`;
-  return `${COUNTED[progress.stage] ?? 'pairs'} ${progress.done}${total}${layer}`;
+  return `${COUNTED[progress.stage] ?? progress.stage.replace(/_/g, ' ')} ${progress.done}${total}${layer}`;
 }
 
 // Pairs finish in batches of unknown size: a small guess never lets the bar run ahead.
@@ -78,28 +68,22 @@ export function share(progress: Progress): number | null {
 }
 
 /**
- * True if a fine-tuning that did not succeed may have kept weights: it was cancelled after a step, or its loss became
- * non-finite. Avoids a request that would only be refused.
+ * False if no result can exist: a failed run has none, a cancelled one has one if a unit was finished. Avoids a request
+ * that would only be refused.
  */
-export function mayHaveKeptSteps({
-  state,
-  progress,
-  error,
-}: Pick<Experiment, 'state' | 'progress' | 'error'>): boolean {
-  if (state === 'failed') return error?.type.endsWith('training_broke') === true;
-  const begun = progress.stage === 'steps' ? progress.done > 0 : ['after', 'saving', 'done'].includes(progress.stage);
-  return state === 'cancelled' && begun;
+export function mayHaveResult(row: Pick<Experiment, 'kind' | 'state' | 'progress' | 'error'>): boolean {
+  if (row.state === 'succeeded') return true;
+  const kind = kindOf(row.kind);
+  return kind?.mayHaveResult?.(row) ?? (row.state !== 'failed' && row.progress.done > 0);
 }
 
 /** What remains of a cancelled experiment. */
-export function cancelledLine(kept: number | null, requested: number | null, unit: Unit = 'pair'): string {
+export function cancelledLine(spec: AnySpec, kept: number | null, requested: number | null): string {
+  const unit = unitOf(spec);
   if (kept === null || kept === 0) return `Cancelled before the first ${unit} was finished: there is no result.`;
   const of = requested === null ? plural(kept, unit) : `${kept} of ${plural(requested, unit)}`;
-  if (unit === 'step')
-    return `Cancelled after ${of}: the weights of step ${kept.toLocaleString('en')} are kept. They were not evaluated.`;
-  if (unit === 'set')
-    return `Cancelled after ${of}: a partial matrix cannot be interpreted, so there is no result; running it again resumes from the finished sets.`;
-  return `Cancelled after ${of}: the result over ${kept} is kept.`;
+  const remains = kindOf(spec.kind)?.remains?.(kept) ?? `the result over ${kept} is kept`;
+  return `Cancelled after ${of}: ${remains}.`;
 }
 
 /** The status pill: the state of the server in one short line. */

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { AnySpec, FineTuneSpec, Tuner } from '../api/wire';
 import { command, curl, python, shellQuoted } from './snippets';
-import { totalOf, cancelledLine, mayHaveKeptSteps, progressLine, share as barOf, unitOf } from './experiment';
+import '../registry';
+import { totalOf, cancelledLine, progressLine, share as barOf, unitOf } from './experiment';
 import { specTitle, kindName, methodSummary } from './titles';
-import { count, includesZero, pointRange, points, share, shareRange, TUNERS } from './fineTune';
+import { count, includesZero, mayHaveKeptSteps, pointRange, points, share, shareRange, TUNERS } from './fineTune';
 
 const SPEC = {
   kind: 'fine_tune',
@@ -39,12 +40,12 @@ describe('a fine-tuning in words', () => {
     expect(TUNERS.map(named)).toEqual([
       'Fine-tuning of L1H1, MLP2',
       'Fine-tuning of 2 random components',
-      'Fine-tuning with LoRA',
-      'Fine-tuning of the whole model',
       'Fine-tuning of output offsets at L1H1, MLP2',
+      'Fine-tuning with LoRA',
       'Fine-tuning of all matrices',
+      'Fine-tuning of the whole model',
     ]);
-    expect([kindName('fine_tune'), methodSummary({ ...SPEC, tuner: 'lora' })]).toEqual([
+    expect([kindName('fine_tune'), methodSummary({ ...SPEC, tuner: 'lora' } as AnySpec)]).toEqual([
       'fine-tuning',
       'fine-tuning, LoRA',
     ]);
@@ -73,10 +74,10 @@ describe('a fine-tuning in words', () => {
     ]);
   });
   it('states what a cancelled run kept', () => {
-    expect(cancelledLine(34, 80, 'step')).toBe(
+    expect(cancelledLine(SPEC, 34, 80)).toBe(
       'Cancelled after 34 of 80 steps: the weights of step 34 are kept. They were not evaluated.',
     );
-    expect(cancelledLine(0, 80, 'step')).toMatch(/no result/);
+    expect(cancelledLine(SPEC, 0, 80)).toMatch(/no result/);
   });
 });
 

@@ -1,48 +1,41 @@
 // Names and numbers of fine-tunings.
-import type { Interval, Outcome } from '../api/fineTune';
-import type { HeadPart, Schedule, Tuner } from '../api/wire';
-import { digits } from './numbers';
+import type { Interval } from '../api/fineTune';
+import { CHOICES, FIELDS } from '../api/vocabulary';
+import type { Experiment, FineTuneSpec, Tuner } from '../api/wire';
+import { labelsOf, valuesOf } from '../model/fields';
+import { digits, plural } from './numbers';
+import { shortList } from './titles';
 
 /** In the order of the comparison. */
-export const TUNERS: readonly Tuner[] = ['precise', 'random', 'lora', 'full', 'offsets', 'full_matrices'];
-
-export const TUNER_NAMES: Record<Tuner, string> = {
-  precise: 'precise',
-  random: 'random components',
-  lora: 'LoRA',
-  full: 'full',
-  offsets: 'offsets',
-  full_matrices: 'all matrices',
-};
-
-export const TUNER_DESCRIPTIONS: Record<Tuner, string> = {
-  precise: 'only these components',
-  random: 'the same number of other components, drawn at random from the same layers',
-  lora: 'low-rank adapters on all weight matrices, with about as many parameters as these components',
-  full: 'every parameter of the model',
-  offsets: 'one trained vector added to the output of each of these heads',
-  full_matrices: 'all weight matrices of all layers',
-};
+export const TUNERS: readonly Tuner[] = valuesOf(CHOICES.Tuner);
+export const TUNER_NAMES: Record<Tuner, string> = labelsOf(CHOICES.Tuner);
 
 /** The controls of a precise fine-tuning. */
 export const CONTROLS: readonly Tuner[] = ['random', 'lora', 'full'];
-/** Tuners that train the whole model and need no components. */
-export const WHOLE: readonly Tuner[] = ['full', 'full_matrices'];
 
-export const SCHEDULE_NAMES: Record<Schedule, string> = {
-  cosine: 'cosine decay',
-  linear: 'linear decay',
-  constant: 'constant',
-};
+/** "Fine-tuning of L14H2, MLP19", "Fine-tuning of 10 random components", "Fine-tuning with LoRA". */
+export function fineTuneTitle({ tuner, components = [] }: FineTuneSpec): string {
+  const labels: Record<Tuner, string> = {
+    precise: `of ${shortList(components)}`,
+    random: `of ${plural(components.length, 'random component')}`,
+    offsets: `of output offsets at ${shortList(components)}`,
+    lora: 'with LoRA',
+    full_matrices: 'of all matrices',
+    full: 'of the whole model',
+  };
+  return `Fine-tuning ${labels[tuner ?? FIELDS.fine_tune.tuner.default] ?? tuner}`;
+}
 
-export const PART_NAMES: Record<HeadPart, string> = { q: 'query', k: 'key', v: 'value', o: 'output' };
-
-export const OUTCOME_LABELS: Record<Outcome, string> = {
-  fixed: 'fixed',
-  broken: 'broken',
-  right: 'right before and after',
-  wrong: 'wrong before and after',
-};
+/** True if a fine-tuning that did not succeed may have kept weights: after a step, or after a non-finite loss. */
+export function mayHaveKeptSteps({
+  state,
+  progress,
+  error,
+}: Pick<Experiment, 'state' | 'progress' | 'error'>): boolean {
+  if (state === 'failed') return error?.type.endsWith('training_broke') === true;
+  const begun = progress.stage === 'steps' ? progress.done > 0 : ['after', 'saving', 'done'].includes(progress.stage);
+  return state === 'cancelled' && begun;
+}
 
 /** "9.4 M", "134.5 M", "960", "1.2 B". */
 export function count(value: number): string {

@@ -1,33 +1,23 @@
 // Number formats. The minus sign is U+2212, which aligns with digits and is read aloud.
+import { CHOICES } from '../api/vocabulary';
 import type { Direction, Metric } from '../api/wire';
+import { labelsOf, valuesOf } from '../model/fields';
 
-export const METRIC_DESCRIPTIONS: Record<Metric, string> = {
-  relative_logit: 'Change in the answer’s logit, percent',
-  logit: 'Change in the answer’s logit',
-  logit_difference: 'Change in the logit difference',
-  probability: 'Change in the answer’s probability',
-};
+/** "Heads and MLPs", as at the start of a line. */
+export const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
+
+export const METRIC_DESCRIPTIONS = Object.fromEntries(
+  valuesOf(CHOICES.Metric).map((metric) => [metric, capital(CHOICES.Metric[metric].help)]),
+) as Record<Metric, string>;
 
 /** Short names, for lists of choices. */
-export const METRIC_NAMES: Record<Metric, string> = {
-  relative_logit: 'relative logit (%)',
-  logit: 'logit',
-  logit_difference: 'logit difference',
-  probability: 'probability',
-};
+export const METRIC_NAMES: Record<Metric, string> = labelsOf(CHOICES.Metric);
 
 const UNIT: Record<Metric, string> = {
   relative_logit: ' %',
   logit: '',
   logit_difference: '',
   probability: '',
-};
-
-export const UNIT_NAMES: Record<Metric, string> = {
-  relative_logit: 'percent of the reference logit',
-  logit: 'logits',
-  logit_difference: 'logits',
-  probability: 'probability',
 };
 
 /**

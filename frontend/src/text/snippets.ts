@@ -1,6 +1,9 @@
 // A fine-tuning as code: Python, a command line, and an HTTP request.
 import type { FineTuneResult } from '../api/fineTune';
+import { FIELDS } from '../api/vocabulary';
 import type { FineTuneSpec } from '../api/wire';
+
+const SET = FIELDS.template;
 
 /** A Python string literal: JSON's escapes are also Python's. */
 const py = (text: string): string => JSON.stringify(text);
@@ -54,7 +57,12 @@ export function python({ experiment_id, spec, model }: TrainedResult): string {
 /** The command line; null if its flags cannot express the spec. */
 export function command(spec: FineTuneSpec): string | null {
   const { prompts } = spec;
-  if (prompts.source !== 'template' || prompts.seed !== 0 || prompts.corruption !== 'null_operator') return null;
+  if (
+    prompts.source !== 'template' ||
+    prompts.seed !== SET.seed.default ||
+    prompts.corruption !== SET.corruption.default
+  )
+    return null;
   if (prompts.half || prompts.chat || spec.test || spec.validation) return null;
   const flags: [string, unknown][] = [
     ['model', spec.model],

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { AnySpec, Experiment, Spec } from '../api/wire';
+import type { AnySpec, Experiment, Spec, TransferSpec } from '../api/wire';
+import '../registry';
 import { specTitle, kindName, modelOf, nameOf, title, methodSummary } from './titles';
 
 const SET: Spec = {
@@ -55,13 +56,13 @@ describe('the title', () => {
 
 describe('every kind of experiment', () => {
   const knockout = (part: object = {}): AnySpec => ({ kind: 'knockout', parent: 'a', ...part });
-  const transfer: AnySpec = {
+  const transfer: TransferSpec = {
     kind: 'transfer',
     model: 'm',
     found_on: [SET.prompts],
     evaluated_on: [SET.prompts, SET.prompts],
   };
-  const newer = { kind: 'steering', parent: 'a' } as unknown as AnySpec;
+  const newer: AnySpec = { kind: 'steering', parent: 'a' };
   it('has a title derived from its spec', () => {
     expect(specTitle(SET, 34)).toBe('34 addition prompts');
     expect(specTitle(knockout())).toBe('Knock-out of the top 10');
@@ -82,7 +83,7 @@ describe('every kind of experiment', () => {
     expect(nameOf({ name: '', spec: knockout() })).toBe('Knock-out of the top 10');
   });
   it('has the model of its parent analysis, if known', () => {
-    const parent = { id: 'a', spec: SET } as Experiment;
+    const parent = { id: 'a', spec: SET } as Partial<Experiment> as Experiment;
     expect(modelOf({ spec: knockout() }, [parent])).toBe('m');
     expect(modelOf({ spec: knockout() }, [])).toBe('');
     expect(modelOf({ spec: transfer }, [])).toBe('m');

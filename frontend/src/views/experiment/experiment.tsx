@@ -2,23 +2,22 @@
 import { useEffect, useState } from 'preact/hooks';
 import { restore } from '../../api/client';
 import type { Problem } from '../../api/wire';
+import { kindOf } from '../../kinds';
+import type { ExperimentViewProps } from '../../model/run';
 import type { Address } from '../../nav';
 import { page } from '../../root';
 import { kindName, nameOf } from '../../text/titles';
 import { Link, Notice, ErrorMessage, problemOf } from '../../ui/parts';
-import { KnockoutPage } from '../knockout/knockout';
-import { TransferPage } from '../transfer/transfer';
-import { FineTunePage } from '../fineTune/fineTune';
-import { AnalysisPage } from '../workspace/workspace';
 import { ExperimentHeader } from './header';
-import { RunState, type ExperimentViewProps } from './runState';
+import { RunState } from './runState';
 import { useRun } from './useRun';
 
 export function ExperimentPage({ id, address }: { id: string; address: Address }) {
   const run = useRun(id);
   const { seen, result, error } = run;
   const row = seen?.experiment;
-  const kept = result && 'pairs' in result ? result.pairs.length : undefined;
+  const kind = row && kindOf(row.kind);
+  const kept = result ? kind?.pairsIn?.(result) : undefined;
   const windowTitle = row ? nameOf(row, kept) : 'Analysis';
   useEffect(() => {
     document.title = `${windowTitle} · Arithmoscope`;
@@ -42,11 +41,8 @@ export function ExperimentPage({ id, address }: { id: string; address: Address }
   }
   if (seen.link === 'gone') return <Gone id={id} kind={row.kind} name={nameOf(row)} reload={run.reload} />;
   const opened = { run: { ...run, seen }, id, address };
-  if (row.kind === 'path_patching') return <AnalysisPage {...opened} />;
-  if (row.kind === 'knockout') return <KnockoutPage {...opened} />;
-  if (row.kind === 'transfer') return <TransferPage {...opened} />;
-  if (row.kind === 'fine_tune') return <FineTunePage {...opened} />;
-  return <Unknown {...opened} />;
+  const View = kind?.Page ?? Unknown;
+  return <View {...opened} />;
 }
 
 /** A kind that a newer server knows and this page does not: name, state and deletion still work. */

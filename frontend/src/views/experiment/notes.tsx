@@ -1,17 +1,17 @@
 // The form for an experiment's name and notes. Text that could not be saved stays in the fields.
 import { useEffect, useState } from 'preact/hooks';
 import { edit } from '../../api/client';
+import { LIMITS } from '../../api/vocabulary';
 import type { Experiment, Problem } from '../../api/wire';
 import { changedFields, unsavedEdits, hasUnsavedEdits, keepEdits, remainingEdits, type Edits } from '../../model/notes';
 import { Field, ErrorMessage, problemOf } from '../../ui/parts';
 
-// Leaving the site asks for confirmation while there are unsaved edits.
-addEventListener('beforeunload', (event) => {
-  if (hasUnsavedEdits()) event.preventDefault();
-});
-
-const MAX_NAME = 120;
-const MAX_NOTES = 10_000;
+/** Leaving the site asks for confirmation while there are unsaved edits. */
+export function guardUnsavedEdits(): void {
+  addEventListener('beforeunload', (event) => {
+    if (hasUnsavedEdits()) event.preventDefault();
+  });
+}
 
 export function NotesForm({ experiment, put }: { experiment: Experiment; put: (experiment: Experiment) => void }) {
   const kept = { name: experiment.name ?? '', notes: experiment.notes ?? '' };
@@ -61,7 +61,7 @@ export function NotesForm({ experiment, put }: { experiment: Experiment; put: (e
             <input
               id={id}
               value={shown.name}
-              maxLength={MAX_NAME}
+              maxLength={LIMITS.name}
               autocomplete="off"
               onInput={(event) => type({ name: event.currentTarget.value })}
             />
@@ -73,7 +73,7 @@ export function NotesForm({ experiment, put }: { experiment: Experiment; put: (e
               id={id}
               rows={4}
               value={shown.notes}
-              maxLength={MAX_NOTES}
+              maxLength={LIMITS.notes}
               onInput={(event) => type({ notes: event.currentTarget.value })}
             />
           )}

@@ -1,11 +1,14 @@
 // Progress of a run on the page of its result: a line, a bar, an ETA, and the state of a cancellation.
 import { edit, experiment as readRow, health, retry as askRetry } from '../../api/client';
-import type { RunSnapshot } from '../../api/follow';
 import type { Experiment, Priority, Problem } from '../../api/wire';
+import { CHOICES } from '../../api/vocabulary';
+import { kindOf } from '../../kinds';
+import { valuesOf } from '../../model/fields';
+import type { RunSnapshot } from '../../model/run';
 import { navigate } from '../../nav';
 import { page } from '../../root';
-import { totalOf, cancelledLine, isFinal, progressLine, share, unitOf, type Unit } from '../../text/experiment';
-import { duration } from '../../text/numbers';
+import { totalOf, cancelledLine, isFinal, progressLine, share, unitOf } from '../../text/experiment';
+import { capital, duration } from '../../text/numbers';
 import { kindName } from '../../text/titles';
 import { useLoad } from '../../ui/hooks';
 import { Field, Notice, ErrorMessage, problemOf } from '../../ui/parts';
@@ -15,7 +18,8 @@ export function RunProgress({ seen, put }: { seen: RunSnapshot; put: (experiment
   const { experiment, link, partial } = seen;
   const { state, progress } = experiment;
   const part = share(progress);
-  const under = unitOf(experiment.spec) === 'step' ? 'step' : 'batch';
+  const kind = kindOf(experiment.kind);
+  const under = kind?.smallestPart ?? 'batch';
   const line = experiment.cancel_requested
     ? `cancelling: finishing the current ${under}`
     : progressLine(state, progress);
@@ -38,7 +42,11 @@ export function RunProgress({ seen, put }: { seen: RunSnapshot; put: (experiment
           </span>
         )}
       </p>
-      <progress max={1} {...(part === null ? {} : { value: part })} aria-label={FINISHED[unitOf(experiment.spec)]} />
+      <progress
+        max={1}
+        {...(part === null ? {} : { value: part })}
+        aria-label={kind?.progressLabel ?? `${capital(unitOf(experiment.spec))}s finished`}
+      />
       {link === 'polling' && (
         <p class="faint">Live updates are interrupted; the page checks every two seconds instead.</p>
       )}
@@ -53,13 +61,7 @@ export function RunProgress({ seen, put }: { seen: RunSnapshot; put: (experiment
   );
 }
 
-const FINISHED: Record<Unit, string> = { pair: 'Pairs finished', set: 'Sets finished', step: 'Progress of this stage' };
-
-const PRIORITIES: readonly (readonly [Priority, string])[] = [
-  ['high', 'high: before others'],
-  ['normal', 'normal'],
-  ['low', 'low: after others'],
-];
+const { Priority: PRIORITIES } = CHOICES;
 
 /** The priority of a queued run. */
 function PriorityChoice({ experiment, put }: { experiment: Experiment; put: (experiment: Experiment) => void }) {
@@ -81,9 +83,9 @@ function PriorityChoice({ experiment, put }: { experiment: Experiment; put: (exp
             value={experiment.priority ?? 'normal'}
             onChange={(event) => void choose(event.currentTarget.value as Priority)}
           >
-            {PRIORITIES.map(([value, label]) => (
+            {valuesOf(PRIORITIES).map((value) => (
               <option key={value} value={value}>
-                {label}
+                {PRIORITIES[value].label}: {PRIORITIES[value].help}
               </option>
             ))}
           </select>
@@ -142,7 +144,7 @@ export function Ending({
   }
   return (
     <div class="notice plain" role="status">
-      {cancelledLine(kept, totalOf(experiment), unitOf(experiment.spec))}{' '}
+      {cancelledLine(experiment.spec, kept, totalOf(experiment))}{' '}
       <Retry id={experiment.id} label={kept ? 'Run the rest' : 'Run again'} reload={reload} />
     </div>
   );

@@ -1,16 +1,8 @@
-// State of a run, above every result, and the props that all kinds of pages share.
-import type { Address } from '../../nav';
+// State of a run, above every result.
+import type { ExperimentViewProps } from '../../model/run';
 import { isFinal } from '../../text/experiment';
 import { ErrorMessage } from '../../ui/parts';
 import { Ending, RunProgress } from './progress';
-import type { Run } from './useRun';
-
-/** Props of the page of every kind of experiment. */
-export interface ExperimentViewProps {
-  run: Run & { seen: NonNullable<Run['seen']> };
-  id: string;
-  address: Address;
-}
 
 /** Progress while it runs, how it ended, and errors on the way. */
 export function RunState({ run, kept }: { run: ExperimentViewProps['run']; kept: number | null }) {

@@ -1,41 +1,17 @@
 // An experiment's row, followed while it runs, and its result once there is one.
 import { useEffect, useState } from 'preact/hooks';
-import { experiment as readRow, exportAddress, pause, result as readResult, ApiError } from '../../api/client';
-import { follow, type RunSnapshot } from '../../api/follow';
-import type { AnyResult } from '../../api/results';
+import { experiment as readRow, eventsAddress, pause, result as readResult, ApiError } from '../../api/client';
+import { follow } from '../../api/follow';
 import type { Experiment, Problem } from '../../api/wire';
-import { isFinal, mayHaveKeptSteps } from '../../text/experiment';
+import type { Run, RunSnapshot } from '../../model/run';
+import { isFinal, mayHaveResult } from '../../text/experiment';
 import { problemOf } from '../../ui/parts';
-
-export interface Run {
-  seen: RunSnapshot | null;
-  result: AnyResult | null;
-  /** It ended without a result, so there is none to wait for. */
-  empty: boolean;
-  /** Why there is no row, or no result where there should be one. */
-  error: Problem | null;
-  /** Starts over from the row: after a retry, or by hand after an error. */
-  reload: () => void;
-  /** Applies the row that an action returned. */
-  put: (experiment: Experiment) => void;
-}
 
 const AGAIN_MS = 3_000;
 
-/**
- * True if no result can exist: a failed run has none; a cancelled one has one if a batch was finished, but a transfer
- * needs the whole matrix. Avoids a request that would only be refused.
- */
-function noResult(experiment: Experiment): boolean {
-  const { state, kind, progress } = experiment;
-  if (state === 'succeeded') return false;
-  if (kind === 'fine_tune') return !mayHaveKeptSteps(experiment);
-  return state === 'failed' || progress.done === 0 || kind === 'transfer';
-}
-
 export function useRun(id: string): Run {
   const [seen, setSeen] = useState<RunSnapshot | null>(null);
-  const [result, setResult] = useState<AnyResult | null>(null);
+  const [result, setResult] = useState<object | null>(null);
   const [error, setError] = useState<Problem | null>(null);
   const [empty, setEmpty] = useState(false);
   const [restarts, setRestarts] = useState(0);
@@ -50,7 +26,7 @@ export function useRun(id: string): Run {
     setMine({});
 
     const finish = async (experiment: Experiment): Promise<void> => {
-      if (noResult(experiment)) return setEmpty(true);
+      if (!mayHaveResult(experiment)) return setEmpty(true);
       await retrying(controller.signal, setError, async () => {
         try {
           const loaded = await readResult(id, controller.signal);
@@ -70,7 +46,7 @@ export function useRun(id: string): Run {
       stop = follow(
         first,
         {
-          open: () => new EventSource(exportAddress.events(id)),
+          open: () => new EventSource(eventsAddress(id)),
           read: () => readRow(id, controller.signal),
           later: (ms, then) => {
             const timer = setTimeout(then, ms);

@@ -1,6 +1,6 @@
 // Fine-tunings that differ only in tuner and seed: the benefit of choosing components.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { fineTuningsOf, result as readResult, submit, ApiError } from '../../api/client';
+import { experimentsOf, result as readResult, submit, ApiError } from '../../api/client';
 import type { FineTuneResult } from '../../api/fineTune';
 import type { Experiment, FineTuneSpec, Problem, State } from '../../api/wire';
 import {
@@ -15,7 +15,7 @@ import {
 } from '../../model/fineTuneComparison';
 import type { Pool } from '../../model/fineTuneReport';
 import { page } from '../../root';
-import { isFinal, mayHaveKeptSteps, progressLine, STATE_LABELS } from '../../text/experiment';
+import { isFinal, mayHaveResult, progressLine, STATE_LABELS } from '../../text/experiment';
 import { bytes, digits, percent, plural } from '../../text/numbers';
 import { share, TUNER_NAMES, TUNERS } from '../../text/fineTune';
 import { useLoad } from '../../ui/hooks';
@@ -35,11 +35,13 @@ const MOST = 24;
 export function Comparison({ id, spec, result, state }: ComparisonProps) {
   // Polls only while a run is unfinished.
   const [every, setEvery] = useState(0);
-  const list = useLoad(`tunings of ${spec.model} ${state}`, (signal) => fineTuningsOf(spec.model, signal), every);
+  const list = useLoad(
+    `tunings of ${spec.model} ${state}`,
+    (signal) => experimentsOf(spec.kind, spec.model, signal),
+    every,
+  );
   const rows = useMemo(() => relatedRuns(list.data ?? [], spec).slice(0, MOST), [list.data, spec]);
-  const finished = rows
-    .filter((row) => (row.state === 'succeeded' || mayHaveKeptSteps(row)) && row.id !== id)
-    .map((row) => row.id);
+  const finished = rows.filter((row) => mayHaveResult(row) && row.id !== id).map((row) => row.id);
   const waiting = rows.some((row) => !isFinal(row.state));
   useEffect(() => setEvery(waiting ? REFRESH_MS : 0), [waiting]);
   // A finished result never changes: it is read once.

@@ -1,17 +1,19 @@
 // The page of a fine-tuning: training, evaluation, and comparison with controls.
 import type { FineTuneResult } from '../../api/fineTune';
+import { CHOICES, FIELDS } from '../../api/vocabulary';
 import type { FineTuneSpec } from '../../api/wire';
-import { formatRate } from '../../model/fineTuneForm';
+import { formatted } from '../../model/fields';
 import { fineTuneUrl } from '../../model/fineTuneUrl';
 import { notJudged } from '../../model/fineTuneReport';
+import type { ExperimentViewProps } from '../../model/run';
 import { isFinal, shortRevision } from '../../text/experiment';
 import { duration, plural } from '../../text/numbers';
 import { title } from '../../text/titles';
-import { SCHEDULE_NAMES, TUNER_NAMES } from '../../text/fineTune';
+import { TUNER_NAMES } from '../../text/fineTune';
 import { Notice } from '../../ui/parts';
 import { EditAndRun } from '../experiment/editAndRun';
 import { ExperimentHeader } from '../experiment/header';
-import { RunState, type ExperimentViewProps } from '../experiment/runState';
+import { RunState } from '../experiment/runState';
 import { Comparison } from './comparison';
 import { CodeFold } from './code';
 import { Downloads } from './downloads';
@@ -21,6 +23,8 @@ import { SplitFacts, TunableFacts, trainedSummary } from './preview';
 import { QuestionPanel } from './questionTable';
 import { RepatchingPanel } from './repatching';
 import { TrainingPanel } from './training';
+
+const TERMS = FIELDS.fine_tune;
 
 export function FineTunePage({ run, id, address }: ExperimentViewProps) {
   const { experiment, training } = run.seen;
@@ -72,12 +76,12 @@ export function FineTunePage({ run, id, address }: ExperimentViewProps) {
 /** "80 steps of 32 questions, learning rate 5e-4 (cosine decay), on 2,000 addition and subtraction prompts". */
 function methodLine(spec: FineTuneSpec): string {
   const parts = [
-    TUNER_NAMES[spec.tuner ?? 'precise'],
-    `${plural(spec.steps ?? 80, 'step')} of ${plural(spec.batch_size ?? 32, 'question')}`,
-    `learning rate ${formatRate(spec.learning_rate ?? 5e-4)} (${SCHEDULE_NAMES[spec.schedule ?? 'cosine']})`,
+    TUNER_NAMES[spec.tuner ?? TERMS.tuner.default],
+    `${plural(spec.steps ?? TERMS.steps.default, 'step')} of ${plural(spec.batch_size ?? TERMS.batch_size.default, 'question')}`,
+    `learning rate ${formatted(spec.learning_rate ?? TERMS.learning_rate.default)} (${CHOICES.Schedule[spec.schedule ?? TERMS.schedule.default].label})`,
     spec.weight_decay ? `weight decay ${spec.weight_decay}` : null,
     `on ${title({ prompts: spec.prompts })}`,
-    `seed ${spec.seed ?? 0}`,
+    `seed ${spec.seed ?? TERMS.seed.default}`,
   ];
   return parts.filter((part) => part !== null).join(', ');
 }
@@ -102,7 +106,7 @@ function TrainedPanel({ result: { tunable, split, spec, notes } }: { result: Fin
     <section class="panel trained" aria-label="What was trained">
       <h2>What was trained</h2>
       <p>{trainedSummary(tunable).replace(' train ', ' were trained ')}</p>
-      <TunableFacts tunable={tunable} tuner={spec.tuner ?? 'precise'} />
+      <TunableFacts tunable={tunable} tuner={spec.tuner ?? TERMS.tuner.default} />
       {tunable.components.length > 0 && (
         <details class="fold">
           <summary>

@@ -1,92 +1,84 @@
 // The fine-tuning form: components, questions, settings, controls. All of it but files is in the address.
-import { useEffect, useRef, useState } from 'preact/hooks';
-import { models as loadModels, result as readResult, submit } from '../../api/client';
-import type { FineTuneSpec, Metric, Problem, Result, Tuner } from '../../api/wire';
-import { takePrefill } from '../../model/prefill';
-import { defaultModel, toggled } from '../../model/analysisForm';
+import { useEffect } from 'preact/hooks';
+import { result as readResult, submit } from '../../api/client';
+import { CHOICES, FIELDS } from '../../api/vocabulary';
+import type { FineTuneSpec, Result, Tuner } from '../../api/wire';
+import { toggled } from '../../model/analysisForm';
 import { fromResult } from '../../model/effects';
+import { no } from '../../model/fields';
 import {
   supportingComponents,
   controlsOf,
   fineTuneDraftOf,
   fineTuneSpecOf,
+  initialFineTune,
+  TOP_K,
+  type FineTuneDraft,
   type ParentAnalysis,
 } from '../../model/fineTuneForm';
 import { readFineTuneUrl, writeFineTuneUrl } from '../../model/fineTuneUrl';
-import { navigate, type Address } from '../../nav';
-import { page } from '../../root';
-import { METRIC_NAMES } from '../../text/numbers';
+import type { Address } from '../../nav';
 import { isAnalysis, shortList } from '../../text/titles';
-import { CONTROLS, TUNER_NAMES, TUNER_DESCRIPTIONS, TUNERS } from '../../text/fineTune';
-import { useLoad, useDebounced } from '../../ui/hooks';
+import { CONTROLS, TUNER_NAMES, TUNERS } from '../../text/fineTune';
+import { useLoad } from '../../ui/hooks';
+import { Check, RadioGroup, Select, TermField } from '../../ui/fields';
 import { Notice, ErrorMessage, problemOf } from '../../ui/parts';
-import { ModelChoice } from '../home/form';
-import { Radio } from '../knockout/form';
+import { FormFrame, chosenModel, specFor, useExperimentForm, type InAddress } from '../experiment/form';
 import { ParentLink, useParent } from '../knockout/parent';
-import { choicesOf, NumberField, Select } from '../prompts/choices';
+import { ModelChoice } from '../prompts/model';
 import { FineTunePreviewPane } from './preview';
 import { Questions } from './questions';
 import type { FineTuneFormProps } from './formProps';
 import { Settings } from './settings';
 
-const METRICS = choicesOf<Metric>(METRIC_NAMES);
-const DEBOUNCE_MS = 300;
+type Draft = FineTuneDraft & { model: string | null; parent: string | null };
+
+const IN_ADDRESS: Omit<InAddress<Draft>, 'search'> = {
+  // Files are not in the address: they are handed over.
+  read: (search, { own, test }) => {
+    const { draft, notices, ...rest } = readFineTuneUrl(search);
+    return { draft: { ...draft, own, test, ...rest }, notices };
+  },
+  write: ({ model, parent, ...draft }) => writeFineTuneUrl({ draft, model, parent }),
+};
 
 export function NewFineTune({ address }: { address: Address }) {
-  const form = useFineTuneForm(address);
-  const { draft, change, model, parentId, notices } = form;
+  const parentId = new URLSearchParams(address.search).get('parent');
   const parent = useParent(parentId);
-  const cards = useLoad('models', loadModels);
   const analysis = parent?.row && isAnalysis(parent.row.spec) ? parent.row.spec : null;
   const ranked = useLoad(`ranking of ${analysis ? parentId : ''}`, async (signal) =>
     analysis && parentId !== null ? ((await readResult(parentId, signal)) as Result) : null,
   );
-  const [error, setError] = useState<Problem | null>(null);
-  const [sending, setSending] = useState(false);
   useEffect(() => {
     document.title = 'Fine-tuning · Arithmoscope';
   }, []);
-  useEffect(() => setError(null), [draft]);
-
-  const table = ranked.data && fromResult(ranked.data, draft.metric);
-  const origin: ParentAnalysis | null =
-    analysis && parentId !== null
-      ? {
-          id: parentId,
-          model: analysis.model,
-          prompts: analysis.prompts,
-          ranked: table ? supportingComponents(table) : null,
-        }
-      : null;
-  const models = cards.data ?? [];
-  const modelId = model ?? origin?.model ?? null;
-  const card = modelId === null ? defaultModel(models) : (models.find(({ id }) => id === modelId) ?? null);
-  const opening = cards.busy || (parent !== null && !parent.row && !parent.gone);
-  const none = (problem: string) => ({ spec: null, problem });
-  const ready = opening
-    ? none('Loading models…')
-    : !card
-      ? none(modelId === null ? 'No model can run here.' : `There is no model “${modelId.slice(0, 60)}” here.`)
-      : !card.supported
-        ? none(card.reason ?? 'This model cannot run here: choose another.')
-        : fineTuneSpecOf(draft, { model: card, origin });
-  const controls = draft.controls.filter((tuner) => tuner !== draft.tuner);
-
-  const run = async () => {
-    if (sending || !ready.spec) return;
-    setSending(true);
-    setError(null);
-    try {
-      const { experiment, existing } = await submit(ready.spec);
-      const controlsNote = await submitControls(controlsOf(ready.spec, controls));
-      const existingNote = existing ? 'The same fine-tuning already exists: here it is.' : '';
-      const note = [existingNote, controlsNote].filter((text) => text).join(' ') || null;
-      navigate(page(`analyses/${experiment.id}`), { note });
-    } catch (reason) {
-      setError(problemOf(reason));
-      setSending(false);
-    }
+  const originOf = ({ metric }: Draft): ParentAnalysis | null => {
+    if (!analysis || parentId === null) return null;
+    const table = ranked.data && fromResult(ranked.data, metric);
+    const { model, prompts } = analysis;
+    return { id: parentId, model, prompts, ranked: table ? supportingComponents(table) : null };
   };
+  const opening = parent !== null && !parent.row && !parent.gone;
+  const form = useExperimentForm<Draft, FineTuneSpec>({
+    kind: 'fine_tune',
+    first: (prefill) => ({
+      ...(prefill ? fineTuneDraftOf(prefill) : initialFineTune(false)),
+      model: null,
+      parent: null,
+    }),
+    address: { search: address.search, ...IN_ADDRESS },
+    build: (draft, models) =>
+      opening
+        ? no('Loading models…')
+        : specFor(draft.model ?? analysis?.model ?? null, models, (model) =>
+            fineTuneSpecOf(draft, { model, origin: originOf(draft) }),
+          ),
+    then: (spec, draft) => submitControls(controlsOf(spec, draft.controls)),
+  });
+  const { draft, change, notices, models, submission } = form;
+  const origin = originOf(draft);
+  const { model: card } = chosenModel(draft.model ?? analysis?.model ?? null, models);
+  const controls = draft.controls.filter((tuner) => tuner !== draft.tuner);
   return (
     <div class="workspace tuning-new">
       <div class="narrow">
@@ -115,36 +107,30 @@ export function NewFineTune({ address }: { address: Address }) {
           {notice}
         </Notice>
       ))}
-      <form
-        class="set"
-        aria-label="New fine-tuning"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void run();
-        }}
-      >
-        <div class="row">
-          <ModelChoice cards={models} chosen={card?.id ?? null} change={(part) => form.choose(part.model)} />
-        </div>
-        {cards.error && <ErrorMessage problem={cards.error} />}
-        {ranked.error && draft.which === 'top' && <ErrorMessage problem={ranked.error} />}
-        <ComponentChoice draft={draft} change={change} origin={origin} />
-        <Questions draft={draft} change={change} origin={origin} card={card} parent={analysis} />
-        <Settings draft={draft} change={change} card={card} />
-        <Controls draft={draft} change={change} />
-        <FineTunePreviewPane submission={ready} />
-        <div class="row go">
-          <button type="submit" class="primary" disabled={sending || ready.spec === null}>
-            {sending ? 'Submitting…' : 'Fine-tune'}
-          </button>
+      <FormFrame
+        form={form}
+        label="New fine-tuning"
+        button="Fine-tune"
+        quiet
+        after={
           <span class="faint">
             {controls.length === 0
               ? 'one training run'
               : `${1 + controls.length} training runs, one after another: this one, then ${namesOf(controls)}`}
           </span>
+        }
+      >
+        <div class="row">
+          <ModelChoice cards={models.data ?? []} chosen={card?.id ?? null} change={change} />
         </div>
-        {error && <ErrorMessage problem={error} />}
-      </form>
+        {models.error && <ErrorMessage problem={models.error} />}
+        {ranked.error && draft.which === 'top' && <ErrorMessage problem={ranked.error} />}
+        <ComponentChoice draft={draft} change={change} origin={origin} />
+        <Questions draft={draft} change={change} origin={origin} card={card} parent={analysis} />
+        <Settings draft={draft} change={change} card={card} />
+        <Controls draft={draft} change={change} />
+        <FineTunePreviewPane submission={submission} />
+      </FormFrame>
     </div>
   );
 }
@@ -155,7 +141,7 @@ const namesOf = (tuners: readonly Tuner[]): string => tuners.map((tuner) => TUNE
 export async function submitControls(specs: readonly FineTuneSpec[]): Promise<string> {
   const [submitted, refused]: [string[], string[]] = [[], []];
   for (const spec of specs) {
-    const name = TUNER_NAMES[spec.tuner ?? 'precise'];
+    const name = TUNER_NAMES[spec.tuner ?? FIELDS.fine_tune.tuner.default];
     try {
       await submit(spec);
       submitted.push(name);
@@ -167,76 +153,27 @@ export async function submitControls(specs: readonly FineTuneSpec[]): Promise<st
   return [...submittedNote, ...refused].join(' ');
 }
 
-interface FineTuneForm extends FineTuneFormProps {
-  model: string | null;
-  parentId: string | null;
-  notices: readonly string[];
-  choose: (model: string) => void;
-}
-
-/** The draft, written to the address once typing pauses; Back and links restore it. */
-function useFineTuneForm(address: Address): FineTuneForm {
-  const [state, setState] = useState(() => {
-    const fromUrl = readFineTuneUrl(address.search);
-    const prefill = takePrefill('fine_tune');
-    // Files are not in the address: they are handed over.
-    return prefill
-      ? {
-          ...fromUrl,
-          draft: { ...fromUrl.draft, own: fineTuneDraftOf(prefill).own, test: fineTuneDraftOf(prefill).test },
-        }
-      : fromUrl;
-  });
-  const written = useRef(address.search);
-  const search = writeFineTuneUrl(state);
-  const rested = useDebounced(search, DEBOUNCE_MS);
-  useEffect(() => {
-    if (rested !== search || rested === written.current) return;
-    written.current = rested;
-    navigate(`${location.pathname}${rested}`, { replace: true });
-  }, [rested, search]);
-  useEffect(() => {
-    if (address.search === written.current) return;
-    written.current = address.search;
-    setState((old) => {
-      const fromUrl = readFineTuneUrl(address.search);
-      return { ...fromUrl, draft: { ...fromUrl.draft, own: old.draft.own, test: old.draft.test } };
-    });
-  }, [address.search]);
-  return {
-    draft: state.draft,
-    model: state.model,
-    parentId: state.parent,
-    notices: state.notices,
-    change: (part) => setState((old) => ({ ...old, draft: { ...old.draft, ...part } })),
-    choose: (model) => setState((old) => ({ ...old, model })),
-  };
-}
-
 function ComponentChoice({ draft, change, origin }: FineTuneFormProps & { origin: ParentAnalysis | null }) {
-  const top = origin?.ranked?.slice(0, Math.max(0, Number(draft.topK) || 0)) ?? [];
+  const top = origin?.ranked?.slice(0, Math.max(0, Number(draft.top_k) || 0)) ?? [];
   return (
     <>
-      <fieldset class="choices">
-        <legend>Components to train</legend>
-        {(origin || draft.which === 'top') && (
-          <Radio name="which" checked={draft.which === 'top'} pick={() => change({ which: 'top' })}>
-            the top components of the analysis
-          </Radio>
-        )}
-        <Radio
-          name="which"
-          checked={draft.which === 'these'}
-          pick={() => change({ which: 'these', components: draft.components || top.join(', ') })}
-        >
-          these components
-        </Radio>
-      </fieldset>
+      <RadioGroup
+        legend="Components to train"
+        name="which"
+        value={draft.which}
+        choices={[
+          ...(origin || draft.which === 'top' ? [['top', 'the top components of the analysis'] as const] : []),
+          ['these', 'these components'],
+        ]}
+        choose={(which) =>
+          change(which === 'top' ? { which } : { which, components: draft.components || top.join(', ') })
+        }
+      />
       {draft.which === 'top' ? (
         <>
           <div class="row">
-            <NumberField label="Top k" value={draft.topK} change={(topK) => change({ topK })} />
-            <Select label="Rank by" value={draft.metric} choices={METRICS} choose={(metric) => change({ metric })} />
+            <TermField term={TOP_K} value={draft.top_k} change={(top_k) => change({ top_k })} />
+            <TermField term={FIELDS.knockout.metric} value={draft.metric} change={(metric) => change({ metric })} />
           </div>
           {top.length > 0 && (
             <p class="faint" data-testid="top">
@@ -259,10 +196,10 @@ function ComponentChoice({ draft, change, origin }: FineTuneFormProps & { origin
       )}
       <div class="row">
         <Select
-          label="Parameters trained"
+          label={FIELDS.fine_tune.tuner.label}
           class="grow"
           value={draft.tuner}
-          choices={TUNERS.map((tuner) => [tuner, `${TUNER_NAMES[tuner]}: ${TUNER_DESCRIPTIONS[tuner]}`] as const)}
+          choices={TUNERS.map((tuner) => [tuner, `${TUNER_NAMES[tuner]}: ${CHOICES.Tuner[tuner].help}`] as const)}
           choose={(tuner) => change({ tuner })}
         />
       </div>
@@ -278,14 +215,13 @@ function Controls({ draft, change }: FineTuneFormProps) {
       {offered
         .filter((tuner) => tuner !== draft.tuner)
         .map((tuner) => (
-          <label class="check" key={tuner}>
-            <input
-              type="checkbox"
-              checked={draft.controls.includes(tuner)}
-              onChange={() => change({ controls: toggled(draft.controls, tuner, TUNERS) })}
-            />
-            {TUNER_NAMES[tuner]} <span class="faint">{TUNER_DESCRIPTIONS[tuner]}</span>
-          </label>
+          <Check
+            key={tuner}
+            checked={draft.controls.includes(tuner)}
+            change={() => change({ controls: toggled(draft.controls, tuner, TUNERS) })}
+          >
+            {TUNER_NAMES[tuner]} <span class="faint">{CHOICES.Tuner[tuner].help}</span>
+          </Check>
         ))}
       <p class="faint">
         Each is a separate fine-tuning with the same steps on the same questions. Random components learn much of the

@@ -1,6 +1,7 @@
 // Lineage of a tuned model: analysis, components, fine-tuning, model, and what follows.
 import { models as loadModels } from '../../api/client';
 import type { FineTuneResult } from '../../api/fineTune';
+import { FIELDS } from '../../api/vocabulary';
 import type { FineTuneSpec, ModelCard, Spec } from '../../api/wire';
 import { prefillForm, analysisFormUrl } from '../../model/prefill';
 import { DEFAULT_OPTIONS, optionsOf } from '../../model/patchingOptions';
@@ -130,6 +131,6 @@ function analysisOf({ prompts }: FineTuneSpec, parentSpec: Spec | null, model: s
     prompts.source === 'template'
       ? { ...prompts, pairs: Math.min(SOME_PAIRS, prompts.pairs), answer: 'first' as const, keep_wrong: true }
       : { ...prompts, pairs: prompts.pairs.slice(0, SOME_PAIRS), answer: 'first' as const };
-  const metrics: Spec['metrics'] = ['logit', 'relative_logit', 'logit_difference'];
+  const metrics = [...FIELDS.path_patching.metrics.default];
   return { kind: 'path_patching', model, ...DEFAULT_OPTIONS, metrics, prompts: few };
 }

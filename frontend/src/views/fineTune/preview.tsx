@@ -1,13 +1,14 @@
 // Preview of a fine-tuning: how many parameters would be trained, on which questions. No model is run.
 import { useRef } from 'preact/hooks';
 import { tuningPreview } from '../../api/client';
+import { CHOICES, FIELDS } from '../../api/vocabulary';
 import type { Split, Tunable, TuningPreview } from '../../api/fineTune';
 import type { FineTuneSpec, Tuner } from '../../api/wire';
-import type { SpecOrProblem } from '../../model/knockoutForm';
+import type { SpecOrProblem } from '../../model/fields';
 import { bytes, percent } from '../../text/numbers';
 import { shortList } from '../../text/titles';
 import { lastLine, visible } from '../../text/tokens';
-import { count, PART_NAMES } from '../../text/fineTune';
+import { count } from '../../text/fineTune';
 import { useLoad, useDebounced } from '../../ui/hooks';
 import { ErrorMessage } from '../../ui/parts';
 
@@ -29,7 +30,9 @@ export function FineTunePreviewPane({ submission }: { submission: SpecOrProblem<
     <section class={`preview ${stale && shown ? 'stale' : ''}`} aria-label="What would be trained" aria-busy={stale}>
       {submission.problem !== null && <p class="notice warn">{submission.problem}</p>}
       {submission.spec && preview.error && !stale && <ErrorMessage problem={preview.error} />}
-      {submission.spec && shown && <PreviewFacts preview={shown.preview} tuner={shown.spec.tuner ?? 'precise'} />}
+      {submission.spec && shown && (
+        <PreviewFacts preview={shown.preview} tuner={shown.spec.tuner ?? FIELDS.fine_tune.tuner.default} />
+      )}
       {submission.spec && stale && !shown && <p class="faint">Counting…</p>}
     </section>
   );
@@ -61,7 +64,7 @@ export const trainedSummary = ({ trained, parameters, share }: Tunable): string 
 /** Projections trained, heads that share weights with them, and the optimiser's memory. */
 export function TunableFacts({ tunable, tuner }: { tunable: Tunable; tuner: Tuner }) {
   const { tune, touched, lowest, optimiser_bytes } = tunable;
-  const parts = tune.map((part) => PART_NAMES[part]).join(', ');
+  const parts = tune.map((part) => CHOICES.HeadPart[part].label).join(', ');
   return (
     <>
       <p class="faint">

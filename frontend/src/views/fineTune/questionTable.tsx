@@ -1,9 +1,9 @@
 // Held-out questions one by one, with the model's answers before and after. All of it is untrusted text.
 import { useState } from 'preact/hooks';
 import type { Evaluation, Outcome } from '../../api/fineTune';
+import { CHOICES } from '../../api/vocabulary';
 import { OUTCOMES, promptsOf } from '../../model/fineTuneReport';
 import { lastLine, visible } from '../../text/tokens';
-import { OUTCOME_LABELS } from '../../text/fineTune';
 import { ShowMore } from '../../ui/tables';
 
 const STEP = 25;
@@ -25,13 +25,13 @@ export function QuestionPanel({ evaluation: { held_out: held, prompts } }: { eva
         </button>
         {OUTCOMES.map((each) => (
           <button key={each} type="button" class="quiet" aria-pressed={outcome === each} onClick={() => choose(each)}>
-            {OUTCOME_LABELS[each]} {held[each].toLocaleString('en')}
+            {CHOICES.Outcome[each].label} {held[each].toLocaleString('en')}
           </button>
         ))}
       </div>
       {rows.length === 0 ? (
         <p class="faint" role="status">
-          None{outcome !== null && `: ${OUTCOME_LABELS[outcome]}`}
+          None{outcome !== null && `: ${CHOICES.Outcome[outcome].label}`}
           {prompts.length < held.n && ', among those listed'}.
         </p>
       ) : (
@@ -55,7 +55,7 @@ export function QuestionPanel({ evaluation: { held_out: held, prompts } }: { eva
                   <TextCell text={row.answer} />
                   <TextCell text={row.before} />
                   <TextCell text={row.after} />
-                  <td>{OUTCOME_LABELS[row.outcome]}</td>
+                  <td>{CHOICES.Outcome[row.outcome].label}</td>
                 </tr>
               ))}
             </tbody>

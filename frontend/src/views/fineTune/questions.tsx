@@ -1,8 +1,9 @@
 // The questions to train and test on.
+import { FIELDS } from '../../api/vocabulary';
 import type { ModelCard, Spec } from '../../api/wire';
-import { analysisFormUrl, prefillForm } from '../../model/prefill';
 import { EMPTY_CUSTOM } from '../../model/customPrompts';
-import { setDraftOf } from '../../model/promptSet';
+import { formatted } from '../../model/fields';
+import { DEFAULT_SET, setDraftOf } from '../../model/promptSet';
 import {
   questionSourceOf,
   isTrainable,
@@ -11,12 +12,10 @@ import {
   type ParentAnalysis,
 } from '../../model/fineTuneForm';
 import { setName } from '../../model/transferForm';
-import { optionsOf } from '../../model/patchingOptions';
-import { navigate } from '../../nav';
-import { page } from '../../root';
+import { Check, NumberField, RadioGroup } from '../../ui/fields';
 import { FileOptions } from '../prompts/file';
-import { Radio, SHOTS } from '../knockout/form';
-import { NumberField, Select } from '../prompts/choices';
+import { FirstHalf } from '../prompts/firstHalf';
+import { ChatCheck, ShotsChoice } from '../prompts/model';
 import { SetOptions } from '../prompts/set';
 import type { FineTuneFormProps } from './formProps';
 
@@ -45,14 +44,13 @@ export function Questions({ draft, change, origin, card, parent }: QuestionsProp
   const fixed = from === 'analysis' && prompts?.source === 'custom';
   return (
     <>
-      <fieldset class="choices">
-        <legend>Training questions</legend>
-        {offered.map((each) => (
-          <Radio key={each} name="from" checked={from === each} pick={() => change({ from: each })}>
-            {NAMES[each]}
-          </Radio>
-        ))}
-      </fieldset>
+      <RadioGroup
+        legend={FIELDS.fine_tune.prompts.label}
+        name="from"
+        value={from}
+        choices={offered.map((each) => [each, NAMES[each]])}
+        choose={(next) => change({ from: next })}
+      />
       {from === 'set' && (
         <SetOptions draft={draft.set} trained change={(part) => change({ set: { ...draft.set, ...part } })} />
       )}
@@ -63,22 +61,12 @@ export function Questions({ draft, change, origin, card, parent }: QuestionsProp
         {(from === 'two_digits' || from === 'analysis') && !fixed && (
           <NumberField label="Questions" value={draft.pairs} change={(pairs) => change({ pairs })} />
         )}
-        <Select
-          label="Worked examples"
-          value={draft.shots.trim()}
-          choices={[['', from === 'analysis' ? 'same as the analysis' : 'as the model needs'], ...SHOTS]}
-          choose={(shots) => change({ shots })}
+        <ShotsChoice
+          value={draft.shots.trim() === '' ? null : Number(draft.shots)}
+          automatic={from === 'analysis' ? 'same as the analysis' : 'automatic'}
+          change={(shots) => change({ shots: formatted(shots) })}
         />
-        {card?.chat && (
-          <label class="check">
-            <input
-              type="checkbox"
-              checked={draft.chat}
-              onChange={(event) => change({ chat: event.currentTarget.checked })}
-            />
-            Chat template
-          </label>
-        )}
+        {card?.chat && <ChatCheck checked={draft.chat} change={(chat) => change({ chat })} />}
       </div>
       {(from === 'two_digits' || from === 'analysis') && !fixed && (
         <p class="faint">
@@ -89,7 +77,13 @@ export function Questions({ draft, change, origin, card, parent }: QuestionsProp
             onClick={() =>
               change({
                 from: 'set',
-                set: { ...named, pairs: draft.pairs, half: null, answerTokens: 'whole', keepWrong: true },
+                set: {
+                  ...named,
+                  pairs: draft.pairs,
+                  half: null,
+                  answerTokens: DEFAULT_SET.answerTokens,
+                  keepWrong: true,
+                },
               })
             }
           >
@@ -104,27 +98,13 @@ export function Questions({ draft, change, origin, card, parent }: QuestionsProp
       {parent && usesAllOperands(parent) && (
         <p class="faint">
           The analysis used operands that may also be in the test set, so its components may look better than they are.{' '}
-          <button
-            type="button"
-            class="quiet"
-            onClick={() => {
-              prefillForm({ ...parent, ...optionsOf(parent), prompts: { ...parent.prompts, half: 'first' } } as Spec);
-              navigate(page(analysisFormUrl(parent)));
-            }}
-          >
-            Run it on the first half
-          </button>{' '}
-          of the operands: none of those is ever in the test set.
+          <FirstHalf spec={parent}>Run it on the first half</FirstHalf> of the operands: none of those is ever in the
+          test set.
         </p>
       )}
-      <label class="check">
-        <input
-          type="checkbox"
-          checked={draft.test !== null}
-          onChange={(event) => change({ test: event.currentTarget.checked ? EMPTY_CUSTOM : null })}
-        />
+      <Check checked={draft.test !== null} change={(own) => change({ test: own ? EMPTY_CUSTOM : null })}>
         Test on questions from a file instead
-      </label>
+      </Check>
       {draft.test && (
         <FileOptions
           draft={draft.test}

@@ -1,6 +1,6 @@
 // Path patching of the same pairs before and after: three maps on one scale, and the components that changed most.
 import { useMemo, useState } from 'preact/hooks';
-import { exportAddress } from '../../api/client';
+import { fileAddress } from '../../api/client';
 import type { FineTuneResult, Repatched } from '../../api/fineTune';
 import { parseComponent, sameComponent, componentName, type Component } from '../../model/component';
 import { cellOf, uncertain, type Cell, type EffectTable } from '../../model/effects';
@@ -111,7 +111,7 @@ export function RepatchingPanel({ result, repatched, address }: RepatchingProps)
         <ShowMore shown={shown} all={changes.length} more={() => setShown(shown + 5 * STEP)} /> Effects on the logit
         difference, in logits, wrongly answered pairs included. Below 0 the component supports the answer; a difference
         below 0 means that it supports it more than before. Greyed: the interval covers 0.{' '}
-        <a href={exportAddress.repatched(result.experiment_id)} download>
+        <a href={fileAddress(result.experiment_id, 'repatched.csv')} download>
           Download all as CSV
         </a>
       </p>

@@ -1,11 +1,12 @@
-// Form fields for one prompt, the model and the run.
+// Form fields for one prompt and the run.
 import type { RefObject } from 'preact';
 import { useId } from 'preact/hooks';
+import { FIELDS } from '../../api/vocabulary';
 import type { ModelCard } from '../../api/wire';
-import { MAX_SHOTS, shotsOf, type Draft } from '../../model/analysisForm';
-import { millions } from '../../text/numbers';
+import type { Draft } from '../../model/analysisForm';
+import { fieldsOf, TermField } from '../../ui/fields';
 import { Field } from '../../ui/parts';
-import { AnswerChoice, CorruptionChoice } from '../prompts/choices';
+import { ShotsChoice } from '../prompts/model';
 
 export interface FormPart {
   draft: Draft;
@@ -30,7 +31,7 @@ export function PromptBox({
             value={draft.prompt}
             spellcheck={false}
             autocomplete="off"
-            maxLength={4000}
+            maxLength={FIELDS.pair.reference.maxLength}
             aria-describedby="preview"
             onInput={(event) => change({ prompt: event.currentTarget.value })}
             onKeyDown={(event) => {
@@ -50,7 +51,7 @@ export function PromptBox({
                 id={id}
                 value={draft.answer}
                 placeholder="computed"
-                maxLength={64}
+                maxLength={FIELDS.pair.answer.maxLength}
                 onInput={(event) => change({ answer: event.currentTarget.value })}
               />
             )}
@@ -61,81 +62,42 @@ export function PromptBox({
                 id={id}
                 value={draft.counterfactual}
                 placeholder="derived from the prompt"
-                maxLength={4000}
+                maxLength={FIELDS.pair.counterfactual.maxLength}
                 spellcheck={false}
                 onInput={(event) => change({ counterfactual: event.currentTarget.value })}
               />
             )}
           </Field>
-          <CorruptionChoice value={draft.corruption} choose={(corruption) => change({ corruption })} />
-          <AnswerChoice value={draft.answerTokens} choose={(answerTokens) => change({ answerTokens })} />
+          {fieldsOf(FIELDS.custom, draft, change)('corruption')}
+          <TermField
+            term={FIELDS.custom.answer}
+            value={draft.answerTokens}
+            change={(answerTokens) => change({ answerTokens })}
+          />
         </div>
       </details>
     </>
   );
 }
 
-export function ModelChoice({
-  cards,
-  chosen,
-  change,
-}: {
-  cards: readonly ModelCard[];
-  chosen: string | null;
-  change: (part: { model: string }) => void;
-}) {
-  const card = cards.find(({ id }) => id === chosen);
-  return (
-    <Field label="Model" class="grow">
-      {(id) => (
-        <select
-          id={id}
-          value={chosen ?? ''}
-          disabled={cards.length === 0}
-          onChange={(event) => change({ model: event.currentTarget.value })}
-          title={card ? `${card.layers} layers of ${card.heads} heads` : ''}
-        >
-          {cards.length === 0 && <option value="">no model yet</option>}
-          {cards.map((model) => (
-            <option key={model.id} value={model.id} disabled={!model.supported}>
-              {model.supported
-                ? `${model.name} (${millions(model.parameters)}, ${model.layers} × ${model.heads} heads)`
-                : `${model.name}: ${model.reason ?? 'cannot run here'}`}
-            </option>
-          ))}
-        </select>
-      )}
-    </Field>
-  );
-}
-
 export function RunOptions({
   draft,
-  cards,
+  card,
+  automatic,
   change,
-  choose,
-}: FormPart & { cards: readonly ModelCard[]; choose: (chat: boolean) => void }) {
-  const card = cards.find(({ id }) => id === draft.model) ?? null;
-  const shots = shotsOf(draft, card);
+}: FormPart & {
+  card: ModelCard | null;
+  /** The number of worked examples that suits the prompt and the model; null while it is not known. */
+  automatic: number | null;
+}) {
   return (
     <>
-      <Field label="Worked examples">
-        {(id) => (
-          <select
-            id={id}
-            value={String(shots)}
-            onChange={(event) => change({ shots: Number(event.currentTarget.value) })}
-            title="Solved examples placed before the prompt. Small models need them to answer at all."
-          >
-            {Array.from({ length: MAX_SHOTS + 1 }, (_, i) => (
-              <option key={i} value={String(i)}>
-                {i === 0 ? 'none' : i}
-              </option>
-            ))}
-          </select>
-        )}
-      </Field>
-      {card?.chat && <ChatBox checked={draft.chat} choose={choose} />}
+      <ShotsChoice
+        value={draft.shots}
+        {...(automatic === null ? {} : { automatic: `automatic (${automatic === 0 ? 'none' : automatic})` })}
+        change={(shots) => change({ shots })}
+      />
+      {card?.chat && <ChatBox checked={draft.chat} choose={(chat) => change({ chat })} />}
     </>
   );
 }
@@ -152,9 +114,9 @@ function ChatBox({ checked, choose }: { checked: boolean; choose: (chat: boolean
         onChange={(event) => choose(event.currentTarget.checked)}
       />
       <label for={id}>
-        Chat template
+        {FIELDS.custom.chat.label}
         <span id={`${id}-words`} class="faint" aria-hidden="true">
-          formats the prompt as a conversation: worked examples become turns, and the assistant repeats the question
+          {FIELDS.custom.chat.help}
         </span>
       </label>
     </div>

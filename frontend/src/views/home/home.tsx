@@ -1,35 +1,46 @@
 // The home page: a working prompt, one button, and next to them a finished example.
-import { useEffect, useRef, useState } from 'preact/hooks';
-import { experiments, models as loadModels, submit } from '../../api/client';
-import type { Problem } from '../../api/wire';
-import { takePrefill } from '../../model/prefill';
-import { analysisDraftOf, initialDraft, defaultModel, analysisSpecOf, type Draft } from '../../model/analysisForm';
+import { useEffect, useRef } from 'preact/hooks';
+import { experiments } from '../../api/client';
+import type { AnalysisSpecInput, ModelCard } from '../../api/wire';
+import { analysisDraftOf, analysisSpecOf, initialDraft, type Draft } from '../../model/analysisForm';
 import { readChat, readOptions, writeChat, writeOptions } from '../../model/patchingOptions';
-import { navigate, type Address } from '../../nav';
+import type { Address } from '../../nav';
 import { page } from '../../root';
 import { requestedPairs, estimate } from '../../text/experiment';
 import { duration } from '../../text/numbers';
 import { useLoad, useShortcut } from '../../ui/hooks';
-import { Link, Notice, ErrorMessage, problemOf } from '../../ui/parts';
+import { Link, Notice, ErrorMessage } from '../../ui/parts';
 import { useListChanges } from '../../ui/undo';
+import { FormFrame, chosenModel, specFor, useExperimentForm, type InAddress } from '../experiment/form';
+import { FileOptions } from '../prompts/file';
+import { ModelChoice } from '../prompts/model';
 import { SetOptions } from '../prompts/set';
 import { Example } from './example';
-import { FileOptions } from '../prompts/file';
-import { ModelChoice, PromptBox, RunOptions } from './form';
+import { PromptBox, RunOptions } from './form';
 import { PatchingOptions } from './options';
-import { PreviewPane } from './preview';
+import { PreviewPane, usePreview } from './preview';
 import { Recent } from './recent';
 
 const MODES = { one: 'One prompt', set: 'A set of prompts', file: 'Prompts from a file' };
 
+/** The patching options and the chat template are in the address: links carry them, and Back restores them. */
+const IN_ADDRESS: Omit<InAddress<Draft>, 'search'> = {
+  read: (search, draft) => {
+    const { options, notices } = readOptions(search);
+    const { chat, notices: ofChat } = readChat(search);
+    return { draft: { ...draft, ...options, chat }, notices: [...notices, ...ofChat] };
+  },
+  write: (draft, search) => writeChat(writeOptions(search, draft), draft.chat),
+};
+
 export function Home({ address }: { address: Address }) {
-  const [draft, setDraft] = useState<Draft>(() => {
-    const prefill = takePrefill('path_patching');
-    return prefill ? analysisDraftOf(prefill) : initialDraft(readOptions(address.search).options);
+  const form = useExperimentForm<Draft, AnalysisSpecInput>({
+    kind: 'path_patching',
+    first: (prefill) => (prefill ? analysisDraftOf(prefill) : initialDraft(readOptions(address.search).options)),
+    address: { search: address.search, ...IN_ADDRESS },
+    build: (draft, models) => specFor(draft.model, models, (model) => analysisSpecOf(draft, model)),
   });
-  const [error, setError] = useState<Problem | null>(null);
-  const [sending, setSending] = useState(false);
-  const models = useLoad('models', loadModels, 30_000);
+  const { draft, change, models, submission, run } = form;
   const recent = useLoad('recent', (signal) => experiments(10, signal), 10_000);
   useListChanges(recent.reload);
   const box = useRef<HTMLTextAreaElement>(null);
@@ -38,51 +49,21 @@ export function Home({ address }: { address: Address }) {
   }, []);
   useShortcut(['/'], () => box.current?.focus());
 
-  const cards = models.data ?? [];
-  const chosen = draft.model ?? defaultModel(cards)?.id ?? null;
-  // The patching options are in the address: links carry them, and Back restores them.
-  const { options, notices: ofOptions } = readOptions(address.search);
-  const { chat, notices: ofChat } = readChat(address.search);
-  const whole: Draft = { ...draft, ...options, chat, model: chosen };
-  const card = cards.find(({ id }) => id === chosen);
-  const notices = [...ofOptions, ...ofChat];
-  if (chat && card && !card.chat) notices.push(`${card.name} has no chat template: it is used without one.`);
-  const search = (next: string) => {
-    setError(null);
-    navigate(`${location.pathname}${next}`, { replace: true });
-  };
-  const change = (part: Partial<Draft>) => {
-    setDraft((old) => ({ ...old, ...part }));
-    setError(null);
-  };
-  const submission = analysisSpecOf(whole, cards);
+  const { model } = chosenModel(draft.model, models);
+  const notices = [...form.notices, ...noTemplate(draft, model)];
+  const preview = usePreview(submission);
   const seconds =
     submission.spec && estimate(recent.data?.items ?? [], submission.spec, requestedPairs(submission.spec));
-
-  const run = async () => {
-    if (sending || !submission.spec) return;
-    setSending(true);
-    setError(null);
-    try {
-      const { experiment, existing } = await submit(submission.spec);
-      navigate(page(`analyses/${experiment.id}`), {
-        note: existing ? 'The same analysis already exists: here it is.' : null,
-      });
-    } catch (reason) {
-      setError(problemOf(reason));
-      setSending(false);
-    }
-  };
-
   return (
     <div class="home">
       <section class="ask" aria-label="New analysis">
         <h1 tabIndex={-1}>See which attention heads and MLPs a language model uses to answer 3 + 5 =</h1>
-        <form
-          onSubmit={(event) => {
-            event.preventDefault();
-            void run();
-          }}
+        <FormFrame
+          form={form}
+          class=""
+          button="Run analysis"
+          quiet
+          after={seconds !== null && <span class="faint">about {duration(seconds)}</span>}
         >
           <fieldset class="segments">
             <legend class="unseen">What to analyse</legend>
@@ -100,22 +81,17 @@ export function Home({ address }: { address: Address }) {
           ) : (
             <FileOptions draft={draft} change={change} />
           )}
-          <PreviewPane submission={submission} waiting={models.busy} />
+          <PreviewPane submission={submission} loaded={preview} />
           <div class="row">
-            <ModelChoice cards={cards} chosen={chosen} change={change} />
-            <RunOptions
-              draft={whole}
-              cards={cards}
-              change={change}
-              choose={(next) => search(writeChat(address.search, next))}
-            />
+            <ModelChoice cards={models.data ?? []} chosen={model?.id ?? null} change={change} />
+            <RunOptions draft={draft} card={model} automatic={preview.preview?.shots ?? null} change={change} />
           </div>
           {notices.map((notice) => (
             <Notice key={notice} tone="warn">
               {notice}
             </Notice>
           ))}
-          <PatchingOptions draft={whole} choose={(next) => search(writeOptions(address.search, next))} />
+          <PatchingOptions draft={draft} change={change} />
           {models.error && <ErrorMessage problem={models.error} />}
           {models.data?.length === 0 && (
             <p class="notice warn">
@@ -123,14 +99,7 @@ export function Home({ address }: { address: Address }) {
               smollm2-135m
             </p>
           )}
-          <div class="row go">
-            <button type="submit" class="primary" disabled={sending || submission.spec === null}>
-              {sending ? 'Submitting…' : 'Run analysis'}
-            </button>
-            {seconds !== null && submission.spec && <span class="faint">about {duration(seconds)}</span>}
-          </div>
-          {error && <ErrorMessage problem={error} />}
-        </form>
+        </FormFrame>
         <p class="faint also">
           Or test whether the heads found on one kind of prompt matter on others:{' '}
           <Link to={page('transfer')}>Transfer</Link>
@@ -141,3 +110,6 @@ export function Home({ address }: { address: Address }) {
     </div>
   );
 }
+
+const noTemplate = ({ chat }: Draft, model: ModelCard | null): string[] =>
+  chat && model && !model.chat ? [`${model.name} has no chat template: it is used without one.`] : [];

@@ -1,29 +1,23 @@
-// Patching options. Incompatible choices are disabled and say why.
+// Patching options. Impossible choices are disabled and say why.
 import { useId, useRef } from 'preact/hooks';
+import { CHOICES, FIELDS } from '../../api/vocabulary';
 import { isSinglePrompt, type Draft } from '../../model/analysisForm';
-import {
-  DIRECTIONS,
-  EFFECTS,
-  unavailableReason,
-  optionsOf,
-  POSITIONS,
-  normalised,
-  SOURCES,
-  nonDefaultSummary,
-  type Choice,
-  type Options,
-} from '../../model/patchingOptions';
-import { Field } from '../../ui/parts';
+import { valuesOf, type ChoiceWords } from '../../model/fields';
+import { nonDefaultSummary, normalised, optionsOf, unavailableReason, type Options } from '../../model/patchingOptions';
+import { fieldsOf } from '../../ui/fields';
 
 interface OptionsPart {
   draft: Draft;
-  choose: (options: Options) => void;
+  change: (options: Options) => void;
 }
 
-export function PatchingOptions({ draft, choose }: OptionsPart) {
+const FOLDED = ['positions', 'source', 'direction'] as const;
+
+export function PatchingOptions({ draft, change }: OptionsPart) {
   const alone = isSinglePrompt(draft);
   const options = normalised(optionsOf(draft), alone);
-  const change = (part: Partial<Options>) => choose(normalised({ ...options, ...part }, alone));
+  const put = (part: Partial<Options>) => change(normalised({ ...options, ...part }, alone));
+  const field = fieldsOf(FIELDS.path_patching, options, put);
   const nonDefaults = nonDefaultSummary(options);
   // Non-default options in the address are visible from the start.
   const opened = useRef(nonDefaults !== '');
@@ -31,21 +25,26 @@ export function PatchingOptions({ draft, choose }: OptionsPart) {
     <>
       <fieldset class="effect-choice">
         <legend>Effect: which paths from a component count</legend>
-        {EFFECTS.map((choice) => (
+        {valuesOf(CHOICES.Effect).map((effect) => (
           <EffectRadio
-            key={choice[0]}
-            choice={choice}
-            checked={options.effect === choice[0]}
-            pick={() => change({ effect: choice[0] })}
+            key={effect}
+            value={effect}
+            words={CHOICES.Effect[effect]}
+            checked={options.effect === effect}
+            pick={() => put({ effect })}
           />
         ))}
       </fieldset>
       <details class="fold" open={opened.current} onToggle={(event) => (opened.current = event.currentTarget.open)}>
         <summary>Advanced{nonDefaults && `: ${nonDefaults}`}</summary>
         <div class="row">
-          <OptionSelect name="positions" label="Patch at" choices={POSITIONS} {...{ options, alone, change }} />
-          <OptionSelect name="source" label="Patch with" choices={SOURCES} {...{ options, alone, change }} />
-          <OptionSelect name="direction" label="Direction" choices={DIRECTIONS} {...{ options, alone, change }} />
+          {FOLDED.map((name) =>
+            field(name, {
+              class: 'grow',
+              detailed: true,
+              whyNot: (value) => unavailableReason(options, name, value as Options[typeof name], alone),
+            }),
+          )}
         </div>
       </details>
     </>
@@ -53,11 +52,13 @@ export function PatchingOptions({ draft, choose }: OptionsPart) {
 }
 
 function EffectRadio({
-  choice: [value, name, description],
+  value,
+  words: { label, help },
   checked,
   pick,
 }: {
-  choice: Choice<Options['effect']>;
+  value: Options['effect'];
+  words: ChoiceWords;
   checked: boolean;
   pick: () => void;
 }) {
@@ -74,48 +75,11 @@ function EffectRadio({
         onChange={pick}
       />
       <label for={id}>
-        {name}
+        {label}
         <span id={`${id}-words`} class="faint" aria-hidden="true">
-          {description}
+          {help}
         </span>
       </label>
     </div>
-  );
-}
-
-function OptionSelect<K extends 'positions' | 'source' | 'direction'>({
-  name,
-  label,
-  choices,
-  options,
-  alone,
-  change,
-}: {
-  name: K;
-  label: string;
-  choices: readonly Choice<Options[K]>[];
-  options: Options;
-  alone: boolean;
-  change: (part: Partial<Options>) => void;
-}) {
-  return (
-    <Field label={label} class="grow">
-      {(id) => (
-        <select
-          id={id}
-          value={options[name]}
-          onChange={(event) => change({ [name]: event.currentTarget.value } as Partial<Options>)}
-        >
-          {choices.map(([value, label, more]) => {
-            const why = unavailableReason(options, name, value, alone);
-            return (
-              <option key={value} value={value} disabled={why !== null}>
-                {label} ({why ?? more})
-              </option>
-            );
-          })}
-        </select>
-      )}
-    </Field>
   );
 }

@@ -17,16 +17,22 @@ interface State {
   error: Problem | null;
 }
 
-export function PreviewPane({ submission, waiting }: { submission: AnalysisSpecOrProblem; waiting: boolean }) {
-  const prompts = submission.spec && firstPrompts(submission.spec.prompts);
-  const key = useDebounced(submission.spec ? JSON.stringify([submission.spec.model, prompts]) : '', 250);
+export interface LoadedPreview extends State {
+  /** It belongs to what was typed before. */
+  stale: boolean;
+}
+
+/** The preview of the prompts of a spec, once typing pauses. */
+export function usePreview({ spec }: AnalysisSpecOrProblem): LoadedPreview {
+  const prompts = spec && firstPrompts(spec.prompts);
+  const key = useDebounced(spec ? JSON.stringify([spec.model, prompts]) : '', 250);
   const [state, setState] = useState<State>({ key: '', preview: null, error: null });
-  const spec = useRef({ model: '', prompts });
-  spec.current = { model: submission.spec?.model ?? '', prompts };
+  const latest = useRef({ model: '', prompts });
+  latest.current = { model: spec?.model ?? '', prompts };
   useEffect(() => {
     const controller = new AbortController();
-    if (key === '' || !spec.current.prompts) return undefined;
-    preview(spec.current.model, spec.current.prompts, controller.signal).then(
+    if (key === '' || !latest.current.prompts) return undefined;
+    preview(latest.current.model, latest.current.prompts, controller.signal).then(
       (loaded) => setState({ key, preview: loaded, error: null }),
       (reason: unknown) => {
         if (!controller.signal.aborted) setState({ key, preview: null, error: problemOf(reason) });
@@ -34,17 +40,25 @@ export function PreviewPane({ submission, waiting }: { submission: AnalysisSpecO
     );
     return () => controller.abort();
   }, [key]);
+  return { ...state, stale: state.key !== key };
+}
 
-  const stale = state.key !== key;
+export function PreviewPane({
+  submission,
+  loaded: { preview, error, stale },
+}: {
+  submission: AnalysisSpecOrProblem;
+  loaded: LoadedPreview;
+}) {
   return (
     <div id="preview" class={`preview${stale ? ' stale' : ''}`} aria-live="polite" aria-busy={stale}>
       {submission.problem !== null ? (
-        <p class="faint">{waiting ? 'Loading models…' : submission.problem}</p>
-      ) : state.error ? (
-        <ErrorMessage problem={state.error} />
-      ) : state.preview ? (
+        <p class="faint">{submission.problem}</p>
+      ) : error ? (
+        <ErrorMessage problem={error} />
+      ) : preview ? (
         <PreviewItems
-          preview={state.preview}
+          preview={preview}
           set={submission.spec?.prompts.source === 'template'}
           matched={submission.spec?.positions === 'all' && submission.spec.source === 'counterfactual'}
         />

@@ -1,36 +1,17 @@
 // The knock-out form: which components, how, and on which prompts.
-import type { ComponentChildren } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
-import { models as loadModels, submit } from '../../api/client';
-import type { Ablation, KnockoutPositions, Metric, Problem, Result } from '../../api/wire';
+import { useEffect, useRef } from 'preact/hooks';
+import { FIELDS } from '../../api/vocabulary';
+import type { KnockoutSpec, Metric, ModelCard, Result, Spec } from '../../api/wire';
 import { componentName, type Component } from '../../model/component';
-import {
-  ABLATION_LABELS,
-  initialKnockout,
-  knockoutDraftOf,
-  knockoutSpecOf,
-  POSITION_LABELS,
-  type KnockoutDraft,
-} from '../../model/knockoutForm';
-import { MAX_SHOTS } from '../../model/analysisForm';
-import { isControl } from '../../model/promptSet';
-import { analysisFormUrl, prefillForm, takePrefill } from '../../model/prefill';
-import { optionsOf } from '../../model/patchingOptions';
-import { navigate } from '../../nav';
-import { page } from '../../root';
-import { METRIC_NAMES } from '../../text/numbers';
-import { useLoad } from '../../ui/hooks';
-import { ErrorMessage, problemOf } from '../../ui/parts';
+import { no } from '../../model/fields';
+import { initialKnockout, knockoutDraftOf, knockoutSpecOf, type KnockoutDraft } from '../../model/knockoutForm';
+import { DEFAULT_SET, isControl } from '../../model/promptSet';
+import { Check, fieldsOf, RadioGroup } from '../../ui/fields';
+import { FormFrame, useExperimentForm } from '../experiment/form';
+import { FirstHalf } from '../prompts/firstHalf';
 import { FileOptions } from '../prompts/file';
-import { choicesOf, NumberField, Select } from '../prompts/choices';
+import { ChatCheck, ShotsChoice } from '../prompts/model';
 import { SetOptions } from '../prompts/set';
-
-export const ABLATIONS = choicesOf<Ablation>(ABLATION_LABELS);
-const POSITIONS = choicesOf<KnockoutPositions>(POSITION_LABELS);
-export const SHOTS = Array.from(
-  { length: MAX_SHOTS + 1 },
-  (_, i) => [String(i), i === 0 ? 'none' : String(i)] as const,
-);
 
 interface FormProps {
   id: string;
@@ -42,73 +23,47 @@ interface FormProps {
 export function KnockoutForm({ id, result, metric, pins }: FormProps) {
   const single = result.pairs.length < 2;
   const prompts = result.spec.prompts;
-  const [draft, setDraft] = useState<KnockoutDraft>(() => {
-    const prefill = takePrefill('knockout', id);
-    return prefill ? knockoutDraftOf(prefill, prompts) : initialKnockout(pins, single, prompts);
+  const view = { prompts, metric, pins, single };
+  const chats = (cards: readonly ModelCard[] | null) =>
+    cards?.find((card) => card.id === result.model.id)?.chat ?? false;
+  const form = useExperimentForm<KnockoutDraft, KnockoutSpec>({
+    kind: 'knockout',
+    fits: ({ parent }) => parent === id,
+    first: (prefill) => (prefill ? knockoutDraftOf(prefill, view) : initialKnockout(view)),
+    build: (draft, { data }) =>
+      // The mean and another prompt are taken over the evaluated prompts: a single one has neither.
+      single && draft.prompts === 'same' && draft.ablation !== 'zero'
+        ? no('A single prompt has no mean and no other prompt to draw from: replace with zero, or choose a new set.')
+        : knockoutSpecOf({ ...draft, chat: draft.chat && chats(data) }, id),
   });
-  const [error, setError] = useState<Problem | null>(null);
-  const [sending, setSending] = useState(false);
-  const cards = useLoad('models', loadModels);
-  const chats = cards.data?.find((card) => card.id === result.model.id)?.chat ?? false;
-  const change = (part: Partial<KnockoutDraft>) => {
-    setDraft((old) => ({ ...old, ...part }));
-    setError(null);
-  };
+  const { draft, change } = form;
+  const field = fieldsOf(FIELDS.knockout, draft, change);
   // Components pinned while the form is open are taken over.
   const pinned = pins.map(componentName).join(', ');
   const before = useRef(pinned);
+  const take = useRef(change);
+  take.current = change;
   useEffect(() => {
-    if (before.current !== pinned && pinned !== '') change({ components: pinned, which: 'these' });
+    if (before.current !== pinned && pinned !== '') take.current({ components: pinned, which: 'these' });
     before.current = pinned;
   }, [pinned]);
-
-  const submission = knockoutSpecOf({ ...draft, chat: draft.chat && chats }, id, metric);
-  // The mean and another prompt are taken over the evaluated prompts: a single one has neither.
-  const tooFew = single && draft.prompts === 'same' && draft.ablation !== 'zero';
-  const run = async () => {
-    if (sending || !submission.spec || tooFew) return;
-    setSending(true);
-    setError(null);
-    try {
-      const { experiment, existing } = await submit(submission.spec);
-      navigate(page(`analyses/${experiment.id}`), {
-        note: existing ? 'The same knock-out already exists: here it is.' : null,
-      });
-    } catch (reason) {
-      setError(problemOf(reason));
-      setSending(false);
-    }
-  };
   return (
-    <form
-      class="set"
-      aria-label="New knock-out"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void run();
-      }}
-    >
-      <fieldset class="choices">
-        <legend>Components removed</legend>
-        <Radio name="which" checked={draft.which === 'top'} pick={() => change({ which: 'top' })}>
-          the top by {METRIC_NAMES[metric]}
-        </Radio>
-        <Radio name="which" checked={draft.which === 'these'} pick={() => change({ which: 'these' })}>
-          these components
-        </Radio>
-      </fieldset>
+    <FormFrame form={form} label="New knock-out" button="Knock out">
+      <RadioGroup
+        legend="Components removed"
+        name="which"
+        value={draft.which}
+        choices={[
+          ['top', 'the top components'],
+          ['these', 'these components'],
+        ]}
+        choose={(which) => change({ which })}
+      />
       {draft.which === 'top' ? (
         <div class="row">
-          <NumberField label="Top k" value={draft.topK} change={(topK) => change({ topK })} />
-          <Select
-            label="Among"
-            value={draft.among}
-            choices={[
-              ['any', 'heads and MLPs'],
-              ['head', 'heads'],
-            ]}
-            choose={(among) => change({ among })}
-          />
+          {field('top_k')}
+          {field('metric')}
+          {field('among')}
         </div>
       ) : (
         <div class="field">
@@ -125,36 +80,21 @@ export function KnockoutForm({ id, result, metric, pins }: FormProps) {
         </div>
       )}
       <div class="row">
-        <Select
-          label="Replace with"
-          value={draft.ablation}
-          choices={ABLATIONS}
-          choose={(ablation) => change({ ablation })}
-        />
-        <Select
-          label="Where"
-          value={draft.positions}
-          choices={POSITIONS}
-          choose={(positions) => change({ positions })}
-        />
-        <NumberField label="Random controls" value={draft.controls} change={(controls) => change({ controls })} />
+        {field('ablation')}
+        {field('positions')}
+        {field('controls')}
       </div>
-      <fieldset class="choices">
-        <legend>Prompts</legend>
-        <Radio
-          name="prompts"
-          checked={draft.prompts === 'same'}
-          pick={() => change({ prompts: 'same', disjoint: false })}
-        >
-          those of this analysis
-        </Radio>
-        <Radio name="prompts" checked={draft.prompts === 'new'} pick={() => change({ prompts: 'new', disjoint: true })}>
-          a new set
-        </Radio>
-        <Radio name="prompts" checked={draft.prompts === 'own'} pick={() => change({ prompts: 'own', disjoint: true })}>
-          prompts from a file
-        </Radio>
-      </fieldset>
+      <RadioGroup
+        legend="Prompts"
+        name="prompts"
+        value={draft.prompts}
+        choices={[
+          ['same', 'those of this analysis'],
+          ['new', 'a new set'],
+          ['own', 'prompts from a file'],
+        ]}
+        choose={(next) => change({ prompts: next, disjoint: next !== 'same' })}
+      />
       {draft.prompts === 'same' ? (
         <p class="faint">
           Components chosen on these same prompts look more important than they are: a new set with other operands is a
@@ -168,49 +108,25 @@ export function KnockoutForm({ id, result, metric, pins }: FormProps) {
             <FileOptions draft={draft.own} change={(part) => change({ own: { ...draft.own, ...part } })} />
           )}
           <div class="row">
-            <Select
-              label="Worked examples"
-              value={String(draft.shots)}
-              choices={SHOTS}
-              choose={(next) => change({ shots: Number(next) })}
-            />
-            {chats && (
-              <label class="check">
-                <input
-                  type="checkbox"
-                  checked={draft.chat}
-                  onChange={(event) => change({ chat: event.currentTarget.checked })}
-                />
-                Chat template
-              </label>
-            )}
+            <ShotsChoice value={draft.shots} change={(shots) => change({ shots })} />
+            {chats(form.models.data) && <ChatCheck checked={draft.chat} change={(chat) => change({ chat })} />}
           </div>
-          <label class="check">
-            <input
-              type="checkbox"
-              checked={draft.disjoint}
-              onChange={(event) => change({ disjoint: event.currentTarget.checked })}
-            />
-            Exclude operands that this analysis used
-          </label>
+          <Check
+            checked={draft.disjoint}
+            change={(disjoint) => change({ disjoint })}
+            title={FIELDS.knockout.disjoint.help}
+          >
+            {FIELDS.knockout.disjoint.label}
+          </Check>
           {draft.disjoint && prompts.source === 'template' && prompts.half == null && (
             <p class="faint">
               It used{' '}
-              {isControl(prompts.topic ?? 'question')
+              {isControl(prompts.topic ?? DEFAULT_SET.topic)
                 ? 'all questions'
                 : `all operands from ${prompts.operands[0]} to ${prompts.operands[1]}`}
               , so none may be left. Instead,{' '}
-              <button
-                type="button"
-                class="quiet"
-                onClick={() => {
-                  prefillForm({ ...result.spec, ...optionsOf(result.spec), prompts: { ...prompts, half: 'first' } });
-                  navigate(page(analysisFormUrl(result.spec)));
-                }}
-              >
-                run the analysis on the first half
-              </button>{' '}
-              of them: its knock-outs then use the second half.
+              <FirstHalf spec={result.spec as Spec}>run the analysis on the first half</FirstHalf> of them: its
+              knock-outs then use the second half.
             </p>
           )}
         </>
@@ -218,45 +134,10 @@ export function KnockoutForm({ id, result, metric, pins }: FormProps) {
       <details class="fold">
         <summary>Advanced</summary>
         <div class="row">
-          <NumberField
-            label="Generated answer tokens (at most)"
-            value={draft.answerTokens}
-            change={(answerTokens) => change({ answerTokens })}
-          />
-          <NumberField label="Seed" value={draft.seed} change={(seed) => change({ seed })} />
+          {field('answer_tokens')}
+          {field('seed')}
         </div>
       </details>
-      {submission.problem !== null && <p class="notice warn">{submission.problem}</p>}
-      {tooFew && (
-        <p class="notice warn">
-          A single prompt has no mean and no other prompt to draw from: replace with zero, or choose a new set.
-        </p>
-      )}
-      <div class="row go">
-        <button type="submit" class="primary" disabled={sending || submission.spec === null || tooFew}>
-          {sending ? 'Submitting…' : 'Knock out'}
-        </button>
-      </div>
-      {error && <ErrorMessage problem={error} />}
-    </form>
-  );
-}
-
-export function Radio({
-  name,
-  checked,
-  pick,
-  children,
-}: {
-  name: string;
-  checked: boolean;
-  pick: () => void;
-  children: ComponentChildren;
-}) {
-  return (
-    <label class="check">
-      <input type="radio" name={name} checked={checked} onChange={pick} />
-      {children}
-    </label>
+    </FormFrame>
   );
 }

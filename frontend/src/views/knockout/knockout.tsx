@@ -1,22 +1,26 @@
 // A knock-out: the model's answers without k components, compared with random components.
 import { useCallback, useState } from 'preact/hooks';
-import { exportAddress } from '../../api/client';
+import { fileAddress } from '../../api/client';
+import { CHOICES, FIELDS } from '../../api/vocabulary';
 import type { KnockoutCurve, KnockoutResult } from '../../api/results';
 import type { KnockoutMetric, KnockoutSpec } from '../../api/wire';
 import type { Theme } from '../../charts/colours';
 import { LINE, type Mark } from '../../charts/lines';
-import { ABLATION_LABELS, KNOCKOUT_METRICS, KNOCKOUT_METRIC_LABELS, POSITION_LABELS } from '../../model/knockoutForm';
+import type { ExperimentViewProps } from '../../model/run';
 import { totalOf, isFinal, shortRevision } from '../../text/experiment';
 import { digits, plural } from '../../text/numbers';
-import { componentsSummary, title } from '../../text/titles';
+import { componentsSummary, KNOCKOUT_METRICS, knockoutMetricName } from '../../text/knockout';
+import { title } from '../../text/titles';
 import { Menu, Notice } from '../../ui/parts';
 import { EditAndRun } from '../experiment/editAndRun';
 import { ExperimentHeader } from '../experiment/header';
-import { RunState, type ExperimentViewProps } from '../experiment/runState';
+import { RunState } from '../experiment/runState';
 import { Curves, type Chart } from '../../ui/curves';
-import { Select } from '../prompts/choices';
+import { Select } from '../../ui/fields';
 import { KnockoutChecks } from './checks';
 import { ParentLink, useParent } from './parent';
+
+const TERMS = FIELDS.knockout;
 
 export function KnockoutPage({ run, id, address }: ExperimentViewProps) {
   const { experiment } = run.seen;
@@ -66,9 +70,9 @@ export function KnockoutPage({ run, id, address }: ExperimentViewProps) {
 /** "replaced with: mean over these prompts, at the last position, 20 random controls, on 64 addition prompts". */
 function methodLine(spec: KnockoutSpec): string {
   const parts = [
-    `replaced with: ${ABLATION_LABELS[spec.ablation ?? 'mean']}`,
-    POSITION_LABELS[spec.positions ?? 'end'],
-    plural(spec.controls ?? 20, 'random control'),
+    `replaced with: ${CHOICES.Ablation[spec.ablation ?? TERMS.ablation.default].label}`,
+    `at ${CHOICES.KnockPositions[spec.positions ?? TERMS.positions.default].label}`,
+    plural(spec.controls ?? TERMS.controls.default, 'random control'),
     spec.prompts ? `on ${title({ prompts: spec.prompts })}` : 'on the prompts of its analysis',
     spec.disjoint ? 'with operands that the analysis did not use' : null,
   ];
@@ -78,14 +82,14 @@ function methodLine(spec: KnockoutSpec): string {
 function Downloads({ id }: { id: string }) {
   return (
     <>
-      <a class="button quiet" href={exportAddress.curve(id)} download>
+      <a class="button quiet" href={fileAddress(id, 'curve.csv')} download>
         Download CSV
       </a>
       <Menu label="Export">
-        <a href={exportAddress.json(id)} download={`${id}.result.json`}>
+        <a href={fileAddress(id, 'result')} download={`${id}.result.json`}>
           Result as JSON
         </a>
-        <a href={exportAddress.raw(id)} download>
+        <a href={fileAddress(id, 'raw.safetensors')} download>
           Every pair as safetensors
         </a>
       </Menu>
@@ -121,7 +125,7 @@ function Results({ result }: { result: KnockoutResult }) {
             <Select
               label="Measure"
               value={metric}
-              choices={measured.map((each) => [each, KNOCKOUT_METRIC_LABELS[each]] as const)}
+              choices={measured.map((each) => [each, knockoutMetricName(each)] as const)}
               choose={setMetric}
             />
           </div>
@@ -136,7 +140,7 @@ const isShare = (metric: KnockoutMetric): boolean => metric !== 'logit_differenc
 
 function Curve({ metric, result }: { metric: KnockoutMetric; result: KnockoutResult }) {
   const draw = useCallback((of: KnockoutResult, theme: Theme) => knockoutChart(of, metric, theme), [metric]);
-  return <Curves title={KNOCKOUT_METRIC_LABELS[metric]} data={result} draw={draw} />;
+  return <Curves title={knockoutMetricName(metric)} data={result} draw={draw} />;
 }
 
 function knockoutChart(result: KnockoutResult, metric: KnockoutMetric, theme: Theme): Chart {

@@ -1,30 +1,18 @@
-// Knock-outs and transfers of an analysis, newest first, with the form for another. Fine-tunings have their own list.
-import { childrenOf } from '../../api/client';
-import type { Metric, Result } from '../../api/wire';
-import type { Component } from '../../model/component';
+// Knock-outs and other experiments of an analysis, newest first, with the form for another knock-out.
+import { kindOf } from '../../kinds';
+import type { PanelProps } from '../../panels';
 import { page } from '../../root';
-import { useLoad } from '../../ui/hooks';
-import { Link, ErrorMessage } from '../../ui/parts';
-import { useListChanges } from '../../ui/undo';
-import { ExperimentTable } from '../experiment/experimentTable';
+import { Link } from '../../ui/parts';
+import { Children } from '../experiment/children';
 import { KnockoutForm } from './form';
 
-interface KnockoutListProps {
-  id: string;
-  result: Result;
-  metric: Metric;
-  pins: readonly Component[];
-}
+/** Kinds without a list of their own are listed here, too. */
+const listed = (kind: string): boolean => kind === 'knockout' || kindOf(kind)?.panel === undefined;
 
-export function KnockoutList({ id, result, metric, pins }: KnockoutListProps) {
-  const list = useLoad(`children ${id}`, (signal) => childrenOf(id, signal), 10_000);
-  useListChanges(list.reload);
-  const items = (list.data?.items ?? []).filter(({ kind }) => kind !== 'fine_tune');
+export function KnockoutList({ id, result, view: { metric, pins } }: PanelProps) {
   return (
     <>
-      {list.error && !list.data && <ErrorMessage problem={list.error} />}
-      {list.data && items.length === 0 && <p class="faint">No knock-outs yet.</p>}
-      <ExperimentTable items={items} label="Knock-outs of this analysis" />
+      <Children id={id} has={listed} label="Knock-outs of this analysis" none="No knock-outs yet." ways />
       <KnockoutForm id={id} result={result} metric={metric} pins={pins} />
       <p class="faint">
         Do these heads matter on other kinds of prompts?{' '}

@@ -1,14 +1,15 @@
 // Key components by each of three rules, with their p and q values.
 import { useState } from 'preact/hooks';
-import { keyReport } from '../../api/client';
-import type { KeyReport, KeyTable } from '../../api/results';
-import type { Metric } from '../../api/wire';
+import { getView } from '../../api/client';
+import { DEFAULT_TOP_K } from '../../api/vocabulary';
+import type { Metric, Schema } from '../../api/wire';
 import { parseComponent, type Component } from '../../model/component';
-import { countHeads, topComponents } from '../../model/keyComponents';
+import { countHeads, topComponents, type KeyTable } from '../../model/keyComponents';
+import { optionsOf } from '../../model/patchingOptions';
+import type { AnalysisPanel } from '../../panels';
 import { csv } from '../../text/csv';
 import { digits, effect, METRIC_NAMES, percent, plural } from '../../text/numbers';
-import { DEFAULT_TOP_K } from '../../text/titles';
-import { NumberField, Select } from '../prompts/choices';
+import { NumberField, Select } from '../../ui/fields';
 import { ComponentButton } from '../../ui/componentButton';
 import { Computed } from '../../ui/computed';
 import { SaveCsv, ShowMore } from '../../ui/tables';
@@ -23,19 +24,43 @@ interface KeyProps {
   onPins: (pins: readonly Component[]) => void;
 }
 
-export const KeyPanel = (props: KeyProps) => (
-  <Computed
-    of={`key ${props.id}`}
-    load={(signal) => keyReport(props.id, signal)}
-    waiting="A worker tests every component the first time this is opened…"
-  >
-    {(report) => <Tables report={report} {...props} />}
-  </Computed>
-);
+export const panel: AnalysisPanel = {
+  name: 'key',
+  title: 'Key components',
+  description: 'Which components have an effect other than 0, and what share of the heads they are.',
+  order: 10,
+  Panel: ({ id, view, result, change, onSelect }) => (
+    <Computed
+      of={`key ${id}`}
+      load={(signal) => getView<Schema<'KeyReport'>>(id, 'key', signal)}
+      waiting="A worker tests every component the first time this is opened…"
+    >
+      {(report) => (
+        <Tables
+          report={report}
+          id={id}
+          metric={view.metric}
+          restored={optionsOf(result.spec).direction === 'denoising'}
+          onMetric={(metric) => change({ metric })}
+          onSelect={onSelect}
+          onPins={(pins) => change({ pins })}
+        />
+      )}
+    </Computed>
+  ),
+};
 
 const STEP = 30;
 
-function Tables({ report, id, metric, restored, onMetric, onSelect, onPins }: KeyProps & { report: KeyReport }) {
+function Tables({
+  report,
+  id,
+  metric,
+  restored,
+  onMetric,
+  onSelect,
+  onPins,
+}: KeyProps & { report: Schema<'KeyReport'> }) {
   const [k, setK] = useState(String(DEFAULT_TOP_K));
   const [shown, setShown] = useState(STEP);
   const table = report.tables.find((each) => each.metric === metric) ?? report.tables[0];

@@ -1,11 +1,33 @@
 // The logit lens of one prompt: top tokens of each layer, and the rank of the answer.
-import type { LensReport } from '../../api/results';
+import { getView } from '../../api/client';
+import type { Schema } from '../../api/wire';
 import { colourAt, attentionScale, css, inkOn } from '../../charts/colours';
+import { shownPair } from '../../model/pairs';
+import type { AnalysisPanel } from '../../panels';
 import { digits, layerName, percent } from '../../text/numbers';
 import { visible } from '../../text/tokens';
+import { Computed } from '../../ui/computed';
 import { useTheme } from '../../ui/theme';
 
-export function LensTable({ report }: { report: LensReport }) {
+type LensReport = Schema<'LensReport'>;
+
+export const panel: AnalysisPanel = {
+  name: 'lens',
+  title: 'Logit lens',
+  description: 'The top tokens of each layer for one prompt, and the rank of the answer.',
+  order: 40,
+  place: 'prompt',
+  Panel: ({ id, result, view }) => {
+    const prompt = shownPair(result, view.prompt)?.index ?? 0;
+    return (
+      <Computed of={`lens ${id} ${prompt}`} load={(signal) => getView<LensReport>(id, 'lens', signal, { prompt })}>
+        {(report) => <LensTable report={report} />}
+      </Computed>
+    );
+  },
+};
+
+function LensTable({ report }: { report: LensReport }) {
   const theme = useTheme();
   const columns = Math.max(0, ...report.layers.map(({ top }) => top.length));
   const answer = visible(report.answer);

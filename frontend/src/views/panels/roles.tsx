@@ -1,30 +1,36 @@
 // Attention from END by role, compared with the average head and with chance.
 import { useMemo, useState } from 'preact/hooks';
-import { roleReport } from '../../api/client';
-import type { HeadClass, RoleReport } from '../../api/results';
-import { sameComponent, componentName, parseComponent, type Component } from '../../model/component';
-import type { EffectTable } from '../../model/effects';
-import { averageHead, roleRows, roleTable, type AttendedPart, type RoleSort } from '../../model/roleTable';
+import { getView } from '../../api/client';
+import { sameComponent, componentName, parseComponent } from '../../model/component';
+import {
+  averageHead,
+  roleRows,
+  roleTable,
+  type AttendedPart,
+  type HeadClass,
+  type RoleReport,
+  type RoleSort,
+} from '../../model/roleTable';
+import type { AnalysisPanel, PanelProps } from '../../panels';
 import { csv } from '../../text/csv';
 import { digits, effect, percent, plural } from '../../text/numbers';
 import { ROLE_NAMES } from '../../text/tokens';
-import { Select } from '../prompts/choices';
+import { Select } from '../../ui/fields';
 import { Computed } from '../../ui/computed';
 import { SaveCsv, ShowMore } from '../../ui/tables';
 import { ComponentButton } from '../../ui/componentButton';
 
-interface RolesProps {
-  id: string;
-  table: EffectTable;
-  selected: Component | null;
-  onSelect: (component: Component) => void;
-}
-
-export const RolesPanel = (props: RolesProps) => (
-  <Computed of={`roles ${props.id}`} load={(signal) => roleReport(props.id, signal)}>
-    {(report) => <Heads report={report} {...props} />}
-  </Computed>
-);
+export const panel: AnalysisPanel = {
+  name: 'roles',
+  title: 'What heads attend to',
+  description: 'How much attention each head pays to the operands and the operator, compared with chance.',
+  order: 20,
+  Panel: (props) => (
+    <Computed of={`roles ${props.id}`} load={(signal) => getView<RoleReport>(props.id, 'roles', signal)}>
+      {(report) => <Heads report={report} {...props} />}
+    </Computed>
+  ),
+};
 
 const STEP = 30;
 const CLASS_NAMES: Record<HeadClass, string> = { operand: 'operand head', operator: 'operator head', neither: '–' };
@@ -35,7 +41,7 @@ const SORTS: readonly (readonly [RoleSort, string])[] = [
   ['component', 'layer'],
 ];
 
-function Heads({ report, id, table, selected, onSelect }: RolesProps & { report: RoleReport }) {
+function Heads({ report, id, table, selected, onSelect }: PanelProps & { report: RoleReport }) {
   const [looked, setLooked] = useState<AttendedPart>('operands');
   const [sort, setSort] = useState<RoleSort>('effect');
   const [headClass, setHeadClass] = useState<HeadClass | 'all'>('all');

@@ -1,37 +1,40 @@
-// The answer through the layers: its probability and rank, the two cosine curves, and the logit lens of one prompt.
-import { lensReport, stagesReport } from '../../api/client';
-import type { Series, StagesReport } from '../../api/results';
-import type { Result } from '../../api/wire';
+// The answer through the layers: its probability and rank, the two cosine curves, and what is known of one prompt.
+import { getView } from '../../api/client';
+import type { Schema } from '../../api/wire';
 import type { Theme } from '../../charts/colours';
 import { LINE, type Mark } from '../../charts/lines';
 import { shownPair } from '../../model/pairs';
+import { panelsAt, type AnalysisPanel, type PanelProps } from '../../panels';
 import { digits, layerName, percent, plural } from '../../text/numbers';
 import { PromptChoice } from '../workspace/promptChoice';
 import { Curves, type Chart } from '../../ui/curves';
 import { Computed } from '../../ui/computed';
-import { LensTable } from './lens';
 
-interface StagesProps {
-  id: string;
-  result: Result;
-  prompt: number | null;
-  onPrompt: (prompt: number) => void;
-}
+type StagesReport = Schema<'StagesReport'>;
 
-export function StagesPanel({ id, result, prompt, onPrompt }: StagesProps) {
-  const pair = shownPair(result, prompt);
+export const panel: AnalysisPanel = {
+  name: 'stages',
+  title: 'How the answer emerges',
+  description: 'The layers where the operands arrive and the answer appears, and the logit lens of one prompt.',
+  order: 30,
+  Panel: StagesPanel,
+};
+
+function StagesPanel(props: PanelProps) {
+  const { id, result, view, onPrompt } = props;
+  const pair = shownPair(result, view.prompt);
   return (
     <>
-      <Computed of={`stages ${id}`} load={(signal) => stagesReport(id, signal)}>
+      <Computed of={`stages ${id}`} load={(signal) => getView<StagesReport>(id, 'stages', signal)}>
         {(report) => <Stages report={report} />}
       </Computed>
       {pair && (
         <>
           <h3>One prompt</h3>
           <PromptChoice result={result} pair={pair} onPrompt={onPrompt} />
-          <Computed of={`lens ${id} ${pair.index}`} load={(signal) => lensReport(id, pair.index, signal)}>
-            {(report) => <LensTable report={report} />}
-          </Computed>
+          {panelsAt('prompt').map(({ name, Panel }) => (
+            <Panel key={name} {...props} />
+          ))}
         </>
       )}
     </>
@@ -44,7 +47,7 @@ const STAGES = ['start', 'inflection', 'end'] as const;
 const formatLayer = (layer: number): string => (Number.isInteger(layer) ? String(layer) : layer.toFixed(1));
 
 /** The embedding comes before layer 0. */
-const places = (row: Series, first: number): number[] => row.map((_, i) => i + first);
+const places = (row: readonly (number | null)[], first: number): number[] => row.map((_, i) => i + first);
 
 const stageMarks = (report: StagesReport): Mark[] =>
   STAGES.flatMap((name) => {

@@ -1,30 +1,34 @@
 // The direct contribution of the selected component at END to the logits of number tokens.
-import { useEffect, useState } from 'preact/hooks';
-import { writesReport } from '../../api/client';
-import type { WritesReport } from '../../api/results';
-import { componentName, type Component } from '../../model/component';
+import { getView } from '../../api/client';
+import type { Schema } from '../../api/wire';
+import { componentName } from '../../model/component';
+import type { AnalysisPanel } from '../../panels';
 import { digits, glyph, plural } from '../../text/numbers';
 import { visible } from '../../text/tokens';
 import { Computed } from '../../ui/computed';
 
-export function Writes({ id, component }: { id: string; component: Component }) {
-  const name = componentName(component);
-  const [open, setOpen] = useState(false);
-  // A worker computes it, so it is requested again only when it is unfolded for another component.
-  useEffect(() => setOpen(false), [id, name]);
-  return (
-    <details class="fold" open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
-      <summary>Number tokens it promotes and suppresses</summary>
-      {open && (
-        <div>
-          <Computed of={`writes ${id} ${name}`} load={(signal) => writesReport(id, name, signal)}>
-            {(report) => <TokenTables report={report} />}
-          </Computed>
-        </div>
-      )}
-    </details>
-  );
-}
+type WritesReport = Schema<'WritesReport'>;
+
+export const panel: AnalysisPanel = {
+  name: 'writes',
+  title: 'Number tokens it promotes and suppresses',
+  description: 'The direct contribution of a component to the logits of number tokens.',
+  order: 50,
+  place: 'component',
+  Panel: ({ id, selected }) => {
+    const component = selected && componentName(selected);
+    return (
+      component && (
+        <Computed
+          of={`writes ${id} ${component}`}
+          load={(signal) => getView<WritesReport>(id, 'writes', signal, { component })}
+        >
+          {(report) => <TokenTables report={report} />}
+        </Computed>
+      )
+    );
+  },
+};
 
 function TokenTables({ report }: { report: WritesReport }) {
   return (

@@ -1,11 +1,12 @@
 // Prompts from an uploaded file: the usable ones, and what is wrong with the other rows.
 import { useRef, useState } from 'preact/hooks';
 import { upload } from '../../api/client';
+import { FIELDS } from '../../api/vocabulary';
 import type { Problem } from '../../api/wire';
 import type { CustomDraft, PromptFile } from '../../model/customPrompts';
 import { plural } from '../../text/numbers';
+import { fieldsOf, TermField } from '../../ui/fields';
 import { ErrorMessage, problemOf } from '../../ui/parts';
-import { AnswerChoice, CorruptionChoice } from './choices';
 
 const SHOWN = 20;
 
@@ -60,8 +61,14 @@ export function FileOptions({
         <button type="button" disabled={busy} onClick={() => picker.current?.click()}>
           {busy ? 'Reading…' : draft.file ? 'Upload another file' : 'Upload a file'}
         </button>
-        <CorruptionChoice value={draft.corruption} choose={(corruption) => change({ corruption })} />
-        {!trained && <AnswerChoice value={draft.answerTokens} choose={(answerTokens) => change({ answerTokens })} />}
+        {fieldsOf(FIELDS.custom, draft, change)('corruption')}
+        {!trained && (
+          <TermField
+            term={FIELDS.custom.answer}
+            value={draft.answerTokens}
+            change={(answerTokens) => change({ answerTokens })}
+          />
+        )}
       </div>
       <p class="faint">
         CSV with a column <code>reference</code> and, optionally, <code>counterfactual</code> and <code>answer</code>;

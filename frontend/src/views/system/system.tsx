@@ -142,9 +142,11 @@ function Report({ report }: { report: SystemReport }) {
 function Worker({ worker }: { worker: WorkerReport }) {
   return (
     <tr>
-      <td>{worker.id}</td>
+      <td>
+        <bdi>{worker.id}</bdi>
+      </td>
       <td>{worker.device}</td>
-      <td>{worker.models.join(', ') || <span class="faint">none</span>}</td>
+      <td>{worker.models.length > 0 ? <bdi>{worker.models.join(', ')}</bdi> : <span class="faint">none</span>}</td>
       <td>
         {worker.experiment ? (
           <Link to={page(`analyses/${worker.experiment}`)}>{worker.experiment.slice(0, 8)}</Link>

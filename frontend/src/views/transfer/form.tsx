@@ -1,10 +1,7 @@
 // The transfer form: the prompt sets on which heads are found, and those on which they are knocked out.
 import { useEffect, useState } from 'preact/hooks';
-import { models as loadModels, submit } from '../../api/client';
-import type { Effect, Metric, Problem } from '../../api/wire';
-import { takePrefill } from '../../model/prefill';
-import { defaultModel } from '../../model/analysisForm';
-import { EFFECTS } from '../../model/patchingOptions';
+import { FIELDS } from '../../api/vocabulary';
+import type { TransferSpec } from '../../api/wire';
 import { EMPTY_CUSTOM } from '../../model/customPrompts';
 import {
   initialTransfer,
@@ -19,61 +16,40 @@ import {
   type SetChoice,
   type TransferDraft,
 } from '../../model/transferForm';
-import { navigate, type Address } from '../../nav';
-import { page } from '../../root';
-import { METRIC_NAMES, plural } from '../../text/numbers';
-import { useLoad } from '../../ui/hooks';
-import { ErrorMessage, problemOf } from '../../ui/parts';
+import type { Address } from '../../nav';
+import { plural } from '../../text/numbers';
+import { Check, fieldsOf, Select } from '../../ui/fields';
+import { ErrorMessage } from '../../ui/parts';
+import { FormFrame, chosenModel, specFor, useExperimentForm } from '../experiment/form';
 import { FileOptions } from '../prompts/file';
-import { ModelChoice } from '../home/form';
+import { ChatCheck, ModelChoice, ShotsChoice } from '../prompts/model';
 import { ParentLink, useParent } from '../knockout/parent';
-import { ABLATIONS, SHOTS } from '../knockout/form';
-import { choicesOf, NumberField, Select } from '../prompts/choices';
 import { SetOptions } from '../prompts/set';
 
-const METRICS = choicesOf<Metric>(METRIC_NAMES);
-const EFFECT_CHOICES = EFFECTS.map(([value, label]) => [value, label] as readonly [Effect, string]);
-
-const FALLBACK_SHOTS = 2;
+type Draft = TransferDraft & { model: string | null };
 
 export function NewTransfer({ address }: { address: Address }) {
   const query = new URLSearchParams(address.search);
   const parent = useParent(query.get('parent'));
-  const cards = useLoad('models', loadModels);
-  const [prefill] = useState(() => takePrefill('transfer'));
-  const [model, setModel] = useState<string | null>(prefill?.model ?? query.get('model'));
-  const [draft, setDraft] = useState<TransferDraft | null>(prefill && transferDraftOf(prefill, FALLBACK_SHOTS));
-  const [error, setError] = useState<Problem | null>(null);
-  const [sending, setSending] = useState(false);
   useEffect(() => {
     document.title = 'Transfer · Arithmoscope';
   }, []);
-
-  const models = cards.data ?? [];
-  const card = models.find(({ id, supported }) => id === model && supported) ?? defaultModel(models);
-  // The model's default number of worked examples, until another is chosen.
-  const shown = draft ?? initialTransfer(card?.shots ?? FALLBACK_SHOTS);
-  const change = (part: Partial<TransferDraft>) => {
-    setDraft({ ...shown, ...part });
-    setError(null);
-  };
-  const submission = card
-    ? transferSpecOf(shown, card.id, parent && !parent.gone ? parent.id : null, card.chat === true)
-    : { spec: null, problem: cards.busy ? 'Loading models…' : 'No model can run here.' };
-  const run = async () => {
-    if (sending || !submission.spec) return;
-    setSending(true);
-    try {
-      const { experiment, existing } = await submit(submission.spec);
-      navigate(page(`analyses/${experiment.id}`), {
-        note: existing ? 'The same transfer already exists: here it is.' : null,
-      });
-    } catch (reason) {
-      setError(problemOf(reason));
-      setSending(false);
-    }
-  };
-  const [findSets, evaluateSets] = [shown.sets.filter((set) => set.found), shown.sets.filter((set) => set.evaluated)];
+  const form = useExperimentForm<Draft, TransferSpec>({
+    kind: 'transfer',
+    first: (prefill) => ({
+      ...(prefill ? transferDraftOf(prefill) : initialTransfer()),
+      model: prefill?.model ?? query.get('model'),
+    }),
+    build: (draft, models) =>
+      specFor(draft.model, models, (model) =>
+        transferSpecOf(draft, model.id, parent && !parent.gone ? parent.id : null, model.chat === true),
+      ),
+  });
+  const { draft, change, models } = form;
+  const { model } = chosenModel(draft.model, models);
+  const field = fieldsOf(FIELDS.transfer, draft, change);
+  const chats = model?.chat === true;
+  const [findSets, evaluateSets] = [draft.sets.filter((set) => set.found), draft.sets.filter((set) => set.evaluated)];
   return (
     <div class="workspace transfer-new">
       <div class="narrow">
@@ -94,71 +70,32 @@ export function NewTransfer({ address }: { address: Address }) {
           </p>
         )}
       </div>
-      <form
-        class="set"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void run();
-        }}
-      >
-        <div class="row">
-          <ModelChoice cards={models} chosen={card?.id ?? null} change={(part) => setModel(part.model)} />
-          <Select
-            label="Worked examples"
-            value={String(shown.shots)}
-            choices={SHOTS}
-            choose={(shots) => change({ shots: Number(shots) })}
-          />
-          {card?.chat && (
-            <label class="check">
-              <input
-                type="checkbox"
-                checked={shown.chat}
-                onChange={(event) => change({ chat: event.currentTarget.checked })}
-              />
-              Chat template
-            </label>
-          )}
-        </div>
-        {cards.error && <ErrorMessage problem={cards.error} />}
-        <Sets sets={shown.sets} chats={card?.chat === true} change={(sets) => change({ sets })} />
-        <label class="check">
-          <input
-            type="checkbox"
-            checked={shown.disjoint}
-            onChange={(event) => change({ disjoint: event.currentTarget.checked })}
-          />
-          Split every set by its operands: heads are found on one half and tested on the other
-        </label>
-        <div class="row">
-          <NumberField label="Top k heads" value={shown.topK} change={(topK) => change({ topK })} />
-          <Select
-            label="Effect"
-            value={shown.effect}
-            choices={EFFECT_CHOICES}
-            choose={(effect) => change({ effect })}
-          />
-          <Select label="Rank by" value={shown.metric} choices={METRICS} choose={(metric) => change({ metric })} />
-          <Select
-            label="Replace with"
-            value={shown.ablation}
-            choices={ABLATIONS}
-            choose={(ablation) => change({ ablation })}
-          />
-          <NumberField label="Random controls" value={shown.controls} change={(controls) => change({ controls })} />
-          <NumberField label="Seed" value={shown.seed} change={(seed) => change({ seed })} />
-        </div>
-        {submission.problem !== null && <p class="notice warn">{submission.problem}</p>}
-        <div class="row go">
-          <button type="submit" class="primary" disabled={sending || submission.spec === null}>
-            {sending ? 'Submitting…' : 'Run transfer'}
-          </button>
+      <FormFrame
+        form={form}
+        button="Run transfer"
+        after={
           <span class="faint">
             path patching on {plural(findSets.length, 'set')}, knock-outs on {plural(evaluateSets.length, 'set')}
           </span>
+        }
+      >
+        <div class="row">
+          <ModelChoice cards={models.data ?? []} chosen={model?.id ?? null} change={change} />
+          <ShotsChoice value={draft.shots} change={(shots) => change({ shots })} />
+          {chats && <ChatCheck checked={draft.chat} change={(chat) => change({ chat })} />}
         </div>
-        {error && <ErrorMessage problem={error} />}
-      </form>
+        {models.error && <ErrorMessage problem={models.error} />}
+        <Sets sets={draft.sets} chats={chats} change={(sets) => change({ sets })} />
+        {field('disjoint')}
+        <div class="row">
+          {field('top_k')}
+          {field('effect')}
+          {field('metric')}
+          {field('ablation')}
+          {field('controls')}
+          {field('seed')}
+        </div>
+      </FormFrame>
     </div>
   );
 }
@@ -189,22 +126,12 @@ function Sets({ sets, chats, change }: SetsProps) {
                 <span class="faint">
                   {pairsIn(choice.set)} pairs{overridesSummary(choice, chats)}
                 </span>
-                <label class="check">
-                  <input
-                    type="checkbox"
-                    checked={choice.found}
-                    onChange={() => put(choice.key, { found: !choice.found })}
-                  />
+                <Check checked={choice.found} change={(found) => put(choice.key, { found })}>
                   find heads<span class="unseen"> on {name}</span>
-                </label>
-                <label class="check">
-                  <input
-                    type="checkbox"
-                    checked={choice.evaluated}
-                    onChange={() => put(choice.key, { evaluated: !choice.evaluated })}
-                  />
+                </Check>
+                <Check checked={choice.evaluated} change={(evaluated) => put(choice.key, { evaluated })}>
                   knock out<span class="unseen"> on {name}</span>
-                </label>
+                </Check>
                 <button
                   type="button"
                   class="quiet"
@@ -234,7 +161,7 @@ function Sets({ sets, chats, change }: SetsProps) {
           value=""
           choices={[
             ['', 'choose…'],
-            ...PRESETS.map(({ name }) => [name, name] as const),
+            ...Object.keys(PRESETS).map((name) => [name, name] as const),
             [ADD_FILE, 'prompts from a file'],
           ]}
           choose={(value) => {
@@ -243,8 +170,7 @@ function Sets({ sets, chats, change }: SetsProps) {
               setEdited(more.at(-1)?.key ?? null);
               change(more);
             }
-            const preset = PRESETS.find(({ name }) => name === value);
-            if (preset) change(withSet(sets, preset.set));
+            if (value in PRESETS) change(withSet(sets, PRESETS[value as keyof typeof PRESETS]));
           }}
         />
       )}
@@ -261,8 +187,6 @@ function overridesSummary({ shots, chat }: SetChoice, chats: boolean): string {
   return parts.flatMap((part) => (part === null ? [] : `, ${part}`)).join('');
 }
 
-const AS_ALL = 'all';
-const OWN_SHOTS: readonly (readonly [string, string])[] = [[AS_ALL, 'same as all sets'], ...SHOTS];
 const OWN_CHAT: readonly (readonly ['all' | 'on' | 'off', string])[] = [
   ['all', 'same as all sets'],
   ['on', 'on'],
@@ -286,12 +210,7 @@ function SetEditor({
         <SetOptions draft={set} change={(part) => change({ set: { ...set, ...part } })} />
       )}
       <div class="row">
-        <Select
-          label="Worked examples"
-          value={shots === null ? AS_ALL : String(shots)}
-          choices={OWN_SHOTS}
-          choose={(next) => change({ shots: next === AS_ALL ? null : Number(next) })}
-        />
+        <ShotsChoice value={shots} automatic="same as all sets" change={(next) => change({ shots: next })} />
         {chats && (
           <Select
             label="Chat template"

@@ -1,20 +1,24 @@
 // A transfer: heads found on each set, knocked out on every set, compared with random heads; and how far the sets
 // agree.
 import { useState } from 'preact/hooks';
-import { exportAddress } from '../../api/client';
+import { fileAddress } from '../../api/client';
+import { CHOICES, FIELDS } from '../../api/vocabulary';
 import type { TransferResult } from '../../api/results';
 import type { TransferSpec } from '../../api/wire';
 import { cellLines, cellsOf, cellDescription, subtract, type Measure } from '../../model/transferMatrix';
+import type { ExperimentViewProps } from '../../model/run';
 import { page } from '../../root';
 import { isFinal, shortRevision } from '../../text/experiment';
 import { duration, METRIC_NAMES, plural } from '../../text/numbers';
 import { Link, Menu, Notice } from '../../ui/parts';
 import { EditAndRun } from '../experiment/editAndRun';
 import { ExperimentHeader } from '../experiment/header';
-import { RunState, type ExperimentViewProps } from '../experiment/runState';
+import { RunState } from '../experiment/runState';
 import { ParentLink, useParent } from '../knockout/parent';
-import { Select } from '../prompts/choices';
+import { Select } from '../../ui/fields';
 import { Matrix } from './matrix';
+
+const TERMS = FIELDS.transfer;
 
 export function TransferPage({ run, id, address }: ExperimentViewProps) {
   const { experiment } = run.seen;
@@ -34,8 +38,9 @@ export function TransferPage({ run, id, address }: ExperimentViewProps) {
               {result && <span class="faint">@{shortRevision(result.model.revision)}</span>}
             </span>
             <span data-testid="done">
-              top {spec.top_k ?? 10} heads by {METRIC_NAMES[spec.metric ?? 'logit_difference']},{' '}
-              {spec.ablation ?? 'mean'} ablation, {plural(spec.controls ?? 20, 'random control')}
+              top {spec.top_k ?? TERMS.top_k.default} heads by {METRIC_NAMES[spec.metric ?? TERMS.metric.default]},{' '}
+              replaced with: {CHOICES.Ablation[spec.ablation ?? TERMS.ablation.default].label},{' '}
+              {plural(spec.controls ?? TERMS.controls.default, 'random control')}
               {spec.disjoint === false ? '' : ', found and tested on different operands'}
             </span>
           </>
@@ -63,14 +68,14 @@ export function TransferPage({ run, id, address }: ExperimentViewProps) {
 function Downloads({ id }: { id: string }) {
   return (
     <>
-      <a class="button quiet" href={exportAddress.matrix(id)} download>
+      <a class="button quiet" href={fileAddress(id, 'matrix.csv')} download>
         Download CSV
       </a>
       <Menu label="Export">
-        <a href={exportAddress.json(id)} download={`${id}.result.json`}>
+        <a href={fileAddress(id, 'result')} download={`${id}.result.json`}>
           Result as JSON
         </a>
-        <a href={exportAddress.raw(id)} download>
+        <a href={fileAddress(id, 'raw.safetensors')} download>
           Matrices as safetensors
         </a>
       </Menu>
@@ -129,7 +134,7 @@ function Results({ result }: { result: TransferResult }) {
         <p class="faint">
           Rows: the set on which the heads were found. Columns: the set on which they were knocked out, n pairs.
           Intervals: 95 % bootstrap over questions. Random: the same number of heads, drawn from the same layers where
-          there are others, {plural(result.spec.controls ?? 20, 'draw')}.
+          there are others, {plural(result.spec.controls ?? TERMS.controls.default, 'draw')}.
         </p>
       </section>
       <section class="panel" aria-label="Agreement between sets">

@@ -1,6 +1,6 @@
 // A head's attention in one prompt: the map, the END row by role, and thumbnails of all heads of the layer.
 import { useMemo } from 'preact/hooks';
-import { attention } from '../../api/client';
+import { getView } from '../../api/client';
 import type { AttentionPattern, Result } from '../../api/wire';
 import { attentionMap, endByRole, firstTokenMass, range } from '../../charts/attentionMap';
 import { attentionScale, gradient } from '../../charts/colours';
@@ -59,7 +59,7 @@ interface LoadedAttentionProps {
 
 function LoadedAttention({ id, layer, head, index, waiting, onHead }: LoadedAttentionProps) {
   const { data, error, busy, reload } = useLoad(`${id} ${layer} ${index}`, (signal) =>
-    attention(id, layer, index, signal),
+    getView<AttentionPattern>(id, 'attention', signal, { layer, prompt: index }),
   );
   return (
     <>

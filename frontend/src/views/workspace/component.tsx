@@ -4,7 +4,7 @@ import { sameComponent, componentName, type Component } from '../../model/compon
 import { cellOf, uncertain, type Cell, type EffectTable } from '../../model/effects';
 import { effect, glyph, interval, signMeaning } from '../../text/numbers';
 import { useShortcut } from '../../ui/hooks';
-import { Writes } from '../panels/writes';
+import type { ComponentChildren } from 'preact';
 import { AttentionPanel } from './attention';
 
 export interface ComponentProps {
@@ -17,10 +17,12 @@ export interface ComponentProps {
   onPrompt: (prompt: number) => void;
   pinned: boolean;
   onPin: () => void;
+  /** Panels of the component. */
+  children: ComponentChildren;
 }
 
 export function ComponentPanel(props: ComponentProps) {
-  const { id, table, result, selected, prompt, onSelect, onPrompt, pinned, onPin } = props;
+  const { id, table, result, selected, prompt, onSelect, onPrompt, pinned, onPin, children } = props;
   const cell = cellOf(table, selected);
   const rank = cell?.rank ?? null;
   const place = table.ranking.findIndex((each) => sameComponent(each, selected));
@@ -86,7 +88,7 @@ export function ComponentPanel(props: ComponentProps) {
       ) : (
         <p class="faint">Attention is available when the analysis is done.</p>
       )}
-      {result && <Writes id={id} component={selected} />}
+      {children}
     </section>
   );
 }

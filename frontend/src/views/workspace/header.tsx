@@ -1,6 +1,6 @@
 // The header of an analysis: model, metric, and exports.
 import { useState } from 'preact/hooks';
-import { exportAddress } from '../../api/client';
+import { fileAddress } from '../../api/client';
 import type { Experiment, Metric, ModelCard, Problem, Result, Spec } from '../../api/wire';
 import { effectMap } from '../../charts/effectMap';
 import { componentName } from '../../model/component';
@@ -124,17 +124,20 @@ function Exports({
   };
   return (
     <>
-      <a class="button quiet" href={exportAddress.csv(id, metric)} download>
+      <a class="button quiet" href={fileAddress(id, `components.csv?metric=${metric}`)} download>
         Download CSV
       </a>
       <Menu label="Export">
-        <a href={exportAddress.csvMetadata(id, metric)} download={`${id}.components.${metric}.csv-metadata.json`}>
+        <a
+          href={fileAddress(id, `components.csv-metadata.json?metric=${metric}`)}
+          download={`${id}.components.${metric}.csv-metadata.json`}
+        >
           Column descriptions of the CSV
         </a>
-        <a href={exportAddress.json(id)} download={`${id}.result.json`}>
+        <a href={fileAddress(id, 'result')} download={`${id}.result.json`}>
           Result as JSON
         </a>
-        <a href={exportAddress.npz(id)} download>
+        <a href={fileAddress(id, 'arrays.npz')} download>
           Arrays as NPZ
         </a>
         <button type="button" onClick={() => void picture('png')}>

@@ -5,13 +5,15 @@ import type { Metric, Result, Spec } from '../../api/wire';
 import { sameComponent, type Component } from '../../model/component';
 import { fromPartial, fromResult, type EffectTable, type Shape } from '../../model/effects';
 import { shownPair } from '../../model/pairs';
+import type { ExperimentViewProps } from '../../model/run';
 import { navigate } from '../../nav';
+import { panelsAt, type PanelProps } from '../../panels';
 import { defaultView, readView, writeView, type View } from '../../route';
 import { isFinal } from '../../text/experiment';
 import { useLoad } from '../../ui/hooks';
 import { Notice } from '../../ui/parts';
-import { RunState, type ExperimentViewProps } from '../experiment/runState';
-import { AnalysisPanels } from '../panels/analysisPanels';
+import { RunState } from '../experiment/runState';
+import { AnalysisPanels, ComponentPanels } from './analysisPanels';
 import { ComponentPanel } from './component';
 import { EffectsMap } from './effectsMap';
 import { Header } from './header';
@@ -32,12 +34,14 @@ export function AnalysisPage({ run, id, address }: ExperimentViewProps) {
     () => (result ? spec.metrics.filter((name) => result.metrics[name]) : spec.metrics),
     [spec.metrics, result],
   );
+  const panels = panelsAt().map(({ name }) => name);
   const { view, notices } = shape
     ? readView(address.search, {
         layers: shape.layers,
         heads: shape.heads,
         metrics,
         prompts: result?.pairs.map(({ index }) => index) ?? null,
+        panels,
       })
     : { view: defaultView(metrics), notices: [] };
 
@@ -48,7 +52,7 @@ export function AnalysisPage({ run, id, address }: ExperimentViewProps) {
   }, [result, partial, view.metric, spec.direction, shape, done]);
 
   const change = (part: Partial<View>, replace = false) =>
-    navigate(`${location.pathname}${writeView(address.search, part, metrics)}`, { replace });
+    navigate(`${location.pathname}${writeView(address.search, part, { metrics, panels })}`, { replace });
   const best = table?.ranking[0] ?? null;
   const selected: Component | null = view.sel ?? best;
   const select = (component: Component | null, step = false) =>
@@ -58,6 +62,8 @@ export function AnalysisPage({ run, id, address }: ExperimentViewProps) {
   const choosePrompt = (prompt: number) =>
     change({ prompt: result && shownPair(result, null)?.index === prompt ? null : prompt });
 
+  const panelProps: PanelProps | null = result &&
+    table && { id, result, table, view, selected, change, onSelect: (it) => select(it), onPrompt: choosePrompt };
   return (
     <div class="workspace">
       <Header
@@ -102,7 +108,9 @@ export function AnalysisPage({ run, id, address }: ExperimentViewProps) {
               onPrompt={choosePrompt}
               pinned={view.pins.some((pin) => sameComponent(pin, selected))}
               onPin={() => change({ pins: pinsWith(view.pins, selected) })}
-            />
+            >
+              {panelProps && <ComponentPanels {...panelProps} />}
+            </ComponentPanel>
           )}
         </div>
       )}
@@ -114,18 +122,7 @@ export function AnalysisPage({ run, id, address }: ExperimentViewProps) {
           onPins={(pins) => change({ pins })}
         />
       )}
-      {result && table && (
-        <AnalysisPanels
-          id={id}
-          result={result}
-          table={table}
-          view={view}
-          selected={selected}
-          change={change}
-          onSelect={(component) => select(component)}
-          onPrompt={choosePrompt}
-        />
-      )}
+      {panelProps && <AnalysisPanels {...panelProps} />}
     </div>
   );
 }
