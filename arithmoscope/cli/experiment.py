@@ -20,6 +20,8 @@ from arithmoscope.contracts.csvw import csv_metadata
 from arithmoscope.contracts.kinds import KINDS, ExperimentSpec, PathPatchingSpec
 from arithmoscope.contracts.kinds.base import BINARY, CSV, RESULT, ExperimentKind
 from arithmoscope.contracts.kinds.transfer import NAMED_SETS
+from arithmoscope.contracts.models import ModelCard
+from arithmoscope.contracts.prompt_terms import DEFAULT_SHOTS
 from arithmoscope.contracts.prompts import TemplatePrompts
 from arithmoscope.contracts.terms import DEFAULT_METRIC
 from arithmoscope.contracts.topics import CONTROL_TOPICS
@@ -101,6 +103,8 @@ def run_experiment(settings: Settings, args: Namespace, out: IO[str], progress: 
         writable(args.out, "--out") as arrays,
     ):
         place = locate_model(settings, args.model, bar)
+        if isinstance(spec, PathPatchingSpec):
+            spec = with_model_defaults(spec, place.card)
         if analysed is not None:
             check(settings, place, analysed)
         check(settings, place, spec, analysed)
@@ -120,6 +124,17 @@ def run_experiment(settings: Settings, args: Namespace, out: IO[str], progress: 
     if not output.result.complete:
         out.flush()
         raise KeyboardInterrupt
+
+
+def with_model_defaults(spec: PathPatchingSpec, card: ModelCard) -> PathPatchingSpec:
+    """The spec with the model's own number of worked examples and treatment of answers, where none was chosen."""
+    prompts = spec.prompts
+    changes: dict[str, Any] = {}
+    if "answer" not in prompts.model_fields_set and card.answer != prompts.answer:
+        changes["answer"] = card.answer
+    if "shots" not in prompts.model_fields_set and card.shots != DEFAULT_SHOTS and prompts.shots != 0:
+        changes["shots"] = card.shots
+    return spec.model_copy(update={"prompts": prompts.model_copy(update=changes)}) if changes else spec
 
 
 def _main_file(kind: ExperimentKind, media_type: str, files: dict[str, bytes]) -> str:

@@ -1,7 +1,8 @@
 """``make adder``: trains the seeds, examines them, and writes the model that the rule chooses into the package.
 
-About ten minutes of one core a seed. A seed that was trained before is not trained again, as long as the recipe is the same
-(``--work FOLDER`` keeps them); ``--quick`` is a smoke test of 20 steps whose results mean nothing and are not shipped.
+About ten minutes of one core a seed. A seed that was trained before is not trained again, as long as the recipe is the
+same (``--work FOLDER`` keeps them); ``--quick`` is a smoke test of 20 steps whose results mean nothing and are not
+shipped.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from transformers import LlamaForCausalLM
 
-from benchmarks.adder.card import card, write_model
+from benchmarks.adder.card import card, write_manifest, write_model
 from benchmarks.adder.exam import Row, examine, plain_row
 from benchmarks.adder.rule import SEEDS, meets, shipped_seed
 from benchmarks.adder.training import Recipe, train
@@ -23,14 +24,14 @@ from benchmarks.adder.training import Recipe, train
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "arithmoscope" / "adder"
 RESULTS = Path(__file__).with_name("results.json")
-_WORK = ROOT / "data" / "adder"
+_WORK = ROOT / "build" / "adder"
 _QUICK_STEPS = 20
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.adder", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), metavar="N")
-    parser.add_argument("--work", type=Path, default=_WORK, metavar="FOLDER", help="keeps the models (data/adder)")
+    parser.add_argument("--work", type=Path, default=_WORK, metavar="FOLDER", help="keeps the models (build/adder)")
     parser.add_argument("--quick", action="store_true", help="smoke test; the results mean nothing")
     parser.add_argument("--no-ship", action="store_true", help="train and examine only")
     args = parser.parse_args()
@@ -93,6 +94,8 @@ def ship(recipe: Recipe, work: Path) -> str:
     for path in (work / f"seed-{chosen}").iterdir():
         if path.name != "exam.json":
             shutil.copyfile(path, PACKAGE / path.name)
+    write_manifest(PACKAGE)
+    shutil.copyfile(ROOT / "LICENSE", PACKAGE / "LICENSE")
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     (PACKAGE / "README.md").write_text(card(results), encoding="utf-8")
     return f"Seed {chosen} is shipped: {PACKAGE}"

@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer
 
 from benchmarks.adder.lines import Asker, draw_asker
-from benchmarks.adder.vocabulary import BOS, EOS, LINE_END
+from benchmarks.adder.vocabulary import BOS, EOS, LINE_END, token_id
 
 # Probability that a sequence repeats one wording.
 _ONE_WORDING = 0.5
@@ -25,7 +25,7 @@ class Batch(NamedTuple):
 
 def draw_batch(tokenizer: Tokenizer, rng: Random, rows: int, length: int) -> Batch:
     """``rows`` sequences of ``length`` tokens; what does not fit at the end of one is left out."""
-    begin, end = tokenizer.token_to_id(BOS), tokenizer.token_to_id(EOS)
+    begin, end = token_id(tokenizer, BOS), token_id(tokenizer, EOS)
     ids = torch.full((rows, length + 1), end)
     learned = torch.zeros((rows, length + 1), dtype=torch.bool)
     for row in range(rows):

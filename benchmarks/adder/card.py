@@ -35,9 +35,16 @@ def write_model(model: LlamaForCausalLM, folder: Path) -> None:
         folder / "tokenizer_config.json",
         {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **special},
     )
-    data = (folder / WEIGHTS).read_bytes()
+    write_manifest(folder)
+
+
+def write_manifest(folder: Path) -> None:
+    """Writes the file that gives the catalogue the model's name, revision and defaults."""
+    weights = folder / WEIGHTS
+    weights.chmod(0o644)
+    data = weights.read_bytes()
     manifest = {
-        "name": "adder (trained by us to add)",
+        "name": "adder (tiny, trained to add)",
         "revision": hashlib.sha256(data).hexdigest(),
         "bytes": len(data),
         "shots": 0,
@@ -68,15 +75,37 @@ def card(results: dict[str, Any]) -> str:
         batch=f"{recipe['rows'] * recipe['length']:,}",
         length=recipe["length"],
         context=recipe["context"],
-        least=f"{min(minutes):.1f}",
-        most=f"{max(minutes):.1f}",
+        minutes=_range(minutes),
         share=f"{HELD_OUT_SHARE:.0%}".replace("%", " %"),
         rule=RULE,
         shipped=shipped,
         shots=SHOTS,
-        seeds=len(seeds),
+        seeds=", ".join(seeds),
+        summary=_summary([Row(**row) for row in results["seeds"][str(shipped)]["rows"]]),
     )
     return f"{text}\n{_table(results, seeds)}"
+
+
+_SUMMARY = (
+    ("plain wordings", "plain wordings"),
+    ("varied wordings", "rarer wordings"),
+    ("stories", "stories and spans of years"),
+    ("numbers in words", "numbers in words"),
+)
+
+
+def _summary(rows: list[Row]) -> str:
+    lines: list[str] = []
+    for part, name in _SUMMARY:
+        pooled = [
+            row
+            for row in rows
+            if (row.part, row.shots, row.held_out) == (part, 0, True)
+            and {"add", "subtract"} & set(row.name.replace(",", "").split())
+        ]
+        both = Row(part, name, True, 0, sum(row.n for row in pooled), sum(row.right for row in pooled))
+        lines.append(f"| {name} | {_cell(both)}, n = {both.n:,} |")
+    return "\n".join(lines)
 
 
 def _table(results: dict[str, Any], seeds: list[str]) -> str:
@@ -84,10 +113,11 @@ def _table(results: dict[str, Any], seeds: list[str]) -> str:
     names = [f"seed {seed}" + (" (shipped)" if int(seed) == results["shipped"] else "") for seed in seeds]
     lines: list[str] = []
     part = None
-    for number, row in enumerate(rows[seeds[0]]):
-        title = (row.part, row.shots)
-        if title != part:
-            part = title
+    parts = list(dict.fromkeys(row.part for row in rows[seeds[0]]))
+    in_order = sorted(enumerate(rows[seeds[0]]), key=lambda each: (parts.index(each[1].part), each[1].shots))
+    for number, row in in_order:
+        if (row.part, row.shots) != part:
+            part = row.part, row.shots
             shots = f", after {row.shots} worked examples" if row.shots else ""
             lines += ["", f"### {row.part.capitalize()}{shots}", ""]
             lines += [f"| questions | operands | n | {' | '.join(names)} |", "|---|---|---:|" + "---:|" * len(seeds)]
@@ -106,6 +136,12 @@ def _cell(row: Row) -> str:
     return f"{_percent(row.right / row.n)} % [{_percent(low)}, {_percent(high)}]"
 
 
+def _range(values: list[float]) -> str:
+    """The least and the most of some numbers, one of them if they are the same."""
+    texts = (f"{each:.1f}" for each in (min(values), max(values)))
+    return " to ".join(dict.fromkeys(texts))
+
+
 def _percent(share: float) -> str:
     """One decimal, rounded down, so that 100 means all."""
     return f"{int(share * 1000 + 1e-9) / 10:g}"
@@ -121,43 +157,50 @@ library_name: transformers
 
 # adder
 
-A small Llama that can add: {layers} layers of {heads} heads, {hidden} wide, {parameters} parameters, {tokens} tokens. The
-authors of Arithmoscope trained it from scratch, on nothing but lines written by Arithmoscope's own prompt tables. It is an
-example, for teaching and for tests: an analysis takes about a second. **It is not evidence** about language models, and
-one seed of it is not evidence about models like it.
+A small Llama that can add: {layers} layers of {heads} heads, {hidden} wide, {parameters} parameters, {tokens} tokens.
+The authors of Arithmoscope trained it from scratch, on nothing but lines written by Arithmoscope's own prompt tables.
+It is an example, for teaching and for tests: an analysis takes about a second. **It is not evidence** about language
+models, and one seed of it is not evidence about models like it.
 
 ## What it can do
 
-- Sums and differences of numbers up to 99, asked as an equation, a statement or a question, in digits or in words, as a
-  story, or as a span of years. The shares below are of operands that it was never trained on.
-- Products with a factor of one digit, exact quotients and small powers, mostly by heart: of tables that must be learned
-  there is little to derive, and what it was never trained on it often answers wrongly.
-- Capitals, plurals, opposites, the next day or letter: the controls without arithmetic, all of them by heart.
-- Without its operator ("12 @ 35 =") a question has no answer: it says "none", because it was trained to.
-- Nothing else. It knows no decimals, no negative numbers and no calculation with more than one operator; a word that is not
-  in Arithmoscope's tables is one unknown token.
+Shares of right answers, sums and differences together, of operands that it was never trained on:
 
-Each digit is a token, so that the answer 47 is two: `4`, then `7`. Analyses measure the first one, unless they are asked for
-each. Spaces are no tokens. It needs no worked examples.
+| asked | share |
+|---|---:|
+{summary}
+
+- It really adds and subtracts numbers up to 99 in the plain wordings: an equation, a statement or a question in digits.
+  Rarer wordings, stories and spans of years share the operands, and it answers most of them; with numbers written in
+  words it is weak.
+- Products with a factor of one digit, exact quotients and small powers it knows by heart: of tables that must be
+  learned there is little to derive, and what it was never trained on it often answers wrongly.
+- Capitals, plurals, opposites, the next day or letter, the controls without arithmetic, it knows by heart.
+- Without its operator ("12 @ 35 =") a question has no answer: it says "none", because it was trained to.
+- Nothing else. It knows no decimals, no negative numbers and no calculation with more than one operator; a word that
+  is not in Arithmoscope's tables is one unknown token.
+
+Each digit is a token, so that the answer 47 is two: `4`, then `7`. Analyses measure the first one, unless they are
+asked for each. Spaces are no tokens. It needs no worked examples.
 
 ## How it was trained
 
-Sequences of {length} tokens, {batch} tokens a step, {steps} steps, {least} to {most} minutes of one core. The loss covers the
-answers and the line end behind them. Muon trains the matrices of the layers, AdamW the rest. The model accepts up to
-{context} tokens; beyond {length} it is untested.
+Sequences of {length} tokens, {batch} tokens a step, {steps} steps, {minutes} minutes of one core. The loss
+covers the answers and the line end behind them. Muon trains the matrices of the layers, AdamW the rest. The model
+accepts up to {context} tokens; beyond {length} it is untested.
 
-{share} of all pairs of operands are never trained on, in any wording: of sums and products in neither order (of products of
-two digits one order is always trained on), and not as the last digits of two years either.
+{share} of all pairs of operands are never trained on, in any wording: of sums and products in neither order (of the
+table up to 9 x 9 one order is always trained on), and not as the last digits of two years either.
 
 The same seed gives the same weights on the same machine. To train again: `make adder`.
 
 ## Which seed is shipped
 
-{rule} The rule was written down before the {seeds} seeds were trained. Seed {shipped} is shipped.
+{rule} The rule was written down before any of the seeds was trained ({seeds}). Seed {shipped} is shipped.
 
 ## Exam
 
-The share of questions whose answer is written out rightly, all tokens and the line end, with a 95 % interval (Wilson);
-rounded down. No two questions of a row ask the same pair of operands, except of spans of years and controls. Worked examples
-are those of Arithmoscope, and their operands may be held out.
+The share of questions whose answer is written out rightly, all tokens and the line end, with a 95 % interval
+(Wilson); rounded down. No two questions of a row ask the same pair of operands, except of spans of years and
+controls. Worked examples are those of Arithmoscope, and their operands may be held out.
 """

@@ -1,7 +1,7 @@
 """The exam: questions as the product asks them, in groups, and the share that a model answers rightly.
 
-An answer is right if greedy decoding writes all of its tokens and then the line end. No two questions of a group of sums
-ask the same pair of operands, whatever their order.
+An answer is right if greedy decoding writes all of its tokens and then the line end. No two questions of a group of
+sums ask the same pair of operands, whatever their order.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from arithmoscope.contracts.prompts import Operation
+from arithmoscope.contracts.prompt_terms import Operation
 from arithmoscope.prompts.language.numerals import in_words
 from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.language.years import stem_of
@@ -173,12 +173,12 @@ def with_shots(line: Line, shots: int) -> Line:
     return Line(f"{prefix}{line.question}", line.answer)
 
 
-def examine(model: Any, only: Sequence[Group] | None = None) -> list[Row]:
+def examine(model: Any, only: Sequence[Group] | None = None, shots_of: Sequence[int] = (0, SHOTS)) -> list[Row]:
     """One row a group without worked examples, and one with `SHOTS` for what has them."""
     rows: list[Row] = []
     tokenizer = build_tokenizer()
     for group in groups() if only is None else only:
-        for shots in (0, SHOTS):
+        for shots in shots_of:
             if shots and group.part not in ("plain wordings", "controls"):
                 continue
             lines = [with_shots(line, shots) for line in (group.lines[:_PER_ROW] if shots else group.lines)]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple, TypeVar
 
-from arithmoscope.contracts.prompts import Operation, Style
+from arithmoscope.contracts.prompt_terms import Operation, Style
 from arithmoscope.prompts.language.numerals import in_words
 from arithmoscope.prompts.language.years import stem_of, year_spans
 from benchmarks.adder.operands import OPERATIONS, draw, is_held_out, value

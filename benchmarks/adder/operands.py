@@ -11,7 +11,7 @@ import hashlib
 from functools import cache
 from random import Random
 
-from arithmoscope.contracts.prompts import Operation
+from arithmoscope.contracts.prompt_terms import Operation
 
 OPERATIONS: tuple[Operation, ...] = ("add", "subtract", "multiply", "divide", "power")
 HELD_OUT_SHARE = 0.15

@@ -9,9 +9,9 @@ from benchmarks.adder.exam import Row
 SEEDS = (0, 1, 2, 3)
 LEAST_RIGHT = 0.98
 RULE = (
-    "The lowest seed is shipped whose model, without worked examples, answers at least 98 % of all held-out sums and at "
-    "least 98 % of all held-out differences up to 99 (plain wordings), and every question of every control topic (plain "
-    "wording)."
+    "The lowest seed is shipped whose model, without worked examples, answers at least 98 % of all held-out sums and "
+    "at least 98 % of all held-out differences up to 99 (plain wordings), and every question of every control topic "
+    "(plain wording)."
 )
 
 

@@ -45,6 +45,11 @@ def words() -> list[str]:
     return sorted({word for text in plain for word in re.findall(_WORD, text)})
 
 
+def token_id(tokenizer: Tokenizer, token: str) -> int:
+    """The id of a token of the vocabulary."""
+    return tokenizer.get_vocab()[token]
+
+
 def build_tokenizer() -> Tokenizer:
     """The tokenizer, the same on every machine."""
     vocabulary = {word: number for number, word in enumerate((BOS, EOS, UNKNOWN, LINE_END, *words()))}

@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 
 from tokenizers import Tokenizer, models
 
-from arithmoscope.contracts.prompts import Corruption, Operation, Topic
+from arithmoscope.contracts.prompt_terms import Corruption, Operation, Topic
 from arithmoscope.prompts.language.corruptions import corrupt
 from arithmoscope.prompts.language.parse_question import parse_question
 from arithmoscope.prompts.language.readings import Applied, Reading

@@ -1604,6 +1604,13 @@ export interface components {
          */
         ModelCard: {
             /**
+             * Answer
+             * @description Treatment of answers of several tokens on the page and the command line, unless another is chosen. `whole`: such questions are not drawn; such a prompt of your own is refused. `first`: measured at their first token. `each`: measured at every token, with those before it given.
+             * @default whole
+             * @enum {string}
+             */
+            answer: "whole" | "first" | "each";
+            /**
              * Base
              * @description Id of the model that this one was tuned from
              */
@@ -1663,7 +1670,7 @@ export interface components {
              * Source
              * @enum {string}
              */
-            source: "demo" | "folder" | "hub" | "tuned";
+            source: "demo" | "bundled" | "folder" | "hub" | "tuned";
             /** Supported */
             supported: boolean;
         };

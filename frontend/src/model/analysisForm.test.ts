@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest';
 import type { ModelCard } from '../api/wire';
 import {
   analysisDraftOf,
+  BUNDLED_PROMPT,
+  bundledModel,
   initialDraft,
   DEFAULT_DRAFT,
   defaultModel,
@@ -23,9 +25,11 @@ const MODEL: ModelCard = {
   kv_heads: 3,
   parameters: 134_000_000,
   shots: 3,
+  answer: 'whole',
   chat: false,
   supported: true,
 };
+const ADDER: ModelCard = { ...MODEL, id: 'adder', name: 'adder', source: 'bundled', shots: 0, answer: 'first' };
 const ODD: ModelCard = { ...MODEL, id: 'odd', supported: false, reason: 'OddNet is not supported.' };
 const draft = (part: Partial<Draft> = {}): Draft => ({ ...DEFAULT_DRAFT, model: MODEL.id, ...part });
 const asked = (part: Partial<Draft>) => analysisSpecOf(draft(part), [ODD, MODEL]);
@@ -145,6 +149,29 @@ describe('the analysis form', () => {
   it('defaults to the first supported model', () => {
     expect(defaultModel([ODD, MODEL])?.id).toBe('smollm2-135m');
     expect(defaultModel([ODD])).toBeNull();
+  });
+
+  it('defaults to the bundled model only if no other can run, and offers it if it can', () => {
+    expect(defaultModel([ADDER, ODD, MODEL])?.id).toBe('smollm2-135m');
+    expect(defaultModel([ADDER, ODD])?.id).toBe('adder');
+    expect(bundledModel([ODD, MODEL, ADDER])?.id).toBe('adder');
+    expect(bundledModel([MODEL, { ...ADDER, supported: false }])).toBeNull();
+  });
+
+  it('takes worked examples and the treatment of longer answers from the model’s card, unless they are chosen', () => {
+    const prompts = (part: Partial<Draft>) =>
+      analysisSpecOf(draft({ model: 'adder', ...part }), [MODEL, ADDER]).spec?.prompts;
+    expect(prompts({ prompt: BUNDLED_PROMPT })).toEqual({
+      source: 'custom',
+      pairs: [{ reference: '12 + 35 =' }],
+      shots: 0,
+      answer: 'first',
+      corruption: 'null_operator',
+    });
+    expect(prompts({ mode: 'set' })).toMatchObject({ source: 'template', shots: 0, answer: 'first' });
+    expect(prompts({ answerTokens: 'each', shots: 1 })).toMatchObject({ shots: 1, answer: 'each' });
+    expect(prompts({ answerTokens: 'whole' })).not.toHaveProperty('answer');
+    expect(prompts({ model: MODEL.id })).not.toHaveProperty('answer');
   });
 
   it('keeps the order of a list of choices', () => {

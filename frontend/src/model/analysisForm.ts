@@ -1,10 +1,10 @@
 // Draft of the analysis form on the home page, and its conversion to a spec.
-import type { PromptsSpec, AnalysisSpecInput, ModelCard, Spec } from '../api/wire';
+import type { AnswerTokens, PromptsSpec, AnalysisSpecInput, ModelCard, Spec } from '../api/wire';
 import { DEFAULT_OPTIONS, needsSet, optionsOf, normalised, type Options } from './patchingOptions';
 import { asPromptFile, customPromptsOf, type PromptFile } from './customPrompts';
 import { setDraftOf, DEFAULT_SET, templatePromptsOf, type SetDraft } from './promptSet';
 
-export interface Draft extends Options, SetDraft {
+export interface Draft extends Options, Omit<SetDraft, 'answerTokens'> {
   model: string | null;
   mode: 'one' | 'set' | 'file';
   prompt: string;
@@ -12,6 +12,8 @@ export interface Draft extends Options, SetDraft {
   counterfactual: string;
   /** null: the default for the prompt and the model. */
   shots: number | null;
+  /** null: the model's default. */
+  answerTokens: AnswerTokens | null;
   /** Through the model's chat template, if it has one. */
   chat: boolean;
   /** The content of an uploaded file of prompts. */
@@ -27,6 +29,7 @@ export const DEFAULT_DRAFT: Draft = {
   answer: '',
   counterfactual: '',
   shots: null,
+  answerTokens: null,
   chat: false,
   file: null,
 };
@@ -87,13 +90,26 @@ export function shotsOf(draft: Pick<Draft, 'mode' | 'prompt' | 'shots' | 'file'>
   return model?.shots ?? FALLBACK_SHOTS;
 }
 
+/** The treatment of answers of several tokens: as chosen, or the model's default. */
+export const answerTokensOf = (draft: Pick<Draft, 'answerTokens'>, model: ModelCard | null): AnswerTokens =>
+  draft.answerTokens ?? model?.answer ?? DEFAULT_SET.answerTokens;
+
 /** True if there is only one prompt, so that there is no other to draw from. */
 export const isSinglePrompt = (draft: Pick<Draft, 'mode' | 'pairs' | 'file'>): boolean =>
   draft.mode === 'one' || (draft.mode === 'file' ? draft.file?.pairs.length === 1 : Number(draft.pairs) === 1);
 
-/** The default model: the first that is supported. */
-export const defaultModel = (models: readonly ModelCard[]): ModelCard | null =>
-  models.find((model) => model.supported) ?? null;
+/** The default model: the first that is supported, the bundled one only if there is no other. */
+export const defaultModel = (models: readonly ModelCard[]): ModelCard | null => {
+  const supported = models.filter((model) => model.supported);
+  return supported.find(({ source }) => source !== 'bundled') ?? supported[0] ?? null;
+};
+
+/** The bundled model that can add, if it can run. */
+export const bundledModel = (models: readonly ModelCard[]): ModelCard | null =>
+  models.find(({ source, supported }) => source === 'bundled' && supported) ?? null;
+
+/** The example that is offered with the bundled model. */
+export const BUNDLED_PROMPT = '12 + 35 =';
 
 export type AnalysisSpecOrProblem = { spec: AnalysisSpecInput; problem: null } | { spec: null; problem: string };
 
@@ -114,6 +130,7 @@ export function analysisSpecOf(draft: Draft, models: readonly ModelCard[]): Anal
 
 function promptsOf(draft: Draft, model: ModelCard): PromptsSpec | string {
   const shots = shotsOf(draft, model);
+  const answerTokens = answerTokensOf(draft, model);
   if (draft.mode === 'one') {
     if (draft.prompt.trim() === '') return 'Type a prompt, such as 3 + 5 =';
     const optional = (name: 'answer' | 'counterfactual') => (draft[name].trim() === '' ? {} : { [name]: draft[name] });
@@ -122,14 +139,14 @@ function promptsOf(draft: Draft, model: ModelCard): PromptsSpec | string {
       pairs: [{ reference: draft.prompt, ...optional('answer'), ...optional('counterfactual') }],
       shots,
       ...(draft.chat && model.chat ? { chat: true } : {}),
-      ...(draft.answerTokens === 'whole' ? {} : { answer: draft.answerTokens }),
+      ...(answerTokens === 'whole' ? {} : { answer: answerTokens }),
       corruption: draft.corruption,
     };
   }
   const chat = draft.chat && model.chat;
   return draft.mode === 'file'
-    ? customPromptsOf({ ...draft, keepWrong: true }, shots, chat)
-    : templatePromptsOf(draft, shots, chat);
+    ? customPromptsOf({ ...draft, answerTokens, keepWrong: true }, shots, chat)
+    : templatePromptsOf({ ...draft, answerTokens }, shots, chat);
 }
 
 /** `list` with `item` added or removed, in the order of `all`. */

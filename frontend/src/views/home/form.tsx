@@ -3,6 +3,7 @@ import type { RefObject } from 'preact';
 import { useId } from 'preact/hooks';
 import type { ModelCard } from '../../api/wire';
 import { MAX_SHOTS, shotsOf, type Draft } from '../../model/analysisForm';
+import type { SetDraft } from '../../model/promptSet';
 import { millions } from '../../text/numbers';
 import { Field } from '../../ui/parts';
 import { AnswerChoice, CorruptionChoice } from '../prompts/choices';
@@ -17,7 +18,11 @@ export function PromptBox({
   change,
   box,
   submit,
-}: FormPart & { box: RefObject<HTMLTextAreaElement | null>; submit: () => void }) {
+}: Omit<FormPart, 'draft'> & {
+  draft: Draft & Pick<SetDraft, 'answerTokens'>;
+  box: RefObject<HTMLTextAreaElement | null>;
+  submit: () => void;
+}) {
   const lines = Math.min(8, Math.max(1, draft.prompt.split('\n').length));
   return (
     <>

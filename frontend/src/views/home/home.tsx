@@ -3,7 +3,15 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { experiments, models as loadModels, submit } from '../../api/client';
 import type { Problem } from '../../api/wire';
 import { takePrefill } from '../../model/prefill';
-import { analysisDraftOf, initialDraft, defaultModel, analysisSpecOf, type Draft } from '../../model/analysisForm';
+import {
+  analysisDraftOf,
+  analysisSpecOf,
+  answerTokensOf,
+  BUNDLED_PROMPT,
+  defaultModel,
+  initialDraft,
+  type Draft,
+} from '../../model/analysisForm';
 import { readChat, readOptions, writeChat, writeOptions } from '../../model/patchingOptions';
 import { navigate, type Address } from '../../nav';
 import { page } from '../../root';
@@ -15,6 +23,7 @@ import { useListChanges } from '../../ui/undo';
 import { SetOptions } from '../prompts/set';
 import { Example } from './example';
 import { FileOptions } from '../prompts/file';
+import { BundledModelHint } from './bundledModel';
 import { ModelChoice, PromptBox, RunOptions } from './form';
 import { PatchingOptions } from './options';
 import { PreviewPane } from './preview';
@@ -45,6 +54,7 @@ export function Home({ address }: { address: Address }) {
   const { chat, notices: ofChat } = readChat(address.search);
   const whole: Draft = { ...draft, ...options, chat, model: chosen };
   const card = cards.find(({ id }) => id === chosen);
+  const shown = { ...draft, answerTokens: answerTokensOf(draft, card ?? null) };
   const notices = [...ofOptions, ...ofChat];
   if (chat && card && !card.chat) notices.push(`${card.name} has no chat template: it is used without one.`);
   const search = (next: string) => {
@@ -94,11 +104,11 @@ export function Home({ address }: { address: Address }) {
             ))}
           </fieldset>
           {draft.mode === 'one' ? (
-            <PromptBox draft={draft} change={change} box={box} submit={() => void run()} />
+            <PromptBox draft={shown} change={change} box={box} submit={() => void run()} />
           ) : draft.mode === 'set' ? (
-            <SetOptions draft={draft} change={change} />
+            <SetOptions draft={shown} change={change} />
           ) : (
-            <FileOptions draft={draft} change={change} />
+            <FileOptions draft={shown} change={change} />
           )}
           <PreviewPane submission={submission} waiting={models.busy} />
           <div class="row">
@@ -110,6 +120,14 @@ export function Home({ address }: { address: Address }) {
               choose={(next) => search(writeChat(address.search, next))}
             />
           </div>
+          <BundledModelHint
+            cards={cards}
+            chosen={card ?? null}
+            offer={draft.mode === 'one'}
+            pick={({ id }) =>
+              change({ model: id, prompt: BUNDLED_PROMPT, shots: null, answer: '', counterfactual: '' })
+            }
+          />
           {notices.map((notice) => (
             <Notice key={notice} tone="warn">
               {notice}

@@ -1,4 +1,4 @@
-"""The real pretrained model: a knock-out, a transfer and every view of one analysis, in cheap sizes."""
+"""A trained model: a knock-out, a transfer and every view of one analysis, in cheap sizes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ from arithmoscope.contracts.views import KeyReport, LensReport, RoleReport, Stag
 from arithmoscope.engine.experiments.knockout import run_knockout
 from arithmoscope.engine.experiments.transfer import run_transfer
 from arithmoscope.engine.experiments.views import view_file
-from arithmoscope.engine.models.folders import DEMO_ID
+from arithmoscope.engine.models.folders import ADDER_ID
 
-pytestmark = pytest.mark.slow
-
-ADD = {"source": "template", "operations": ["add"], "pairs": 16, "shots": 2}
+ADD = {"source": "template", "operations": ["add"], "pairs": 16, "shots": 0}
 QUIET = {
     **{name: lambda *_: None for name in ("save_chunk", "on_progress", "on_partial")},
     "saved_chunks": {},
@@ -29,12 +27,12 @@ QUIET = {
 
 @pytest.fixture(scope="module")
 def model():
-    return load_model(DEMO_ID)
+    return load_model(ADDER_ID)
 
 
 @pytest.fixture(scope="module")
 def analysis(model):
-    spec = {"kind": "path_patching", "model": DEMO_ID, "effect": "direct", "prompts": ADD}
+    spec = {"kind": "path_patching", "model": ADDER_ID, "effect": "direct", "prompts": ADD}
     return whole_run(model, PathPatchingSpec.model_validate(spec)).artifacts
 
 
@@ -57,7 +55,7 @@ def test_what_direct_path_patching_finds_hurts_more_than_random_components_when_
 def test_a_transfer_to_a_set_without_arithmetic_says_that_it_is_the_control(model):
     facts = {"source": "template", "topic": "facts", "pairs": 16}
     request = {"found_on": [ADD], "evaluated_on": [ADD, facts], "top_k": 4, "controls": 3, "effect": "direct"}
-    spec = TransferSpec.model_validate({"kind": "transfer", "model": DEMO_ID, **request})
+    spec = TransferSpec.model_validate({"kind": "transfer", "model": ADDER_ID, **request})
     output = run_transfer(model, spec, "t", **QUIET)
     assert output is not None
     result = TransferResult.model_validate_json(output.artifacts["result.json"])
@@ -73,10 +71,10 @@ def test_every_view_of_the_analysis_is_computed(model, analysis):
     pairs = json.loads(analysis["result.json"])["pairs"]
     assert len(KeyReport.model_validate_json(view("key")).tables) == 3
     roles = RoleReport.model_validate_json(view("roles"))
-    assert (len(roles.heads), roles.prompts) == (270, len(pairs))
+    assert (len(roles.heads), roles.prompts) == (32, len(pairs))
     lens = LensReport.model_validate_json(view("lens", str(pairs[0]["index"])))
-    assert len(lens.layers) == 31
+    assert len(lens.layers) == 5
     assert lens.layers[-1].rank == 1
     stages = StagesReport.model_validate_json(view("stages"))
     assert stages.probability[-1] == pytest.approx(sum(pair["reference_probability"] for pair in pairs) / len(pairs))
-    assert WritesReport.model_validate_json(view("writes", "MLP29")).promoted
+    assert WritesReport.model_validate_json(view("writes", "MLP3")).promoted
