@@ -20,7 +20,7 @@ PAGE_SOURCES := $(shell find frontend/src frontend/public frontend/index.html fr
 MODELS = set -e; ARITHMOSCOPE_MODELS_DIR=$$("$(BIN)/python" -c \
 	'from arithmoscope.settings import read_settings; print(read_settings().models_dir)'); export ARITHMOSCOPE_MODELS_DIR
 
-.PHONY: help run test check bench replicate tuners soak example screenshots openapi vocabulary constraints clean
+.PHONY: help run test check bench replicate tuners adder soak example screenshots openapi vocabulary constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ replicate: $(VENV)/.server ## the paper's story on MODEL (smollm2-135m), 15 to 2
 tuners: $(VENV)/.server ## precise fine-tuning compared with its controls, an hour or two; resumes where it stopped; writes docs/tuning
 	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
 	@$(MODELS); "$(BIN)/python" -m benchmarks.tuners
+
+adder: $(VENV)/.server ## train the small model that can add again, ten minutes of one core a seed; resumes; writes arithmoscope/adder
+	@"$(BIN)/python" -m benchmarks.adder
 
 soak: $(VENV)/.dev ## faults and load on real process trees, 40 minutes; writes docs/soak.md
 	@"$(BIN)/python" -m benchmarks.soak

@@ -23,6 +23,7 @@ from arithmoscope.contracts.kinds.transfer import NAMED_SETS
 from arithmoscope.contracts.prompts import TemplatePrompts
 from arithmoscope.contracts.terms import DEFAULT_METRIC
 from arithmoscope.contracts.topics import CONTROL_TOPICS
+from arithmoscope.prompts.sets.default_shots import with_defaults_everywhere
 from arithmoscope.settings import Settings
 
 DEFAULT_MODEL = "smollm2-135m"
@@ -101,7 +102,10 @@ def run_experiment(settings: Settings, args: Namespace, out: IO[str], progress: 
         writable(args.out, "--out") as arrays,
     ):
         place = locate_model(settings, args.model, bar)
+        if place.card is not None:
+            spec = with_defaults_everywhere(spec, place.card)
         if analysed is not None:
+            analysed = with_defaults_everywhere(analysed, place.card) if place.card is not None else analysed
             check(settings, place, analysed)
         check(settings, place, spec, analysed)
         model = load_local_model(settings, args.model, bar)

@@ -17,7 +17,7 @@ from arithmoscope.engine.models.catalogue import Catalogue, ModelLocation
 from arithmoscope.engine.models.chat_template import frame_of_folder
 from arithmoscope.engine.models.folders import DEMO_ID
 from arithmoscope.prompts import Tokenizer
-from arithmoscope.prompts.sets.default_shots import with_shots_everywhere
+from arithmoscope.prompts.sets.default_shots import with_defaults_everywhere
 from arithmoscope.settings import Settings
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def run(
     with stop_on_ctrl_c() as should_stop:
         output = run_of(spec.kind)(
             model,
-            with_shots_everywhere(spec),
+            with_defaults_everywhere(spec, model.card),
             secrets.token_hex(12),
             parent=None if parent is None else parent.__getitem__,
             saved_chunks={},

@@ -29,7 +29,9 @@ def table(settings: Settings) -> str:
 
 def check(settings: Settings, model_id: str) -> str:
     """One line about a model that can run. Raises Refusal, with the reason, if it cannot."""
-    card = _catalogue(settings).card(_checked_id(model_id))
+    catalogue = _catalogue(settings)
+    catalogue.refuse_ambiguous(_checked_id(model_id))
+    card = catalogue.card(model_id)
     if not card.supported:
         raise Refusal("unsupported_architecture", f"{card.id} cannot run here: {card.reason}")
     return f"{card.id}: {_summary(card)}"

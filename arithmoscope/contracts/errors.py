@@ -39,6 +39,7 @@ Code = Literal[
     "too_many_requests",
     "quota_exceeded",
     "unknown_model",
+    "ambiguous_model",
     "unsupported_architecture",
     "bad_model_files",
     "bad_tokenizer",
@@ -179,7 +180,8 @@ PROBLEMS: dict[Code, Problem] = {
     "answer_several_tokens": Problem(
         422,
         "The answer has several tokens",
-        "Ask a question whose answer is a single token for this model, for instance a one-digit sum.",
+        "Ask a question whose answer is a single token for this model, for instance a one-digit sum, or measure the "
+        "first token of its answer.",
         BadPrompt,
     ),
     "answer_not_a_token": Problem(
@@ -243,6 +245,9 @@ PROBLEMS: dict[Code, Problem] = {
         "Unknown model",
         "List the models that can run here: arithmoscope models list, or am.list_models() in Python.",
         ModelNotFound,
+    ),
+    "ambiguous_model": Problem(
+        409, "Two models have this name", "Rename your folder: then both can be used.", UnsupportedModel
     ),
     "unsupported_architecture": Problem(
         422,

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from arithmoscope.contracts.base import PublicWire, Wire
+from arithmoscope.contracts.prompt_terms import AnswerTokens
 
-ModelSource = Literal["demo", "folder", "hub", "tuned"]
+ModelSource = Literal["demo", "bundled", "folder", "hub", "tuned"]
 
 # Longest model id in specs and in the store.
 MAX_MODEL_ID = 200
@@ -74,6 +75,10 @@ class ModelCard(Wire):
     kv_heads: int = Field(description="Key/value heads per layer")
     parameters: int
     shots: int = Field(description="Solved examples before a question, unless a request sets its own number")
+    answer: AnswerTokens = Field(
+        default="whole",
+        description="Treatment of answers of several tokens, unless a request sets its own",
+    )
     chat: bool = Field(default=False, description="The model comes with a chat template")
     supported: bool
     reason: str | None = Field(default=None, description="Why the model is not supported")

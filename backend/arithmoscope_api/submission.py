@@ -7,7 +7,6 @@ import logging
 from arithmoscope.contracts.experiments import FINAL_STATES, Experiment, ExperimentEdit, Priority, State
 from arithmoscope.contracts.kinds import ON_AN_ANALYSIS, ExperimentSpec, experiment_key
 from arithmoscope.contracts.log_context import working_on
-from arithmoscope.prompts.sets.default_shots import with_shots_everywhere
 from arithmoscope.store.artifacts import RESULT
 from arithmoscope_api.context import Context
 from arithmoscope_api.validation import resolve_spec
@@ -33,8 +32,8 @@ def submit(
     Raises:
         Refusal: The spec cannot run (see `resolve_spec`), or the quota or the disk quota is used up.
     """
-    spec = with_shots_everywhere(spec)
     resolved = resolve_spec(ctx, spec)
+    spec = resolved.spec
     card, chat = resolved.card, resolved.chat_template(ctx)
     revision = card.revision if chat is None else f"{card.revision} {chat.model_dump_json()}"
     if spec.kind in ON_AN_ANALYSIS and resolved.parent is not None:

@@ -13,6 +13,7 @@ from arithmoscope.contracts.kinds import ON_AN_ANALYSIS, ExperimentSpec, PathPat
 from arithmoscope.contracts.models import ModelCard
 from arithmoscope.contracts.prompts import PromptsSpec
 from arithmoscope.prompts import ChatFrame
+from arithmoscope.prompts.sets.default_shots import with_defaults_everywhere
 from arithmoscope_api.context import Context
 
 
@@ -21,7 +22,7 @@ class ResolvedSpec:
     """A spec with its model and its analysis, looked up.
 
     Attributes:
-        spec: The spec.
+        spec: The spec, with the model's defaults written into it.
         card: The model that runs it.
         analysis: The analysis that it builds on, if its kind reads one.
         sets: The prompt sets that it reads.
@@ -75,6 +76,7 @@ def resolve_spec(ctx: Context, spec: ExperimentSpec) -> ResolvedSpec:
         card = usable_model(ctx, getattr(spec, "model", ""))
         if parent is not None:
             analysis_spec(ctx, parent)
+    spec = with_defaults_everywhere(spec, card)
     checks.check_spec(spec, card, analysis, ctx.config.dtype)
     return ResolvedSpec(spec, card, analysis, checks.sets_read(spec, analysis), parent)
 

@@ -17,6 +17,7 @@ const MODEL: ModelCard = {
   heads: 9,
   kv_heads: 3,
   shots: 2,
+  answer: 'whole',
   chat: false,
   supported: true,
 };

@@ -1,4 +1,4 @@
-"""Tests of ``arithmoscope analyze`` with the real model."""
+"""Tests of ``arithmoscope analyze`` on the trained model of the package; those of its default are on the demo model."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from arithmoscope.cli.output_files import metadata_file
 from arithmoscope.contracts.kinds.path_patching import PathPatchingResult
 from arithmoscope.contracts.ranking import COLUMNS
 
-pytestmark = pytest.mark.slow
+ADDER = ("--model", "adder")
 
 
 def test_the_ranking_is_on_stdout_and_the_progress_on_stderr(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "ranking#1.csv"
-    assert main(["analyze", "3 + 5 =", "--effect", "direct", "--csv", str(file)]) == 0
+    assert main(["analyze", "3 + 5 =", *ADDER, "--effect", "direct", "--csv", str(file)]) == 0
     output = capsys.readouterr()
-    assert "3 + 5 = 8   SmolLM2-135M-Instruct" in output.out
-    assert "300 components: 270 heads, 30 MLPs" in output.out
+    assert "3 + 5 = 8   adder" in output.out
+    assert "36 components: 32 heads, 4 MLPs" in output.out
+    assert "Note:" not in output.out
     assert "computing ..." in output.err
     rows = list(csv.DictReader(file.read_text().splitlines()))
-    assert (len(rows), tuple(rows[0])) == (300, COLUMNS)
+    assert (len(rows), tuple(rows[0])) == (36, COLUMNS)
     assert output.out.count(f"{rows[0]['component']} ") == 1
     assert [float(row["effect_mean"]) for row in rows] == sorted(float(row["effect_mean"]) for row in rows)
     assert "direct effect, patched at the last position from the counterfactual" in output.out
@@ -36,6 +37,7 @@ def test_the_ranking_is_on_stdout_and_the_progress_on_stderr(
     assert (described["url"], len(described["tableSchema"]["columns"])) == ("ranking%231.csv", len(COLUMNS))
 
 
+@pytest.mark.slow
 def test_json_is_the_whole_result_and_shots_default_to_the_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["analyze", "3 + 5 =", "--effect", "direct", "--json"]) == 0
     result = PathPatchingResult.model_validate(json.loads(capsys.readouterr().out))
@@ -45,6 +47,7 @@ def test_json_is_the_whole_result_and_shots_default_to_the_models(capsys: pytest
     assert result.spec.prompts.shots == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("prompt", "message"), [("hello", "hello"), ("30 + 50 =", "80"), ("  ", "empty")])
 def test_a_prompt_that_cannot_run_is_refused_before_the_model_is_loaded(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, prompt: str, message: str
@@ -59,10 +62,10 @@ def test_a_prompt_that_cannot_run_is_refused_before_the_model_is_loaded(
 def test_a_ranking_that_cannot_be_written_is_refused_at_once(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert main(["analyze", "3 + 5 =", "--csv", str(tmp_path / "no" / "such" / "folder.csv")]) == 2
+    assert main(["analyze", "3 + 5 =", *ADDER, "--csv", str(tmp_path / "no" / "such" / "folder.csv")]) == 2
     assert "--csv" in capsys.readouterr().err
     (tmp_path / "taken.csv-metadata.json").mkdir()
-    assert main(["analyze", "3 + 5 =", "--csv", str(tmp_path / "taken.csv")]) == 2
+    assert main(["analyze", "3 + 5 =", *ADDER, "--csv", str(tmp_path / "taken.csv")]) == 2
     assert "taken.csv-metadata.json" in capsys.readouterr().err
     assert not (tmp_path / "taken.csv").exists()
 
@@ -77,7 +80,7 @@ def test_prompts_of_unequal_lengths_are_refused_at_all_positions_before_the_mode
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     # Words for signs are several tokens to this model, and the counterfactual has "none" in their place.
-    argv = ["analyze", "3 multiplied by 2 equals to", "--effect", "total", "--positions", "all"]
+    argv = ["analyze", "3 multiplied by 2 equals to", *ADDER, "--effect", "total", "--positions", "all"]
     assert main(argv) == 2
     output = capsys.readouterr()
     assert (output.out, output.err.count("\n")) == ("", 1)
@@ -88,19 +91,20 @@ def test_denoising_is_named_and_what_restores_most_comes_first(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "ranking.csv"
-    argv = ["analyze", "3 + 5 =", "--effect", "direct", "--direction", "denoising", "--csv", str(file)]
+    argv = ["analyze", "3 + 5 =", *ADDER, "--effect", "direct", "--direction", "denoising", "--csv", str(file)]
     assert main(argv) == 0
     output = capsys.readouterr().out
     assert "restored at the last position of the counterfactual\n" in output
     rows = list(csv.DictReader(file.read_text().splitlines()))
     means = [float(row["effect_mean"]) for row in rows]
     assert means == sorted(means)
-    assert [int(row["rank"]) for row in rows] == list(range(1, 301))
+    assert [int(row["rank"]) for row in rows] == list(range(1, 37))
     # The table begins at the file's other end, with the file's ranks.
     ranking = re.findall(r"^ *(\d+)  (\w+) +[+-]\d", output, re.MULTILINE)
     assert ranking == [(row["rank"], row["component"]) for row in rows[:-16:-1]]
 
 
+@pytest.mark.slow
 def test_a_sum_is_asked_as_a_chat_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["analyze", "3 + 5 =", "--effect", "direct", "--shots", "0", "--chat"]) == 0
     output = capsys.readouterr().out

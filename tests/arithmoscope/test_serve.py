@@ -50,7 +50,11 @@ def serve(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterato
 def test_it_answers_at_the_address_that_it_printed(serve: Serve) -> None:
     health = serve.get("/api/health")
     assert (health["broker"], health["store"]) == ("ok", "ok")
-    assert [model["id"] for model in serve.get("/api/models")["items"]] == ["smollm2-135m", "tiny"]
+    assert [model["id"] for model in serve.get("/api/models")["items"]] == [
+        "adder",
+        "smollm2-135m",
+        "tiny",
+    ]
 
 
 def test_a_warm_worker_reports_progress_at_once(serve: Serve) -> None:

@@ -52,7 +52,7 @@ def test_a_folder_can_be_named_by_its_path(folder):
 
 
 def test_the_catalogue_names_the_demo_model_and_how_to_get_it(folder):
-    demo, tiny = Catalogue(folder).cards()
+    demo, _adder, tiny = Catalogue(folder).cards()
     assert (demo.id, demo.supported) == (DEMO_ID, False)
     assert "arithmoscope models fetch" in str(demo.reason)
     assert (tiny.id, tiny.source, tiny.supported) == ("tiny", "folder", True)

@@ -24,7 +24,7 @@ from tests.packaging.environments import ROOT, Environment, clean_environment, c
 pytestmark = pytest.mark.slow
 
 
-def test_it_holds_the_page_the_example_migrations_and_the_licences(wheel: Path) -> None:
+def test_it_holds_the_page_the_example_the_small_model_migrations_and_the_licences(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {
         "arithmoscope",
@@ -38,6 +38,10 @@ def test_it_holds_the_page_the_example_migrations_and_the_licences(wheel: Path) 
         r"arithmoscope/page/assets/plotly.*\.js",
         r"arithmoscope/page/licences\.txt",
         r"arithmoscope/example/experiment\.json",
+        *(
+            rf"arithmoscope/adder/{name}"
+            for name in (r"model\.safetensors", r"tokenizer\.json", r"README\.md", "LICENSE")
+        ),
         r"arithmoscope/store/migrations/versions/0001_first\.py",
         r"arithmoscope/py\.typed",
         r"arithmoscope/__init__\.pyi",
@@ -119,6 +123,15 @@ def test_a_command_whose_extra_is_missing_names_it(library: Environment, command
     assert f"arithmoscope {command} needs the extra 'server'" in line
     assert "fastapi" in line
     assert line.endswith("pip install 'arithmoscope[server]'")
+
+
+def test_the_small_model_is_ready_without_being_fetched(library: Environment, tmp_path: Path) -> None:
+    done = library.run(
+        "arithmoscope", "analyze", "12 + 35 =", "--model", "adder", ARITHMOSCOPE_MODELS_DIR=str(tmp_path)
+    )
+    assert done.returncode == 0, done.stderr
+    assert "answers right" in done.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_copies_are_refused(server: Environment, tmp_path: Path) -> None:

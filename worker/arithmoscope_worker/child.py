@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.system import WorkerStatus
 from arithmoscope.engine.models.catalogue import Catalogue
-from arithmoscope.engine.models.folders import DEMO_ID
+from arithmoscope.engine.models.folders import ADDER_ID, DEMO_ID
 from arithmoscope.store import EventLog, Store
 from arithmoscope_worker.compute_view import add_view
 from arithmoscope_worker.config import WorkerConfig
@@ -133,13 +133,13 @@ class Child:
         return None
 
     def _warm_up(self) -> None:
-        """Loads the demo model, which the first job usually needs."""
+        """Loads the demo model, or without it the bundled one: the first job usually needs it."""
         try:
-            demo = self._catalogue.card(DEMO_ID)
-            if demo.supported:
-                self._runtime.model(demo, read_chat(self._catalogue, demo.id))
+            cards = (self._catalogue.card(model_id) for model_id in (DEMO_ID, ADDER_ID))
+            if (usual := next((card for card in cards if card.supported), None)) is not None:
+                self._runtime.model(usual, read_chat(self._catalogue, usual.id))
         except Exception:  # the job that needs it reports the error
-            logger.exception("the demo model was not preloaded; the first job will take longer")
+            logger.exception("no model was preloaded; the first job will take longer")
 
     def _watch_models(self, registrar: ModelRegistrar) -> None:
         while not self._stopping.is_set():

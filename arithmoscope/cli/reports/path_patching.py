@@ -7,8 +7,10 @@ from collections.abc import Mapping
 
 from arithmoscope.cli.formatting import answered, plural
 from arithmoscope.contracts.kinds.path_patching import PathPatchingResult, PathPatchingSpec
+from arithmoscope.contracts.prompts import CustomPrompts
 from arithmoscope.contracts.results import Checks
 from arithmoscope.contracts.terms import DEFAULT_METRIC, Direction
+from arithmoscope.prompts.language.parse_question import parse_question
 
 # Components in the printed ranking.
 _LISTED = 15
@@ -38,7 +40,7 @@ def report(result: PathPatchingResult, files: Mapping[str, bytes]) -> str:
         f"{plural(len(result.pairs), 'prompt')}, {result.provenance.seconds:.1f} s on {result.provenance.device}"
     )
     lines.append(_accuracy(result.checks))
-    lines += [f"Note: {note}" for note in result.notes]
+    lines += [f"Note: {note}" for note in (*_first_token(result), *result.notes)]
     return "\n".join(lines) + "\n"
 
 
@@ -67,6 +69,18 @@ def _accuracy(checks: Checks) -> str:
     if checks.spot_check:
         text += f"; {', '.join(checks.spot_check)} by brute force: within {checks.spot_check_error:.1e} logits"
     return text
+
+
+def _first_token(result: PathPatchingResult) -> list[str]:
+    """A sentence about an answer of which only the first token was measured, if there is a single typed prompt."""
+    prompts = result.spec.prompts
+    if prompts.answer != "first" or not isinstance(prompts, CustomPrompts) or len(prompts.pairs) != 1:
+        return []
+    (typed,) = prompts.pairs
+    reading = parse_question(typed.reference)
+    answer = (typed.answer or (reading.answer if reading else "")).strip()
+    measured = result.pairs[0].answer.strip()
+    return [f"of the answer {answer} its first token is measured: {measured}"] if answer != measured else []
 
 
 def _prompts(result: PathPatchingResult) -> list[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from arithmoscope.contracts.models import ModelCard, ModelSource
-from arithmoscope.contracts.prompt_terms import DEFAULT_SHOTS
+from arithmoscope.contracts.prompt_terms import DEFAULT_SHOTS, MAX_SHOTS, AnswerTokens
 from arithmoscope.engine.families import unsupported, why_unsupported
 
 # Above the size of any real model: transformers would build modules for such a configuration until memory runs out.
@@ -49,6 +49,16 @@ def card_of_config(
         supported=(unusable or reason) is None,
         reason=unusable or reason,
     )
+
+
+def with_defaults(card: ModelCard, manifest: Mapping[str, Any]) -> ModelCard:
+    """The card with the manifest's number of worked examples and treatment of answers, as far as it has valid ones."""
+    update: dict[str, Any] = {}
+    if type(shots := manifest.get("shots")) is int and 0 <= shots <= MAX_SHOTS:
+        update["shots"] = shots
+    if (answer := manifest.get("answer")) in get_args(AnswerTokens):
+        update["answer"] = answer
+    return card.model_copy(update=update)
 
 
 def broken_card(model_id: str, reason: str, source: ModelSource = "folder") -> ModelCard:

@@ -1,7 +1,7 @@
 """The catalogue of models that can run here. Loads no weights and no torch.
 
-A model is a folder in MODELS_DIR (config.json, safetensors, tokenizer.json), the demo model shipped in a package, a
-local GGUF file, or a Hugging Face hub name if the hub is allowed.
+A model is a folder in MODELS_DIR (config.json, safetensors, tokenizer.json), the demo model, which is fetched into one,
+the small model `adder` inside this package, a local GGUF file, or a Hugging Face hub name if the hub is allowed.
 """
 
 from __future__ import annotations
@@ -19,10 +19,19 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.models import ChatFrame, ModelCard
 from arithmoscope.contracts.prompt_terms import DEFAULT_SHOTS
 from arithmoscope.engine.families import GGUF_ARCHITECTURES, unsupported_gguf
-from arithmoscope.engine.models.cards import broken_card, card_of_config, why_unusable
+from arithmoscope.engine.models.cards import broken_card, card_of_config, why_unusable, with_defaults
 from arithmoscope.engine.models.chat_template import frame_of_folder, has_template
 from arithmoscope.engine.models.component_sizes import part_sizes
-from arithmoscope.engine.models.folders import DEMO_ID, DEMO_NAME, MANIFEST, is_whole, read_json, write_atomically
+from arithmoscope.engine.models.folders import (
+    ADDER_FOLDER,
+    ADDER_ID,
+    DEMO_ID,
+    DEMO_NAME,
+    MANIFEST,
+    is_whole,
+    read_json,
+    write_atomically,
+)
 from arithmoscope.engine.models.weight_headers import Weights, read_shapes, safetensors_files, weights_of
 
 _REVISIONS = ".revisions.json"
@@ -51,10 +60,10 @@ class Catalogue:
     allow_hub: bool = False
 
     def cards(self) -> list[ModelCard]:
-        """All models, the demo model first. A card that is not supported has the reason."""
+        """All models, the demo model first, then `adder`. A card that is not supported has the reason."""
         folders = sorted(p for p in self.models_dir.iterdir() if p.is_dir()) if self.models_dir.is_dir() else []
-        cards = [self._card(p) for p in folders if p.name != DEMO_ID and not p.name.startswith(".")]
-        return [self._demo_card(), *cards]
+        cards = [self._card(p) for p in folders if p.name not in (DEMO_ID, ADDER_ID) and not p.name.startswith(".")]
+        return [self._demo_card(), self._adder_card(), *cards]
 
     def card(self, model_id: str) -> ModelCard:
         """One model's card.
@@ -64,7 +73,7 @@ class Catalogue:
         """
         if model_id == DEMO_ID:
             return self._demo_card()
-        return self._card(self._folder(model_id))
+        return self._adder_card() if model_id == ADDER_ID else self._card(self._folder(model_id))
 
     def tokenizer_json(self, model_id: str) -> str | None:
         """The text of the model's tokenizer.json; None if it has none."""
@@ -85,11 +94,14 @@ class Catalogue:
         Converts the demo model first if that has not been done.
 
         Raises:
-            Refusal: ``unknown_model`` or ``hub_not_allowed``.
+            Refusal: ``unknown_model``, ``ambiguous_model`` or ``hub_not_allowed``.
         """
         if model == DEMO_ID:
             card = self._demo_card()
             return self._folder_location(self.models_dir / DEMO_ID, card if card.supported else self.fetch(DEMO_ID))
+        if model == ADDER_ID:
+            self.refuse_ambiguous(model)
+            return self._folder_location(ADDER_FOLDER)
         if _is_plain_name(model) and (self.models_dir / model).is_dir():
             return self._folder_location(self.models_dir / model)
         path = _local_path(model)
@@ -107,10 +119,15 @@ class Catalogue:
         raise Refusal("unknown_model", f"There is no model {model[:80]!r} here.")
 
     def fetch(self, model_id: str, say: Callable[[str], None] = lambda _line: None) -> ModelCard:
-        """Prepares a model: converts the demo model once, or downloads a hub model if the hub is allowed.
+        """Prepares a model: converts the demo model once, or downloads a hub model if the hub is allowed. `adder` is
+        always ready.
 
         ``say`` receives progress messages.
         """
+        if model_id == ADDER_ID:
+            card = self.locate(ADDER_ID).card
+            say(f"{ADDER_ID} comes with Arithmoscope: there is nothing to fetch.")
+            return card
         if model_id != DEMO_ID:
             return self.locate(model_id).card
         if not is_whole(self.models_dir / DEMO_ID):
@@ -120,7 +137,7 @@ class Catalogue:
         return self._demo_card()
 
     def _folder(self, model_id: str) -> Path:
-        folder = self.models_dir / model_id
+        folder = ADDER_FOLDER if model_id == ADDER_ID else self.models_dir / model_id
         if not _is_plain_name(model_id) or not folder.is_dir():
             raise Refusal("unknown_model", f"There is no model {model_id[:80]!r} here.")
         return folder
@@ -143,6 +160,24 @@ class Catalogue:
             supported=False,
             reason=f"Not converted yet: run arithmoscope models fetch {DEMO_ID}.",
         )
+
+    def refuse_ambiguous(self, model_id: str) -> None:
+        """Raises Refusal (``ambiguous_model``) if a folder in MODELS_DIR has the name of the model in this package.
+
+        Neither of them has the id then, so that nobody gets the numbers of the other one.
+        """
+        own = self.models_dir / ADDER_ID
+        if model_id == ADDER_ID and own.is_dir() and own.resolve() != ADDER_FOLDER:
+            detail = f"{ADDER_ID} is the model that comes with Arithmoscope, and your folder {own}."
+            raise Refusal("ambiguous_model", detail)
+
+    def _adder_card(self) -> ModelCard:
+        card = self._card(ADDER_FOLDER)
+        try:
+            self.refuse_ambiguous(ADDER_ID)
+        except Refusal as refusal:
+            return card.model_copy(update={"supported": False, "reason": str(refusal)})
+        return card
 
     def _card(self, folder: Path) -> ModelCard:
         return self._folder_location(folder).card
@@ -177,14 +212,15 @@ class Catalogue:
             config,
             model_id=folder.name,
             architecture=architecture,
-            source="demo" if folder.name == DEMO_ID else "folder",
+            source="bundled" if folder == ADDER_FOLDER else "demo" if folder.name == DEMO_ID else "folder",
             revision=str(revision),
             parameters=weights.parameters if weights else 0,
             name=manifest.get("name"),
             reason=reason,
         )
         sizes = part_sizes(shapes, card.heads, card.kv_heads)
-        return card.model_copy(update={"chat": has_template(folder), "sizes": sizes}), weights
+        card = card.model_copy(update={"chat": has_template(folder), "sizes": sizes})
+        return with_defaults(card, manifest), weights
 
     def _hub_location(self, name: str) -> ModelLocation:
         """The location of a hub model. Its configuration is checked before its weights are downloaded."""

@@ -12,6 +12,9 @@ from typing import Any
 DEMO_ID = "smollm2-135m"
 DEMO_NAME = "SmolLM2-135M-Instruct (Q4_1, dequantised)"
 MANIFEST = "arithmoscope.json"
+# The small model that is part of this package: it is ready without being fetched.
+ADDER_ID = "adder"
+ADDER_FOLDER = Path(__file__).resolve().parents[2] / "adder"
 
 
 def default_models_dir() -> Path:

@@ -1,10 +1,11 @@
-"""The number of worked examples before a prompt whose spec leaves it open."""
+"""Options of a prompt set that its spec leaves open: worked examples, and answers of several tokens."""
 
 from __future__ import annotations
 
 from typing import TypeVar, cast
 
 from arithmoscope.contracts.base import Wire
+from arithmoscope.contracts.models import ModelCard
 from arithmoscope.contracts.prompt_terms import DEFAULT_SHOTS
 from arithmoscope.contracts.prompts import CustomPrompts, PromptsSpec, TemplatePrompts
 from arithmoscope.prompts.language.parse_question import parse_question
@@ -30,17 +31,29 @@ def with_shots(prompts: PromptsSpec) -> PromptsSpec:
     return prompts if prompts.shots is not None else prompts.model_copy(update={"shots": shots_of(prompts)})
 
 
-def with_shots_everywhere(spec: _Spec) -> _Spec:
-    """A spec with the number of worked examples written into each of its prompt sets, so that equal questions are equal
+def with_model_defaults(prompts: PromptsSpec, card: ModelCard) -> PromptsSpec:
+    """The prompt set with the model's number of worked examples and treatment of long answers, where it says none."""
+    changes: dict[str, object] = {}
+    if "answer" not in prompts.model_fields_set:
+        changes["answer"] = card.answer
+    if prompts.shots is None or "shots" not in prompts.model_fields_set:
+        changes["shots"] = card.shots if shots_of(prompts) else 0
+    return prompts.model_copy(update=changes)
+
+
+def with_defaults_everywhere(spec: _Spec, card: ModelCard) -> _Spec:
+    """A spec with the model's defaults written into each of its prompt sets, so that equal questions are equal
     specs."""
     changes: dict[str, object] = {}
     for name in type(spec).model_fields:
         value: object = getattr(spec, name)
         if isinstance(value, _SETS):
-            changes[name] = with_shots(value)
+            changes[name] = with_model_defaults(value, card)
         elif isinstance(value, tuple):
             members = cast("tuple[object, ...]", value)
-            changes[name] = tuple(with_shots(each) if isinstance(each, _SETS) else each for each in members)
+            changes[name] = tuple(
+                with_model_defaults(each, card) if isinstance(each, _SETS) else each for each in members
+            )
     return spec.model_copy(update=changes)
 
 

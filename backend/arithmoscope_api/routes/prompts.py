@@ -7,6 +7,7 @@ from starlette.concurrency import run_in_threadpool
 
 from arithmoscope.contracts.prompts import Preview, PreviewRequest, Upload
 from arithmoscope.prompts import preview
+from arithmoscope.prompts.sets.default_shots import with_model_defaults
 from arithmoscope.prompts.sets.uploads import FORMATS, read_upload
 from arithmoscope_api.context import Ctx
 from arithmoscope_api.http.problems import problem_responses
@@ -20,7 +21,7 @@ def preview_prompts(request: PreviewRequest, ctx: Ctx) -> Preview:
     """Returns the tokens of every prompt as the model reads them. A pair that cannot run has a `problem`."""
     card = usable_model(ctx, request.model)
     chat = ctx.tokenizers.chat_template(card) if request.prompts.chat else None
-    return preview(request.prompts, ctx.tokenizers.get(card), chat)
+    return preview(with_model_defaults(request.prompts, card), ctx.tokenizers.get(card), chat)
 
 
 UPLOAD = "/upload"

@@ -8,6 +8,7 @@ from arithmoscope.contracts.kinds.fine_tune import FineTuneSpec
 from arithmoscope.contracts.tuning_results import TuningPreview
 from arithmoscope.contracts.tuning_terms import Tuner
 from arithmoscope.prompts.sets.dataset_splits import overlap_notes, split_dataset
+from arithmoscope.prompts.sets.default_shots import with_defaults_everywhere
 from arithmoscope_api.context import Ctx
 from arithmoscope_api.http.problems import problem_responses
 from arithmoscope_api.trainable import trainable_parameters
@@ -27,6 +28,7 @@ def preview_tuning(spec: FineTuneSpec, ctx: Ctx) -> TuningPreview:
     questions into three sets that share no operands. Returns the same errors as `POST /api/experiments`.
     """
     resolved = resolve_spec(ctx, spec)
+    spec = with_defaults_everywhere(spec, resolved.card)
     tokenizer = ctx.tokenizers.get(resolved.card)
     splits = split_dataset(spec, tokenizer, resolved.chat_template(ctx))
     notes = list(splits.notes)

@@ -542,6 +542,11 @@ export interface components {
         };
         /** @description A model: one item of ``GET /api/models``. */
         ModelCard: {
+            /**
+             * @description Treatment of answers of several tokens, unless a request sets its own. `whole`: such questions are not drawn; such a prompt of your own is refused. `first`: measured at their first token. `each`: measured at every token, with those before it given.
+             * @enum {string}
+             */
+            answer: "whole" | "first" | "each";
             /** @description Id of the model that this one was tuned from */
             base?: string | null;
             /** @description Revision of the base model at that time */
@@ -569,7 +574,7 @@ export interface components {
             /** @description None if unknown */
             sizes?: components["schemas"]["PartSizes"] | null;
             /** @enum {string} */
-            source: "demo" | "folder" | "hub" | "tuned";
+            source: "demo" | "bundled" | "folder" | "hub" | "tuned";
             supported: boolean;
         };
         /** @description The model that was analysed. */

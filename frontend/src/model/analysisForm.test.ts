@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest';
 import type { ModelCard } from '../api/wire';
 import {
   analysisDraftOf,
+  BUNDLED_PROMPT,
+  bundledModel,
   initialDraft,
   DEFAULT_DRAFT,
   defaultModel,
@@ -21,9 +23,11 @@ const MODEL: ModelCard = {
   kv_heads: 3,
   parameters: 134_000_000,
   shots: 3,
+  answer: 'whole',
   chat: false,
   supported: true,
 };
+const ADDER: ModelCard = { ...MODEL, id: 'adder', name: 'adder', source: 'bundled', shots: 0, answer: 'first' };
 const ODD: ModelCard = { ...MODEL, id: 'odd', supported: false, reason: 'OddNet is not supported.' };
 const draft = (part: Partial<Draft> = {}): Draft => ({ ...DEFAULT_DRAFT, model: MODEL.id, ...part });
 const asked = (part: Partial<Draft>) => analysisSpecOf(draft(part), MODEL);
@@ -135,6 +139,26 @@ describe('the analysis form', () => {
   it('defaults to the first supported model', () => {
     expect(defaultModel([ODD, MODEL])?.id).toBe('smollm2-135m');
     expect(defaultModel([ODD])).toBeNull();
+  });
+
+  it('defaults to the bundled model only if no other can run, and offers it if it can', () => {
+    expect(defaultModel([ADDER, ODD, MODEL])?.id).toBe('smollm2-135m');
+    expect(defaultModel([ADDER, ODD])?.id).toBe('adder');
+    expect(bundledModel([ODD, MODEL, ADDER])?.id).toBe('adder');
+    expect(bundledModel([MODEL, { ...ADDER, supported: false }])).toBeNull();
+  });
+
+  it('leaves worked examples and the treatment of longer answers to the model, unless they are chosen', () => {
+    const prompts = (part: Partial<Draft>) => analysisSpecOf(draft(part), ADDER).spec?.prompts;
+    expect(prompts({ prompt: BUNDLED_PROMPT })).toEqual({
+      source: 'custom',
+      pairs: [{ reference: '12 + 35 =' }],
+      corruption: 'null_operator',
+    });
+    expect(prompts({ mode: 'set' })).toMatchObject({ source: 'template', answer: 'first' });
+    expect(prompts({ answerTokens: 'each', shots: 1 })).toMatchObject({ shots: 1, answer: 'each' });
+    expect(prompts({ answerTokens: 'whole' })).toHaveProperty('answer', 'whole');
+    expect(prompts({ mode: 'set', answerTokens: 'whole' })).toHaveProperty('answer', 'whole');
   });
 
   it('keeps the order of a list of choices', () => {

@@ -1,12 +1,12 @@
 // Draft of the analysis form on the home page, and its conversion to a spec.
 import { FIELDS } from '../api/vocabulary';
-import type { PromptsSpec, AnalysisSpecInput, ModelCard, Spec } from '../api/wire';
+import type { AnswerTokens, PromptsSpec, AnalysisSpecInput, ModelCard, Spec } from '../api/wire';
 import { changed, no, type SpecOrProblem } from './fields';
 import { DEFAULT_OPTIONS, needsSet, optionsOf, normalised, type Options } from './patchingOptions';
 import { asPromptFile, customPromptsOf, type PromptFile } from './customPrompts';
 import { setDraftOf, DEFAULT_SET, templatePromptsOf, type SetDraft } from './promptSet';
 
-export interface Draft extends Options, SetDraft {
+export interface Draft extends Options, Omit<SetDraft, 'answerTokens'> {
   model: string | null;
   mode: 'one' | 'set' | 'file';
   prompt: string;
@@ -14,6 +14,8 @@ export interface Draft extends Options, SetDraft {
   counterfactual: string;
   /** null: as many as suit the prompt and the model. */
   shots: number | null;
+  /** null: the model's default. */
+  answerTokens: AnswerTokens | null;
   /** Through the model's chat template, if it has one. */
   chat: boolean;
   /** The content of an uploaded file of prompts. */
@@ -29,6 +31,7 @@ export const DEFAULT_DRAFT: Draft = {
   answer: '',
   counterfactual: '',
   shots: null,
+  answerTokens: null,
   chat: false,
   file: null,
 };
@@ -44,6 +47,7 @@ export const initialDraft = ({ source }: Pick<Options, 'source'>): Draft => ({
  */
 export function analysisDraftOf(spec: Pick<Spec, 'model' | 'effect' | 'prompts'> & Partial<Options>): Draft {
   const { prompts } = spec;
+  const answerTokens = prompts.answer ?? null;
   const base = {
     ...DEFAULT_DRAFT,
     ...optionsOf(spec),
@@ -51,9 +55,9 @@ export function analysisDraftOf(spec: Pick<Spec, 'model' | 'effect' | 'prompts'>
     shots: prompts.shots ?? null,
     chat: prompts.chat ?? false,
   };
-  if (prompts.source === 'template') return { ...base, ...setDraftOf(prompts), mode: 'set' };
-  const { pairs, corruption, answer } = prompts;
-  const typed = { ...base, corruption, answerTokens: answer ?? DEFAULT_SET.answerTokens };
+  if (prompts.source === 'template') return { ...base, ...setDraftOf(prompts), answerTokens, mode: 'set' };
+  const { pairs, corruption } = prompts;
+  const typed = { ...base, corruption, answerTokens };
   const [first] = pairs;
   if (pairs.length > 1 || !first) return { ...typed, mode: 'file', file: asPromptFile(prompts) };
   return {
@@ -65,13 +69,26 @@ export function analysisDraftOf(spec: Pick<Spec, 'model' | 'effect' | 'prompts'>
   };
 }
 
+/** The treatment of answers of several tokens: as chosen, or the model's default. */
+export const answerTokensOf = (draft: Pick<Draft, 'answerTokens'>, model: ModelCard | null): AnswerTokens =>
+  draft.answerTokens ?? model?.answer ?? DEFAULT_SET.answerTokens;
+
 /** True if there is only one prompt, so that there is no other to draw from. */
 export const isSinglePrompt = (draft: Pick<Draft, 'mode' | 'pairs' | 'file'>): boolean =>
   draft.mode === 'one' || (draft.mode === 'file' ? draft.file?.pairs.length === 1 : Number(draft.pairs) === 1);
 
-/** The default model: the first that is supported. */
-export const defaultModel = (models: readonly ModelCard[]): ModelCard | null =>
-  models.find((model) => model.supported) ?? null;
+/** The default model: the first that is supported, the bundled one only if there is no other. */
+export const defaultModel = (models: readonly ModelCard[]): ModelCard | null => {
+  const supported = models.filter((model) => model.supported);
+  return supported.find(({ source }) => source !== 'bundled') ?? supported[0] ?? null;
+};
+
+/** The bundled model that can add, if it can run. */
+export const bundledModel = (models: readonly ModelCard[]): ModelCard | null =>
+  models.find(({ source, supported }) => source === 'bundled' && supported) ?? null;
+
+/** The example that is offered with the bundled model. */
+export const BUNDLED_PROMPT = '12 + 35 =';
 
 export type AnalysisSpecOrProblem = SpecOrProblem<AnalysisSpecInput>;
 
@@ -88,6 +105,8 @@ export function analysisSpecOf(draft: Draft, model: ModelCard): AnalysisSpecOrPr
 function promptsOf(draft: Draft, model: ModelCard): PromptsSpec | string {
   const { shots } = draft;
   const chat = draft.chat && model.chat === true;
+  // What is chosen is sent, even if it is the usual: what is left open is the model's.
+  const answer = draft.answerTokens === null ? {} : { answer: draft.answerTokens };
   if (draft.mode === 'one') {
     if (draft.prompt.trim() === '') return 'Type a prompt, such as 3 + 5 =';
     const optional = (name: 'answer' | 'counterfactual') => (draft[name].trim() === '' ? {} : { [name]: draft[name] });
@@ -96,12 +115,16 @@ function promptsOf(draft: Draft, model: ModelCard): PromptsSpec | string {
       pairs: [{ reference: draft.prompt, ...optional('answer'), ...optional('counterfactual') }],
       ...(shots === null ? {} : { shots }),
       corruption: draft.corruption,
-      ...changed(FIELDS.custom, { chat, answer: draft.answerTokens }),
+      ...changed(FIELDS.custom, { chat }),
+      ...answer,
     };
   }
-  return draft.mode === 'file'
-    ? customPromptsOf({ ...draft, keepWrong: true }, shots, chat)
-    : templatePromptsOf(draft, shots, chat);
+  const whole = { ...draft, answerTokens: answerTokensOf(draft, model) };
+  const prompts =
+    draft.mode === 'file'
+      ? customPromptsOf({ ...whole, keepWrong: true }, shots, chat)
+      : templatePromptsOf(whole, shots, chat);
+  return typeof prompts === 'string' ? prompts : { ...prompts, ...answer };
 }
 
 /** `list` with `item` added or removed, in the order of `all`. */

@@ -4,6 +4,7 @@ import { useId } from 'preact/hooks';
 import { FIELDS } from '../../api/vocabulary';
 import type { ModelCard } from '../../api/wire';
 import type { Draft } from '../../model/analysisForm';
+import type { SetDraft } from '../../model/promptSet';
 import { fieldsOf, TermField } from '../../ui/fields';
 import { Field } from '../../ui/parts';
 import { ShotsChoice } from '../prompts/model';
@@ -18,7 +19,11 @@ export function PromptBox({
   change,
   box,
   submit,
-}: FormPart & { box: RefObject<HTMLTextAreaElement | null>; submit: () => void }) {
+}: Omit<FormPart, 'draft'> & {
+  draft: Draft & Pick<SetDraft, 'answerTokens'>;
+  box: RefObject<HTMLTextAreaElement | null>;
+  submit: () => void;
+}) {
   const lines = Math.min(8, Math.max(1, draft.prompt.split('\n').length));
   return (
     <>

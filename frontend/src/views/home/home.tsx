@@ -2,7 +2,14 @@
 import { useEffect, useRef } from 'preact/hooks';
 import { experiments } from '../../api/client';
 import type { AnalysisSpecInput, ModelCard } from '../../api/wire';
-import { analysisDraftOf, analysisSpecOf, initialDraft, type Draft } from '../../model/analysisForm';
+import {
+  analysisDraftOf,
+  analysisSpecOf,
+  answerTokensOf,
+  BUNDLED_PROMPT,
+  initialDraft,
+  type Draft,
+} from '../../model/analysisForm';
 import { readChat, readOptions, writeChat, writeOptions } from '../../model/patchingOptions';
 import type { Address } from '../../nav';
 import { page } from '../../root';
@@ -16,6 +23,7 @@ import { FileOptions } from '../prompts/file';
 import { ModelChoice } from '../prompts/model';
 import { SetOptions } from '../prompts/set';
 import { Example } from './example';
+import { BundledModelHint } from './bundledModel';
 import { PromptBox, RunOptions } from './form';
 import { PatchingOptions } from './options';
 import { PreviewPane, usePreview } from './preview';
@@ -52,6 +60,7 @@ export function Home({ address }: { address: Address }) {
   const { model } = chosenModel(draft.model, models);
   const notices = [...form.notices, ...noTemplate(draft, model)];
   const preview = usePreview(submission);
+  const shown = { ...draft, answerTokens: answerTokensOf(draft, model) };
   const seconds =
     submission.spec && estimate(recent.data?.items ?? [], submission.spec, requestedPairs(submission.spec));
   return (
@@ -75,17 +84,25 @@ export function Home({ address }: { address: Address }) {
             ))}
           </fieldset>
           {draft.mode === 'one' ? (
-            <PromptBox draft={draft} change={change} box={box} submit={() => void run()} />
+            <PromptBox draft={shown} change={change} box={box} submit={() => void run()} />
           ) : draft.mode === 'set' ? (
-            <SetOptions draft={draft} change={change} />
+            <SetOptions draft={shown} change={change} />
           ) : (
-            <FileOptions draft={draft} change={change} />
+            <FileOptions draft={shown} change={change} />
           )}
           <PreviewPane submission={submission} loaded={preview} />
           <div class="row">
             <ModelChoice cards={models.data ?? []} chosen={model?.id ?? null} change={change} />
             <RunOptions draft={draft} card={model} automatic={preview.preview?.shots ?? null} change={change} />
           </div>
+          <BundledModelHint
+            cards={models.data ?? []}
+            chosen={model}
+            offer={draft.mode === 'one'}
+            pick={({ id }) =>
+              change({ model: id, prompt: BUNDLED_PROMPT, shots: null, answer: '', counterfactual: '' })
+            }
+          />
           {notices.map((notice) => (
             <Notice key={notice} tone="warn">
               {notice}

@@ -205,6 +205,7 @@ function ModelSource({ card, cards }: { card: ModelCard; cards: readonly ModelCa
 
 const SOURCES: Record<Exclude<ModelCard['source'], 'tuned'>, string> = {
   demo: 'demo model',
+  bundled: 'comes with Arithmoscope',
   folder: 'local folder',
   hub: 'Hugging Face Hub',
 };

@@ -1,4 +1,4 @@
-"""The real pretrained model: a knock-out, a transfer and every view of one analysis, in cheap sizes."""
+"""A trained model: a knock-out, a transfer and every view of one analysis, in cheap sizes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from arithmoscope.contracts.views import KeyReport, LensReport, RoleReport, Stag
 from arithmoscope.engine.experiments.knockout import run_knockout
 from arithmoscope.engine.experiments.transfer import run_transfer
 from arithmoscope.engine.experiments.views import view_file
-from arithmoscope.engine.models.folders import DEMO_ID
+from arithmoscope.engine.models.folders import ADDER_ID
 
-pytestmark = pytest.mark.slow
-
-ADD = {"source": "template", "operations": ["add"], "pairs": 16, "shots": 2}
+ADD = {"source": "template", "operations": ["add"], "pairs": 16, "shots": 0}
+TWO_DIGITS = {**ADD, "operands": [10, 99], "answer": "first", "pairs": 48}
 QUIET = {
     **{name: lambda *_: None for name in ("save_chunk", "on_progress", "on_partial")},
     "saved_chunks": {},
@@ -29,17 +28,20 @@ QUIET = {
 
 @pytest.fixture(scope="module")
 def model():
-    return load_model(DEMO_ID)
+    return load_model(ADDER_ID)
 
 
 @pytest.fixture(scope="module")
 def analysis(model):
-    spec = {"kind": "path_patching", "model": DEMO_ID, "effect": "direct", "prompts": ADD}
+    spec = {"kind": "path_patching", "model": ADDER_ID, "effect": "direct", "prompts": TWO_DIGITS}
     return whole_run(model, PathPatchingSpec.model_validate(spec)).artifacts
 
 
 def test_what_direct_path_patching_finds_hurts_more_than_random_components_when_it_is_out(model, analysis):
-    spec = KnockoutSpec.model_validate({"kind": "knockout", "parent": "x", "top_k": 6, "controls": 5})
+    # Zero: the mean over prompts of one operation still says which operation it is. Many draws, because a random sixth
+    # of so few components often holds the most important ones.
+    request = {"kind": "knockout", "parent": "x", "top_k": 6, "controls": 20, "ablation": "zero"}
+    spec = KnockoutSpec.model_validate(request)
     output = run_knockout(model, spec, "k", parent=analysis.__getitem__, **QUIET)
     assert output is not None
     result = KnockoutResult.model_validate_json(output.artifacts["result.json"])
@@ -48,7 +50,7 @@ def test_what_direct_path_patching_finds_hurts_more_than_random_components_when_
     mean, control = curve.mean[-1], curve.control[-1]
     assert mean is not None
     assert control is not None
-    assert mean < control
+    assert mean < control - 1
     assert result.curves["accuracy"].mean[0] == 1.0, "the parent kept what the model answers rightly"
     assert result.checks.noise_floor < 1e-3
     assert result.checks.spot_check_error < 1e-3
@@ -57,7 +59,7 @@ def test_what_direct_path_patching_finds_hurts_more_than_random_components_when_
 def test_a_transfer_to_a_set_without_arithmetic_says_that_it_is_the_control(model):
     facts = {"source": "template", "topic": "facts", "pairs": 16}
     request = {"found_on": [ADD], "evaluated_on": [ADD, facts], "top_k": 4, "controls": 3, "effect": "direct"}
-    spec = TransferSpec.model_validate({"kind": "transfer", "model": DEMO_ID, **request})
+    spec = TransferSpec.model_validate({"kind": "transfer", "model": ADDER_ID, **request})
     output = run_transfer(model, spec, "t", **QUIET)
     assert output is not None
     result = TransferResult.model_validate_json(output.artifacts["result.json"])
@@ -73,10 +75,10 @@ def test_every_view_of_the_analysis_is_computed(model, analysis):
     pairs = json.loads(analysis["result.json"])["pairs"]
     assert len(KeyReport.model_validate_json(view("key")).tables) == 3
     roles = RoleReport.model_validate_json(view("roles"))
-    assert (len(roles.heads), roles.prompts) == (270, len(pairs))
+    assert (len(roles.heads), roles.prompts) == (32, len(pairs))
     lens = LensReport.model_validate_json(view("lens", str(pairs[0]["index"])))
-    assert len(lens.layers) == 31
+    assert len(lens.layers) == 5
     assert lens.layers[-1].rank == 1
     stages = StagesReport.model_validate_json(view("stages"))
     assert stages.probability[-1] == pytest.approx(sum(pair["reference_probability"] for pair in pairs) / len(pairs))
-    assert WritesReport.model_validate_json(view("writes", "MLP29")).promoted
+    assert WritesReport.model_validate_json(view("writes", "MLP3")).promoted
