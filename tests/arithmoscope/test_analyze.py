@@ -14,8 +14,6 @@ from arithmoscope.cli.output_files import metadata_file
 from arithmoscope.contracts.kinds.path_patching import PathPatchingResult
 from arithmoscope.contracts.ranking import COLUMNS
 
-pytestmark = pytest.mark.slow
-
 
 def test_the_ranking_is_on_stdout_and_the_progress_on_stderr(
     capsys: pytest.CaptureFixture[str], tmp_path: Path

@@ -17,8 +17,6 @@ from arithmoscope.engine.experiments.transfer import run_transfer
 from arithmoscope.engine.experiments.views import view_file
 from arithmoscope.engine.models.folders import DEMO_ID
 
-pytestmark = pytest.mark.slow
-
 ADD = {"source": "template", "operations": ["add"], "pairs": 16, "shots": 2}
 QUIET = {
     **{name: lambda *_: None for name in ("save_chunk", "on_progress", "on_partial")},

@@ -126,10 +126,7 @@ def test_documented_methods_that_raise_nothing_contain_no_raise():
 def tiny_names(tiny_models_dir: Path) -> Iterator[dict[str, Any]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARITHMOSCOPE_MODELS_DIR", str(tiny_models_dir))
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # tiny matrices are slower on several
         yield names()
-        torch.set_num_threads(threads)
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arithmoscope.prompts.language.arithmetic import MAX_DEPTH, MAX_DIGITS, MAX_QUESTION_CHARACTERS, read
@@ -307,7 +307,6 @@ expressions = st.recursive(
 ).filter(lambda written: len(written.operands) > 1)
 
 
-@settings(deadline=None)
 @given(expressions, st.sampled_from([" =", "=", " is", "?", ""]))
 def test_the_value_is_that_of_an_independent_evaluation(written: Expression, ending: str):
     reading = read(written.text + ending)
@@ -317,7 +316,6 @@ def test_the_value_is_that_of_an_independent_evaluation(written: Expression, end
         assert tuple(operand.value for operand in reading.operands) == written.operands
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_no_text_raises(text: str):
     assert_consistent(text, read(text))
@@ -337,7 +335,6 @@ PIECES = [
 ]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=60).map("".join))
 def test_no_text_of_arithmetic_pieces_raises(text: str):
     assert_consistent(text, read(text))
@@ -375,9 +372,9 @@ def assert_consistent(text: str, reading: Reading | None) -> None:
     ],
 )
 def test_huge_and_deep_texts_are_declined_quickly(prompt: str):
-    started = time.perf_counter()
+    started = time.process_time()
     assert read(prompt) is None
-    assert time.perf_counter() - started < 0.25
+    assert time.process_time() - started < 0.25
 
 
 def test_reading_time_grows_no_faster_than_the_prompt():
@@ -385,9 +382,9 @@ def test_reading_time_grows_no_faster_than_the_prompt():
         prompt = "Q: What is 2 + 3? A: 5 " * 8 * lines + "\n" + "twenty " * lines + "\n 3 + 5 ="
         runs = []
         for _ in range(3):
-            started = time.perf_counter()
+            started = time.process_time()
             assert value_of(prompt) == 8
-            runs.append(time.perf_counter() - started)
+            runs.append(time.process_time() - started)
         return min(runs)
 
     assert seconds(4_000) < 0.1

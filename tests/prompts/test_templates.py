@@ -5,7 +5,7 @@ from random import Random
 from typing import get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from vocabularies import digits_and_bare_spaces
 
@@ -108,7 +108,6 @@ def listed(operation: Operation, operands: tuple[int, int], answers: set[int]) -
     return pairs
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(FOUR),
     st.tuples(st.integers(0, 30), st.integers(0, 30)).map(lambda limits: (min(limits), max(limits))),
@@ -140,7 +139,6 @@ def test_the_largest_range_is_counted_without_listing_it(operation: Operation, c
     assert len(Questions(operation, (0, MAX_OPERAND), range(10))) == count
 
 
-@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(0, 5))
 def test_random_order_is_a_permutation_and_the_same_for_the_same_seed(count: int, seed: int):
     order = list(in_random_order(count, Random(seed)))

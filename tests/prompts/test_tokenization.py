@@ -205,7 +205,7 @@ def test_byte_fragments_have_some_text_and_everything_else_its_own(text: str, to
     assert "\ufffd" in whole or whole == f"{text} +"
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(reference=st.text(max_size=60), counterfactual=st.text(max_size=60), answer=st.text(max_size=4))
 def test_any_text_is_encoded_or_refused(
     reference: str, counterfactual: str, answer: str, vocabularies: dict[str, Tokenizer]
