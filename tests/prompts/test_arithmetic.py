@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from arithmoscope.prompts.language.arithmetic import MAX_DEPTH, MAX_DIGITS, MAX_QUESTION_CHARACTERS, read
 from arithmoscope.prompts.language.lexicon import INFIX_WORDS, NOUNS, SYMBOLS, VERBS
 from arithmoscope.prompts.language.readings import Reading
+from tests.tables import table
 
 READABLE = {
     "3 + 5 =": 8,
@@ -180,13 +181,13 @@ def text_of(prompt: str, spans: list[tuple[int, int]]) -> list[str]:
     return [prompt[start:end] for start, end in spans]
 
 
-@pytest.mark.parametrize("prompt", READABLE)
+@table("prompt", READABLE)
 def test_a_readable_question_has_its_exact_value(prompt: str):
     reading = read(prompt)
     assert (reading and reading.value) == READABLE[prompt]
 
 
-@pytest.mark.parametrize("prompt", UNREADABLE)
+@table("prompt", UNREADABLE)
 def test_what_is_not_understood_whole_is_not_read(prompt: str):
     assert read(prompt) is None
 
@@ -232,12 +233,12 @@ def test_the_answer_is_written_as_the_operands_are(prompt: str, answer: str):
     assert reading.answer == answer
 
 
-@pytest.mark.parametrize("symbol", SYMBOLS)
+@table("symbol", SYMBOLS)
 def test_every_symbol_is_read(symbol: str):
     assert operation_of(f"8 {symbol} 2 =") == SYMBOLS[symbol]
 
 
-@pytest.mark.parametrize("words", INFIX_WORDS)
+@table("words", INFIX_WORDS)
 def test_every_infix_word_is_read(words: tuple[str, ...]):
     operation, is_reversed = INFIX_WORDS[words]
     prompt = f"2 {' '.join(words)} 8 is" if is_reversed else f"8 {' '.join(words)} 2 is"
@@ -246,12 +247,12 @@ def test_every_infix_word_is_read(words: tuple[str, ...]):
     assert value_of(prompt) == {"add": 10, "subtract": 6, "multiply": 16, "divide": 4, "power": 64}[operation]
 
 
-@pytest.mark.parametrize("noun", NOUNS)
+@table("noun", NOUNS)
 def test_every_noun_is_read(noun: str):
     assert operation_of(f"The {noun} of 8 and 2 is") == NOUNS[noun]
 
 
-@pytest.mark.parametrize(("verb", "connective"), [(verb, word) for verb in VERBS for word in VERBS[verb][1]])
+@table(("verb", "connective"), [(verb, word) for verb in VERBS for word in VERBS[verb][1]])
 def test_every_verb_is_read_with_every_connective(verb: str, connective: str):
     assert operation_of(f"{verb.capitalize()} 8 {connective} 2:") == VERBS[verb][0] or connective == "from"
     assert operation_of(f"{verb} 4 {connective} 4 =") == VERBS[verb][0]

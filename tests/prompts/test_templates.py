@@ -13,6 +13,7 @@ from arithmoscope.contracts.prompts import MAX_OPERAND, Operation, Style
 from arithmoscope.prompts.language.arithmetic import read
 from arithmoscope.prompts.language.corruptions import corrupt
 from arithmoscope.prompts.language.templates import TEMPLATES, Questions, Template, in_random_order
+from tests.tables import table
 
 # One golden example a row of the table: the question for 8 and 2, and its null operator.
 GOLDEN = {
@@ -70,7 +71,7 @@ RESULTS: dict[Operation, int] = {"add": 10, "subtract": 6, "multiply": 16, "divi
 FOUR: tuple[Operation, ...] = ("add", "subtract", "multiply", "divide")
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.text)
+@table("template", TEMPLATES)
 def test_every_template_has_its_golden_example_and_reads_back(template: Template):
     question, without = GOLDEN[template.text]
     assert template.question(8, 2) == question
