@@ -1,4 +1,4 @@
-"""Shared helpers of the fine-tuning tests: short settings, layouts, and a model's numbers."""
+"""Shared helpers of the fine-tuning tests: short settings, and a model's numbers."""
 
 from __future__ import annotations
 
