@@ -300,8 +300,16 @@ def _zip() -> bytes:
     return file.getvalue()
 
 
+ARCHIVES = {
+    "zip": _zip(),
+    "gzip": gzip.compress(b"reference\n1"),
+    "empty zip": b"PK\x05\x06" + b"\0" * 18,
+    "bzip2": b"BZh91AY&SY\0",
+}
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-@pytest.mark.parametrize("data", [_zip(), gzip.compress(b"reference\n1"), b"PK\x05\x06" + b"\0" * 18, b"BZh91AY&SY\0"])
+@pytest.mark.parametrize("data", ARCHIVES.values(), ids=ARCHIVES)
 def test_an_archive_is_refused_with_the_way_out_and_never_unpacked(data: bytes, form: UploadFormat) -> None:
     assert "Unpack it first" in refused(data, form)
 
