@@ -20,20 +20,22 @@ PAGE_SOURCES := $(shell find frontend/src frontend/public frontend/index.html fr
 MODELS = set -e; ARITHMOSCOPE_MODELS_DIR=$$("$(BIN)/python" -c \
 	'from arithmoscope.settings import read_settings; print(read_settings().models_dir)'); export ARITHMOSCOPE_MODELS_DIR
 
-.PHONY: help run test check bench replicate tuners adder soak example screenshots openapi vocabulary constraints clean
+.PHONY: help run test test-all check bench replicate tuners adder soak example screenshots openapi vocabulary constraints clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 run: $(VENV)/.server arithmoscope/page/index.html ## install what is missing, then serve on http://127.0.0.1:8000
 	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
 	@exec "$(BIN)/arithmoscope" serve
 
-test: $(VENV)/.dev arithmoscope/page/index.html ## all tests, slow ones too; fetches a browser, PostgreSQL and Redis if there are none
+test: TESTS := gate ## the gate: every law once; fetches a browser, PostgreSQL and Redis if there are none
+test-all: TESTS := all ## every test: all families in float32, faults for minutes, generated requests in full
+test test-all: $(VENV)/.dev arithmoscope/page/index.html
 	@scripts/test-services
 	@"$(BIN)/arithmoscope" models fetch $(MODEL) >/dev/null
 	@scripts/with-node npm --prefix frontend test
-	@$(MODELS); scripts/with-browser scripts/run-tests
+	@$(MODELS); scripts/with-browser scripts/run-tests $(TESTS)
 
 check: $(VENV)/.dev frontend/node_modules/.installed ## format, lint, types, import rules
 	"$(BIN)/ruff" format --check .

@@ -1,23 +1,90 @@
-"""Plain pytest checks every tensor shape that the engine's functions declare; a run that includes slow tests does not.
+"""One run for everything: which tests share a process, in what order they start, and where tensor shapes are checked.
 
-All families have the same shapes, so that `make test` runs the quick tests with the checks and the slow ones without.
+`make test` runs pytest with xdist. Tests of one group (a folder whose tests share a server, otherwise a file) run in
+one process, so that each group starts its browser, PostgreSQL or model once; the longest groups start first.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
 from typing import Any, Literal, get_origin
 
+# Several processes share the cores, and the matrices are tiny. Before torch is imported, and for child processes too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import hypothesis
 import jaxtyping
 import pytest
 
 import arithmoscope
 
-QUICK = "not slow"
+# How long one example takes depends on what else the machine does.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
+
+# Folders whose tests share what is expensive to start: the page's server and browser, PostgreSQL, the built wheel.
+SHARED = ("tests/e2e", "tests/store", "tests/packaging", "tests/soak")
+# The longest first, so that none of them is left over at the end.
+FIRST = (
+    "tests/e2e",
+    "tests/soak",
+    "tests/packaging",
+    "tests/worker",
+    "tests/store",
+    "tests/arithmoscope",
+    "tests/engine",
+)
+# Families whose tensor shapes are checked. All families have the same shapes, and each check costs time.
+SHAPED = {"LlamaForCausalLM", "Gemma2ForCausalLM"}
+
+
+def group_of(nodeid: str) -> str:
+    """The tests that run in one process, in their order."""
+    path = PurePosixPath(nodeid.partition("::")[0])
+    return next((folder for folder in SHARED if path.is_relative_to(folder)), str(path))
+
+
+def family_of(item: pytest.Item) -> str | None:
+    """The architecture, or variant of one, that a test is repeated for."""
+    spec = getattr(item, "callspec", None)
+    return None if spec is None else spec.params.get("architecture") or spec.params.get("variant")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.option.markexpr == QUICK:
-        jaxtyping.jaxtyped = _outer(jaxtyping.jaxtyped)  # what the hook's decorators call
-        jaxtyping.install_import_hook("arithmoscope.engine", "beartype.beartype")
+    jaxtyping.jaxtyped = _outer(jaxtyping.jaxtyped)  # what the hook's decorators call
+    jaxtyping.install_import_hook("arithmoscope.engine", "beartype.beartype")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        return next((at for at, folder in enumerate(FIRST) if item.nodeid.startswith(f"{folder}/")), len(FIRST))
+
+    items.sort(key=rank)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return Groups(config, log)
+
+
+@pytest.fixture(autouse=True)
+def _shapes_are_checked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Checks the declared shapes, but not again for each family and not in the tests that take minutes."""
+    family = family_of(request.node)
+    unchecked = (family is not None and family not in SHAPED) or "slow" in request.keywords
+    jaxtyping.config.update("jaxtyping_disable", unchecked)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def _outer(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:

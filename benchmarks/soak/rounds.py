@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.store import Store
@@ -16,10 +17,11 @@ from benchmarks.soak.disk import small_disk
 from benchmarks.soak.faults import FAULTS, Fault
 from benchmarks.soak.questions import Question, long_question
 from benchmarks.soak.scenario import Scenario
-from benchmarks.soak.tree import Serve, StartFailed, StopTimedOut, alive, clock_environment, eventually
+from benchmarks.soak.tree import Serve, StartFailed, StopTimedOut, alive, clock_environment, settled
 from benchmarks.soak.verdict import Answer, Verdict, comparable_digest, is_compared, judge
 
-ENDS_WITHIN_S = 180.0
+# Work that has not moved for this long does not end. A worker that imports torch on a busy machine is as quiet.
+STANDSTILL_S = 180.0
 RECOVERS_WITHIN_S = 10.0
 
 Log = Callable[[str], None]
@@ -80,11 +82,16 @@ def undisturbed(folder: Path, models: Path, questions: Mapping[str, Question]) -
 
 
 def _ended(serve: Serve, names: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    def all_ended() -> bool:
-        return all(serve.get(f"/api/experiments/{name}")["state"] == "succeeded" for name in names)
+    def look() -> dict[str, tuple[str, Any]]:
+        rows = {name: serve.get(f"/api/experiments/{name}") for name in names}
+        return {name: (row["state"], row["progress"]) for name, row in rows.items()}
 
-    if not eventually(all_ended, 60 + 10 * len(names), 0.5):
-        raise AssertionError("the undisturbed run does not finish")
+    def all_ended(seen: dict[str, tuple[str, Any]]) -> bool:
+        return all(state not in ("queued", "running") for state, _ in seen.values())
+
+    states = {name: state for name, (state, _) in (settled(look, all_ended, STANDSTILL_S) or {}).items()}
+    if set(states.values()) != {"succeeded"}:
+        raise AssertionError(f"the undisturbed run does not finish: {states}; {serve.stderr_text()[-500:]}")
     return {name: files_of(serve.data, name) for name in names}
 
 
@@ -110,10 +117,12 @@ def run_round(
     expected: Callable[[], Undisturbed],
     log: Log,
     faults: Sequence[Fault] = FAULTS,
+    recovers_within_s: float = RECOVERS_WITHIN_S,
 ) -> Round:
     """Strikes with every fault, in random order and at random moments while work is running, and judges the outcome.
 
     ``expected`` returns the undisturbed files; it is called at the end. The folder is kept if something was wrong.
+    ``recovers_within_s``: the promise for an idle machine; tests on a busy one allow more.
     """
     start = time.monotonic()
     rng = random.Random(f"{seed}/{number}")
@@ -123,7 +132,7 @@ def run_round(
         scenario = Scenario(number, folder, models, disk, rng.sample(sorted(questions.items()), len(questions)), rng)
         try:
             for fault in order:
-                runs.append(_strike(scenario, fault))
+                runs.append(_strike(scenario, fault, recovers_within_s))
                 run = runs[-1][0]
                 recovery = "" if run.recovery_s is None else f", recovered after {run.recovery_s:.1f} s"
                 log(f"  {fault.name} ({run.seconds:.1f} s{recovery}){': ' + run.error if run.error else ''}")
@@ -150,7 +159,7 @@ def run_round(
     return result
 
 
-def _strike(scenario: Scenario, fault: Fault) -> tuple[FaultRun, set[str]]:
+def _strike(scenario: Scenario, fault: Fault, recovers_within_s: float) -> tuple[FaultRun, set[str]]:
     start = time.monotonic()
     before, accepted = {row.id for row in scenario.unfinished()}, set(scenario.accepted)
     recovery_s, error = None, None
@@ -161,7 +170,7 @@ def _strike(scenario: Scenario, fault: Fault) -> tuple[FaultRun, set[str]]:
     except (AssertionError, StartFailed) as wrong:
         error = str(wrong)
     met = before | {row.id for row in scenario.unfinished()} | (scenario.accepted.keys() - accepted)
-    if fault.recovers and recovery_s is not None and recovery_s > RECOVERS_WITHIN_S and error is None:
+    if fault.recovers and recovery_s is not None and recovery_s > recovers_within_s and error is None:
         error = f"recovered only after {recovery_s:.1f} s"
     rounded = None if recovery_s is None else round(recovery_s, 2)
     return FaultRun(fault.name, len(met), rounded, round(time.monotonic() - start, 1), error=error), met
@@ -174,7 +183,7 @@ def _wrong_of(met: set[str], verdict: Verdict) -> dict[str, list[str]]:
 
 def _answers(scenario: Scenario) -> dict[str, Answer]:
     """Every accepted experiment, once all have ended or the time is up."""
-    eventually(lambda: not scenario.unfinished(), ENDS_WITHIN_S, 0.2)
+    settled(scenario.unfinished, lambda rows: not rows, STANDSTILL_S)
     rows, finishes = scenario.ledger.rows(), scenario.ledger.finishes()
     answers = {}
     for experiment_id, question in scenario.accepted.items():

@@ -15,9 +15,13 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
+
+from benchmarks.patience import patience
+
+T = TypeVar("T")
 
 # Requests on this machine must not go through a proxy from the environment.
 STRAIGHT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -67,7 +71,7 @@ class Serve:
     def open(self, path: str, body: Any = None, timeout_s: float = 15) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.address + path, data, {"Content-Type": "application/json"})
-        return STRAIGHT.open(request, timeout=timeout_s)
+        return STRAIGHT.open(request, timeout=timeout_s * patience())
 
     def get(self, path: str) -> Any:
         with self.open(path) as answer:
@@ -104,7 +108,7 @@ class Serve:
         start = time.monotonic()
         self.process.send_signal(by)
         try:
-            self.process.wait(within_s)
+            self.process.wait(within_s * patience())
         except subprocess.TimeoutExpired:
             raise StopTimedOut(f"serve does not stop within {within_s:g} s of {by.name}") from None
         finally:
@@ -161,7 +165,9 @@ def second_worker(serve: Serve, models: Path, log: Path, more: Mapping[str, str]
 def two_serves(serve: Serve) -> tuple[int, str, str]:
     """Starts a second serve on the same folder: its exit code, stdout and stderr."""
     command = [sys.executable, "-m", "arithmoscope", "serve", "--port", "0", "--data-dir", str(serve.data)]
-    second = subprocess.run(command, capture_output=True, text=True, check=False, env=_own_settings(), timeout=60)
+    second = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=_own_settings(), timeout=60 * patience()
+    )
     return second.returncode, second.stdout, second.stderr
 
 
@@ -192,15 +198,36 @@ def alive(pids: list[int]) -> list[int]:
 
 
 def eventually(what: Callable[[], Any], within_s: float = 15.0, every_s: float = 0.05) -> Any:
-    """The first true value of ``what()``, or its last value when the time is up. A failed read counts as false."""
-    until = time.monotonic() + within_s
+    """The first true value of ``what()``, or its last value when the time is up, which is longer on a busy machine. A
+    failed read counts as false.
+    """
+    start = time.monotonic()
     while True:
         try:
             value = what()
         except (OSError, ValueError):
             value = None
-        if value or time.monotonic() > until:
+        if value or time.monotonic() > start + within_s * patience():
             return value
+        time.sleep(every_s)
+
+
+def settled(look: Callable[[], T], done: Callable[[T], bool], standstill_s: float, every_s: float = 0.2) -> T | None:
+    """Looks until ``done`` or until nothing has changed for ``standstill_s``; returns what it saw last, or None.
+
+    How long work takes depends on what else the machine does; only a standstill says that it does not end. A failed
+    look sees nothing new.
+    """
+    seen, changed_at = None, time.monotonic()
+    while True:
+        with suppress(OSError, ValueError):
+            now = look()
+            if now != seen:
+                seen, changed_at = now, time.monotonic()
+            if done(now):
+                return now
+        if time.monotonic() - changed_at > standstill_s * patience():
+            return seen
         time.sleep(every_s)
 
 

@@ -15,6 +15,7 @@ from arithmoscope.contracts.system import WorkerStatus
 from arithmoscope.serve.processes import Child
 from arithmoscope.serve.watchdog import BackgroundCall, Watchdog
 from arithmoscope.store import Store
+from benchmarks.patience import patience
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "store"))
 from store_helpers import Clock, files_no_larger_than, spec_of  # pyright: ignore[reportMissingImports]
@@ -52,7 +53,6 @@ def worker(tmp_path: Path) -> Iterator[Child]:
     child.wait(time.monotonic())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("in_a_write", [True, False])
 def test_a_silent_worker_is_killed_and_the_store_goes_on(
     store: Store, worker: Child, clock: Clock, tmp_path: Path, in_a_write: bool
@@ -67,7 +67,7 @@ def test_a_silent_worker_is_killed_and_the_store_goes_on(
     assert watchdog.kill_if_frozen() is None, "it may be busy"
     if in_a_write:
         (tmp_path / "hold").touch()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 10 * patience()
         while not (tmp_path / "held").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
     clock.now += 10
@@ -97,7 +97,7 @@ def test_a_background_call_is_awaited_for_a_bounded_time_and_never_runs_twice_at
 
     def act() -> None:
         begun.append(1)
-        assert go_on.wait(10)
+        assert go_on.wait(10 * patience())
         if len(begun) == 2:
             raise Refusal("store_unavailable", "The disk is full.")
 

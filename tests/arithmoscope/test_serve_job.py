@@ -11,6 +11,7 @@ from serve_tree import Serve, eventually
 
 from arithmoscope.contracts.kinds.path_patching import PathPatchingResult
 from arithmoscope.settings import read_settings
+from benchmarks.patience import patience
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +32,7 @@ def test_a_job_that_was_running_at_ctrl_c_ends_after_the_next_start(tmp_path: Pa
     experiment_id = first.submit(**SPEC)
     assert eventually(lambda: _state(first, experiment_id) == "running", 60)
     first.process.terminate()
-    assert first.process.wait(10) == 0
+    assert first.process.wait(10 * patience()) == 0
     first.rest_of_output()
 
     second = Serve(tmp_path, models)
@@ -54,5 +55,5 @@ def test_a_job_that_was_running_at_ctrl_c_ends_after_the_next_start(tmp_path: Pa
         assert second.submit(**SPEC) == experiment_id
     finally:
         second.process.terminate()
-        second.process.wait(10)
+        second.process.wait(10 * patience())
         second.rest_of_output()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from serve_tree import STRAIGHT, Serve, eventually
 
-pytestmark = pytest.mark.slow
+from benchmarks.patience import patience
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "engine"))
 
@@ -68,7 +68,7 @@ def test_one_experiment_is_followed_from_its_submit_over_a_lost_worker_to_its_en
         assert eventually(lambda: "The worker ended" in (serve.data / "log" / "serve.log").read_text(), 20)
     finally:
         serve.process.terminate()
-        serve.process.wait(15)
+        serve.process.wait(15 * patience())
         serve.rest_of_output()
     lines = logged(serve.data)
     own = [line for line in lines if line.get("experiment_id") == experiment_id]
@@ -123,12 +123,12 @@ def test_the_token_is_in_no_log_for_any_request_with_it(tmp_path: Path, models_d
         ):
             request = urllib.request.Request(address + path, headers=headers, method=method)
             try:
-                STRAIGHT.open(request, timeout=15).close()
+                STRAIGHT.open(request, timeout=15 * patience()).close()
             except urllib.error.HTTPError as error:
                 error.close()
     finally:
         process.terminate()
-        process.wait(15)
+        process.wait(15 * patience())
         process.stdout.close()
     logs = {path.name: path.read_text("utf-8") for path in (tmp_path / "data" / "log").iterdir()}
     assert {"serve.log", "api.log", "worker.log"} <= logs.keys()

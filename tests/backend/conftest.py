@@ -9,7 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from arithmoscope_api import app
 from arithmoscope_api.config import ApiConfig
+from arithmoscope_api.openapi import openapi_document
+from fastapi import FastAPI
 
 from arithmoscope.store import Store
 
@@ -17,6 +20,21 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from api_helpers import CARD, Api, tokenizer_json, unsupported
 from event_hub_helpers import own_broker
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_description() -> Iterator[None]:
+    """The OpenAPI document is the same for every application, and takes longer to build than most tests."""
+    built, document = app.routes_only, openapi_document(app.routes_only())
+
+    def with_document() -> FastAPI:
+        routes = built()
+        routes.openapi_schema = document
+        return routes
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "routes_only", with_document)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from arithmoscope_api.http.connections import Connection
 from arithmoscope_api.serve import make_server
 
 from arithmoscope.store import Store
+from benchmarks.patience import patience
 
 
 @contextmanager
@@ -26,14 +27,14 @@ def served(config: ApiConfig, store: Store, connection: type[Connection] = Conne
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
-            until = time.monotonic() + 20
+            until = time.monotonic() + 20 * patience()
             while not server.started and time.monotonic() < until:
                 time.sleep(0.01)
             assert server.started
             yield listening.getsockname()[1]
         finally:
             server.should_exit = True
-            thread.join(20)
+            thread.join(20 * patience())
     assert not thread.is_alive()
 
 

@@ -18,6 +18,7 @@ from arithmoscope_api.http.body_limit import MAX_BODY_BYTES, BodyLimit
 
 from arithmoscope.contracts.prompts import MAX_PAIRS
 from arithmoscope.store import Store
+from tests.tables import table
 
 TOKEN = "a long and random token"
 
@@ -33,7 +34,7 @@ def test_the_machine_itself_is_answered_by_any_of_its_names(api: Api, host: str)
     assert api.get("/api/health", headers={"host": host}).status_code == 200
 
 
-@pytest.mark.parametrize(
+@table(
     "host",
     [
         *("evil.example", "127.0.0.1.evil.example", "", "localhost.evil", "[::1", "a b"),

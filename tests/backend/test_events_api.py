@@ -12,6 +12,7 @@ from arithmoscope_api.config import ApiConfig
 
 from arithmoscope.contracts.experiments import Progress
 from arithmoscope.store import EventLog, Store
+from benchmarks.patience import patience
 
 
 def test_a_reader_gets_every_event_and_the_state_last(live: Api, redis_url: str) -> None:
@@ -121,7 +122,7 @@ def test_a_broker_that_is_gone_costs_the_live_view_and_nothing_else(config: ApiC
     with Api(replace(config, redis_url="unix:///nonexistent/redis.sock"), store) as api:
         started = time.perf_counter()
         experiment_id = api.submit()
-        assert time.perf_counter() - started < 1
+        assert time.perf_counter() - started < 1 * patience()
         health = api.get("/api/health").json()
         assert (health["status"], health["broker"], health["waiting"]) == ("degraded", "down", 1)
         finish(store, experiment_id)

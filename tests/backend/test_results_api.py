@@ -19,6 +19,7 @@ from arithmoscope.store import Store
 from arithmoscope.store.artifacts import ArtifactInfo
 from arithmoscope.store.outbox import BrokerDown
 from arithmoscope.store.views import RETRY_AFTER_S, attention_view, problem_file
+from benchmarks.patience import patience
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ class Slow:
     def read_artifact(self, experiment_id: str, name: str) -> bytes:
         self.reads.append(experiment_id)
         if len(self.reads) == 1:
-            assert self.go.wait(10)
+            assert self.go.wait(10 * patience())
         return self.store.read_artifact(experiment_id, name)
 
     def artifact_info(self, experiment_id: str, name: str) -> ArtifactInfo:
@@ -148,10 +149,10 @@ def test_a_large_result_is_read_once_and_delays_no_other_request(api: Api, done:
         while not slow.reads:
             time.sleep(0.01)
         second = pool.submit(indexes.get, done)
-        assert pool.submit(indexes.get, other).result(5).layers == 2
+        assert pool.submit(indexes.get, other).result(5 * patience()).layers == 2
         assert not first.done()
         slow.go.set()
-        assert first.result(5) is second.result(5)
+        assert first.result(5 * patience()) is second.result(5 * patience())
     assert slow.reads == [done, other]
 
 

@@ -106,7 +106,6 @@ def _requests(cases: st.SearchStrategy[Any], ids: list[str | None], checks: list
     @seed(4)
     @settings(
         max_examples=examples,
-        deadline=None,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=tuple(HealthCheck.__members__.values()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -194,24 +195,29 @@ def test_the_page_of_a_folder_is_counted_as_one_route(config: ApiConfig, api: Ap
 
 def test_a_hanging_store_does_not_delay_health_checks(api: Api, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "STORE_WITHIN_S", 0.2)
+    hanging, released = [0], threading.Event()
+
+    @contextmanager
+    def hang(*_: object) -> Iterator[None]:
+        hanging[0] += 1
+        try:
+            assert released.wait(60), "an answer waited for the store"
+            raise GONE
+            yield
+        finally:
+            hanging[0] -= 1
+
     with monkeypatch.context() as patched:
-        patched.setattr(type(store._database), "read", _hang)
-        started = time.perf_counter()
+        patched.setattr(type(store._database), "read", hang)
         answers = {
             path: api.get(path) for path in ("/api/ready", "/api/health", "/api/system", "/metrics", "/api/live")
         }
-        assert time.perf_counter() - started < 1.8
-        time.sleep(2)  # until the hanging calls have ended
+        released.set()
+        while hanging[0]:
+            time.sleep(0.01)
     assert [answer.status_code for answer in answers.values()] == [503, 200, 503, 200, 200]
     assert answers["/api/health"].json()["store"] == "down"
     assert 'arithmoscope_up{part="store"} 0.0' in answers["/metrics"].text
-
-
-@contextmanager
-def _hang(*_: object) -> Iterator[None]:
-    time.sleep(2)
-    raise GONE
-    yield
 
 
 def test_every_metric_that_the_docs_name_is_there(config: ApiConfig, fresh_database: Path) -> None:

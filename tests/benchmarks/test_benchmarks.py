@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,14 +43,6 @@ def quiet(_line: str) -> None:
     """Discards log messages."""
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def model() -> LoadedModel:
     """Weights ten times wider than usual: the effects are far from 0."""
@@ -84,7 +75,6 @@ def test_no_two_cases_are_the_same_measurement(model: LoadedModel):
         assert all(float((one - other).abs().max()) > 1e-6 for other in effects[:number])
 
 
-@pytest.mark.slow
 def test_the_main_figures_say_of_every_case_what_it_cost_and_how_far_it_is_from_the_loop(measured):
     result, effects = measured
     assert [row["case"] for row in result["effects"]] == [str(case) for case in CASES]
@@ -135,7 +125,6 @@ class _Loop:
         return self._loop.base + self._loop.effect(component, case) + self._off
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("off", [0.0, 0.5])
 def test_another_tool_is_held_to_our_numbers(model: LoadedModel, measured, off: float, monkeypatch):
     tool = _Loop(PlainLoop(model, Prompts(model, PAIRS)), off)
@@ -162,7 +151,6 @@ def _compared(model: LoadedModel, measured, python: Path, name: str, folder: str
     return row
 
 
-@pytest.mark.slow
 def test_a_tool_that_is_not_there_is_named_with_the_reason(model: LoadedModel, measured):
     row = _compared(model, measured, Path(sys.executable), "transformer-lens")
     assert row["name"] == "TransformerLens"
@@ -170,7 +158,6 @@ def test_a_tool_that_is_not_there_is_named_with_the_reason(model: LoadedModel, m
     assert f"TransformerLens: not measured. {row['problem']}" in page_of(_whole(measured) | {"competitors": [row]})
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not (environment.FOLDER / ".installed").exists(), reason="make bench installs the other tools")
 @pytest.mark.parametrize("name", COMPETITORS)
 def test_the_real_tools_give_our_numbers(name: str, tmp_path: Path):
@@ -186,7 +173,6 @@ def test_the_real_tools_give_our_numbers(name: str, tmp_path: Path):
     assert all(effect["largest_difference"] < 1e-4 for effect in row["effects"])
 
 
-@pytest.mark.slow
 def test_tools_that_cannot_be_installed_are_a_reason_and_no_crash(tmp_path: Path, monkeypatch):
     target, held = tmp_path / "wanted.txt", tmp_path / "held.txt"
     target.write_text(str(tmp_path / "no-such-package.whl"), encoding="utf-8")
@@ -225,7 +211,6 @@ def test_a_row_says_what_it_measured():
     assert 0 <= row["peak_bytes"] < 64 * 2**20
 
 
-@pytest.mark.slow
 @ON_LINUX
 def test_rows_are_measured_in_processes_of_their_own():
     result = measure_growth([_toy_row(), _toy_row(Case("total"))], quiet)
@@ -234,7 +219,6 @@ def test_rows_are_measured_in_processes_of_their_own():
     assert all(0 < row["peak_bytes"] < 64 * 2**20 for row in result["rows"])
 
 
-@pytest.mark.slow
 def test_a_row_that_cannot_be_measured_says_why_and_the_others_go_on():
     row = Row("pairs", "no-such-model", pairs=4, examples=1, shared=True, case=CASES[0], memory=2**26, threads=1)
     (result,) = measure_growth([row], quiet)["rows"]
@@ -264,7 +248,6 @@ def _whole(measured) -> dict[str, Any]:
     return {"machine": "a", "software": "b", "model": "c", "dtype": "float64", **measured[0]}
 
 
-@pytest.mark.slow
 def test_a_page_shows_every_part_or_says_that_it_was_not_measured(measured):
     result = _whole(measured)
     bare = page_of(result)
@@ -342,7 +325,6 @@ def test_a_part_measured_by_itself_joins_the_figures_kept_and_changes_no_other()
     assert not is_standalone(parse(["--only", "knockout", "growth"]))
 
 
-@pytest.mark.slow
 def test_only_a_whole_run_is_kept(tmp_path: Path, measured):
     assert is_whole(parse([]))
     assert is_whole(parse(["--threads", "2"]))

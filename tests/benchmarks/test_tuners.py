@@ -38,7 +38,6 @@ def measurement(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.slow
 def test_the_page_has_what_the_trainings_of_every_seed_came_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("LlamaForCausalLM", torch.float32)
     hf: Any = model.hf

@@ -42,7 +42,6 @@ def test_a_run_says_what_a_step_took_and_what_was_tuned():
     assert result["weights_bytes"] == 4 * result["parameters"]
 
 
-@pytest.mark.slow
 def test_every_tuner_is_measured_and_the_bound_is_that_of_the_lowest_layer():
     model = random_llama(**TINY)
     rows = [tuning.measure_in_process(Run(tuner, *list(asdict(RUN).values())[1:])) for tuner in TUNED]
@@ -62,7 +61,6 @@ def test_without_a_gpu_the_large_shape_is_not_measured():
     assert measure_large(quiet) is None
 
 
-@pytest.mark.slow
 def test_a_run_that_fails_says_why():
     failed = tuning.measure_in_process(Run("precise", TINY, ("L9H0",), 2, 2, 1, 1))
     assert "There is no L9H0" in failed["problem"]

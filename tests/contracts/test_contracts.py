@@ -27,6 +27,7 @@ from arithmoscope.contracts.kinds import experiment_key
 from arithmoscope.contracts.kinds.fine_tune import FineTuneSpec
 from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.contracts.ranking import COLUMNS, RankingRow, to_csv
+from tests.tables import table
 
 CUSTOM = {"source": "custom", "shots": 0, "pairs": [{"reference": "3 + 5 ="}]}
 TEMPLATE = {"source": "template"}
@@ -73,7 +74,7 @@ def test_every_code_has_a_row():
     assert get_args(Code) == tuple(PROBLEMS)
 
 
-@pytest.mark.parametrize("code", PROBLEMS)
+@table("code", PROBLEMS)
 def test_the_table_decides_the_class_of_a_refusal(code):
     refusal = Refusal(code, "Why.", "Way out.")
     assert type(refusal) is PROBLEMS[code].error

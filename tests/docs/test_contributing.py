@@ -12,6 +12,7 @@ import yaml
 import arithmoscope
 from arithmoscope.contracts.prompts import Corruption
 from arithmoscope.contracts.terms import Metric
+from tests.tables import table
 
 ROOT = Path(__file__).parents[2]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
@@ -52,7 +53,7 @@ GONE = {
 PAPER_AUTHORS = ["Zhang", "Wan", "Zhang", "Cheung", "Tian", "Shen", "Ye"]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@table("page", PAGES)
 def test_every_file_and_folder_that_a_page_names_exists(page: Path) -> None:
     text = page.read_text("utf-8")
     top = "|".join(re.escape(each.name) for each in ROOT.iterdir() if each.is_dir() and not each.name.startswith("."))
@@ -121,7 +122,7 @@ def test_what_the_host_reads_is_yaml_with_the_fields_that_it_asks_for(file: str)
         assert len(set(ids)) == len(ids)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@table("page", PAGES)
 def test_no_page_has_a_word_from_the_list_of_unclear_ones(page: Path) -> None:
     prose = re.sub(r"```.*?```|`[^`\n]*`|\]\([^)]*\)", "", page.read_text("utf-8"), flags=re.DOTALL)
     words = {

@@ -69,7 +69,6 @@ def test_the_figures_are_of_a_whole_run(figures):
     assert set(PARTS) == {"main", "competitors", "growth", "gpu", "knockout", "tuning"}
 
 
-@pytest.mark.slow
 def test_the_python_of_the_readme_runs(capsys):
     (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     exec(compile(snippet, "README.md", "exec"), {})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +53,11 @@ def model() -> LoadedModel:
 
 
 @pytest.fixture
-def namespace(model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def namespace(model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The objects that the text around the examples introduces, in a temporary working folder."""
     (tmp_path / "test.jsonl").write_text('{"question": "Ann has 2 pens and 3 pencils?", "answer": "5\\n#### 5"}\n')
     monkeypatch.chdir(tmp_path)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # tiny matrices are slower on several
-    yield {"model": model, "pairs": drawn(model), **kinds(model)}
-    torch.set_num_threads(threads)
+    return {"model": model, "pairs": drawn(model), **kinds(model)}
 
 
 def drawn(model: LoadedModel, *operations: Operation) -> list[PromptPair]:

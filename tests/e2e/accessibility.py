@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 AXE = Path(__file__).parent.parent.parent / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 def no_serious_barrier(page: Page) -> None:
+    """Checks the page as it is at rest: a preview that waits for its answer is dimmed, and fades."""
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    page.evaluate("Promise.allSettled(document.getAnimations().map(each => each.finished))")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1")
     page.evaluate(AXE.read_text(encoding="utf-8"))
     report = page.evaluate("axe.run(document, {resultTypes: ['violations']})")

@@ -14,17 +14,19 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from arithmoscope.engine.models.folders import default_models_dir
+from benchmarks.patience import patience
 
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
 # On a busy machine, work of one second may take much longer.
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with a warm worker, on a data folder of its own."""
+    """One server with a warm worker for all tests, on a data folder of its own. Each test asks its own questions: an
+    experiment that another test has run is finished already."""
     folder = tmp_path_factory.mktemp("serve")  # and it starts there, so that no developer's .env is read
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ARITHMOSCOPE_")}
     environment["ARITHMOSCOPE_MODELS_DIR"] = str(default_models_dir())
@@ -49,7 +51,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield match[0]
     finally:
         server.terminate()
-        server.wait(timeout=15)
+        server.wait(timeout=15 * patience())
         if server.stdout is not None:
             server.stdout.close()
 
@@ -57,13 +59,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def wait_for_warm_worker(address: str) -> None:
     import httpx2
 
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         workers = httpx2.get(f"{address}/api/health").json()["workers"]
         if any(worker["models"] for worker in workers):
             return
         time.sleep(0.5)
-    pytest.fail("no worker had the demo model in memory within two minutes")
+    pytest.fail("no worker had the demo model in memory within four minutes")
 
 
 # Not for the session: Playwright keeps an event loop in this thread, and other tests start their own.
@@ -84,7 +86,7 @@ class RecordedPage:
     def __init__(self, context: BrowserContext, address: str) -> None:
         self.address = address
         self.page: Page = context.new_page()
-        self.page.set_default_timeout(30_000)
+        self.page.set_default_timeout(60_000)
         self.outside: list[str] = []
         self.errors: list[str] = []
         # Expected messages, such as "status of 404": a browser reports every refusal on its console.

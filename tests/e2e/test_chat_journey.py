@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from playwright.sync_api import expect
-
-pytestmark = pytest.mark.slow
 
 
 def test_a_sum_asked_as_a_chat_is_shown_and_named_as_one(watched):

@@ -13,8 +13,6 @@ import pytest
 from accessibility import no_serious_barrier
 from playwright.sync_api import Page, Route, expect
 
-pytestmark = pytest.mark.slow
-
 
 def submit(address: str, reference: str, **more: object) -> str:
     prompts = {"source": "custom", "pairs": [{"reference": reference}], "shots": 2, **more}
@@ -25,7 +23,7 @@ def submit(address: str, reference: str, **more: object) -> str:
 
 
 def done(address: str, experiment_id: str) -> None:
-    with httpx2.stream("GET", f"{address}/api/experiments/{experiment_id}/events", timeout=120) as events:
+    with httpx2.stream("GET", f"{address}/api/experiments/{experiment_id}/events", timeout=240) as events:
         assert '"succeeded"' in "".join(events.iter_text())
 
 
@@ -54,7 +52,7 @@ def busy(address: str) -> Iterator[None]:
         time.sleep(0.1)
     yield
     httpx2.post(f"{where}/cancel")
-    with httpx2.stream("GET", f"{where}/events", timeout=120) as events:
+    with httpx2.stream("GET", f"{where}/events", timeout=240) as events:
         assert "cancelled" in "".join(events.iter_text())
     httpx2.delete(where)
 

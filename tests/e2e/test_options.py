@@ -7,10 +7,7 @@ import re
 from pathlib import Path
 
 import httpx2
-import pytest
 from playwright.sync_api import expect
-
-pytestmark = pytest.mark.slow
 
 
 def test_a_total_effect_at_all_positions_is_chosen_run_and_named(watched, tmp_path: Path):
@@ -34,7 +31,7 @@ def test_a_total_effect_at_all_positions_is_chosen_run_and_named(watched, tmp_pa
     page.wait_for_url(re.compile(r"/analyses/[\w-]{12,}"))
     identity = page.url.split("/analyses/")[1].split("?")[0]
     expect(page.get_by_test_id("done")).to_have_text("total effect, patched at all positions with zero")
-    expect(page.get_by_role("link", name="Download CSV")).to_be_visible(timeout=120_000)
+    expect(page.get_by_role("link", name="Download CSV")).to_be_visible(timeout=240_000)
     expect(page.get_by_text("noise floor")).to_be_visible()
     page.get_by_text("How these numbers were checked").click()
     expect(
@@ -63,7 +60,7 @@ def test_a_denoising_result_is_explained_with_the_reverse_sign(watched):
     page.get_by_label("Prompt", exact=True).fill("4 + 2 =")
     page.get_by_role("button", name="Run analysis").click()
     page.wait_for_url(re.compile(r"/analyses/[\w-]{12,}"))
-    expect(page.get_by_role("link", name="Download CSV")).to_be_visible(timeout=120_000)
+    expect(page.get_by_role("link", name="Download CSV")).to_be_visible(timeout=240_000)
     expect(page.get_by_test_id("done")).to_have_text(
         "direct effect, restored at the last position in the counterfactual run"
     )

@@ -17,9 +17,7 @@ from playwright.sync_api import Page, Route, expect
 
 from arithmoscope.contracts.experiments import Progress
 
-pytestmark = pytest.mark.slow
-
-LONG = 120_000
+LONG = 240_000
 
 
 def serve(page: Page, rows: dict[str, dict[str, Any]], results: dict[str, dict[str, Any]]) -> list[Any]:
@@ -238,7 +236,7 @@ def test_a_real_training_of_pinned_components_is_cancelled_and_its_weights_are_a
     prompts = {"source": "custom", "pairs": [{"reference": "3 + 5 ="}], "shots": 2}
     body = {"kind": "path_patching", "model": fixed.MODEL, "effect": "direct", "prompts": prompts}
     analysis = httpx2.post(f"{address}/api/experiments", json=body, timeout=60).json()["id"]
-    with httpx2.stream("GET", f"{address}/api/experiments/{analysis}/events", timeout=120) as events:
+    with httpx2.stream("GET", f"{address}/api/experiments/{analysis}/events", timeout=240) as events:
         assert '"succeeded"' in "".join(events.iter_text())
 
     page = watched.open(f"/analyses/{analysis}?pins=L28H2,MLP29")

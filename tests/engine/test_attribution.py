@@ -15,7 +15,7 @@ import torch
 from float64_everywhere import EverywhereDouble
 from query_oracle import ids_of, input_of, last, only, output_of, projections, reading, writing
 from test_micro_model import PAIR, REF, ROOT, SRC, micro_model
-from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
+from tiny import CONFIGS, LAYOUTS, PAIRS, tiny_model
 from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.pytorch_utils import Conv1D
@@ -30,10 +30,6 @@ from arithmoscope.engine.methods import attribution as module
 TWO = [PAIRS[0], PAIRS[4]]  # prompts of equal length, and of different lengths
 # One layout of each kind: sequential, norms after sublayers, parallel with its own method, fused projections.
 FEW = ["LlamaForCausalLM", "Gemma2ForCausalLM", "GPTJForCausalLM", "FalconForCausalLM"]
-LAYOUTS = [
-    *(pytest.param(name, None, id=name) for name in CONFIGS),
-    *(pytest.param(*layout, id=name, marks=pytest.mark.slow) for name, layout in VARIANTS.items()),
-]
 
 
 MeasuredEffects = dict[nn.Module, Callable[[torch.Tensor], torch.Tensor]]

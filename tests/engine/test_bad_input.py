@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 from tiny import PAIRS, tiny_model, tiny_tokenizer
@@ -115,37 +116,31 @@ def test_an_answer_beyond_the_models_embeddings_is_refused() -> None:
     assert (refusal.code, "the model has 64 tokens" in refusal.detail) == ("bad_tokenizer", True)
 
 
-_CALLS = """
-from tiny import PAIRS, tiny_model
-from arithmoscope.contracts.errors import Refusal
-from arithmoscope import attention, path_patching
-
-model = tiny_model("LlamaForCausalLM")
-for call in (path_patching, attention):
-    for pairs in (PAIRS[0], "3 + 5 =", 5, ["3 + 5 ="], [PAIRS[0], {"reference": "3 + 5 ="}]):
-        try:
-            call(model, pairs)
-        except Refusal as refusal:
-            print(refusal.code, refusal.detail, refusal.way_out)
-for nothing in ([], (), None):
-    try:
-        path_patching(model, nothing)
-    except Refusal as refusal:
-        print(refusal.code)
-"""
-
-
-@pytest.mark.slow
-def test_what_is_no_list_of_pairs_is_refused_with_the_way_to_write_it() -> None:
+def test_what_is_no_list_of_pairs_is_refused_with_the_way_to_write_it(model: LoadedModel) -> None:
+    # As in a user's own program, where no shape and no argument type is checked.
+    jaxtyping.config.update("jaxtyping_disable", True)
     write = "Write am.PromptPair(reference=..., counterfactual=..., answer=...)."
-    calls = [
-        "bad_request pairs is a PromptPair; it must be a list of prompt pairs. Write pairs=[...], with brackets.",
-        "bad_request pairs is '3 + 5 ='; it must be a list of prompt pairs. Correct pairs.",
-        "bad_request pairs is 5; it must be a list of prompt pairs. Correct pairs.",
-        f"bad_request pairs[0] is '3 + 5 ='; it must be a PromptPair. {write}",
-        "bad_request pairs[1] is a dict; it must be a PromptPair. Write am.PromptPair(**pair) for each.",
+    a_list = "it must be a list of prompt pairs."
+    calls: list[tuple[Any, str]] = [
+        (PAIRS[0], f"pairs is a PromptPair; {a_list} Write pairs=[...], with brackets."),
+        ("3 + 5 =", f"pairs is '3 + 5 ='; {a_list} Correct pairs."),
+        (5, f"pairs is 5; {a_list} Correct pairs."),
+        (["3 + 5 ="], f"pairs[0] is '3 + 5 ='; it must be a PromptPair. {write}"),
+        (
+            [PAIRS[0], {"reference": "3 + 5 ="}],
+            "pairs[1] is a dict; it must be a PromptPair. Write am.PromptPair(**pair) for each.",
+        ),
     ]
-    assert _output_lines(_CALLS) == [*calls, *calls, "no_prompts", "no_prompts", "bad_request"]
+    for call in (path_patching, attention):
+        for pairs, says in calls:
+            with pytest.raises(Refusal) as refused:
+                call(model, pairs)
+            assert (refused.value.code, f"{refused.value.detail} {refused.value.way_out}") == ("bad_request", says)
+    nothing: tuple[tuple[Any, str], ...] = (([], "no_prompts"), ((), "no_prompts"), (None, "bad_request"))
+    for pairs, code in nothing:
+        with pytest.raises(Refusal) as refused:
+            path_patching(model, pairs)  # pyright: ignore[reportArgumentType]
+        assert refused.value.code == code
 
 
 _MANY = """

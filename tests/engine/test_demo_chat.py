@@ -13,8 +13,6 @@ from arithmoscope.engine.models.catalogue import Catalogue
 from arithmoscope.engine.models.folders import DEMO_ID, default_models_dir
 from arithmoscope.prompts import encode_pair, generate
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def model() -> LoadedModel:

@@ -15,8 +15,6 @@ from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.engine.models.folders import DEMO_ID
 from arithmoscope.prompts import encode_pair, generate, prepare
 
-pytestmark = pytest.mark.slow
-
 ADDITIONS = {
     "source": "template",
     "operations": ["add"],

@@ -10,8 +10,6 @@ from arithmoscope.engine.models.catalogue import Catalogue
 from arithmoscope.engine.models.folders import DEMO_ID, default_models_dir
 from arithmoscope.prompts import encode_pair, generate, number_token_values
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def tokenizer():

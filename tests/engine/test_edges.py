@@ -13,7 +13,7 @@ import transformers
 from float64_everywhere import EverywhereDouble
 from query_oracle import ids_of, input_of, output_of, projections
 from test_micro_model import PAIR, REF, ROOT, SRC, answer, micro_model, norm
-from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
+from tiny import FLOAT32, LAYOUTS, PAIRS, tiny_model
 
 from arithmoscope import Edges, edges, load_model, path_patching
 from arithmoscope.contracts.components import Component, all_components
@@ -21,10 +21,6 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.forward.batching import Plan
 from arithmoscope.engine.methods import edges as module
 
-LAYOUTS = [
-    *(pytest.param(name, None, id=name) for name in CONFIGS),
-    *(pytest.param(*layout, id=name, marks=pytest.mark.slow) for name, layout in VARIANTS.items()),
-]
 TWO = [PAIRS[0], PAIRS[4]]  # prompts of equal length, and of different lengths
 # One layout of each kind: sequential, norms after sublayers, parallel with its own method, fused projections.
 FEW = ["LlamaForCausalLM", "Gemma2ForCausalLM", "GPTJForCausalLM", "FalconForCausalLM"]
@@ -131,8 +127,7 @@ def test_every_edge_of_the_model_equals_three_runs_with_hooks(architecture):
         hold_against_three_runs(tiny_model(architecture), [PAIRS[1], PAIRS[4]], HEADS, 1e-9)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "Gemma2ForCausalLM"])
+@pytest.mark.parametrize("architecture", FLOAT32)
 def test_in_float32_edges_equal_three_runs_with_hooks_too(architecture):
     hold_against_three_runs(tiny_model(architecture, torch.float32), TWO, [HEADS[1], HEADS[6]], 1e-4)
 

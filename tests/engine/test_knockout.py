@@ -9,7 +9,7 @@ import pytest
 import torch
 from float64_everywhere import EverywhereDouble
 from knockout_oracle import knocked_logits, mean_of, run_of, zeros
-from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
+from tiny import CONFIGS, LAYOUTS, PAIRS, tiny_model
 
 from arithmoscope import Knockout, PromptPair, knockout, load_model, path_patching
 from arithmoscope.contracts.components import Component, all_components
@@ -26,10 +26,6 @@ SET = PAIRS[:5]
 EQUAL = [PAIRS[0], PAIRS[1], PAIRS[5], PromptPair("2 + 3 = 5\n4 + 5 =", "2 + 3 = 5\n4 @ 5 =", "9")]
 # Not in the model's order, heads and MLPs, several of one layer.
 MIXED = ["L1H2", "L0H3", "MLP1", "L1H0", "L2H1", "MLP0", "L1H3"]
-LAYOUTS = [
-    *(pytest.param(name, None, id=name) for name in CONFIGS),
-    *(pytest.param(*layout, id=name, marks=pytest.mark.slow) for name, layout in VARIANTS.items()),
-]
 
 
 @pytest.fixture(autouse=True)
@@ -275,7 +271,6 @@ def test_a_model_that_computes_no_numbers_is_refused():
         knockout(model, SET, MIXED)
 
 
-@pytest.mark.slow
 def test_bfloat16_weights_follow_the_float32_model_roughly():
     exact, rough = tiny_model("LlamaForCausalLM", torch.float32), tiny_model("LlamaForCausalLM", torch.bfloat16)
     a, b = (knockout(model, SET, MIXED, controls=1) for model in (exact, rough))

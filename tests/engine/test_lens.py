@@ -9,17 +9,12 @@ import pytest
 import torch
 from float64_everywhere import EverywhereDouble
 from test_stream import streams
-from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
+from tiny import LAYOUTS, PAIRS, tiny_model
 
 from arithmoscope import LogitLens, PromptPair, lens
 from arithmoscope.contracts.errors import Refusal
 from arithmoscope.engine.forward.activations import encode_all, end_states
 from arithmoscope.engine.methods.lens import stages_of
-
-LAYOUTS = [
-    *(pytest.param(name, None, id=name) for name in CONFIGS),
-    *(pytest.param(*layout, id=name, marks=pytest.mark.slow) for name, layout in VARIANTS.items()),
-]
 
 
 @pytest.mark.parametrize(("architecture", "config"), LAYOUTS)

@@ -9,7 +9,7 @@ from typing import Any
 import oracle
 import pytest
 import torch
-from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
+from tiny import CONFIGS, PAIRS, PRECISIONS, VARIANTS, tiny_model
 
 from arithmoscope import PromptPair, attention, load_model, path_patching
 from arithmoscope.contracts.components import all_components
@@ -55,12 +55,7 @@ def test_every_family_of_the_table_has_a_tiny_model():
 
 
 @pytest.mark.parametrize("effect", EFFECTS)
-@pytest.mark.parametrize("architecture", CONFIGS)
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"),
-    [(torch.float64, 1e-9), pytest.param(torch.float32, 1e-4, marks=pytest.mark.slow)],
-    ids=str,
-)
+@pytest.mark.parametrize(("architecture", "dtype", "tolerance"), PRECISIONS)
 def test_the_wave_equals_one_forward_pass_per_component(architecture, effect, dtype, tolerance):
     model = tiny_model(architecture, dtype)
     effects, expected = brute_force(model, PAIRS if dtype == torch.float64 else PAIRS[:3], effect)
@@ -97,7 +92,7 @@ def test_the_reference_run_is_the_models_own(architecture):
         assert effects.reference_probability[row] == pytest.approx(float(chance), abs=1e-9)
 
 
-@pytest.mark.parametrize("effect", ["direct", "through_mlps", pytest.param("total", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("effect", EFFECTS)
 @pytest.mark.parametrize("architecture", CONFIGS)
 def test_a_batch_gives_what_single_prompts_give_in_any_order(architecture, effect):
     model = tiny_model(architecture)

@@ -44,10 +44,7 @@ def test_an_impossible_memory_budget_is_refused_with_the_required_and_allowed_by
 @pytest.mark.parametrize(("effect", "positions"), [("direct", "end"), ("through_mlps", "end"), ("total", "all")])
 @pytest.mark.parametrize(
     "architecture",
-    [
-        "LlamaForCausalLM",
-        *[pytest.param(n, marks=pytest.mark.slow) for n in ("GPTNeoXForCausalLM", "Gemma2ForCausalLM")],
-    ],
+    ["LlamaForCausalLM", "GPTNeoXForCausalLM", "Gemma2ForCausalLM"],
 )
 @pytest.mark.parametrize("plan", [Plan(1, 1, 1, 1), Plan(2, 3, 5, 7), Plan(4, 1_000, 1, 30)], ids=str)
 def test_however_small_the_plan_the_effects_are_the_same(architecture, effect, positions, plan, monkeypatch):
@@ -186,8 +183,13 @@ print(peak[0])
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("effect", "positions"), [("direct", "end"), ("through_mlps", "end"), ("total", "all")])
+@pytest.mark.parametrize(
+    ("effect", "positions"),
+    [
+        ("total", "all"),
+        *(pytest.param(effect, "end", marks=pytest.mark.slow) for effect in ("direct", "through_mlps")),
+    ],
+)
 def test_the_peak_of_a_process_stays_within_the_budget(effect, positions):
     budget = 24 * 2**20
     folder = str(Path(__file__).parent)

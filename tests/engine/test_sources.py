@@ -7,7 +7,7 @@ import dataclasses
 import oracle
 import pytest
 import torch
-from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
+from tiny import PAIRS, PRECISIONS, VARIANTS, tiny_model
 
 from arithmoscope import PromptPair, path_patching
 from arithmoscope.contracts.components import all_components
@@ -36,12 +36,7 @@ def by_loop(model, base, source, answer, effect, positions, written=None):
     )
 
 
-@pytest.mark.parametrize("architecture", CONFIGS)
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"),
-    [(torch.float64, 1e-9), pytest.param(torch.float32, 1e-4, marks=pytest.mark.slow)],
-    ids=str,
-)
+@pytest.mark.parametrize(("architecture", "dtype", "tolerance"), PRECISIONS)
 def test_total_effects_at_all_positions_equal_one_forward_pass_per_component(architecture, dtype, tolerance):
     model = tiny_model(architecture, dtype)
     effects = path_patching(model, ALIGNED[1:], effect="total", positions="all")
@@ -70,10 +65,7 @@ def test_a_familys_other_layouts_do_so_too(variant):
 )
 @pytest.mark.parametrize(
     "architecture",
-    [
-        "LlamaForCausalLM",
-        *[pytest.param(name, marks=pytest.mark.slow) for name in ("Gemma3ForCausalLM", "GPTNeoXForCausalLM")],
-    ],
+    ["LlamaForCausalLM", "Gemma3ForCausalLM", "GPTNeoXForCausalLM"],
 )
 class TestSources:
     def test_zero_is_what_writing_nothing_does(self, architecture, effect, positions):

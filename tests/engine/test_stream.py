@@ -10,7 +10,7 @@ import pytest
 import torch
 from float64_everywhere import EverywhereDouble
 from test_micro_model import LOGIT, PAIR, ROOT, answer, micro_model, mlp
-from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
+from tiny import CONFIGS, FLOAT32, LAYOUTS, PAIRS, tiny_model
 
 from arithmoscope import PromptPair, StreamEffects, path_patching, stream
 from arithmoscope.contracts.errors import Refusal
@@ -18,10 +18,6 @@ from arithmoscope.engine.forward.batching import Plan
 from arithmoscope.engine.methods import stream as module
 from arithmoscope.prompts import encode_pair
 
-LAYOUTS = [
-    *(pytest.param(name, None, id=name) for name in CONFIGS),
-    *(pytest.param(*layout, id=name, marks=pytest.mark.slow) for name, layout in VARIANTS.items()),
-]
 # One layout of each kind: sequential, norms after sublayers, parallel with its own method, fused projections.
 FEW = ["LlamaForCausalLM", "Gemma2ForCausalLM", "GPTJForCausalLM", "FalconForCausalLM"]
 # Equal lengths within a pair, two lengths among them; the last differs from its first token on.
@@ -88,8 +84,7 @@ def test_every_effect_equals_one_forward_pass_with_that_stream_replaced(architec
     assert float(result.noise.max()) < 1e-9
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("architecture", CONFIGS)
+@pytest.mark.parametrize("architecture", FLOAT32)
 def test_in_float32_the_effects_equal_those_forward_passes_too(architecture):
     model = tiny_model(architecture, torch.float32)
     result = stream(model, EQUAL[:2])

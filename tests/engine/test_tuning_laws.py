@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 from float64_everywhere import EverywhereDouble
-from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
+from tiny import CONFIGS, LAYOUTS, PAIRS, VARIANTS, tiny_model
 from torch.nn.functional import log_softmax
-from tuning_cases import CHOSEN, LAYOUTS, LESSONS, QUICK, logits_of, mask_of, quick, weights_of
+from tuning_cases import CHOSEN, LESSONS, QUICK, logits_of, mask_of, quick, weights_of
 
 from arithmoscope import fine_tune
 from arithmoscope.contracts.components import all_components

@@ -186,7 +186,6 @@ fine_tune(tiny_model("LlamaForCausalLM", torch.float32), CHOSEN, LESSONS, **LONG
 """
 
 
-@pytest.mark.slow
 def test_a_process_that_was_killed_is_taken_up_by_another_one_to_the_same_bits(tmp_path: Path):
     file = tmp_path / "checkpoint"
     folder = str(Path(__file__).parent)
@@ -200,7 +199,6 @@ def test_a_process_that_was_killed_is_taken_up_by_another_one_to_the_same_bits(t
         child.send_signal(signal.SIGKILL)
         child.wait()
     assert child.returncode == -signal.SIGKILL
-    torch.set_num_threads(1)
     model = tiny_model("LlamaForCausalLM", torch.float32)
     resumed = fine_tune(model, CHOSEN, LESSONS, **LONG, resume=file.read_bytes())
     assert same(resumed, fine_tune(model, CHOSEN, LESSONS, **LONG))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
-from tuning_cases import LAYOUTS, mask_of
+from tiny import CONFIGS, LAYOUTS, PAIRS, VARIANTS, tiny_model
+from tuning_cases import mask_of
 
 from arithmoscope.contracts.components import Component, all_components
 from arithmoscope.contracts.errors import Refusal

@@ -8,8 +8,8 @@ from typing import Any, get_args
 import pytest
 import torch
 from arithmoscope_api.trainable import trainable_parameters
-from tiny import CONFIGS, tiny_model
-from tuning_cases import CHOSEN, LAYOUTS
+from tiny import CONFIGS, LAYOUTS, tiny_model
+from tuning_cases import CHOSEN
 
 from arithmoscope import LoadedModel
 from arithmoscope.contracts.components import all_components

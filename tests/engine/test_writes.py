@@ -10,7 +10,7 @@ import oracle
 import pytest
 import torch
 from test_micro_model import PAIR, REF, micro_model, mlp
-from tiny import CONFIGS, PAIRS, VARIANTS, tiny_model
+from tiny import CONFIGS, LAYOUTS, PAIRS, tiny_model
 from torch import nn
 
 from arithmoscope import VocabularyEffects, path_patching, writes
@@ -20,10 +20,6 @@ from arithmoscope.engine.forward.batching import Plan
 from arithmoscope.engine.methods import writes as module
 from arithmoscope.prompts import encode_pair
 
-LAYOUTS = [
-    *(pytest.param(name, None, id=name) for name in CONFIGS),
-    *(pytest.param(*layout, id=name, marks=pytest.mark.slow) for name, layout in VARIANTS.items()),
-]
 FINAL_NORM = {"GPT2LMHeadModel": "transformer.ln_f", "GPTJForCausalLM": "transformer.ln_f"}
 FINAL_NORM |= {"FalconForCausalLM": "transformer.ln_f", "GPTNeoXForCausalLM": "gpt_neox.final_layer_norm"}
 NORM_OVER_HEADS = {"Gemma2ForCausalLM", "Gemma3ForCausalLM", "Olmo2ForCausalLM"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -146,6 +147,22 @@ VARIANTS: dict[str, tuple[str, Callable[[], Any]]] = {
         ),
     ),
 }
+
+
+# Every family and layout, as (architecture, configuration): the laws in float64 hold on each.
+LAYOUTS = [
+    *(pytest.param(name, None, id=name) for name in CONFIGS),
+    *(pytest.param(*layout, id=name) for name, layout in VARIANTS.items()),
+]
+# In float32 they hold on three families in every run (separate, fused and narrowed projections), on the others in
+# `make test-all`.
+_IN_FLOAT32 = ("LlamaForCausalLM", "Gemma2ForCausalLM", "GPT2LMHeadModel")
+FLOAT32 = [pytest.param(name, marks=() if name in _IN_FLOAT32 else pytest.mark.slow, id=name) for name in CONFIGS]
+# Both, as (architecture, precision, tolerance).
+PRECISIONS = [
+    *(pytest.param(name, torch.float64, 1e-9, id=f"{name}-float64") for name in CONFIGS),
+    *(pytest.param(each.values[0], torch.float32, 1e-4, id=f"{each.id}-float32", marks=each.marks) for each in FLOAT32),
+]
 
 
 def tiny_model(

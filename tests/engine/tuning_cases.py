@@ -1,12 +1,11 @@
-"""Shared helpers of the fine-tuning tests: short settings, layouts, and a model's numbers."""
+"""Shared helpers of the fine-tuning tests: short settings, and a model's numbers."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
 import torch
-from tiny import CONFIGS, PAIRS, VARIANTS
+from tiny import PAIRS
 from torch import Tensor
 
 from arithmoscope import LoadedModel, PromptPair
@@ -22,12 +21,6 @@ QUICK: dict[str, Any] = {"steps": 3, "learning_rate": 1e-2, "batch_size": 4}
 def quick(**changed: Any) -> dict[str, Any]:
     """The short settings, some of them changed."""
     return {**QUICK, **changed}
-
-
-LAYOUTS = [
-    *(pytest.param(name, None, id=name) for name in CONFIGS),
-    *(pytest.param(*layout, id=name, marks=pytest.mark.slow) for name, layout in VARIANTS.items()),
-]
 
 
 @torch.no_grad()

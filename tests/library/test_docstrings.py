@@ -20,6 +20,7 @@ import torch
 import arithmoscope as am
 from arithmoscope.engine.models.folders import DEMO_ID
 from arithmoscope.engine.serialization import PairResult, TensorResult
+from tests.tables import table
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 FUNCTIONS = [name for name in am.__all__ if inspect.isroutine(getattr(am, name))]
@@ -78,7 +79,7 @@ def parameters(function: Any) -> list[str]:
     return [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@table("name", FUNCTIONS)
 def test_a_public_function_is_documented_in_full(name):
     function = getattr(am, name)
     text = function.__doc__
@@ -88,7 +89,7 @@ def test_a_public_function_is_documented_in_full(name):
         assert section(text, title), title
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@table("name", CLASSES)
 def test_a_public_class_says_what_it_is(name):
     text = getattr(am, name).__doc__
     assert re.match(r"[A-Z].*[.:;]$", text.splitlines()[0])
@@ -99,9 +100,7 @@ def test_a_public_class_says_what_it_is(name):
         assert re.search(rf"``{whole}``|^    ({field}|{whole}): ", described, re.MULTILINE), field
 
 
-@pytest.mark.parametrize(
-    ("name", "member", "function"), METHODS, ids=[f"{name}.{member}" for name, member, _ in METHODS]
-)
+@table(("name", "member", "function"), METHODS)
 def test_a_public_method_is_documented(name, member, function):
     whole, text = f"{name}.{member}", function.__doc__
     assert text, "a line at least"
@@ -126,10 +125,7 @@ def test_documented_methods_that_raise_nothing_contain_no_raise():
 def tiny_names(tiny_models_dir: Path) -> Iterator[dict[str, Any]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARITHMOSCOPE_MODELS_DIR", str(tiny_models_dir))
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # tiny matrices are slower on several
         yield names()
-        torch.set_num_threads(threads)
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import arithmoscope as am
+from tests.tables import table
 
 HEAVY = ("torch", "transformers", "numpy", "pydantic", "sqlalchemy", "fastapi")
 ROOT = Path(__file__).parents[2]
@@ -38,7 +39,7 @@ def test_a_refusal_and_a_component_load_no_torch():
     assert python(code) == "False"
 
 
-@pytest.mark.parametrize("name", am.__all__)
+@table("name", am.__all__)
 def test_a_public_name_is_listed_and_is_what_its_module_calls_it(name):
     assert name in dir(am)
     value = getattr(am, name)

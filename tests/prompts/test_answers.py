@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -47,7 +47,6 @@ def test_an_answer_by_its_digits_worked_by_hand(tokenizer: Tokenizer):
     assert [token.role for token in each[2].reference_tokens[-4:]] == ["equals", "other", "other", "other"]
 
 
-@settings(deadline=None)
 @given(a=st.integers(0, 9_999), b=st.integers(0, 9_999), sign=st.sampled_from(["+", "*"]))
 def test_prompt_and_answer_are_the_tokens_of_the_whole_text(
     a: int, b: int, sign: str, vocabularies: dict[str, Tokenizer]

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arithmoscope.prompts.language.arithmetic import MAX_DEPTH, MAX_DIGITS, MAX_QUESTION_CHARACTERS, read
 from arithmoscope.prompts.language.lexicon import INFIX_WORDS, NOUNS, SYMBOLS, VERBS
 from arithmoscope.prompts.language.readings import Reading
+from tests.tables import table
 
 READABLE = {
     "3 + 5 =": 8,
@@ -180,13 +181,13 @@ def text_of(prompt: str, spans: list[tuple[int, int]]) -> list[str]:
     return [prompt[start:end] for start, end in spans]
 
 
-@pytest.mark.parametrize("prompt", READABLE)
+@table("prompt", READABLE)
 def test_a_readable_question_has_its_exact_value(prompt: str):
     reading = read(prompt)
     assert (reading and reading.value) == READABLE[prompt]
 
 
-@pytest.mark.parametrize("prompt", UNREADABLE)
+@table("prompt", UNREADABLE)
 def test_what_is_not_understood_whole_is_not_read(prompt: str):
     assert read(prompt) is None
 
@@ -232,12 +233,12 @@ def test_the_answer_is_written_as_the_operands_are(prompt: str, answer: str):
     assert reading.answer == answer
 
 
-@pytest.mark.parametrize("symbol", SYMBOLS)
+@table("symbol", SYMBOLS)
 def test_every_symbol_is_read(symbol: str):
     assert operation_of(f"8 {symbol} 2 =") == SYMBOLS[symbol]
 
 
-@pytest.mark.parametrize("words", INFIX_WORDS)
+@table("words", INFIX_WORDS)
 def test_every_infix_word_is_read(words: tuple[str, ...]):
     operation, is_reversed = INFIX_WORDS[words]
     prompt = f"2 {' '.join(words)} 8 is" if is_reversed else f"8 {' '.join(words)} 2 is"
@@ -246,12 +247,12 @@ def test_every_infix_word_is_read(words: tuple[str, ...]):
     assert value_of(prompt) == {"add": 10, "subtract": 6, "multiply": 16, "divide": 4, "power": 64}[operation]
 
 
-@pytest.mark.parametrize("noun", NOUNS)
+@table("noun", NOUNS)
 def test_every_noun_is_read(noun: str):
     assert operation_of(f"The {noun} of 8 and 2 is") == NOUNS[noun]
 
 
-@pytest.mark.parametrize(("verb", "connective"), [(verb, word) for verb in VERBS for word in VERBS[verb][1]])
+@table(("verb", "connective"), [(verb, word) for verb in VERBS for word in VERBS[verb][1]])
 def test_every_verb_is_read_with_every_connective(verb: str, connective: str):
     assert operation_of(f"{verb.capitalize()} 8 {connective} 2:") == VERBS[verb][0] or connective == "from"
     assert operation_of(f"{verb} 4 {connective} 4 =") == VERBS[verb][0]
@@ -307,7 +308,6 @@ expressions = st.recursive(
 ).filter(lambda written: len(written.operands) > 1)
 
 
-@settings(deadline=None)
 @given(expressions, st.sampled_from([" =", "=", " is", "?", ""]))
 def test_the_value_is_that_of_an_independent_evaluation(written: Expression, ending: str):
     reading = read(written.text + ending)
@@ -317,7 +317,6 @@ def test_the_value_is_that_of_an_independent_evaluation(written: Expression, end
         assert tuple(operand.value for operand in reading.operands) == written.operands
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_no_text_raises(text: str):
     assert_consistent(text, read(text))
@@ -337,7 +336,6 @@ PIECES = [
 ]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=60).map("".join))
 def test_no_text_of_arithmetic_pieces_raises(text: str):
     assert_consistent(text, read(text))
@@ -375,9 +373,9 @@ def assert_consistent(text: str, reading: Reading | None) -> None:
     ],
 )
 def test_huge_and_deep_texts_are_declined_quickly(prompt: str):
-    started = time.perf_counter()
+    started = time.process_time()
     assert read(prompt) is None
-    assert time.perf_counter() - started < 0.25
+    assert time.process_time() - started < 0.25
 
 
 def test_reading_time_grows_no_faster_than_the_prompt():
@@ -385,9 +383,9 @@ def test_reading_time_grows_no_faster_than_the_prompt():
         prompt = "Q: What is 2 + 3? A: 5 " * 8 * lines + "\n" + "twenty " * lines + "\n 3 + 5 ="
         runs = []
         for _ in range(3):
-            started = time.perf_counter()
+            started = time.process_time()
             assert value_of(prompt) == 8
-            runs.append(time.perf_counter() - started)
+            runs.append(time.process_time() - started)
         return min(runs)
 
     assert seconds(4_000) < 0.1

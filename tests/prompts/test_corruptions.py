@@ -3,7 +3,7 @@
 from typing import get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -96,7 +96,6 @@ questions = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(question=questions, seed=st.integers(0, 5))
 def test_operand_swap_keeps_the_wording_and_changes_the_answer(
     question: str, seed: int, vocabularies: dict[str, Tokenizer]

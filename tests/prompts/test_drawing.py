@@ -58,7 +58,7 @@ specs = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(asked=specs, vocabulary=st.sampled_from(["digits_and_bare_spaces", "spaced_numbers", "metaspace_with_bos"]))
 def test_every_set_keeps_its_promises(asked: TemplatePrompts, vocabulary: str, vocabularies: dict[str, Tokenizer]):
     tokenizer = vocabularies[vocabulary]

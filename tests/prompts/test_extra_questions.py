@@ -43,7 +43,7 @@ def listed(
     return pairs
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.sampled_from(FIVE),
     st.tuples(st.integers(0, 14), st.integers(0, 14)).map(lambda limits: (min(limits), max(limits))),

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arithmoscope.prompts.language.numerals import NUMBER_WORD_PATTERN, in_words, value_of_words
@@ -29,7 +29,6 @@ def test_numbers_are_written_as_people_say_them(value: int, words: str):
     assert in_words(value) == words
 
 
-@settings(deadline=None)
 @given(st.integers(0, 99))
 def test_every_word_up_to_ninety_nine_is_read_back(value: int):
     for words in (in_words(value), in_words(value).replace("-", " "), in_words(value).capitalize()):

@@ -103,7 +103,7 @@ def test_repeated_questions_are_kept_and_counted(tokenizer: Tokenizer):
     assert prompts.notes == ("3 pairs ask 2 different questions.",)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     order=st.permutations(["3 + 5 =", "4 + 4 =", "9 - 2 =", "2 + 3 =", "The sum of 3 and 1 is"]),
     corruption=st.sampled_from(["null_operator", "operand_swap", "operand_swap_same_answer", "operator_swap"]),
@@ -215,7 +215,6 @@ def test_roles_are_shown_even_when_the_answer_has_several_tokens(tokenizer: Toke
         assert [token.role for token in tokens if token.role != "other"] == ["first", "operator", "operand_b", "equals"]
 
 
-@settings(deadline=None)
 @given(
     reference=st.text(max_size=80),
     counterfactual=st.none() | st.text(max_size=80),

@@ -1,7 +1,7 @@
 """Tests of finding the last question."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arithmoscope.prompts.language.questions import last_question, question_text
@@ -28,7 +28,6 @@ def test_the_last_question_is_the_last_line_with_content_or_the_last_q_and_a(pro
     assert question_text(prompt) == question
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="QA:\n 35+=", max_size=40))
 def test_the_last_question_has_no_white_space_around_it(prompt: str):
     start, end = last_question(prompt)

@@ -15,6 +15,7 @@ from arithmoscope.prompts.language.readings import Reading
 from arithmoscope.prompts.language.roles import reading_spans
 from arithmoscope.prompts.language.stories import Story, read_story, stories
 from arithmoscope.prompts.language.years import YearSpans, stem_of
+from tests.tables import table
 
 RESULTS = {"add": 10, "subtract": 6, "multiply": 16, "divide": 4}
 
@@ -39,7 +40,7 @@ def test_every_topic_tells_every_operation_in_twelve_wordings():
     assert len({story.template.text for story in stories()}) == len(stories())
 
 
-@pytest.mark.parametrize("story", stories(), ids=lambda story: story.template.text)
+@table("story", stories())
 def test_every_story_is_read_back(story: Story):
     prompt = question_of(story)
     assert read(prompt) is None  # the parser of plain questions leaves it to the rows
@@ -56,7 +57,7 @@ def test_every_story_is_read_back(story: Story):
         assert reading_of(in_text).answer == in_words(RESULTS[operation])
 
 
-@pytest.mark.parametrize("story", stories(), ids=lambda story: story.template.text)
+@table("story", stories())
 def test_a_story_without_its_operator_is_not_read_and_another_operator_is(story: Story, tokenizer: Tokenizer):
     prompt = question_of(story)
     without = corrupt("null_operator", prompt, 0, tokenizer)
@@ -70,7 +71,7 @@ def test_a_story_without_its_operator_is_not_read_and_another_operator_is(story:
         assert corrupt("operator_swap", other, 0, tokenizer) == prompt
 
 
-@pytest.mark.parametrize("story", stories(), ids=lambda story: story.template.text)
+@table("story", stories())
 def test_a_story_with_other_operands_has_another_answer_or_the_same(story: Story, tokenizer: Tokenizer):
     for seed in range(3):
         before = reading_of(

@@ -5,7 +5,7 @@ from random import Random
 from typing import get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from vocabularies import digits_and_bare_spaces
 
@@ -13,6 +13,7 @@ from arithmoscope.contracts.prompts import MAX_OPERAND, Operation, Style
 from arithmoscope.prompts.language.arithmetic import read
 from arithmoscope.prompts.language.corruptions import corrupt
 from arithmoscope.prompts.language.templates import TEMPLATES, Questions, Template, in_random_order
+from tests.tables import table
 
 # One golden example a row of the table: the question for 8 and 2, and its null operator.
 GOLDEN = {
@@ -70,7 +71,7 @@ RESULTS: dict[Operation, int] = {"add": 10, "subtract": 6, "multiply": 16, "divi
 FOUR: tuple[Operation, ...] = ("add", "subtract", "multiply", "divide")
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.text)
+@table("template", TEMPLATES)
 def test_every_template_has_its_golden_example_and_reads_back(template: Template):
     question, without = GOLDEN[template.text]
     assert template.question(8, 2) == question
@@ -108,7 +109,6 @@ def listed(operation: Operation, operands: tuple[int, int], answers: set[int]) -
     return pairs
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(FOUR),
     st.tuples(st.integers(0, 30), st.integers(0, 30)).map(lambda limits: (min(limits), max(limits))),
@@ -140,7 +140,6 @@ def test_the_largest_range_is_counted_without_listing_it(operation: Operation, c
     assert len(Questions(operation, (0, MAX_OPERAND), range(10))) == count
 
 
-@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(0, 5))
 def test_random_order_is_a_permutation_and_the_same_for_the_same_seed(count: int, seed: int):
     order = list(in_random_order(count, Random(seed)))

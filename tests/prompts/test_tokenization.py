@@ -11,6 +11,7 @@ from arithmoscope.contracts.prompt_terms import MAX_PROMPT_TOKENS
 from arithmoscope.contracts.prompts import PromptPair
 from arithmoscope.prompts import encode_pair, number_token_values, number_word_values
 from arithmoscope.prompts.tokens.encoded import answer_space, prompt_tokens
+from tests.tables import table
 
 SUM = PromptPair("2 + 3 = 5\n3 + 5 =", "2 + 3 = 5\n3 @ 5 =", "8")
 
@@ -189,7 +190,7 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@table("text", HOSTILE)
 def test_hostile_text_is_only_text(text: str, any_tokenizer: Tokenizer):
     pair = PromptPair(f"{text} is here.\n3 + 5 =", f"{text} is here.\n3 @ 5 =", "8")
     encoded = encode_pair(pair, any_tokenizer)
@@ -197,7 +198,7 @@ def test_hostile_text_is_only_text(text: str, any_tokenizer: Tokenizer):
     assert "operator" in [token.role for token in encoded.reference_tokens]
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@table("text", HOSTILE)
 def test_byte_fragments_have_some_text_and_everything_else_its_own(text: str, tokenizer: Tokenizer):
     tokens = prompt_tokens(f"{text} +", tokenizer)
     assert all(token.text for token in tokens)
@@ -205,7 +206,7 @@ def test_byte_fragments_have_some_text_and_everything_else_its_own(text: str, to
     assert "\ufffd" in whole or whole == f"{text} +"
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(reference=st.text(max_size=60), counterfactual=st.text(max_size=60), answer=st.text(max_size=4))
 def test_any_text_is_encoded_or_refused(
     reference: str, counterfactual: str, answer: str, vocabularies: dict[str, Tokenizer]

@@ -254,7 +254,7 @@ def test_a_file_in_two_encodings_loses_the_rows_that_are_in_the_other_and_no_mor
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30), st.sampled_from(["latin-1", "cp1252"]))
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50, derandomize=True)
 def test_exactly_the_rows_in_another_encoding_are_lost(torn: list[bool], other: str) -> None:
     rows = [f"{at} × 3 =".encode(other if is_torn else "utf-8") for at, is_torn in enumerate(torn)]
     read = read_upload(b"\n".join([b"reference", *rows]), "csv")
@@ -300,8 +300,16 @@ def _zip() -> bytes:
     return file.getvalue()
 
 
+ARCHIVES = {
+    "zip": _zip(),
+    "gzip": gzip.compress(b"reference\n1"),
+    "empty zip": b"PK\x05\x06" + b"\0" * 18,
+    "bzip2": b"BZh91AY&SY\0",
+}
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-@pytest.mark.parametrize("data", [_zip(), gzip.compress(b"reference\n1"), b"PK\x05\x06" + b"\0" * 18, b"BZh91AY&SY\0"])
+@pytest.mark.parametrize("data", ARCHIVES.values(), ids=ARCHIVES)
 def test_an_archive_is_refused_with_the_way_out_and_never_unpacked(data: bytes, form: UploadFormat) -> None:
     assert "Unpack it first" in refused(data, form)
 
@@ -346,20 +354,20 @@ def test_a_file_that_is_no_table_is_refused_in_a_sentence(data: bytes, message: 
     ],
 )
 def test_the_largest_and_oddest_file_takes_a_moment(form: UploadFormat, data: bytes) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     _pairs_or_refusal(data, form)
     # Seconds allow for a busy machine; quadratic time would be hours here.
-    assert time.perf_counter() - started < 60
+    assert time.process_time() - started < 60
 
 
-@settings(max_examples=300, deadline=2_000, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(st.binary(max_size=400), st.sampled_from(sorted(FORMATS)))
 def test_bytes_of_any_kind_are_pairs_or_a_refusal(data: bytes, media_type: str) -> None:
     for begin in (b"", b"reference,answer\n", b'{"reference":'):
         _pairs_or_refusal(begin + data, FORMATS[media_type])
 
 
-@settings(max_examples=300, deadline=2_000, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(st.lists(st.lists(st.text(max_size=30), max_size=4), max_size=8), st.sampled_from(["utf-8", "utf-16"]))
 def test_texts_of_any_kind_are_pairs_or_a_refusal(rows: list[list[str]], encoding: str) -> None:
     text = "reference,counterfactual,answer\n" + "\n".join(",".join(row) for row in rows)

@@ -16,6 +16,7 @@ from arithmoscope.prompts.language.roles import reading_spans
 from arithmoscope.prompts.language.stories import stories
 from arithmoscope.prompts.language.templates import TEMPLATES, Template
 from arithmoscope.prompts.language.wordings import VARIED
+from tests.tables import table
 
 ALL = (*TEMPLATES, *VARIED)
 RESULTS: dict[Operation, int] = {"add": 10, "subtract": 6, "multiply": 16, "divide": 4, "power": 64}
@@ -48,7 +49,7 @@ def test_every_operation_has_twelve_wordings_of_every_style(operation: Operation
     assert len(texts) == len(set(texts)) >= 12
 
 
-@pytest.mark.parametrize("template", ALL, ids=lambda template: template.text)
+@table("template", ALL)
 def test_every_wording_is_read_back_with_its_operands_and_its_operator(template: Template):
     for a, b in (("8", "2"), ("1.50", "3"), (in_words(8), in_words(2)), ("4321 ".strip(), "1")):
         if not a[0].isdigit() and " " not in template.text:
@@ -66,7 +67,7 @@ def test_every_wording_is_read_back_with_its_operands_and_its_operator(template:
         assert ("equals" in roles) == (template.style != "question" or "equal?" in template.text)
 
 
-@pytest.mark.parametrize("template", ALL, ids=lambda template: template.text)
+@table("template", ALL)
 def test_without_its_operator_no_wording_asks_for_anything(template: Template):
     without = corrupt("null_operator", template.question(8, 2), 0, digits_and_bare_spaces())
     assert without is not None

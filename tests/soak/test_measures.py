@@ -12,6 +12,7 @@ from benchmarks.soak.memory import slope_of
 from benchmarks.soak.report import SoakReport, is_flat
 from benchmarks.soak.rounds import FaultRun, Round
 from benchmarks.soak.traffic import EventStream
+from benchmarks.soak.tree import settled
 from benchmarks.soak.verdict import Verdict
 
 MIB = 2**20
@@ -121,3 +122,13 @@ def test_findings_are_clean_only_if_all_is_as_it_must_be(tmp_path: Path) -> None
     assert not findings.is_clean
     assert len(findings.problems_found()) == 6
     assert "No problems found." not in findings.page()
+
+
+def test_work_that_goes_on_is_waited_for_however_long_and_a_standstill_is_noticed() -> None:
+    def never(_seen: int) -> bool:
+        return False
+
+    moving = iter(range(10_000))
+    assert settled(lambda: next(moving), lambda seen: seen == 30, standstill_s=0.2, every_s=0.01) == 30
+    assert settled(lambda: 7, never, standstill_s=0.05, every_s=0.01) == 7
+    assert settled(lambda: int("no number"), never, standstill_s=0.05, every_s=0.01) is None

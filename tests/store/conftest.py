@@ -22,8 +22,8 @@ from store_helpers import Clock, Valkey, valkey_server
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Reports missing PostgreSQL in one line in a quick run, not in hundreds."""
-    if config.getoption("markexpr") == "" or has_postgres():
+    """Reports missing PostgreSQL in one line, not in hundreds."""
+    if has_postgres():
         return
     on_it = [item for item in items if "[postgresql" in item.name and "database" in getattr(item, "fixturenames", ())]
     config.hook.pytest_deselected(items=on_it[1:])
@@ -78,7 +78,7 @@ def urls(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> Itera
         return
     server: Postgres | None = request.getfixturevalue("postgres")
     if server is None:
-        missing(request, "PostgreSQL", DATABASE_URL)
+        missing("PostgreSQL", DATABASE_URL)
     url = server.make(request.getfixturevalue("empty_postgres")) if is_open else server.make()
     yield url, artifacts
     server.drop(url)

@@ -18,6 +18,7 @@ from arithmoscope.contracts.kinds.path_patching import PathPatchingSpec
 from arithmoscope.contracts.models import ModelCard
 from arithmoscope.serve import broker
 from arithmoscope.store import Store
+from benchmarks.patience import patience
 
 CARD = ModelCard(
     id="tiny",
@@ -83,7 +84,7 @@ class Valkey:
     def start(self) -> None:
         command = [str(broker.binary()), "--port", "0", "--unixsocket", str(self._socket), "--save", ""]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=self._socket.parent)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 10 * patience()
         with redis.Redis(unix_socket_path=str(self._socket)) as client:
             while True:
                 try:

@@ -25,6 +25,7 @@ from arithmoscope.contracts.errors import Refusal
 from arithmoscope.store import Store
 from arithmoscope.store.database import Database
 from arithmoscope.store.tables import REVISION, metadata
+from benchmarks.patience import patience
 
 
 def test_the_migrations_make_the_tables_that_the_code_uses(urls: tuple[str, str]) -> None:
@@ -121,7 +122,7 @@ def test_a_reader_does_not_wait_for_a_writer(store: Store) -> None:
         connection.execute(text("UPDATE experiments SET model = 'other'"))
         started = time.monotonic()
         assert store.experiment(experiment.id) == experiment
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 1 * patience()
 
 
 def test_what_a_reader_sees_is_of_one_moment(store: Store) -> None:
@@ -146,7 +147,7 @@ def test_a_second_writer_waits_for_its_turn(store: Store) -> None:
         waiting = threading.Thread(target=submit)
         waiting.start()
         assert not done.wait(0.2)
-    assert done.wait(5)
+    assert done.wait(5 * patience())
     waiting.join()
 
 
@@ -169,7 +170,6 @@ def test_a_store_goes_on_when_its_connections_were_cut(store: Store) -> None:
     assert store.submit(spec_of(), key="other")[1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_process_frozen_in_the_middle_of_a_change_blocks_no_other(store: Store, urls: tuple[str, str]) -> None:
     experiment, _ = store.submit(spec_of(), key="k")
@@ -180,7 +180,7 @@ def test_a_process_frozen_in_the_middle_of_a_change_blocks_no_other(store: Store
             connection.execute(text("UPDATE experiments SET notes = 'early'"))
             started = time.monotonic()
             assert store.claim(experiment.id, 1, owner="w", lease_s=60) is not None
-            assert time.monotonic() - started < 9
+            assert time.monotonic() - started < 9 * patience()
             connection.execute(text("UPDATE experiments SET notes = 'late'"))
 
     with pytest.raises(Refusal, match="does not answer"):

@@ -18,6 +18,7 @@ from arithmoscope.store.clock_watch import ClockWatch
 from arithmoscope.store.garbage_collection import Collected
 from arithmoscope.store.janitor import Janitor
 from arithmoscope.store.views import View, attention_view
+from benchmarks.patience import patience
 
 HOUR = 3600.0
 KB = b"x" * 1000
@@ -143,7 +144,7 @@ def test_putting_and_throwing_away_the_same_file_at_once_never_leaves_a_name_wit
         finally:
             stop.set()
         for each in throwing:
-            each.result(timeout=10)
+            each.result(timeout=10 * patience())
 
 
 def test_a_deleted_one_is_gone_for_good_after_a_day(store: Store, clock: Clock, files: Path) -> None:
@@ -244,7 +245,7 @@ def test_several_that_make_room_at_once_give_up_no_more_than_one_would(
     start = threading.Barrier(4)
 
     def make_room(keeper: Store) -> None:
-        start.wait(20)
+        start.wait(20 * patience())
         keeper.make_room()
 
     with ThreadPoolExecutor(4) as pool:
@@ -341,7 +342,7 @@ def test_the_janitor_runs_by_itself_and_survives_errors(
     monkeypatch.setattr(store, "collect_garbage", break_once)
     keeper = Janitor(store, every_s=0.01)
     keeper.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 10 * patience()
     while store.store_report().deleted and time.monotonic() < deadline:
         time.sleep(0.01)
     keeper.stop()

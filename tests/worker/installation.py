@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from benchmarks.patience import patience
+
 _STRAIGHT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -51,7 +53,7 @@ class Installation:
     @contextmanager
     def api(self) -> Iterator[subprocess.Popen[bytes]]:
         with self.part("api", "--port", str(self._port)) as process:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 60 * patience()
             while True:
                 with suppress(OSError):
                     self.read("/api/ready")
@@ -68,7 +70,7 @@ class Installation:
         data = None if body is None else json.dumps(body).encode()
         address = f"http://127.0.0.1:{self._port}{path}"
         with _STRAIGHT.open(
-            urllib.request.Request(address, data, {"Content-Type": "application/json"}), timeout=15
+            urllib.request.Request(address, data, {"Content-Type": "application/json"}), timeout=15 * patience()
         ) as it:
             return it.read()
 

@@ -14,6 +14,7 @@ from outputs import output
 from store_helpers import Valkey, files_no_larger_than, spec_of  # pyright: ignore[reportMissingImports]
 
 from arithmoscope.store import Store
+from benchmarks.patience import patience
 
 
 def test_a_worker_that_starts_on_a_full_disk_works_when_there_is_room(
@@ -35,7 +36,7 @@ def test_a_worker_that_starts_on_a_full_disk_works_when_there_is_room(
     child = Child(config, lambda _: engine, lambda: False)
     with files_no_larger_than(4096):
         child.start()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 10 * patience()
         while "the store is not available yet" not in caplog.text and time.monotonic() < deadline:
             time.sleep(0.02)
     assert "the store is not available yet" in caplog.text

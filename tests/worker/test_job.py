@@ -18,6 +18,7 @@ from arithmoscope.contracts.experiments import Progress
 from arithmoscope.contracts.models import ChatFrame
 from arithmoscope.contracts.results import Partial
 from arithmoscope.store import EventLog
+from benchmarks.patience import patience
 
 
 def test_a_job_succeeds_and_reports_progress_from_first_to_last(bench: Bench) -> None:
@@ -127,7 +128,7 @@ def test_a_cancelled_job_keeps_the_result_over_what_was_finished(bench: Bench, c
         for number in range(chunks):
             save_chunk(number, b"x")
         threading.Timer(0.05, lambda: (bench.store.request_cancel(experiment_id), cancelled.set())).start()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 10 * patience()
         while not should_stop() and time.monotonic() < deadline:
             time.sleep(0.01)
         assert cancelled.is_set()
@@ -158,7 +159,7 @@ def test_a_job_that_has_gone_to_another_worker_is_left_alone(bench: Bench) -> No
     def run(*_, should_stop, **__):
         assert bench.store.reap(owner="w") == [(experiment_id, "queued")]
         assert bench.store.claim(experiment_id, 2, owner="other", lease_s=60) is not None
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 10 * patience()
         while time.monotonic() < deadline:
             should_stop()  # raises as soon as the heartbeat has noticed
             time.sleep(0.01)
@@ -168,7 +169,7 @@ def test_a_job_that_has_gone_to_another_worker_is_left_alone(bench: Bench) -> No
     experiment_id = bench.submit()
     started = time.monotonic()
     bench.jobs.run(experiment_id, 1)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 5 * patience()
     assert bench.store.experiment(experiment_id).state == "running"
     assert "state" not in [each.event for each in bench.events_of(experiment_id)]
 
@@ -214,14 +215,14 @@ def test_a_job_that_breaks_while_the_disk_is_full_says_so_when_there_is_room(ben
 
     def run(*_, **__):
         running.set()
-        assert full.wait(10)
+        assert full.wait(10 * patience())
         raise Refusal("none_kept", "None of the 3 prompts is answered rightly.")
 
     bench.run = run
     experiment_id = bench.submit()
     with ThreadPoolExecutor(1) as pool:
         job = pool.submit(bench.jobs.run, experiment_id, 1)
-        assert running.wait(10)
+        assert running.wait(10 * patience())
         with files_no_larger_than(4096):
             full.set()
             with pytest.raises(TimeoutError):
@@ -290,7 +291,7 @@ def test_a_full_disk_does_not_keep_a_worker_from_stopping(bench: Bench) -> None:
 def test_a_job_that_cannot_be_interrupted_is_given_back_before_the_process_ends(bench: Bench) -> None:
     def run(*_, **__):
         bench.stop = True
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 10 * patience()
         while not bench.left and time.monotonic() < deadline:
             time.sleep(0.05)
         assert bench.store.experiment(experiment_id).state == "queued"
@@ -327,7 +328,7 @@ def test_a_worker_reports_whether_it_is_busy_and_its_loaded_models(bench: Bench)
         return [(each.busy, each.models) for each in bench.store.workers()]
 
     def wait_for(busy: bool) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 10 * patience()
         while statuses() != [(busy, ("tiny",))] and time.monotonic() < deadline:
             time.sleep(0.02)
         assert statuses() == [(busy, ("tiny",))]

@@ -22,6 +22,7 @@ from arithmoscope.store.dispatch import Dispatcher
 from arithmoscope.store.outbox import Outbox
 from arithmoscope.store.tensor_slices import read_slice
 from arithmoscope.store.views import STORED_ATTENTION, attention_view
+from benchmarks.patience import patience
 
 QUESTIONS = ("2 + 3 =", "3 + 5 =", "1 + 6 =")
 
@@ -76,7 +77,7 @@ def test_the_main_job_end_to_end(
     outbox.nudge()
     wait_until(lambda: bool(bench.events_of(again.id)), "it says nothing", 5)
     # The promise is 0.3 s after a submit with a warm worker; a busy test machine may need more.
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 1.0 * patience()
     wait_until(lambda: store.experiment(again.id).state == "succeeded", "it has not ended")
     stages = [each.data["stage"] for each in bench.events_of(again.id) if each.event == "progress"]
     assert stages == sorted(stages, key=["loading_model", "pairs", "saving"].index)

@@ -169,7 +169,6 @@ def test_a_tuned_model_stays_when_folders_come_and_go(store: Store, models_dir: 
     assert store.model("plus") == card
 
 
-@pytest.mark.slow
 def test_a_running_worker_notices_a_folder_within_moments(
     store: Store, urls: tuple[str, str], models_dir: Path, broker_of_all: Valkey, tmp_path: Path
 ) -> None:

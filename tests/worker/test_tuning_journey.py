@@ -18,12 +18,11 @@ from worker_trees import Tree, wait_until
 
 from arithmoscope.contracts.kinds.fine_tune import FineTuneResult, FineTuneSpec
 from arithmoscope.store import Store
+from benchmarks.patience import patience
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "backend"))
 
 from api_helpers import Api, events  # pyright: ignore[reportMissingImports]
-
-pytestmark = pytest.mark.slow
 
 MODEL_ID = "tiny"
 PROMPTS = {"source": "template", "operations": ["add"], "operands": [1, 30], "pairs": 60, "shots": 0}
@@ -46,7 +45,7 @@ class Lab:
 
     def ended(self, experiment_id: str) -> dict[str, Any]:
         """An experiment at its end."""
-        deadline = time.monotonic() + 280
+        deadline = time.monotonic() + 280 * patience()
         while self.store.experiment_status(experiment_id).state in ("queued", "running"):
             assert time.monotonic() < deadline, "it does not end"
             time.sleep(0.2)

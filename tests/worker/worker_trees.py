@@ -20,6 +20,7 @@ from arithmoscope_worker.engine_port import EnginePort
 from outputs import output
 
 from arithmoscope.contracts.experiments import Progress
+from benchmarks.patience import patience
 
 CHUNKS = 6
 SLOW = "9 + 9 ="
@@ -61,13 +62,13 @@ class Tree:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=20 * patience())
 
 
 def wait_until(happened: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
+    started = time.monotonic()
     while not happened():
-        if time.monotonic() > deadline:
+        if time.monotonic() > started + seconds * patience():
             raise AssertionError(f"{what}, after {seconds} s")
         time.sleep(0.02)
 
