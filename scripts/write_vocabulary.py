@@ -110,8 +110,8 @@ def _choices() -> dict[str, Any]:
 
 
 def _choice(choice: Choice) -> dict[str, str]:
-    example = {"example": choice.example} if choice.example else {}
-    return {"label": choice.label, "help": choice.help, **example}
+    more = {name: value for name in ("example", "unit") if (value := getattr(choice, name))}
+    return {"label": choice.label, "help": choice.help, **more}
 
 
 def _exclusion(row: Exclusion) -> dict[str, Any]:

@@ -26,11 +26,13 @@ class Choice:
         label: Its name, as on paper.
         help: One line for a reader who does not know the code.
         example: A prompt or number of this kind, if that says more than words.
+        unit: What follows a number of this kind.
     """
 
     label: str
     help: str
     example: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ Metric = Literal["logit", "relative_logit", "logit_difference", "probability"]
 METRIC_CHOICES: dict[Metric, Choice] = {
     "logit": Choice("logit", "change of the answer's logit"),
     "relative_logit": Choice(
-        "relative logit (%)", "change of the answer's logit, in percent of its size in the reference run"
+        "relative logit (%)", "change of the answer's logit, in percent of its size in the reference run", unit=" %"
     ),
     "logit_difference": Choice(
         "logit difference", "change of the difference between the answer's logit and that of the best other number"

@@ -59,6 +59,7 @@ class ExperimentKind:
         canonical: Changes a dumped spec so that specs that ask for the same numbers become equal.
         parent: Whether a spec names a finished analysis: it must (``required``), may (``optional``), or cannot
             (``none``). With a required one, the model is that of the analysis.
+        form: Address of its form on the page; empty if the form is part of another page.
         last_chunk_suffices: Each chunk contains all earlier ones, which can therefore go.
     """
 
@@ -71,6 +72,7 @@ class ExperimentKind:
     artifacts: tuple[Artifact, ...]
     canonical: Callable[[Any, dict[str, Any]], None]
     parent: Literal["required", "optional", "none"] = "none"
+    form: str = ""
     last_chunk_suffices: bool = False
 
 

@@ -209,5 +209,6 @@ KIND = ExperimentKind(
     ),
     canonical=_canonical,
     parent="optional",
+    form="tune",
     last_chunk_suffices=True,
 )

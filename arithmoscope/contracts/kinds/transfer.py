@@ -211,4 +211,5 @@ KIND = ExperimentKind(
     ),
     canonical=_canonical,
     parent="optional",
+    form="transfer",
 )

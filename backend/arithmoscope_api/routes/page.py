@@ -11,8 +11,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
+from arithmoscope.contracts.kinds import KINDS
+
 # Paths with their own view. Any other path also gets the index, which shows "not found", with status 404.
-_ROUTES = re.compile(r"/|/analyses/?|/analyses/[^/]+/?|/compare/?|/system/?|/transfer/?|/tune/?")
+_FORMS = "|".join(re.escape(kind.form) for kind in KINDS.values() if kind.form)
+_ROUTES = re.compile(rf"/|/analyses/?|/analyses/[^/]+/?|/(?:compare|system|{_FORMS})/?")
 _BASE = re.compile(r"<base\b[^>]*>")
 _FOREVER = "public, max-age=31536000, immutable"
 

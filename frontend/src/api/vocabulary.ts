@@ -492,6 +492,7 @@ export const CHOICES = {
     relative_logit: {
       label: 'relative logit (%)',
       help: "change of the answer's logit, in percent of its size in the reference run",
+      unit: ' %',
     },
     logit_difference: {
       label: 'logit difference',

@@ -13,11 +13,10 @@ export const METRIC_DESCRIPTIONS = Object.fromEntries(
 /** Short names, for lists of choices. */
 export const METRIC_NAMES: Record<Metric, string> = labelsOf(CHOICES.Metric);
 
-const UNIT: Record<Metric, string> = {
-  relative_logit: ' %',
-  logit: '',
-  logit_difference: '',
-  probability: '',
+/** What follows a number: " %". */
+const unitOf = (metric: Metric): string => {
+  const choice = CHOICES.Metric[metric];
+  return 'unit' in choice ? choice.unit : '';
 };
 
 /**
@@ -39,10 +38,10 @@ const minus = (text: string): string => text.replace(/-/g, '−');
 
 /** An effect with its unit: "−3.20 %", "n/a". */
 export const effect = (value: number | null, metric: Metric): string =>
-  value === null ? 'n/a' : `${digits(value)}${UNIT[metric]}`;
+  value === null ? 'n/a' : `${digits(value)}${unitOf(metric)}`;
 
 export const interval = (low: number | null, high: number | null, metric: Metric): string =>
-  low === null || high === null ? 'no interval' : `${digits(low)} to ${digits(high)}${UNIT[metric]}`;
+  low === null || high === null ? 'no interval' : `${digits(low)} to ${digits(high)}${unitOf(metric)}`;
 
 /** For screen readers: "minus 3.2 percent". */
 export function speakEffect(value: number | null, metric: Metric): string {
