@@ -143,7 +143,7 @@ class PairResult(TensorResult):
 
     @classmethod
     @check_arguments()
-    def concatenate(cls: type[P], parts: Sequence[P]) -> P:
+    def concatenate(cls: type[P], parts: Sequence[Any]) -> P:
         """The pairs of several results as one.
 
         Args:

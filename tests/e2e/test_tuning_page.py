@@ -269,7 +269,7 @@ def test_a_real_training_of_pinned_components_is_cancelled_and_its_weights_are_a
     # The System page names its origin, and the analysis lists the models tuned from it.
     watched.open("/system")
     times = page.get_by_role("region", name="Run times")
-    expect(times.get_by_role("row").filter(has_text="analysis")).to_have_count(1)
+    expect(times.get_by_role("row").filter(has_text="analysis").filter(has_text="smollm2")).to_have_count(1)
     tuned_model = page.get_by_role("region", name="Models").get_by_role("row").filter(has_text="fine-tuning")
     expect(tuned_model.get_by_role("link", name="fine-tuning")).to_have_attribute("href", re.compile(f"{experiment}$"))
     watched.open(f"/analyses/{analysis}?open=tunings")

@@ -31,7 +31,8 @@ MIXED = ["L1H2", "L0H3", "MLP1", "L1H0", "L2H1", "MLP0", "L1H3"]
 @pytest.fixture(autouse=True)
 def _double_throughout(request):
     """Norms round to float32 inside; sums in another order would differ by that rounding."""
-    if "slow" in request.keywords and "architecture" not in request.fixturenames:
+    real = "slow" in request.keywords and "architecture" not in request.fixturenames
+    if real or "bfloat16" in request.node.name:  # these are about other precisions
         yield
         return
     with EverywhereDouble():
@@ -238,7 +239,7 @@ def test_a_knockout_survives_saving(tmp_path):
     for field in dataclasses.fields(Knockout):
         was, now = getattr(result, field.name), getattr(loaded, field.name)
         assert torch.equal(was, now) if isinstance(was, torch.Tensor) else was == now, field.name
-    with pytest.raises(Refusal, match="not a knock-out"):
+    with pytest.raises(Refusal, match="no knock-out"):
         Knockout.from_bytes(path_patching(model, SET[:1]).to_bytes())
 
 
