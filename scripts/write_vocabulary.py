@@ -72,7 +72,7 @@ def typescript() -> str:
         ("EVALUATED_ON", "The sets that they are knocked out on by default.", list(EVALUATED_ON)),
         ("LIMITS", "Limits that no single field has.", LIMITS),
         ("DEFAULT_TOP_K", "Components of a knockout that names none.", DEFAULT_TOP_K),
-        ("DEFAULT_METRIC", "Ranks components wherever the first k of them are meant.", DEFAULT_METRIC),
+        ("DEFAULT_METRIC", "Metric that ranks components wherever the first k of them are meant.", DEFAULT_METRIC),
     )
     parts = ["// Generated from arithmoscope/contracts: `make vocabulary`. Do not edit.\n"]
     for name, comment, value in constants:

@@ -1,7 +1,7 @@
 """Checks of a spec before a model is loaded: everything that its card, its tokenizer and the parent analysis can tell.
 
-The module ``arithmoscope.checks.<kind>`` has the two functions of a kind (`SpecCheck`, `PromptsCheck`). The API calls
-them before an experiment is queued, the command line before PyTorch is imported.
+The module ``arithmoscope.checks.<kind>`` has the functions of a kind (`SpecCheck`, `PromptsCheck`, `SetsRead`). The API
+calls them before an experiment is queued, the command line before PyTorch is imported.
 """
 
 from __future__ import annotations

@@ -14,16 +14,17 @@ from arithmoscope.cli.local_run import LOCAL_ANALYSIS, check, load_local_model, 
 from arithmoscope.cli.output_files import metadata_file, writable, write_atomically
 from arithmoscope.cli.progress import Bar
 from arithmoscope.cli.prompt_flags import add_prompts, prefixes_for, prompts_of
+from arithmoscope.cli.prompt_options import half_of, possible_template_prompts
 from arithmoscope.cli.reports import report_of
 from arithmoscope.cli.spec_flags import add_fields, given, validated
 from arithmoscope.contracts.csvw import csv_metadata
+from arithmoscope.contracts.errors import Refusal
 from arithmoscope.contracts.kinds import KINDS, ExperimentSpec, PathPatchingSpec
 from arithmoscope.contracts.kinds.base import BINARY, CSV, RESULT, ExperimentKind
-from arithmoscope.contracts.kinds.transfer import NAMED_SETS
+from arithmoscope.contracts.kinds.transfer import EVALUATED_ON, NAMED_SETS
 from arithmoscope.contracts.prompts import TemplatePrompts
 from arithmoscope.contracts.terms import DEFAULT_METRIC
 from arithmoscope.contracts.topics import CONTROL_TOPICS
-from arithmoscope.prompts.sets.default_shots import with_defaults_everywhere
 from arithmoscope.settings import Settings
 
 DEFAULT_MODEL = "smollm2-135m"
@@ -52,7 +53,7 @@ def add_experiment(commands: Any, kind: ExperimentKind) -> None:
     fields = own_fields(kind)
     add_fields(parser, kind.spec, fields)
     if "found_on" in kind.spec.model_fields:
-        names = f"{', '.join(repr(name) for name in NAMED_SETS)}"
+        names = ", ".join(map(repr, NAMED_SETS))
         parser.add_argument("--sets", nargs="+", metavar="NAME", help=f"prompt sets, some of: {names}")
         add_fields(parser, TemplatePrompts, _OF_ALL_SETS, defaults=False)
     else:
@@ -102,10 +103,7 @@ def run_experiment(settings: Settings, args: Namespace, out: IO[str], progress: 
         writable(args.out, "--out") as arrays,
     ):
         place = locate_model(settings, args.model, bar)
-        if place.card is not None:
-            spec = with_defaults_everywhere(spec, place.card)
         if analysed is not None:
-            analysed = with_defaults_everywhere(analysed, place.card) if place.card is not None else analysed
             check(settings, place, analysed)
         check(settings, place, spec, analysed)
         model = load_local_model(settings, args.model, bar)
@@ -135,8 +133,6 @@ def _main_file(kind: ExperimentKind, media_type: str, files: dict[str, bytes]) -
 def _half(prompts: Any, half: str) -> Any:
     if isinstance(prompts, TemplatePrompts):
         return prompts.model_copy(update={"half": half})
-    from arithmoscope.cli.prompt_options import half_of
-
     return half_of(prompts, half)
 
 
@@ -145,10 +141,6 @@ def _sets(args: Namespace, kind: ExperimentKind) -> dict[str, Any]:
     changes = given(args, _OF_ALL_SETS)
     if args.sets is None and not changes:
         return {}
-    from arithmoscope.cli.prompt_options import possible_template_prompts
-    from arithmoscope.contracts.errors import Refusal
-    from arithmoscope.contracts.kinds.transfer import EVALUATED_ON
-
     names = dict.fromkeys(args.sets or EVALUATED_ON)
     unknown = next((name for name in names if name not in NAMED_SETS), None)
     if unknown is not None:

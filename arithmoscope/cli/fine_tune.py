@@ -161,7 +161,7 @@ def _spec(args: argparse.Namespace, prompts: PromptsSpec) -> FineTuneSpec:
 
 
 def _search(args: argparse.Namespace) -> KnockoutSpec:
-    """How components are found, by the rules of a knockout."""
+    """The search for components, by the rules of a knockout."""
     return validated(KnockoutSpec, {"kind": "knockout", "parent": LOCAL_ANALYSIS, **given(args, SEARCH)}, _KIND.command)
 
 

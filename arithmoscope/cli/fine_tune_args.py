@@ -11,7 +11,7 @@ from arithmoscope.contracts.kinds.base import ExperimentKind
 from arithmoscope.contracts.kinds.knockout import KnockoutSpec
 
 PUBLIC = ("gsm8k", "svamp", "addsub", "singleeq", "mmlu", "csqa")
-# How components are found, if none are named.
+# Options of the search for components, if none are named.
 SEARCH = ("top_k", "metric", "among")
 
 

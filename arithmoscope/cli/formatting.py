@@ -23,7 +23,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def answered(result: PathPatchingResult | KnockoutResult) -> str:
-    """How many prompts exist, and how many of them are measured: "46 of 53 measured; 53 of 64 asked for exist"."""
+    """Counts of the prompts that exist and of those measured: "46 of 53 measured; 53 of 64 asked for exist"."""
     kept = result.n_pairs if isinstance(result, KnockoutResult) else len(result.pairs)
     text = f"{kept} of {plural(result.n_asked, 'prompt')} measured"
     if isinstance(result, PathPatchingResult):

@@ -59,16 +59,17 @@ def load_local_model(settings: Settings, model_id: str, bar: Bar) -> LoadedModel
 def check(
     settings: Settings, place: ModelLocation, spec: ExperimentSpec, analysed: PathPatchingSpec | None = None
 ) -> None:
-    """Checks a spec with the model's card and tokenizer, before the weights are loaded.
+    """Checks a spec, with the model's defaults, by the model's card and tokenizer, before the weights are loaded.
 
     What they cannot tell is left to the run: without a card, without a tokenizer.json, or with a chat template inside a
     GGUF file.
     """
     if place.card is None:
         return
-    analysis = None if analysed is None else Analysis(analysed, place.card.revision)
+    card, spec = place.card, with_defaults_everywhere(spec, place.card)
+    analysis = None if analysed is None else Analysis(with_defaults_everywhere(analysed, card), card.revision)
     checks = check_of(spec)
-    checks.check_spec(spec, place.card, analysis, settings.dtype)
+    checks.check_spec(spec, card, analysis, settings.dtype)
     tokenizer, chats = Path(place.path) / "tokenizer.json", any(each.chat for each in checks.sets_read(spec, analysis))
     if tokenizer.is_file() and not (place.gguf and chats):
         chat = frame_of_folder(Path(place.path)) if chats else None

@@ -65,7 +65,7 @@ MAX_CLIP = 1e6
 MAX_SEED = 2**31 - 1
 DEFAULT_TOP_K = 10
 DEFAULT_CONTROLS = 20
-# Ranks components wherever the first k of them are meant: docs/decisions/two-metrics.md.
+# Metric that ranks components wherever the first k of them are meant: docs/decisions/two-metrics.md.
 DEFAULT_METRIC: Metric = "relative_logit"
 
 DEFAULT_METRICS: tuple[Metric, ...] = ("logit", "relative_logit", "logit_difference")

@@ -59,8 +59,8 @@ MODELS: dict[str, type[Wire]] = {
     "template": TemplatePrompts,
     "pair": CustomPair,
 }
-# What forbids what, by model. A name in `needs` that is no field is a fact: whether there are ``several_prompts``, and
-# the ``answer`` of the prompts that a knockout measures on.
+# Exclusions between options, by model. A name in `needs` that is no field is a fact: whether there are
+# ``several_prompts``, and the ``answer`` of the prompts that a knockout measures on.
 EXCLUSIONS: dict[str, tuple[Exclusion, ...]] = {
     "path_patching": path_patching.EXCLUSIONS,
     "knockout": (*knockout.EXCLUSIONS, *knockout.GENERATION_EXCLUSIONS, *knockout.REPLACEMENT_EXCLUSIONS),

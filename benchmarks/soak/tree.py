@@ -209,7 +209,7 @@ def eventually(what: Callable[[], Any], within_s: float = 15.0, every_s: float =
             value = None
         if value or time.monotonic() > start + within_s * patience():
             return value
-        time.sleep(every_s)
+        time.sleep(every_s)  # other processes change what is asked: nothing here could be awaited
 
 
 def settled(look: Callable[[], T], done: Callable[[T], bool], standstill_s: float, every_s: float = 0.2) -> T | None:
@@ -228,7 +228,7 @@ def settled(look: Callable[[], T], done: Callable[[T], bool], standstill_s: floa
                 return now
         if time.monotonic() - changed_at > standstill_s * patience():
             return seen
-        time.sleep(every_s)
+        time.sleep(every_s)  # other processes change what is asked: nothing here could be awaited
 
 
 def clock_environment(folder: Path) -> dict[str, str]:

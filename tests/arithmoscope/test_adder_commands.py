@@ -42,6 +42,14 @@ def test_a_sum_of_two_digits_is_analysed_and_the_note_says_which_token_counts(
     assert "Note: of the answer 47 its first token is measured: 4\n" in text
 
 
+def test_every_command_takes_the_models_treatment_of_longer_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "lens", "12 + 35 =", "--model", "adder", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["answer"].strip() == "4"
+    few = ("--model", "adder", "--operands", "10", "40", "--pairs", "8", "--controls", "2", "--top-k", "2", "--json")
+    assert main(["knockout", *few]) == 0
+    assert json.loads(capsys.readouterr().out)["n_pairs"] > 0
+
+
 def test_worked_examples_are_none_unless_they_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     for argv, shots in (((), 0), (("--shots", "2"), 2)):
         assert main([*ANALYZE, "--effect", "direct", "--json", *argv]) == 0

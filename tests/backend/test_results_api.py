@@ -147,7 +147,7 @@ def test_a_large_result_is_read_once_and_delays_no_other_request(api: Api, done:
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(indexes.get, done)
         while not slow.reads:
-            time.sleep(0.01)
+            time.sleep(0.01)  # until the other thread is inside its read
         second = pool.submit(indexes.get, done)
         assert pool.submit(indexes.get, other).result(5 * patience()).layers == 2
         assert not first.done()

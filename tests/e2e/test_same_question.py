@@ -96,7 +96,7 @@ def result_of(address: str, experiment: str) -> dict[str, Any]:
         if state["state"] not in ("queued", "running"):
             assert state["state"] == "succeeded", state
             return httpx2.get(f"{address}/api/experiments/{experiment}/result").json()
-        time.sleep(0.2)
+        time.sleep(0.2)  # a worker in another process computes it
     pytest.fail("no result in time")
 
 

@@ -228,6 +228,6 @@ def test_a_wrong_argument_is_refused_before_anything_is_computed(
                     mistakes.append(f"computed first: {whole}")
                 if "\n" in str(refusal) or refusal.code not in PROBLEMS:
                     mistakes.append(f"more than a line: {whole}")
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001  # whatever it raises is the mistake that is listed
                 mistakes.append(f"{argument} = {title}: {type(error).__name__}: {error}"[:300])
     assert not mistakes, "\n".join(mistakes)

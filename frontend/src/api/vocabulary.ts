@@ -864,5 +864,5 @@ export const LIMITS = { pairs: 10000, prompt_tokens: 1024, operand: 9999, name: 
 /** Components of a knockout that names none. */
 export const DEFAULT_TOP_K = 10;
 
-/** Ranks components wherever the first k of them are meant. */
+/** Metric that ranks components wherever the first k of them are meant. */
 export const DEFAULT_METRIC = 'relative_logit';

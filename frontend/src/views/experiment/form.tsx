@@ -1,4 +1,4 @@
-// What the forms of all kinds share: the draft and its address, the models, submission, and the frame that draws it.
+// Shared parts of the forms of all kinds: the draft and its address, the models, submission, and the frame that draws it.
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { models as loadModels, submit } from '../../api/client';
